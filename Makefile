@@ -1,0 +1,45 @@
+# make train    train the tutorial's network on handwritten digits
+# make test     everything that has to pass: linters, type checkers, doctests, tests, examples
+# Both create the virtual environment .venv and install into it when that has not happened yet.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help train test lint types clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+train: .venv/.examples
+	@$(BIN)/python -m examples.train $(ARGS)
+
+test: lint types
+	@echo "== pytest: doctests, tests, examples"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.dev
+	@echo "== ruff"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
+
+types: .venv/.dev
+	@echo "== mypy"
+	@$(BIN)/mypy
+	@echo "== pyright"
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# One stamp for each set of packages: it is made anew when pyproject.toml changes.
+.venv/.%: pyproject.toml | .venv
+	@echo "== installing spikingtorch[$*] and PyTorch into .venv; the first time takes a few minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
+	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "== creating the virtual environment .venv"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }

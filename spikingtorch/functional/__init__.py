@@ -1,0 +1,81 @@
+"""The stateless core: neurons as pure functions ``step(state, x, **parameters) -> (state, spike)``, and scan over time."""
+
+from spikingtorch.functional import reset, surrogate
+from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
+from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
+from spikingtorch.functional.neurons.integrator import IFState, if_step
+from spikingtorch.functional.neurons.leaky import (
+    LIFState,
+    LIState,
+    SpikingDecayState,
+    decay_from_tau,
+    gain_from_tau,
+    li_step,
+    lif_step,
+    spiking_decay_step,
+)
+from spikingtorch.functional.neurons.refractory import CoarseLIFState, coarse_lif_step, refractory_gain_from_tau
+from spikingtorch.functional.reset import Detached, Reset, by_subtraction, detached, none, to_zero
+from spikingtorch.functional.scan import Backend, Step, scan
+from spikingtorch.functional.state import lift, reset_where, zeros_state
+from spikingtorch.functional.surrogate import (
+    Arctan,
+    Erf,
+    FastSigmoid,
+    FromDerivative,
+    FromPrimitive,
+    Gaussian,
+    PiecewiseExponential,
+    Sigmoid,
+    StraightThrough,
+    Surrogate,
+    Triangular,
+    heaviside,
+)
+
+__all__ = [
+    "Arctan",
+    "Backend",
+    "BioLIFInput",
+    "BioLIFState",
+    "CoarseLIFState",
+    "Detached",
+    "Erf",
+    "FastSigmoid",
+    "FromDerivative",
+    "FromPrimitive",
+    "Gaussian",
+    "IFState",
+    "LIFState",
+    "LIState",
+    "McPittsState",
+    "PiecewiseExponential",
+    "Reset",
+    "Sigmoid",
+    "SpikingDecayState",
+    "Step",
+    "StraightThrough",
+    "Surrogate",
+    "Triangular",
+    "biolif_step",
+    "by_subtraction",
+    "coarse_lif_step",
+    "decay_from_tau",
+    "detached",
+    "gain_from_tau",
+    "heaviside",
+    "if_step",
+    "li_step",
+    "lif_step",
+    "lift",
+    "mcpitts_step",
+    "none",
+    "refractory_gain_from_tau",
+    "reset",
+    "reset_where",
+    "scan",
+    "spiking_decay_step",
+    "surrogate",
+    "to_zero",
+    "zeros_state",
+]

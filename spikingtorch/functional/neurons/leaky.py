@@ -1,0 +1,157 @@
+"""Leaky integrators: the LIF neuron, the older package's SpikingDecay, and a readout that does not spike."""
+
+import math
+from typing import NamedTuple, overload
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.reset import Reset, to_zero
+from spikingtorch.functional.surrogate import Sigmoid, Surrogate
+
+
+@overload
+def decay_from_tau(tau: float) -> float: ...
+@overload
+def decay_from_tau(tau: Tensor) -> Tensor: ...
+def decay_from_tau(tau: Tensor | float) -> Tensor | float:
+    """Return ``a = exp(-1 / tau)``, what a membrane keeps of itself over one step.
+
+    Args:
+        tau: membrane time constant, in steps, positive.
+
+    >>> round(decay_from_tau(8.0), 4)
+    0.8825
+    """
+    return torch.exp(-1.0 / tau) if isinstance(tau, Tensor) else math.exp(-1.0 / tau)
+
+
+@overload
+def gain_from_tau(tau: float) -> float: ...
+@overload
+def gain_from_tau(tau: Tensor) -> Tensor: ...
+def gain_from_tau(tau: Tensor | float) -> Tensor | float:
+    """Return ``b = tau (1 - exp(-1 / tau))``, the mean over one step of the decay of a current that flows all through it.
+
+    Args:
+        tau: membrane time constant, in steps, positive.
+
+    >>> round(gain_from_tau(8.0), 4)
+    0.94
+    """
+    # expm1: 1 - exp(-1 / tau) loses four of float32's seven digits at tau = 1000
+    return -tau * torch.expm1(-1.0 / tau) if isinstance(tau, Tensor) else -tau * math.expm1(-1.0 / tau)
+
+
+class LIFState(NamedTuple):
+    """State of ``lif_step``: v, the membrane after the reset."""
+
+    v: Tensor
+
+
+def lif_step(
+    state: LIFState,
+    x: Tensor,
+    *,
+    decay: Tensor | float,
+    gain: Tensor | float = 1.0,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[LIFState, Tensor]:
+    """Advance a leaky integrate-and-fire neuron by one step.
+
+        u[t] = decay v[t-1] + gain x[t]
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,); see ``decay_from_tau``.
+        gain: membrane per unit of current, broadcastable to (*N,); see ``gain_from_tau``.
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes s[t], each of shape (*N,).
+
+    Source: W. Gerstner, W. M. Kistler, R. Naud, L. Paninski, "Neuronal Dynamics", section 1.3 (2014),
+    doi:10.1017/CBO9781107447615; gain and decay as in A. Yanguas-Gil, arXiv:2007.06176.
+
+    >>> state = LIFState(v=torch.full((2,), 1.0))
+    >>> lif_step(state, torch.tensor([0.25, 0.5]), decay=0.5)
+    (LIFState(v=tensor([0.7500, 0.0000])), tensor([0., 1.]))
+    """
+    u = decay * state.v + gain * x
+    spike = surrogate(u - threshold)
+    return LIFState(v=reset(u, spike, threshold)), spike
+
+
+class SpikingDecayState(NamedTuple):
+    """State of ``spiking_decay_step``: v, the membrane after the reset."""
+
+    v: Tensor
+
+
+def spiking_decay_step(
+    state: SpikingDecayState,
+    x: Tensor,
+    *,
+    tau: Tensor | float,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[SpikingDecayState, Tensor]:
+    """Advance a neuron whose membrane is divided by tau at each step.
+
+        u[t] = v[t-1] / tau + x[t]
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input of this step, in units of the membrane, shape (*N,).
+        tau: divisor of the membrane, no unit, positive, broadcastable to (*N,); below 1 the membrane grows by itself.
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes s[t], each of shape (*N,).
+
+    Source: SpikingDecay of spikingtorch 0.1.3, which returned s[t-1].
+    """
+    u = state.v / tau + x
+    spike = surrogate(u - threshold)
+    return SpikingDecayState(v=reset(u, spike, threshold)), spike
+
+
+class LIState(NamedTuple):
+    """State of ``li_step``: v, the membrane."""
+
+    v: Tensor
+
+
+def li_step(
+    state: LIState, x: Tensor, *, decay: Tensor | float, gain: Tensor | float = 1.0
+) -> tuple[LIState, Tensor]:
+    """Advance a leaky integrator, a readout that never spikes, by one step.
+
+        v[t] = decay v[t-1] + gain x[t]
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,); see ``decay_from_tau``.
+        gain: membrane per unit of current, broadcastable to (*N,); see ``gain_from_tau``.
+
+    Returns:
+        The state v[t] and the output v[t], each of shape (*N,).
+
+    >>> li_step(LIState(v=torch.ones(1)), torch.ones(1), decay=0.5)
+    (LIState(v=tensor([1.5000])), tensor([1.5000]))
+    """
+    v = decay * state.v + gain * x
+    return LIState(v=v), v

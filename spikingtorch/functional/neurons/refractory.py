@@ -1,0 +1,73 @@
+"""The coarse LIF neuron, which rests for part of the step after a spike."""
+
+from typing import NamedTuple, overload
+
+from torch import Tensor
+
+from spikingtorch.functional.neurons.leaky import gain_from_tau
+from spikingtorch.functional.surrogate import Sigmoid, Surrogate
+
+
+@overload
+def refractory_gain_from_tau(tau: float) -> float: ...
+@overload
+def refractory_gain_from_tau(tau: Tensor) -> Tensor: ...
+def refractory_gain_from_tau(tau: Tensor | float) -> Tensor | float:
+    """Return ``c = tau (1 - b)`` with ``b = tau (1 - exp(-1 / tau))``, the gain in the step after a spike.
+
+    Args:
+        tau: membrane time constant, in steps, positive.
+
+    >>> round(refractory_gain_from_tau(8.0), 4)
+    0.4799
+    """
+    if isinstance(tau, Tensor):
+        # b is close to 1: in float32 the difference keeps three digits at tau = 1000
+        precise = tau.double()
+        return (precise * (1.0 - gain_from_tau(precise))).to(tau.dtype)
+    return tau * (1.0 - gain_from_tau(tau))
+
+
+class CoarseLIFState(NamedTuple):
+    """State of ``coarse_lif_step``: v, the membrane after the reset, and s, the last spike."""
+
+    v: Tensor
+    s: Tensor
+
+
+def coarse_lif_step(
+    state: CoarseLIFState,
+    x: Tensor,
+    *,
+    decay: Tensor | float,
+    gain: Tensor | float,
+    refractory_gain: Tensor | float,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+) -> tuple[CoarseLIFState, Tensor]:
+    """Advance a LIF neuron on a time step as coarse as its refractory time.
+
+        u[t] = decay v[t-1] + ((1 - s[t-1]) gain + s[t-1] refractory_gain) x[t]
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = (1 - s[t]) u[t]
+
+    A neuron that has just fired integrates only what is left of the step, hence the smaller gain. The reset to zero is
+    part of the model: there is no other.
+
+    Args:
+        state: v[t-1] and s[t-1], each of shape (*N,).
+        x: input current of this step, shape (*N,).
+        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,); see ``decay_from_tau``.
+        gain: membrane per unit of current, broadcastable to (*N,); see ``gain_from_tau``.
+        refractory_gain: the same in the step after a spike, broadcastable to (*N,); see ``refractory_gain_from_tau``.
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+
+    Returns:
+        The state v[t], s[t] and the spikes s[t], each of shape (*N,).
+
+    Source: A. Yanguas-Gil, "Coarse scale representation of spiking neural networks", arXiv:2007.06176.
+    """
+    u = decay * state.v + ((1.0 - state.s) * gain + state.s * refractory_gain) * x
+    spike = surrogate(u - threshold)
+    return CoarseLIFState(v=(1.0 - spike) * u, s=spike), spike

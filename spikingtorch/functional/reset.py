@@ -1,0 +1,48 @@
+"""Reset rules: what a spike does to the membrane, ``rule(u, spike, threshold) -> v``.
+
+A rule is a plain function of the membrane before the reset, the spike (0 or 1) and the threshold. The gradient flows
+through the spike as well; ``detached(rule)`` stops it there.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor
+
+Reset: TypeAlias = Callable[[Tensor, Tensor, Tensor | float], Tensor]
+
+
+def to_zero(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:  # noqa: ARG001 - one signature for all rules
+    """Return ``(1 - spike) u``: a spike discharges the membrane, as in the older package."""
+    return (1.0 - spike) * u
+
+
+def by_subtraction(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
+    """Return ``u - spike threshold``: a spike costs one threshold and the rest stays."""
+    return u - spike * threshold
+
+
+def none(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:  # noqa: ARG001 - one signature for all rules
+    """Return ``u``: a spike leaves the membrane alone."""
+    return u
+
+
+class Detached(NamedTuple):
+    """A reset rule whose spike carries no gradient; made by ``detached(rule)``."""
+
+    rule: Reset
+
+    def __call__(self, u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
+        """Return ``rule(u, stop_gradient(spike), threshold)``."""
+        return self.rule(u, spike.detach(), threshold)
+
+
+def detached(rule: Reset) -> Detached:
+    """Return the rule with the gradient stopped through the spike (F. Zenke, T. P. Vogels, Neural Comput. 33 (2021)).
+
+    doi:10.1162/neco_a_01367 finds that this trains better at steep surrogates.
+
+    >>> detached(to_zero) == detached(to_zero)
+    True
+    """
+    return Detached(rule)

@@ -1,0 +1,84 @@
+"""Numpy loops over time, one a neuron, written from the published equations and not from the library.
+
+They keep the membrane before the reset (w) and the last spike (s), the form in which the older package and the papers
+write them, so that they share no line of thought with the library, which keeps the membrane after the reset.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Reset = Callable[[Array, Array, Any], Array]
+Result = tuple[Array, dict[str, Array]]
+
+
+def to_zero(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
+    return np.where(s > 0, 0.0, w)
+
+
+def by_subtraction(w: Array, s: Array, threshold: Any) -> Array:
+    return np.where(s > 0, w - threshold, w)
+
+
+def none(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
+    return w
+
+
+def integrate_and_fire(x: Array, threshold: Any = 1.0, reset: Reset = to_zero) -> Result:
+    w, s, spikes = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    for x_t in x:
+        w = reset(w, s, threshold) + x_t
+        s = np.where(w >= threshold, 1.0, 0.0)
+        spikes.append(s)
+    return np.array(spikes), {"v": reset(w, s, threshold)}
+
+
+def leaky(x: Array, decay: Any, gain: Any = 1.0, threshold: Any = 1.0, reset: Reset = to_zero) -> Result:
+    w, s, spikes = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    for x_t in x:
+        w = decay * reset(w, s, threshold) + gain * x_t
+        s = np.where(w >= threshold, 1.0, 0.0)
+        spikes.append(s)
+    return np.array(spikes), {"v": reset(w, s, threshold)}
+
+
+def spiking_decay(x: Array, tau: Any, threshold: Any = 1.0, reset: Reset = to_zero) -> Result:
+    w, s, spikes = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    for x_t in x:
+        w = reset(w, s, threshold) / tau + x_t
+        s = np.where(w >= threshold, 1.0, 0.0)
+        spikes.append(s)
+    return np.array(spikes), {"v": reset(w, s, threshold)}
+
+
+def coarse_lif(x: Array, decay: Any, gain: Any, refractory_gain: Any, threshold: Any = 1.0) -> Result:
+    w, s, spikes = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    for x_t in x:
+        w = np.where(s > 0, refractory_gain * x_t, decay * w + gain * x_t)
+        s = np.where(w >= threshold, 1.0, 0.0)
+        spikes.append(s)
+    return np.array(spikes), {"v": np.where(s > 0, 0.0, w), "s": s}
+
+
+def biolif(x: tuple[Array, Array], nudt: Any, threshold: Any = 0.5, reset: Reset = to_zero) -> Result:
+    w, s, spikes = np.zeros_like(x[0][0]), np.zeros_like(x[0][0]), []
+    for xe, xi in zip(*x, strict=True):
+        nu = 1 + xe + xi
+        target = xe / nu
+        w = target + (reset(w, s, threshold) - target) * np.exp(-nudt * nu)
+        s = np.where(w >= threshold, 1.0, 0.0)
+        spikes.append(s)
+    return np.array(spikes), {"v": reset(w, s, threshold)}
+
+
+def mcpitts(x: Array, threshold: Any) -> Result:
+    return np.where(x >= threshold, 1.0, 0.0), {}
+
+
+def leaky_integrator(x: Array, decay: Any, gain: Any = 1.0) -> Result:
+    # the closed form of the recurrence: a sum of decayed inputs
+    trace = np.array([sum(decay ** (t - k) * gain * x[k] for k in range(t + 1)) for t in range(len(x))])
+    return trace, {"v": trace[-1]}

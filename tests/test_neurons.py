@@ -1,0 +1,141 @@
+"""Each neuron against numbers worked out by hand and against a numpy loop."""
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikingtorch import functional as F
+from tests.cases import CASES, LENGTHS, RESETS, SPIKING, WITH_RESETS, Case, by_name
+from tests.compare import assert_close
+
+# (step, state, parameters, inputs, spikes, states) by hand; every number is exact in binary, and one step of each row
+# meets the threshold exactly, where a neuron fires
+HAND: dict[str, tuple[Any, Any, dict[str, Any], Any, list[float], list[Any]]] = {
+    # u = 0.5, 1.25, 0.25, 1.0
+    "if to zero": (F.if_step, F.IFState, {}, [0.5, 0.75, 0.25, 0.75], [0, 1, 0, 1], [0.5, 0.0, 0.25, 0.0]),
+    "if by subtraction": (
+        F.if_step,
+        F.IFState,
+        {"reset": F.by_subtraction},
+        [0.5, 0.75, 0.5, 0.25],  # u = 0.5, 1.25, 0.75, 1.0
+        [0, 1, 0, 1],
+        [0.5, 0.25, 0.75, 0.0],
+    ),
+    "if without reset": (F.if_step, F.IFState, {"reset": F.none}, [0.5, 0.5, -0.25], [0, 1, 0], [0.5, 1.0, 0.75]),
+    "lif": (
+        F.lif_step,
+        F.LIFState,
+        {"decay": 0.5, "gain": 2.0},
+        [0.25, 0.375, 0.25, 0.5],  # u = 0.5, 0.25 + 0.75 = 1, 0.5, 0.25 + 1 = 1.25
+        [0, 1, 0, 1],
+        [0.5, 0.0, 0.5, 0.0],
+    ),
+    "coarse lif": (
+        F.coarse_lif_step,
+        F.CoarseLIFState,
+        {"decay": 0.5, "gain": 1.0, "refractory_gain": 0.25},
+        # u = 1; after the spike 0.25 * 2 = 0.5; 0.5 * 0.5 + 0.5 = 0.75; 0.375 + 1 = 1.375; after the spike 0.25
+        [1.0, 2.0, 0.5, 1.0, 1.0],
+        [1, 0, 0, 1, 0],
+        [0.0, 0.5, 0.75, 0.0, 0.25],
+    ),
+    "spiking decay": (
+        F.spiking_decay_step,
+        F.SpikingDecayState,
+        {"tau": 4.0},
+        [0.5, 0.875, 1.5, 0.25],  # u = 0.5, 0.125 + 0.875 = 1, 1.5, 0.25
+        [0, 1, 1, 0],
+        [0.5, 0.0, 0.0, 0.25],
+    ),
+    "mcpitts": (F.mcpitts_step, F.McPittsState, {"threshold": 0.5}, [0.25, 0.5, 0.75], [0, 1, 1], []),
+    # u = 1, 0.5 + 1, 0.75 - 1
+    "li": (F.li_step, F.LIState, {"decay": 0.5}, [1.0, 1.0, -1.0], [1.0, 1.5, -0.25], [1.0, 1.5, -0.25]),
+}
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_hand_table(name: str) -> None:
+    step, state_type, params, inputs, outputs, membranes = HAND[name]
+    state = F.zeros_state(state_type, torch.zeros(1, dtype=torch.float64))
+    for t, x in enumerate(inputs):
+        state, out = step(state, torch.tensor([x], dtype=torch.float64), **params)
+        assert out.tolist() == [outputs[t]], f"output of step {t}"
+        if membranes:
+            assert state.v.tolist() == [membranes[t]], f"membrane of step {t}"
+
+
+def test_biolif_by_hand() -> None:
+    # nu = 1 + 1 + 0 = 2 and a = exp(-ln 2) = 1/2: u = 0 / 2 + (1 / 2) (1 / 2) = 0.25, then 0.125 + 0.25 = 0.375, then
+    # with xe = 2, xi = 1: nu = 4, a = 1/4, u = 0.375 / 4 + (2 / 4) (3 / 4) = 0.46875
+    state = F.BioLIFState(v=torch.zeros(1, dtype=torch.float64))
+    nudt = np.log(2.0) / 2
+    for pair, u in (((1.0, 0.0), 0.25), ((1.0, 0.0), 0.375), ((2.0, 1.0), 0.46875)):
+        xe, xi = (torch.tensor([value], dtype=torch.float64) for value in pair)
+        state, spike = F.biolif_step(state, (xe, xi), nudt=nudt, threshold=0.5)
+        assert spike.item() == 0.0
+        assert state.v.item() == pytest.approx(u, rel=1e-14)
+    # a membrane that neither leaks nor charges (xe = 0, nudt = 0) stays where it is: exactly at threshold
+    state, spike = F.biolif_step(F.BioLIFState(v=state.v), (0 * state.v, 0 * state.v), nudt=0.0, threshold=state.v)
+    assert (spike.item(), state.v.item()) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)
+def test_numpy_oracle(case: Case, reset: F.Reset, T: int) -> None:
+    xs, params = case.draw(T)
+    state, out = F.scan(case.step, case.initial(xs), xs, params=params | case.options(reset=reset))
+    arrays = tuple(x.numpy() for x in xs) if isinstance(xs, tuple) else xs.numpy()
+    rule = {"reset": RESETS[reset]} if case.resets else {}
+    want, last = case.oracle(arrays, **{name: p.numpy() for name, p in params.items()}, **rule)
+    assert_margin(case, xs, params, reset)
+    assert_close(out, torch.tensor(want), "outputs")
+    for name, value in last.items():
+        assert_close(getattr(state, name), torch.tensor(value), f"state.{name}")
+
+
+def assert_margin(case: Case, xs: Any, params: dict[str, torch.Tensor], reset: F.Reset) -> None:
+    """Assert that no membrane is so near the threshold that two ways to round it could disagree."""
+    if not case.spikes:
+        return
+    nearest = []
+
+    def record(u: torch.Tensor) -> torch.Tensor:
+        nearest.append(u.abs().min().item())
+        return F.heaviside(u)
+
+    F.scan(case.step, case.initial(xs), xs, params=params | case.options(record, reset))
+    assert min(nearest) > 1e-6
+
+
+@pytest.mark.parametrize("case", SPIKING, ids=by_name)
+def test_draws_make_neurons_fire_and_rest(case: Case) -> None:
+    xs, params = case.draw(17)
+    _, spikes = F.scan(case.step, case.initial(xs), xs, params=params)
+    assert 0.05 < spikes.mean() < 0.95
+
+
+def test_every_step_has_a_case() -> None:
+    assert {case.step.__name__ for case in CASES} == {name for name in F.__all__ if name.endswith("_step")}
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_signature(case: Case) -> None:
+    names = inspect.signature(case.step).parameters
+    assert list(names)[:2] == ["state", "x"]
+    assert all(p.kind is p.KEYWORD_ONLY for p in list(names.values())[2:])
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 8.0, 1000.0])
+def test_coefficients(tau: float) -> None:
+    a = np.exp(-1 / tau)
+    b = tau * (1 - a)
+    for value in (tau, torch.tensor(tau, dtype=torch.float64)):
+        assert float(F.decay_from_tau(value)) == pytest.approx(a, rel=1e-12)
+        assert float(F.gain_from_tau(value)) == pytest.approx(b, rel=1e-12)
+        assert float(F.refractory_gain_from_tau(value)) == pytest.approx(tau * (1 - b), rel=1e-9)
+    # in float32 as well, where the literal formulas have lost three digits and more at tau = 1000
+    for coefficient in (F.decay_from_tau, F.gain_from_tau, F.refractory_gain_from_tau):
+        assert float(coefficient(torch.tensor(tau))) == pytest.approx(float(coefficient(tau)), rel=3e-7)
