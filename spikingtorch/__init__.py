@@ -1,0 +1,32 @@
+"""spikingtorch: spiking neural networks in PyTorch, on a stateless core whose gradients can be checked.
+
+    model = SpikingNet(net, (Nout,))        an ordinary module, run over time
+    IF, LIF, ...                            spiking layers, called as layer(x, init)
+    spikingtorch.spikeio                    encoders and decoders
+    spikingtorch.functional                 the same neurons as pure functions, and scan over time
+
+Start with the README.
+"""
+
+from spikingtorch import functional, layers, spikeio, utils
+from spikingtorch.layers import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay
+from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.steplayer import StepLayer
+
+__version__ = "1.0.0.dev0"
+
+__all__ = [
+    "IF",
+    "LI",
+    "LIF",
+    "BioLIF",
+    "CoarseLIF",
+    "McPitts",
+    "SpikingDecay",
+    "SpikingNet",
+    "StepLayer",
+    "functional",
+    "layers",
+    "spikeio",
+    "utils",
+]

@@ -1,0 +1,111 @@
+"""Checks of what users hand in, each with an error that says what came, what is expected and how to fix it."""
+
+import math
+from numbers import Real
+
+import torch
+import torch._C._functorch as functorch
+from torch import Tensor, nn
+
+from spikingtorch.functional import lift
+
+
+def functorch_active() -> bool:
+    """Say whether a ``torch.func`` transform such as vmap or grad is running."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def outlived_transform(tensor: Tensor) -> bool:
+    """Say whether the tensor is a wrapper of a ``torch.func`` transform that has ended, of no use any more."""
+    # a plain tensor has level -1; the wrapper of an ended grad has -2, that of an ended vmap a level above the current
+    level = functorch.maybe_get_level(tensor)
+    return level == -2 or level > (functorch.maybe_current_level() or 0)
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Say whether Python may look at the values: not while compiling, transforming or on tensors without data."""
+    plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta and tensor.numel() > 0
+    return plain and not torch.compiler.is_compiling() and not functorch_active()
+
+
+def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
+    """Return (min, max) of x, or None where Python may not look; raise where x holds NaN or infinities."""
+    if not has_values(x):
+        return None
+    # aminmax hands NaN on and meets every element once: a tenth of the time of isfinite().all()
+    low, high = (float(bound) for bound in torch.aminmax(x.detach()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(
+            f"{owner}: {name} holds NaN or infinite values (shape {tuple(x.shape)}). Look at the data, or for weights "
+            "that diverged: a lower learning rate or torch.nn.utils.clip_grad_norm_ often helps"
+        )
+    return low, high
+
+
+def check_floating(owner: str, name: str, x: Tensor) -> None:
+    """Raise unless x is a floating tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor")
+    if not x.is_floating_point():
+        raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a floating one; convert it with {name}.float()")
+
+
+def check_rank(owner: str, name: str, x: Tensor, axes: str, least: int) -> None:
+    """Raise unless x has at least ``least`` axes, which the text ``axes`` names."""
+    if x.ndim < least:
+        raise ValueError(f"{owner}: {name} has shape {tuple(x.shape)}, expected {axes}")
+
+
+def check_nsteps(owner: str, nsteps: int) -> int:
+    """Return nsteps, or raise unless it is a positive whole number."""
+    if isinstance(nsteps, bool) or not isinstance(nsteps, int) or nsteps < 1:
+        raise ValueError(f"{owner}: nsteps={nsteps!r}, expected a whole number of steps, 1 or more")
+    return nsteps
+
+
+def check_parameter(
+    owner: str,
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> None:
+    """Raise unless value is a finite number, or a floating tensor of them, above one limit and between the others."""
+    if isinstance(value, Tensor):
+        check_floating(owner, name, value)
+        bounds = value_range(owner, name, value)
+    elif isinstance(value, Real):
+        bounds = (float(value), float(value))
+    else:
+        raise TypeError(
+            f"{owner}: {name} is a {type(value).__name__}, expected a float, or a tensor that broadcasts to the neurons"
+        )
+    if bounds is None:
+        return
+    low, high = bounds
+    if not (math.isfinite(low) and (above is None or low > above) and least <= low and high <= most):
+        limits = [f"above {above:g}"] if above is not None else []
+        limits += [f"at least {least:g}"] if least > -math.inf else []
+        limits += [f"at most {most:g}"] if most < math.inf else []
+        raise ValueError(f"{owner}: {name}={value!r}, expected a finite value {' and '.join(limits)}".rstrip())
+
+
+def check_broadcast(owner: str, name: str, value: object, shape: torch.Size) -> None:
+    """Raise unless value is a number or a tensor that broadcasts to the shape without enlarging it."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return
+    fits = value.ndim <= len(shape) and all(
+        p in (1, n) for p, n in zip(reversed(value.shape), reversed(shape), strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"{owner}: {name} of shape {tuple(value.shape)} does not broadcast to the input of shape {tuple(shape)}. "
+            "One value per channel of images (N, C, H, W) has shape (C, 1, 1)"
+        )
+
+
+def same_dtype(a: Tensor, b: Tensor) -> bool:
+    """Say whether a and b are computed in the same precision."""
+    return lift(a[:0] if a.ndim else a).dtype == lift(b[:0] if b.ndim else b).dtype

@@ -1,0 +1,261 @@
+"""scan: the loop, trees, time axes, precision, and what it asks of its arguments."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from tests.cases import CASES, LENGTHS, Case, by_name
+from tests.compare import assert_close
+
+
+def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
+    """Scan LIF neurons over x, with some arguments changed."""
+    arguments: dict[str, Any] = {
+        "step": F.lif_step,
+        "state": F.LIFState(v=torch.zeros(x.shape[1:], dtype=x.dtype)),
+        "xs": x,
+        "params": {"decay": 0.9},
+    }
+    state, out = F.scan(**(arguments | changes))
+    return state, out
+
+
+@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_is_the_loop(case: Case, T: int) -> None:
+    xs, params = case.draw(T)
+    state, want = case.initial(xs), []
+    for t in range(T):
+        state, out = case.step(state, tuple(x[t] for x in xs) if isinstance(xs, tuple) else xs[t], **params)
+        want.append(out)
+    for backend in ("auto", "loop"):
+        got = F.scan(case.step, case.initial(xs), xs, params=params, backend=backend)
+        assert torch.equal(got[1], torch.stack(want))
+        for a, b in zip(got[0], state, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, -1, -2, -3])
+def test_dim(dim: int) -> None:
+    x = torch.rand(5, 6, 7, generator=torch.Generator().manual_seed(0))
+    state, out = lif(x)
+    moved_state, moved = lif(x.movedim(0, dim), dim=dim, state=F.zeros_state(F.LIFState, x[0]))
+    assert torch.equal(moved.movedim(dim, 0), out)
+    assert torch.equal(moved_state.v, state.v)
+    assert out.shape == x.shape
+
+
+def test_non_contiguous_input() -> None:
+    x = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(lif(x.T)[1], lif(x.T.contiguous())[1])
+    expanded = torch.rand(1, 5).expand(6, 5)
+    assert torch.equal(lif(expanded)[1], lif(expanded.contiguous())[1])
+
+
+class Trace(NamedTuple):
+    spike: Tensor
+    membrane: Tensor
+
+
+def test_trees_of_inputs_and_outputs() -> None:
+    def step(state: dict[str, Tensor], x: dict[str, Any]) -> tuple[dict[str, Tensor], Trace]:
+        u = state["v"] + x["current"] * x["pair"][0] + x["pair"][1]
+        spike = F.Sigmoid()(u - 1.0)
+        return {"v": (1 - spike) * u}, Trace(spike, u)
+
+    x = torch.rand(4, 3)
+    xs = {"current": x, "pair": (x > 0.5, torch.ones(4, 1, dtype=torch.int64))}
+    state, out = F.scan(step, {"v": torch.zeros(3)}, xs)
+    assert isinstance(out, Trace)
+    assert out.spike.shape == out.membrane.shape == (4, 3)
+    assert torch.equal(out.membrane[0], x[0] * (x[0] > 0.5) + 1)
+    assert state["v"].shape == (3,)
+
+
+def test_gradients_reach_inputs_state_and_parameters() -> None:
+    x = torch.rand(17, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    v = torch.full((3,), 0.3, dtype=torch.float64)
+    decay = torch.tensor([0.5, 0.7, 0.9], dtype=torch.float64)
+    smooth = F.Sigmoid().primitive  # with the primitive in place of the spike the scan is smooth, so gradcheck holds
+
+    def run(x: Tensor, v: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
+        state, out = lif(x, state=F.LIFState(v), params={"decay": decay, "surrogate": smooth})
+        return state.v, out
+
+    inputs = [tensor.requires_grad_() for tensor in (x, v, decay)]
+    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradgradcheck(run, inputs)
+
+
+def test_backward_time_grows_with_T_and_not_its_square() -> None:
+    x = torch.rand(17, 3, requires_grad=True)
+    out = lif(x)[1]
+    todo, names = [out.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in names:
+            names.add(node)
+            todo += [parent for parent, _ in node.next_functions]
+    kinds = {node.name() for node in names}
+    assert "UnbindBackward0" in kinds
+    assert "SelectBackward0" not in kinds
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_float32_inside(dtype: torch.dtype) -> None:
+    x = torch.rand(300, 4, generator=torch.Generator().manual_seed(0)).to(dtype) * 0.01
+    params = {"decay": torch.tensor(0.999, dtype=dtype), "threshold": torch.full((4,), 0.7, dtype=dtype)}
+    state, out = lif(x, params=params, state=F.LIFState(torch.zeros(4, dtype=dtype)))
+    wide = {name: value.float() for name, value in params.items()}
+    want_state, want = lif(x.float(), params=wide)
+    assert out.dtype == dtype
+    assert state.v.dtype == torch.float32
+    assert torch.equal(out.float(), want)
+    assert torch.equal(state.v, want_state.v)
+    assert 0 < out.float().mean() < 1
+
+
+def test_half_and_float32_inputs_give_float32() -> None:
+    xs = (torch.ones(3, 2, dtype=torch.bfloat16), torch.ones(3, 2))
+    _, out = F.scan(F.biolif_step, F.zeros_state(F.BioLIFState, xs[1][0]), xs, params={"nudt": 0.5})
+    assert out.dtype == torch.float32
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_no_steps(case: Case) -> None:
+    xs, params = case.draw(1)
+    none = tuple(x[:0] for x in xs) if isinstance(xs, tuple) else xs[:0]
+    before = case.initial(xs)
+    state, out = F.scan(case.step, before, none, params=params)
+    assert out.shape == (0, 8)
+    assert out.dtype == torch.float64
+    for a, b in zip(state, before, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_no_steps_along_another_axis() -> None:
+    x = torch.ones(2, 0, 3)
+    assert lif(x, dim=1, state=F.LIFState(torch.zeros(2, 3)))[1].shape == (2, 0, 3)
+
+
+def test_no_neurons() -> None:
+    assert lif(torch.ones(5, 0, 3))[1].shape == (5, 0, 3)
+
+
+def test_nan_is_handed_on() -> None:
+    x = torch.ones(3, 2)
+    x[1, 0] = torch.nan
+    assert lif(x)[1].isnan().tolist() == [[False, False], [True, False], [True, False]]
+
+
+def test_inference_mode() -> None:
+    with torch.inference_mode():
+        x = torch.ones(3, 2)
+        assert lif(x)[1].tolist() == torch.ones(3, 2).tolist()
+
+
+def test_zeros_state_of_a_custom_neuron() -> None:
+    class Adaptive(NamedTuple):
+        v: Tensor
+        threshold: Tensor
+
+    state = F.zeros_state(Adaptive, torch.ones(2, 3, dtype=torch.bfloat16, requires_grad=True))
+    assert [(t.shape, t.dtype, t.requires_grad) for t in state] == [((2, 3), torch.float32, False)] * 2
+
+
+def test_reset_where_is_safe_for_nan() -> None:
+    state = F.LIFState(v=torch.tensor([[torch.nan], [2.0]], requires_grad=True))
+    got = F.reset_where(torch.tensor([True, False]), state)
+    assert got.v.tolist() == [[0.0], [2.0]]
+    assert torch.autograd.grad(got.v.sum(), state.v)[0].tolist() == [[0.0], [1.0]]
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+X = torch.ones(5, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"xs": X.long()}, TypeError, r"no input is floating: xs is torch\.int64.*xs\.float\(\)"),
+        ({"xs": X.bool()}, TypeError, r"no input is floating: xs is torch\.bool"),
+        ({"xs": [[1.0]]}, TypeError, r"xs\[0\]\[0\] is a float, expected a tensor"),
+        ({"xs": ()}, ValueError, "xs holds no tensor"),
+        ({"xs": torch.tensor(1.0)}, ValueError, r"xs has shape \(\), which has no time axis dim=0"),
+        ({"dim": 2}, ValueError, r"xs has shape \(5, 3\), which has no time axis dim=2"),
+        ({"dim": -3}, ValueError, r"no time axis dim=-3"),
+        ({"xs": (X, X[:4])}, ValueError, r"inputs differ in length along dim=0: \{'xs\[0\]': 5, 'xs\[1\]': 4\}"),
+        ({"state": None}, TypeError, "state is a NoneType, expected a tensor"),
+        (
+            {"state": F.LIFState(torch.zeros(3).double())},
+            TypeError,
+            r"mixed dtypes: .*'state\.v': 'torch\.float64'",
+        ),
+        ({"state": F.LIFState(torch.zeros(3, device="meta"))}, ValueError, r"mixed devices: .*'state\.v': 'meta'"),
+        (
+            {"params": {"decay": torch.ones(3).double()}},
+            TypeError,
+            r"mixed dtypes: .*decay.*float64",
+        ),
+        (
+            {"params": {"decay": torch.ones(5, 1)}},
+            ValueError,
+            r"state\.v of shape \(3,\) into \(5, 3\).*decay",
+        ),
+        ({"state": F.LIFState(torch.zeros(()))}, ValueError, r"turned state\.v of shape \(\) into \(3,\).*zeros_state"),
+        (
+            {"state": F.LIFState(torch.zeros(3, dtype=torch.int64))},
+            TypeError,
+            r"state\.v from torch\.int64 into",
+        ),
+        ({"state": F.IFState(torch.zeros(3))}, TypeError, r"was given the state IFState.* and returned LIFState"),
+        ({"backend": "warp"}, ValueError, "backend='warp' is not one of 'auto', 'loop'"),
+        ({"step": lambda s, x, decay: s}, TypeError, r"a step returns the pair \(state, output\)"),
+        ({"step": lambda s, x, decay: (s, 1.0)}, TypeError, "returned output = 1.0; outputs are tensors"),
+        (
+            {"step": lambda s, x, decay: (s._replace(v=0.0), x)},
+            TypeError,
+            r"returned state\.v = 0\.0, expected a tensor",
+        ),
+    ],
+)
+def test_errors(changes: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        lif(X, **changes)
+
+
+def test_parameter_that_does_not_broadcast_is_named() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        lif(X, params={"decay": torch.ones(4)})
+    assert "params['decay']: (4,)" in caught.value.__notes__[0]
+    assert "state.v: (3,)" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("target", ["state", "x"])
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad]) -> None:
+    def step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+        (state.v if target == "state" else x).add_(1.0)
+        return F.LIFState(state.v + x), x
+
+    with mode(), pytest.raises(ValueError, match=r"wrote on its state or input in place.*v = v \+ x"):
+        F.scan(step, F.LIFState(torch.zeros(3)), torch.ones(5, 3))
+
+
+def test_nothing_is_written_on() -> None:
+    x, v = torch.rand(5, 3), torch.rand(3)
+    copies = x.clone(), v.clone()
+    lif(x, state=F.LIFState(v))
+    assert torch.equal(x, copies[0])
+    assert torch.equal(v, copies[1])
+
+
+def test_state_carries_on() -> None:
+    x = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+    state, first = lif(x[:2])
+    _, second = lif(x[2:], state=state)
+    assert_close(torch.cat([first, second]), lif(x)[1])

@@ -1,0 +1,226 @@
+"""Encoders and decoders: shapes, rates against their distribution, reproducibility, and errors."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from spikingtorch import spikeio as io
+
+ENCODERS = [io.PoissonEncoder, io.PeriodicEncoder, io.ConstantEncoder]
+Draw = Callable[..., Tensor]
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 1, 4, 4), (5, 3, 4, 4), (5, 2, 3, 4, 2), (0, 3), (1, 1)])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_shapes(encoder: Any, shape: tuple[int, ...]) -> None:
+    train = encoder(6)(torch.rand(shape))
+    assert train.shape == (shape[0], 6, *shape[1:])
+    assert train.dtype == torch.float32
+    assert train.is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_dtype_is_kept(encoder: Any, dtype: torch.dtype) -> None:
+    assert encoder(4)(torch.full((2, 3), 0.5, dtype=dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("draw", [io.poisson_spikes, io.markov_spikes])
+@pytest.mark.parametrize("rate", [0.0, 0.03, 0.4, 0.5, 0.9, 1.0])
+def test_rates(draw: Draw, rate: float) -> None:
+    count = 20 * 2000 * 5
+    spikes = draw(torch.full((2000, 5), rate, dtype=torch.float64), 20, generator=seeded())
+    assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+    assert_binomial(spikes.sum().item(), count, rate)
+
+
+@pytest.mark.parametrize("draw", [io.poisson_spikes, io.markov_spikes])
+def test_steps_are_independent(draw: Draw) -> None:
+    rate = 0.3
+    spikes = draw(torch.full((20000,), rate, dtype=torch.float64), 10, generator=seeded())
+    pairs = (spikes[:, 1:] * spikes[:, :-1]).sum().item()
+    # neighbouring pairs overlap, so that their count varies more than a binomial one: at most twice as much
+    assert_binomial(pairs, spikes[:, 1:].numel(), rate**2, widths=7)
+    for value, of in ((1.0, spikes[:, :-1] == 1), (0.0, spikes[:, :-1] == 0)):
+        after = spikes[:, 1:][of]
+        assert_binomial(after.sum().item(), after.numel(), rate)
+        assert after.numel() > 0, value
+
+
+def assert_binomial(count: float, trials: int, rate: float, widths: float = 4) -> None:
+    """Assert that a count lies within some standard deviations of its mean: one in 16,000 falls outside of four."""
+    assert abs(count - trials * rate) <= widths * math.sqrt(trials * rate * (1 - rate))
+
+
+def test_markov_spikes_by_its_rule() -> None:
+    x = torch.rand(50, 3, generator=seeded(1))
+    got = io.markov_spikes(x, 6, generator=seeded(2))
+    random, spiked = seeded(2), torch.zeros(50, 3, dtype=torch.bool)
+    for t in range(6):
+        r = torch.rand(50, 3, generator=random)
+        for index in torch.cartesian_prod(torch.arange(50), torch.arange(3)).tolist():
+            n, m = index
+            spiked[n, m] = not (r[n, m] < 1 - x[n, m]) if spiked[n, m] else r[n, m] < x[n, m]
+        assert got[:, t].bool().tolist() == spiked.tolist()
+
+
+def test_scale_multiplies_the_rate() -> None:
+    spikes = io.PoissonEncoder(50, scale=0.25, generator=seeded())(torch.full((400, 5), 0.8, dtype=torch.float64))
+    assert_binomial(spikes.sum().item(), spikes.numel(), 0.2)
+
+
+@pytest.mark.parametrize("make", [lambda g: io.PoissonEncoder(8, generator=g), lambda g: io.Poisson2D(8, generator=g)])
+def test_same_generator_same_train(make: Callable[[Generator], nn.Module]) -> None:
+    x = torch.rand(4, 1, 5, 5)
+    one, two = make(seeded(3)), make(seeded(3))
+    first = one(x)
+    assert torch.equal(first, two(x))
+    assert not torch.equal(first, one(x))
+    assert torch.equal(copy.deepcopy(one)(x), one(x))
+
+
+def test_global_generator_is_used_without_one() -> None:
+    x = torch.rand(4, 5)
+    trains = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        trains.append(io.PoissonEncoder(8)(x))
+    assert torch.equal(*trains)
+
+
+def test_poisson2d_is_poisson_for_images() -> None:
+    x = torch.rand(2, 3, 4, 4)
+    assert torch.equal(io.Poisson2D(5, generator=seeded())(x), io.PoissonEncoder(5, generator=seeded())(x))
+    assert torch.equal(io.poisson_spikes2d(x, 5, generator=seeded()), io.poisson_spikes(x, 5, generator=seeded()))
+    assert io.Poisson2D(5)(x[:, 0]).shape == (2, 5, 4, 4)
+
+
+def test_periodic_encoder_by_hand() -> None:
+    x = torch.tensor([[0.0, 0.25, 0.375, 0.5, 1.0, 2.0, -1.0]])
+    want = [
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0, 0, 1],
+        [0, 0, 1, 0, 0, 1, 0, 0],
+        [0, 1, 0, 1, 0, 1, 0, 1],
+        [1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1, 1, 1, 1],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    assert io.PeriodicEncoder(8)(x)[0].T.tolist() == want
+    assert torch.equal(io.PeriodicEncoder(8, scale=2.0)(x / 2), io.PeriodicEncoder(8)(x))
+
+
+def test_constant_encoder_repeats() -> None:
+    x = torch.randn(3, 2)
+    assert all(torch.equal(step, x) for step in io.ConstantEncoder(4)(x).unbind(1))
+
+
+def test_takes_what_a_dataloader_gives() -> None:
+    loader = DataLoader(TensorDataset(torch.rand(10, 1, 6, 6), torch.arange(10)), batch_size=4)
+    assert [tuple(io.PoissonEncoder(3)(images).shape) for images, _ in loader] == [(4, 3, 1, 6, 6)] * 2 + [
+        (2, 3, 1, 6, 6)
+    ]
+
+
+def test_sum_decoder() -> None:
+    train = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 0.0]]])
+    assert io.SumDecoder(4, 1.0)(train).tolist() == [[2.0, -1.0]]
+    assert io.SumDecoder(4, 0.5)(train).tolist() == [[1.0, -0.5]]
+    assert io.SumDecoder(4, 0.5, offset=False)(train).tolist() == [[2.0, 0.5]]
+    assert io.RateDecoder()(train).tolist() == [[1.0, 0.25]]
+
+
+@pytest.mark.parametrize("decoder", [io.SumDecoder(4, 2.0), io.RateDecoder()])
+def test_decoders_differentiate(decoder: nn.Module) -> None:
+    train = torch.rand(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(decoder, train)
+    assert decoder(train[:0]).shape == (0, 3)
+
+
+def test_a_row_of_modules_is_a_classifier() -> None:
+    assert nn.Sequential(io.PoissonEncoder(4), io.SumDecoder(4, 1.0))(torch.rand(5, 3)).shape == (5, 3)
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+MAKERS: list[Callable[[Any], nn.Module]] = [
+    *ENCODERS,
+    io.Poisson2D,
+    lambda nsteps: io.SumDecoder(nsteps, 1.0),
+]
+
+
+@pytest.mark.parametrize("nsteps", [0, -1, 2.5, True, None])
+@pytest.mark.parametrize("make", MAKERS)
+def test_nsteps(make: Callable[[Any], nn.Module], nsteps: Any) -> None:
+    with pytest.raises(ValueError, match=r"nsteps=.*, expected a whole number of steps, 1 or more"):
+        make(nsteps)
+
+
+@pytest.mark.parametrize("draw", [io.poisson_spikes, io.markov_spikes])
+def test_nsteps_of_functions(draw: Draw) -> None:
+    with pytest.raises(ValueError, match="nsteps=0, expected a whole number"):
+        draw(torch.rand(2, 3), 0)
+
+
+@pytest.mark.parametrize("encode", [*(kind(4) for kind in ENCODERS), lambda x: io.markov_spikes(x, 4)])
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.ones(2, 3, dtype=torch.uint8), TypeError, r"x has dtype torch\.uint8.*x\.float\(\)"),
+        (torch.ones(2, 3, dtype=torch.bool), TypeError, r"x has dtype torch\.bool"),
+        (torch.tensor([[torch.nan]]), ValueError, "x holds NaN or infinite values"),
+        (torch.tensor(0.5), ValueError, r"x has shape \(\), expected \(N, \.\.\.\): a batch"),
+        ([0.5], TypeError, r"x is a list, expected a torch\.Tensor"),
+    ],
+)
+def test_bad_batches(encode: Callable[[Any], Tensor], x: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        encode(x)
+
+
+def test_rates_above_one_saturate_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="rates reach 255 spikes per step and saturate at 1"):
+        spikes = io.PoissonEncoder(4)(torch.tensor([[0.0, 255.0]]))
+    assert spikes[0].tolist() == [[0.0, 1.0]] * 4
+    with pytest.warns(UserWarning, match="rates reach 2 spikes") as caught:
+        io.poisson_spikes(torch.ones(1), 2, 2.0)
+    assert caught[0].filename == __file__
+    assert io.PoissonEncoder(4)(torch.tensor([[-0.5]])).sum() == 0  # nothing fires less than never
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 1, 3, 4, 5)])
+def test_poisson2d_takes_images_only(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected images \(N, C, H, W\) or \(N, H, W\)"):
+        io.Poisson2D(4)(torch.rand(shape))
+
+
+def test_decoder_with_another_number_of_steps() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 5, 3\) has 5 steps on its axis 1, expected 4.*same nsteps"):
+        io.SumDecoder(4, 1.0)(torch.rand(2, 5, 3))
+    with pytest.raises(ValueError, match=r"has shape \(4,\), expected \(N, T, \.\.\.\)"):
+        io.SumDecoder(4, 1.0)(torch.rand(4))
+    with pytest.raises(ValueError, match="has no steps on its axis 1"):
+        io.RateDecoder()(torch.rand(4, 0, 2))
+    with pytest.raises(TypeError, match=r"the train has dtype torch\.int64"):
+        io.RateDecoder()(torch.ones(4, 2, 2, dtype=torch.int64))
+
+
+def test_generator_on_another_device() -> None:
+    with pytest.raises(ValueError, match=r"the generator is on cpu, x on meta; .* torch\.Generator\('meta'\)"):
+        io.poisson_spikes(torch.rand(2, 3, device="meta"), 4, generator=seeded())
+
+
+def test_scale_is_a_number() -> None:
+    with pytest.raises(ValueError, match="PoissonEncoder: scale=nan"):
+        io.PoissonEncoder(4, math.nan)
