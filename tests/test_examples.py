@@ -1,0 +1,24 @@
+"""Every example, run for two batches."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# modules that examples share, and the training command, which has tests of its own
+SHARED = {"__init__", "checkpoint", "data", "pictures", "train", "training"}
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in SHARED)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--epochs", "1", "--batches", "2"])
+    monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)
+    runpy.run_module(f"examples.{name}", run_name="__main__")
+    assert "test accuracy" in capsys.readouterr().out
+
+
+def test_there_are_examples_of_every_kind() -> None:
+    assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)

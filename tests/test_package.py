@@ -1,0 +1,72 @@
+"""What is in the wheel, what importing costs, and that every public name is documented."""
+
+import importlib
+import inspect
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import spikingtorch
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = ("spikingtorch", "spikingtorch.functional")
+
+
+def test_wheel_has_one_top_level_package(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    for name in ("spikingtorch", "examples", "tests"):
+        shutil.copytree(ROOT / name, tree / name)
+    (tree / "functional").symlink_to((ROOT / "functional").readlink())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(tree)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"spikingtorch", wheel.stem.rsplit("-", 3)[0] + ".dist-info"}
+    assert {"spikingtorch/py.typed", "spikingtorch/functional/README.md", "spikingtorch/functional/scan.py"} <= set(
+        names
+    )
+
+
+def test_functional_is_a_link() -> None:
+    assert (ROOT / "functional").is_symlink()
+    assert (ROOT / "functional").resolve() == ROOT / "spikingtorch" / "functional"
+
+
+def test_import_is_lean() -> None:
+    code = (
+        "import sys, spikingtorch; heavy = {'jax', 'matplotlib', 'mlxtend', 'torchvision', 'functional'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_functional_does_not_need_the_modules_above_it() -> None:
+    for path in (ROOT / "spikingtorch" / "functional").rglob("*.py"):
+        for line in path.read_text().splitlines():
+            if line.startswith(("import spikingtorch", "from spikingtorch")):
+                assert line.split()[1].startswith("spikingtorch.functional"), f"{path}: {line}"
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_documented(module: str) -> None:
+    loaded = importlib.import_module(module)
+    assert list(loaded.__all__) == sorted(
+        loaded.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name)
+    )
+    for name in loaded.__all__:
+        value = getattr(loaded, name)
+        if inspect.ismodule(value) or inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), f"{module}.{name} has no docstring"
+        assert not (inspect.getdoc(value) or "").startswith(f"{name}("), f"{module}.{name} has no docstring of its own"
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert f'version = "{spikingtorch.__version__}"' in (ROOT / "pyproject.toml").read_text()
