@@ -1,0 +1,1 @@
+"""The neuron models, under the file names of the torch side."""

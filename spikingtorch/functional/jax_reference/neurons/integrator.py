@@ -1,0 +1,44 @@
+"""The integrate-and-fire neuron, without a leak."""
+
+from typing import NamedTuple
+
+import jax
+
+from spikingtorch.functional.jax_reference.reset import Reset, to_zero
+from spikingtorch.functional.jax_reference.spike import Parameter
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+
+
+class IFState(NamedTuple):
+    """Membrane v after the reset, shape (*N,)."""
+
+    v: jax.Array
+
+
+def if_step(
+    state: IFState,
+    x: jax.Array,
+    *,
+    threshold: Parameter = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[IFState, jax.Array]:
+    """Advance an integrate-and-fire neuron by one step.
+
+        u[t] = v[t-1] + x[t]
+        s[t] = H(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current, shape (*N,), in units of the membrane per step.
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient.
+        reset: the rule that gives v from u.
+
+    Returns:
+        The state v[t] and the spike s[t], both of shape (*N,).
+    """
+    u = state.v + x
+    spike = surrogate(u - threshold)
+    return IFState(v=reset(u, spike, threshold)), spike

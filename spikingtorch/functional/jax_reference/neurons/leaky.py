@@ -1,0 +1,120 @@
+"""Leaky neurons: LIF, the spiking decay and the leaky integrator that reads out."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spikingtorch.functional.jax_reference.reset import Reset, to_zero
+from spikingtorch.functional.jax_reference.spike import Parameter
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+
+
+class LIFState(NamedTuple):
+    """Membrane v after the reset, shape (*N,)."""
+
+    v: jax.Array
+
+
+class SpikingDecayState(NamedTuple):
+    """Membrane v after the reset, shape (*N,)."""
+
+    v: jax.Array
+
+
+class LIState(NamedTuple):
+    """Membrane v, shape (*N,)."""
+
+    v: jax.Array
+
+
+def decay_from_tau(tau: Parameter) -> jax.Array:
+    """Return exp(-1 / tau), the part of the membrane that is left after a step; tau in steps."""
+    return jnp.exp(-1 / tau)
+
+
+def gain_from_tau(tau: Parameter) -> jax.Array:
+    """Return tau (1 - exp(-1 / tau)), what a current held for one step adds to the membrane; tau in steps."""
+    return -tau * jnp.expm1(-1 / tau)
+
+
+def lif_step(
+    state: LIFState,
+    x: jax.Array,
+    *,
+    decay: Parameter,
+    gain: Parameter = 1.0,
+    threshold: Parameter = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[LIFState, jax.Array]:
+    """Advance a leaky integrate-and-fire neuron by one step.
+
+        u[t] = decay v[t-1] + gain x[t]
+        s[t] = H(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current, shape (*N,).
+        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
+        gain: membrane per unit of current, broadcasting to (*N,).
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient.
+        reset: the rule that gives v from u.
+
+    Returns:
+        The state v[t] and the spike s[t], both of shape (*N,).
+    """
+    u = decay * state.v + gain * x
+    spike = surrogate(u - threshold)
+    return LIFState(v=reset(u, spike, threshold)), spike
+
+
+def spiking_decay_step(
+    state: SpikingDecayState,
+    x: jax.Array,
+    *,
+    tau: Parameter,
+    threshold: Parameter = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[SpikingDecayState, jax.Array]:
+    """Advance a neuron that divides its membrane by tau, by one step.
+
+        u[t] = v[t-1] / tau + x[t]
+        s[t] = H(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current, shape (*N,), in units of the membrane per step.
+        tau: the divisor, without unit, broadcasting to (*N,).
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient.
+        reset: the rule that gives v from u.
+
+    Returns:
+        The state v[t] and the spike s[t], both of shape (*N,).
+    """
+    u = state.v / tau + x
+    spike = surrogate(u - threshold)
+    return SpikingDecayState(v=reset(u, spike, threshold)), spike
+
+
+def li_step(state: LIState, x: jax.Array, *, decay: Parameter, gain: Parameter = 1.0) -> tuple[LIState, jax.Array]:
+    """Advance a leaky integrator, which does not spike, by one step.
+
+        v[t] = decay v[t-1] + gain x[t]
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current, shape (*N,).
+        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
+        gain: membrane per unit of current, broadcasting to (*N,).
+
+    Returns:
+        The state v[t], and v[t] as the output, shape (*N,).
+    """
+    v = decay * state.v + gain * x
+    return LIState(v=v), v

@@ -1,0 +1,74 @@
+"""The coarse-grained LIF neuron, which integrates for a part of the step after its spike."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spikingtorch.functional.jax_reference.spike import Parameter
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+
+
+class CoarseLIFState(NamedTuple):
+    """Membrane v after the reset and last spike s, each of shape (*N,)."""
+
+    v: jax.Array
+    s: jax.Array
+
+
+def refractory_gain_from_tau(tau: Parameter) -> jax.Array:
+    """Return tau (1 - gain_from_tau(tau)), what a current adds in the step after a spike; tau in steps.
+
+    With h = 1 / tau this is (h - 1 + exp(-h)) / h^2 = sum_k (-h)^k / (k + 2)!; the series serves tau > 1, where the
+    quotient cancels.
+    """
+    h = 1 / jnp.asarray(tau)
+    slow = h < 1
+    # The branch that is not taken is evaluated at h = 1: its gradient must stay finite.
+    quick_h, slow_h = jnp.where(slow, 1, h), jnp.where(slow, h, 1)
+    quotient = (quick_h + jnp.expm1(-quick_h)) / quick_h**2
+    coefficients = [1 / math.factorial(k + 2) for k in reversed(range(18))]
+    series = functools.reduce(lambda total, coefficient: coefficient - slow_h * total, coefficients, jnp.zeros_like(h))
+    return jnp.where(slow, series, quotient)
+
+
+def coarse_lif_step(
+    state: CoarseLIFState,
+    x: jax.Array,
+    *,
+    decay: Parameter,
+    gain: Parameter,
+    refractory_gain: Parameter,
+    threshold: Parameter = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+) -> tuple[CoarseLIFState, jax.Array]:
+    """Advance a coarse-grained LIF neuron by one step.
+
+    Published for the membrane w before the reset, with a = decay, b = gain, c = refractory_gain,
+
+        w[t] = (1 - s[t-1]) (a w[t-1] + b x[t]) + s[t-1] c x[t]
+        s[t] = H(w[t] - threshold)
+
+    and computed for the membrane after it, v = (1 - s) w:
+
+        w[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t]
+        s[t] = H(w[t] - threshold)
+        v[t] = (1 - s[t]) w[t]
+
+    Args:
+        state: v[t-1] and s[t-1], each of shape (*N,).
+        x: input current, shape (*N,).
+        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
+        gain: membrane per unit of current, broadcasting to (*N,).
+        refractory_gain: the gain in the step after a spike, broadcasting to (*N,).
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient, which flows through s everywhere.
+
+    Returns:
+        The state (v[t], s[t]) and the spike s[t], all of shape (*N,).
+    """
+    w = decay * state.v + ((1 - state.s) * gain + state.s * refractory_gain) * x
+    spike = surrogate(w - threshold)
+    return CoarseLIFState(v=(1 - spike) * w, s=spike), spike

@@ -1,0 +1,63 @@
+"""Run a step over time with jax.lax.scan."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+State = TypeVar("State")
+Outputs = TypeVar("Outputs")
+Tree = TypeVar("Tree")
+
+
+def scan(
+    step: Callable[..., tuple[State, Outputs]],
+    state: State,
+    xs: Any,
+    *,
+    params: Mapping[str, Any] | None = None,
+    dim: int = 0,
+) -> tuple[State, Outputs]:
+    """Run a step over every slice of xs along axis dim.
+
+        state[t], output[t] = step(state[t-1], xs[t], **params)        t = 1 .. T
+
+    Half precision, wherever it occurs, is lifted to float32: the state is carried and returned in float32, and only
+    the outputs are rounded, to the promoted dtype of xs.
+
+    Args:
+        step: (state, x, **params) -> (state, output).
+        state: a pytree, state[0].
+        xs: a pytree of arrays, (T, *N) for dim = 0; T may be 0.
+        params: keyword arguments of step; the gradient of an array among them sums over time.
+        dim: the axis of time, in every array of xs and of the outputs.
+
+    Returns:
+        state[T], and the outputs stacked along axis dim.
+    """
+    keywords = _lift(dict(params or {}))
+
+    def body(carry: State, x: Any) -> tuple[State, Outputs]:
+        return step(carry, x, **keywords)
+
+    time_first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, dim, 0), _lift(xs))
+    final, outputs = jax.lax.scan(body, _lift(state), time_first)
+    dtype = jnp.result_type(*jax.tree.leaves(xs))
+    return final, jax.tree.map(lambda leaf: jnp.moveaxis(_round(leaf, dtype), 0, dim), outputs)
+
+
+def _is_half(dtype: Any) -> bool:
+    return dtype in (jnp.float16, jnp.bfloat16)
+
+
+def _lift(tree: Tree) -> Tree:
+    def lift(leaf: Any) -> Any:
+        return jnp.asarray(leaf, jnp.float32) if _is_half(getattr(leaf, "dtype", None)) else leaf
+
+    lifted: Tree = jax.tree.map(lift, tree)
+    return lifted
+
+
+def _round(leaf: jax.Array, dtype: Any) -> jax.Array:
+    return leaf.astype(dtype) if _is_half(dtype) and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

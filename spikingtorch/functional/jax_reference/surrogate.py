@@ -1,0 +1,96 @@
+"""Surrogates: surrogate(u) is the spike H(u), differentiated as if it were a smooth primitive phi(u).
+
+    s  = H(u), with H(0) = 1
+    ds = phi'(u) du + (dphi/dparameter) dparameter
+
+Each is a NamedTuple with methods primitive(u), which is phi, and derivative(u), which is phi' in closed form.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from spikingtorch.functional.jax_reference.closed_forms import (
+    Arctan,
+    Erf,
+    FastSigmoid,
+    Gaussian,
+    PiecewiseExponential,
+    Sigmoid,
+    Triangular,
+)
+from spikingtorch.functional.jax_reference.spike import fire, heaviside, widened
+
+__all__ = [
+    "Arctan",
+    "Erf",
+    "FastSigmoid",
+    "FromDerivative",
+    "FromPrimitive",
+    "Gaussian",
+    "PiecewiseExponential",
+    "Sigmoid",
+    "StraightThrough",
+    "Surrogate",
+    "Triangular",
+    "heaviside",
+]
+
+
+class Surrogate(Protocol):
+    """A function of u = membrane less threshold that gives spikes, and their gradient."""
+
+    def __call__(self, u: jax.Array, /) -> jax.Array:
+        """Return the spikes, in the shape and dtype of u."""
+        ...
+
+
+class StraightThrough(NamedTuple):
+    """Surrogate that lets the gradient pass unchanged."""
+
+    @widened
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Return H(u)."""
+        return fire(u, (u,), (1.0,))
+
+    def primitive(self, u: jax.Array) -> jax.Array:
+        """Return phi = u."""
+        return u
+
+    def derivative(self, u: jax.Array) -> jax.Array:
+        """Return phi' = 1."""
+        return jnp.ones_like(u)
+
+
+class FromPrimitive(NamedTuple):
+    """Surrogate of a given elementwise phi; what phi closes over receives its gradient too."""
+
+    primitive: Callable[[jax.Array], jax.Array]
+
+    @widened
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Return H(u), with the tangent of phi(u)."""
+        return fire(u, (self.primitive(u),), (1.0,))
+
+    @widened
+    def derivative(self, u: jax.Array) -> jax.Array:
+        """Return phi', by forward differentiation of phi."""
+        dphi: jax.Array
+        _, dphi = jax.jvp(self.primitive, (u,), (jnp.ones_like(u),))
+        return dphi
+
+
+class FromDerivative(NamedTuple):
+    """Surrogate of a given elementwise phi', held constant: second derivatives are zero.
+
+    Its phi is not known, so it has no method primitive.
+    """
+
+    derivative: Callable[[jax.Array], jax.Array]
+
+    @widened
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Return H(u), with ds = stop_gradient(phi'(u)) du."""
+        return fire(u, (u,), (jax.lax.stop_gradient(self.derivative(u)),))
