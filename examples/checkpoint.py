@@ -3,6 +3,8 @@
 import io
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be read; the file is left as it is."""
+    """A checkpoint cannot be read or written; what is on the disk is left as it is."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -51,6 +53,28 @@ def load(path: Path, keys: set[str]) -> dict[str, Any]:
     if not isinstance(content, dict) or not keys <= content.keys():
         raise CheckpointError(_damaged(path, f"it does not hold {sorted(keys)}"))
     return content
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one run at a time; the lock goes with the process, however it ends.
+
+    Raises:
+        CheckpointError: another run holds it.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows has none; there, two runs in one folder are the user's to avoid
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"Another run is training into {folder}. Give this one its own: --out FOLDER"
+            ) from None
+        yield
 
 
 def _damaged(path: Path, reason: str) -> str:

@@ -1,6 +1,7 @@
 """Train the tutorial's network on handwritten digits: ``make train``, or ``make train ARGS="--epochs 20 --resume"``."""
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -13,12 +14,13 @@ from torch.utils.data import DataLoader
 from examples import checkpoint
 from examples.data import DATASETS, load
 from examples.if_mnist import Net
-from examples.training import accuracy, train_epoch
+from examples.training import accuracy, positive, train_epoch
 from spikingtorch import SpikingNet
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
 # what makes a run what it is: a resumed run must have the same
 SETTINGS = ("dataset", "nsteps", "batch_size", "lr", "seed", "batches")
+FILES = ("checkpoint.pt", "curves.png", "raster.png")
 
 
 class Run:
@@ -29,6 +31,7 @@ class Run:
 
     Attributes:
         history: loss and test accuracy of each epoch so far.
+        saved: how many of these epochs the checkpoint holds.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -44,6 +47,7 @@ class Run:
         self.train, self.test = load(options.dataset)
         self.loader = DataLoader(self.train, batch_size=options.batch_size, shuffle=True, generator=self.shuffle)
         self.history: list[tuple[float, float]] = []
+        self.saved = 0
 
     def epoch(self, label: str) -> tuple[float, float]:
         """Train for one epoch and return its loss and test accuracy."""
@@ -55,7 +59,11 @@ class Run:
         return self.history[-1]
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint.
+
+        Raises:
+            CheckpointError: it cannot be written; an earlier one is intact.
+        """
         content = {
             "settings": self.settings,
             "history": self.history,
@@ -63,26 +71,47 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "generators": (self.shuffle.get_state(), self.draws.get_state()),
         }
-        checkpoint.save(self.path, content)
+        try:
+            checkpoint.save(self.path, content)
+        except OSError as error:
+            raise checkpoint.CheckpointError(
+                f"Epoch {len(self.history)} could not be saved: {error}. {self.kept()}"
+            ) from error
+        self.saved = len(self.history)
+
+    def kept(self) -> str:
+        """Say what is on the disk."""
+        if not self.saved:
+            return "No epoch was saved."
+        return (
+            f"The checkpoint of epoch {self.saved} is in {self.path}; --resume with the same options goes on from it."
+        )
 
     def resume(self) -> None:
         """Take up the run of the checkpoint.
 
         Raises:
-            CheckpointError: it cannot be read, or belongs to a run with other settings.
+            CheckpointError: it cannot be read, or belongs to a run with other settings or another network.
         """
         content = checkpoint.load(self.path, {"settings", "history", "model", "optimizer", "generators"})
-        stored: dict[str, Any] = content["settings"]
-        if stored != self.settings:
+        try:
             differ = [
-                f"--{name.replace('_', '-')} {stored.get(name)}"
-                for name in SETTINGS
-                if stored.get(name) != self.settings[name]
+                _option(k, content["settings"][k]) for k in SETTINGS if content["settings"][k] != self.settings[k]
             ]
-            raise checkpoint.CheckpointError(f"{self.path} was trained with {' '.join(differ)}. Resume with the same.")
+            if not differ:
+                self._apply(content)
+        except Exception as error:  # a file of another program may hold anything
+            raise checkpoint.CheckpointError(
+                f"{self.path} is not a checkpoint of this network ({type(error).__name__}). The file was left as it is."
+            ) from error
+        if differ:
+            raise checkpoint.CheckpointError(f"{self.path} was trained {', '.join(differ)}. Resume with the same.")
+
+    def _apply(self, content: dict[str, Any]) -> None:
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.history = [(loss, reached) for loss, reached in content["history"]]
+        self.saved = len(self.history)
         for generator, state in zip((self.shuffle, self.draws), content["generators"], strict=True):
             generator.set_state(state)
 
@@ -97,6 +126,19 @@ class Run:
         spike_raster(self.path.with_name("raster.png"), encoder, self.model, layers, self.test.tensors[0][0])
 
 
+def _option(name: str, value: object) -> str:
+    option = "--" + name.replace("_", "-")
+    return f"without {option}" if value is None else f"with {option} {value}"
+
+
+def rate(text: str) -> float:
+    """Read a finite number above zero."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above zero")
+    return value
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="train", description=(__doc__ or "").split(":")[0] + ".")
@@ -104,7 +146,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=positive, default=10)
     parser.add_argument("--nsteps", type=positive, default=8, help="length of the spike train of an image")
     parser.add_argument("--batch-size", type=positive, default=32)
-    parser.add_argument("--lr", type=float, default=0.005, help="learning rate of Adam")
+    parser.add_argument("--lr", type=rate, default=0.005, help="learning rate of Adam")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batches", type=positive, help="stop each epoch after so many batches (default: all)")
     parser.add_argument("--out", type=Path, help="folder of the checkpoint and pictures (default: runs/DATASET)")
@@ -114,70 +156,59 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def positive(text: str) -> int:
-    """Read a whole number above zero."""
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
-
-
 def keep_earlier_run(folder: Path) -> None:
-    """Move a folder that holds a finished or interrupted run out of the way, under a name of its own."""
-    if not (folder / "checkpoint.pt").exists():
+    """Move what an earlier run wrote into a folder of its own, so that nothing of it is overwritten."""
+    earlier = [folder / name for name in FILES if (folder / name).exists()]
+    if not earlier:
         return
-    aside = folder.with_name(f"{folder.name}-before-{time.strftime('%Y%m%d-%H%M%S')}")
-    folder.rename(aside)
+    aside = folder / f"before-{time.strftime('%Y%m%d-%H%M%S')}"
+    aside.mkdir()
+    for path in earlier:
+        path.rename(aside / path.name)
     print(f"The earlier run is now in {aside}. (--resume would go on with it.)")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, and return the exit code."""
     options = parse(arguments)
-    run = Run(options)
     try:
-        if options.resume:
-            run.resume()
-        else:
-            keep_earlier_run(options.out)
-            options.out.mkdir(parents=True, exist_ok=True)
-    except checkpoint.CheckpointError as error:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with checkpoint.locked(options.out):
+            return train(options)
+    except (checkpoint.CheckpointError, ModuleNotFoundError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    done = len(run.history)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train up to the last epoch, saving after each, and draw the pictures."""
+    run = Run(options)
+    if options.resume:
+        run.resume()
+    else:
+        keep_earlier_run(options.out)
     images = f"{len(run.train):,} images to train, {len(run.test):,} to test"
     print(f"{options.dataset}: {images}, {options.nsteps} steps each, {torch.get_num_threads()} threads")
-    if done:
-        left = "" if done < options.epochs else f"; nothing to do up to epoch {options.epochs}, --epochs goes further"
-        print(f"Resumed after epoch {done}: test accuracy {run.history[-1][1]:.1%}{left}")
-    try:
-        train(run, options.epochs)
-    except KeyboardInterrupt:
-        kept = f"Epochs 1 to {len(run.history)} are in {run.path}" if run.history else "No epoch was finished"
-        print(f"\nInterrupted. {kept}; make train ARGS=--resume goes on.", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(
-            f"Epoch {len(run.history)} could not be saved: {error}. The checkpoint before it is intact.",
-            file=sys.stderr,
+    if run.saved:
+        left = (
+            "" if run.saved < options.epochs else f"; nothing to do up to epoch {options.epochs}, --epochs goes further"
         )
-        return 1
-    run.draw()
+        print(f"Resumed after epoch {run.saved}: test accuracy {run.history[-1][1]:.1%}{left}")
+    try:
+        for epoch in range(run.saved + 1, options.epochs + 1):
+            start = time.perf_counter()
+            label = f"epoch {epoch:2}/{options.epochs}"
+            loss, reached = run.epoch(label)
+            run.save()
+            seconds = time.perf_counter() - start
+            print(f"{label}   loss {loss:.3f}   test accuracy {reached:6.1%}   {seconds:4.1f} s", flush=True)
+        run.draw()
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {run.kept()}", file=sys.stderr)
+        return 130
     best = max(reached for _, reached in run.history)
     print(f"Best test accuracy {best:.1%}. Checkpoint, curves.png and raster.png are in {options.out}/")
     return 0
-
-
-def train(run: Run, epochs: int) -> None:
-    """Train up to the epoch, saving after each."""
-    for epoch in range(len(run.history) + 1, epochs + 1):
-        label = f"epoch {epoch:2}/{epochs}"
-        start = time.perf_counter()
-        loss, reached = run.epoch(label)
-        run.save()
-        print(
-            f"{label}   loss {loss:.3f}   test accuracy {reached:6.1%}   {time.perf_counter() - start:4.1f} s",
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

@@ -31,12 +31,19 @@ class Options(NamedTuple):
     batches: int | None
 
 
+def positive(text: str) -> int:
+    """Read a whole number above zero."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
 def parse_options(description: str | None) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--dataset", choices=DATASETS, default="digits")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batches", type=int, help="stop each epoch after so many batches of 32 (default: all)")
+    parser.add_argument("--epochs", type=positive, default=5)
+    parser.add_argument("--batches", type=positive, help="stop each epoch after so many batches of 32 (default: all)")
     given = parser.parse_args()
     return Options(given.dataset, given.epochs, given.batches)
 
@@ -77,7 +84,7 @@ def fit(classify: nn.Module, optimizer: Optimizer, options: Options) -> float:
     """
     train, test = load(options.dataset)
     loader = DataLoader(train, batch_size=32, shuffle=True)
-    reached = accuracy(classify, test) if options.epochs < 1 else 0.0
+    reached = 0.0
     for epoch in range(1, options.epochs + 1):
         label = f"epoch {epoch:2}/{options.epochs}"
         loss = train_epoch(classify, loader, optimizer, label, options.batches)

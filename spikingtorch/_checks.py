@@ -1,13 +1,12 @@
 """Checks of what users hand in, each with an error that says what came, what is expected and how to fix it."""
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 
+import numpy as np
 import torch
 import torch._C._functorch as functorch
 from torch import Tensor, nn
-
-from spikingtorch.functional import lift
 
 
 def functorch_active() -> bool:
@@ -45,7 +44,10 @@ def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
 def check_floating(owner: str, name: str, x: Tensor) -> None:
     """Raise unless x is a floating tensor."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor")
+        hint = f"; make one with torch.from_numpy({name})" if isinstance(x, np.ndarray) else ""
+        raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor{hint}")
+    if x.is_complex():
+        raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a real one")
     if not x.is_floating_point():
         raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a floating one; convert it with {name}.float()")
 
@@ -58,9 +60,9 @@ def check_rank(owner: str, name: str, x: Tensor, axes: str, least: int) -> None:
 
 def check_nsteps(owner: str, nsteps: int) -> int:
     """Return nsteps, or raise unless it is a positive whole number."""
-    if isinstance(nsteps, bool) or not isinstance(nsteps, int) or nsteps < 1:
+    if isinstance(nsteps, bool) or not isinstance(nsteps, Integral) or nsteps < 1:
         raise ValueError(f"{owner}: nsteps={nsteps!r}, expected a whole number of steps, 1 or more")
-    return nsteps
+    return int(nsteps)
 
 
 def check_parameter(
@@ -106,6 +108,29 @@ def check_broadcast(owner: str, name: str, value: object, shape: torch.Size) -> 
         )
 
 
-def same_dtype(a: Tensor, b: Tensor) -> bool:
-    """Say whether a and b are computed in the same precision."""
-    return lift(a[:0] if a.ndim else a).dtype == lift(b[:0] if b.ndim else b).dtype
+def check_surrogate(owner: str, surrogate: object) -> None:
+    """Raise unless the surrogate turns numbers into spikes."""
+    hint = "; one that works is Arctan(alpha=2.0) of spikingtorch.functional"
+    if isinstance(surrogate, type):
+        raise TypeError(f"{owner}: surrogate={surrogate.__name__} is a class; make one of it: {surrogate.__name__}()")
+    if not callable(surrogate):
+        raise TypeError(f"{owner}: surrogate={surrogate!r} cannot be called{hint}")
+    spikes = surrogate(torch.tensor([-1.0, 0.0, 1.0]))
+    if not isinstance(spikes, Tensor) or spikes.tolist() != [0.0, 1.0, 1.0]:
+        raise ValueError(
+            f"{owner}: surrogate={surrogate!r} maps -1, 0, 1 to {spikes}, expected the spikes 0, 1, 1. "
+            "A smooth function becomes a surrogate with FromPrimitive(function)"
+        )
+
+
+def check_reset(owner: str, rule: object) -> None:
+    """Raise unless the rule maps membrane, spike and threshold to a membrane."""
+    hint = "expected a rule (u, spike, threshold) -> v, such as to_zero, by_subtraction, none or detached(to_zero)"
+    if not callable(rule) or isinstance(rule, type):
+        raise TypeError(f"{owner}: reset={rule!r}, {hint}")
+    try:
+        v = rule(torch.zeros(1), torch.zeros(1), 1.0)
+    except TypeError:
+        v = None
+    if not isinstance(v, Tensor):
+        raise TypeError(f"{owner}: reset={getattr(rule, '__name__', rule)} is no reset rule; {hint}")

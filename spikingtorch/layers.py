@@ -11,8 +11,8 @@ from typing import Any, ClassVar, TypeAlias
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch._checks import check_parameter
-from spikingtorch.steplayer import StepLayer
+from spikingtorch._checks import check_parameter, check_reset, check_surrogate
+from spikingtorch.steplayer import StepLayer, chosen_names
 
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
@@ -28,7 +28,7 @@ class IF(StepLayer):
     Args:
         v0: threshold.
         beta: slope of the default surrogate, Sigmoid(beta).
-        surrogate: another spike function in its place.
+        surrogate: another spike function in its place; its slope is a constant.
         reset: what a spike does to the membrane: ``to_zero``, ``by_subtraction``, ``none`` or ``detached(...)`` of
             ``spikingtorch.functional``.
         learnable: names of parameters to train, or True for all: "v0".
@@ -50,9 +50,8 @@ class IF(StepLayer):
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
     ) -> None:
-        check_parameter("IF", "v0", v0)
-        surrogate = _surrogate("IF", beta, surrogate)
-        super().__init__(F.if_step, F.IFState, learnable=learnable, threshold=v0, surrogate=surrogate, reset=reset)
+        neuron = _neuron("IF", v0, beta, surrogate, reset)
+        super().__init__(F.if_step, F.IFState, learnable=learnable, **neuron)
 
 
 class LIF(StepLayer):
@@ -89,8 +88,7 @@ class LIF(StepLayer):
         learnable: Learnable = (),
     ) -> None:
         leak = _leak("LIF", tau, decay)
-        check_parameter("LIF", "v0", v0)
-        neuron = {"threshold": v0, "surrogate": _surrogate("LIF", beta, surrogate), "reset": reset}
+        neuron = _neuron("LIF", v0, beta, surrogate, reset)
         super().__init__(F.lif_step, F.LIFState, learnable=learnable, **leak, **neuron)
 
     def step_params(self) -> dict[str, Any]:
@@ -184,8 +182,7 @@ class SpikingDecay(StepLayer):
         learnable: Learnable = (),
     ) -> None:
         check_parameter("SpikingDecay", "tau", tau, above=0.0)
-        check_parameter("SpikingDecay", "v0", v0)
-        neuron = {"threshold": v0, "surrogate": _surrogate("SpikingDecay", beta, surrogate), "reset": reset}
+        neuron = _neuron("SpikingDecay", v0, beta, surrogate, reset)
         super().__init__(F.spiking_decay_step, F.SpikingDecayState, learnable=learnable, tau=tau, **neuron)
 
 
@@ -241,13 +238,11 @@ class BioLIF(StepLayer):
         learnable: Learnable = (),
     ) -> None:
         check_parameter("BioLIF", "nudt", nudt, above=0.0)
-        if learnable is True:
-            learnable = "v0"
-        if isinstance(nudt, nn.Parameter) or "nudt" in ([learnable] if isinstance(learnable, str) else learnable or ()):
+        names = {"v0"} if learnable is True else chosen_names(learnable)
+        if isinstance(nudt, nn.Parameter) or "nudt" in names:
             raise ValueError("BioLIF: nudt cannot be learned: it enters through a alone, which carries no gradient")
-        check_parameter("BioLIF", "v0", v0)
-        neuron = {"threshold": v0, "surrogate": _surrogate("BioLIF", beta, surrogate), "reset": reset}
-        super().__init__(F.biolif_step, F.BioLIFState, learnable=learnable, nudt=nudt, **neuron)
+        neuron = _neuron("BioLIF", v0, beta, surrogate, reset)
+        super().__init__(F.biolif_step, F.BioLIFState, learnable=names, nudt=nudt, **neuron)
         self.track_act = track_act
 
     def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor = False) -> Tensor:  # type: ignore[override]
@@ -264,6 +259,13 @@ class BioLIF(StepLayer):
 SpikingLayer = CoarseLIF  # the older package's other name for it
 
 
+def _neuron(owner: str, v0: Value, beta: float, surrogate: F.Surrogate | None, reset: F.Reset) -> dict[str, Any]:
+    """Return what fires and resets, checked."""
+    check_parameter(owner, "v0", v0)
+    check_reset(owner, reset)
+    return {"threshold": v0, "surrogate": _surrogate(owner, beta, surrogate), "reset": reset}
+
+
 def _surrogate(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:
     if surrogate is None:
         check_parameter(owner, "beta", beta, above=0.0)
@@ -272,8 +274,7 @@ def _surrogate(owner: str, beta: float, surrogate: F.Surrogate | None, default: 
         raise ValueError(
             f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
         )
-    if not callable(surrogate):
-        raise TypeError(f"{owner}: surrogate={surrogate!r} cannot be called; one that can is Arctan(alpha=2.0)")
+    check_surrogate(owner, surrogate)
     return surrogate
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from spikingtorch import _checks as checks
-from spikingtorch.functional import IFState, if_step, scan, zeros_state
+from spikingtorch.functional import IFState, if_step, lift, scan, zeros_state
 
 
 def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
@@ -41,6 +41,7 @@ def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Gen
 
 def poisson_spikes2d(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Draw independent spikes for images, (N, C, H, W) or (N, H, W); see ``poisson_spikes``."""
+    checks.check_floating("poisson_spikes2d", "x", x)
     if x.ndim not in (3, 4):
         raise ValueError(f"poisson_spikes2d: x has shape {tuple(x.shape)}, expected images (N, C, H, W) or (N, H, W)")
     return poisson_spikes(x, nsteps, scale, generator=generator)
@@ -63,7 +64,7 @@ def markov_spikes(x: Tensor, nsteps: int, *, generator: Generator | None = None)
     Returns:
         Spikes, 0 or 1 in the dtype of x, shape (N, T, ...).
     """
-    rates = _rates("markov_spikes", x, nsteps, 1.0)
+    rates = lift(_rates("markov_spikes", x, nsteps, 1.0))  # bfloat16 has no random numbers near 0 and 1
     _check_generator("markov_spikes", x, generator)
     spiked = torch.zeros_like(rates, dtype=torch.bool)
     train = []
@@ -209,6 +210,9 @@ class RateDecoder(nn.Module):
 def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
     """Return the probabilities of a spike, in [0, 1]."""
     checks.check_nsteps(owner, nsteps)
+    if isinstance(scale, Tensor):
+        raise TypeError(f"{owner}: scale is a Tensor, expected a number; multiply the rates by it instead")
+    checks.check_parameter(owner, "scale", scale)
     bounds = _check_batch(owner, x)
     rates = scale * x
     highest = max(scale * bound for bound in bounds)

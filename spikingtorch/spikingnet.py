@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +43,7 @@ class SpikingNet(nn.Module):
         super().__init__()
         _check_takes_init(net)
         self.net = net
-        self.Nout = (Nout,) if isinstance(Nout, int) else tuple(Nout)
-        if not all(isinstance(n, int) and n > 0 for n in self.Nout):
-            raise ValueError(f"SpikingNet: Nout={Nout!r}, expected the shape of one output, such as (10,) or 10")
+        self.Nout = _shape(Nout)
         self.carry_graph = carry_graph
 
     def forward(self, x: Tensor, init: bool | Tensor = True) -> Tensor:
@@ -63,18 +63,30 @@ class SpikingNet(nn.Module):
             TypeError: x is not floating, or of another dtype than the network.
         """
         self._check_input(x)
-        if not self.carry_graph:
+        if init is True:
+            self.reset()  # for a layer that is not handed init as well
+        elif not self.carry_graph:
             self.detach_()
-        outputs = []
+        outputs: list[Tensor] = []
         for x_t in x.unbind(1):
-            out = self.net(x_t, init)
-            self._check_output(out, len(x))
+            out = self._first_step(x_t, init) if not outputs else self.net(x_t, False)
             outputs.append(out)
-            init = False
         if not self.carry_graph or checks.functorch_active():
             for layer in self._layers():
                 layer._end_of_sequence()
         return torch.stack(outputs, 1)
+
+    def _first_step(self, x: Tensor, init: bool | Tensor) -> Tensor:
+        try:
+            out: Tensor = self.net(x, init)
+        except RuntimeError as error:
+            error.add_note(
+                f"SpikingNet: raised in the first step, where net saw a batch of shape {tuple(x.shape)}. "
+                "SpikingNet takes (N, T, ...); an encoder adds the steps"
+            )
+            raise
+        self._check_output(out, x.shape[0])
+        return out
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""
@@ -121,9 +133,18 @@ class SpikingNet(nn.Module):
         return f"Nout={self.Nout}"
 
 
+def _shape(Nout: int | Sequence[int]) -> tuple[int, ...]:
+    sizes: Any = (Nout,) if isinstance(Nout, Integral) else Nout
+    fits = isinstance(sizes, Sequence) and all(isinstance(n, Integral) and int(n) > 0 for n in sizes)
+    if not fits or isinstance(Nout, bool):
+        raise ValueError(f"SpikingNet: Nout={Nout!r}, expected the shape of one output, such as (10,) or 10")
+    return tuple(int(n) for n in sizes)
+
+
 def _check_takes_init(net: nn.Module) -> None:
     if not isinstance(net, nn.Module):
-        raise TypeError(f"SpikingNet: net is a {type(net).__name__}, expected a torch.nn.Module")
+        hint = f"; make one of the class: {net.__name__}()" if isinstance(net, type) else ""
+        raise TypeError(f"SpikingNet: net is a {type(net).__name__}, expected a torch.nn.Module{hint}")
     signature = inspect.signature(net.forward)
     try:
         signature.bind(None, True)

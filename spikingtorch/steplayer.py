@@ -4,20 +4,23 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch import _checks as checks
-from spikingtorch.functional import lift, reset_where, scan, zeros_state
+from spikingtorch.functional import lift, reset_where, zeros_state
 from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional.scan import one_step
+from spikingtorch.functional.state import lifted_dtype
 
 
 class _Memory(NamedTuple):
     """What a layer keeps between two calls."""
 
     state: Any
-    output: Tensor
+    output: Tensor | None  # None at rest
     act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
 
 
@@ -61,21 +64,14 @@ class StepLayer(nn.Module):
         self._memory: _Memory | None = None
         self._attributes = {name: self.attribute_names.get(name, name) for name in params}
         values = {self._attributes[name]: value for name, value in params.items()}
-        chosen = self._chosen(learnable, values)
-        for name, value in values.items():
-            self._store(name, value, name in chosen)
-
-    def _chosen(self, learnable: bool | str | Iterable[str], values: dict[str, Any]) -> set[str]:
         trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor)}
-        if isinstance(learnable, bool):
-            return trainable if learnable else set()
-        chosen = {learnable} if isinstance(learnable, str) else set(learnable)
+        chosen = trainable if learnable is True else chosen_names(learnable)
         if not chosen <= trainable:
             raise ValueError(
-                f"{type(self).__name__}: learnable={learnable!r} names {sorted(chosen - trainable)}, "
-                f"which can be chosen from {sorted(trainable)}"
+                f"{type(self).__name__}: learnable names {sorted(chosen - trainable)}; choose from {sorted(trainable)}"
             )
-        return chosen
+        for name, value in values.items():
+            self._store(name, value, name in chosen)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
         if hasattr(self, name):
@@ -88,13 +84,21 @@ class StepLayer(nn.Module):
             tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value)
             self.register_parameter(name, nn.Parameter(tensor))
         elif isinstance(value, Tensor):
-            self.register_buffer(name, value)
+            if value.requires_grad:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} requires a gradient but is no nn.Parameter, so no optimizer would "
+                    f"find it. Wrap it in nn.Parameter, or pass learnable={name!r}"
+                )
+            self.register_buffer(name, value.clone())  # a copy: two layers made from one tensor share nothing
         else:
             setattr(self, name, value)
 
     def step_params(self) -> dict[str, Any]:
-        """Return the keyword arguments of the step. Override where they are computed from what the layer stores."""
-        return {name: getattr(self, attribute) for name, attribute in self._attributes.items()}
+        """Return the keyword arguments of the step, tensors in float32 at least.
+
+        Override where they are computed from what the layer stores.
+        """
+        return {name: lift(getattr(self, attribute)) for name, attribute in self._attributes.items()}
 
     def forward(self, x: Tensor, init: bool | Tensor = False) -> Tensor:
         """Advance one step.
@@ -107,9 +111,9 @@ class StepLayer(nn.Module):
             The output of the step, spikes as a rule, shape (N, ...).
 
         Raises:
-            ValueError: x has another shape than the state and ``init`` is false, holds NaN or infinities (looked for on
-                the CPU, where looking costs nothing), or a parameter does not broadcast to it.
-            TypeError: x is not floating, or dtypes are mixed.
+            ValueError: x is not like the state (shape, dtype, device) and ``init`` is false, holds NaN or infinities
+                (looked for on the CPU, where looking costs little), or a parameter does not broadcast to it.
+            TypeError: x is not floating, its dtype is not that of the parameters, or init is no bool.
         """
         return self._advance(x, init)
 
@@ -122,20 +126,25 @@ class StepLayer(nn.Module):
                 checks.value_range(owner, "x", x)
             if x.shape != leaves[0].shape:
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")
-        params = self.step_params()
-        for name, value in params.items():
-            checks.check_broadcast(owner, name, value, leaves[0].shape)
         memory = self._resume(leaves[0], init)
-        xs = tree_map(lambda x: x.unsqueeze(0), inputs)
-        state, outputs = scan(self.step, memory.state, xs, params=params)
-        output: Tensor = outputs.squeeze(0)
+        params = self.step_params()
+        starts = memory.output is None
+        if starts:
+            self._check_params(params, leaves[0])
+        output: Tensor
+        state, output = one_step(self.step, memory.state, inputs, params, check=starts)
         self._memory = _Memory(state, output, memory.act + lift(output) if isinstance(memory.act, Tensor) else ())
         return output
 
     def _resume(self, x: Tensor, init: bool | Tensor) -> _Memory:
-        """Return the memory that the step starts from."""
-        memory = self._live_memory()
-        if memory is None or (not isinstance(init, Tensor) and init):
+        """Return the memory that the step starts from; at rest, it holds no output yet."""
+        if not isinstance(init, bool | np.bool_ | Tensor):
+            raise TypeError(
+                f"{type(self).__name__}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor "
+                "with one value for each sample"
+            )
+        memory = None if not isinstance(init, Tensor) and init else self._live_memory()
+        if memory is None:
             return self._at_rest(x)
         self._check_continues(memory.state, x)
         if not isinstance(init, Tensor):
@@ -145,15 +154,26 @@ class StepLayer(nn.Module):
                 f"{type(self).__name__}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected "
                 f"torch.bool and shape {tuple(x.shape[:1])}, one for each sample"
             )
-        return reset_where(init, memory)
+        state, act = reset_where(init, (memory.state, memory.act))
+        return memory._replace(state=state, act=act)
 
     def _at_rest(self, x: Tensor) -> _Memory:
-        zeros = torch.zeros_like(x, requires_grad=False)
-        return _Memory(zeros_state(self.state_type, x), zeros, lift(zeros) if self.track_act else ())
+        act = lift(torch.zeros_like(x, requires_grad=False)) if self.track_act else ()
+        return _Memory(zeros_state(self.state_type, x), None, act)
+
+    def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
+        for name, value in params.items():
+            shown = self._attributes.get(name, name)
+            checks.check_broadcast(type(self).__name__, shown, value, x.shape)
+            if isinstance(value, Tensor) and value.dtype != lifted_dtype(x):
+                raise TypeError(
+                    f"{type(self).__name__}: mixed dtypes: x is {x.dtype} and {shown} {value.dtype}. Convert one of "
+                    f"them, for instance with layer.to({x.dtype})"
+                )
 
     def _check_continues(self, state: Any, x: Tensor) -> None:
         for leaf in pytree.tree_leaves(state):
-            if leaf.shape != x.shape or leaf.device != x.device or not checks.same_dtype(leaf, x):
+            if leaf.shape != x.shape or leaf.device != x.device or leaf.dtype != lifted_dtype(x):
                 raise ValueError(
                     f"{type(self).__name__} holds the state of inputs of shape {tuple(leaf.shape)} ({leaf.dtype}, "
                     f"{leaf.device}) and got {tuple(x.shape)} ({x.dtype}, {x.device}). "
@@ -164,8 +184,11 @@ class StepLayer(nn.Module):
         """Return the memory, or None if it belongs to a ``torch.func`` transform that has ended."""
         if torch.compiler.is_compiling() or self._memory is None:
             return self._memory
-        if any(checks.outlived_transform(leaf) for leaf in pytree.tree_leaves(self._memory)):
+        leaves = [leaf for leaf in pytree.tree_leaves(self._memory) if isinstance(leaf, Tensor)]
+        if any(checks.outlived_transform(leaf) for leaf in leaves):
             self._memory = None
+        elif not torch.is_inference_mode_enabled() and any(leaf.is_inference() for leaf in leaves):
+            self._map_tensors(torch.Tensor.clone)  # autograd takes no tensor that was made in inference mode
         return self._memory
 
     @property
@@ -186,36 +209,50 @@ class StepLayer(nn.Module):
 
     def detach_(self) -> None:
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
-        self._map_memory(torch.Tensor.detach)
+        self._live_memory()
+        self._map_tensors(torch.Tensor.detach)
 
     def _end_of_sequence(self) -> None:
         """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
-        memory = None if checks.functorch_active() else self._live_memory()
-        if memory is not None:
-            state, output = tree_map(torch.Tensor.detach, (memory.state, memory.output))
-            memory = memory._replace(state=state, output=output)
-        self._memory = memory
+        if checks.functorch_active() and not self.track_act:
+            self._memory = None
+        elif self._memory is not None:
+            act = self._memory.act
+            self.detach_()
+            self._memory = self._memory._replace(act=act)
 
-    def _map_memory(self, function: Callable[[Tensor], Tensor]) -> None:
-        self._memory = tree_map(function, self._live_memory()) if self._memory is not None else None
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
+        if self._memory is not None:
+            self._memory = tree_map(lambda x: function(x) if isinstance(x, Tensor) else x, self._memory)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StepLayer":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._map_memory(fn)
+        self._live_memory()
+        self._map_tensors(fn)
         if self._memory is not None:
             self._memory = self._memory._replace(state=lift(self._memory.state))
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        memory = self._live_memory()
-        return self.__dict__ | {"_memory": None if memory is None else tree_map(torch.Tensor.detach, memory)}
+        attached = self._live_memory()
+        self.detach_()
+        copied = self.__dict__.copy()
+        self._memory = attached
+        return copied
 
     def extra_repr(self) -> str:
         """Name the step's parameters."""
         own = dict(self.named_parameters(recurse=False))
         shown = {name: _shown(getattr(self, name)) for name in self._attributes.values()}
         listed = [f"{name}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
-        return ", ".join([self.step.__name__, *listed] if type(self) is StepLayer else listed)
+        return ", ".join([_shown(self.step), *listed] if type(self) is StepLayer else listed)
+
+
+def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
+    """Return the names in ``learnable``; none for False."""
+    if isinstance(learnable, bool):
+        return set()
+    return {learnable} if isinstance(learnable, str) else set(learnable)
 
 
 def _shown(value: Any) -> str:

@@ -43,6 +43,12 @@ class ClippingNet(nn.Module):
     @torch.no_grad()
     def init_weights(self) -> None:
         """Make every weight and bias non-negative; weights that are not excitatory start a hundred times smaller."""
+        for layer in (*self.exc_weights, *self.inh_weights):
+            if not isinstance(layer, nn.Module):
+                raise TypeError(
+                    f"ClippingNet: exc_weights and inh_weights list layers, got a {type(layer).__name__}: "
+                    "write [self.conv1], not [self.conv1.weight]"
+                )
         excitatory = {id(module) for module in self.exc_weights}
         for module, weight, bias in self._weights_and_biases():
             weight.abs_()

@@ -1,20 +1,22 @@
 """Layers: the older package's numbers and gradients, the life of the state, parameters, and errors."""
 
 import copy
+import functools
 import io
 import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch.testing import assert_close
+from spikingtorch.verification.cases import LENGTHS
 from tests import older
-from tests.cases import LENGTHS
-from tests.compare import assert_close
 
 OLDER: dict[str, tuple[type[st.StepLayer], older.Step, dict[str, Any]]] = {
     "IF": (st.IF, older.integrate_and_fire, {}),
@@ -246,6 +248,14 @@ def test_steps_inside_a_transform() -> None:
     assert_close(torch.func.vmap(torch.func.grad(total))(x), want.grad)
 
 
+def test_state_of_inference_mode_may_go_on_with_gradients() -> None:
+    layer = st.LIF(learnable="tau")
+    with torch.inference_mode():
+        layer(torch.full((2,), 0.4), True)
+    layer(torch.full((2,), 0.4)).sum().backward()
+    assert layer.get_parameter("tau").grad is not None
+
+
 def test_biolif_counts_its_activity() -> None:
     layer = st.BioLIF(0.5, v0=0.1, track_act=True)
     assert layer.act is None
@@ -309,6 +319,43 @@ def test_gradient_of_tau_by_finite_differences() -> None:
     layer = st.LI(tau=nn.Parameter(tau.detach().clone()))
     out = torch.stack([layer(row, t == 0) for t, row in enumerate(x)])
     assert_close(out, trace(tau))
+
+
+def test_layers_made_from_one_tensor_share_nothing() -> None:
+    tau = torch.full((3,), 8.0)
+    one, two = st.LIF(tau=tau), st.LIF(tau=tau)
+    one.load_state_dict({"tau": torch.ones(3)})
+    assert two.get_buffer("tau").tolist() == tau.tolist() == [8.0] * 3
+
+
+@pytest.mark.parametrize(
+    "make", [lambda tau: st.LIF(tau=tau), lambda tau: st.LI(tau=tau), lambda tau: st.CoarseLIF(tau)]
+)
+def test_coefficients_of_a_half_precision_layer_are_float32(make: Callable[[Any], st.StepLayer]) -> None:
+    x = torch.tensor([0.5], dtype=torch.bfloat16)
+    half, float_tau = make(torch.tensor([1024.0])).bfloat16(), make(1024.0)
+    for t in range(500):
+        half(x if t == 0 else 0 * x, t == 0)
+        float_tau(x if t == 0 else 0 * x, t == 0)
+    assert half.v is not None
+    assert float_tau.v is not None
+    assert_close(half.v, float_tau.v)
+
+
+def test_output_may_be_a_tree() -> None:
+    def step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, tuple[Tensor, Tensor]]:
+        u = state.v + x
+        return F.LIFState(v=u), (F.Sigmoid()(u - 1.0), u)
+
+    spike, membrane = st.StepLayer(step, F.LIFState)(torch.tensor([1.5], dtype=torch.bfloat16))
+    assert (spike.item(), membrane.item()) == (1.0, 1.5)
+    assert membrane.dtype == torch.bfloat16
+
+
+def test_a_partial_is_a_step() -> None:
+    layer = st.StepLayer(functools.partial(F.lif_step, decay=0.5), F.LIFState, threshold=2.0)
+    assert layer(torch.tensor([1.0, 2.0])).tolist() == [0.0, 1.0]
+    assert "threshold=2.0" in repr(layer)
 
 
 def test_tensors_per_channel() -> None:
@@ -380,9 +427,9 @@ def test_other_device_without_init() -> None:
 
 
 def test_mixed_dtypes_and_devices() -> None:
-    with pytest.raises(TypeError, match=r"mixed dtypes: .*'xs': 'torch\.float64'.*threshold.*float32"):
+    with pytest.raises(TypeError, match=r"IF: mixed dtypes: x is torch\.float64 and v0 torch\.float32"):
         st.IF(v0=torch.ones(2))(torch.ones(2).double())
-    with pytest.raises(ValueError, match=r"mixed devices: .*'xs': 'meta'.*'cpu'"):
+    with pytest.raises(ValueError, match=r"mixed devices: .*'x': 'meta'.*'cpu'"):
         st.IF(v0=torch.ones(2))(torch.ones(2, device="meta"))
 
 
@@ -419,20 +466,14 @@ def test_parameter_of_a_wrong_kind() -> None:
         st.IF(v0=[1.0, 2.0])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"IF: v0 has dtype torch\.int64"):
         st.IF(v0=torch.tensor([1, 2]))
-    with pytest.raises(TypeError, match="surrogate=5 cannot be called"):
-        st.IF(surrogate=5)  # type: ignore[arg-type]
 
 
 def test_threshold_that_does_not_broadcast() -> None:
-    with pytest.raises(
-        ValueError, match=r"threshold of shape \(4,\) does not broadcast to the input of shape \(2, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"v0 of shape \(4,\) does not broadcast to the input of shape \(2, 3\)"):
         st.IF(v0=torch.ones(4))(torch.ones(2, 3))
-    with pytest.raises(ValueError, match=r"threshold of shape \(5, 1, 3\) does not broadcast"):
+    with pytest.raises(ValueError, match=r"v0 of shape \(5, 1, 3\) does not broadcast"):
         st.IF(v0=torch.ones(5, 1, 3))(torch.ones(2, 3))
-    with pytest.raises(
-        ValueError, match=r"threshold of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"thr of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)"):
         st.McPitts(torch.ones(2, 3))(torch.ones(1, 3))
 
 
@@ -441,10 +482,58 @@ def test_beta_beside_a_surrogate() -> None:
         st.LIF(beta=3.0, surrogate=F.Arctan())
 
 
+@pytest.mark.parametrize(
+    ("surrogate", "error", "message"),
+    [
+        (F.Arctan, TypeError, r"surrogate=Arctan is a class; make one of it: Arctan\(\)"),
+        (5, TypeError, "surrogate=5 cannot be called; one that works is Arctan"),
+        (
+            torch.sigmoid,
+            ValueError,
+            r"expected the spikes 0, 1, 1\. A smooth function becomes a surrogate with FromPrim",
+        ),
+    ],
+)
+def test_surrogate_of_a_wrong_kind(surrogate: Any, error: type[Exception], message: str) -> None:
+    for make in (lambda: st.IF(surrogate=surrogate), lambda: st.McPitts(0.5, surrogate=surrogate)):
+        with pytest.raises(error, match=message):
+            make()
+
+
+@pytest.mark.parametrize("reset", [None, "to_zero", F.detached, F.Detached, lambda u: u])
+def test_reset_of_a_wrong_kind(reset: Any) -> None:
+    with pytest.raises(TypeError, match=r"IF: reset=.* expected a rule \(u, spike, threshold\) -> v, such as to_zero"):
+        st.IF(reset=reset)
+
+
+def test_tensor_that_requires_a_gradient_but_is_no_parameter() -> None:
+    with pytest.raises(ValueError, match=r"v0 requires a gradient but is no nn\.Parameter.*learnable='v0'"):
+        st.IF(v0=torch.ones(3, requires_grad=True))
+
+
+@pytest.mark.parametrize("init", [[True, False], 1, None, "yes"])
+def test_init_that_is_no_bool(init: Any) -> None:
+    with pytest.raises(TypeError, match=r"init=.*expected a bool, or a bool tensor with one value for each sample"):
+        st.IF()(torch.ones(2), init)
+
+
+def test_init_of_numpy() -> None:
+    layer = st.IF()
+    x = torch.tensor([0.75])
+    assert [layer(x, init).item() for init in np.array([True, False, True])] == [0.0, 1.0, 0.0]
+
+
+def test_numpy_input_is_told_the_way() -> None:
+    with pytest.raises(
+        TypeError, match=r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy\(x\)"
+    ):
+        st.IF()(np.ones(2))
+
+
 def test_learnable_names() -> None:
-    with pytest.raises(ValueError, match=r"learnable='tau' names \['tau'\], which can be chosen from \['v0'\]"):
+    with pytest.raises(ValueError, match=r"learnable names \['tau'\]; choose from \['v0'\]"):
         st.IF(learnable="tau")
-    for learnable in ("nudt", ["v0", "nudt"]):
+    for learnable in ("nudt", ["v0", "nudt"], (name for name in ("v0", "nudt"))):
         with pytest.raises(ValueError, match="nudt cannot be learned"):
             st.BioLIF(0.5, learnable=learnable)
     with pytest.raises(ValueError, match="nudt cannot be learned"):

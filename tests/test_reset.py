@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikingtorch import functional as F
-from tests.cases import by_name
+from spikingtorch.verification.cases import by_name
 
 # rule, v, dv/du, dv/dspike at u = 3, spike = 1, threshold = 2
 TABLE = [

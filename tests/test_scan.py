@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from tests.cases import CASES, LENGTHS, Case, by_name
-from tests.compare import assert_close
+from spikingtorch.testing import assert_close
+from spikingtorch.verification.cases import CASES, LENGTHS, Case, by_name
 
 
 def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
@@ -235,15 +235,15 @@ def test_parameter_that_does_not_broadcast_is_named() -> None:
     assert "state.v: (3,)" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize("target", ["state", "x"])
+@pytest.mark.parametrize("target", ["state", "x", "threshold"])
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
 def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad]) -> None:
-    def step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
-        (state.v if target == "state" else x).add_(1.0)
+    def step(state: F.LIFState, x: Tensor, threshold: Tensor) -> tuple[F.LIFState, Tensor]:
+        {"state": state.v, "x": x, "threshold": threshold}[target].add_(1.0)
         return F.LIFState(state.v + x), x
 
-    with mode(), pytest.raises(ValueError, match=r"wrote on its state or input in place.*v = v \+ x"):
-        F.scan(step, F.LIFState(torch.zeros(3)), torch.ones(5, 3))
+    with mode(), pytest.raises(ValueError, match=r"wrote on its state, input or parameters in place.*v = v \+ x"):
+        F.scan(step, F.LIFState(torch.zeros(3)), torch.ones(5, 3), params={"threshold": torch.ones(3)})
 
 
 def test_nothing_is_written_on() -> None:

@@ -45,6 +45,14 @@ def test_rates(draw: Draw, rate: float) -> None:
 
 
 @pytest.mark.parametrize("draw", [io.poisson_spikes, io.markov_spikes])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_small_rates_in_half_precision(draw: Draw, dtype: torch.dtype) -> None:
+    rate = torch.tensor(0.001, dtype=dtype)
+    spikes = draw(rate.expand(20000, 5), 10, generator=seeded())
+    assert_binomial(spikes.float().sum().item(), spikes.numel(), rate.item())
+
+
+@pytest.mark.parametrize("draw", [io.poisson_spikes, io.markov_spikes])
 def test_steps_are_independent(draw: Draw) -> None:
     rate = 0.3
     spikes = draw(torch.full((20000,), rate, dtype=torch.float64), 10, generator=seeded())
@@ -224,3 +232,7 @@ def test_generator_on_another_device() -> None:
 def test_scale_is_a_number() -> None:
     with pytest.raises(ValueError, match="PoissonEncoder: scale=nan"):
         io.PoissonEncoder(4, math.nan)
+    with pytest.raises(ValueError, match="poisson_spikes: scale=nan"):
+        io.poisson_spikes(torch.rand(2), 4, math.nan)
+    with pytest.raises(TypeError, match="scale is a Tensor, expected a number"):
+        io.poisson_spikes(torch.rand(2), 4, torch.ones(2))  # type: ignore[arg-type]

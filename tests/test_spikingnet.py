@@ -4,12 +4,15 @@ import copy
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
-from tests.compare import assert_close
+from spikingtorch import functional as F
+from spikingtorch.testing import assert_close
 
 
 class Net(nn.Module):
@@ -78,7 +81,7 @@ def test_is_the_loop_over_time(model: st.SpikingNet, x: Tensor) -> None:
     assert_close(torch.autograd.grad(got, params[0], cotangent), torch.autograd.grad(want, params[1], cotangent))
 
 
-@pytest.mark.parametrize("Nout", [3, (3,), [3], torch.Size([3])])
+@pytest.mark.parametrize("Nout", [3, (3,), [3], torch.Size([3]), np.int64(3)])
 def test_nout(Nout: Any, x: Tensor) -> None:
     assert st.SpikingNet(Net(), Nout)(x).shape == (5, 7, 3)
 
@@ -211,6 +214,68 @@ def test_repr(model: st.SpikingNet) -> None:
     assert "LIF(tau=8.0, v0=0.3" in repr(model)
 
 
+def test_layer_that_is_not_handed_init_starts_anew_all_the_same(x: Tensor) -> None:
+    class Forgetful(Net):
+        def forward(self, x: Tensor, init: bool) -> Tensor:
+            out: Tensor = self.sl2(self.l2(self.sl1(self.l1(x))), init)
+            return out
+
+    model = st.SpikingNet(Forgetful(), 3)
+    assert torch.equal(model(x), model(x))
+    assert model(x[:2]).shape == (2, 7, 3)
+
+
+def test_activity_enters_a_loss_inside_a_transform() -> None:
+    class Active(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sl = st.BioLIF(0.5, v0=0.1, track_act=True)
+
+        def forward(self, x: Tensor, init: bool) -> Tensor:
+            out: Tensor = self.sl(x, 0 * x, init)
+            return out
+
+    net = Active()
+    model = st.SpikingNet(net, 2)
+
+    def loss(x: Tensor) -> Tensor:
+        model(x)
+        assert net.sl.act is not None
+        return net.sl.act.sum()
+
+    x = torch.rand(2, 3, 2)
+    want = x.clone().requires_grad_()
+    loss(want).backward()
+    assert want.grad is not None
+    assert_close(torch.func.grad(loss)(x), want.grad)
+    copy.deepcopy(model)
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_checkpointed_scan(chunks: int) -> None:
+    x = torch.rand(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+
+    def run(v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        state, out = F.scan(F.lif_step, F.LIFState(v), x, params={"decay": 0.9})
+        return state.v, out
+
+    v, spikes = torch.zeros(4, dtype=torch.float64), []
+    for part in x.chunk(chunks):
+        v, out = checkpoint(run, v, part, use_reentrant=False)
+        spikes.append(out)
+    cotangent = torch.randn(6, 4, dtype=torch.float64)
+    want = run(torch.zeros(4, dtype=torch.float64), x)[1]
+    got = torch.cat(spikes)
+    assert_close(torch.autograd.grad(got, x, cotangent), torch.autograd.grad(want, x, cotangent))
+
+
+def test_checkpointed_model(model: st.SpikingNet, x: Tensor) -> None:
+    cotangent = torch.randn(5, 7, 3)
+    params = list(model.parameters())
+    got = torch.autograd.grad(checkpoint(model, x, use_reentrant=False), params, cotangent)
+    assert_close(got, torch.autograd.grad(model(x), params, cotangent))
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -232,10 +297,21 @@ def test_bad_input(model: st.SpikingNet, x: Any, error: type[Exception], message
         model(x)
 
 
+def test_input_without_steps_is_told_of_encoders(model: st.SpikingNet) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        model(torch.ones(5, 4))
+    assert "SpikingNet takes (N, T, ...); an encoder adds the steps" in caught.value.__notes__[0]
+
+
+def test_class_in_place_of_a_net() -> None:
+    with pytest.raises(TypeError, match=r"net is a type.*make one of the class: Net\(\)"):
+        st.SpikingNet(Net, 3)  # type: ignore[arg-type]
+
+
 def test_wrong_nout(x: Tensor) -> None:
     with pytest.raises(ValueError, match=r"net returned shape \(5, 3\), expected \(N, \*Nout\) = \(5, 4\)"):
         st.SpikingNet(Net(), (4,))(x)
-    for bad in (0, (0,), (2.5,), (-1,)):
+    for bad in (0, (0,), (2.5,), (-1,), True, None, 10.0):
         with pytest.raises(ValueError, match="expected the shape of one output"):
             st.SpikingNet(Net(), bad)  # type: ignore[arg-type]
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from tests.cases import SURROGATES, by_name
-from tests.compare import assert_close
+from spikingtorch.functional import surrogate as surrogate_module
+from spikingtorch.testing import assert_close
+from spikingtorch.verification.cases import SURROGATES, by_name
 
 # phi' by hand, from the definitions and not from the code, at one more slope than the default
 HAND: list[tuple[F.Surrogate, Callable[[float], float]]] = [
@@ -55,8 +56,8 @@ def test_derivative_by_hand(surrogate: F.Surrogate, hand: Callable[[float], floa
 def test_every_surrogate_is_tested() -> None:
     assert {type(surrogate) for surrogate, _ in HAND} == {type(surrogate) for surrogate in SURROGATES}
     custom = {"FromPrimitive", "FromDerivative", "Surrogate"}
-    module = vars(F.surrogate).values()
-    defined = {cls.__name__ for cls in module if isinstance(cls, type) and cls.__module__ == F.surrogate.__name__}
+    module = vars(surrogate_module).values()
+    defined = {cls.__name__ for cls in module if isinstance(cls, type) and cls.__module__ == surrogate_module.__name__}
     assert {type(surrogate).__name__ for surrogate in SURROGATES} == defined - custom
 
 
@@ -118,6 +119,10 @@ def test_gaussian_and_erf_are_one_family() -> None:
 
 def test_immutable_and_hashable() -> None:
     assert len({F.Sigmoid(5.0), F.Sigmoid(5.0), F.Sigmoid(4.0)}) == 2
+    plain: tuple[object, object] = F.Arctan(2.0), F.Erf(2.0)
+    assert plain[0] != plain[1]
+    assert F.Arctan(2.0) == F.Arctan(2.0)
+    assert len({F.Arctan(2.0), F.Erf(2.0), F.Gaussian(2.0)}) == 3
     with pytest.raises(AttributeError):
         F.Sigmoid().beta = 3.0  # type: ignore[misc]
 

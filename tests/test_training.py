@@ -49,7 +49,7 @@ def test_new_run_keeps_the_earlier_one(tmp_path: Path) -> None:
     assert run(out, "--epochs", "1") == 0
     earlier = (out / "checkpoint.pt").read_bytes()
     assert run(out, "--epochs", "1", "--seed", "1") == 0
-    (aside,) = tmp_path.glob("digits-before-*")
+    (aside,) = out.glob("before-*")
     assert (aside / "checkpoint.pt").read_bytes() == earlier
 
 
@@ -67,7 +67,7 @@ def test_interrupt_loses_the_current_epoch_only(
 
     monkeypatch.setattr("examples.train.train_epoch", interrupted)
     assert run(tmp_path, "--epochs", "3") == 130
-    assert "Interrupted. Epochs 1 to 1 are in" in capsys.readouterr().err
+    assert "Interrupted. The checkpoint of epoch 1 is in" in capsys.readouterr().err
     monkeypatch.undo()
     assert run(tmp_path, "--epochs", "2", "--resume") == 0
     assert len(checkpoint.load(tmp_path / "checkpoint.pt", KEYS)["history"]) == 2
@@ -77,6 +77,50 @@ def test_resume_with_other_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(tmp_path, "--epochs", "1") == 0
     assert run(tmp_path, "--epochs", "2", "--resume", "--nsteps", "4") == 1
     assert "was trained with --nsteps 8. Resume with the same." in capsys.readouterr().err
+
+
+def test_interrupt_before_the_first_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("examples.train.train_epoch", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert run(tmp_path, "--epochs", "3") == 130
+    assert "Interrupted. No epoch was saved." in capsys.readouterr().err
+
+
+def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for _ in range(2):
+        assert run(tmp_path, "--epochs", "1") == 0
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_two_runs_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with checkpoint.locked(tmp_path):
+        assert run(tmp_path, "--epochs", "1") == 1
+    assert f"Another run is training into {tmp_path}" in capsys.readouterr().err
+    assert run(tmp_path, "--epochs", "1") == 0
+
+
+def test_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "file", "--epochs", "1") == 1
+    assert "File exists" in capsys.readouterr().err
+
+
+def test_checkpoint_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--epochs", "1") == 0
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, checkpoint.load(path, KEYS) | {"model": {"weight": torch.ones(2)}})
+    before = path.read_bytes()
+    assert run(tmp_path, "--epochs", "2", "--resume") == 1
+    assert "is not a checkpoint of this network (RuntimeError). The file was left as it is" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_resume_with_an_option_that_was_not_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--out", str(tmp_path), "--epochs", "1", "--batch-size", "2000"]) == 0
+    assert train.main(["--out", str(tmp_path), "--resume", "--batch-size", "2000", "--batches", "3"]) == 1
+    assert "was trained without --batches. Resume with the same" in capsys.readouterr().err
 
 
 def test_resume_without_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +196,7 @@ def test_full_disk_is_reported(
 
     monkeypatch.setattr(os, "fsync", fail)
     assert run(tmp_path, "--epochs", "2", "--resume") == 1
-    assert "Epoch 2 could not be saved: [Errno 28] No space left on device. The checkpoint before it is intact" in (
+    assert "Epoch 2 could not be saved: [Errno 28] No space left on device. The checkpoint of epoch 1 is in" in (
         capsys.readouterr().err
     )
     monkeypatch.undo()

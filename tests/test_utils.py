@@ -86,3 +86,9 @@ def test_clipper_needs_a_clipping_net() -> None:
     model = st.SpikingNet(Plain(), 2)
     with pytest.raises(TypeError, match=r"Clipper: SpikingNet has no net\.clip\(\)"):
         Clipper(model, torch.optim.SGD([torch.ones(1, requires_grad=True)]))
+
+
+def test_weights_in_place_of_layers(net: Net) -> None:
+    net.exc_weights = [net.exc.weight]  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"list layers, got a Parameter: write \[self\.conv1\]"):
+        net.init_weights()

@@ -1,6 +1,5 @@
 """The stateless core: neurons as pure functions ``step(state, x, **parameters) -> (state, spike)``, and scan over time."""
 
-from spikingtorch.functional import reset, surrogate
 from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
 from spikingtorch.functional.neurons.integrator import IFState, if_step
@@ -71,11 +70,9 @@ __all__ = [
     "mcpitts_step",
     "none",
     "refractory_gain_from_tau",
-    "reset",
     "reset_where",
     "scan",
     "spiking_decay_step",
-    "surrogate",
     "to_zero",
     "zeros_state",
 ]

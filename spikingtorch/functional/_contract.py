@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional._tree import tree_map
-from spikingtorch.functional.state import lift
+from spikingtorch.functional.state import lifted_dtype
 
 S = TypeVar("S")
 Out = TypeVar("Out")
+
+_REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
 
 def check_inputs(state: Any, xs: Any, params: dict[str, Any], dim: int) -> int:
@@ -29,10 +31,16 @@ def check_inputs(state: Any, xs: Any, params: dict[str, Any], dim: int) -> int:
     if not any(_is_floating(x) for x in streams.values()):
         got = ", ".join(f"{name} is {x.dtype}" for name, x in streams.items())
         raise TypeError(f"scan: no input is floating: {got}. Convert it, for instance with xs.float()")
+    check_kinds(streams, state, params)
+    return next(iter(lengths.values()))
+
+
+def check_kinds(xs: Any, state: Any, params: dict[str, Any]) -> None:
+    """Raise where the state holds anything but tensors, or devices or floating precisions are mixed."""
+    streams = xs if isinstance(xs, dict) else _named_tensors("x", xs)
     states = _named_tensors("state", state)
     values = {f"params[{name!r}]": value for name, value in params.items() if isinstance(value, Tensor) and value.ndim}
     _check_same_kind(streams | states | values)
-    return next(iter(lengths.values()))
 
 
 def output_dtype(xs: Any) -> torch.dtype:
@@ -49,15 +57,15 @@ def checked(step: Callable[..., tuple[S, Out]]) -> Callable[..., tuple[S, Out]]:
 
     @wraps(step)
     def advance(state: S, x: Any, **params: Any) -> tuple[S, Out]:
-        versions = _versions((state, x))
+        versions = _versions((state, x, params))
         result = _call(step, state, x, params)
         if not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError(
                 f"scan: {_name(step)} returned {type(result).__name__}; a step returns the pair (state, output)"
             )
-        if _versions((state, x)) != versions:
+        if _versions((state, x, params)) != versions:
             raise ValueError(
-                f"scan: {_name(step)} wrote on its state or input in place. A step is a pure function: "
+                f"scan: {_name(step)} wrote on its state, input or parameters in place. A step is a pure function: "
                 "write v = v + x, not v += x, and v.clamp(...), not v.clamp_(...)"
             )
         _check_form(step, state, result[0], params)
@@ -106,8 +114,8 @@ def _check_same_kind(tensors: dict[str, Tensor]) -> None:
     devices = {name: str(t.device) for name, t in tensors.items() if t.ndim or not t.is_cpu}
     if len(set(devices.values())) > 1:
         raise ValueError(f"scan: mixed devices: {devices}. Move them to one, for instance with .to({_first(devices)!r})")
-    dtypes = {name: lift(t[:0] if t.ndim else t).dtype for name, t in tensors.items() if _is_floating(t)}
-    if len({dtype.to_real() for dtype in dtypes.values()}) > 1:
+    dtypes = {name: lifted_dtype(t) for name, t in tensors.items() if _is_floating(t)}
+    if len({_REAL.get(dtype, dtype) for dtype in dtypes.values()}) > 1:
         listed = {name: str(dtype) for name, dtype in dtypes.items()}
         raise TypeError(f"scan: mixed dtypes: {listed}. Convert them to one, for instance with .to({_first(listed)})")
 

@@ -4,12 +4,17 @@ A rule is a plain function of the membrane before the reset, the spike (0 or 1) 
 through the spike as well; ``detached(rule)`` stops it there.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-Reset: TypeAlias = Callable[[Tensor, Tensor, Tensor | float], Tensor]
+
+class Reset(Protocol):
+    """Anything callable that gives the membrane after a step."""
+
+    def __call__(self, u: Tensor, spike: Tensor, threshold: Tensor | float, /) -> Tensor:
+        """Return v, of the shape of u."""
+        ...
 
 
 def to_zero(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:  # noqa: ARG001 - one signature for all rules

@@ -65,6 +65,26 @@ def scan(
     return state, _round(outputs, dtype)
 
 
+def one_step(
+    step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *, check: bool
+) -> tuple[S, Out]:
+    """Run one step as scan would, for callers that hold the state between steps.
+
+    Args:
+        step: as in scan.
+        state: state, in the precision that the step computes in.
+        x: input of the step.
+        params: keyword arguments of the step.
+        check: check arguments and step as scan does before its first step.
+    """
+    kwargs = dict(params)
+    if check:
+        contract.check_kinds(x, state, kwargs)
+        step = contract.checked(step)
+    state, out = step(state, lift(x), **kwargs)
+    return state, _round(out, contract.output_dtype(x))
+
+
 def _loop(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int) -> tuple[S, Out]:
     leaves, spec = pytree.tree_flatten(xs)
     outputs: list[Out] = []
@@ -91,6 +111,6 @@ def _no_steps(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim
 
 
 def _round(outputs: Out, dtype: torch.dtype) -> Out:
-    if dtype == torch.float32:
+    if dtype not in (torch.float16, torch.bfloat16):
         return outputs
     return tree_map(lambda leaf: leaf.to(dtype) if leaf.dtype == torch.float32 else leaf, outputs)

@@ -21,6 +21,11 @@ def lift(tree: S) -> S:
     return tree_map(_lift_leaf, tree)
 
 
+def lifted_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype that a tensor is computed in."""
+    return torch.float32 if tensor.dtype in _HALF else tensor.dtype
+
+
 def _lift_leaf(leaf: Any) -> Any:
     return leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in _HALF else leaf
 

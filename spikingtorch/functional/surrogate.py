@@ -15,10 +15,13 @@ public, so that it can be tested, plotted or used in place of the spike.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+
+T = TypeVar("T")
 
 
 class Surrogate(Protocol):
@@ -27,6 +30,23 @@ class Surrogate(Protocol):
     def __call__(self, u: Tensor, /) -> Tensor:
         """Return H(u), with a gradient of the surrogate's choice."""
         ...
+
+
+def _distinct(cls: type[T]) -> type[T]:
+    """Compare and hash a NamedTuple by its type as well: as plain tuples, Arctan(2.0) and Erf(2.0) would be equal."""
+
+    def equal(self: Any, other: Any) -> bool:
+        return type(self) is type(other) and tuple(self) == tuple(other)
+
+    def unequal(self: Any, other: Any) -> bool:
+        return not equal(self, other)
+
+    def digest(self: Any) -> int:
+        return hash((type(self), *self))
+
+    for name, method in (("__eq__", equal), ("__ne__", unequal), ("__hash__", digest)):
+        setattr(cls, name, method)
+    return cls
 
 
 def heaviside(u: Tensor) -> Tensor:
@@ -44,6 +64,7 @@ def _side(u: Tensor) -> Tensor:
     return 2.0 * heaviside(u) - 1.0
 
 
+@_distinct
 class Sigmoid(NamedTuple):
     """Logistic primitive, the default everywhere.
 
@@ -67,6 +88,7 @@ class Sigmoid(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class FastSigmoid(NamedTuple):
     """SuperSpike (F. Zenke, S. Ganguli, Neural Comput. 30 (2018), doi:10.1162/neco_a_01086).
 
@@ -89,6 +111,7 @@ class FastSigmoid(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class Arctan(NamedTuple):
     """Arctangent (W. Fang et al., ICCV 2021, doi:10.1109/ICCV48922.2021.00266).
 
@@ -109,6 +132,7 @@ class Arctan(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class Triangular(NamedTuple):
     """Triangle of unit area (S. K. Esser et al., PNAS 113 (2016), doi:10.1073/pnas.1604850113).
 
@@ -130,6 +154,7 @@ class Triangular(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class Gaussian(NamedTuple):
     """Normal density (B. Yin, F. Corradi, S. M. Bohte, Nat. Mach. Intell. 3 (2021), doi:10.1038/s42256-021-00397-w).
 
@@ -150,6 +175,7 @@ class Gaussian(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class Erf(NamedTuple):
     """Error function by its slope, as SpikingJelly has it; Erf(alpha) is Gaussian(sigma=1 / (alpha sqrt 2)).
 
@@ -170,6 +196,7 @@ class Erf(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class PiecewiseExponential(NamedTuple):
     """Two-sided exponential (S. B. Shrestha, G. Orchard, SLAYER, NeurIPS 2018, arXiv:1810.08646).
 
@@ -192,6 +219,7 @@ class PiecewiseExponential(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class StraightThrough(NamedTuple):
     """Straight-through estimator (Y. Bengio, N. Léonard, A. Courville, arXiv:1308.3432).
 
@@ -207,6 +235,7 @@ class StraightThrough(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class FromPrimitive(NamedTuple):
     """Your own surrogate from a smooth function.
 
@@ -225,6 +254,7 @@ class FromPrimitive(NamedTuple):
         return _spike(u, self.primitive(u))
 
 
+@_distinct
 class FromDerivative(NamedTuple):
     """Your own surrogate from a bare derivative, where the primitive is not known or does not exist.
 
