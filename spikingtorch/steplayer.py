@@ -214,8 +214,10 @@ class StepLayer(nn.Module):
 
     def _end_of_sequence(self) -> None:
         """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
-        if checks.functorch_active() and not self.track_act:
-            self._memory = None
+        if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
+            self._memory = (
+                None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
+            )
         elif self._memory is not None:
             act = self._memory.act
             self.detach_()

@@ -13,10 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import scan
 from spikingtorch.verification.trial import TOLERANCE, Trial, relative_error, twin_errors
+
+__all__ = ["TOLERANCE", "assert_close", "check_smooth", "check_twin", "relative_error"]
 
 
 def assert_close(got: Any, want: Any, what: str = "value") -> None:
@@ -113,7 +116,7 @@ def check_smooth(
     inputs = [leaf.detach().clone().requires_grad_(leaf.is_floating_point()) for leaf in leaves]
     try:
         torch.autograd.gradcheck(run, inputs)
-    except torch.autograd.gradcheck.GradcheckError as error:  # type: ignore[attr-defined]
+    except GradcheckError as error:
         raise AssertionError(f"{_name(step)}: its gradient is not that of its smooth version: {error}") from None
 
 

@@ -31,6 +31,7 @@ from spikingtorch.functional.surrogate import (
     Triangular,
     heaviside,
 )
+from spikingtorch.functional.time_map import time_map
 
 __all__ = [
     "Arctan",
@@ -73,6 +74,7 @@ __all__ = [
     "reset_where",
     "scan",
     "spiking_decay_step",
+    "time_map",
     "to_zero",
     "zeros_state",
 ]

@@ -1,0 +1,37 @@
+"""time_map: a layer without a state, over time."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+Out = TypeVar("Out")
+
+
+def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
+    """Apply a function that has no state to every step of a train, all steps at once.
+
+        out[t] = function(x[t])
+
+    It is ``torch.func.vmap`` over time: a convolution or a matrix product between two neurons runs once over all steps,
+    and not T times. What the function draws at random (dropout) is drawn for each step anew.
+
+    Args:
+        function: maps one step of a batch, such as ``nn.Conv2d(...)`` or ``lambda x: F.linear(x, weight)``; pure, so no
+            batch norm in training.
+        xs: tensors with time along ``dim``, or a tree of them.
+        dim: the axis of time, in xs and in the outputs.
+
+    Returns:
+        The outputs, with time along ``dim``.
+
+    >>> time_map(torch.nn.Linear(4, 2), torch.ones(8, 32, 4)).shape  # 8 steps of 32 samples
+    torch.Size([8, 32, 2])
+    """
+
+
+    def step(x: Any) -> Out:  # vmap names what it maps, and the name of a module is not for torch.compile to trace
+        return function(x)
+
+    mapped: Callable[[Any], Out] = torch.func.vmap(step, in_dims=dim, out_dims=dim, randomness="different")
+    return mapped(xs)

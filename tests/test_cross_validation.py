@@ -1,0 +1,85 @@
+"""Every neuron, surrogate and reset rule against its JAX twin: outputs, final state, and all gradients, in float64."""
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.functional import jax_reference as J
+from spikingtorch.interop import to_jax
+from spikingtorch.testing import TOLERANCE
+from spikingtorch.verification.cases import (
+    CASES,
+    COEFFICIENTS,
+    LENGTHS,
+    RESETS,
+    TWINS,
+    WITH_RESETS,
+    Case,
+    by_name,
+)
+from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
+from spikingtorch.verification.table import neuron_row
+
+ALLOWED = TOLERANCE[torch.float64]
+# what only one of the two sides needs: types for annotations, torch's own helpers
+ONE_SIDED = {"Backend", "Parameter", "Step", "lift", "reset_where", "time_map"}
+
+
+@pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)
+def test_neuron(case: Case, reset: F.Reset | None) -> None:
+    row = neuron_row(case, reset, LENGTHS)
+    assert len(row.errors) == (len(TWINS) if case.spikes else 1)
+    quantities = {f"d params.{name}" for name in case.params} | {"output"}
+    quantities |= {f"{kind}state.{field}" for field in case.state_type._fields for kind in ("", "d ")}
+    for column, errors in row.errors.items():
+        assert quantities <= errors.keys()
+        assert {name for name in errors if name.startswith("d xs")}
+        wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
+        assert not wrong, f"{case.name}, {row.rule}, {column}: {wrong}"
+
+
+@pytest.mark.parametrize(("surrogate", "twin"), TWINS, ids=by_name)
+def test_surrogate(surrogate: F.Surrogate, twin: Any) -> None:
+    errors = surrogate_errors(surrogate, twin)
+    assert {"value", "derivative", "second derivative"} <= errors.keys()
+    assert max(errors.values()) <= ALLOWED, errors
+
+
+@pytest.mark.parametrize(("function", "twin"), COEFFICIENTS, ids=by_name)
+def test_coefficient(function: Any, twin: Any) -> None:
+    errors = coefficient_errors(function, twin)
+    assert max(errors.values()) <= ALLOWED, errors
+
+
+def test_the_tables_hold_every_public_name() -> None:
+    public = {name for name in F.__all__ if callable(getattr(F, name))}
+    tabled = {case.step.__name__ for case in CASES} | {case.state_type.__name__ for case in CASES}
+    tabled |= {type(surrogate).__name__ for surrogate, _ in TWINS} | {function.__name__ for function, _ in COEFFICIENTS}
+    tabled |= {rule.__name__ for rule in RESETS if inspect.isfunction(rule)}
+    around = {"BioLIFInput", "Detached", "Reset", "Surrogate", "detached", "heaviside", "scan", "zeros_state"}
+    assert public - ONE_SIDED == tabled | around
+
+
+def test_both_sides_have_the_same_names() -> None:
+    assert set(F.__all__) - ONE_SIDED == set(J.__all__) - ONE_SIDED
+
+
+@pytest.mark.parametrize("name", [name for name in F.__all__ if name.islower() and name not in ONE_SIDED])
+def test_both_sides_have_the_same_signatures(name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(side, name)).parameters for side in (F, J))
+    assert [p for p in ours if p != "backend"] == list(theirs)
+    for parameter, our in ours.items():
+        if parameter == "backend":
+            continue
+        their = theirs[parameter]
+        assert our.kind == their.kind, parameter
+        assert str(to_jax(our.default)) == str(their.default) or inspect.isfunction(our.default), parameter
+
+
+def test_a_neuron_comes_too_near_the_threshold() -> None:
+    case = CASES[0]._replace(params={"threshold": (0.5, 0.5)}, inputs=((0.4, 0.4),))
+    with pytest.raises(ValueError, match=r"a membrane comes within .* of the threshold; draw other inputs"):
+        neuron_row(case, F.to_zero, (1,))

@@ -1,0 +1,100 @@
+"""Trees of tensors to JAX and back."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.functional import jax_reference as J
+from spikingtorch.interop import to_jax, to_torch
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.rand(3, 4),
+        torch.rand(3, 4).T,
+        torch.rand(8, 4)[::2, 1:],
+        torch.rand(1, 4).expand(3, 4),
+        torch.rand(7)[3:],
+        torch.tensor(2.5),
+        torch.rand(0, 3),
+        torch.rand(3).to(torch.bfloat16),
+        torch.rand(3).half(),
+        torch.tensor([True, False]),
+        torch.tensor([1, -2], dtype=torch.int32),
+        torch.tensor([3, 4], dtype=torch.uint8),
+        torch.tensor([1 + 2j]),
+    ],
+    ids=lambda t: f"{t.dtype} {tuple(t.shape)} {t.stride()}",
+)
+def test_there_and_back(tensor: torch.Tensor) -> None:
+    array = to_jax(tensor)
+    assert isinstance(array, jax.Array)
+    assert array.shape == tuple(tensor.shape)
+    back = to_torch(array)
+    assert back.dtype == tensor.dtype
+    assert torch.equal(back, tensor)
+
+
+def test_float64() -> None:
+    tensor = torch.rand(3, dtype=torch.float64)
+    with pytest.raises(
+        TypeError, match=r"float64 tensor would become 32 bits wide\. Wrap the call in `with jax.enable_x64"
+    ):
+        to_jax(tensor)
+    with jax.enable_x64(True):
+        assert torch.equal(to_torch(to_jax(tensor)), tensor)
+
+
+def test_int64() -> None:
+    with pytest.raises(TypeError, match=r"an int64 tensor; JAX has only 32 bits\. Use tensor\.int\(\)"):
+        to_jax(torch.arange(3))
+    with jax.enable_x64(True):
+        assert to_jax(torch.arange(3)).dtype == jnp.int64
+
+
+def test_gradients_do_not_cross() -> None:
+    with pytest.raises(
+        TypeError, match=r"requires a gradient, which does not cross into JAX\. Hand over tensor\.detach\(\)"
+    ):
+        to_jax({"weight": torch.ones(2, requires_grad=True)})
+
+
+def test_traced_arrays_do_not_cross() -> None:
+    with pytest.raises(TypeError, match=r"is traced and has no numbers yet"):
+        jax.jit(to_torch)(jnp.ones(2))
+
+
+def test_large_arrays_are_shared() -> None:
+    tensor = torch.rand(1024)
+    if tensor.data_ptr() % 64 == 0:
+        assert to_jax(tensor).unsafe_buffer_pointer() == tensor.data_ptr()
+    array = jnp.ones(1024)
+    assert to_torch(array).data_ptr() == array.unsafe_buffer_pointer()
+    strided = torch.rand(64, 64)[:, 1:]
+    assert to_jax(strided).unsafe_buffer_pointer() != strided.data_ptr()
+
+
+def test_trees_keep_their_form() -> None:
+    tree: dict[str, Any] = {"a": [torch.ones(2), (torch.zeros(1), None)], "b": 3, "c": "text"}
+    there = to_jax(tree)
+    assert isinstance(there["a"][1][0], jax.Array)
+    assert (there["a"][1][1], there["b"], there["c"]) == (None, 3, "text")
+    back = to_torch(there)
+    assert torch.equal(back["a"][0], tree["a"][0])
+
+
+def test_what_is_ours_becomes_its_twin() -> None:
+    state = F.CoarseLIFState(v=torch.ones(2), s=torch.zeros(2))
+    tree = (state, F.detached(F.by_subtraction), F.Arctan(3.0), F.lif_step, {"reset": F.none})
+    there = to_jax(tree)
+    assert isinstance(there[0], J.CoarseLIFState)
+    assert there[1:] == (J.detached(J.by_subtraction), J.Arctan(3.0), J.lif_step, {"reset": J.none})
+    back = to_torch(there)
+    assert isinstance(back[0], F.CoarseLIFState)
+    assert torch.equal(back[0].v, state.v)
+    assert back[1:] == tree[1:]

@@ -1,0 +1,77 @@
+"""The twin by itself, as a JAX user has it: under jit, grad and vmap, in every precision."""
+
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from spikingtorch.functional import jax_reference as J
+from spikingtorch.interop import to_jax
+from spikingtorch.verification.cases import CASES, LENGTHS, SURROGATES, Case, by_name
+
+TWINS = [to_jax(surrogate) for surrogate in SURROGATES]
+
+
+def total(case: Case, xs: Any, params: Any) -> Any:
+    state = to_jax(case.initial(case.draw(1)[0]))
+    final, out = J.scan(case.twin, jax.tree.map(lambda leaf: leaf.astype(jnp.float64), state), xs, params=params)
+    return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum() + sum(leaf.sum() for leaf in final)
+
+
+@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_jit_grad_and_vmap(case: Case, T: int) -> None:
+    with jax.enable_x64(True):
+        xs, params = to_jax(case.draw(T))
+        plain = jax.grad(lambda xs, params: total(case, xs, params), (0, 1))
+        want = plain(xs, params)
+        jitted = jax.jit(plain)(xs, params)
+        batch = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf]), xs)
+        mapped = jax.vmap(plain, (0, None))(batch, params)
+        assert any(jnp.abs(leaf).sum() > 0 for leaf in jax.tree.leaves(want))
+        for a, b, c in zip(*(jax.tree.leaves(tree) for tree in (jitted, want, mapped)), strict=True):
+            assert jnp.allclose(a, b, rtol=1e-12, atol=0)
+            assert jnp.allclose(c[0], b, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("surrogate", TWINS, ids=by_name)
+def test_no_overflow(surrogate: Any, dtype: Any) -> None:
+    with jax.enable_x64(True):
+        u = jnp.array([-1e4, -1e2, 0.0, 1e2, 1e4], dtype)
+        assert surrogate(u).tolist() == [0, 0, 1, 1, 1]
+        assert surrogate(u).dtype == dtype
+        assert surrogate.derivative(u).dtype == dtype
+        slope = jax.vmap(jax.grad(lambda u: surrogate(u).astype(jnp.float32)))(u)
+        assert jnp.isfinite(slope).all()
+        assert slope[2] > 0
+
+
+def test_half_precision_is_float32_inside() -> None:
+    x = jnp.full((300, 2), 0.01, jnp.bfloat16)
+    state, out = J.scan(J.lif_step, J.zeros_state(J.LIFState, x[0]), x, params={"decay": 0.999})
+    want, _ = J.scan(J.lif_step, J.zeros_state(J.LIFState, x[0]), x.astype(jnp.float32), params={"decay": 0.999})
+    assert (state.v.dtype, out.dtype) == (jnp.float32, jnp.bfloat16)
+    assert (state.v == want.v).all()
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_dim(dim: int) -> None:
+    x = jax.random.uniform(jax.random.key(0), (5, 3))
+    _, want = J.scan(J.if_step, J.zeros_state(J.IFState, x[0]), x)
+    _, got = J.scan(J.if_step, J.zeros_state(J.IFState, x[0]), jnp.moveaxis(x, 0, dim), dim=dim)
+    assert (jnp.moveaxis(got, dim, 0) == want).all()
+
+
+def test_no_steps() -> None:
+    state, out = J.scan(J.if_step, J.IFState(v=jnp.ones(3)), jnp.ones((0, 3)))
+    assert out.shape == (0, 3)
+    assert (state.v == 1).all()
+
+
+def test_importing_it_changes_no_configuration() -> None:
+    code = "import jax; from spikingtorch.functional import jax_reference; assert not jax.config.jax_enable_x64"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
