@@ -13,12 +13,17 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, "--epochs", "1", "--batches", "2"])
     monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)
     runpy.run_module(f"examples.{name}", run_name="__main__")
     assert "test accuracy" in capsys.readouterr().out
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.rglob("*.png"))
 
 
 def test_there_are_examples_of_every_kind() -> None:
     assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)
+    assert {"ensemble_tau", "per_sample_gradients", "jax_mnist"} <= set(EXAMPLES)
