@@ -19,6 +19,7 @@ def load(name: str) -> tuple[TensorDataset, TensorDataset]:
 
     Raises:
         ModuleNotFoundError: torchvision is missing, with the command that installs it.
+        ConnectionError: the set could not be downloaded.
     """
     return _digits() if name == "digits" else _torchvision(name)
 
@@ -46,7 +47,13 @@ def _torchvision(name: str) -> tuple[TensorDataset, TensorDataset]:
     source = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
 
     def tensors(train: bool) -> TensorDataset:
-        images = source(CACHE, train=train, download=True)
+        try:
+            images = source(CACHE, train=train, download=True)
+        except (RuntimeError, OSError) as error:
+            raise ConnectionError(
+                f"the dataset {name!r} could not be downloaded ({str(error).splitlines()[0]}). "
+                "--dataset digits needs no network"
+            ) from error
         data: Tensor = images.data
         return TensorDataset(data.unsqueeze(1).float().div(255), images.targets)
 
