@@ -5,17 +5,15 @@ Parameters are floats, or tensors that broadcast to the input: shape (C, 1, 1) i
 the equations.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch._checks import check_parameter, check_reset, check_surrogate
+from spikingtorch._checks import check_parameter
+from spikingtorch._options import Learnable, Value, decay_and_gain, firing, leak, surrogate_of
 from spikingtorch.steplayer import StepLayer, chosen_names
-
-Value: TypeAlias = Tensor | float
-Learnable: TypeAlias = bool | str | Iterable[str]
 
 _NAMES = {"threshold": "v0", "reset": "reset_rule"}
 
@@ -50,7 +48,7 @@ class IF(StepLayer):
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
     ) -> None:
-        neuron = _neuron("IF", v0, beta, surrogate, reset)
+        neuron = firing("IF", v0, beta, surrogate, reset)
         super().__init__(F.if_step, F.IFState, learnable=learnable, **neuron)
 
 
@@ -87,13 +85,13 @@ class LIF(StepLayer):
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
     ) -> None:
-        leak = _leak("LIF", tau, decay)
-        neuron = _neuron("LIF", v0, beta, surrogate, reset)
-        super().__init__(F.lif_step, F.LIFState, learnable=learnable, **leak, **neuron)
+        kept = leak("LIF", tau, decay)
+        neuron = firing("LIF", v0, beta, surrogate, reset)
+        super().__init__(F.lif_step, F.LIFState, learnable=learnable, **kept, **neuron)
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of ``lif_step``."""
-        return _decay_and_gain(super().step_params())
+        return decay_and_gain(super().step_params())
 
 
 class LI(StepLayer):
@@ -112,11 +110,11 @@ class LI(StepLayer):
     """
 
     def __init__(self, tau: Value = 8.0, decay: Value | None = None, *, learnable: Learnable = ()) -> None:
-        super().__init__(F.li_step, F.LIState, learnable=learnable, **_leak("LI", tau, decay))
+        super().__init__(F.li_step, F.LIState, learnable=learnable, **leak("LI", tau, decay))
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of ``li_step``."""
-        return _decay_and_gain(super().step_params())
+        return decay_and_gain(super().step_params())
 
 
 class CoarseLIF(StepLayer):
@@ -146,13 +144,13 @@ class CoarseLIF(StepLayer):
     ) -> None:
         check_parameter("CoarseLIF", "tau", tau, above=0.0)
         check_parameter("CoarseLIF", "v0", v0)
-        neuron = {"threshold": v0, "surrogate": _surrogate("CoarseLIF", beta, surrogate)}
+        neuron = {"threshold": v0, "surrogate": surrogate_of("CoarseLIF", beta, surrogate)}
         super().__init__(F.coarse_lif_step, F.CoarseLIFState, learnable=learnable, tau=tau, **neuron)
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of ``coarse_lif_step``."""
         params = super().step_params()
-        return {"refractory_gain": F.refractory_gain_from_tau(params["tau"])} | _decay_and_gain(params)
+        return {"refractory_gain": F.refractory_gain_from_tau(params["tau"])} | decay_and_gain(params)
 
 
 class SpikingDecay(StepLayer):
@@ -182,7 +180,7 @@ class SpikingDecay(StepLayer):
         learnable: Learnable = (),
     ) -> None:
         check_parameter("SpikingDecay", "tau", tau, above=0.0)
-        neuron = _neuron("SpikingDecay", v0, beta, surrogate, reset)
+        neuron = firing("SpikingDecay", v0, beta, surrogate, reset)
         super().__init__(F.spiking_decay_step, F.SpikingDecayState, learnable=learnable, tau=tau, **neuron)
 
 
@@ -204,7 +202,7 @@ class McPitts(StepLayer):
         self, thr: Value, beta: float = 3.0, *, surrogate: F.Surrogate | None = None, learnable: Learnable = ()
     ) -> None:
         check_parameter("McPitts", "thr", thr)
-        neuron = {"threshold": thr, "surrogate": _surrogate("McPitts", beta, surrogate, default=3.0)}
+        neuron = {"threshold": thr, "surrogate": surrogate_of("McPitts", beta, surrogate, default=3.0)}
         super().__init__(F.mcpitts_step, F.McPittsState, learnable=learnable, **neuron)
 
 
@@ -241,7 +239,7 @@ class BioLIF(StepLayer):
         names = {"v0"} if learnable is True else chosen_names(learnable)
         if isinstance(nudt, nn.Parameter) or "nudt" in names:
             raise ValueError("BioLIF: nudt cannot be learned: it enters through a alone, which carries no gradient")
-        neuron = _neuron("BioLIF", v0, beta, surrogate, reset)
+        neuron = firing("BioLIF", v0, beta, surrogate, reset)
         super().__init__(F.biolif_step, F.BioLIFState, learnable=names, nudt=nudt, **neuron)
         self.track_act = track_act
 
@@ -257,38 +255,3 @@ class BioLIF(StepLayer):
 
 
 SpikingLayer = CoarseLIF  # the older package's other name for it
-
-
-def _neuron(owner: str, v0: Value, beta: float, surrogate: F.Surrogate | None, reset: F.Reset) -> dict[str, Any]:
-    """Return what fires and resets, checked."""
-    check_parameter(owner, "v0", v0)
-    check_reset(owner, reset)
-    return {"threshold": v0, "surrogate": _surrogate(owner, beta, surrogate), "reset": reset}
-
-
-def _surrogate(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:
-    if surrogate is None:
-        check_parameter(owner, "beta", beta, above=0.0)
-        return F.Sigmoid(beta)
-    if beta != default:
-        raise ValueError(
-            f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
-        )
-    check_surrogate(owner, surrogate)
-    return surrogate
-
-
-def _leak(owner: str, tau: Value, decay: Value | None) -> dict[str, Value]:
-    if decay is None:
-        check_parameter(owner, "tau", tau, above=0.0)
-        return {"tau": tau}
-    check_parameter(owner, "decay", decay, least=0.0, most=1.0)
-    return {"decay": decay}
-
-
-def _decay_and_gain(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with tau turned into the decay and the gain that it stands for."""
-    if "tau" not in params:
-        return params
-    tau = params.pop("tau")
-    return params | {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}

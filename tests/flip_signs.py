@@ -23,7 +23,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
-PHYSICS = ("neurons/*.py", "surrogate.py", "reset.py", "jax_reference/closed_forms.py", "jax_reference/surrogate.py")
+PHYSICS = ("neurons/*.py", "spike.py", "surrogate.py", "closed_forms.py", "reset.py")  # on both sides
 SURROGATES = ["Sigmoid", "FastSigmoid", "Arctan", "Triangular", "Gaussian", "Erf", "PiecewiseExponential"]
 SURROGATES += ["StraightThrough", "FromPrimitive", "FromDerivative"]
 # what to verify for a place in a file: the neurons and functions that the file defines

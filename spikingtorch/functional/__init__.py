@@ -16,6 +16,7 @@ from spikingtorch.functional.neurons.leaky import (
 from spikingtorch.functional.neurons.refractory import CoarseLIFState, coarse_lif_step, refractory_gain_from_tau
 from spikingtorch.functional.reset import Detached, Reset, by_subtraction, detached, none, to_zero
 from spikingtorch.functional.scan import Backend, Step, scan
+from spikingtorch.functional.spike import Surrogate, heaviside
 from spikingtorch.functional.state import lift, reset_where, zeros_state
 from spikingtorch.functional.surrogate import (
     Arctan,
@@ -27,9 +28,7 @@ from spikingtorch.functional.surrogate import (
     PiecewiseExponential,
     Sigmoid,
     StraightThrough,
-    Surrogate,
     Triangular,
-    heaviside,
 )
 from spikingtorch.functional.time_map import time_map
 

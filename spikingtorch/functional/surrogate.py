@@ -15,48 +15,12 @@ public, so that it can be tested, plotted or used in place of the spike.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-T = TypeVar("T")
-
-
-class Surrogate(Protocol):
-    """Anything callable that maps ``u = membrane - threshold`` to spikes of the same shape and dtype."""
-
-    def __call__(self, u: Tensor, /) -> Tensor:
-        """Return H(u), with a gradient of the surrogate's choice."""
-        ...
-
-
-def _distinct(cls: type[T]) -> type[T]:
-    """Compare and hash a NamedTuple by its type as well: as plain tuples, Arctan(2.0) and Erf(2.0) would be equal."""
-
-    def equal(self: Any, other: Any) -> bool:
-        return type(self) is type(other) and tuple(self) == tuple(other)
-
-    def unequal(self: Any, other: Any) -> bool:
-        return not equal(self, other)
-
-    def digest(self: Any) -> int:
-        return hash((type(self), *self))
-
-    for name, method in (("__eq__", equal), ("__ne__", unequal), ("__hash__", digest)):
-        setattr(cls, name, method)
-    return cls
-
-
-def heaviside(u: Tensor) -> Tensor:
-    """Return 1 where ``u >= 0`` and 0 elsewhere, in the dtype of u; no gradient."""
-    return (u >= 0).to(u.dtype)
-
-
-def _spike(u: Tensor, phi: Tensor) -> Tensor:
-    """Return H(u), differentiated as phi = phi(u)."""
-    return heaviside(u) + (phi - phi.detach())
+from spikingtorch.functional.spike import compared_by_type, heaviside, spike
 
 
 def _side(u: Tensor) -> Tensor:
@@ -64,7 +28,7 @@ def _side(u: Tensor) -> Tensor:
     return 2.0 * heaviside(u) - 1.0
 
 
-@_distinct
+@compared_by_type
 class Sigmoid(NamedTuple):
     """Logistic primitive, the default everywhere.
 
@@ -85,10 +49,10 @@ class Sigmoid(NamedTuple):
         return torch.sigmoid(self.beta * u)
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class FastSigmoid(NamedTuple):
     """SuperSpike (F. Zenke, S. Ganguli, Neural Comput. 30 (2018), doi:10.1162/neco_a_01086).
 
@@ -108,10 +72,10 @@ class FastSigmoid(NamedTuple):
         return side / self.beta * (1.0 - 1.0 / (1.0 + self.beta * (side * u)))
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class Arctan(NamedTuple):
     """Arctangent (W. Fang et al., ICCV 2021, doi:10.1109/ICCV48922.2021.00266).
 
@@ -129,10 +93,10 @@ class Arctan(NamedTuple):
         return torch.atan(self.alpha * u * (math.pi / 2)) / math.pi + 0.5
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class Triangular(NamedTuple):
     """Triangle of unit area (S. K. Esser et al., PNAS 113 (2016), doi:10.1073/pnas.1604850113).
 
@@ -151,10 +115,10 @@ class Triangular(NamedTuple):
         return 0.5 + z - 0.5 * z * z.abs()
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class Gaussian(NamedTuple):
     """Normal density (B. Yin, F. Corradi, S. M. Bohte, Nat. Mach. Intell. 3 (2021), doi:10.1038/s42256-021-00397-w).
 
@@ -172,10 +136,10 @@ class Gaussian(NamedTuple):
         return 0.5 * (1.0 + torch.erf(u / (self.sigma * math.sqrt(2.0))))
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class Erf(NamedTuple):
     """Error function by its slope, as SpikingJelly has it; Erf(alpha) is Gaussian(sigma=1 / (alpha sqrt 2)).
 
@@ -193,10 +157,10 @@ class Erf(NamedTuple):
         return 0.5 * (1.0 + torch.erf(self.alpha * u))
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class PiecewiseExponential(NamedTuple):
     """Two-sided exponential (S. B. Shrestha, G. Orchard, SLAYER, NeurIPS 2018, arXiv:1810.08646).
 
@@ -216,10 +180,10 @@ class PiecewiseExponential(NamedTuple):
         return 0.5 + 0.5 * side * (1.0 - torch.exp(-self.alpha * (side * u)))
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class StraightThrough(NamedTuple):
     """Straight-through estimator (Y. Bengio, N. Léonard, A. Courville, arXiv:1308.3432).
 
@@ -232,10 +196,10 @@ class StraightThrough(NamedTuple):
         return u
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class FromPrimitive(NamedTuple):
     """Your own surrogate from a smooth function.
 
@@ -251,10 +215,10 @@ class FromPrimitive(NamedTuple):
     primitive: Callable[[Tensor], Tensor]
 
     def __call__(self, u: Tensor) -> Tensor:
-        return _spike(u, self.primitive(u))
+        return spike(u, self.primitive(u))
 
 
-@_distinct
+@compared_by_type
 class FromDerivative(NamedTuple):
     """Your own surrogate from a bare derivative, where the primitive is not known or does not exist.
 

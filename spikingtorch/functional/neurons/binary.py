@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from spikingtorch.functional.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
 
 
 class McPittsState(NamedTuple):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.reset import Reset, to_zero
-from spikingtorch.functional.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
 
 
 class BioLIFState(NamedTuple):

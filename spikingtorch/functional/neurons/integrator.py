@@ -5,7 +5,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from spikingtorch.functional.reset import Reset, to_zero
-from spikingtorch.functional.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
 
 
 class IFState(NamedTuple):

@@ -5,7 +5,8 @@ from typing import NamedTuple, overload
 from torch import Tensor
 
 from spikingtorch.functional.neurons.leaky import gain_from_tau
-from spikingtorch.functional.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
 
 
 @overload
