@@ -1,7 +1,7 @@
-"""Per-sample gradients by vmap(grad): no image moves the weights by more than its share.
+"""Per-sample gradients by vmap(grad): no image contributes more than norm 1 to the gradient of a batch.
 
-Each sample's gradient is clipped to norm 1 before they are averaged, as differentially private training does (M. Abadi
-et al., CCS 2016, doi:10.1145/2976749.2978318), here without its noise: outliers and wrong labels lose their weight.
+Clipping each sample before the average is what differentially private training does (M. Abadi et al., CCS 2016,
+doi:10.1145/2976749.2978318), here without its noise.
 """
 
 import torch
@@ -24,7 +24,8 @@ def main() -> None:
     options = parse_options(__doc__)
     torch.manual_seed(0)
     model, encoder, decoder = SpikingNet(Net(), 10), PoissonEncoder(8), SumDecoder(8)
-    params: dict[str, Tensor] = dict(model.named_parameters())
+    # detached, they share the model's memory, and torch.func alone differentiates: no graph of torch.autograd is kept
+    params = {name: weight.detach() for name, weight in model.named_parameters()}
     optimizer = torch.optim.Adam(params.values(), lr=0.005)
     train, test = load(options.dataset)
 

@@ -5,6 +5,8 @@ A copy is made where strides or alignment force one, and of bool tensors. Do not
 JAX counts on arrays that never change. JAX is imported by the first call.
 """
 
+import copy
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +31,7 @@ def to_jax(tree: Any) -> Any:
         tree: tensors, in tuples, NamedTuples, lists and dicts.
 
     Raises:
-        TypeError: a tensor requires a gradient, which cannot follow it, or is float64 while JAX has only float32.
+        TypeError: a tensor requires a gradient, which cannot follow it, or has 64 bits while JAX keeps to 32.
 
     >>> to_jax({"spikes": torch.tensor([0.0, 1.0])})
     {'spikes': Array([0., 1.], dtype=float32)}
@@ -60,16 +62,14 @@ def _to_array(leaf: Any) -> Any:
             f"to_jax: a tensor of shape {tuple(leaf.shape)} requires a gradient, which does not cross into JAX. Hand "
             "over tensor.detach()"
         )
-    if leaf.dtype in (torch.float64, torch.complex128, torch.int64) and jnp.result_type(float) != jnp.float64:
-        if leaf.dtype == torch.int64:
-            raise TypeError("to_jax: an int64 tensor; JAX has only 32 bits. Use tensor.int(), or jax.enable_x64(True)")
+    if leaf.dtype.itemsize > (8 if leaf.is_complex() else 4) and jnp.result_type(float) != jnp.float64:
         raise TypeError(
-            f"to_jax: a {leaf.dtype} tensor would become 32 bits wide. Wrap the call in `with jax.enable_x64(True):`, "
-            "or hand over tensor.float()"
+            f"to_jax: a {leaf.dtype} tensor would lose half of its bits. Wrap the call in "
+            "`with jax.enable_x64(True):`, or hand over a narrower one, as tensor.float() or tensor.int() gives it"
         )
     if leaf.numel() == 0 or leaf.dtype == torch.bool:
         return jnp.asarray(leaf.detach().cpu().numpy())
-    return jnp.from_dlpack(leaf.detach().contiguous())
+    return jnp.from_dlpack(leaf.detach().resolve_conj().resolve_neg().contiguous())
 
 
 def _to_tensor(array: "jax.Array") -> Tensor:
@@ -87,21 +87,28 @@ def _to_tensor(array: "jax.Array") -> Tensor:
 
 def _renamed(tree: Any, source: str, target: str) -> Any:
     """Return the tree with what the source package defines replaced by its namesake in the target package."""
-    import importlib
-
     kind = type(tree)
     if isinstance(tree, dict):
-        return kind((key, _renamed(value, source, target)) for key, value in tree.items())
+        copied = copy.copy(tree)  # a defaultdict or an OrderedDict stays one
+        copied.update({key: _renamed(value, source, target) for key, value in tree.items()})
+        return copied
     if isinstance(tree, list | tuple):
         parts = [_renamed(value, source, target) for value in tree]
         if not hasattr(kind, "_fields"):
             return kind(parts)
         if _belongs(kind, source):
-            kind = getattr(importlib.import_module(target), kind.__name__)
+            kind = _namesake(kind, target)
         return kind(*parts)
     if callable(tree) and _belongs(tree, source):
-        return getattr(importlib.import_module(target), tree.__name__)
+        return _namesake(tree, target)
     return tree
+
+
+def _namesake(thing: Any, package: str) -> Any:
+    module, name = importlib.import_module(package), thing.__name__
+    if not hasattr(module, name):
+        raise TypeError(f"{thing.__module__}.{name} has no counterpart in {package}")
+    return getattr(module, name)
 
 
 def _belongs(thing: Any, package: str) -> bool:

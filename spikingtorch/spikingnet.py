@@ -59,12 +59,17 @@ class SpikingNet(nn.Module):
 
         Raises:
             ValueError: x has a wrong rank, no steps, NaN or infinities, or lies on another device than the network; the
-                network returns another shape than Nout.
+                network returns another shape than Nout; a stream is to go on inside a ``torch.func`` transform.
             TypeError: x is not floating, or of another dtype than the network.
         """
         self._check_input(x)
         if init is True:
             self.reset()  # for a layer that is not handed init as well
+        elif checks.functorch_active() and any(layer._memory is None for layer in self._layers()):
+            raise ValueError(
+                "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on from."
+                " Give the transform the whole train in one call, or use functional.scan, which returns the state"
+            )
         elif not self.carry_graph:
             self.detach_()
         outputs: list[Tensor] = []

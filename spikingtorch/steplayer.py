@@ -49,6 +49,7 @@ class StepLayer(nn.Module):
 
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
     track_act = False
+    keeps_state = True
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from torch.autograd.gradcheck import GradcheckError
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import scan
-from spikingtorch.verification.trial import TOLERANCE, Trial, relative_error, twin_errors
+from spikingtorch.verification.trial import TOLERANCE, Trial, relative_error, replaced, tensors, twin_errors
 
 __all__ = ["TOLERANCE", "assert_close", "check_smooth", "check_twin", "relative_error"]
 
@@ -28,11 +28,14 @@ def assert_close(got: Any, want: Any, what: str = "value") -> None:
     want_leaves, want_form = pytree.tree_flatten(want)
     assert got_form == want_form, f"{what}: the trees differ: {got_form} and {want_form}"
     assert got_leaves, f"{what}: nothing to compare"
-    for index, (a, b) in enumerate(zip(got_leaves, want_leaves, strict=True)):
+    pairs = zip(got_leaves, want_leaves, strict=True)
+    for index, (a, b) in enumerate((torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs):
         name = f"{what}[{index}]" if len(got_leaves) > 1 else what
         assert a.shape == b.shape, f"{name}: shape {tuple(a.shape)}, expected {tuple(b.shape)}"
         assert a.dtype == b.dtype, f"{name}: {a.dtype}, expected {b.dtype}"
-        error, allowed = relative_error(a, b), TOLERANCE[b.dtype]
+        if b.is_floating_point() and b.dtype not in TOLERANCE:
+            raise TypeError(f"{name}: {b.dtype} has no tolerance; compare in float32 or float64")
+        error, allowed = relative_error(a, b), TOLERANCE.get(b.dtype, 0.0)
         assert error <= allowed, f"{name}: relative error {error:.3g}, allowed {allowed:g}\ngot  {a}\nwant {b}"
 
 
@@ -53,8 +56,8 @@ def check_twin(
         twin: the same in JAX. States of a type of your own serve both sides: annotate their fields with Any.
         state: initial state, tensors; float64 checks most sharply.
         xs: inputs, tensors with time first. Draw them so that no membrane lies within rounding of the threshold.
-        params: keyword arguments of the step.
-        twin_params: those of the twin that differ from them. What belongs to ``spikingtorch.functional`` is translated.
+        params: keyword arguments of the step; the tensors in them, however deep, get their gradients compared.
+        twin_params: those of the twin that ``to_jax`` cannot make from params, such as a function of your own.
         seed: of the cotangents.
 
     Returns:
@@ -86,47 +89,67 @@ def check_smooth(
 ) -> None:
     """Assert that the gradients of a step's smooth version equal central finite differences.
 
-    The smooth version has the surrogate's primitive in place of the spike: the step then is a differentiable function,
-    whose gradient is the one that the spiking step uses, but for what it detaches on purpose.
+    The smooth version has the surrogate's primitive in place of the spike. It is an ordinary differentiable function
+    with the local derivatives that the spiking step uses, on other trajectories: a gradient that gets lost on the way
+    (a detach, a custom backward pass, a branch) shows. The surrogate itself is checked as well: it is H forward, and
+    its primitive backward.
 
     Args:
         step: torch step, ``(state, x, **params) -> (state, output)``.
-        state: initial state, float64 tensors.
-        xs: inputs, float64 tensors with time first, away from kinks of the primitive.
+        state: initial state; its floating tensors are float64.
+        xs: inputs, float64 with time first, away from kinks of the primitive.
         params: keyword arguments of the step. A surrogate among them, or among the step's defaults, is replaced.
-        smooth: the smooth version itself, for a step that holds its surrogate inside.
+        smooth: a smooth version to check in place of the step, for a step that holds its surrogate inside.
 
     Raises:
-        AssertionError: a gradient is wrong; the message shows both Jacobians.
-        TypeError: the step has no surrogate to replace and ``smooth`` is not given.
+        AssertionError: a gradient is wrong, and the message shows both Jacobians; or the surrogate is.
+        TypeError: there is no surrogate to replace and ``smooth`` is not given, or a tensor is not float64.
 
     >>> from spikingtorch import functional as F
     >>> xs = torch.rand(5, 2, dtype=torch.float64)
     >>> check_smooth(F.if_step, F.zeros_state(F.IFState, xs[0]), xs)
     """
-    keywords = dict(params or {})
+    tree = {"state": state, "xs": xs, "params": dict(params or {})}
+    variables = {name: leaf.detach().clone().requires_grad_() for name, leaf in tensors(tree).items()}
+    narrow = {name: leaf.dtype for name, leaf in variables.items() if leaf.dtype != torch.float64}
+    if narrow:
+        raise TypeError(f"check_smooth: finite differences need float64, and these are not: {narrow}; use .double()")
     if smooth is None:
-        smooth, keywords = step, keywords | _primitives(step, keywords)
-    leaves, form = pytree.tree_flatten((state, xs, {k: v for k, v in keywords.items() if isinstance(v, Tensor)}))
+        for surrogate in _surrogates(step, tree["params"]).values():
+            _check_surrogate(surrogate)
 
-    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-        state, xs, tensors = pytree.tree_unflatten(inputs, form)
-        return tuple(pytree.tree_leaves(scan(smooth, state, xs, params=keywords | tensors)))
+    def run(*leaves: Tensor) -> tuple[Tensor, ...]:
+        built = replaced(tree, dict(zip(variables, leaves, strict=True)))
+        keywords = dict(built["params"])
+        if smooth is None:
+            keywords |= {name: each.primitive for name, each in _surrogates(step, keywords).items()}
+        results = pytree.tree_leaves(scan(smooth or step, built["state"], built["xs"], params=keywords))
+        return tuple(leaf for leaf in results if leaf.is_floating_point())
 
-    inputs = [leaf.detach().clone().requires_grad_(leaf.is_floating_point()) for leaf in leaves]
     try:
-        torch.autograd.gradcheck(run, inputs)
+        torch.autograd.gradcheck(run, list(variables.values()))
     except GradcheckError as error:
         raise AssertionError(f"{_name(step)}: its gradient is not that of its smooth version: {error}") from None
 
 
-def _primitives(step: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {name: p.default for name, p in inspect.signature(step).parameters.items()}
-    found = {name: value.primitive for name, value in (defaults | dict(params)).items() if hasattr(value, "primitive")}
+def _check_surrogate(surrogate: Any) -> None:
+    """Assert that a surrogate is H forward and its primitive backward."""
+    u = torch.linspace(-1.9, 2.1, 9, dtype=torch.float64, requires_grad=True)
+    spikes = surrogate(u)
+    assert spikes.tolist() == (u >= 0).double().tolist(), f"{surrogate!r} is not 0 below the threshold and 1 from it on"
+    (got,), (want,) = (torch.autograd.grad(f(u).sum(), u) for f in (surrogate, surrogate.primitive))
+    assert_close(got, want, f"the derivative of {surrogate!r}, which is to be that of its primitive,")
+
+
+def _surrogates(step: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the surrogates among the keyword arguments and their defaults by name."""
+    function = getattr(step, "forward", step)  # of a module, whose own signature says nothing
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    found = {name: value for name, value in (defaults | dict(params)).items() if hasattr(value, "primitive")}
     if not found:
         raise TypeError(
-            f"check_smooth: {_name(step)} takes no surrogate with a primitive. Pass smooth=, the same step with the "
-            "smooth function in place of the spike"
+            f"check_smooth: {_name(step)} takes no surrogate with a primitive. Name it in params, or pass smooth=, the "
+            "same step with the smooth function in place of the spike"
         )
     return found
 

@@ -1,5 +1,6 @@
 """Trees of tensors to JAX and back."""
 
+import collections
 from typing import Any
 
 import jax
@@ -28,6 +29,8 @@ from spikingtorch.interop import to_jax, to_torch
         torch.tensor([1, -2], dtype=torch.int32),
         torch.tensor([3, 4], dtype=torch.uint8),
         torch.tensor([1 + 2j]),
+        torch.tensor([1 + 2j]).conj(),
+        torch.tensor([1 + 2j]).conj().imag,  # contiguous, with its sign pending
     ],
     ids=lambda t: f"{t.dtype} {tuple(t.shape)} {t.stride()}",
 )
@@ -42,17 +45,16 @@ def test_there_and_back(tensor: torch.Tensor) -> None:
 
 def test_float64() -> None:
     tensor = torch.rand(3, dtype=torch.float64)
-    with pytest.raises(
-        TypeError, match=r"float64 tensor would become 32 bits wide\. Wrap the call in `with jax.enable_x64"
-    ):
+    with pytest.raises(TypeError, match=r"float64 tensor would lose half of its bits\. Wrap the call in `with jax"):
         to_jax(tensor)
     with jax.enable_x64(True):
         assert torch.equal(to_torch(to_jax(tensor)), tensor)
 
 
 def test_int64() -> None:
-    with pytest.raises(TypeError, match=r"an int64 tensor; JAX has only 32 bits\. Use tensor\.int\(\)"):
-        to_jax(torch.arange(3))
+    for tensor in (torch.arange(3), torch.tensor([2**33 + 7], dtype=torch.uint64)):
+        with pytest.raises(TypeError, match=r"int64 tensor would lose half of its bits.*tensor\.int\(\)"):
+            to_jax(tensor)
     with jax.enable_x64(True):
         assert to_jax(torch.arange(3)).dtype == jnp.int64
 
@@ -88,11 +90,24 @@ def test_trees_keep_their_form() -> None:
     assert torch.equal(back["a"][0], tree["a"][0])
 
 
+def test_dicts_keep_their_kind() -> None:
+    there = to_jax(collections.defaultdict(list, {"a": torch.ones(2)}))
+    assert type(there) is collections.defaultdict
+    assert isinstance(there["a"], jax.Array)
+    assert type(to_jax(collections.OrderedDict(a=torch.ones(2)))) is collections.OrderedDict
+
+
+def test_what_has_no_twin_is_named() -> None:
+    with pytest.raises(TypeError, match=r"time_map has no counterpart in spikingtorch\.functional\.jax_reference"):
+        to_jax({"map": F.time_map})
+
+
 def test_what_is_ours_becomes_its_twin() -> None:
     state = F.CoarseLIFState(v=torch.ones(2), s=torch.zeros(2))
     tree = (state, F.detached(F.by_subtraction), F.Arctan(3.0), F.lif_step, {"reset": F.none})
     there = to_jax(tree)
     assert isinstance(there[0], J.CoarseLIFState)
+    assert J.Arctan(2.0).__eq__(J.Erf(2.0)) is False  # by type as well
     assert there[1:] == (J.detached(J.by_subtraction), J.Arctan(3.0), J.lif_step, {"reset": J.none})
     back = to_torch(there)
     assert isinstance(back[0], F.CoarseLIFState)

@@ -248,6 +248,12 @@ def test_time_map_draws_anew_at_each_step() -> None:
     assert not torch.equal(out[0], out[1])
 
 
+def test_time_map_refuses_a_layer_with_a_state() -> None:
+    for layer in (st.IF(), torch.nn.Sequential(torch.nn.Flatten(), st.LIF())):
+        with pytest.raises(TypeError, match="keeps a state from step to step; use scan, or SpikingNet"):
+            F.time_map(layer, torch.ones(4, 2, 2))
+
+
 # --- whole networks ---------------------------------------------------------------------------------------------------
 
 
@@ -304,3 +310,15 @@ def test_network_grad(run: Run) -> None:
     params: dict[str, Tensor] = dict(model.named_parameters())
     got = run(grad(lambda p: weighted(functional_call(model, p, (x,)))))(params)
     assert_close(list(got.values()), list(torch.autograd.grad(weighted(model(x)), list(params.values()))))
+
+
+def test_a_stream_cannot_go_on_inside_a_transform() -> None:
+    model, x = network(), trains()
+
+    def stream(x: Tensor) -> Tensor:
+        return torch.cat([model(x[:, :2]), model(x[:, 2:], init=False)], 1).sum()
+
+    with pytest.raises(ValueError, match=r"no call leaves a state to go on from.*functional\.scan"):
+        grad(stream)(x)
+    model(x)
+    assert grad(lambda x: model(x, init=False).sum())(x).abs().sum() > 0  # from a state outside of it, it can

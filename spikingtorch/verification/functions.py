@@ -20,7 +20,8 @@ def surrogate_errors(surrogate: Any, twin: Any) -> dict[str, float]:
     with jax.enable_x64(True):
         theirs = to_torch(_twin_values(twin, to_jax(POINTS)))
     ours = _torch_values(surrogate, POINTS)
-    return {name: relative_error(value, theirs[name]) for name, value in ours.items() if name in theirs}
+    assert ours.keys() == theirs.keys(), f"{surrogate!r} has {sorted(ours)}, its twin {sorted(theirs)}"
+    return {name: relative_error(value, theirs[name]) for name, value in ours.items()}
 
 
 def coefficient_errors(function: Callable[[Tensor], Tensor], twin: Callable[[Any], Any]) -> dict[str, float]:

@@ -85,7 +85,9 @@ def markdown(table: Sequence[Row]) -> str:
         "|---" * (len(columns) + 2) + "|",
     ]
     for row in neurons:
-        cells = [_cell(row.errors.get(column) or row.errors.get("no spikes", {})) for column in columns]
+        cells = [_cell(row.errors[column]) if column in row.errors else "" for column in columns]
+        if "no spikes" in row.errors:
+            cells[0] = _cell(row.errors["no spikes"]) + " (no surrogate)"
         lines.append(f"| {row.neuron} | {row.rule} | " + " | ".join(cells) + " |")
     quantities = ["value", "primitive", "derivative", "second derivative", "gradient of the parameter"]
     lines += [
@@ -135,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write:
         options.write.write_text(markdown(table))
         print(f"Written to {options.write}.")
-    print(f"{cells} cells, {len(wrong)} rows out of tolerance ({ALLOWED:g}).")
+    print(f"{cells} cells in {len(table)} rows; {len(wrong)} rows out of tolerance ({ALLOWED:g}).")
     return 1 if wrong else 0
 
 

@@ -28,7 +28,7 @@ class Trial(NamedTuple):
         twin: the JAX step.
         state: initial state, tensors.
         xs: inputs, tensors with time first.
-        params: keyword arguments of the step; gradients are compared for the tensors among them.
+        params: keyword arguments of the step; gradients are compared for the tensors in them, however deep.
         twin_params: keyword arguments of the twin where ``to_jax`` cannot translate those of the step.
     """
 
@@ -41,32 +41,52 @@ class Trial(NamedTuple):
 
     @property
     def precision(self) -> torch.dtype:
-        """The dtype that the trial computes in."""
+        """The dtype that the trial computes in.
+
+        Raises:
+            TypeError: it has no tolerance.
+        """
         dtypes: list[torch.dtype] = [x.dtype for x in pytree.tree_leaves(self.xs) if x.is_floating_point()]
+        if not dtypes or dtypes[0] not in TOLERANCE:
+            raise TypeError(f"gradients are compared in float64 or float32, and xs is {dtypes}; use xs.double()")
         return dtypes[0]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return state, xs and params as one tree, detached from any graph."""
+        given = {"state": self.state, "xs": self.xs, "params": dict(self.params)}
+        return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, given)
 
 
 def relative_error(got: Tensor, want: Tensor) -> float:
-    """Return ``max|got - want| / max|want|``: 0 where both vanish, infinite for NaN and unequal shapes or dtypes."""
+    """Return ``max|got - want| / max|want|``, never NaN.
+
+    It is 0 where both are equal, infinities included, and infinite where shapes or dtypes differ, where a NaN is, and
+    where whole numbers or bools are not the same.
+    """
     if got.shape != want.shape or got.dtype != want.dtype:
         return torch.inf
-    if got.numel() == 0:
+    if torch.equal(got, want):
         return 0.0
-    error, scale = (got - want).abs().max().item(), want.abs().max().item()
-    if error == 0.0:
-        return 0.0
-    return error / scale if scale > 0.0 and error == error else torch.inf
+    if not got.is_floating_point():
+        return torch.inf
+    ratio = ((got - want).abs().max() / want.abs().max()).item()
+    return ratio if ratio == ratio else torch.inf
 
 
 def twin_errors(trials: Sequence[Trial], seed: int = 0) -> list[dict[str, float]]:
-    """Return the relative errors of each trial. All twins are compiled as one program, which is where the time goes."""
+    """Return the relative errors of each trial. All twins are compiled as one program, which is where the time goes.
+
+    Raises:
+        AssertionError: a twin returns other names or shapes than its step.
+        ValueError: ``twin_params`` replaces a tensor, whose gradient could then not be compared.
+    """
     import jax
 
     draw = torch.Generator().manual_seed(seed)
     ours = [_torch_results(trial, draw) for trial in trials]
     wide = any(trial.precision == torch.float64 for trial in trials)
     with jax.enable_x64(True) if wide else contextlib.nullcontext():
-        jobs = [_twin_job(trial, cotangents) for trial, (_, cotangents) in zip(trials, ours, strict=True)]
+        jobs = [_twin_job(trial, *results) for trial, results in zip(trials, ours, strict=True)]
         run = jax.jit(lambda arguments: [job(*a) for (job, _), a in zip(jobs, arguments, strict=True)])
         compiled = run.lower([a for _, a in jobs]).compile(_QUICK)
         theirs = to_torch(compiled([a for _, a in jobs]))
@@ -76,53 +96,77 @@ def twin_errors(trials: Sequence[Trial], seed: int = 0) -> list[dict[str, float]
     ]
 
 
-def _torch_results(trial: Trial, draw: torch.Generator) -> tuple[dict[str, Tensor], Any]:
+def _torch_results(trial: Trial, draw: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return outputs, final state and gradients by name, and the cotangents that made them."""
-    given = {"state": trial.state, "xs": trial.xs, "params": _tensors(trial.params)}
-    named = {name: leaf for name, leaf in _named(given).items() if leaf.is_floating_point()}
-    inputs = tree_map(lambda leaf: leaf.detach().clone().requires_grad_(leaf.is_floating_point()), given)
-    state, out = scan(trial.step, inputs["state"], inputs["xs"], params=dict(trial.params) | inputs["params"])
-    results = {"state": state, "output": out}
-    cotangents = tree_map(lambda leaf: torch.randn(leaf.shape, generator=draw, dtype=leaf.dtype), results)
-    variables = [leaf for leaf in pytree.tree_leaves(inputs) if leaf.requires_grad]
+    arguments = trial.arguments()
+    variables = {name: leaf.clone().requires_grad_() for name, leaf in tensors(arguments).items()}
+    built = replaced(arguments, variables)
+    state, out = scan(trial.step, built["state"], built["xs"], params=built["params"])
+    results = named({"state": state, "output": out})
+    floating = {name: leaf for name, leaf in results.items() if leaf.is_floating_point()}
+    cotangents = {name: torch.randn(leaf.shape, generator=draw, dtype=leaf.dtype) for name, leaf in floating.items()}
+    attached = [name for name, leaf in floating.items() if leaf.requires_grad]
     gradients = torch.autograd.grad(
-        pytree.tree_leaves(results),
-        variables,
-        pytree.tree_leaves(cotangents),
+        [floating[name] for name in attached],
+        list(variables.values()),
+        [cotangents[name] for name in attached],
         allow_unused=True,
         materialize_grads=True,
     )
-    values = {name: leaf.detach() for name, leaf in _named(results).items()}
-    return values | {f"d {name}": g for name, g in zip(named, gradients, strict=True)}, cotangents
+    values = {name: leaf.detach() for name, leaf in results.items()}
+    return values | {f"d {name}": g for name, g in zip(variables, gradients, strict=True)}, cotangents
 
 
-def _twin_job(trial: Trial, cotangents: Any) -> tuple[Callable[..., dict[str, Any]], tuple[Any, ...]]:
+def _twin_job(
+    trial: Trial, ours: dict[str, Tensor], cotangents: dict[str, Tensor]
+) -> tuple[Callable[..., dict[str, Any]], tuple[Any, ...]]:
     """Return a function that computes the same names in JAX, and its arguments."""
     import jax
 
     from spikingtorch.functional.jax_reference import scan as twin_scan
 
-    fixed = to_jax({name: v for name, v in trial.params.items() if not isinstance(v, Tensor)}) | dict(trial.twin_params)
+    arguments = trial.arguments()
+    variables = tensors(arguments)
+    fixed = to_jax(arguments)
+    fixed["params"] |= trial.twin_params
+    replacing = tensors({"params": {name: v for name, v in arguments["params"].items() if name in trial.twin_params}})
+    if replacing:
+        raise ValueError(f"twin_params replaces {sorted(replacing)}, whose gradients are to be compared; leave it out")
+    shapes = {name: tuple(leaf.shape) for name, leaf in ours.items() if not name.startswith("d ")}
 
-    def job(given: dict[str, Any], cotangents: dict[str, Any]) -> dict[str, Any]:
-        def run(given: dict[str, Any]) -> dict[str, Any]:
-            state, out = twin_scan(trial.twin, given["state"], given["xs"], params=fixed | given["params"])
-            return {"state": state, "output": out}
+    def run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        built = replaced(fixed, values)
+        state, out = twin_scan(trial.twin, built["state"], built["xs"], params=built["params"])
+        results = named({"state": state, "output": out})
+        theirs = {name: leaf.shape for name, leaf in results.items()}
+        assert theirs == shapes, f"the step returns {shapes}, its twin {theirs}"
+        return {n: results[n] for n in cotangents}, {n: results[n] for n in results.keys() - cotangents.keys()}
 
-        results, pull_back = jax.vjp(run, given)
+    def job(values: dict[str, Any], cotangents: dict[str, Any]) -> dict[str, Any]:
+        floating, pull_back, others = jax.vjp(run, values, has_aux=True)
         (gradients,) = pull_back(cotangents)
-        floating = {f"d {name}": g for name, g in _named(gradients).items() if g.dtype != jax.dtypes.float0}
-        return _named(results) | floating
+        return floating | others | {f"d {name}": g for name, g in gradients.items()}
 
-    given = {"state": trial.state, "xs": trial.xs, "params": _tensors(trial.params)}
-    return job, (to_jax(tree_map(torch.Tensor.detach, given)), to_jax(cotangents))
+    return job, (to_jax(variables), to_jax(cotangents))
 
 
-def _tensors(params: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {name: value for name, value in params.items() if isinstance(value, Tensor)}
-
-
-def _named(tree: dict[str, Any]) -> dict[str, Any]:
+def named(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the leaves of a dict of trees by names such as state.v, xs[0] and params.tau."""
     leaves, _ = pytree.tree_flatten_with_path(tree)
-    return {pytree.keystr(path).replace("['", ".").replace("']", "").removeprefix("."): leaf for path, leaf in leaves}
+    return {_name(path): leaf for path, leaf in leaves}
+
+
+def tensors(tree: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the floating tensors among the leaves, however deep, by name."""
+    return {name: x for name, x in named(tree).items() if isinstance(x, Tensor) and x.is_floating_point()}
+
+
+def replaced(tree: dict[str, Any], leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree with the leaves of these names replaced."""
+    found, form = pytree.tree_flatten_with_path(tree)
+    built: dict[str, Any] = pytree.tree_unflatten([leaves.get(_name(path), leaf) for path, leaf in found], form)
+    return built
+
+
+def _name(path: Any) -> str:
+    return pytree.keystr(path).replace("['", ".").replace("']", "").removeprefix(".")

@@ -9,8 +9,10 @@ from jax.nn import sigmoid
 from jax.scipy.special import erf
 
 from spikingtorch.functional.jax_reference.spike import Parameter, fire, widened
+from spikingtorch.functional.spike import compared_by_type
 
 
+@compared_by_type
 class Sigmoid(NamedTuple):
     """Logistic surrogate; beta is its slope, per unit of u."""
 
@@ -34,6 +36,7 @@ class Sigmoid(NamedTuple):
         return self.beta * sigmoid(self.beta * u) * sigmoid(-self.beta * u)
 
 
+@compared_by_type
 class FastSigmoid(NamedTuple):
     """Surrogate with algebraic tails, phi'(0) = 1; beta is their steepness, per unit of u."""
 
@@ -56,6 +59,7 @@ class FastSigmoid(NamedTuple):
         return 1 / (1 + self.beta * jnp.abs(u)) ** 2
 
 
+@compared_by_type
 class Arctan(NamedTuple):
     """Arctangent surrogate; phi'(0) = alpha / 2, per unit of u."""
 
@@ -78,6 +82,7 @@ class Arctan(NamedTuple):
         return (self.alpha / 2) / (1 + (math.pi * self.alpha * u / 2) ** 2)
 
 
+@compared_by_type
 class Triangular(NamedTuple):
     """Piecewise-quadratic surrogate, flat for |u| > 1 / beta; phi'(0) = beta > 0, per unit of u."""
 
@@ -101,6 +106,7 @@ class Triangular(NamedTuple):
         return self.beta * jnp.maximum(0, 1 - self.beta * jnp.abs(u))
 
 
+@compared_by_type
 class Gaussian(NamedTuple):
     """Surrogate whose phi' is the normal density; sigma > 0 is its standard deviation, in units of u."""
 
@@ -123,6 +129,7 @@ class Gaussian(NamedTuple):
         return jnp.exp(-(u**2) / (2 * self.sigma**2)) / (self.sigma * math.sqrt(2 * math.pi))
 
 
+@compared_by_type
 class Erf(NamedTuple):
     """Error-function surrogate; phi'(0) = alpha / sqrt(pi), per unit of u."""
 
@@ -145,6 +152,7 @@ class Erf(NamedTuple):
         return self.alpha * jnp.exp(-((self.alpha * u) ** 2)) / math.sqrt(math.pi)
 
 
+@compared_by_type
 class PiecewiseExponential(NamedTuple):
     """Surrogate with exponential tails; phi'(0) = alpha / 2, per unit of u."""
 

@@ -22,6 +22,7 @@ from spikingtorch.functional.jax_reference.closed_forms import (
     Triangular,
 )
 from spikingtorch.functional.jax_reference.spike import fire, heaviside, widened
+from spikingtorch.functional.spike import compared_by_type
 
 __all__ = [
     "Arctan",
@@ -47,6 +48,7 @@ class Surrogate(Protocol):
         ...
 
 
+@compared_by_type
 class StraightThrough(NamedTuple):
     """Surrogate that lets the gradient pass unchanged."""
 
@@ -64,6 +66,7 @@ class StraightThrough(NamedTuple):
         return jnp.ones_like(u)
 
 
+@compared_by_type
 class FromPrimitive(NamedTuple):
     """Surrogate of a given elementwise phi; what phi closes over receives its gradient too."""
 
@@ -82,6 +85,7 @@ class FromPrimitive(NamedTuple):
         return dphi
 
 
+@compared_by_type
 class FromDerivative(NamedTuple):
     """Surrogate of a given elementwise phi', held constant: second derivatives are zero.
 
