@@ -67,8 +67,8 @@ class SpikingNet(nn.Module):
             self.reset()  # for a layer that is not handed init as well
         elif checks.functorch_active() and any(layer._memory is None for layer in self._layers()):
             raise ValueError(
-                "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on from."
-                " Give the transform the whole train in one call, or use functional.scan, which returns the state"
+                "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
+                "from. Give the transform the whole train in one call, or use functional.scan, which returns the state"
             )
         elif not self.carry_graph:
             self.detach_()

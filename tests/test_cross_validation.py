@@ -1,6 +1,7 @@
 """Every neuron, surrogate and reset rule against its JAX twin: outputs, final state, and all gradients, in float64."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,15 @@ def test_both_sides_have_the_same_signatures(name: str) -> None:
         their = theirs[parameter]
         assert our.kind == their.kind, parameter
         assert str(to_jax(our.default)) == str(their.default) or inspect.isfunction(our.default), parameter
+
+
+def test_the_committed_table_has_every_row() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "verification.md").read_text()
+    for case, reset in WITH_RESETS:
+        assert f"| {case.name} | {by_name(reset) if case.resets else 'built in'} |" in page
+    for ours, _ in (*TWINS, *COEFFICIENTS):
+        assert f"| {by_name(ours)} |" in page
+    assert "**" not in page  # which marks what is out of tolerance
 
 
 def test_a_neuron_comes_too_near_the_threshold() -> None:
