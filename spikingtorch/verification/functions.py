@@ -25,7 +25,7 @@ def surrogate_errors(surrogate: Any, twin: Any) -> dict[str, float]:
 
 
 def coefficient_errors(function: Callable[[Any], Any], twin: Callable[[Any], Any]) -> dict[str, float]:
-    """Return the relative errors of a coefficient that follows from tau: of its values, as floats too, and derivative."""
+    """Return the relative errors of a coefficient that follows from tau: its values, as floats too, and derivative."""
     import jax
 
     tau = torch.tensor([0.3, 0.9, 1.0, 1.1, 4.0, 20.0], dtype=torch.float64, requires_grad=True)
