@@ -1,12 +1,13 @@
 # make train    train the tutorial's network on handwritten digits
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
-# Both create the virtual environment .venv and install into it when that has not happened yet.
+# make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
+# Each creates its virtual environment and installs into it when that has not happened yet.
 
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help train test lint types clean
+.PHONY: help train test bench lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -17,6 +18,9 @@ train: .venv/.examples
 test: lint types
 	@echo "== pytest: doctests, tests, examples"
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv-bench/.installed
+	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
 lint: .venv/.dev
 	@echo "== ruff"
@@ -30,7 +34,7 @@ types: .venv/.dev
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # One stamp for each set of packages: it is made anew when pyproject.toml changes.
 .venv/.%: pyproject.toml | .venv
@@ -38,8 +42,13 @@ clean:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-.venv:
+.venv-bench/.installed: pyproject.toml benchmarks/requirements.txt | .venv-bench
+	@echo "== installing the other libraries into .venv-bench; the first time takes some minutes"
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
+	@touch $@
+
+.venv .venv-bench:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
 	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "== creating the virtual environment .venv"
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+	@echo "== creating the virtual environment $@"
+	@$(PYTHON) -m venv $@ || { rm -rf $@; exit 1; }

@@ -1,18 +1,29 @@
-"""Commands: ``python -m spikingtorch verify``."""
+"""Commands: ``python -m spikingtorch verify`` and ``cache``."""
 
 import sys
 
 USAGE = """usage: python -m spikingtorch COMMAND
 
   verify    check every neuron, surrogate and reset rule against its JAX twin; --help says more
+  cache     show or clear the compiled kernels on disk; --help says more
 """
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
-    if arguments[:1] != ["verify"]:
-        print(USAGE, file=sys.stderr, end="")
-        return 0 if arguments in (["-h"], ["--help"]) else 2
+    match arguments[:1]:
+        case ["verify"]:
+            return _verify(arguments[1:])
+        case ["cache"]:
+            from spikingtorch._cache_command import main as cache
+
+            return cache(arguments[1:])
+        case _:
+            print(USAGE, file=sys.stderr, end="")
+            return 0 if arguments in (["-h"], ["--help"]) else 2
+
+
+def _verify(arguments: list[str]) -> int:
     try:
         from spikingtorch.verification.table import main as verify
     except ModuleNotFoundError as error:
@@ -20,7 +31,7 @@ def main(arguments: list[str]) -> int:
             raise
         print(f"verify needs {error.name}: pip install 'spikingtorch[jax]'", file=sys.stderr)
         return 2
-    return verify(arguments[1:])
+    return verify(arguments)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def check_smooth(
         keywords = dict(built["params"])
         if smooth is None:
             keywords |= {name: each.primitive for name, each in _surrogates(step, keywords).items()}
-        results = pytree.tree_leaves(scan(smooth or step, built["state"], built["xs"], params=keywords))
+        results = pytree.tree_leaves(scan(smooth or step, built["state"], built["xs"], params=keywords, backend="loop"))
         return tuple(leaf for leaf in results if leaf.is_floating_point())
 
     try:

@@ -26,7 +26,7 @@ from spikingtorch.verification.table import neuron_row
 
 ALLOWED = TOLERANCE[torch.float64]
 # what only one of the two sides needs: types for annotations, torch's own helpers
-ONE_SIDED = {"Backend", "Parameter", "Step", "lift", "reset_where", "time_map"}
+ONE_SIDED = {"Backend", "Explanation", "Parameter", "Step", "explain_scan", "lift", "reset_where", "time_map"}
 
 
 @pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)

@@ -15,7 +15,8 @@ from spikingtorch.functional.neurons.leaky import (
 )
 from spikingtorch.functional.neurons.refractory import CoarseLIFState, coarse_lif_step, refractory_gain_from_tau
 from spikingtorch.functional.reset import Detached, Reset, by_subtraction, detached, none, to_zero
-from spikingtorch.functional.scan import Backend, Step, scan
+from spikingtorch.functional._backend import Backend, Explanation
+from spikingtorch.functional.scan import Step, explain_scan, scan
 from spikingtorch.functional.spike import Surrogate, heaviside
 from spikingtorch.functional.state import lift, reset_where, zeros_state
 from spikingtorch.functional.surrogate import (
@@ -40,6 +41,7 @@ __all__ = [
     "CoarseLIFState",
     "Detached",
     "Erf",
+    "Explanation",
     "FastSigmoid",
     "FromDerivative",
     "FromPrimitive",
@@ -61,6 +63,7 @@ __all__ = [
     "coarse_lif_step",
     "decay_from_tau",
     "detached",
+    "explain_scan",
     "gain_from_tau",
     "heaviside",
     "if_step",

@@ -1,20 +1,22 @@
 """scan: a step, over time."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional import _backend, _compiling
 from spikingtorch.functional import _contract as contract
+from spikingtorch.functional._backend import Backend, Explanation, check_backend
 from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional.fused.plan import Plan
 from spikingtorch.functional.state import lift
 
 S = TypeVar("S")
 Out = TypeVar("Out")
 Step: TypeAlias = Callable[..., tuple[S, Out]]
-Backend: TypeAlias = Literal["auto", "loop"]
 
 
 def scan(
@@ -38,7 +40,8 @@ def scan(
         params: keyword arguments of every step: floats, tensors, surrogates, reset rules. Tensors get their gradient.
         dim: the axis of time, in xs and in the outputs.
         backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any order
-            of derivative; "auto", the fastest backend that is exact here, which is the loop in this version.
+            of derivative; "fused", one compiled loop over time, for elementwise steps on the CPU and first derivatives;
+            "auto", the fastest of them that is exact here. ``explain_scan`` tells which that is.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``.
@@ -55,14 +58,43 @@ def scan(
     """
     kwargs = dict(params or {})
     T = contract.check_inputs(state, xs, kwargs, dim)
-    if backend not in ("auto", "loop"):
-        raise ValueError(f"scan: backend={backend!r} is not one of 'auto', 'loop'")
+    check_backend(backend)
     dtype = contract.output_dtype(xs)
-    state, xs, kwargs = lift(state), lift(xs), lift(kwargs)
+    state, kwargs = lift(state), lift(kwargs)
     if T == 0:
-        return state, _no_steps(step, state, xs, kwargs, dim, dtype)
-    state, outputs = _loop(step, state, xs, kwargs, dim)
-    return state, _round(outputs, dtype)
+        return state, _no_steps(step, state, lift(xs), kwargs, dim, dtype)
+    if torch.compiler.is_dynamo_compiling():
+        inside = _compiling.scan(_backend.Call(step, state, xs, kwargs, dim, dtype), backend) if T > 1 else None
+        return _looped(step, state, xs, kwargs, dim, dtype) if inside is None else inside
+    call = _backend.call(step, state, xs, kwargs, dim, dtype)
+    plan = _backend.choose(call, backend)
+    if isinstance(plan, Plan):
+        return _backend.run(plan, call)
+    results = _looped(step, state, xs, kwargs, dim, dtype)
+    _backend.warn(step, plan)
+    return results
+
+
+def explain_scan(
+    step: Step[S, Out], state: S, xs: Any, *, params: Mapping[str, Any] | None = None, dim: int = 0
+) -> Explanation:
+    """Say which backend ``scan(..., backend="auto")`` takes for these arguments, here and now, and why.
+
+    Args:
+        step: as in scan; so are the others.
+        state: state before the first step.
+        xs: inputs over time.
+        params: keyword arguments of the step.
+        dim: the axis of time.
+
+    >>> from spikingtorch.functional import LIFState, lif_step
+    >>> print(explain_scan(lif_step, LIFState(v=torch.zeros(3)), torch.rand(100, 3), params={"decay": 0.9}))
+    fused (class E): elementwise, and every operation rounds in one way only
+    """
+    kwargs = dict(params or {})
+    contract.check_inputs(state, xs, kwargs, dim)
+    call = _backend.call(step, lift(state), xs, lift(kwargs), dim, contract.output_dtype(xs))
+    return _backend.explain(_backend.choose(call, "auto"))
 
 
 def one_step(
@@ -83,6 +115,13 @@ def one_step(
         step = contract.checked(step)
     state, out = step(state, lift(x), **kwargs)
     return state, _round(out, contract.output_dtype(x))
+
+
+def _looped(
+    step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype
+) -> tuple[S, Out]:
+    state, outputs = _loop(step, state, lift(xs), params, dim)
+    return state, _round(outputs, dtype)
 
 
 def _loop(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int) -> tuple[S, Out]:

@@ -110,7 +110,7 @@ class Case(NamedTuple):
             return F.heaviside(u)
 
         xs, params = self.draw(T)
-        F.scan(self.step, self.initial(xs), xs, params=params | self.options(record, reset))
+        F.scan(self.step, self.initial(xs), xs, params=params | self.options(record, reset), backend="loop")
         return min(distances)
 
     def trial(self, T: int, surrogate: F.Surrogate, twin: Any, reset: F.Reset | None) -> Trial:

@@ -1,0 +1,14 @@
+"""The fused scan: any elementwise step as one compiled loop over time, forward and backward.
+
+    identity, plan      which step this is, and the program of it
+    trace, builder, ops a step and its gradient, run once on examples, as a program
+    program             scalar expressions, as text
+    c, kernel.h, vector_math.h
+                        the program in C
+    compiler, folder, cache
+                        C as a library, kept on disk
+    layout, kernels     how tensors lie in memory; running a kernel on them
+    operators, autograd the raw operators of torch, and their gradient and vmap
+
+Another language is another file beside ``c``.
+"""

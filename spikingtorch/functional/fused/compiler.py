@@ -1,0 +1,153 @@
+"""The C compiler of the system: where it is, what identifies it, and a library from a source text."""
+
+import functools
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+COMPILERS = ("cc", "gcc", "clang")
+OPENMP = "-fopenmp"
+INSTALL = (
+    "To get one: 'apt install gcc' on Debian and Ubuntu, 'dnf install gcc' on Fedora, 'xcode-select --install' on "
+    "macOS. Or set CC to a compiler that you have."
+)
+# what tells one CPU from another in the first block of /proc/cpuinfo, on x86 and on ARM
+CPU_FIELDS = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"} | {
+    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features",
+}  # fmt: skip
+LONGEST_REPORT = 4000
+
+
+class NoCompiler(RuntimeError):  # noqa: N818
+    """There is no C compiler to be found."""
+
+
+class CompileError(RuntimeError):
+    """The C compiler did not make a library, or made one that does not load."""
+
+
+def find_compiler() -> str:
+    """Return the command of the C compiler, as a shell would read it.
+
+    That is ``$CC`` if it is set, arguments included (``ccache gcc``), else the first of cc, gcc and clang on the PATH;
+    the program comes with its folder.
+
+    Raises:
+        NoCompiler: CC names no program, or there is none on the PATH.
+    """
+    return shlex.join(_command(os.environ.get("CC"), os.environ.get("PATH")))
+
+
+def compile_c(source: str, target: Path) -> None:
+    """Compile a C source text into a shared library for this very CPU.
+
+    A compiler that refuses OpenMP, as Apple's does, is run again without it: the kernels are then serial.
+
+    Args:
+        source: the text of one C file.
+        target: where the library goes; a file that is there is replaced.
+
+    Raises:
+        NoCompiler: there is no compiler.
+        CompileError: the compiler failed; the text holds its command and what it said.
+    """
+    compiler = shlex.split(find_compiler())
+    report = ""
+    for openmp in ([OPENMP], []):
+        command = [*compiler, *_flags(), *openmp, "-x", "c", "-", "-o", str(target), "-lm"]
+        target.unlink(missing_ok=True)
+        failure = _run(command, source)
+        if failure is None and target.is_file() and target.stat().st_size > 0:
+            return
+        report = f"{shlex.join(command)}\n{failure or 'It reported success, and wrote no library.'}"
+    raise CompileError(f"the C compiler failed: {report}")
+
+
+def fingerprint() -> str:
+    """Return what a library depends on besides its source: compiler, flags, CPU and system.
+
+    Nothing is run for it: a compiler is known by path, size and time of change. It is worked out once for each value of
+    CC and PATH.
+
+    Raises:
+        NoCompiler: there is no compiler.
+    """
+    return _identity(os.environ.get("CC"), os.environ.get("PATH"))
+
+
+@functools.lru_cache(maxsize=16)
+def _identity(cc: str | None, path: str | None) -> str:
+    words = [_stamp(word, path) for word in _command(cc, path)]
+    return "\n".join([*words, shlex.join([*_flags(), OPENMP]), platform.system(), platform.machine(), _cpu()])
+
+
+def _command(cc: str | None, path: str | None) -> list[str]:
+    if os.name == "nt":
+        raise NoCompiler("kernels are compiled on Linux and macOS, not on Windows")
+    if cc is None or not cc.strip():
+        found = next(filter(None, (shutil.which(name, path=path) for name in COMPILERS)), None)
+        if found is None:
+            raise NoCompiler(f"no C compiler: none of {', '.join(COMPILERS)} is on the PATH, {path!r}. {INSTALL}")
+        return [found]
+    try:
+        words = shlex.split(cc)
+    except ValueError as error:
+        raise NoCompiler(f"CC={cc!r} cannot be read as a command: {error}") from None
+    program = shutil.which(words[0], path=path)
+    if program is None:
+        raise NoCompiler(f"no C compiler: CC={cc!r}, and {words[0]!r} is not a program here. {INSTALL}")
+    return [program, *words[1:]]
+
+
+def _stamp(word: str, path: str | None) -> str:
+    """Return a word of a command; if it is a program, as in ``ccache gcc``, with its size and time of change."""
+    program = shutil.which(word, path=path)
+    if program is None:
+        return word
+    info = os.stat(program)
+    return f"{os.path.realpath(program)} {info.st_size} {info.st_mtime_ns}"
+
+
+def _flags() -> list[str]:
+    machine = platform.machine().lower()
+    native = ["-mcpu=native"] if machine in ("aarch64", "arm64") else ["-march=native"]
+    if machine in ("x86_64", "amd64"):
+        native.append("-mprefer-vector-width=512")
+    # every rounding as written: no fused multiply-add, and nothing of -ffast-math that would change a value
+    exact = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"]
+    return ["-O3", *native, *exact, "-shared", "-fPIC"]
+
+
+@functools.cache
+def _cpu() -> str:
+    fields: list[str] = []
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if not line.strip():
+                    break
+                if line.partition(":")[0].strip() in CPU_FIELDS:
+                    fields.append(line.strip())
+    except OSError:
+        pass
+    # elsewhere the name of the host stands for its CPU: platform.processor() would run a program to know no more
+    return "\n".join(fields) or platform.node()
+
+
+def _run(command: list[str], source: str) -> str | None:
+    """Return None, or what went wrong."""
+    try:
+        # in English, whatever the user's language: people paste this into issues
+        environment = os.environ | {"LC_ALL": "C"}
+        done = subprocess.run(command, check=False, input=source.encode(), capture_output=True, env=environment)
+    except OSError as error:
+        return f"It cannot be run: {error}"
+    if done.returncode == 0:
+        return None
+    text = done.stderr.decode(errors="replace").strip()
+    if len(text) > LONGEST_REPORT:
+        text = f"{text[:LONGEST_REPORT]}\n... {len(text) - LONGEST_REPORT} more characters"
+    return f"exit code {done.returncode}\n{text}"

@@ -1,0 +1,86 @@
+"""Compiled kernels, and running one on tensors."""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from spikingtorch.functional.fused import c
+from spikingtorch.functional.fused.builder import Refusal
+from spikingtorch.functional.fused.cache import library
+from spikingtorch.functional.fused.compiler import CompileError, NoCompiler
+from spikingtorch.functional.fused.layout import Layout
+from spikingtorch.functional.fused.program import from_text
+
+# a team of threads costs some microseconds to wake: below this many neuron steps one thread is faster
+_SERIAL = 16384
+
+
+class Kernel:
+    """A compiled function ``run``."""
+
+    def __init__(self, source: str) -> None:
+        self._library = library(source)
+        self._run: Any = self._library.run
+        self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+        self._run.restype = None
+
+    def __call__(self, layout: Layout, arrays: Sequence[Sequence[int]], scalars: Sequence[float]) -> None:
+        """Run over the arrays, whose records are those that kernel.h describes."""
+        threads = _threads() if layout.rows * layout.neurons * layout.steps > _SERIAL else 1
+        fields = layout.header(threads)
+        for array in arrays:
+            fields += array
+        self._run((ctypes.c_int64 * len(fields))(*fields), (ctypes.c_double * (len(scalars) + 1))(*scalars))
+
+
+@lru_cache(maxsize=256)
+def forward_kernel(program: str) -> Kernel:
+    """Return the compiled forward pass of a program."""
+    return Kernel(c.forward_source(from_text(program)))
+
+
+def ready(program: str) -> None:
+    """Make sure that the forward pass of a program is compiled.
+
+    Raises:
+        Refusal: it cannot be.
+    """
+    failure = _failure(program)
+    if failure is not None:
+        raise Refusal(failure)
+
+
+@lru_cache(maxsize=256)
+def _failure(program: str) -> str | None:
+    try:
+        forward_kernel(program)
+    except (NoCompiler, CompileError) as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=256)
+def backward_kernel(program: str, wanted: tuple[bool, ...]) -> Kernel:
+    """Return the compiled backward pass of a program, with the gradients of the wanted parameters."""
+    return Kernel(c.backward_source(from_text(program), wanted))
+
+
+class _Process:
+    """Whether this process was forked: the threads of a team do not survive that, and waiting for them hangs."""
+
+    forked = False
+
+
+def _after_fork() -> None:
+    _Process.forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _threads() -> int:
+    return 1 if _Process.forked else torch.get_num_threads()

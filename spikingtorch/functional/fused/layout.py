@@ -1,0 +1,119 @@
+"""How the arrays of a scan lie in memory: (batch..., time, neurons) with strides, so that neither layout is copied."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+AXES = 6  # as in kernel.h
+_NARROW = 16  # fewer neurons in a row than this are not worth a vector of their own
+
+
+class Layout(NamedTuple):
+    """The axes of a scan.
+
+    Attributes:
+        shape: of the neurons of one step.
+        steps: T.
+        dim: axis of time in the streams.
+        split: the axes of the shape before it are walked with strides, those from it on are one run of memory.
+    """
+
+    shape: tuple[int, ...]
+    steps: int
+    dim: int
+    split: int
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons a row has."""
+        return math.prod(self.shape[self.split :])
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return math.prod(self.shape[: self.split])
+
+    def stream(self, dtype: torch.dtype, device: torch.device, steps: int | None = None) -> Tensor:
+        """Return fresh memory over time."""
+        length = self.steps if steps is None else steps
+        return torch.empty((*self.shape[: self.dim], length, *self.shape[self.dim :]), dtype=dtype, device=device)
+
+    def over_time(self, stream: Tensor) -> list[int]:
+        """Return the record of an array over time, as kernel.h has it."""
+        strides = list(stream.stride())
+        step = strides.pop(self.dim)
+        sizes = [size for axis, size in enumerate(stream.shape) if axis != self.dim]
+        return [stream.data_ptr(), step, 1, *self._batch(sizes, strides)]
+
+    def at_rest(self, tensor: Tensor) -> tuple[list[int], Tensor]:
+        """Return the record of a state or parameter, and the tensor that it points into."""
+        sizes, strides = list(tensor.shape), list(tensor.stride())
+        missing = len(self.shape) - len(sizes)
+        sizes, strides = [1] * missing + sizes, [0] * missing + strides
+        if all(size == 1 for size in sizes[self.split :]):
+            return [tensor.data_ptr(), 0, 0, *self._batch(sizes, strides)], tensor
+        if not _is_run(sizes, strides, self.shape, self.split):
+            tensor = tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :]).contiguous()
+            strides = list(tensor.stride())
+        return [tensor.data_ptr(), 0, 1, *self._batch(sizes, strides)], tensor
+
+    def header(self, threads: int) -> list[int]:
+        """Return the fields of kernel.h's Layout before its arrays."""
+        sizes = self.shape[: self.split]
+        return [threads, self.steps, self.neurons, self.rows, len(sizes), *sizes, *(0,) * (AXES - len(sizes))]
+
+    def _batch(self, sizes: Sequence[int], strides: Sequence[int]) -> list[int]:
+        walked = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)][: self.split]
+        return walked + [0] * (AXES - len(walked))
+
+
+def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
+    """Return the layout of a scan, and its streams in it: themselves, or copies where their memory is too scattered.
+
+    Args:
+        shape: of the neurons of one step.
+        streams: tensors over time, every axis of which has the length of the shape's or one.
+        dim: axis of time in them.
+    """
+    steps = streams[0].shape[dim]
+    before, after = math.prod(shape[:dim]), math.prod(shape[dim:])
+    if dim > AXES or (after < _NARROW and before > 1):
+        # too few neurons beside each other: bring time to the front, and all axes into one run
+        moved = [_expanded(stream, shape, dim).movedim(dim, 0).contiguous() for stream in streams]
+        return Layout(shape, steps, 0, 0), moved
+    split = dim
+    arranged = []
+    for stream in streams:
+        own = _first_run_axis(stream, shape, dim)
+        if own > AXES or math.prod(shape[own:]) < min(after, 64):
+            stream, own = _expanded(stream, shape, dim).contiguous(), dim  # noqa: PLW2901
+        split = max(split, own)
+        arranged.append(stream)
+    return Layout(shape, steps, dim, split), arranged
+
+
+def _expanded(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
+    return stream.expand(*shape[:dim], stream.shape[dim], *shape[dim:])
+
+
+def _first_run_axis(stream: Tensor, shape: tuple[int, ...], dim: int) -> int:
+    """Return the first axis of the shape, after time, from which on a stream is one run of memory."""
+    sizes, strides = list(stream.shape), list(stream.stride())
+    del sizes[dim], strides[dim]
+    split = dim
+    while split < len(shape) and not _is_run(sizes, strides, shape, split):
+        split += 1
+    return split
+
+
+def _is_run(sizes: Sequence[int], strides: Sequence[int], shape: Sequence[int], split: int) -> bool:
+    """Whether the axes from ``split`` on are the whole of the shape, one after the other in memory."""
+    expected = 1
+    for axis in range(len(shape) - 1, split - 1, -1):
+        if sizes[axis] != shape[axis] or (sizes[axis] > 1 and strides[axis] != expected):
+            return False
+        expected *= sizes[axis]
+    return True

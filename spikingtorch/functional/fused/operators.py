@@ -1,0 +1,192 @@
+"""The two raw operators: a scan forward and backward, on tensors without gradients.
+
+Their schema carries the program as text, so that an exported graph, a compiled artefact or a spawned process finds
+everything in the call. Gradients are the business of ``autograd``: an operator that is handed a tensor that requires one
+raises, for torch would otherwise go on without it.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.fused.kernels import backward_kernel, forward_kernel
+from spikingtorch.functional.fused.layout import AXES, Layout, arrange
+from spikingtorch.functional.fused.program import DTYPES, from_text
+
+CHUNK = 16  # as in kernel.h
+_NOTHING = [0] * (3 + AXES)
+
+_library = torch.library.Library("spikingtorch", "DEF")
+_library.define(
+    "scan_forward(Tensor[] states, Tensor[] xs, Tensor[] params, float[] scalars, str program, int dim, bool keep)"
+    " -> Tensor[]"
+)
+_library.define(
+    "scan_backward(Tensor[] states, Tensor[] xs, Tensor[] params, Tensor[] kept, Tensor?[] cotangents, float[] scalars,"
+    " str program, int dim, bool[] wanted) -> Tensor[]"
+)
+
+
+def _forward(
+    states: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    program: str,
+    dim: int,
+    keep: bool,
+) -> list[Tensor]:
+    """Return final states, outputs and, with ``keep``, the states that the backward pass starts from."""
+    known = from_text(program)
+    shape = _neurons(states, xs, params, dim)
+    layout, streams = arrange(shape, xs, dim)
+    finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in known.states]
+    outs = [layout.stream(DTYPES[dtype], xs[0].device) for dtype in known.outs]
+    kept = [layout.stream(final.dtype, final.device, _kept_steps(layout.steps)) for final in finals if keep]
+    if math.prod(shape):
+        rest = _Rest(layout)
+        arrays = [
+            *rest.records(states),
+            *map(layout.over_time, streams),
+            *rest.records(params),
+            *rest.records(finals),
+            *map(layout.over_time, outs),
+            *(map(layout.over_time, kept) if keep else [_NOTHING] * len(states)),
+        ]
+        forward_kernel(program)(layout, arrays, scalars)
+    return [*finals, *(_placed(stream, layout, dim) for stream in (*outs, *kept))]
+
+
+def _backward(
+    states: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    params: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    scalars: Sequence[float],
+    program: str,
+    dim: int,
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
+    shape = _neurons(states, xs, params, dim)
+    of_finals, of_outs = cotangents[: len(states)], cotangents[len(states) :]
+    layout, streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim)
+    placed = iter(streams)
+    leaves = (*states, *xs, *params)
+    first, last = len(states), len(states) + len(xs)
+
+    def fresh(leaf: Tensor, index: int) -> Tensor:
+        stream = first <= index < last
+        return layout.stream(leaf.dtype, leaf.device) if stream else _fresh(shape, leaf.dtype, leaf.device)
+
+    grads = [fresh(leaf, k) if want else None for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True))]
+    if math.prod(shape):
+        rest = _Rest(layout)
+        arrays = [
+            *rest.records(states),
+            *(layout.over_time(next(placed)) for _ in xs),
+            *rest.records(params),
+            *(layout.over_time(next(placed)) for _ in kept),
+            *([_NOTHING] * (len(states) - len(kept))),
+            *rest.records(of_finals),
+            *(_NOTHING if c is None else layout.over_time(next(placed)) for c in of_outs),
+            *rest.records(grads[:first]),
+            *(_NOTHING if grad is None else layout.over_time(grad) for grad in grads[first:last]),
+            *rest.records(grads[last:]),
+        ]
+        backward_kernel(program, tuple(wanted[last:]))(layout, arrays, scalars)
+    of_xs = [grad if grad is None else _placed(grad, layout, dim) for grad in grads[first:last]]
+    found = zip([*grads[:first], *of_xs, *grads[last:]], leaves, strict=True)
+    return [_reduced(grad, leaf) for grad, leaf in found if grad is not None]
+
+
+class _Rest:
+    """Records of arrays without time, and the copies that some of them point into."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._alive: list[Tensor] = []
+
+    def records(self, tensors: Iterable[Tensor | None]) -> list[list[int]]:
+        found = [None if tensor is None else self._layout.at_rest(tensor) for tensor in tensors]
+        self._alive += [pair[1] for pair in found if pair is not None]
+        return [_NOTHING if pair is None else pair[0] for pair in found]
+
+
+def _neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int) -> tuple[int, ...]:
+    """Return the shape of the neurons of one step."""
+    steps = (x.shape[:dim] + x.shape[dim + 1 :] for x in xs)
+    return tuple(torch.broadcast_shapes(*(t.shape for t in (*states, *params)), *steps))
+
+
+def _kept_steps(steps: Any) -> Any:
+    """Return how many states are kept: one in CHUNK, but for the first, which is there anyway."""
+    return (steps + CHUNK - 1) // CHUNK - 1
+
+
+def _fresh(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
+def _placed(stream: Tensor, layout: Layout, dim: int) -> Tensor:
+    """Return a stream with time where the caller has it."""
+    return stream if layout.dim == dim else stream.movedim(layout.dim, dim).contiguous()
+
+
+def _reduced(grad: Tensor, leaf: Tensor) -> Tensor:
+    return grad if grad.shape == leaf.shape else grad.sum_to_size(leaf.shape)
+
+
+def _fake_forward(
+    states: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    program: str,
+    dim: int,
+    keep: bool,
+) -> list[Tensor]:
+    known = from_text(program)
+    shape, steps = _neurons(states, xs, params, dim), xs[0].shape[dim]
+    over_time = [(dtype, steps) for dtype in known.outs] + [(d, _kept_steps(steps)) for d in known.states if keep]
+    make = xs[0].new_empty
+    return [
+        *(make(shape, dtype=DTYPES[dtype]) for dtype in known.states),
+        *(make((*shape[:dim], length, *shape[dim:]), dtype=DTYPES[dtype]) for dtype, length in over_time),
+    ]
+
+
+def _fake_backward(
+    states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], *rest: Any
+) -> list[Tensor]:
+    leaves = (*states, *xs, *params)
+    return [leaf.new_empty(leaf.shape) for leaf, want in zip(leaves, rest[-1], strict=True) if want]
+
+
+def _refusing(operator: Any) -> Callable[..., Any]:
+    """Return the operator for tensors that autograd watches: none of them may want a gradient."""
+
+    def call(*args: Any) -> Any:
+        tensors = [leaf for arg in args if isinstance(arg, list | tuple) for leaf in arg if isinstance(leaf, Tensor)]
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            raise RuntimeError(
+                f"{operator}: an input requires a gradient, and the raw operator has none. "
+                "Call spikingtorch.functional.scan, which has"
+            )
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*args)
+
+    return call
+
+
+for _name, _implementation, _fake in (
+    ("scan_forward", _forward, _fake_forward),
+    ("scan_backward", _backward, _fake_backward),
+):
+    _library.impl(_name, _implementation, "CPU")
+    torch.library.register_fake(f"spikingtorch::{_name}", _fake, lib=_library)
+    _library.impl(_name, _refusing(getattr(torch.ops.spikingtorch, _name).default), "Autograd")

@@ -1,0 +1,127 @@
+"""From a step and its arguments to the program that runs them, found again when they come again."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.fused.builder import Refusal
+from spikingtorch.functional.fused.identity import Unknown, identity
+from spikingtorch.functional.fused.trace import Spec, trace
+
+_LIMIT = 512
+
+
+class Plan(NamedTuple):
+    """How a step runs.
+
+    Attributes:
+        program: its program, as text.
+        literals: floats that the step holds itself.
+        lifts_floats: whether the float parameters are filled in before them; else their values are part of the plan.
+        outputs: how many outputs it has.
+        form: structure of the outputs.
+        inexact: operations on the way to states and outputs that keep them from having the bits of the loop.
+        keeps: whether its gradient needs the states.
+        differentiable: for each state, input and parameter that is a tensor, whether it has a gradient.
+    """
+
+    program: str
+    literals: tuple[float, ...]
+    lifts_floats: bool
+    outputs: int
+    form: pytree.TreeSpec
+    inexact: tuple[str, ...]
+    keeps: bool
+    differentiable: tuple[bool, ...]
+
+
+class Arguments(NamedTuple):
+    """The arguments of a scan without their numbers: trees with a Spec in place of each tensor."""
+
+    state: Any
+    xs: Any
+    params: Any
+    half: torch.dtype | None
+
+
+def plan(step: Callable[..., Any], arguments: Arguments) -> Plan:
+    """Return the plan of a step for such arguments.
+
+    Raises:
+        Refusal: it cannot be fused, and why.
+    """
+    trees = arguments.state, arguments.xs, arguments.params
+    leaves, form = pytree.tree_flatten(trees, is_leaf=_is_spec)
+    floats = tuple(repr(leaf) for leaf in leaves if isinstance(leaf, float))
+    try:
+        fixed = [float if isinstance(leaf, float) else leaf if _is_spec(leaf) else identity(leaf) for leaf in leaves]
+        key = identity(step), form, tuple(fixed), arguments.half, torch.get_default_dtype()
+    except Unknown:
+        key = None
+    known = _recent(key, lambda: _attempt(step, arguments, lift_floats=True))
+    if isinstance(known, Refusal) and floats:
+        valued = None if key is None else (key, floats)
+        known = _recent(valued, lambda: _attempt(step, arguments, lift_floats=False))
+    if isinstance(known, Refusal):
+        raise known
+    return known
+
+
+class _Recent:
+    """The plans, and refusals, that were used last."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[Hashable, Plan | Refusal] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, key: Hashable | None, make: Callable[[], Plan | Refusal]) -> Plan | Refusal:
+        """Return the plan of a key, made now where it is not known or, without a key, cannot be."""
+        if key is None:
+            return make()
+        with self._lock:
+            if key in self._plans:
+                self._plans.move_to_end(key)
+                return self._plans[key]
+        made = make()
+        with self._lock:
+            self._plans[key] = made
+            while len(self._plans) > _LIMIT:
+                self._plans.popitem(last=False)
+        return made
+
+
+_recent = _Recent()
+
+
+def _attempt(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> Plan | Refusal:
+    try:
+        return _made(step, arguments, lift_floats)
+    except Refusal as refusal:
+        return refusal
+
+
+def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> Plan:
+    try:
+        program, literals, form = trace(step, *arguments, lift_floats=lift_floats)
+    except Refusal:
+        raise
+    except Exception as error:
+        raise Refusal(f"raises {type(error).__name__} when it is traced: {error}") from error
+    keeps = bool(program.states) and program.reads_states(program.gradients)
+    differentiable = tuple(node >= 0 for node in program.gradients)
+    text, inexact = program.to_text(), tuple(program.inexact)
+    return Plan(text, literals, lift_floats, len(program.outs), form, inexact, keeps, differentiable)
+
+
+def _is_spec(leaf: Any) -> bool:
+    return isinstance(leaf, Spec)
+
+
+def specs(tree: Any) -> Any:
+    """Return a tree with a Spec for each tensor."""
+    return pytree.tree_map(lambda leaf: Spec.of(leaf.dtype, leaf.shape) if isinstance(leaf, Tensor) else leaf, tree)

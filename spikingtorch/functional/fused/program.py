@@ -1,0 +1,131 @@
+"""The program of a step: scalar expressions in single assignment, the same for every neuron and every time step.
+
+A program is plain text for whoever carries it (``to_text``): the operators that run it, an exported graph and another
+process all rebuild it from there. It holds no numbers of the user: floats are slots, filled in at run time, so that a
+sweep over a time constant runs one compiled kernel.
+"""
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+# names of the dtypes that inputs and outputs may have; a step computes in the last five
+DTYPES = {
+    "f16": torch.float16,
+    "bf16": torch.bfloat16,
+    "i8": torch.int8,
+    "i16": torch.int16,
+    "u8": torch.uint8,
+    "f32": torch.float32,
+    "f64": torch.float64,
+    "i32": torch.int32,
+    "i64": torch.int64,
+    "bool": torch.bool,
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+COMPUTED = ("f32", "f64", "i32", "i64", "bool")
+
+# what rounds once and in one way only, so that every correct implementation gives the same bits
+EXACT = frozenset(
+    "input scalar const add sub mul div neg abs sign sqrt min max lt le gt ge eq ne and or xor not where cast "
+    "zeronan trunc floor ceil round".split()
+)
+
+
+_WORDS = {"inexact": "an operation of three operands"}
+
+
+class Node(NamedTuple):
+    """One value.
+
+    Attributes:
+        op: what computes it. ``input`` and ``scalar`` are read, ``const`` is a number of the language of the program.
+        dtype: what it is computed in.
+        args: earlier nodes; for an input its role and index, for a scalar its slot, for a constant its value.
+    """
+
+    op: str
+    dtype: str
+    args: tuple[int | float | str, ...]
+
+
+class Program(NamedTuple):
+    """A step and its gradient.
+
+    Attributes:
+        nodes: values in an order in which each comes after what it needs.
+        states: dtype of each state.
+        xs: dtype of each input as it lies in memory.
+        params: of each parameter, its dtype and whether it is one number for all neurons.
+        outs: dtype of each output as it lies in memory.
+        scalars: how many floats are filled in at run time.
+        finals: node of each state after the step.
+        results: node of each output.
+        gradients: node of the gradient of each state, input and parameter, in this order; -1 where it is zero.
+    """
+
+    nodes: tuple[Node, ...]
+    states: tuple[str, ...]
+    xs: tuple[str, ...]
+    params: tuple[tuple[str, bool], ...]
+    outs: tuple[str, ...]
+    scalars: int
+    finals: tuple[int, ...]
+    results: tuple[int, ...]
+    gradients: tuple[int, ...]
+
+    def to_text(self) -> str:
+        """Return the program as JSON."""
+        return json.dumps(self, separators=(",", ":"))
+
+    def split_gradients(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Return the nodes of the gradients of states, of inputs and of parameters."""
+        states, streams = len(self.states), len(self.states) + len(self.xs)
+        return self.gradients[:states], self.gradients[states:streams], self.gradients[streams:]
+
+    def reads_states(self, wanted: Iterable[int]) -> bool:
+        """Whether the wanted nodes depend on a state, so that a backward pass has to have it."""
+        return any(self.nodes[i].op == "input" and self.nodes[i].args[0] == "state" for i in self.live(wanted))
+
+    @property
+    def inexact(self) -> list[str]:
+        """The operations on the way to states and outputs that keep them from having the bits of the loop."""
+        live = self.live((*self.finals, *self.results))
+        return sorted({_WORDS.get(op, op) for op in (self.nodes[i].op for i in live) if op not in EXACT})
+
+    def live(self, wanted: Iterable[int]) -> list[int]:
+        """Return the nodes that the wanted ones need, themselves included, in order."""
+        found: set[int] = set()
+        stack = [index for index in wanted if index >= 0]
+        while stack:
+            index = stack.pop()
+            if index not in found:
+                found.add(index)
+                stack += operands(self.nodes[index])
+        return sorted(found)
+
+
+def operands(node: Node) -> tuple[int, ...]:
+    """Return the nodes that a node is computed from."""
+    return () if node.op in ("input", "scalar", "const") else tuple(int(arg) for arg in node.args)
+
+
+@lru_cache(maxsize=256)
+def from_text(text: str) -> Program:
+    """Return the program that ``to_text`` wrote."""
+    nodes, *fields, scalars, finals, results, gradients = json.loads(text)
+    states, xs, params, outs = fields
+    return Program(
+        tuple(Node(op, dtype, tuple(args)) for op, dtype, args in nodes),
+        tuple(states),
+        tuple(xs),
+        tuple((dtype, uniform) for dtype, uniform in params),
+        tuple(outs),
+        scalars,
+        tuple(finals),
+        tuple(results),
+        tuple(gradients),
+    )

@@ -1,0 +1,84 @@
+"""What the tests of compiled kernels share: a compiler that counts its runs, and files to look at."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikingtorch.functional.fused import cache, compiler
+
+SOURCE = "int answer(void) { return 42; }"
+REAL = compiler.find_compiler()
+NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.so")
+# for files that only have to look like kernels
+KEYS = [f"{n:032x}-{n:032x}.so" for n in range(20)]
+
+
+class Compiler:
+    """The system's compiler behind a script that logs its runs; ``before`` is what the script does first."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log = tmp_path / "runs.log"
+        self.script = tmp_path / "cc"
+        monkeypatch.setenv("CC", str(self.script))
+        self.install()
+
+    def install(self, before: str = "") -> None:
+        log = f"echo run >> {shlex.quote(str(self.log))}"
+        self.script.write_text("\n".join(["#!/bin/sh", log, before, f'exec {REAL} "$@"', ""]))
+        self.script.chmod(0o755)
+
+    @property
+    def runs(self) -> int:
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+
+
+def answer(source: str = SOURCE) -> int:
+    return int(cache.library(source).answer())
+
+
+def only_kernel(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    assert NAME.fullmatch(path.name)
+    return path
+
+
+def pretend(folder: Path, names: list[str], size: int = 1, used: float = 1e9) -> None:
+    """Make files that are used one second after the other."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for n, name in enumerate(names):
+        (folder / name).write_bytes(bytes(size))
+        os.utime(folder / name, (used + n, used + n))
+
+
+def first_fails(monkeypatch: pytest.MonkeyPatch, name: str, error: int, when: Callable[..., bool]) -> None:
+    """Make the first call of os.name for which ``when`` holds fail."""
+    real, left = getattr(os, name), [OSError(error, os.strerror(error))]
+
+    def fake(*args: Any, **kwargs: Any) -> Any:
+        if left and when(*args):
+            raise left.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, name, fake)
+
+
+def creates(path: Any, flags: int, *_: Any) -> bool:
+    return bool(flags & os.O_CREAT)
+
+
+def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def output(process: "subprocess.Popen[str]") -> list[str]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out.splitlines()

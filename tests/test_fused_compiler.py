@@ -1,0 +1,119 @@
+"""The C compiler: how it is found, what it is told, and what is said when it fails."""
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from spikingtorch.functional.fused import compiler
+from tests.kernels import SOURCE, Compiler, answer
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPIKINGTORCH_CACHE_DIR", str(tmp_path / "some" / "cache"))
+    return tmp_path / "some" / "cache"
+
+
+@pytest.fixture(autouse=True)
+def cc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
+    return Compiler(tmp_path, monkeypatch)
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    for value in ("", " "):
+        monkeypatch.setenv("CC", value)
+        with pytest.raises(compiler.NoCompiler, match=r"none of cc, gcc, clang is on the PATH, ''.*apt install gcc"):
+            answer()
+    monkeypatch.setenv("CC", "no-such-compiler -m64")
+    with pytest.raises(compiler.NoCompiler, match=r"'no-such-compiler' is not a program here.*xcode-select"):
+        compiler.fingerprint()
+    monkeypatch.setenv("CC", "'gcc")
+    with pytest.raises(compiler.NoCompiler, match="cannot be read as a command"):
+        compiler.find_compiler()
+
+
+@pytest.mark.parametrize("name", compiler.COMPILERS)
+def test_compiler_on_the_path(tmp_path: Path, cc: Compiler, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC")
+    programs = tmp_path / "a folder"
+    programs.mkdir()
+    for present in compiler.COMPILERS[compiler.COMPILERS.index(name) :]:
+        (programs / present).symlink_to(cc.script)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}" if name == "cc" else str(programs))
+    assert compiler.find_compiler() == shlex.quote(str(programs / name))
+    if name == "cc":
+        assert answer() == 42
+        assert cc.runs == 1
+
+
+def test_compiler_with_arguments(cc: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "int answer(void) { return ANSWER; }"
+    for value in (7, 8):
+        monkeypatch.setenv("CC", f"env '{cc.script}' -DANSWER={value}")
+        assert answer(source) == value
+    assert cc.runs == 2
+
+
+def test_compiler_without_openmp(cc: Compiler) -> None:
+    source = "int answer(void) {\n#ifdef _OPENMP\nreturn 1;\n#else\nreturn 0;\n#endif\n}\n"
+    assert answer(source) == 1
+    cc.install('for word; do [ "$word" != -fopenmp ] || { echo no -fopenmp >&2; exit 1; }; done')
+    assert answer(source + "// again") == 0
+    assert cc.runs == 3
+
+
+def test_compiler_that_fails(folder: Path, cc: Compiler) -> None:
+    with pytest.raises(compiler.CompileError, match=r"(?s)cc -O3 .*-lm\nexit code 1\n.*<stdin>:1.*error:.*undeclared"):
+        answer("int answer(void) { return oops; }")
+    assert not list(folder.iterdir())
+    cc.install("echo 'first words' >&2; seq 100000 >&2; exit 3")
+    with pytest.raises(
+        compiler.CompileError, match=r"(?s)exit code 3\nfirst words.*\.\.\. \d+ more characters"
+    ) as error:
+        answer()
+    assert len(str(error.value)) < 6000
+
+
+def test_compiler_that_does_nothing(cc: Compiler, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cc.install("echo noise; echo more noise >&2; exit 0")
+    target = tmp_path / "kernels.so"
+    target.write_text("left by an earlier run")
+    with pytest.raises(compiler.CompileError, match="It reported success, and wrote no library"):
+        compiler.compile_c(SOURCE, target)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_compiler_that_writes_nonsense(folder: Path, cc: Compiler) -> None:
+    cc.install('while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"; exit 0')
+    with pytest.raises(compiler.CompileError, match="made a library that does not load"):
+        answer()
+
+
+def test_compiler_that_cannot_be_run(cc: Compiler) -> None:
+    cc.script.write_bytes(b"\0nonsense")
+    with pytest.raises(compiler.CompileError, match="It cannot be run"):
+        answer()
+
+
+def test_fingerprint(cc: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compiler.fingerprint()
+    assert first == compiler.fingerprint()
+    for part in (os.path.realpath(cc.script), "-O3", "-fopenmp", os.uname().sysname):
+        assert part in first
+    seen = {first}
+    monkeypatch.setenv("CC", f"{cc.script} -g")
+    seen.add(compiler.fingerprint())
+    monkeypatch.setenv("CC", f"env {cc.script}")
+    seen.add(compiler.fingerprint())
+    compiler._identity.cache_clear()
+    os.utime(cc.script, (1, 1))
+    seen.add(compiler.fingerprint())
+    compiler._identity.cache_clear()
+    monkeypatch.setattr(compiler, "_cpu", lambda: "another CPU")
+    seen.add(compiler.fingerprint())
+    compiler._identity.cache_clear()
+    assert len(seen) == 5
+    assert cc.runs == 0
