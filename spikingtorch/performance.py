@@ -10,7 +10,7 @@ _NEVER = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Tell the C library to keep the memory that is freed for the next tensor, instead of returning it to the system.
 
-    A fresh tensor of some megabytes is mapped anew each time, and the system clears each of its pages at the first write.
+    A fresh tensor of some megabytes is mapped anew each time, and the system clears each page at the first write.
     Once the time loop is fused that costs more than the arithmetic. Call this once, before the first large tensor: the
     process then keeps as much memory as it once needed, and never returns it before it ends.
 

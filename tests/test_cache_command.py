@@ -24,14 +24,14 @@ def cc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
 def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture[str]) -> None:
     assert _cache_command.main([]) == 0
     assert not folder.exists()
-    want = f"folder    {folder}\nkernels   0 of at most 512\nsize      0.0 MB of at most 256.0 MB\n"
+    want = f"folder    {folder}\nkernels   0 of at most 4096\nsize      0.0 MB of at most 256.0 MB\n"
     assert capsys.readouterr().out == want
     pretend(folder, KEYS[:1], used=time.time() - 3 * 86400 - 50)
     pretend(folder, KEYS[1:3], size=1_200_000, used=time.time() - 2 * 3600 - 50)
     assert _cache_command.main(["show"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1:] == [
-        "kernels   3 of at most 512",
+        "kernels   3 of at most 4096",
         "size      2.4 MB of at most 256.0 MB",
         "oldest    last used 3 days ago",
         "newest    last used 2 hours ago",

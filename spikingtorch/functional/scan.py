@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import _backend, _compiling
+from spikingtorch.functional import _backend, _call, _compiling
 from spikingtorch.functional import _contract as contract
 from spikingtorch.functional._backend import Backend, Explanation, check_backend
 from spikingtorch.functional._tree import tree_map
@@ -60,13 +60,12 @@ def scan(
     T = contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
     dtype = contract.output_dtype(xs)
-    state, kwargs = lift(state), lift(kwargs)
     if T == 0:
-        return state, _no_steps(step, state, lift(xs), kwargs, dim, dtype)
+        return lift(state), _no_steps(step, lift(state), lift(xs), lift(kwargs), dim, dtype)
+    call = _call.call(step, state, xs, kwargs, dim, dtype)
     if torch.compiler.is_dynamo_compiling():
-        inside = _compiling.scan(_backend.Call(step, state, xs, kwargs, dim, dtype), backend) if T > 1 else None
+        inside = _compiling.scan(call, backend) if T > 1 else None
         return _looped(step, state, xs, kwargs, dim, dtype) if inside is None else inside
-    call = _backend.call(step, state, xs, kwargs, dim, dtype)
     plan = _backend.choose(call, backend)
     if isinstance(plan, Plan):
         return _backend.run(plan, call)
@@ -93,7 +92,7 @@ def explain_scan(
     """
     kwargs = dict(params or {})
     contract.check_inputs(state, xs, kwargs, dim)
-    call = _backend.call(step, lift(state), xs, lift(kwargs), dim, contract.output_dtype(xs))
+    call = _call.call(step, state, xs, kwargs, dim, contract.output_dtype(xs))
     return _backend.explain(_backend.choose(call, "auto"))
 
 
@@ -120,7 +119,7 @@ def one_step(
 def _looped(
     step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype
 ) -> tuple[S, Out]:
-    state, outputs = _loop(step, state, lift(xs), params, dim)
+    state, outputs = _loop(step, lift(state), lift(xs), lift(params), dim)
     return state, _round(outputs, dtype)
 
 

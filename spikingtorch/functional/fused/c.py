@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import resources
 
-from spikingtorch.functional.fused.program import Node, Program, operands
+from spikingtorch.functional.fused.program import EXACT, Node, Program, operands
 
 _LOCAL = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "bool": "int"}
 _STORED = {
@@ -75,6 +75,7 @@ def forward_source(program: Program) -> str:
         *(f"if (keep && t % CHUNK == 0 && t) "
           + _each(f"AT(k{k}, t / CHUNK - 1)[i] = s{k}[i];") for k, _ in states),
         *body.inputs("t"),
+        *(f"FETCH(x{k}, t + CHUNK)" for k in range(len(program.xs))),
         *(f"{_STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
         "INDEPENDENT EACH {",
         *body.each_step((*program.finals, *program.results)),
@@ -112,10 +113,13 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
     gradients = (*of_states, *of_xs, *chosen.values())
     body = _Body(program, (*program.finals, *gradients), "h{}[t][i]")
     kept = program.reads_states(gradients)
+    if kept:
+        body.remember(program.finals, gradients)
     count = len(program.states)
     task = [
         "int64_t unused[BLOCK];" if xs else "",
-        *(f"{_LOCAL[dtype]} h{k}[CHUNK][BLOCK];" for k, dtype in states if kept),
+        *(f"{_LOCAL[dtype]} h{k}[CHUNK + 1][BLOCK];" for k, dtype in states if kept),
+        *(f"{_LOCAL[program.nodes[k].dtype]} m{k}[CHUNK][BLOCK];" for k in body.remembered),
         *(f"START(const {_LOCAL[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states if kept),
         *(f"{_LOCAL[dtype]} g{k}[BLOCK];" for k, dtype in states),
         *(f"{_LOCAL[program.params[k][0]]} q{k}[BLOCK];" for k in chosen),
@@ -132,10 +136,12 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         *(_recompute(program, body) if kept else ()),
         "for (int t = last; t >= 0; t--) {",
         *body.inputs("start + t"),
+        *(f"FETCH(x{k}, start + t - CHUNK)" for k, _ in xs if not kept),
+        *(f"FETCH(c{k}, start + t - CHUNK)" for k in range(count, count + len(program.outs))),
         *(f"const {_STORED[dtype]} *const c{k}_t = AT(c{k}, start + t);" for k, dtype in enumerate(program.outs, count)),
         *(f"{_STORED[dtype]} *const e{k}_t = AT(e{k}, start + t);" for k, dtype in xs if of_xs[k] >= 0),
         "INDEPENDENT EACH {",
-        *body.each_step(gradients),
+        *body.each_step(gradients, body.remembered),
         *(f"q{k}[i] += {body.name(node)};" for k, node in chosen.items()),
         *(f"e{k}_t[i] = {_store(body.name(of_xs[k]), dtype)};" for k, dtype in xs if of_xs[k] >= 0),
         *(f"g{k}[i] = {body.name(node) if node >= 0 else '0'};" for k, node in enumerate(of_states)),
@@ -159,10 +165,12 @@ def _recompute(program: Program, body: "_Body") -> list[str]:
     ]
     return [
         *first,
-        "for (int t = 0; t < last; t++) {",
+        f"for (int t = 0; t {'<=' if body.remembered else '<'} last; t++) {{",
         *body.inputs("start + t"),
+        *(f"FETCH(x{k}, start + t - CHUNK)" for k in range(len(program.xs))),
         "INDEPENDENT EACH {",
         *body.each_step(program.finals),
+        *(f"m{k}[t][i] = v{k};" for k in body.remembered),
         *(f"h{k}[t + 1][i] = {body.name(node)};" for k, node in enumerate(program.finals)),
         "}",
         "}",
@@ -178,6 +186,7 @@ class _Body:
         self._state = state
         self._live = program.live(self._wanted)
         self._rate: dict[int, int] = {}
+        self.remembered: list[int] = []
         for index in self._live:
             node = program.nodes[index]
             own = self._rate_of_input(node) if node.op == "input" else _ONCE
@@ -185,6 +194,14 @@ class _Body:
         read = {arg for index in self._live if self._rate[index] == _STEP for arg in operands(program.nodes[index])}
         # what a neuron keeps through time lies in an array, if a step reads it or it is a result itself
         self._arrays = {index for index in (read | {*self._wanted}) & {*self._live} if self._rate[index] == _NEURON}
+
+    def remember(self, early: Iterable[int], late: Iterable[int]) -> None:
+        """Choose the values that the late nodes take over from the early ones: those dear to compute a second time."""
+        shared = {*self._program.live(early)} & {*self._program.live(late)}
+        self.remembered = [k for k in sorted(shared) if self._dear(k)]
+
+    def _dear(self, index: int) -> bool:
+        return self._rate[index] == _STEP and self._program.nodes[index].op not in EXACT
 
     def name(self, index: int) -> str:
         """Return the expression of a value inside the loop over neurons of a step."""
@@ -211,9 +228,11 @@ class _Body:
         """Return the pointers to the inputs of a step."""
         return [f"const {_STORED[dtype]} *const x{k}_t = AT(x{k}, {t});" for k, dtype in enumerate(self._program.xs)]
 
-    def each_step(self, wanted: Iterable[int]) -> list[str]:
+    def each_step(self, wanted: Iterable[int], remembered: Sequence[int] = ()) -> list[str]:
         """Return the values that change with the step, as far as the wanted ones need them."""
-        return self._statements(_STEP, self._program.live(wanted))
+        live = self._program.live(wanted, remembered)
+        recalled = [f"const {_LOCAL[self._program.nodes[k].dtype]} v{k} = m{k}[t][i];" for k in remembered]
+        return [*recalled, *self._statements(_STEP, [index for index in live if index not in remembered])]
 
     def _statements(self, rate: int, live: Iterable[int], number: dict[str, int] | None = None) -> list[str]:
         chosen = [index for index in live if self._rate[index] == rate]
@@ -267,7 +286,7 @@ def _operation(node: Node, dtype: str, args: list[str]) -> str:
         "term": a,
         "zeronan": f"{a} == {a} ? 0 : ({_LOCAL[dtype]})NAN",
         "sign": f"({_LOCAL[dtype]})(({a} > 0) - ({a} < 0))",
-        "cast": f"{a} != 0" if node.dtype == "bool" else f"({_LOCAL[node.dtype]}){a}",
+        "cast": _cast(a, dtype, node.dtype),
     }
     if op in simple:
         return simple[op]
@@ -282,6 +301,13 @@ def _operation(node: Node, dtype: str, args: list[str]) -> str:
     if op == "fmod":
         return f"fmod{suffix}({a}, {args[1]})"
     return f"{op}_{dtype}({', '.join(args)})"
+
+
+def _cast(value: str, before: str, after: str) -> str:
+    if after == "bool":
+        return f"{value} != 0"
+    # a choice of two constants is one instruction, a conversion of integers two
+    return f"{value} ? 1 : ({_LOCAL[after]})0" if before == "bool" else f"({_LOCAL[after]}){value}"
 
 
 def _named(**groups: Sequence[object]) -> list[str]:

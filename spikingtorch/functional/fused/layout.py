@@ -1,7 +1,7 @@
 """How the arrays of a scan lie in memory: (batch..., time, neurons) with strides, so that neither layout is copied."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +9,23 @@ from torch import Tensor
 
 AXES = 6  # as in kernel.h
 _NARROW = 16  # fewer neurons in a row than this are not worth a vector of their own
+
+
+def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    """Return the shape that all shapes broadcast to; torch's own function takes as long as a small scan.
+
+    Raises:
+        ValueError: there is none.
+    """
+    shapes = list(shapes)
+    result = [1] * max([len(shape) for shape in shapes], default=0)
+    for shape in shapes:
+        for axis in range(-len(shape), 0):
+            if shape[axis] != 1:
+                if result[axis] not in (1, shape[axis]):
+                    raise ValueError(f"has tensors of shapes {[tuple(each) for each in shapes]}, which do not broadcast")
+                result[axis] = shape[axis]
+    return tuple(result)
 
 
 class Layout(NamedTuple):

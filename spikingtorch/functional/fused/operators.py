@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.fused.kernels import backward_kernel, forward_kernel
-from spikingtorch.functional.fused.layout import AXES, Layout, arrange
+from spikingtorch.functional.fused.layout import AXES, Layout, arrange, broadcast
 from spikingtorch.functional.fused.program import DTYPES, from_text
 
 CHUNK = 16  # as in kernel.h
@@ -120,7 +120,7 @@ class _Rest:
 def _neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int) -> tuple[int, ...]:
     """Return the shape of the neurons of one step."""
     steps = (x.shape[:dim] + x.shape[dim + 1 :] for x in xs)
-    return tuple(torch.broadcast_shapes(*(t.shape for t in (*states, *params)), *steps))
+    return broadcast([*(t.shape for t in (*states, *params)), *steps])
 
 
 def _kept_steps(steps: Any) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.fused.builder import Refusal
@@ -41,11 +40,20 @@ class Plan(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """The arguments of a scan without their numbers: trees with a Spec in place of each tensor."""
+    """The arguments of a scan without their numbers: a Spec in place of each tensor.
 
-    state: Any
-    xs: Any
-    params: Any
+    Attributes:
+        states: of the state.
+        xs: of the inputs of one step.
+        params: of the parameters, and whatever else is among them.
+        forms: structures of the three.
+        half: what float32 outputs are rounded to, if they are.
+    """
+
+    states: tuple[Spec, ...]
+    xs: tuple[Spec, ...]
+    params: tuple[Any, ...]
+    forms: tuple[pytree.TreeSpec, pytree.TreeSpec, pytree.TreeSpec]
     half: torch.dtype | None
 
 
@@ -55,12 +63,11 @@ def plan(step: Callable[..., Any], arguments: Arguments) -> Plan:
     Raises:
         Refusal: it cannot be fused, and why.
     """
-    trees = arguments.state, arguments.xs, arguments.params
-    leaves, form = pytree.tree_flatten(trees, is_leaf=_is_spec)
-    floats = tuple(repr(leaf) for leaf in leaves if isinstance(leaf, float))
+    params = arguments.params
+    floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
     try:
-        fixed = [float if isinstance(leaf, float) else leaf if _is_spec(leaf) else identity(leaf) for leaf in leaves]
-        key = identity(step), form, tuple(fixed), arguments.half, torch.get_default_dtype()
+        fixed = [float if isinstance(leaf, float) else leaf if _is_spec(leaf) else identity(leaf) for leaf in params]
+        key: Hashable = identity(step), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
     except Unknown:
         key = None
     known = _recent(key, lambda: _attempt(step, arguments, lift_floats=True))
@@ -107,7 +114,9 @@ def _attempt(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) 
 
 def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> Plan:
     try:
-        program, literals, form = trace(step, *arguments, lift_floats=lift_floats)
+        leaves = arguments.states, arguments.xs, arguments.params
+        state, xs, params = map(pytree.tree_unflatten, leaves, arguments.forms)
+        program, literals, form = trace(step, state, xs, params, arguments.half, lift_floats=lift_floats)
     except Refusal:
         raise
     except Exception as error:
@@ -121,7 +130,3 @@ def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> 
 def _is_spec(leaf: Any) -> bool:
     return isinstance(leaf, Spec)
 
-
-def specs(tree: Any) -> Any:
-    """Return a tree with a Spec for each tensor."""
-    return pytree.tree_map(lambda leaf: Spec.of(leaf.dtype, leaf.shape) if isinstance(leaf, Tensor) else leaf, tree)

@@ -6,7 +6,7 @@ sweep over a time constant runs one compiled kernel.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -96,15 +96,20 @@ class Program(NamedTuple):
         live = self.live((*self.finals, *self.results))
         return sorted({_WORDS.get(op, op) for op in (self.nodes[i].op for i in live) if op not in EXACT})
 
-    def live(self, wanted: Iterable[int]) -> list[int]:
-        """Return the nodes that the wanted ones need, themselves included, in order."""
+    def live(self, wanted: Iterable[int], known: Container[int] = ()) -> list[int]:
+        """Return the nodes that the wanted ones need, themselves included, in order.
+
+        Args:
+            wanted: nodes; -1 stands for none.
+            known: nodes whose values are at hand, so that what they are computed from is not needed.
+        """
         found: set[int] = set()
         stack = [index for index in wanted if index >= 0]
         while stack:
             index = stack.pop()
             if index not in found:
                 found.add(index)
-                stack += operands(self.nodes[index])
+                stack += () if index in known else operands(self.nodes[index])
         return sorted(found)
 
 

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.functional import _contract as contract
 from spikingtorch.functional.fused.builder import Builder, Operand, Refusal, Value
+from spikingtorch.functional.fused.layout import broadcast
 from spikingtorch.functional.fused.ops import COMPARISONS, RULES
 from spikingtorch.functional.fused.program import NAMES, Program
 
@@ -105,9 +106,9 @@ class _Examples:
         flat = [pytree.tree_flatten(tree, is_leaf=lambda leaf: isinstance(leaf, Spec)) for tree in specs]
         shapes = [leaf.shape for leaves, _ in flat for leaf in leaves if isinstance(leaf, Spec)]
         try:
-            real = torch.broadcast_shapes(*shapes)
-        except RuntimeError:
-            raise Refusal(f"has states, inputs and parameters of shapes {shapes} that do not broadcast") from None
+            real = broadcast(shapes)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
         self.shape = tuple(1 if n == 1 else size + axis for axis, n in enumerate(real))
         self.floats: list[Tensor] = []
         self.tensors: tuple[list[Tensor], ...] = ([], [], [])
