@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import scan
+from spikingtorch.functional import Backend, scan
 from spikingtorch.verification.trial import TOLERANCE, Trial, relative_error, replaced, tensors, twin_errors
 
 __all__ = ["TOLERANCE", "assert_close", "check_smooth", "check_twin", "relative_error"]
@@ -48,6 +48,7 @@ def check_twin(
     params: Mapping[str, Any] | None = None,
     twin_params: Mapping[str, Any] | None = None,
     seed: int = 0,
+    backend: Backend = "loop",
 ) -> dict[str, float]:
     """Assert that a torch step and its JAX twin agree: outputs, final state, and every gradient.
 
@@ -59,6 +60,7 @@ def check_twin(
         params: keyword arguments of the step; the tensors in them, however deep, get their gradients compared.
         twin_params: those of the twin that ``to_jax`` cannot make from params, such as a function of your own.
         seed: of the cotangents.
+        backend: of the scan over the torch step; "fused" checks what a compiled loop makes of it.
 
     Returns:
         The relative error of each quantity by its name.
@@ -74,7 +76,7 @@ def check_twin(
     ['d state.v', 'd xs', 'output', 'state.v']
     """
     trial = Trial(step, twin, state, xs, params or {}, twin_params or {})
-    (errors,) = twin_errors([trial], seed)
+    (errors,) = twin_errors([trial], seed, backend)
     _assert_small(errors, trial.precision, f"{_name(step)} and its twin")
     return errors
 

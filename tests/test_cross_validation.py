@@ -22,7 +22,7 @@ from spikingtorch.verification.cases import (
     by_name,
 )
 from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
-from spikingtorch.verification.table import neuron_row
+from spikingtorch.verification.table import BACKENDS, neuron_rows
 
 ALLOWED = TOLERANCE[torch.float64]
 # what only one of the two sides needs: types for annotations, torch's own helpers
@@ -31,15 +31,17 @@ ONE_SIDED = {"Backend", "Explanation", "Parameter", "Step", "explain_scan", "lif
 
 @pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)
 def test_neuron(case: Case, reset: F.Reset | None) -> None:
-    row = neuron_row(case, reset, LENGTHS)
-    assert len(row.errors) == (len(TWINS) if case.spikes else 1)
+    rows = neuron_rows(case, reset, LENGTHS)
+    assert [row.backend for row in rows] == ["loop", "fused"]
     quantities = {f"d params.{name}" for name in case.params} | {"output"}
     quantities |= {f"{kind}state.{field}" for field in case.state_type._fields for kind in ("", "d ")}
-    for column, errors in row.errors.items():
-        assert quantities <= errors.keys()
-        assert {name for name in errors if name.startswith("d xs")}
-        wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
-        assert not wrong, f"{case.name}, {row.rule}, {column}: {wrong}"
+    for row in rows:
+        assert len(row.errors) == (len(TWINS) if case.spikes else 1)
+        for column, errors in row.errors.items():
+            assert quantities <= errors.keys()
+            assert {name for name in errors if name.startswith("d xs")}
+            wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
+            assert not wrong, f"{case.name}, {row.rule}, {row.backend}, {column}: {wrong}"
 
 
 @pytest.mark.parametrize(("surrogate", "twin"), TWINS, ids=by_name)
@@ -83,7 +85,8 @@ def test_both_sides_have_the_same_signatures(name: str) -> None:
 def test_the_committed_table_has_every_row() -> None:
     page = (Path(__file__).parents[1] / "docs" / "verification.md").read_text()
     for case, reset in WITH_RESETS:
-        assert f"| {case.name} | {by_name(reset) if case.resets else 'built in'} |" in page
+        for backend in BACKENDS:
+            assert f"| {case.name} | {by_name(reset) if case.resets else 'built in'} | {backend} |" in page
     for ours, _ in (*TWINS, *COEFFICIENTS):
         assert f"| {by_name(ours)} |" in page
     assert "**" not in page  # which marks what is out of tolerance
@@ -92,4 +95,4 @@ def test_the_committed_table_has_every_row() -> None:
 def test_a_neuron_comes_too_near_the_threshold() -> None:
     case = CASES[0]._replace(params={"threshold": (0.5, 0.5)}, inputs=((0.4, 0.4),))
     with pytest.raises(ValueError, match=r"a membrane comes within .* of the threshold; draw other inputs"):
-        neuron_row(case, F.to_zero, (1,))
+        neuron_rows(case, F.to_zero, (1,))

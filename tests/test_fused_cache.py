@@ -176,10 +176,11 @@ slow.start()
 while not os.path.exists(running):
     time.sleep(0.01)
 os.environ["CC"] = cc
-assert cache._process.lock.locked()
+assert any(lock.locked() for lock in cache._process.making.values())
 child = os.fork()
 if child == 0:
     signal.alarm(20)
+    assert not cache._process.making and not cache._process.lock.locked()
     os._exit(cache.library("int answer(void) { return 2; }").answer())
 _, status = os.waitpid(child, 0)
 open(go, "w").close()

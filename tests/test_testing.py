@@ -108,7 +108,7 @@ def test_an_infinite_gradient_is_found() -> None:
 def test_rows_with_nan_or_infinities_are_out_of_tolerance() -> None:
     finite, infinite = torch.ones(2), torch.tensor([1.0, torch.inf])
     for got, want in ((finite, infinite), (infinite, finite), (finite, finite * torch.nan)):
-        row = table.Row("x", "", {"a": {"first": 0.0, "second": relative_error(got, want)}})
+        row = table.Row("x", "", "", {"a": {"first": 0.0, "second": relative_error(got, want)}})
         assert row.worst()[0] == torch.inf
 
 
@@ -281,7 +281,7 @@ def test_verify_fails_on_a_wrong_twin(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert table.main(["--only", "li"]) == 1
     text = capsys.readouterr().out
     assert "OUT OF TOLERANCE" in text
-    assert "1 cells in 1 rows; 1 rows out of tolerance" in text
+    assert "2 cells in 2 rows; 2 rows out of tolerance" in text
 
 
 def test_commands() -> None:

@@ -24,6 +24,7 @@ from spikingtorch.functional.fused.plan import Plan, plan
 
 Backend: TypeAlias = Literal["auto", "loop", "fused"]
 BACKENDS = ("auto", "loop", "fused")
+_LARGE = 2**17
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
@@ -55,6 +56,11 @@ def check_backend(backend: str) -> None:
         raise ValueError(f"scan: backend={backend!r} is not one of {', '.join(map(repr, BACKENDS))}")
 
 
+def is_large(x: Tensor) -> bool:
+    """Whether a step on an input costs more than the call of a kernel does."""
+    return x.numel() >= _LARGE
+
+
 def choose(call: Call, backend: Backend) -> Plan | Refusal:
     """Return the plan that runs a scan fused, or why the loop runs it.
 
@@ -63,10 +69,16 @@ def choose(call: Call, backend: Backend) -> Plan | Refusal:
     """
     if backend == "loop":
         return Unsuited("was to run on the loop")
+    if backend == "auto" and not is_large(call.xs[0]) and call.xs[0].shape[call.dim] == 1:
+        return Unsuited("takes one step of few neurons, for which the loop is as fast")
     try:
         _check_circumstances(call.tensors)
         _check_shapes(call)
         found = plan(call.step, call.arguments())
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
+            params = found.differentiable[len(call.states) + len(call.xs) :]
+            wanted = zip(params, call.tensor_params, strict=True)
+            kernels.foresee(found.program, tuple([has and param.requires_grad for has, param in wanted]))
         kernels.ready(found.program)
     except Refusal as refusal:
         if backend == "fused":
@@ -115,10 +127,10 @@ def _check_shapes(call: Call) -> None:
     try:
         shape = call.neurons()
     except ValueError as error:
-        raise Unsuited(str(error)) from None
+        raise Refusal(str(error)) from None
     for state in call.states:
         if tuple(state.shape) != shape:
-            raise Unsuited(f"has a state of shape {tuple(state.shape)} for neurons of shape {shape}")
+            raise Refusal(f"has a state of shape {tuple(state.shape)} for neurons of shape {shape}")
 
 
 def _check_circumstances(tensors: list[Tensor]) -> None:

@@ -101,6 +101,9 @@ def one_step(
 ) -> tuple[S, Out]:
     """Run one step as scan would, for callers that hold the state between steps.
 
+    Many neurons go through scan, where one pass over memory does what each operation of the step takes a pass for. Inside
+    torch.compile the step is best left in the open, for the compiler to fuse with what is around it.
+
     Args:
         step: as in scan.
         state: state, in the precision that the step computes in.
@@ -109,6 +112,9 @@ def one_step(
         check: check arguments and step as scan does before its first step.
     """
     kwargs = dict(params)
+    if not torch.compiler.is_compiling() and _backend.is_large(pytree.tree_leaves(x)[0]):
+        state, outs = scan(step, state, tree_map(lambda leaf: leaf.unsqueeze(0), x), params=kwargs)
+        return state, tree_map(lambda leaf: leaf.squeeze(0), outs)
     if check:
         contract.check_kinds(x, state, kwargs)
         step = contract.checked(step)

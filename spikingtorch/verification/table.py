@@ -10,22 +10,25 @@ import torch
 from spikingtorch import functional as F
 from spikingtorch.verification.cases import CASES, COEFFICIENTS, MARGIN, TWINS, Case, by_name
 from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
-from spikingtorch.verification.trial import TOLERANCE, twin_errors
+from spikingtorch.verification.trial import TOLERANCE, errors_by_backend
 
 ALLOWED = TOLERANCE[torch.float64]
+BACKENDS: tuple[F.Backend, ...] = ("loop", "fused")
 
 
 class Row(NamedTuple):
-    """Relative errors of one neuron and reset rule, or of one function by itself.
+    """Relative errors of one neuron, reset rule and backend, or of one function by itself.
 
     Attributes:
         neuron: name of the neuron, or of the function.
         rule: name of the reset rule.
+        backend: what ran the scan; nothing for a function by itself.
         errors: the errors by column and quantity.
     """
 
     neuron: str
     rule: str
+    backend: str
     errors: dict[str, dict[str, float]]
 
     def worst(self) -> tuple[float, str]:
@@ -34,8 +37,10 @@ class Row(NamedTuple):
         return max(every)
 
 
-def neuron_row(case: Case, reset: F.Reset | None, lengths: Sequence[int]) -> Row:
-    """Compare a neuron with its twin under one reset rule, for every surrogate.
+def neuron_rows(
+    case: Case, reset: F.Reset | None, lengths: Sequence[int], backends: Sequence[F.Backend] = BACKENDS
+) -> list[Row]:
+    """Compare a neuron with its twin under one reset rule, for every surrogate and backend.
 
     Raises:
         ValueError: the inputs drawn bring a membrane so near the threshold that rounding could decide.
@@ -45,13 +50,13 @@ def neuron_row(case: Case, reset: F.Reset | None, lengths: Sequence[int]) -> Row
         raise ValueError(f"{case.name}: a membrane comes within {nearest:.1e} of the threshold; draw other inputs")
     names = {by_name(ours): (ours, twin) for ours, twin in (TWINS if case.spikes else TWINS[:1])}
     trials = [case.trial(T, *pair, reset) for pair in names.values() for T in lengths]
-    errors = iter(twin_errors(trials))
-    merged = {name: _largest([next(errors) for _ in lengths]) for name in names}
-    return Row(
-        case.name,
-        by_name(reset) if case.resets else "built in",
-        merged if case.spikes else {"no spikes": merged["Sigmoid"]},
-    )
+    rule = by_name(reset) if case.resets else "built in"
+    rows = []
+    for backend, found in errors_by_backend(trials, backends).items():
+        errors = iter(found)
+        merged = {name: _largest([next(errors) for _ in lengths]) for name in names}
+        rows.append(Row(case.name, rule, backend, merged if case.spikes else {"no spikes": merged["Sigmoid"]}))
+    return rows
 
 
 def _largest(errors: Iterable[dict[str, float]]) -> dict[str, float]:
@@ -66,13 +71,14 @@ def rows(only: Sequence[str], lengths: Sequence[int]) -> Iterator[Row]:
     """Yield the rows of the table, functions by themselves first."""
     for ours, twin in TWINS:
         if not only or by_name(ours) in only:
-            yield Row(by_name(ours), "", {"alone": surrogate_errors(ours, twin)})
+            yield Row(by_name(ours), "", "", {"alone": surrogate_errors(ours, twin)})
     for function, its_twin in COEFFICIENTS:
         if not only or function.__name__ in only:
-            yield Row(function.__name__, "", {"alone": coefficient_errors(function, its_twin)})
+            yield Row(function.__name__, "", "", {"alone": coefficient_errors(function, its_twin)})
     for case in CASES:
         if not only or case.name in only:
-            yield from (neuron_row(case, rule, lengths) for rule in case.rules())
+            for rule in case.rules():
+                yield from neuron_rows(case, rule, lengths)
 
 
 def markdown(table: Sequence[Row]) -> str:
@@ -81,14 +87,14 @@ def markdown(table: Sequence[Row]) -> str:
     neurons = [row for row in table if "alone" not in row.errors]
     lines = [
         _PAGE.format(allowed=ALLOWED),
-        "| neuron | reset | " + " | ".join(columns) + " |",
-        "|---" * (len(columns) + 2) + "|",
+        "| neuron | reset | backend | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 3) + "|",
     ]
     for row in neurons:
         cells = [_cell(row.errors[column]) if column in row.errors else "" for column in columns]
         if "no spikes" in row.errors:
             cells[0] = _cell(row.errors["no spikes"]) + " (no surrogate)"
-        lines.append(f"| {row.neuron} | {row.rule} | " + " | ".join(cells) + " |")
+        lines.append(f"| {row.neuron} | {row.rule} | {row.backend} | " + " | ".join(cells) + " |")
     quantities = ["value", "primitive", "derivative", "second derivative", "gradient of the parameter"]
     lines += [
         "",
@@ -111,10 +117,10 @@ def _cell(errors: dict[str, float]) -> str:
 
 _PAGE = """# Verification
 
-Every neuron, surrogate and reset rule, in torch against an independent implementation in JAX that was written from the
-equations. A cell is the largest relative deviation, `max|a - b| / max|b|`, over the outputs, the final state, and the
-gradients of inputs, initial state and every parameter, by random cotangents on all outputs and the final state, in
-float64, 17 steps, 8 neurons with parameters of their own. Allowed is {allowed:g}.
+Every neuron, surrogate and reset rule on every backend, in torch against an independent implementation in JAX that was
+written from the equations. A cell is the largest relative deviation, `max|a - b| / max|b|`, over the outputs, the final
+state, and the gradients of inputs, initial state and every parameter, by random cotangents on all outputs and the final
+state, in float64, 17 steps, 8 neurons with parameters of their own. Allowed is {allowed:g}.
 
 Written by `python -m spikingtorch verify --write docs/verification.md`.
 """
@@ -146,13 +152,13 @@ def _run(only: Sequence[str]) -> list[Row]:
 
     table = []
     total = sum(not only or by_name(ours) in only for ours, _ in (*TWINS, *COEFFICIENTS))
-    total += sum(len(case.rules()) for case in CASES if not only or case.name in only)
+    total += sum(len(BACKENDS) * len(case.rules()) for case in CASES if not only or case.name in only)
     with tqdm(total=total, unit="row", leave=False, disable=None) as bar:
-        bar.write(f"{'':14} {'reset':24} {'largest relative error':24} in")
+        bar.write(f"{'':14} {'reset':24} {'backend':8} {'largest relative error':24} in")
         for row in rows(only, lengths=(17,)):
             error, where = row.worst()
             mark = "" if error <= ALLOWED else "   OUT OF TOLERANCE"
-            bar.write(f"{row.neuron:20} {row.rule:26} {error:8.1e}   {where}{mark}")
+            bar.write(f"{row.neuron:20} {row.rule:26} {row.backend:6} {error:8.1e}   {where}{mark}")
             table.append(row)
             bar.update()
     return table

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import scan
+from spikingtorch.functional import Backend, scan
 from spikingtorch.functional._tree import tree_map
 from spikingtorch.interop import to_jax, to_torch
 
@@ -73,48 +73,74 @@ def relative_error(got: Tensor, want: Tensor) -> float:
     return ratio if ratio == ratio else torch.inf
 
 
-def twin_errors(trials: Sequence[Trial], seed: int = 0) -> list[dict[str, float]]:
-    """Return the relative errors of each trial. All twins are compiled as one program, which is where the time goes.
+def twin_errors(trials: Sequence[Trial], seed: int = 0, backend: Backend = "loop") -> list[dict[str, float]]:
+    """Return the relative errors of each trial on a backend.
+
+    All twins are compiled as one program, which is where the time goes.
 
     Raises:
         AssertionError: a twin returns other names or shapes than its step.
-        ValueError: ``twin_params`` replaces a tensor, whose gradient could then not be compared.
+        ValueError: ``twin_params`` replaces a tensor, whose gradient could then not be compared; or the backend cannot
+            run the step.
     """
+    (errors,) = errors_by_backend(trials, (backend,), seed).values()
+    return errors
+
+
+def errors_by_backend(
+    trials: Sequence[Trial], backends: Sequence[Backend], seed: int = 0
+) -> dict[Backend, list[dict[str, float]]]:
+    """Return the relative errors of each trial on each backend, all of them against one run of the twins."""
     import jax
 
     draw = torch.Generator().manual_seed(seed)
-    ours = [_torch_results(trial, draw) for trial in trials]
+    cotangents = [_cotangents(trial, draw) for trial in trials]
+    ours = {
+        backend: [_torch_results(trial, given, backend) for trial, given in zip(trials, cotangents, strict=True)]
+        for backend in backends
+    }
     wide = any(trial.precision == torch.float64 for trial in trials)
     with jax.enable_x64(True) if wide else contextlib.nullcontext():
-        jobs = [_twin_job(trial, *results) for trial, results in zip(trials, ours, strict=True)]
+        results = zip(trials, ours[backends[0]], cotangents, strict=True)
+        jobs = [_twin_job(*each) for each in results]
         run = jax.jit(lambda arguments: [job(*a) for (job, _), a in zip(jobs, arguments, strict=True)])
         compiled = run.lower([a for _, a in jobs]).compile(_QUICK)
         theirs = to_torch(compiled([a for _, a in jobs]))
-    return [
-        {name: relative_error(value, want[name]) for name, value in got.items()}
-        for (got, _), want in zip(ours, theirs, strict=True)
-    ]
+    return {
+        backend: [
+            {name: relative_error(value, want[name]) for name, value in got.items()}
+            for got, want in zip(found, theirs, strict=True)
+        ]
+        for backend, found in ours.items()
+    }
 
 
-def _torch_results(trial: Trial, draw: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return outputs, final state and gradients by name, and the cotangents that made them."""
+def _cotangents(trial: Trial, draw: torch.Generator) -> dict[str, Tensor]:
+    """Draw a cotangent for each floating result."""
+    arguments = trial.arguments()
+    with torch.no_grad():
+        state, out = scan(trial.step, arguments["state"], arguments["xs"], params=arguments["params"], backend="loop")
+    results = tensors({"state": state, "output": out})
+    return {name: torch.randn(leaf.shape, generator=draw, dtype=leaf.dtype) for name, leaf in results.items()}
+
+
+def _torch_results(trial: Trial, cotangents: dict[str, Tensor], backend: Backend) -> dict[str, Tensor]:
+    """Return outputs, final state and gradients by name."""
     arguments = trial.arguments()
     variables = {name: leaf.clone().requires_grad_() for name, leaf in tensors(arguments).items()}
     built = replaced(arguments, variables)
-    state, out = scan(trial.step, built["state"], built["xs"], params=built["params"])
+    state, out = scan(trial.step, built["state"], built["xs"], params=built["params"], backend=backend)
     results = named({"state": state, "output": out})
-    floating = {name: leaf for name, leaf in results.items() if leaf.is_floating_point()}
-    cotangents = {name: torch.randn(leaf.shape, generator=draw, dtype=leaf.dtype) for name, leaf in floating.items()}
-    attached = [name for name, leaf in floating.items() if leaf.requires_grad]
+    attached = [name for name in cotangents if results[name].requires_grad]
     gradients = torch.autograd.grad(
-        [floating[name] for name in attached],
+        [results[name] for name in attached],
         list(variables.values()),
         [cotangents[name] for name in attached],
         allow_unused=True,
         materialize_grads=True,
     )
     values = {name: leaf.detach() for name, leaf in results.items()}
-    return values | {f"d {name}": g for name, g in zip(variables, gradients, strict=True)}, cotangents
+    return values | {f"d {name}": g for name, g in zip(variables, gradients, strict=True)}
 
 
 def _twin_job(

@@ -33,21 +33,23 @@ UNFINISHED = re.compile(r"[0-9a-f]{32}\.part")
 
 
 class _Process:
-    """What this process holds: a lock, its temporary folder, the folders that it has warned of."""
+    """What this process holds: a lock for each library in the making, its temporary folder, what it has warned of."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.making: dict[str, threading.Lock] = {}
         self.temporary: Path | None = None
         self.warned: set[Path] = set()
 
-    def renew_lock(self) -> None:
+    def renew_locks(self) -> None:
         self.lock = threading.Lock()
+        self.making = {}
 
 
 _process = _Process()
 # a thread that holds the lock does not live on in a forked child, and would never release it there
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.renew_lock)
+    os.register_at_fork(after_in_child=_process.renew_locks)
 
 
 def cache_dir() -> Path:
@@ -79,11 +81,15 @@ def library(source: str) -> ctypes.CDLL:
     """
     key = _digest(f"{source}\0{fingerprint()}".encode())
     with _process.lock:
+        mine = _process.making.setdefault(key, threading.Lock())
+    with mine:  # two libraries are made at once, one is made once
         try:
             return _obtain(cache_dir(), key, source)
         except FolderError as error:
             _warn_once(cache_dir(), error)
-        return _obtain(_temporary(), key, source)
+        with _process.lock:
+            temporary = _temporary()
+        return _obtain(temporary, key, source)
 
 
 def entries() -> list[Entry]:

@@ -1,7 +1,9 @@
 """Compiled kernels, and running one on tensors."""
 
+import contextlib
 import ctypes
 import os
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -67,6 +69,17 @@ def _failure(program: str) -> str | None:
 def backward_kernel(program: str, wanted: tuple[bool, ...]) -> Kernel:
     """Return the compiled backward pass of a program, with the gradients of the wanted parameters."""
     return Kernel(c.backward_source(from_text(program), wanted))
+
+
+@lru_cache(maxsize=256)
+def foresee(program: str, wanted: tuple[bool, ...]) -> None:
+    """Begin to compile a backward pass that is likely to come, beside the forward pass."""
+
+    def compile_backward() -> None:
+        with contextlib.suppress(NoCompiler, CompileError):  # the backward pass will say so, if it comes
+            backward_kernel(program, wanted)
+
+    threading.Thread(target=compile_backward, daemon=True).start()
 
 
 class _Process:

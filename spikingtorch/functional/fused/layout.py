@@ -23,7 +23,8 @@ def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
         for axis in range(-len(shape), 0):
             if shape[axis] != 1:
                 if result[axis] not in (1, shape[axis]):
-                    raise ValueError(f"has tensors of shapes {[tuple(each) for each in shapes]}, which do not broadcast")
+                    listed = ", ".join(sorted({str(tuple(each)) for each in shapes}))
+                    raise ValueError(f"has states, inputs or parameters that do not broadcast, of shapes {listed}")
                 result[axis] = shape[axis]
     return tuple(result)
 
