@@ -21,6 +21,7 @@ from spikingtorch.functional._call import Call
 from spikingtorch.functional.fused import autograd, kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.plan import Plan, plan
+from spikingtorch.functional.fused.trace import Spec, not_pointwise
 
 Backend: TypeAlias = Literal["auto", "loop", "fused"]
 BACKENDS = ("auto", "loop", "fused")
@@ -62,11 +63,7 @@ def is_large(x: Tensor) -> bool:
 
 
 def choose(call: Call, backend: Backend) -> Plan | Refusal:
-    """Return the plan that runs a scan fused, or why the loop runs it.
-
-    Raises:
-        ValueError: ``backend="fused"`` was asked for and cannot be.
-    """
+    """Return the plan that runs a scan fused, or why the loop runs it."""
     if backend == "loop":
         return Unsuited("was to run on the loop")
     if backend == "auto" and not is_large(call.xs[0]) and call.xs[0].shape[call.dim] == 1:
@@ -81,10 +78,6 @@ def choose(call: Call, backend: Backend) -> Plan | Refusal:
             kernels.foresee(found.program, tuple([has and param.requires_grad for has, param in wanted]))
         kernels.ready(found.program)
     except Refusal as refusal:
-        if backend == "fused":
-            raise ValueError(
-                f"scan: backend='fused' cannot run {name(call.step)}, which {refusal}. backend='auto' takes the loop"
-            ) from refusal
         return refusal
     return found
 
@@ -126,18 +119,23 @@ def name(step: Callable[..., Any]) -> str:
 def _check_shapes(call: Call) -> None:
     try:
         shape = call.neurons()
+        wrong = [tuple(state.shape) for state in call.states if tuple(state.shape) != shape]
+        complaint = f"has a state of shape {wrong[0]} for neurons of shape {shape}" if wrong else None
     except ValueError as error:
-        raise Refusal(str(error)) from None
-    for state in call.states:
-        if tuple(state.shape) != shape:
-            raise Refusal(f"has a state of shape {tuple(state.shape)} for neurons of shape {shape}")
+        complaint = str(error)
+    if complaint is not None:
+        # tensors of other shapes are mostly there for a product of matrices, which says more
+        first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
+        state = pytree.tree_unflatten(call.states, call.forms[0])
+        x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
+        raise not_pointwise(call.step, state, x, params) or Refusal(complaint)
 
 
 def _check_circumstances(tensors: list[Tensor]) -> None:
     """Raise where only the loop is right, whatever the step."""
     for tensor in tensors:
         if not tensor.is_cpu:
-            raise Unsuited(f"has a tensor on {tensor.device}, for which there is no fused backend yet")
+            raise Unsuited(f"has a tensor on {tensor.device}; the fused backend runs on the CPU")
         if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
             raise Unsuited(f"has a tensor that is a {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:

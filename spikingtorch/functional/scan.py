@@ -69,15 +69,27 @@ def scan(
     plan = _backend.choose(call, backend)
     if isinstance(plan, Plan):
         return _backend.run(plan, call)
+    if backend == "fused":
+        first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
+        contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
+        raise ValueError(
+            f"scan: backend='fused' cannot run {_backend.name(step)}, which {str(plan).rstrip('.')}. backend='auto' takes the loop"
+        )
     results = _looped(step, state, xs, kwargs, dim, dtype)
     _backend.warn(step, plan)
     return results
 
 
 def explain_scan(
-    step: Step[S, Out], state: S, xs: Any, *, params: Mapping[str, Any] | None = None, dim: int = 0
+    step: Step[S, Out],
+    state: S,
+    xs: Any,
+    *,
+    params: Mapping[str, Any] | None = None,
+    dim: int = 0,
+    backend: Backend = "auto",
 ) -> Explanation:
-    """Say which backend ``scan(..., backend="auto")`` takes for these arguments, here and now, and why.
+    """Say which backend ``scan`` takes for these arguments, here and now, and why.
 
     Args:
         step: as in scan; so are the others.
@@ -85,6 +97,7 @@ def explain_scan(
         xs: inputs over time.
         params: keyword arguments of the step.
         dim: the axis of time.
+        backend: what scan is asked for. Where "fused" cannot be, the explanation is that of the loop.
 
     >>> from spikingtorch.functional import LIFState, lif_step
     >>> print(explain_scan(lif_step, LIFState(v=torch.zeros(3)), torch.rand(100, 3), params={"decay": 0.9}))
@@ -92,8 +105,9 @@ def explain_scan(
     """
     kwargs = dict(params or {})
     contract.check_inputs(state, xs, kwargs, dim)
+    check_backend(backend)
     call = _call.call(step, state, xs, kwargs, dim, contract.output_dtype(xs))
-    return _backend.explain(_backend.choose(call, "auto"))
+    return _backend.explain(_backend.choose(call, backend))
 
 
 def one_step(

@@ -35,11 +35,13 @@ def fused_scan(
         counts: how many tensors of each kind there are.
         tensors: states before the first step, inputs, and parameters that are tensors.
     """
+    states, xs, params = _split(tensors, counts)
+    if torch.compiler.is_exporting():
+        return tuple(torch.ops.spikingtorch.scan_exported(states, xs, params, scalars, program, dim, keeps))
     transformed = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
     if transformed or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
         found = FusedScan.apply(program, dim, keeps, differentiable, scalars, counts, *tensors)  # type: ignore[no-untyped-call]
     else:
-        states, xs, params = _split(tensors, counts)
         found = torch.ops.spikingtorch.scan_forward(states, xs, params, scalars, program, dim, False)
     return tuple(found)
 

@@ -6,15 +6,13 @@ from importlib import resources
 
 from spikingtorch.functional.fused.program import EXACT, Node, Program, operands
 
-_LOCAL = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "bool": "int"}
+_SMALL = {"i8": "int8_t", "i16": "int16_t", "u8": "uint8_t"}
+_LOCAL = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "bool": "int", **_SMALL}
 _STORED = {
     **_LOCAL,
     "bool": "uint8_t",
     "f16": "_Float16",
     "bf16": "uint16_t",
-    "i8": "int8_t",
-    "i16": "int16_t",
-    "u8": "uint8_t",
 }
 _INFIX = {
     "add": "+",

@@ -9,7 +9,7 @@
 // steps between two stored states; the backward pass computes those between them anew
 #define CHUNK 16
 // axes of a batch that an array may walk with strides of its own
-#define AXES 6
+#define AXES 12
 
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

@@ -53,7 +53,7 @@ def ready(program: str) -> None:
     """
     failure = _failure(program)
     if failure is not None:
-        raise Refusal(failure)
+        raise Refusal(f"cannot be compiled: {failure}")
 
 
 @lru_cache(maxsize=256)

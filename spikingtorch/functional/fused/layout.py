@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-AXES = 6  # as in kernel.h
+AXES = 12  # as in kernel.h
 _NARROW = 16  # fewer neurons in a row than this are not worth a vector of their own
 
 
@@ -88,17 +88,25 @@ class Layout(NamedTuple):
         return walked + [0] * (AXES - len(walked))
 
 
-def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
+def arrange(
+    shape: tuple[int, ...], streams: Sequence[Tensor], dim: int, uniform: Iterable[Tensor]
+) -> tuple[Layout, list[Tensor]]:
     """Return the layout of a scan, and its streams in it: themselves, or copies where their memory is too scattered.
 
     Args:
         shape: of the neurons of one step.
         streams: tensors over time, every axis of which has the length of the shape's or one.
         dim: axis of time in them.
+        uniform: parameters that the program takes for one number, which hold one for each row if vmap has mapped them.
+
+    Raises:
+        ValueError: time has more than AXES axes before it.
     """
+    if dim > AXES:
+        raise ValueError(f"scan: the fused backend takes up to {AXES} axes before time, those of vmap included, not {dim}")
     steps = streams[0].shape[dim]
     before, after = math.prod(shape[:dim]), math.prod(shape[dim:])
-    if dim > AXES or (after < _NARROW and before > 1):
+    if after < _NARROW and before > 1 and all(tensor.numel() == 1 for tensor in uniform):
         # too few neurons beside each other: bring time to the front, and all axes into one run
         moved = [_expanded(stream, shape, dim).movedim(dim, 0).contiguous() for stream in streams]
         return Layout(shape, steps, 0, 0), moved

@@ -1,10 +1,12 @@
-"""The two raw operators: a scan forward and backward, on tensors without gradients.
+"""The raw operators: a scan forward and backward, on tensors without gradients, and the scan of exported programs.
 
 Their schema carries the program as text, so that an exported graph, a compiled artefact or a spawned process finds
-everything in the call. Gradients are the business of ``autograd``: an operator that is handed a tensor that requires one
-raises, for torch would otherwise go on without it.
+everything in the call. Gradients are the business of ``autograd``: a raw operator that is handed a tensor that requires
+one raises, for torch would otherwise go on without it. An exported program knows no autograd Function, and no transform:
+it calls ``scan_exported``, which has the gradient of plain autograd.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -25,6 +27,10 @@ _library.define(
     " -> Tensor[]"
 )
 _library.define(
+    "scan_exported(Tensor[] states, Tensor[] xs, Tensor[] params, float[] scalars, str program, int dim, bool keep)"
+    " -> Tensor[]"
+)
+_library.define(
     "scan_backward(Tensor[] states, Tensor[] xs, Tensor[] params, Tensor[] kept, Tensor?[] cotangents, float[] scalars,"
     " str program, int dim, bool[] wanted) -> Tensor[]"
 )
@@ -42,7 +48,7 @@ def _forward(
     """Return final states, outputs and, with ``keep``, the states that the backward pass starts from."""
     known = from_text(program)
     shape = _neurons(states, xs, params, dim)
-    layout, streams = arrange(shape, xs, dim)
+    layout, streams = arrange(shape, xs, dim, _uniform(params, program))
     finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in known.states]
     outs = [layout.stream(DTYPES[dtype], xs[0].device) for dtype in known.outs]
     kept = [layout.stream(final.dtype, final.device, _kept_steps(layout.steps)) for final in finals if keep]
@@ -74,7 +80,7 @@ def _backward(
     """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
     shape = _neurons(states, xs, params, dim)
     of_finals, of_outs = cotangents[: len(states)], cotangents[len(states) :]
-    layout, streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim)
+    layout, streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim, _uniform(params, program))
     placed = iter(streams)
     leaves = (*states, *xs, *params)
     first, last = len(states), len(states) + len(xs)
@@ -121,6 +127,12 @@ def _neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Te
     """Return the shape of the neurons of one step."""
     steps = (x.shape[:dim] + x.shape[dim + 1 :] for x in xs)
     return broadcast([*(t.shape for t in (*states, *params)), *steps])
+
+
+def _uniform(params: Sequence[Tensor], program: str) -> list[Tensor]:
+    """Return the parameters that the program takes for one number."""
+    kinds = from_text(program).params
+    return [param for param, (_, uniform) in zip(params, kinds, strict=True) if uniform]
 
 
 def _kept_steps(steps: Any) -> Any:
@@ -190,3 +202,37 @@ for _name, _implementation, _fake in (
     _library.impl(_name, _implementation, "CPU")
     torch.library.register_fake(f"spikingtorch::{_name}", _fake, lib=_library)
     _library.impl(_name, _refusing(getattr(torch.ops.spikingtorch, _name).default), "Autograd")
+
+_library.impl("scan_exported", _forward, "CPU")
+torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=_library)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    states, xs, params, ctx.scalars, ctx.program, ctx.dim, _ = inputs
+    ctx.counts = len(states), len(xs), len(params)
+    ctx.outputs = len(states) + len(from_text(ctx.program).outs)
+    ctx.save_for_backward(*states, *xs, *params, *output[ctx.outputs :])
+
+
+def _exported_gradient(ctx: Any, cotangents: list[Tensor | None]) -> Any:
+    leaves = sum(ctx.counts)
+    groups = [*ctx.counts, len(ctx.saved_tensors) - leaves]
+    ends = list(itertools.accumulate(groups))
+    states, xs, params, kept = (
+        list(ctx.saved_tensors[end - size : end]) for end, size in zip(ends, groups, strict=True)
+    )
+    needed = [need for group in ctx.needs_input_grad[:3] for need in group]
+    wanted = [need and node >= 0 for need, node in zip(needed, from_text(ctx.program).gradients, strict=True)]
+    found = iter(
+        torch.ops.spikingtorch.scan_backward(
+            states, xs, params, kept, cotangents[: ctx.outputs], ctx.scalars, ctx.program, ctx.dim, wanted
+        )
+    )
+    grads = [next(found) if want else None for want in wanted]
+    split = [grads[end - size : end] for end, size in zip(ends[:3], groups[:3], strict=True)]
+    return (*split, None, None, None, None)
+
+
+torch.library.register_autograd(
+    "spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=_library
+)

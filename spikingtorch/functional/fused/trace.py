@@ -7,7 +7,7 @@ it: whatever torch differentiates, an old-style autograd Function included, is d
 import linecache
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -28,6 +28,9 @@ _INSIDE = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 _CONTRACT = str(contract.__file__)
 # what says how a result lies in memory, and its dtype, which the result shows
 _MEMORY = {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking"}
+# lengths of the first axis, of odd and of even ones, in two traces: all of them and their products differ between the
+# traces, and neighbours differ within one, so that a view which moves neurons shows
+_SMALL, _LARGE = (2, 3, 2), (4, 2, 3)
 _VIEWS = ("view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze", "expand")
 
 
@@ -75,17 +78,23 @@ def trace(
         Refusal: the step is not a pointwise program, and why.
         Exception: whatever the step raises.
     """
-    small, large = (_trace_once(step, state, xs, params, half, lift_floats, size) for size in (2, 7))
+    small, large = (_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in (_SMALL, _LARGE))
     if small != large:
         raise Refusal("reads the size of its tensors: its operations or its numbers change with the shape")
     return small
 
 
 def _trace_once(
-    step: Callable[..., Any], state: Any, xs: Any, params: Any, half: torch.dtype | None, lift_floats: bool, size: int
+    step: Callable[..., Any],
+    state: Any,
+    xs: Any,
+    params: Any,
+    half: torch.dtype | None,
+    lift_floats: bool,
+    sizes: tuple[int, int, int],
 ) -> Traced:
     with _undisturbed():
-        examples = _Examples((state, xs, params), lift_floats, size)
+        examples = _Examples((state, xs, params), lift_floats, sizes)
         recorder = _Recorder(examples)
         with recorder:
             try:
@@ -102,14 +111,16 @@ def _trace_once(
 class _Examples:
     """Distinct small tensors in place of the real ones, with the same ranks, dtypes and axes of length one."""
 
-    def __init__(self, specs: tuple[Any, Any, Any], lift_floats: bool, size: int) -> None:
+    def __init__(self, specs: tuple[Any, Any, Any], lift_floats: bool, sizes: tuple[int, int, int]) -> None:
         flat = [pytree.tree_flatten(tree, is_leaf=lambda leaf: isinstance(leaf, Spec)) for tree in specs]
         shapes = [leaf.shape for leaves, _ in flat for leaf in leaves if isinstance(leaf, Spec)]
         try:
             real = broadcast(shapes)
         except ValueError as error:
             raise Refusal(str(error)) from None
-        self.shape = tuple(1 if n == 1 else size + axis for axis, n in enumerate(real))
+        first, odd, even = sizes
+        lengths = [first if axis == 0 else odd if axis % 2 else even for axis in range(len(real))]
+        self.shape = tuple(1 if n == 1 else length for n, length in zip(real, lengths, strict=True))
         self.floats: list[Tensor] = []
         self.tensors: tuple[list[Tensor], ...] = ([], [], [])
         self.trees = tuple(
@@ -155,13 +166,24 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        # before it runs: a tensor that is not an example has not its size either, and torch would complain of that
+        self._try(self._check, func, args)
         out = func(*args, **kwargs)
+        self._try(self._note, func, args, kwargs, out)
+        return out
+
+    def _try(self, method: Callable[..., None], *args: Any) -> None:
         if self.refusal is None:
             try:
-                self._note(func, args, kwargs, out)
+                method(*args)
             except Refusal as refusal:
-                self.refusal = Refusal(f"{refusal}, {self._place()}")
-        return out
+                self.refusal = Refusal(f"{refusal}, {_place(self._in_gradient)}")
+
+    def _check(self, func: Any, args: Any) -> None:
+        check_pointwise(func)
+        if func._opname != "lift_fresh":
+            for arg in args:
+                self._operand(arg)
 
     def differentiate(self, outputs: Sequence[Tensor]) -> list[Value | None]:
         """Return the gradient of each state, input and parameter; the cotangents become inputs of the program."""
@@ -209,21 +231,14 @@ class _Recorder(TorchDispatchMode):
         self._values[id(tensor)] = value
 
     def _note(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        name = f"{func._opname}.{func._overloadname}"
-        if func.namespace == "aten" and name == "lift_fresh.default" and id(args[0]) not in self._values:
+        name = _overload(func)
+        if name == "lift_fresh.default" and id(args[0]) not in self._values:
             return self._note_constant(args[0], out)
-        if name == "_local_scalar_dense.default":
-            raise Refusal("reads the value of a tensor, with .item(), float() or in a condition")
-        if not isinstance(out, Tensor):
-            raise Refusal(f"calls {func.namespace}.{name}, which does not give one tensor")
-        if func.namespace == "aten" and func._opname in _VIEWS:
+        if func._opname in _VIEWS:
             return self._note_view(name, args[0], out)
-        if func.namespace == "aten" and func._opname == "sum":
+        if func._opname == "sum":
             return self._note_sum(args[0], out)
         writes = func._schema.is_mutable
-        rule = RULES.get(f"{func._opname.rstrip('_')}.{func._overloadname}" if writes else name)
-        if func.namespace != "aten" or rule is None:
-            raise Refusal(f"calls {func.namespace}.{name}, which is not in the table of pointwise operations")
         if writes:
             self._check_unshared(args[0])
         if func._opname.rstrip("_") in COMPARISONS:
@@ -232,7 +247,7 @@ class _Recorder(TorchDispatchMode):
         self._check_promotion([arg for arg in args if isinstance(arg, Tensor)], out)
         operands = [self._operand(arg) for arg in args]
         options = {key: self._operand(arg) for key, arg in kwargs.items() if key not in _MEMORY}
-        self._bind(out, rule(self.builder, _name(out.dtype), *operands, **options))
+        self._bind(out, RULES[name](self.builder, _name(out.dtype), *operands, **options))
 
     def _operand(self, arg: Any) -> Operand:
         return self.value(arg) if isinstance(arg, Tensor) else arg
@@ -275,17 +290,76 @@ class _Recorder(TorchDispatchMode):
         elif floats and not any(tensor.ndim and tensor.is_floating_point() for tensor in others):
             raise Refusal("mixes a float with tensors of no axes or of integers")
 
-    def _place(self) -> str:
-        """Name the line of the step that called the operation."""
-        if self._in_gradient:
-            return "in its gradient"
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
-            frame = frame.f_back
-        if frame is None or frame.f_code.co_filename == _CONTRACT:
-            return "somewhere in torch"
-        path, line = frame.f_code.co_filename, frame.f_lineno
-        return f"at {path}:{line}: {linecache.getline(path, line).strip()}"
+
+def check_pointwise(func: Any) -> None:
+    """Raise if an operation is none of a pointwise program."""
+    name = _overload(func)
+    if name == "_local_scalar_dense.default":
+        raise Refusal("reads the value of a tensor, with .item(), float() or in a condition")
+    known = name in RULES or func._opname in _VIEWS or func._opname == "sum"
+    if func.namespace != "aten" or not known:
+        raise Refusal(f"calls {func}, which is not in the table of pointwise operations")
+
+
+class _Watch(TorchDispatchMode):
+    """Notes the first operation that is not pointwise."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.refusal: Refusal | None = None
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as in _Recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.refusal is None:
+            try:
+                check_pointwise(func)
+            except Refusal as refusal:
+                self.refusal = Refusal(f"{refusal}, {_place(False)}")
+        return func(*args, **(kwargs or {}))
+
+
+def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> Refusal | None:
+    """Return the first operation of a step that is not pointwise, for tensors of any shapes.
+
+    Args:
+        step: as in scan.
+        state: tree of tensors, or of anything with their shape and dtype.
+        x: input of one step, likewise.
+        params: parameters, likewise.
+    """
+
+    def example(leaf: Any) -> Any:
+        return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf
+
+    with _undisturbed(), torch.no_grad(), _Watch() as watch, suppress(Exception):
+        trees = [
+            pytree.tree_map(example, tree, is_leaf=lambda leaf: isinstance(leaf, Spec)) for tree in (state, x, params)
+        ]
+        step(trees[0], trees[1], **trees[2])
+    found: Refusal | None = watch.refusal
+    return found
+
+
+def _overload(func: Any) -> str:
+    """Return the name of an operation; one that writes in place has that of its pure twin."""
+    base = func._opname.rstrip("_") if func._schema.is_mutable else func._opname
+    return f"{base}.{func._overloadname}"
+
+
+def _place(in_gradient: bool) -> str:
+    """Name the line of the step that called an operation."""
+    if in_gradient:
+        return "in its gradient"
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename == _CONTRACT:
+        return "somewhere in torch"
+    path, line = frame.f_code.co_filename, frame.f_lineno
+    return f"at {path}:{line}: {linecache.getline(path, line).strip()}"
 
 
 def _assemble(
@@ -335,6 +409,8 @@ def _name(dtype: torch.dtype) -> str:
 def _undisturbed() -> Iterator[None]:
     """Keep the caller's transforms, modes, hooks and autocast out of the trace."""
     with ExitStack() as stack:
+        # first, for a mode of torch.export would note the others
+        stack.enter_context(torch._C.DisableTorchFunction())
         if peek_interpreter_stack() is not None:
             from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
