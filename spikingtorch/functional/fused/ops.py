@@ -106,8 +106,17 @@ def _unary(op: str) -> Rule:
     return lower
 
 
-for _name in ("neg", "abs", "sqrt", "floor", "ceil", "round", "trunc"):
+def _to_integer(op: str) -> Rule:
+    def lower(b: Builder, dtype: str, x: Operand) -> Value:
+        return b.emit(op, dtype, x) if dtype in ("f32", "f64") else b.cast(x, dtype)
+
+    return lower
+
+
+for _name in ("neg", "abs", "sqrt"):
     rule(_name)(_unary(_name))
+for _name in ("floor", "ceil", "round", "trunc"):
+    rule(_name)(_to_integer(_name))
 for _name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "sigmoid", "erf", "atan"):
     rule(_name)(_unary(_name))
 rule("sign", "sgn")(_unary("sign"))
@@ -205,22 +214,46 @@ def _minimum(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
     return b.emit("min", dtype, x, y)
 
 
-@rule("clamp", "clamp.Tensor", "hardtanh")
+# of two zeros, torch keeps the sign of the tensor where the bound is a number, and that of the bound where it is a tensor
+@rule("clamp")
 def _clamp(b: Builder, dtype: str, x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
+    x = b.cast(x, dtype)
+    if min is not None:
+        x = b.emit("max", dtype, min, x)
+    return x if max is None else b.emit("min", dtype, max, x)
+
+
+@rule("clamp.Tensor")
+def _clamp_tensor(b: Builder, dtype: str, x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
     x = b.cast(x, dtype)
     if min is not None:
         x = b.emit("max", dtype, x, min)
     return x if max is None else b.emit("min", dtype, x, max)
 
 
-@rule("clamp_min", "clamp_min.Tensor")
+@rule("hardtanh")
+def _hardtanh(b: Builder, dtype: str, x: Operand, low: Operand = -1, high: Operand = 1) -> Value:
+    return _clamp(b, dtype, x, low, high)
+
+
+@rule("clamp_min")
 def _clamp_min(b: Builder, dtype: str, x: Operand, min: Operand) -> Value:
     return _clamp(b, dtype, x, min=min)
 
 
-@rule("clamp_max", "clamp_max.Tensor")
+@rule("clamp_max")
 def _clamp_max(b: Builder, dtype: str, x: Operand, max: Operand) -> Value:
     return _clamp(b, dtype, x, max=max)
+
+
+@rule("clamp_min.Tensor")
+def _clamp_min_tensor(b: Builder, dtype: str, x: Operand, min: Operand) -> Value:
+    return _clamp_tensor(b, dtype, x, min=min)
+
+
+@rule("clamp_max.Tensor")
+def _clamp_max_tensor(b: Builder, dtype: str, x: Operand, max: Operand) -> Value:
+    return _clamp_tensor(b, dtype, x, max=max)
 
 
 # --- functions made of others -----------------------------------------------------------------------------------------
@@ -228,7 +261,7 @@ def _clamp_max(b: Builder, dtype: str, x: Operand, max: Operand) -> Value:
 
 @rule("relu")
 def _relu(b: Builder, dtype: str, x: Operand) -> Value:
-    return b.emit("max", dtype, x, b.const(0, dtype))
+    return b.emit("max", dtype, b.const(0, dtype), x)
 
 
 @rule("leaky_relu")
@@ -292,8 +325,8 @@ def _threshold_backward(b: Builder, dtype: str, g: Operand, x: Operand, threshol
 
 @rule("hardtanh_backward")
 def _hardtanh_backward(b: Builder, dtype: str, g: Operand, x: Operand, low: Operand, high: Operand) -> Value:
-    outside = b.emit("or", "bool", b.compare("le", dtype, x, low), b.compare("ge", dtype, x, high))
-    return b.where(dtype, outside, b.const(0, dtype), g)
+    inside = b.emit("and", "bool", b.compare("gt", dtype, x, low), b.compare("lt", dtype, x, high))
+    return b.where(dtype, inside, g, b.const(0, dtype))
 
 
 @rule("leaky_relu_backward")
