@@ -21,7 +21,8 @@ from spikingtorch.functional._call import Call
 from spikingtorch.functional.fused import autograd, kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.plan import Plan, plan
-from spikingtorch.functional.fused.trace import Spec, not_pointwise
+from spikingtorch.functional.fused.examples import Spec
+from spikingtorch.functional.fused.trace import not_pointwise
 
 Backend: TypeAlias = Literal["auto", "loop", "fused"]
 BACKENDS = ("auto", "loop", "fused")

@@ -20,7 +20,7 @@ from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.fused import kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.plan import Arguments, Plan, plan
-from spikingtorch.functional.fused.trace import Spec
+from spikingtorch.functional.fused.examples import Spec, is_spec
 from spikingtorch.functional.state import lift
 
 
@@ -83,7 +83,7 @@ def _plan(step: Any, trees: Any, specs: Any, half: torch.dtype | None) -> tuple[
     """Return what of a plan torch.compile can carry, and why there is none."""
     known = {f"<tensor {index}>": Spec(dtype, tuple(shape)) for index, (dtype, shape) in enumerate(specs)}
     trees = tree_map(lambda leaf: known.get(leaf, leaf) if isinstance(leaf, str) else leaf, trees)
-    flat = [pytree.tree_flatten(tree, is_leaf=lambda leaf: isinstance(leaf, Spec)) for tree in trees]
+    flat = [pytree.tree_flatten(tree, is_leaf=is_spec) for tree in trees]
     (states, state_form), (xs, xs_form), (params, params_form) = flat
     forms = (state_form, xs_form, params_form)
     try:

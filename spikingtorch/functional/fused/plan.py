@@ -10,7 +10,8 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.identity import Unknown, identity
-from spikingtorch.functional.fused.trace import Spec, trace
+from spikingtorch.functional.fused.examples import Spec, is_spec
+from spikingtorch.functional.fused.trace import trace
 
 _LIMIT = 512
 
@@ -66,7 +67,7 @@ def plan(step: Callable[..., Any], arguments: Arguments) -> Plan:
     params = arguments.params
     floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
     try:
-        fixed = [float if isinstance(leaf, float) else leaf if _is_spec(leaf) else identity(leaf) for leaf in params]
+        fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else identity(leaf) for leaf in params]
         key: Hashable = identity(step), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
     except Unknown:
         key = None
@@ -125,8 +126,4 @@ def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> 
     differentiable = tuple(node >= 0 for node in program.gradients)
     text, inexact = program.to_text(), tuple(program.inexact)
     return Plan(text, literals, lift_floats, len(program.outs), form, inexact, keeps, differentiable)
-
-
-def _is_spec(leaf: Any) -> bool:
-    return isinstance(leaf, Spec)
 
