@@ -1,0 +1,185 @@
+"""The fused backend beside the loop: values by their bits, gradients with random cotangents on every result."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch import functional as F
+from spikingtorch.testing import TOLERANCE, relative_error
+
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+NO_PARAMS: Mapping[str, Any] = {}
+
+
+class Scan(NamedTuple):
+    """Arguments of ``scan``."""
+
+    step: Callable[..., Any]
+    state: Any
+    xs: Any
+    params: Mapping[str, Any] = NO_PARAMS
+    dim: int = 0
+
+    def run(self, backend: Any) -> tuple[Any, Any]:
+        state, out = F.scan(self.step, self.state, self.xs, params=self.params, dim=self.dim, backend=backend)
+        return state, out
+
+    @property
+    def exactness(self) -> str:
+        found = F.explain_scan(self.step, self.state, self.xs, params=self.params, dim=self.dim, backend="fused")
+        assert found.backend == "fused", found
+        return found.exactness
+
+    def watched(self, only: Collection[str] | None = None) -> tuple["Scan", dict[str, Tensor]]:
+        """Return the scan with the named leaves (all floating ones by default) requiring gradients, and these by name.
+
+        The leaves keep their memory, and so their strides.
+        """
+        tree = {"state": self.state, "xs": self.xs, "params": dict(self.params)}
+        leaves, form = pytree.tree_flatten_with_path(tree)
+        chosen: dict[str, Tensor] = {}
+        replaced = []
+        for path, leaf in leaves:
+            name = pytree.keystr(path)
+            if isinstance(leaf, Tensor):
+                leaf = leaf.detach()
+                if leaf.is_floating_point() and (only is None or name in only):
+                    chosen[name] = leaf.requires_grad_()
+            replaced.append(leaf)
+        built = pytree.tree_unflatten(replaced, form)
+        assert only is None or chosen.keys() == {*only}, f"no leaf is called {set(only) - chosen.keys()}"
+        return Scan(self.step, built["state"], built["xs"], built["params"], self.dim), chosen
+
+    def gradients(
+        self, backend: Any, *, only: Collection[str] | None = None, of: Collection[str] | None = None, seed: int = 0
+    ) -> dict[str, Tensor]:
+        """Return the gradients of leaves by name, for random cotangents on the results, or on the named ones of them.
+
+        Results are named "state" and "out", or by what these begin with.
+        """
+        scan, leaves = self.watched(only)
+        state, out = scan.run(backend)
+        draw = torch.Generator().manual_seed(seed)
+        results, cotangents = [], []
+        for path, result in pytree.tree_flatten_with_path({"state": state, "out": out})[0]:
+            cotangent = torch.randn(result.shape, dtype=torch.float64, generator=draw)
+            if result.requires_grad and (of is None or any(pytree.keystr(path).startswith(f"['{n}']") for n in of)):
+                results.append(result)
+                cotangents.append(cotangent.to(result.dtype))
+        assert results, "no result requires a gradient"
+        found = torch.autograd.grad(
+            results, list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True
+        )
+        return dict(zip(leaves, found, strict=True))
+
+    def converted(self, dtype: torch.dtype) -> "Scan":
+        """Return the scan with its floating tensors in a dtype."""
+
+        def convert(leaf: Any) -> Any:
+            return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+        state, xs, params = pytree.tree_map(convert, (self.state, self.xs, dict(self.params)))
+        return Scan(self.step, state, xs, params, self.dim)
+
+
+def check(scan: Scan, *, exact: bool = True) -> None:
+    """Assert that the fused backend is the loop: the bits of all results, and all gradients to the tolerance."""
+    assert (scan.exactness == "E") == exact
+    check_values(scan)
+    check_gradients(scan)
+
+
+def check_values(scan: Scan) -> None:
+    """Assert that all results have the bits of the loop."""
+    with torch.no_grad():
+        plain = scan.run("fused")
+        assert_same_bits(plain, scan.run("loop"))
+    # with a gradient to come, the forward pass keeps states on the way: it is to change nothing
+    watched, leaves = scan.watched()
+    if leaves:
+        assert_same_bits(watched.run("fused"), plain)
+
+
+def check_gradients(
+    scan: Scan,
+    *,
+    only: Collection[str] | None = None,
+    of: Collection[str] | None = None,
+    tolerance: Mapping[torch.dtype, float] = TOLERANCE,
+) -> None:
+    """Assert that the gradients are those of the loop."""
+    got, want = (scan.gradients(backend, only=only, of=of) for backend in ("fused", "loop"))
+    for name, gradient in want.items():
+        assert gradient.isfinite().all(), f"{name}: the loop's gradient is not finite, so nothing is compared"
+        error = relative_error(got[name], gradient)
+        allowed = tolerance[gradient.dtype]
+        assert error <= allowed, f"{name}: relative error {error:.3g}, allowed {allowed:g}\n{got[name]}\n{gradient}"
+
+
+def assert_same_bits(got: Any, want: Any) -> None:
+    """Assert that two trees have the same form, dtypes, shapes and bits; a NaN equals any other."""
+    (ours, form), (theirs, expected) = pytree.tree_flatten_with_path(got), pytree.tree_flatten_with_path(want)
+    assert form == expected
+    for (path, a), (_, b) in zip(ours, theirs, strict=True):
+        name = pytree.keystr(path)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
+        wrong = (bits(a) != bits(b)) & ~((a != a) & (b != b))
+        assert not wrong.any(), (
+            f"{name}: {int(wrong.sum())} of {wrong.numel()} differ, first at {wrong.nonzero()[0].tolist()}: "
+            f"{a[wrong][0].item()!r}, expected {b[wrong][0].item()!r}"
+        )
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """Return the bits of each element as an integer."""
+    return tensor.detach().contiguous().view(_BITS[tensor.element_size()])
+
+
+def ulps(got: Tensor, want: Tensor) -> Tensor:
+    """Return how many units in the last place of ``want`` lie between two tensors; 0 where both are NaN."""
+    a, b = _ordered(got), _ordered(want)
+    distance = (a - b).abs().double()
+    nan = torch.isnan(got), torch.isnan(want)
+    distance = torch.where(nan[0] ^ nan[1], torch.inf, distance)
+    return torch.where(nan[0] & nan[1], 0.0, distance)
+
+
+def _ordered(tensor: Tensor) -> Tensor:
+    """Return integers in the order of the floats, neighbours one apart, both zeros 0."""
+    integers = bits(tensor).long()
+    lowest = -(2**31) if tensor.dtype == torch.float32 else -(2**63)
+    return torch.where(integers < 0, lowest - integers, integers)
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64, low: float = 0.0, high: float = 1.0, seed: int = 0) -> Tensor:
+    """Draw evenly distributed numbers."""
+    generator = torch.Generator().manual_seed(seed + 1000 * len(shape) + sum(shape))
+    return (low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=generator)).to(dtype)
+
+
+def special(dtype: torch.dtype) -> Tensor:
+    """Return the numbers at which something happens."""
+    info = torch.finfo(dtype)
+    ends = [0.0, info.smallest_normal * info.eps, info.smallest_normal / 4, info.tiny, info.eps, info.max, torch.inf]
+    usual = [
+        1e-6,
+        0.3,
+        0.5,
+        1.0 - info.eps / 2,
+        1.0,
+        1.0 + info.eps,
+        1.5,
+        2.0,
+        2.5,
+        17.0,
+        88.0,
+        100.0,
+        709.0,
+        1e6,
+        3e30,
+    ]
+    positive = torch.tensor([*ends, *usual], dtype=torch.float64).to(dtype)
+    return torch.cat([positive, -positive, torch.tensor([torch.nan], dtype=dtype)])
