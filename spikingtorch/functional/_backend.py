@@ -140,7 +140,7 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
         if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
             raise Unsuited(f"has a tensor that is a {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:
-            raise Unsuited(f"has a tensor that is {tensor.layout} of {tensor.dtype}")
+            raise Unsuited(f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})")
     levels = get_interpreter_stack() or ()
     kinds = [level.key() for level in levels]
     if forward_ad._current_level >= 0 or any(kind not in (TransformType.Vmap, TransformType.Grad) for kind in kinds):

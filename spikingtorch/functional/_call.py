@@ -92,7 +92,8 @@ def call(
         given = {**step.keywords, **given}
         step = step.func
     if isinstance(step, FunctionType) and not torch.compiler.is_dynamo_compiling():
-        names = step.__code__.co_varnames[2 : step.__code__.co_argcount]
+        # those that can be handed over by name
+        names = step.__code__.co_varnames[max(2, step.__code__.co_posonlyargcount) : step.__code__.co_argcount]
         defaults = (step.__defaults__ or ())[-len(names) :] if names else ()
         positional = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
         given = {**positional, **(step.__kwdefaults__ or {}), **given}

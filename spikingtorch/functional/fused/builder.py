@@ -11,6 +11,10 @@ class Refusal(Exception):
     """A step, or a use of it, that the fused backend does not take; the text says why."""
 
 
+class NotPointwise(Refusal):
+    """An operation of the step is none of a pointwise program."""
+
+
 class Value(NamedTuple):
     """A tensor of the step, as the node that computes it; a number in its place is a Python number."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spikingtorch.functional.fused.kernels import backward_kernel, forward_kernel
 from spikingtorch.functional.fused.layout import AXES, Layout, arrange, broadcast
-from spikingtorch.functional.fused.program import DTYPES, from_text
+from spikingtorch.functional.fused.program import DTYPES, NAMES, Program, from_text
 
 CHUNK = 16  # as in kernel.h
 _NOTHING = [0] * (3 + AXES)
@@ -47,6 +47,7 @@ def _forward(
 ) -> list[Tensor]:
     """Return final states, outputs and, with ``keep``, the states that the backward pass starts from."""
     known = from_text(program)
+    _check(known, states, xs, params, scalars)
     shape = _neurons(states, xs, params, dim)
     layout, streams = arrange(shape, xs, dim, _uniform(params, program))
     finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in known.states]
@@ -78,6 +79,7 @@ def _backward(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
+    _check(from_text(program), states, xs, params, scalars)
     shape = _neurons(states, xs, params, dim)
     of_finals, of_outs = cotangents[: len(states)], cotangents[len(states) :]
     layout, streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim, _uniform(params, program))
@@ -108,6 +110,19 @@ def _backward(
     of_xs = [grad if grad is None else _placed(grad, layout, dim) for grad in grads[first:last]]
     found = zip([*grads[:first], *of_xs, *grads[last:]], leaves, strict=True)
     return [_reduced(grad, leaf) for grad, leaf in found if grad is not None]
+
+
+def _check(
+    program: Program, states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], scalars: Sequence[float]
+) -> None:
+    """Raise where a kernel would read memory that is not there, or read it as something else."""
+    given = [[NAMES[tensor.dtype] for tensor in group] for group in (states, xs, params)]
+    wanted = [[*program.states], [*program.xs], [dtype for dtype, _ in program.params]]
+    if given != wanted or len(scalars) != program.scalars:
+        raise ValueError(
+            f"the program takes states, inputs and parameters of {wanted} and {program.scalars} floats, "
+            f"and got {given} and {len(scalars)} floats"
+        )
 
 
 class _Rest:

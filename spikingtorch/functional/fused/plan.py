@@ -1,14 +1,15 @@
 """From a step and its arguments to the program that runs them, found again when they come again."""
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional.fused.builder import Refusal
+from spikingtorch.functional.fused.builder import NotPointwise, Refusal
 from spikingtorch.functional.fused.identity import Unknown, identity
 from spikingtorch.functional.fused.examples import Spec, is_spec
 from spikingtorch.functional.fused.trace import trace
@@ -68,9 +69,14 @@ def plan(step: Callable[..., Any], arguments: Arguments) -> Plan:
     floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
     try:
         fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else identity(leaf) for leaf in params]
-        key: Hashable = identity(step), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
+        types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
+        key: Hashable = identity(step, *types), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
     except Unknown:
         key = None
+    except Refusal as refusal:
+        # what the step does with what it reads may say more
+        tried = _attempt(step, arguments, lift_floats=True)
+        raise (tried if isinstance(tried, NotPointwise) else refusal) from None
     known = _recent(key, lambda: _attempt(step, arguments, lift_floats=True))
     if isinstance(known, Refusal) and floats:
         valued = None if key is None else (key, floats)
@@ -85,6 +91,10 @@ class _Recent:
 
     def __init__(self) -> None:
         self._plans: OrderedDict[Hashable, Plan | Refusal] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def renew_lock(self) -> None:
+        """Take a new lock: in a forked child, one that another thread held at the fork is never released."""
         self._lock = threading.Lock()
 
     def __call__(self, key: Hashable | None, make: Callable[[], Plan | Refusal]) -> Plan | Refusal:
@@ -104,6 +114,8 @@ class _Recent:
 
 
 _recent = _Recent()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_recent.renew_lock)
 
 
 def _attempt(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> Plan | Refusal:
@@ -127,3 +139,9 @@ def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> 
     text, inexact = program.to_text(), tuple(program.inexact)
     return Plan(text, literals, lift_floats, len(program.outs), form, inexact, keeps, differentiable)
 
+
+def _types(form: pytree.TreeSpec) -> Iterator[type]:
+    """Yield the types of the nodes of a tree."""
+    yield from (each for each in (form.type, form.context) if isinstance(each, type))
+    for child in form.children():
+        yield from _types(child)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.functional import _contract as contract
-from spikingtorch.functional.fused.builder import Builder, Operand, Refusal, Value
+from spikingtorch.functional.fused.builder import Builder, NotPointwise, Operand, Refusal, Value
 from spikingtorch.functional.fused.examples import Examples
 from spikingtorch.functional.fused.ops import COMPARISONS, RULES
 from spikingtorch.functional.fused.program import NAMES
@@ -60,7 +60,7 @@ class Recorder(TorchDispatchMode):
             try:
                 method(*args)
             except Refusal as refusal:
-                self.refusal = Refusal(f"{refusal}, {_place(self._in_gradient)}")
+                self.refusal = type(refusal)(f"{refusal}, {_place(self._in_gradient)}")
 
     def _check(self, func: Any, args: Any) -> None:
         check_pointwise(func)
@@ -178,10 +178,10 @@ def check_pointwise(func: Any) -> None:
     """Raise if an operation is none of a pointwise program."""
     name = _overload(func)
     if name == "_local_scalar_dense.default":
-        raise Refusal("reads the value of a tensor, with .item(), float() or in a condition")
+        raise NotPointwise("reads the value of a tensor, with .item(), float() or in a condition")
     known = name in RULES or func._opname in _VIEWS or func._opname == "sum"
     if func.namespace != "aten" or not known:
-        raise Refusal(f"calls {func}, which is not in the table of pointwise operations")
+        raise NotPointwise(f"calls {func}, which is not in the table of pointwise operations")
 
 
 class Watch(TorchDispatchMode):

@@ -54,7 +54,7 @@ def trace(
     """
     small, large = (_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES)
     if small != large:
-        raise Refusal("reads the size of its tensors: its operations or its numbers change with the shape")
+        raise Refusal("has operations or numbers that change from call to call, or with the sizes of its tensors")
     return small
 
 

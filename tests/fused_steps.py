@@ -1,0 +1,111 @@
+"""Steps that the tests of the fused backend share, the loop that they are judged by, and counters of what ran."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused import operators, plan
+
+DECAY = 0.5  # a number that steps read through this module
+T, N = 19, 3  # two chunks of 16 steps, the second one cut short
+
+
+SURROGATE = F.FastSigmoid(4.0)
+
+
+class Pair(NamedTuple):
+    """A state of two variables, of a user's own type."""
+
+    v: Tensor
+    i: Tensor
+
+
+def leaky(
+    state: F.IFState, x: Tensor, *, decay: Any, threshold: Any = 1.0, surrogate: Any = SURROGATE
+) -> tuple[F.IFState, Tensor]:
+    u = decay * state.v + x
+    spike = surrogate(u - threshold)
+    return F.IFState(u * (1.0 - spike)), spike
+
+
+def synaptic(state: Pair, x: Tensor, *, alpha: Any, beta: Any) -> tuple[Pair, tuple[Tensor, Tensor]]:
+    i = alpha * state.i + x
+    u = beta * state.v + torch.tanh(i)
+    spike = F.Sigmoid(3.0)(u - 0.4)
+    return Pair(u - 0.4 * spike, i), (spike, u * i)
+
+
+def rest(*shape: int) -> F.IFState:
+    return F.IFState(torch.full(shape or (N,), 0.2, dtype=torch.float64))
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape or (T, N), dtype=torch.float64, generator=generator)
+
+
+def loop(step: Callable[..., Any], state: Any, xs: Tensor, params: Any = None, dim: int = 0) -> tuple[Any, Any]:
+    """Return final state and outputs by a for statement."""
+    outs = []
+    for x in xs.unbind(dim):
+        state, out = step(state, x, **(params or {}))
+        outs.append(out)
+    return state, pytree.tree_map(lambda *leaves: torch.stack(leaves, dim), *outs)
+
+
+def value(results: Any) -> Tensor:
+    """Return a number that depends on every result, each element weighted by its own cosine."""
+    total = torch.zeros((), dtype=torch.float64)
+    for index, leaf in enumerate(pytree.tree_leaves(results)):
+        weights = torch.cos(torch.arange(leaf.numel(), dtype=torch.float64) + index).reshape(leaf.shape)
+        total = total + (weights * leaf).sum()
+    return total
+
+
+def gradients(function: Callable[..., Tensor], *inputs: Any) -> Any:
+    """Return the gradients of a function by torch.autograd.grad, in the form of its inputs."""
+    leaves, form = pytree.tree_flatten(inputs)
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    found = torch.autograd.grad(function(*pytree.tree_unflatten(leaves, form)), leaves, materialize_grads=True)
+    return pytree.tree_unflatten(list(found), form)
+
+
+def stack(results: list[Any]) -> Any:
+    return pytree.tree_map(lambda *leaves: torch.stack(leaves), *results)
+
+
+class Counts:
+    """How many kernels were launched, forward and backward, and how many traces were made."""
+
+    def __init__(self) -> None:
+        self.forward = self.backward = self.traces = 0
+
+
+@contextmanager
+def counting() -> Iterator[Counts]:
+    counts = Counts()
+    modules: tuple[Any, Any] = operators, plan
+    real = modules[0].forward_kernel, modules[0].backward_kernel, modules[1].trace
+
+    def forward(*args: Any) -> Any:
+        counts.forward += 1
+        return real[0](*args)
+
+    def backward(*args: Any) -> Any:
+        counts.backward += 1
+        return real[1](*args)
+
+    def trace(*args: Any, **kwargs: Any) -> Any:
+        counts.traces += 1
+        return real[2](*args, **kwargs)
+
+    modules[0].forward_kernel, modules[0].backward_kernel, modules[1].trace = forward, backward, trace
+    try:
+        yield counts
+    finally:
+        modules[0].forward_kernel, modules[0].backward_kernel, modules[1].trace = real

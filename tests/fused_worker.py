@@ -1,0 +1,110 @@
+"""Scans in forked and spawned processes, run by test_fused_processes as ``python -m tests.fused_worker WAY``."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused import kernels
+from tests.fused_steps import counting, draw, leaky
+
+# so much that a team of threads works on it, and so little that torch's own operations, which hang after a fork, do not
+# wake theirs; those that wake it for little, such as torch.cos, are not called here
+SIZE = 1024
+PATIENCE = 60
+
+
+def fresh(state: F.IFState, x: Tensor, *, decay: Any) -> tuple[F.IFState, Tensor]:
+    """A step that the parent process never runs."""
+    u = decay * state.v + 0.5 * x
+    spike = F.Sigmoid(2.0)(u - 0.3)
+    return F.IFState(u * (1.0 - spike)), spike
+
+
+def gradient(step: Callable[..., Any], seed: int, backend: Any = "fused") -> Tensor:
+    """Return the gradients of a scan in its inputs and its parameter."""
+    xs = draw(20, SIZE, seed=seed).requires_grad_()
+    decay = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
+    state = F.IFState(torch.zeros(SIZE, dtype=torch.float64))
+    after, out = F.scan(step, state, xs, params={"decay": decay}, backend=backend)
+    total = (draw(SIZE, seed=seed + 1) * after.v).sum() + (draw(20, SIZE, seed=seed + 2) * out).sum()
+    grads = torch.autograd.grad(total, [xs, decay])
+    return torch.cat([grad.flatten() for grad in grads])
+
+
+def right(seed: int) -> bool:
+    """Whether a step that the parent knows, and one that it does not know, are right here."""
+    signal.alarm(PATIENCE)
+    with counting() as counts:
+        found = [gradient(step, seed) for step in (leaky, fresh)]
+    assert (counts.forward, counts.backward) == (2, 2)
+    for step, got in zip((leaky, fresh), found, strict=True):
+        torch.testing.assert_close(got, gradient(step, seed, "loop"), rtol=1e-10, atol=1e-12)
+    signal.alarm(0)
+    return True
+
+
+class Trains(Dataset[Tensor]):
+    """Spike trains, made by a scan."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Tensor:
+        signal.alarm(PATIENCE)
+        state = F.IFState(torch.zeros(SIZE, dtype=torch.float64))
+        with counting() as counts:
+            out: Tensor = F.scan(leaky, state, draw(20, SIZE, seed=index), params={"decay": 0.8}, backend="fused")[1]
+        assert counts.forward == 1
+        signal.alarm(0)
+        return out
+
+
+def load(way: str) -> None:
+    """Load trains in two workers, and compare them with those made here."""
+    found = list(DataLoader(Trains(), batch_size=2, num_workers=2, multiprocessing_context=way, timeout=PATIENCE))
+    assert torch.equal(torch.cat(found), torch.stack([Trains()[n] for n in range(6)]))
+
+
+def pool(way: str) -> None:
+    """Run scans in two processes."""
+    with multiprocessing.get_context(way).Pool(2) as workers:
+        assert workers.map_async(right, range(4)).get(PATIENCE) == [True] * 4
+
+
+def fork() -> None:
+    """Fork by hand, twice over: a child, and a child of it."""
+    child = os.fork()
+    if child == 0:
+        assert kernels._threads() == 1
+        right(0)
+        grandchild = os.fork()
+        if grandchild == 0:
+            os._exit(7 if right(1) else 1)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert kernels._threads() == 2
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # of forks with threads around, which is what this is about
+    torch.set_num_threads(2)
+    # the team of threads of the kernels, and the one of torch
+    gradient(leaky, 0)
+    torch.rand(1000, 1000).exp().sum()
+    way = sys.argv[1]
+    if way == "fork":
+        fork()
+    pool(way)
+    load(way)
+    right(5)
+    print("done")
