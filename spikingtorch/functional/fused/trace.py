@@ -134,7 +134,7 @@ def _assemble(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep the caller's transforms, modes, hooks and autocast out of the trace."""
+    """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
     with ExitStack() as stack:
         # first, for a mode of torch.export would note the others
         stack.enter_context(torch._C.DisableTorchFunction())
@@ -148,6 +148,7 @@ def _undisturbed() -> Iterator[None]:
             stack.enter_context(_disable_current_modes())
         if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
+        stack.enter_context(torch.random.fork_rng(devices=()))  # a step that draws shall draw the same on the loop
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast("cpu", enabled=False))
