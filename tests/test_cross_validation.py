@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional import jax_reference as J
+from spikingtorch.functional._tree import tree_map
 from spikingtorch.interop import to_jax
-from spikingtorch.testing import TOLERANCE
+from spikingtorch.testing import TOLERANCE, relative_error
 from spikingtorch.verification.cases import (
     CASES,
     COEFFICIENTS,
@@ -42,6 +44,27 @@ def test_neuron(case: Case, reset: F.Reset | None) -> None:
             assert {name for name in errors if name.startswith("d xs")}
             wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
             assert not wrong, f"{case.name}, {row.rule}, {row.backend}, {column}: {wrong}"
+
+
+@pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)
+def test_bits(case: Case, reset: F.Reset | None) -> None:
+    """Fused against the loop, for every surrogate and both layouts; the kernels are those of test_neuron."""
+    for T in LENGTHS:
+        xs, params = case.draw(T)
+        both = tree_map(lambda x: torch.stack([x, x.flip(-1)], 1), xs)  # (T, 2, 8)
+        rest = tree_map(lambda v: torch.stack([v, v.flip(-1)]), case.initial(xs))
+        for surrogate, _ in TWINS if case.spikes else TWINS[:1]:
+            keywords = params | case.options(surrogate, reset)
+            for dim in (0, 1):
+                trains = tree_map(lambda x, dim=dim: x.movedim(0, dim).contiguous(), both)
+                explained = F.explain_scan(case.step, rest, trains, params=keywords, dim=dim, backend="fused")
+                got, want = (
+                    pytree.tree_leaves(F.scan(case.step, rest, trains, params=keywords, dim=dim, backend=backend))
+                    for backend in BACKENDS
+                )
+                for a, b in zip(got, want, strict=True):
+                    exact = explained.exactness == "E"
+                    assert torch.equal(a, b) if exact else relative_error(a, b) < 1e-14, (surrogate, T, dim)
 
 
 @pytest.mark.parametrize(("surrogate", "twin"), TWINS, ids=by_name)
