@@ -161,7 +161,7 @@ def _numbers(example: Example) -> tuple[Any, Any, dict[str, Any]]:
     def numbers(*shape: int) -> Tensor:
         return draw(*shape, dtype=example.dtype, low=-1.5, high=1.5, seed=next(seeds))
 
-    stream = list(SHAPE)
+    stream: list[int] = list(SHAPE)
     stream.insert(example.dim, example.T)
     shapes: dict[str, tuple[int, ...]] = {"no axes": (), "a neuron": SHAPE[-1:], "a row": (SHAPE[0], 1)}
     params = {
@@ -177,7 +177,7 @@ def _numbers(example: Example) -> tuple[Any, Any, dict[str, Any]]:
     deadline=None,
     database=None,
     phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
     print_blob=False,
 )
 @given(example=examples())

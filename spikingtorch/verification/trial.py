@@ -95,7 +95,7 @@ def errors_by_backend(
 
     draw = torch.Generator().manual_seed(seed)
     cotangents = [_cotangents(trial, draw) for trial in trials]
-    ours = {
+    ours: dict[Backend, list[dict[str, Tensor]]] = {
         backend: [_torch_results(trial, given, backend) for trial, given in zip(trials, cotangents, strict=True)]
         for backend in backends
     }

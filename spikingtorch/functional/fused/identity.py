@@ -84,8 +84,8 @@ class _Walk:
         return self._compound(value)
 
     def _compound(self, value: Any) -> Any:
-        kind = type(value)
-        if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(kind, "_fields")):
+        kind: Any = type(value)
+        if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
             return self.of(kind), *map(self.of, value)
         if kind is dict:
             return dict, *((self.of(key), self.of(item)) for key, item in value.items())
