@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def test_new_run_keeps_the_earlier_one(tmp_path: Path) -> None:
     assert run(out, "--epochs", "1", "--seed", "1") == 0
     (aside,) = out.glob("before-*")
     assert (aside / "checkpoint.pt").read_bytes() == earlier
+
+
+@pytest.fixture(autouse=True)
+def _interrupts() -> Iterator[None]:
+    """Let SIGINT interrupt, which a shell turns off for what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_interrupt_loses_the_current_epoch_only(

@@ -34,7 +34,7 @@ _PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.
 _OPAQUE = {"getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"}
 # what a trace answers otherwise than the loop
 _MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
-_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride", "len"}
+_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 _GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}  # noqa: PYI024
 _ABOUT_CLASSES = {
     "__dict__",
@@ -184,7 +184,7 @@ def _reads(code: types.CodeType) -> _Reads:
             opaque.update({inner.opaque} - {""})
     if asked := (names | attributes) & _MODES:
         raise Refusal(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
-    if asked := attributes & _SIZES | names & {"len"}:
+    if asked := attributes & _SIZES:
         raise Refusal(f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params")
     opaque |= (names | attributes) & _OPAQUE
     return _Reads(tuple(sorted(names)), tuple(sorted(attributes)), min(opaque, default=""))
