@@ -1,9 +1,11 @@
 """The fused scan: any elementwise step as one compiled loop over time, forward and backward.
 
     identity, plan      which step this is, and the program of it
-    trace, builder, ops a step and its gradient, run once on examples, as a program
-    program             scalar expressions, as text
-    c, kernel.h, vector_math.h
+    trace, examples, recorder
+                        a step and its gradient, run once on examples
+    builder, ops, program
+                        what was noted, as scalar expressions, and those as text
+    c, c_expressions, kernel.h, vector_math.h
                         the program in C
     compiler, folder, cache
                         C as a library, kept on disk
