@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from spikingtorch import SpikingNet
+
 INK = "#1b1b3a"
 ACCENT = "#d1495b"
 
@@ -32,7 +34,7 @@ def learning_curves(path: Path, losses: Sequence[float], accuracies: Sequence[fl
 
 @torch.no_grad()
 def spike_raster(
-    path: Path, encoder: nn.Module, model: nn.Module, layers: Mapping[str, nn.Module], image: Tensor
+    path: Path, encoder: nn.Module, model: SpikingNet, layers: Mapping[str, nn.Module], image: Tensor
 ) -> None:
     """Draw one image (1, H, W), its spike train, and the spikes of each layer while the network looks at it.
 
@@ -48,10 +50,11 @@ def spike_raster(
     def recorder(title: str) -> Callable[[nn.Module, object, Tensor], None]:
         return lambda _module, _inputs, out: record[title].append(out[0].flatten())
 
+    stepwise = SpikingNet(model.net, model.Nout, mode="step")  # a hook is to see one step at a time
     hooks = [layer.register_forward_hook(recorder(title)) for title, layer in layers.items()]
     train = encoder(image.unsqueeze(0))
     try:
-        model(train)
+        stepwise(train)
     finally:
         for hook in hooks:
             hook.remove()

@@ -58,11 +58,11 @@ def check_rank(owner: str, name: str, x: Tensor, axes: str, least: int) -> None:
         raise ValueError(f"{owner}: {name} has shape {tuple(x.shape)}, expected {axes}")
 
 
-def check_nsteps(owner: str, nsteps: int) -> int:
-    """Return nsteps, or raise unless it is a positive whole number."""
-    if isinstance(nsteps, bool) or not isinstance(nsteps, Integral) or nsteps < 1:
-        raise ValueError(f"{owner}: nsteps={nsteps!r}, expected a whole number of steps, 1 or more")
-    return int(nsteps)
+def check_count(owner: str, name: str, count: int) -> int:
+    """Return a number of steps, or raise unless it is whole and positive."""
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"{owner}: {name}={count!r}, expected a whole number of steps, 1 or more")
+    return int(count)
 
 
 def check_parameter(

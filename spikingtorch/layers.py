@@ -245,12 +245,13 @@ class BioLIF(StepLayer):
 
     def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor = False) -> Tensor:  # type: ignore[override]
         """Advance one step with the excitatory and the inhibitory conductance; see ``StepLayer.forward``."""
-        return self._advance(F.BioLIFInput(xe, xi), init)
+        output: Tensor = self._advance(F.BioLIFInput(xe, xi), init)
+        return output
 
     @property
     def act(self) -> Tensor | None:
         """Spikes summed since the last ``init``, or None if they are not tracked."""
-        memory = self._live_memory()
+        memory = self._shown("act")
         return memory.act if memory is not None and isinstance(memory.act, Tensor) else None
 
 

@@ -80,7 +80,7 @@ class _Encoder(nn.Module):
 
     def __init__(self, nsteps: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.nsteps = checks.check_nsteps(type(self).__name__, nsteps)
+        self.nsteps = checks.check_count(type(self).__name__, "nsteps", nsteps)
         checks.check_parameter(type(self).__name__, "scale", scale)
         self.scale = scale
 
@@ -173,7 +173,7 @@ class SumDecoder(nn.Module):
 
     def __init__(self, nsteps: int, scale: float = 1.0, offset: bool = True) -> None:
         super().__init__()
-        self.nsteps = checks.check_nsteps("SumDecoder", nsteps)
+        self.nsteps = checks.check_count("SumDecoder", "nsteps", nsteps)
         checks.check_parameter("SumDecoder", "scale", scale)
         self.scale = scale
         self.offset = offset
@@ -209,7 +209,7 @@ class RateDecoder(nn.Module):
 
 def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
     """Return the probabilities of a spike, in [0, 1]."""
-    checks.check_nsteps(owner, nsteps)
+    checks.check_count(owner, "nsteps", nsteps)
     if isinstance(scale, Tensor):
         raise TypeError(f"{owner}: scale is a Tensor, expected a number; multiply the rates by it instead")
     checks.check_parameter(owner, "scale", scale)

@@ -9,23 +9,40 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
-from spikingtorch.steplayer import StepLayer
+from spikingtorch.course import MODES, Course, Mode
+from spikingtorch.folding import Fold, FoldError, part_of
+from spikingtorch.report import Report, report
+from spikingtorch.statefullayer import StatefulLayer
+
+# what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
+# warnings may be errors
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
 class SpikingNet(nn.Module):
-    """Run a network over time, one step after the other.
+    """Run a network over time.
 
         out[:, t] = net(x[:, t], init)          init is True at t = 0 and False after it
+
+    The network is called once a step, or, several times as fast, once for all steps: they become one batch of N T
+    samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it makes no
+    difference, which a look at the modules and a trial of a copy on noise find out; ``explain`` says what they found.
+    Dropout draws a mask for each step and sample either way; one seed gives other masks in one way than in the other.
 
     Args:
         net: a module whose ``forward(self, x, init)`` takes one step of a batch, (N, ...), hands ``init`` to each of
             its spiking layers, and returns (N, *Nout).
         Nout: shape of the output of one sample at one step; a tuple, or an int for one axis.
+        mode: "auto"; "step", one call of net a step; or "fold", one call for all steps, whatever the network is: batch
+            norm in training then takes its statistics over batch and time.
+        time_chunk: run so many steps at a time, the state carried on. Without gradients, memory is that of a chunk.
+        truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next one, with
             ``init=False``, differentiates through it. By default a call leaves plain numbers behind.
 
     Raises:
         TypeError: net is no module, or its ``forward`` takes no ``init``.
+        ValueError: there is no such mode, time_chunk is below 1, or truncate is asked for without it.
 
     >>> from spikingtorch import IF
     >>> class Net(nn.Module):
@@ -39,12 +56,33 @@ class SpikingNet(nn.Module):
     tensor([0., 1., 0., 1.])
     """
 
-    def __init__(self, net: nn.Module, Nout: int | Sequence[int], *, carry_graph: bool = False) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        Nout: int | Sequence[int],
+        mode: Mode = "auto",
+        time_chunk: int | None = None,
+        *,
+        truncate: bool = False,
+        carry_graph: bool = False,
+    ) -> None:
         super().__init__()
         _check_takes_init(net)
+        if mode not in MODES:
+            raise ValueError(f"SpikingNet: mode={mode!r} is not one of {', '.join(map(repr, MODES))}")
+        if time_chunk is not None:
+            time_chunk = checks.check_count("SpikingNet", "time_chunk", time_chunk)
+        elif truncate:
+            raise ValueError(
+                "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
+            )
         self.net = net
         self.Nout = _shape(Nout)
+        self.mode: Mode = mode
+        self.time_chunk = time_chunk
+        self.truncate = truncate
         self.carry_graph = carry_graph
+        self._course = Course()
 
     def forward(self, x: Tensor, init: bool | Tensor = True) -> Tensor:
         """Run the network over a train.
@@ -59,7 +97,8 @@ class SpikingNet(nn.Module):
 
         Raises:
             ValueError: x has a wrong rank, no steps, NaN or infinities, or lies on another device than the network; the
-                network returns another shape than Nout; a stream is to go on inside a ``torch.func`` transform.
+                network returns another shape than Nout; a stream is to go on inside a ``torch.func`` transform; mode is
+                "fold" and the network does what makes sense one step at a time only.
             TypeError: x is not floating, or of another dtype than the network.
         """
         self._check_input(x)
@@ -73,12 +112,63 @@ class SpikingNet(nn.Module):
         elif not self.carry_graph:
             self.detach_()
         outputs: list[Tensor] = []
-        for x_t in x.unbind(1):
-            out = self._first_step(x_t, init) if not outputs else self.net(x_t, False)
-            outputs.append(out)
+        for chunk in x.split(self.time_chunk or x.shape[1], 1):
+            if outputs and self.truncate:
+                self.detach_()
+            outputs.append(self._run(chunk, False if outputs else init))
         if not self.carry_graph or checks.functorch_active():
             for layer in self._layers():
                 layer._end_of_sequence()
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+
+    def _run(self, x: Tensor, init: bool | Tensor) -> Tensor:
+        """Run the steps of one chunk, in the way that the mode and the network ask for."""
+        if self.mode == "fold":
+            try:
+                return self._run_folded(x, init)
+            except FoldError as error:
+                raise ValueError(
+                    f"SpikingNet: mode='fold' cannot run {type(self.net).__name__}, for it {error}. mode='auto' runs "
+                    "it step by step"
+                ) from error
+        if self.mode == "step":
+            return self._run_steps(x, init)
+        if torch.compiler.is_compiling():
+            return self._run_folded(x, init) if self._folds(x) else self._run_steps(x, init)
+        if self._folds(x):
+            memories = {layer: layer._memory for layer in self._layers()}
+            try:
+                return self._run_folded(x, init)
+            except _FAILURES as error:
+                for layer, memory in memories.items():
+                    layer._memory = memory
+                outputs = self._run_steps(x, init)  # raises what is wrong either way
+                self._course.refuse(self.net, error)
+        else:
+            outputs = self._run_steps(x, init)
+        self._course.warn(self.net, x)
+        return outputs
+
+    def _folds(self, x: Tensor) -> bool:
+        return self._course.folds(self.net, x)
+
+    # torch.compile asks this while it traces, and takes the answer for granted; it looks by itself at what the network
+    # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
+    _folds._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+    def _run_folded(self, x: Tensor, init: bool | Tensor) -> Tensor:
+        N, T = x.shape[:2]
+        fold = Fold(N, T, init)
+        with part_of(fold, list(self._layers())):
+            out: Tensor = self.net(x.flatten(0, 1), fold)
+        self._check_output(out, N * T)
+        return fold.split(out)
+
+    def _run_steps(self, x: Tensor, init: bool | Tensor) -> Tensor:
+        outputs: list[Tensor] = []
+        for x_t in x.unbind(1):
+            out = self._first_step(x_t, init) if not outputs else self.net(x_t, False)
+            outputs.append(out)
         return torch.stack(outputs, 1)
 
     def _first_step(self, x: Tensor, init: bool | Tensor) -> Tensor:
@@ -93,6 +183,20 @@ class SpikingNet(nn.Module):
         self._check_output(out, x.shape[0])
         return out
 
+    def explain(self, x: Tensor | None = None) -> Report:
+        """Say how the network runs, which backend each spiking layer takes, and why.
+
+        Args:
+            x: an input like those to come, (N, T, ...); without it, the last one counts.
+
+        Raises:
+            ValueError: x is left out before the first call.
+        """
+        if x is not None:
+            self._check_input(x)
+            self._course.folds(self.net, x)
+        return report(self._course, self.net, self.mode)
+
     def reset(self) -> None:
         """Forget the state of every spiking layer."""
         for layer in self._layers():
@@ -103,8 +207,8 @@ class SpikingNet(nn.Module):
         for layer in self._layers():
             layer.detach_()
 
-    def _layers(self) -> Iterator[StepLayer]:
-        return (module for module in self.net.modules() if isinstance(module, StepLayer))
+    def _layers(self) -> Iterator[StatefulLayer]:
+        return (module for module in self.net.modules() if isinstance(module, StatefulLayer))
 
     def _check_input(self, x: Tensor) -> None:
         checks.check_floating("SpikingNet", "x", x)
@@ -134,8 +238,11 @@ class SpikingNet(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        """Name the output shape."""
-        return f"Nout={self.Nout}"
+        """Name the output shape and what is not as by default."""
+        chosen = [f"mode={self.mode!r}"] if self.mode != "auto" else []
+        chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
+        chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
+        return ", ".join([f"Nout={self.Nout}", *chosen])
 
 
 def _shape(Nout: int | Sequence[int]) -> tuple[int, ...]:

@@ -2,34 +2,27 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch import _checks as checks
-from spikingtorch.functional import lift, reset_where, zeros_state
+from spikingtorch.folding import Fold
+from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.state import lifted_dtype
+from spikingtorch.statefullayer import Memory, StatefulLayer
 
 
-class _Memory(NamedTuple):
-    """What a layer keeps between two calls."""
-
-    state: Any
-    output: Tensor | None  # None at rest
-    act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
-
-
-class StepLayer(nn.Module):
+class StepLayer(StatefulLayer):
     """A step function with its parameters and its state: the base of every layer, and the way to make your own.
 
-    Each call advances one step of time. ``init`` true starts a new sequence; a first call starts one as well. The state
-    lives between calls only: it is no part of ``state_dict``, moves with ``.to()``, and is copied by ``deepcopy`` and
-    ``pickle`` without its graph.
+    Each call advances one step of time. ``init`` true starts a new sequence; a first call starts one as well. Inside a
+    ``SpikingNet`` that runs all steps at once, a call advances all of them. The state lives between calls only: it is
+    no part of ``state_dict``, moves with ``.to()``, and is copied by ``deepcopy`` and ``pickle`` without its graph.
 
     Args:
         step: a pure function ``(state, x, **params) -> (state, output)``.
@@ -48,8 +41,6 @@ class StepLayer(nn.Module):
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
-    track_act = False
-    keeps_state = True
 
     def __init__(
         self,
@@ -62,7 +53,6 @@ class StepLayer(nn.Module):
         super().__init__()
         self.step = step
         self.state_type = state_type
-        self._memory: _Memory | None = None
         self._attributes = {name: self.attribute_names.get(name, name) for name in params}
         values = {self._attributes[name]: value for name, value in params.items()}
         trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor)}
@@ -116,9 +106,44 @@ class StepLayer(nn.Module):
                 (looked for on the CPU, where looking costs little), or a parameter does not broadcast to it.
             TypeError: x is not floating, its dtype is not that of the parameters, or init is no bool.
         """
-        return self._advance(x, init)
+        output: Tensor = self._advance(x, init)
+        return output
 
-    def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Tensor:
+    def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+        return self.advance(inputs, init) if self._fold is None else self._fold.call(self, inputs, init)
+
+    def advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+        """Advance one step, as ``forward`` does for a layer that takes part in no fold."""
+        first = self._check_inputs(inputs)
+        memory = self._resume(first, init)
+        params, starts = self._params_for(memory, first)
+        state, output = one_step(self.step, memory.state, inputs, params, check=starts)
+        self._remember(memory, state, output, output)
+        return output
+
+    def advance_folded(self, inputs: Tensor | tuple[Tensor, ...], fold: Fold) -> Any:
+        """Advance all steps of a fold, in one scan.
+
+        Args:
+            inputs: folded inputs, shape (N T, ...).
+            fold: number of samples and of steps, and the ``init`` of the first step.
+
+        Returns:
+            The folded output, shape (N T, ...), contiguous.
+        """
+        self._check_inputs(inputs)
+        xs = tree_map(fold.split, inputs)
+        first = pytree.tree_leaves(xs)[0].select(1, 0)
+        memory = self._resume(first, fold.init)
+        params, _ = self._params_for(memory, first)
+        state, outputs = scan(self.step, memory.state, xs, params=params, dim=1)
+        # a copy: a slice would keep the whole train alive
+        last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
+        self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
+        return tree_map(lambda out: out.flatten(0, 1), outputs)
+
+    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return the first of the inputs; raise where one cannot be computed with."""
         owner = type(self).__name__
         leaves = inputs if isinstance(inputs, tuple) else (inputs,)
         for x in leaves:
@@ -127,40 +152,23 @@ class StepLayer(nn.Module):
                 checks.value_range(owner, "x", x)
             if x.shape != leaves[0].shape:
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")
-        memory = self._resume(leaves[0], init)
+        return leaves[0]
+
+    def _params_for(self, memory: Memory, x: Tensor) -> tuple[dict[str, Any], bool]:
+        """Return the parameters of the step, and whether a sequence starts, with which they are checked."""
         params = self.step_params()
         starts = memory.output is None
         if starts:
-            self._check_params(params, leaves[0])
-        output: Tensor
-        state, output = one_step(self.step, memory.state, inputs, params, check=starts)
-        self._memory = _Memory(state, output, memory.act + lift(output) if isinstance(memory.act, Tensor) else ())
-        return output
+            self._check_params(params, x)
+        return params, starts
 
-    def _resume(self, x: Tensor, init: bool | Tensor) -> _Memory:
-        """Return the memory that the step starts from; at rest, it holds no output yet."""
-        if not isinstance(init, bool | np.bool_ | Tensor):
-            raise TypeError(
-                f"{type(self).__name__}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor "
-                "with one value for each sample"
-            )
-        memory = None if not isinstance(init, Tensor) and init else self._live_memory()
-        if memory is None:
-            return self._at_rest(x)
-        self._check_continues(memory.state, x)
-        if not isinstance(init, Tensor):
-            return memory
-        if init.dtype != torch.bool or init.shape not in ((), x.shape[:1]):
-            raise ValueError(
-                f"{type(self).__name__}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected "
-                f"torch.bool and shape {tuple(x.shape[:1])}, one for each sample"
-            )
-        state, act = reset_where(init, (memory.state, memory.act))
-        return memory._replace(state=state, act=act)
+    def _remember(self, memory: Memory, state: Any, output: Any, spikes: Any) -> None:
+        act = memory.act + lift(spikes) if isinstance(memory.act, Tensor) else ()
+        self._memory = Memory(state, output, act)
 
-    def _at_rest(self, x: Tensor) -> _Memory:
-        act = lift(torch.zeros_like(x, requires_grad=False)) if self.track_act else ()
-        return _Memory(zeros_state(self.state_type, x), None, act)
+    def rest_state(self, x: Tensor) -> Any:
+        """Return the state at rest for an input of one step like x; override where that is not zero."""
+        return zeros_state(self.state_type, x)
 
     def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
         for name, value in params.items():
@@ -171,77 +179,6 @@ class StepLayer(nn.Module):
                     f"{type(self).__name__}: mixed dtypes: x is {x.dtype} and {shown} {value.dtype}. Convert one of "
                     f"them, for instance with layer.to({x.dtype})"
                 )
-
-    def _check_continues(self, state: Any, x: Tensor) -> None:
-        for leaf in pytree.tree_leaves(state):
-            if leaf.shape != x.shape or leaf.device != x.device or leaf.dtype != lifted_dtype(x):
-                raise ValueError(
-                    f"{type(self).__name__} holds the state of inputs of shape {tuple(leaf.shape)} ({leaf.dtype}, "
-                    f"{leaf.device}) and got {tuple(x.shape)} ({x.dtype}, {x.device}). "
-                    "Pass init=True to start a new sequence, or call reset() first"
-                )
-
-    def _live_memory(self) -> _Memory | None:
-        """Return the memory, or None if it belongs to a ``torch.func`` transform that has ended."""
-        if torch.compiler.is_compiling() or self._memory is None:
-            return self._memory
-        leaves = [leaf for leaf in pytree.tree_leaves(self._memory) if isinstance(leaf, Tensor)]
-        if any(checks.outlived_transform(leaf) for leaf in leaves):
-            self._memory = None
-        elif not torch.is_inference_mode_enabled() and any(leaf.is_inference() for leaf in leaves):
-            self._map_tensors(torch.Tensor.clone)  # autograd takes no tensor that was made in inference mode
-        return self._memory
-
-    @property
-    def v(self) -> Tensor | None:
-        """The membrane after the reset, or None before the first step and for a neuron without one."""
-        memory = self._live_memory()
-        return None if memory is None else getattr(memory.state, "v", None)
-
-    @property
-    def s(self) -> Tensor | None:
-        """The last output, or None before the first step."""
-        memory = self._live_memory()
-        return None if memory is None else memory.output
-
-    def reset(self, x: Tensor | None = None) -> None:
-        """Forget the state; with x, take the state at rest for inputs like x instead."""
-        self._memory = None if x is None else self._at_rest(x)
-
-    def detach_(self) -> None:
-        """Cut the state from the graph that computed it, for truncated back-propagation through time."""
-        self._live_memory()
-        self._map_tensors(torch.Tensor.detach)
-
-    def _end_of_sequence(self) -> None:
-        """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
-        if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
-            self._memory = (
-                None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
-            )
-        elif self._memory is not None:
-            act = self._memory.act
-            self.detach_()
-            self._memory = self._memory._replace(act=act)
-
-    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
-        if self._memory is not None:
-            self._memory = tree_map(lambda x: function(x) if isinstance(x, Tensor) else x, self._memory)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StepLayer":
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._live_memory()
-        self._map_tensors(fn)
-        if self._memory is not None:
-            self._memory = self._memory._replace(state=lift(self._memory.state))
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        attached = self._live_memory()
-        self.detach_()
-        copied = self.__dict__.copy()
-        self._memory = attached
-        return copied
 
     def extra_repr(self) -> str:
         """Name the step's parameters."""

@@ -152,7 +152,7 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
         if outer and any(_plain(tensor).requires_grad for tensor in tensors):
             raise Refusal(
                 "is inside torch.func.grad with a tensor that requires a gradient outside of it too, which would be a "
-                "second derivative; detach the tensors that the transform is given"
+                "second derivative; detach these tensors, or call the transform under torch.no_grad()"
             )
 
 

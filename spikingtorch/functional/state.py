@@ -45,12 +45,13 @@ def zeros_state(state_type: type[S], like: Tensor) -> S:
     return state_type(*(lift(torch.zeros_like(like, requires_grad=False)) for _ in fields))
 
 
-def reset_where(mask: Tensor, state: S) -> S:
+def reset_where(mask: Tensor, state: S, rest: S | None = None) -> S:
     """Return the state with the samples chosen by the mask at rest, the others untouched.
 
     Args:
         mask: bool, shape (N,), true for a sample that starts anew.
         state: tensors of shape (N, ...).
+        rest: the state at rest; zeros by default.
 
     >>> from spikingtorch.functional import LIFState
     >>> reset_where(torch.tensor([True, False]), LIFState(v=torch.ones(2, 3)))
@@ -58,8 +59,8 @@ def reset_where(mask: Tensor, state: S) -> S:
             [1., 1., 1.]]))
     """
 
-    def reset(leaf: Tensor) -> Tensor:
+    def reset(leaf: Tensor, at_rest: Tensor) -> Tensor:
         chosen = mask.reshape(-1, *(1,) * (leaf.ndim - 1))
-        return torch.where(chosen, torch.zeros_like(leaf), leaf)
+        return torch.where(chosen, at_rest, leaf)
 
-    return tree_map(reset, state)
+    return tree_map(reset, state, tree_map(torch.zeros_like, state) if rest is None else rest)

@@ -1,0 +1,105 @@
+"""Fold: what a network is handed as ``init`` when all steps of a train run as one batch."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+from torch import Tensor
+
+
+class FoldError(RuntimeError):
+    """A network does something that only makes sense one step at a time; the message says what, after "it"."""
+
+
+class Foldable(Protocol):
+    """What a fold asks of a spiking layer."""
+
+    def advance_folded(self, inputs: Any, fold: "Fold") -> Any:
+        """Advance all steps of the fold."""
+
+
+class Fold:
+    """The ``init`` of a folded call: these are T steps of N samples, merged into one batch of N T.
+
+    It stands for no bool: it is true at the first step and false at the others, all at once. Whatever asks for its
+    value, or uses a layer in a way that steps could tell apart, ends the fold with ``FoldError``.
+
+    Args:
+        N: number of samples.
+        T: number of steps.
+        init: what the first step is handed; the others are handed False.
+    """
+
+    def __init__(self, N: int, T: int, init: bool | Tensor) -> None:
+        self.N = N
+        self.T = T
+        self.init = init
+        self.called: list[Foldable] = []
+
+    def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
+        """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
+        self.admit(layer, inputs, init)
+        return layer.advance_folded(inputs, self)
+
+    def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
+        """Raise unless this call of a layer means the same folded as step by step."""
+        name = type(layer).__name__
+        if init is not self:
+            raise FoldError(f"calls {name} without handing it the init that forward was given")
+        if any(other is layer for other in self.called):
+            raise FoldError(f"calls one {name} layer twice in a step")
+        for x in inputs if isinstance(inputs, tuple) else (inputs,):
+            if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
+                got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                raise FoldError(f"hands {name} an input ({got}) whose first axis is not the batch")
+        self.called.append(layer)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Return (N, T, ...) for a folded tensor."""
+        steps: Tensor = x.unflatten(0, (self.N, self.T))
+        return steps
+
+    def __repr__(self) -> str:
+        return f"<init of {self.T} steps at once>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise FoldError(f"reads init.{name}")
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
+        raise FoldError(f"computes with init, in {getattr(func, '__name__', func)}")
+
+
+class part_of:  # noqa: N801
+    """Within it, layers take part in a fold: their calls are the fold's to run."""
+
+    def __init__(self, fold: Any, layers: Sequence[Any]) -> None:
+        self.fold = fold
+        self.layers = layers
+
+    def __enter__(self) -> None:
+        for layer in self.layers:
+            layer._fold = self.fold
+
+    def __exit__(self, *error: object) -> None:
+        for layer in self.layers:
+            layer._fold = None
+
+
+def _refusing(reason: str) -> Any:
+    def method(*_: object) -> NoReturn:
+        raise FoldError(reason)
+
+    return method
+
+
+for _name in ("bool", "len", "hash"):
+    setattr(Fold, f"__{_name}__", _refusing("branches on init"))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "invert"):
+    setattr(Fold, f"__{_name}__", _refusing("compares init or combines it with something"))
+for _name in ("int", "float", "index", "complex", "neg", "pos", "abs", "iter", "getitem", "array"):
+    setattr(Fold, f"__{_name}__", _refusing("takes the value of init"))
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
+    setattr(Fold, f"__{_name}__", _refusing("computes with init"))
+    setattr(Fold, f"__r{_name}__", _refusing("computes with init"))
