@@ -42,16 +42,20 @@ class Fold:
 
     def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
         """Raise unless this call of a layer means the same folded as step by step."""
-        name = type(layer).__name__
+        name = self.name(layer)
         if init is not self:
             raise FoldError(f"calls {name} without handing it the init that forward was given")
         if any(other is layer for other in self.called):
-            raise FoldError(f"calls one {name} layer twice in a step")
+            raise FoldError(f"calls {name} twice in a step")
         for x in inputs if isinstance(inputs, tuple) else (inputs,):
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 raise FoldError(f"hands {name} an input ({got}) whose first axis is not the batch")
         self.called.append(layer)
+
+    def name(self, layer: Foldable) -> str:
+        """Return what messages call a layer."""
+        return f"a {type(layer).__name__} layer"
 
     def split(self, x: Tensor) -> Tensor:
         """Return (N, T, ...) for a folded tensor."""

@@ -77,15 +77,19 @@ class _Rehearsal:
 class _Replay(Fold):
     """A fold that notes the inputs of the layers and gives out the outputs of a rehearsal."""
 
-    def __init__(self, rehearsal: _Rehearsal) -> None:
+    def __init__(self, rehearsal: _Rehearsal, names: dict[int, str]) -> None:
         super().__init__(_N, _T, True)
+        self.names = names
         self.rehearsal = rehearsal
         self.inputs: list[list[Tensor]] = []
+
+    def name(self, layer: Any) -> str:
+        return self.names[id(layer)]
 
     def call(self, layer: Any, inputs: Any, init: object) -> Any:
         self.admit(layer, inputs, init)
         if len(self.rehearsal.inputs.get(id(layer), [])) != _T:
-            raise FoldError(f"calls {type(layer).__name__} at some steps only, or several times in one")
+            raise FoldError(f"calls {self.name(layer)} at some steps only, or several times in one")
         self.inputs.append([leaf.detach() for leaf in pytree.tree_leaves(inputs)])
         return tree_map(lambda *outs: torch.stack(outs, 1).flatten(0, 1), *self.rehearsal.outputs[id(layer)])
 
@@ -94,7 +98,7 @@ class _Replay(Fold):
         for layer, leaves in zip(self.called, self.inputs, strict=True):
             steps = self.rehearsal.inputs[id(layer)]
             for x, rehearsed in zip(leaves, zip(*steps, strict=True), strict=True):
-                _compare(x, rehearsed, f"the input of {type(layer).__name__}")
+                _compare(x, rehearsed, f"the input of {self.name(layer)}")
         if len(self.called) != len(self.rehearsal.inputs):
             raise FoldError("calls fewer spiking layers with all steps at once")
 
@@ -191,7 +195,7 @@ def _run_folded(
     net: nn.Module, layers: dict[str, StatefulLayer], x: Tensor, outputs: list[Any], rehearsal: _Rehearsal
 ) -> None:
     """Raise unless the network computes the same with all steps at once."""
-    replay = _Replay(rehearsal)
+    replay = _Replay(rehearsal, {id(layer): path or type(layer).__name__ for path, layer in layers.items()})
     with part_of(replay, list(layers.values())), Watch(_N * _T, reads=False):
         folded = net(x.flatten(0, 1), replay)
     replay.compare()

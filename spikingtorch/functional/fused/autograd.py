@@ -1,5 +1,6 @@
 """The fused scan as autograd Functions: its gradient, and what vmap makes of both."""
 
+import inspect
 from collections.abc import Container, Sequence
 from typing import Any, TypeAlias
 
@@ -166,6 +167,12 @@ class FusedScanGradient(Function):
         rest = moved[len(wanted) :]
         found = FusedScanGradient.apply(program, dim + 1, scalars, counts, wanted, *leaves, *rest)  # type: ignore[no-untyped-call]
         return found, (0,) * len(found)
+
+
+# torch looks up the signature of forward at every call, which takes longer than the kernel of a small layer
+_forward: Any
+for _forward in (FusedScan.forward, FusedScanGradient.forward):
+    _forward.__signature__ = inspect.signature(_forward)
 
 
 def _split(tensors: Sequence[Tensor], counts: Counts) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
