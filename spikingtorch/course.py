@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from spikingtorch import _checks as checks
 from spikingtorch.folding import FoldError
 from spikingtorch.independence import HOOKS
 from spikingtorch.probe import Finding, probe
@@ -17,7 +16,7 @@ from spikingtorch.statefullayer import StatefulLayer
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
 
-UNDECIDED = "has not been tried out yet: that takes an ordinary call, outside of torch.func and torch.export"
+UNDECIDED = "has not been tried out yet: it is complete after its first call"
 # a network that needs more trials than this changes with every call
 _REFUSALS = 8
 
@@ -50,7 +49,7 @@ class Course:
         self.seen, self.sample = x.shape, Sample(tuple(x.shape[2:]), x.dtype, x.device)
         if x.shape[0] == 0 or x.shape[1] == 1:
             return False
-        found = self.finding(net, self.sample, may_probe=is_ordinary(net, x))
+        found = self.finding(net, self.sample, may_probe=is_complete(net))
         return found is not None and found.reason is None
 
     def finding(self, net: nn.Module, sample: Sample, *, may_probe: bool = True) -> Finding | None:
@@ -90,12 +89,9 @@ class Course:
         )
 
 
-def is_ordinary(net: nn.Module, *inputs: Tensor) -> bool:
-    """Say whether a network can be tried out: its tensors hold numbers, and no transform is at work."""
-    tensors = [*inputs, *net.parameters(), *net.buffers()]
-    lazy = any(is_lazy(tensor) for tensor in tensors)
-    plain = all(type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta for tensor in tensors)
-    return plain and not lazy and not checks.functorch_active()
+def is_complete(net: nn.Module) -> bool:
+    """Say whether a network can be tried out: none of its weights waits for the first input to have a shape."""
+    return not any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers()))
 
 
 def _key(net: nn.Module, sample: Sample) -> Hashable:

@@ -13,6 +13,8 @@ class FoldError(RuntimeError):
 class Foldable(Protocol):
     """What a fold asks of a spiking layer."""
 
+    memoryless: bool
+
     def advance_folded(self, inputs: Any, fold: "Fold") -> Any:
         """Advance all steps of the fold."""
 
@@ -43,7 +45,7 @@ class Fold:
     def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
         """Raise unless this call of a layer means the same folded as step by step."""
         name = self.name(layer)
-        if init is not self:
+        if init is not self and not layer.memoryless:
             raise FoldError(f"calls {name} without handing it the init that forward was given")
         if any(other is layer for other in self.called):
             raise FoldError(f"calls {name} twice in a step")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor, peek_interpreter_stack
 from torch.utils import _pytree as pytree
 
 from spikingtorch.folding import Fold, FoldError, part_of
@@ -148,7 +149,7 @@ def _try_out(
     generator = np.random.default_rng(0)
     x = torch.from_numpy(generator.random((_N, _T, *shape))).to(device, dtype)
     try:
-        net = copy.deepcopy(net).to(dtype)
+        net = copy.deepcopy(net, _stand_ins(net)).to(dtype)
         layers = {path: layer for path, layer in net.named_modules() if isinstance(layer, StatefulLayer)}
         _run_steps(net, layers, x, _Rehearsal(generator))  # what a network sets up at its first call
         rehearsal = _Rehearsal(generator)
@@ -202,19 +203,40 @@ def _run_folded(
     _compare(folded, outputs, "its output")
 
 
+def _stand_ins(net: nn.Module) -> dict[int, Any]:
+    """Return tensors of the same shape for weights that hold no numbers here, as in a transform or an export."""
+    return {
+        id(tensor): torch.rand(tensor.shape).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else torch.zeros(tensor.shape, dtype=tensor.dtype)
+        for tensor in (*net.parameters(), *net.buffers())
+        if type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta or is_functorch_wrapped_tensor(tensor)
+    }
+
+
 @contextlib.contextmanager
 def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Leave random numbers as they are, and nothing for autograd; autocast would round, torch.compile take its time."""
+    """Leave random numbers as they are and nothing for autograd, outside of every transform, mode and compiler."""
     python, array = random.getstate(), np.random.get_state()
-    devices = [] if device.type == "cpu" else [device]
-    compiler = "torch._dynamo" in sys.modules
-    eager = torch.compiler.set_stance("force_eager") if compiler else contextlib.nullcontext()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices), torch.autocast(device.type, enabled=False), eager:
+    with contextlib.ExitStack() as stack:
+        if peek_interpreter_stack() is not None:
+            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+            stack.enter_context(temporarily_clear_interpreter_stack())
+        if torch._C._len_torch_dispatch_stack():
+            from torch.utils._python_dispatch import _disable_current_modes
+
+            stack.enter_context(_disable_current_modes())
+        if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng([] if device.type == "cpu" else [device]))
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        try:
             yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
 
 
 def _drawn() -> tuple[Any, str]:

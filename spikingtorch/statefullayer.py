@@ -32,6 +32,7 @@ class StatefulLayer(nn.Module):
 
     track_act = False
     keeps_state = True
+    memoryless = False  # nothing to remember: it makes no difference when a sequence starts
 
     def __init__(self) -> None:
         super().__init__()

@@ -53,6 +53,7 @@ class StepLayer(StatefulLayer):
         super().__init__()
         self.step = step
         self.state_type = state_type
+        self.memoryless = getattr(state_type, "_fields", None) == ()
         self._attributes = {name: self.attribute_names.get(name, name) for name in params}
         values = {self._attributes[name]: value for name, value in params.items()}
         trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor)}
