@@ -27,6 +27,12 @@ def has_values(tensor: Tensor) -> bool:
     return plain and not torch.compiler.is_compiling() and not functorch_active()
 
 
+def share_memory(one: Tensor, other: Tensor) -> bool:
+    """Say whether two tensors lie in the same memory, as far as Python may look."""
+    looks = has_values(one) and has_values(other)
+    return looks and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
 def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
     """Return (min, max) of x, or None where Python may not look; raise where x holds NaN or infinities."""
     if not has_values(x):

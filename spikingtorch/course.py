@@ -9,24 +9,26 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.folding import FoldError
-from spikingtorch.independence import HOOKS
-from spikingtorch.probe import Finding, probe
+from spikingtorch.independence import objection
+from spikingtorch.probe import OWN_STATE, Finding, probe
 from spikingtorch.statefullayer import StatefulLayer
 
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
 
 UNDECIDED = "has not been tried out yet: it is complete after its first call"
-# a network that needs more trials than this changes with every call
-_REFUSALS = 8
+# after so many trials, what changes is a number that is annealed or counted, and further trials would find the same
+_TRIALS = 8
+_KEPT = 64
 
 
 class Sample(NamedTuple):
-    """What a probe has to know of an input."""
+    """What a probe has to know of a call."""
 
-    shape: tuple[int, ...]  # of one sample at one step
+    shape: tuple[int, ...]  # of the input of one sample at one step
     dtype: torch.dtype
     device: torch.device
+    differentiates: bool
 
 
 class Course:
@@ -39,69 +41,101 @@ class Course:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
         self._findings: dict[Hashable, Finding] = {}
-        self._warned: set[str] = set()
+        self._last: tuple[Hashable, Finding | None] = (None, None)
+        self._warned = False
 
     def __reduce__(self) -> Any:
         return Course, ()
 
+    def see(self, x: Tensor) -> None:
+        """Remember the form of an input, (N, T, ...)."""
+        self.seen = x.shape
+        self.sample = Sample(tuple(x.shape[2:]), x.dtype, x.device, torch.is_grad_enabled())
+
     def folds(self, net: nn.Module, x: Tensor) -> bool:
-        """Say whether a network is to be handed all steps of x, (N, T, ...), at once."""
-        self.seen, self.sample = x.shape, Sample(tuple(x.shape[2:]), x.dtype, x.device)
+        """Say whether a network is to be handed all steps of x at once."""
+        self._last = (None, None)
         if x.shape[0] == 0 or x.shape[1] == 1:
             return False
-        found = self.finding(net, self.sample, may_probe=is_complete(net))
+        sample = Sample(tuple(x.shape[2:]), x.dtype, x.device, torch.is_grad_enabled())
+        if self.sample is None:  # in torch.compile, which does not let the call see its input
+            self.seen, self.sample = x.shape, sample
+        found = self.finding(net, sample)
         return found is not None and found.reason is None
 
-    def finding(self, net: nn.Module, sample: Sample, *, may_probe: bool = True) -> Finding | None:
-        """Return what is known of a network in the form that it has now, None if it may not be tried out here."""
-        key = _key(net, sample)
-        found = self._findings.get(key)
-        if found is None:
-            refusals = [finding for finding in self._findings.values() if finding.reason is not None]
-            if len(refusals) >= _REFUSALS:
-                return refusals[-1]
-            if not may_probe:
-                return None
-            found = self._findings[key] = probe(net, *sample)
+    def finding(self, net: nn.Module, sample: Sample) -> Finding | None:
+        """Return what there is to know of a network in the form that it has now; None as long as it is incomplete."""
+        if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+            return None
+        kinds, numbers = _form(net)
+        rough = (sample, kinds)
+        key: Hashable = (rough, numbers)
+        if rough in self._findings:
+            key = rough
+        elif key not in self._findings:
+            tried = sum(isinstance(other, tuple) and other[0] == rough for other in self._findings)
+            found = probe(net, *sample)
+            final = found.reason is not None and found.reason.startswith(OWN_STATE)
+            key = rough if final or tried >= _TRIALS else key
+            self._findings[key] = found
+            while len(self._findings) > _KEPT:
+                self._findings.pop(next(iter(self._findings)))
+        found = self._findings[key]
+        reason = objection(net)
+        if reason is not None:
+            found = found._replace(reason=reason)
+        self._last = (key, found)
         return found
 
-    def refuse(self, net: nn.Module, error: Exception) -> None:
+    def refuse(self, error: Exception) -> None:
         """Remember that a network which passed its trial failed all the same, and that stepping went well."""
-        assert self.sample is not None
-        key = _key(net, self.sample)
+        key, found = self._last
+        assert found is not None
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
-        self._findings[key] = self._findings[key]._replace(reason=reason)
+        found = self._findings[key] = found._replace(reason=reason)
+        self._last = (key, found)
 
-    def warn(self, net: nn.Module, x: Tensor) -> None:
+    def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
-        if self.sample is None or x.shape[0] == 0 or x.shape[1] == 1:
+        found = self._last[1]
+        if self._warned or found is None or found.reason is None:
             return
-        found = self.finding(net, self.sample, may_probe=False)
-        if found is None or found.reason is None or found.reason in self._warned:
-            return
-        self._warned.add(found.reason)
+        self._warned = True
         warnings.warn(
             f"SpikingNet: {type(net).__name__} runs step by step, several times slower than all steps at once, for it "
             f"{found.reason}. The results are the same; mode='step' asks for this and does not warn",
             RuntimeWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
 
 
-def is_complete(net: nn.Module) -> bool:
-    """Say whether a network can be tried out: none of its weights waits for the first input to have a shape."""
-    return not any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers()))
+def _form(net: nn.Module) -> tuple[Hashable, Hashable]:
+    """Return what a finding holds for: the kinds of the modules, whether they train and what they hold; and numbers."""
+    kinds: list[Hashable] = []
+    numbers: list[Hashable] = []
+    for module in net.modules():
+        own = vars(module)
+        kinds.append((type(module), module.training, own.get("forward")))
+        # the threshold of a spiking layer changes numbers, and not what belongs together
+        if not isinstance(module, StatefulLayer):
+            depth = 0 if type(module).__module__.startswith("torch.") else 3
+            for name, value in own.items():
+                if name not in ("_parameters", "_buffers", "_modules"):
+                    _sort(name, value, kinds, numbers, depth)
+    return tuple(kinds), tuple(numbers)
 
 
-def _key(net: nn.Module, sample: Sample) -> Hashable:
-    """Return what a finding holds for: the kinds of the modules, whether they train, and the numbers they hold."""
-    return (sample, *(_form(module) for module in net.modules()))
-
-
-def _form(module: nn.Module) -> Hashable:
-    own = vars(module)
-    kind = (type(module), module.training, own.get("forward"), *(len(own.get(hooks, ())) for hooks in HOOKS))
-    if isinstance(module, StatefulLayer) or type(module).__module__.startswith("torch."):
-        return kind  # a threshold or a stride changes numbers, and not what belongs together
-    return kind, tuple((name, value) for name, value in own.items() if isinstance(value, (bool, int, float, str)))
+def _sort(name: object, value: Any, kinds: list[Hashable], numbers: list[Hashable], depth: int) -> None:
+    if isinstance(value, (bool, str, type(None))):
+        kinds.append((name, value))
+    elif isinstance(value, (int, float)):
+        numbers.append((name, value))
+    elif isinstance(value, (Tensor, nn.Module)) or callable(value):
+        kinds.append((name, id(value), isinstance(value, nn.Module) and value.training))
+    elif depth > 0:
+        items = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+        if isinstance(value, (list, tuple)):
+            items = dict(enumerate(value))
+        for key, item in items.items():
+            _sort((name, key), item, kinds, numbers, depth - 1)

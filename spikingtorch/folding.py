@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 
 class FoldError(RuntimeError):
@@ -15,7 +16,7 @@ class Foldable(Protocol):
 
     memoryless: bool
 
-    def advance_folded(self, inputs: Any, fold: "Fold") -> Any:
+    def _advance_all(self, inputs: Any, fold: "Fold") -> Any:
         """Advance all steps of the fold."""
 
 
@@ -36,23 +37,29 @@ class Fold:
         self.T = T
         self.init = init
         self.called: list[Foldable] = []
+        self.refusal: FoldError | None = None
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
         self.admit(layer, inputs, init)
-        return layer.advance_folded(inputs, self)
+        return layer._advance_all(inputs, self)
+
+    def refuse(self, reason: str) -> NoReturn:
+        """End the fold, even if the network catches what is raised here."""
+        self.refusal = FoldError(reason)
+        raise self.refusal
 
     def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
         """Raise unless this call of a layer means the same folded as step by step."""
         name = self.name(layer)
         if init is not self and not layer.memoryless:
-            raise FoldError(f"calls {name} without handing it the init that forward was given")
+            self.refuse(f"calls {name} without handing it the init that forward was given")
         if any(other is layer for other in self.called):
-            raise FoldError(f"calls {name} twice in a step")
+            self.refuse(f"calls {name} twice in a step")
         for x in inputs if isinstance(inputs, tuple) else (inputs,):
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-                raise FoldError(f"hands {name} an input ({got}) whose first axis is not the batch")
+                self.refuse(f"hands {name} an input ({got}) whose first axis is not the batch")
         self.called.append(layer)
 
     def name(self, layer: Foldable) -> str:
@@ -70,11 +77,12 @@ class Fold:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise FoldError(f"reads init.{name}")
+        self.refuse(f"reads init.{name}")
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
-        raise FoldError(f"computes with init, in {getattr(func, '__name__', func)}")
+        fold = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, Fold))
+        fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}")
 
 
 class part_of:  # noqa: N801
@@ -94,8 +102,8 @@ class part_of:  # noqa: N801
 
 
 def _refusing(reason: str) -> Any:
-    def method(*_: object) -> NoReturn:
-        raise FoldError(reason)
+    def method(self: Fold, *_: object) -> NoReturn:
+        self.refuse(reason)
 
     return method
 

@@ -1,32 +1,29 @@
 """What a module holds in its attributes, to see whether a call has changed it."""
 
+import warnings
 from collections import deque
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spikingtorch.statefullayer import StatefulLayer
 
-# attribute -> its value, and the number of writes on it so far
-Footprint: TypeAlias = dict[str, tuple[Any, int]]
+# attribute -> what must be the same: values of plain objects, the identity and a digest of others
+Footprint: TypeAlias = dict[str, tuple[Any, Any]]
 
-_OPAQUE = (nn.Module, type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, torch.Generator)
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+_FIXED = (type, FunctionType, BuiltinFunctionType, ModuleType, torch.Tag)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 _STATE = ("_memory", "_fold")  # of a spiking layer, which is there to change
-_DEPTH = 4
+_DEPTH = 9
 
 
 def footprint(net: nn.Module) -> Footprint:
     """Return all attributes of all modules, and what lies inside lists, dicts and objects that are kept there."""
     marks: Footprint = {}
-    for path, module in net.named_modules():
-        owner = f"{path}." if path else ""
-        for name, value in vars(module).items():
-            if name == "_modules" or (isinstance(module, StatefulLayer) and name in _STATE):
-                continue
-            _mark(owner + name.replace("_buffers", "").replace("_parameters", ""), value, marks, _DEPTH)
+    _mark("", net, marks, _DEPTH, {})
     return marks
 
 
@@ -34,32 +31,61 @@ def changed(before: Footprint, after: Footprint) -> str | None:
     """Return the name of an attribute that is not what it was, or None."""
     for name in before | after:
         if name not in before or name not in after or not _same(before[name], after[name]):
-            return name.replace("..", ".").strip(".")
+            hidden = ("_modules", "_parameters", "_buffers", "")
+            return ".".join(part for part in name.split(".") if part not in hidden)
     return None
 
 
-def _same(before: tuple[Any, int], after: tuple[Any, int]) -> bool:
-    (was, writes), (now, more) = before, after
-    if isinstance(was, _PLAIN) and type(was) is type(now):
-        return bool(was == now) or (was != was and now != now)
-    return was is now and writes == more
+def _same(before: tuple[Any, Any], after: tuple[Any, Any]) -> bool:
+    (was, digest), (now, other) = before, after
+    if isinstance(was, _PLAIN):
+        return type(was) is type(now) and (bool(was == now) or was != was)
+    return was is now and digest == other
 
 
-def _mark(name: str, value: Any, marks: Footprint, depth: int) -> None:
-    counts = isinstance(value, Tensor) and not value.is_inference()
-    marks[name] = (value, value._version if counts else 0)
-    if depth == 0 or isinstance(value, (*_OPAQUE, *_PLAIN, Tensor)):
+def _mark(name: str, value: Any, marks: Footprint, depth: int, seen: dict[int, Any], *, fresh: bool = False) -> None:
+    """Note a value, and what is inside it; a fresh one was made for this look, and is not the same the next time."""
+    anew = (fresh or type(value) is tuple or isinstance(value, MethodType)) and not isinstance(value, _PLAIN)
+    marks[name] = (type(value) if anew else value, _digest(value))
+    if depth == 0 or isinstance(value, (*_FIXED, *_PLAIN, Tensor, np.ndarray)) or id(value) in seen:
         return
-    if isinstance(value, tuple):
-        marks[name] = (len(value), 0)  # made anew with the same content, it is the same
-    inner: dict[Any, Any] = {}
+    seen[id(value)] = value
+    inner, fresh = _inside(value, fresh)
+    for key, item in inner.items():
+        _mark(f"{name}.{key}", item, marks, depth - 1, seen, fresh=fresh)
+
+
+def _digest(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        version = 0 if value.is_inference() else value._version
+        # writes through .data are not counted
+        return version, value.detach().double().sum().item() if value.numel() and not value.is_meta else 0.0
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    return len(value) if isinstance(value, (list, tuple, dict, set, frozenset, deque)) else None
+
+
+def _inside(value: Any, fresh: bool) -> tuple[dict[Any, Any], bool]:
+    """Return what an object holds, and whether that was made for this look."""
     if isinstance(value, dict):
-        inner = value
-    elif isinstance(value, list | tuple | deque):
-        inner = dict(enumerate(value))
-    elif isinstance(value, set | frozenset):
-        inner = {f"{{{item!r}}}": item for item in value}
-    elif hasattr(value, "__dict__"):
-        inner = vars(value)
-    for key, item in list(inner.items()):
-        _mark(f"{name}.{key}", item, marks, depth - 1)
+        return dict(value), fresh
+    if isinstance(value, (list, tuple, deque)):
+        return dict(enumerate(value)), fresh
+    if isinstance(value, set | frozenset):
+        return {f"{{{item!r}}}": item for item in value}, fresh
+    if isinstance(value, MethodType):
+        return {"__self__": value.__self__}, fresh
+    if isinstance(value, StatefulLayer):
+        return {key: item for key, item in vars(value).items() if key not in _STATE}, fresh
+    ordinary: Any = object.__reduce__
+    if isinstance(value, nn.Module) or (hasattr(value, "__dict__") and type(value).__reduce__ is ordinary):
+        return dict(vars(value)), fresh
+    if isinstance(value, torch.Generator):
+        return {"state": value.get_state().numpy().tobytes()}, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reduced = value.__reduce_ex__(4)
+    except Exception:  # whatever cannot be taken apart is compared by its identity
+        return {}, fresh
+    return ({"state": reduced[1:3]}, True) if isinstance(reduced, tuple) else ({}, fresh)

@@ -1,35 +1,32 @@
 """Finds out whether a network may be handed all steps of a train as one batch.
 
-Spiking layers are known to keep samples and steps apart. What lies between them is not, so a copy of the network is run
-on noise, step by step and folded, with every spiking layer replaced by spikes drawn at random, the same both ways.
-Where the input of each layer and the output agree, and nothing was seen that could depend on the step, it folds.
+Spiking layers are known to keep samples and steps apart. What lies between them is not, so a copy of the network, its
+weights moved a little, is run on noise, step by step and folded, with every spiking layer replaced by outputs made up
+at random, the same both ways. The network folds where the inputs of all layers, the output, and the gradients agree,
+where a sample that is NaN touches no other, and where nothing was seen that could depend on the step.
 """
 
 import contextlib
 import copy
-import random
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor, peek_interpreter_stack
+from torch.overrides import _pop_mode_temporarily
 from torch.utils import _pytree as pytree
 
-from spikingtorch.folding import Fold, FoldError, part_of
+from spikingtorch import draws
+from spikingtorch.folding import FoldError, part_of
 from spikingtorch.footprint import changed, footprint
-from spikingtorch.functional._tree import tree_map
 from spikingtorch.independence import objection
+from spikingtorch.rehearsal import N, Noise, Rehearsal, Replay, T, UnusableError, check_same, compare, taint
 from spikingtorch.statefullayer import StatefulLayer
 from spikingtorch.watch import Watch
 
-# samples and steps of the noise
-_N, _T = 3, 4
-# of the largest entry; both ways differ in the order in which matrix products add up
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-
+OWN_STATE = "changes "
 
 Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
 
@@ -47,77 +44,9 @@ class Finding(NamedTuple):
     inputs: dict[str, Inputs]
 
 
-class _UnusableError(Exception):
-    """The network does not run on noise of this precision."""
-
-
-class _Rehearsal:
-    """What spiking layers are part of while the network steps: it notes their inputs and makes up their outputs."""
-
-    def __init__(self, generator: np.random.Generator) -> None:
-        self.generator = generator  # of numpy, whose draws the watch does not take for the network's
-        self.inputs: dict[int, list[list[Tensor]]] = {}
-        self.outputs: dict[int, list[Any]] = {}
-        self.forms: dict[int, pytree.TreeSpec] = {}
-
-    def call(self, layer: Any, inputs: Any, _init: object) -> Any:
-        # one sample tells the form of the output
-        sample = layer.advance(tree_map(lambda x: x[:1], inputs), True)
-        out = tree_map(self._spikes, sample)
-        leaves, self.forms[id(layer)] = pytree.tree_flatten(inputs)
-        self.inputs.setdefault(id(layer), []).append([leaf.detach() for leaf in leaves])
-        self.outputs.setdefault(id(layer), []).append(out)
-        return out
-
-    def _spikes(self, like: Tensor) -> Tensor:
-        if like.shape[:1] != (1,):
-            raise FoldError("holds a spiking layer whose output is not a batch")
-        return torch.from_numpy(self.generator.integers(0, 2, (_N, *like.shape[1:]))).to(like)
-
-
-class _Replay(Fold):
-    """A fold that notes the inputs of the layers and gives out the outputs of a rehearsal."""
-
-    def __init__(self, rehearsal: _Rehearsal, names: dict[int, str]) -> None:
-        super().__init__(_N, _T, True)
-        self.names = names
-        self.rehearsal = rehearsal
-        self.inputs: list[list[Tensor]] = []
-
-    def name(self, layer: Any) -> str:
-        return self.names[id(layer)]
-
-    def call(self, layer: Any, inputs: Any, init: object) -> Any:
-        self.admit(layer, inputs, init)
-        if len(self.rehearsal.inputs.get(id(layer), [])) != _T:
-            raise FoldError(f"calls {self.name(layer)} at some steps only, or several times in one")
-        self.inputs.append([leaf.detach() for leaf in pytree.tree_leaves(inputs)])
-        return tree_map(lambda *outs: torch.stack(outs, 1).flatten(0, 1), *self.rehearsal.outputs[id(layer)])
-
-    def compare(self) -> None:
-        """Raise unless the layers were given what they were given step by step."""
-        for layer, leaves in zip(self.called, self.inputs, strict=True):
-            steps = self.rehearsal.inputs[id(layer)]
-            for x, rehearsed in zip(leaves, zip(*steps, strict=True), strict=True):
-                _compare(x, rehearsed, f"the input of {self.name(layer)}")
-        if len(self.called) != len(self.rehearsal.inputs):
-            raise FoldError("calls fewer spiking layers with all steps at once")
-
-
-def _compare(folded: Any, steps: Any, what: str) -> None:
-    """Raise unless a folded tensor holds what the steps had."""
-    if any(not isinstance(x, Tensor) or x.shape[:1] != (_N,) for x in steps):
-        raise FoldError(f"makes {what} of something that is not a batch")
-    want = torch.stack(list(steps), 1).flatten(0, 1).detach()
-    if not isinstance(folded, Tensor) or (folded.shape, folded.dtype) != (want.shape, want.dtype):
-        raise FoldError(f"computes {what} in another shape or dtype with all steps at once")
-    scale = float(want.nan_to_num().abs().max()) if want.numel() else 0.0
-    tolerance = _TOLERANCE.get(want.dtype, 0.0) * scale
-    if not torch.allclose(folded.detach(), want, rtol=0.0, atol=tolerance, equal_nan=True):
-        raise FoldError(f"computes {what} differently with all steps at once: something mixes steps or samples")
-
-
-def probe(net: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Finding:
+def probe(
+    net: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, differentiates: bool
+) -> Finding:
     """Find out whether a network may be handed all steps at once.
 
     Args:
@@ -125,100 +54,184 @@ def probe(net: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: to
         shape: of one sample at one step.
         dtype: of the input.
         device: of the input.
+        differentiates: whether gradients are recorded.
     """
     inputs: dict[str, Inputs] = {}
     reason = objection(net)
     own = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
     problem = "nothing"
-    # differences show best in float64, which some networks do not take
+    # differences show best in float64 and on noise of several kinds, which some networks do not take
     for precision in dict.fromkeys((torch.float64, own)):
-        try:
-            with _undisturbed(device):
-                found = _try_out(net, shape, precision, device, inputs)
-        except _UnusableError as error:
-            problem = str(error)
-        else:
-            return Finding(reason or found, inputs)
+        for wild in (True, False):
+            try:
+                with _undisturbed(device, differentiates):
+                    _Trial(net, shape, precision, device, wild).run(inputs)
+            except FoldError as error:
+                return Finding(reason or str(error), inputs)
+            except UnusableError as error:
+                problem = str(error)
+            else:
+                return Finding(reason, inputs)
     return Finding(reason or f"does not run on a few samples of noise ({problem})", inputs)
 
 
-def _try_out(
-    net: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, inputs: dict[str, Inputs]
-) -> str | None:
-    """Run both ways, note the inputs of the layers, and return what speaks against folding."""
-    generator = np.random.default_rng(0)
-    x = torch.from_numpy(generator.random((_N, _T, *shape))).to(device, dtype)
-    try:
-        net = copy.deepcopy(net, _stand_ins(net)).to(dtype)
-        layers = {path: layer for path, layer in net.named_modules() if isinstance(layer, StatefulLayer)}
-        _run_steps(net, layers, x, _Rehearsal(generator))  # what a network sets up at its first call
-        rehearsal = _Rehearsal(generator)
-        outputs, state = _run_steps(net, layers, x, rehearsal)
-    except FoldError as error:
-        return str(error)
-    except Exception as error:
-        raise _UnusableError(_first_line(error)) from error
-    for path, layer in layers.items():
-        if id(layer) in rehearsal.inputs:
-            leaves = rehearsal.inputs[id(layer)][0]
-            inputs[path] = ([tuple(leaf.shape[1:]) for leaf in leaves], rehearsal.forms[id(layer)])
-    try:
+class _Trial:
+    """One network, on one kind of noise."""
+
+    def __init__(
+        self, net: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, wild: bool
+    ) -> None:
+        self.noise = Noise(wild)
+        with _explained():
+            self.net = copy.deepcopy(net, _moved(net)).to(dtype)
+        self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
+        self.names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
+        self.x = self.noise.train(shape).to(device, dtype).requires_grad_(torch.is_grad_enabled())
+
+    def run(self, inputs: dict[str, Inputs]) -> None:
+        """Note what the inputs of the layers are, and raise what speaks against folding."""
+        with _explained():
+            self._step(Rehearsal(self.noise, Watch(N)), 1)  # what a network sets up at its first call
+            watch = Watch(N)
+            rehearsal = Rehearsal(self.noise, watch)
+            outputs, state = self._step(rehearsal, T)
+        for path, layer in self.layers.items():
+            if id(layer) in rehearsal.inputs:
+                shapes = [tuple(leaf.shape[1:]) for leaf in rehearsal.inputs[id(layer)][0]]
+                inputs[path] = (shapes, rehearsal.forms[id(layer)])
         if state is None:
-            before = footprint(net)
-            _run_folded(net, layers, x, outputs, rehearsal)
-            state = changed(before, footprint(net))
-        return None if state is None else f"changes {state} while it runs: it keeps a state, or a record, of its own"
-    except FoldError as error:
-        return str(error)
-    except Exception as error:
-        return f"fails with all steps at once ({_first_line(error)})"
+            before = footprint(self.net)
+            try:
+                self._compare(rehearsal, outputs, watch)
+            except (FoldError, UnusableError):
+                raise
+            except Exception as error:
+                raise FoldError(f"fails with all steps at once ({_first_line(error)})") from error
+            state = changed(before, footprint(self.net))
+        if state is not None:
+            raise FoldError(f"{OWN_STATE}{state} while it runs: it keeps a state, or a record, of its own")
+
+    def _step(self, rehearsal: Rehearsal, steps: int) -> tuple[list[Any], str | None]:
+        """Return the output of each step, and the name of what changed between two steps."""
+        outputs: list[Any] = []
+        state = None
+        seen, drawn = footprint(self.net), draws.elsewhere()
+        with part_of(rehearsal, list(self.layers.values())), rehearsal.watch as watch:
+            for t in range(steps):
+                rehearsal.t = t
+                if t > 0:
+                    watch.next_step()
+                x_t = self.x.select(1, t).clone()
+                outputs.append(self.net(x_t, t == 0))
+                if x_t._version:
+                    raise FoldError("writes on its input in place")
+                with watch.looks_away():
+                    seen, last = footprint(self.net), seen
+                state = state or changed(last, seen)
+        if draws.elsewhere() != drawn:
+            raise FoldError("draws from the random numbers of Python or numpy")
+        return outputs, state
+
+    def _fold(self, rehearsal: Rehearsal, steps: list[Any], tainted: int | None = None) -> tuple[Replay, Watch, Any]:
+        replay, watch = Replay(rehearsal, self.names, tainted), Watch(N * T, replayed=steps)
+        x = taint(self.x.flatten(0, 1).clone(), tainted)
+        with part_of(replay, list(self.layers.values())), watch:
+            out = self.net(x, replay)
+        if replay.refusal is not None:
+            raise replay.refusal
+        return replay, watch, out
+
+    def _compare(self, rehearsal: Rehearsal, outputs: list[Any], watch: Watch) -> None:
+        replay, drawn, folded = self._fold(rehearsal, watch.steps)
+        for index, given in enumerate(drawn.given):
+            for tensor, *parts in zip(given, *(step[index].given for step in watch.steps), strict=True):
+                compare(tensor, parts, "what it draws random numbers from")
+        if len(replay.inputs) != len(rehearsal.inputs) or any(len(step) != len(drawn.given) for step in watch.steps):
+            raise FoldError("calls fewer spiking layers, or draws fewer random numbers, with all steps at once")
+        roots: list[tuple[Tensor, list[Tensor]]] = []
+        for key, leaves in replay.inputs.items():
+            roots += zip(leaves, map(list, zip(*rehearsal.inputs[key], strict=True)), strict=True)
+            for root, parts in roots[-len(leaves) :]:
+                compare(root, parts, f"the input of {self.names[key]}")
+        compare(folded, outputs, "its output")
+        self._compare_gradients([*roots, (folded, outputs)], rehearsal)
+        self._compare_tainted(replay, folded, rehearsal, watch)
+
+    def _compare_gradients(self, roots: list[tuple[Tensor, list[Tensor]]], rehearsal: Rehearsal) -> None:
+        """Raise unless gradients of inputs, made-up outputs and weights agree, for random cotangents."""
+        roots = [(root, parts) for root, parts in roots if root.requires_grad]
+        weights = {name: weight for name, weight in self.net.named_parameters() if weight.requires_grad}
+        if not roots:
+            return
+        cotangents = [self.noise.like(root) for root, _ in roots]
+        parted = [c for each in cotangents for c in each.unflatten(0, (N, T)).unbind(1)]
+        wanted = [self.x, *rehearsal.leaves, *weights.values()]
+        with _explained():
+            steps = [part for _, parts in roots for part in parts]
+            want = torch.autograd.grad(steps, wanted, parted, allow_unused=True, materialize_grads=True)
+        got = torch.autograd.grad(
+            [root for root, _ in roots], wanted, cotangents, allow_unused=True, materialize_grads=True
+        )
+        names = ["its input", *["a layer's output"] * len(rehearsal.leaves), *weights]
+        for one, other, name in zip(got, want, names, strict=True):
+            with contextlib.suppress(UnusableError):
+                check_same(one, other, f"the gradient of {name}")
+
+    def _compare_tainted(self, replay: Replay, folded: Tensor, rehearsal: Rehearsal, watch: Watch) -> None:
+        """Raise if a sample that is NaN touches another."""
+        tainted = T + 1
+        others = [row for row in range(N * T) if row != tainted]
+        try:
+            with torch.no_grad():
+                again, _, out = self._fold(rehearsal, watch.steps, tainted)
+        except Exception:  # NaN is more than some networks take
+            return
+        pairs = [(out, folded, "its output")]
+        for key, leaves in replay.inputs.items():
+            pairs += [(a, b, f"the input of {self.names[key]}") for a, b in zip(again.inputs[key], leaves, strict=True)]
+        for one, other, what in pairs:
+            with contextlib.suppress(UnusableError):
+                check_same(one.detach()[others], other.detach()[others], what)
 
 
-def _run_steps(
-    net: nn.Module, layers: dict[str, StatefulLayer], x: Tensor, rehearsal: _Rehearsal
-) -> tuple[list[Any], str | None]:
-    """Return the output of each step, and the name of what changed between two steps."""
-    outputs: list[Any] = []
-    state = None
-    seen = footprint(net)
-    drawn = _drawn()
-    with part_of(rehearsal, list(layers.values())), Watch(_N, reads=True):
-        for t, x_t in enumerate(x.unbind(1)):
-            outputs.append(net(x_t, t == 0))
-            seen, last = footprint(net), seen
-            state = state or changed(last, seen)
-    if _drawn() != drawn:
-        raise FoldError("draws from the random numbers of Python or numpy")
-    return outputs, state
+def _moved(net: nn.Module) -> dict[int, Any]:
+    """Return, by identity, a tensor for each weight and buffer: moved a little, for a weight of zero shows nothing.
 
-
-def _run_folded(
-    net: nn.Module, layers: dict[str, StatefulLayer], x: Tensor, outputs: list[Any], rehearsal: _Rehearsal
-) -> None:
-    """Raise unless the network computes the same with all steps at once."""
-    replay = _Replay(rehearsal, {id(layer): path or type(layer).__name__ for path, layer in layers.items()})
-    with part_of(replay, list(layers.values())), Watch(_N * _T, reads=False):
-        folded = net(x.flatten(0, 1), replay)
-    replay.compare()
-    _compare(folded, outputs, "its output")
-
-
-def _stand_ins(net: nn.Module) -> dict[int, Any]:
-    """Return tensors of the same shape for weights that hold no numbers here, as in a transform or an export."""
-    return {
-        id(tensor): torch.rand(tensor.shape).to(tensor.dtype)
-        if tensor.is_floating_point()
-        else torch.zeros(tensor.shape, dtype=tensor.dtype)
-        for tensor in (*net.parameters(), *net.buffers())
-        if type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta or is_functorch_wrapped_tensor(tensor)
-    }
+    In a transform or an export, weights hold no numbers: there, any will do.
+    """
+    found: dict[int, Any] = {}
+    generator = torch.Generator().manual_seed(0)
+    for tensor in (*net.parameters(), *net.buffers()):
+        plain = type(tensor) in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(tensor)
+        if plain and not tensor.is_meta:
+            value = tensor.detach().clone()
+        else:
+            value = torch.rand(tensor.shape, generator=generator).to(tensor.dtype)
+        if value.is_floating_point():
+            noise = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value)
+            value = value * (1.0 + 0.1 * noise) + 0.1 * noise
+        found[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+    return found
 
 
 @contextlib.contextmanager
-def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Leave random numbers as they are and nothing for autograd, outside of every transform, mode and compiler."""
-    python, array = random.getstate(), np.random.get_state()
+def _explained() -> Iterator[None]:
+    """Say of whatever goes wrong that it has nothing to do with folding."""
+    try:
+        yield
+    except (FoldError, UnusableError):
+        raise
+    except Exception as error:
+        raise UnusableError(_first_line(error)) from error
+
+
+@contextlib.contextmanager
+def _undisturbed(device: torch.device, differentiates: bool) -> Iterator[None]:
+    """Leave random numbers as they are, and run outside of every transform, mode and compiler."""
     with contextlib.ExitStack() as stack:
+        if torch.compiler.is_exporting():  # with a mode that writes down what is done here
+            for _ in range(torch._C._len_torch_function_stack()):
+                stack.enter_context(_pop_mode_temporarily())
         if peek_interpreter_stack() is not None:
             from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
@@ -227,21 +240,15 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
             from torch.utils._python_dispatch import _disable_current_modes
 
             stack.enter_context(_disable_current_modes())
+        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
         if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng([] if device.type == "cpu" else [device]))
+        stack.enter_context(draws.kept(device))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(differentiates))
         stack.enter_context(torch.autocast(device.type, enabled=False))
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(array)
-
-
-def _drawn() -> tuple[Any, str]:
-    """Return where the generators of Python and numpy are."""
-    return random.getstate(), str(np.random.get_state())
+        yield
 
 
 def _first_line(error: Exception) -> str:

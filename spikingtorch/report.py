@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from spikingtorch.course import UNDECIDED, Course, Mode, is_complete
+from spikingtorch.course import UNDECIDED, Course, Mode
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.steplayer import StepLayer
 
@@ -58,7 +58,7 @@ def report(course: Course, net: nn.Module, mode: Mode) -> Report:
             "SpikingNet: there is nothing to explain before the first call; give explain an input: explain(x)"
         )
     N, T = course.seen[:2]
-    found = course.finding(net, course.sample, may_probe=is_complete(net))
+    found = course.finding(net, course.sample)
     taken, reason = _taken(mode, T, UNDECIDED if found is None else found.reason)
     inputs = {} if found is None else found.inputs
     kind = course.sample.dtype, course.sample.device

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
 from spikingtorch.course import MODES, Course, Mode
+from spikingtorch.draws import random_state, set_random_state
 from spikingtorch.folding import Fold, FoldError, part_of
 from spikingtorch.report import Report, report
 from spikingtorch.statefullayer import StatefulLayer
@@ -102,6 +103,15 @@ class SpikingNet(nn.Module):
             TypeError: x is not floating, or of another dtype than the network.
         """
         self._check_input(x)
+        before = {layer: layer._memory for layer in self._layers()}
+        try:
+            return self._forward(x, init)
+        except BaseException:
+            for layer, memory in before.items():
+                layer._memory = memory
+            raise
+
+    def _forward(self, x: Tensor, init: bool | Tensor) -> Tensor:
         if init is True:
             self.reset()  # for a layer that is not handed init as well
         elif checks.functorch_active() and any(layer._memory is None for layer in self._layers()):
@@ -111,6 +121,8 @@ class SpikingNet(nn.Module):
             )
         elif not self.carry_graph:
             self.detach_()
+        if not torch.compiler.is_compiling():
+            self._course.see(x)
         outputs: list[Tensor] = []
         for chunk in x.split(self.time_chunk or x.shape[1], 1):
             if outputs and self.truncate:
@@ -136,17 +148,18 @@ class SpikingNet(nn.Module):
         if torch.compiler.is_compiling():
             return self._run_folded(x, init) if self._folds(x) else self._run_steps(x, init)
         if self._folds(x):
-            memories = {layer: layer._memory for layer in self._layers()}
+            memories, drawn = {layer: layer._memory for layer in self._layers()}, random_state(x.device)
             try:
                 return self._run_folded(x, init)
             except _FAILURES as error:
                 for layer, memory in memories.items():
                     layer._memory = memory
+                set_random_state(x.device, drawn)
                 outputs = self._run_steps(x, init)  # raises what is wrong either way
-                self._course.refuse(self.net, error)
+                self._course.refuse(error)
         else:
             outputs = self._run_steps(x, init)
-        self._course.warn(self.net, x)
+        self._course.warn(self.net)
         return outputs
 
     def _folds(self, x: Tensor) -> bool:
@@ -161,8 +174,11 @@ class SpikingNet(nn.Module):
         fold = Fold(N, T, init)
         with part_of(fold, list(self._layers())):
             out: Tensor = self.net(x.flatten(0, 1), fold)
+        if fold.refusal is not None:
+            raise fold.refusal
         self._check_output(out, N * T)
-        return fold.split(out)
+        # step by step, the output never is a view of the input
+        return fold.split(out.clone() if checks.share_memory(out, x) else out)
 
     def _run_steps(self, x: Tensor, init: bool | Tensor) -> Tensor:
         outputs: list[Tensor] = []
@@ -194,7 +210,7 @@ class SpikingNet(nn.Module):
         """
         if x is not None:
             self._check_input(x)
-            self._course.folds(self.net, x)
+            self._course.see(x)
         return report(self._course, self.net, self.mode)
 
     def reset(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch import _checks as checks
-from spikingtorch.folding import Fold, FoldError
+from spikingtorch.folding import Fold
 from spikingtorch.functional import lift, reset_where
 from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.state import lifted_dtype
@@ -68,16 +68,11 @@ class StatefulLayer(nn.Module):
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for somebody outside."""
         if self._fold is not None:
-            raise FoldError(f"uses {type(self).__name__}.{name} between two steps")
+            self._fold.refuse(f"uses {type(self).__name__}.{name} between two steps")
         return self._live_memory()
 
     def _resume(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that the step starts from; at rest, it holds no output yet."""
-        if isinstance(init, Fold):
-            raise FoldError(
-                f"holds a {type(self).__name__} that is not among its submodules; keep layers in attributes or in an "
-                "nn.ModuleList"
-            )
         if not isinstance(init, bool | np.bool_ | Tensor):
             raise TypeError(
                 f"{type(self).__name__}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor "

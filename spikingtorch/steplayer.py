@@ -111,10 +111,16 @@ class StepLayer(StatefulLayer):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
-        return self.advance(inputs, init) if self._fold is None else self._fold.call(self, inputs, init)
+        if self._fold is not None:
+            return self._fold.call(self, inputs, init)
+        if isinstance(init, Fold):
+            init.refuse(
+                f"holds a {type(self).__name__} that is not among its submodules; keep layers in attributes or in an "
+                "nn.ModuleList"
+            )
+        return self._advance_one(inputs, init)
 
-    def advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
-        """Advance one step, as ``forward`` does for a layer that takes part in no fold."""
+    def _advance_one(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
         first = self._check_inputs(inputs)
         memory = self._resume(first, init)
         params, starts = self._params_for(memory, first)
@@ -122,7 +128,7 @@ class StepLayer(StatefulLayer):
         self._remember(memory, state, output, output)
         return output
 
-    def advance_folded(self, inputs: Tensor | tuple[Tensor, ...], fold: Fold) -> Any:
+    def _advance_all(self, inputs: Tensor | tuple[Tensor, ...], fold: Fold) -> Any:
         """Advance all steps of a fold, in one scan.
 
         Args:

@@ -1,56 +1,112 @@
 """Watch: what a network asks of torch that could tell steps apart, while a probe runs it."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.folding import FoldError
 
-_READS = ("_local_scalar_dense", "equal", "is_nonzero")
-_LEAVES_TORCH = ("numpy", "tolist", "__array__")
-# what is drawn one value an element, and the value that stands for all of them
-_CONSTANT = {
-    "rand": 0.5,
-    "rand_like": 0.5,
-    "randn": 0.5,
-    "randn_like": 0.5,
-    "uniform_": 0.5,
-    "normal_": 0.5,
-    "exponential_": 0.5,
-    "bernoulli_": 1.0,
-}
+_LEAVES_TORCH = ("numpy", "tolist", "__array__", "__dlpack__")
+
+
+class Draw(NamedTuple):
+    """A draw of random numbers: the operation, the tensors that it was given, and what came out."""
+
+    name: str
+    given: list[Tensor]
+    drawn: list[Tensor]
 
 
 class Watch:
-    """Raise ``FoldError`` at what cannot be folded, and give random numbers a fixed value, so that runs compare.
+    """Raises ``FoldError`` at what cannot be folded, and keeps the random numbers that are drawn.
 
     Dropout and noise fold if they are drawn for each sample: the first axis of what is drawn is the batch.
 
     Args:
         batch: the size of the batch.
-        reads: whether the values of tensors may be read; what depends on them cannot be folded.
+        replayed: the draws of all steps, for a folded run: it is given these, and may not read the values of tensors,
+            since what depends on them cannot be folded.
     """
 
-    def __init__(self, batch: int, *, reads: bool) -> None:
-        self._modes: tuple[Any, ...] = (_Operations(batch, reads), *(() if reads else (_Functions(),)))
+    def __init__(self, batch: int, replayed: list[list[Draw]] | None = None) -> None:
+        self.steps: list[list[Draw]] = [[]]
+        self.given: list[list[Tensor]] = []
+        self._states: set[bytes] = set()
+        self._batch = batch
+        self._replayed = replayed
+        self._operations = _Operations(self)
+        self._modes: tuple[Any, ...] = (self._operations, *(() if replayed is None else (_Functions(),)))
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Watch":
         for mode in self._modes:
             mode.__enter__()
+        return self
 
     def __exit__(self, *error: Any) -> None:
         for mode in reversed(self._modes):
             mode.__exit__(*error)
 
+    def next_step(self) -> None:
+        """Begin a new step."""
+        self.steps.append([])
+
+    @contextmanager
+    def looks_away(self) -> Iterator[None]:
+        """Within it, whatever happens is not the network's doing."""
+        self._operations.watch = None
+        try:
+            yield
+        finally:
+            self._operations.watch = self
+
+    def check(self, func: Any, args: Any) -> None:
+        """Raise where an operation hands values of tensors to Python, as a number or as a size."""
+        if self._replayed is None:
+            return
+        sizes = torch.Tag.dynamic_output_shape in func.tags
+        if sizes and func._opname == "index":  # by numbers, the size is known
+            sizes = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        if sizes or torch.Tag.data_dependent_output in func.tags:
+            raise FoldError("reads the value of a tensor, with .item(), float(), in a condition or as a size")
+
+    def keep(self, func: Any, args: Any, kwargs: Any, state: bytes, out: Any) -> Any:
+        """Keep a draw, or return the one that a folded run is to have in its place."""
+        drawn = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+        if not drawn or any(tensor.shape[:1] != (self._batch,) for tensor in drawn):
+            raise FoldError("draws random numbers that all samples share, which would be one draw for all steps")
+        own = args[1:] if func._schema.is_mutable else args
+        given = [leaf.clone() for leaf in pytree.tree_leaves((own, kwargs)) if isinstance(leaf, Tensor)]
+        if self._replayed is None:
+            # what comes out constant may have drawn nothing
+            if any(tensor.numel() and bool((tensor != tensor.flatten()[0]).any()) for tensor in drawn):
+                if state in self._states:
+                    raise FoldError("sets the seed of its random numbers anew")
+                self._states.add(state)
+            self.steps[-1].append(Draw(func._opname, given, [tensor.clone() for tensor in drawn]))
+            return out
+        index = len(self.given)
+        self.given.append(given)
+        steps = [draws[index] for draws in self._replayed if index < len(draws)]
+        if len(steps) != len(self._replayed) or any(step.name != func._opname for step in steps):
+            raise FoldError("draws other random numbers with all steps at once")
+        for tensor, parts in zip(drawn, zip(*(step.drawn for step in steps), strict=True), strict=True):
+            whole = torch.stack(parts, 1).flatten(0, 1)
+            if whole.shape != tensor.shape:
+                raise FoldError("draws random numbers of another shape with all steps at once")
+            tensor.copy_(whole)
+        return out
+
 
 class _Operations(TorchDispatchMode):
-    def __init__(self, batch: int, reads: bool) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.batch = batch
-        self.reads = reads
+        self.watch: Watch | None = watch
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -58,15 +114,16 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not self.reads and func._opname in _READS:
-            raise FoldError("reads the value of a tensor, with .item(), float() or in a condition")
-        out = func(*args, **kwargs)
+        if self.watch is None:
+            return func(*args, **kwargs)
+        self.watch.check(func, args)
         if torch.Tag.nondeterministic_seeded not in func.tags:
-            return out
-        drawn = out[0] if isinstance(out, tuple) else out
-        if not isinstance(drawn, Tensor) or drawn.shape[:1] != (self.batch,):
-            raise FoldError("draws random numbers that all samples share, which would be one draw for all steps")
-        return _fixed(func._opname, args, out)
+            return func(*args, **kwargs)
+        state = (
+            torch.default_generator.get_state() if kwargs.get("generator") is None else kwargs["generator"].get_state()
+        )
+        out = func(*args, **kwargs)
+        return self.watch.keep(func, args, kwargs, state.numpy().tobytes(), out)
 
 
 class _Functions(TorchFunctionMode):
@@ -74,14 +131,3 @@ class _Functions(TorchFunctionMode):
         if getattr(func, "__name__", "") in _LEAVES_TORCH:
             raise FoldError(f"leaves torch, with {func.__name__}, where nobody can see what it does with the steps")
         return func(*args, **(kwargs or {}))
-
-
-def _fixed(name: str, args: Any, out: Any) -> Any:
-    """Return a fixed result of an operation that draws random numbers; it depends on what the draw depends on."""
-    if name in _CONSTANT:
-        return out.fill_(_CONSTANT[name])
-    if name == "bernoulli" and len(args) == 1:
-        return args[0].round()
-    if name == "native_dropout":
-        return args[0].clone(), torch.ones_like(out[1])
-    raise FoldError(f"draws random numbers with aten.{name}")

@@ -67,7 +67,8 @@ def choose(call: Call, backend: Backend) -> Plan | Refusal:
     """Return the plan that runs a scan fused, or why the loop runs it."""
     if backend == "loop":
         return Unsuited("was to run on the loop")
-    if backend == "auto" and not is_large(call.xs[0]) and call.xs[0].shape[call.dim] == 1:
+    # in this order: a look at the size of a batch would bind an exported program to it
+    if backend == "auto" and call.xs[0].shape[call.dim] == 1 and not is_large(call.xs[0]):
         return Unsuited("takes one step of few neurons, for which the loop is as fast")
     try:
         _check_circumstances(call.tensors)
