@@ -16,12 +16,12 @@ def run_checks(options: Options, sections: Sequence[Section]) -> list[dict[str, 
     """Check every implementation that the sections will time; an entry with "error" is a failure."""
     wanted: dict[str, dict[str, None]] = {}
     for section in sections:
-        for implementation, neurons in section.checks.items():
-            wanted.setdefault(implementation, {}).update(dict.fromkeys(neurons))
+        for implementation, models in section.checks.items():
+            wanted.setdefault(implementation, {}).update(dict.fromkeys(models))
     results = []
     for implementation, names in tqdm(wanted.items(), desc="equality checks", leave=False):
-        found = launch.run(options, "check", implementation=implementation, neurons=list(names))
-        results += [{"implementation": implementation, "neuron": n} | r for n, r in zip(names, found, strict=True)]
+        found = launch.run(options, "check", implementation=implementation, models=list(names))
+        results += [{"implementation": implementation, "model": n} | r for n, r in zip(names, found, strict=True)]
     return results
 
 
@@ -46,7 +46,7 @@ def main() -> int:
     checks = run_checks(options, sections)
     failures = [check for check in checks if "error" in check]
     for check in failures:
-        print(f"{check['implementation']}, {check['neuron']}: {check['error']}", file=sys.stderr)
+        print(f"{check['implementation']}, {check['model']}: {check['error']}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(checks)} equality checks failed: nothing is timed.", file=sys.stderr)
         return 1

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 BOTH = "forward + backward"
 FORWARD = "forward"
+TRAINING = "training"
 
 
 @dataclass(frozen=True)
 class Size:
-    """Number of steps, batch and neurons: xs has shape (T, B, N)."""
+    """Number of steps, batch, and neurons or inputs of a network: xs has shape (T, B, N)."""
 
     T: int
     B: int
@@ -28,14 +29,14 @@ class Case:
     Args:
         implementation: who computes, a name that ``workloads.build`` knows.
         size: shape of the inputs.
-        mode: which of the implementation's calls; for neurons BOTH, or FORWARD without gradients.
-        neuron: which neuron.
+        mode: which of the implementation's calls: FORWARD without gradients, BOTH, or for a network TRAINING.
+        model: which neuron, or which network.
     """
 
     implementation: str
     size: Size
     mode: str = BOTH
-    neuron: str = "lif"
+    model: str = "lif"
 
 
 @dataclass(frozen=True)

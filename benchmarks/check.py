@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.case import Case, Size
 from benchmarks.inputs import Array
 from benchmarks.subject import Observation
-from benchmarks.workloads import JAX, OURS, SWEEP, subject
+from benchmarks.workloads import JAX, NETWORKS, OURS, SWEEP, subject
 
 # odd lengths, so that no block of a kernel comes out even
 SIZE = Size(T=203, B=3, N=257)
@@ -26,12 +26,12 @@ class CheckError(Exception):
     """An implementation does not compute what it is said to compute."""
 
 
-def check(implementation: str, neuron: str, backend: str) -> dict[str, Any]:
+def check(implementation: str, model: str, backend: str) -> dict[str, Any]:
     """Compare an implementation with a plain loop.
 
     Args:
         implementation: a name that ``workloads.build`` knows.
-        neuron: which neuron.
+        model: which neuron, or which network.
         backend: backend of scan under test.
 
     Returns:
@@ -42,7 +42,15 @@ def check(implementation: str, neuron: str, backend: str) -> dict[str, Any]:
     """
     if implementation == SWEEP:
         return _check_sweep(backend)
-    case = Case(implementation, SIZE, neuron=neuron)
+    if model in NETWORKS:
+        from benchmarks.networks.check import check as check_network
+
+        return check_network(implementation, model)
+    return _check_neuron(implementation, model, backend)
+
+
+def _check_neuron(implementation: str, neuron: str, backend: str) -> dict[str, Any]:
+    case = Case(implementation, SIZE, model=neuron)
     found = subject(implementation, neuron, case, backend).observe()
     # the loop of this library is the reference, but for libraries whose surrogate or reset is another one
     loop = _loop(neuron)
@@ -55,7 +63,7 @@ def check(implementation: str, neuron: str, backend: str) -> dict[str, Any]:
     documented = peers.as_documented(implementation, SIZE).observe() if implementation in peers.PEERS else loop
     report = _compare(found, documented, PEER_GRADIENT if implementation != JAX else 1e-4, NEAR_THRESHOLD)
     counts = found.spikes.sum() / loop.spikes.sum() - 1.0
-    _demand(abs(counts) <= COUNT, f"{counts:+.1%} more spikes than our loop, and {COUNT:.0%} is the limit")
+    demand(abs(counts) <= COUNT, f"{counts:+.1%} more spikes than our loop, and {COUNT:.0%} is the limit")
     return report
 
 
@@ -67,19 +75,19 @@ def _loop(neuron: str) -> Observation:
 
 def _compare(found: Observation, expected: Observation, tolerance: float, differing: float) -> dict[str, Any]:
     rate = float(found.spikes.mean())
-    _demand(found.spikes.shape == expected.spikes.shape, f"spikes of shape {found.spikes.shape}")
-    _demand(set(np.unique(found.spikes)) == {0.0, 1.0}, "spikes other than 0 and 1, or all the same")
-    _demand(RATES[0] <= rate <= RATES[1], f"spikes in {rate:.1%} of the steps, not in {RATES[0]:.0%} to {RATES[1]:.0%}")
+    demand(found.spikes.shape == expected.spikes.shape, f"spikes of shape {found.spikes.shape}")
+    demand(set(np.unique(found.spikes)) == {0.0, 1.0}, "spikes other than 0 and 1, or all the same")
+    demand(RATES[0] <= rate <= RATES[1], f"spikes in {rate:.1%} of the steps, not in {RATES[0]:.0%} to {RATES[1]:.0%}")
     same = (found.spikes == expected.spikes).all(axis=0)
     differ = float(1.0 - same.mean())
-    _demand(differ <= differing, f"other spikes in {differ:.2%} of the neurons, and {differing:.2%} is the limit")
+    demand(differ <= differing, f"other spikes in {differ:.2%} of the neurons, and {differing:.2%} is the limit")
     pairs = zip(found.gradients, expected.gradients, strict=True)
-    error = max(_error(a[:, same], b[:, same]) for a, b in pairs)
-    _demand(error <= tolerance, f"gradient off by {error:.1e} of its largest entry, and {tolerance:.0e} is the limit")
+    error = max(error_of(a[:, same], b[:, same]) for a, b in pairs)
+    demand(error <= tolerance, f"gradient off by {error:.1e} of its largest entry, and {tolerance:.0e} is the limit")
     return {"rate": rate, "neurons that differ": differ, "gradient error": error}
 
 
-def _error(found: Array, expected: Array) -> float:
+def error_of(found: Array, expected: Array) -> float:
     """Return the largest difference over the largest entry, infinite where a gradient is not finite or is zero."""
     largest = float(np.abs(expected).max(initial=0.0))
     if found.shape != expected.shape or not np.isfinite(found).all() or largest == 0.0 or not found.any():
@@ -101,13 +109,14 @@ def _check_sweep(backend: str) -> dict[str, Any]:
         if name == "vmap, own inputs":
             found[1] = found[1].swapaxes(0, 1)
         expected = inputs.sum(axis=1) if name == "vmap" else inputs
-        _demand(bool((found[0] == spikes).all()), f"{name}: other spikes than one call of the loop")
+        demand(bool((found[0] == spikes).all()), f"{name}: other spikes than one call of the loop")
         # sums over a whole input, of either sign, lose more digits than a sum over time
-        error = max(error, _error(found[1], expected), _error(found[2], taus) / 10.0)
-    _demand(error <= GRADIENT, f"gradient off by {error:.1e} of its largest entry, and {GRADIENT:.0e} is the limit")
+        error = max(error, error_of(found[1], expected), error_of(found[2], taus) / 10.0)
+    demand(error <= GRADIENT, f"gradient off by {error:.1e} of its largest entry, and {GRADIENT:.0e} is the limit")
     return {"rate": float(spikes.mean()), "neurons that differ": 0.0, "gradient error": error}
 
 
-def _demand(condition: bool, message: str) -> None:
+def demand(condition: bool, message: str) -> None:
+    """Raise CheckError with the message if the condition does not hold."""
     if not condition:
         raise CheckError(message)

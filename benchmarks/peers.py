@@ -1,67 +1,38 @@
-"""Other libraries' LIF neurons, each in the fastest form that its documentation shows for a CPU.
+"""Other libraries' neurons over time, each in the fastest form that its documentation shows for a CPU.
 
-All of them compute u[t] = DECAY v[t-1] + x[t], spike at u = 1 and set v to zero; README.md says where they differ.
 Every import of a library stands inside its function: a worker loads only the one that it times.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from benchmarks.case import Size
-from benchmarks.inputs import BETA, DECAY, TAU, THRESHOLD, draw
+from benchmarks.inputs import DECAY, THRESHOLD, draw
+from benchmarks.peer_neurons import (
+    Peer,
+    Spike,
+    logistic,
+    norse_cell,
+    norse_peer,
+    snntorch_neuron,
+    snntorch_peer,
+    spikingjelly_node,
+)
 from benchmarks.subject import Subject, from_torch
 
 
-class Peer(NamedTuple):
-    """A library's neuron, and what it says it computes.
-
-    Args:
-        run: from inputs to spikes.
-        primitive: the function whose derivative its surrogate is.
-        time: its axis of time.
-        gain: factor that it puts on its input; the input is divided by it beforehand.
-        detached: no gradient flows through its reset.
-    """
-
-    run: Callable[[Tensor], Tensor]
-    primitive: Callable[[Tensor], Tensor]
-    time: int = 0
-    gain: float = 1.0
-    detached: bool = False
-
-
-def logistic(u: Tensor) -> Tensor:
-    """Return the primitive that eager, spikingjelly and ours share."""
-    return torch.sigmoid(BETA * u)
-
-
-class _Spike(torch.autograd.Function):
-    """The surrogate as most people write it."""
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        ctx.save_for_backward(u)
-        return (u >= 0).to(u.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> Tensor:
-        (u,) = ctx.saved_tensors
-        phi = torch.sigmoid(BETA * u)
-        return cotangents[0] * (BETA * phi * (1.0 - phi))
-
-
-def eager() -> Peer:
+def eager(decay: float = DECAY) -> Peer:
     """Return a plain loop over time in eager torch, without any library."""
 
     def run(xs: Tensor) -> Tensor:
         v = torch.zeros_like(xs[0])
         spikes = []
         for x in xs.unbind(0):
-            u = DECAY * v + x
-            spike: Tensor = _Spike.apply(u - THRESHOLD)  # type: ignore[no-untyped-call]
+            u = v + x if decay == 1.0 else decay * v + x
+            spike: Tensor = Spike.apply(u - THRESHOLD)  # type: ignore[no-untyped-call]
             v = (1.0 - spike) * u
             spikes.append(spike)
         return torch.stack(spikes)
@@ -69,20 +40,11 @@ def eager() -> Peer:
     return Peer(run, logistic)
 
 
-def spikingjelly() -> Peer:
+def spikingjelly(decay: float = DECAY) -> Peer:
     """Return ``LIFNode`` in multi-step mode, which runs a registered operator with a backward pass of its own."""
-    from spikingjelly.activation_based import functional, neuron, surrogate
+    from spikingjelly.activation_based import functional
 
-    # without decay of the input: v - v / tau + x
-    node = neuron.LIFNode(
-        tau=1.0 / (1.0 - DECAY),
-        decay_input=False,
-        v_threshold=THRESHOLD,
-        v_reset=0.0,
-        surrogate_function=surrogate.Sigmoid(alpha=BETA),
-        detach_reset=False,
-        step_mode="m",
-    )
+    node = spikingjelly_node(decay)
 
     def run(xs: Tensor) -> Tensor:
         functional.reset_net(node)
@@ -92,68 +54,46 @@ def spikingjelly() -> Peer:
     return Peer(run, logistic)
 
 
-def snntorch() -> Peer:
+def snntorch(decay: float = DECAY) -> Peer:
     """Return ``Leaky`` that holds its own state, in a loop; 15 % faster than with the state handed through."""
-    import snntorch as snn
-    from snntorch import surrogate
-
-    # not surrogate.sigmoid, which is slower, and NaN where exp overflows
-    neuron = snn.Leaky(
-        beta=DECAY,
-        threshold=THRESHOLD,
-        spike_grad=surrogate.fast_sigmoid(slope=BETA),
-        reset_mechanism="zero",
-        init_hidden=True,
-    )
+    neuron = snntorch_neuron(decay)
 
     def run(xs: Tensor) -> Tensor:
         neuron.reset_mem()
         return torch.stack([neuron(x) for x in xs.unbind(0)])
 
-    return Peer(run, primitive=lambda u: u / (1.0 + BETA * u.abs()), detached=True)
+    return snntorch_peer(run)
 
 
-def _norse_cell() -> Any:
-    from norse.torch import LIFBoxCell, LIFBoxParameters
-
-    # dv = dt tau_mem_inv (x - v), and dt is 1 ms
-    return LIFBoxCell(LIFBoxParameters(tau_mem_inv=torch.tensor((1.0 - DECAY) / 1e-3)))
-
-
-def _super(u: Tensor) -> Tensor:
-    # the derivative is 1 / (1 + |u|)^2: norse 1.1 ignores the slope
-    return u / (1.0 + u.abs())
-
-
-def norse() -> Peer:
+def norse(decay: float = DECAY) -> Peer:
     """Return ``LIFBoxCell`` in a loop over ``unbind``, which avoids the cost of ``Lift``'s indexing."""
-    cell = _norse_cell()
+    cell, start = norse_cell(decay)
 
     def run(xs: Tensor) -> Tensor:
-        state = None
+        state = start
         spikes = []
         for x in xs.unbind(0):
             spike, state = cell(x, state)
             spikes.append(spike)
         return torch.stack(spikes)
 
-    return Peer(run, _super, gain=1.0 - DECAY)
+    return norse_peer(run, decay)
 
 
 def norse_lift() -> Peer:
     """Return ``Lift(LIFBoxCell)``, its multi-step form; its backward pass costs O(T^2)."""
     from norse.torch import Lift
 
-    lifted = Lift(_norse_cell())
-    return Peer(lambda xs: lifted(xs)[0], _super, gain=1.0 - DECAY)
+    lifted = Lift(norse_cell(DECAY)[0])
+    return norse_peer(lambda xs: lifted(xs)[0], DECAY)
 
 
-def sinabs() -> Peer:
+def sinabs(decay: float = DECAY) -> Peer:
     """Return ``LIF``, batch first, with one spike a step and reset to zero; its backward pass costs O(T^2)."""
     from sinabs.activation import MembraneReset, SingleSpike
     from sinabs.layers import LIF
 
-    layer = LIF(tau_mem=TAU, spike_fn=SingleSpike, reset_fn=MembraneReset(), norm_input=False)
+    layer = LIF(tau_mem=-1.0 / math.log(decay), spike_fn=SingleSpike, reset_fn=MembraneReset(), norm_input=False)
     # nobody else computes the gradient of a time constant here
     layer.requires_grad_(False)
 
@@ -188,20 +128,25 @@ def neuron(name: str, size: Size) -> Subject:
     return from_torch(peer.run, xs, cotangent, time=peer.time, scale=1.0 / peer.gain)
 
 
-def as_documented(name: str, size: Size) -> Subject:
-    """Return a plain loop that computes what a peer documents, to check the peer against."""
-    peer = PEERS[name]()
-    xs, cotangent = draw(size)
+def documented(peer: Peer, decay: float = DECAY) -> Callable[[Tensor], Tensor]:
+    """Return a plain loop over time, time first, that computes what a peer's neuron documents."""
 
-    def run(inputs: Tensor) -> Tensor:
-        v = torch.zeros_like(inputs[0])
+    def run(xs: Tensor) -> Tensor:
+        v = torch.zeros_like(xs[0])
         spikes = []
-        for x in inputs.unbind(0):
-            u = DECAY * v + peer.gain * x
+        for x in xs.unbind(0):
+            u = decay * v + peer.gain * x
             phi = peer.primitive(u - THRESHOLD)
             spike = (u >= THRESHOLD).to(u.dtype) + (phi - phi.detach())
             v = (1.0 - (spike.detach() if peer.detached else spike)) * u
             spikes.append(spike)
         return torch.stack(spikes)
 
-    return from_torch(run, xs, cotangent, scale=1.0 / peer.gain)
+    return run
+
+
+def as_documented(name: str, size: Size) -> Subject:
+    """Return a plain loop that computes what a peer documents, to check the peer against."""
+    peer = PEERS[name]()
+    xs, cotangent = draw(size)
+    return from_torch(documented(peer), xs, cotangent, scale=1.0 / peer.gain)

@@ -29,7 +29,7 @@ class Section:
     Args:
         name: what --only calls it.
         title: heading of its tables.
-        checks: the neurons of each implementation that must pass their equality check first.
+        checks: the neurons or networks of each implementation that must pass their equality check first.
         steps: what there is to measure, in order.
         tables: from the records to tables.
         bars: from the records to bars.

@@ -46,6 +46,14 @@ def milliseconds(timing: Timing) -> str:
     return f"{text}, over budget after {len(timing.samples)}"
 
 
+def rate(timing: Timing, count: int) -> str:
+    """Return how many of what a call does count times it does in a second: by the median, and in brackets at best."""
+    if not timing.samples:
+        return f"over budget, < {count / timing.first:.0f}"
+    text = f"{count / timing.median:.0f} ({count / timing.best:.0f})"
+    return f"{text}, over budget after {len(timing.samples)}" if timing.over_budget else text
+
+
 def megabytes(count: float) -> str:
     """Return a number of bytes."""
     return f"{count / 1e6:.1f}"

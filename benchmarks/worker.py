@@ -19,7 +19,7 @@ Job = dict[str, Any]
 
 def case_from_json(fields: dict[str, Any]) -> Case:
     """Return the case that ``dataclasses.asdict`` took apart."""
-    return Case(fields["implementation"], Size(**fields["size"]), fields["mode"], fields["neuron"])
+    return Case(fields["implementation"], Size(**fields["size"]), fields["mode"], fields["model"])
 
 
 def run_time(job: Job) -> Any:
@@ -31,7 +31,7 @@ def run_time(job: Job) -> Any:
     for group in job["groups"]:
         calls = []
         for case in map(case_from_json, group):
-            key = Case(case.implementation, case.size, "", case.neuron)
+            key = Case(case.implementation, case.size, "", case.model)
             if key not in built:
                 built[key] = workloads.build(case, job["backend"])
             calls.append(built[key][case.mode])
@@ -49,13 +49,13 @@ def run_memory(job: Job) -> Any:
 
 
 def run_check(job: Job) -> Any:
-    """Check one implementation on each neuron; whatever goes wrong there is a finding, and not a crash."""
+    """Check one implementation on each model; whatever goes wrong there is a finding, and not a crash."""
     from benchmarks import check
 
     results = []
-    for neuron in job["neurons"]:
+    for model in job["models"]:
         try:
-            results.append(check.check(job["implementation"], neuron, job["backend"]))
+            results.append(check.check(job["implementation"], model, job["backend"]))
         except Exception as error:
             results.append({"error": f"{type(error).__name__}: {error}"})
     return results

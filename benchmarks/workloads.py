@@ -11,6 +11,10 @@ JAX = "jax.lax.scan"
 ADD = "torch.add"
 SWEEP = "sweep"
 
+# the networks; what else is a model of a case is a neuron
+DIGITS, LINEAR, DEEP = "digits", "linear", "deep"
+NETWORKS = (DIGITS, LINEAR, DEEP)
+
 # the imports stand in the functions, so that a worker loads no library but the one that it runs
 
 
@@ -36,6 +40,10 @@ def build(case: Case, backend: str) -> dict[str, Callable[[], object]]:
         case: what to run; its mode is ignored.
         backend: backend of scan for OURS and for SWEEP.
     """
+    if case.model in NETWORKS:
+        from benchmarks.networks.subject import network
+
+        return network(case).calls()
     if case.implementation == ADD:
         from benchmarks import ours
 
@@ -44,4 +52,4 @@ def build(case: Case, backend: str) -> dict[str, Callable[[], object]]:
         from benchmarks import ours
 
         return dict(ours.sweep(case.size, backend))
-    return subject(case.implementation, case.neuron, case, backend).calls()
+    return subject(case.implementation, case.model, case, backend).calls()

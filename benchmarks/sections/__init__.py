@@ -5,9 +5,35 @@ To add one, write a module with a ``SECTION`` and name it here. Whatever it want
 """
 
 from benchmarks.section import Section
-from benchmarks.sections import bandwidth, first_call, functions, growth, libraries, memory, neurons, sweep
+from benchmarks.sections import (
+    bandwidth,
+    deep,
+    digits,
+    first_call,
+    functions,
+    growth,
+    inference_memory,
+    libraries,
+    linear,
+    memory,
+    neurons,
+    sweep,
+)
 
 SECTIONS: dict[str, Section] = {
     module.SECTION.name: module.SECTION
-    for module in (libraries, bandwidth, neurons, functions, first_call, memory, growth, sweep)
+    for module in (
+        libraries,
+        bandwidth,
+        neurons,
+        functions,
+        first_call,
+        memory,
+        growth,
+        sweep,
+        digits,
+        linear,
+        deep,
+        inference_memory,
+    )
 }

@@ -19,7 +19,7 @@ N = 2048
 def _steps(options: Options) -> list[Step]:
     def measure(setting: str) -> list[Record]:
         # one process, in turns: what counts is the ratio
-        group = [Case(OURS, options.size(N), neuron=name) for name in ("lif", *SMOOTH, *HARD)]
+        group = [Case(OURS, options.size(N), model=name) for name in ("lif", *SMOOTH, *HARD)]
         return timing_records(launch.time_side_by_side(options, [[group]], setting), setting)
 
     def step(setting: str) -> Step:
@@ -29,7 +29,7 @@ def _steps(options: Options) -> list[Step]:
 
 
 def _ratio(records: Records, name: str) -> float:
-    return timing(records, neuron=name).median / timing(records, neuron="lif").median
+    return timing(records, model=name).median / timing(records, model="lif").median
 
 
 def _tables(records: Records) -> list[Table]:
@@ -37,7 +37,7 @@ def _tables(records: Records) -> list[Table]:
     for setting in distinct(records, "allocator"):
         here = select(records, allocator=setting)
         names = ("lif", *SMOOTH, *HARD)
-        rows = [[name, milliseconds(timing(here, neuron=name)), times(_ratio(here, name))] for name in names]
+        rows = [[name, milliseconds(timing(here, model=name)), times(_ratio(here, name))] for name in names]
         title = f"Functions inside a step, forward + backward, {setting}: {size_text(here)}, N = {N}"
         tables.append(Table(title, ["", "milliseconds", "times LIF"], rows, "Median (minimum)."))
     return tables

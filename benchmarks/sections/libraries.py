@@ -22,9 +22,16 @@ CONTESTANTS: tuple[str, ...] = (
 )
 
 
-def contest(options: Options, contestants: tuple[str, ...], neuron: str, size: Size, setting: str) -> list[Record]:
-    """Time implementations of a neuron side by side, forward alone and forward with backward."""
-    groups = [[[Case(name, size, mode, neuron)] for mode in (BOTH, FORWARD)] for name in contestants]
+def contest(
+    options: Options,
+    contestants: tuple[str, ...],
+    model: str,
+    size: Size,
+    setting: str,
+    modes: tuple[str, ...] = (BOTH, FORWARD),
+) -> list[Record]:
+    """Time implementations of a neuron or of a network side by side; of a neuron forward alone, and with backward."""
+    groups = [[[Case(name, size, mode, model)] for mode in modes] for name in contestants]
     return timing_records(launch.time_side_by_side(options, groups, setting), setting)
 
 

@@ -31,8 +31,8 @@ def _steps(options: Options) -> list[Step]:
 
 def _tables(records: Records) -> list[Table]:
     tables = []
-    for neuron in distinct(records, "neuron"):
-        tables += contest_tables(select(records, neuron=neuron), TITLES[neuron])
+    for neuron in distinct(records, "model"):
+        tables += contest_tables(select(records, model=neuron), TITLES[neuron])
     return tables
 
 

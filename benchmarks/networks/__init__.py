@@ -1,0 +1,23 @@
+"""Whole networks, ours and other libraries': the same weights, the same spikes, and a chain of layers.
+
+This file has the names alone, so that the main process, which runs the sections, loads no library.
+"""
+
+from benchmarks.workloads import DIGITS, OURS
+
+# the modes of SpikingNet; OURS is its default
+FOLD = f"{OURS}, fold"
+STEP = f"{OURS}, step"
+CHUNKED = f"{OURS}, fold by 8"
+OURS_IN_EVERY_MODE = (OURS, FOLD, STEP)
+
+OLDER = "older spikingtorch"
+EAGER = "eager loop"
+
+# images in one call of the training on digits, some batches: a step by itself takes a few milliseconds
+DIGITS_IN_A_CALL = 512
+
+
+def batches(network: str, B: int) -> int:
+    """Return how many training steps one call takes, each on a batch of its own."""
+    return max(1, DIGITS_IN_A_CALL // B) if network == DIGITS else 1

@@ -1,0 +1,89 @@
+"""The tutorial's network on handwritten digits: images a second in training."""
+
+from benchmarks import allocator, bars
+from benchmarks.bars import Bar
+from benchmarks.case import TRAINING, Size
+from benchmarks.networks import EAGER, FOLD, OLDER, OURS_IN_EVERY_MODE, batches
+from benchmarks.options import Options
+from benchmarks.section import Records, Section, Step, distinct, select, timing
+from benchmarks.sections.libraries import contest
+from benchmarks.table import Table, rate, times
+from benchmarks.workloads import DIGITS, OURS
+
+# in the form that their documentation shows
+PEERS = ("spikingjelly", "snntorch", "norse")
+CONTESTANTS = (*OURS_IN_EVERY_MODE, *PEERS, "snntorch, by layer", "norse, by layer", EAGER, OLDER)
+SMALL, LARGE = 32, 256
+SIZES = (Size(T=8, B=SMALL, N=784), Size(T=8, B=LARGE, N=784))
+
+NOTE = (
+    "Median (at best), and times as fast as the fold. A step is forward, cross entropy of the centred counts, backward "
+    "and Adam; the spikes are drawn beforehand."
+)
+
+
+def rate_tables(records: Records, title: str, base: str) -> list[Table]:
+    """Return a table of images a second for each setting of the allocator, a size a column.
+
+    Args:
+        records: those of one network.
+        title: what the network is.
+        base: the implementation that the others are put in relation to.
+    """
+    tables = []
+    columns = [select(records, T=T, B=B) for T, B in dict.fromkeys((r["T"], r["B"]) for r in records)]
+    for setting in distinct(records, "allocator"):
+        rows = []
+        for name in distinct(records, "implementation"):
+            cells = [_cell(select(column, allocator=setting), name, base) for column in columns]
+            rows.append([name, *cells])
+        header = ["", *(f"T = {column[0]['T']}, batch {column[0]['B']}" for column in columns)]
+        tables.append(Table(f"{title}, training, {setting}: images a second", header, rows, NOTE))
+    return tables
+
+
+def _cell(records: Records, name: str, base: str) -> str:
+    this, other = timing(records, implementation=name), timing(records, implementation=base)
+    record = records[0]
+    images = record["B"] * batches(record["model"], record["B"])
+    ratio = times(other.median / this.median) if this.samples and name != base else ""
+    return f"{rate(this, images)} {ratio:>6}"
+
+
+def speed(records: Records, name: str, over: str) -> float:
+    """Return how many times as fast an implementation is as another one."""
+    return timing(records, implementation=over).median / timing(records, implementation=name).median
+
+
+def _steps(options: Options) -> list[Step]:
+    def step(size: Size, setting: str) -> Step:
+        label = f"batch {size.B}, {setting}"
+        return Step(label, lambda: contest(options, CONTESTANTS, DIGITS, size, setting, (TRAINING,)))
+
+    return [step(size, setting) for size in SIZES for setting in allocator.SETTINGS]
+
+
+def _tables(records: Records) -> list[Table]:
+    return rate_tables(records, "The tutorial's network on digits", base=FOLD)
+
+
+def _bars(records: Records) -> list[Bar]:
+    found = []
+    for setting in (allocator.KEPT, allocator.DEFAULT):
+        small, large = (select(records, allocator=setting, B=B) for B in (SMALL, LARGE))
+        peers = min(speed(large, FOLD, over=name) for name in PEERS)
+        for B, over, value, limit in (
+            (SMALL, OLDER, speed(small, FOLD, over=OLDER), bars.DIGITS_OVER_OLDER),
+            (SMALL, "spikingjelly", speed(small, FOLD, over="spikingjelly"), bars.DIGITS_OVER_SPIKINGJELLY),
+            (LARGE, "the fastest peer", peers, bars.DIGITS_OVER_PEERS),
+        ):
+            name = f"digits, batch {B}, {setting}: the fold, images/s over {over}"
+            found.append(Bar(name, value, limit, at_least=True))
+        name = f"digits, batch {SMALL}, {setting}: time of the default mode over the fold"
+        found.append(Bar(name, 1.0 / speed(small, OURS, over=FOLD), bars.DEFAULT_MODE))
+    return found
+
+
+_CHECKS: dict[str, tuple[str, ...]] = dict.fromkeys(CONTESTANTS, (DIGITS,))
+
+SECTION = Section("digits", "Training the tutorial's network", _CHECKS, _steps, _tables, _bars)
