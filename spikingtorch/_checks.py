@@ -1,7 +1,10 @@
 """Checks of what users hand in, each with an error that says what came, what is expected and how to fix it."""
 
+import inspect
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,3 +143,27 @@ def check_reset(owner: str, rule: object) -> None:
         v = None
     if not isinstance(v, Tensor):
         raise TypeError(f"{owner}: reset={getattr(rule, '__name__', rule)} is no reset rule; {hint}")
+
+
+def check_shape(owner: str, name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
+    """Return a shape as a tuple, or raise unless it is one positive number or several."""
+    sizes: Any = (shape,) if isinstance(shape, Integral) else shape
+    fits = isinstance(sizes, Sequence) and all(isinstance(n, Integral) and int(n) > 0 for n in sizes)
+    if not fits or isinstance(shape, bool):
+        raise ValueError(f"{owner}: {name}={shape!r}, expected the shape of one output, such as (10,) or 10")
+    return tuple(int(n) for n in sizes)
+
+
+def check_takes_init(net: nn.Module) -> None:
+    """Raise unless net is a module whose forward takes x and init."""
+    if not isinstance(net, nn.Module):
+        hint = f"; make one of the class: {net.__name__}()" if isinstance(net, type) else ""
+        raise TypeError(f"SpikingNet: net is a {type(net).__name__}, expected a torch.nn.Module{hint}")
+    signature = inspect.signature(net.forward)
+    try:
+        signature.bind(None, True)
+    except TypeError:
+        raise TypeError(
+            f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), and "
+            "hand init to each spiking layer: s = self.layer(x, init)"
+        ) from None

@@ -1,9 +1,6 @@
 """SpikingNet: an ordinary module, run over a train of spikes."""
 
-import inspect
 from collections.abc import Iterator, Sequence
-from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +65,7 @@ class SpikingNet(nn.Module):
         carry_graph: bool = False,
     ) -> None:
         super().__init__()
-        _check_takes_init(net)
+        checks.check_takes_init(net)
         if mode not in MODES:
             raise ValueError(f"SpikingNet: mode={mode!r} is not one of {', '.join(map(repr, MODES))}")
         if time_chunk is not None:
@@ -78,7 +75,7 @@ class SpikingNet(nn.Module):
                 "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
             )
         self.net = net
-        self.Nout = _shape(Nout)
+        self.Nout = checks.check_shape("SpikingNet", "Nout", Nout)
         self.mode: Mode = mode
         self.time_chunk = time_chunk
         self.truncate = truncate
@@ -259,25 +256,3 @@ class SpikingNet(nn.Module):
         chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
         chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
         return ", ".join([f"Nout={self.Nout}", *chosen])
-
-
-def _shape(Nout: int | Sequence[int]) -> tuple[int, ...]:
-    sizes: Any = (Nout,) if isinstance(Nout, Integral) else Nout
-    fits = isinstance(sizes, Sequence) and all(isinstance(n, Integral) and int(n) > 0 for n in sizes)
-    if not fits or isinstance(Nout, bool):
-        raise ValueError(f"SpikingNet: Nout={Nout!r}, expected the shape of one output, such as (10,) or 10")
-    return tuple(int(n) for n in sizes)
-
-
-def _check_takes_init(net: nn.Module) -> None:
-    if not isinstance(net, nn.Module):
-        hint = f"; make one of the class: {net.__name__}()" if isinstance(net, type) else ""
-        raise TypeError(f"SpikingNet: net is a {type(net).__name__}, expected a torch.nn.Module{hint}")
-    signature = inspect.signature(net.forward)
-    try:
-        signature.bind(None, True)
-    except TypeError:
-        raise TypeError(
-            f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), and "
-            "hand init to each spiking layer: s = self.layer(x, init)"
-        ) from None

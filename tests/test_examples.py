@@ -1,10 +1,14 @@
 """Every example, run for two batches."""
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from spikingtorch import SpikingNet
 
 ROOT = Path(__file__).parents[1]
 # modules that examples share, and the training command, which has tests of its own
@@ -22,6 +26,14 @@ def test_example(
     runpy.run_module(f"examples.{name}", run_name="__main__")
     assert "test accuracy" in capsys.readouterr().out
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "train"])
+def test_network_runs_all_steps_at_once(name: str) -> None:
+    net = importlib.import_module(f"examples.{name}").Net()
+    report = SpikingNet(net, 10).explain(torch.rand(2, 8, 1, 28, 28))
+    assert report.mode == "fold"
+    assert [layer.backend.backend for layer in report.layers] == ["fused"] * 3
 
 
 def test_there_are_examples_of_every_kind() -> None:
