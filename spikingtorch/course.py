@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.folding import FoldError
-from spikingtorch.independence import objection
+from spikingtorch.independence import HOOKS, hooks_of_all_modules
 from spikingtorch.probe import OWN_STATE, Finding, probe
 from spikingtorch.statefullayer import StatefulLayer
 
@@ -20,6 +20,8 @@ UNDECIDED = "has not been tried out yet: it is complete after its first call"
 # after so many trials, what changes is a number that is annealed or counted, and further trials would find the same
 _TRIALS = 8
 _KEPT = 64
+# attributes of every module that are looked at in another way, or say nothing
+_HELD = set(vars(nn.Module()))
 
 
 class Sample(NamedTuple):
@@ -65,14 +67,14 @@ class Course:
 
     def finding(self, net: nn.Module, sample: Sample) -> Finding | None:
         """Return what there is to know of a network in the form that it has now; None as long as it is incomplete."""
-        if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
-            return None
         kinds, numbers = _form(net)
         rough = (sample, kinds)
         key: Hashable = (rough, numbers)
         if rough in self._findings:
             key = rough
         elif key not in self._findings:
+            if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+                return None
             tried = sum(isinstance(other, tuple) and other[0] == rough for other in self._findings)
             found = probe(net, *sample)
             final = found.reason is not None and found.reason.startswith(OWN_STATE)
@@ -80,12 +82,8 @@ class Course:
             self._findings[key] = found
             while len(self._findings) > _KEPT:
                 self._findings.pop(next(iter(self._findings)))
-        found = self._findings[key]
-        reason = objection(net)
-        if reason is not None:
-            found = found._replace(reason=reason)
-        self._last = (key, found)
-        return found
+        self._last = (key, self._findings[key])
+        return self._findings[key]
 
     def refuse(self, error: Exception) -> None:
         """Remember that a network which passed its trial failed all the same, and that stepping went well."""
@@ -112,16 +110,18 @@ class Course:
 
 def _form(net: nn.Module) -> tuple[Hashable, Hashable]:
     """Return what a finding holds for: the kinds of the modules, whether they train and what they hold; and numbers."""
-    kinds: list[Hashable] = []
+    kinds: list[Hashable] = [hooks_of_all_modules()]
     numbers: list[Hashable] = []
     for module in net.modules():
         own = vars(module)
-        kinds.append((type(module), module.training, own.get("forward")))
+        hooked = [bool(own[hooks]) for hooks in HOOKS]
+        missing = [name for name, buffer in own["_buffers"].items() if buffer is None]
+        kinds.append((type(module), module.training, own.get("forward"), *hooked, *missing))
         # the threshold of a spiking layer changes numbers, and not what belongs together
         if not isinstance(module, StatefulLayer):
             depth = 0 if type(module).__module__.startswith("torch.") else 3
             for name, value in own.items():
-                if name not in ("_parameters", "_buffers", "_modules"):
+                if name not in _HELD:
                     _sort(name, value, kinds, numbers, depth)
     return tuple(kinds), tuple(numbers)
 

@@ -21,19 +21,29 @@ _INSTANCE_NORMS = (nn.modules.instancenorm._InstanceNorm,)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+def hooks_of_all_modules() -> bool:
+    """Say whether there are hooks that every module calls."""
+    return any(getattr(torch_module, f"_global{name}", None) for name in HOOKS)
+
+
+def hooked(net: nn.Module) -> str | None:
+    """Return which hooks a network has, as a reason to step."""
+    if hooks_of_all_modules():
+        return "runs under hooks of all modules, which are called once a step"
+    for path, module in net.named_modules():
+        if any(getattr(module, hooks, None) for hooks in HOOKS):
+            return f"has hooks on {path or 'the network'}, which are called once a step"
+    return None
+
+
 def objection(net: nn.Module) -> str | None:
     """Return why a network cannot be handed all steps at once, or None if nothing in it speaks against it.
 
     Modules of torch are known by their class. What others do, in a ``forward`` of their own, only running them shows.
     """
-    if any(getattr(torch_module, f"_global{name}", None) for name in HOOKS):
-        return "runs under hooks of all modules, which are called once a step"
     for path, module in net.named_modules():
-        name = f"{path or 'the network'}, a {type(module).__name__},"
-        if any(getattr(module, hooks, None) for hooks in HOOKS):
-            return f"has hooks on {path or 'the network'}, which are called once a step"
         if reason := _objection_to(module):
-            return f"holds {name} {reason}"
+            return f"holds {path or 'the network'}, a {type(module).__name__}, {reason}"
     return None
 
 
