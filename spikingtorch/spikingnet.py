@@ -22,7 +22,7 @@ class SpikingNet(nn.Module):
 
         out[:, t] = net(x[:, t], init)          init is True at t = 0 and False after it
 
-    The network is called once a step, or, several times as fast, once for all steps: they become one batch of N T
+    The network is called once a step or, which is faster, once for all steps: they become one batch of N T
     samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it makes no
     difference, which a look at the modules and a trial of a copy on noise find out; ``explain`` says what they found.
     Dropout draws a mask for each step and sample either way; one seed gives other masks in one way than in the other.
