@@ -16,7 +16,7 @@ from spikingtorch.statefullayer import StatefulLayer
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
 
-UNDECIDED = "has not been tried out yet: it is complete after its first call"
+UNDECIDED = "has not been tried out yet, for some of its weights get their shape from the first input"
 # after so many trials, what changes is a number that is annealed or counted, and further trials would find the same
 _TRIALS = 8
 _KEPT = 64

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor, peek_interpreter_stack
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.overrides import _pop_mode_temporarily
 from torch.utils import _pytree as pytree
 
 from spikingtorch import draws
 from spikingtorch.folding import FoldError, part_of
 from spikingtorch.footprint import changed, footprint
+from spikingtorch.functional._undisturbed import outside_transforms
 from spikingtorch.independence import hooked, objection
 from spikingtorch.rehearsal import N, Noise, Rehearsal, Replay, T, UnusableError, check_same, compare, taint
 from spikingtorch.statefullayer import StatefulLayer
@@ -234,20 +235,10 @@ def _undisturbed(device: torch.device, differentiates: bool) -> Iterator[None]:
         if torch.compiler.is_exporting():  # with a mode that writes down what is done here
             for _ in range(torch._C._len_torch_function_stack()):
                 stack.enter_context(_pop_mode_temporarily())
-        if peek_interpreter_stack() is not None:
-            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-
-            stack.enter_context(temporarily_clear_interpreter_stack())
-        if torch._C._len_torch_dispatch_stack():
-            from torch.utils._python_dispatch import _disable_current_modes
-
-            stack.enter_context(_disable_current_modes())
-        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
+        stack.enter_context(outside_transforms())
         if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(draws.kept(device))
-        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(differentiates))
         stack.enter_context(torch.autocast(device.type, enabled=False))
         yield

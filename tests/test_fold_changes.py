@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from spikingtorch.folding import FoldError
+from spikingtorch.rehearsal import check_same
 from spikingtorch.testing import assert_close
 from tests.nets_that_step import Two, train
 from tests.test_fold_attacks import centred, gated, homeostasis_no_grad, module_in_list, parameter
@@ -301,3 +303,10 @@ def test_warning_points_at_the_call() -> None:
     with pytest.warns(RuntimeWarning, match="step by step") as caught:
         model(train())
     assert caught[0].filename == __file__
+
+
+def test_a_large_tensor_of_small_numbers_is_compared() -> None:
+    want = torch.full((1_100_000,), 1e-12, dtype=torch.float64)
+    check_same(want, want, "the gradient")
+    with pytest.raises(FoldError, match="the gradient"):
+        check_same(2 * want, want, "the gradient")

@@ -173,25 +173,15 @@ def normed(mode: Mode) -> st.SpikingNet:
     return st.SpikingNet(Normed().double(), 3, mode=mode)
 
 
-def test_compiled_batch_norm_trains_and_infers() -> None:
+@pytest.mark.filterwarnings("ignore:.*runs step by step:RuntimeWarning")
+@pytest.mark.parametrize("compiles", [False, True])
+def test_batch_norm_trains_and_infers(compiles: bool) -> None:
     model, twin = normed("auto"), normed("step")
-    run, x = compiled(model), train(model, 5, 6)
+    run, x = compiled(model) if compiles else model, train(model, 5, 6)
     for training in (True, False, True, False):
         model.train(training)
         twin.train(training)
         assert_same(slopes(run, model, x), slopes(twin, twin, x))
-        assert_close(model.state_dict(), twin.state_dict())
-        assert model.explain().mode == ("step" if training else "fold")
-
-
-@pytest.mark.filterwarnings("ignore:.*runs step by step:RuntimeWarning")
-def test_batch_norm_trains_and_infers() -> None:
-    model, twin = normed("auto"), normed("step")
-    x = train(model, 5, 6)
-    for training in (True, False, True, False):
-        model.train(training)
-        twin.train(training)
-        assert_same(slopes(model, model, x), slopes(twin, twin, x))
         assert_close(model.state_dict(), twin.state_dict())
         assert model.explain().mode == ("step" if training else "fold")
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import _contract as contract
+from spikingtorch.functional._undisturbed import outside_transforms
 from spikingtorch.functional.fused.builder import Refusal, Value
 from spikingtorch.functional.fused.examples import SIZES, Examples, Spec, is_spec
 from spikingtorch.functional.fused.program import Program
@@ -138,18 +138,8 @@ def _undisturbed() -> Iterator[None]:
     with ExitStack() as stack:
         # first, for a mode of torch.export would note the others
         stack.enter_context(torch._C.DisableTorchFunction())
-        if peek_interpreter_stack() is not None:
-            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-
-            stack.enter_context(temporarily_clear_interpreter_stack())
-        if torch._C._len_torch_dispatch_stack():
-            from torch.utils._python_dispatch import _disable_current_modes
-
-            stack.enter_context(_disable_current_modes())
-        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
+        stack.enter_context(outside_transforms())
         stack.enter_context(torch.random.fork_rng(devices=()))  # a step that draws shall draw the same on the loop
-        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast("cpu", enabled=False))
         yield
