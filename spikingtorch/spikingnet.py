@@ -1,6 +1,6 @@
 """SpikingNet: an ordinary module, run over a train of spikes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -100,18 +100,20 @@ class SpikingNet(nn.Module):
             TypeError: x is not floating, or of another dtype than the network.
         """
         self._check_input(x)
-        before = {layer: layer._memory for layer in self._layers()}
+        layers = self._layers()
+        before = {layer: layer._memory for layer in layers}
         try:
-            return self._forward(x, init)
+            return self._forward(x, init, layers)
         except BaseException:
             for layer, memory in before.items():
                 layer._memory = memory
             raise
 
-    def _forward(self, x: Tensor, init: bool | Tensor) -> Tensor:
+    def _forward(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
         if init is True:
-            self.reset()  # for a layer that is not handed init as well
-        elif checks.functorch_active() and any(layer._memory is None for layer in self._layers()):
+            for layer in layers:  # for one that is not handed init as well
+                layer.reset()
+        elif checks.functorch_active() and any(layer._memory is None for layer in layers):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
                 "from. Give the transform the whole train in one call, or use functional.scan, which returns the state"
@@ -124,17 +126,17 @@ class SpikingNet(nn.Module):
         for chunk in x.split(self.time_chunk or x.shape[1], 1):
             if outputs and self.truncate:
                 self.detach_()
-            outputs.append(self._run(chunk, False if outputs else init))
+            outputs.append(self._run(chunk, False if outputs else init, layers))
         if not self.carry_graph or checks.functorch_active():
-            for layer in self._layers():
+            for layer in layers:
                 layer._end_of_sequence()
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
 
-    def _run(self, x: Tensor, init: bool | Tensor) -> Tensor:
+    def _run(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
-                return self._run_folded(x, init)
+                return self._run_folded(x, init, layers)
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__}, for it {error}. mode='auto' runs "
@@ -143,11 +145,11 @@ class SpikingNet(nn.Module):
         if self.mode == "step":
             return self._run_steps(x, init)
         if torch.compiler.is_compiling():
-            return self._run_folded(x, init) if self._folds(x) else self._run_steps(x, init)
+            return self._run_folded(x, init, layers) if self._folds(x) else self._run_steps(x, init)
         if self._folds(x):
-            memories, drawn = {layer: layer._memory for layer in self._layers()}, random_state(x.device)
+            memories, drawn = {layer: layer._memory for layer in layers}, random_state(x.device)
             try:
-                return self._run_folded(x, init)
+                return self._run_folded(x, init, layers)
             except _FAILURES as error:
                 for layer, memory in memories.items():
                     layer._memory = memory
@@ -166,10 +168,10 @@ class SpikingNet(nn.Module):
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
     _folds._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _run_folded(self, x: Tensor, init: bool | Tensor) -> Tensor:
+    def _run_folded(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
         N, T = x.shape[:2]
         fold = Fold(N, T, init)
-        with part_of(fold, list(self._layers())):
+        with part_of(fold, layers):
             out: Tensor = self.net(x.flatten(0, 1), fold)
         if fold.refusal is not None:
             raise fold.refusal
@@ -220,8 +222,8 @@ class SpikingNet(nn.Module):
         for layer in self._layers():
             layer.detach_()
 
-    def _layers(self) -> Iterator[StatefulLayer]:
-        return (module for module in self.net.modules() if isinstance(module, StatefulLayer))
+    def _layers(self) -> list[StatefulLayer]:
+        return [module for module in self.net.modules() if isinstance(module, StatefulLayer)]
 
     def _check_input(self, x: Tensor) -> None:
         checks.check_floating("SpikingNet", "x", x)

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from spikingtorch import _checks as checks
 from spikingtorch.folding import Fold
 from spikingtorch.functional import lift, reset_where
-from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.state import lifted_dtype
 
 
@@ -57,7 +56,7 @@ class StatefulLayer(nn.Module):
 
     def reset(self, x: Tensor | None = None) -> None:
         """Forget the state; with x, take the state at rest for inputs like x instead."""
-        self._shown("reset()")
+        self._refuse_in_fold("reset()")
         self._memory = None if x is None else self._at_rest(x)
 
     def detach_(self) -> None:
@@ -67,9 +66,12 @@ class StatefulLayer(nn.Module):
 
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for somebody outside."""
+        self._refuse_in_fold(name)
+        return self._live_memory()
+
+    def _refuse_in_fold(self, name: str) -> None:
         if self._fold is not None:
             self._fold.refuse(f"uses {type(self).__name__}.{name} between two steps")
-        return self._live_memory()
 
     def _resume(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that the step starts from; at rest, it holds no output yet."""
@@ -98,7 +100,7 @@ class StatefulLayer(nn.Module):
         return Memory(self.rest_state(x), None, act)
 
     def _check_continues(self, state: Any, x: Tensor) -> None:
-        for leaf in pytree.tree_leaves(state):
+        for leaf in leaves_of(state):
             if leaf.shape != x.shape or leaf.device != x.device or leaf.dtype != lifted_dtype(x):
                 raise ValueError(
                     f"{type(self).__name__} holds the state of inputs of shape {tuple(leaf.shape)} ({leaf.dtype}, "
@@ -110,7 +112,7 @@ class StatefulLayer(nn.Module):
         """Return the memory, or None if it belongs to a ``torch.func`` transform that has ended."""
         if torch.compiler.is_compiling() or self._memory is None:
             return self._memory
-        leaves = [leaf for leaf in pytree.tree_leaves(self._memory) if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in leaves_of(self._memory) if isinstance(leaf, Tensor)]
         if any(checks.outlived_transform(leaf) for leaf in leaves):
             self._memory = None
         elif not torch.is_inference_mode_enabled() and any(leaf.is_inference() for leaf in leaves):

@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from spikingtorch import _checks as checks
 from spikingtorch.folding import Fold
 from spikingtorch.functional import lift, scan, zeros_state
-from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.state import lifted_dtype
 from spikingtorch.statefullayer import Memory, StatefulLayer
@@ -140,7 +139,7 @@ class StepLayer(StatefulLayer):
         """
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
-        first = pytree.tree_leaves(xs)[0].select(1, 0)
+        first = leaves_of(xs)[0].select(1, 0)
         memory = self._resume(first, fold.init)
         params, _ = self._params_for(memory, first)
         state, outputs = scan(self.step, memory.state, xs, params=params, dim=1)

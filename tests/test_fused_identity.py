@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 import tests.fused_steps
 from spikingtorch import functional as F
 from spikingtorch.functional import fused
+from spikingtorch.functional._recent import Recent
 from spikingtorch.functional.fused import kernels, plan
 from tests import fused_steps
 from tests.fused_steps import N, Pair, T, counting, draw, gradients, leaky, loop, rest, value
@@ -905,12 +906,12 @@ def test_an_annealed_surrogate_changes_the_gradient() -> None:
 
 
 def test_the_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_LIMIT", 4)
+    monkeypatch.setattr(plan, "_recent", Recent(4))
     for _ in range(2):
         for k in range(8):
             step, params = closure(0.1 * k)
             assert torch.equal(F.scan(step, rest(), X, params=params)[1], loop(step, rest(), X, params)[1])
-            assert len(plan._recent._plans) <= 4
+            assert len(plan._recent._entries) <= 4
 
 
 def test_every_cache_of_the_package_is_bounded() -> None:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused import plan
 from spikingtorch.functional.fused.examples import Spec
 from spikingtorch.functional.fused.ops import COMPARISONS, RULES
 from spikingtorch.functional.fused.trace import trace
+from tests.caches import forget
 from tests.fused import Scan, assert_same_bits, bits, draw, special, ulps
 
 Function = Callable[[Tensor, Tensor, Tensor], Any]
@@ -228,7 +228,7 @@ def test_every_rule_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return call
 
-    monkeypatch.setattr(plan, "_recent", plan._Recent())
+    forget(monkeypatch)
     for name, rule in list(RULES.items()):
         monkeypatch.setitem(RULES, name, noted(name, rule))
     for names in GROUPS:

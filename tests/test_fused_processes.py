@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused import kernels, layout, plan
+from spikingtorch.functional.fused import kernels
 from spikingtorch.testing import assert_close
+from tests.caches import forget
 from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
 
 ROOT = Path(__file__).parent.parent
@@ -88,7 +89,7 @@ def made(number: int) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("shape", [(3,), (SIZE,)], ids=["small", "large"])
 def test_one_step_in_many_threads(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_recent", plan._Recent())
+    forget(monkeypatch)
     kernels.forward_kernel.cache_clear()
     kernels.backward_kernel.cache_clear()
     inputs = [arguments(seed, shape) for seed in range(6)]
@@ -102,7 +103,7 @@ def test_one_step_in_many_threads(shape: tuple[int, ...], monkeypatch: pytest.Mo
 
 
 def test_different_steps_in_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_recent", plan._Recent())
+    forget(monkeypatch)
     inputs = arguments(0)
     found = at_once([lambda k=k: results(fused, made(k), inputs) for k in range(6)])  # type: ignore[misc]
     for number, got in enumerate(found):
@@ -153,13 +154,13 @@ def test_the_number_of_threads_changes_no_bit(shape: tuple[int, ...]) -> None:
 
 def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = layout.Layout.header
+    real = kernels.Kernel.__call__
 
-    def header(self: layout.Layout, threads: int) -> list[int]:
-        seen.append(threads)
-        return real(self, threads)
+    def call(self: kernels.Kernel, layout: Any, arrays: Any, scalars: Any) -> None:
+        real(self, layout, arrays, scalars)
+        seen.append(arrays[0])
 
-    monkeypatch.setattr(layout.Layout, "header", header)
+    monkeypatch.setattr(kernels.Kernel, "__call__", call)
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         results(fused, leaky, arguments(0))
@@ -172,13 +173,13 @@ def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_thread_of_the_user_has_the_same_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = layout.Layout.header
+    real = kernels.Kernel.__call__
 
-    def header(self: layout.Layout, threads: int) -> list[int]:
-        seen.append(threads)
-        return real(self, threads)
+    def call(self: kernels.Kernel, layout: Any, arrays: Any, scalars: Any) -> None:
+        real(self, layout, arrays, scalars)
+        seen.append(arrays[0])
 
-    monkeypatch.setattr(layout.Layout, "header", header)
+    monkeypatch.setattr(kernels.Kernel, "__call__", call)
     torch.set_num_threads(2)
     at_once([lambda: results(fused, leaky, arguments(0))])
     assert seen == [2, 2]
@@ -259,10 +260,12 @@ def test_fork_while_another_thread_runs_kernels() -> None:
 
 FORK_WHILE_LOCKED = """
 import os, signal, threading
-from spikingtorch.functional.fused import plan
+from spikingtorch.functional import _prepared
+from spikingtorch.functional.fused import operators, plan
 from tests.fused_worker import right
 right(0)
-with plan._recent._lock:  # as a thread that looks for a plan does
+# as threads that look for a plan do
+with plan._recent._lock, _prepared._prepared._lock, operators._ready._lock:
     child = os.fork()
     if child == 0:
         signal.alarm(10)

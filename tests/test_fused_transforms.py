@@ -21,6 +21,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional import _backend, _call
 from spikingtorch.functional.fused import plan
 from spikingtorch.testing import assert_close
+from tests.caches import forget
 from tests.fused_steps import (
     Counts,
     N,
@@ -57,7 +58,7 @@ def ran() -> Iterator[Counts]:
 @pytest.fixture
 def unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every call of a step its first one."""
-    monkeypatch.setattr(plan, "_recent", plan._Recent())
+    forget(monkeypatch)
 
 
 def scanned(x: Tensor, decay: Any = DECAY, threshold: Any = THRESHOLD, v: Tensor | None = None, dim: int = 0) -> Any:

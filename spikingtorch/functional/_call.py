@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from spikingtorch.functional.fused.plan import Arguments
 from spikingtorch.functional.fused.examples import Spec
 from spikingtorch.functional.state import lift
 
-_HALF = (torch.float16, torch.bfloat16)
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Call(NamedTuple):
@@ -86,23 +86,36 @@ class Call(NamedTuple):
 def call(
     step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any], dim: int, dtype: torch.dtype
 ) -> Call:
-    """Return a call with the step's defaults among its parameters: they are numbers like any other."""
+    """Return a call, with what is bound to the step and the step's defaults among its parameters."""
+    step, given = unbound(step, params)
+    states, state_form = pytree.tree_flatten(state)
+    streams, xs_form = pytree.tree_flatten(xs)
+    values, params_form = pytree.tree_flatten(given)
+    forms = (state_form, xs_form, params_form)
+    half = dtype if dtype in HALF else None
+    return Call(step, list(map(lift, states)), streams, list(map(lift, values)), forms, dim, half)
+
+
+def unbound(step: Callable[..., Any], params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return a step without what is bound to it, and all its parameters: defaults are numbers like any other."""
     given = dict(params)
     while isinstance(step, functools.partial) and not step.args:
         given = {**step.keywords, **given}
         step = step.func
     if isinstance(step, FunctionType) and not torch.compiler.is_dynamo_compiling():
-        # those that can be handed over by name
-        names = step.__code__.co_varnames[max(2, step.__code__.co_posonlyargcount) : step.__code__.co_argcount]
-        defaults = (step.__defaults__ or ())[-len(names) :] if names else ()
-        positional = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
-        given = {**positional, **(step.__kwdefaults__ or {}), **given}
-    states, state_form = pytree.tree_flatten(state)
-    streams, xs_form = pytree.tree_flatten(xs)
-    values, params_form = pytree.tree_flatten(given)
-    forms = (state_form, xs_form, params_form)
-    half = dtype if dtype in _HALF else None
-    return Call(step, list(map(lift, states)), streams, list(map(lift, values)), forms, dim, half)
+        names, defaults = _names(step.__code__), step.__defaults__
+        if names and defaults:
+            defaults = defaults[-len(names) :]
+            given = {**dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)), **given}
+        if step.__kwdefaults__:
+            given = {**step.__kwdefaults__, **given}
+    return step, given
+
+
+@functools.lru_cache(maxsize=256)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """Return the arguments after state and input that can be handed over by name as well as by position."""
+    return code.co_varnames[max(2, code.co_posonlyargcount) : code.co_argcount]
 
 
 def _aligned(x: Tensor, own: int, dim: int, rank: int) -> Tensor:

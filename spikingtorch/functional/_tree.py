@@ -1,16 +1,91 @@
-"""Trees of tensors: tuples, NamedTuples, lists and dicts of them, however deep."""
+"""Trees of tensors: tuples, NamedTuples, lists and dicts of them, however deep.
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+What is a node and what a leaf is for torch's pytree to say. The kinds above are taken apart here, a scan of few neurons
+takes no longer than that; every other kind is pytree's.
+"""
 
+from collections.abc import Callable, Hashable, Iterator
+from functools import lru_cache
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, TypeAlias, TypeVar, cast
+
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 Tree = TypeVar("Tree")
+# of a leaf: LEAF; of a node: its kind, its keys where it has some, and the forms of its children; else what pytree says
+Form: TypeAlias = Hashable
+LEAF: Form = None
+
+_LEAVES = {Tensor, torch.nn.Parameter, float, int, bool, str, type(None), FunctionType, BuiltinFunctionType}
 
 
 def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """Return a tree of the same form with the function applied to its leaves, and to those of the rest beside them."""
-    if isinstance(tree, Tensor):  # as most are, and a tree of one leaf is quickly mapped
+    if isinstance(tree, Tensor) or type(tree) in _LEAVES:  # as most are, and a tree of one leaf is quickly mapped
         return cast(Tree, function(tree, *rest))
-    return cast(Tree, pytree.tree_map(function, tree, *rest))
+    if rest or torch.compiler.is_dynamo_compiling():
+        return cast(Tree, pytree.tree_map(function, tree, *rest))
+    leaves, form = flatten(tree)
+    return cast(Tree, unflatten(map(function, leaves), form))
+
+
+def leaves_of(tree: Any) -> list[Any]:
+    """Return the leaves of a tree."""
+    return pytree.tree_leaves(tree) if torch.compiler.is_dynamo_compiling() else flatten(tree)[0]
+
+
+def flatten(tree: Any) -> tuple[list[Any], Form]:
+    """Return the leaves of a tree, and its form."""
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves)
+
+
+def unflatten(leaves: Any, form: Form) -> Any:
+    """Return the tree of a form with such leaves."""
+    return _unflatten(iter(leaves), form)
+
+
+def types_of(form: Form) -> Iterator[type]:
+    """Yield the types of the nodes of a tree."""
+    if isinstance(form, pytree.TreeSpec):
+        yield from (each for each in (form.type, form.context) if isinstance(each, type))
+        children = form.children()
+    else:
+        kind, _, *children = cast(Any, form) or (None, None)
+        if kind is not None:
+            yield kind
+    for child in children:
+        yield from types_of(child)
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Form:
+    kind: Any = type(tree)
+    if kind in _LEAVES:
+        leaves.append(tree)
+        return LEAF
+    if kind is dict:
+        return (dict, tuple(tree), *[_flatten(child, leaves) for child in tree.values()])
+    if kind is tuple or kind is list or _is_named(kind):
+        return (kind, None, *[_flatten(child, leaves) for child in tree])
+    found, spec = pytree.tree_flatten(tree)
+    leaves += found
+    return LEAF if spec.is_leaf() else spec
+
+
+def _unflatten(leaves: Iterator[Any], form: Form) -> Any:
+    if form is LEAF:
+        return next(leaves)
+    if isinstance(form, pytree.TreeSpec):
+        return pytree.tree_unflatten([next(leaves) for _ in range(form.num_leaves)], form)
+    kind, keys, *children = cast(Any, form)
+    made = [_unflatten(leaves, child) for child in children]
+    if kind is dict:
+        return dict(zip(keys, made, strict=True))
+    return kind(made) if kind is tuple or kind is list else kind(*made)
+
+
+@lru_cache(maxsize=256)
+def _is_named(kind: type) -> bool:
+    return pytree.is_namedtuple_class(kind)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import _backend, _call, _compiling
+from spikingtorch.functional import _backend, _call, _compiling, _prepared
 from spikingtorch.functional import _contract as contract
 from spikingtorch.functional._backend import Backend, Explanation, check_backend
 from spikingtorch.functional._tree import tree_map
@@ -57,6 +57,9 @@ def scan(
     tensor([0., 1., 0., 1.])
     """
     kwargs = dict(params or {})
+    request = _prepared.request(step, state, xs, kwargs, dim, backend)
+    if request is not None and (prepared := _prepared.find(request)) is not None:
+        return prepared.run(request)
     T = contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
     dtype = contract.output_dtype(xs)
@@ -68,7 +71,10 @@ def scan(
         return _looped(step, state, xs, kwargs, dim, dtype) if inside is None else inside
     plan = _backend.choose(call, backend)
     if isinstance(plan, Plan):
-        return _backend.run(plan, call)
+        state, outputs = _backend.run(plan, call)
+        if request is not None:
+            _prepared.keep(request, plan, call, outputs)
+        return state, outputs
     if backend == "fused":
         first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
         contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first

@@ -22,27 +22,36 @@ _SERIAL = 16384
 
 
 class Kernel:
-    """A compiled function ``run``."""
+    """A compiled function ``run``.
 
-    def __init__(self, source: str) -> None:
+    Args:
+        name: which pass it is.
+        source: its code.
+    """
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
         self._library = library(source)
         self._run: Any = self._library.run
         self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._run.restype = None
 
-    def __call__(self, layout: Layout, arrays: Sequence[Sequence[int]], scalars: Sequence[float]) -> None:
-        """Run over the arrays, whose records are those that kernel.h describes."""
-        threads = _threads() if layout.rows * layout.neurons * layout.steps > _SERIAL else 1
-        fields = layout.header(threads)
-        for array in arrays:
-            fields += array
-        self._run((ctypes.c_int64 * len(fields))(*fields), (ctypes.c_double * (len(scalars) + 1))(*scalars))
+    def __call__(self, layout: Layout, arrays: Any, scalars: Sequence[float]) -> None:
+        """Run over arrays.
+
+        Args:
+            layout: their axes.
+            arrays: what kernel.h calls a Layout, as 64-bit integers, but for the number of threads.
+            scalars: floats of the program.
+        """
+        arrays[0] = _threads() if layout.rows * layout.neurons * layout.steps > _SERIAL else 1
+        self._run(arrays, (ctypes.c_double * (len(scalars) + 1))(*scalars))
 
 
 @lru_cache(maxsize=256)
 def forward_kernel(program: str) -> Kernel:
     """Return the compiled forward pass of a program."""
-    return Kernel(c.forward_source(from_text(program)))
+    return Kernel("forward", c.forward_source(from_text(program)))
 
 
 def ready(program: str) -> None:
@@ -68,7 +77,7 @@ def _failure(program: str) -> str | None:
 @lru_cache(maxsize=256)
 def backward_kernel(program: str, wanted: tuple[bool, ...]) -> Kernel:
     """Return the compiled backward pass of a program, with the gradients of the wanted parameters."""
-    return Kernel(c.backward_source(from_text(program), wanted))
+    return Kernel("backward", c.backward_source(from_text(program), wanted))
 
 
 @lru_cache(maxsize=256)

@@ -78,26 +78,35 @@ class Layout(NamedTuple):
             strides = list(tensor.stride())
         return [tensor.data_ptr(), 0, 1, *self._batch(sizes, strides)], tensor
 
-    def header(self, threads: int) -> list[int]:
-        """Return the fields of kernel.h's Layout before its arrays."""
+    def header(self) -> list[int]:
+        """Return the fields of kernel.h's Layout before its arrays; that of the threads is still open."""
         sizes = self.shape[: self.split]
-        return [threads, self.steps, self.neurons, self.rows, len(sizes), *sizes, *(0,) * (AXES - len(sizes))]
+        return [0, self.steps, self.neurons, self.rows, len(sizes), *sizes, *(0,) * (AXES - len(sizes))]
 
     def _batch(self, sizes: Sequence[int], strides: Sequence[int]) -> list[int]:
         walked = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)][: self.split]
         return walked + [0] * (AXES - len(walked))
 
 
-def arrange(
-    shape: tuple[int, ...], streams: Sequence[Tensor], dim: int, uniform: Iterable[Tensor]
-) -> tuple[Layout, list[Tensor]]:
+def is_narrow(shape: tuple[int, ...], dim: int, uniform: Iterable[Tensor]) -> bool:
+    """Whether too few neurons lie beside each other for a vector, so that time is better brought to the front.
+
+    Args:
+        shape: of the neurons of one step.
+        dim: axis of time in the streams.
+        uniform: parameters that the program takes for one number, which hold one for each row if vmap has mapped them.
+    """
+    before, after = math.prod(shape[:dim]), math.prod(shape[dim:])
+    return after < _NARROW and before > 1 and all([tensor.numel() == 1 for tensor in uniform])
+
+
+def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
     """Return the layout of a scan, and its streams in it: themselves, or copies where their memory is too scattered.
 
     Args:
         shape: of the neurons of one step.
         streams: tensors over time, every axis of which has the length of the shape's or one.
         dim: axis of time in them.
-        uniform: parameters that the program takes for one number, which hold one for each row if vmap has mapped them.
 
     Raises:
         ValueError: time has more than AXES axes before it.
@@ -105,23 +114,20 @@ def arrange(
     if dim > AXES:
         raise ValueError(f"scan: the fused backend takes up to {AXES} axes before time, those of vmap included, not {dim}")
     steps = streams[0].shape[dim]
-    before, after = math.prod(shape[:dim]), math.prod(shape[dim:])
-    if after < _NARROW and before > 1 and all(tensor.numel() == 1 for tensor in uniform):
-        # too few neurons beside each other: bring time to the front, and all axes into one run
-        moved = [_expanded(stream, shape, dim).movedim(dim, 0).contiguous() for stream in streams]
-        return Layout(shape, steps, 0, 0), moved
+    after = math.prod(shape[dim:])
     split = dim
     arranged = []
     for stream in streams:
         own = _first_run_axis(stream, shape, dim)
         if own > AXES or math.prod(shape[own:]) < min(after, 64):
-            stream, own = _expanded(stream, shape, dim).contiguous(), dim  # noqa: PLW2901
+            stream, own = expanded(stream, shape, dim).contiguous(), dim  # noqa: PLW2901
         split = max(split, own)
         arranged.append(stream)
     return Layout(shape, steps, dim, split), arranged
 
 
-def _expanded(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
+def expanded(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
+    """Return a stream with all axes of the neurons at their full length."""
     return stream.expand(*shape[:dim], stream.shape[dim], *shape[dim:])
 
 

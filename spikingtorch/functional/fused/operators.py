@@ -8,18 +8,23 @@ it calls ``scan_exported``, which has the gradient of plain autograd.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikingtorch.functional._recent import Recent
 from spikingtorch.functional.fused.kernels import backward_kernel, forward_kernel
-from spikingtorch.functional.fused.layout import AXES, Layout, arrange, broadcast
+from spikingtorch.functional.fused.layout import arrange, broadcast, expanded, is_narrow
+from spikingtorch.functional.fused.records import Ready, Records
 from spikingtorch.functional.fused.program import DTYPES, NAMES, Program, from_text
 
 CHUNK = 16  # as in kernel.h
-_NOTHING = [0] * (3 + AXES)
+_LIMIT = 1024
+
+# kernels with the records of their arrays, for tensors that lie in memory as others did
+_ready: Recent[Ready] = Recent(_LIMIT)
 
 _library = torch.library.Library("spikingtorch", "DEF")
 _library.define(
@@ -36,7 +41,7 @@ _library.define(
 )
 
 
-def _forward(
+def forward(
     states: Sequence[Tensor],
     xs: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -46,28 +51,39 @@ def _forward(
     keep: bool,
 ) -> list[Tensor]:
     """Return final states, outputs and, with ``keep``, the states that the backward pass starts from."""
+    given = (*states, *xs, *params)
+    key = ("forward", program, dim, keep, len(states), len(xs), len(scalars), *_described(given))
+    ready = _ready.get(key)
+    if ready is not None:
+        fresh = ready.fresh()
+        ready((*given, *fresh), scalars)
+        return fresh
+    shape = _neurons(states, xs, params, dim)
+    if is_narrow(shape, dim, _uniform(params, program)):
+        in_front = [_to_front(x, shape, dim) for x in xs]
+        found = forward(states, in_front, params, scalars, program, 0, keep)
+        return [*found[: len(states)], *(_from_front(stream, dim) for stream in found[len(states) :])]
     known = from_text(program)
     _check(known, states, xs, params, scalars)
-    shape = _neurons(states, xs, params, dim)
-    layout, streams = arrange(shape, xs, dim, _uniform(params, program))
+    layout, streams = arrange(shape, xs, dim)
     finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in known.states]
     outs = [layout.stream(DTYPES[dtype], xs[0].device) for dtype in known.outs]
     kept = [layout.stream(final.dtype, final.device, _kept_steps(layout.steps)) for final in finals if keep]
     if math.prod(shape):
-        rest = _Rest(layout)
-        arrays = [
-            *rest.records(states),
-            *map(layout.over_time, streams),
-            *rest.records(params),
-            *rest.records(finals),
-            *map(layout.over_time, outs),
-            *(map(layout.over_time, kept) if keep else [_NOTHING] * len(states)),
-        ]
-        forward_kernel(program)(layout, arrays, scalars)
-    return [*finals, *(_placed(stream, layout, dim) for stream in (*outs, *kept))]
+        records = Records(layout)
+        records.at_rest(states)
+        records.over_time(streams)
+        records.at_rest([*params, *finals])
+        records.over_time([*outs, *(kept if keep else [None] * len(states))])
+        kernel = forward_kernel(program)
+        kernel(layout, records.fields, scalars)
+        fresh = [*finals, *outs, *kept]
+        if records.point_to((*given, *fresh)):
+            _ready.keep(key, Ready(kernel, layout, records, [(t.shape, t.dtype) for t in fresh]))
+    return [*finals, *outs, *kept]
 
 
-def _backward(
+def backward(
     states: Sequence[Tensor],
     xs: Sequence[Tensor],
     params: Sequence[Tensor],
@@ -79,37 +95,58 @@ def _backward(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
-    _check(from_text(program), states, xs, params, scalars)
+    leaves = (*states, *xs, *params)
+    given = (*leaves, *kept, *cotangents)
+    key = ("backward", program, dim, *wanted, len(states), len(xs), len(kept), len(scalars), *_described(given))
+    ready = _ready.get(key)
+    if ready is not None:
+        fresh = ready.fresh()
+        ready((*given, *fresh), scalars)
+        return _reduced(fresh, [leaf for leaf, want in zip(leaves, wanted, strict=True) if want])
     shape = _neurons(states, xs, params, dim)
     of_finals, of_outs = cotangents[: len(states)], cotangents[len(states) :]
-    layout, streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim, _uniform(params, program))
-    placed = iter(streams)
-    leaves = (*states, *xs, *params)
     first, last = len(states), len(states) + len(xs)
+    if is_narrow(shape, dim, _uniform(params, program)):
+        in_front = [None if t is None else _to_front(t, shape, dim) for t in (*xs, *kept, *of_outs)]
+        end = len(xs) + len(kept)
+        streams, stored, outs = in_front[: len(xs)], in_front[len(xs) : end], in_front[end:]
+        moved = backward(states, streams, params, stored, [*of_finals, *outs], scalars, program, 0, wanted)  # type: ignore[arg-type]
+        chosen = [(k, leaf) for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True)) if want]
+        pairs = zip(moved, chosen, strict=True)
+        back = [_from_front(grad, dim) if first <= k < last else grad for grad, (k, _) in pairs]
+        return _reduced(back, [leaf for _, leaf in chosen])
+    _check(from_text(program), states, xs, params, scalars)
+    layout, placed_streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim)
+    placed = iter(placed_streams)
 
-    def fresh(leaf: Tensor, index: int) -> Tensor:
+    def fresh_like(leaf: Tensor, index: int) -> Tensor:
         stream = first <= index < last
         return layout.stream(leaf.dtype, leaf.device) if stream else _fresh(shape, leaf.dtype, leaf.device)
 
-    grads = [fresh(leaf, k) if want else None for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True))]
+    grads = [fresh_like(leaf, k) if want else None for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True))]
     if math.prod(shape):
-        rest = _Rest(layout)
-        arrays = [
-            *rest.records(states),
-            *(layout.over_time(next(placed)) for _ in xs),
-            *rest.records(params),
-            *(layout.over_time(next(placed)) for _ in kept),
-            *([_NOTHING] * (len(states) - len(kept))),
-            *rest.records(of_finals),
-            *(_NOTHING if c is None else layout.over_time(next(placed)) for c in of_outs),
-            *rest.records(grads[:first]),
-            *(_NOTHING if grad is None else layout.over_time(grad) for grad in grads[first:last]),
-            *rest.records(grads[last:]),
-        ]
-        backward_kernel(program, tuple(wanted[last:]))(layout, arrays, scalars)
-    of_xs = [grad if grad is None else _placed(grad, layout, dim) for grad in grads[first:last]]
-    found = zip([*grads[:first], *of_xs, *grads[last:]], leaves, strict=True)
-    return [_reduced(grad, leaf) for grad, leaf in found if grad is not None]
+        records = Records(layout)
+        records.at_rest(states)
+        records.over_time([next(placed) for _ in xs])
+        records.at_rest(params)
+        records.over_time([*(next(placed) for _ in kept), *([None] * (len(states) - len(kept)))])
+        records.at_rest(of_finals)
+        records.over_time([None if c is None else next(placed) for c in of_outs])
+        records.at_rest(grads[:first])
+        records.over_time(grads[first:last])
+        records.at_rest(grads[last:])
+        kernel = backward_kernel(program, tuple(wanted[last:]))
+        kernel(layout, records.fields, scalars)
+        fresh = [grad for grad in grads if grad is not None]
+        if records.point_to((*given, *fresh)):
+            _ready.keep(key, Ready(kernel, layout, records, [(t.shape, t.dtype) for t in fresh]))
+    wanted_leaves = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
+    return _reduced([grad for grad in grads if grad is not None], wanted_leaves)
+
+
+def _described(tensors: Sequence[Tensor | None]) -> list[Any]:
+    """Return how tensors lie in memory."""
+    return [None if t is None else (t.dtype, t.shape, t.stride()) for t in tensors]
 
 
 def _check(
@@ -123,19 +160,6 @@ def _check(
             f"the program takes states, inputs and parameters of {wanted} and {program.scalars} floats, "
             f"and got {given} and {len(scalars)} floats"
         )
-
-
-class _Rest:
-    """Records of arrays without time, and the copies that some of them point into."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._alive: list[Tensor] = []
-
-    def records(self, tensors: Iterable[Tensor | None]) -> list[list[int]]:
-        found = [None if tensor is None else self._layout.at_rest(tensor) for tensor in tensors]
-        self._alive += [pair[1] for pair in found if pair is not None]
-        return [_NOTHING if pair is None else pair[0] for pair in found]
 
 
 def _neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int) -> tuple[int, ...]:
@@ -159,13 +183,19 @@ def _fresh(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
     return torch.empty(shape, dtype=dtype, device=device)
 
 
-def _placed(stream: Tensor, layout: Layout, dim: int) -> Tensor:
+def _to_front(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
+    """Return a stream with time in front, in which all neurons of a step lie beside each other."""
+    return expanded(stream, shape, dim).movedim(dim, 0).contiguous()
+
+
+def _from_front(stream: Tensor, dim: int) -> Tensor:
     """Return a stream with time where the caller has it."""
-    return stream if layout.dim == dim else stream.movedim(layout.dim, dim).contiguous()
+    return stream.movedim(0, dim).contiguous()
 
 
-def _reduced(grad: Tensor, leaf: Tensor) -> Tensor:
-    return grad if grad.shape == leaf.shape else grad.sum_to_size(leaf.shape)
+def _reduced(grads: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
+    pairs = zip(grads, leaves, strict=True)
+    return [grad if grad.shape == leaf.shape else grad.sum_to_size(leaf.shape) for grad, leaf in pairs]
 
 
 def _fake_forward(
@@ -211,14 +241,14 @@ def _refusing(operator: Any) -> Callable[..., Any]:
 
 
 for _name, _implementation, _fake in (
-    ("scan_forward", _forward, _fake_forward),
-    ("scan_backward", _backward, _fake_backward),
+    ("scan_forward", forward, _fake_forward),
+    ("scan_backward", backward, _fake_backward),
 ):
     _library.impl(_name, _implementation, "CPU")
     torch.library.register_fake(f"spikingtorch::{_name}", _fake, lib=_library)
     _library.impl(_name, _refusing(getattr(torch.ops.spikingtorch, _name).default), "Autograd")
 
-_library.impl("scan_exported", _forward, "CPU")
+_library.impl("scan_exported", forward, "CPU")
 torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=_library)
 
 

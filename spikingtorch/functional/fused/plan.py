@@ -1,14 +1,12 @@
 """From a step and its arguments to the program that runs them, found again when they come again."""
 
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional._recent import Recent
 from spikingtorch.functional.fused.builder import NotPointwise, Refusal
 from spikingtorch.functional.fused.identity import Unknown, identity
 from spikingtorch.functional.fused.examples import Spec, is_spec
@@ -77,45 +75,27 @@ def plan(step: Callable[..., Any], arguments: Arguments) -> Plan:
         # what the step does with what it reads may say more
         tried = _attempt(step, arguments, lift_floats=True)
         raise (tried if isinstance(tried, NotPointwise) else refusal) from None
-    known = _recent(key, lambda: _attempt(step, arguments, lift_floats=True))
+    known = _found(key, lambda: _attempt(step, arguments, lift_floats=True))
     if isinstance(known, Refusal) and floats:
         valued = None if key is None else (key, floats)
-        known = _recent(valued, lambda: _attempt(step, arguments, lift_floats=False))
+        known = _found(valued, lambda: _attempt(step, arguments, lift_floats=False))
     if isinstance(known, Refusal):
         raise known
     return known
 
 
-class _Recent:
-    """The plans, and refusals, that were used last."""
-
-    def __init__(self) -> None:
-        self._plans: OrderedDict[Hashable, Plan | Refusal] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def renew_lock(self) -> None:
-        """Take a new lock: in a forked child, one that another thread held at the fork is never released."""
-        self._lock = threading.Lock()
-
-    def __call__(self, key: Hashable | None, make: Callable[[], Plan | Refusal]) -> Plan | Refusal:
-        """Return the plan of a key, made now where it is not known or, without a key, cannot be."""
-        if key is None:
-            return make()
-        with self._lock:
-            if key in self._plans:
-                self._plans.move_to_end(key)
-                return self._plans[key]
-        made = make()
-        with self._lock:
-            self._plans[key] = made
-            while len(self._plans) > _LIMIT:
-                self._plans.popitem(last=False)
-        return made
+_recent: Recent[Plan | Refusal] = Recent(_LIMIT)
 
 
-_recent = _Recent()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_recent.renew_lock)
+def _found(key: Hashable | None, make: Callable[[], Plan | Refusal]) -> Plan | Refusal:
+    """Return the plan of a key, made now where it is not known or, without a key, cannot be."""
+    if key is None:
+        return make()
+    known = _recent.get(key)
+    if known is None:
+        known = make()
+        _recent.keep(key, known)
+    return known
 
 
 def _attempt(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> Plan | Refusal:

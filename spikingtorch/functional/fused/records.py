@@ -1,0 +1,90 @@
+"""The records of a kernel's arrays, as kernel.h has them, made once for all tensors that lie in memory in the same way."""
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.fused.kernels import Kernel
+from spikingtorch.functional.fused.layout import AXES, Layout
+
+_NOTHING = [0] * (3 + AXES)
+
+
+class Records:
+    """The records of arrays, one after the other.
+
+    Args:
+        layout: the axes of the scan.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._fields = layout.header()
+        self._tensors: list[Tensor] = []  # those that are pointed into, some of them copies
+        self._positions: list[int] = []  # where the pointers are
+
+    @property
+    def fields(self) -> Any:
+        """The records as a kernel takes them."""
+        return (ctypes.c_int64 * len(self._fields))(*self._fields)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where among the fields the pointers are."""
+        return tuple(self._positions)
+
+    def at_rest(self, tensors: Iterable[Tensor | None]) -> None:
+        """Add arrays without time; None stands for one that is not there."""
+        for tensor in tensors:
+            self._add(*((_NOTHING, None) if tensor is None else self._layout.at_rest(tensor)))
+
+    def over_time(self, tensors: Iterable[Tensor | None]) -> None:
+        """Add arrays over time; None stands for one that is not there."""
+        for tensor in tensors:
+            self._add(_NOTHING if tensor is None else self._layout.over_time(tensor), tensor)
+
+    def _add(self, record: list[int], tensor: Tensor | None) -> None:
+        if tensor is not None:
+            self._positions.append(len(self._fields))
+            self._tensors.append(tensor)
+        self._fields += record
+
+    def point_to(self, tensors: Iterable[Tensor | None]) -> bool:
+        """Say whether the arrays are these tensors themselves, in this order, and no copies."""
+        given = [tensor for tensor in tensors if tensor is not None]
+        return len(given) == len(self._tensors) and all(map(lambda a, b: a is b, given, self._tensors))
+
+
+class Ready:
+    """A kernel for tensors that lie in memory as those did that its records were made for: only the pointers differ.
+
+    Args:
+        kernel: the kernel.
+        layout: the axes of the scan.
+        records: the records, those of the results last.
+        results: shape and dtype of each result.
+    """
+
+    def __init__(
+        self, kernel: Kernel, layout: Layout, records: Records, results: Sequence[tuple[torch.Size, torch.dtype]]
+    ) -> None:
+        self._kernel = kernel
+        self._layout = layout
+        self._fields = records.fields
+        self._positions = records.positions
+        self._results = results
+
+    def fresh(self) -> list[Tensor]:
+        """Return memory for the results."""
+        return [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in self._results]
+
+    def __call__(self, tensors: Iterable[Tensor | None], scalars: Sequence[float]) -> None:
+        """Run on tensors, the results last; None stands for one that is not there."""
+        fields = type(self._fields).from_buffer_copy(self._fields)
+        pointers = [tensor.data_ptr() for tensor in tensors if tensor is not None]
+        for position, pointer in zip(self._positions, pointers, strict=True):
+            fields[position] = pointer
+        self._kernel(self._layout, fields, scalars)
