@@ -50,6 +50,13 @@ def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
     return low, high
 
 
+def check_finite(owner: str, name: str, x: Tensor) -> None:
+    """Raise where x holds NaN or infinities, if Python may look."""
+    # a sum is finite only if all that is added is, and takes half as long as the bounds
+    if has_values(x) and not math.isfinite(x.detach().sum()):
+        value_range(owner, name, x)
+
+
 def check_floating(owner: str, name: str, x: Tensor) -> None:
     """Raise unless x is a floating tensor."""
     if not isinstance(x, Tensor):

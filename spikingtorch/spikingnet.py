@@ -230,7 +230,7 @@ class SpikingNet(nn.Module):
         checks.check_rank("SpikingNet", "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
         if x.shape[1] == 0:
             raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
-        checks.value_range("SpikingNet", "x", x)
+        checks.check_finite("SpikingNet", "x", x)
         weight = next(self.net.parameters(), None)
         if weight is None:
             return

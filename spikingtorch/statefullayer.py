@@ -62,7 +62,7 @@ class StatefulLayer(nn.Module):
     def detach_(self) -> None:
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
         self._shown("detach_()")
-        self._map_tensors(torch.Tensor.detach)
+        self._map_tensors(Tensor.detach)
 
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for somebody outside."""
@@ -125,10 +125,9 @@ class StatefulLayer(nn.Module):
             self._memory = (
                 None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
             )
-        elif self._memory is not None:
-            act = self._memory.act
-            self.detach_()
-            self._memory = self._memory._replace(act=act)
+        elif (memory := self._live_memory()) is not None:
+            state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
+            self._memory = Memory(state, output, memory.act)
 
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
         if self._memory is not None:
@@ -148,3 +147,7 @@ class StatefulLayer(nn.Module):
         copied = self.__dict__ | {"_fold": None}
         self._memory = attached
         return copied
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf

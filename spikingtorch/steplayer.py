@@ -155,7 +155,7 @@ class StepLayer(StatefulLayer):
         for x in leaves:
             checks.check_floating(owner, "x", x)
             if x.is_cpu:
-                checks.value_range(owner, "x", x)
+                checks.check_finite(owner, "x", x)
             if x.shape != leaves[0].shape:
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")
         return leaves[0]
@@ -178,9 +178,11 @@ class StepLayer(StatefulLayer):
 
     def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
         for name, value in params.items():
+            if not isinstance(value, Tensor):
+                continue
             shown = self._attributes.get(name, name)
             checks.check_broadcast(type(self).__name__, shown, value, x.shape)
-            if isinstance(value, Tensor) and value.dtype != lifted_dtype(x):
+            if value.dtype != lifted_dtype(x):
                 raise TypeError(
                     f"{type(self).__name__}: mixed dtypes: x is {x.dtype} and {shown} {value.dtype}. Convert one of "
                     f"them, for instance with layer.to({x.dtype})"

@@ -179,7 +179,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "a gradient": {"xs": draw(T, N, M, seed=1).requires_grad_()},
     "an integer parameter": {"params": {"decay": 1}},
     "an array's number": {"params": {"decay": draw(3).numpy()[0]}},
-    "a negated view": {"xs": torch._neg_view(draw(T, N, M))},
+    "a negated view": {"xs": torch._neg_view(draw(T, N, M))},  # pyright: ignore[reportPrivateImportUsage]
     "a conjugated part": {"xs": torch.complex(draw(T, N, M), draw(T, N, M, seed=2)).conj().imag},
 }
 

@@ -16,13 +16,13 @@ from spikingtorch.functional._call import HALF, Call, unbound
 from spikingtorch.functional._ordinary import ordinary, undisturbed
 from spikingtorch.functional._recent import Recent
 from spikingtorch.functional._tree import Form, flatten, types_of, unflatten
-from spikingtorch.functional.fused import autograd
 from spikingtorch.functional.fused.builder import Refusal
-from spikingtorch.functional.fused.identity import Unknown, identity
+from spikingtorch.functional.fused.direct import DirectScan
+from spikingtorch.functional.fused.identity import Unknown, identity, is_fixed
 from spikingtorch.functional.fused.plan import Plan
 
 _LIMIT = 1024
-_TENSOR, _FLOAT, _OTHER = "tensor", "float", "other"
+_TENSOR, _FLOAT = "tensor", "float"
 
 
 class Request(NamedTuple):
@@ -52,35 +52,44 @@ class Prepared(NamedTuple):
     """How to run a request.
 
     Attributes:
-        plan: the plan of its step.
-        dim: axis of time, counted from the front.
-        counts: how many states, inputs, parameters and outputs there are.
+        scan: its program, for tensors that lie in memory as the request's do.
+        literals: floats that the step holds itself.
+        lifts_floats: whether the floats of a request are filled in before them.
         form: structure of the outputs.
     """
 
-    plan: Plan
-    dim: int
-    counts: autograd.Counts
+    scan: DirectScan
+    literals: tuple[float, ...]
+    lifts_floats: bool
     form: Form
 
     def run(self, request: Request) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""
-        plan, (states, _, _, outs) = self.plan, self.counts
-        scalars = (*(request.floats if plan.lifts_floats else ()), *plan.literals)
-        results = autograd.ordinary_scan(
-            plan.program,
-            self.dim,
-            plan.keeps,
-            plan.differentiable,
-            scalars,
-            self.counts,
-            request.tensors,
-            request.differentiates,
-        )
-        return unflatten(results[:states], request.state_form), unflatten(results[states : states + outs], self.form)
+        scalars = request.floats + self.literals if self.lifts_floats else self.literals
+        finals, outs = self.scan(request.tensors, scalars, request.differentiates)
+        return unflatten(finals, request.state_form), unflatten(outs, self.form)
+
+
+class _Parameters(NamedTuple):
+    """What the parameters of a step are, but for tensors and top-level floats.
+
+    Attributes:
+        read: what the step and they can read, by value.
+        kinds: of each leaf, in the order of all parameters.
+        form: structure of the parameters.
+        parts: of each parameter, its name if it is a tensor or float to be looked up, else the tensors and floats in it.
+        alive: values that the entry is found by, which must not be replaced by others of the same id.
+    """
+
+    read: Hashable
+    kinds: tuple[str, ...]
+    form: Form
+    parts: tuple[str | tuple[Tensor | float, ...], ...]
+    alive: Any
 
 
 _prepared: Recent[Prepared] = Recent(_LIMIT)
+_parameters: Recent[_Parameters] = Recent(_LIMIT)
 
 
 def request(
@@ -89,45 +98,28 @@ def request(
     """Return a request, or None where each scan has to be looked at by itself."""
     if backend == "loop" or not undisturbed():
         return None
-    step, given = unbound(step, params)
     tensors, state_form = flatten(state)
     states = len(tensors)
     streams, xs_form = flatten(xs)
     tensors += streams
-    values, params_form = flatten(given)
-    floats: list[float] = []
-    others: list[Any] = []
-    kinds: list[str] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            tensors.append(value)
-            kinds.append(_TENSOR)
-        elif isinstance(value, float):
-            floats.append(float(value))
-            kinds.append(_FLOAT)
-        else:
-            others.append(value)
-            kinds.append(_OTHER)
-    if not ordinary(tensors):
-        return None
-    forms = (state_form, xs_form, params_form)
     try:
-        read = identity(step, *_types(forms), *others)
+        known = _parameters_of(step, params)
+        read = known.read, identity(*_types((state_form, xs_form)))
     except (Unknown, Refusal):
+        return None
+    floats: list[float] = []
+    for part in known.parts:
+        for leaf in (params[part],) if isinstance(part, str) else part:
+            if isinstance(leaf, Tensor):
+                tensors.append(leaf)
+            else:
+                floats.append(leaf)
+    if not ordinary(tensors):
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     described = [(tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
-    key = (
-        read,
-        forms,
-        states,
-        *kinds,
-        *described,
-        dim,
-        backend,
-        differentiates,
-        torch.get_default_dtype(),
-    )
+    forms = (state_form, xs_form, known.form)
+    key = (read, known.kinds, forms, states, *described, dim, backend, differentiates, torch.get_default_dtype())
     return Request(key, tensors, tuple(floats), state_form, differentiates)
 
 
@@ -144,8 +136,45 @@ def keep(request: Request, plan: Plan, call: Call, outputs: Any) -> None:
     fit = all(x.ndim == rank + 1 for x in call.xs)
     lifted = any(tensor.dtype in HALF for tensor in (*request.tensors[:first], *request.tensors[last:]))
     if fit and not lifted:
-        found = Prepared(plan, call.dim % call.xs[0].ndim, counts, flatten(outputs)[1])
+        dim = call.dim % call.xs[0].ndim
+        scan = DirectScan(plan.program, dim, plan.keeps, plan.differentiable, counts)
+        found = Prepared(scan, plan.literals, plan.lifts_floats, flatten(outputs)[1])
         _prepared.keep(request.key if plan.lifts_floats else request.valued, found)
+
+
+def _parameters_of(step: Callable[..., Any], params: dict[str, Any]) -> _Parameters:
+    """Return what the parameters of a step are, found again by the objects themselves where these cannot change.
+
+    Raises:
+        Unknown, Refusal: they have no identity.
+    """
+    kinds = [_kind(value) for value in params.values()]
+    key = (id(step), *params, *[kind or id(value) for kind, value in zip(kinds, params.values(), strict=True)])
+    known = _parameters.get(key)
+    if known is None:
+        known = _made(step, params)
+        if is_fixed(step) and all([kind or is_fixed(value) for kind, value in zip(kinds, params.values(), strict=True)]):
+            _parameters.keep(key, known)
+    return known
+
+
+def _kind(value: Any) -> str:
+    """Return what kind of leaf to look up a value is, if it is one."""
+    return _TENSOR if isinstance(value, Tensor) else _FLOAT if type(value) is float else ""
+
+
+def _made(step: Callable[..., Any], params: dict[str, Any]) -> _Parameters:
+    function, given = unbound(step, params)
+    leaves, form = flatten(given)
+    kinds = [_TENSOR if isinstance(leaf, Tensor) else _FLOAT if isinstance(leaf, float) else "" for leaf in leaves]
+    read = identity(function, *_types((form,)), *[leaf for leaf, kind in zip(leaves, kinds, strict=True) if not kind])
+    parts: list[str | tuple[Tensor | float, ...]] = []
+    for name, value in given.items():
+        numbers = [leaf for leaf in flatten(value)[0] if isinstance(leaf, Tensor | float)]
+        looked_up = name in params and _kind(value)
+        parts.append(name if looked_up else tuple(numbers))
+    alive = [value for value in params.values() if not _kind(value)]
+    return _Parameters(read, tuple(kinds), form, tuple(parts), (step, alive))
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional._tree import leaves_of, tree_map
 
 S = TypeVar("S")
 
@@ -18,7 +18,8 @@ def lift(tree: S) -> S:
     A membrane adds many small inputs: eight bits of mantissa lose those below 1/256 of its value. So every backend
     computes in float32 and rounds only what leaves the scan.
     """
-    return tree_map(_lift_leaf, tree)
+    halves = any([isinstance(leaf, Tensor) and leaf.dtype in _HALF for leaf in leaves_of(tree)])
+    return tree_map(_lift_leaf, tree) if halves else tree
 
 
 def lifted_dtype(tensor: Tensor) -> torch.dtype:

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function
 
-from spikingtorch.functional._ordinary import ordinary, undisturbed
-from spikingtorch.functional.fused import operators
+from spikingtorch.functional.fused import operators  # noqa: F401 - registers the raw operators
 
 
 # how many states, inputs, parameters and outputs a call has; a plain tuple, which torch.compile takes apart
@@ -48,30 +47,6 @@ def fused_scan(
     return tuple(found)
 
 
-def ordinary_scan(
-    program: str,
-    dim: int,
-    keeps: bool,
-    differentiable: tuple[bool, ...],
-    scalars: tuple[float, ...],
-    counts: Counts,
-    tensors: Sequence[Tensor],
-    differentiates: bool,
-) -> Sequence[Tensor]:
-    """Return what ``fused_scan`` does, for ordinary tensors and with nobody between the call and them.
-
-    Args:
-        differentiates: whether autograd is to know of it.
-    """
-    if not differentiates:
-        return operators.forward(*_split(tensors, counts), scalars, program, dim, False)
-    # what Function.apply itself does besides is to fill in defaults and to look for transforms
-    found: tuple[Tensor, ...] = super(Function, FusedScan).apply(  # type: ignore[no-untyped-call]
-        program, dim, keeps, differentiable, scalars, counts, *tensors
-    )
-    return found
-
-
 class FusedScan(Function):
     """``apply(program, dim, keeps, differentiable, scalars, counts, *states, *xs, *params)``.
 
@@ -89,9 +64,7 @@ class FusedScan(Function):
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         states, xs, params = _split(tensors, counts)
-        direct = undisturbed() and ordinary(tensors)
-        run = operators.forward if direct else torch.ops.spikingtorch.scan_forward
-        return tuple(run(states, xs, params, scalars, program, dim, keeps))
+        return tuple(torch.ops.spikingtorch.scan_forward(states, xs, params, scalars, program, dim, keeps))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -110,18 +83,11 @@ class FusedScan(Function):
         wanted = tuple([need and has for need, has in zip(needed, ctx.differentiable, strict=True)])
         if not any(wanted) or all(cotangent is None for cotangent in given):
             return (None,) * (6 + states + xs + params)
-        saved = ctx.saved_tensors
-        if not torch.is_grad_enabled() and undisturbed() and ordinary([*saved, *(tensor for tensor in given if tensor is not None)]):
-            groups = _split(saved[: len(wanted)], ctx.counts)
-            found = operators.backward(
-                *groups, saved[len(wanted) :], given, ctx.scalars, ctx.program, ctx.dim, wanted
-            )
-            return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
         options = (ctx.program, ctx.dim, ctx.scalars, ctx.counts, wanted)
         # torch.compile knows no Function in a Function, and takes no second derivative through a backward pass anyway
         function: Any = FusedScanGradient
         gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
-        found = list(gradient(*options, *saved, *given))
+        found = list(gradient(*options, *ctx.saved_tensors, *given))
         return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
 
     @staticmethod

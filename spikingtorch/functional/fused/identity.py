@@ -64,6 +64,17 @@ def identity(*values: Any) -> tuple[Any, ...]:
     return tuple(walk.of(value) for value in values)
 
 
+def is_fixed(value: Any) -> bool:
+    """Say whether a value can neither change nor read what can."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if isinstance(value, _DEFINITIONS):
+        return _module_of(value) in _FIXED
+    named = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return (kind is tuple or (named and is_fixed(kind))) and all(map(is_fixed, value))
+
+
 class _Walk:
     def __init__(self) -> None:
         self._seen: dict[int, int] = {}

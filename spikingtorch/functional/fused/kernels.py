@@ -14,7 +14,6 @@ from spikingtorch.functional.fused import c
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.cache import library
 from spikingtorch.functional.fused.compiler import CompileError, NoCompiler
-from spikingtorch.functional.fused.layout import Layout
 from spikingtorch.functional.fused.program import from_text
 
 # a team of threads costs some microseconds to wake: below this many neuron steps one thread is faster
@@ -36,15 +35,15 @@ class Kernel:
         self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._run.restype = None
 
-    def __call__(self, layout: Layout, arrays: Any, scalars: Sequence[float]) -> None:
+    def __call__(self, neuron_steps: int, arrays: Any, scalars: Sequence[float]) -> None:
         """Run over arrays.
 
         Args:
-            layout: their axes.
+            neuron_steps: how many neurons there are, times the number of steps.
             arrays: what kernel.h calls a Layout, as 64-bit integers, but for the number of threads.
             scalars: floats of the program.
         """
-        arrays[0] = _threads() if layout.rows * layout.neurons * layout.steps > _SERIAL else 1
+        arrays[0] = _threads() if neuron_steps > _SERIAL else 1
         self._run(arrays, (ctypes.c_double * (len(scalars) + 1))(*scalars))
 
 

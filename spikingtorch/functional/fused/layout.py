@@ -54,6 +54,11 @@ class Layout(NamedTuple):
         """How many rows there are."""
         return math.prod(self.shape[: self.split])
 
+    @property
+    def neuron_steps(self) -> int:
+        """How often a neuron takes a step."""
+        return math.prod(self.shape) * self.steps
+
     def stream(self, dtype: torch.dtype, device: torch.device, steps: int | None = None) -> Tensor:
         """Return fresh memory over time."""
         length = self.steps if steps is None else steps

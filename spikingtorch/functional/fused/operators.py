@@ -8,7 +8,7 @@ it calls ``scan_exported``, which has the gradient of plain autograd.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -52,22 +52,20 @@ def forward(
 ) -> list[Tensor]:
     """Return final states, outputs and, with ``keep``, the states that the backward pass starts from."""
     given = (*states, *xs, *params)
-    key = ("forward", program, dim, keep, len(states), len(xs), len(scalars), *_described(given))
-    ready = _ready.get(key)
-    if ready is not None:
-        fresh = ready.fresh()
-        ready((*given, *fresh), scalars)
-        return fresh
+    key = forward_key(states, xs, params, scalars, program, dim, keep)
+    known = ready(key)
+    if known is not None:
+        return known(given, scalars)
     shape = _neurons(states, xs, params, dim)
     if is_narrow(shape, dim, _uniform(params, program)):
         in_front = [_to_front(x, shape, dim) for x in xs]
         found = forward(states, in_front, params, scalars, program, 0, keep)
         return [*found[: len(states)], *(_from_front(stream, dim) for stream in found[len(states) :])]
-    known = from_text(program)
-    _check(known, states, xs, params, scalars)
+    details = from_text(program)
+    _check(details, states, xs, params, scalars)
     layout, streams = arrange(shape, xs, dim)
-    finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in known.states]
-    outs = [layout.stream(DTYPES[dtype], xs[0].device) for dtype in known.outs]
+    finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in details.states]
+    outs = [layout.stream(DTYPES[dtype], xs[0].device) for dtype in details.outs]
     kept = [layout.stream(final.dtype, final.device, _kept_steps(layout.steps)) for final in finals if keep]
     if math.prod(shape):
         records = Records(layout)
@@ -76,10 +74,10 @@ def forward(
         records.at_rest([*params, *finals])
         records.over_time([*outs, *(kept if keep else [None] * len(states))])
         kernel = forward_kernel(program)
-        kernel(layout, records.fields, scalars)
+        kernel(layout.neuron_steps, records.fields, scalars)
         fresh = [*finals, *outs, *kept]
         if records.point_to((*given, *fresh)):
-            _ready.keep(key, Ready(kernel, layout, records, [(t.shape, t.dtype) for t in fresh]))
+            _ready.keep(key, Ready(kernel, layout.neuron_steps, records, [(t.shape, t.dtype) for t in fresh]))
     return [*finals, *outs, *kept]
 
 
@@ -97,12 +95,10 @@ def backward(
     """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
     leaves = (*states, *xs, *params)
     given = (*leaves, *kept, *cotangents)
-    key = ("backward", program, dim, *wanted, len(states), len(xs), len(kept), len(scalars), *_described(given))
-    ready = _ready.get(key)
-    if ready is not None:
-        fresh = ready.fresh()
-        ready((*given, *fresh), scalars)
-        return _reduced(fresh, [leaf for leaf, want in zip(leaves, wanted, strict=True) if want])
+    key = backward_key(states, xs, params, kept, cotangents, scalars, program, dim, wanted)
+    known = ready(key)
+    if known is not None:
+        return reduced(known(given, scalars), [leaf for leaf, want in zip(leaves, wanted, strict=True) if want])
     shape = _neurons(states, xs, params, dim)
     of_finals, of_outs = cotangents[: len(states)], cotangents[len(states) :]
     first, last = len(states), len(states) + len(xs)
@@ -114,7 +110,7 @@ def backward(
         chosen = [(k, leaf) for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True)) if want]
         pairs = zip(moved, chosen, strict=True)
         back = [_from_front(grad, dim) if first <= k < last else grad for grad, (k, _) in pairs]
-        return _reduced(back, [leaf for _, leaf in chosen])
+        return reduced(back, [leaf for _, leaf in chosen])
     _check(from_text(program), states, xs, params, scalars)
     layout, placed_streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim)
     placed = iter(placed_streams)
@@ -136,15 +132,50 @@ def backward(
         records.over_time(grads[first:last])
         records.at_rest(grads[last:])
         kernel = backward_kernel(program, tuple(wanted[last:]))
-        kernel(layout, records.fields, scalars)
+        kernel(layout.neuron_steps, records.fields, scalars)
         fresh = [grad for grad in grads if grad is not None]
         if records.point_to((*given, *fresh)):
-            _ready.keep(key, Ready(kernel, layout, records, [(t.shape, t.dtype) for t in fresh]))
+            _ready.keep(key, Ready(kernel, layout.neuron_steps, records, [(t.shape, t.dtype) for t in fresh]))
     wanted_leaves = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
-    return _reduced([grad for grad in grads if grad is not None], wanted_leaves)
+    return reduced([grad for grad in grads if grad is not None], wanted_leaves)
 
 
-def _described(tensors: Sequence[Tensor | None]) -> list[Any]:
+def ready(key: Hashable) -> Ready | None:
+    """Return the kernel of a key, if it has run; not if its tensors had to be copied first."""
+    return _ready.get(key)
+
+
+def forward_key(
+    states: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    program: str,
+    dim: int,
+    keep: bool,
+) -> Hashable:
+    """Return what a forward pass is found by."""
+    given = described((*states, *xs, *params))
+    return ("forward", program, dim, keep, len(states), len(xs), len(scalars), *given)
+
+
+def backward_key(
+    states: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    params: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    scalars: Sequence[float],
+    program: str,
+    dim: int,
+    wanted: Sequence[bool],
+) -> Hashable:
+    """Return what a backward pass is found by."""
+    given = described((*states, *xs, *params, *kept, *cotangents))
+    return ("backward", program, dim, *wanted, len(states), len(xs), len(kept), len(scalars), *given)
+
+
+def described(tensors: Sequence[Tensor | None]) -> list[Any]:
     """Return how tensors lie in memory."""
     return [None if t is None else (t.dtype, t.shape, t.stride()) for t in tensors]
 
@@ -193,7 +224,8 @@ def _from_front(stream: Tensor, dim: int) -> Tensor:
     return stream.movedim(0, dim).contiguous()
 
 
-def _reduced(grads: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
+def reduced(grads: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Return gradients per neuron in the shapes of what they are the gradients of."""
     pairs = zip(grads, leaves, strict=True)
     return [grad if grad.shape == leaf.shape else grad.sum_to_size(leaf.shape) for grad, leaf in pairs]
 

@@ -63,28 +63,27 @@ class Ready:
 
     Args:
         kernel: the kernel.
-        layout: the axes of the scan.
+        neuron_steps: how many neurons there are, times the number of steps.
         records: the records, those of the results last.
         results: shape and dtype of each result.
     """
 
     def __init__(
-        self, kernel: Kernel, layout: Layout, records: Records, results: Sequence[tuple[torch.Size, torch.dtype]]
+        self, kernel: Kernel, neuron_steps: int, records: Records, results: Sequence[tuple[torch.Size, torch.dtype]]
     ) -> None:
         self._kernel = kernel
-        self._layout = layout
+        self._neuron_steps = neuron_steps
         self._fields = records.fields
+        self._kind = type(self._fields)
         self._positions = records.positions
         self._results = results
 
-    def fresh(self) -> list[Tensor]:
-        """Return memory for the results."""
-        return [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in self._results]
-
-    def __call__(self, tensors: Iterable[Tensor | None], scalars: Sequence[float]) -> None:
-        """Run on tensors, the results last; None stands for one that is not there."""
-        fields = type(self._fields).from_buffer_copy(self._fields)
-        pointers = [tensor.data_ptr() for tensor in tensors if tensor is not None]
+    def __call__(self, given: Iterable[Tensor | None], scalars: Sequence[float]) -> list[Tensor]:
+        """Return the results for tensors; None stands for one that is not there."""
+        results = [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in self._results]
+        fields = self._kind.from_buffer_copy(self._fields)
+        pointers = [tensor.data_ptr() for tensor in (*given, *results) if tensor is not None]
         for position, pointer in zip(self._positions, pointers, strict=True):
             fields[position] = pointer
-        self._kernel(self._layout, fields, scalars)
+        self._kernel(self._neuron_steps, fields, scalars)
+        return results

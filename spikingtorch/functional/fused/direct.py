@@ -1,0 +1,123 @@
+"""The fused scan of ordinary tensors, straight to the kernel: nobody transforms, traces or compiles what is called."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from spikingtorch.functional._ordinary import ordinary, undisturbed
+from spikingtorch.functional.fused import operators
+from spikingtorch.functional.fused.autograd import Counts, FusedScanGradient
+from spikingtorch.functional.fused.records import Ready
+
+
+# ways in which the cotangents of one scan lie in memory that it knows itself; others are looked up
+_LAYOUTS = 8
+
+
+class DirectScan:
+    """The scan of a program, for tensors that all lie in memory as those of the first call do.
+
+    Args:
+        program: the program, as text.
+        dim: axis of time in the inputs, which all have the axes of the neurons.
+        keeps: whether the gradient of the program needs the states.
+        differentiable: for each tensor, whether the program has a gradient of it.
+        counts: how many states, inputs, parameters and outputs there are.
+    """
+
+    def __init__(
+        self, program: str, dim: int, keeps: bool, differentiable: tuple[bool, ...], counts: Counts
+    ) -> None:
+        self.program = program
+        self.dim = dim
+        self.keeps = keeps
+        self.differentiable = differentiable
+        self.counts = counts
+        self.ends = counts[0], counts[0] + counts[1], sum(counts[:3])
+        self._forward: dict[bool, Ready | None] = {}
+        self._backward: dict[Any, Ready] = {}
+
+    def __call__(
+        self, tensors: Sequence[Tensor], scalars: tuple[float, ...], differentiates: bool
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return final states and outputs.
+
+        Args:
+            tensors: states, inputs, and parameters that are tensors.
+            scalars: floats of the program.
+            differentiates: whether autograd is to know of it.
+        """
+        if differentiates:
+            found: Sequence[Tensor] = _Function.apply(self, scalars, *tensors)  # type: ignore[no-untyped-call]
+        else:
+            found = self.forward(tensors, scalars, keep=False)
+        return found[: self.counts[0]], found[self.counts[0] :]
+
+    def forward(self, tensors: Sequence[Tensor], scalars: tuple[float, ...], *, keep: bool) -> list[Tensor]:
+        """Return final states, outputs and, with ``keep``, the states that the backward pass starts from."""
+        ready = self._forward.get(keep)
+        if ready is not None:
+            return ready(tensors, scalars)
+        groups = self._split(tensors)
+        found = operators.forward(*groups, scalars, self.program, self.dim, keep)
+        self._forward[keep] = operators.ready(operators.forward_key(*groups, scalars, self.program, self.dim, keep))
+        return found
+
+    def backward(
+        self,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        scalars: tuple[float, ...],
+        wanted: tuple[bool, ...],
+    ) -> list[Tensor]:
+        """Return the wanted gradients of states, inputs and parameters."""
+        given = (wanted, *operators.described(cotangents))
+        ready = self._backward.get(given)
+        if ready is not None:
+            found = ready((*tensors, *kept, *cotangents), scalars)
+            return operators.reduced(found, [leaf for leaf, want in zip(tensors, wanted, strict=True) if want])
+        arguments = (*self._split(tensors), kept, cotangents, scalars, self.program, self.dim, wanted)
+        found = operators.backward(*arguments)
+        known = operators.ready(operators.backward_key(*arguments))
+        if known is not None and len(self._backward) < _LAYOUTS:
+            self._backward[given] = known
+        return found
+
+    def _split(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+        states, streams, params = self.ends
+        return tensors[:states], tensors[states:streams], tensors[streams:params]
+
+
+class _Function(Function):
+    """``apply(scan, scalars, *states, *xs, *params)`` returns ``(*finals, *outs)``."""
+
+    @staticmethod
+    def forward(ctx: Any, scan: DirectScan, scalars: tuple[float, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        found = scan.forward(tensors, scalars, keep=scan.keeps)
+        results = found[: scan.counts[0] + scan.counts[3]]
+        ctx.scan, ctx.scalars = scan, scalars
+        ctx.save_for_backward(*tensors, *found[len(results) :])
+        ctx.mark_non_differentiable(*[out for out in results if not out.is_floating_point()])
+        ctx.set_materialize_grads(False)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        scan: DirectScan = ctx.scan
+        wanted = tuple([n and has for n, has in zip(ctx.needs_input_grad[2:], scan.differentiable, strict=True)])
+        given = [cotangent for cotangent in cotangents if cotangent is not None]
+        if not any(wanted) or not given:
+            return (None,) * (2 + len(wanted))
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        if not torch.is_grad_enabled() and undisturbed() and ordinary((*saved, *given)):
+            tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
+            found = scan.backward(tensors, kept, cotangents, ctx.scalars, wanted)
+        else:
+            options = scan.program, scan.dim, ctx.scalars, scan.counts, wanted
+            found = list(FusedScanGradient.apply(*options, *saved, *cotangents))  # type: ignore[no-untyped-call]
+        grads = iter(found)
+        return (None, None, *[next(grads) if want else None for want in wanted])
