@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -390,14 +389,3 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         given = change(xs=draw(length, N, M))
         assert_close(both(given), both(given, "loop"))
     assert known() == len(operators._ready._entries) == 3
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
-def test_a_fork_while_a_thread_looks_something_up() -> None:
-    recent: Recent[int] = Recent(2)
-    recent.keep("a", 1)
-    with recent._lock:
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if recent.get("a") == 1 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -51,7 +51,7 @@ class DirectScan:
             differentiates: whether autograd is to know of it.
         """
         if differentiates:
-            found: Sequence[Tensor] = _Function.apply(self, scalars, *tensors)  # type: ignore[no-untyped-call]
+            found: Sequence[Tensor] = FusedScanDirect.apply(self, scalars, *tensors)  # type: ignore[no-untyped-call]
         else:
             found = self.forward(tensors, scalars, keep=False)
         return found[: self.counts[0]], found[self.counts[0] :]
@@ -92,7 +92,7 @@ class DirectScan:
         return tensors[:states], tensors[states:streams], tensors[streams:params]
 
 
-class _Function(Function):
+class FusedScanDirect(Function):
     """``apply(scan, scalars, *states, *xs, *params)`` returns ``(*finals, *outs)``."""
 
     @staticmethod
