@@ -221,7 +221,7 @@ def test_a_forked_child_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels._Process, "forked", True)
     with counting() as counts:
         found = results(fused, leaky, arguments(0))
-    assert kernels._threads() == 1
+    assert kernels.threads_for(10**9) == 1
     assert (counts.forward, counts.backward) == (1, 1)
     monkeypatch.undo()
     for a, b in zip(found, results(fused, leaky, arguments(0)), strict=True):

@@ -14,6 +14,7 @@ from spikingtorch.functional.neurons.leaky import (
     spiking_decay_step,
 )
 from spikingtorch.functional.neurons.refractory import CoarseLIFState, coarse_lif_step, refractory_gain_from_tau
+from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.reset import Detached, Reset, by_subtraction, detached, none, to_zero
 from spikingtorch.functional._backend import Backend, Explanation
 from spikingtorch.functional.scan import Step, explain_scan, scan
@@ -51,6 +52,8 @@ __all__ = [
     "LIState",
     "McPittsState",
     "PiecewiseExponential",
+    "Recurrent",
+    "RecurrentState",
     "Reset",
     "Sigmoid",
     "SpikingDecayState",
@@ -61,7 +64,9 @@ __all__ = [
     "biolif_step",
     "by_subtraction",
     "coarse_lif_step",
+    "convolution",
     "decay_from_tau",
+    "dense",
     "detached",
     "explain_scan",
     "gain_from_tau",
@@ -72,6 +77,7 @@ __all__ = [
     "lift",
     "mcpitts_step",
     "none",
+    "per_channel",
     "refractory_gain_from_tau",
     "reset_where",
     "scan",

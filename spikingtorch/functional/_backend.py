@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional._call import Call
+from spikingtorch.functional._recurrence import Recurrence, Unready, is_product, recurrence
 from spikingtorch.functional.fused import autograd, kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.plan import Plan, plan
@@ -63,8 +64,8 @@ def is_large(x: Tensor) -> bool:
     return x.numel() >= _LARGE
 
 
-def choose(call: Call, backend: Backend) -> Plan | Refusal:
-    """Return the plan that runs a scan fused, or why the loop runs it."""
+def choose(call: Call, backend: Backend) -> Plan | Recurrence | Refusal:
+    """Return what runs a scan fused, or why the loop runs it."""
     if backend == "loop":
         return Unsuited("was to run on the loop")
     # in this order: a look at the size of a batch would bind an exported program to it
@@ -72,6 +73,8 @@ def choose(call: Call, backend: Backend) -> Plan | Refusal:
         return Unsuited("takes one step of few neurons, for which the loop is as fast")
     try:
         _check_circumstances(call.tensors)
+        if is_product(call.step):
+            return recurrence(call)
         _check_shapes(call)
         found = plan(call.step, call.arguments())
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
@@ -84,10 +87,12 @@ def choose(call: Call, backend: Backend) -> Plan | Refusal:
     return found
 
 
-def explain(plan: Plan | Refusal) -> Explanation:
+def explain(plan: Plan | Recurrence | Refusal) -> Explanation:
     """Return what ``choose`` chose, for people."""
     if isinstance(plan, Refusal):
         return Explanation("loop", "reference", f"the step {plan}")
+    if isinstance(plan, Recurrence):
+        return Explanation("fused", "T", f"a neuron that is elementwise, and one product a step ({plan.synapse})")
     if not plan.inexact:
         return Explanation("fused", "E", "elementwise, and every operation rounds in one way only")
     return Explanation("fused", "T", f"elementwise, with {', '.join(plan.inexact)} on the way to states or outputs")
@@ -95,7 +100,7 @@ def explain(plan: Plan | Refusal) -> Explanation:
 
 def warn(step: Callable[..., Any], refusal: Refusal) -> None:
     """Say once that a step has run on the loop, if that is for the user to know."""
-    if not isinstance(refusal, Unsuited):
+    if not isinstance(refusal, Unsuited | Unready):
         _warn_once(f"scan: {name(step)} ran on the slower loop, for it {refusal}")
 
 

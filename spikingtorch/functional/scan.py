@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import _backend, _call, _compiling, _prepared
+from spikingtorch.functional import _backend, _call, _compiling, _prepared, _recurrence
 from spikingtorch.functional import _contract as contract
 from spikingtorch.functional._backend import Backend, Explanation, check_backend
+from spikingtorch.functional._recurrence import Recurrence
 from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.fused.plan import Plan
 from spikingtorch.functional.state import lift
@@ -70,6 +71,8 @@ def scan(
         inside = _compiling.scan(call, backend) if T > 1 else None
         return _looped(step, state, xs, kwargs, dim, dtype) if inside is None else inside
     plan = _backend.choose(call, backend)
+    if isinstance(plan, Recurrence):
+        return _recurrence.run(plan, call)
     if isinstance(plan, Plan):
         state, outputs = _backend.run(plan, call)
         if request is not None:

@@ -63,6 +63,8 @@ class Case(NamedTuple):
         inputs: the range of each input.
         resets: whether the neuron takes reset rules.
         spikes: whether it spikes at all.
+        shape: of the neurons, eight of them.
+        weights: shape of the recurrent weights of a recurrent neuron.
     """
 
     name: str
@@ -74,23 +76,39 @@ class Case(NamedTuple):
     inputs: tuple[tuple[float, float], ...] = ((-0.6, 1.4),)
     resets: bool = True
     spikes: bool = True
+    shape: tuple[int, ...] = (8,)
+    weights: tuple[int, ...] | None = None
 
     def draw(self, T: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Any, dict[str, Tensor]]:
-        """Draw inputs (T, 8), a tuple of them where the neuron has several, and a value of each parameter a neuron."""
+        """Draw inputs (T, *shape), a tuple of them where the neuron has several, and parameters for each neuron."""
         rng = np.random.default_rng(seed)
-        xs = [torch.tensor(rng.uniform(*span, size=(T, 8))).to(dtype) for span in self.inputs]
-        params = {name: torch.tensor(rng.uniform(*span, size=8)).to(dtype) for name, span in self.params.items()}
+        xs = [torch.tensor(rng.uniform(*span, size=(T, *self.shape))).to(dtype) for span in self.inputs]
+        spans = self.params.items()
+        params = {name: torch.tensor(rng.uniform(*span, size=self.shape)).to(dtype) for name, span in spans}
+        if self.weights is not None:
+            params["recurrent_weight"] = torch.tensor(rng.uniform(-0.1, 0.1, size=self.weights)).to(dtype)
         return (tuple(xs) if len(xs) > 1 else xs[0]), params
 
     def rest(self, xs: Any) -> Any:
         """Return the state at rest."""
         first: Tensor = xs[0] if len(self.inputs) > 1 else xs
-        return F.zeros_state(self.state_type, first[0])
+        rest = F.zeros_state(self.state_type, first[0])
+        return rest if self.weights is None else F.RecurrentState(rest, torch.zeros_like(first[0]))
 
     def initial(self, xs: Any) -> Any:
         """Return a state between rest and threshold."""
+
+        def lifted(state: Any) -> Any:
+            return state._replace(v=state.v + 0.1) if "v" in state._fields else state
+
         rest = self.rest(xs)
-        return rest._replace(v=rest.v + 0.1) if "v" in rest._fields else rest
+        return lifted(rest) if self.weights is None else F.RecurrentState(lifted(rest.neuron), rest.s + 0.5)
+
+    def recurrent(self, synapse: str, shape: tuple[int, ...], weights: tuple[int, ...]) -> "Case":
+        """Return the neuron with its spikes coming back to it, shaped for a synapse."""
+        step: Any = F.Recurrent(self.step, getattr(F, synapse))
+        twin: Any = J.Recurrent(self.twin, getattr(J, synapse))
+        return self._replace(name=f"{self.name}, {synapse}", step=step, twin=twin, shape=shape, weights=weights)
 
     def rules(self) -> tuple[F.Reset | None, ...]:
         """Return the reset rules that the neuron takes; None stands for the one that is built in."""
@@ -149,6 +167,13 @@ CASES = (
     ),
     Case("li", F.li_step, J.li_step, F.LIState, oracles.leaky_integrator, _LEAK, resets=False, spikes=False),
 )
+# synapses, each with a shape of the neurons and of the weights
+SYNAPSES: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
+    ("dense", (8,), (8, 8)),
+    ("per_channel", (2, 4), (2, 1)),
+    ("convolution", (2, 4), (2, 2, 3)),
+)
+RECURRENT = tuple(case.recurrent(*synapse) for case in CASES for synapse in SYNAPSES)
 SPIKING = tuple(case for case in CASES if case.spikes)
 WITH_RESETS = tuple((case, reset) for case in CASES for reset in case.rules())
 

@@ -26,14 +26,17 @@ class Kernel:
     Args:
         name: which pass it is.
         source: its code.
+
+    Attributes:
+        launch: the function itself; it takes the arrays, number of threads included, and the floats.
     """
 
     def __init__(self, name: str, source: str) -> None:
         self.name = name
         self._library = library(source)
-        self._run: Any = self._library.run
-        self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-        self._run.restype = None
+        self.launch: Any = self._library.run
+        self.launch.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+        self.launch.restype = None
 
     def __call__(self, neuron_steps: int, arrays: Any, scalars: Sequence[float]) -> None:
         """Run over arrays.
@@ -43,8 +46,8 @@ class Kernel:
             arrays: what kernel.h calls a Layout, as 64-bit integers, but for the number of threads.
             scalars: floats of the program.
         """
-        arrays[0] = _threads() if neuron_steps > _SERIAL else 1
-        self._run(arrays, (ctypes.c_double * (len(scalars) + 1))(*scalars))
+        arrays[0] = threads_for(neuron_steps)
+        self.launch(arrays, c_doubles(scalars))
 
 
 @lru_cache(maxsize=256)
@@ -104,5 +107,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _threads() -> int:
-    return 1 if _Process.forked else torch.get_num_threads()
+def threads_for(neuron_steps: int) -> int:
+    """Return how many threads share so many steps of a neuron."""
+    return 1 if _Process.forked or neuron_steps <= _SERIAL else torch.get_num_threads()
+
+
+def c_doubles(scalars: Sequence[float]) -> Any:
+    """Return floats as a kernel takes them."""
+    return (ctypes.c_double * (len(scalars) + 1))(*scalars)

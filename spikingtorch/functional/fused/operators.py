@@ -26,16 +26,16 @@ _LIMIT = 1024
 # kernels with the records of their arrays, for tensors that lie in memory as others did
 _ready: Recent[Ready] = Recent(_LIMIT)
 
-_library = torch.library.Library("spikingtorch", "DEF")
-_library.define(
+library = torch.library.Library("spikingtorch", "DEF")
+library.define(
     "scan_forward(Tensor[] states, Tensor[] xs, Tensor[] params, float[] scalars, str program, int dim, bool keep)"
     " -> Tensor[]"
 )
-_library.define(
+library.define(
     "scan_exported(Tensor[] states, Tensor[] xs, Tensor[] params, float[] scalars, str program, int dim, bool keep)"
     " -> Tensor[]"
 )
-_library.define(
+library.define(
     "scan_backward(Tensor[] states, Tensor[] xs, Tensor[] params, Tensor[] kept, Tensor?[] cotangents, float[] scalars,"
     " str program, int dim, bool[] wanted) -> Tensor[]"
 )
@@ -272,16 +272,18 @@ def _refusing(operator: Any) -> Callable[..., Any]:
     return call
 
 
-for _name, _implementation, _fake in (
-    ("scan_forward", forward, _fake_forward),
-    ("scan_backward", backward, _fake_backward),
-):
-    _library.impl(_name, _implementation, "CPU")
-    torch.library.register_fake(f"spikingtorch::{_name}", _fake, lib=_library)
-    _library.impl(_name, _refusing(getattr(torch.ops.spikingtorch, _name).default), "Autograd")
+def register(name: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Register a raw operator that the library defines, and what it does to tensors without numbers."""
+    library.impl(name, implementation, "CPU")
+    torch.library.register_fake(f"spikingtorch::{name}", fake, lib=library)
+    library.impl(name, _refusing(getattr(torch.ops.spikingtorch, name).default), "Autograd")
 
-_library.impl("scan_exported", forward, "CPU")
-torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=_library)
+
+register("scan_forward", forward, _fake_forward)
+register("scan_backward", backward, _fake_backward)
+
+library.impl("scan_exported", forward, "CPU")
+torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=library)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -311,5 +313,5 @@ def _exported_gradient(ctx: Any, cotangents: list[Tensor | None]) -> Any:
 
 
 torch.library.register_autograd(
-    "spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=_library
+    "spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=library
 )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused.kernels import Kernel
+from spikingtorch.functional.fused.kernels import Kernel, c_doubles, threads_for
 from spikingtorch.functional.fused.layout import AXES, Layout
 
 _NOTHING = [0] * (3 + AXES)
@@ -78,6 +78,18 @@ class Ready:
         self._positions = records.positions
         self._results = results
 
+    def stepper(self, arrays: Sequence[tuple[int, int]], scalars: Sequence[float]) -> "Stepper":
+        """Return the kernel to be run on one slice of its arrays after the other.
+
+        Args:
+            arrays: for each that is there, where slice 0 lies and how many bytes lie between two slices.
+            scalars: floats of the program.
+        """
+        fields = self._kind.from_buffer_copy(self._fields)
+        fields[0] = threads_for(self._neuron_steps)
+        moving = [(position, *array) for position, array in zip(self._positions, arrays, strict=True)]
+        return Stepper(self._kernel.launch, fields, moving, c_doubles(scalars))
+
     def __call__(self, given: Iterable[Tensor | None], scalars: Sequence[float]) -> list[Tensor]:
         """Return the results for tensors; None stands for one that is not there."""
         results = [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in self._results]
@@ -87,3 +99,19 @@ class Ready:
             fields[position] = pointer
         self._kernel(self._neuron_steps, fields, scalars)
         return results
+
+class Stepper:
+    """A kernel that runs again and again, on arrays that move through memory; see ``Ready.stepper``."""
+
+    def __init__(self, launch: Any, fields: Any, moving: Sequence[tuple[int, int, int]], scalars: Any) -> None:
+        self._launch = launch
+        self._fields = fields
+        self._moving = moving
+        self._scalars = scalars
+
+    def __call__(self, index: int) -> None:
+        """Run on a slice."""
+        fields = self._fields
+        for position, start, stride in self._moving:
+            fields[position] = start + index * stride
+        self._launch(fields, self._scalars)

@@ -22,6 +22,13 @@ from spikingtorch.functional.jax_reference.neurons.refractory import (
     coarse_lif_step,
     refractory_gain_from_tau,
 )
+from spikingtorch.functional.jax_reference.recurrent import (
+    Recurrent,
+    RecurrentState,
+    convolution,
+    dense,
+    per_channel,
+)
 from spikingtorch.functional.jax_reference.reset import Detached, Reset, by_subtraction, detached, none, to_zero
 from spikingtorch.functional.jax_reference.scan import scan
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
@@ -57,6 +64,8 @@ __all__ = [
     "McPittsState",
     "Parameter",
     "PiecewiseExponential",
+    "Recurrent",
+    "RecurrentState",
     "Reset",
     "Sigmoid",
     "SpikingDecayState",
@@ -66,7 +75,9 @@ __all__ = [
     "biolif_step",
     "by_subtraction",
     "coarse_lif_step",
+    "convolution",
     "decay_from_tau",
+    "dense",
     "detached",
     "gain_from_tau",
     "heaviside",
@@ -75,6 +86,7 @@ __all__ = [
     "lif_step",
     "mcpitts_step",
     "none",
+    "per_channel",
     "refractory_gain_from_tau",
     "scan",
     "spiking_decay_step",

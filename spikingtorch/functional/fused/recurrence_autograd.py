@@ -1,0 +1,192 @@
+"""The recurrence as raw operators of torch, and their gradient."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from spikingtorch.functional.fused import recurrence
+from spikingtorch.functional.fused.operators import library, register
+from spikingtorch.functional.fused.recurrence import Groups, Neuron, Trace
+
+# how many states, inputs and parameters there are
+Counts: TypeAlias = tuple[int, int, int]
+
+library.define(
+    "recurrence_forward(Tensor[] states, Tensor s, Tensor[] xs, Tensor weight, Tensor[] params, float[] scalars,"
+    " str program, str synapse, bool[] differentiable, bool keep) -> Tensor[]"
+)
+library.define(
+    "recurrence_backward(Tensor[] states, Tensor s, Tensor[] xs, Tensor weight, Tensor[] params, Tensor[] trace,"
+    " Tensor?[] cotangents, float[] scalars, str program, str synapse, bool[] differentiable, bool[] wanted) -> Tensor[]"
+)
+
+
+def _forward(
+    states: Sequence[Tensor],
+    s: Tensor,
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    program: str,
+    synapse: str,
+    differentiable: Sequence[bool],
+    keep: bool,
+) -> list[Tensor]:
+    """Return final states, the last output, all outputs and, with ``keep``, the trace for the backward pass."""
+    neuron = Neuron(program, tuple(scalars), tuple(differentiable))
+    outs, currents, over_time = recurrence.forward(neuron, synapse, Groups(states, s, xs, weight, params))
+    # copies: what an operator returns shares no memory
+    finals = [state[-1].clone() for state in over_time]
+    return [*finals, outs[-1].clone(), outs, *((currents, *over_time) if keep else ())]
+
+
+def _backward(
+    states: Sequence[Tensor],
+    s: Tensor,
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    params: Sequence[Tensor],
+    trace: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    scalars: Sequence[float],
+    program: str,
+    synapse: str,
+    differentiable: Sequence[bool],
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    """Return the wanted gradients of states, s, xs, weight and params."""
+    neuron = Neuron(program, tuple(scalars), tuple(differentiable))
+    counts = len(states), len(xs), len(params)
+    outs, currents, *over_time = trace
+    *of_finals, of_s, of_outs = cotangents
+    found = recurrence.backward(
+        neuron,
+        synapse,
+        Groups(states, s, xs, weight, params),
+        Trace(outs, currents, over_time),
+        of_finals,
+        of_s,
+        None if of_outs is None else of_outs.contiguous(),
+        _grouped(wanted, counts),
+    )
+    return [grad for grad in _flattened(found) if grad is not None]
+
+
+def _fake_forward(
+    states: Sequence[Tensor],
+    s: Tensor,
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    program: str,
+    synapse: str,
+    differentiable: Sequence[bool],
+    keep: bool,
+) -> list[Tensor]:
+    T = xs[0].shape[0]
+    finals = [state.new_empty(state.shape) for state in (*states, s)]
+    over_time = [state.new_empty((T + 1, *state.shape)) for state in states]
+    outs = xs[0].new_empty(xs[0].shape)
+    return [*finals, outs, *((xs[0].new_empty(xs[0].shape), *over_time) if keep else ())]
+
+
+def _fake_backward(
+    states: Sequence[Tensor], s: Tensor, xs: Sequence[Tensor], weight: Tensor, params: Sequence[Tensor], *rest: Any
+) -> list[Tensor]:
+    leaves = (*states, s, *xs, weight, *params)
+    return [leaf.new_empty(leaf.shape) for leaf, want in zip(leaves, rest[-1], strict=True) if want]
+
+
+register("recurrence_forward", _forward, _fake_forward)
+register("recurrence_backward", _backward, _fake_backward)
+
+
+class FusedRecurrence(Function):
+    """``apply(neuron, synapse, counts, keep, *states, s, *xs, weight, *params)``.
+
+    Returns ``(*finals, final_s, outs, *trace)``.
+    """
+
+    @staticmethod
+    def forward(
+        program: str,
+        scalars: tuple[float, ...],
+        differentiable: tuple[bool, ...],
+        synapse: str,
+        counts: Counts,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        given = _grouped(tensors, counts)
+        return tuple(
+            torch.ops.spikingtorch.recurrence_forward(*given, scalars, program, synapse, differentiable, True)
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.program, ctx.scalars, ctx.differentiable, ctx.synapse, ctx.counts, *tensors = inputs
+        results = ctx.counts[0] + 2
+        outs, trace = output[results - 1], output[results:]
+        ctx.save_for_backward(*tensors, outs, *trace)
+        ctx.mark_non_differentiable(*trace)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        given = cotangents[: ctx.counts[0] + 2]
+        states, xs, _ = ctx.counts
+        has = ctx.differentiable
+        # the output and the weights act through the first input
+        has = *has[:states], True, *has[states : states + xs], True, *has[states + xs :]
+        wanted = [need and have for need, have in zip(ctx.needs_input_grad[5:], has, strict=True)]
+        if not any(wanted) or all(cotangent is None for cotangent in given):
+            return (None,) * (5 + len(wanted))
+        options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
+        tensors, trace = ctx.saved_tensors[: len(wanted)], ctx.saved_tensors[len(wanted) :]
+        function: Any = FusedRecurrenceGradient
+        gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
+        found = list(gradient(ctx.counts, tuple(wanted), options, *tensors, *trace, *given))
+        return (*(None,) * 5, *[found.pop(0) if want else None for want in wanted])
+
+
+class FusedRecurrenceGradient(Function):
+    """``apply(counts, wanted, options, *tensors, *trace, *cotangents)`` returns the wanted gradients."""
+
+    @staticmethod
+    def forward(counts: Counts, wanted: tuple[bool, ...], options: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        rest = tensors[len(wanted) :]
+        traced = counts[0] + 2
+        given, trace, cotangents = _grouped(tensors[: len(wanted)], counts), rest[:traced], rest[traced:]
+        found = torch.ops.spikingtorch.recurrence_backward(*given, trace, list(cotangents), *options, list(wanted))
+        return tuple(found)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep nothing: there is no second derivative."""
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        raise RuntimeError(
+            "scan: the fused backend has no second derivative. Call scan(..., backend='loop'), which has all of them"
+        )
+
+
+# as in ``autograd``: torch looks it up at every call
+_function: Any
+for _function in (FusedRecurrence.forward, FusedRecurrenceGradient.forward):
+    _function.__signature__ = inspect.signature(_function)
+
+
+def _grouped(items: Sequence[Any], counts: Counts) -> Groups:
+    states, xs, _ = counts
+    first, last = states + 1, states + 1 + xs
+    return Groups(list(items[:states]), items[states], list(items[first:last]), items[last], list(items[last + 1 :]))
+
+
+def _flattened(groups: Groups) -> list[Any]:
+    return [*groups.states, groups.s, *groups.xs, groups.weight, *groups.params]

@@ -1,0 +1,101 @@
+"""Recurrence: the spikes of a neuron come back to it one step later, through weights."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional._tree import flatten, unflatten
+
+
+class RecurrentState(NamedTuple):
+    """State of ``Recurrent``: that of the neuron, and s, what it gave out in the step before."""
+
+    neuron: Any
+    s: Tensor
+
+
+def dense(s: Tensor, weight: Tensor) -> Tensor:
+    """Return the currents through a matrix: every neuron to every neuron.
+
+        i[j] = sum_k weight[j, k] s[k]
+
+    Args:
+        s: spikes, shape (..., M).
+        weight: shape (M, M), as in ``nn.Linear``.
+
+    >>> dense(torch.tensor([1.0, 0.0]), torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
+    tensor([0.1000, 0.3000])
+    """
+    return torch.nn.functional.linear(s, weight)
+
+
+def per_channel(s: Tensor, weight: Tensor) -> Tensor:
+    """Return the currents through one weight for each neuron, or for each channel: every neuron to itself.
+
+        i[j] = weight[j] s[j]
+
+    Args:
+        s: spikes, any shape.
+        weight: broadcastable to s; (C, 1, 1) is one weight a channel of (N, C, H, W).
+    """
+    return weight * s
+
+
+def convolution(s: Tensor, weight: Tensor) -> Tensor:
+    """Return the currents through a kernel, with zeros around the image: every neuron to its neighbours.
+
+        i[c, p] = sum_{d, q} weight[c, d, q] s[d, p + q - centre]
+
+    Args:
+        s: spikes, shape (N, C, *size) or (C, *size), one to three axes of size.
+        weight: shape (C, C / groups, *odd sizes), as in ``nn.Conv2d``.
+    """
+    run = {3: torch.nn.functional.conv1d, 4: torch.nn.functional.conv2d, 5: torch.nn.functional.conv3d}[weight.ndim]
+    currents: Tensor = run(s, weight, padding="same", groups=weight.shape[0] // weight.shape[1])
+    return currents
+
+
+class Recurrent(NamedTuple):
+    """The step of a neuron whose spikes come back to it one step later.
+
+        state[t], s[t] = step(state[t-1], x[t] + synapse(s[t-1], recurrent_weight))
+
+    A neuron with several inputs gets its spikes back on the first.
+
+    Args:
+        step: the step of the neuron, ``(state, x, **params) -> (state, s)``, whose output s is a tensor.
+        synapse: ``dense``, ``per_channel``, ``convolution``, or another function of s and ``recurrent_weight``.
+
+    >>> from spikingtorch.functional import IFState, if_step, scan
+    >>> rest = RecurrentState(IFState(v=torch.zeros(2)), s=torch.zeros(2))
+    >>> xs = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    >>> crosswise = {"recurrent_weight": torch.tensor([[0.0, 1.0], [1.0, 0.0]])}
+    >>> scan(Recurrent(if_step), rest, xs, params=crosswise)[1]
+    tensor([[1., 0.],
+            [0., 1.],
+            [1., 0.]])
+    """
+
+    step: Callable[..., tuple[Any, Tensor]]
+    synapse: Callable[[Tensor, Tensor], Tensor] = dense
+
+    def __call__(self, state: RecurrentState, x: Any, *, recurrent_weight: Tensor, **params: Any) -> Any:
+        """Advance one step.
+
+        Args:
+            state: that of the neuron and s[t-1], each of shape (*N,).
+            x: input of the neuron, shape (*N,), or a tree of inputs.
+            recurrent_weight: in the shape that the synapse asks for.
+            **params: parameters of the neuron.
+        """
+        (first, *rest), form = flatten(x)
+        driven = unflatten([first + self.synapse(state.s, recurrent_weight), *rest], form)
+        neuron, s = self.step(state.neuron, driven, **params)
+        return RecurrentState(neuron, s), s
+
+    @property
+    def __name__(self) -> str:
+        name = getattr(self.step, "__name__", type(self.step).__name__)
+        return f"Recurrent({name}, {getattr(self.synapse, '__name__', self.synapse)})"
