@@ -80,11 +80,10 @@ def forward(neuron: Neuron, synapse: str, given: Groups) -> Trace:
     ready = _kernel("forward", [_row(s[0]) for s in states], [_line(i) for i in (currents, *others)], params, neuron, False)
     arrays = [*map(_moving, (*states, currents, *others)), *map(_fixed, params)]
     step = ready.stepper([*arrays, *(_moving(each, 1) for each in states), _moving(outs)], neuron.scalars)
-    before = given.s
-    for t, (x_t, current, out) in enumerate(zip(x.unbind(0), currents.unbind(0), outs.unbind(0), strict=True)):
-        rule.forward(x_t, before, given.weight, current)
+    drive = rule.forward(x, given.s, outs, given.weight, currents)
+    for t in range(T):
+        drive(t)
         step(t)
-        before = out
     return Trace(outs, currents, states)
 
 
@@ -139,15 +138,15 @@ def backward(
     for cotangent in (of_s, None if of_outs is None else of_outs[T - 1]):
         if cotangent is not None:
             of_spikes[-1] += cotangent
-    for t in range(T - 1, -1, -1):
-        if t < T - 1:
-            out = of_spikes[t % slices]
-            rule.transposed(None if of_outs is None else of_outs[t], of_currents[t + 1], given.weight, out)
+    pull = rule.transposed(of_outs, of_currents, given.weight, of_spikes)
+    step(T - 1)
+    for t in range(T - 2, -1, -1):
+        pull(t)
         step(t)
 
     of_first = torch.empty_like(given.s) if wanted.s else None
     if of_first is not None:
-        rule.transposed(None, of_currents[0], given.weight, of_first)
+        rule.transposed(None, of_currents, given.weight, of_first[None])(-1)
     of_weight = _of_weight(rule, of_currents, given, trace) if wanted.weight else None
     of_params = _of_params(neuron, given, trace, params, of_states, of_spikes, wanted) if any(wanted.params) else []
     found = iter(of_params)

@@ -1,84 +1,120 @@
-"""The synapses of a recurrence as linear maps: of the spikes, and of the weights."""
+"""The synapses of a recurrence as linear maps: of the spikes, and of the weights.
 
-from typing import Protocol
+What runs at every step is handed out as a function of the step: views of all slices are made once, beforehand, for a view
+takes as long as the product of a small layer.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-_convolve_backward = torch.ops.aten.convolution_backward
+# runs one step
+Step: TypeAlias = Callable[[int], Any]
 
 
 class LinearMap(Protocol):
-    """A synapse that is linear in spikes and in weights."""
+    """A synapse that is linear in spikes and in weights. Arrays over time are (T, *N)."""
 
-    def forward(self, x: Tensor, s: Tensor, weight: Tensor, out: Tensor) -> None:
-        """Write x + synapse(s, weight) to out."""
+    def forward(self, x: Tensor, s: Tensor, outs: Tensor, weight: Tensor, currents: Tensor) -> Step:
+        """Return what writes x[t] + synapse(outs[t-1], weight) to currents[t]; before the first step, s stands there."""
 
-    def transposed(self, base: Tensor | None, grad: Tensor, weight: Tensor, out: Tensor) -> None:
-        """Write base + the gradient of s to out, for the gradient of the currents; no base is zero."""
+    def transposed(self, base: Tensor | None, grads: Tensor, weight: Tensor, of_spikes: Tensor) -> Step:
+        """Return what writes base[t] + the gradient of the spikes to of_spikes[t], for grads[t+1] of the currents.
 
-    def of_weight(self, grad: Tensor, s: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient of the weights, summed over the first axis, which is time."""
+        Args:
+            base: None for zero.
+            grads: gradients of the currents.
+            weight: the weights.
+            of_spikes: a slice for each step, or one for all of them.
+        """
+
+    def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradient of the weights, for gradients of the currents and the spikes that drove them."""
 
 
 class Dense:
     """i[j] = sum_k weight[j, k] s[k], over the last axis."""
 
-    def forward(self, x: Tensor, s: Tensor, weight: Tensor, out: Tensor) -> None:
-        """Write x + synapse(s, weight) to out."""
-        M = len(weight)
-        torch.addmm(x.view(-1, M), s.view(-1, M), weight.t(), out=out.view(-1, M))
+    def forward(self, x: Tensor, s: Tensor, outs: Tensor, weight: Tensor, currents: Tensor) -> Step:
+        """Return what writes the current of a step."""
+        before = [*_matrices(s[None], weight), *_matrices(outs, weight)]
+        xs, targets, across = _matrices(x, weight), _matrices(currents, weight), weight.t()
+        addmm = torch.addmm
+        return lambda t: addmm(xs[t], before[t], across, out=targets[t])
 
-    def transposed(self, base: Tensor | None, grad: Tensor, weight: Tensor, out: Tensor) -> None:
-        """Write base + the gradient of s to out."""
-        M = len(weight)
+    def transposed(self, base: Tensor | None, grads: Tensor, weight: Tensor, of_spikes: Tensor) -> Step:
+        """Return what writes the gradient of the spikes of a step."""
+        after, targets = _matrices(grads, weight), _matrices(of_spikes, weight)
+        slices, addmm, mm = len(targets), torch.addmm, torch.mm
         if base is None:
-            torch.mm(grad.view(-1, M), weight, out=out.view(-1, M))
-        else:
-            torch.addmm(base.view(-1, M), grad.view(-1, M), weight, out=out.view(-1, M))
+            return lambda t: mm(after[t + 1], weight, out=targets[t % slices])
+        bases = _matrices(base, weight)
+        return lambda t: addmm(bases[t], after[t + 1], weight, out=targets[t % slices])
 
-    def of_weight(self, grad: Tensor, s: Tensor, weight: Tensor) -> Tensor:
+    def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the weights."""
         M = len(weight)
-        return grad.reshape(-1, M).t() @ s.reshape(-1, M)
+        return grads.view(-1, M).t() @ spikes.view(-1, M)
+
+
+def _matrices(stream: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    """Return the slices of an array over time with their last axis and one for all others."""
+    return stream.view(len(stream), -1, len(weight)).unbind(0)
 
 
 class Convolution:
     """A convolution of images, padded with zeros to the same size."""
 
-    def forward(self, x: Tensor, s: Tensor, weight: Tensor, out: Tensor) -> None:
-        """Write x + synapse(s, weight) to out."""
-        images, padding, groups = _details(s, weight)
-        axes = [1] * len(padding)
-        found = torch.convolution(images, weight, None, axes, padding, axes, False, [0] * len(padding), groups)
-        torch.add(x, found.view(x.shape), out=out)
+    def forward(self, x: Tensor, s: Tensor, outs: Tensor, weight: Tensor, currents: Tensor) -> Step:
+        """Return what writes the current of a step."""
+        before = [*_images(s[None], weight), *_images(outs, weight)]
+        xs, targets, options = _images(x, weight), _images(currents, weight), _options(weight)
 
-    def transposed(self, base: Tensor | None, grad: Tensor, weight: Tensor, out: Tensor) -> None:
-        """Write base + the gradient of s to out."""
-        found = self._backward(grad, grad, weight, [True, False, False])[0].view(out.shape)
-        if base is None:
-            out.copy_(found)
-        else:
-            torch.add(base, found, out=out)
+        def step(t: int) -> None:
+            torch.add(xs[t], torch.convolution(before[t], weight, None, *options), out=targets[t])
 
-    def of_weight(self, grad: Tensor, s: Tensor, weight: Tensor) -> Tensor:
+        return step
+
+    def transposed(self, base: Tensor | None, grads: Tensor, weight: Tensor, of_spikes: Tensor) -> Step:
+        """Return what writes the gradient of the spikes of a step."""
+        after, targets = _images(grads, weight), _images(of_spikes, weight)
+        slices, bases = len(targets), None if base is None else _images(base, weight)
+
+        def step(t: int) -> None:
+            found = _backward(after[t + 1], after[t + 1], weight, [True, False, False])[0]
+            if bases is None:
+                targets[t % slices].copy_(found)
+            else:
+                torch.add(bases[t], found, out=targets[t % slices])
+
+        return step
+
+    def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the weights."""
-        return self._backward(grad, s, weight, [False, True, False])[1]
-
-    def _backward(self, grad: Tensor, s: Tensor, weight: Tensor, mask: list[bool]) -> tuple[Tensor, Tensor]:
-        images, padding, groups = _details(s, weight)
-        axes = [1] * len(padding)
-        of_images = grad.reshape(images.shape)
-        found: tuple[Tensor, Tensor] = _convolve_backward(
-            of_images, images, weight, None, axes, padding, axes, False, [0] * len(padding), groups, mask
-        )
-        return found
+        grads, spikes = (each.reshape(-1, *_images(each, weight)[0].shape[1:]) for each in (grads, spikes))
+        return _backward(grads, spikes, weight, [False, True, False])[1]
 
 
-def _details(s: Tensor, weight: Tensor) -> tuple[Tensor, list[int], int]:
-    """Return spikes with all axes before the channels as one, the padding, and the number of groups."""
-    axes = weight.ndim - 1
-    return s.reshape(-1, *s.shape[-axes:]), [size // 2 for size in weight.shape[2:]], len(weight) // weight.shape[1]
+def _images(stream: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    """Return the slices of an array over time as batches of images."""
+    return stream.view(len(stream), -1, *stream.shape[-(weight.ndim - 1) :]).unbind(0)
+
+
+def _options(weight: Tensor) -> tuple[Any, ...]:
+    """Return stride, padding, dilation, whether transposed, padding of the output, and groups."""
+    ones = [1] * (weight.ndim - 2)
+    groups = len(weight) // weight.shape[1]
+    return ones, [size // 2 for size in weight.shape[2:]], ones, False, [0] * (weight.ndim - 2), groups
+
+
+def _backward(grads: Tensor, images: Tensor, weight: Tensor, mask: list[bool]) -> tuple[Tensor, Tensor]:
+    """Return the gradients of images and weights, as far as the mask asks for them."""
+    found: tuple[Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        grads, images, weight, None, *_options(weight), mask
+    )
+    return found
 
 
 SYNAPSES: dict[str, LinearMap] = {"dense": Dense(), "convolution": Convolution()}
