@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch._checks import check_parameter
 from spikingtorch._options import Learnable, Value, decay_and_gain, firing, leak, surrogate_of
+from spikingtorch.recurrence import Weights
 from spikingtorch.steplayer import StepLayer, chosen_names
 
 _NAMES = {"threshold": "v0", "reset": "reset_rule"}
@@ -30,6 +31,7 @@ class IF(StepLayer):
         reset: what a spike does to the membrane: ``to_zero``, ``by_subtraction``, ``none`` or ``detached(...)`` of
             ``spikingtorch.functional``.
         learnable: names of parameters to train, or True for all: "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
 
     >>> import torch
     >>> layer = IF()
@@ -47,9 +49,10 @@ class IF(StepLayer):
         surrogate: F.Surrogate | None = None,
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
+        recurrent: Weights | None = None,
     ) -> None:
         neuron = firing("IF", v0, beta, surrogate, reset)
-        super().__init__(F.if_step, F.IFState, learnable=learnable, **neuron)
+        super().__init__(F.if_step, F.IFState, learnable=learnable, recurrent=recurrent, **neuron)
 
 
 class LIF(StepLayer):
@@ -66,6 +69,7 @@ class LIF(StepLayer):
         surrogate: another spike function in place of the default.
         reset: what a spike does to the membrane, as in IF.
         learnable: names of parameters to train, or True for all: "tau" or "decay", "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
 
     >>> import torch
     >>> LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau")
@@ -84,10 +88,11 @@ class LIF(StepLayer):
         surrogate: F.Surrogate | None = None,
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
+        recurrent: Weights | None = None,
     ) -> None:
         kept = leak("LIF", tau, decay)
         neuron = firing("LIF", v0, beta, surrogate, reset)
-        super().__init__(F.lif_step, F.LIFState, learnable=learnable, **kept, **neuron)
+        super().__init__(F.lif_step, F.LIFState, learnable=learnable, recurrent=recurrent, **kept, **neuron)
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of ``lif_step``."""
@@ -103,14 +108,22 @@ class LI(StepLayer):
         tau: membrane time constant in steps, positive; not used with ``decay``.
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
         learnable: names of parameters to train, or True for all: "tau" or "decay".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
 
     >>> import torch
     >>> LI(decay=0.5)(torch.ones(1))
     tensor([1.])
     """
 
-    def __init__(self, tau: Value = 8.0, decay: Value | None = None, *, learnable: Learnable = ()) -> None:
-        super().__init__(F.li_step, F.LIState, learnable=learnable, **leak("LI", tau, decay))
+    def __init__(
+        self,
+        tau: Value = 8.0,
+        decay: Value | None = None,
+        *,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        super().__init__(F.li_step, F.LIState, learnable=learnable, recurrent=recurrent, **leak("LI", tau, decay))
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of ``li_step``."""
@@ -129,6 +142,7 @@ class CoarseLIF(StepLayer):
         beta: slope of the default surrogate, Sigmoid(beta).
         surrogate: another spike function in its place.
         learnable: names of parameters to train, or True for all: "tau", "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
@@ -141,11 +155,14 @@ class CoarseLIF(StepLayer):
         *,
         surrogate: F.Surrogate | None = None,
         learnable: Learnable = (),
+        recurrent: Weights | None = None,
     ) -> None:
         check_parameter("CoarseLIF", "tau", tau, above=0.0)
         check_parameter("CoarseLIF", "v0", v0)
         neuron = {"threshold": v0, "surrogate": surrogate_of("CoarseLIF", beta, surrogate)}
-        super().__init__(F.coarse_lif_step, F.CoarseLIFState, learnable=learnable, tau=tau, **neuron)
+        super().__init__(
+            F.coarse_lif_step, F.CoarseLIFState, learnable=learnable, recurrent=recurrent, tau=tau, **neuron
+        )
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of ``coarse_lif_step``."""
@@ -165,6 +182,7 @@ class SpikingDecay(StepLayer):
         surrogate: another spike function in its place.
         reset: what a spike does to the membrane, as in IF.
         learnable: names of parameters to train, or True for all: "tau", "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
@@ -178,10 +196,13 @@ class SpikingDecay(StepLayer):
         surrogate: F.Surrogate | None = None,
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
+        recurrent: Weights | None = None,
     ) -> None:
         check_parameter("SpikingDecay", "tau", tau, above=0.0)
         neuron = firing("SpikingDecay", v0, beta, surrogate, reset)
-        super().__init__(F.spiking_decay_step, F.SpikingDecayState, learnable=learnable, tau=tau, **neuron)
+        super().__init__(
+            F.spiking_decay_step, F.SpikingDecayState, learnable=learnable, recurrent=recurrent, tau=tau, **neuron
+        )
 
 
 class McPitts(StepLayer):
@@ -194,16 +215,23 @@ class McPitts(StepLayer):
         beta: slope of the default surrogate, Sigmoid(beta).
         surrogate: another spike function in its place.
         learnable: names of parameters to train, or True for all: "thr".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "thr"}
 
     def __init__(
-        self, thr: Value, beta: float = 3.0, *, surrogate: F.Surrogate | None = None, learnable: Learnable = ()
+        self,
+        thr: Value,
+        beta: float = 3.0,
+        *,
+        surrogate: F.Surrogate | None = None,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
     ) -> None:
         check_parameter("McPitts", "thr", thr)
         neuron = {"threshold": thr, "surrogate": surrogate_of("McPitts", beta, surrogate, default=3.0)}
-        super().__init__(F.mcpitts_step, F.McPittsState, learnable=learnable, **neuron)
+        super().__init__(F.mcpitts_step, F.McPittsState, learnable=learnable, recurrent=recurrent, **neuron)
 
 
 class BioLIF(StepLayer):
@@ -220,6 +248,7 @@ class BioLIF(StepLayer):
         surrogate: another spike function in place of the default.
         reset: what a spike does to the membrane, as in IF.
         learnable: "v0" or True to train the threshold. No gradient reaches nudt, which enters through a alone.
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
@@ -234,13 +263,14 @@ class BioLIF(StepLayer):
         surrogate: F.Surrogate | None = None,
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
+        recurrent: Weights | None = None,
     ) -> None:
         check_parameter("BioLIF", "nudt", nudt, above=0.0)
         names = {"v0"} if learnable is True else chosen_names(learnable)
         if isinstance(nudt, nn.Parameter) or "nudt" in names:
             raise ValueError("BioLIF: nudt cannot be learned: it enters through a alone, which carries no gradient")
         neuron = firing("BioLIF", v0, beta, surrogate, reset)
-        super().__init__(F.biolif_step, F.BioLIFState, learnable=names, nudt=nudt, **neuron)
+        super().__init__(F.biolif_step, F.BioLIFState, learnable=names, recurrent=recurrent, nudt=nudt, **neuron)
         self.track_act = track_act
 
     def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor = False) -> Tensor:  # type: ignore[override]

@@ -91,8 +91,8 @@ def _layer(
     device: torch.device,
 ) -> LayerReport:
     trains = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
-    state = layer.rest_state(trains[0].select(1, 0))
+    state = layer.initial_state(trains[0].select(1, 0))
     with torch.no_grad():
-        params = layer.step_params()
-        backend = explain_scan(layer.step, state, pytree.tree_unflatten(trains, form), params=params, dim=1)
+        step, params = layer.whole_step()
+        backend = explain_scan(step, state, pytree.tree_unflatten(trains, form), params=params, dim=1)
     return LayerReport(path, type(layer).__name__, shapes[0], backend)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
 from spikingtorch.folding import Fold
-from spikingtorch.functional import lift, reset_where
+from spikingtorch.functional import RecurrentState, lift, reset_where
 from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.state import lifted_dtype
 
@@ -42,11 +42,16 @@ class StatefulLayer(nn.Module):
         """Return the state at rest for an input of one step like x, shape (N, ...)."""
         raise NotImplementedError
 
+    def initial_state(self, x: Tensor) -> Any:
+        """Return the state that a sequence starts from: that at rest, and whatever else the layer has a state for."""
+        return self.rest_state(x)
+
     @property
     def v(self) -> Tensor | None:
         """The membrane after the reset, or None before the first step and for a neuron without one."""
         memory = self._shown("v")
-        return None if memory is None else getattr(memory.state, "v", None)
+        state = None if memory is None else memory.state
+        return getattr(state.neuron if isinstance(state, RecurrentState) else state, "v", None)
 
     @property
     def s(self) -> Any:
@@ -97,7 +102,7 @@ class StatefulLayer(nn.Module):
 
     def _at_rest(self, x: Tensor) -> Memory:
         act = lift(torch.zeros_like(x, requires_grad=False)) if self.track_act else ()
-        return Memory(self.rest_state(x), None, act)
+        return Memory(self.initial_state(x), None, act)
 
     def _check_continues(self, state: Any, x: Tensor) -> None:
         for leaf in leaves_of(state):

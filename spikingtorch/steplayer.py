@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
+from spikingtorch import functional as F
 from spikingtorch.folding import Fold
 from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.state import lifted_dtype
+from spikingtorch.recurrence import Weights, check_weight, synapse_of, trained
 from spikingtorch.statefullayer import Memory, StatefulLayer
 
 
@@ -28,6 +30,10 @@ class StepLayer(StatefulLayer):
         state_type: NamedTuple of the state's tensors, all zero at rest.
         learnable: names of the parameters to train, or True for all that are floats or tensors. An ``nn.Parameter`` is
             learnable without being named.
+        recurrent: weights through which the output comes back to the layer one step later, added to its (first) input:
+            ``nn.Linear(M, M, bias=False)``; ``nn.Conv2d(C, C, k, padding="same", bias=False)`` with odd k, or Conv1d or
+            Conv3d; or a tensor that broadcasts to the neurons, for instance (C, 1, 1), each of which then feeds back to
+            itself alone. They are trained: a tensor becomes an ``nn.Parameter``.
         **params: keyword arguments of the step. Floats stay floats; tensors (per channel, per neuron) become buffers.
             Each is an attribute of the same name, but for those that ``attribute_names`` renames.
 
@@ -47,12 +53,15 @@ class StepLayer(StatefulLayer):
         state_type: type[Any],
         *,
         learnable: bool | str | Iterable[str] = (),
+        recurrent: Weights | None = None,
         **params: Any,
     ) -> None:
         super().__init__()
         self.step = step
         self.state_type = state_type
-        self.memoryless = getattr(state_type, "_fields", None) == ()
+        self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
+        self.recurrent = trained(recurrent)
+        self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None
         self._attributes = {name: self.attribute_names.get(name, name) for name in params}
         values = {self._attributes[name]: value for name, value in params.items()}
         trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor)}
@@ -91,6 +100,21 @@ class StepLayer(StatefulLayer):
         """
         return {name: lift(getattr(self, attribute)) for name, attribute in self._attributes.items()}
 
+    def whole_step(self) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
+        """Return the step and its keyword arguments, with the recurrence around it if there is one."""
+        step: Any = self.step
+        params = self.step_params()
+        if self.synapse is None:
+            return step, params
+        weight = self.recurrent.weight if isinstance(self.recurrent, nn.Module) else self.recurrent
+        step = F.Recurrent(step, self.synapse)
+        return step, params | {"recurrent_weight": lift(weight)}
+
+    def initial_state(self, x: Tensor) -> Any:
+        """Return the state of the whole step at rest, for an input of one step like x."""
+        rest = self.rest_state(x)
+        return rest if self.synapse is None else F.RecurrentState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+
     def forward(self, x: Tensor, init: bool | Tensor = False) -> Tensor:
         """Advance one step.
 
@@ -122,8 +146,8 @@ class StepLayer(StatefulLayer):
     def _advance_one(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
         first = self._check_inputs(inputs)
         memory = self._resume(first, init)
-        params, starts = self._params_for(memory, first)
-        state, output = one_step(self.step, memory.state, inputs, params, check=starts)
+        step, params, starts = self._step_for(memory, first)
+        state, output = one_step(step, memory.state, inputs, params, check=starts)
         self._remember(memory, state, output, output)
         return output
 
@@ -141,8 +165,8 @@ class StepLayer(StatefulLayer):
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
         memory = self._resume(first, fold.init)
-        params, _ = self._params_for(memory, first)
-        state, outputs = scan(self.step, memory.state, xs, params=params, dim=1)
+        step, params, _ = self._step_for(memory, first)
+        state, outputs = scan(step, memory.state, xs, params=params, dim=1)
         # a copy: a slice would keep the whole train alive
         last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
@@ -160,13 +184,13 @@ class StepLayer(StatefulLayer):
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")
         return leaves[0]
 
-    def _params_for(self, memory: Memory, x: Tensor) -> tuple[dict[str, Any], bool]:
-        """Return the parameters of the step, and whether a sequence starts, with which they are checked."""
-        params = self.step_params()
+    def _step_for(self, memory: Memory, x: Tensor) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any], bool]:
+        """Return step and parameters, and whether a sequence starts, with which they are checked."""
+        step, params = self.whole_step()
         starts = memory.output is None
         if starts:
             self._check_params(params, x)
-        return params, starts
+        return step, params, starts
 
     def _remember(self, memory: Memory, state: Any, output: Any, spikes: Any) -> None:
         act = memory.act + lift(spikes) if isinstance(memory.act, Tensor) else ()
@@ -181,7 +205,11 @@ class StepLayer(StatefulLayer):
             if not isinstance(value, Tensor):
                 continue
             shown = self._attributes.get(name, name)
-            checks.check_broadcast(type(self).__name__, shown, value, x.shape)
+            if name == "recurrent_weight" and self.synapse is not None:
+                shown = "recurrent"
+                check_weight(type(self).__name__, self.synapse, value, x.shape)
+            else:
+                checks.check_broadcast(type(self).__name__, shown, value, x.shape)
             if value.dtype != lifted_dtype(x):
                 raise TypeError(
                     f"{type(self).__name__}: mixed dtypes: x is {x.dtype} and {shown} {value.dtype}. Convert one of "
@@ -191,7 +219,8 @@ class StepLayer(StatefulLayer):
     def extra_repr(self) -> str:
         """Name the step's parameters."""
         own = dict(self.named_parameters(recurse=False))
-        shown = {name: _shown(getattr(self, name)) for name in self._attributes.values()}
+        recurrent = {"recurrent": _shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
+        shown = {name: _shown(getattr(self, name)) for name in self._attributes.values()} | recurrent
         listed = [f"{name}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
         return ", ".join([_shown(self.step), *listed] if type(self) is StepLayer else listed)
 

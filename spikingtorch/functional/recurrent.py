@@ -28,7 +28,7 @@ def dense(s: Tensor, weight: Tensor) -> Tensor:
     >>> dense(torch.tensor([1.0, 0.0]), torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
     tensor([0.1000, 0.3000])
     """
-    return torch.nn.functional.linear(s, weight)
+    return _in_full(torch.nn.functional.linear, s, weight)
 
 
 def per_channel(s: Tensor, weight: Tensor) -> Tensor:
@@ -53,8 +53,7 @@ def convolution(s: Tensor, weight: Tensor) -> Tensor:
         weight: shape (C, C / groups, *odd sizes), as in ``nn.Conv2d``.
     """
     run = {3: torch.nn.functional.conv1d, 4: torch.nn.functional.conv2d, 5: torch.nn.functional.conv3d}[weight.ndim]
-    currents: Tensor = run(s, weight, padding="same", groups=weight.shape[0] // weight.shape[1])
-    return currents
+    return _in_full(run, s, weight, padding="same", groups=weight.shape[0] // weight.shape[1])
 
 
 class Recurrent(NamedTuple):
@@ -99,3 +98,11 @@ class Recurrent(NamedTuple):
     def __name__(self) -> str:
         name = getattr(self.step, "__name__", type(self.step).__name__)
         return f"Recurrent({name}, {getattr(self.synapse, '__name__', self.synapse)})"
+
+
+def _in_full(run: Callable[..., Tensor], s: Tensor, *arguments: Any, **options: Any) -> Tensor:
+    """Run a product in the precision of the state: within a step, autocast has no say."""
+    if not torch.is_autocast_enabled(s.device.type):
+        return run(s, *arguments, **options)
+    with torch.autocast(s.device.type, enabled=False):
+        return run(s, *arguments, **options)

@@ -39,7 +39,8 @@ def _forward(
 ) -> list[Tensor]:
     """Return final states, the last output, all outputs and, with ``keep``, the trace for the backward pass."""
     neuron = Neuron(program, tuple(scalars), tuple(differentiable))
-    outs, currents, over_time = recurrence.forward(neuron, synapse, Groups(states, s, xs, weight, params))
+    with torch.autocast("cpu", enabled=False):
+        outs, currents, over_time = recurrence.forward(neuron, synapse, Groups(states, s, xs, weight, params))
     # copies: what an operator returns shares no memory
     finals = [state[-1].clone() for state in over_time]
     return [*finals, outs[-1].clone(), outs, *((currents, *over_time) if keep else ())]
@@ -64,16 +65,12 @@ def _backward(
     counts = len(states), len(xs), len(params)
     outs, currents, *over_time = trace
     *of_finals, of_s, of_outs = cotangents
-    found = recurrence.backward(
-        neuron,
-        synapse,
-        Groups(states, s, xs, weight, params),
-        Trace(outs, currents, over_time),
-        of_finals,
-        of_s,
-        None if of_outs is None else of_outs.contiguous(),
-        _grouped(wanted, counts),
-    )
+    given, wants = Groups(states, s, xs, weight, params), _grouped(wanted, counts)
+    of_outs = None if of_outs is None else of_outs.contiguous()
+    with torch.autocast("cpu", enabled=False):
+        found = recurrence.backward(
+            neuron, synapse, given, Trace(outs, currents, over_time), of_finals, of_s, of_outs, wants
+        )
     return [grad for grad in _flattened(found) if grad is not None]
 
 
