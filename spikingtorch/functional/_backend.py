@@ -92,7 +92,7 @@ def explain(plan: Plan | Recurrence | Refusal) -> Explanation:
     if isinstance(plan, Refusal):
         return Explanation("loop", "reference", f"the step {plan}")
     if isinstance(plan, Recurrence):
-        return Explanation("fused", "T", f"a neuron that is elementwise, and one product a step ({plan.synapse})")
+        return Explanation("fused", "T", f"a neuron that is elementwise, and one product a step ({plan.parts.synapse})")
     if not plan.inexact:
         return Explanation("fused", "E", "elementwise, and every operation rounds in one way only")
     return Explanation("fused", "T", f"elementwise, with {', '.join(plan.inexact)} on the way to states or outputs")

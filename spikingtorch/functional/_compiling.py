@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import _backend
+from spikingtorch.functional import _backend, _recurrence
 from spikingtorch.functional import _contract as contract
 from spikingtorch.functional._call import Call
+from spikingtorch.functional._recurrence import is_product, planned, taken_apart
 from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.fused import kernels
 from spikingtorch.functional.fused.builder import Refusal
@@ -32,23 +33,40 @@ def scan(call: Call, backend: _backend.Backend) -> tuple[Any, Any] | None:
     """
     if backend == "loop":
         return None
-    reason = _unsuited(call)
-    if reason is None:
-        first = [lift(x.select(call.dim, 0)) for x in call.xs]
-        trees = [
-            pytree.tree_unflatten(leaves, form)
-            for leaves, form in zip((call.states, first, call.params), call.forms, strict=True)
-        ]
-        out = contract.checked(call.step)(trees[0], trees[1], **trees[2])[1]
-        found, reason = _plan(call.step, *_described(trees), call.half)
-        if found is not None:
-            program, literals, outputs, inexact, keeps, differentiable = found
-            form = pytree.tree_structure(out)
-            known = Plan(program, literals, True, outputs, form, inexact, keeps, differentiable)
+    recurrent = is_product(call.step)
+    try:
+        parts = taken_apart(call) if recurrent else None
+        known = _known(call if parts is None else parts.neuron)
+        if parts is None:
             return _backend.run(known, call)
-    if backend == "fused":
-        raise ValueError(f"scan: backend='fused' cannot run this step inside torch.compile, for it {reason}")
+        return _recurrence.run(planned(parts, known), call)
+    except Refusal as refusal:
+        if backend == "fused":
+            raise ValueError(
+                f"scan: backend='fused' cannot run this step inside torch.compile, for it {refusal}"
+            ) from None
     return None
+
+
+def _known(call: Call) -> Plan:
+    """Return the plan of a scan.
+
+    Raises:
+        Refusal: there is none.
+    """
+    if reason := _unsuited(call):
+        raise Refusal(reason)
+    first = [lift(x.select(call.dim, 0)) for x in call.xs]
+    trees = [
+        pytree.tree_unflatten(leaves, form)
+        for leaves, form in zip((call.states, first, call.params), call.forms, strict=True)
+    ]
+    out = contract.checked(call.step)(trees[0], trees[1], **trees[2])[1]
+    found, reason = _plan(call.step, *_described(trees), call.half)
+    if found is None:
+        raise Refusal(reason)
+    program, literals, outputs, inexact, keeps, differentiable = found
+    return Plan(program, literals, True, outputs, pytree.tree_structure(out), inexact, keeps, differentiable)
 
 
 def _unsuited(call: Call) -> str | None:

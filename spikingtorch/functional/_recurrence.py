@@ -26,22 +26,32 @@ class Unready(Refusal):
     """A recurrent step that the fused backend does not run here, and nobody has to be warned."""
 
 
+class Parts(NamedTuple):
+    """A recurrent scan, taken apart.
+
+    Attributes:
+        neuron: the scan of the neuron, its inputs those from outside.
+        synapse: name of the synapse.
+        s: output before the first step.
+        weight: of the synapse.
+    """
+
+    neuron: Call
+    synapse: str
+    s: Tensor
+    weight: Tensor
+
+
 class Recurrence(NamedTuple):
     """How a recurrent step runs.
 
     Attributes:
         plan: of its neuron.
-        synapse: name of the synapse.
-        neuron: the scan of the neuron, its inputs those from outside.
-        s: output before the first step.
-        weight: of the synapse.
+        parts: what it consists of.
     """
 
     plan: Plan
-    synapse: str
-    neuron: Call
-    s: Tensor
-    weight: Tensor
+    parts: Parts
 
 
 def is_product(step: Any) -> bool:
@@ -49,59 +59,80 @@ def is_product(step: Any) -> bool:
     return isinstance(step, Recurrent) and step.synapse in _PRODUCTS
 
 
-def recurrence(call: Call) -> Recurrence:
-    """Return how a scan of a recurrent step runs.
+def taken_apart(call: Call) -> Parts:
+    """Return the parts of a recurrent scan.
 
     Raises:
-        Refusal: it cannot be fused, and why.
+        Refusal: the fused backend cannot run it, and why.
     """
-    if peek_interpreter_stack() is not None:
-        raise Unready("is inside a transform of torch.func, where a recurrent step takes the loop")
     step: Any = call.step
-    state, xs, params = map(pytree.tree_unflatten, (call.states, call.xs, call.params), call.forms)
-    weight = params.pop("recurrent_weight", None)
+    leaves = call.states, call.xs, call.params
+    state, xs, params = (pytree.tree_unflatten(part, form) for part, form in zip(leaves, call.forms, strict=True))
+    weight = params.get("recurrent_weight")
     if not isinstance(state, RecurrentState) or not isinstance(state.s, Tensor) or not isinstance(weight, Tensor):
         raise Refusal("has no RecurrentState, or no recurrent_weight")
-    synapse = _PRODUCTS[step.synapse]
-    lifted = lift(xs)
-    neuron = _call.call(step.step, state.neuron, lifted, params, call.dim, state.s.dtype)
-    shape = state.s.shape
+    rest = {name: value for name, value in params.items() if name != "recurrent_weight"}
+    synapse, shape = _PRODUCTS[step.synapse], state.s.shape
+    neuron = _call.call(step.step, state.neuron, lift(xs), rest, call.dim, state.s.dtype)
     try:
-        fits = neuron.neurons() == shape and all(each.shape == shape for each in neuron.states)
+        fits = neuron.neurons() == tuple(shape) and all([each.shape == shape for each in neuron.states])
     except ValueError:
         fits = False
     if not fits or not _FITS[synapse](shape, weight):
         raise Refusal("has a state, parameters or weights whose shapes do not fit")
     if shape.numel() == 0:
         raise Unready("has no neurons")
-    found = plan(neuron.step, neuron.arguments())
-    if found.outputs != 1 or not found.form.is_leaf() or from_text(found.program).outs[0] != NAMES[state.s.dtype]:
-        raise Refusal("gives out more than one tensor, or one of another dtype than its state")
-    kernels.ready(found.program)
-    return Recurrence(found, synapse, neuron, state.s, weight)
+    return Parts(neuron, synapse, state.s, weight)
+
+
+def planned(parts: Parts, plan: Plan) -> Recurrence:
+    """Return how to run the parts with a plan of the neuron.
+
+    Raises:
+        Refusal: it gives out something else than one output like its state.
+    """
+    if plan.outputs != 1 or not plan.form.is_leaf():
+        raise Refusal("gives out more than one tensor")
+    return Recurrence(plan, parts)
+
+
+def recurrence(call: Call) -> Recurrence:
+    """Return how a recurrent scan runs.
+
+    Raises:
+        Refusal: it cannot be fused, and why.
+    """
+    if peek_interpreter_stack() is not None:
+        raise Unready("is inside a transform of torch.func, where a recurrent step takes the loop")
+    parts = taken_apart(call)
+    found = planned(parts, plan(parts.neuron.step, parts.neuron.arguments()))
+    if from_text(found.plan.program).outs[0] != NAMES[parts.s.dtype]:
+        raise Refusal("gives out another dtype than its state has")
+    kernels.ready(found.plan.program)
+    return found
 
 
 def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     """Run a recurrent step on the tensors of a call."""
-    neuron, plan_ = found.neuron, found.plan
-    shape = found.s.shape
+    plan_, (neuron, synapse, s, weight) = found
+    shape = s.shape
     xs = [_time_in_front(x, call.dim, shape) for x in neuron.xs]
     params = neuron.tensor_params
     scalars = (*(neuron.floats if plan_.lifts_floats else ()), *plan_.literals)
     counts = len(neuron.states), len(xs), len(params)
-    tensors = [*neuron.states, found.s, *xs, found.weight, *params]
+    tensors = [*neuron.states, s, *xs, weight, *params]
     if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
         results = FusedRecurrence.apply(  # type: ignore[no-untyped-call]
-            plan_.program, scalars, plan_.differentiable, found.synapse, counts, *tensors
+            plan_.program, scalars, plan_.differentiable, synapse, counts, *tensors
         )
     else:
         results = torch.ops.spikingtorch.recurrence_forward(
-            neuron.states, found.s, xs, found.weight, params, scalars, plan_.program, found.synapse, plan_.differentiable, False
+            neuron.states, s, xs, weight, params, scalars, plan_.program, synapse, plan_.differentiable, False
         )
-    finals, s, outs = results[: counts[0]], results[counts[0]], results[counts[0] + 1]
+    finals, last, outs = results[: counts[0]], results[counts[0]], results[counts[0] + 1]
     dim = call.dim if call.dim >= 0 else len(shape) + 1 + call.dim
     outs = outs if dim == 0 else outs.movedim(0, dim).contiguous()
-    state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), s)
+    state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), last)
     return state, outs if call.half is None else outs.to(call.half)
 
 
