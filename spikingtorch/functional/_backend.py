@@ -25,8 +25,8 @@ from spikingtorch.functional.fused.plan import Plan, plan
 from spikingtorch.functional.fused.examples import Spec
 from spikingtorch.functional.fused.trace import not_pointwise
 
-Backend: TypeAlias = Literal["auto", "loop", "fused"]
-BACKENDS = ("auto", "loop", "fused")
+Backend: TypeAlias = Literal["auto", "loop", "fused", "compile"]
+BACKENDS = ("auto", "loop", "fused", "compile")
 _LARGE = 2**17
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -39,7 +39,7 @@ class Explanation(NamedTuple):
     """What runs a scan, and why.
 
     Attributes:
-        backend: "fused" or "loop".
+        backend: "fused", "compile" or "loop".
         exactness: "reference" for the loop; "E" where spikes and states have the bits of the loop; "T" where a function
             such as exp is on their way, each within 2 units in the last place.
         reason: a sentence.

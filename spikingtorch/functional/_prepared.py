@@ -96,7 +96,7 @@ def request(
     step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], dim: int, backend: str
 ) -> Request | None:
     """Return a request, or None where each scan has to be looked at by itself."""
-    if backend == "loop" or not undisturbed():
+    if backend not in ("auto", "fused") or not undisturbed():
         return None
     tensors, state_form = flatten(state)
     states = len(tensors)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import _backend, _call, _compiling, _prepared, _recurrence
+from spikingtorch.functional import _backend, _call, _chunked, _compiling, _prepared, _recurrence
 from spikingtorch.functional import _contract as contract
 from spikingtorch.functional._backend import Backend, Explanation, check_backend
 from spikingtorch.functional._recurrence import Recurrence
@@ -41,8 +41,10 @@ def scan(
         params: keyword arguments of every step: floats, tensors, surrogates, reset rules. Tensors get their gradient.
         dim: the axis of time, in xs and in the outputs.
         backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any order
-            of derivative; "fused", one compiled loop over time, for elementwise steps on the CPU and first derivatives;
-            "auto", the fastest of them that is exact here. ``explain_scan`` tells which that is.
+            of derivative; "fused", one compiled loop over time, for elementwise steps on the CPU and first derivatives,
+            recurrent ones included; "compile", torch.compile over 16 steps at a time, for every step and device, after
+            a first call that compiles for up to a minute; "auto", the faster of loop and fused that is exact here.
+            ``explain_scan`` tells which that is.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``.
@@ -66,6 +68,9 @@ def scan(
     dtype = contract.output_dtype(xs)
     if T == 0:
         return lift(state), _no_steps(step, lift(state), lift(xs), lift(kwargs), dim, dtype)
+    if backend == "compile":
+        state, outputs = _chunked.scan(step, lift(state), lift(xs), lift(kwargs), dim)
+        return state, _round(outputs, dtype)
     call = _call.call(step, state, xs, kwargs, dim, dtype)
     if torch.compiler.is_dynamo_compiling():
         inside = _compiling.scan(call, backend) if T > 1 else None
@@ -115,6 +120,8 @@ def explain_scan(
     kwargs = dict(params or {})
     contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
+    if backend == "compile":
+        return Explanation("compile", "T", f"as asked for, {_chunked.CHUNK} steps at a time through torch.compile")
     call = _call.call(step, state, xs, kwargs, dim, contract.output_dtype(xs))
     return _backend.explain(_backend.choose(call, backend))
 
