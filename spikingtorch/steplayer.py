@@ -159,7 +159,7 @@ class StepLayer(StatefulLayer):
             fold: number of samples and of steps, and the ``init`` of the first step.
 
         Returns:
-            The folded output, shape (N T, ...), contiguous.
+            The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)

@@ -17,7 +17,9 @@ from spikingtorch.verification.cases import (
     CASES,
     COEFFICIENTS,
     LENGTHS,
+    RECURRENT,
     RESETS,
+    SYNAPSES,
     TWINS,
     WITH_RESETS,
     Case,
@@ -44,6 +46,20 @@ def test_neuron(case: Case, reset: F.Reset | None) -> None:
             assert {name for name in errors if name.startswith("d xs")}
             wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
             assert not wrong, f"{case.name}, {row.rule}, {row.backend}, {column}: {wrong}"
+
+
+@pytest.mark.parametrize("case", RECURRENT, ids=by_name)
+def test_recurrent_neuron(case: Case) -> None:
+    rows = neuron_rows(case, case.rules()[0], LENGTHS)
+    assert [row.backend for row in rows] == ["loop", "fused"]
+    quantities = {"output", "state.s", "d state.s", "d params.recurrent_weight"}
+    quantities |= {f"d params.{name}" for name in case.params}
+    quantities |= {f"{kind}state.neuron.{field}" for field in case.state_type._fields for kind in ("", "d ")}
+    for row in rows:
+        for column, errors in row.errors.items():
+            assert quantities <= errors.keys()
+            wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
+            assert not wrong, f"{case.name}, {row.backend}, {column}: {wrong}"
 
 
 @pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)
@@ -85,6 +101,7 @@ def test_the_tables_hold_every_public_name() -> None:
     tabled = {case.step.__name__ for case in CASES} | {case.state_type.__name__ for case in CASES}
     tabled |= {type(surrogate).__name__ for surrogate, _ in TWINS} | {function.__name__ for function, _ in COEFFICIENTS}
     tabled |= {rule.__name__ for rule in RESETS if inspect.isfunction(rule)}
+    tabled |= {"Recurrent", "RecurrentState", *(name for name, *_ in SYNAPSES)}
     around = {"BioLIFInput", "Detached", "Reset", "Surrogate", "detached", "heaviside", "scan", "zeros_state"}
     assert public - ONE_SIDED == tabled | around
 
@@ -110,6 +127,9 @@ def test_the_committed_table_has_every_row() -> None:
     for case, reset in WITH_RESETS:
         for backend in BACKENDS:
             assert f"| {case.name} | {by_name(reset) if case.resets else 'built in'} | {backend} |" in page
+    for case in RECURRENT:
+        rule = by_name(case.rules()[0]) if case.resets else "built in"
+        assert all(f"| {case.name} | {rule} | {backend} |" in page for backend in BACKENDS)
     for ours, _ in (*TWINS, *COEFFICIENTS):
         assert f"| {by_name(ours)} |" in page
     assert "**" not in page  # which marks what is out of tolerance

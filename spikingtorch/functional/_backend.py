@@ -1,7 +1,7 @@
 """Which backend runs a scan, and why."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional._call import Call
+from spikingtorch.functional._order import in_order, order_of, out_of_order
 from spikingtorch.functional._recurrence import Recurrence, Unready, is_product, recurrence
 from spikingtorch.functional.fused import autograd, kernels
 from spikingtorch.functional.fused.builder import Refusal
@@ -111,10 +112,16 @@ def run(found: Plan, call: Call) -> tuple[Any, Any]:
     counts = (len(call.states), len(streams), len(params), found.outputs)
     scalars = (*(call.floats if found.lifts_floats else ()), *found.literals)
     leaves = [*call.states, *streams, *params]
+    order = order_of(streams, dim)
+    if order is not None:
+        leaves = in_order(order, leaves, counts)
     results = autograd.fused_scan(
         found.program, dim, found.keeps, found.differentiable, scalars, counts, leaves
     )
-    finals, outs = results[: counts[0]], results[counts[0] : counts[0] + found.outputs]
+    finals: Sequence[Tensor] = results[: counts[0]]
+    outs: Sequence[Tensor] = results[counts[0] : counts[0] + found.outputs]
+    if order is not None:
+        finals, outs = out_of_order(order, finals, outs)
     return pytree.tree_unflatten(finals, call.forms[0]), pytree.tree_unflatten(outs, found.form)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spikingtorch.functional._call import HALF, Call, unbound
 from spikingtorch.functional._ordinary import ordinary, undisturbed
+from spikingtorch.functional._order import Order, in_order, order_of, out_of_order
 from spikingtorch.functional._recent import Recent
 from spikingtorch.functional._tree import Form, flatten, types_of, unflatten
 from spikingtorch.functional.fused.builder import Refusal
@@ -56,17 +57,22 @@ class Prepared(NamedTuple):
         literals: floats that the step holds itself.
         lifts_floats: whether the floats of a request are filled in before them.
         form: structure of the outputs.
+        order: of the axes in memory, where that is another one than they have.
     """
 
     scan: DirectScan
     literals: tuple[float, ...]
     lifts_floats: bool
     form: Form
+    order: Order | None
 
     def run(self, request: Request) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""
         scalars = request.floats + self.literals if self.lifts_floats else self.literals
-        finals, outs = self.scan(request.tensors, scalars, request.differentiates)
+        tensors = request.tensors if self.order is None else in_order(self.order, request.tensors, self.scan.counts)
+        finals, outs = self.scan(tensors, scalars, request.differentiates)
+        if self.order is not None:
+            finals, outs = out_of_order(self.order, finals, outs)
         return unflatten(finals, request.state_form), unflatten(outs, self.form)
 
 
@@ -138,7 +144,7 @@ def keep(request: Request, plan: Plan, call: Call, outputs: Any) -> None:
     if fit and not lifted:
         dim = call.dim % call.xs[0].ndim
         scan = DirectScan(plan.program, dim, plan.keeps, plan.differentiable, counts)
-        found = Prepared(scan, plan.literals, plan.lifts_floats, flatten(outputs)[1])
+        found = Prepared(scan, plan.literals, plan.lifts_floats, flatten(outputs)[1], order_of(call.xs, dim))
         _prepared.keep(request.key if plan.lifts_floats else request.valued, found)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from spikingtorch import functional as F
-from spikingtorch.verification.cases import CASES, COEFFICIENTS, MARGIN, TWINS, Case, by_name
+from spikingtorch.verification.cases import CASES, COEFFICIENTS, MARGIN, RECURRENT, TWINS, Case, by_name
 from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
 from spikingtorch.verification.trial import TOLERANCE, errors_by_backend
 
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 def neuron_rows(
     case: Case, reset: F.Reset | None, lengths: Sequence[int], backends: Sequence[F.Backend] = BACKENDS
 ) -> list[Row]:
-    """Compare a neuron with its twin under one reset rule, for every surrogate and backend.
+    """Compare a neuron with its twin under one reset rule, for every surrogate and backend; a recurrent one for one.
 
     Raises:
         ValueError: the inputs drawn bring a membrane so near the threshold that rounding could decide.
@@ -48,7 +48,9 @@ def neuron_rows(
     nearest = min(case.margin(T, reset) for T in lengths)
     if nearest < MARGIN:
         raise ValueError(f"{case.name}: a membrane comes within {nearest:.1e} of the threshold; draw other inputs")
-    names = {by_name(ours): (ours, twin) for ours, twin in (TWINS if case.spikes else TWINS[:1])}
+    names = {
+        by_name(ours): (ours, twin) for ours, twin in (TWINS if case.spikes and case.weights is None else TWINS[:1])
+    }
     trials = [case.trial(T, *pair, reset) for pair in names.values() for T in lengths]
     rule = by_name(reset) if case.resets else "built in"
     rows = []
@@ -79,6 +81,9 @@ def rows(only: Sequence[str], lengths: Sequence[int]) -> Iterator[Row]:
         if not only or case.name in only:
             for rule in case.rules():
                 yield from neuron_rows(case, rule, lengths)
+    for case in RECURRENT:
+        if not only or case.name in only:
+            yield from neuron_rows(case, case.rules()[0], lengths)
 
 
 def markdown(table: Sequence[Row]) -> str:
@@ -120,7 +125,8 @@ _PAGE = """# Verification
 Every neuron, surrogate and reset rule on every backend, in torch against an independent implementation in JAX that was
 written from the equations. A cell is the largest relative deviation, `max|a - b| / max|b|`, over the outputs, the final
 state, and the gradients of inputs, initial state and every parameter, by random cotangents on all outputs and the final
-state, in float64, 17 steps, 8 neurons with parameters of their own. Allowed is {allowed:g}.
+state, in float64, 17 steps, 8 neurons with parameters of their own. A neuron with the name of a synapse behind it is
+recurrent, its weights among the parameters. Allowed is {allowed:g}.
 
 Written by `python -m spikingtorch verify --write docs/verification.md`.
 """
@@ -129,7 +135,7 @@ Written by `python -m spikingtorch verify --write docs/verification.md`.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verification and return the exit code: 1 if any cell is out of tolerance."""
     parser = argparse.ArgumentParser(prog="python -m spikingtorch verify", description=__doc__)
-    names = [by_name(thing) for thing in (*CASES, *(ours for ours, _ in (*TWINS, *COEFFICIENTS)))]
+    names = [by_name(thing) for thing in (*CASES, *RECURRENT, *(ours for ours, _ in (*TWINS, *COEFFICIENTS)))]
     parser.add_argument(
         "--only", nargs="+", choices=names, default=[], metavar="NAME", help=f"some of: {', '.join(names)}"
     )
@@ -153,12 +159,13 @@ def _run(only: Sequence[str]) -> list[Row]:
     table = []
     total = sum(not only or by_name(ours) in only for ours, _ in (*TWINS, *COEFFICIENTS))
     total += sum(len(BACKENDS) * len(case.rules()) for case in CASES if not only or case.name in only)
+    total += sum(len(BACKENDS) for case in RECURRENT if not only or case.name in only)
     with tqdm(total=total, unit="row", leave=False, disable=None) as bar:
-        bar.write(f"{'':14} {'reset':24} {'backend':8} {'largest relative error':24} in")
+        bar.write(f"{'':26} {'reset':24} {'backend':7} {'error':>9}   largest in")
         for row in rows(only, lengths=(17,)):
             error, where = row.worst()
             mark = "" if error <= ALLOWED else "   OUT OF TOLERANCE"
-            bar.write(f"{row.neuron:20} {row.rule:26} {row.backend:6} {error:8.1e}   {where}{mark}")
+            bar.write(f"{row.neuron:26} {row.rule:24} {row.backend:7} {error:9.1e}   {where}{mark}")
             table.append(row)
             bar.update()
     return table

@@ -1,0 +1,78 @@
+"""Channels-last images: neurons that lie in memory in another order than their axes say.
+
+To an elementwise step the axes are all the same. So they are taken in the order of memory, as views, and handed back in
+the order that they had: nothing is copied, and what goes in channels-last comes out channels-last, as it does from an
+operation of torch. Convolutions on the CPU are faster in this format.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Order(NamedTuple):
+    """The order of axes in memory.
+
+    Attributes:
+        axes: the axes of the neurons after time, as they lie in memory, counted from the first of them.
+        dim: axis of time in inputs and outputs, and of the neurons how many come before it.
+    """
+
+    axes: tuple[int, ...]
+    dim: int
+
+    def stream(self, tensor: Tensor) -> Tensor:
+        """Return an array over time with its axes as they lie in memory."""
+        return _moved(tensor, self.axes, self.dim + 1)
+
+    def rest(self, tensor: Tensor) -> Tensor:
+        """Return an array without time with its axes as they lie in memory, missing ones included."""
+        missing = self.dim + len(self.axes) - tensor.ndim
+        return _moved(tensor[(None,) * missing] if missing else tensor, self.axes, self.dim)
+
+    def back(self) -> "Order":
+        """Return the order that undoes this one."""
+        return Order(tuple([self.axes.index(axis) for axis in range(len(self.axes))]), self.dim)
+
+
+def order_of(streams: Sequence[Tensor], dim: int) -> Order | None:
+    """Return the order of channels-last images in memory, or None for what lies in any other way.
+
+    Args:
+        streams: inputs, which have all axes of the neurons, and time.
+        dim: axis of time in them.
+    """
+    if torch.compiler.is_compiling():
+        return None  # strides are for the compiler to choose
+    first = streams[0]
+    sizes, strides = first.shape[dim + 1 :], first.stride()[dim + 1 :]
+    if len(sizes) < 3 or any([stream.shape != first.shape for stream in streams]):
+        return None
+    axes = [*range(1, len(sizes)), 0]
+    if math.prod(sizes[1:]) == 1 or sizes[0] == 1:
+        return None  # the same either way
+    expected = 1
+    for axis in reversed(axes):
+        if sizes[axis] != 1 and strides[axis] != expected:
+            return None
+        expected *= sizes[axis]
+    return Order(tuple(axes), dim)
+
+
+def in_order(order: Order, tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
+    """Return states, inputs and parameters, so many of each, with their axes as they lie in memory."""
+    first, last = counts[0], counts[0] + counts[1]
+    return [order.stream(tensor) if first <= k < last else order.rest(tensor) for k, tensor in enumerate(tensors)]
+
+
+def out_of_order(order: Order, finals: Sequence[Tensor], outs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return final states and outputs with their axes as the inputs had them."""
+    back = order.back()
+    return [back.rest(final) for final in finals], [back.stream(out) for out in outs]
+
+
+def _moved(tensor: Tensor, axes: tuple[int, ...], first: int) -> Tensor:
+    return tensor.permute(*range(first), *[first + axis for axis in axes])
