@@ -9,8 +9,12 @@
                         the program in C
     compiler, folder, cache
                         C as a library, kept on disk
-    layout, kernels     how tensors lie in memory; running a kernel on them
+    layout, kernels, records
+                        how tensors lie in memory; running a kernel on them
     operators, autograd the raw operators of torch, and their gradient and vmap
+    direct              the same without torch's dispatcher, for a scan that has run before
+    synapses, recurrence, recurrence_autograd
+                        recurrent neurons: a kernel for each step, a product between two
 
 Another language is another file beside ``c``.
 """
