@@ -3,7 +3,7 @@
 import itertools
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,15 @@ from spikingtorch.testing import assert_close
 LENGTHS = (1, 2, 17)
 BACKENDS: tuple[Any, ...] = ("loop", "fused", "auto")
 INPUTS = ("xs", "v", "s", "weight", "decay", "threshold")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tensors this small are slower on many threads, and far slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Case(NamedTuple):
@@ -77,9 +86,6 @@ class Run(NamedTuple):
             params["decay"] = self.decay
         state = F.RecurrentState(self.neuron(self.v), self.s)
         step: Any = F.Recurrent(self.step, self.case.synapse)
-        if backend == "fused":
-            found = F.explain_scan(step, state, self.xs.movedim(0, dim), params=params, dim=dim, backend="fused")
-            assert found.backend == "fused", found
         final, outs = F.scan(step, state, self.xs.movedim(0, dim), params=params, dim=dim, backend=backend)
         return final, outs.movedim(dim, 0)
 
@@ -149,11 +155,11 @@ def gradients(
     """Return gradients of the named inputs, from random cotangents on the results numbered in of."""
     run = run.watched(names)
     results = run.results(backend, dim)
-    chosen = [results[i] for i in of]
-    kept = [(r, c) for r, c in zip(chosen, cotangents(results)[: len(chosen)], strict=True) if r.requires_grad]
+    weights = cotangents(results)
+    kept = [(results[i], weights[i]) for i in of if results[i].requires_grad]
     assert kept, "no result requires a gradient"
-    outputs, weights = zip(*kept, strict=True)
-    return torch.autograd.grad(outputs, run.leaves(), weights, allow_unused=True, materialize_grads=True)
+    outputs, chosen = zip(*kept, strict=True)
+    return torch.autograd.grad(outputs, run.leaves(), chosen, allow_unused=True, materialize_grads=True)
 
 
 def check(run: Run, *, dim: int = 0, **options: Any) -> None:
@@ -172,7 +178,7 @@ def check(run: Run, *, dim: int = 0, **options: Any) -> None:
 def currents(case: Case, s: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the recurrent currents, as sums over one index after the other."""
     if case.synapse is F.per_channel:
-        return weight * s
+        return np.asarray(weight * s)
     found = np.zeros_like(s)
     if case.synapse is F.dense:
         for index in np.ndindex(*s.shape):
@@ -182,15 +188,12 @@ def currents(case: Case, s: np.ndarray, weight: np.ndarray) -> np.ndarray:
     size, channels, per_group = s.shape[-axes:], weight.shape[0], weight.shape[1]
     groups = channels // per_group
     batch = s.shape[: s.ndim - axes - 1]
-    for *n, c in np.ndindex(*batch, channels):
-        first = c // (channels // groups) * per_group
-        for p in np.ndindex(*size):
-            total = 0.0
-            for d, *q in np.ndindex(*weight.shape[1:]):
-                at = [i + j - length // 2 for i, j, length in zip(p, q, weight.shape[2:], strict=True)]
-                if all(0 <= i < length for i, length in zip(at, size, strict=True)):
-                    total += weight[(c, d, *q)] * s[(*n, first + d, *at)]
-            found[(*n, c, *p)] = total
+    margin = [(0, 0)] * (len(batch) + 1) + [(length // 2, length // 2) for length in weight.shape[2:]]
+    around = np.pad(s, margin)
+    for c, d, *q in np.ndindex(*weight.shape):
+        other = c // (channels // groups) * per_group + d
+        window = tuple(slice(at, at + length) for at, length in zip(q, size, strict=True))
+        found[(..., c, *(slice(None),) * axes)] += weight[(c, d, *q)] * around[(..., other, *window)]
     return found
 
 
@@ -270,7 +273,9 @@ def test_gradients_of_an_unrolled_network(case: Case, backend: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_fused_gradients(case: Case, dtype: torch.dtype, steps: int) -> None:
-    check(draw(case, steps, dtype=dtype, decay=(), threshold=()))
+    # in float32 no parameter is shared: rounding does not show in large sums that cancel
+    shape = () if dtype == torch.float64 else case.shape
+    check(draw(case, steps, dtype=dtype, decay=shape, threshold=shape))
 
 
 @pytest.mark.parametrize("dim", [1, -1])
@@ -298,12 +303,12 @@ def test_fused_parameters(case: Case) -> None:
     shapes = SHAPES[case.name]
     pairs = [*zip(shapes, shapes[1:] + shapes[:1], strict=True), *((s, s) for s in shapes)]
     for decay, threshold in pairs:
-        check(draw(case, 5, decay=decay, threshold=threshold))
+        check(draw(case, 3, decay=decay, threshold=threshold))
 
 
 def test_float_parameters_need_no_gradient() -> None:
     for case in FEW:
-        check(draw(case, 17))
+        check(draw(case, 6))
 
 
 @pytest.mark.parametrize("case", FEW, ids=by_name)
@@ -317,7 +322,7 @@ def test_memory_that_is_not_contiguous(case: Case, what: str) -> None:
             assert not scattered.is_contiguous()
         else:
             scattered = torch.stack([tensor, tensor.new_full(tensor.shape, torch.nan)], -1)[..., 0]
-        run = run._replace(**{name: scattered})  # type: ignore[arg-type]
+        run = run._replace(**{name: scattered})
     check(run)
 
 
@@ -334,9 +339,9 @@ COMBINATIONS = [names for k in range(1, 7) for names in itertools.combinations(I
 
 @pytest.mark.parametrize("case", FEW, ids=by_name)
 def test_every_combination_of_inputs_with_gradients(case: Case) -> None:
-    run = draw(case, 3, decay=(), threshold=())
+    run = draw(case, 2, decay=(), threshold=())
     full = dict(zip(INPUTS, gradients(run, "loop"), strict=True))
-    for names in COMBINATIONS:
+    for names in COMBINATIONS if case.synapse is not F.convolution else COMBINATIONS[::3]:
         got = gradients(run, "fused", names=names)
         for name, a in zip([n for n in INPUTS if n in names], got, strict=True):
             assert_close(a, full[name], f"gradient of {name} among {names}")
@@ -418,14 +423,14 @@ def test_second_derivatives(case: Case) -> None:
         return torch.autograd.grad([(f**2).sum() for f in firsts], run.leaves())
 
     assert_close(second(run.results("loop")), second(unrolled(run)))
-    with pytest.raises(RuntimeError, match='backend="loop"'):
+    with pytest.raises(RuntimeError, match=r"no second derivative.*backend='loop'"):
         second(run.results("fused"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("case", FEW, ids=by_name)
 def test_half_precision(case: Case, dtype: torch.dtype) -> None:
-    run = draw(case, 8, dtype=torch.float32, decay=(), threshold=())
+    run = draw(case, 8, dtype=torch.float32, decay=case.shape, threshold=case.shape)
     half = run._replace(xs=run.xs.to(dtype))
     full = run._replace(xs=half.xs.float())
     for backend in BACKENDS:
@@ -486,6 +491,10 @@ def test_no_samples(case: Case, backend: Any) -> None:
     if case.shape == case.weight[-1:] and len(case.shape) == 1:
         return
     run = draw(case._replace(shape=(0, *case.shape[1:])), 4, decay=(), threshold=())
+    if backend == "fused" and case.synapse is not F.per_channel:
+        with pytest.raises(ValueError, match="no neurons"):
+            run.results(backend)
+        return
     results = run.results(backend)
     assert [r.shape for r in results] == [run.xs.shape, run.v.shape, run.s.shape]
     found = gradients(run, backend)
@@ -497,7 +506,7 @@ def test_no_samples(case: Case, backend: Any) -> None:
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_no_steps(case: Case, backend: Any) -> None:
     run = draw(case, 0, decay=(), threshold=())
-    outs, v, s = run.scan(backend)[1], *run.scan(backend)[0].neuron, run.scan(backend)[0].s
+    outs, v, s = run.results(backend)
     assert outs.shape == (0, *case.shape)
     assert outs.dtype == torch.float64
     assert_close((v, s), (run.v, run.s))
@@ -523,9 +532,10 @@ def test_final_s_and_outs_do_not_share_memory_that_is_written_on() -> None:
         assert torch.equal(s, kept) or backend == "loop", f"{case.name}: writing on outs writes on the state"
 
 
+COARSE = {"decay": 0.8, "gain": 0.9, "refractory_gain": 0.4}
 OTHERS: dict[str, tuple[Any, Any, dict[str, Any], int]] = {
     "li": (F.li_step, F.LIState, {"decay": 0.9}, 1),
-    "coarse_lif": (F.coarse_lif_step, F.CoarseLIFState, {"tau": torch.tensor(4.0, dtype=torch.float64)}, 1),
+    "coarse_lif": (F.coarse_lif_step, F.CoarseLIFState, COARSE, 1),
     "spiking_decay": (F.spiking_decay_step, F.SpikingDecayState, {"tau": 2.0}, 1),
     "mcpitts": (F.mcpitts_step, F.McPittsState, {"threshold": 0.6}, 1),
     "biolif": (F.biolif_step, F.BioLIFState, {"nudt": 0.9, "threshold": 0.2}, 2),
@@ -544,8 +554,9 @@ def test_other_neurons(name: str, case: Case) -> None:
 
     def results(backend: Any, s: Tensor, weight: Tensor, *xs: Tensor) -> list[Tensor]:
         given: Any = xs if inputs > 1 else xs[0]
-        found = F.scan(
-            F.Recurrent(step, case.synapse),
+        whole: Any = F.Recurrent(step, case.synapse)
+        found: Any = F.scan(
+            whole,
             F.RecurrentState(before, s),
             given,
             params={**params, "recurrent_weight": weight},
@@ -585,8 +596,10 @@ def test_a_synapse_of_ones_own() -> None:
     for j in range(5):
         matrix[j, j - 1] = run.weight
     dense = run._replace(case=Case("", F.dense, (3, 5), (5, 5)), weight=matrix)
-    assert_close(run.results("auto"), dense.results("loop"))
-    assert_close(gradients(run, "auto", names=("xs", "s")), gradients(dense, "loop", names=("xs", "s")))
+    assert_close(run.results("loop"), dense.results("loop"))
+    assert_close(gradients(run, "loop", names=("xs", "s")), gradients(dense, "loop", names=("xs", "s")))
+    with pytest.warns(RuntimeWarning, match="slower loop"):
+        assert_close(run.results("auto"), dense.results("loop"))
 
 
 # transforms
@@ -600,10 +613,11 @@ def test_transforms(case: Case, way: str) -> None:
     tangent = torch.randn(run.weight.shape, dtype=torch.float64, generator=draw_more)
     many = torch.rand(3, *run.xs.shape, dtype=torch.float64, generator=draw_more)
     weights = torch.stack([run.weight, 2 * run.weight, -run.weight])
+    chosen = cotangents(run.results("loop"))
 
     def loss(backend: Any, weight: Tensor, xs: Tensor, s: Tensor) -> Tensor:
         found = run._replace(weight=weight, xs=xs, s=s).results(backend)
-        return torch.stack([(f * c).sum() for f, c in zip(found, cotangents(found), strict=True)]).sum()
+        return torch.stack([(f * c).sum() for f, c in zip(found, chosen, strict=True)]).sum()
 
     def transformed(backend: Any) -> Any:
         def f(weight: Tensor, xs: Tensor, s: Tensor = run.s) -> Tensor:
@@ -673,11 +687,13 @@ def test_compile(case: Case) -> None:
 
 def test_autocast() -> None:
     for case, backend in itertools.product(FEW, BACKENDS):
-        run = draw(case, 6, dtype=torch.float32, decay=(), threshold=())
-        want = run.results("loop"), gradients(run, "loop")
+        run = draw(case, 6, dtype=torch.float32, decay=case.shape, threshold=case.shape)
+        want, watched = run.results("loop"), run.watched()
         with torch.autocast("cpu", torch.bfloat16):
-            got = run.results(backend), gradients(run, backend)
+            got = watched.results(backend)
         assert_close(got, want, f"{case.name} {backend}")
+        found = torch.autograd.grad(got, watched.leaves(), cotangents(got))
+        assert_close(found, gradients(run, "loop"), f"gradients of {case.name} {backend}")
 
 
 def test_explanations() -> None:
@@ -708,12 +724,12 @@ def refused(kind: type[Exception], *words: str, **changes: Any) -> None:
             warnings.simplefilter("error")
             with pytest.raises(kind) as caught:
                 F.scan(given["step"], given["state"], given["xs"], params=given["params"], backend=backend)
-        message = str(caught.value)
+        message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
         for word in words:
             assert re.search(word, message), f"{backend}: {word!r} is not in {message!r}"
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (5, 4), (4, 4), (5,), (), (5, 5, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(4, 5), (5, 4), (4, 4), (1, 5), (5,), (), (5, 5, 1)], ids=str)
 def test_dense_weights_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
     came = re.escape(str(shape))
     refused(ValueError, came, "5", params={"decay": 0.9, "recurrent_weight": torch.zeros(shape)})
@@ -743,7 +759,11 @@ def test_no_weight() -> None:
     refused(TypeError, "recurrent_weight", params={"decay": 0.9})
 
 
-@pytest.mark.parametrize("weight", [0.5, "all to all", None, torch.zeros(5, 5, dtype=torch.int64)], ids=str)
+@pytest.mark.parametrize(
+    "weight",
+    [0.5, "all to all", None, torch.zeros(5, 5, dtype=torch.int64)],
+    ids=["number", "string", "none", "integers"],
+)
 def test_weights_that_are_no_floating_tensor(weight: Any) -> None:
     refused(TypeError, "recurrent_weight", params={"decay": 0.9, "recurrent_weight": weight})
 

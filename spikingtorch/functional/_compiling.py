@@ -22,6 +22,7 @@ from spikingtorch.functional.fused import kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.plan import Arguments, Plan, plan
 from spikingtorch.functional.fused.examples import Spec, is_spec
+from spikingtorch.functional.recurrent import Recurrent
 from spikingtorch.functional.state import lift
 
 
@@ -62,7 +63,10 @@ def _known(call: Call) -> Plan:
         for leaves, form in zip((call.states, first, call.params), call.forms, strict=True)
     ]
     out = contract.checked(call.step)(trees[0], trees[1], **trees[2])[1]
-    found, reason = _plan(call.step, *_described(trees), call.half)
+    step: Any = call.step
+    # torch.compile hands a step that is a NamedTuple over without its fields
+    functions = (step.step, step.synapse) if isinstance(step, Recurrent) else (step,)
+    found, reason = _plan(functions, *_described(trees), call.half)
     if found is None:
         raise Refusal(reason)
     program, literals, outputs, inexact, keeps, differentiable = found
@@ -97,8 +101,9 @@ def _described(trees: Any) -> tuple[Any, Any]:
     return pytree.tree_unflatten(named, form), tuple(specs)
 
 
-def _plan(step: Any, trees: Any, specs: Any, half: torch.dtype | None) -> tuple[Any, str]:
+def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> tuple[Any, str]:
     """Return what of a plan torch.compile can carry, and why there is none."""
+    step: Any = Recurrent(*functions) if len(functions) > 1 else functions[0]
     known = {f"<tensor {index}>": Spec(dtype, tuple(shape)) for index, (dtype, shape) in enumerate(specs)}
     trees = tree_map(lambda leaf: known.get(leaf, leaf) if isinstance(leaf, str) else leaf, trees)
     flat = [pytree.tree_flatten(tree, is_leaf=is_spec) for tree in trees]

@@ -15,7 +15,7 @@ from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.plan import Plan, plan
 from spikingtorch.functional.fused.program import NAMES, from_text
 from spikingtorch.functional.fused.recurrence_autograd import FusedRecurrence
-from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense
+from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, misfit
 from spikingtorch.functional.state import lift
 
 # those that take a matrix product; the others are elementwise
@@ -78,8 +78,8 @@ def taken_apart(call: Call) -> Parts:
         fits = neuron.neurons() == tuple(shape) and all([each.shape == shape for each in neuron.states])
     except ValueError:
         fits = False
-    if not fits or not _FITS[synapse](shape, weight):
-        raise Refusal("has a state, parameters or weights whose shapes do not fit")
+    if not fits or weight.dtype != state.s.dtype or misfit(step.synapse, shape, weight.shape):
+        raise Refusal("has a state, parameters or weights that do not fit")
     if shape.numel() == 0:
         raise Unready("has no neurons")
     return Parts(neuron, synapse, state.s, weight)
@@ -140,18 +140,3 @@ def _time_in_front(x: Tensor, dim: int, shape: torch.Size) -> Tensor:
     """Return an input as (T, *shape), contiguous."""
     first = x.movedim(dim, 0)
     return first[(slice(None), *(None,) * (len(shape) + 1 - first.ndim))].expand(-1, *shape).contiguous()
-
-
-def _dense_fits(shape: torch.Size, weight: Tensor) -> bool:
-    return len(shape) > 0 and weight.shape == (shape[-1], shape[-1])
-
-
-def _convolution_fits(shape: torch.Size, weight: Tensor) -> bool:
-    axes = weight.ndim - 2
-    if not 1 <= axes <= 3 or len(shape) not in (axes + 1, axes + 2):
-        return False
-    channels, inner, *sizes = weight.shape
-    return channels == shape[-axes - 1] and inner > 0 and channels % inner == 0 and all(size % 2 for size in sizes)
-
-
-_FITS = {"dense": _dense_fits, "convolution": _convolution_fits}

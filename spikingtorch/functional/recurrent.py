@@ -1,6 +1,6 @@
 """Recurrence: the spikes of a neuron come back to it one step later, through weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -90,6 +90,7 @@ class Recurrent(NamedTuple):
             **params: parameters of the neuron.
         """
         (first, *rest), form = flatten(x)
+        _check(self.synapse, state, first, recurrent_weight)
         driven = unflatten([first + self.synapse(state.s, recurrent_weight), *rest], form)
         neuron, s = self.step(state.neuron, driven, **params)
         return RecurrentState(neuron, s), s
@@ -98,6 +99,50 @@ class Recurrent(NamedTuple):
     def __name__(self) -> str:
         name = getattr(self.step, "__name__", type(self.step).__name__)
         return f"Recurrent({name}, {getattr(self.synapse, '__name__', self.synapse)})"
+
+
+def misfit(synapse: Any, shape: Sequence[int], weight: Sequence[int]) -> str | None:
+    """Return what is wrong with the shape of recurrent weights for spikes of a shape, or None if nothing is."""
+    last = tuple(shape[-1:])
+    if synapse is dense and (len(shape) == 0 or tuple(weight) != last * 2):
+        return f"expected (M, M) = {last * 2}, for M neurons on the last axis"
+    if synapse is per_channel and not _broadcasts(weight, shape):
+        return f"expected a shape that broadcasts to the neurons, {tuple(shape)}"
+    if synapse is convolution:
+        axes = len(weight) - 2
+        right = 1 <= axes <= 3 and len(shape) in (axes + 1, axes + 2) and weight[0] == shape[-axes - 1]
+        if not (right and weight[1] > 0 and weight[0] % weight[1] == 0 and all(size % 2 for size in weight[2:])):
+            return "expected (C, C / groups, *odd sizes), for images (N, C, *size)"
+    return None
+
+
+def _check(synapse: Any, state: Any, x: Tensor, weight: Any) -> None:
+    """Raise what is wrong with state and weights of a recurrent step."""
+    if not isinstance(state, RecurrentState):
+        raise TypeError(
+            f"scan: the state of a recurrent step is a RecurrentState(neuron, s), and it got a {type(state).__name__}. Put "
+            "the state of the neuron into one, with s=torch.zeros_like of one step of input"
+        )
+    if synapse not in (dense, per_channel, convolution):
+        return
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"scan: params['recurrent_weight'] is a {type(weight).__name__}, expected a tensor: {weight!r}")
+    if weight.dtype != state.s.dtype:
+        raise TypeError(f"scan: recurrent_weight is {weight.dtype}, and the spikes are {state.s.dtype}; convert one of them")
+    if not _broadcasts(x.shape, state.s.shape):
+        raise ValueError(
+            f"scan: state.s has shape {tuple(state.s.shape)}, and one step of input {tuple(x.shape)}; they must be the same"
+        )
+    if wrong := misfit(synapse, state.s.shape, weight.shape):
+        raise ValueError(
+            f"scan: recurrent_weight has shape {tuple(weight.shape)} for spikes of shape {tuple(state.s.shape)}; {wrong}"
+        )
+
+
+def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
+    """Say whether a shape broadcasts to another one without enlarging it."""
+    fits = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all([n in (1, size) for n, size in fits])
 
 
 def _in_full(run: Callable[..., Tensor], s: Tensor, *arguments: Any, **options: Any) -> Tensor:

@@ -144,10 +144,10 @@ class FusedRecurrence(Function):
         if not any(wanted) or all(cotangent is None for cotangent in given):
             return (None,) * (5 + len(wanted))
         options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
-        tensors, trace = ctx.saved_tensors[: len(wanted)], ctx.saved_tensors[len(wanted) :]
+        saved = ctx.saved_tensors  # once: checkpoint unpacks them a single time
         function: Any = FusedRecurrenceGradient
         gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
-        found = list(gradient(ctx.counts, tuple(wanted), options, *tensors, *trace, *given))
+        found = list(gradient(ctx.counts, tuple(wanted), options, *saved, *given))
         return (*(None,) * 5, *[found.pop(0) if want else None for want in wanted])
 
 
