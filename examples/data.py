@@ -1,4 +1,4 @@
-"""Images of digits and clothes, as tensors in [0, 1] of shape (N, 1, 28, 28)."""
+"""Images of digits and clothes, as tensors in [0, 1] of shape (N, 1, 28, 28), and sequences of shape (N, T, 1)."""
 
 from pathlib import Path
 
@@ -58,3 +58,18 @@ def _torchvision(name: str) -> tuple[TensorDataset, TensorDataset]:
         return TensorDataset(data.unsqueeze(1).float().div(255), images.targets)
 
     return tensors(True), tensors(False)
+
+
+def load_sequences() -> tuple[TensorDataset, TensorDataset]:
+    """Return MNIST-1D, 4,000 sequences (40, 1) to train and 1,000 to test, of mean 0 and variance 1 over the whole set.
+
+    The package mnist1d computes them, the same every time, without a network; it seeds ``random`` and numpy with 42.
+    """
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    data = make_dataset(get_dataset_args())
+
+    def tensors(x: str, y: str) -> TensorDataset:
+        return TensorDataset(torch.tensor(data[x], dtype=torch.float32).unsqueeze(-1), torch.tensor(data[y]))
+
+    return tensors("x", "y"), tensors("x_test", "y_test")

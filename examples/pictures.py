@@ -1,4 +1,4 @@
-"""Pictures of a training run: learning curves and a spike raster."""
+"""Pictures of a training run: learning curves, a spike raster, and what a network makes of sequences."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from spikingtorch import SpikingNet
 
@@ -33,6 +35,23 @@ def learning_curves(path: Path, losses: Sequence[float], accuracies: Sequence[fl
 
 
 @torch.no_grad()
+def record(model: SpikingNet, layers: Mapping[str, nn.Module], train: Tensor) -> dict[str, Tensor]:
+    """Return what layers put out while the network looks at one train (1, T, ...), each of shape (T, neurons)."""
+    outputs: dict[str, list[Tensor]] = {title: [] for title in layers}
+
+    def recorder(title: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _module, _inputs, out: outputs[title].append(out[0].flatten())
+
+    stepwise = SpikingNet(model.net, model.Nout, mode="step")  # a hook is to see one step at a time
+    hooks = [layer.register_forward_hook(recorder(title)) for title, layer in layers.items()]
+    try:
+        stepwise(train)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {title: torch.stack(steps) for title, steps in outputs.items()}
+
+
 def spike_raster(
     path: Path, encoder: nn.Module, model: SpikingNet, layers: Mapping[str, nn.Module], image: Tensor
 ) -> None:
@@ -45,20 +64,8 @@ def spike_raster(
         layers: the spiking layers to draw, by their titles; the last one is the output, a row for each class.
         image: pixels, shape (1, H, W).
     """
-    record: dict[str, list[Tensor]] = {title: [] for title in layers}
-
-    def recorder(title: str) -> Callable[[nn.Module, object, Tensor], None]:
-        return lambda _module, _inputs, out: record[title].append(out[0].flatten())
-
-    stepwise = SpikingNet(model.net, model.Nout, mode="step")  # a hook is to see one step at a time
-    hooks = [layer.register_forward_hook(recorder(title)) for title, layer in layers.items()]
     train = encoder(image.unsqueeze(0))
-    try:
-        stepwise(train)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    trains = {"input spikes": train[0].flatten(1), **{title: torch.stack(steps) for title, steps in record.items()}}
+    trains = {"input spikes": train[0].flatten(1), **record(model, layers, train)}
     figure = Figure(figsize=(3 * (len(trains) + 1), 3.6), layout="constrained")
     axes = figure.subplots(1, len(trains) + 1)
     axes[0].imshow(image[0].numpy(), cmap="gray_r")
@@ -80,3 +87,63 @@ def _raster(axes: Axes, title: str, spikes: Tensor) -> None:
     axes.set(title=f"{title}\n{rate:.0%} of neurons per step", xlabel="step", ylabel="neuron")
     axes.set(xlim=(0.4, len(spikes) + 0.6), ylim=(-0.02 * spikes.shape[1] - 0.5, spikes.shape[1] * 1.02))
     axes.set_xticks(range(1, len(spikes) + 1))
+
+
+def sequences_and_curves(
+    path: Path,
+    model: SpikingNet,
+    layers: tuple[nn.Module, nn.Module],
+    data: TensorDataset,
+    curves: Mapping[str, Sequence[float]],
+    levels: Mapping[str, float],
+) -> None:
+    """Draw three sequences and what a network makes of them, beside the learning curves of several networks.
+
+    Args:
+        path: where the PNG goes.
+        model: the network.
+        layers: its spiking layer and its readout, a membrane for each class.
+        data: sequences (T, 1) and labels; the first three are drawn.
+        curves: test accuracies after each epoch by the names of networks; the last one stands out.
+        levels: accuracies of others, for lines across the curves.
+    """
+    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    grid = figure.add_gridspec(3, 4, width_ratios=(1, 1, 1, 1.9), height_ratios=(1, 1.7, 1.2))
+    for column, (sequence, label) in enumerate(zip(*data[:3], strict=True)):
+        seen = record(model, dict(zip(("spikes", "membranes"), layers, strict=True)), sequence.unsqueeze(0))
+        panels = [figure.add_subplot(grid[row, column]) for row in range(3)]
+        _sequence(panels, sequence.flatten(), seen["spikes"], seen["membranes"], int(label))
+        for panel, quantity in zip(panels, ("input", "neuron", "readout membrane"), strict=True):
+            panel.set(xlim=(0.4, len(sequence) + 0.6), ylabel="" if column else quantity)
+            panel.tick_params(labelbottom=panel is panels[-1])
+            panel.spines[["top", "right"]].set_visible(False)
+    _curves(figure.add_subplot(grid[:, 3]), curves, levels)
+    figure.savefig(path, dpi=150)
+
+
+def _sequence(panels: Sequence[Axes], sequence: Tensor, spikes: Tensor, membranes: Tensor, label: int) -> None:
+    steps = range(1, len(sequence) + 1)
+    panels[0].plot(steps, sequence, color=INK, linewidth=1.2)
+    panels[0].set(title=f"a {label}, read as {int(membranes.amax(0).argmax())}", ylim=(-4, 4))
+    times, neurons = spikes.numpy().nonzero()
+    panels[1].scatter(times + 1, neurons, color=INK, marker="_", s=12, linewidths=0.8)
+    panels[1].set(ylim=(-2, spikes.shape[1] + 1))
+    for digit, membrane in enumerate(membranes.T):
+        color, alpha, order = (ACCENT, 1.0, 3) if digit == label else (INK, 0.25, 2)
+        panels[2].plot(steps, membrane, color=color, alpha=alpha, zorder=order, linewidth=1.2)
+    panels[2].set(xlabel="time (steps)")
+
+
+def _curves(axes: Axes, curves: Mapping[str, Sequence[float]], levels: Mapping[str, float]) -> None:
+    for name, percent in levels.items():
+        axes.axhline(percent, color=INK, linewidth=0.6, linestyle=":")
+        place = ("axes fraction", "data")
+        axes.annotate(f"{name} {percent:g}%", (1.01, percent), xycoords=place, color=INK, fontsize=8, va="center")
+    styles = [(INK, 1.2, ":"), (INK, 1.2, "--"), (ACCENT, 2.0, "-")][-len(curves) :]
+    for (name, reached), (color, width, style) in zip(curves.items(), styles, strict=True):
+        label, percents = f"{name}: {reached[-1]:.1%}", [100 * share for share in reached]
+        axes.plot(range(1, len(reached) + 1), percents, style, color=color, linewidth=width, label=label)
+    axes.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100))
+    axes.legend(loc="lower right", frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)

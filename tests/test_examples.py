@@ -38,4 +38,4 @@ def test_network_runs_all_steps_at_once(name: str) -> None:
 
 def test_there_are_examples_of_every_kind() -> None:
     assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)
-    assert {"ensemble_tau", "per_sample_gradients", "jax_mnist"} <= set(EXAMPLES)
+    assert {"ensemble_tau", "per_sample_gradients", "jax_mnist", "mnist1d"} <= set(EXAMPLES)
