@@ -13,7 +13,10 @@ from benchmarks.sections import SECTIONS
 
 
 def run_checks(options: Options, sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """Check every implementation that the sections will time; an entry with "error" is a failure."""
+    """Check every implementation that the sections will time.
+
+    An entry with "error" is a failure; one with "unavailable" tells of what is not there to be timed.
+    """
     wanted: dict[str, dict[str, None]] = {}
     for section in sections:
         for implementation, models in section.checks.items():
@@ -44,13 +47,17 @@ def main() -> int:
     if float(machine["load before"]) > 0.5:
         print("Other processes are using this machine: what follows will be too slow, and noisy.\n", file=sys.stderr)
     checks = run_checks(options, sections)
+    for missing in [check for check in checks if "unavailable" in check]:
+        print(
+            f"{missing['implementation']}, {missing['model']}: not measured, {missing['unavailable']}", file=sys.stderr
+        )
     failures = [check for check in checks if "error" in check]
     for check in failures:
         print(f"{check['implementation']}, {check['model']}: {check['error']}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(checks)} equality checks failed: nothing is timed.", file=sys.stderr)
         return 1
-    print(f"All {len(checks)} equality checks passed.\n")
+    print(f"All {sum('unavailable' not in check for check in checks)} equality checks passed.\n")
     found: dict[str, Records] = {}
     for section in sections:
         found[section.name] = run_section(options, section)

@@ -41,6 +41,11 @@ DEFAULT_MODE = 1.1
 # a linear layer with its gradient, times faster than the fastest peer, by its size: the products are the same for all
 LINEAR = {512: 2.4, 2048: 1.0}
 
+# a recurrent layer with its gradients, times faster than the fastest peer's, and than JAX
+RECURRENT_OVER_PEERS = 2.0
+RECURRENT_OVER_JAX = 1.0
+RECURRENT_AT = (128, 512)
+
 # a deep network, over SpikingJelly: images a second, and share of the peak memory
 DEEP_SPEED = 1.3
 DEEP_MEMORY = 0.7

@@ -21,6 +21,10 @@ ADAPTIVE = {"decay_v": DECAY, "decay_a": math.exp(-1.0 / 20.0), "decay_i": DECAY
 # uniform between zero and this: a LIF neuron of time constant TAU then spikes in about one step of eight
 DRIVE = 0.4
 
+# of recurrent weights, normal / sqrt(N): their currents are alike at every N. With twice the gain, the gradient of a
+# library that sends none through the reset outgrows float32 in 500 steps
+RECURRENT_GAIN = 0.2
+
 
 def draw(size: Size, drives: Sequence[float] = (DRIVE,), seed: int = 0) -> tuple[list[Array], Array]:
     """Return an input for each drive, uniform between zero and the drive, and a normal cotangent, of shape (T, B, N).
@@ -34,3 +38,9 @@ def draw(size: Size, drives: Sequence[float] = (DRIVE,), seed: int = 0) -> tuple
     shape = (size.T, size.B, size.N)
     xs = [drive * generator.random(shape, dtype=np.float32) for drive in drives]
     return xs, generator.standard_normal(shape, dtype=np.float32)
+
+
+def draw_weight(N: int) -> Array:
+    """Return the recurrent weights of N neurons, shape (N, N)."""
+    normal = np.random.default_rng(1).standard_normal((N, N), dtype=np.float32)
+    return np.float32(RECURRENT_GAIN / math.sqrt(N)) * normal

@@ -12,11 +12,14 @@ from typing import Any
 from benchmarks import allocator
 from benchmarks.case import Case, Timing
 from benchmarks.options import Options
+from benchmarks.workloads import COMPILED
 
 ROOT = Path(__file__).parent.parent
 
 # the budget counts what is timed; imports, inputs, first calls and compilers come on top of it
 GRACE = 60.0
+# and these on top of that, for each case that is compiled beforehand
+COMPILATION = 240.0
 
 Groups = Sequence[Sequence[Case]]
 
@@ -73,7 +76,8 @@ def time(options: Options, groups: Groups, setting: str) -> dict[Case, Timing]:
     """
     cases = [case for group in groups for case in group]
     packed = [[asdict(case) for case in group] for group in groups]
-    timeout = GRACE + 2.0 * options.budget * len(cases)
+    compiled = sum(case.implementation in COMPILED for case in cases)
+    timeout = GRACE + 2.0 * options.budget * len(cases) + COMPILATION * compiled
     try:
         result = run(
             options, "time", setting, timeout, groups=packed, repetitions=options.repetitions, budget=options.budget

@@ -7,7 +7,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.inputs import ADAPTIVE, BETA, DECAY, DRIVE, THRESHOLD
-from spikingtorch.functional import BioLIFState, IFState, LIFState, Sigmoid, biolif_step, if_step, lif_step
+from benchmarks.workloads import RECURRENT
+from spikingtorch.functional import (
+    BioLIFState,
+    IFState,
+    LIFState,
+    Recurrent,
+    RecurrentState,
+    Sigmoid,
+    biolif_step,
+    dense,
+    if_step,
+    lif_step,
+)
 
 Curve = Callable[[Tensor], Tensor]
 
@@ -98,6 +110,7 @@ class Neuron(NamedTuple):
         params: its parameters.
         drives: the upper end of each input; with more than one, the step takes a tuple.
         exact: the fused backend promises the bits of the loop, since the membrane meets no transcendental function.
+        recurrent: the step is a ``Recurrent``, whose spikes come back through a matrix; ``state`` is its neuron's.
     """
 
     step: Callable[..., tuple[Any, Tensor]]
@@ -105,11 +118,13 @@ class Neuron(NamedTuple):
     params: dict[str, Any]
     drives: tuple[float, ...] = (DRIVE,)
     exact: bool = True
+    recurrent: bool = False
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
         """Return the state before the first step."""
         fields: tuple[str, ...] = self.state._fields  # type: ignore[attr-defined]
-        return self.state(*(torch.zeros(shape) for _ in fields))
+        state = self.state(*(torch.zeros(shape) for _ in fields))
+        return RecurrentState(state, torch.zeros(shape)) if self.recurrent else state
 
 
 def _one(curve: Curve) -> Neuron:
@@ -134,6 +149,14 @@ MODELS = {
     # exp in the step makes it one of those that are only near the loop
     "biolif": Neuron(biolif_step, BioLIFState, {"nudt": 0.1}, drives=(4.0, 1.0), exact=False),
     "adaptive": Neuron(adaptive_step, AdaptiveState, ADAPTIVE),
+    RECURRENT: Neuron(
+        # mypy takes no named tuple for a callable
+        Recurrent(lif_step, dense),  # type: ignore[arg-type]
+        LIFState,
+        {"decay": DECAY, "threshold": THRESHOLD, "surrogate": SURROGATE},
+        exact=False,
+        recurrent=True,
+    ),
 }
 
 # the functions that a kernel can inline as polynomials, in steps of one state and of three

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.case import Size
-from benchmarks.inputs import draw
+from benchmarks.inputs import DECAY, draw, draw_weight
 from benchmarks.neurons import NEURONS
-from benchmarks.subject import Subject, from_torch
+from benchmarks.subject import Subject, UnavailableError, from_torch
 from spikingtorch.functional import LIFState, decay_from_tau, lif_step, scan
 
 TAUS = (4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 30.0)
@@ -19,14 +19,27 @@ def neuron(name: str, size: Size, backend: str) -> Subject:
     """Return a neuron of ``neurons.NEURONS`` under one backend of scan."""
     model = NEURONS[name]
     xs, cotangent = draw(size, model.drives)
+    drawn = {"recurrent_weight": draw_weight(size.N)} if model.recurrent else {}
+    weights = {name: torch.from_numpy(weight).clone().requires_grad_() for name, weight in drawn.items()}
+    params = model.params | weights
 
     def run(first: Tensor, *others: Tensor) -> Tensor:
         inputs: Any = (first, *others) if others else first
         state = model.zeros((size.B, size.N))
-        _, spikes = scan(model.step, state, inputs, params=model.params, backend=backend)  # type: ignore[arg-type]
+        _, spikes = scan(model.step, state, inputs, params=params, backend=backend)  # type: ignore[arg-type]
         return spikes
 
-    return from_torch(run, xs, cotangent)
+    return from_torch(run, xs, cotangent, weights=list(weights.values()))
+
+
+def demand(backend: str) -> None:
+    """Raise UnavailableError if scan has no such backend."""
+    rest = LIFState(v=torch.zeros(1))
+    try:
+        # no steps, which is nothing to compile
+        scan(lif_step, rest, torch.zeros(0, 1), params={"decay": DECAY}, backend=backend)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UnavailableError(str(error)) from None
 
 
 Gradients = tuple[Tensor, ...]

@@ -22,6 +22,7 @@ class Peer(NamedTuple):
         time: its axis of time.
         gain: factor that a neuron puts on its input; the input, or the weights, are divided by it beforehand.
         detached: no gradient flows through its reset.
+        weight: its recurrent weights, which have a gradient; None for a neuron whose spikes do not come back.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -29,6 +30,7 @@ class Peer(NamedTuple):
     time: int = 0
     gain: float = 1.0
     detached: bool = False
+    weight: Tensor | None = None
 
 
 def logistic(u: Tensor) -> Tensor:
@@ -53,8 +55,8 @@ class Spike(torch.autograd.Function):
         return cotangents[0] * (BETA * phi * (1.0 - phi))
 
 
-def spikingjelly_node(decay: float) -> Any:
-    """Return the node of SpikingJelly, multi-step."""
+def spikingjelly_node(decay: float, step_mode: str = "m") -> Any:
+    """Return the node of SpikingJelly, multi-step, or single-step with "s"."""
     from spikingjelly.activation_based import neuron, surrogate
 
     options: dict[str, Any] = {
@@ -62,7 +64,7 @@ def spikingjelly_node(decay: float) -> Any:
         "v_reset": 0.0,
         "surrogate_function": surrogate.Sigmoid(alpha=BETA),
         "detach_reset": False,
-        "step_mode": "m",
+        "step_mode": step_mode,
     }
     if decay == 1.0:
         return neuron.IFNode(**options)
@@ -107,3 +109,14 @@ def norse_peer(run: Callable[[Tensor], Tensor], decay: float) -> Peer:
     """Return what computes with the cell of Norse."""
     # the derivative of the primitive is 1 / (1 + |u|)^2: norse 1.1 ignores the slope
     return Peer(run, lambda u: u / (1.0 + u.abs()), gain=1.0 if decay == 1.0 else 1.0 - decay)
+
+
+def sinabs_peer(run: Callable[[Tensor], Tensor]) -> Peer:
+    """Return what computes with the neuron of Sinabs."""
+    return Peer(run, _two_sided_exponential, time=1, detached=True)
+
+
+def _two_sided_exponential(u: Tensor) -> Tensor:
+    # the derivative is exp(-|u| / width) / width with width 1/2, at zero as well, where u.sign() would have none
+    side = torch.where(u >= 0, 1.0, -1.0)
+    return side * (1.0 - torch.exp(-2.0 * side * u))

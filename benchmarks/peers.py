@@ -4,24 +4,27 @@ Every import of a library stands inside its function: a worker loads only the on
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import torch
 from torch import Tensor
 
+from benchmarks import recurrent_peers
 from benchmarks.case import Size
-from benchmarks.inputs import DECAY, THRESHOLD, draw
+from benchmarks.inputs import DECAY, THRESHOLD, draw, draw_weight
 from benchmarks.peer_neurons import (
     Peer,
     Spike,
     logistic,
     norse_cell,
     norse_peer,
+    sinabs_peer,
     snntorch_neuron,
     snntorch_peer,
     spikingjelly_node,
 )
 from benchmarks.subject import Subject, from_torch
+from benchmarks.workloads import RECURRENT
 
 
 def eager(decay: float = DECAY) -> Peer:
@@ -102,13 +105,7 @@ def sinabs(decay: float = DECAY) -> Peer:
         spikes: Tensor = layer(xs)
         return spikes
 
-    return Peer(run, _two_sided_exponential, time=1, detached=True)
-
-
-def _two_sided_exponential(u: Tensor) -> Tensor:
-    # the derivative is exp(-|u| / width) / width with width 1/2, at zero as well, where u.sign() would have none
-    side = torch.where(u >= 0, 1.0, -1.0)
-    return side * (1.0 - torch.exp(-2.0 * side * u))
+    return sinabs_peer(run)
 
 
 PEERS: dict[str, Callable[[], Peer]] = {
@@ -121,21 +118,37 @@ PEERS: dict[str, Callable[[], Peer]] = {
 }
 
 
-def neuron(name: str, size: Size) -> Subject:
-    """Return the LIF neuron of a peer."""
-    peer = PEERS[name]()
+def neuron(name: str, model: str, size: Size) -> Subject:
+    """Return the LIF neuron of a peer, by itself or recurrent."""
+    return _subject(_peer(name, model, size), size)
+
+
+def known(model: str) -> Container[str]:
+    """Return the names of the peers that have a neuron."""
+    return recurrent_peers.PEERS if model == RECURRENT else PEERS
+
+
+def _peer(name: str, model: str, size: Size) -> Peer:
+    if model == RECURRENT:
+        return recurrent_peers.PEERS[name](torch.from_numpy(draw_weight(size.N)))
+    return PEERS[name]()
+
+
+def _subject(peer: Peer, size: Size) -> Subject:
     xs, cotangent = draw(size)
-    return from_torch(peer.run, xs, cotangent, time=peer.time, scale=1.0 / peer.gain)
+    weights = [] if peer.weight is None else [peer.weight]
+    return from_torch(peer.run, xs, cotangent, time=peer.time, scale=1.0 / peer.gain, weights=weights)
 
 
 def documented(peer: Peer, decay: float = DECAY) -> Callable[[Tensor], Tensor]:
     """Return a plain loop over time, time first, that computes what a peer's neuron documents."""
 
     def run(xs: Tensor) -> Tensor:
-        v = torch.zeros_like(xs[0])
+        v = spike = torch.zeros_like(xs[0])
         spikes = []
         for x in xs.unbind(0):
-            u = decay * v + peer.gain * x
+            current = x if peer.weight is None else x + spike @ peer.weight.T
+            u = decay * v + peer.gain * current
             phi = peer.primitive(u - THRESHOLD)
             spike = (u >= THRESHOLD).to(u.dtype) + (phi - phi.detach())
             v = (1.0 - (spike.detach() if peer.detached else spike)) * u
@@ -145,8 +158,7 @@ def documented(peer: Peer, decay: float = DECAY) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def as_documented(name: str, size: Size) -> Subject:
+def as_documented(name: str, model: str, size: Size) -> Subject:
     """Return a plain loop that computes what a peer documents, to check the peer against."""
-    peer = PEERS[name]()
-    xs, cotangent = draw(size)
-    return from_torch(documented(peer), xs, cotangent, scale=1.0 / peer.gain)
+    peer = _peer(name, model, size)
+    return _subject(peer._replace(run=documented(peer), time=0), size)

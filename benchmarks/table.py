@@ -1,5 +1,6 @@
 """Tables that read well in a terminal and as Markdown."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,8 @@ class Table:
 
 def milliseconds(timing: Timing) -> str:
     """Return the median and, in brackets, the minimum; and what the budget did to them."""
+    if not timing.samples and math.isnan(timing.first):
+        return "not measured"
     if not timing.samples:
         return f"over budget, > {timing.first:.0f} s"
     digits = 2 if timing.median < 0.01 else 1

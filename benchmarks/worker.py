@@ -23,19 +23,29 @@ def case_from_json(fields: dict[str, Any]) -> Case:
 
 
 def run_time(job: Job) -> Any:
-    """Time each group of cases, the cases of a group in turns; calls of the same implementation share their inputs."""
+    """Time each group of cases, the cases of a group in turns; calls of the same implementation share their inputs.
+
+    If one of a group cannot be run, all of it comes back without samples.
+    """
     from benchmarks import clock, workloads
+    from benchmarks.case import Timing
+    from benchmarks.subject import UnavailableError
 
     built: dict[Case, dict[str, Callable[[], object]]] = {}
     results = []
     for group in job["groups"]:
         calls = []
-        for case in map(case_from_json, group):
-            key = Case(case.implementation, case.size, "", case.model)
-            if key not in built:
-                built[key] = workloads.build(case, job["backend"])
-            calls.append(built[key][case.mode])
-        timings = clock.measure(calls, job["repetitions"], job["budget"])
+        try:
+            for case in map(case_from_json, group):
+                key = Case(case.implementation, case.size, "", case.model)
+                if key not in built:
+                    built[key] = workloads.build(case, job["backend"])
+                calls.append(built[key][case.mode])
+                if case.implementation in workloads.COMPILED:
+                    calls[-1]()
+            timings = clock.measure(calls, job["repetitions"], job["budget"])
+        except UnavailableError:
+            timings = [Timing() for _ in group]
         results.append([asdict(timing) for timing in timings])
     return results
 
@@ -51,11 +61,14 @@ def run_memory(job: Job) -> Any:
 def run_check(job: Job) -> Any:
     """Check one implementation on each model; whatever goes wrong there is a finding, and not a crash."""
     from benchmarks import check
+    from benchmarks.subject import UnavailableError
 
     results = []
     for model in job["models"]:
         try:
             results.append(check.check(job["implementation"], model, job["backend"]))
+        except UnavailableError as error:
+            results.append({"unavailable": str(error)})
         except Exception as error:
             results.append({"error": f"{type(error).__name__}: {error}"})
     return results

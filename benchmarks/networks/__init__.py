@@ -11,6 +11,9 @@ STEP = f"{OURS}, step"
 CHUNKED = f"{OURS}, fold by 8"
 OURS_IN_EVERY_MODE = (OURS, FOLD, STEP)
 
+# behind a name: with weights, and so images, whose channels lie beside each other
+CHANNELS_LAST = ", channels-last"
+
 OLDER = "older spikingtorch"
 EAGER = "eager loop"
 

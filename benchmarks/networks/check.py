@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.case import Size
 from benchmarks.check import GRADIENT, NEAR_THRESHOLD, PEER_GRADIENT, RATES, demand, error_of
-from benchmarks.networks import STEP, ours
+from benchmarks.networks import CHANNELS_LAST, STEP, ours
 from benchmarks.networks.architectures import Synapses
 from benchmarks.networks.peers import Builder, chain
 from benchmarks.networks.subject import Network, builder
@@ -34,7 +34,7 @@ def check(implementation: str, name: str) -> dict[str, Any]:
     """
     found = Network(name, SIZES[name], builder(implementation))
     report = _compare(found, Network(name, SIZES[name], _as_documented(found.peer)), PEER_GRADIENT)
-    if implementation in ours.MODES:
+    if implementation.removesuffix(CHANNELS_LAST) in ours.MODES:
         _compare(found, Network(name, SIZES[name], builder(STEP)), GRADIENT)
     return report
 

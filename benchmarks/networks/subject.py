@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.case import BOTH, FORWARD, TRAINING, Case, Size
-from benchmarks.networks import batches
-from benchmarks.networks.architectures import ARCHITECTURES
+from benchmarks.networks import CHANNELS_LAST, batches
+from benchmarks.networks.architectures import ARCHITECTURES, Synapses
 from benchmarks.networks.peers import BUILDERS, Builder
+from benchmarks.peer_neurons import Peer
 
 LEARNING_RATE = 0.005
 
@@ -85,11 +86,21 @@ class Network:
 
 def builder(implementation: str) -> Builder:
     """Return what builds the networks of an implementation."""
+    if implementation.endswith(CHANNELS_LAST):
+        return _channels_last(builder(implementation.removesuffix(CHANNELS_LAST)))
     if implementation in BUILDERS:
         return BUILDERS[implementation]
     from benchmarks.networks import ours
 
     return ours.network(implementation)
+
+
+def _channels_last(build: Builder) -> Builder:
+    def built(synapses: Synapses, decay: float) -> Peer:
+        nn.ModuleList(synapses).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return build(synapses, decay)
+
+    return built
 
 
 def network(case: Case) -> Network:

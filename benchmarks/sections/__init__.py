@@ -17,6 +17,7 @@ from benchmarks.sections import (
     linear,
     memory,
     neurons,
+    recurrent,
     sweep,
 )
 
@@ -31,6 +32,7 @@ SECTIONS: dict[str, Section] = {
         memory,
         growth,
         sweep,
+        recurrent,
         digits,
         linear,
         deep,

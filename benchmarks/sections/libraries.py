@@ -1,5 +1,7 @@
 """LIF against other libraries, against JAX and against loops in Python."""
 
+from collections.abc import Mapping, Sequence
+
 from benchmarks import allocator, bars, launch
 from benchmarks.bars import Bar
 from benchmarks.case import BOTH, FORWARD, Case, Size
@@ -69,19 +71,39 @@ def _tables(records: Records) -> list[Table]:
     return [Table(t.title, t.header, t.rows, note) for t in contest_tables(records, "LIF")]
 
 
-def _bars(records: Records) -> list[Bar]:
+def contest_bars(
+    records: Records,
+    where: str,
+    sizes: Sequence[int],
+    peers: Sequence[str],
+    limits: Mapping[str, tuple[float, float]],
+) -> list[Bar]:
+    """Return how many times faster than the fastest peer, and than JAX, ours is, forward and backward.
+
+    Args:
+        records: of a contest.
+        where: what the neurons are.
+        sizes: numbers of neurons to compare at.
+        peers: those of the contestants that count.
+        limits: for each setting of the allocator that of the peers, and that of JAX.
+    """
     found = []
-    for N in bars.COMPARED_AT:
-        for setting in (allocator.KEPT, allocator.DEFAULT):
+    for N in sizes:
+        for setting, (over_peers, over_jax) in limits.items():
             here = select(records, N=N, allocator=setting, mode=BOTH)
-            median = {name: timing(here, implementation=name).median for name in CONTESTANTS}
+            median = {name: timing(here, implementation=name).median for name in (OURS, JAX, *peers)}
             # a peer without samples was too slow to be the fastest
-            peer = min((median[name] for name in PEERS if median[name] > 0.0), default=float("nan"))
-            where = f"LIF, N = {N}, {setting}"
-            limits = bars.FASTER_THAN_PEERS[setting], bars.FASTER_THAN_JAX[setting]
-            found.append(Bar(f"{where}: faster than the fastest peer", peer / median[OURS], limits[0], at_least=True))
-            found.append(Bar(f"{where}: faster than JAX", median[JAX] / median[OURS], limits[1], at_least=True))
+            peer = min((median[name] for name in peers if median[name] > 0.0), default=float("nan"))
+            name = f"{where}, N = {N}, {setting}: faster than"
+            found.append(Bar(f"{name} the fastest peer", peer / median[OURS], over_peers, at_least=True))
+            found.append(Bar(f"{name} JAX", median[JAX] / median[OURS], over_jax, at_least=True))
     return found
+
+
+def _bars(records: Records) -> list[Bar]:
+    settings = (allocator.KEPT, allocator.DEFAULT)
+    limits = {setting: (bars.FASTER_THAN_PEERS[setting], bars.FASTER_THAN_JAX[setting]) for setting in settings}
+    return contest_bars(records, "LIF", bars.COMPARED_AT, PEERS, limits)
 
 
 _CHECKS: dict[str, tuple[str, ...]] = dict.fromkeys(CONTESTANTS, ("lif",))
