@@ -121,13 +121,15 @@ def main() -> None:
     keep_freed_memory()  # each step makes the same large tensors again
     train, test = load_sequences()
     curves: dict[str, list[float]] = {}
+    nets: dict[str, Net] = {}
     for name, (layers, recurrent) in NETWORKS.items():
         torch.manual_seed(options.seed)
-        net = Net(layers, recurrent)
-        curves[name] = fit(name, net, train, test, options)
+        nets[name] = Net(layers, recurrent)
+        curves[name] = fit(name, nets[name], train, test, options)
     for name, reached in curves.items():
         print(f"{name:24}   test accuracy {reached[-1]:6.1%}")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    net = nets["recurrent"]
     sequences_and_curves(PICTURE, SpikingNet(net, 10), (net.spikes[0], net.readout), test, curves, PAPER)
     print(f"The picture is {PICTURE}")
 

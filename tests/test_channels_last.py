@@ -89,11 +89,10 @@ def test_network() -> None:
     ways: list[tuple[Net, Any]] = [(net, "step"), (net, "fold"), (last, "step"), (last, "fold"), (last, "auto")]
     for each, mode in ways:
         model = st.SpikingNet(each, 6 * (H - 2) * (W - 2), mode=mode)
-        for _ in range(2):
+        for _ in range(2):  # the second call takes what the first has prepared
             out = model(x)
             weights = torch.cos(torch.arange(out.numel(), dtype=out.dtype)).reshape(out.shape)
-            grads = torch.autograd.grad(out, list(each.parameters()), weights)
-        found.append([out.detach(), *grads])
+            found.append([out.detach(), *torch.autograd.grad(out, list(each.parameters()), weights)])
         shape = each.spikes.s
         assert shape.is_contiguous(memory_format=torch.channels_last if each is last else torch.contiguous_format)
     assert found[0][0].mean() > 0.01

@@ -70,3 +70,14 @@ def test_every_public_name_is_documented(module: str) -> None:
 
 def test_version_is_that_of_the_distribution() -> None:
     assert f'version = "{spikingtorch.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_linter_sees_every_module() -> None:
+    """A pattern meant for the link at the top, ``functional``, easily leaves out the package of that name too."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--show-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    seen = set(listed.stdout.split())
+    package = ROOT / "spikingtorch"
+    assert {str(path) for path in package.rglob("*.py")} <= seen
+    assert not [path for path in seen if path.startswith(str(ROOT / "functional"))]

@@ -22,8 +22,8 @@ from spikingtorch.functional._order import in_order, order_of, out_of_order
 from spikingtorch.functional._recurrence import Recurrence, Unready, is_product, recurrence
 from spikingtorch.functional.fused import autograd, kernels
 from spikingtorch.functional.fused.builder import Refusal
-from spikingtorch.functional.fused.plan import Plan, plan
 from spikingtorch.functional.fused.examples import Spec
+from spikingtorch.functional.fused.plan import Plan, plan
 from spikingtorch.functional.fused.trace import not_pointwise
 
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile"]
@@ -115,9 +115,7 @@ def run(found: Plan, call: Call) -> tuple[Any, Any]:
     order = order_of(streams, dim)
     if order is not None:
         leaves = in_order(order, leaves, counts)
-    results = autograd.fused_scan(
-        found.program, dim, found.keeps, found.differentiable, scalars, counts, leaves
-    )
+    results = autograd.fused_scan(found.program, dim, found.keeps, found.differentiable, scalars, counts, leaves)
     finals: Sequence[Tensor] = results[: counts[0]]
     outs: Sequence[Tensor] = results[counts[0] : counts[0] + found.outputs]
     if order is not None:
@@ -153,7 +151,9 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
         if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
             raise Unsuited(f"has a tensor that is a {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:
-            raise Unsuited(f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})")
+            raise Unsuited(
+                f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})"
+            )
     levels = get_interpreter_stack() or ()
     kinds = [level.key() for level in levels]
     if forward_ad._current_level >= 0 or any(kind not in (TransformType.Vmap, TransformType.Grad) for kind in kinds):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.fused.examples import Spec
 from spikingtorch.functional.fused.layout import broadcast
 from spikingtorch.functional.fused.plan import Arguments
-from spikingtorch.functional.fused.examples import Spec
 from spikingtorch.functional.state import lift
 
 HALF = (torch.float16, torch.bfloat16)

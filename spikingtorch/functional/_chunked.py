@@ -1,8 +1,8 @@
 """Backend "compile": ``torch.compile`` over some steps at a time.
 
-It takes every step that torch can compile, a product of matrices in it included, on every device. The steps of a chunk are
-written out in one graph, and the same graph runs chunk after chunk: how long it takes to compile does not depend on T.
-Steps that fill no chunk run one by one, through a second graph.
+It takes every step that torch can compile, a product of matrices in it included, on every device. The steps of a chunk
+are written out in one graph, and the same graph runs chunk after chunk: how long it takes to compile does not depend on
+T. Steps that fill no chunk run one by one, through a second graph.
 """
 
 from collections.abc import Callable, Hashable
@@ -54,13 +54,14 @@ def scan(step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], 
 def _check_circumstances() -> None:
     if torch.compiler.is_dynamo_compiling():
         raise ValueError(
-            "scan: backend='compile' is for code that is not compiled itself; inside torch.compile, backend='auto' is the "
-            "way: it fuses what it can and leaves the rest to the compiler around it"
+            "scan: backend='compile' is for code that is not compiled itself; inside torch.compile, backend='auto' is "
+            "the way: it fuses what it can and leaves the rest to the compiler around it"
         )
     if peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
         raise ValueError(
-            "scan: backend='compile' cannot be differentiated or mapped by torch.func: vmap, grad, jvp and the like do not "
-            "reach into compiled code. Take backend='auto' or 'loop' there, or put torch.compile around the transform"
+            "scan: backend='compile' cannot be differentiated or mapped by torch.func: vmap, grad, jvp and the like do "
+            "not reach into compiled code. Take backend='auto' or 'loop' there, or put "
+            "torch.compile around the transform"
         )
 
 

@@ -1,8 +1,8 @@
 """The fused scan inside torch.compile.
 
-Dynamo runs Python symbolically, where a step cannot be traced. It takes the plan of a step as a constant instead, and the
-scan becomes one operator in its graph, whatever T is. A constant has no guards, so Dynamo also runs the step once for
-itself: that makes the compiled code depend on all that the step reads, and what it computes is dropped.
+Dynamo runs Python symbolically, where a step cannot be traced. It takes the plan of a step as a constant instead, and
+the scan becomes one operator in its graph, whatever T is. A constant has no guards, so Dynamo also runs the step once
+for itself: that makes the compiled code depend on all that the step reads, and what it computes is dropped.
 """
 
 from types import FunctionType, MethodType
@@ -20,8 +20,8 @@ from spikingtorch.functional._recurrence import is_product, planned, taken_apart
 from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.fused import kernels
 from spikingtorch.functional.fused.builder import Refusal
-from spikingtorch.functional.fused.plan import Arguments, Plan, plan
 from spikingtorch.functional.fused.examples import Spec, is_spec
+from spikingtorch.functional.fused.plan import Arguments, Plan, plan
 from spikingtorch.functional.recurrent import Recurrent
 from spikingtorch.functional.state import lift
 

@@ -98,9 +98,9 @@ def _check_form(step: Callable[..., Any], before: Any, after: Any, params: dict[
         if new.shape != old.shape:
             given = ", ".join(f"{key} {tuple(p.shape)}" for key, p in params.items() if isinstance(p, Tensor))
             raise ValueError(
-                f"scan: {_name(step)} turned {name} of shape {tuple(old.shape)} into {tuple(new.shape)}. The initial state "
-                "needs the shape of one input, as zeros_state(type, x) makes it, and parameters must broadcast to it"
-                + (f" (they have the shapes: {given})" if given else "")
+                f"scan: {_name(step)} turned {name} of shape {tuple(old.shape)} into {tuple(new.shape)}. The initial "
+                "state needs the shape of one input, as zeros_state(type, x) makes it, "
+                "and parameters must broadcast to it" + (f" (they have the shapes: {given})" if given else "")
             )
         if new.dtype != old.dtype:
             raise TypeError(
@@ -113,7 +113,9 @@ def _check_same_kind(tensors: dict[str, Tensor]) -> None:
     """Raise where devices or floating precisions are mixed."""
     devices = {name: str(t.device) for name, t in tensors.items() if t.ndim or not t.is_cpu}
     if len(set(devices.values())) > 1:
-        raise ValueError(f"scan: mixed devices: {devices}. Move them to one, for instance with .to({_first(devices)!r})")
+        raise ValueError(
+            f"scan: mixed devices: {devices}. Move them to one, for instance with .to({_first(devices)!r})"
+        )
     dtypes = {name: lifted_dtype(t) for name, t in tensors.items() if _is_floating(t)}
     if len({_REAL.get(dtype, dtype) for dtype in dtypes.values()}) > 1:
         listed = {name: str(dtype) for name, dtype in dtypes.items()}

@@ -20,8 +20,8 @@ def _plain() -> Tensor:
 
 with torch.inference_mode():
     _made_in_inference_mode = _keys(_plain())
-# torch's own account of a tensor: it tells apart devices and layouts, what is negated or zero without being written out,
-# and what torch.func has wrapped
+# torch's own account of a tensor: it tells apart devices and layouts, what is negated or zero without being written
+# out, and what torch.func has wrapped
 _ORDINARY = {_keys(_plain()), _made_in_inference_mode}
 _TYPES = {Tensor, torch.nn.Parameter}
 

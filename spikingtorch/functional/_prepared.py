@@ -1,8 +1,9 @@
 """Scans that have run before: what was checked and chosen for one holds for the next that only differs in its numbers.
 
-A layer is scanned thousands of times on tensors of one form. To check the arguments, choose a backend and find the program
-takes some 0.2 ms each time, which is more than the scan of a small layer takes. All that these depend on is in the key
-of a request: what the step reads, by value; the forms of the trees; of each tensor, its dtype and how it lies in memory.
+A layer is scanned thousands of times on tensors of one form. To check the arguments, choose a backend and find the
+program takes some 0.2 ms each time, which is more than the scan of a small layer takes. All that these depend on is in
+the key of a request: what the step reads, by value; the forms of the trees; of each tensor, its dtype and how it
+lies in memory.
 """
 
 from collections.abc import Callable, Hashable
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional._call import HALF, Call, unbound
-from spikingtorch.functional._ordinary import ordinary, undisturbed
 from spikingtorch.functional._order import Order, in_order, order_of, out_of_order
+from spikingtorch.functional._ordinary import ordinary, undisturbed
 from spikingtorch.functional._recent import Recent
 from spikingtorch.functional._tree import Form, flatten, types_of, unflatten
 from spikingtorch.functional.fused.builder import Refusal
@@ -83,7 +84,8 @@ class _Parameters(NamedTuple):
         read: what the step and they can read, by value.
         kinds: of each leaf, in the order of all parameters.
         form: structure of the parameters.
-        parts: of each parameter, its name if it is a tensor or float to be looked up, else the tensors and floats in it.
+        parts: of each parameter, its name if it is a tensor or float to be looked up,
+            else the tensors and floats in it.
         alive: values that the entry is found by, which must not be replaced by others of the same id.
     """
 
@@ -159,7 +161,9 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any]) -> _Paramet
     known = _parameters.get(key)
     if known is None:
         known = _made(step, params)
-        if is_fixed(step) and all([kind or is_fixed(value) for kind, value in zip(kinds, params.values(), strict=True)]):
+        if is_fixed(step) and all(
+            [kind or is_fixed(value) for kind, value in zip(kinds, params.values(), strict=True)]
+        ):
             _parameters.keep(key, known)
     return known
 

@@ -120,22 +120,26 @@ def _check(synapse: Any, state: Any, x: Tensor, weight: Any) -> None:
     """Raise what is wrong with state and weights of a recurrent step."""
     if not isinstance(state, RecurrentState):
         raise TypeError(
-            f"scan: the state of a recurrent step is a RecurrentState(neuron, s), and it got a {type(state).__name__}. Put "
-            "the state of the neuron into one, with s=torch.zeros_like of one step of input"
+            f"scan: the state of a recurrent step is a RecurrentState(neuron, s), and it got a {type(state).__name__}. "
+            "Put the state of the neuron into one, with s=torch.zeros_like of one step of input"
         )
     if synapse not in (dense, per_channel, convolution):
         return
     if not isinstance(weight, Tensor):
         raise TypeError(f"scan: params['recurrent_weight'] is a {type(weight).__name__}, expected a tensor: {weight!r}")
     if weight.dtype != state.s.dtype:
-        raise TypeError(f"scan: recurrent_weight is {weight.dtype}, and the spikes are {state.s.dtype}; convert one of them")
+        raise TypeError(
+            f"scan: recurrent_weight is {weight.dtype}, and the spikes are {state.s.dtype}; convert one of them"
+        )
     if not _broadcasts(x.shape, state.s.shape):
         raise ValueError(
-            f"scan: state.s has shape {tuple(state.s.shape)}, and one step of input {tuple(x.shape)}; they must be the same"
+            f"scan: state.s has shape {tuple(state.s.shape)}, and one step of input {tuple(x.shape)}; "
+            "they must be the same"
         )
     if wrong := misfit(synapse, state.s.shape, weight.shape):
         raise ValueError(
-            f"scan: recurrent_weight has shape {tuple(weight.shape)} for spikes of shape {tuple(state.s.shape)}; {wrong}"
+            f"scan: recurrent_weight has shape {tuple(weight.shape)} for spikes of shape {tuple(state.s.shape)}; "
+            f"{wrong}"
         )
 
 

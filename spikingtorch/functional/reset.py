@@ -17,7 +17,7 @@ class Reset(Protocol):
         ...
 
 
-def to_zero(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:  # noqa: ARG001 - one signature for all rules
+def to_zero(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
     """Return ``(1 - spike) u``: a spike discharges the membrane, as in the older package."""
     return (1.0 - spike) * u
 
@@ -27,7 +27,7 @@ def by_subtraction(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tenso
     return u - spike * threshold
 
 
-def none(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:  # noqa: ARG001 - one signature for all rules
+def none(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
     """Return ``u``: a spike leaves the membrane alone."""
     return u
 

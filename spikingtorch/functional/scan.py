@@ -40,11 +40,11 @@ def scan(
             is floating. float16 and bfloat16 are computed in float32; only ``out`` is rounded, to the dtype of xs.
         params: keyword arguments of every step: floats, tensors, surrogates, reset rules. Tensors get their gradient.
         dim: the axis of time, in xs and in the outputs.
-        backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any order
-            of derivative; "fused", one compiled loop over time, for elementwise steps on the CPU and first derivatives,
-            recurrent ones included; "compile", torch.compile over 16 steps at a time, for every step and device, after
-            a first call that compiles for up to a minute; "auto", the faster of loop and fused that is exact here.
-            ``explain_scan`` tells which that is.
+        backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any
+            order of derivative; "fused", one compiled loop over time, for elementwise steps on the CPU and first
+            derivatives, recurrent ones included; "compile", torch.compile over 16 steps at a time, for every step and
+            device, after a first call that compiles for up to a minute; "auto", the faster of loop and fused that is
+            exact here. ``explain_scan`` tells which that is.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``.
@@ -87,7 +87,8 @@ def scan(
         first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
         contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
         raise ValueError(
-            f"scan: backend='fused' cannot run {_backend.name(step)}, which {str(plan).rstrip('.')}. backend='auto' takes the loop"
+            f"scan: backend='fused' cannot run {_backend.name(step)}, which {str(plan).rstrip('.')}. "
+            "backend='auto' takes the loop"
         )
     results = _looped(step, state, xs, kwargs, dim, dtype)
     _backend.warn(step, plan)
@@ -126,13 +127,11 @@ def explain_scan(
     return _backend.explain(_backend.choose(call, backend))
 
 
-def one_step(
-    step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *, check: bool
-) -> tuple[S, Out]:
+def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *, check: bool) -> tuple[S, Out]:
     """Run one step as scan would, for callers that hold the state between steps.
 
-    Many neurons go through scan, where one pass over memory does what each operation of the step takes a pass for. Inside
-    torch.compile the step is best left in the open, for the compiler to fuse with what is around it.
+    Many neurons go through scan, where one pass over memory does what each operation of the step takes a pass for.
+    Inside torch.compile the step is best left in the open, for the compiler to fuse with what is around it.
 
     Args:
         step: as in scan.

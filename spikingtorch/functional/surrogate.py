@@ -2,12 +2,13 @@
 
 A spike is ``H(u)`` with ``H(0) = 1``. Its derivative is zero almost everywhere, so training replaces it by the
 derivative of a smooth *primitive* phi (E. O. Neftci, H. Mostafa, F. Zenke, "Surrogate gradient learning in spiking
-neural networks", IEEE Signal Process. Mag. 36 (2019), doi:10.1109/MSP.2019.2931595). Here that is an ordinary expression,
+neural networks", IEEE Signal Process. Mag. 36 (2019), doi:10.1109/MSP.2019.2931595). Here that is an ordinary
+expression,
 
     s = H(u) + (phi(u) - stop_gradient(phi(u)))
 
-whose value is exactly H(u) for finite u and whose derivative of any order is that of phi. Being an expression, and not an
-autograd Function, it differentiates forward and backward under every ``torch.func`` transform and ``torch.compile``.
+whose value is exactly H(u) for finite u and whose derivative of any order is that of phi. Being an expression, and not
+an autograd Function, it differentiates forward and backward under every ``torch.func`` transform and ``torch.compile``.
 
 Every surrogate is a NamedTuple: immutable, hashable by value and callable, ``surrogate(u) -> s``. Its ``primitive`` is
 public, so that it can be tested, plotted or used in place of the spike.
@@ -49,6 +50,7 @@ class Sigmoid(NamedTuple):
         return torch.sigmoid(self.beta * u)
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -72,6 +74,7 @@ class FastSigmoid(NamedTuple):
         return side / self.beta * (1.0 - 1.0 / (1.0 + self.beta * (side * u)))
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -93,6 +96,7 @@ class Arctan(NamedTuple):
         return torch.atan(self.alpha * u * (math.pi / 2)) / math.pi + 0.5
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -115,6 +119,7 @@ class Triangular(NamedTuple):
         return 0.5 + z - 0.5 * z * z.abs()
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -136,6 +141,7 @@ class Gaussian(NamedTuple):
         return 0.5 * (1.0 + torch.erf(u / (self.sigma * math.sqrt(2.0))))
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -157,6 +163,7 @@ class Erf(NamedTuple):
         return 0.5 * (1.0 + torch.erf(self.alpha * u))
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -175,11 +182,13 @@ class PiecewiseExponential(NamedTuple):
 
     def primitive(self, u: Tensor) -> Tensor:
         """Return phi(u)."""
-        # side * u = |u| >= 0 keeps the exponential below one: a where() of two branches would overflow in the unused one
+        # side * u = |u| >= 0 keeps the exponential below one:
+        # a where() of two branches would overflow in the unused one
         side = _side(u)
         return 0.5 + 0.5 * side * (1.0 - torch.exp(-self.alpha * (side * u)))
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -196,6 +205,7 @@ class StraightThrough(NamedTuple):
         return u
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -215,6 +225,7 @@ class FromPrimitive(NamedTuple):
     primitive: Callable[[Tensor], Tensor]
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))
 
 
@@ -238,4 +249,5 @@ class FromDerivative(NamedTuple):
     derivative: Callable[[Tensor], Tensor]
 
     def __call__(self, u: Tensor) -> Tensor:
+        """Return H(u), with the derivative dphi(u)."""
         return heaviside(u) + (u - u.detach()) * self.derivative(u).detach()

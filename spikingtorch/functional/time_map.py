@@ -31,12 +31,12 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
     >>> time_map(torch.nn.Linear(4, 2), torch.ones(8, 32, 4)).shape  # 8 steps of 32 samples
     torch.Size([8, 32, 2])
     """
-
-
     modules = function.modules() if isinstance(function, torch.nn.Module) else ()
     for module in modules:
         if getattr(module, "keeps_state", False):
-            raise TypeError(f"time_map: {type(module).__name__} keeps a state from step to step; use scan, or SpikingNet")
+            raise TypeError(
+                f"time_map: {type(module).__name__} keeps a state from step to step; use scan, or SpikingNet"
+            )
 
     def step(x: Any) -> Out:  # vmap names what it maps, and the name of a module is not for torch.compile to trace
         return function(x)

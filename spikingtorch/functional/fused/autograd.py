@@ -11,7 +11,6 @@ from torch.autograd import Function
 
 from spikingtorch.functional.fused import operators  # noqa: F401 - registers the raw operators
 
-
 # how many states, inputs, parameters and outputs a call has; a plain tuple, which torch.compile takes apart
 Counts: TypeAlias = tuple[int, int, int, int]
 
@@ -63,11 +62,13 @@ class FusedScan(Function):
         counts: Counts,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
+        """Return final states, outputs and, with ``keeps``, the states that the backward pass starts from."""
         states, xs, params = _split(tensors, counts)
         return tuple(torch.ops.spikingtorch.scan_forward(states, xs, params, scalars, program, dim, keeps))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Save tensors and kept states; only results that are floating have a gradient."""
         ctx.program, ctx.dim, _, ctx.differentiable, ctx.scalars, ctx.counts, *tensors = inputs
         states, _, _, outs = ctx.counts
         results, kept = output[: states + outs], output[states + outs :]
@@ -77,6 +78,7 @@ class FusedScan(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
         states, xs, params, outs = ctx.counts
         given = cotangents[: states + outs]
         needed = ctx.needs_input_grad[6:]
@@ -102,6 +104,7 @@ class FusedScan(Function):
         counts: Counts,
         *tensors: Tensor,
     ) -> Any:
+        """Scan with the batch as one more axis of the neurons, the first, so that time is one axis further on."""
         streams = range(counts[0], counts[0] + counts[1])
         moved = _batch_first(tensors, in_dims[6:], counts, streams)
         found = FusedScan.apply(program, dim + 1, keeps, differentiable, scalars, counts, *moved)  # type: ignore[no-untyped-call]
@@ -123,6 +126,7 @@ class FusedScanGradient(Function):
         wanted: tuple[bool, ...],
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
+        """Return the wanted gradients, each of the shape of what it is the gradient of."""
         states, xs, params = _split(tensors[: len(wanted)], counts)
         rest = list(tensors[len(wanted) :])
         first = len(rest) - counts[0] - counts[3]
@@ -138,6 +142,7 @@ class FusedScanGradient(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Raise, for the fused backend has no second derivative."""
         raise RuntimeError(
             "scan: the fused backend has no second derivative. Call scan(..., backend='loop'), which has all of them"
         )
@@ -153,6 +158,7 @@ class FusedScanGradient(Function):
         wanted: tuple[bool, ...],
         *tensors: Any,
     ) -> Any:
+        """Differentiate with the batch as the first axis of the neurons, which every gradient has too."""
         states, xs, _, outs = counts
         first_out = len(tensors) - outs
         kept = range(len(wanted), first_out - states)

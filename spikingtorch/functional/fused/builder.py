@@ -145,7 +145,7 @@ class Builder:
         return 1e-6 < abs(self.literals[int(node.args[0]) - self._scalars]) < 1e6
 
     def _check_linear(self, op: str, args: tuple[Value, ...]) -> None:
-        """Sums are taken last, which only linear operations allow."""
+        """Refuse an operation that is not linear in a sum: sums are taken last, which only linear operations allow."""
         summed = [arg.node in self.partial for arg in args]
         zero = [self.nodes[arg.node].op == "const" and self.nodes[arg.node].args == (0,) for arg in args]
         linear = {
@@ -157,7 +157,9 @@ class Builder:
             "sub": all(s or z for s, z in zip(summed, zero, strict=True)),
             "mul": sum(summed) == 1,
             "div": summed == [True, False] if len(summed) == 2 else False,
-            "where": len(args) == 3 and not summed[0] and all(s or z for s, z in zip(summed[1:], zero[1:], strict=True)),
+            "where": len(args) == 3
+            and not summed[0]
+            and all(s or z for s, z in zip(summed[1:], zero[1:], strict=True)),
         }
         if not linear.get(op, False):
             raise Refusal(f"takes {op} of a gradient that is summed over neurons, which is not linear")

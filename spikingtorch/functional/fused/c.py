@@ -46,7 +46,7 @@ def forward_source(program: Program) -> str:
         *(f"STREAM({LOCAL[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states),
         *([f"const int keep = layout->arrays[{number['k0']}].data != 0;"] if states else []),
         "for (int64_t t = 0; t < steps; t++) {",
-        *(f"if (keep && t % CHUNK == 0 && t) "
+        *("if (keep && t % CHUNK == 0 && t) "
           + _each(f"AT(k{k}, t / CHUNK - 1)[i] = s{k}[i];") for k, _ in states),
         *body.inputs("t"),
         *(f"FETCH(x{k}, t + CHUNK)" for k in range(len(program.xs))),
@@ -101,7 +101,8 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         *body.before_time(number),
         *(f"STREAM(const {STORED[dtype]}, x{k}, {number[f'x{k}']})" for k, dtype in xs),
         *(f"STREAM(const {LOCAL[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states if kept),
-        *(f"GIVEN({STORED[dtype]}, c{k}, {number[f'c{k}']})" for k, dtype in enumerate((*program.states, *program.outs))),
+        *(f"GIVEN({STORED[dtype]}, c{k}, {number[f'c{k}']})"
+          for k, dtype in enumerate((*program.states, *program.outs))),
         *(f"WANTED({STORED[dtype]}, e{k}, {number[f'e{k}']})" for k, dtype in xs if of_xs[k] >= 0),
         *(_each(f"g{k}[i] = c{k}[i];") for k, _ in states),
         "for (int64_t chunk = (steps - 1) / CHUNK; chunk >= 0; chunk--) {",

@@ -92,7 +92,9 @@ class Body:
         chosen = [index for index in live if self._rate[index] == rate]
         nodes = self._program.nodes
         named = self.name if rate == _STEP else (lambda index: f"v{index}")
-        return [f"const {LOCAL[nodes[i].dtype]} v{i} = {self._expression(nodes[i], named, number or {})};" for i in chosen]
+        return [
+            f"const {LOCAL[nodes[i].dtype]} v{i} = {self._expression(nodes[i], named, number or {})};" for i in chosen
+        ]
 
     def _rate_of_input(self, node: Node) -> int:
         role, index = node.args

@@ -12,7 +12,6 @@ from spikingtorch.functional.fused import operators
 from spikingtorch.functional.fused.autograd import Counts, FusedScanGradient
 from spikingtorch.functional.fused.records import Ready
 
-
 # ways in which the cotangents of one scan lie in memory that it knows itself; others are looked up
 _LAYOUTS = 8
 
@@ -28,9 +27,7 @@ class DirectScan:
         counts: how many states, inputs, parameters and outputs there are.
     """
 
-    def __init__(
-        self, program: str, dim: int, keeps: bool, differentiable: tuple[bool, ...], counts: Counts
-    ) -> None:
+    def __init__(self, program: str, dim: int, keeps: bool, differentiable: tuple[bool, ...], counts: Counts) -> None:
         self.program = program
         self.dim = dim
         self.keeps = keeps
@@ -97,6 +94,7 @@ class FusedScanDirect(Function):
 
     @staticmethod
     def forward(ctx: Any, scan: DirectScan, scalars: tuple[float, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return final states and outputs; save the tensors and the states that the backward pass starts from."""
         found = scan.forward(tensors, scalars, keep=scan.keeps)
         results = found[: scan.counts[0] + scan.counts[3]]
         ctx.scan, ctx.scalars = scan, scalars
@@ -107,6 +105,7 @@ class FusedScanDirect(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Return the gradients, straight from the kernel unless torch has to see them computed."""
         scan: DirectScan = ctx.scan
         wanted = tuple([n and has for n, has in zip(ctx.needs_input_grad[2:], scan.differentiable, strict=True)])
         given = [cotangent for cotangent in cotangents if cotangent is not None]

@@ -1,8 +1,8 @@
 """What a step is, by value: two steps with equal identities trace to the same program.
 
-A step is its code together with all that the code can read: defaults, closure, globals, attributes of functions, modules,
-classes and objects. A number that changes there changes the identity. What is not understood for certain has none, and
-its step is traced anew at each call: that costs a millisecond or two, and a stale number would cost a result.
+A step is its code together with all that the code can read: defaults, closure, globals, attributes of functions,
+modules, classes and objects. A number that changes there changes the identity. What is not understood for certain has
+none, and its step is traced anew at each call: that costs a millisecond or two, and a stale number would cost a result.
 """
 
 import dis
@@ -35,7 +35,7 @@ _OPAQUE = {"getattr", "globals", "locals", "vars", "eval", "exec", "__import__",
 # what a trace answers otherwise than the loop
 _MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
 _SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
-_GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}  # noqa: PYI024
+_GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}
 _ABOUT_CLASSES = {
     "__dict__",
     "__weakref__",

@@ -117,7 +117,9 @@ def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tupl
         ValueError: time has more than AXES axes before it.
     """
     if dim > AXES:
-        raise ValueError(f"scan: the fused backend takes up to {AXES} axes before time, those of vmap included, not {dim}")
+        raise ValueError(
+            f"scan: the fused backend takes up to {AXES} axes before time, those of vmap included, not {dim}"
+        )
     steps = streams[0].shape[dim]
     after = math.prod(shape[dim:])
     split = dim
@@ -125,7 +127,7 @@ def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tupl
     for stream in streams:
         own = _first_run_axis(stream, shape, dim)
         if own > AXES or math.prod(shape[own:]) < min(after, 64):
-            stream, own = expanded(stream, shape, dim).contiguous(), dim  # noqa: PLW2901
+            stream, own = expanded(stream, shape, dim).contiguous(), dim
         split = max(split, own)
         arranged.append(stream)
     return Layout(shape, steps, dim, split), arranged

@@ -2,8 +2,8 @@
 
 Their schema carries the program as text, so that an exported graph, a compiled artefact or a spawned process finds
 everything in the call. Gradients are the business of ``autograd``: a raw operator that is handed a tensor that requires
-one raises, for torch would otherwise go on without it. An exported program knows no autograd Function, and no transform:
-it calls ``scan_exported``, which has the gradient of plain autograd.
+one raises, for torch would otherwise go on without it. An exported program knows no autograd Function, and no
+transform: it calls ``scan_exported``, which has the gradient of plain autograd.
 """
 
 import itertools
@@ -17,8 +17,8 @@ from torch import Tensor
 from spikingtorch.functional._recent import Recent
 from spikingtorch.functional.fused.kernels import backward_kernel, forward_kernel
 from spikingtorch.functional.fused.layout import arrange, broadcast, expanded, is_narrow
-from spikingtorch.functional.fused.records import Ready, Records
 from spikingtorch.functional.fused.program import DTYPES, NAMES, Program, from_text
+from spikingtorch.functional.fused.records import Ready, Records
 
 CHUNK = 16  # as in kernel.h
 _LIMIT = 1024
@@ -260,7 +260,8 @@ def _refusing(operator: Any) -> Callable[..., Any]:
     """Return the operator for tensors that autograd watches: none of them may want a gradient."""
 
     def call(*args: Any) -> Any:
-        tensors = [leaf for arg in args if isinstance(arg, list | tuple) for leaf in arg if isinstance(leaf, Tensor)]
+        leaves = [leaf for arg in args for leaf in (arg if isinstance(arg, list | tuple) else (arg,))]
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             raise RuntimeError(
                 f"{operator}: an input requires a gradient, and the raw operator has none. "
@@ -312,6 +313,4 @@ def _exported_gradient(ctx: Any, cotangents: list[Tensor | None]) -> Any:
     return (*split, None, None, None, None)
 
 
-torch.library.register_autograd(
-    "spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=library
-)
+torch.library.register_autograd("spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=library)

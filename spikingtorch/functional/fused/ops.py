@@ -214,7 +214,8 @@ def _minimum(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
     return b.emit("min", dtype, x, y)
 
 
-# of two zeros, torch keeps the sign of the tensor where the bound is a number, and that of the bound where it is a tensor
+# of two zeros, torch keeps the sign of the tensor where the bound is a number,
+# and that of the bound where it is a tensor
 @rule("clamp")
 def _clamp(b: Builder, dtype: str, x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
     x = b.cast(x, dtype)

@@ -8,8 +8,8 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.functional._recent import Recent
 from spikingtorch.functional.fused.builder import NotPointwise, Refusal
-from spikingtorch.functional.fused.identity import Unknown, identity
 from spikingtorch.functional.fused.examples import Spec, is_spec
+from spikingtorch.functional.fused.identity import Unknown, identity
 from spikingtorch.functional.fused.trace import trace
 
 _LIMIT = 512

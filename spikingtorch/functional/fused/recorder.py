@@ -116,11 +116,14 @@ class Recorder(TorchDispatchMode):
     def _note(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         name = _overload(func)
         if name == "lift_fresh.default" and id(args[0]) not in self._values:
-            return self._note_constant(args[0], out)
+            self._note_constant(args[0], out)
+            return
         if func._opname in _VIEWS:
-            return self._note_view(name, args[0], out)
+            self._note_view(name, args[0], out)
+            return
         if func._opname == "sum":
-            return self._note_sum(args[0], out)
+            self._note_sum(args[0], out)
+            return
         writes = func._schema.is_mutable
         if writes:
             self._check_unshared(args[0])
@@ -165,7 +168,7 @@ class Recorder(TorchDispatchMode):
             raise Refusal("writes in place on a tensor that shares its memory with another")
 
     def _check_promotion(self, tensors: list[Tensor], out: Tensor) -> None:
-        """A float stands in the trace as a tensor without axes; refuse where that promotes in another way."""
+        """Refuse where a float promotes in another way: it stands in the trace as a tensor without axes."""
         floats = [tensor for tensor in tensors if id(tensor) in self._floats]
         others = [tensor for tensor in tensors if id(tensor) not in self._floats]
         if floats and not others:

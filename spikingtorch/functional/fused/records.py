@@ -1,4 +1,4 @@
-"""The records of a kernel's arrays, as kernel.h has them, made once for all tensors that lie in memory in the same way."""
+"""The records of a kernel's arrays, as kernel.h has them, made once for all tensors that lie in memory alike."""
 
 import ctypes
 from collections.abc import Iterable, Sequence
@@ -99,6 +99,7 @@ class Ready:
             fields[position] = pointer
         self._kernel(self._neuron_steps, fields, scalars)
         return results
+
 
 class Stepper:
     """A kernel that runs again and again, on arrays that move through memory; see ``Ready.stepper``."""

@@ -77,7 +77,9 @@ def forward(neuron: Neuron, synapse: str, given: Groups) -> Trace:
     for over_time, state in zip(states, given.states, strict=True):
         over_time[0] = state
     params = _flat(given.params, shape)
-    ready = _kernel("forward", [_row(s[0]) for s in states], [_line(i) for i in (currents, *others)], params, neuron, False)
+    ready = _kernel(
+        "forward", [_row(s[0]) for s in states], [_line(i) for i in (currents, *others)], params, neuron, False
+    )
     arrays = [*map(_moving, (*states, currents, *others)), *map(_fixed, params)]
     step = ready.stepper([*arrays, *(_moving(each, 1) for each in states), _moving(outs)], neuron.scalars)
     drive = rule.forward(x, given.s, outs, given.weight, currents)
@@ -189,7 +191,9 @@ def _of_params(
     )
     leaves = [param for param, want in zip(given.params, wanted.params, strict=True) if want]
     shape = given.s.shape
-    return reduced([g.view(leaf.shape if leaf.numel() == 1 else shape) for g, leaf in zip(found, leaves, strict=True)], leaves)
+    return reduced(
+        [g.view(leaf.shape if leaf.numel() == 1 else shape) for g, leaf in zip(found, leaves, strict=True)], leaves
+    )
 
 
 def _kernel(name: str, *arguments: Any) -> Ready:

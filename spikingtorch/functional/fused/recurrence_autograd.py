@@ -21,7 +21,8 @@ library.define(
 )
 library.define(
     "recurrence_backward(Tensor[] states, Tensor s, Tensor[] xs, Tensor weight, Tensor[] params, Tensor[] trace,"
-    " Tensor?[] cotangents, float[] scalars, str program, str synapse, bool[] differentiable, bool[] wanted) -> Tensor[]"
+    " Tensor?[] cotangents, float[] scalars, str program, str synapse, bool[] differentiable, bool[] wanted)"
+    " -> Tensor[]"
 )
 
 
@@ -105,7 +106,7 @@ register("recurrence_backward", _backward, _fake_backward)
 
 
 class FusedRecurrence(Function):
-    """``apply(neuron, synapse, counts, keep, *states, s, *xs, weight, *params)``.
+    """``apply(program, scalars, differentiable, synapse, counts, *states, s, *xs, weight, *params)``.
 
     Returns ``(*finals, final_s, outs, *trace)``.
     """
@@ -119,13 +120,13 @@ class FusedRecurrence(Function):
         counts: Counts,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
+        """Return final states, the last output, all outputs and the trace for the backward pass."""
         given = _grouped(tensors, counts)
-        return tuple(
-            torch.ops.spikingtorch.recurrence_forward(*given, scalars, program, synapse, differentiable, True)
-        )
+        return tuple(torch.ops.spikingtorch.recurrence_forward(*given, scalars, program, synapse, differentiable, True))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Save the tensors, the outputs and the trace, which has no gradient."""
         ctx.program, ctx.scalars, ctx.differentiable, ctx.synapse, ctx.counts, *tensors = inputs
         results = ctx.counts[0] + 2
         outs, trace = output[results - 1], output[results:]
@@ -135,6 +136,7 @@ class FusedRecurrence(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
         given = cotangents[: ctx.counts[0] + 2]
         states, xs, _ = ctx.counts
         has = ctx.differentiable
@@ -156,6 +158,7 @@ class FusedRecurrenceGradient(Function):
 
     @staticmethod
     def forward(counts: Counts, wanted: tuple[bool, ...], options: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the wanted gradients of states, s, xs, weight and params."""
         rest = tensors[len(wanted) :]
         traced = counts[0] + 2
         given, trace, cotangents = _grouped(tensors[: len(wanted)], counts), rest[:traced], rest[traced:]
@@ -168,6 +171,7 @@ class FusedRecurrenceGradient(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Raise, for the fused backend has no second derivative."""
         raise RuntimeError(
             "scan: the fused backend has no second derivative. Call scan(..., backend='loop'), which has all of them"
         )

@@ -1,7 +1,7 @@
 """The synapses of a recurrence as linear maps: of the spikes, and of the weights.
 
-What runs at every step is handed out as a function of the step: views of all slices are made once, beforehand, for a view
-takes as long as the product of a small layer.
+What runs at every step is handed out as a function of the step: views of all slices are made once, beforehand, for a
+view takes as long as the product of a small layer.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,8 @@ class LinearMap(Protocol):
     """A synapse that is linear in spikes and in weights. Arrays over time are (T, *N)."""
 
     def forward(self, x: Tensor, s: Tensor, outs: Tensor, weight: Tensor, currents: Tensor) -> Step:
-        """Return what writes x[t] + synapse(outs[t-1], weight) to currents[t]; before the first step, s stands there."""
+        """Return what writes x[t] + synapse(outs[t-1], weight) to currents[t], with s for outs[-1]."""
+        ...
 
     def transposed(self, base: Tensor | None, grads: Tensor, weight: Tensor, of_spikes: Tensor) -> Step:
         """Return what writes base[t] + the gradient of the spikes to of_spikes[t], for grads[t+1] of the currents.
@@ -29,9 +30,11 @@ class LinearMap(Protocol):
             weight: the weights.
             of_spikes: a slice for each step, or one for all of them.
         """
+        ...
 
     def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the weights, for gradients of the currents and the spikes that drove them."""
+        ...
 
 
 class Dense:

@@ -96,9 +96,7 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
         return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf
 
     with _undisturbed(), torch.no_grad(), Watch() as watch, suppress(Exception):
-        trees = [
-            pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)
-        ]
+        trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
         step(trees[0], trees[1], **trees[2])
     found: Refusal | None = watch.refusal
     return found
@@ -143,4 +141,3 @@ def _undisturbed() -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast("cpu", enabled=False))
         yield
-

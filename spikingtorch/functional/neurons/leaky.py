@@ -32,7 +32,7 @@ def gain_from_tau(tau: float) -> float: ...
 @overload
 def gain_from_tau(tau: Tensor) -> Tensor: ...
 def gain_from_tau(tau: Tensor | float) -> Tensor | float:
-    """Return ``b = tau (1 - exp(-1 / tau))``, the mean over one step of the decay of a current that flows all through it.
+    """Return ``b = tau (1 - exp(-1 / tau))``, the mean over one step of the decay of a current that flows throughout.
 
     Args:
         tau: membrane time constant, in steps, positive.
@@ -135,9 +135,7 @@ class LIState(NamedTuple):
     v: Tensor
 
 
-def li_step(
-    state: LIState, x: Tensor, *, decay: Tensor | float, gain: Tensor | float = 1.0
-) -> tuple[LIState, Tensor]:
+def li_step(state: LIState, x: Tensor, *, decay: Tensor | float, gain: Tensor | float = 1.0) -> tuple[LIState, Tensor]:
     """Advance a leaky integrator, a readout that never spikes, by one step.
 
         v[t] = decay v[t-1] + gain x[t]

@@ -20,7 +20,7 @@ def refractory_gain_from_tau(tau: Tensor | float) -> Tensor | float:
         tau: membrane time constant, in steps, positive.
 
     >>> round(refractory_gain_from_tau(8.0), 4)
-    0.4799
+    0.4798
     """
     if isinstance(tau, Tensor):
         # b is close to 1: in float32 the difference keeps three digits at tau = 1000
