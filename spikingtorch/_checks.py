@@ -21,13 +21,14 @@ def outlived_transform(tensor: Tensor) -> bool:
     """Say whether the tensor is a wrapper of a ``torch.func`` transform that has ended, of no use any more."""
     # a plain tensor has level -1; the wrapper of an ended grad has -2, that of an ended vmap a level above the current
     level = functorch.maybe_get_level(tensor)
-    return level == -2 or level > (functorch.maybe_current_level() or 0)
+    return level != -1 and (level == -2 or level > (functorch.maybe_current_level() or 0))
 
 
 def has_values(tensor: Tensor) -> bool:
     """Say whether Python may look at the values: not while compiling, transforming or on tensors without data."""
-    plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta and tensor.numel() > 0
-    return plain and not torch.compiler.is_compiling() and not functorch_active()
+    if torch.compiler.is_compiling() or functorch_active():
+        return False
+    return type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta and tensor.numel() > 0
 
 
 def share_memory(one: Tensor, other: Tensor) -> bool:
@@ -59,13 +60,14 @@ def check_finite(owner: str, name: str, x: Tensor) -> None:
 
 def check_floating(owner: str, name: str, x: Tensor) -> None:
     """Raise unless x is a floating tensor."""
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return
     if not isinstance(x, Tensor):
         hint = f"; make one with torch.from_numpy({name})" if isinstance(x, np.ndarray) else ""
         raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor{hint}")
     if x.is_complex():
         raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a real one")
-    if not x.is_floating_point():
-        raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a floating one; convert it with {name}.float()")
+    raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a floating one; convert it with {name}.float()")
 
 
 def check_rank(owner: str, name: str, x: Tensor, axes: str, least: int) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.folding import FoldError
+from spikingtorch.glance import Glance, modules_of
 from spikingtorch.independence import HOOKS, hooks_of_all_modules
 from spikingtorch.probe import OWN_STATE, Finding, probe
 from spikingtorch.statefullayer import StatefulLayer
@@ -44,6 +45,8 @@ class Course:
         self.sample: Sample | None = None
         self._findings: dict[Hashable, Finding] = {}
         self._last: tuple[Hashable, Finding | None] = (None, None)
+        # the finding that holds as long as a glance at the network finds nothing else, and for which sample
+        self._glance: tuple[Glance, Sample, Hashable, Finding] | None = None
         self._warned = False
 
     def __reduce__(self) -> Any:
@@ -67,6 +70,10 @@ class Course:
 
     def finding(self, net: nn.Module, sample: Sample) -> Finding | None:
         """Return what there is to know of a network in the form that it has now; None as long as it is incomplete."""
+        if self._glance is not None and self._glance[1] == sample and self._glance[0].holds():
+            self._last = self._glance[2:]
+            return self._glance[3]
+        glance = Glance(net)
         kinds, numbers = _form(net)
         rough = (sample, kinds)
         key: Hashable = (rough, numbers)
@@ -83,6 +90,7 @@ class Course:
             while len(self._findings) > _KEPT:
                 self._findings.pop(next(iter(self._findings)))
         self._last = (key, self._findings[key])
+        self._glance = (glance, sample, *self._last) if glance.tells else None
         return self._findings[key]
 
     def refuse(self, error: Exception) -> None:
@@ -92,7 +100,7 @@ class Course:
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
         found = self._findings[key] = found._replace(reason=reason)
-        self._last = (key, found)
+        self._last, self._glance = (key, found), None
 
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
@@ -112,7 +120,7 @@ def _form(net: nn.Module) -> tuple[Hashable, Hashable]:
     """Return what a finding holds for: the kinds of the modules, whether they train and what they hold; and numbers."""
     kinds: list[Hashable] = [hooks_of_all_modules()]
     numbers: list[Hashable] = []
-    for module in net.modules():
+    for module in modules_of(net):
         own = vars(module)
         hooked = [bool(own[hooks]) for hooks in HOOKS]
         missing = [name for name, buffer in own["_buffers"].items() if buffer is None]

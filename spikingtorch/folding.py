@@ -30,12 +30,14 @@ class Fold:
         N: number of samples.
         T: number of steps.
         init: what the first step is handed; the others are handed False.
+        whole: whether these are all steps of a sequence, whose last state has no gradient.
     """
 
-    def __init__(self, N: int, T: int, init: bool | Tensor) -> None:
+    def __init__(self, N: int, T: int, init: bool | Tensor, whole: bool = False) -> None:
         self.N = N
         self.T = T
         self.init = init
+        self.whole = whole
         self.called: list[Foldable] = []
         self.refusal: FoldError | None = None
 
@@ -51,15 +53,14 @@ class Fold:
 
     def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
         """Raise unless this call of a layer means the same folded as step by step."""
-        name = self.name(layer)
         if init is not self and not layer.memoryless:
-            self.refuse(f"calls {name} without handing it the init that forward was given")
-        if any(other is layer for other in self.called):
-            self.refuse(f"calls {name} twice in a step")
+            self.refuse(f"calls {self.name(layer)} without handing it the init that forward was given")
+        if any([other is layer for other in self.called]):
+            self.refuse(f"calls {self.name(layer)} twice in a step")
         for x in inputs if isinstance(inputs, tuple) else (inputs,):
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-                self.refuse(f"hands {name} an input ({got}) whose first axis is not the batch")
+                self.refuse(f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch")
         self.called.append(layer)
 
     def name(self, layer: Foldable) -> str:

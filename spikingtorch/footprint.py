@@ -16,7 +16,7 @@ Footprint: TypeAlias = dict[str, tuple[Any, Any]]
 
 _FIXED = (type, FunctionType, BuiltinFunctionType, ModuleType, torch.Tag)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-_STATE = ("_memory", "_fold")  # of a spiking layer, which is there to change
+_STATE = ("_memory", "_fold", "_repetitions")  # of a spiking layer, which is there to change
 _DEPTH = 9
 
 

@@ -9,6 +9,7 @@ from spikingtorch import _checks as checks
 from spikingtorch.course import MODES, Course, Mode
 from spikingtorch.draws import random_state, set_random_state
 from spikingtorch.folding import Fold, FoldError, part_of
+from spikingtorch.glance import modules_of, parameter_of
 from spikingtorch.report import Report, report
 from spikingtorch.statefullayer import StatefulLayer
 
@@ -123,7 +124,7 @@ class SpikingNet(nn.Module):
         if not torch.compiler.is_compiling():
             self._course.see(x)
         outputs: list[Tensor] = []
-        for chunk in x.split(self.time_chunk or x.shape[1], 1):
+        for chunk in (x,) if self.time_chunk is None else x.split(self.time_chunk, 1):
             if outputs and self.truncate:
                 self.detach_()
             outputs.append(self._run(chunk, False if outputs else init, layers))
@@ -170,7 +171,8 @@ class SpikingNet(nn.Module):
 
     def _run_folded(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
         N, T = x.shape[:2]
-        fold = Fold(N, T, init)
+        whole = init is True and self.time_chunk is None and not self.carry_graph and not torch.compiler.is_compiling()
+        fold = Fold(N, T, init, whole)
         with part_of(fold, layers):
             out: Tensor = self.net(x.flatten(0, 1), fold)
         if fold.refusal is not None:
@@ -223,7 +225,7 @@ class SpikingNet(nn.Module):
             layer.detach_()
 
     def _layers(self) -> list[StatefulLayer]:
-        return [module for module in self.net.modules() if isinstance(module, StatefulLayer)]
+        return [module for module in modules_of(self.net) if isinstance(module, StatefulLayer)]
 
     def _check_input(self, x: Tensor) -> None:
         checks.check_floating("SpikingNet", "x", x)
@@ -231,7 +233,7 @@ class SpikingNet(nn.Module):
         if x.shape[1] == 0:
             raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
         checks.check_finite("SpikingNet", "x", x)
-        weight = next(self.net.parameters(), None)
+        weight = parameter_of(self.net)
         if weight is None:
             return
         if x.device != weight.device:

@@ -20,6 +20,7 @@ class Memory(NamedTuple):
     state: Any
     output: Any  # None at rest
     act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
+    plain: bool = False  # it holds plain numbers, known to be part of no graph
 
 
 class StatefulLayer(nn.Module):
@@ -45,6 +46,13 @@ class StatefulLayer(nn.Module):
     def initial_state(self, x: Tensor) -> Any:
         """Return the state that a sequence starts from: that at rest, and whatever else the layer has a state for."""
         return self.rest_state(x)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # what changes at every call is neither parameter nor module: nn.Module would look for that first
+        if name in ("_memory", "_fold"):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def v(self) -> Tensor | None:
@@ -118,21 +126,22 @@ class StatefulLayer(nn.Module):
         if torch.compiler.is_compiling() or self._memory is None:
             return self._memory
         leaves = [leaf for leaf in leaves_of(self._memory) if isinstance(leaf, Tensor)]
-        if any(checks.outlived_transform(leaf) for leaf in leaves):
+        if any([checks.outlived_transform(leaf) for leaf in leaves]):
             self._memory = None
-        elif not torch.is_inference_mode_enabled() and any(leaf.is_inference() for leaf in leaves):
+        elif not torch.is_inference_mode_enabled() and any([leaf.is_inference() for leaf in leaves]):
             self._map_tensors(torch.Tensor.clone)  # autograd takes no tensor that was made in inference mode
         return self._memory
 
     def _end_of_sequence(self) -> None:
         """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
+        if self._memory is None or self._memory.plain:
+            return
         if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
             self._memory = (
                 None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
             )
         elif (memory := self._live_memory()) is not None:
-            state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
-            self._memory = Memory(state, output, memory.act)
+            self._memory = Memory(tree_map(_detached, memory.state), tree_map(_detached, memory.output), memory.act)
 
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
         if self._memory is not None:

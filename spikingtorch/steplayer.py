@@ -11,6 +11,7 @@ from spikingtorch import _checks as checks
 from spikingtorch import functional as F
 from spikingtorch.folding import Fold
 from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.functional._repeated import Repetitions
 from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.state import lifted_dtype
@@ -57,6 +58,7 @@ class StepLayer(StatefulLayer):
         **params: Any,
     ) -> None:
         super().__init__()
+        self._repetitions = Repetitions()
         self.step = step
         self.state_type = state_type
         self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
@@ -146,7 +148,8 @@ class StepLayer(StatefulLayer):
     def _advance_one(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
         first = self._check_inputs(inputs)
         memory = self._resume(first, init)
-        step, params, starts = self._step_for(memory, first)
+        step, params = self.whole_step()
+        starts = self._starts(memory, params, first)
         state, output = one_step(step, memory.state, inputs, params, check=starts)
         self._remember(memory, state, output, output)
         return output
@@ -162,15 +165,39 @@ class StepLayer(StatefulLayer):
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
         self._check_inputs(inputs)
+        step, params = self.whole_step()
+        repeats = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero
+        if repeats and (repeated := self._repeat(inputs, step, params, fold)) is not None:
+            return repeated
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
         memory = self._resume(first, fold.init)
-        step, params, _ = self._step_for(memory, first)
+        self._starts(memory, params, first)
         state, outputs = scan(step, memory.state, xs, params=params, dim=1)
         # a copy: a slice would keep the whole train alive
         last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
+        if repeats:
+            self._repetitions.learn(step, params, memory.state, xs, (fold.N, fold.T))
         return tree_map(lambda out: out.flatten(0, 1), outputs)
+
+    def _repeat(
+        self, inputs: Tensor | tuple[Tensor, ...], step: Callable[..., Any], params: dict[str, Any], fold: Fold
+    ) -> Tensor | None:
+        """Advance all steps of a fold as in a call before; return None if there was none like it."""
+        xs = inputs if isinstance(inputs, tuple) else (inputs,)
+        found = self._repetitions.run(step, params, xs, (fold.N, fold.T))
+        if found is None:
+            return None
+        state, outputs = found
+        # a copy, as above
+        self._memory = Memory(state, fold.split(outputs.detach()).select(1, -1).clone(), (), plain=True)
+        return outputs
+
+    @property
+    def _rests_at_zero(self) -> bool:
+        own = type(self)
+        return own.rest_state is StepLayer.rest_state and own.initial_state is StepLayer.initial_state
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the first of the inputs; raise where one cannot be computed with."""
@@ -184,13 +211,12 @@ class StepLayer(StatefulLayer):
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")
         return leaves[0]
 
-    def _step_for(self, memory: Memory, x: Tensor) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any], bool]:
-        """Return step and parameters, and whether a sequence starts, with which they are checked."""
-        step, params = self.whole_step()
+    def _starts(self, memory: Memory, params: dict[str, Any], x: Tensor) -> bool:
+        """Say whether a sequence starts, with which the parameters are checked."""
         starts = memory.output is None
         if starts:
             self._check_params(params, x)
-        return step, params, starts
+        return starts
 
     def _remember(self, memory: Memory, state: Any, output: Any, spikes: Any) -> None:
         act = memory.act + lift(spikes) if isinstance(memory.act, Tensor) else ()

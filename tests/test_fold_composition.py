@@ -39,8 +39,8 @@ def folds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
 
     class Counting(Fold):
-        def __init__(self, N: int, T: int, init: bool | Tensor) -> None:
-            super().__init__(N, T, init)
+        def __init__(self, N: int, T: int, *options: Any) -> None:
+            super().__init__(N, T, *options)
             seen.append(T)
 
     monkeypatch.setattr(spikingnet, "Fold", Counting)

@@ -150,6 +150,11 @@ def keep(request: Request, plan: Plan, call: Call, outputs: Any) -> None:
         _prepared.keep(request.key if plan.lifts_floats else request.valued, found)
 
 
+def parts_of(step: Callable[..., Any], params: dict[str, Any]) -> tuple[str | tuple[Tensor | float, ...], ...]:
+    """Return where the numbers of a program are: names of parameters, and numbers that stand in the others."""
+    return _parameters_of(step, params).parts
+
+
 def _parameters_of(step: Callable[..., Any], params: dict[str, Any]) -> _Parameters:
     """Return what the parameters of a step are, found again by the objects themselves where these cannot change.
 

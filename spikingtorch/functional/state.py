@@ -1,6 +1,6 @@
 """States: making one, lifting its precision, resetting part of a batch."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ def lift(tree: S) -> S:
     A membrane adds many small inputs: eight bits of mantissa lose those below 1/256 of its value. So every backend
     computes in float32 and rounds only what leaves the scan.
     """
+    if isinstance(tree, float | Tensor):  # as most are
+        return cast(S, _lift_leaf(tree))
     halves = any([isinstance(leaf, Tensor) and leaf.dtype in _HALF for leaf in leaves_of(tree)])
     return tree_map(_lift_leaf, tree) if halves else tree
 
@@ -43,7 +45,7 @@ def zeros_state(state_type: type[S], like: Tensor) -> S:
     LIFState(v=tensor([0., 0.]))
     """
     fields: tuple[str, ...] = getattr(state_type, "_fields", ())
-    return state_type(*(lift(torch.zeros_like(like, requires_grad=False)) for _ in fields))
+    return state_type(*[lift(torch.zeros_like(like, requires_grad=False)) for _ in fields])
 
 
 def reset_where(mask: Tensor, state: S, rest: S | None = None) -> S:

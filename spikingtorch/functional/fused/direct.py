@@ -84,6 +84,14 @@ class DirectScan:
             self._backward[given] = known
         return found
 
+    def ready(self, differentiates: bool) -> Ready | None:
+        """Return the forward pass if it has run on tensors as they were, none of them copied."""
+        return self._forward.get(differentiates and self.keeps)
+
+    def ready_backward(self, cotangents: Sequence[Tensor | None], wanted: tuple[bool, ...]) -> Ready | None:
+        """Return the backward pass for cotangents that lie in memory like these, if it has run."""
+        return self._backward.get((wanted, *operators.described(cotangents)))
+
     def _split(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
         states, streams, params = self.ends
         return tensors[:states], tensors[states:streams], tensors[streams:params]

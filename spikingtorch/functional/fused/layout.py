@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 AXES = 12  # as in kernel.h
-_NARROW = 16  # fewer neurons in a row than this are not worth a vector of their own
+# fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
+_NARROW, _LONG = 4, 16384
 
 
 def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
@@ -93,16 +94,19 @@ class Layout(NamedTuple):
         return walked + [0] * (AXES - len(walked))
 
 
-def is_narrow(shape: tuple[int, ...], dim: int, uniform: Iterable[Tensor]) -> bool:
+def is_narrow(shape: tuple[int, ...], dim: int, steps: int, uniform: Iterable[Tensor]) -> bool:
     """Whether too few neurons lie beside each other for a vector, so that time is better brought to the front.
 
     Args:
         shape: of the neurons of one step.
         dim: axis of time in the streams.
+        steps: T.
         uniform: parameters that the program takes for one number, which hold one for each row if vmap has mapped them.
     """
     before, after = math.prod(shape[:dim]), math.prod(shape[dim:])
-    return after < _NARROW and before > 1 and all([tensor.numel() == 1 for tensor in uniform])
+    if after >= _NARROW or before == 1 or before * steps < _LONG:
+        return False
+    return all([tensor.numel() == 1 for tensor in uniform])
 
 
 def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:

@@ -57,7 +57,7 @@ def forward(
     if known is not None:
         return known(given, scalars)
     shape = _neurons(states, xs, params, dim)
-    if is_narrow(shape, dim, _uniform(params, program)):
+    if is_narrow(shape, dim, xs[0].shape[dim], _uniform(params, program)):
         in_front = [_to_front(x, shape, dim) for x in xs]
         found = forward(states, in_front, params, scalars, program, 0, keep)
         return [*found[: len(states)], *(_from_front(stream, dim) for stream in found[len(states) :])]
@@ -102,7 +102,7 @@ def backward(
     shape = _neurons(states, xs, params, dim)
     of_finals, of_outs = cotangents[: len(states)], cotangents[len(states) :]
     first, last = len(states), len(states) + len(xs)
-    if is_narrow(shape, dim, _uniform(params, program)):
+    if is_narrow(shape, dim, xs[0].shape[dim], _uniform(params, program)):
         in_front = [None if t is None else _to_front(t, shape, dim) for t in (*xs, *kept, *of_outs)]
         end = len(xs) + len(kept)
         streams, stored, outs = in_front[: len(xs)], in_front[len(xs) : end], in_front[end:]

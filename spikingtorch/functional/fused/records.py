@@ -1,6 +1,8 @@
 """The records of a kernel's arrays, as kernel.h has them, made once for all tensors that lie in memory alike."""
 
+import copy
 import ctypes
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -77,6 +79,19 @@ class Ready:
         self._kind = type(self._fields)
         self._positions = records.positions
         self._results = results
+
+    def with_folded(self, size: tuple[int, ...], which: Iterable[int]) -> "Ready":
+        """Return it with other shapes for some of its results: the first axes, of these sizes, are one."""
+        other = copy.copy(self)
+        other._results = list(self._results)
+        for index in which:
+            shape, dtype = self._results[index]
+            other._results[index] = (torch.Size([math.prod(size), *shape[len(size) :]]), dtype)
+        return other
+
+    def parts(self) -> tuple[Any, Any, tuple[int, ...]]:
+        """Return the function, the records of its arrays, and where among these the pointers are."""
+        return self._kernel.launch, self._fields, self._positions
 
     def stepper(self, arrays: Sequence[tuple[int, int]], scalars: Sequence[float]) -> "Stepper":
         """Return the kernel to be run on one slice of its arrays after the other.

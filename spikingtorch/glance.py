@@ -1,0 +1,92 @@
+"""A quick look at a network: whether anything in its modules is another object than it was."""
+
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.independence import HOOKS, hooks_of_all_modules
+from spikingtorch.statefullayer import StatefulLayer
+
+# what cannot change without becoming another object; modules and tensors are looked at by themselves, or not at all
+_FIXED = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size, Tensor, nn.Module)
+_OWN = set(vars(nn.Module()))
+
+
+def modules_of(net: nn.Module) -> list[nn.Module]:
+    """Return what ``net.modules()`` yields, in its order; a generator for each level takes three times as long."""
+    if torch.compiler.is_compiling():
+        return list(net.modules())
+    found: dict[nn.Module, None] = {}
+    _collect(net, found)
+    return list(found)
+
+
+def _collect(module: nn.Module, found: dict[nn.Module, None]) -> None:
+    found[module] = None
+    for child in module._modules.values():
+        if child is not None and child not in found:
+            _collect(child, found)
+
+
+def parameter_of(net: nn.Module) -> Tensor | None:
+    """Return the first parameter of a network, or None if it has none."""
+    if torch.compiler.is_compiling():
+        return next(net.parameters(), None)
+    own = [weight for module in modules_of(net) for weight in module._parameters.values() if weight is not None]
+    return own[0] if own else None
+
+
+class Glance:
+    """A network whose attributes are all such that a change makes other objects of them.
+
+    Args:
+        net: the network.
+
+    Attributes:
+        tells: whether this is such a network; otherwise only a thorough look does.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        modules = modules_of(net)
+        self.tells = not hooks_of_all_modules() and all([_is_plain(module, modules) for module in modules])
+        self._modules = [(module, isinstance(module, StatefulLayer)) for module in modules]
+        self._hooks = [vars(module)[hooks] for module in modules for hooks in HOOKS]
+        self._were = self._objects()  # held, so that no other object takes the place of one
+
+    def holds(self) -> bool:
+        """Say whether the network is as it was."""
+        if not self.tells or any(self._hooks) or hooks_of_all_modules():
+            return False
+        objects = self._objects()
+        return len(objects) == len(self._were) and all(map(is_, objects, self._were))
+
+    def _objects(self) -> list[Any]:
+        found: list[Any] = []
+        for module, is_layer in self._modules:
+            own = module.__dict__
+            found.append(type(module))
+            # the other attributes of a spiking layer change at every call, or say nothing
+            found += (own["training"], own.get("forward")) if is_layer else own.values()
+            found += own["_modules"].values()
+            found += own["_buffers"].values()
+        return found
+
+
+def _is_plain(module: nn.Module, modules: list[nn.Module]) -> bool:
+    own = vars(module)
+    if any([own[hooks] for hooks in HOOKS]):
+        return False
+    # of torch's modules, what lies deeper says nothing
+    if isinstance(module, StatefulLayer) or type(module).__module__.startswith("torch."):
+        return True
+    return all([_is_fixed(value, modules) for name, value in own.items() if name not in _OWN])
+
+
+def _is_fixed(value: Any, modules: list[nn.Module]) -> bool:
+    if isinstance(value, tuple):
+        return all([_is_fixed(each, modules) for each in value])
+    if isinstance(value, nn.Module):
+        return any([value is module for module in modules])
+    return isinstance(value, _FIXED) or callable(value)
