@@ -135,10 +135,12 @@ def _sequence(panels: Sequence[Axes], sequence: Tensor, spikes: Tensor, membrane
 
 
 def _curves(axes: Axes, curves: Mapping[str, Sequence[float]], levels: Mapping[str, float]) -> None:
-    for name, percent in levels.items():
+    height = 0.0
+    for name, percent in sorted(levels.items(), key=lambda level: level[1]):
         axes.axhline(percent, color=INK, linewidth=0.6, linestyle=":")
+        height = max(percent, height + 2.8)  # names of near levels stand above each other
         place = ("axes fraction", "data")
-        axes.annotate(f"{name} {percent:g}%", (1.01, percent), xycoords=place, color=INK, fontsize=8, va="center")
+        axes.annotate(f"{name} {percent:g}%", (1.01, height), xycoords=place, color=INK, fontsize=8, va="center")
     styles = [(INK, 1.2, ":"), (INK, 1.2, "--"), (ACCENT, 2.0, "-")][-len(curves) :]
     for (name, reached), (color, width, style) in zip(curves.items(), styles, strict=True):
         label, percents = f"{name}: {reached[-1]:.1%}", [100 * share for share in reached]
