@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
+from spikingtorch.functional.fused import dense_loop
 from spikingtorch.testing import assert_close
 
 LENGTHS = (1, 2, 17)
@@ -29,6 +30,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix takes the loop in C for these few steps as well; test_dense_loop.py has the way of short scans."""
+    monkeypatch.setattr(dense_loop, "FEWEST", 1)
 
 
 class Case(NamedTuple):

@@ -12,9 +12,11 @@ from spikingtorch.functional import _call
 from spikingtorch.functional._call import Call
 from spikingtorch.functional.fused import kernels
 from spikingtorch.functional.fused.builder import Refusal
+from spikingtorch.functional.fused.dense_loop import runs_in_c
 from spikingtorch.functional.fused.plan import Plan, plan
 from spikingtorch.functional.fused.program import NAMES, from_text
 from spikingtorch.functional.fused.recurrence_autograd import FusedRecurrence
+from spikingtorch.functional.fused.synapses import IN_C
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, misfit
 from spikingtorch.functional.state import lift
 
@@ -117,6 +119,8 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     plan_, (neuron, synapse, s, weight) = found
     shape = s.shape
     xs = [_time_in_front(x, call.dim, shape) for x in neuron.xs]
+    if synapse == "dense" and runs_in_c(s, xs[0]):
+        synapse = IN_C
     params = neuron.tensor_params
     scalars = (*(neuron.floats if plan_.lifts_floats else ()), *plan_.literals)
     counts = len(neuron.states), len(xs), len(params)

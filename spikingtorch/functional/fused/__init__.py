@@ -13,8 +13,11 @@
                         how tensors lie in memory; running a kernel on them
     operators, autograd the raw operators of torch, and their gradient and vmap
     direct              the same without torch's dispatcher, for a scan that has run before
-    synapses, recurrence, recurrence_autograd
+    synapses, neuron_steps, recurrence, recurrence_autograd
                         recurrent neurons: a kernel for each step, a product between two
+    python_loop         their steps from Python
+    dense_loop, dense_library, dense_loop.h, dense_product.h
+                        their steps in C, where the product is one with a matrix
 
 Another language is another file beside ``c``.
 """

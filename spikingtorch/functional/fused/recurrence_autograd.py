@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from spikingtorch.functional.fused import recurrence
+from spikingtorch.functional.fused.neuron_steps import Cotangents, Groups, Neuron, Trace
 from spikingtorch.functional.fused.operators import library, register
-from spikingtorch.functional.fused.recurrence import Groups, Neuron, Trace
 
 # how many states, inputs and parameters there are
 Counts: TypeAlias = tuple[int, int, int]
@@ -41,10 +41,10 @@ def _forward(
     """Return final states, the last output, all outputs and, with ``keep``, the trace for the backward pass."""
     neuron = Neuron(program, tuple(scalars), tuple(differentiable))
     with torch.autocast("cpu", enabled=False):
-        outs, currents, over_time = recurrence.forward(neuron, synapse, Groups(states, s, xs, weight, params))
-    # copies: what an operator returns shares no memory
-    finals = [state[-1].clone() for state in over_time]
-    return [*finals, outs[-1].clone(), outs, *((currents, *over_time) if keep else ())]
+        finals, trace = recurrence.forward(neuron, synapse, Groups(states, s, xs, weight, params), keep)
+    outs, currents, kept = trace
+    # a copy: what an operator returns shares no memory
+    return [*finals, outs[-1].clone(), outs, *((currents, *kept) if keep else ())]
 
 
 def _backward(
@@ -67,11 +67,9 @@ def _backward(
     outs, currents, *over_time = trace
     *of_finals, of_s, of_outs = cotangents
     given, wants = Groups(states, s, xs, weight, params), _grouped(wanted, counts)
-    of_outs = None if of_outs is None else of_outs.contiguous()
+    incoming = Cotangents(of_finals, of_s, None if of_outs is None else of_outs.contiguous())
     with torch.autocast("cpu", enabled=False):
-        found = recurrence.backward(
-            neuron, synapse, given, Trace(outs, currents, over_time), of_finals, of_s, of_outs, wants
-        )
+        found = recurrence.backward(neuron, synapse, given, Trace(outs, currents, over_time), incoming, wants)
     return [grad for grad in _flattened(found) if grad is not None]
 
 
@@ -89,7 +87,7 @@ def _fake_forward(
 ) -> list[Tensor]:
     T = xs[0].shape[0]
     finals = [state.new_empty(state.shape) for state in (*states, s)]
-    over_time = [state.new_empty((T + 1, *state.shape)) for state in states]
+    over_time = [state.new_empty((recurrence.kept_steps(synapse, T), *state.shape)) for state in states]
     outs = xs[0].new_empty(xs[0].shape)
     return [*finals, outs, *((xs[0].new_empty(xs[0].shape), *over_time) if keep else ())]
 
