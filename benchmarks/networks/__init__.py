@@ -17,6 +17,9 @@ CHANNELS_LAST = ", channels-last"
 OLDER = "older spikingtorch"
 EAGER = "eager loop"
 
+# the synapses with ReLU in place of neurons: what no implementation of neurons can be faster than
+FLOOR = "ReLU, no neurons"
+
 # images in one call of the training on digits, some batches: a step by itself takes a few milliseconds
 DIGITS_IN_A_CALL = 512
 

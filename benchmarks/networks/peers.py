@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import peers
-from benchmarks.networks import EAGER, OLDER, older
+from benchmarks.networks import EAGER, FLOOR, OLDER, older
 from benchmarks.networks.architectures import Synapses
 from benchmarks.peer_neurons import (
     Peer,
@@ -93,6 +93,11 @@ def norse(synapses: Synapses, decay: float) -> Peer:
     return norse_peer(run, decay)
 
 
+def rectified(synapses: Synapses, decay: float) -> Peer:  # noqa: ARG001
+    """Return the synapses with ReLU between them, all steps at once."""
+    return Peer(chain(synapses, [torch.relu] * len(synapses)), logistic)
+
+
 def _alternate(synapses: Synapses, neuron: Callable[[], nn.Module]) -> list[nn.Module]:
     return [module for synapse in synapses for module in (synapse, neuron())]
 
@@ -106,4 +111,5 @@ BUILDERS: dict[str, Builder] = {
     "sinabs": by_layer(peers.sinabs),
     EAGER: by_layer(peers.eager),
     OLDER: older.network,
+    FLOOR: rectified,
 }

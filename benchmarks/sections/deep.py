@@ -5,7 +5,7 @@ import math
 from benchmarks import allocator, bars
 from benchmarks.bars import Bar
 from benchmarks.case import TRAINING, Case, Size
-from benchmarks.networks import CHANNELS_LAST, FOLD, STEP
+from benchmarks.networks import CHANNELS_LAST, FLOOR, FOLD, STEP
 from benchmarks.options import Options
 from benchmarks.section import Record, Records, Section, Step, distinct, select, timing, value
 from benchmarks.sections import memory
@@ -18,7 +18,8 @@ PEER = "spikingjelly"
 # each in both formats of images: the faster one counts
 OURS_IN_BOTH = (FOLD, FOLD + CHANNELS_LAST)
 PEER_IN_BOTH = (PEER, PEER + CHANNELS_LAST)
-CONTESTANTS = (*OURS_IN_BOTH, STEP, *PEER_IN_BOTH)
+SPIKING = (*OURS_IN_BOTH, STEP, *PEER_IN_BOTH)
+CONTESTANTS = (*SPIKING, FLOOR, FLOOR + CHANNELS_LAST)
 # peaks vary by a tenth from process to process
 PROCESSES = 3
 
@@ -101,6 +102,6 @@ def _medians(records: Records) -> list[dict[str, float]]:
     return found
 
 
-_CHECKS: dict[str, tuple[str, ...]] = dict.fromkeys(CONTESTANTS, (DEEP,))
+_CHECKS: dict[str, tuple[str, ...]] = dict.fromkeys(SPIKING, (DEEP,))
 
 SECTION = Section("deep", "Training a deep network", _CHECKS, _steps, _tables, _bars)
