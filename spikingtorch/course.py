@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Hashable
+from types import FunctionType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -139,9 +140,11 @@ def _sort(name: object, value: Any, kinds: list[Hashable], numbers: list[Hashabl
         kinds.append((name, value))
     elif isinstance(value, (int, float)):
         numbers.append((name, value))
-    elif isinstance(value, (Tensor, nn.Module)) or callable(value):
+    elif isinstance(value, (Tensor, nn.Module, type, FunctionType)):
         kinds.append((name, id(value), isinstance(value, nn.Module) and value.training))
     elif depth > 0:
+        if callable(value):
+            kinds.append((name, id(value)))
         items = value if isinstance(value, dict) else getattr(value, "__dict__", {})
         if isinstance(value, (list, tuple)):
             items = dict(enumerate(value))

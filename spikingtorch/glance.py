@@ -1,6 +1,7 @@
 """A quick look at a network: whether anything in its modules is another object than it was."""
 
 from operator import is_
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from spikingtorch.independence import HOOKS, hooks_of_all_modules
 from spikingtorch.statefullayer import StatefulLayer
 
 # what cannot change without becoming another object; modules and tensors are looked at by themselves, or not at all
-_FIXED = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size, Tensor, nn.Module)
+_NUMBERS = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_FIXED = (*_NUMBERS, Tensor, nn.Module, type, FunctionType, BuiltinFunctionType)
 _OWN = set(vars(nn.Module()))
 
 
@@ -67,10 +69,14 @@ class Glance:
         for module, is_layer in self._modules:
             own = module.__dict__
             found.append(type(module))
-            # the other attributes of a spiking layer change at every call, or say nothing
-            found += (own["training"], own.get("forward")) if is_layer else own.values()
-            found += own["_modules"].values()
-            found += own["_buffers"].values()
+            if is_layer:  # its other attributes change at every call, or say nothing
+                found += (own["training"], own.get("forward"), *[own[hooks] for hooks in HOOKS])
+            else:
+                found += own
+                found += own.values()
+            for entries in (own["_modules"], own["_buffers"]):
+                found += entries
+                found += entries.values()
         return found
 
 
@@ -89,4 +95,4 @@ def _is_fixed(value: Any, modules: list[nn.Module]) -> bool:
         return all([_is_fixed(each, modules) for each in value])
     if isinstance(value, nn.Module):
         return any([value is module for module in modules])
-    return isinstance(value, _FIXED) or callable(value)
+    return isinstance(value, _FIXED)

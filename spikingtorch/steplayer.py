@@ -196,8 +196,8 @@ class StepLayer(StatefulLayer):
 
     @property
     def _rests_at_zero(self) -> bool:
-        own = type(self)
-        return own.rest_state is StepLayer.rest_state and own.initial_state is StepLayer.initial_state
+        rest, initial = (getattr(method, "__func__", None) for method in (self.rest_state, self.initial_state))
+        return rest is StepLayer.rest_state and initial is StepLayer.initial_state
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the first of the inputs; raise where one cannot be computed with."""

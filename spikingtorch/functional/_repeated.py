@@ -1,8 +1,8 @@
 """A scan that comes again and again: all steps of a folded layer, from rest, as often as its network is called.
 
 What ``_prepared`` remembers of every scan is found by a key. A layer knows its own last scan, so it compares instead,
-and hands over whole folded trains, (N T, ...), as they lie in memory: autograd goes through no view of them. For a
-small layer that halves the time of a call.
+and what it knows of a scan from rest to the end of a train spares it the rest: the last state needs no gradient, and
+outputs are made folded, (N T, ...).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -18,8 +18,7 @@ from spikingtorch.functional._ordinary import ordinary, undisturbed
 from spikingtorch.functional._tree import LEAF, leaves_of, unflatten
 from spikingtorch.functional.fused.autograd import FusedScanGradient
 from spikingtorch.functional.fused.identity import is_fixed
-from spikingtorch.functional.fused.operators import described, reduced
-from spikingtorch.functional.fused.records import Ready
+from spikingtorch.functional.fused.operators import described
 
 # how often a layer tries to prepare for scans of one form, and for how many forms: those of training and of evaluation
 _TRIES, _FORMS = 8, 8
@@ -93,33 +92,35 @@ class Repeated:
     ) -> None:
         first, last, _ = prepared.scan.ends
         states, xs, numbers = request.tensors[:first], request.tensors[first:last], request.tensors[last:]
-        fixed = {name: value for name, value in params.items() if not isinstance(value, Tensor | float)}
+        kinds = {name: _kind(value) for name, value in params.items()}
+        fixed = [value for name, value in params.items() if kinds[name] is value]
         ready = prepared.scan.ready(request.differentiates)
         plain = prepared.order is None and prepared.lifts_floats and prepared.form is LEAF
         contiguous = all([x.is_contiguous() for x in xs])
-        if ready is None or not plain or not contiguous or not all(map(is_fixed, (step, *fixed.values()))):
+        if ready is None or not plain or not contiguous or not all(map(is_fixed, (step, *fixed))):
             raise LookupError("a scan that has to be looked at by itself")
         self.scan = prepared.scan
         self.size = size
-        self._step, self._count, self._fixed = step, len(params), fixed
+        self._step, self._kinds = step, kinds
         self._parts = _prepared.parts_of(step, params)
-        self._numbers = described([*[x.flatten(0, 1) for x in xs], *numbers])
+        self._numbers = described([*xs, *numbers])
         self._literals, self._state_form = prepared.literals, request.state_form
-        self._differentiates = request.differentiates
+        self._differentiates, self._default = request.differentiates, torch.get_default_dtype()
         self._rest = [(state.shape, state.dtype) for state in states]
-        self._forward = ready.with_folded(size, [first])
-        self._backward: dict[tuple[bool, ...], Ready] = {}
+        self._forward = ready.with_folded(size, first)
 
     def __call__(
         self, step: Callable[..., Any], params: Mapping[str, Any], xs: Sequence[Tensor], size: tuple[int, int]
     ) -> tuple[Any, Tensor] | None:
         """Return what ``Repetitions.run`` does, or None if this is another scan."""
-        if step is not self._step or size != self.size or len(params) != self._count or not undisturbed():
+        if step is not self._step or size != self.size or torch.get_default_dtype() is not self._default:
             return None
-        if not all([params.get(name) is value for name, value in self._fixed.items()]):
+        kinds = self._kinds
+        if len(params) != len(kinds) or not all([kinds.get(n, self) is _kind(value) for n, value in params.items()]):
             return None
-        tensors, floats = _numbers(self._parts, params, xs)
-        if described(tensors) != self._numbers or not ordinary(tensors):
+        # views, so that autograd sees inputs with a time axis: what is saved has to be what came in
+        tensors, floats = _numbers(self._parts, params, [x.unflatten(0, size) for x in xs])
+        if described(tensors) != self._numbers or not undisturbed() or not ordinary(tensors):
             return None
         if (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])) != self._differentiates:
             return None
@@ -139,35 +140,9 @@ class Repeated:
         states = len(rest)
         return found[:states], found[states], found[states + 1 :], rest
 
-    def backward(
-        self, saved: Sequence[Tensor], cotangent: Tensor, scalars: tuple[float, ...], wanted: tuple[bool, ...]
-    ) -> list[Tensor]:
-        """Return the wanted gradients, those of inputs folded.
-
-        Args:
-            saved: states at rest, inputs (N, T, ...), parameters, and states that were kept.
-            cotangent: of the outputs, folded.
-            scalars: floats of the program.
-            wanted: for each state, input and parameter, whether its gradient is; of the states none is.
-        """
-        states, streams, leaves = self.scan.ends
-        cotangent, of_finals = cotangent.contiguous(), [None] * states
-        ready = self._backward.get(wanted)
-        inputs = sum(wanted[states:streams])
-        if ready is None:
-            cotangents = [*of_finals, cotangent.unflatten(0, self.size)]
-            found = self.scan.backward(saved[:leaves], saved[leaves:], cotangents, scalars, wanted)
-            ready = self.scan.ready_backward(cotangents, wanted)
-            if ready is not None:
-                self._backward[wanted] = ready.with_folded(self.size, range(inputs))
-            return [grad.flatten(0, 1) for grad in found[:inputs]] + found[inputs:]
-        found = ready((*saved, *of_finals, cotangent), scalars)
-        params = [leaf for leaf, want in zip(saved[streams:leaves], wanted[streams:], strict=True) if want]
-        return found[:inputs] + reduced(found[inputs:], params)
-
 
 class FusedTrain(Function):
-    """``apply(repeated, scalars, *xs, *params)`` returns ``(outs, *finals)``, xs and outs folded."""
+    """``apply(repeated, scalars, *xs, *params)`` returns ``(outs, *finals)``, the outputs folded."""
 
     @staticmethod
     def forward(ctx: Any, repeated: Repeated, scalars: tuple[float, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -176,10 +151,8 @@ class FusedTrain(Function):
         Checkpointing compares what was saved in two runs, of which the first may have been no repetition.
         """
         finals, outs, kept, rest = repeated.forward(tensors, scalars)
-        streams = repeated.scan.counts[1]
         ctx.repeated, ctx.scalars = repeated, scalars
-        split = [x.unflatten(0, repeated.size) for x in tensors[:streams]]
-        ctx.save_for_backward(*rest, *split, *tensors[streams:], *kept)
+        ctx.save_for_backward(*rest, *tensors, *kept)
         ctx.mark_non_differentiable(*finals, *(() if outs.is_floating_point() else (outs,)))
         ctx.set_materialize_grads(False)
         return outs, *finals
@@ -189,21 +162,24 @@ class FusedTrain(Function):
         """Return the gradients, straight from the kernel unless torch has to see them computed."""
         repeated: Repeated = ctx.repeated
         scan, needed, cotangent = repeated.scan, ctx.needs_input_grad[2:], cotangents[0]
-        states, streams, _ = scan.ends
+        states, _, leaves = scan.ends
         wanted = tuple([n and has for n, has in zip((*[False] * states, *needed), scan.differentiable, strict=True)])
         if cotangent is None or not any(wanted):
             return (None,) * (2 + len(needed))
         saved: tuple[Tensor, ...] = ctx.saved_tensors
+        given = (*[None] * states, cotangent.unflatten(0, repeated.size))
         if not torch.is_grad_enabled() and undisturbed() and ordinary((*saved, cotangent)):
-            found = repeated.backward(saved, cotangent, ctx.scalars, wanted)
+            found = scan.backward(saved[:leaves], saved[leaves:], given, ctx.scalars, wanted)
         else:
             options = scan.program, scan.dim, ctx.scalars, scan.counts, wanted
-            split = cotangent.unflatten(0, repeated.size)
-            found = list(FusedScanGradient.apply(*options, *saved, *[None] * states, split))  # type: ignore[no-untyped-call]
-            inputs = sum(wanted[states:streams])
-            found[:inputs] = [grad.flatten(0, 1) for grad in found[:inputs]]
+            found = list(FusedScanGradient.apply(*options, *saved, *given))  # type: ignore[no-untyped-call]
         grads = iter(found)
         return (None, None, *[next(grads) if want else None for want in wanted[states:]])
+
+
+def _kind(value: Any) -> Any:
+    """Return what a parameter has to be again: a tensor, a float, or the same object."""
+    return Tensor if isinstance(value, Tensor) else float if type(value) is float else value
 
 
 def _numbers(

@@ -12,7 +12,7 @@ from spikingtorch.functional.fused import operators
 from spikingtorch.functional.fused.autograd import Counts, FusedScanGradient
 from spikingtorch.functional.fused.records import Ready
 
-# ways in which the cotangents of one scan lie in memory that it knows itself; others are looked up
+# ways in which the tensors of one backward pass lie in memory that it knows itself; others are looked up
 _LAYOUTS = 8
 
 
@@ -72,7 +72,8 @@ class DirectScan:
         wanted: tuple[bool, ...],
     ) -> list[Tensor]:
         """Return the wanted gradients of states, inputs and parameters."""
-        given = (wanted, *operators.described(cotangents))
+        # of the saved tensors as well: hooks on them hand back what they like
+        given = (wanted, *operators.described((*tensors, *kept, *cotangents)))
         ready = self._backward.get(given)
         if ready is not None:
             found = ready((*tensors, *kept, *cotangents), scalars)
@@ -87,10 +88,6 @@ class DirectScan:
     def ready(self, differentiates: bool) -> Ready | None:
         """Return the forward pass if it has run on tensors as they were, none of them copied."""
         return self._forward.get(differentiates and self.keeps)
-
-    def ready_backward(self, cotangents: Sequence[Tensor | None], wanted: tuple[bool, ...]) -> Ready | None:
-        """Return the backward pass for cotangents that lie in memory like these, if it has run."""
-        return self._backward.get((wanted, *operators.described(cotangents)))
 
     def _split(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
         states, streams, params = self.ends

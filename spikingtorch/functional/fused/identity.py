@@ -202,7 +202,12 @@ def _reads(code: types.CodeType) -> _Reads:
 
 
 def _module_of(value: Any) -> str:
-    name: Any = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+    if isinstance(value, types.ModuleType):
+        name: Any = value.__name__
+    elif isinstance(value, types.FunctionType):
+        name = value.__globals__.get("__name__")  # a wrapper says that it is from where what it wraps is from
+    else:
+        name = getattr(value, "__module__", None)
     return name.partition(".")[0] if isinstance(name, str) else ""
 
 

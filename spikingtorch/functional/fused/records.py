@@ -80,13 +80,11 @@ class Ready:
         self._positions = records.positions
         self._results = results
 
-    def with_folded(self, size: tuple[int, ...], which: Iterable[int]) -> "Ready":
-        """Return it with other shapes for some of its results: the first axes, of these sizes, are one."""
-        other = copy.copy(self)
+    def with_folded(self, size: tuple[int, ...], index: int) -> "Ready":
+        """Return it with another shape for one of its results: the first axes, of these sizes, are one."""
+        other, (shape, dtype) = copy.copy(self), self._results[index]
         other._results = list(self._results)
-        for index in which:
-            shape, dtype = self._results[index]
-            other._results[index] = (torch.Size([math.prod(size), *shape[len(size) :]]), dtype)
+        other._results[index] = (torch.Size([math.prod(size), *shape[len(size) :]]), dtype)
         return other
 
     def parts(self) -> tuple[Any, Any, tuple[int, ...]]:

@@ -1,0 +1,99 @@
+"""One layer in a network that is called again and again: what it gives folded and step by step, and what ran it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch.functional import _repeated
+from spikingtorch.testing import assert_close
+from tests.every_layer import call
+from tests.fold_nets import states
+
+N, T, M = 3, 5, 6
+CALLS = 5  # the first two at most find out how the others are run
+
+
+class One(nn.Module):
+    """A layer alone."""
+
+    def __init__(self, layer: nn.Module, use: Callable[..., Tensor] = call) -> None:
+        super().__init__()
+        self.layer: Any = layer
+        self.use = use
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return self.use(self.layer, x, init)
+
+
+class Took:
+    """How many scans were repetitions, and how many of these autograd knows of."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scans = self.trains = 0
+        repeated: Any = _repeated.Repeated
+        run, train = repeated.forward, _repeated.FusedTrain.forward
+
+        def scan(*args: Any) -> Any:
+            self.scans += 1
+            return run(*args)
+
+        def forward(*args: Any) -> Any:
+            self.trains += 1
+            return train(*args)
+
+        monkeypatch.setattr(repeated, "forward", scan)
+        monkeypatch.setattr(_repeated.FusedTrain, "forward", staticmethod(forward))
+
+
+def over_time(layer: nn.Module, *shape: int, use: Callable[..., Tensor] = call, **options: Any) -> st.SpikingNet:
+    """Return a layer over time, folded."""
+    return st.SpikingNet(One(layer, use), shape or (M,), "fold", **options)
+
+
+def held(model: st.SpikingNet) -> Any:
+    """Return the layer of ``over_time``."""
+    return model.get_submodule("net.layer")
+
+
+def draw(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return other numbers for each seed, (N, T, M) unless other sizes are given."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape or (N, T, M), generator=generator, dtype=torch.float64).to(dtype)
+
+
+def results(model: st.SpikingNet, x: Tensor, mode: Any, cotangent: Tensor | None = None) -> dict[str, Tensor]:
+    """Return outputs, the gradients of x and of all parameters, and what the layers hold afterwards."""
+    model.mode = mode
+    out = model(x)
+    model.mode = "fold"
+    found = {"out": out.detach().clone(), **states(model)}
+    leaves = {name: leaf for name, leaf in {"x": x, **dict(model.named_parameters())}.items() if leaf.requires_grad}
+    if out.requires_grad:
+        pull = draw(99, *out.shape).to(out) - 0.5 if cotangent is None else cotangent
+        found |= zip(
+            [f"d {name}" for name in leaves],
+            torch.autograd.grad(out, list(leaves.values()), pull, materialize_grads=True, allow_unused=True),
+            strict=True,
+        )
+    return found
+
+
+def agrees(model: st.SpikingNet, x: Tensor, took: Took, cotangent: Tensor | None = None) -> bool:
+    """Assert that folded is step by step, and say whether a scan was repeated."""
+    before = took.scans
+    got = results(model, x, "fold", cotangent)
+    repeated = took.scans > before
+    assert_close(got, results(model, x, "step", cotangent), f"{sorted(got)}")
+    return repeated
+
+
+def repeat(model: st.SpikingNet, took: Took, make: Callable[[int], Tensor] | None = None) -> None:
+    """Call a model with other numbers each time, until its layer repeats its scan."""
+    taken = [agrees(model, make(k) if make else draw(k).requires_grad_(), took) for k in range(CALLS)]
+    assert taken[2:] == [True] * (CALLS - 2), taken
+    layers = [module for module in model.modules() if isinstance(module, st.StepLayer)]
+    assert any([any(layer._repetitions._known.values()) for layer in layers])
