@@ -198,7 +198,19 @@ def _plain(state: F.IFState, x: Tensor, *, threshold: Any) -> Any:
     return F.if_step(state, _gain * x, threshold=threshold)
 
 
-@pytest.mark.parametrize("step", [_plain, _wrapped])
+@pytest.mark.parametrize(
+    "step",
+    [
+        _plain,
+        _wrapped,
+        torch.enable_grad()(_plain),
+        torch._dynamo.disable(_plain),
+        functools.partial(_plain),
+        functools.singledispatch(_plain),
+    ],
+    ids=["plain", "wrapped", "enable_grad", "disable", "partial", "singledispatch"],
+)
+@pytest.mark.filterwarnings("ignore:scan.*ran on the slower loop")
 def test_step_that_reads_a_global(step: Any, took: Took, monkeypatch: pytest.MonkeyPatch) -> None:
     model = over_time(st.StepLayer(step, F.IFState, threshold=0.5))
     for k in range(2 * CALLS):

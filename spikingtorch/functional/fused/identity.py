@@ -70,7 +70,7 @@ def is_fixed(value: Any) -> bool:
     if kind in _PLAIN:
         return True
     if isinstance(value, _DEFINITIONS):
-        return _module_of(value) in _FIXED
+        return _module_of(value) in _FIXED and not _cells(value)
     named = issubclass(kind, tuple) and hasattr(kind, "_fields")
     return (kind is tuple or (named and is_fixed(kind))) and all(map(is_fixed, value))
 
@@ -84,7 +84,7 @@ class _Walk:
         """Return the identity of a value."""
         if type(value) in _PLAIN or isinstance(value, np.generic):
             return type(value), repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
-        if isinstance(value, _DEFINITIONS) and _module_of(value) in _FIXED:
+        if isinstance(value, _DEFINITIONS) and _module_of(value) in _FIXED and not _cells(value):
             return value
         if id(value) in self._seen:
             return "seen", self._seen[id(value)]
@@ -117,11 +117,13 @@ class _Walk:
         return self._object(value)
 
     def _function(self, function: types.FunctionType) -> Any:
+        if _module_of(function) in _FIXED:  # a wrapper of torch's, say, around a function of the user's
+            return function, *map(self.of, _cells(function))
         reads = _reads(function.__code__)
         if reads.opaque:
             raise Unknown(f"calls {reads.opaque}")
         spaces = [function.__globals__[name] for name in reads.names if name in function.__globals__]
-        cells = [_content(cell) for cell in function.__closure__ or ()]
+        cells = _cells(function)
         read = (function.__defaults__, function.__kwdefaults__, function.__dict__, *cells, *spaces)
         modules = [space for space in (*spaces, *cells) if isinstance(space, types.ModuleType)]
         return (
@@ -209,6 +211,11 @@ def _module_of(value: Any) -> str:
     else:
         name = getattr(value, "__module__", None)
     return name.partition(".")[0] if isinstance(name, str) else ""
+
+
+def _cells(value: Any) -> list[Any]:
+    """Return what a function closes over."""
+    return [_content(cell) for cell in value.__closure__ or ()] if isinstance(value, types.FunctionType) else []
 
 
 def _content(cell: types.CellType) -> Any:
