@@ -11,7 +11,7 @@ import spikingtorch as st
 from spikingtorch.functional import _repeated
 from spikingtorch.testing import assert_close
 from tests.every_layer import call
-from tests.fold_nets import states
+from tests.fold_nets import span, states
 
 N, T, M = 3, 5, 6
 CALLS = 5  # the first two at most find out how the others are run
@@ -27,6 +27,11 @@ class One(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         return self.use(self.layer, x, init)
+
+
+def learning() -> st.StepLayer:
+    """Return a layer whose parameters are all trained."""
+    return st.LIF(decay=torch.tensor(0.8), v0=span(0.3, 0.6, M), learnable=True).double()
 
 
 class Took:

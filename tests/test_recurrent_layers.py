@@ -4,7 +4,7 @@ import copy
 import io
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +22,7 @@ SHAPES = {DENSE: (5,), CHANNELS: (4, 3, 3), KERNEL: (4, 3, 4)}
 KINDS = tuple(SHAPES)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are slower on many threads, and far slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class LeakyState(NamedTuple):

@@ -16,13 +16,7 @@ from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.every_layer import LAYERS
 from tests.fold_nets import span, states
-from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, over_time, repeat, results
-
-
-@pytest.fixture
-def took(monkeypatch: pytest.MonkeyPatch) -> Took:
-    return Took(monkeypatch)
-
+from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
 
 # --- layers and parameters --------------------------------------------------------------------------------------------
 
@@ -89,10 +83,6 @@ def test_two_layers_of_one_kind_are_told_apart(took: Took) -> None:
 
 
 # --- what changes between two calls -----------------------------------------------------------------------------------
-
-
-def learning() -> st.StepLayer:
-    return st.LIF(decay=torch.tensor(0.8), v0=span(0.3, 0.6, M), learnable=True).double()
 
 
 def floats() -> st.StepLayer:

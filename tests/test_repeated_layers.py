@@ -20,27 +20,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional import _repeated
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
-from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, over_time, repeat, results
-
-
-@pytest.fixture
-def took(monkeypatch: pytest.MonkeyPatch) -> Took:
-    return Took(monkeypatch)
-
-
-def learning() -> st.StepLayer:
-    return st.LIF(decay=torch.tensor(0.8), v0=span(0.3, 0.6, M), learnable=True).double()
-
-
-@pytest.fixture
-def model(took: Took) -> st.SpikingNet:
-    """A layer that has come to repeat its scan, with gradients and without."""
-    found = over_time(learning())
-    repeat(found, took)
-    repeat(found, took, draw)
-    took.scans = took.trains = 0
-    return found
-
+from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
 
 # --- transforms, compile, copies --------------------------------------------------------------------------------------
 
