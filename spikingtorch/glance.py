@@ -1,5 +1,6 @@
 """A quick look at a network: whether anything in its modules is another object than it was."""
 
+from collections.abc import Iterable
 from operator import is_
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -32,12 +33,13 @@ def _collect(module: nn.Module, found: dict[nn.Module, None]) -> None:
             _collect(child, found)
 
 
-def parameter_of(net: nn.Module) -> Tensor | None:
-    """Return the first parameter of a network, or None if it has none."""
-    if torch.compiler.is_compiling():
-        return next(net.parameters(), None)
-    own = [weight for module in modules_of(net) for weight in module._parameters.values() if weight is not None]
-    return own[0] if own else None
+def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:
+    """Return the first parameter of modules themselves, or None if they have none."""
+    for module in modules:
+        for weight in module._parameters.values():
+            if weight is not None:
+                return weight
+    return None
 
 
 class Glance:

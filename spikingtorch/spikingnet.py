@@ -100,8 +100,9 @@ class SpikingNet(nn.Module):
                 "fold" and the network does what makes sense one step at a time only.
             TypeError: x is not floating, or of another dtype than the network.
         """
-        self._check_input(x)
-        layers = self._layers()
+        modules = modules_of(self.net)
+        self._check_input(x, modules)
+        layers = [module for module in modules if isinstance(module, StatefulLayer)]
         before = {layer: layer._memory for layer in layers}
         try:
             return self._forward(x, init, layers)
@@ -210,7 +211,7 @@ class SpikingNet(nn.Module):
             ValueError: x is left out before the first call.
         """
         if x is not None:
-            self._check_input(x)
+            self._check_input(x, modules_of(self.net))
             self._course.see(x)
         return report(self._course, self.net, self.mode)
 
@@ -227,13 +228,13 @@ class SpikingNet(nn.Module):
     def _layers(self) -> list[StatefulLayer]:
         return [module for module in modules_of(self.net) if isinstance(module, StatefulLayer)]
 
-    def _check_input(self, x: Tensor) -> None:
+    def _check_input(self, x: Tensor, modules: Sequence[nn.Module]) -> None:
         checks.check_floating("SpikingNet", "x", x)
         checks.check_rank("SpikingNet", "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
         if x.shape[1] == 0:
             raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
         checks.check_finite("SpikingNet", "x", x)
-        weight = parameter_of(self.net)
+        weight = parameter_of(modules)
         if weight is None:
             return
         if x.device != weight.device:

@@ -164,11 +164,13 @@ class StepLayer(StatefulLayer):
         Returns:
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
-        self._check_inputs(inputs)
         step, params = self.whole_step()
+        leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         repeats = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero
-        if repeats and (repeated := self._repeat(inputs, step, params, fold)) is not None:
-            return repeated
+        if repeats and (found := self._repetitions.run(step, params, leaves, size)) is not None:
+            self._memory = Memory(found.state, found.last, (), plain=True)
+            return found.outs
+        self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
         memory = self._resume(first, fold.init)
@@ -178,21 +180,8 @@ class StepLayer(StatefulLayer):
         last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
         if repeats:
-            self._repetitions.learn(step, params, memory.state, xs, (fold.N, fold.T))
+            self._repetitions.learn(step, params, memory.state, xs, size)
         return tree_map(lambda out: out.flatten(0, 1), outputs)
-
-    def _repeat(
-        self, inputs: Tensor | tuple[Tensor, ...], step: Callable[..., Any], params: dict[str, Any], fold: Fold
-    ) -> Tensor | None:
-        """Advance all steps of a fold as in a call before; return None if there was none like it."""
-        xs = inputs if isinstance(inputs, tuple) else (inputs,)
-        found = self._repetitions.run(step, params, xs, (fold.N, fold.T))
-        if found is None:
-            return None
-        state, outputs = found
-        # a copy, as above
-        self._memory = Memory(state, fold.split(outputs.detach()).select(1, -1).clone(), (), plain=True)
-        return outputs
 
     @property
     def _rests_at_zero(self) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.functional import _repeated
+from spikingtorch.functional.fused import folded
 from spikingtorch.testing import assert_close
 from tests.every_layer import call
 from tests.fold_nets import span, states
@@ -39,8 +39,7 @@ class Took:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scans = self.trains = 0
-        repeated: Any = _repeated.Repeated
-        run, train = repeated.forward, _repeated.FusedTrain.forward
+        run, train = folded.FoldedScan.forward, folded.FusedTrain.forward
 
         def scan(*args: Any) -> Any:
             self.scans += 1
@@ -50,8 +49,8 @@ class Took:
             self.trains += 1
             return train(*args)
 
-        monkeypatch.setattr(repeated, "forward", scan)
-        monkeypatch.setattr(_repeated.FusedTrain, "forward", staticmethod(forward))
+        monkeypatch.setattr(folded.FoldedScan, "forward", scan)
+        monkeypatch.setattr(folded.FusedTrain, "forward", staticmethod(forward))
 
 
 def over_time(layer: nn.Module, *shape: int, use: Callable[..., Tensor] = call, **options: Any) -> st.SpikingNet:

@@ -200,5 +200,5 @@ def test_modules_and_parameters_in_order() -> None:
     net.nothing = None
     net.add_module("none", None)
     assert modules_of(net) == list(net.modules())
-    assert parameter_of(net) is next(net.parameters())
-    assert parameter_of(nn.ReLU()) is None
+    assert parameter_of(modules_of(net)) is next(net.parameters())
+    assert parameter_of([nn.ReLU()]) is None

@@ -1,25 +1,20 @@
 """A deep network on colour images: images a second in training, and the peak memory of a step."""
 
-import math
-
 from benchmarks import allocator, bars
 from benchmarks.bars import Bar
 from benchmarks.case import TRAINING, Case, Size
-from benchmarks.networks import CHANNELS_LAST, FLOOR, FOLD, STEP
+from benchmarks.networks import FLOOR, FOLD, STEP
 from benchmarks.options import Options
-from benchmarks.section import Record, Records, Section, Step, distinct, select, timing, value
+from benchmarks.section import Record, Records, Section, Step, distinct, select, value
 from benchmarks.sections import memory
-from benchmarks.sections.digits import rate_tables, speed
+from benchmarks.sections.digits import at_best, in_both, rate_tables
 from benchmarks.sections.libraries import contest
 from benchmarks.table import Table, megabytes, times
 from benchmarks.workloads import DEEP
 
 PEER = "spikingjelly"
-# each in both formats of images: the faster one counts
-OURS_IN_BOTH = (FOLD, FOLD + CHANNELS_LAST)
-PEER_IN_BOTH = (PEER, PEER + CHANNELS_LAST)
-SPIKING = (*OURS_IN_BOTH, STEP, *PEER_IN_BOTH)
-CONTESTANTS = (*SPIKING, FLOOR, FLOOR + CHANNELS_LAST)
+SPIKING = (*in_both(FOLD), STEP, *in_both(PEER))
+CONTESTANTS = (*SPIKING, *in_both(FLOOR))
 # peaks vary by a tenth from process to process
 PROCESSES = 3
 
@@ -81,24 +76,14 @@ def _bars(records: Records) -> list[Bar]:
     for T in distinct(timed, "T"):
         for setting in (allocator.KEPT, allocator.DEFAULT):
             here = select(timed, T=T, allocator=setting)
-            fold, peer = (min(times, key=times.__getitem__) for times in _medians(here))
-            ratio = speed(here, fold, over=peer)
+            ratio = at_best(here, FOLD, over=PEER)
             name = f"deep, T = {T}, {setting}: the fold, images/s over {PEER}"
             found.append(Bar(name, ratio, bars.DEEP_SPEED, at_least=True))
         ours, peers = (
             min(value(measured, "bytes", T=T, implementation=name) for name in names)
-            for names in (OURS_IN_BOTH, PEER_IN_BOTH)
+            for names in (in_both(FOLD), in_both(PEER))
         )
         found.append(Bar(f"deep, T = {T}: peak memory over {PEER}'s", ours / peers, bars.DEEP_MEMORY))
-    return found
-
-
-def _medians(records: Records) -> list[dict[str, float]]:
-    """Return the median time of ours and of the peer by format, those that were measured."""
-    found = []
-    for names in (OURS_IN_BOTH, PEER_IN_BOTH):
-        timings = {name: timing(records, implementation=name) for name in names}
-        found.append({name: each.median for name, each in timings.items() if each.samples} or {names[0]: math.nan})
     return found
 
 

@@ -2,26 +2,39 @@
 
 What ``_prepared`` remembers of every scan is found by a key. A layer knows its own last scan, so it compares instead,
 and what it knows of a scan from rest to the end of a train spares it the rest: the last state needs no gradient, and
-outputs are made folded, (N T, ...).
+inputs and outputs stay folded, (N T, ...).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from spikingtorch.functional import _prepared
 from spikingtorch.functional._ordinary import ordinary, undisturbed
 from spikingtorch.functional._tree import LEAF, leaves_of, unflatten
-from spikingtorch.functional.fused.autograd import FusedScanGradient
+from spikingtorch.functional.fused.folded import FoldedScan, FusedTrain
 from spikingtorch.functional.fused.identity import is_fixed
 from spikingtorch.functional.fused.operators import described
 
 # how often a layer tries to prepare for scans of one form, and for how many forms: those of training and of evaluation
 _TRIES, _FORMS = 8, 8
+
+
+class Found(NamedTuple):
+    """What a scan gives.
+
+    Attributes:
+        state: after the last step, without a gradient.
+        last: output of the last step, without a gradient and in memory of its own.
+        outs: folded outputs.
+    """
+
+    state: Any
+    last: Tensor
+    outs: Tensor
 
 
 class Repetitions:
@@ -31,7 +44,7 @@ class Repetitions:
     """
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, Repeated | None] = {}
+        self._known: dict[Hashable, Repeated] = {}
         self._tries: dict[Hashable, int] = {}
 
     def __reduce__(self) -> Any:
@@ -39,8 +52,8 @@ class Repetitions:
 
     def run(
         self, step: Callable[..., Any], params: Mapping[str, Any], xs: Sequence[Tensor], size: tuple[int, int]
-    ) -> tuple[Any, Tensor] | None:
-        """Return the last state, without a gradient, and folded outputs; or None if there was no scan like this.
+    ) -> Found | None:
+        """Run a scan; return None if there was none like this, or an input is NaN or infinite.
 
         Args:
             step: the step.
@@ -48,24 +61,24 @@ class Repetitions:
             xs: folded inputs, (N T, ...).
             size: N samples and T steps.
         """
-        repeated = self._known.get((size, xs[0].shape, torch.is_grad_enabled()))
-        return None if repeated is None else repeated(step, params, xs, size)
+        repeated = self._known.get(_form(xs, size))
+        return None if repeated is None else repeated(step, params, xs)
 
     def learn(
         self, step: Callable[..., Any], params: dict[str, Any], state: Any, xs: Any, size: tuple[int, int]
     ) -> None:
         """Prepare for a scan that has just run, over inputs (N, T, ...) from a state at rest, to come again."""
-        first = leaves_of(xs)[0]
-        form = (size, (size[0] * size[1], *first.shape[2:]), torch.is_grad_enabled())
+        form = _form([x.flatten(0, 1) for x in leaves_of(xs)], size)
         tries = self._tries.get(form, 0)
         if tries == _TRIES or (tries == 0 and len(self._tries) == _FORMS):
             return
         self._tries[form] = tries + 1
-        request = _prepared.request(step, state, xs, params, 1, "auto")
-        prepared = None if request is None else _prepared.find(request)
-        if request is not None and prepared is not None:
-            with suppress(LookupError):
-                self._known[form] = Repeated(step, params, size, request, prepared)
+        with suppress(LookupError):
+            self._known[form] = Repeated(step, params, state, xs, size)
+
+
+def _form(xs: Sequence[Tensor], size: tuple[int, int]) -> Hashable:
+    return size, xs[0].shape, torch.is_grad_enabled()
 
 
 class Repeated:
@@ -74,107 +87,68 @@ class Repeated:
     Args:
         step: the step.
         params: its keyword arguments.
+        state: the state at rest.
+        xs: inputs, (N, T, ...).
         size: N samples and T steps.
-        request: the scan that has run, over inputs (N, T, ...).
-        prepared: how it ran.
 
     Raises:
-        LookupError: it cannot be repeated in this way.
+        LookupError: it cannot be repeated in this way, or has not run yet.
     """
 
     def __init__(
         self,
         step: Callable[..., Any],
         params: dict[str, Any],
+        state: Any,
+        xs: Any,
         size: tuple[int, int],
-        request: _prepared.Request,
-        prepared: _prepared.Prepared,
     ) -> None:
+        request = _prepared.request(step, state, xs, params, 1, "auto")
+        prepared = None if request is None else _prepared.find(request)
+        if request is None or prepared is None or prepared.form is not LEAF or not prepared.lifts_floats:
+            raise LookupError("a scan that has to be looked at by itself")
         first, last, _ = prepared.scan.ends
-        states, xs, numbers = request.tensors[:first], request.tensors[first:last], request.tensors[last:]
+        states, numbers = request.tensors[:first], request.tensors[last:]
+        folded = [x.flatten(0, 1) for x in request.tensors[first:last]]
         kinds = {name: _kind(value) for name, value in params.items()}
         fixed = [value for name, value in params.items() if kinds[name] is value]
-        ready = prepared.scan.ready(request.differentiates)
-        plain = prepared.order is None and prepared.lifts_floats and prepared.form is LEAF
-        contiguous = all([x.is_contiguous() for x in xs])
-        if ready is None or not plain or not contiguous or not all(map(is_fixed, (step, *fixed))):
-            raise LookupError("a scan that has to be looked at by itself")
-        self.scan = prepared.scan
-        self.size = size
+        if not all(map(is_fixed, (step, *fixed))):
+            raise LookupError("a step or a parameter that can change without becoming another object")
         self._step, self._kinds = step, kinds
         self._parts = _prepared.parts_of(step, params)
-        self._numbers = described([*xs, *numbers])
+        self._described = described([*folded, *numbers])
         self._literals, self._state_form = prepared.literals, request.state_form
         self._differentiates, self._default = request.differentiates, torch.get_default_dtype()
-        self._rest = [(state.shape, state.dtype) for state in states]
-        self._forward = ready.with_folded(size, first)
+        dtypes, scalars = [each.dtype for each in states], (*request.floats, *prepared.literals)
+        self._scan = FoldedScan(
+            prepared.scan, prepared.order, size, dtypes, folded, numbers, scalars, request.differentiates
+        )
 
-    def __call__(
-        self, step: Callable[..., Any], params: Mapping[str, Any], xs: Sequence[Tensor], size: tuple[int, int]
-    ) -> tuple[Any, Tensor] | None:
-        """Return what ``Repetitions.run`` does, or None if this is another scan."""
-        if step is not self._step or size != self.size or torch.get_default_dtype() is not self._default:
+    def __call__(self, step: Callable[..., Any], params: Mapping[str, Any], xs: Sequence[Tensor]) -> Found | None:
+        """Run the scan, or return None if this is another one or an input is NaN or infinite."""
+        if step is not self._step or torch.get_default_dtype() is not self._default:
             return None
         kinds = self._kinds
         if len(params) != len(kinds) or not all([kinds.get(n, self) is _kind(value) for n, value in params.items()]):
             return None
-        # views, so that autograd sees inputs with a time axis: what is saved has to be what came in
-        tensors, floats = _numbers(self._parts, params, [x.unflatten(0, size) for x in xs])
-        if described(tensors) != self._numbers or not undisturbed() or not ordinary(tensors):
+        tensors, floats = _numbers(self._parts, params, xs)
+        if described(tensors) != self._described or not undisturbed() or not ordinary(tensors) or _saves_elsewhere():
             return None
         if (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])) != self._differentiates:
             return None
         scalars = (*floats, *self._literals)
+        train = self._scan.forward(tensors, scalars)
+        if train is None:
+            return None
+        outs: Tensor = train.outs
         if self._differentiates:
-            outs, *finals = FusedTrain.apply(self, scalars, *tensors)  # type: ignore[no-untyped-call]
-        else:
-            finals, outs, *_ = self.forward(tensors, scalars)
-        return unflatten(finals, self._state_form), outs
-
-    def forward(
-        self, tensors: Sequence[Tensor], scalars: tuple[float, ...]
-    ) -> tuple[list[Tensor], Tensor, list[Tensor], list[Tensor]]:
-        """Return final states, folded outputs, the states that the backward pass starts from, and those at rest."""
-        rest = [torch.zeros(shape, dtype=dtype, device="cpu") for shape, dtype in self._rest]
-        found = self._forward((*rest, *tensors), scalars)
-        states = len(rest)
-        return found[:states], found[states], found[states + 1 :], rest
+            outs = FusedTrain.apply(self._scan, train, scalars, *tensors)  # type: ignore[no-untyped-call]
+        return Found(unflatten(train.finals, self._state_form), train.last, outs)
 
 
-class FusedTrain(Function):
-    """``apply(repeated, scalars, *xs, *params)`` returns ``(outs, *finals)``, the outputs folded."""
-
-    @staticmethod
-    def forward(ctx: Any, repeated: Repeated, scalars: tuple[float, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return folded outputs and final states; save what ``FusedScanDirect`` saves, tensor by tensor.
-
-        Checkpointing compares what was saved in two runs, of which the first may have been no repetition.
-        """
-        finals, outs, kept, rest = repeated.forward(tensors, scalars)
-        ctx.repeated, ctx.scalars = repeated, scalars
-        ctx.save_for_backward(*rest, *tensors, *kept)
-        ctx.mark_non_differentiable(*finals, *(() if outs.is_floating_point() else (outs,)))
-        ctx.set_materialize_grads(False)
-        return outs, *finals
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """Return the gradients, straight from the kernel unless torch has to see them computed."""
-        repeated: Repeated = ctx.repeated
-        scan, needed, cotangent = repeated.scan, ctx.needs_input_grad[2:], cotangents[0]
-        states, _, leaves = scan.ends
-        wanted = tuple([n and has for n, has in zip((*[False] * states, *needed), scan.differentiable, strict=True)])
-        if cotangent is None or not any(wanted):
-            return (None,) * (2 + len(needed))
-        saved: tuple[Tensor, ...] = ctx.saved_tensors
-        given = (*[None] * states, cotangent.unflatten(0, repeated.size))
-        if not torch.is_grad_enabled() and undisturbed() and ordinary((*saved, cotangent)):
-            found = scan.backward(saved[:leaves], saved[leaves:], given, ctx.scalars, wanted)
-        else:
-            options = scan.program, scan.dim, ctx.scalars, scan.counts, wanted
-            found = list(FusedScanGradient.apply(*options, *saved, *given))  # type: ignore[no-untyped-call]
-        grads = iter(found)
-        return (None, None, *[next(grads) if want else None for want in wanted[states:]])
+def _saves_elsewhere() -> bool:
+    """Say whether somebody takes what is saved for the backward pass, and compares it, maybe, with another run's."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None  # pyright: ignore
 
 
 def _kind(value: Any) -> Any:

@@ -69,6 +69,9 @@ def _flatten(tree: Any, leaves: list[Any]) -> Form:
         return (dict, tuple(tree), *[_flatten(child, leaves) for child in tree.values()])
     if kind is tuple or kind is list or _is_named(kind):
         return (kind, None, *[_flatten(child, leaves) for child in tree])
+    if kind not in pytree.SUPPORTED_NODES:  # a surrogate, say: pytree would find that out as well, in ten times as long
+        leaves.append(tree)
+        return LEAF
     found, spec = pytree.tree_flatten(tree)
     leaves += found
     return LEAF if spec.is_leaf() else spec

@@ -7,17 +7,21 @@ from importlib import resources
 from spikingtorch.functional.fused.c_expressions import LOCAL, STORED, Body, store
 from spikingtorch.functional.fused.program import Program
 
+# returns whether an input is NaN or infinite, where a forward pass reads it anyway
 _FUNCTION = """
-void run(const Layout *layout, const double *scalars) {
+int run(const Layout *layout, const double *scalars) {
     const int64_t blocks = (layout->neurons + BLOCK - 1) / BLOCK, tasks = layout->rows * blocks;
     const int64_t steps = layout->steps;
+    int odd = 0;
     %s
-    #pragma omp parallel for schedule(static) num_threads((int)layout->threads) if (layout->threads > 1)
+    #pragma omp parallel for schedule(static) reduction(|:odd) \\
+        num_threads((int)layout->threads) if (layout->threads > 1)
     for (int64_t task = 0; task < tasks; task++) {
         const int64_t row = task / blocks, first = task %% blocks * BLOCK;
         const int n = (int)(layout->neurons - first < BLOCK ? layout->neurons - first : BLOCK);
         %s
     }
+    return odd;
 }
 """
 
@@ -25,9 +29,11 @@ void run(const Layout *layout, const double *scalars) {
 def forward_arrays(program: Program) -> list[str]:
     """Return the arrays of the forward pass, in order.
 
-    States s, inputs x and parameters p; states after the last step f, outputs y and checkpoints k of each state.
+    States s, inputs x and parameters p; states after the last step f, outputs y, those of the last step once more z,
+    and checkpoints k of each state.
     """
-    return _named(s=program.states, x=program.xs, p=program.params, f=program.states, y=program.outs, k=program.states)
+    states, outs = program.states, program.outs
+    return _named(s=states, x=program.xs, p=program.params, f=states, y=outs, z=outs, k=states)
 
 
 def forward_source(program: Program) -> str:
@@ -52,12 +58,15 @@ def forward_source(program: Program) -> str:
         *(f"FETCH(x{k}, t + CHUNK)" for k in range(len(program.xs))),
         *(f"{STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
         "INDEPENDENT EACH {",
+        *(f"odd |= !({finite});" for finite in body.finite_inputs()),
         *body.each_step((*program.finals, *program.results)),
         *(f"s{k}[i] = {body.name(node)};" for k, node in enumerate(program.finals)),
         *(f"y{k}_t[i] = {store(body.name(program.results[k]), dtype)};" for k, dtype in outs),
         "}",
         "}",
         *(_each(f"s{k}_after[i] = s{k}[i];") for k, _ in states),
+        *(f"if (layout->arrays[{number[f'z{k}']}].data) {{" + f"START({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
+          + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
     ]  # fmt: skip
     return _source(body, task)
 

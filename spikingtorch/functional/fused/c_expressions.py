@@ -27,6 +27,7 @@ _INFIX = {
     "or": "|",
     "xor": "^",
 }
+_FINITE = {**dict.fromkeys(("f16", "bf16", "f32"), "fabsf({}) <= FLT_MAX"), "f64": "fabs({}) <= DBL_MAX"}
 _LIBM = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint", "trunc": "trunc"}
 _ONCE, _ROW, _NEURON, _STEP = range(4)  # how often a value changes
 
@@ -81,6 +82,11 @@ class Body:
     def inputs(self, t: str) -> list[str]:
         """Return the pointers to the inputs of a step."""
         return [f"const {STORED[dtype]} *const x{k}_t = AT(x{k}, {t});" for k, dtype in enumerate(self._program.xs)]
+
+    def finite_inputs(self) -> list[str]:
+        """Return, for each input that can be otherwise, whether it is finite."""
+        xs = [(f"x{k}_t[i]", dtype) for k, dtype in enumerate(self._program.xs)]
+        return [_FINITE[dtype].format(_load(place, dtype)) for place, dtype in xs if dtype in _FINITE]
 
     def each_step(self, wanted: Iterable[int], remembered: Sequence[int] = ()) -> list[str]:
         """Return the values that change with the step, as far as the wanted ones need them."""

@@ -20,7 +20,7 @@ typedef struct {
 
 // A kernel of one step: its Layout of kernel.h as numbers, and where its arrays are at each step.
 typedef struct {
-    void (*run)(const int64_t *layout, const double *scalars);
+    int (*run)(const int64_t *layout, const double *scalars);
     const int64_t *layout;
     const double *scalars;
     int64_t length, arrays;

@@ -85,10 +85,6 @@ class DirectScan:
             self._backward[given] = known
         return found
 
-    def ready(self, differentiates: bool) -> Ready | None:
-        """Return the forward pass if it has run on tensors as they were, none of them copied."""
-        return self._forward.get(differentiates and self.keeps)
-
     def _split(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
         states, streams, params = self.ends
         return tensors[:states], tensors[states:streams], tensors[streams:params]

@@ -1,5 +1,6 @@
 // What every kernel shares: how the arrays lie in memory, and the formats that are stored but not computed in.
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

@@ -36,10 +36,10 @@ class Kernel:
         self._library = library(source)
         self.launch: Any = self._library.run
         self.launch.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-        self.launch.restype = None
+        self.launch.restype = ctypes.c_int
 
-    def __call__(self, neuron_steps: int, arrays: Any, scalars: Sequence[float]) -> None:
-        """Run over arrays.
+    def __call__(self, neuron_steps: int, arrays: Any, scalars: Sequence[float]) -> bool:
+        """Run over arrays; say whether all inputs of a forward pass are finite, which it sees as it reads them.
 
         Args:
             neuron_steps: how many neurons there are, times the number of steps.
@@ -47,7 +47,7 @@ class Kernel:
             scalars: floats of the program.
         """
         arrays[0] = threads_for(neuron_steps)
-        self.launch(arrays, c_doubles(scalars))
+        return not self.launch(arrays, c_doubles(scalars))
 
 
 @lru_cache(maxsize=256)

@@ -49,36 +49,45 @@ def forward(
     program: str,
     dim: int,
     keep: bool,
+    last: bool = False,
 ) -> list[Tensor]:
-    """Return final states, outputs and, with ``keep``, the states that the backward pass starts from."""
+    """Return final states and outputs.
+
+    With ``last``, then the outputs of the last step in memory of their own; with ``keep``, the states that the backward
+    pass starts from.
+    """
     given = (*states, *xs, *params)
-    key = forward_key(states, xs, params, scalars, program, dim, keep)
+    key = forward_key(states, xs, params, scalars, program, dim, keep, last)
     known = ready(key)
     if known is not None:
         return known(given, scalars)
-    shape = _neurons(states, xs, params, dim)
+    shape, details = _neurons(states, xs, params, dim), from_text(program)
     if is_narrow(shape, dim, xs[0].shape[dim], _uniform(params, program)):
         in_front = [_to_front(x, shape, dim) for x in xs]
-        found = forward(states, in_front, params, scalars, program, 0, keep)
-        return [*found[: len(states)], *(_from_front(stream, dim) for stream in found[len(states) :])]
-    details = from_text(program)
+        found = forward(states, in_front, params, scalars, program, 0, keep, last)
+        outputs = len(details.outs)
+        at_rest = {*range(len(states)), *range(len(states) + outputs, len(states) + outputs * (1 + last))}
+        return [each if k in at_rest else _from_front(each, dim) for k, each in enumerate(found)]
     _check(details, states, xs, params, scalars)
     layout, streams = arrange(shape, xs, dim)
     finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in details.states]
     outs = [layout.stream(DTYPES[dtype], xs[0].device) for dtype in details.outs]
+    lasts = [_fresh(shape, out.dtype, out.device) for out in outs if last]
     kept = [layout.stream(final.dtype, final.device, _kept_steps(layout.steps)) for final in finals if keep]
     if math.prod(shape):
         records = Records(layout)
         records.at_rest(states)
         records.over_time(streams)
         records.at_rest([*params, *finals])
-        records.over_time([*outs, *(kept if keep else [None] * len(states))])
+        records.over_time(outs)
+        records.at_rest(lasts if last else [None] * len(outs))
+        records.over_time(kept if keep else [None] * len(states))
         kernel = forward_kernel(program)
         kernel(layout.neuron_steps, records.fields, scalars)
-        fresh = [*finals, *outs, *kept]
+        fresh = [*finals, *outs, *lasts, *kept]
         if records.point_to((*given, *fresh)):
-            _ready.keep(key, Ready(kernel, layout.neuron_steps, records, [(t.shape, t.dtype) for t in fresh]))
-    return [*finals, *outs, *kept]
+            _ready.keep(key, Ready(kernel, layout.neuron_steps, records, fresh))
+    return [*finals, *outs, *lasts, *kept]
 
 
 def backward(
@@ -135,7 +144,7 @@ def backward(
         kernel(layout.neuron_steps, records.fields, scalars)
         fresh = [grad for grad in grads if grad is not None]
         if records.point_to((*given, *fresh)):
-            _ready.keep(key, Ready(kernel, layout.neuron_steps, records, [(t.shape, t.dtype) for t in fresh]))
+            _ready.keep(key, Ready(kernel, layout.neuron_steps, records, fresh))
     wanted_leaves = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
     return reduced([grad for grad in grads if grad is not None], wanted_leaves)
 
@@ -153,10 +162,11 @@ def forward_key(
     program: str,
     dim: int,
     keep: bool,
+    last: bool = False,
 ) -> Hashable:
     """Return what a forward pass is found by."""
     given = described((*states, *xs, *params))
-    return ("forward", program, dim, keep, len(states), len(xs), len(scalars), *given)
+    return ("forward", program, dim, keep, last, len(states), len(xs), len(scalars), *given)
 
 
 def backward_key(

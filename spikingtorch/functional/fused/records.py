@@ -2,9 +2,8 @@
 
 import copy
 import ctypes
-import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +59,14 @@ class Records:
         return len(given) == len(self._tensors) and all(map(lambda a, b: a is b, given, self._tensors))
 
 
+class Place(NamedTuple):
+    """How a tensor lies in memory."""
+
+    shape: Sequence[int]
+    strides: Sequence[int]
+    dtype: torch.dtype
+
+
 class Ready:
     """A kernel for tensors that lie in memory as those did that its records were made for: only the pointers differ.
 
@@ -67,24 +74,21 @@ class Ready:
         kernel: the kernel.
         neuron_steps: how many neurons there are, times the number of steps.
         records: the records, those of the results last.
-        results: shape and dtype of each result.
+        results: a tensor like each result.
     """
 
-    def __init__(
-        self, kernel: Kernel, neuron_steps: int, records: Records, results: Sequence[tuple[torch.Size, torch.dtype]]
-    ) -> None:
+    def __init__(self, kernel: Kernel, neuron_steps: int, records: Records, results: Sequence[Tensor]) -> None:
         self._kernel = kernel
         self._neuron_steps = neuron_steps
         self._fields = records.fields
         self._kind = type(self._fields)
         self._positions = records.positions
-        self._results = results
+        self._results = [Place(result.shape, result.stride(), result.dtype) for result in results]
 
-    def with_folded(self, size: tuple[int, ...], index: int) -> "Ready":
-        """Return it with another shape for one of its results: the first axes, of these sizes, are one."""
-        other, (shape, dtype) = copy.copy(self), self._results[index]
-        other._results = list(self._results)
-        other._results[index] = (torch.Size([math.prod(size), *shape[len(size) :]]), dtype)
+    def into(self, results: Sequence[Place]) -> "Ready":
+        """Return it with other axes for the first results, in memory that is theirs all the same."""
+        other = copy.copy(self)
+        other._results = [*results, *self._results[len(results) :]]
         return other
 
     def parts(self) -> tuple[Any, Any, tuple[int, ...]]:
@@ -105,13 +109,18 @@ class Ready:
 
     def __call__(self, given: Iterable[Tensor | None], scalars: Sequence[float]) -> list[Tensor]:
         """Return the results for tensors; None stands for one that is not there."""
-        results = [torch.empty(shape, dtype=dtype, device="cpu") for shape, dtype in self._results]
+        return self.run(given, scalars)[0]
+
+    def run(self, given: Iterable[Tensor | None], scalars: Sequence[float]) -> tuple[list[Tensor], bool]:
+        """Return the results for tensors, and whether the inputs of a forward pass are all finite."""
+        make = torch.empty_strided
+        results = [make(shape, strides, dtype=dtype, device="cpu") for shape, strides, dtype in self._results]
         fields = self._kind.from_buffer_copy(self._fields)
         pointers = [tensor.data_ptr() for tensor in (*given, *results) if tensor is not None]
         for position, pointer in zip(self._positions, pointers, strict=True):
             fields[position] = pointer
-        self._kernel(self._neuron_steps, fields, scalars)
-        return results
+        finite = self._kernel(self._neuron_steps, fields, scalars)
+        return results, finite
 
 
 class Stepper:

@@ -1,0 +1,181 @@
+"""All steps of a folded layer at once, from rest: what comes in and goes out is (N T, ...), straight to the kernels."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from spikingtorch.functional._order import Order
+from spikingtorch.functional._ordinary import ordinary, undisturbed
+from spikingtorch.functional.fused import operators
+from spikingtorch.functional.fused.autograd import FusedScanGradient
+from spikingtorch.functional.fused.direct import DirectScan
+from spikingtorch.functional.fused.records import Place, Ready
+
+
+class Train(NamedTuple):
+    """What a scan found, none of it known to autograd.
+
+    Attributes:
+        finals: the states after the last step.
+        outs: folded outputs.
+        last: those of the last step, in memory of their own.
+        kept: the states that the backward pass starts from.
+    """
+
+    finals: list[Tensor]
+    outs: Tensor
+    last: Tensor
+    kept: list[Tensor]
+
+
+class FoldedScan:
+    """The scan of a program, for inputs and parameters that lie in memory as these do.
+
+    It runs once to get hold of its kernel.
+
+    Args:
+        scan: the program.
+        order: of the axes in memory, where that is another one than they have.
+        size: N samples and T steps.
+        states: dtype of each state.
+        xs: folded inputs, (N T, ...).
+        numbers: parameters that are tensors.
+        scalars: floats of the program.
+        keeps: whether there is to be a backward pass.
+
+    Raises:
+        LookupError: there is no kernel that takes them as they are, or the output is not like the input.
+    """
+
+    def __init__(
+        self,
+        scan: DirectScan,
+        order: Order | None,
+        size: tuple[int, int],
+        states: Sequence[torch.dtype],
+        xs: Sequence[Tensor],
+        numbers: Sequence[Tensor],
+        scalars: tuple[float, ...],
+        keeps: bool,
+    ) -> None:
+        self.scan, self._order, self._size = scan, order, size
+        x, (N, T) = xs[0], size
+        # one zero stands for all neurons
+        self._rest = [torch.zeros((1,) * x.ndim, dtype=dtype, device="cpu") for dtype in states]
+        streams = [self._over_time(each) for each in xs]
+        in_order = order is None or all([number.numel() == 1 for number in numbers])
+        if not in_order or not all([stream.is_contiguous() for stream in streams]):
+            raise LookupError("inputs or parameters that lie in memory in another order than the neurons")
+        arguments = (self._rest, streams, numbers, scalars, scan.program, scan.dim)
+        keep = keeps and scan.keeps and T > operators.CHUNK  # the first states of all are at rest
+        found = operators.forward(*arguments, keep, last=True)
+        ready = operators.ready(operators.forward_key(*arguments, keep, last=True))
+        outs = found[len(states) : len(states) + scan.counts[3]]
+        if ready is None or [out.shape for out in outs] != [streams[0].shape]:
+            raise LookupError("tensors that are copied for the kernel, or an output that is not like the input")
+        self._folded = (x.shape, x.stride())
+        of_step = ((N, *x.shape[1:]), x.stride())
+        finals, out = [Place(*of_step, dtype) for dtype in states], outs[0].dtype
+        self._forward = ready.into([*finals, Place(*self._folded, out), Place(*of_step, out)])
+        self._backward: dict[tuple[bool, ...], tuple[Any, Ready]] = {}
+
+    def forward(self, tensors: Sequence[Tensor], scalars: tuple[float, ...]) -> Train | None:
+        """Return what the scan finds for inputs and parameters; None if an input is NaN or infinite."""
+        found, finite = self._forward.run((*self._rest, *tensors), scalars)
+        if not finite:
+            return None
+        states = len(self._rest)
+        return Train(found[:states], found[states], found[states + 1], found[states + 2 :])
+
+    def backward(
+        self,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        cotangent: Tensor,
+        scalars: tuple[float, ...],
+        wanted: tuple[bool, ...],
+    ) -> list[Tensor]:
+        """Return the wanted gradients of inputs and parameters, for a cotangent of the folded outputs."""
+        (given,) = operators.described((cotangent,))
+        known = self._backward.get(wanted)
+        if known is not None and known[0] == given:
+            found = known[1]((*self._rest, *tensors, *kept, cotangent), scalars)
+            return operators.reduced(found, [leaf for leaf, want in zip(tensors, wanted, strict=True) if want])
+        xs, numbers, cotangents = self._arranged(tensors, cotangent)
+        program, dim, all_wanted = self.scan.program, self.scan.dim, self._of_all(wanted)
+        arguments = (self._rest, xs, numbers, kept, cotangents, scalars, program, dim, all_wanted)
+        gradients = operators.backward(*arguments)
+        ready = operators.ready(operators.backward_key(*arguments))
+        if ready is not None:
+            places = [Place(*self._folded, x.dtype) for x, want in zip(xs, wanted, strict=False) if want]
+            self._backward[wanted] = given, ready.into(places)
+        return self._fold(gradients, wanted)
+
+    def differentiably(
+        self,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        cotangent: Tensor,
+        scalars: tuple[float, ...],
+        wanted: tuple[bool, ...],
+    ) -> list[Tensor]:
+        """Return what ``backward`` does, in sight of torch."""
+        xs, numbers, cotangents = self._arranged(tensors, cotangent)
+        options = self.scan.program, self.scan.dim, scalars, self.scan.counts, self._of_all(wanted)
+        found = FusedScanGradient.apply(*options, *self._rest, *xs, *numbers, *kept, *cotangents)  # type: ignore[no-untyped-call]
+        return self._fold(found, wanted)
+
+    def _arranged(
+        self, tensors: Sequence[Tensor], cotangent: Tensor
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor | None]]:
+        """Return inputs over time, parameters, and the cotangents of final states and outputs over time."""
+        inputs = self.scan.counts[1]
+        cotangents = [*[None] * len(self._rest), self._over_time(cotangent)]
+        return [*map(self._over_time, tensors[:inputs])], tensors[inputs:], cotangents
+
+    def _of_all(self, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
+        return (*[False] * len(self._rest), *wanted)
+
+    def _over_time(self, folded: Tensor) -> Tensor:
+        """Return (N, T, ...) with the other axes in the order of memory."""
+        stream: Tensor = folded.unflatten(0, self._size)
+        return stream if self._order is None else self._order.stream(stream)
+
+    def _fold(self, gradients: Sequence[Tensor], wanted: tuple[bool, ...]) -> list[Tensor]:
+        """Return gradients, those of inputs as the inputs came in."""
+        back = None if self._order is None else self._order.back()
+        streams = sum(wanted[: self.scan.counts[1]])
+        in_order = [grad if back is None else back.stream(grad) for grad in gradients[:streams]]
+        return [*[grad.flatten(0, 1) for grad in in_order], *gradients[streams:]]
+
+
+class FusedTrain(Function):
+    """``apply(scan, train, scalars, *xs, *params)`` returns the outputs of a scan that has run, with their gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, scan: FoldedScan, train: Train, scalars: tuple[float, ...], *tensors: Tensor) -> Tensor:
+        """Return the outputs; save inputs, parameters and the states that the backward pass starts from."""
+        ctx.scan, ctx.scalars, ctx.leaves = scan, scalars, len(tensors)
+        ctx.save_for_backward(*tensors, *train.kept)
+        if not train.outs.is_floating_point():
+            ctx.mark_non_differentiable(train.outs)
+        ctx.set_materialize_grads(False)
+        return train.outs
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradients, straight from the kernel unless torch has to see them computed."""
+        folded: FoldedScan = ctx.scan
+        has_gradient = folded.scan.differentiable[folded.scan.counts[0] :]
+        wanted = tuple([need and has for need, has in zip(ctx.needs_input_grad[3:], has_gradient, strict=True)])
+        if cotangent is None or not any(wanted):
+            return (None,) * (3 + len(wanted))
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        tensors, kept = saved[: ctx.leaves], saved[ctx.leaves :]
+        direct = not torch.is_grad_enabled() and undisturbed() and ordinary((cotangent,))
+        gradient = folded.backward if direct else folded.differentiably
+        grads = iter(gradient(tensors, kept, cotangent, ctx.scalars, wanted))
+        return (None, None, None, *[next(grads) if want else None for want in wanted])

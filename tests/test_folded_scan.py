@@ -1,0 +1,199 @@
+"""All steps of a folded layer straight to the kernels: odd inputs, the outputs of the last step, orders of memory."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.functional import _prepared
+from spikingtorch.functional.fused import operators
+from spikingtorch.functional.fused.kernels import Kernel
+from spikingtorch.testing import assert_close
+from tests.fold_nets import span
+from tests.repeats import CALLS, M, N, Took, agrees, draw, held, learning, over_time, repeat
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+ODD = [math.nan, math.inf, -math.inf]
+
+# --- inputs that are not finite ---------------------------------------------------------------------------------------
+
+
+class Saw:
+    """What the kernels of forward passes say of their inputs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.finite: list[bool] = []
+        run = Kernel.__call__
+
+        def call(kernel: Kernel, *args: Any) -> bool:
+            finite = run(kernel, *args)
+            if kernel.name == "forward":
+                self.finite.append(finite)
+            return finite
+
+        monkeypatch.setattr(Kernel, "__call__", call)
+
+
+@pytest.fixture
+def saw(monkeypatch: pytest.MonkeyPatch) -> Saw:
+    return Saw(monkeypatch)
+
+
+def two(state: F.IFState, xs: tuple[Tensor, Tensor]) -> tuple[F.IFState, Tensor]:
+    """Return a step that reads the first of its inputs alone."""
+    v = state.v + xs[0]
+    return F.IFState(v), (v > 1.0).to(v.dtype)
+
+
+# neurons and steps: fewer than a vector, tails of a block, more than one thread takes
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 5, 3), (2, 18, 257), (3, 40, 600)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_kernel_sees_odd_inputs(dtype: torch.dtype, size: tuple[int, int, int], saw: Saw) -> None:
+    state = F.IFState(torch.zeros(size[0], size[2]).to(torch.promote_types(dtype, torch.float32)))
+    rest = torch.zeros(size, dtype=dtype)
+    bounds = torch.finfo(dtype)
+    places = [(0, 0, 0), (size[0] - 1, size[1] - 1, size[2] - 1), (size[0] // 2, size[1] // 2, size[2] // 2)]
+
+    def finite(x: Tensor, place: tuple[int, int, int], value: float, *, second: bool = False) -> bool:
+        x = x.clone()
+        x[place] = value
+        F.scan(two, state, (rest, x) if second else (x, rest), dim=1, backend="fused")
+        return saw.finite[-1]
+
+    for place in places:
+        assert all(finite(rest, place, value) for value in (0.0, bounds.max, bounds.min, bounds.tiny / 2))
+        assert not any(finite(rest, place, value) for value in ODD)
+        assert not any(finite(rest, place, value, second=True) for value in ODD)
+
+
+def test_sum_that_overflows_is_no_odd_input(saw: Saw) -> None:
+    x = torch.full((2, 5, 3), torch.finfo(torch.float32).max)
+    F.scan(two, F.IFState(torch.zeros(2, 3)), (x, x), dim=1, backend="fused")
+    assert saw.finite == [True]
+
+
+def test_integers_are_finite(saw: Saw) -> None:
+    def step(state: F.IFState, xs: tuple[Tensor, Tensor]) -> tuple[F.IFState, Tensor]:
+        return F.IFState(state.v + xs[0]), torch.where(xs[1] > 2, xs[0], state.v)
+
+    F.scan(step, F.IFState(torch.zeros(3)), (torch.rand(4, 3), torch.full((4, 3), 2**31 - 1)), backend="fused")
+    assert saw.finite == [True]
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_layer_refuses_odd_inputs_and_keeps_its_state(dtype: torch.dtype, value: float, took: Took) -> None:
+    model = over_time(learning().to(dtype), use=lambda layer, x, init: layer(x / x.abs().clamp(max=0.5), init))
+    repeat(model, took, lambda k: (draw(k, dtype=dtype) + 0.1).requires_grad_())
+    layer = held(model)
+    model(draw(1, dtype=dtype) + 0.1)
+    before, s = layer._memory, layer.s.clone()
+    layer._fold = None
+    x = draw(9, dtype=dtype) + 0.1
+    x[2, 4, 5] = 0.0  # for the layer alone, which divides by it
+    scans = took.scans
+    with pytest.raises(ValueError, match="LIF: x"):
+        model(x)
+    assert took.scans == scans + 1
+    assert layer._memory is before
+    assert torch.equal(layer.s, s)
+    assert agrees(model, draw(10, dtype=dtype).add(0.1).requires_grad_(), took)
+
+
+# --- sizes and orders -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T", [2, 15, 16, 17, 33])
+@pytest.mark.parametrize("name", ["decay", "v0", "nothing"])
+def test_trains_around_a_chunk(T: int, name: str, took: Took) -> None:
+    learnable = () if name == "nothing" else name
+    layer = st.LIF(decay=torch.tensor(0.8), v0=span(0.3, 0.6, M), learnable=learnable).double()
+    model = over_time(layer)
+    for k in range(CALLS):
+        agrees(model, draw(k, N, T, M).requires_grad_(), took)
+    assert took.trains >= CALLS - 2
+
+
+IMAGES = (4, 2, 3)
+KINDS: dict[str, Callable[[], st.StepLayer]] = {
+    "floats": lambda: st.LIF(3.0, 0.4),
+    "learnable": lambda: st.LIF(3.0, 0.4, learnable=True),
+    "subtracts": lambda: st.IF(0.4, reset=F.by_subtraction, learnable=True),
+    "readout": lambda: st.LI(3.0, learnable=True),
+    "two inputs": lambda: st.BioLIF(0.5, 0.2, learnable=True),
+    "spiking decay": lambda: st.SpikingDecay(2.0, 0.4, learnable=True),
+}
+
+
+def last(x: Tensor) -> Tensor:
+    """Return (N, T, C, ...) whose images are channels-last."""
+    return x.movedim(2, -1).contiguous().movedim(-1, 2)
+
+
+@pytest.mark.parametrize("T", [4, 20])
+@pytest.mark.parametrize("shape", [IMAGES, (4, 2, 3, 2), (4, 1, 3)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_last(kind: str, shape: tuple[int, ...], T: int, took: Took) -> None:
+    model = over_time(KINDS[kind]().double(), *shape)
+    for k in range(2 * CALLS):
+        # cotangents in either format
+        x, pull = last(draw(k, N, T, *shape)).requires_grad_(), draw(k + 99, N, T, *shape)
+        agrees(model, x, took, last(pull) if k % 3 else pull)
+    assert took.trains >= 2 * CALLS - 2
+    model(last(draw(1, N, T, *shape)))
+    folded = model.net(last(draw(1, N * T, 1, *shape))[:, 0], True)
+    for own in (held(model).s, folded):
+        assert own.permute(0, *range(2, own.ndim), 1).is_contiguous()
+
+
+def test_channels_last_and_contiguous_in_turns(took: Took) -> None:
+    model = over_time(st.LIF(3.0, 0.4, learnable=True).double(), *IMAGES)
+    for k in range(12):
+        x = draw(k, N, 4, *IMAGES)
+        agrees(model, (last(x) if k // 3 % 2 else x).requires_grad_(), took)
+    assert took.trains >= 1
+
+
+@pytest.mark.parametrize("size", [(4, 1, 1), (4, 2, 3), (3,)])
+def test_channels_last_with_a_parameter_that_would_be_copied(size: tuple[int, ...], took: Took) -> None:
+    model = over_time(st.LIF(3.0, span(0.3, 0.6, *size), learnable=True).double(), *IMAGES)
+    for k in range(CALLS):
+        agrees(model, last(draw(k, N, 4, *IMAGES)).requires_grad_(), took)
+    assert took.scans == 0
+
+
+def test_channels_last_without_gradients(took: Took) -> None:
+    repeat(over_time(st.LIF(3.0, 0.4), *IMAGES), took, lambda k: last(draw(k, N, 4, *IMAGES, dtype=torch.float32)))
+    assert took.trains == 0
+
+
+# --- the outputs of the last step -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (4096, 2), (2, 300)])  # the second of them is brought to the front
+@pytest.mark.parametrize("keep", [False, True])
+def test_last_outputs(keep: bool, shape: tuple[int, int]) -> None:
+    x = torch.rand(shape[0], 20, shape[1], generator=torch.Generator().manual_seed(0))
+    state, params = F.IFState(torch.zeros(shape)), {"threshold": 1.0}
+    F.scan(F.if_step, state, x, params=params, dim=1, backend="fused")
+    request = _prepared.request(F.if_step, state, x, params, 1, "fused")
+    assert request is not None
+    prepared = _prepared.find(request)
+    assert prepared is not None
+    scalars, program = (*request.floats, *prepared.literals), prepared.scan.program
+
+    def run(*, also_last: bool) -> list[Tensor]:
+        return operators.forward([state.v], [x], [], scalars, program, 1, keep, also_last)
+
+    v, out, *kept = run(also_last=False)
+    for _ in range(2):
+        again, outs, last_out, *kept_too = run(also_last=True)
+        assert_close([again, outs, *kept_too], [v, out, *kept])
+        assert torch.equal(last_out, out[:, -1])
+        assert last_out.is_contiguous()
+    assert len(kept) == keep
