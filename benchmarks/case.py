@@ -64,6 +64,6 @@ class Timing:
         return min(self.samples, default=float("nan"))
 
     def pooled(self, other: "Timing") -> "Timing":
-        """Return the samples of both, of the same call in two processes."""
+        """Return the samples of both, of the same call in different processes."""
         over_budget = self.over_budget or other.over_budget
         return Timing(self.samples + other.samples, max(self.first, other.first), over_budget)

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 GRACE = 60.0
 # and these on top of that, for each case that is compiled beforehand
 COMPILATION = 240.0
+# how often a contestant starts that uses up no more than its share of the budget each time
+SWEEPS = 4
 
 Groups = Sequence[Sequence[Case]]
 
@@ -91,7 +93,7 @@ def time(options: Options, groups: Groups, setting: str) -> dict[Case, Timing]:
 def time_side_by_side(options: Options, contestants: Sequence[Groups], setting: str) -> dict[Case, Timing]:
     """Time contestants, each in processes of its own, one right after the other.
 
-    Those that are fast enough run again in the opposite order, and the samples of both are pooled: so a slow
+    Those that are fast enough run again, each time in the opposite order, and all their samples are pooled: so a slow
     spell of the machine hits no contestant alone.
 
     Args:
@@ -100,13 +102,14 @@ def time_side_by_side(options: Options, contestants: Sequence[Groups], setting: 
         setting: of the allocator.
     """
     found: dict[Case, Timing] = {}
-    again = []
-    for groups in contestants:
-        timings = time(options, groups, setting)
-        found |= timings
-        if all(timing.samples and sum(timing.samples) < options.budget / 4.0 for timing in timings.values()):
-            again.append(groups)
-    for groups in [] if options.quick else reversed(again):
-        for case, timing in time(options, groups, setting).items():
-            found[case] = found[case].pooled(timing)
+    running = list(contestants)
+    for _ in range(1 if options.quick else SWEEPS):
+        again = []
+        for groups in running:
+            timings = time(options, groups, setting)
+            for case, timing in timings.items():
+                found[case] = found[case].pooled(timing) if case in found else timing
+            if all(timing.samples and sum(timing.samples) < options.budget / SWEEPS for timing in timings.values()):
+                again.append(groups)
+        running = again[::-1]
     return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import bars
 from benchmarks.bars import Bar
+from benchmarks.launch import SWEEPS
 from benchmarks.options import Options
 from benchmarks.section import Records
 from benchmarks.sections import SECTIONS
@@ -21,7 +22,8 @@ def setup(machine: Mapping[str, str], options: Options) -> Table:
     """Return the table of what everything was measured with."""
     facts = dict(machine) | {
         "backend under test": options.backend,
-        "timed calls": f"{options.repetitions} in a process" + ("" if options.quick else ", the fast ones in two"),
+        "timed calls": f"{options.repetitions} in a process"
+        + ("" if options.quick else f", the fast ones in {SWEEPS}"),
         "budget of a case": f"{options.budget:.0f} s",
     }
     return Table("Setup", ["", "value"], [[key, text] for key, text in facts.items()])
