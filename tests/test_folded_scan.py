@@ -197,3 +197,74 @@ def test_last_outputs(keep: bool, shape: tuple[int, int]) -> None:
         assert torch.equal(last_out, out[:, -1])
         assert last_out.is_contiguous()
     assert len(kept) == keep
+
+
+# --- what autograd hands over -----------------------------------------------------------------------------------------
+
+UNPACKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda saved: saved.contiguous(),
+    "transposed": lambda saved: saved.mT.contiguous().mT if saved.ndim > 1 else saved,
+    "as they were": lambda saved: saved,
+}
+
+
+def hooked(out: Tensor, unpack: Callable[[Tensor], Tensor]) -> int:
+    """Register a hook on each tensor that the scan behind an output has saved, and say how many there are."""
+    node: Any = out.grad_fn
+    while "FusedTrain" not in node.name():
+        node = node.next_functions[0][0]
+    saved = node._raw_saved_tensors
+    for each in saved:
+        each.register_hooks(lambda tensor: tensor.detach(), unpack)
+    return len(saved)
+
+
+@pytest.mark.parametrize("name", UNPACKS)
+@pytest.mark.parametrize("form", [lambda x: x, last], ids=["plain", "channels-last"])
+def test_hooks_on_what_the_scan_saved(form: Callable[[Tensor], Tensor], name: str, took: Took) -> None:
+    model = over_time(st.LIF(3.0, 0.4).double(), *IMAGES)
+    for k in range(2 * CALLS):
+        x, pull = form(draw(k, N, 4, *IMAGES)).requires_grad_(), form(draw(k + 99, N, 4, *IMAGES))
+        (want,) = torch.autograd.grad(model(x), x, pull)
+        before, out = took.trains, model(x)
+        if took.trains > before:
+            assert hooked(out, UNPACKS[name]) == 1
+        assert_close(torch.autograd.grad(out, x, pull)[0], want)
+    assert took.trains >= 2 * CALLS
+
+
+def test_hook_that_hands_back_another_type(took: Took) -> None:
+    model = over_time(st.LIF(3.0, 0.4).double())
+    repeat(model, took)
+    x = draw(1).requires_grad_()
+    out = model(x)
+    hooked(out, lambda saved: saved.float())
+    with pytest.raises(ValueError, match="the program takes"):
+        torch.autograd.grad(out, x, draw(2))
+
+
+COTANGENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "negated": lambda pull: torch._neg_view(pull),  # pyright: ignore[reportPrivateImportUsage]
+    "imaginary": lambda pull: torch.complex(pull, pull).conj().imag,
+    "zero": lambda pull: torch._efficientzerotensor(pull.shape, dtype=pull.dtype),  # pyright: ignore
+}
+
+
+@pytest.mark.parametrize("name", COTANGENTS)
+@pytest.mark.parametrize("backend", ["loop", "fused"])
+def test_cotangents_that_are_not_written_out(backend: Any, name: str) -> None:
+    x, state = draw(0, 20, 3, 1).requires_grad_(), F.IFState(torch.zeros(3, 1).double())
+    pull = COTANGENTS[name](draw(1, 20, 3, 1))
+    for _ in range(3):
+        out = F.scan(F.if_step, state, x, params={"threshold": 1.0}, backend=backend)[1]
+        want = F.scan(F.if_step, state, x, params={"threshold": 1.0}, backend="loop")[1]
+        got, expected = (torch.autograd.grad(each, x, c)[0] for each, c in ((out, pull), (want, pull + 0.0)))
+        assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", COTANGENTS)
+def test_cotangents_of_a_layer_that_are_not_written_out(name: str, took: Took) -> None:
+    model = over_time(st.LIF(3.0, 0.4).double(), 1)
+    for k in range(CALLS):
+        agrees(model, draw(k, N, 4, 1).requires_grad_(), took, COTANGENTS[name](draw(k + 9, N, 4, 1)))
+    assert took.trains >= CALLS - 2

@@ -99,7 +99,8 @@ class FoldedScan:
         wanted: tuple[bool, ...],
     ) -> list[Tensor]:
         """Return the wanted gradients of inputs and parameters, for a cotangent of the folded outputs."""
-        (given,) = operators.described((cotangent,))
+        # the saved tensors as well: hooks on them hand back what they like
+        given = operators.described((*tensors, *kept, cotangent))
         known = self._backward.get(wanted)
         if known is not None and known[0] == given:
             found = known[1]((*self._rest, *tensors, *kept, cotangent), scalars)
@@ -175,7 +176,7 @@ class FusedTrain(Function):
             return (None,) * (3 + len(wanted))
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         tensors, kept = saved[: ctx.leaves], saved[ctx.leaves :]
-        direct = not torch.is_grad_enabled() and undisturbed() and ordinary((cotangent,))
+        direct = not torch.is_grad_enabled() and undisturbed() and ordinary((*saved, cotangent))
         gradient = folded.backward if direct else folded.differentiably
         grads = iter(gradient(tensors, kept, cotangent, ctx.scalars, wanted))
         return (None, None, None, *[next(grads) if want else None for want in wanted])

@@ -103,6 +103,8 @@ def backward(
 ) -> list[Tensor]:
     """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
     leaves = (*states, *xs, *params)
+    # torch does so for tensors, and leaves out those that may be missing
+    cotangents = [None if cotangent is None else _written_out(cotangent) for cotangent in cotangents]
     given = (*leaves, *kept, *cotangents)
     key = backward_key(states, xs, params, kept, cotangents, scalars, program, dim, wanted)
     known = ready(key)
@@ -218,6 +220,11 @@ def _uniform(params: Sequence[Tensor], program: str) -> list[Tensor]:
 def _kept_steps(steps: Any) -> Any:
     """Return how many states are kept: one in CHUNK, but for the first, which is there anyway."""
     return (steps + CHUNK - 1) // CHUNK - 1
+
+
+def _written_out(tensor: Tensor) -> Tensor:
+    """Return a tensor whose memory holds its numbers, where torch has only noted that it is negated or zero."""
+    return tensor.clone() if tensor.is_neg() or tensor._is_zerotensor() else tensor
 
 
 def _fresh(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
