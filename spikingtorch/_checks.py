@@ -54,7 +54,7 @@ def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
 def check_finite(owner: str, name: str, x: Tensor) -> None:
     """Raise where x holds NaN or infinities, if Python may look."""
     # a sum is finite only if all that is added is, and takes half as long as the bounds
-    if has_values(x) and not math.isfinite(x.detach().sum()):
+    if has_values(x) and not math.isfinite((x.detach() if x.requires_grad else x).sum().item()):
         value_range(owner, name, x)
 
 

@@ -69,8 +69,7 @@ class Fold:
 
     def split(self, x: Tensor) -> Tensor:
         """Return (N, T, ...) for a folded tensor."""
-        steps: Tensor = x.unflatten(0, (self.N, self.T))
-        return steps
+        return x.view(self.N, self.T, *x.shape[1:])
 
     def __repr__(self) -> str:
         return f"<init of {self.T} steps at once>"

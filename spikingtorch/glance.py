@@ -18,19 +18,18 @@ _OWN = set(vars(nn.Module()))
 
 
 def modules_of(net: nn.Module) -> list[nn.Module]:
-    """Return what ``net.modules()`` yields, in its order; a generator for each level takes three times as long."""
+    """Return what ``net.modules()`` yields, in its order; generators take three times as long."""
     if torch.compiler.is_compiling():
         return list(net.modules())
     found: dict[nn.Module, None] = {}
-    _collect(net, found)
+    ahead = [net]
+    while ahead:
+        module = ahead.pop()
+        if module not in found:
+            found[module] = None
+            if module._modules:
+                ahead += [child for child in reversed(module._modules.values()) if child is not None]
     return list(found)
-
-
-def _collect(module: nn.Module, found: dict[nn.Module, None]) -> None:
-    found[module] = None
-    for child in module._modules.values():
-        if child is not None and child not in found:
-            _collect(child, found)
 
 
 def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:

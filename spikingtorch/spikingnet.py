@@ -103,11 +103,11 @@ class SpikingNet(nn.Module):
         modules = modules_of(self.net)
         self._check_input(x, modules)
         layers = [module for module in modules if isinstance(module, StatefulLayer)]
-        before = {layer: layer._memory for layer in layers}
+        before = [layer._memory for layer in layers]
         try:
             return self._forward(x, init, layers)
         except BaseException:
-            for layer, memory in before.items():
+            for layer, memory in zip(layers, before, strict=True):
                 layer._memory = memory
             raise
 
@@ -149,11 +149,11 @@ class SpikingNet(nn.Module):
         if torch.compiler.is_compiling():
             return self._run_folded(x, init, layers) if self._folds(x) else self._run_steps(x, init)
         if self._folds(x):
-            memories, drawn = {layer: layer._memory for layer in layers}, random_state(x.device)
+            memories, drawn = [layer._memory for layer in layers], random_state(x.device)
             try:
                 return self._run_folded(x, init, layers)
             except _FAILURES as error:
-                for layer, memory in memories.items():
+                for layer, memory in zip(layers, memories, strict=True):
                     layer._memory = memory
                 set_random_state(x.device, drawn)
                 outputs = self._run_steps(x, init)  # raises what is wrong either way

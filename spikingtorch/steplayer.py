@@ -185,8 +185,9 @@ class StepLayer(StatefulLayer):
 
     @property
     def _rests_at_zero(self) -> bool:
-        rest, initial = (getattr(method, "__func__", None) for method in (self.rest_state, self.initial_state))
-        return rest is StepLayer.rest_state and initial is StepLayer.initial_state
+        kind, own = type(self), self.__dict__
+        inherits = kind.rest_state is StepLayer.rest_state and kind.initial_state is StepLayer.initial_state
+        return inherits and "rest_state" not in own and "initial_state" not in own
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the first of the inputs; raise where one cannot be computed with."""

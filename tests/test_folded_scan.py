@@ -172,6 +172,29 @@ def test_channels_last_without_gradients(took: Took) -> None:
     assert took.trains == 0
 
 
+@pytest.mark.parametrize("size", [IMAGES, (1, 3, 2)])
+@pytest.mark.parametrize("form", ["channels-last", "contiguous"])
+def test_cotangents_in_the_other_format_find_their_kernel(
+    form: str, size: tuple[int, ...], took: Took, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = (last, torch.clone) if form == "channels-last" else (torch.clone, last)
+    model = over_time(st.LIF(3.0, 0.4, learnable=True).double(), *size)
+    repeat(model, took, lambda k: own(draw(k, N, 4, *size)).requires_grad_())
+    anew, backward = [], operators.backward
+
+    def compute(*args: Any) -> list[Tensor]:
+        anew.append(args)
+        return backward(*args)
+
+    monkeypatch.setattr(operators, "backward", compute)
+    for k in range(CALLS):
+        pull = draw(k + 99, N, 4, *size)
+        x = own(draw(k, N, 4, *size)).requires_grad_()
+        found = [torch.autograd.grad(model(x), (x, *model.parameters()), pulled) for pulled in (own(pull), other(pull))]
+        assert_close(found[1], found[0])
+    assert len(anew) <= 1
+
+
 # --- the outputs of the last step -------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,8 @@ inputs and outputs stay folded, (N T, ...).
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from operator import is_
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from spikingtorch.functional._tree import LEAF, leaves_of, unflatten
 from spikingtorch.functional.fused.folded import FoldedScan, FusedTrain
 from spikingtorch.functional.fused.identity import is_fixed
 from spikingtorch.functional.fused.operators import described
+
+_Numbers: TypeAlias = tuple[list[Tensor], tuple[float, ...]]
 
 # how often a layer tries to prepare for scans of one form, and for how many forms: those of training and of evaluation
 _TRIES, _FORMS = 8, 8
@@ -114,10 +117,12 @@ class Repeated:
         fixed = [value for name, value in params.items() if kinds[name] is value]
         if not all(map(is_fixed, (step, *fixed))):
             raise LookupError("a step or a parameter that can change without becoming another object")
-        self._step, self._kinds = step, kinds
+        self._step, self._kinds, self._literals = step, kinds, prepared.literals
         self._parts = _prepared.parts_of(step, params)
+        # the parameters of the last scan, by name, and its numbers
+        self._last: tuple[list[str], list[Any], _Numbers] | None = None
         self._described = described([*folded, *numbers])
-        self._literals, self._state_form = prepared.literals, request.state_form
+        self._state_form = request.state_form
         self._differentiates, self._default = request.differentiates, torch.get_default_dtype()
         dtypes, scalars = [each.dtype for each in states], (*request.floats, *prepared.literals)
         self._scan = FoldedScan(
@@ -128,22 +133,35 @@ class Repeated:
         """Run the scan, or return None if this is another one or an input is NaN or infinite."""
         if step is not self._step or torch.get_default_dtype() is not self._default:
             return None
-        kinds = self._kinds
-        if len(params) != len(kinds) or not all([kinds.get(n, self) is _kind(value) for n, value in params.items()]):
+        numbers = self._numbers_of(params)
+        if numbers is None:
             return None
-        tensors, floats = _numbers(self._parts, params, xs)
+        tensors, scalars = [*xs, *numbers[0]], numbers[1]
         if described(tensors) != self._described or not undisturbed() or not ordinary(tensors) or _saves_elsewhere():
             return None
         if (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])) != self._differentiates:
             return None
-        scalars = (*floats, *self._literals)
         train = self._scan.forward(tensors, scalars)
         if train is None:
             return None
         outs: Tensor = train.outs
         if self._differentiates:
-            outs = FusedTrain.apply(self._scan, train, scalars, *tensors)  # type: ignore[no-untyped-call]
+            outs = FusedTrain.apply(self._scan, train, scalars, *tensors)
         return Found(unflatten(train.finals, self._state_form), train.last, outs)
+
+    def _numbers_of(self, params: Mapping[str, Any]) -> _Numbers | None:
+        """Return the tensors and the floats of the program; None if the parameters differ in more than these."""
+        last = self._last
+        if last is not None and [*params] == last[0] and all(map(is_, params.values(), last[1])):
+            return last[2]
+        kinds = self._kinds
+        if len(params) != len(kinds) or not all([kinds.get(n, self) is _kind(value) for n, value in params.items()]):
+            return None
+        tensors, floats = _numbers(self._parts, params)
+        numbers = tensors, (*floats, *self._literals)
+        if not tensors:  # those are not held on to: a graph may hang on them
+            self._last = [*params], [*params.values()], numbers
+        return numbers
 
 
 def _saves_elsewhere() -> bool:
@@ -157,10 +175,11 @@ def _kind(value: Any) -> Any:
 
 
 def _numbers(
-    parts: Sequence[str | tuple[Tensor | float, ...]], params: Mapping[str, Any], xs: Sequence[Tensor]
+    parts: Sequence[str | tuple[Tensor | float, ...]], params: Mapping[str, Any]
 ) -> tuple[list[Tensor], list[float]]:
-    """Return the inputs and the parameters that are tensors, and those that are floats, in the order of the program."""
-    tensors, floats = [*xs], []
+    """Return the parameters that are tensors, and those that are floats, in the order of the program."""
+    tensors: list[Tensor] = []
+    floats: list[float] = []
     for part in parts:
         for leaf in (params.get(part),) if isinstance(part, str) else part:
             if isinstance(leaf, Tensor):

@@ -1,5 +1,6 @@
 """States: making one, lifting its precision, resetting part of a batch."""
 
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import torch
@@ -10,6 +11,7 @@ from spikingtorch.functional._tree import leaves_of, tree_map
 S = TypeVar("S")
 
 _HALF = (torch.float16, torch.bfloat16)
+_WITHOUT_TENSORS = (float, FunctionType)  # as most parameters are
 
 
 def lift(tree: S) -> S:
@@ -18,8 +20,10 @@ def lift(tree: S) -> S:
     A membrane adds many small inputs: eight bits of mantissa lose those below 1/256 of its value. So every backend
     computes in float32 and rounds only what leaves the scan.
     """
-    if isinstance(tree, float | Tensor):  # as most are
+    if isinstance(tree, Tensor):
         return cast(S, _lift_leaf(tree))
+    if type(tree) in _WITHOUT_TENSORS:
+        return tree
     halves = any([isinstance(leaf, Tensor) and leaf.dtype in _HALF for leaf in leaves_of(tree)])
     return tree_map(_lift_leaf, tree) if halves else tree
 

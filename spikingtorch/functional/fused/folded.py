@@ -1,6 +1,7 @@
 """All steps of a folded layer at once, from rest: what comes in and goes out is (N T, ...), straight to the kernels."""
 
 from collections.abc import Sequence
+from operator import and_
 from typing import Any, NamedTuple
 
 import torch
@@ -62,6 +63,7 @@ class FoldedScan:
         keeps: bool,
     ) -> None:
         self.scan, self._order, self._size = scan, order, size
+        self.differentiable = scan.differentiable[scan.counts[0] :]  # inputs and parameters
         x, (N, T) = xs[0], size
         # one zero stands for all neurons
         self._rest = [torch.zeros((1,) * x.ndim, dtype=dtype, device="cpu") for dtype in states]
@@ -99,6 +101,9 @@ class FoldedScan:
         wanted: tuple[bool, ...],
     ) -> list[Tensor]:
         """Return the wanted gradients of inputs and parameters, for a cotangent of the folded outputs."""
+        if cotangent.stride() != self._folded[1] and not self._over_time(cotangent).is_contiguous():
+            # what flattens channels-last images hands back contiguous ones
+            cotangent = torch.empty_strided(*self._folded, dtype=cotangent.dtype, device="cpu").copy_(cotangent)
         # the saved tensors as well: hooks on them hand back what they like
         given = operators.described((*tensors, *kept, cotangent))
         known = self._backward.get(wanted)
@@ -156,6 +161,11 @@ class FoldedScan:
 class FusedTrain(Function):
     """``apply(scan, train, scalars, *xs, *params)`` returns the outputs of a scan that has run, with their gradient."""
 
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run it, without the look at transforms: there is none around ordinary tensors."""
+        return super(Function, cls).apply(*args)  # type: ignore[misc]
+
     @staticmethod
     def forward(ctx: Any, scan: FoldedScan, train: Train, scalars: tuple[float, ...], *tensors: Tensor) -> Tensor:
         """Return the outputs; save inputs, parameters and the states that the backward pass starts from."""
@@ -170,8 +180,7 @@ class FusedTrain(Function):
     def backward(ctx: Any, cotangent: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients, straight from the kernel unless torch has to see them computed."""
         folded: FoldedScan = ctx.scan
-        has_gradient = folded.scan.differentiable[folded.scan.counts[0] :]
-        wanted = tuple([need and has for need, has in zip(ctx.needs_input_grad[3:], has_gradient, strict=True)])
+        wanted = tuple(map(and_, ctx.needs_input_grad[3:], folded.differentiable))
         if cotangent is None or not any(wanted):
             return (None,) * (3 + len(wanted))
         saved: tuple[Tensor, ...] = ctx.saved_tensors

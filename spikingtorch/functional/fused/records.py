@@ -11,6 +11,7 @@ from torch import Tensor
 from spikingtorch.functional.fused.kernels import Kernel, c_doubles, threads_for
 from spikingtorch.functional.fused.layout import AXES, Layout
 
+_CPU = torch.device("cpu")
 _NOTHING = [0] * (3 + AXES)
 
 
@@ -114,13 +115,12 @@ class Ready:
     def run(self, given: Iterable[Tensor | None], scalars: Sequence[float]) -> tuple[list[Tensor], bool]:
         """Return the results for tensors, and whether the inputs of a forward pass are all finite."""
         make = torch.empty_strided
-        results = [make(shape, strides, dtype=dtype, device="cpu") for shape, strides, dtype in self._results]
+        results = [make(shape, strides, dtype=dtype, device=_CPU) for shape, strides, dtype in self._results]
         fields = self._kind.from_buffer_copy(self._fields)
-        pointers = [tensor.data_ptr() for tensor in (*given, *results) if tensor is not None]
-        for position, pointer in zip(self._positions, pointers, strict=True):
-            fields[position] = pointer
-        finite = self._kernel(self._neuron_steps, fields, scalars)
-        return results, finite
+        arrays = [tensor for tensor in (*given, *results) if tensor is not None]
+        for position, tensor in zip(self._positions, arrays, strict=True):
+            fields[position] = tensor.data_ptr()
+        return results, self._kernel(self._neuron_steps, fields, scalars)
 
 
 class Stepper:
