@@ -26,14 +26,18 @@ CONTESTANTS: tuple[str, ...] = (
 
 def contest(
     options: Options,
-    contestants: tuple[str, ...],
+    contestants: Sequence[str | tuple[str, ...]],
     model: str,
     size: Size,
     setting: str,
     modes: tuple[str, ...] = (BOTH, FORWARD),
 ) -> list[Record]:
-    """Time implementations of a neuron or of a network side by side; of a neuron forward alone, and with backward."""
-    groups = [[[Case(name, size, mode, model)] for mode in modes] for name in contestants]
+    """Time implementations of a neuron or of a network side by side; of a neuron forward alone, and with backward.
+
+    Each has processes of its own, but for those in a tuple, which take turns in one.
+    """
+    together = [(each,) if isinstance(each, str) else each for each in contestants]
+    groups = [[[Case(name, size, mode, model) for name in names] for mode in modes] for names in together]
     return timing_records(launch.time_side_by_side(options, groups, setting), setting)
 
 
