@@ -25,7 +25,7 @@ def in_both(*names: str) -> list[str]:
 _NEARLY_ALIKE = (OURS, FOLD)
 _ALONE = (STEP, FOLD + CHANNELS_LAST, *in_both(*PEERS), *BY_LAYER, *in_both(OLDER))
 SPIKING = (*_NEARLY_ALIKE, *_ALONE)
-CONTESTANTS = (_NEARLY_ALIKE, *_ALONE, *in_both(FLOOR))
+CONTESTANTS: tuple[str | tuple[str, ...], ...] = (_NEARLY_ALIKE, *_ALONE, *in_both(FLOOR))
 SIZES = (Size(T=8, B=SMALL, N=784), Size(T=8, B=LARGE, N=784))
 
 NOTE = (
