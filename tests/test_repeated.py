@@ -1,6 +1,8 @@
 """A folded layer that repeats its scan gives what it gives step by step, whatever has changed since the last call."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -370,3 +372,19 @@ def test_what_the_layer_holds_is_its_own(took: Took) -> None:
     assert torch.equal(out, want)
     out.detach().zero_()
     assert torch.equal(held(model).v, torch.full((N, M), 7.0).double())
+
+
+def test_parameters_of_the_last_call_are_not_held(took: Took) -> None:
+    model = over_time(learning())
+    repeat(model, took)
+
+    def parameters() -> dict[str, Tensor]:
+        return {name: parameter * 1.0 for name, parameter in model.named_parameters()}
+
+    given = parameters()
+    before, held_on = took.scans, [weakref.ref(parameter) for parameter in given.values()]
+    torch.func.functional_call(model, given, draw(1))
+    assert took.scans > before
+    del given
+    gc.collect()
+    assert not any(parameter() is not None for parameter in held_on)
