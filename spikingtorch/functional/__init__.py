@@ -1,6 +1,7 @@
 """The stateless core: neurons as pure functions ``step(state, x, **params) -> (state, spike)``, and scan over time."""
 
 from spikingtorch.functional._backend import Backend, Explanation
+from spikingtorch.functional._loop import Step
 from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
 from spikingtorch.functional.neurons.integrator import IFState, if_step
@@ -17,7 +18,7 @@ from spikingtorch.functional.neurons.leaky import (
 from spikingtorch.functional.neurons.refractory import CoarseLIFState, coarse_lif_step, refractory_gain_from_tau
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.reset import Detached, Reset, by_subtraction, detached, none, to_zero
-from spikingtorch.functional.scan import Step, explain_scan, scan
+from spikingtorch.functional.scan import explain_scan, scan
 from spikingtorch.functional.spike import Surrogate, heaviside
 from spikingtorch.functional.state import lift, reset_where, zeros_state
 from spikingtorch.functional.surrogate import (

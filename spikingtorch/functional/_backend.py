@@ -11,8 +11,6 @@ from torch._C._functorch import (
     CGradInterpreterPtr,
     TransformType,
     get_interpreter_stack,
-    get_unwrapped,
-    is_functorch_wrapped_tensor,
 )
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
@@ -20,6 +18,8 @@ from torch.utils import _pytree as pytree
 from spikingtorch.functional._call import Call
 from spikingtorch.functional._order import in_order, order_of, out_of_order
 from spikingtorch.functional._recurrence import Recurrence, Unready, is_product, recurrence
+from spikingtorch.functional._reference import LoopReference
+from spikingtorch.functional._sharing import plain
 from spikingtorch.functional.fused import autograd, kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.examples import Spec
@@ -115,12 +115,21 @@ def run(found: Plan, call: Call) -> tuple[Any, Any]:
     order = order_of(streams, dim)
     if order is not None:
         leaves = in_order(order, leaves, counts)
-    results = autograd.fused_scan(found.program, dim, found.keeps, found.differentiable, scalars, counts, leaves)
+    results = autograd.fused_scan(
+        found.program, dim, found.keeps, found.differentiable, scalars, counts, _reference(call), leaves
+    )
     finals: Sequence[Tensor] = results[: counts[0]]
     outs: Sequence[Tensor] = results[counts[0] : counts[0] + found.outputs]
     if order is not None:
         finals, outs = out_of_order(order, finals, outs)
     return pytree.tree_unflatten(finals, call.forms[0]), pytree.tree_unflatten(outs, found.form)
+
+
+def _reference(call: Call) -> LoopReference | None:
+    """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
+    if torch.compiler.is_compiling():
+        return None
+    return LoopReference(call.step, pytree.tree_unflatten(call.params, call.forms[2]), call.arguments())
 
 
 def name(step: Callable[..., Any]) -> str:
@@ -154,6 +163,8 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
             raise Unsuited(
                 f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})"
             )
+    if torch._C._get_tracing_state() is not None:
+        raise Unsuited("is traced by torch.jit, which knows torch's own operations and no kernel")
     levels = get_interpreter_stack() or ()
     kinds = [level.key() for level in levels]
     if forward_ad._current_level >= 0 or any(kind not in (TransformType.Vmap, TransformType.Grad) for kind in kinds):
@@ -162,18 +173,11 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
         raise Unsuited("is inside nested differentiation, which takes the loop")
     if TransformType.Grad in kinds:
         outer = CGradInterpreterPtr(levels[kinds.index(TransformType.Grad)]).prevGradMode()
-        if outer and any(_plain(tensor).requires_grad for tensor in tensors):
+        if outer and any(plain(tensor).requires_grad for tensor in tensors):
             raise Refusal(
                 "is inside torch.func.grad with a tensor that requires a gradient outside of it too, which would be a "
                 "second derivative; detach these tensors, or call the transform under torch.no_grad()"
             )
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """Return the tensor that the wrappers of ``torch.func`` are around."""
-    while is_functorch_wrapped_tensor(tensor):
-        tensor = get_unwrapped(tensor)
-    return tensor
 
 
 @lru_cache(maxsize=256)

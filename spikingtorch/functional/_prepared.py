@@ -17,11 +17,12 @@ from spikingtorch.functional._call import HALF, Call, unbound
 from spikingtorch.functional._order import Order, in_order, order_of, out_of_order
 from spikingtorch.functional._ordinary import ordinary, undisturbed
 from spikingtorch.functional._recent import Recent
+from spikingtorch.functional._reference import LoopReference
 from spikingtorch.functional._tree import Form, flatten, types_of, unflatten
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.direct import DirectScan
 from spikingtorch.functional.fused.identity import Unknown, identity, is_fixed
-from spikingtorch.functional.fused.plan import Plan
+from spikingtorch.functional.fused.plan import Arguments, Plan
 
 _LIMIT = 1024
 _TENSOR, _FLOAT = "tensor", "float"
@@ -32,6 +33,8 @@ class Request(NamedTuple):
 
     Attributes:
         key: what the checks, the choice and the program depend on, but for the values of floats.
+        step: the step.
+        params: its keyword arguments.
         tensors: of the state, of the inputs, and the parameters that are tensors.
         floats: the parameters that are floats.
         state_form: structure of the state.
@@ -39,6 +42,8 @@ class Request(NamedTuple):
     """
 
     key: Hashable
+    step: Callable[..., Any]
+    params: dict[str, Any]
     tensors: list[Tensor]
     floats: tuple[float, ...]
     state_form: Form
@@ -59,6 +64,7 @@ class Prepared(NamedTuple):
         lifts_floats: whether the floats of a request are filled in before them.
         form: structure of the outputs.
         order: of the axes in memory, where that is another one than they have.
+        arguments: of the step, without their numbers.
     """
 
     scan: DirectScan
@@ -66,12 +72,15 @@ class Prepared(NamedTuple):
     lifts_floats: bool
     form: Form
     order: Order | None
+    arguments: Arguments
 
     def run(self, request: Request) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""
         scalars = request.floats + self.literals if self.lifts_floats else self.literals
         tensors = request.tensors if self.order is None else in_order(self.order, request.tensors, self.scan.counts)
-        finals, outs = self.scan(tensors, scalars, request.differentiates)
+        differentiates = request.differentiates
+        reference = LoopReference(request.step, request.params, self.arguments) if differentiates else None
+        finals, outs = self.scan(tensors, scalars, reference)
         if self.order is not None:
             finals, outs = out_of_order(self.order, finals, outs)
         return unflatten(finals, request.state_form), unflatten(outs, self.form)
@@ -128,7 +137,7 @@ def request(
     described = [(tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
     forms = (state_form, xs_form, known.form)
     key = (read, known.kinds, forms, states, *described, dim, backend, differentiates, torch.get_default_dtype())
-    return Request(key, tensors, tuple(floats), state_form, differentiates)
+    return Request(key, step, params, tensors, tuple(floats), state_form, differentiates)
 
 
 def find(request: Request) -> Prepared | None:
@@ -146,7 +155,9 @@ def keep(request: Request, plan: Plan, call: Call, outputs: Any) -> None:
     if fit and not lifted:
         dim = call.dim % call.xs[0].ndim
         scan = DirectScan(plan.program, dim, plan.keeps, plan.differentiable, counts)
-        found = Prepared(scan, plan.literals, plan.lifts_floats, flatten(outputs)[1], order_of(call.xs, dim))
+        found = Prepared(
+            scan, plan.literals, plan.lifts_floats, flatten(outputs)[1], order_of(call.xs, dim), call.arguments()
+        )
         _prepared.keep(request.key if plan.lifts_floats else request.valued, found)
 
 

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import _call
 from spikingtorch.functional._call import Call
+from spikingtorch.functional._reference import LoopReference
 from spikingtorch.functional.fused import kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.dense_loop import runs_in_c
@@ -127,7 +128,7 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     tensors = [*neuron.states, s, *xs, weight, *params]
     if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
         results = FusedRecurrence.apply(  # type: ignore[no-untyped-call]
-            plan_.program, scalars, plan_.differentiable, synapse, counts, *tensors
+            plan_.program, scalars, plan_.differentiable, synapse, counts, _reference(found, call), *tensors
         )
     else:
         results = torch.ops.spikingtorch.recurrence_forward(
@@ -138,6 +139,18 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     outs = outs if dim == 0 else outs.movedim(0, dim).contiguous()
     state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), last)
     return state, outs if call.half is None else outs.to(call.half)
+
+
+def _reference(found: Recurrence, call: Call) -> LoopReference | None:
+    """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
+    if torch.compiler.is_compiling():
+        return None
+    neuron = found.parts.neuron
+    # in the order of the autograd Function
+    params = {"recurrent_weight": found.parts.weight, **pytree.tree_unflatten(neuron.params, neuron.forms[2])}
+    leaves, form = pytree.tree_flatten(params)
+    whole = call._replace(params=leaves, forms=(*call.forms[:2], form), half=None)
+    return LoopReference(call.step, params, whole.arguments(), (neuron.step, neuron.arguments()))
 
 
 def _time_in_front(x: Tensor, dim: int, shape: torch.Size) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spikingtorch.functional import _prepared
 from spikingtorch.functional._ordinary import ordinary, undisturbed
+from spikingtorch.functional._reference import LoopReference
 from spikingtorch.functional._tree import LEAF, leaves_of, unflatten
 from spikingtorch.functional.fused.folded import FoldedScan, FusedTrain
 from spikingtorch.functional.fused.identity import is_fixed
@@ -118,6 +119,7 @@ class Repeated:
         if not all(map(is_fixed, (step, *fixed))):
             raise LookupError("a step or a parameter that can change without becoming another object")
         self._step, self._kinds, self._literals = step, kinds, prepared.literals
+        self._arguments = prepared.arguments
         self._parts = _prepared.parts_of(step, params)
         # the parameters of the last scan, by name, and its numbers
         self._last: tuple[list[str], list[Any], _Numbers] | None = None
@@ -146,7 +148,8 @@ class Repeated:
             return None
         outs: Tensor = train.outs
         if self._differentiates:
-            outs = FusedTrain.apply(self._scan, train, scalars, *tensors)
+            reference = LoopReference(step, params, self._arguments)
+            outs = FusedTrain.apply(self._scan, train, scalars, reference, *tensors)
         return Found(unflatten(train.finals, self._state_form), train.last, outs)
 
     def _numbers_of(self, params: Mapping[str, Any]) -> _Numbers | None:

@@ -1,23 +1,23 @@
 """scan: a step, over time."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import _backend, _call, _chunked, _compiling, _prepared, _recurrence
 from spikingtorch.functional import _contract as contract
 from spikingtorch.functional._backend import Backend, Explanation, check_backend
+from spikingtorch.functional._loop import Step, loop, no_steps, rounded
 from spikingtorch.functional._recurrence import Recurrence
+from spikingtorch.functional._sharing import unshared
 from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.fused.plan import Plan
 from spikingtorch.functional.state import lift
 
 S = TypeVar("S")
 Out = TypeVar("Out")
-Step: TypeAlias = Callable[..., tuple[S, Out]]
 
 
 def scan(
@@ -41,13 +41,13 @@ def scan(
         params: keyword arguments of every step: floats, tensors, surrogates, reset rules. Tensors get their gradient.
         dim: the axis of time, in xs and in the outputs.
         backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any
-            order of derivative; "fused", one compiled loop over time, for elementwise steps on the CPU and first
-            derivatives, recurrent ones included; "compile", torch.compile over 16 steps at a time, for every step and
+            order of derivative; "fused", one compiled loop over time, for elementwise and recurrent steps on the CPU,
+            whose gradient the loop computes if it is to be differentiated again; "compile", torch.compile over 16 steps at a time, for every step and
             device, after a first call that compiles for up to a minute; "auto", the faster of loop and fused that is
             exact here. ``explain_scan`` tells which that is.
 
     Returns:
-        The state after the last step, and the outputs with time stacked along ``dim``.
+        The state after the last step, and the outputs with time stacked along ``dim``; in memory of their own.
 
     Raises:
         ValueError: a shape, a length, a device or the backend does not fit.
@@ -67,14 +67,14 @@ def scan(
     check_backend(backend)
     dtype = contract.output_dtype(xs)
     if T == 0:
-        return lift(state), _no_steps(step, lift(state), lift(xs), lift(kwargs), dim, dtype)
+        return unshared(lift(state), state), no_steps(step, state, xs, kwargs, dim, dtype)
     if backend == "compile":
-        state, outputs = _chunked.scan(step, lift(state), lift(xs), lift(kwargs), dim)
-        return state, _round(outputs, dtype)
+        final, outputs = _chunked.scan(step, lift(state), lift(xs), lift(kwargs), dim)
+        return unshared(final, (state, xs, kwargs)), rounded(outputs, dtype)
     call = _call.call(step, state, xs, kwargs, dim, dtype)
     if torch.compiler.is_dynamo_compiling():
         inside = _compiling.scan(call, backend) if T > 1 else None
-        return _looped(step, state, xs, kwargs, dim, dtype) if inside is None else inside
+        return loop(step, state, xs, kwargs, dim, dtype) if inside is None else inside
     plan = _backend.choose(call, backend)
     if isinstance(plan, Recurrence):
         return _recurrence.run(plan, call)
@@ -90,7 +90,7 @@ def scan(
             f"scan: backend='fused' cannot run {_backend.name(step)}, which {str(plan).rstrip('.')}. "
             "backend='auto' takes the loop"
         )
-    results = _looped(step, state, xs, kwargs, dim, dtype)
+    results = loop(step, state, xs, kwargs, dim, dtype)
     _backend.warn(step, plan)
     return results
 
@@ -147,43 +147,5 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
     if check:
         contract.check_kinds(x, state, kwargs)
         step = contract.checked(step)
-    state, out = step(state, lift(x), **kwargs)
-    return state, _round(out, contract.output_dtype(x))
-
-
-def _looped(
-    step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype
-) -> tuple[S, Out]:
-    state, outputs = _loop(step, lift(state), lift(xs), lift(params), dim)
-    return state, _round(outputs, dtype)
-
-
-def _loop(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int) -> tuple[S, Out]:
-    leaves, spec = pytree.tree_flatten(xs)
-    outputs: list[Out] = []
-    # unbind, not xs[t]: the backward pass of an index writes a zero tensor as large as xs for each step
-    for slices in zip(*(leaf.unbind(dim) for leaf in leaves), strict=True):
-        x = pytree.tree_unflatten(slices, spec)
-        advance = step if outputs else contract.checked(step)
-        state, out = advance(state, x, **params)
-        outputs.append(out)
-    return state, tree_map(lambda *steps: torch.stack(steps, dim), *outputs)
-
-
-def _no_steps(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype) -> Out:
-    """Return outputs of length zero; their structure is that of one step on zeros."""
-
-    def first(leaf: Tensor) -> Tensor:
-        shape = list(leaf.shape)
-        del shape[dim]
-        return leaf.new_zeros(shape)
-
-    with torch.no_grad():
-        _, out = contract.checked(step)(state, tree_map(first, xs), **params)
-    return _round(tree_map(lambda leaf: torch.stack([leaf], dim).narrow(dim, 0, 0), out), dtype)
-
-
-def _round(outputs: Out, dtype: torch.dtype) -> Out:
-    if dtype not in (torch.float16, torch.bfloat16):
-        return outputs
-    return tree_map(lambda leaf: leaf.to(dtype) if leaf.dtype == torch.float32 else leaf, outputs)
+    after, out = step(state, lift(x), **kwargs)
+    return unshared(after, (state, x, kwargs, out)), rounded(out, contract.output_dtype(x))

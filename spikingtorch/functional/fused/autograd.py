@@ -10,6 +10,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function
 
 from spikingtorch.functional.fused import operators  # noqa: F401 - registers the raw operators
+from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
 
 # how many states, inputs, parameters and outputs a call has; a plain tuple, which torch.compile takes apart
 Counts: TypeAlias = tuple[int, int, int, int]
@@ -22,6 +23,7 @@ def fused_scan(
     differentiable: tuple[bool, ...],
     scalars: tuple[float, ...],
     counts: Counts,
+    reference: Reference | None,
     tensors: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
     """Return final states and outputs, differentiable, and whatever else is kept for the gradient.
@@ -33,6 +35,7 @@ def fused_scan(
         differentiable: for each tensor, whether the program has a gradient of it.
         scalars: floats of the program.
         counts: how many tensors of each kind there are.
+        reference: the scan by the loop, for second derivatives; None inside torch.compile, which takes none.
         tensors: states before the first step, inputs, and parameters that are tensors.
     """
     states, xs, params = _split(tensors, counts)
@@ -40,14 +43,14 @@ def fused_scan(
         return tuple(torch.ops.spikingtorch.scan_exported(states, xs, params, scalars, program, dim, keeps))
     transformed = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
     if transformed or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        found = FusedScan.apply(program, dim, keeps, differentiable, scalars, counts, *tensors)  # type: ignore[no-untyped-call]
+        found = FusedScan.apply(program, dim, keeps, differentiable, scalars, counts, reference, *tensors)  # type: ignore[no-untyped-call]
     else:
         found = torch.ops.spikingtorch.scan_forward(states, xs, params, scalars, program, dim, False)
     return tuple(found)
 
 
 class FusedScan(Function):
-    """``apply(program, dim, keeps, differentiable, scalars, counts, *states, *xs, *params)``.
+    """``apply(program, dim, keeps, differentiable, scalars, counts, reference, *states, *xs, *params)``.
 
     Returns ``(*finals, *outs, *kept)``.
     """
@@ -60,6 +63,7 @@ class FusedScan(Function):
         differentiable: tuple[bool, ...],
         scalars: tuple[float, ...],
         counts: Counts,
+        reference: Reference | None,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return final states, outputs and, with ``keeps``, the states that the backward pass starts from."""
@@ -69,7 +73,7 @@ class FusedScan(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Save tensors and kept states; only results that are floating have a gradient."""
-        ctx.program, ctx.dim, _, ctx.differentiable, ctx.scalars, ctx.counts, *tensors = inputs
+        ctx.program, ctx.dim, _, ctx.differentiable, ctx.scalars, ctx.counts, ctx.reference, *tensors = inputs
         states, _, _, outs = ctx.counts
         results, kept = output[: states + outs], output[states + outs :]
         ctx.save_for_backward(*tensors, *kept)
@@ -81,16 +85,21 @@ class FusedScan(Function):
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
         states, xs, params, outs = ctx.counts
         given = cotangents[: states + outs]
-        needed = ctx.needs_input_grad[6:]
+        needed = ctx.needs_input_grad[7:]
         wanted = tuple([need and has for need, has in zip(needed, ctx.differentiable, strict=True)])
         if not any(wanted) or all(cotangent is None for cotangent in given):
-            return (None,) * (6 + states + xs + params)
+            return (None,) * (7 + states + xs + params)
+        saved = ctx.saved_tensors  # once: checkpoint unpacks them a single time
+        if ctx.reference is not None and is_differentiated(saved, wanted):
+            tensors = saved[: len(wanted)]
+            found = ctx.reference.gradients(tensors, given, ctx.dim, wanted, ctx.program, ctx.scalars)
+            return (*(None,) * 7, *[found.pop(0) if want else None for want in wanted])
         options = (ctx.program, ctx.dim, ctx.scalars, ctx.counts, wanted)
         # torch.compile knows no Function in a Function, and takes no second derivative through a backward pass anyway
         function: Any = FusedScanGradient
         gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
-        found = list(gradient(*options, *ctx.saved_tensors, *given))
-        return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
+        found = list(gradient(*options, *saved, *given))
+        return (*(None,) * 7, *[found.pop(0) if want else None for want in wanted])
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -102,12 +111,13 @@ class FusedScan(Function):
         differentiable: tuple[bool, ...],
         scalars: tuple[float, ...],
         counts: Counts,
+        reference: Reference | None,
         *tensors: Tensor,
     ) -> Any:
         """Scan with the batch as one more axis of the neurons, the first, so that time is one axis further on."""
         streams = range(counts[0], counts[0] + counts[1])
-        moved = _batch_first(tensors, in_dims[6:], counts, streams)
-        found = FusedScan.apply(program, dim + 1, keeps, differentiable, scalars, counts, *moved)  # type: ignore[no-untyped-call]
+        moved = _batch_first(tensors, in_dims[7:], counts, streams)
+        found = FusedScan.apply(program, dim + 1, keeps, differentiable, scalars, counts, reference, *moved)  # type: ignore[no-untyped-call]
         return found, (0,) * len(found)
 
 
@@ -138,13 +148,14 @@ class FusedScanGradient(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep nothing: there is no second derivative."""
+        """Keep nothing: a second derivative is the loop's to compute."""
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """Raise, for the fused backend has no second derivative."""
+        """Raise: torch.func differentiates a gradient a second time that was chosen to be a first one."""
         raise RuntimeError(
-            "scan: the fused backend has no second derivative. Call scan(..., backend='loop'), which has all of them"
+            "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
+            "has all of them"
         )
 
     @staticmethod

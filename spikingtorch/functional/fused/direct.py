@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -11,6 +10,7 @@ from spikingtorch.functional._ordinary import ordinary, undisturbed
 from spikingtorch.functional.fused import operators
 from spikingtorch.functional.fused.autograd import Counts, FusedScanGradient
 from spikingtorch.functional.fused.records import Ready
+from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
 
 # ways in which the tensors of one backward pass lie in memory that it knows itself; others are looked up
 _LAYOUTS = 8
@@ -38,17 +38,17 @@ class DirectScan:
         self._backward: dict[Any, Ready] = {}
 
     def __call__(
-        self, tensors: Sequence[Tensor], scalars: tuple[float, ...], differentiates: bool
+        self, tensors: Sequence[Tensor], scalars: tuple[float, ...], reference: Reference | None
     ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return final states and outputs.
 
         Args:
             tensors: states, inputs, and parameters that are tensors.
             scalars: floats of the program.
-            differentiates: whether autograd is to know of it.
+            reference: the scan by the loop, if autograd is to know of it.
         """
-        if differentiates:
-            found: Sequence[Tensor] = FusedScanDirect.apply(self, scalars, *tensors)  # type: ignore[no-untyped-call]
+        if reference is not None:
+            found: Sequence[Tensor] = FusedScanDirect.apply(self, scalars, reference, *tensors)  # type: ignore[no-untyped-call]
         else:
             found = self.forward(tensors, scalars, keep=False)
         return found[: self.counts[0]], found[self.counts[0] :]
@@ -91,14 +91,16 @@ class DirectScan:
 
 
 class FusedScanDirect(Function):
-    """``apply(scan, scalars, *states, *xs, *params)`` returns ``(*finals, *outs)``."""
+    """``apply(scan, scalars, reference, *states, *xs, *params)`` returns ``(*finals, *outs)``."""
 
     @staticmethod
-    def forward(ctx: Any, scan: DirectScan, scalars: tuple[float, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, scan: DirectScan, scalars: tuple[float, ...], reference: Reference, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         """Return final states and outputs; save the tensors and the states that the backward pass starts from."""
         found = scan.forward(tensors, scalars, keep=scan.keeps)
         results = found[: scan.counts[0] + scan.counts[3]]
-        ctx.scan, ctx.scalars = scan, scalars
+        ctx.scan, ctx.scalars, ctx.reference = scan, scalars, reference
         ctx.save_for_backward(*tensors, *found[len(results) :])
         ctx.mark_non_differentiable(*[out for out in results if not out.is_floating_point()])
         ctx.set_materialize_grads(False)
@@ -108,16 +110,18 @@ class FusedScanDirect(Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return the gradients, straight from the kernel unless torch has to see them computed."""
         scan: DirectScan = ctx.scan
-        wanted = tuple([n and has for n, has in zip(ctx.needs_input_grad[2:], scan.differentiable, strict=True)])
+        wanted = tuple([n and has for n, has in zip(ctx.needs_input_grad[3:], scan.differentiable, strict=True)])
         given = [cotangent for cotangent in cotangents if cotangent is not None]
         if not any(wanted) or not given:
-            return (None,) * (2 + len(wanted))
+            return (None,) * (3 + len(wanted))
         saved: tuple[Tensor, ...] = ctx.saved_tensors
-        if not torch.is_grad_enabled() and undisturbed() and ordinary((*saved, *given)):
-            tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
+        tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
+        if is_differentiated(tensors, wanted):
+            found = ctx.reference.gradients(tensors, cotangents, scan.dim, wanted, scan.program, ctx.scalars)
+        elif undisturbed() and ordinary((*saved, *given)):
             found = scan.backward(tensors, kept, cotangents, ctx.scalars, wanted)
         else:
             options = scan.program, scan.dim, ctx.scalars, scan.counts, wanted
             found = list(FusedScanGradient.apply(*options, *saved, *cotangents))  # type: ignore[no-untyped-call]
         grads = iter(found)
-        return (None, None, *[next(grads) if want else None for want in wanted])
+        return (None, None, None, *[next(grads) if want else None for want in wanted])

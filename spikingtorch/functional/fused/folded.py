@@ -14,6 +14,7 @@ from spikingtorch.functional.fused import operators
 from spikingtorch.functional.fused.autograd import FusedScanGradient
 from spikingtorch.functional.fused.direct import DirectScan
 from spikingtorch.functional.fused.records import Place, Ready
+from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
 
 
 class Train(NamedTuple):
@@ -120,7 +121,21 @@ class FoldedScan:
             self._backward[wanted] = given, ready.into(places)
         return self._fold(gradients, wanted)
 
-    def differentiably(
+    def by_loop(
+        self,
+        reference: Reference,
+        tensors: Sequence[Tensor],
+        cotangent: Tensor,
+        scalars: tuple[float, ...],
+        wanted: tuple[bool, ...],
+    ) -> list[Tensor]:
+        """Return what ``backward`` does, attached to a graph of its own."""
+        xs, numbers, cotangents = self._arranged(tensors, cotangent)
+        given, all_wanted = [*self._rest, *xs, *numbers], self._of_all(wanted)
+        found = reference.gradients(given, cotangents, self.scan.dim, all_wanted, self.scan.program, scalars)
+        return self._fold(found, wanted)
+
+    def in_sight(
         self,
         tensors: Sequence[Tensor],
         kept: Sequence[Tensor],
@@ -159,7 +174,10 @@ class FoldedScan:
 
 
 class FusedTrain(Function):
-    """``apply(scan, train, scalars, *xs, *params)`` returns the outputs of a scan that has run, with their gradient."""
+    """``apply(scan, train, scalars, reference, *xs, *params)``.
+
+    Returns the outputs of a scan that has run, with their gradient.
+    """
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
@@ -167,9 +185,11 @@ class FusedTrain(Function):
         return super(Function, cls).apply(*args)  # type: ignore[misc]
 
     @staticmethod
-    def forward(ctx: Any, scan: FoldedScan, train: Train, scalars: tuple[float, ...], *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, scan: FoldedScan, train: Train, scalars: tuple[float, ...], reference: Reference, *tensors: Tensor
+    ) -> Tensor:
         """Return the outputs; save inputs, parameters and the states that the backward pass starts from."""
-        ctx.scan, ctx.scalars, ctx.leaves = scan, scalars, len(tensors)
+        ctx.scan, ctx.scalars, ctx.reference, ctx.leaves = scan, scalars, reference, len(tensors)
         ctx.save_for_backward(*tensors, *train.kept)
         if not train.outs.is_floating_point():
             ctx.mark_non_differentiable(train.outs)
@@ -180,12 +200,16 @@ class FusedTrain(Function):
     def backward(ctx: Any, cotangent: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients, straight from the kernel unless torch has to see them computed."""
         folded: FoldedScan = ctx.scan
-        wanted = tuple(map(and_, ctx.needs_input_grad[3:], folded.differentiable))
+        wanted = tuple(map(and_, ctx.needs_input_grad[4:], folded.differentiable))
         if cotangent is None or not any(wanted):
-            return (None,) * (3 + len(wanted))
+            return (None,) * (4 + len(wanted))
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         tensors, kept = saved[: ctx.leaves], saved[ctx.leaves :]
-        direct = not torch.is_grad_enabled() and undisturbed() and ordinary((*saved, cotangent))
-        gradient = folded.backward if direct else folded.differentiably
-        grads = iter(gradient(tensors, kept, cotangent, ctx.scalars, wanted))
-        return (None, None, None, *[next(grads) if want else None for want in wanted])
+        if is_differentiated(tensors, wanted):
+            found = folded.by_loop(ctx.reference, tensors, cotangent, ctx.scalars, wanted)
+        elif undisturbed() and ordinary((*saved, cotangent)):
+            found = folded.backward(tensors, kept, cotangent, ctx.scalars, wanted)
+        else:
+            found = folded.in_sight(tensors, kept, cotangent, ctx.scalars, wanted)
+        grads = iter(found)
+        return (None, None, None, None, *[next(grads) if want else None for want in wanted])

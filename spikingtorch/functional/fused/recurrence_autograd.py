@@ -11,6 +11,7 @@ from torch.autograd import Function
 from spikingtorch.functional.fused import recurrence
 from spikingtorch.functional.fused.neuron_steps import Cotangents, Groups, Neuron, Trace
 from spikingtorch.functional.fused.operators import library, register
+from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
 
 # how many states, inputs and parameters there are
 Counts: TypeAlias = tuple[int, int, int]
@@ -104,7 +105,7 @@ register("recurrence_backward", _backward, _fake_backward)
 
 
 class FusedRecurrence(Function):
-    """``apply(program, scalars, differentiable, synapse, counts, *states, s, *xs, weight, *params)``.
+    """``apply(program, scalars, differentiable, synapse, counts, reference, *states, s, *xs, weight, *params)``.
 
     Returns ``(*finals, final_s, outs, *trace)``.
     """
@@ -116,6 +117,7 @@ class FusedRecurrence(Function):
         differentiable: tuple[bool, ...],
         synapse: str,
         counts: Counts,
+        reference: Reference | None,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return final states, the last output, all outputs and the trace for the backward pass."""
@@ -125,7 +127,8 @@ class FusedRecurrence(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Save the tensors, the outputs and the trace, which has no gradient."""
-        ctx.program, ctx.scalars, ctx.differentiable, ctx.synapse, ctx.counts, *tensors = inputs
+        ctx.program, ctx.scalars, ctx.differentiable, ctx.synapse, ctx.counts, *rest = inputs
+        ctx.reference, *tensors = rest
         results = ctx.counts[0] + 2
         outs, trace = output[results - 1], output[results:]
         ctx.save_for_backward(*tensors, outs, *trace)
@@ -140,15 +143,19 @@ class FusedRecurrence(Function):
         has = ctx.differentiable
         # the output and the weights act through the first input
         has = *has[:states], True, *has[states : states + xs], True, *has[states + xs :]
-        wanted = [need and have for need, have in zip(ctx.needs_input_grad[5:], has, strict=True)]
+        wanted = [need and have for need, have in zip(ctx.needs_input_grad[6:], has, strict=True)]
         if not any(wanted) or all(cotangent is None for cotangent in given):
-            return (None,) * (5 + len(wanted))
+            return (None,) * (6 + len(wanted))
         options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
         saved = ctx.saved_tensors  # once: checkpoint unpacks them a single time
+        if ctx.reference is not None and is_differentiated(saved, wanted):
+            tensors = saved[: len(wanted)]
+            found = ctx.reference.gradients(tensors, given, 0, wanted, ctx.program, ctx.scalars)
+            return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
         function: Any = FusedRecurrenceGradient
         gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
         found = list(gradient(ctx.counts, tuple(wanted), options, *saved, *given))
-        return (*(None,) * 5, *[found.pop(0) if want else None for want in wanted])
+        return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
 
 
 class FusedRecurrenceGradient(Function):
@@ -165,13 +172,14 @@ class FusedRecurrenceGradient(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep nothing: there is no second derivative."""
+        """Keep nothing: a second derivative is the loop's to compute."""
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """Raise, for the fused backend has no second derivative."""
+        """Raise: torch.func differentiates a gradient a second time that was chosen to be a first one."""
         raise RuntimeError(
-            "scan: the fused backend has no second derivative. Call scan(..., backend='loop'), which has all of them"
+            "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
+            "has all of them"
         )
 
 

@@ -1,0 +1,56 @@
+"""A backward pass that is differentiated itself (``create_graph=True``): kernels hand it over to the loop.
+
+A kernel gives a gradient as plain numbers. Whoever asks for a second derivative needs the graph of that gradient, which
+torch makes when it differentiates the scan on the loop.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch._C._functorch import TransformType, get_interpreter_stack, maybe_get_level
+
+
+class Reference(Protocol):
+    """The scan of a program by torch's own operations."""
+
+    def gradients(
+        self,
+        tensors: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        dim: int,
+        wanted: Sequence[bool],
+        program: str,
+        scalars: Sequence[float],
+    ) -> list[Tensor]:
+        """Return the wanted gradients, attached to the graphs of tensors and cotangents.
+
+        Args:
+            tensors: states, inputs, and parameters that are tensors.
+            cotangents: of final states and outputs, None for zero.
+            dim: axis of time in inputs and outputs.
+            wanted: for each tensor, whether its gradient is.
+            program: what the forward pass ran.
+            scalars: floats that were filled in, those that the step holds last.
+        """
+        ...
+
+
+def is_differentiated(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> bool:
+    """Say whether the backward pass that runs here is differentiated itself.
+
+    Inside a backward pass, gradients are recorded exactly under ``create_graph=True``. ``torch.func.grad`` and ``vjp``
+    always ask for that, whether a second derivative follows or not; the choice of the backend has taken care of theirs.
+
+    Args:
+        tensors: what the scan was given, as the backward pass finds it again.
+        wanted: for each of them, whether its gradient is.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    if any([level.key() == TransformType.Grad for level in get_interpreter_stack() or ()]):
+        return False
+    # no second derivative reaches the tensors of a torch.func.vjp that has returned: level -2 is that of its wrappers
+    leaves = [tensor for tensor, want in zip(tensors, wanted, strict=False) if want]
+    return all([leaf.requires_grad and maybe_get_level(leaf) != -2 for leaf in leaves])
