@@ -263,3 +263,11 @@ def assert_gradients(got: dict[str, Tensor], want: dict[str, Tensor]) -> None:
     errors = {name: relative_error(got[name], want[name]) for name in want}
     wrong = {name: error for name, error in errors.items() if not error <= GRADIENT[want[name].dtype]}
     assert not wrong, f"gradients are off: {wrong}"
+
+
+def assert_as_exact(got: dict[str, Tensor], want: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
+    """Assert that float32 gradients come as close to those in float64 as stepping does, which rounds as well."""
+    assert got.keys() == want.keys() == exact.keys()
+    for name, reference in exact.items():
+        ours, theirs = (relative_error(each[name].double(), reference) for each in (got, want))
+        assert ours <= max(GRADIENT[torch.float32], 2 * theirs), (name, ours, theirs)
