@@ -24,9 +24,14 @@ def outlived_transform(tensor: Tensor) -> bool:
     return level != -1 and (level == -2 or level > (functorch.maybe_current_level() or 0))
 
 
+def is_traced() -> bool:
+    """Say whether ``torch.jit.trace`` runs, which TensorBoard's graphs and the older ONNX export use as well."""
+    return torch._C._get_tracing_state() is not None
+
+
 def has_values(tensor: Tensor) -> bool:
-    """Say whether Python may look at the values: not while compiling, transforming or on tensors without data."""
-    if torch.compiler.is_compiling() or functorch_active():
+    """Say whether Python may look at the values: not where code is traced or transformed, or tensors have no data."""
+    if torch.compiler.is_compiling() or functorch_active() or is_traced():
         return False
     return type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta and tensor.numel() > 0
 

@@ -113,7 +113,7 @@ class Course:
             f"SpikingNet: {type(net).__name__} runs step by step, slower than all steps at once, for it "
             f"{found.reason}. The results are the same; mode='step' asks for this and does not warn",
             RuntimeWarning,
-            stacklevel=7,
+            stacklevel=8,
         )
 
 
@@ -122,6 +122,9 @@ def _form(net: nn.Module) -> tuple[Hashable, Hashable]:
     kinds: list[Hashable] = [hooks_of_all_modules()]
     numbers: list[Hashable] = []
     for module in modules_of(net):
+        if isinstance(module, torch.jit.ScriptModule):
+            kinds.append((type(module), id(module), getattr(module, "training", None)))
+            continue
         own = vars(module)
         hooked = [bool(own[hooks]) for hooks in HOOKS]
         missing = [name for name, buffer in own["_buffers"].items() if buffer is None]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -39,12 +40,27 @@ class Fold:
         self.init = init
         self.whole = whole
         self.called: list[Foldable] = []
+        # inputs that the backward pass will read, and how often they had been written on when they were read
+        self._saved: list[tuple[Foldable, Tensor, int]] = []
         self.refusal: FoldError | None = None
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
         self.admit(layer, inputs, init)
-        return layer._advance_all(inputs, self)
+        versions = [] if torch.compiler.is_compiling() else [(x, _version(x)) for x in _leaves(inputs)]
+        output = layer._advance_all(inputs, self)
+        if any([out.requires_grad for out in _leaves(output)]):
+            self._saved += [(layer, x, version) for x, version in versions]
+        return output
+
+    def check_saved(self) -> None:
+        """Raise if the network has written on the input of a layer, which the gradient of all steps needs as it was."""
+        for layer, x, version in self._saved:
+            if _version(x) != version:
+                self.refuse(
+                    f"writes in place on the input of {self.name(layer)}, which the gradient of all steps needs as it "
+                    "was (write h = h + layer(h, init), not h += layer(h, init))"
+                )
 
     def refuse(self, reason: str) -> NoReturn:
         """End the fold, even if the network catches what is raised here."""
@@ -57,7 +73,7 @@ class Fold:
             self.refuse(f"calls {self.name(layer)} without handing it the init that forward was given")
         if any([other is layer for other in self.called]):
             self.refuse(f"calls {self.name(layer)} twice in a step")
-        for x in inputs if isinstance(inputs, tuple) else (inputs,):
+        for x in _leaves(inputs):
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 self.refuse(f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch")
@@ -83,6 +99,15 @@ class Fold:
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
         fold = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, Fold))
         fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}")
+
+
+def _leaves(tree: Any) -> tuple[Any, ...]:
+    return tree if isinstance(tree, tuple) else (tree,)
+
+
+def _version(tensor: Tensor) -> int:
+    """Return how often a tensor has been written on; inference tensors keep no count, and have no gradient either."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class part_of:  # noqa: N801

@@ -16,7 +16,8 @@ Footprint: TypeAlias = dict[str, tuple[Any, Any]]
 
 _FIXED = (type, FunctionType, BuiltinFunctionType, ModuleType, torch.Tag)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-_STATE = ("_memory", "_fold", "_repetitions")  # of a spiking layer, which is there to change
+# of a spiking layer, which is there to change
+_STATE = ("_memory", "_fold", "_activity", "_recomputation", "_repeated", "_repetitions")
 _DEPTH = 9
 
 
@@ -75,6 +76,8 @@ def _inside(value: Any, fresh: bool) -> tuple[dict[Any, Any], bool]:
         return {f"{{{item!r}}}": item for item in value}, fresh
     if isinstance(value, MethodType):
         return {"__self__": value.__self__}, fresh
+    if isinstance(value, torch.jit.ScriptModule):
+        return {}, fresh
     if isinstance(value, StatefulLayer):
         return {key: item for key, item in vars(value).items() if key not in _STATE}, fresh
     ordinary: Any = object.__reduce__

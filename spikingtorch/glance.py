@@ -27,7 +27,7 @@ def modules_of(net: nn.Module) -> list[nn.Module]:
         module = ahead.pop()
         if module not in found:
             found[module] = None
-            if module._modules:
+            if module._modules and not isinstance(module, torch.jit.ScriptModule):  # what is compiled is one piece
                 ahead += [child for child in reversed(module._modules.values()) if child is not None]
     return list(found)
 
@@ -55,7 +55,7 @@ class Glance:
         modules = modules_of(net)
         self.tells = not hooks_of_all_modules() and all([_is_plain(module, modules) for module in modules])
         self._modules = [(module, isinstance(module, StatefulLayer)) for module in modules]
-        self._hooks = [vars(module)[hooks] for module in modules for hooks in HOOKS]
+        self._hooks = [vars(module).get(hooks, {}) for module in modules for hooks in HOOKS]
         self._were = self._objects()  # held, so that no other object takes the place of one
 
     def holds(self) -> bool:
@@ -70,6 +70,9 @@ class Glance:
         for module, is_layer in self._modules:
             own = module.__dict__
             found.append(type(module))
+            if isinstance(module, torch.jit.ScriptModule):
+                found.append(getattr(module, "training", None))  # a frozen one has none
+                continue
             if is_layer:  # its other attributes change at every call, or say nothing
                 found += (own["training"], own.get("forward"), *[own[hooks] for hooks in HOOKS])
             else:
@@ -83,7 +86,7 @@ class Glance:
 
 def _is_plain(module: nn.Module, modules: list[nn.Module]) -> bool:
     own = vars(module)
-    if any([own[hooks] for hooks in HOOKS]):
+    if any([own.get(hooks) for hooks in HOOKS]):
         return False
     # of torch's modules, what lies deeper says nothing
     if isinstance(module, StatefulLayer) or type(module).__module__.startswith("torch."):

@@ -102,6 +102,8 @@ class _Trial:
             if id(layer) in rehearsal.inputs:
                 shapes = [tuple(leaf.shape[1:]) for leaf in rehearsal.inputs[id(layer)][0]]
                 inputs[path] = (shapes, rehearsal.forms[id(layer)])
+        if state is None and rehearsal.unsteady is not None:
+            raise FoldError(f"computes other parameters of {self.names[rehearsal.unsteady]} at each step")
         if state is None:
             before = footprint(self.net)
             try:

@@ -62,10 +62,13 @@ class Rehearsal:
         self.inputs: dict[int, list[list[Tensor]]] = {}
         self.outputs: dict[int, list[Any]] = {}
         self.forms: dict[int, pytree.TreeSpec] = {}
+        self.unsteady: int | None = None  # a layer whose parameters differ from step to step
+        self._params: dict[int, list[Any]] = {}
 
     def call(self, layer: Any, inputs: Any, _init: object) -> Any:
         """Return a made-up output of a layer for one step."""
         leaves, self.forms[id(layer)] = pytree.tree_flatten(inputs)
+        self._compare_params(layer)
         with self.watch.looks_away(), torch.no_grad():
             # one sample tells the form of the output; only the network is on trial, not what the layer makes of noise
             sample = layer._advance_one(tree_map(lambda x: torch.zeros_like(x[:1]), inputs), True)
@@ -76,6 +79,16 @@ class Rehearsal:
         self.inputs.setdefault(id(layer), []).append([leaf.clone() for leaf in leaves])
         self.outputs.setdefault(id(layer), []).append(out)
         return tree_map(torch.clone, out)
+
+    def _compare_params(self, layer: Any) -> None:
+        """Note a layer whose parameters are not those of the first step."""
+        with self.watch.looks_away(), torch.no_grad():
+            now = pytree.tree_leaves(layer.whole_step()[1])
+        before = self._params.setdefault(id(layer), now)
+        for one, other in zip(before, now, strict=True):
+            numbers = isinstance(one, Tensor) and isinstance(other, Tensor)
+            if not (torch.equal(one, other) if numbers else one is other or bool(one == other)):
+                self.unsteady = id(layer)
 
     def refuse(self, reason: str) -> None:
         """End the trial."""

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
+from spikingtorch._lock import CallLock
+from spikingtorch.activity import Activity
 from spikingtorch.course import MODES, Course, Mode
 from spikingtorch.draws import random_state, set_random_state
 from spikingtorch.folding import Fold, FoldError, part_of
 from spikingtorch.glance import modules_of, parameter_of
+from spikingtorch.recomputation import backward_pass
 from spikingtorch.report import Report, report
 from spikingtorch.statefullayer import StatefulLayer
 
@@ -38,6 +41,10 @@ class SpikingNet(nn.Module):
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next one, with
             ``init=False``, differentiates through it. By default a call leaves plain numbers behind.
+        warn_silent: warn, once, when a layer has been silent, or has always fired, for several batches of training.
+
+    Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a
+    call with ``init=False`` from another one is an error as long as the first lives.
 
     Raises:
         TypeError: net is no module, or its ``forward`` takes no ``init``.
@@ -64,6 +71,7 @@ class SpikingNet(nn.Module):
         *,
         truncate: bool = False,
         carry_graph: bool = False,
+        warn_silent: bool = True,
     ) -> None:
         super().__init__()
         checks.check_takes_init(net)
@@ -81,7 +89,10 @@ class SpikingNet(nn.Module):
         self.time_chunk = time_chunk
         self.truncate = truncate
         self.carry_graph = carry_graph
+        self.warn_silent = warn_silent
         self._course = Course()
+        self._activity = Activity()
+        self._lock = CallLock()
 
     def forward(self, x: Tensor, init: bool | Tensor = True) -> Tensor:
         """Run the network over a train.
@@ -99,17 +110,31 @@ class SpikingNet(nn.Module):
                 network returns another shape than Nout; a stream is to go on inside a ``torch.func`` transform; mode is
                 "fold" and the network does what makes sense one step at a time only.
             TypeError: x is not floating, or of another dtype than the network.
+            RuntimeError: a stream is to go on that another thread has begun.
         """
+        if torch.compiler.is_compiling():
+            return self._call(x, init)
+        with self._lock:
+            return self._call(x, init)
+
+    def _call(self, x: Tensor, init: bool | Tensor) -> Tensor:
         modules = modules_of(self.net)
         self._check_input(x, modules)
         layers = [module for module in modules if isinstance(module, StatefulLayer)]
         before = [layer._memory for layer in layers]
+        repeats = backward_pass() != -1  # as checkpoint repeats a call; that leaves the layers as they are
+        seen = self.warn_silent and self.training and not repeats and checks.has_values(x)
+        watches, keeps = seen and self._activity.begin(layers), False
         try:
-            return self._forward(x, init, layers)
-        except BaseException:
-            for layer, memory in zip(layers, before, strict=True):
-                layer._memory = memory
-            raise
+            out = self._forward(x, init, layers)
+            keeps = not repeats
+            return out
+        finally:
+            if not keeps:
+                for layer, memory in zip(layers, before, strict=True):
+                    layer._memory = memory
+            if watches:
+                self._activity.end(self.net, layers, stacklevel=6)
 
     def _forward(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
         if init is True:
@@ -144,7 +169,7 @@ class SpikingNet(nn.Module):
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__}, for it {error}. mode='auto' runs "
                     "it step by step"
                 ) from error
-        if self.mode == "step":
+        if self.mode == "step" or checks.is_traced():
             return self._run_steps(x, init)
         if torch.compiler.is_compiling():
             return self._run_folded(x, init, layers) if self._folds(x) else self._run_steps(x, init)
@@ -178,6 +203,7 @@ class SpikingNet(nn.Module):
             out: Tensor = self.net(x.flatten(0, 1), fold)
         if fold.refusal is not None:
             raise fold.refusal
+        fold.check_saved()
         self._check_output(out, N * T)
         # step by step, the output never is a view of the input
         return fold.split(out.clone() if checks.share_memory(out, x) else out)

@@ -1,5 +1,6 @@
 """StatefulLayer: a module that remembers a state between its calls."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
+from spikingtorch.activity import Activity
 from spikingtorch.folding import Fold
 from spikingtorch.functional import RecurrentState, lift, reset_where
 from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.state import lifted_dtype
+from spikingtorch.recomputation import Recomputation, backward_pass, region
 
 
 class Memory(NamedTuple):
@@ -21,6 +24,11 @@ class Memory(NamedTuple):
     output: Any  # None at rest
     act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
     plain: bool = False  # it holds plain numbers, known to be part of no graph
+    thread: int = 0  # the thread that computed it; 0 where torch.compile did, which cannot say
+
+
+# attributes that change at every call
+_CHANGES = ("_memory", "_fold", "_activity", "_repeated")
 
 
 class StatefulLayer(nn.Module):
@@ -38,6 +46,9 @@ class StatefulLayer(nn.Module):
         super().__init__()
         self._memory: Memory | None = None
         self._fold: Fold | None = None  # the fold that the layer takes part in right now
+        self._activity: Activity | None = None  # what looks at the outputs of this batch
+        self._recomputation: Recomputation[Memory] = Recomputation()
+        self._repeated: tuple[int, Memory | None] | None = None  # the memory of a backward pass, and its number
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest for an input of one step like x, shape (N, ...)."""
@@ -49,7 +60,7 @@ class StatefulLayer(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # what changes at every call is neither parameter nor module: nn.Module would look for that first
-        if name in ("_memory", "_fold"):
+        if name in _CHANGES:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -70,21 +81,59 @@ class StatefulLayer(nn.Module):
     def reset(self, x: Tensor | None = None) -> None:
         """Forget the state; with x, take the state at rest for inputs like x instead."""
         self._refuse_in_fold("reset()")
-        self._memory = None if x is None else self._at_rest(x)
+        # a copy: the state at rest may be a view of x, or a buffer
+        self._finish(None if x is None else tree_map(_copied, self._at_rest(x)))
 
     def detach_(self) -> None:
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
-        self._shown("detach_()")
-        self._map_tensors(Tensor.detach)
+        self._refuse_in_fold("detach_()")
+        if self._repeated is not None and self._repeated[0] == backward_pass():
+            self._repeated = self._repeated[0], _mapped(Tensor.detach, self._repeated[1])
+        elif backward_pass() == -1:
+            self._memory = _mapped(Tensor.detach, self._own_memory())
 
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for somebody outside."""
         self._refuse_in_fold(name)
-        return self._live_memory()
+        here = region()
+        if here is not None and here.run is not None:
+            return self._recomputation.repeated(here)
+        return self._own_memory()
 
     def _refuse_in_fold(self, name: str) -> None:
         if self._fold is not None:
             self._fold.refuse(f"uses {type(self).__name__}.{name} between two steps")
+
+    def _start(self, x: Tensor, init: bool | Tensor) -> Memory:
+        """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
+
+        Raises:
+            RuntimeError: a backward pass repeats a call, and nothing is known of the state that it started from.
+        """
+        here = region()
+        if here is not None and here.run is not None:
+            return self._recomputation.next(here)
+        goes_on, number = isinstance(init, Tensor) or not init, backward_pass()
+        if goes_on and number != -1 and (self._repeated is None or self._repeated[0] != number):
+            raise RuntimeError(
+                f"{type(self).__name__}: called in a backward pass, as torch.utils.checkpoint does with "
+                "use_reentrant=True or inside another checkpoint, and the state that the call started from is gone. "
+                "Take use_reentrant=False and one checkpoint, or put it around the whole SpikingNet"
+            )
+        memory = self._resume(x, init)
+        if here is not None:
+            self._recomputation.note(here, memory)
+        return memory
+
+    def _finish(self, memory: Memory | None) -> None:
+        """Take over a memory; where a backward pass repeats a call, the layer stays as it is."""
+        here, number = region(), backward_pass()
+        if here is not None and here.run is not None:
+            self._recomputation.repeat(here, memory)
+        elif number != -1:
+            self._repeated = number, memory
+        else:
+            self._memory, self._repeated = memory, None
 
     def _resume(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that the step starts from; at rest, it holds no output yet."""
@@ -93,7 +142,7 @@ class StatefulLayer(nn.Module):
                 f"{type(self).__name__}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor "
                 "with one value for each sample"
             )
-        memory = None if not isinstance(init, Tensor) and init else self._live_memory()
+        memory = None if not isinstance(init, Tensor) and init else self._own_memory()
         if memory is None:
             return self._at_rest(x)
         self._check_continues(memory.state, x)
@@ -110,57 +159,89 @@ class StatefulLayer(nn.Module):
 
     def _at_rest(self, x: Tensor) -> Memory:
         act = lift(torch.zeros_like(x, requires_grad=False)) if self.track_act else ()
-        return Memory(self.initial_state(x), None, act)
+        return Memory(self.initial_state(x), None, act, thread=this_thread())
 
     def _check_continues(self, state: Any, x: Tensor) -> None:
         for leaf in leaves_of(state):
-            if leaf.shape != x.shape or leaf.device != x.device or leaf.dtype != lifted_dtype(x):
+            # a counter or a flag has a dtype of its own
+            same = leaf.dtype == lifted_dtype(x) or not leaf.is_floating_point()
+            if leaf.shape != x.shape or leaf.device != x.device or not same:
                 raise ValueError(
                     f"{type(self).__name__} holds the state of inputs of shape {tuple(leaf.shape)} ({leaf.dtype}, "
                     f"{leaf.device}) and got {tuple(x.shape)} ({x.dtype}, {x.device}). "
                     "Pass init=True to start a new sequence, or call reset() first"
                 )
 
-    def _live_memory(self) -> Memory | None:
-        """Return the memory, or None if it belongs to a ``torch.func`` transform that has ended."""
-        if torch.compiler.is_compiling() or self._memory is None:
-            return self._memory
-        leaves = [leaf for leaf in leaves_of(self._memory) if isinstance(leaf, Tensor)]
-        if any([checks.outlived_transform(leaf) for leaf in leaves]):
-            self._memory = None
-        elif not torch.is_inference_mode_enabled() and any([leaf.is_inference() for leaf in leaves]):
-            self._map_tensors(torch.Tensor.clone)  # autograd takes no tensor that was made in inference mode
-        return self._memory
+    def _own_memory(self) -> Memory | None:
+        """Return the memory for the thread and the pass that ask for it.
+
+        Raises:
+            RuntimeError: another thread, which still runs, has put its own sequence in its place.
+        """
+        repeated = self._repeated
+        if repeated is not None and repeated[0] == backward_pass():
+            return repeated[1]
+        memory = self._memory
+        if memory is None or torch.compiler.is_compiling():
+            return memory
+        if memory.thread not in (0, this_thread()) and memory.thread in [each.ident for each in threading.enumerate()]:
+            raise RuntimeError(
+                f"{type(self).__name__}: holds the state of a sequence that runs in another thread. Start one of this "
+                "thread with init=True, or give each thread a network of its own: copy.deepcopy(model)"
+            )
+        live = _live(memory)
+        if live is not memory:
+            self._memory = live
+        return live
 
     def _end_of_sequence(self) -> None:
         """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
-        if self._memory is None or self._memory.plain:
+        memory = self._memory
+        if memory is None or memory.plain:
             return
         if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
-            self._memory = (
-                None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
-            )
-        elif (memory := self._live_memory()) is not None:
-            self._memory = Memory(tree_map(_detached, memory.state), tree_map(_detached, memory.output), memory.act)
-
-    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
-        if self._memory is not None:
-            self._memory = tree_map(lambda x: function(x) if isinstance(x, Tensor) else x, self._memory)
+            # an exported program keeps nothing between calls, and no wrapper outlives its transform
+            self._memory = None
+        elif (memory := _live(memory)) is not None:
+            state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
+            self._memory = memory._replace(state=state, output=output)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StatefulLayer":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._live_memory()
-        self._map_tensors(fn)
-        if self._memory is not None:
-            self._memory = self._memory._replace(state=lift(self._memory.state))
+        # .type() converts counters and flags as well
+        memory = _mapped(lambda x: fn(x) if x.is_floating_point() else fn(x).to(x.dtype), _live(self._memory))
+        self._memory = None if memory is None else memory._replace(state=lift(memory.state))
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        attached = self._live_memory()
-        self._map_tensors(torch.Tensor.detach)
-        copied = self.__dict__ | {"_fold": None}
-        self._memory = attached
-        return copied
+        memory = _mapped(Tensor.detach, _live(self._memory))
+        free = None if memory is None else memory._replace(thread=0)  # a copy belongs to whoever takes it
+        return self.__dict__ | {"_memory": free, "_fold": None, "_activity": None, "_repeated": None}
+
+
+def _live(memory: Memory | None) -> Memory | None:
+    """Return a memory as it can be used here, or None if it belongs to a ``torch.func`` transform that has ended."""
+    if memory is None or torch.compiler.is_compiling():
+        return memory
+    leaves = [leaf for leaf in leaves_of(memory) if isinstance(leaf, Tensor)]
+    if any([checks.outlived_transform(leaf) for leaf in leaves]):
+        return None
+    if not torch.is_inference_mode_enabled() and any([leaf.is_inference() for leaf in leaves]):
+        return _mapped(Tensor.clone, memory)  # autograd takes no tensor that was made in inference mode
+    return memory
+
+
+def _mapped(function: Callable[[Tensor], Tensor], memory: Memory | None) -> Memory | None:
+    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, memory)
+
+
+def this_thread() -> int:
+    """Return the thread that runs here, or 0 in torch.compile, whose code may run in any."""
+    return 0 if torch.compiler.is_compiling() else threading.get_ident()
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
 
 def _detached(leaf: Any) -> Any:

@@ -15,8 +15,12 @@ from spikingtorch.functional._repeated import Repetitions
 from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.state import lifted_dtype
+from spikingtorch.recomputation import region
 from spikingtorch.recurrence import Weights, check_weight, synapse_of, trained
-from spikingtorch.statefullayer import Memory, StatefulLayer
+from spikingtorch.statefullayer import Memory, StatefulLayer, this_thread
+
+# where the classes of layers, weights and synapses are defined that compute parameters without random numbers
+_NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
 
 
 class StepLayer(StatefulLayer):
@@ -136,22 +140,32 @@ class StepLayer(StatefulLayer):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+        output = self._called(inputs, init)
+        if self._activity is not None:
+            self._activity.note(self, output)
+        return output
+
+    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
         if self._fold is not None:
             return self._fold.call(self, inputs, init)
         if isinstance(init, Fold):
-            init.refuse(
-                f"holds a {type(self).__name__} that is not among its submodules; keep layers in attributes or in an "
-                "nn.ModuleList"
-            )
+            # the fold of a call that is over comes back when checkpoint repeats a part of it
+            if not ((here := region()) is not None and here.run is not None):
+                init.refuse(
+                    f"holds a {type(self).__name__} that is not among its submodules; keep layers in attributes or in "
+                    "an nn.ModuleList"
+                )
+            return self._advance_all(inputs, init)
         return self._advance_one(inputs, init)
 
     def _advance_one(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
         first = self._check_inputs(inputs)
-        memory = self._resume(first, init)
+        memory = self._start(first, init)
         step, params = self.whole_step()
         starts = self._starts(memory, params, first)
         state, output = one_step(step, memory.state, inputs, params, check=starts)
-        self._remember(memory, state, output, output)
+        # a copy: whoever writes on the output does not write on what the layer shows as its last one
+        self._remember(memory, state, tree_map(torch.clone, output), output)
         return output
 
     def _advance_all(self, inputs: Tensor | tuple[Tensor, ...], fold: Fold) -> Any:
@@ -164,16 +178,16 @@ class StepLayer(StatefulLayer):
         Returns:
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
-        step, params = self.whole_step()
+        step, params = self._step_of_all(fold)
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         repeats = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero
         if repeats and (found := self._repetitions.run(step, params, leaves, size)) is not None:
-            self._memory = Memory(found.state, found.last, (), plain=True)
+            self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
             return found.outs
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
-        memory = self._resume(first, fold.init)
+        memory = self._start(first, fold.init)
         self._starts(memory, params, first)
         state, outputs = scan(step, memory.state, xs, params=params, dim=1)
         # a copy: a slice would keep the whole train alive
@@ -182,6 +196,18 @@ class StepLayer(StatefulLayer):
         if repeats:
             self._repetitions.learn(step, params, memory.state, xs, size)
         return tree_map(lambda out: out.flatten(0, 1), outputs)
+
+    def _step_of_all(self, fold: Fold) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
+        """Return ``whole_step()`` for all steps of a fold; end the fold if each step draws parameters of its own."""
+        kinds = type(self).__module__, type(self.recurrent).__module__
+        own = all([kind.startswith(_NEVER_DRAW) for kind in kinds]) and "step_params" not in self.__dict__
+        if own or torch.compiler.is_compiling():
+            return self.whole_step()
+        before = torch.get_rng_state()
+        found = self.whole_step()
+        if not torch.equal(before, torch.get_rng_state()):
+            fold.refuse(f"draws the parameters of {fold.name(self)} at random, at each step anew")
+        return found
 
     @property
     def _rests_at_zero(self) -> bool:
@@ -210,7 +236,7 @@ class StepLayer(StatefulLayer):
 
     def _remember(self, memory: Memory, state: Any, output: Any, spikes: Any) -> None:
         act = memory.act + lift(spikes) if isinstance(memory.act, Tensor) else ()
-        self._memory = Memory(state, output, act)
+        self._finish(Memory(state, output, act, thread=this_thread()))
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest for an input of one step like x; override where that is not zero."""

@@ -111,7 +111,7 @@ def test_a_step_that_changes_between_the_passes_is_an_error() -> None:
         xs = draw(T, N).requires_grad_()
         spikes = F.scan(step, F.LIFState(torch.zeros(N, dtype=torch.float64)), xs)[1]
         scale[0] = 0.6
-        with pytest.raises(RuntimeError, match="changed between the forward and the backward pass.*in params"):
+        with pytest.raises(RuntimeError, match=r"changed between the forward and the backward pass.*in params"):
             torch.autograd.grad(spikes.sum(), xs, create_graph=True)
 
 

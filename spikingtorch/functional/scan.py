@@ -42,9 +42,9 @@ def scan(
         dim: the axis of time, in xs and in the outputs.
         backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any
             order of derivative; "fused", one compiled loop over time, for elementwise and recurrent steps on the CPU,
-            whose gradient the loop computes if it is to be differentiated again; "compile", torch.compile over 16 steps at a time, for every step and
-            device, after a first call that compiles for up to a minute; "auto", the faster of loop and fused that is
-            exact here. ``explain_scan`` tells which that is.
+            whose gradient the loop computes if it is to be differentiated again; "compile", torch.compile over 16 steps
+            at a time, for every step and device, after a first call that compiles for up to a minute; "auto", the
+            faster of loop and fused that is exact here. ``explain_scan`` tells which that is.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``; in memory of their own.

@@ -1,0 +1,106 @@
+"""A network whose layers are silent, or always fire, says so once."""
+
+import copy
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch.activity import BATCHES
+from spikingtorch.course import Mode
+
+
+class Deep(nn.Module):
+    def __init__(self, depth: int = 5, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linears = nn.ModuleList(nn.Linear(32, 32) for _ in range(depth))
+        self.neurons = nn.ModuleList(st.LIF(**options) for _ in range(depth))
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        for linear, neurons in zip(self.linears, self.neurons, strict=True):
+            x = neurons(linear(x), init)
+        return x
+
+
+def caught(model: st.SpikingNet, batches: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> list[str]:
+    """Run batches, and return what they warned of."""
+    x = scale * (torch.rand(4, 10, 32, generator=torch.Generator().manual_seed(1)) < 0.3).to(dtype)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for _ in range(batches):
+            model(x)
+    return [str(each.message) for each in found]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"time_chunk": 4}])
+@pytest.mark.parametrize("mode", ["step", "auto"])
+def test_five_layers_as_they_come_are_silent(mode: Mode, options: Any, dtype: torch.dtype) -> None:
+    model = st.SpikingNet(Deep(), 32, mode=mode, **options)
+    if dtype == torch.float16:
+        model.half()
+        assert caught(model, BATCHES - 1, dtype=dtype) == []
+        assert len(caught(model, 1, dtype=dtype)) == 1
+        return
+    assert caught(model, BATCHES - 1) == []
+    (text,) = caught(model, 1)
+    assert "layer neurons.4 (LIF) has not fired once in 8 batches" in text
+    assert "v0=" in text
+    assert "warn_silent=False" in text
+    assert caught(model, 40) == []
+
+
+def test_warning_points_at_the_call() -> None:
+    model = st.SpikingNet(Deep(), 32)
+    caught(model, BATCHES - 1)
+    with pytest.warns(RuntimeWarning) as found:
+        model(torch.zeros(1, 2, 32))
+    assert found[0].filename == __file__
+
+
+def test_layers_that_always_fire() -> None:
+    model = st.SpikingNet(Deep(1, v0=0.1), 32)
+    with torch.no_grad():
+        dict(model.named_parameters())["net.linears.0.bias"].fill_(9.0)
+    (text,) = caught(model, BATCHES)
+    assert "layer neurons.0 (LIF) has fired in every neuron, at every step" in text
+
+
+@pytest.mark.parametrize("how", ["off", "eval", "no_grad", "alive", "now and then"])
+def test_no_warning(how: str) -> None:
+    model = st.SpikingNet(Deep(1 if how in ("alive", "now and then") else 5), 32, warn_silent=how != "off")
+    model.train(how != "eval")
+    with torch.set_grad_enabled(how != "no_grad"):
+        for _ in range(8):
+            assert caught(model, 5) == []
+            if how == "now and then":
+                assert caught(model, 3, scale=0.0) == []
+
+
+def test_a_layer_that_dies_later_is_found() -> None:
+    model = st.SpikingNet(Deep(1), 32)
+    assert caught(model, 30) == []
+    assert len(caught(model, 16 + BATCHES, scale=0.0)) == 1
+
+
+def test_transforms_and_copies() -> None:
+    model = st.SpikingNet(Deep(), 32)
+    assert caught(model, BATCHES - 1) == []
+    assert caught(copy.deepcopy(model), BATCHES - 1) == []  # a copy counts anew
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    x = torch.zeros(1, 3, 32)
+    torch.func.grad(lambda w: torch.func.functional_call(model, w, (x,)).sum())(weights)
+    compiled = torch.compile(model, backend="aot_eager")
+    compiled(x)
+    assert len(caught(model, 1)) == 1
+
+
+def test_state_is_not_held() -> None:
+    model = st.SpikingNet(Deep(), 32)
+    caught(model, 1)
+    assert all(layer._activity is None for layer in model.net.neurons)  # type: ignore[union-attr]
+    assert not model._activity._sums

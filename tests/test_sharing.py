@@ -1,0 +1,200 @@
+"""A state that is kept shares memory with nothing that the caller can write on."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from tests.every_layer import call
+
+
+class Two(NamedTuple):
+    v: Tensor
+    n: Tensor
+
+
+def returns_its_input(state: Two, x: Tensor) -> tuple[Two, Tensor]:
+    return Two(x, state.n), x - state.v
+
+
+def returns_a_view_of_its_input(state: Two, x: Tensor) -> tuple[Two, Tensor]:
+    return Two(x[None].squeeze(0), state.n), x - state.v
+
+
+def returns_its_output(state: Two, x: Tensor) -> tuple[Two, Tensor]:
+    v = 0.5 * state.v + x
+    return Two(v, v), v
+
+
+def returns_a_parameter(state: Two, x: Tensor, *, shift: Tensor) -> tuple[Two, Tensor]:
+    return Two(shift, state.n), x + state.v
+
+
+MAKERS = [
+    st.IF,
+    st.LIF,
+    st.LI,
+    partial(st.CoarseLIF, tau=8.0),
+    partial(st.SpikingDecay, tau=2.0),
+    partial(st.McPitts, thr=0.5),
+    partial(st.BioLIF, nudt=0.5),
+]
+STEPS: list[Callable[..., Any]] = [returns_its_input, returns_a_view_of_its_input, returns_its_output]
+
+
+def aliases(one: Any, other: Any) -> bool:
+    tensors = [[leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)] for tree in (one, other)]
+    return any(a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() for a in tensors[0] for b in tensors[1])
+
+
+@pytest.mark.parametrize("mode", ["plain", "inference", "no_grad"])
+@pytest.mark.parametrize("backend", ["loop", "auto"])
+@pytest.mark.parametrize("T", [0, 1, 3, 17])
+@pytest.mark.parametrize("step", [*STEPS, returns_a_parameter])
+def test_final_state_of_a_scan(step: Any, T: int, backend: Any, mode: str) -> None:
+    guards = {"plain": torch.enable_grad, "inference": torch.inference_mode, "no_grad": torch.no_grad}
+    params = {"shift": torch.rand(2, 3)} if step is returns_a_parameter else {}
+    for _ in range(2):  # the second call takes another way to the kernel
+        state, xs = Two(torch.rand(2, 3), torch.rand(2, 3)), torch.rand(T, 2, 3)
+        with guards[mode]():
+            final, outs = F.scan(step, state, xs, params=params, backend=backend)
+        assert not aliases(final, (state, xs, params, outs))
+        assert not aliases(outs, (state, xs, params))
+
+
+def test_final_state_inside_vmap_and_grad() -> None:
+    def run(x: Tensor) -> Tensor:
+        state, out = F.scan(returns_its_input, Two(torch.zeros(3), torch.zeros(3)), x[None], backend="loop")
+        out.zero_()
+        x.mul_(0.0)
+        return state.v.sum()
+
+    assert torch.equal(torch.func.vmap(run)(torch.ones(4, 3)), torch.full((4,), 3.0))
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("size", [1, 2**17])  # a large layer takes the kernel for one step
+def test_state_of_a_layer(step: Any, size: int) -> None:
+    found = []
+    for writes in (False, True):
+        layer = st.StepLayer(step, Two)
+        torch.manual_seed(0)
+        outs = []
+        buffer = torch.empty(1, size)
+        for _ in range(4):
+            x = buffer.uniform_() if writes else torch.empty(1, size).uniform_()
+            out = layer(x)
+            outs.append(out.clone())
+            if writes:
+                out.fill_(9.0)
+        assert layer.v is not None
+        found.append(torch.stack([*outs, layer.v]))
+        assert torch.equal(layer.s, outs[-1])
+    assert torch.equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("make", MAKERS)
+def test_writing_on_outputs_changes_nothing(make: Callable[..., Any], recurrent: bool) -> None:
+    found = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        layer = make(recurrent=torch.tensor(-0.5) if recurrent else None)
+        outs = []
+        for t in range(6):
+            out = call(layer, torch.rand(2, 3), t == 0)
+            assert torch.equal(layer.s, out)
+            outs.append(out.clone())
+            if inplace:
+                nn.Hardtanh(0.0, 0.1, inplace=True)(out)
+        assert torch.equal(layer.s, outs[-1])
+        found.append(torch.stack(outs))
+    assert torch.equal(found[0], found[1])
+
+
+def test_gradient_through_a_state_that_was_the_output() -> None:
+    found = []
+    for inplace in (False, True):
+        layer = st.LIF(v0=0.3, recurrent=torch.tensor(-0.5))
+        x, total = torch.full((1, 4), 0.5).requires_grad_(), torch.zeros(())
+        for t in range(5):
+            out = layer(x * (t + 1), init=t == 0)
+            total = total + nn.Hardtanh(-5.0, 5.0, inplace=inplace)(out).sum() * (t + 1)
+        found.append(torch.autograd.grad(total, x)[0])
+    assert found[0].abs().max() > 0
+    assert torch.equal(found[0], found[1])
+
+
+def test_state_that_reset_takes_from_an_input() -> None:
+    class Holds(st.StepLayer):
+        def rest_state(self, x: Tensor) -> Two:
+            return Two(x, x)
+
+    layer, x = Holds(returns_its_output, Two), torch.ones(1, 2)
+    layer.reset(x)
+    x.fill_(7.0)
+    assert torch.equal(layer.v, torch.ones(1, 2))  # type: ignore[arg-type]
+
+
+def test_state_under_compile() -> None:
+    layer = st.StepLayer(returns_its_output, Two)
+    step = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for k in range(3):
+        out = step(torch.full((1, 2), float(k)))
+        kept = layer.v.clone()  # type: ignore[union-attr]
+        out.fill_(9.0)
+        assert torch.equal(layer.v, kept)  # type: ignore[arg-type]
+
+
+class Counted(NamedTuple):
+    v: Tensor
+    n: Tensor
+    quiet: Tensor
+
+
+def count(state: Counted, x: Tensor) -> tuple[Counted, Tensor]:
+    v = torch.where(state.quiet, 0.0 * state.v, 0.5 * state.v + x)
+    spike = v > 0.8
+    return Counted(v, state.n + spike.long(), spike), v * state.n.to(v.dtype)
+
+
+class CountLayer(st.StepLayer):
+    def __init__(self) -> None:
+        super().__init__(count, Counted)
+
+    def rest_state(self, x: Tensor) -> Counted:
+        return Counted(
+            torch.zeros_like(x), torch.zeros_like(x, dtype=torch.long), torch.zeros_like(x, dtype=torch.bool)
+        )
+
+
+class CountNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = CountLayer()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return self.layer(x, init)  # type: ignore[no-any-return]
+
+
+def test_counter_and_flag_as_state_stepped_and_folded() -> None:
+    x = torch.rand(3, 20, 5, generator=torch.Generator().manual_seed(0))
+    models = [st.SpikingNet(CountNet(), 5, mode=mode) for mode in ("step", "auto")]
+    for k in range(3):
+        outs = [model(x * (1 + k)) for model in models]
+        assert torch.equal(outs[0], outs[1])
+        assert int(outs[0].max()) > 0
+    assert models[1].explain().mode == "fold"
+    for model in models:
+        model(x[:, :7])
+    streams = [model(x[:, 7:], init=torch.tensor([True, False, False])) for model in models]
+    assert torch.equal(streams[0], streams[1])
+    layer: Any = models[0].net
+    layer.type(torch.float64)
+    assert [leaf.dtype for leaf in layer.layer._memory.state] == [torch.float64, torch.long, torch.bool]

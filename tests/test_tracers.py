@@ -1,0 +1,118 @@
+"""``torch.jit``, TensorBoard and the older ONNX export, which note the operations of a network; compiled submodules."""
+
+import importlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.course import Mode
+
+
+class Net(nn.Module):
+    def __init__(self, learnable: Any = ()) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.first = nn.Conv2d(1, 4, 3, 2), st.LIF(v0=0.3, learnable=learnable)
+        self.linear, self.second = nn.Linear(4 * 9, 5), st.LIF(v0=0.2, learnable=learnable)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        spikes = self.first(self.conv(x), init).flatten(1)
+        return self.second(self.linear(spikes), init)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Tracers warn of numbers that become constants, and of their own age."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def draw(seed: int = 0) -> Tensor:
+    return (torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) < 0.3).float()
+
+
+@pytest.mark.parametrize("learnable", [(), "tau"])
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+def test_jit_trace(mode: Mode, before: bool, learnable: Any) -> None:
+    model = st.SpikingNet(Net(learnable), 5, mode=mode)
+    if before:  # with kernels at hand
+        model(draw())
+        model(draw())
+    traced = torch.jit.trace(model, (draw(),))
+    for seed in range(3):
+        want = model(draw(seed))
+        assert want.sum() > 0
+        assert torch.equal(traced(draw(seed)), want)
+    weights = list(model.parameters())
+    got, want = (torch.autograd.grad(each(draw()).sum(), weights) for each in (traced, model))
+    torch.testing.assert_close(got, want)
+
+
+def test_jit_trace_of_a_scan() -> None:
+    def run(xs: Tensor) -> Tensor:
+        return F.scan(F.lif_step, F.LIFState(torch.zeros(4)), xs, params={"decay": 0.9})[1]
+
+    run(torch.rand(9, 4))
+    traced = torch.jit.trace(run, (torch.rand(9, 4),))
+    xs = torch.rand(9, 4)
+    assert torch.equal(traced(xs), run(xs))
+
+
+def test_tensorboard_graph(tmp_path: Path) -> None:
+    tensorboard: Any = importlib.import_module("torch.utils.tensorboard")
+    with tensorboard.SummaryWriter(tmp_path) as writer:
+        writer.add_graph(st.SpikingNet(Net(), 5), draw())
+    assert any(file.stat().st_size > 1000 for file in tmp_path.iterdir())
+
+
+def test_older_onnx_export() -> None:
+    sizes = []
+    for mode in ("step", "auto"):
+        file = io.BytesIO()
+        torch.onnx.export(st.SpikingNet(Net(), 5, mode=mode), (draw(),), file, dynamo=False)  # type: ignore[arg-type]
+        sizes.append(file.tell())
+    assert sizes[0] == sizes[1] > 1000
+
+
+class Inner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.linear(x))
+
+
+class Outer(Net):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        spikes = self.first(self.conv(x), init).flatten(1)
+        return self.second(self.inner(self.linear(spikes)), init)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("compiled", ["scripted", "traced", "frozen"])
+def test_scripted_and_traced_submodules(compiled: str) -> None:
+    torch.manual_seed(0)
+    plain = Inner().eval()
+    inner: Any = torch.jit.trace(plain, (torch.rand(2, 5),)) if compiled == "traced" else torch.jit.script(plain)
+    inner = torch.jit.freeze(inner) if compiled == "frozen" else inner
+    want, model = st.SpikingNet(Outer(plain), 5, mode="step"), st.SpikingNet(Outer(inner), 5)
+    for seed in range(3):
+        assert torch.equal(model(draw(seed)), want(draw(seed)))
+    assert model.explain().mode == "step"
+    model.eval()
+    assert torch.equal(model(draw(9)), want(draw(9)))
+    assert want(draw(9)).sum() > 0
