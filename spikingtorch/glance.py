@@ -27,7 +27,7 @@ def modules_of(net: nn.Module) -> list[nn.Module]:
         module = ahead.pop()
         if module not in found:
             found[module] = None
-            if module._modules and not isinstance(module, torch.jit.ScriptModule):  # what is compiled is one piece
+            if module._modules:
                 ahead += [child for child in reversed(module._modules.values()) if child is not None]
     return list(found)
 

@@ -87,6 +87,13 @@ class Recomputation(Generic[M]):
         return repetition.memory
 
 
+class Repeated:
+    """What a layer remembers while a backward pass calls its whole network once more."""
+
+    def __init__(self) -> None:
+        self.memory: Any = None
+
+
 def region() -> Region | None:
     """Return the run of a checkpoint that calls here, or None outside of one."""
     if torch.compiler.is_compiling():

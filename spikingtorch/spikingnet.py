@@ -12,7 +12,7 @@ from spikingtorch.course import MODES, Course, Mode
 from spikingtorch.draws import random_state, set_random_state
 from spikingtorch.folding import Fold, FoldError, part_of
 from spikingtorch.glance import modules_of, parameter_of
-from spikingtorch.recomputation import backward_pass
+from spikingtorch.recomputation import Repeated, backward_pass
 from spikingtorch.report import Report, report
 from spikingtorch.statefullayer import StatefulLayer
 
@@ -122,17 +122,21 @@ class SpikingNet(nn.Module):
         self._check_input(x, modules)
         layers = [module for module in modules if isinstance(module, StatefulLayer)]
         before = [layer._memory for layer in layers]
-        repeats = backward_pass() != -1  # as checkpoint repeats a call; that leaves the layers as they are
-        seen = self.warn_silent and self.training and not repeats and checks.has_values(x)
-        watches, keeps = seen and self._activity.begin(layers), False
+        repeats = backward_pass() != -1
+        if repeats:  # checkpoint calls once more, and the layers stay as they are
+            for layer in layers:
+                layer._repeated = Repeated()
+        watches = self.warn_silent and self.training and not repeats and checks.has_values(x)
+        watches = watches and self._activity.begin(layers)
         try:
-            out = self._forward(x, init, layers)
-            keeps = not repeats
-            return out
+            return self._forward(x, init, layers)
+        except BaseException:
+            for layer, memory in zip(layers, before, strict=True):
+                layer._memory = memory
+            raise
         finally:
-            if not keeps:
-                for layer, memory in zip(layers, before, strict=True):
-                    layer._memory = memory
+            for layer in layers if repeats else ():
+                layer._repeated = None
             if watches:
                 self._activity.end(self.net, layers, stacklevel=6)
 

@@ -14,7 +14,7 @@ from spikingtorch.folding import Fold
 from spikingtorch.functional import RecurrentState, lift, reset_where
 from spikingtorch.functional._tree import leaves_of, tree_map
 from spikingtorch.functional.state import lifted_dtype
-from spikingtorch.recomputation import Recomputation, backward_pass, region
+from spikingtorch.recomputation import Recomputation, Repeated, backward_pass, region
 
 
 class Memory(NamedTuple):
@@ -28,7 +28,12 @@ class Memory(NamedTuple):
 
 
 # attributes that change at every call
-_CHANGES = ("_memory", "_fold", "_activity", "_repeated")
+_CHANGES = ("_memory", "_fold", "_activity", "_repeated", "_dropped")
+_GONE = (
+    "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
+    "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
+    "the whole SpikingNet"
+)
 
 
 class StatefulLayer(nn.Module):
@@ -48,7 +53,8 @@ class StatefulLayer(nn.Module):
         self._fold: Fold | None = None  # the fold that the layer takes part in right now
         self._activity: Activity | None = None  # what looks at the outputs of this batch
         self._recomputation: Recomputation[Memory] = Recomputation()
-        self._repeated: tuple[int, Memory | None] | None = None  # the memory of a backward pass, and its number
+        self._repeated: Repeated | None = None  # the memory while a backward pass calls the network once more
+        self._dropped = -1  # the last backward pass that called the layer by itself
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest for an input of one step like x, shape (N, ...)."""
@@ -87,8 +93,8 @@ class StatefulLayer(nn.Module):
     def detach_(self) -> None:
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
         self._refuse_in_fold("detach_()")
-        if self._repeated is not None and self._repeated[0] == backward_pass():
-            self._repeated = self._repeated[0], _mapped(Tensor.detach, self._repeated[1])
+        if self._repeated is not None:
+            self._repeated.memory = _mapped(Tensor.detach, self._repeated.memory)
         elif backward_pass() == -1:
             self._memory = _mapped(Tensor.detach, self._own_memory())
 
@@ -98,6 +104,8 @@ class StatefulLayer(nn.Module):
         here = region()
         if here is not None and here.run is not None:
             return self._recomputation.repeated(here)
+        if self._repeated is None and self._dropped == backward_pass() != -1:
+            raise RuntimeError(f"{type(self).__name__}.{name}: {_GONE}")
         return self._own_memory()
 
     def _refuse_in_fold(self, name: str) -> None:
@@ -113,13 +121,9 @@ class StatefulLayer(nn.Module):
         here = region()
         if here is not None and here.run is not None:
             return self._recomputation.next(here)
-        goes_on, number = isinstance(init, Tensor) or not init, backward_pass()
-        if goes_on and number != -1 and (self._repeated is None or self._repeated[0] != number):
-            raise RuntimeError(
-                f"{type(self).__name__}: called in a backward pass, as torch.utils.checkpoint does with "
-                "use_reentrant=True or inside another checkpoint, and the state that the call started from is gone. "
-                "Take use_reentrant=False and one checkpoint, or put it around the whole SpikingNet"
-            )
+        goes_on = isinstance(init, Tensor) or not init
+        if goes_on and backward_pass() != -1 and (self._repeated is None or self._repeated.memory is None):
+            raise RuntimeError(f"{type(self).__name__}: {_GONE}")
         memory = self._resume(x, init)
         if here is not None:
             self._recomputation.note(here, memory)
@@ -127,13 +131,15 @@ class StatefulLayer(nn.Module):
 
     def _finish(self, memory: Memory | None) -> None:
         """Take over a memory; where a backward pass repeats a call, the layer stays as it is."""
-        here, number = region(), backward_pass()
+        here = region()
         if here is not None and here.run is not None:
             self._recomputation.repeat(here, memory)
-        elif number != -1:
-            self._repeated = number, memory
+        elif backward_pass() == -1:
+            self._memory = memory
+        elif self._repeated is not None:
+            self._repeated.memory = memory
         else:
-            self._memory, self._repeated = memory, None
+            self._dropped = backward_pass()
 
     def _resume(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that the step starts from; at rest, it holds no output yet."""
@@ -178,9 +184,9 @@ class StatefulLayer(nn.Module):
         Raises:
             RuntimeError: another thread, which still runs, has put its own sequence in its place.
         """
-        repeated = self._repeated
-        if repeated is not None and repeated[0] == backward_pass():
-            return repeated[1]
+        if self._repeated is not None:
+            repeated: Memory | None = self._repeated.memory
+            return repeated
         memory = self._memory
         if memory is None or torch.compiler.is_compiling():
             return memory
@@ -197,7 +203,7 @@ class StatefulLayer(nn.Module):
     def _end_of_sequence(self) -> None:
         """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
         memory = self._memory
-        if memory is None or memory.plain:
+        if memory is None or memory.plain or self._repeated is not None:
             return
         if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
             # an exported program keeps nothing between calls, and no wrapper outlives its transform

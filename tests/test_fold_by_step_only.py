@@ -79,6 +79,16 @@ class OfItsOwn(st.LIF):
         return super().step_params() | {"threshold": 1 + torch.rand((), generator=self.generator).item()}
 
 
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+class OfNobody(st.LIF):
+    """A threshold from a generator that belongs to no module."""
+
+    def step_params(self) -> dict[str, Any]:
+        return super().step_params() | {"threshold": 1 + torch.rand((), generator=GENERATOR).item()}
+
+
 class Dropped(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         return nn.functional.dropout(weight, 0.5)
@@ -90,10 +100,10 @@ def parametrized() -> st.LIF:
     return layer
 
 
-MAKERS: list[Any] = [lambda: Noisy(decay=0.0), lambda: OfItsOwn(decay=0.0), parametrized]
+MAKERS: list[Any] = [lambda: Noisy(decay=0.0), parametrized, lambda: OfItsOwn(decay=0.0), lambda: OfNobody(decay=0.0)]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["global", "own generator", "parametrized"])
+@pytest.mark.parametrize("make", MAKERS, ids=["global", "parametrized", "own generator", "another"])
 def test_parameters_drawn_at_each_step_are_not_drawn_once_for_all(make: Any) -> None:
     models = [st.SpikingNet(Net(make()), 12, mode=mode) for mode in ("step", "auto")]
     x = 3 * draw()
@@ -103,7 +113,7 @@ def test_parameters_drawn_at_each_step_are_not_drawn_once_for_all(make: Any) -> 
         models[1](x)
     torch.manual_seed(1)
     got = models[1](x)
-    if make is not MAKERS[1]:
+    if make in MAKERS[:2]:
         assert torch.equal(got, want)
     assert models[1].explain().mode == "step"
     assert got.var(1).sum() > 0
@@ -116,7 +126,7 @@ def test_a_weight_that_drops_out_between_steps_is_drawn_at_each_step() -> None:
         st.SpikingNet(Net(layer), 12)(draw())
 
 
-@pytest.mark.parametrize("make", [MAKERS[0], MAKERS[2]])
+@pytest.mark.parametrize("make", MAKERS[:2])
 def test_parameters_drawn_at_each_step_are_an_error_in_mode_fold(make: Any) -> None:
     with pytest.raises(ValueError, match=r"draws the parameters of a \w+ layer at random"):
         st.SpikingNet(Net(make()), 12, mode="fold")(draw())

@@ -146,6 +146,26 @@ def test_calls_that_only_the_second_run_makes_are_refused() -> None:
         out.sum().backward()
 
 
+def test_reentrant_calls_do_not_go_on_from_each_other() -> None:
+    """The backward pass repeats the last call first, whose state is that of another sequence."""
+    layer, x = st.LIF(tau=4.0, v0=0.4), torch.rand(3).requires_grad_()
+    model = st.SpikingNet(Net(plain).float(), 8)
+    y = torch.rand(2, 4, 10).requires_grad_()
+    calls = [(layer, x), (model, y)]
+    for call, given in calls:
+        outs = [checkpoint(call, given, init, use_reentrant=True) for init in (True, False, True)]
+        with pytest.raises(RuntimeError, match="use_reentrant=False and one checkpoint"):
+            sum(out.sum() for out in outs).backward()
+
+
+def test_state_read_after_a_reentrant_call_is_refused() -> None:
+    layer, x = st.LIF(tau=4.0, v0=0.4), torch.rand(3).requires_grad_()
+    out = checkpoint(lambda x: layer(x, True) * torch.sin(layer.v), x, use_reentrant=True)  # type: ignore[arg-type]
+    layer(torch.rand(3))
+    with pytest.raises(RuntimeError, match=r"LIF\.v: called in a backward pass"):
+        out.sum().backward()
+
+
 @pytest.mark.parametrize("kind", ["reentrant", "nested"])
 def test_what_cannot_know_its_start_is_an_error(kind: str) -> None:
     layer, xs = st.LIF(tau=4.0, v0=0.4), draw()[0].requires_grad_()

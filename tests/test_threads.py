@@ -142,6 +142,15 @@ def test_copies_have_locks_of_their_own() -> None:
         assert all(torch.equal(elsewhere(partial(other, x)), want) for other in copies)
 
 
+def test_a_copy_goes_on_in_any_thread() -> None:
+    model = st.SpikingNet(Net(), 64)
+    x = torch.rand(2, 20, 10)
+    want = model(x)
+    model(x[:, :9])
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(elsewhere(partial(other, x[:, 9:], init=False)), want[:, 9:])
+
+
 def test_a_call_that_fails_gives_the_lock_back() -> None:
     model = st.SpikingNet(Net(), 64)
     with pytest.raises(RuntimeError):
