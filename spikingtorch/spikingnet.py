@@ -129,16 +129,17 @@ class SpikingNet(nn.Module):
         watches = self.warn_silent and self.training and not repeats and checks.has_values(x)
         watches = watches and self._activity.begin(layers)
         try:
-            return self._forward(x, init, layers)
+            out = self._forward(x, init, layers)
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
-                layer._memory = memory
+                layer._memory, layer._activity = memory, None
             raise
         finally:
             for layer in layers if repeats else ():
                 layer._repeated = None
-            if watches:
-                self._activity.end(self.net, layers, stacklevel=6)
+        if watches:
+            self._activity.end(self.net, layers, stacklevel=6)
+        return out
 
     def _forward(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
         if init is True:

@@ -99,6 +99,18 @@ def test_transforms_and_copies() -> None:
     assert len(caught(model, 1)) == 1
 
 
+def test_a_call_that_fails_counts_for_nothing() -> None:
+    model = st.SpikingNet(Deep(), 32)
+    assert caught(model, BATCHES - 1) == []
+    model.net.neurons.append(nn.Linear(1, 1))  # type: ignore[union-attr, operator]
+    for _ in range(3):
+        with pytest.raises(ValueError, match="zip"):
+            model(torch.zeros(4, 10, 32))
+    assert all(getattr(layer, "_activity", None) is None for layer in model.net.neurons)  # type: ignore[union-attr]
+    del model.net.neurons[-1]  # type: ignore[union-attr, operator]
+    assert len(caught(model, 1)) == 1
+
+
 def test_state_is_not_held() -> None:
     model = st.SpikingNet(Deep(), 32)
     caught(model, 1)
