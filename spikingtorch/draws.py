@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.utils import _pytree as pytree
 
 
 def random_state(device: torch.device) -> list[Tensor]:
@@ -23,6 +24,21 @@ def set_random_state(device: torch.device, states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
+
+
+def generator_state(args: Any) -> bytes | None:
+    """Return where the generator is that an operation with these arguments draws from; None if it is not in sight."""
+    leaves = pytree.tree_leaves(args)
+    given = [leaf.get_state() for leaf in leaves if isinstance(leaf, Generator)]
+    if given:
+        return given[0].numpy().tobytes()
+    devices = [leaf.device if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    # a number may come as a tensor on the CPU
+    others = [each for each in devices if isinstance(each, torch.device) and each.type != "cpu"]
+    device = others[0] if others else torch.device("cpu")
+    if device.type not in ("cpu", "cuda"):
+        return None
+    return random_state(device)[-1].numpy().tobytes()
 
 
 def elsewhere() -> tuple[Any, str]:

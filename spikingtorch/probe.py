@@ -148,8 +148,8 @@ class _Trial:
 
     def _compare(self, rehearsal: Rehearsal, outputs: list[Any], watch: Watch) -> None:
         replay, drawn, folded = self._fold(rehearsal, watch.steps)
-        for index, given in enumerate(drawn.given):
-            for tensor, *parts in zip(given, *(step[index].given for step in watch.steps), strict=True):
+        for given, of_steps in drawn.given:
+            for tensor, *parts in zip(given, *of_steps, strict=True):
                 compare(tensor, parts, "what it draws random numbers from")
         if len(replay.inputs) != len(rehearsal.inputs) or any(len(step) != len(drawn.given) for step in watch.steps):
             raise FoldError("calls fewer spiking layers, or draws fewer random numbers, with all steps at once")

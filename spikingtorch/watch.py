@@ -10,17 +10,26 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spikingtorch import draws
 from spikingtorch.folding import FoldError
 
 _LEAVES_TORCH = ("numpy", "tolist", "__array__", "__dlpack__")
 
 
 class Draw(NamedTuple):
-    """A draw of random numbers: the operation, the tensors that it was given, and what came out."""
+    """A call of an operation that can draw random numbers.
+
+    Attributes:
+        name: of the operation.
+        given: the tensors that it was given.
+        drawn: what came out.
+        drew: whether its generator has moved on; attention draws for its dropout alone.
+    """
 
     name: str
     given: list[Tensor]
     drawn: list[Tensor]
+    drew: bool
 
 
 class Watch:
@@ -36,7 +45,8 @@ class Watch:
 
     def __init__(self, batch: int, replayed: list[list[Draw]] | None = None) -> None:
         self.steps: list[list[Draw]] = [[]]
-        self.given: list[list[Tensor]] = []
+        # of each draw of a folded run, what it was given, and what the same draw of each step was given
+        self.given: list[tuple[list[Tensor], list[list[Tensor]]]] = []
         self._states: set[bytes] = set()
         self._batch = batch
         self._replayed = replayed
@@ -75,32 +85,51 @@ class Watch:
         if sizes or torch.Tag.data_dependent_output in func.tags:
             raise FoldError("reads the value of a tensor, with .item(), float(), in a condition or as a size")
 
-    def keep(self, func: Any, args: Any, kwargs: Any, state: bytes, out: Any) -> Any:
-        """Keep a draw, or return the one that a folded run is to have in its place."""
-        drawn = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
-        if not drawn or any(tensor.shape[:1] != (self._batch,) for tensor in drawn):
-            raise FoldError("draws random numbers that all samples share, which would be one draw for all steps")
+    def keep(self, func: Any, args: Any, kwargs: Any, state: bytes | None, out: Any) -> Any:
+        """Keep a draw, or return the one that a folded run is to have in its place.
+
+        Args:
+            func: the operation.
+            args: its arguments; so are kwargs.
+            kwargs: by name.
+            state: of its generator before it ran; None if it has not moved on.
+            out: what came out.
+        """
         own = args[1:] if func._schema.is_mutable else args
         given = [leaf.clone() for leaf in pytree.tree_leaves((own, kwargs)) if isinstance(leaf, Tensor)]
-        if self._replayed is None:
-            # what comes out constant may have drawn nothing
-            if any(tensor.numel() and bool((tensor != tensor.flatten()[0]).any()) for tensor in drawn):
-                if state in self._states:
-                    raise FoldError("sets the seed of its random numbers anew")
-                self._states.add(state)
-            self.steps[-1].append(Draw(func._opname, given, [tensor.clone() for tensor in drawn]))
+        drawn = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
+        draw = Draw(func._opname, given, drawn, state is not None)
+        if self._replayed is not None:
+            self._replay(draw, self._replayed)
             return out
+        if state is not None:
+            self._check_samples(draw)
+            if state in self._states:
+                raise FoldError("sets the seed of its random numbers anew")
+            self._states.add(state)
+        self.steps[-1].append(draw._replace(drawn=[tensor.clone() for tensor in draw.drawn]))
+        return out
+
+    def _check_samples(self, draw: Draw) -> None:
+        if not draw.drawn or any(tensor.shape[:1] != (self._batch,) for tensor in draw.drawn):
+            raise FoldError("draws random numbers that all samples share, which would be one draw for all steps")
+
+    def _replay(self, draw: Draw, replayed: list[list[Draw]]) -> None:
+        """Write what was drawn step by step in place of what was drawn at once."""
         index = len(self.given)
-        self.given.append(given)
-        steps = [draws[index] for draws in self._replayed if index < len(draws)]
-        if len(steps) != len(self._replayed) or any(step.name != func._opname for step in steps):
+        steps = [step[index] for step in replayed if index < len(step)]
+        if len(steps) != len(replayed) or any(step.name != draw.name for step in steps):
             raise FoldError("draws other random numbers with all steps at once")
-        for tensor, parts in zip(drawn, zip(*(step.drawn for step in steps), strict=True), strict=True):
+        if not any(each.drew for each in (draw, *steps)):
+            self.given.append(([], []))
+            return
+        self.given.append((draw.given, [step.given for step in steps]))
+        self._check_samples(draw)
+        for tensor, parts in zip(draw.drawn, zip(*(step.drawn for step in steps), strict=True), strict=True):
             whole = torch.stack(parts, 1).flatten(0, 1)
             if whole.shape != tensor.shape:
                 raise FoldError("draws random numbers of another shape with all steps at once")
             tensor.copy_(whole)
-        return out
 
 
 class _Operations(TorchDispatchMode):
@@ -119,11 +148,12 @@ class _Operations(TorchDispatchMode):
         self.watch.check(func, args)
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        state = (
-            torch.default_generator.get_state() if kwargs.get("generator") is None else kwargs["generator"].get_state()
-        )
+        state = draws.generator_state((args, kwargs))
+        if state is None:
+            raise FoldError("may draw random numbers from a generator that is not in sight")
         out = func(*args, **kwargs)
-        return self.watch.keep(func, args, kwargs, state.numpy().tobytes(), out)
+        after = draws.generator_state((args, kwargs))
+        return self.watch.keep(func, args, kwargs, None if after == state else state, out)
 
 
 class _Functions(TorchFunctionMode):

@@ -116,6 +116,11 @@ def own_attention(net: Any, x: Tensor, init: Any) -> Tensor:
     return F.scaled_dot_product_attention(tokens, tokens, tokens).flatten(1)
 
 
+def attention_heads(net: Any, x: Tensor, dropout: float) -> Tensor:
+    q, k, v = net.l3(x).view(-1, 3, 2, 2, 2).unbind(1)  # of four axes, for which torch has a kernel that may draw
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).flatten(1)
+
+
 def float32_table(net: Any, x: Tensor, init: Any) -> Tensor:
     out: Tensor = x.float() @ net.table
     return out
@@ -168,6 +173,9 @@ MUST: dict[str, Callable[[], nn.Module]] = {
     "spectral norm in eval": lambda: parametrized_spectral().eval(),
     "shared linear": lambda: Two(shared_linear, l3=nn.Linear(4, 4)),
     "own attention": lambda: Two(own_attention),
+    "attention without dropout draws nothing": lambda: Two(
+        lambda net, x, init: attention_heads(net, x, 0.0), l3=nn.Linear(4, 24), l1=nn.Linear(8, 6)
+    ),
     "shape": lambda: Two(checked_shape),
     "views": lambda: Two(read_by_size),
     "checkpoint": lambda: Two(checkpointed, l3=nn.Linear(4, 4)),
@@ -256,6 +264,9 @@ NOISY: dict[str, Callable[[], nn.Module]] = {
     "F.dropout": lambda: Two(lambda net, x, init: F.dropout(x, 0.5, net.training)),
     "Dropout1d": lambda: Two(over_channels, module=nn.Dropout1d(0.5)),
     "Dropout2d": lambda: Two(lambda net, x, init: net.module(x[..., None, None]).flatten(1), module=nn.Dropout2d(0.5)),
+    "attention with dropout": lambda: Two(
+        lambda net, x, init: attention_heads(net, x, 0.5), l3=nn.Linear(4, 24), l1=nn.Linear(8, 6)
+    ),
     "AlphaDropout": lambda: Two(through, module=nn.AlphaDropout(0.5)),
     "dropout of spikes": lambda: Two(between=lambda net, x, init: F.dropout(x, 0.5, net.training)),
     "noise": lambda: Two(lambda net, x, init: x + torch.randn_like(x)),

@@ -171,6 +171,12 @@ def seeded_dropout(net: Any, x: Tensor, init: Any) -> Tensor:
         return F.dropout(x, 0.5, training=net.training)
 
 
+def seeded_constant(net: Any, x: Tensor, init: Any) -> Tensor:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return x + torch.bernoulli(torch.full_like(x, 0.01))
+
+
 def rare_python(net: Any, x: Tensor, init: Any) -> Tensor:
     return x * 0.5 if net.rng.random() < 0.1 else x
 
@@ -358,6 +364,7 @@ HIDING: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "overwrites_input": (lambda: OverwritesInput(), train()),
     "frozen_noise": (lambda: Two(frozen_noise), train()),
     "seeded_dropout": (lambda: Two(seeded_dropout), train()),
+    "seeded_draw_that_is_constant_in_the_trial": (lambda: Two(seeded_constant), train(400, 3)),
     # what only some calls show
     "while_training": (lambda: Two(while_training), train()),
     "with_gradient": (lambda: Two(with_gradient), train()),
