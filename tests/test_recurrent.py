@@ -533,6 +533,26 @@ def test_final_s_and_outs_do_not_share_memory_that_is_written_on() -> None:
         assert torch.equal(s, kept) or backend == "loop", f"{case.name}: writing on outs writes on the state"
 
 
+ALONE = [Case("dense-alone", F.dense, (1, 5), (5, 5)), Case("conv-alone", F.convolution, (1, 4, 6), (4, 2, 3))]
+
+
+@pytest.mark.parametrize("fewest", [1, 1000])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("case", [*FEW, *ALONE], ids=by_name)
+def test_writing_on_results_leaves_alone_what_is_saved_for_the_gradient(
+    case: Case, dim: int, fewest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense_loop, "FEWEST", fewest)
+    for steps in LENGTHS:
+        run = draw(case, steps, decay=(), threshold=()).watched()
+        want, got = run.results("loop", dim), run.results("fused", dim)
+        along = cotangents(want)
+        expected = torch.autograd.grad([2 * r for r in want], run.leaves(), along)
+        found = torch.autograd.grad([r.mul_(2) for r in got], run.leaves(), along)
+        assert_close(got, tuple(2 * r for r in want), "values")
+        assert_close(found, expected, "gradients")
+
+
 COARSE = {"decay": 0.8, "gain": 0.9, "refractory_gain": 0.4}
 OTHERS: dict[str, tuple[Any, Any, dict[str, Any], int]] = {
     "li": (F.li_step, F.LIState, {"decay": 0.9}, 1),

@@ -126,7 +126,10 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     scalars = (*(neuron.floats if plan_.lifts_floats else ()), *plan_.literals)
     counts = len(neuron.states), len(xs), len(params)
     tensors = [*neuron.states, s, *xs, weight, *params]
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+    saves = torch.compiler.is_compiling() or (
+        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    )
+    if saves:
         results = FusedRecurrence.apply(  # type: ignore[no-untyped-call]
             plan_.program, scalars, plan_.differentiable, synapse, counts, _reference(found, call), *tensors
         )
@@ -136,9 +139,15 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
         )
     finals, last, outs = results[: counts[0]], results[counts[0]], results[counts[0] + 1]
     dim = call.dim if call.dim >= 0 else len(shape) + 1 + call.dim
-    outs = outs if dim == 0 else outs.movedim(0, dim).contiguous()
     state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), last)
-    return state, outs if call.half is None else outs.to(call.half)
+    return state, _given_out(outs.movedim(0, dim), call.half or outs.dtype, saves)
+
+
+def _given_out(outs: Tensor, dtype: torch.dtype, saved: bool) -> Tensor:
+    """Return outputs as they are given out: contiguous, and in memory of their own if they are saved as well."""
+    if saved or outs.dtype != dtype:
+        return outs.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    return outs.contiguous()
 
 
 def _reference(found: Recurrence, call: Call) -> LoopReference | None:
