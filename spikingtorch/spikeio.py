@@ -15,7 +15,7 @@ from spikingtorch.functional import IFState, if_step, lift, scan, zeros_state
 
 
 def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
-    """Draw independent spikes.
+    """Draw independent spikes, which have no gradient.
 
         P(s[n, t, ...] = 1) = scale x[n, ...]
 
@@ -28,6 +28,9 @@ def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Gen
 
     Returns:
         Spikes, 0 or 1 in the dtype of x, shape (N, T, ...).
+
+    Raises:
+        ValueError: x requires a gradient, among others.
 
     >>> poisson_spikes(torch.tensor([[0.0, 1.0]]), nsteps=3)
     tensor([[[0., 1.],
@@ -48,7 +51,7 @@ def poisson_spikes2d(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: G
 
 
 def markov_spikes(x: Tensor, nsteps: int, *, generator: Generator | None = None) -> Tensor:
-    """Draw spikes from a chain that remembers whether it spiked last.
+    """Draw spikes from a chain that remembers whether it spiked last; they have no gradient.
 
         after no spike:  s[t] = 1 if r[t] < x
         after a spike:   s[t] = 0 if r[t] < 1 - x           r[t] uniform in [0, 1)
@@ -63,6 +66,9 @@ def markov_spikes(x: Tensor, nsteps: int, *, generator: Generator | None = None)
 
     Returns:
         Spikes, 0 or 1 in the dtype of x, shape (N, T, ...).
+
+    Raises:
+        ValueError: x requires a gradient, among others.
     """
     rates = lift(_rates("markov_spikes", x, nsteps, 1.0))  # bfloat16 has no random numbers near 0 and 1
     _check_generator("markov_spikes", x, generator)
@@ -91,6 +97,8 @@ class _Encoder(nn.Module):
 
 class PoissonEncoder(_Encoder):
     """Rate code by independent spikes of probability ``scale x`` in each step; see ``poisson_spikes``.
+
+    Spikes drawn at random have no gradient, so an input that requires one is an error.
 
     Args:
         nsteps: number of steps T.
@@ -214,6 +222,12 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
         raise TypeError(f"{owner}: scale is a Tensor, expected a number; multiply the rates by it instead")
     checks.check_parameter(owner, "scale", scale)
     bounds = _check_batch(owner, x)
+    if torch.is_grad_enabled() and x.requires_grad:
+        raise ValueError(
+            f"{owner}: x requires a gradient, which spikes drawn at random do not have. Draw from x.detach(), encode "
+            f"with ConstantEncoder({nsteps}), whose gradient is exact, or give an estimate of your own: the "
+            f"straight-through one is {owner}(x.detach(), {nsteps}) + (x - x.detach()).unsqueeze(1)"
+        )
     rates = scale * x
     highest = max(scale * bound for bound in bounds)
     if highest > 1.0 and not math.isclose(highest, 1.0, rel_tol=1e-3):

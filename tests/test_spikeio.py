@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from spikingtorch import spikeio as io
+from spikingtorch.testing import assert_close
 
 ENCODERS = [io.PoissonEncoder, io.PeriodicEncoder, io.ConstantEncoder]
 Draw = Callable[..., Tensor]
@@ -205,6 +206,39 @@ def test_rates_above_one_saturate_with_a_warning() -> None:
         io.poisson_spikes(torch.ones(1), 2, 2.0)
     assert caught[0].filename == __file__
     assert io.PoissonEncoder(4)(torch.tensor([[-0.5]])).sum() == 0  # nothing fires less than never
+
+
+DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "poisson_spikes": lambda x: io.poisson_spikes(x, 4),
+    "poisson_spikes2d": lambda x: io.poisson_spikes2d(x, 4),
+    "markov_spikes": lambda x: io.markov_spikes(x, 4),
+    "PoissonEncoder": io.PoissonEncoder(4),
+    "Poisson2D": io.Poisson2D(4),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_draws_refuse_an_input_that_requires_a_gradient_for_it_would_be_zero(name: str) -> None:
+    draw, x = DRAWS[name], torch.full((2, 3, 4), 0.5, requires_grad=True)
+    message = r"x requires a gradient, which spikes drawn at random do not have.*x\.detach\(\).*ConstantEncoder\(4\)"
+    for given in (x, 0.5 * x):
+        with pytest.raises(ValueError, match=message):
+            draw(given)
+    with pytest.raises(ValueError, match=message):
+        torch.func.grad(lambda x: draw(x).sum())(x.detach())
+    assert draw(x.detach()).shape == (2, 4, 3, 4)
+    with torch.no_grad():
+        assert draw(x).shape == (2, 4, 3, 4)
+    assert torch.vmap(draw, randomness="different")(x.detach()[None]).shape == (1, 2, 4, 3, 4)
+
+
+def test_straight_through_gradient_of_the_error_message() -> None:
+    x = torch.rand(3, 2, requires_grad=True)
+    with pytest.raises(ValueError, match="the straight-through one is") as error:
+        io.poisson_spikes(x, 5)
+    train = eval(str(error.value).partition("the straight-through one is ")[2], {**vars(io), "x": x})
+    assert set(train.unique().tolist()) <= {0.0, 1.0}
+    assert_close(torch.autograd.grad(train.sum(), x)[0], torch.full((3, 2), 5.0))
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 1, 3, 4, 5)])
