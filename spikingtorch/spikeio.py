@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from spikingtorch import _checks as checks
-from spikingtorch.functional import IFState, if_step, lift, scan, zeros_state
+from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.periodic import PeriodicState, firing_threshold, periodic_step
 
 
 def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
@@ -130,6 +131,10 @@ class Poisson2D(PoissonEncoder):
 class PeriodicEncoder(_Encoder):
     """Rate code by regular spikes: integrate ``scale x``, spike and return to zero at 1.
 
+    An input of 1 / n spikes at every nth step, and any other at every ceil(1 / (scale x))th. To be that in spite of
+    rounding, a neuron fires 4 machine epsilons below 1. See ``spikingtorch.periodic`` for the equation. The gradient is
+    that of an IF neuron.
+
     Args:
         nsteps: number of steps T.
         scale: factor of the input.
@@ -142,7 +147,9 @@ class PeriodicEncoder(_Encoder):
         """Return spikes (N, T, ...) for inputs x (N, ...)."""
         _check_batch("PeriodicEncoder", x)
         currents = _over_time(self.scale * x, self.nsteps)
-        return scan(if_step, zeros_state(IFState, x), currents, dim=1)[1]
+        state = zeros_state(PeriodicState, x)
+        params = {"threshold": firing_threshold(state.n.dtype)}
+        return scan(periodic_step, state, currents, params=params, dim=1)[1]
 
 
 class ConstantEncoder(_Encoder):

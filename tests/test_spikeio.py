@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from spikingtorch import spikeio as io
+from spikingtorch.functional import IFState, explain_scan, if_step, scan
+from spikingtorch.periodic import PeriodicState, firing_threshold, periodic_step
 from spikingtorch.testing import assert_close
 
 ENCODERS = [io.PoissonEncoder, io.PeriodicEncoder, io.ConstantEncoder]
@@ -127,6 +130,48 @@ def test_periodic_encoder_by_hand() -> None:
     ]
     assert io.PeriodicEncoder(8)(x)[0].T.tolist() == want
     assert torch.equal(io.PeriodicEncoder(8, scale=2.0)(x / 2), io.PeriodicEncoder(8)(x))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3, 255.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_periodic_encoder_fires_every_nth_step_though_one_nth_rounds(dtype: torch.dtype, scale: float) -> None:
+    n, last = torch.arange(1, 2001), 2 * 2000
+    spikes = io.PeriodicEncoder(last, scale)((1.0 / (scale * n.double())).to(dtype)[:, None])[..., 0]
+    assert torch.equal(spikes.bool(), torch.arange(1, last + 1) % n[:, None] == 0)
+    # what lies below 1 / n by more than roundings takes one step more
+    below = (1.0 - 16 * torch.finfo(dtype).eps) / n.double()
+    late = io.PeriodicEncoder(last)(below.to(dtype)[:, None])[..., 0]
+    assert torch.equal(late.bool(), torch.arange(1, last + 1) % (n + 1)[:, None] == 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_periodic_encoder_beside_exact_fractions(dtype: torch.dtype) -> None:
+    x = torch.cat([torch.rand(300, generator=seeded()) * high for high in (2.0, 0.1, 0.01)]).to(dtype)[:, None]
+    spikes = io.PeriodicEncoder(400)(x)[..., 0]
+    tolerance = Fraction(8 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps)
+    for value, train in zip(map(Fraction, x.flatten().tolist()), spikes, strict=True):
+        times = train.nonzero().flatten().tolist()
+        period = times[0] + 1 if times else 401
+        assert times == list(range(period - 1, 400, period))
+        if times:
+            assert math.ceil((1 - tolerance) / value) <= period <= math.ceil(1 / value)
+        else:
+            assert 400 * value < 1
+
+
+def test_periodic_encoder_has_the_gradient_of_an_integrate_and_fire_neuron() -> None:
+    x = (0.02 + torch.rand(50, 3, dtype=torch.float64, generator=seeded())).requires_grad_()
+    got, want = io.PeriodicEncoder(40)(x), scan(if_step, IFState(torch.zeros_like(x)), x.expand(40, 50, 3))[1]
+    assert torch.equal(got, want.transpose(0, 1))
+    cotangent = torch.randn(got.shape, dtype=torch.float64, generator=seeded(1))
+    expected = torch.autograd.grad(want, x, cotangent.transpose(0, 1))
+    assert_close(torch.autograd.grad(got, x, cotangent), expected)
+
+
+def test_periodic_step_fuses() -> None:
+    params = {"threshold": firing_threshold(torch.float32)}
+    told = explain_scan(periodic_step, PeriodicState(torch.zeros(3)), torch.rand(9, 3), params=params)
+    assert told[:2] == ("fused", "E")
 
 
 def test_constant_encoder_repeats() -> None:
