@@ -264,6 +264,50 @@ def test_values(names: list[str], dtype: torch.dtype) -> None:
     assert not wrong, "\n".join(f"{name}: {found}" for name, found in wrong.items())
 
 
+BETWEEN_NUMBERS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "min": lambda x, bound: x.clamp(min=bound),
+    "max": lambda x, bound: x.clamp(max=bound),
+    "both": lambda x, bound: x.clamp(bound, 2.0),
+    "computed": lambda x, bound: x.clamp(min=2 * bound),
+    "clamp_min": lambda x, bound: x.clamp_min(bound),
+    "clamp_max": lambda x, bound: x.clamp_max(bound),
+    "hardtanh": lambda x, bound: torch.nn.functional.hardtanh(x, bound, 2.0),
+    "literal": lambda x, bound: x.clamp(min=0.0) + 0 * bound,
+}
+BETWEEN_TENSORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "minimum": torch.minimum,
+    "maximum": torch.maximum,
+    "clamp": lambda x, bound: x.clamp(bound),
+    "clamp_max": lambda x, bound: x.clamp_max(bound),
+}
+
+
+def bounded(clamp: Any, x: float, bound: Any, dtype: torch.dtype) -> Scan:
+    def step(state: tuple[()], x: Tensor, *, bound: Any) -> tuple[tuple[()], Tensor]:
+        return state, clamp(x, bound)
+
+    return Scan(step, (), torch.full((3, 20), x, dtype=dtype), {"bound": bound})
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+@pytest.mark.parametrize("name", BETWEEN_NUMBERS)
+def test_a_clamp_between_numbers_keeps_the_sign_of_a_zero(name: str, zero: float, dtype: torch.dtype) -> None:
+    scan = bounded(BETWEEN_NUMBERS[name], zero, -zero, dtype)
+    assert scan.exactness == "E"
+    assert_same_bits(scan.run("fused"), scan.run("loop"))
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+@pytest.mark.parametrize("name", BETWEEN_TENSORS)
+def test_a_choice_of_two_zeros_differs_in_its_sign_at_most(name: str, zero: float, dtype: torch.dtype) -> None:
+    scan = bounded(BETWEEN_TENSORS[name], zero, torch.full((20,), -zero, dtype=dtype), dtype)
+    # torch chooses by the place of a neuron in memory, with which nothing can agree that treats all neurons alike
+    (_, got), (_, want) = scan.run("fused"), scan.run("loop")
+    assert_same_bits(got.abs(), want.abs())
+
+
 def _differences(name: str, got: Tensor, want: Tensor, dtype: torch.dtype) -> str:
     """Return what is wrong with the value of an operation, nothing if nothing is."""
     if (got.dtype, got.shape) != (want.dtype, want.shape):

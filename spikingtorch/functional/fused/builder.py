@@ -73,6 +73,14 @@ class Builder:
             raise Refusal(f"converts to {dtype}, and steps compute in {', '.join(COMPUTED)}")
         return self._emit("cast", dtype, operand)
 
+    def is_number(self, operand: Operand) -> bool:
+        """Say whether an operand is a number of the user's, or computed from nothing else."""
+        if not isinstance(operand, Value):
+            return True
+        node = self.nodes[operand.node]
+        below = operands(node)
+        return node.op == "scalar" or (bool(below) and all(self.is_number(Value(arg)) for arg in below))
+
     def const(self, value: int, dtype: str) -> Value:
         """Return a number that belongs to an operation and never to the user."""
         return self._add(Node("const", dtype, (value,)))

@@ -214,22 +214,17 @@ def _minimum(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
     return b.emit("min", dtype, x, y)
 
 
-# of two zeros, torch keeps the sign of the tensor where the bound is a number,
-# and that of the bound where it is a tensor
-@rule("clamp")
+# of two zeros, torch keeps the sign of the tensor where the bound is a number, and mostly that of the bound where it is
+# a tensor; a float parameter is a number on the loop, though the trace has a tensor in its place
+def _bounded(b: Builder, op: str, dtype: str, x: Operand, bound: Operand | None) -> Operand:
+    if bound is None:
+        return x
+    return b.emit(op, dtype, bound, x) if b.is_number(bound) else b.emit(op, dtype, x, bound)
+
+
+@rule("clamp", "clamp.Tensor")
 def _clamp(b: Builder, dtype: str, x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
-    x = b.cast(x, dtype)
-    if min is not None:
-        x = b.emit("max", dtype, min, x)
-    return x if max is None else b.emit("min", dtype, max, x)
-
-
-@rule("clamp.Tensor")
-def _clamp_tensor(b: Builder, dtype: str, x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
-    x = b.cast(x, dtype)
-    if min is not None:
-        x = b.emit("max", dtype, x, min)
-    return x if max is None else b.emit("min", dtype, x, max)
+    return b.cast(_bounded(b, "min", dtype, _bounded(b, "max", dtype, x, min), max), dtype)
 
 
 @rule("hardtanh")
@@ -237,24 +232,14 @@ def _hardtanh(b: Builder, dtype: str, x: Operand, low: Operand = -1, high: Opera
     return _clamp(b, dtype, x, low, high)
 
 
-@rule("clamp_min")
+@rule("clamp_min", "clamp_min.Tensor")
 def _clamp_min(b: Builder, dtype: str, x: Operand, min: Operand) -> Value:
     return _clamp(b, dtype, x, min=min)
 
 
-@rule("clamp_max")
+@rule("clamp_max", "clamp_max.Tensor")
 def _clamp_max(b: Builder, dtype: str, x: Operand, max: Operand) -> Value:
     return _clamp(b, dtype, x, max=max)
-
-
-@rule("clamp_min.Tensor")
-def _clamp_min_tensor(b: Builder, dtype: str, x: Operand, min: Operand) -> Value:
-    return _clamp_tensor(b, dtype, x, min=min)
-
-
-@rule("clamp_max.Tensor")
-def _clamp_max_tensor(b: Builder, dtype: str, x: Operand, max: Operand) -> Value:
-    return _clamp_tensor(b, dtype, x, max=max)
 
 
 # --- functions made of others -----------------------------------------------------------------------------------------
