@@ -436,6 +436,25 @@ def test_gradients_at_special_numbers(surrogate: Any) -> None:
         assert torch.allclose(got[name][finite], gradient[finite], rtol=1e-10, atol=1e-15), name
 
 
+@pytest.mark.parametrize("t", [0, 1, 2])
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_an_infinity_gives_nan_gradients_where_the_loop_does_unless_a_result_is_not_used(
+    case: Case, value: float, t: int
+) -> None:
+    scan = of_case(case, 3, torch.float64)
+    first = scan.xs[0] if isinstance(scan.xs, tuple) else scan.xs
+    first[t, 0] = value
+    got, want = (scan.run(backend) for backend in ("fused", "loop"))
+    assert torch.allclose(got[1], want[1], rtol=0.0, atol=1e-12, equal_nan=True)
+    for of in (None, ("out",)):
+        ours, theirs = (scan.gradients(backend, of=of) for backend in ("fused", "loop"))
+        for name, gradient in theirs.items():
+            # every parameter is one number a neuron, so the other neurons have nothing to do with the infinity
+            assert torch.allclose(ours[name][..., 1:], gradient[..., 1:], rtol=1e-10, atol=1e-15), name
+            assert of is not None or torch.equal(ours[name].isfinite(), gradient.isfinite()), name
+
+
 # --- memory that nobody wrote -----------------------------------------------------------------------------------------
 
 
