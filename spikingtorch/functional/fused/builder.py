@@ -77,9 +77,17 @@ class Builder:
         """Say whether an operand is a number of the user's, or computed from nothing else."""
         if not isinstance(operand, Value):
             return True
-        node = self.nodes[operand.node]
-        below = operands(node)
-        return node.op == "scalar" or (bool(below) and all(self.is_number(Value(arg)) for arg in below))
+        seen: set[int] = set()
+        ahead = [operand.node]
+        while ahead:
+            index = ahead.pop()
+            if index not in seen:
+                seen.add(index)
+                below = operands(self.nodes[index])
+                if not below and self.nodes[index].op != "scalar":
+                    return False
+                ahead += below
+        return True
 
     def const(self, value: int, dtype: str) -> Value:
         """Return a number that belongs to an operation and never to the user."""
