@@ -23,6 +23,7 @@ from spikingtorch.functional._sharing import plain
 from spikingtorch.functional.fused import autograd, kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.examples import Spec
+from spikingtorch.functional.fused.identity import check_pure
 from spikingtorch.functional.fused.plan import Plan, plan
 from spikingtorch.functional.fused.trace import not_pointwise
 
@@ -145,6 +146,7 @@ def _check_shapes(call: Call) -> None:
     except ValueError as error:
         complaint = str(error)
     if complaint is not None:
+        check_pure(call.step)
         # tensors of other shapes are mostly there for a product of matrices, which says more
         first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
         state = pytree.tree_unflatten(call.states, call.forms[0])

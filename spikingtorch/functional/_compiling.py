@@ -21,6 +21,7 @@ from spikingtorch.functional._tree import tree_map
 from spikingtorch.functional.fused import kernels
 from spikingtorch.functional.fused.builder import Refusal
 from spikingtorch.functional.fused.examples import Spec, is_spec
+from spikingtorch.functional.fused.identity import SideEffect
 from spikingtorch.functional.fused.plan import Arguments, Plan, plan
 from spikingtorch.functional.recurrent import Recurrent
 from spikingtorch.functional.state import lift
@@ -62,11 +63,13 @@ def _known(call: Call) -> Plan:
         pytree.tree_unflatten(leaves, form)
         for leaves, form in zip((call.states, first, call.params), call.forms, strict=True)
     ]
-    out = contract.checked(call.step)(trees[0], trees[1], **trees[2])[1]
     step: Any = call.step
     # torch.compile hands a step that is a NamedTuple over without its fields
     functions = (step.step, step.synapse) if isinstance(step, Recurrent) else (step,)
-    found, reason = _plan(functions, *_described(trees), call.half)
+    found, reason, pure = _plan(functions, *_described(trees), call.half)
+    if not pure:
+        raise Refusal(reason)
+    out = contract.checked(step)(trees[0], trees[1], **trees[2])[1]
     if found is None:
         raise Refusal(reason)
     program, literals, outputs, inexact, keeps, differentiable = found
@@ -101,8 +104,8 @@ def _described(trees: Any) -> tuple[Any, Any]:
     return pytree.tree_unflatten(named, form), tuple(specs)
 
 
-def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> tuple[Any, str]:
-    """Return what of a plan torch.compile can carry, and why there is none."""
+def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> tuple[Any, str, bool]:
+    """Return what of a plan torch.compile can carry, why there is none, and whether the step may run for itself."""
     step: Any = Recurrent(*functions) if len(functions) > 1 else functions[0]
     known = {f"<tensor {index}>": Spec(dtype, tuple(shape)) for index, (dtype, shape) in enumerate(specs)}
     trees = tree_map(lambda leaf: known.get(leaf, leaf) if isinstance(leaf, str) else leaf, trees)
@@ -116,8 +119,8 @@ def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> t
         kernels.ready(found.program)
     except Refusal as refusal:
         _backend.warn(step, refusal)
-        return None, str(refusal)
-    return (found.program, found.literals, found.outputs, found.inexact, found.keeps, found.differentiable), ""
+        return None, str(refusal), not isinstance(refusal, SideEffect)
+    return (found.program, found.literals, found.outputs, found.inexact, found.keeps, found.differentiable), "", True
 
 
 # torch.compiler.assume_constant_result, without the second that importing the compiler takes

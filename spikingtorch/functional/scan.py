@@ -13,6 +13,7 @@ from spikingtorch.functional._loop import Step, loop, no_steps, rounded
 from spikingtorch.functional._recurrence import Recurrence
 from spikingtorch.functional._sharing import unshared
 from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional.fused.identity import SideEffect
 from spikingtorch.functional.fused.plan import Plan
 from spikingtorch.functional.state import lift
 
@@ -34,7 +35,8 @@ def scan(
         state[t], out[t] = step(state[t-1], x[t], **params)         t = 0 ... T-1
 
     Args:
-        step: a pure function ``(state, x, **params) -> (state, out)``. It must not write on its arguments.
+        step: a pure function ``(state, x, **params) -> (state, out)``. It must not write on its arguments. One that
+            changes something else outside of it, as a list that it appends to, runs on the loop.
         state: state before the first step, a tree of tensors; the step returns the same structure, shapes and dtypes.
         xs: inputs, a tree of tensors whose axis ``dim`` is time and has the same length T in all of them. At least one
             is floating. float16 and bfloat16 are computed in float32; only ``out`` is rounded, to the dtype of xs.
@@ -86,8 +88,9 @@ def scan(
             _prepared.keep(request, plan, call, outputs)
         return state, outputs
     if backend == "fused":
-        first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
-        contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
+        if not isinstance(plan, SideEffect):
+            first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
+            contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
         raise ValueError(
             f"scan: backend='fused' cannot run {_backend.name(step)}, which {str(plan).rstrip('.')}. "
             "backend='auto' takes the loop"

@@ -8,8 +8,8 @@ none, and its step is traced anew at each call: that costs a millisecond or two,
 import dis
 import functools
 import types
-from collections import namedtuple
-from collections.abc import Iterable
+from collections import deque, namedtuple
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -49,8 +49,27 @@ _ABOUT_CLASSES = {
 } | (_GENERATED - {"__new__", "__repr__", "_make", "_replace", "_asdict"})
 
 
+# methods of containers, and instructions, that change what they are used on
+_CHANGES = {
+    *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "discard"),
+    *("pop", "popleft", "popitem", "clear", "remove", "sort", "reverse", "__setitem__", "setattr", "__setattr__"),
+    *("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"),
+}
+_REBINDS = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
+_CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
+
+
 class Unknown(Exception):
     """Something that has no identity by value."""
+
+
+class SideEffect(Refusal):
+    """A step changes what is outside of it, which nothing but the loop does at each step."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}, which no kernel does at each step. Give it out as one more output, or carry it in the state"
+        )
 
 
 def identity(*values: Any) -> tuple[Any, ...]:
@@ -59,9 +78,24 @@ def identity(*values: Any) -> tuple[Any, ...]:
     Raises:
         Unknown: there is none, because not all that the values can read is in sight.
         Refusal: a step asks what a trace answers otherwise than the loop.
+        SideEffect: it changes what is outside of it.
     """
     walk = _Walk()
     return tuple(walk.of(value) for value in values)
+
+
+def check_pure(step: Any) -> None:
+    """Raise where a step changes what is outside of it, as far as that is in sight.
+
+    Raises:
+        SideEffect: it does.
+    """
+    try:
+        identity(step)
+    except SideEffect:
+        raise
+    except (Unknown, Refusal):
+        pass
 
 
 def is_fixed(value: Any) -> bool:
@@ -79,6 +113,7 @@ class _Walk:
     def __init__(self) -> None:
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
+        self._in_class = False  # whose methods are looked at where they are called
 
     def of(self, value: Any) -> Any:
         """Return the identity of a value."""
@@ -105,6 +140,7 @@ class _Walk:
         if kind is functools.partial:
             return kind, *map(self.of, (value.func, value.args, value.keywords, value.__dict__))
         if kind is types.MethodType:
+            self._check_unchanged(value.__func__, [value.__self__])
             return kind, self.of(value.__func__), self.of(value.__self__)
         if kind is types.FunctionType:
             return self._function(value)
@@ -120,10 +156,13 @@ class _Walk:
         if _module_of(function) in _FIXED:  # a wrapper of torch's, say, around a function of the user's
             return function, *map(self.of, _cells(function))
         reads = _reads(function.__code__)
-        if reads.opaque:
-            raise Unknown(f"calls {reads.opaque}")
+        if reads.rebinds and not self._in_class:
+            raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
         spaces = [function.__globals__[name] for name in reads.names if name in function.__globals__]
         cells = _cells(function)
+        self._check_unchanged(function, [*cells, *spaces, *(function.__defaults__ or ()), *vars(function).values()])
+        if reads.opaque:
+            raise Unknown(f"calls {reads.opaque}")
         read = (function.__defaults__, function.__kwdefaults__, function.__dict__, *cells, *spaces)
         modules = [space for space in (*spaces, *cells) if isinstance(space, types.ModuleType)]
         return (
@@ -131,6 +170,18 @@ class _Walk:
             *map(self.of, read),
             *(self._module(module, reads.attributes) for module in modules),
         )
+
+    def _check_unchanged(self, function: Any, outside: Iterable[Any]) -> None:
+        """Raise where a function may change something that it did not make itself."""
+        if self._in_class or not isinstance(function, types.FunctionType):
+            return
+        reads = _reads(function.__code__)
+        for value in outside:
+            changes = [*_changes_of(value, reads.changes), *_changes_by_methods(value, reads.attributes)]
+            if isinstance(value, Iterator):
+                changes.append("next")
+            if changes:
+                raise SideEffect(f"may change a {type(value).__name__} outside of it ({changes[0]})")
 
     def _module(self, module: types.ModuleType, names: Iterable[str]) -> Any:
         """Return what code can read of a module, and of modules in it, by the names of attributes."""
@@ -146,6 +197,13 @@ class _Walk:
         skipped = _GENERATED if issubclass(cls, tuple) and hasattr(cls, "_fields") else _ABOUT_CLASSES
         skipped = {*skipped, *getattr(cls, "_fields", ())}
         content = {name: item for name, item in vars(cls).items() if name not in skipped}
+        outer, self._in_class = self._in_class, True
+        try:
+            return self._content(cls, content)
+        finally:
+            self._in_class = outer
+
+    def _content(self, cls: type, content: dict[str, Any]) -> Any:
         return cls, *map(self.of, cls.__bases__), *((name, self._attribute(item)) for name, item in content.items())
 
     def _attribute(self, item: Any) -> Any:
@@ -165,15 +223,57 @@ class _Walk:
             raise Unknown(f"reads a {kind.__name__}, whose content is not in sight")
         if any(_module_of(base) in _FIXED and base is not torch.nn.Module for base in ours):
             raise Unknown(f"reads a {kind.__name__}")
+        if changes := _changes_by_methods(value, ()):
+            raise SideEffect(f"may change itself ({changes[0]})")
         return self.of(kind), self.of(value.__dict__)
 
 
+def _changes_of(value: Any, changes: Iterable[str]) -> list[str]:
+    """Return which of the changes that a function makes can be to a value."""
+    if isinstance(value, types.BuiltinFunctionType):  # log.append, kept under another name
+        return [value.__name__] if isinstance(value.__self__, _CONTAINERS) and value.__name__ in _CHANGES else []
+    if isinstance(value, _CONTAINERS):
+        return [change for change in changes if " " in change or hasattr(value, change)]
+    if isinstance(value, (*_DEFINITIONS, types.ModuleType)) or _module_of(type(value)) in _FIXED:
+        return []
+    # an object may hold a container, on which the names of tensors' own methods say nothing
+    return [c for c in changes if not hasattr(torch.Tensor, c)] if hasattr(value, "__dict__") else []
+
+
+def _changes_by_methods(value: Any, called: Iterable[str]) -> list[str]:
+    """Return the changes that an object makes to itself where it is called, or one of these methods is."""
+    if isinstance(value, (*_DEFINITIONS, types.ModuleType)) or not hasattr(value, "__dict__"):
+        return []
+    found: list[str] = []
+    ahead, seen = ["__call__", *called], set[str]()
+    while ahead:
+        name = ahead.pop()
+        method: Any = getattr(type(value), name, None)
+        method = method.fget if isinstance(method, property) else method
+        if name not in seen and isinstance(method, types.FunctionType) and _module_of(method) not in _FIXED:
+            reads = _reads(method.__code__)
+            found += reads.changes
+            ahead += reads.attributes
+        seen.add(name)
+    return found
+
+
 class _Reads(NamedTuple):
-    """What code reads: names of globals, names of attributes, and what it does that hides more."""
+    """What code reads and does.
+
+    Attributes:
+        names: of globals that it reads.
+        attributes: names of the attributes that it reads.
+        opaque: what hides more of what it reads.
+        rebinds: a variable outside of it that it assigns to.
+        changes: what it calls or does to change containers or objects, its own maybe.
+    """
 
     names: tuple[str, ...]
     attributes: tuple[str, ...]
     opaque: str
+    rebinds: str
+    changes: tuple[str, ...]
 
 
 @lru_cache(maxsize=1024)
@@ -182,25 +282,37 @@ def _reads(code: types.CodeType) -> _Reads:
     names: set[str] = set()
     attributes: set[str] = set()
     opaque: set[str] = set()
+    rebinds: set[str] = set()
+    changes: set[str] = set()
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            names.add(instruction.argval)
-        elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
-            attributes.add(instruction.argval)
-        elif instruction.opname == "IMPORT_NAME":
+        operation, name = instruction.opname, instruction.argval
+        if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            names.add(name)
+        elif operation in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
+            attributes.add(name)
+        elif operation == "IMPORT_NAME":
             opaque.add("import")
+        elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in code.co_freevars):
+            rebinds.add(name)
+        elif operation in _CHANGES:
+            changes.add("an assignment to an attribute" if "ATTR" in operation else "an assignment to an item")
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = _reads(constant)
             names.update(inner.names)
             attributes.update(inner.attributes)
             opaque.update({inner.opaque} - {""})
+            rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
+            changes.update(inner.changes)
+    in_place = {name for name in attributes if name.endswith("_") and not name.endswith("__")}
+    changes |= ((names | attributes) & _CHANGES) | in_place
     if asked := (names | attributes) & _MODES:
         raise Refusal(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
     if asked := attributes & _SIZES:
         raise Refusal(f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params")
     opaque |= (names | attributes) & _OPAQUE
-    return _Reads(tuple(sorted(names)), tuple(sorted(attributes)), min(opaque, default=""))
+    hidden, rebound = min(opaque, default=""), min(rebinds, default="")
+    return _Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
 
 
 def _module_of(value: Any) -> str:

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch.functional._recent import Recent
 from spikingtorch.functional.fused.builder import NotPointwise, Refusal
 from spikingtorch.functional.fused.examples import Spec, is_spec
-from spikingtorch.functional.fused.identity import Unknown, identity
+from spikingtorch.functional.fused.identity import SideEffect, Unknown, identity
 from spikingtorch.functional.fused.trace import trace
 
 _LIMIT = 512
@@ -71,6 +71,8 @@ def plan(step: Callable[..., Any], arguments: Arguments) -> Plan:
         key: Hashable = identity(step, *types), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
     except Unknown:
         key = None
+    except SideEffect:
+        raise  # and run nowhere, not even for a trace
     except Refusal as refusal:
         # what the step does with what it reads may say more
         tried = _attempt(step, arguments, lift_floats=True)

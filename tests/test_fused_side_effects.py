@@ -1,0 +1,308 @@
+"""A step that changes what is outside of it runs on the loop, once for each step, and nowhere else."""
+
+import itertools
+import warnings
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional import _backend
+
+T, N = 9, 4
+X = torch.rand(T, N, generator=torch.Generator().manual_seed(0))
+LOG: list[Tensor] = []
+COUNT = 0
+Made: TypeAlias = tuple[Callable[[], Any], Callable[..., Any]]
+
+
+@pytest.fixture(autouse=True)
+def warn_anew() -> None:
+    LOG.clear()
+    _backend._warn_once.cache_clear()
+
+
+def rest() -> F.IFState:
+    return F.IFState(torch.zeros(N))
+
+
+def integrate(state: F.IFState, x: Tensor) -> tuple[F.IFState, Tensor]:
+    v = 0.5 * state.v + x
+    return F.IFState(v), v
+
+
+def that(effect: Callable[[Tensor], Any]) -> Callable[..., Any]:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        effect(x)
+        return integrate(state, x)
+
+    return step
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+        self.count = 0
+
+    def keep(self, x: Tensor) -> None:
+        self.log.append(x)
+
+    def step(self, state: F.IFState, x: Tensor) -> Any:
+        self.keep(x)
+        return integrate(state, x)
+
+    __call__ = step
+
+
+def closure() -> Made:
+    kept: list[Any] = []
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        kept.append(x)
+        return integrate(state, x)
+
+    return lambda: len(kept), step
+
+
+def global_list() -> Made:
+    return lambda: len(LOG), that(lambda x: LOG.append(x))
+
+
+def global_variable() -> Made:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        global COUNT
+        COUNT += 1
+        return integrate(state, x)
+
+    start = COUNT
+    return lambda: COUNT - start, step
+
+
+def nonlocal_variable() -> Made:
+    count = 0
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        nonlocal count
+        count += 1
+        return integrate(state, x)
+
+    return lambda: count, step
+
+
+def attribute() -> Made:
+    kept = Recorder()
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        kept.count += 1
+        return integrate(state, x)
+
+    return lambda: kept.count, step
+
+
+def method_of_an_object() -> Made:
+    kept = Recorder()
+    return lambda: len(kept.log), that(lambda x: kept.keep(x))
+
+
+def called_object() -> Made:
+    kept = Recorder()
+    return lambda: len(kept.log), kept
+
+
+def bound_method() -> Made:
+    kept = Recorder()
+    return lambda: len(kept.log), kept.step
+
+
+def method_of_a_list() -> Made:
+    kept: list[Any] = []
+    return lambda: len(kept), that(kept.append)
+
+
+def item() -> Made:
+    kept: dict[int, Any] = {}
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        kept[len(kept)] = x
+        return integrate(state, x)
+
+    return lambda: len(kept), step
+
+
+def left_of_a_deque() -> Made:
+    kept: deque[Any] = deque()
+    return lambda: len(kept), that(lambda x: kept.appendleft(x))
+
+
+def default_of_an_argument() -> Made:
+    kept: list[Any] = []
+
+    def step(state: F.IFState, x: Tensor, log: Any = kept) -> Any:
+        log.append(x)
+        return integrate(state, x)
+
+    return lambda: len(kept), step
+
+
+def tensor_in_place() -> Made:
+    kept = torch.zeros(N)
+    return lambda: float(kept[0]), that(lambda x: kept.add_(1.0))
+
+
+def item_of_a_tensor() -> Made:
+    kept = torch.zeros(N)
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        kept[0] += 1
+        return integrate(state, x)
+
+    return lambda: float(kept[0]), step
+
+
+def iterator() -> Made:
+    kept = itertools.count()
+    return lambda: int(repr(kept)[6:-1]), that(lambda x: next(kept))
+
+
+MAKERS = [
+    closure,
+    global_list,
+    global_variable,
+    nonlocal_variable,
+    attribute,
+    method_of_an_object,
+    called_object,
+    bound_method,
+    method_of_a_list,
+    item,
+    left_of_a_deque,
+    default_of_an_argument,
+    tensor_in_place,
+    item_of_a_tensor,
+    iterator,
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_it_runs_once_for_each_step(make: Callable[[], Made]) -> None:
+    ran, step = make()
+    with pytest.warns(RuntimeWarning, match="on the slower loop.*one more output, or carry it in the state"):
+        got = F.scan(step, rest(), X)[1]
+    assert ran() == T
+    assert torch.equal(got, F.scan(integrate, rest(), X, backend="loop")[1])
+    F.scan(step, rest(), X)
+    assert ran() == 2 * T
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_it_does_not_run_to_be_explained_or_refused(make: Callable[[], Made]) -> None:
+    ran, step = make()
+    assert F.explain_scan(step, rest(), X).backend == "loop"
+    assert F.explain_scan(step, F.IFState(torch.zeros(1)), X).backend == "loop"
+    with pytest.raises(ValueError, match=r"backend='fused' cannot run.*outside of it|may change itself"):
+        F.scan(step, rest(), X, backend="fused")
+    assert ran() == 0
+
+
+def test_it_runs_once_for_each_step_in_compiled_code() -> None:
+    kept: list[int] = []
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        kept.append(1)
+        return integrate(state, x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.compile(lambda xs: F.scan(step, rest(), xs)[1], backend="eager")(X)
+    assert len(kept) == T
+
+
+@dataclass(frozen=True)
+class Gains:
+    high: float = 0.5
+
+    def double(self) -> float:
+        return 2 * self.high
+
+
+class Kinetics:
+    def __init__(self) -> None:
+        self.gain = 0.5
+
+    def set_gain(self, gain: float) -> None:
+        self.gain = gain
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.factor = 2.0
+        return 2.0 * x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0] * float(ctx.factor)
+
+
+WEIGHTS, KINETICS, GAINS = [0.5, 0.25], Kinetics(), Gains()
+
+
+def local_containers(state: F.IFState, x: Tensor) -> Any:
+    found, names, currents = {"a": x}, {"a"}, []
+    found.update(b=2 * x)
+    names.add("b")
+    found["c"] = 3 * x
+    currents.append(found.pop("a"))
+    return integrate(state, currents[0] + found["c"])
+
+
+def methods_of_tensors(state: F.IFState, x: Tensor) -> Any:
+    return integrate(state, x.add(state.v).add(WEIGHTS[0]))
+
+
+def local_tensor_in_place(state: F.IFState, x: Tensor) -> Any:
+    current = 0.5 * x
+    current += x
+    current.mul_(0.5)
+    return integrate(state, current)
+
+
+def objects_that_are_read(state: F.IFState, x: Tensor) -> Any:
+    return integrate(state, (KINETICS.gain + GAINS.double()) * x)
+
+
+def function_with_a_context(state: F.IFState, x: Tensor) -> Any:
+    found: Any = Doubled.apply(x)  # type: ignore[no-untyped-call]
+    return integrate(state, found)
+
+
+def variable_of_an_inner_function(state: F.IFState, x: Tensor) -> Any:
+    total = x
+
+    def add(more: Tensor) -> None:
+        nonlocal total
+        total = total + more
+
+    add(0.5 * x)
+    return integrate(state, total)
+
+
+PURE = [
+    local_containers,
+    methods_of_tensors,
+    local_tensor_in_place,
+    objects_that_are_read,
+    function_with_a_context,
+    variable_of_an_inner_function,
+]
+
+
+@pytest.mark.parametrize("step", PURE)
+def test_a_step_may_change_what_it_has_made_itself(step: Any) -> None:
+    got = F.scan(step, rest(), X, backend="fused")[1]
+    assert torch.equal(got, F.scan(step, rest(), X, backend="loop")[1])
