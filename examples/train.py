@@ -2,10 +2,26 @@
 
 import argparse
 import math
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+
+def leave(*_: object) -> None:
+    """End the process at once, as nothing is lost yet.
+
+    An exception would not do: libraries that are being imported turn it into errors of their own, or drop it.
+    """
+    os.write(sys.stderr.fileno(), b"\nInterrupted before training began.\n")
+    os._exit(130)
+
+
+# the imports take seconds, in which somebody may think better of it; in the background, SIGINT is ignored
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, leave)
 
 import torch
 from torch import Generator, nn
@@ -196,6 +212,8 @@ def train(options: argparse.Namespace) -> int:
             "" if run.saved < options.epochs else f"; nothing to do up to epoch {options.epochs}, --epochs goes further"
         )
         print(f"Resumed after epoch {run.saved}: test accuracy {run.history[-1][1]:.1%}{left}")
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for epoch in range(run.saved + 1, options.epochs + 1):
             start = time.perf_counter()

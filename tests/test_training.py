@@ -96,6 +96,24 @@ def test_interrupt_before_the_first_checkpoint(
     assert "Interrupted. No epoch was saved." in capsys.readouterr().err
 
 
+def test_interrupt_while_libraries_are_imported_ends_quietly(tmp_path: Path) -> None:
+    # as compiled modules do, this one drops the exception that an interrupt raises
+    (tmp_path / "torch.py").write_text(
+        "import contextlib, signal\nwith contextlib.suppress(BaseException):\n    signal.raise_signal(signal.SIGINT)\n"
+    )
+    command = [sys.executable, "-m", "examples.train", "--out", str(tmp_path / "out")]
+    ended = subprocess.run(
+        command,
+        cwd=Path(train.__file__).parent.parent,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\nInterrupted before training began.\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     for _ in range(2):
