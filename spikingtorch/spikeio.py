@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from spikingtorch import _checks as checks
 from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.functional.state import lifted_dtype
 from spikingtorch.periodic import PeriodicState, firing_threshold, periodic_step
 
 
@@ -201,8 +202,9 @@ class SumDecoder(nn.Module):
                 f"SumDecoder: a train of shape {tuple(s.shape)} has {s.shape[1]} steps on its axis 1, expected "
                 f"{self.nsteps}. Give the encoder and the decoder the same nsteps"
             )
-        count = s.sum(1)
-        return self.scale * (count - self.nsteps / 2 if self.offset else count)
+        count = s.sum(1, dtype=lifted_dtype(s))  # bfloat16 counts to 256
+        out = self.scale * (count - self.nsteps / 2 if self.offset else count)
+        return out if count.dtype == s.dtype else out.to(s.dtype)
 
     def extra_repr(self) -> str:
         """Name the number of steps, the scale and the offset."""

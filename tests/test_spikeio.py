@@ -194,6 +194,13 @@ def test_sum_decoder() -> None:
     assert io.RateDecoder()(train).tolist() == [[1.0, 0.25]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_sum_decoder_counts_in_full_precision_before_it_subtracts(dtype: torch.dtype) -> None:
+    spikes = torch.arange(5000)[:, None] < torch.tensor([2499, 2500, 2501, 2460])
+    assert io.SumDecoder(5000)(spikes[None].to(dtype)).tolist() == [[-1.0, 0.0, 1.0, -40.0]]
+    assert io.SumDecoder(5000)(spikes[None].to(dtype)).dtype == dtype
+
+
 @pytest.mark.parametrize("decoder", [io.SumDecoder(4, 2.0), io.RateDecoder()])
 def test_decoders_differentiate(decoder: nn.Module) -> None:
     train = torch.rand(2, 4, 3, dtype=torch.float64, requires_grad=True)
