@@ -4,6 +4,9 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize
 
+from spikingtorch.functional.fused.identity import SideEffect, check_pure
+from spikingtorch.steplayer import StepLayer
+
 # the files of torch.nn.modules whose modules compute each sample of a batch by itself ...
 _FILES = {
     *("activation", "batchnorm", "channelshuffle", "container", "conv", "distance", "dropout", "flatten", "fold"),
@@ -33,6 +36,17 @@ def hooked(net: nn.Module) -> str | None:
     for path, module in net.named_modules():
         if any(getattr(module, hooks, None) for hooks in HOOKS):
             return f"has hooks on {path or 'the network'}, which are called once a step"
+    return None
+
+
+def with_side_effects(net: nn.Module) -> str | None:
+    """Return which layer has a step that changes what is outside of it, as a reason to step."""
+    for path, layer in net.named_modules():
+        if isinstance(layer, StepLayer):
+            try:
+                check_pure(layer.step)
+            except SideEffect as effect:
+                return f"holds {path or 'the network'}, whose step {effect}"
     return None
 
 

@@ -22,7 +22,7 @@ from spikingtorch import draws
 from spikingtorch.folding import FoldError, part_of
 from spikingtorch.footprint import changed, footprint
 from spikingtorch.functional._undisturbed import outside_transforms
-from spikingtorch.independence import hooked, objection
+from spikingtorch.independence import hooked, objection, with_side_effects
 from spikingtorch.rehearsal import N, Noise, Rehearsal, Replay, T, UnusableError, check_same, compare, taint
 from spikingtorch.statefullayer import StatefulLayer
 from spikingtorch.watch import Watch
@@ -58,8 +58,8 @@ def probe(
         differentiates: whether gradients are recorded.
     """
     inputs: dict[str, Inputs] = {}
-    if hooks := hooked(net):
-        return Finding(hooks, inputs)  # a trial would call them
+    if called := hooked(net) or with_side_effects(net):
+        return Finding(called, inputs)  # a trial would call them as well
     reason = objection(net)
     own = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
     problem = "nothing"

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional import _backend
 
@@ -219,6 +220,26 @@ def test_it_runs_once_for_each_step_in_compiled_code() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.compile(lambda xs: F.scan(step, rest(), xs)[1], backend="eager")(X)
+    assert len(kept) == T
+
+
+def test_a_network_with_such_a_layer_steps_without_a_trial() -> None:
+    kept: list[int] = []
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        kept.append(1)
+        return integrate(state, x)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = st.StepLayer(step, F.IFState)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            return self.layer(x, init)  # type: ignore[no-any-return]
+
+    with pytest.warns(RuntimeWarning, match="holds layer, whose step may change a list outside of it"):
+        st.SpikingNet(Net(), N)(torch.rand(2, T, N))
     assert len(kept) == T
 
 
