@@ -1,12 +1,15 @@
 """A step that changes what is outside of it runs on the loop, once for each step, and nowhere else."""
 
 import itertools
+import random
 import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -205,7 +208,9 @@ def test_it_does_not_run_to_be_explained_or_refused(make: Callable[[], Made]) ->
     ran, step = make()
     assert F.explain_scan(step, rest(), X).backend == "loop"
     assert F.explain_scan(step, F.IFState(torch.zeros(1)), X).backend == "loop"
-    with pytest.raises(ValueError, match=r"backend='fused' cannot run.*outside of it|may change itself"):
+    with pytest.raises(
+        ValueError, match=r"backend='fused' cannot run.*outside of it|may change itself|among its parameters"
+    ):
         F.scan(step, rest(), X, backend="fused")
     assert ran() == 0
 
@@ -241,6 +246,39 @@ def test_a_network_with_such_a_layer_steps_without_a_trial() -> None:
     with pytest.warns(RuntimeWarning, match="holds layer, whose step may change a list outside of it"):
         st.SpikingNet(Net(), N)(torch.rand(2, T, N))
     assert len(kept) == T
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_parameter_that_a_step_appends_to(bound: bool) -> None:
+    def step(state: F.IFState, x: Tensor, *, log: list[float]) -> Any:
+        log.append(1.0)
+        return integrate(state, x * len(log))
+
+    def run(backend: Any) -> Tensor:
+        params: dict[str, Any] = {"log": [1.0]}
+        given: Any = partial(step, **params) if bound else step
+        out: Tensor = F.scan(given, rest(), X, params={} if bound else params, backend=backend)[1]
+        return out
+
+    with pytest.warns(RuntimeWarning, match="may change a list among its parameters"):
+        got = run("auto")
+    assert torch.equal(got, run("loop"))
+    assert got[-1].mean() > 4 * got[0].mean()
+
+
+@pytest.mark.parametrize("draw", [lambda: np.random.rand(), lambda: random.random()], ids=["numpy", "python"])
+def test_random_numbers_of_a_step_are_those_of_the_loop(draw: Callable[[], float]) -> None:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return integrate(state, x + draw())
+
+    found = []
+    for backend in ("auto", "loop"):
+        random.seed(0)
+        np.random.seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(F.scan(step, rest(), X, backend=backend)[1])
+    assert torch.equal(found[0], found[1])
 
 
 @dataclass(frozen=True)

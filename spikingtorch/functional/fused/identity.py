@@ -98,6 +98,22 @@ def check_pure(step: Any) -> None:
         pass
 
 
+def check_containers(step: Any, kinds: Iterable[type]) -> None:
+    """Raise where a step may change a list or the like among its parameters.
+
+    Args:
+        step: as in scan.
+        kinds: types of what lies in its parameters.
+
+    Raises:
+        SideEffect: it may.
+    """
+    changes = _reads(step.__code__).changes if isinstance(step, types.FunctionType) else ()
+    for kind in kinds if changes else ():
+        if kind in (list, dict, deque) and (told := _changes_of(kind(), changes)):
+            raise SideEffect(f"may change a {kind.__name__} among its parameters ({told[0]})")
+
+
 def is_fixed(value: Any) -> bool:
     """Say whether a value can neither change nor read what can."""
     kind = type(value)

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch.functional._recent import Recent
 from spikingtorch.functional.fused.builder import NotPointwise, Refusal
 from spikingtorch.functional.fused.examples import Spec, is_spec
-from spikingtorch.functional.fused.identity import SideEffect, Unknown, identity
+from spikingtorch.functional.fused.identity import SideEffect, Unknown, check_containers, identity
 from spikingtorch.functional.fused.trace import trace
 
 _LIMIT = 512
@@ -67,6 +67,7 @@ def plan(step: Callable[..., Any], arguments: Arguments) -> Plan:
     floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
     try:
         fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else identity(leaf) for leaf in params]
+        check_containers(step, [each for form in arguments.forms[2].children() for each in _types(form)])
         types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
         key: Hashable = identity(step, *types), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
     except Unknown:

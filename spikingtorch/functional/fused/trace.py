@@ -4,10 +4,12 @@ The step runs once on small example tensors while a dispatch mode notes each ate
 it: whatever torch differentiates, an old-style autograd Function included, is differentiated here.
 """
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -52,7 +54,9 @@ def trace(
         Refusal: the step is not a pointwise program, and why.
         Exception: whatever the step raises.
     """
-    small, large = (_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES)
+    # not within a trace: the second one is to see other numbers than the first
+    with _numbers_drawn_again():
+        small, large = (_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES)
     if small != large:
         raise Refusal("has operations or numbers that change from call to call, or with the sizes of its tensors")
     return small
@@ -95,7 +99,7 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
     def example(leaf: Any) -> Any:
         return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf
 
-    with _undisturbed(), torch.no_grad(), Watch() as watch, suppress(Exception):
+    with _numbers_drawn_again(), _undisturbed(), torch.no_grad(), Watch() as watch, suppress(Exception):
         trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
         step(trees[0], trees[1], **trees[2])
     found: Refusal | None = watch.refusal
@@ -128,6 +132,17 @@ def _assemble(
         gradients=tuple(-1 if value is None else value.node for value in gradients),
     )
     return Traced(program, tuple(builder.literals), form)
+
+
+@contextmanager
+def _numbers_drawn_again() -> Iterator[None]:
+    """Leave the random numbers of Python and numpy where they are."""
+    python, array = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
 
 
 @contextmanager
