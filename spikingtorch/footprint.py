@@ -17,7 +17,7 @@ Footprint: TypeAlias = dict[str, tuple[Any, Any]]
 _FIXED = (type, FunctionType, BuiltinFunctionType, ModuleType, torch.Tag)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 # of a spiking layer, which is there to change
-_STATE = ("_memory", "_fold", "_activity", "_recomputation", "_repeated", "_dropped", "_repetitions")
+_STATE = ("_memory", "_fold", "_activity", "_recomputation", "_overtaken", "_repeated", "_dropped", "_repetitions")
 _DEPTH = 9
 
 

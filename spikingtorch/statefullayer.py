@@ -24,11 +24,11 @@ class Memory(NamedTuple):
     output: Any  # None at rest
     act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
     plain: bool = False  # it holds plain numbers, known to be part of no graph
-    thread: int = 0  # the thread that computed it; 0 where torch.compile did, which cannot say
+    thread: threading.Thread | None = None  # that computed it; torch.compile cannot say
 
 
 # attributes that change at every call
-_CHANGES = ("_memory", "_fold", "_activity", "_repeated", "_dropped")
+_CHANGES = ("_memory", "_fold", "_activity", "_overtaken", "_repeated", "_dropped")
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -53,6 +53,7 @@ class StatefulLayer(nn.Module):
         self._fold: Fold | None = None  # the fold that the layer takes part in right now
         self._activity: Activity | None = None  # what looks at the outputs of this batch
         self._recomputation: Recomputation[Memory] = Recomputation()
+        self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
         self._repeated: Repeated | None = None  # the memory while a backward pass calls the network once more
         self._dropped = -1  # the last backward pass that called the layer by itself
 
@@ -87,6 +88,7 @@ class StatefulLayer(nn.Module):
     def reset(self, x: Tensor | None = None) -> None:
         """Forget the state; with x, take the state at rest for inputs like x instead."""
         self._refuse_in_fold("reset()")
+        self._begin()
         # a copy: the state at rest may be a view of x, or a buffer
         self._finish(None if x is None else tree_map(_copied, self._at_rest(x)))
 
@@ -106,7 +108,7 @@ class StatefulLayer(nn.Module):
             return self._recomputation.repeated(here)
         if self._repeated is None and self._dropped == backward_pass() != -1:
             raise RuntimeError(f"{type(self).__name__}.{name}: {_GONE}")
-        return self._own_memory()
+        return self._own_memory(goes_on=False)
 
     def _refuse_in_fold(self, name: str) -> None:
         if self._fold is not None:
@@ -150,6 +152,7 @@ class StatefulLayer(nn.Module):
             )
         memory = None if not isinstance(init, Tensor) and init else self._own_memory()
         if memory is None:
+            self._begin()
             return self._at_rest(x)
         self._check_continues(memory.state, x)
         if not isinstance(init, Tensor):
@@ -178,11 +181,22 @@ class StatefulLayer(nn.Module):
                     "Pass init=True to start a new sequence, or call reset() first"
                 )
 
-    def _own_memory(self) -> Memory | None:
+    def _begin(self) -> None:
+        """Note that a sequence of this thread begins, and whose it replaces."""
+        if torch.compiler.is_compiling() or backward_pass() != -1:
+            return
+        memory, me = self._memory, threading.current_thread()
+        others = set() if memory is None or memory.thread is None else {memory.thread}
+        if others != {me} or self._overtaken:
+            others |= self._overtaken
+            self._overtaken = frozenset([other for other in others if other is not me and other.is_alive()])
+
+    def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
         """Return the memory for the thread and the pass that ask for it.
 
         Raises:
-            RuntimeError: another thread, which still runs, has put its own sequence in its place.
+            RuntimeError: another thread has begun a sequence since this thread did or, where a sequence is to go on,
+                one that still runs.
         """
         if self._repeated is not None:
             repeated: Memory | None = self._repeated.memory
@@ -190,10 +204,11 @@ class StatefulLayer(nn.Module):
         memory = self._memory
         if memory is None or torch.compiler.is_compiling():
             return memory
-        if memory.thread not in (0, this_thread()) and memory.thread in [each.ident for each in threading.enumerate()]:
+        me, other = threading.current_thread(), memory.thread
+        if me in self._overtaken or (goes_on and other is not None and other is not me and other.is_alive()):
             raise RuntimeError(
-                f"{type(self).__name__}: holds the state of a sequence that runs in another thread. Start one of this "
-                "thread with init=True, or give each thread a network of its own: copy.deepcopy(model)"
+                f"{type(self).__name__}: holds the state of a sequence that another thread has begun. Start one of "
+                "this thread with init=True, or give each thread a network of its own: copy.deepcopy(model)"
             )
         live = _live(memory)
         if live is not memory:
@@ -221,8 +236,9 @@ class StatefulLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         memory = _mapped(Tensor.detach, _live(self._memory))
-        free = None if memory is None else memory._replace(thread=0)  # a copy belongs to whoever takes it
-        return self.__dict__ | {"_memory": free, "_fold": None, "_activity": None, "_repeated": None}
+        free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
+        fresh: dict[str, Any] = {"_fold": None, "_activity": None, "_overtaken": frozenset(), "_repeated": None}
+        return self.__dict__ | {"_memory": free} | fresh
 
 
 def _live(memory: Memory | None) -> Memory | None:
@@ -241,9 +257,9 @@ def _mapped(function: Callable[[Tensor], Tensor], memory: Memory | None) -> Memo
     return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, memory)
 
 
-def this_thread() -> int:
-    """Return the thread that runs here, or 0 in torch.compile, whose code may run in any."""
-    return 0 if torch.compiler.is_compiling() else threading.get_ident()
+def this_thread() -> threading.Thread | None:
+    """Return the thread that runs here, or None in torch.compile, whose code may run in any."""
+    return None if torch.compiler.is_compiling() else threading.current_thread()
 
 
 def _copied(leaf: Any) -> Any:

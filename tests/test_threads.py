@@ -95,7 +95,7 @@ def test_a_stream_of_another_thread_does_not_go_on_unseen(mode: Mode) -> None:
             lambda: layer(torch.ones(4, 64)),
         ]
         for use in uses:
-            with pytest.raises(RuntimeError, match=r"runs in another thread.*init=True.*copy.deepcopy"):
+            with pytest.raises(RuntimeError, match=r"another thread has begun.*init=True.*copy.deepcopy"):
                 use()
         with pytest.raises(RuntimeError, match="another thread"):
             model(x, init=torch.tensor([True, False, True, True]))
@@ -109,9 +109,30 @@ def test_a_stream_of_another_thread_does_not_go_on_unseen(mode: Mode) -> None:
 def test_a_stream_whose_thread_has_ended_goes_on() -> None:
     model = st.SpikingNet(Net(), 64)
     x = torch.rand(4, 20, 10)
-    want = model(x)
+    want = copy.deepcopy(model)(x)
     first = elsewhere(lambda: model(x[:, :7]))
     assert torch.equal(torch.cat([first, model(x[:, 7:], init=False)], 1), want)
+
+
+def test_a_state_of_a_thread_that_came_in_between_is_not_taken_for_the_own() -> None:
+    model = st.SpikingNet(Net(), 64)
+    layer: Any = model.net.neurons
+    x = torch.rand(4, 20, 10)
+    model(x)
+    elsewhere(lambda: model(x))  # and that thread has ended
+    uses: list[Callable[[], Any]] = [lambda: layer.v, lambda: model(x, init=False)]
+    for use in uses:
+        with pytest.raises(RuntimeError, match="another thread has begun"):
+            use()
+    model(x)
+    assert layer.v is not None
+
+
+def test_a_thread_that_never_called_may_look() -> None:
+    model = st.SpikingNet(Net(), 64)
+    model(torch.rand(4, 20, 10))
+    layer: Any = model.net.neurons
+    assert torch.equal(elsewhere(lambda: layer.v), layer.v)
 
 
 def test_layers_by_themselves_refuse_to_mix_two_sequences() -> None:
