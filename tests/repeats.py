@@ -55,7 +55,7 @@ class Took:
 
 def over_time(layer: nn.Module, *shape: int, use: Callable[..., Tensor] = call, **options: Any) -> st.SpikingNet:
     """Return a layer over time, folded."""
-    return st.SpikingNet(One(layer, use), shape or (M,), "fold", **options)
+    return st.SpikingNet(One(layer, use), shape or (M,), "fold", warn_silent=False, **options)
 
 
 def held(model: st.SpikingNet) -> Any:

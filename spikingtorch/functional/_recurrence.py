@@ -83,6 +83,8 @@ def taken_apart(call: Call) -> Parts:
         fits = False
     if not fits or weight.dtype != state.s.dtype or misfit(step.synapse, shape, weight.shape):
         raise Refusal("has a state, parameters or weights that do not fit")
+    if neuron.xs[0].dtype != state.s.dtype:
+        raise Refusal("has a first input of another dtype than its spikes")
     if shape.numel() == 0:
         raise Unready("has no neurons")
     return Parts(neuron, synapse, state.s, weight)

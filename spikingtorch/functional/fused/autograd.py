@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function
 
-from spikingtorch.functional.fused import operators  # noqa: F401 - registers the raw operators
+from spikingtorch.functional.fused import checks, operators  # noqa: F401 - operators registers the raw ones
 from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
 
 # how many states, inputs, parameters and outputs a call has; a plain tuple, which torch.compile takes apart
@@ -76,7 +76,7 @@ class FusedScan(Function):
         ctx.program, ctx.dim, _, ctx.differentiable, ctx.scalars, ctx.counts, ctx.reference, *tensors = inputs
         states, _, _, outs = ctx.counts
         results, kept = output[: states + outs], output[states + outs :]
-        ctx.save_for_backward(*tensors, *kept)
+        checks.save(ctx, (*tensors, *kept))
         ctx.mark_non_differentiable(*kept, *[out for out in results if not out.is_floating_point()])
         ctx.set_materialize_grads(False)
 
@@ -89,7 +89,7 @@ class FusedScan(Function):
         wanted = tuple([need and has for need, has in zip(needed, ctx.differentiable, strict=True)])
         if not any(wanted) or all(cotangent is None for cotangent in given):
             return (None,) * (7 + states + xs + params)
-        saved = ctx.saved_tensors  # once: checkpoint unpacks them a single time
+        saved = checks.saved(ctx)  # once: checkpoint unpacks them a single time
         if ctx.reference is not None and is_differentiated(saved, wanted):
             tensors = saved[: len(wanted)]
             found = ctx.reference.gradients(tensors, given, ctx.dim, wanted, ctx.program, ctx.scalars)

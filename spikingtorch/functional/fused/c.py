@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 
-from spikingtorch.functional.fused.c_expressions import LOCAL, STORED, Body, store
+from spikingtorch.functional.fused.c_expressions import LOCAL, STORED, Body, load, store
 from spikingtorch.functional.fused.program import Program
 
 # returns whether an input is NaN or infinite, where a forward pass reads it anyway
@@ -43,17 +43,17 @@ def forward_source(program: Program) -> str:
     body = Body(program, (*program.finals, *program.results), "s{}[i]")
     task = [
         *(f"{LOCAL[dtype]} s{k}[BLOCK];" for k, dtype in states),
-        *(f"START(const {LOCAL[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states),
-        *(f"START({LOCAL[dtype]}, s{k}_after, {number[f'f{k}']})" for k, dtype in states),
-        *(_each(f"s{k}[i] = s{k}_before[i * s{k}_before_neuron];") for k, _ in states),
+        *(f"START(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states),
+        *(f"START({STORED[dtype]}, s{k}_after, {number[f'f{k}']})" for k, dtype in states),
+        *(_each(f"s{k}[i] = {_before(k, dtype)};") for k, dtype in states),
         *body.before_time(number),
         *(f"STREAM(const {STORED[dtype]}, x{k}, {number[f'x{k}']})" for k, dtype in enumerate(program.xs)),
         *(f"STREAM({STORED[dtype]}, y{k}, {number[f'y{k}']})" for k, dtype in outs),
-        *(f"STREAM({LOCAL[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states),
+        *(f"STREAM({STORED[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states),
         *([f"const int keep = layout->arrays[{number['k0']}].data != 0;"] if states else []),
         "for (int64_t t = 0; t < steps; t++) {",
         *("if (keep && t % CHUNK == 0 && t) "
-          + _each(f"AT(k{k}, t / CHUNK - 1)[i] = s{k}[i];") for k, _ in states),
+          + _each(f"AT(k{k}, t / CHUNK - 1)[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
         *body.inputs("t"),
         *(f"FETCH(x{k}, t + CHUNK)" for k in range(len(program.xs))),
         *(f"{STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
@@ -64,7 +64,7 @@ def forward_source(program: Program) -> str:
         *(f"y{k}_t[i] = {store(body.name(program.results[k]), dtype)};" for k, dtype in outs),
         "}",
         "}",
-        *(_each(f"s{k}_after[i] = s{k}[i];") for k, _ in states),
+        *(_each(f"s{k}_after[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
         *(f"if (layout->arrays[{number[f'z{k}']}].data) {{" + f"START({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
           + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
     ]  # fmt: skip
@@ -103,17 +103,17 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         "int64_t unused[BLOCK];" if xs else "",
         *(f"{LOCAL[dtype]} h{k}[CHUNK + 1][BLOCK];" for k, dtype in states if kept),
         *(f"{LOCAL[program.nodes[k].dtype]} m{k}[CHUNK][BLOCK];" for k in body.remembered),
-        *(f"START(const {LOCAL[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states if kept),
+        *(f"START(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states if kept),
         *(f"{LOCAL[dtype]} g{k}[BLOCK];" for k, dtype in states),
         *(f"{LOCAL[program.params[k][0]]} q{k}[BLOCK];" for k in chosen),
         *(_each(f"q{k}[i] = 0;") for k in chosen),
         *body.before_time(number),
         *(f"STREAM(const {STORED[dtype]}, x{k}, {number[f'x{k}']})" for k, dtype in xs),
-        *(f"STREAM(const {LOCAL[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states if kept),
+        *(f"STREAM(const {STORED[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states if kept),
         *(f"GIVEN({STORED[dtype]}, c{k}, {number[f'c{k}']})"
           for k, dtype in enumerate((*program.states, *program.outs))),
         *(f"WANTED({STORED[dtype]}, e{k}, {number[f'e{k}']})" for k, dtype in xs if of_xs[k] >= 0),
-        *(_each(f"g{k}[i] = c{k}[i];") for k, _ in states),
+        *(_each(f"g{k}[i] = {load(f'c{k}[i]', dtype)};") for k, dtype in states),
         "for (int64_t chunk = (steps - 1) / CHUNK; chunk >= 0; chunk--) {",
         "const int64_t start = chunk * CHUNK;",
         "const int last = (int)(steps - start < CHUNK ? steps - start : CHUNK) - 1;",
@@ -132,20 +132,20 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         "}",
         "}",
         "}",
-        *(f"if (layout->arrays[{number[f'd{k}']}].data) {{" + f"START({LOCAL[dtype]}, d{k}, {number[f'd{k}']}) "
-          + _each(f"d{k}[i] = g{k}[i]; }}") for k, dtype in states),
-        *(f"START({LOCAL[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
-          + _each(f"q{k}_sum[i] = q{k}[i];") for k in chosen),
+        *(f"if (layout->arrays[{number[f'd{k}']}].data) {{" + f"START({STORED[dtype]}, d{k}, {number[f'd{k}']}) "
+          + _each(f"d{k}[i] = {store(f'g{k}[i]', dtype)}; }}") for k, dtype in states),
+        *(f"START({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
+          + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
     ]  # fmt: skip
     return _source(body, task)
 
 
 def _recompute(program: Program, body: Body) -> list[str]:
     """Fill h with the states before each step of a chunk, from the one that was kept."""
+    kept = [load(f"AT(k{k}, chunk - 1)[i]", dtype) for k, dtype in enumerate(program.states)]
     first = [
-        f"if (chunk) {{ {_each(f'h{k}[0][i] = AT(k{k}, chunk - 1)[i];')} }} "
-        f"else {{ {_each(f'h{k}[0][i] = s{k}_before[i * s{k}_before_neuron];')} }}"
-        for k in range(len(program.states))
+        f"if (chunk) {{ {_each(f'h{k}[0][i] = {kept[k]};')} }} else {{ {_each(f'h{k}[0][i] = {_before(k, dtype)};')} }}"
+        for k, dtype in enumerate(program.states)
     ]
     return [
         *first,
@@ -163,6 +163,11 @@ def _recompute(program: Program, body: Body) -> list[str]:
 
 def _named(**groups: Sequence[object]) -> list[str]:
     return [f"{letter}{index}" for letter, group in groups.items() for index in range(len(group))]
+
+
+def _before(k: int, dtype: str) -> str:
+    """Return a state before the first step."""
+    return load(f"s{k}_before[i * s{k}_before_neuron]", dtype)
 
 
 def _each(line: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from spikingtorch.functional.fused.program import EXACT, Node, Program, operands
 
 _SMALL = {"i8": "int8_t", "i16": "int16_t", "u8": "uint8_t"}
+# a variable of a kernel, and a number of its arrays, which is as wide as one of the tensor
 LOCAL = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "bool": "int", **_SMALL}
 STORED = {
     **LOCAL,
@@ -86,7 +87,7 @@ class Body:
     def finite_inputs(self) -> list[str]:
         """Return, for each input that can be otherwise, whether it is finite."""
         xs = [(f"x{k}_t[i]", dtype) for k, dtype in enumerate(self._program.xs)]
-        return [_FINITE[dtype].format(_load(place, dtype)) for place, dtype in xs if dtype in _FINITE]
+        return [_FINITE[dtype].format(load(place, dtype)) for place, dtype in xs if dtype in _FINITE]
 
     def each_step(self, wanted: Iterable[int], remembered: Sequence[int] = ()) -> list[str]:
         """Return the values that change with the step, as far as the wanted ones need them."""
@@ -124,15 +125,14 @@ class Body:
         if role == "state":
             return self._state.format(index)
         if role == "x":
-            return _load(f"x{index}_t[i]", self._program.xs[index])
+            return load(f"x{index}_t[i]", self._program.xs[index])
         if role == "param":
             array, uniform = number[f"p{index}"], self._program.params[index][1]
-            if uniform:
-                return f"*FIRST(const {STORED[node.dtype]}, {array})"
-            return f"p{index}[i * p{index}_neuron]"
+            place = f"*FIRST(const {STORED[node.dtype]}, {array})" if uniform else f"p{index}[i * p{index}_neuron]"
+            return load(place, node.dtype)
         if index < states:
             return f"g{index}[i]"
-        return _load(f"c{index}_t[i]", self._program.outs[index - states])
+        return load(f"c{index}_t[i]", self._program.outs[index - states])
 
 
 def _operation(node: Node, dtype: str, args: list[str]) -> str:
@@ -172,8 +172,10 @@ def _cast(value: str, before: str, after: str) -> str:
     return f"{value} ? 1 : ({LOCAL[after]})0" if before == "bool" else f"({LOCAL[after]}){value}"
 
 
-def _load(place: str, dtype: str) -> str:
-    return {"bf16": f"load_bf16({place})", "f16": f"(float){place}"}.get(dtype, place)
+def load(place: str, dtype: str) -> str:
+    """Return what lies in memory, as a value; what counts as a true bool there is any byte but zero."""
+    special = {"bool": f"{place} != 0", "bf16": f"load_bf16({place})", "f16": f"(float){place}"}
+    return special.get(dtype, place)
 
 
 def store(value: str, dtype: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.fused import memory
 from spikingtorch.functional.fused.cache import library
 from spikingtorch.functional.fused.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.kernels import c_doubles
@@ -86,10 +87,10 @@ def matrix(weights: Tensor, across: bool) -> Matrix:
         weights: shape (M, M).
         across: whether to transpose them.
     """
-    weights, size, number = weights.contiguous(), len(weights), weights.element_size()
+    weights, size, number = memory.contiguous(weights), len(weights), weights.element_size()
     # an odd number of panels: rows at a distance of a power of two would push each other from the cache
     pitch = (-(-size * number // _PANEL_BYTES) | 1) * _PANEL_BYTES // number
-    values = weights.new_empty(size, pitch)
+    values = memory.empty((size, pitch), weights.dtype)
     record = CMatrix(values.data_ptr(), size, pitch)
     functions(weights.dtype).fill_matrix(ctypes.byref(record), weights.data_ptr(), across)
     return Matrix(values, record)

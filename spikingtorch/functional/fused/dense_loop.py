@@ -4,9 +4,9 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
+from spikingtorch.functional.fused import memory
 from spikingtorch.functional.fused.dense_library import (
     CHUNK,
     ROWS,
@@ -103,14 +103,13 @@ def forward(neuron: Neuron, given: Groups, keep: bool) -> tuple[list[Tensor], Tr
     """Return the states after the last step, and the trace; without ``keep``, no more of it than the outputs."""
     given, rows = _laid_out(given), _rows(given)
     x, s, T = given.xs[0], given.s, len(given.xs[0])
-    outs, currents = torch.empty_like(x), x.new_empty((T if keep else 1, *s.shape))
-    slots = _shared_slots(given)
-    kept = [state.new_empty((kept_steps(T), *s.shape)) for state in given.states if keep]
-    finals = [torch.empty_like(state) for state in given.states]
-    for memory, state in zip(
-        [*(each.memory for each in slots), *kept], [*given.states] * (2 if keep else 1), strict=True
-    ):
-        memory[0] = state
+    outs, currents = memory.like(x), memory.empty((T if keep else 1, *s.shape), x.dtype)
+    slots = _slots(given, CHUNK, 0)
+    kept = [memory.empty((kept_steps(T), *s.shape), state.dtype) for state in given.states if keep]
+    finals = [memory.like(state) for state in given.states]
+    begins = [*(each.memory for each in slots), *kept]
+    for over_time, state in zip(begins, [*given.states] * (2 if keep else 1), strict=True):
+        over_time[0] = state
     driven = place(currents, rows) if keep else same(currents, rows)
     weights = matrix(given.weight, across=True)
     loop = _loop(given, weights, place(outs, rows, first=-1), place(x, rows), driven)
@@ -125,14 +124,14 @@ def forward(neuron: Neuron, given: Groups, keep: bool) -> tuple[list[Tensor], Tr
 
 def backward(neuron: Neuron, given: Groups, trace: Trace, cotangents: Cotangents, wanted: Groups) -> Swept:
     """Return the gradients at all steps."""
-    given, trace = _laid_out(given), _contiguous(trace)
+    given = _laid_out(given)
     rows, full, weights = _rows(given), any(wanted.params), matrix(given.weight, across=False)
     room = _room(neuron, given, cotangents, wanted)
     spikes = place(room.of_spikes, rows) if full else same(room.of_spikes, rows)
     of_outs = Place() if cotangents.outs is None else place(cotangents.outs, rows)
     loop = _loop(given, weights, place(room.of_currents, rows, first=1), of_outs, spikes)
     loop.of_first = 0 if room.of_s is None else room.of_s.data_ptr()
-    driven, unused = place(trace.currents, rows), torch.empty_like(given.s)
+    driven, unused = place(trace.currents, rows), memory.like(given.s)
     loop.forward = _forward_kernel(neuron, given, room.slots, (trace.currents, driven), same(unused, rows))
     loop.backward = _backward_kernel(neuron, given, trace, room, spikes)
     carried = [
@@ -154,21 +153,19 @@ def _room(neuron: Neuron, given: Groups, cotangents: Cotangents, wanted: Groups)
     flows, drives = neuron.differentiable[:count], neuron.differentiable[count]
     # the parameters will need states, and gradients of states and spikes, of all steps
     full = any(wanted.params)
-    slots = (
-        [_Slots(state.new_empty((T + 1, *s.shape)), CHUNK) for state in given.states] if full else _shared_slots(given)
-    )
+    slots = _slots(given, T, CHUNK) if full else _slots(given, CHUNK, 0)
     of_slots = [
-        each._replace(memory=torch.empty_like(each.memory)) if flow else None
+        each._replace(memory=memory.like(each.memory)) if flow else None
         for each, flow in zip(slots, flows, strict=True)
     ]
     for of, final in zip(of_slots, cotangents.finals, strict=True):
         if of is not None:
             of.memory[T if full else (T - 1) % CHUNK + 1] = 0.0 if final is None else final
-    of_spikes = s.new_empty((T if full else 1, *s.shape))
+    of_spikes = memory.empty((T if full else 1, *s.shape), s.dtype)
     of_spikes[-1] = last_of_spikes(cotangents, T)
-    of_currents = torch.empty_like(x) if drives else torch.zeros_like(x)
-    of_others = [torch.empty_like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
-    return _Room(slots, of_slots, of_spikes, of_currents, of_others, torch.empty_like(s) if wanted.s else None)
+    of_currents = memory.like(x) if drives else memory.like(x).zero_()
+    of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
+    return _Room(slots, of_slots, of_spikes, of_currents, of_others, memory.like(s) if wanted.s else None)
 
 
 def _forward_kernel(
@@ -233,15 +230,10 @@ def _rows(given: Groups) -> int:
     return int(given.s.numel()) // len(given.weight)
 
 
-def _shared_slots(given: Groups) -> list[_Slots]:
-    return [_Slots(state.new_empty((CHUNK + 1, *given.s.shape)), 0) for state in given.states]
+def _slots(given: Groups, steps: int, chunk: int) -> list[_Slots]:
+    return [_Slots(memory.empty((steps + 1, *given.s.shape), state.dtype), chunk) for state in given.states]
 
 
 def _laid_out(given: Groups) -> Groups:
-    """Return the tensors as C reads them."""
-    states, xs = [state.contiguous() for state in given.states], [x.contiguous() for x in given.xs]
-    return Groups(states, given.s.contiguous(), xs, given.weight, flat(given.params, given.s.shape))
-
-
-def _contiguous(trace: Trace) -> Trace:
-    return Trace(trace.outs, trace.currents.contiguous(), [state.contiguous() for state in trace.states])
+    """Return the tensors with parameters as C reads them."""
+    return given._replace(params=flat(given.params, given.s.shape))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from spikingtorch.functional._ordinary import ordinary, undisturbed
-from spikingtorch.functional.fused import operators
+from spikingtorch.functional.fused import checks, operators
 from spikingtorch.functional.fused.autograd import Counts, FusedScanGradient
 from spikingtorch.functional.fused.records import Ready
 from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
@@ -36,6 +36,7 @@ class DirectScan:
         self.ends = counts[0], counts[0] + counts[1], sum(counts[:3])
         self._forward: dict[bool, Ready | None] = {}
         self._backward: dict[Any, Ready] = {}
+        self._saved: list[checks.Form] = []  # what a backward pass starts from
 
     def __call__(
         self, tensors: Sequence[Tensor], scalars: tuple[float, ...], reference: Reference | None
@@ -60,6 +61,8 @@ class DirectScan:
             return ready(tensors, scalars)
         groups = self._split(tensors)
         found = operators.forward(*groups, scalars, self.program, self.dim, keep)
+        if keep == self.keeps:
+            self._saved = checks.forms((*tensors, *found[self.counts[0] + self.counts[3] :]))
         self._forward[keep] = operators.ready(operators.forward_key(*groups, scalars, self.program, self.dim, keep))
         return found
 
@@ -78,12 +81,17 @@ class DirectScan:
         if ready is not None:
             found = ready((*tensors, *kept, *cotangents), scalars)
             return operators.reduced(found, [leaf for leaf, want in zip(tensors, wanted, strict=True) if want])
+        self.check_saved((*tensors, *kept))
         arguments = (*self._split(tensors), kept, cotangents, scalars, self.program, self.dim, wanted)
         found = operators.backward(*arguments)
         known = operators.ready(operators.backward_key(*arguments))
         if known is not None and len(self._backward) < _LAYOUTS:
             self._backward[given] = known
         return found
+
+    def check_saved(self, tensors: Sequence[Tensor]) -> None:
+        """Raise ValueError unless what was saved for the backward pass has come back in its form."""
+        checks.check_saved(tensors, self._saved)
 
     def _split(self, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
         states, streams, params = self.ends
@@ -121,6 +129,7 @@ class FusedScanDirect(Function):
         elif undisturbed() and ordinary((*saved, *given)):
             found = scan.backward(tensors, kept, cotangents, ctx.scalars, wanted)
         else:
+            scan.check_saved(saved)
             options = scan.program, scan.dim, ctx.scalars, scan.counts, wanted
             found = list(FusedScanGradient.apply(*options, *saved, *cotangents))  # type: ignore[no-untyped-call]
         grads = iter(found)

@@ -10,9 +10,10 @@ from torch.autograd import Function
 
 from spikingtorch.functional._order import Order
 from spikingtorch.functional._ordinary import ordinary, undisturbed
-from spikingtorch.functional.fused import operators
+from spikingtorch.functional.fused import checks, memory, operators
 from spikingtorch.functional.fused.autograd import FusedScanGradient
 from spikingtorch.functional.fused.direct import DirectScan
+from spikingtorch.functional.fused.layout import CHUNK
 from spikingtorch.functional.fused.records import Place, Ready
 from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
 
@@ -67,16 +68,17 @@ class FoldedScan:
         self.differentiable = scan.differentiable[scan.counts[0] :]  # inputs and parameters
         x, (N, T) = xs[0], size
         # one zero stands for all neurons
-        self._rest = [torch.zeros((1,) * x.ndim, dtype=dtype, device="cpu") for dtype in states]
+        self._rest = [memory.empty((1,) * x.ndim, dtype).zero_() for dtype in states]
         streams = [self._over_time(each) for each in xs]
         in_order = order is None or all([number.numel() == 1 for number in numbers])
         if not in_order or not all([stream.is_contiguous() for stream in streams]):
             raise LookupError("inputs or parameters that lie in memory in another order than the neurons")
         arguments = (self._rest, streams, numbers, scalars, scan.program, scan.dim)
-        keep = keeps and scan.keeps and T > operators.CHUNK  # the first states of all are at rest
+        keep = keeps and scan.keeps and T > CHUNK  # the first states of all are at rest
         found = operators.forward(*arguments, keep, last=True)
         ready = operators.ready(operators.forward_key(*arguments, keep, last=True))
         outs = found[len(states) : len(states) + scan.counts[3]]
+        self._saved = checks.forms([*xs, *numbers, *found[len(states) + 2 * len(outs) :]])
         if ready is None or [out.shape for out in outs] != [streams[0].shape]:
             raise LookupError("tensors that are copied for the kernel, or an output that is not like the input")
         self._folded = (x.shape, x.stride())
@@ -104,13 +106,15 @@ class FoldedScan:
         """Return the wanted gradients of inputs and parameters, for a cotangent of the folded outputs."""
         if cotangent.stride() != self._folded[1] and not self._over_time(cotangent).is_contiguous():
             # what flattens channels-last images hands back contiguous ones
-            cotangent = torch.empty_strided(*self._folded, dtype=cotangent.dtype, device="cpu").copy_(cotangent)
+            shape, strides = self._folded
+            cotangent = memory.empty_strided(shape, strides, dtype=cotangent.dtype, device=memory.CPU).copy_(cotangent)
         # the saved tensors as well: hooks on them hand back what they like
         given = operators.described((*tensors, *kept, cotangent))
         known = self._backward.get(wanted)
         if known is not None and known[0] == given:
             found = known[1]((*self._rest, *tensors, *kept, cotangent), scalars)
             return operators.reduced(found, [leaf for leaf, want in zip(tensors, wanted, strict=True) if want])
+        self.check_saved((*tensors, *kept))
         xs, numbers, cotangents = self._arranged(tensors, cotangent)
         program, dim, all_wanted = self.scan.program, self.scan.dim, self._of_all(wanted)
         arguments = (self._rest, xs, numbers, kept, cotangents, scalars, program, dim, all_wanted)
@@ -144,10 +148,15 @@ class FoldedScan:
         wanted: tuple[bool, ...],
     ) -> list[Tensor]:
         """Return what ``backward`` does, in sight of torch."""
+        self.check_saved((*tensors, *kept))
         xs, numbers, cotangents = self._arranged(tensors, cotangent)
         options = self.scan.program, self.scan.dim, scalars, self.scan.counts, self._of_all(wanted)
         found = FusedScanGradient.apply(*options, *self._rest, *xs, *numbers, *kept, *cotangents)  # type: ignore[no-untyped-call]
         return self._fold(found, wanted)
+
+    def check_saved(self, tensors: Sequence[Tensor]) -> None:
+        """Raise ValueError unless what was saved for the backward pass has come back in its form."""
+        checks.check_saved(tensors, self._saved)
 
     def _arranged(
         self, tensors: Sequence[Tensor], cotangent: Tensor

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-AXES = 12  # as in kernel.h
+from spikingtorch.functional.fused import memory
+
+AXES, CHUNK = 12, 16  # as in kernel.h
 # fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
 _NARROW, _LONG = 4, 16384
 
@@ -28,6 +30,16 @@ def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
                     raise ValueError(f"has states, inputs or parameters that do not broadcast, of shapes {listed}")
                 result[axis] = shape[axis]
     return tuple(result)
+
+
+def with_time(shape: Sequence[Any], dim: int, steps: Any) -> tuple[Any, ...]:
+    """Return the shape of an array over time, for neurons of a shape."""
+    return (*shape[:dim], steps, *shape[dim:])
+
+
+def kept_steps(steps: Any) -> Any:
+    """Return how many states are kept: one in CHUNK, but for the first, which is there anyway."""
+    return (steps + CHUNK - 1) // CHUNK - 1
 
 
 class Layout(NamedTuple):
@@ -60,10 +72,9 @@ class Layout(NamedTuple):
         """How often a neuron takes a step."""
         return math.prod(self.shape) * self.steps
 
-    def stream(self, dtype: torch.dtype, device: torch.device, steps: int | None = None) -> Tensor:
+    def stream(self, dtype: torch.dtype, steps: int | None = None) -> Tensor:
         """Return fresh memory over time."""
-        length = self.steps if steps is None else steps
-        return torch.empty((*self.shape[: self.dim], length, *self.shape[self.dim :]), dtype=dtype, device=device)
+        return memory.empty(with_time(self.shape, self.dim, self.steps if steps is None else steps), dtype)
 
     def over_time(self, stream: Tensor) -> list[int]:
         """Return the record of an array over time, as kernel.h has it."""
@@ -80,7 +91,7 @@ class Layout(NamedTuple):
         if all(size == 1 for size in sizes[self.split :]):
             return [tensor.data_ptr(), 0, 0, *self._batch(sizes, strides)], tensor
         if not _is_run(sizes, strides, self.shape, self.split):
-            tensor = tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :]).contiguous()
+            tensor = memory.contiguous(tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :]))
             strides = list(tensor.stride())
         return [tensor.data_ptr(), 0, 1, *self._batch(sizes, strides)], tensor
 
@@ -131,7 +142,7 @@ def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tupl
     for stream in streams:
         own = _first_run_axis(stream, shape, dim)
         if own > AXES or math.prod(shape[own:]) < min(after, 64):
-            stream, own = expanded(stream, shape, dim).contiguous(), dim
+            stream, own = memory.contiguous(expanded(stream, shape, dim)), dim
         split = max(split, own)
         arranged.append(stream)
     return Layout(shape, steps, dim, split), arranged
@@ -139,7 +150,7 @@ def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tupl
 
 def expanded(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
     """Return a stream with all axes of the neurons at their full length."""
-    return stream.expand(*shape[:dim], stream.shape[dim], *shape[dim:])
+    return stream.expand(with_time(shape, dim, stream.shape[dim]))
 
 
 def _first_run_axis(stream: Tensor, shape: tuple[int, ...], dim: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused import operators
+from spikingtorch.functional.fused import memory, operators
 from spikingtorch.functional.fused.records import Ready
 
 
@@ -135,7 +135,7 @@ def backward_step(
 
 def flat(params: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:
     """Return the parameters with one value a neuron, all neurons as one axis, but for those that are one number."""
-    return [param if param.numel() == 1 else param.expand(shape).reshape(-1).contiguous() for param in params]
+    return [param if param.numel() == 1 else memory.contiguous(param.expand(shape)).view(-1) for param in params]
 
 
 def last_of_spikes(cotangents: Cotangents, T: int) -> Tensor | float:
@@ -150,9 +150,10 @@ def _kernel(name: str, *arguments: Any) -> Ready:
     given = (*arguments[:-2], neuron.scalars, neuron.program, 0, rest)
     run, key_of = _PASSES[name]
     key = key_of(*given)
-    if operators.ready(key) is None:
-        run(*given)  # for nothing but the kernel: the first time only
     ready = operators.ready(key)
+    if ready is None:
+        run(*given)  # for nothing but the kernel: the first time only
+        ready = operators.ready(key)
     assert ready is not None, "contiguous tensors are never copied"
     return ready
 

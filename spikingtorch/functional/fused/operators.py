@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional._recent import Recent
+from spikingtorch.functional.fused import checks, memory
 from spikingtorch.functional.fused.kernels import backward_kernel, forward_kernel
-from spikingtorch.functional.fused.layout import arrange, broadcast, expanded, is_narrow
-from spikingtorch.functional.fused.program import DTYPES, NAMES, Program, from_text
+from spikingtorch.functional.fused.layout import arrange, expanded, is_narrow, kept_steps, with_time
+from spikingtorch.functional.fused.program import DTYPES, from_text
 from spikingtorch.functional.fused.records import Ready, Records
 
-CHUNK = 16  # as in kernel.h
 _LIMIT = 1024
 
 # kernels with the records of their arrays, for tensors that lie in memory as others did
 _ready: Recent[Ready] = Recent(_LIMIT)
+# the shape of the neurons, for tensors that were found to fit
+_checked: Recent[tuple[int, ...]] = Recent(_LIMIT)
 
 library = torch.library.Library("spikingtorch", "DEF")
 library.define(
@@ -61,19 +63,21 @@ def forward(
     known = ready(key)
     if known is not None:
         return known(given, scalars)
-    shape, details = _neurons(states, xs, params, dim), from_text(program)
+    details, shape = from_text(program), _checked.get(key)
+    if shape is None:
+        shape = checks.check_forward(details, states, xs, params, scalars, dim)
+        _checked.keep(key, shape)
     if is_narrow(shape, dim, xs[0].shape[dim], _uniform(params, program)):
         in_front = [_to_front(x, shape, dim) for x in xs]
         found = forward(states, in_front, params, scalars, program, 0, keep, last)
         outputs = len(details.outs)
         at_rest = {*range(len(states)), *range(len(states) + outputs, len(states) + outputs * (1 + last))}
         return [each if k in at_rest else _from_front(each, dim) for k, each in enumerate(found)]
-    _check(details, states, xs, params, scalars)
     layout, streams = arrange(shape, xs, dim)
-    finals = [_fresh(shape, DTYPES[dtype], xs[0].device) for dtype in details.states]
-    outs = [layout.stream(DTYPES[dtype], xs[0].device) for dtype in details.outs]
-    lasts = [_fresh(shape, out.dtype, out.device) for out in outs if last]
-    kept = [layout.stream(final.dtype, final.device, _kept_steps(layout.steps)) for final in finals if keep]
+    finals = [memory.empty(shape, DTYPES[dtype]) for dtype in details.states]
+    outs = [layout.stream(DTYPES[dtype]) for dtype in details.outs]
+    lasts = [memory.empty(shape, out.dtype) for out in outs if last]
+    kept = [layout.stream(final.dtype, kept_steps(layout.steps)) for final in finals if keep]
     if math.prod(shape):
         records = Records(layout)
         records.at_rest(states)
@@ -104,14 +108,21 @@ def backward(
     """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
     leaves = (*states, *xs, *params)
     # torch does so for tensors, and leaves out those that may be missing
-    cotangents = [None if cotangent is None else _written_out(cotangent) for cotangent in cotangents]
+    cotangents = [None if cotangent is None else written_out(cotangent) for cotangent in cotangents]
     given = (*leaves, *kept, *cotangents)
     key = backward_key(states, xs, params, kept, cotangents, scalars, program, dim, wanted)
     known = ready(key)
     if known is not None:
         return reduced(known(given, scalars), [leaf for leaf, want in zip(leaves, wanted, strict=True) if want])
-    shape = _neurons(states, xs, params, dim)
-    of_finals, of_outs = cotangents[: len(states)], cotangents[len(states) :]
+    shape = _checked.get(key)
+    if shape is None:
+        details = from_text(program)
+        shape = checks.check_forward(details, states, xs, params, scalars, dim)
+        checks.check_backward(details, shape, xs[0].shape[dim], dim, kept, cotangents, wanted)
+        _checked.keep(key, shape)
+    # a kernel reads one for each neuron, where vmap hands over one for all members of its batch
+    of_finals = [c if c is None or c.shape == shape else c.expand(shape) for c in cotangents[: len(states)]]
+    of_outs = cotangents[len(states) :]
     first, last = len(states), len(states) + len(xs)
     if is_narrow(shape, dim, xs[0].shape[dim], _uniform(params, program)):
         in_front = [None if t is None else _to_front(t, shape, dim) for t in (*xs, *kept, *of_outs)]
@@ -122,13 +133,12 @@ def backward(
         pairs = zip(moved, chosen, strict=True)
         back = [_from_front(grad, dim) if first <= k < last else grad for grad, (k, _) in pairs]
         return reduced(back, [leaf for _, leaf in chosen])
-    _check(from_text(program), states, xs, params, scalars)
     layout, placed_streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim)
     placed = iter(placed_streams)
 
     def fresh_like(leaf: Tensor, index: int) -> Tensor:
         stream = first <= index < last
-        return layout.stream(leaf.dtype, leaf.device) if stream else _fresh(shape, leaf.dtype, leaf.device)
+        return layout.stream(leaf.dtype) if stream else memory.empty(shape, leaf.dtype)
 
     grads = [fresh_like(leaf, k) if want else None for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True))]
     if math.prod(shape):
@@ -184,31 +194,13 @@ def backward_key(
 ) -> Hashable:
     """Return what a backward pass is found by."""
     given = described((*states, *xs, *params, *kept, *cotangents))
-    return ("backward", program, dim, *wanted, len(states), len(xs), len(kept), len(scalars), *given)
+    counts = len(states), len(xs), len(params), len(kept), len(scalars)
+    return ("backward", program, dim, *wanted, *counts, *given)
 
 
 def described(tensors: Sequence[Tensor | None]) -> list[Any]:
     """Return how tensors lie in memory."""
     return [None if t is None else (t.dtype, t.shape, t.stride()) for t in tensors]
-
-
-def _check(
-    program: Program, states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], scalars: Sequence[float]
-) -> None:
-    """Raise where a kernel would read memory that is not there, or read it as something else."""
-    given = [[NAMES[tensor.dtype] for tensor in group] for group in (states, xs, params)]
-    wanted = [[*program.states], [*program.xs], [dtype for dtype, _ in program.params]]
-    if given != wanted or len(scalars) != program.scalars:
-        raise ValueError(
-            f"the program takes states, inputs and parameters of {wanted} and {program.scalars} floats, "
-            f"and got {given} and {len(scalars)} floats"
-        )
-
-
-def _neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int) -> tuple[int, ...]:
-    """Return the shape of the neurons of one step."""
-    steps = (x.shape[:dim] + x.shape[dim + 1 :] for x in xs)
-    return broadcast([*(t.shape for t in (*states, *params)), *steps])
 
 
 def _uniform(params: Sequence[Tensor], program: str) -> list[Tensor]:
@@ -217,23 +209,14 @@ def _uniform(params: Sequence[Tensor], program: str) -> list[Tensor]:
     return [param for param, (_, uniform) in zip(params, kinds, strict=True) if uniform]
 
 
-def _kept_steps(steps: Any) -> Any:
-    """Return how many states are kept: one in CHUNK, but for the first, which is there anyway."""
-    return (steps + CHUNK - 1) // CHUNK - 1
-
-
-def _written_out(tensor: Tensor) -> Tensor:
+def written_out(tensor: Tensor) -> Tensor:
     """Return a tensor whose memory holds its numbers, where torch has only noted that it is negated or zero."""
-    return tensor.clone() if tensor.is_neg() or tensor._is_zerotensor() else tensor
-
-
-def _fresh(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device=device)
+    return memory.like(tensor).copy_(tensor) if tensor.is_neg() or tensor._is_zerotensor() else tensor
 
 
 def _to_front(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
     """Return a stream with time in front, in which all neurons of a step lie beside each other."""
-    return expanded(stream, shape, dim).movedim(dim, 0).contiguous()
+    return memory.contiguous(expanded(stream, shape, dim).movedim(dim, 0))
 
 
 def _from_front(stream: Tensor, dim: int) -> Tensor:
@@ -256,13 +239,14 @@ def _fake_forward(
     dim: int,
     keep: bool,
 ) -> list[Tensor]:
+    checks.check_devices((*states, *xs, *params))
     known = from_text(program)
-    shape, steps = _neurons(states, xs, params, dim), xs[0].shape[dim]
-    over_time = [(dtype, steps) for dtype in known.outs] + [(d, _kept_steps(steps)) for d in known.states if keep]
+    shape, steps = checks.neurons(states, xs, params, dim), xs[0].shape[dim]
+    over_time = [(dtype, steps) for dtype in known.outs] + [(d, kept_steps(steps)) for d in known.states if keep]
     make = xs[0].new_empty
     return [
         *(make(shape, dtype=DTYPES[dtype]) for dtype in known.states),
-        *(make((*shape[:dim], length, *shape[dim:]), dtype=DTYPES[dtype]) for dtype, length in over_time),
+        *(make(with_time(shape, dim, length), dtype=DTYPES[dtype]) for dtype, length in over_time),
     ]
 
 
@@ -270,6 +254,7 @@ def _fake_backward(
     states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], *rest: Any
 ) -> list[Tensor]:
     leaves = (*states, *xs, *params)
+    checks.check_devices((*leaves, *rest[0], *rest[1]))
     return [leaf.new_empty(leaf.shape) for leaf, want in zip(leaves, rest[-1], strict=True) if want]
 
 

@@ -43,7 +43,7 @@ def _overloads(name: str) -> tuple[str, ...]:
 @rule(*_overloads("add"))
 def _add(b: Builder, dtype: str, x: Operand, y: Operand, alpha: float = 1) -> Value:
     if alpha == 1:
-        return b.emit("add", dtype, x, y)
+        return b.emit("or" if dtype == "bool" else "add", dtype, x, y)
     return b.inexact(b.emit("add", dtype, x, b.emit("mul", dtype, y, alpha)))
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from spikingtorch.functional.fused import memory
 from spikingtorch.functional.fused.neuron_steps import (
     Cotangents,
     Groups,
@@ -23,8 +23,8 @@ def forward(neuron: Neuron, rule: LinearMap, given: Groups) -> tuple[list[Tensor
     """Return the states after the last step, and the trace."""
     T, shape = len(given.xs[0]), given.s.shape
     x, *others = given.xs
-    outs, currents = torch.empty_like(x), torch.empty_like(x)
-    states = [torch.empty((T + 1, *shape), dtype=state.dtype) for state in given.states]
+    outs, currents = memory.like(x), memory.like(x)
+    states = [memory.empty((T + 1, *shape), state.dtype) for state in given.states]
     for over_time, state in zip(states, given.states, strict=True):
         over_time[0] = state
     params = flat(given.params, shape)
@@ -45,12 +45,12 @@ def backward(
     T, shape = len(given.xs[0]), given.s.shape
     x, *others = given.xs
     drives = neuron.differentiable[len(given.states)]
-    of_currents = torch.empty_like(x) if drives else torch.zeros_like(x)
-    of_others = [torch.empty_like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
+    of_currents = memory.like(x) if drives else memory.like(x).zero_()
+    of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
     of_states = _gradients_of(neuron, trace.states, cotangents, T)
     # kept for all steps where the parameters will need it
     slices = T if any(wanted.params) else 1
-    of_spikes = given.s.new_empty((slices, *shape))
+    of_spikes = memory.empty((slices, *shape), given.s.dtype)
     of_spikes[-1] = last_of_spikes(cotangents, T)
 
     params = flat(given.params, shape)
@@ -66,7 +66,7 @@ def backward(
     for t in range(T - 2, -1, -1):
         pull(t)
         step(t)
-    of_s = torch.empty_like(given.s) if wanted.s else None
+    of_s = memory.like(given.s) if wanted.s else None
     if of_s is not None:
         rule.transposed(None, of_currents, given.weight, of_s[None])(-1)
     of_first = [None if g is None else g[0] for g in of_states]
@@ -76,7 +76,7 @@ def backward(
 def _gradients_of(neuron: Neuron, states: Sequence[Tensor], cotangents: Cotangents, last: int) -> list[Tensor | None]:
     """Return arrays for the gradients of states, with those after the last step in their place."""
     flows = neuron.differentiable[: len(states)]
-    found = [torch.empty_like(s) if flow else None for s, flow in zip(states, flows, strict=True)]
+    found = [memory.like(s) if flow else None for s, flow in zip(states, flows, strict=True)]
     for over_time, cotangent in zip(found, cotangents.finals, strict=True):
         if over_time is not None:
             over_time[last] = 0.0 if cotangent is None else cotangent

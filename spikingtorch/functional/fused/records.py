@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.fused import memory
 from spikingtorch.functional.fused.kernels import Kernel, c_doubles, threads_for
 from spikingtorch.functional.fused.layout import AXES, Layout
 
-_CPU = torch.device("cpu")
 _NOTHING = [0] * (3 + AXES)
 
 
@@ -114,8 +114,8 @@ class Ready:
 
     def run(self, given: Iterable[Tensor | None], scalars: Sequence[float]) -> tuple[list[Tensor], bool]:
         """Return the results for tensors, and whether the inputs of a forward pass are all finite."""
-        make = torch.empty_strided
-        results = [make(shape, strides, dtype=dtype, device=_CPU) for shape, strides, dtype in self._results]
+        make, device = memory.empty_strided, memory.CPU
+        results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self._results]
         fields = self._kind.from_buffer_copy(self._fields)
         arrays = [tensor for tensor in (*given, *results) if tensor is not None]
         for position, tensor in zip(self._positions, arrays, strict=True):

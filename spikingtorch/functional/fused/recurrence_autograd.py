@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from spikingtorch.functional.fused import recurrence
+from spikingtorch.functional.fused import checks, memory, recurrence
 from spikingtorch.functional.fused.neuron_steps import Cotangents, Groups, Neuron, Trace
-from spikingtorch.functional.fused.operators import library, register
+from spikingtorch.functional.fused.operators import library, register, written_out
+from spikingtorch.functional.fused.recurrence_checks import check_backward, check_forward
 from spikingtorch.functional.fused.second_derivative import Reference, is_differentiated
 
 # how many states, inputs and parameters there are
@@ -40,9 +41,10 @@ def _forward(
     keep: bool,
 ) -> list[Tensor]:
     """Return final states, the last output, all outputs and, with ``keep``, the trace for the backward pass."""
-    neuron = Neuron(program, tuple(scalars), tuple(differentiable))
+    neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), Groups(states, s, xs, weight, params)
+    check_forward(neuron, synapse, given)
     with torch.autocast("cpu", enabled=False):
-        finals, trace = recurrence.forward(neuron, synapse, Groups(states, s, xs, weight, params), keep)
+        finals, trace = recurrence.forward(neuron, synapse, _contiguous(given), keep)
     outs, currents, kept = trace
     # a copy: what an operator returns shares no memory
     return [*finals, outs[-1].clone(), outs, *((currents, *kept) if keep else ())]
@@ -63,14 +65,14 @@ def _backward(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Return the wanted gradients of states, s, xs, weight and params."""
-    neuron = Neuron(program, tuple(scalars), tuple(differentiable))
-    counts = len(states), len(xs), len(params)
-    outs, currents, *over_time = trace
-    *of_finals, of_s, of_outs = cotangents
-    given, wants = Groups(states, s, xs, weight, params), _grouped(wanted, counts)
-    incoming = Cotangents(of_finals, of_s, None if of_outs is None else of_outs.contiguous())
+    neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), Groups(states, s, xs, weight, params)
+    check_backward(neuron, synapse, given, trace, cotangents, wanted)
+    wants = _grouped(wanted, (len(states), len(xs), len(params)))
+    outs, currents, *over_time = map(memory.contiguous, trace)
+    *of_finals, of_s, of_outs = [None if c is None else memory.contiguous(written_out(c)) for c in cotangents]
+    kept, incoming = Trace(outs, currents, over_time), Cotangents(of_finals, of_s, of_outs)
     with torch.autocast("cpu", enabled=False):
-        found = recurrence.backward(neuron, synapse, given, Trace(outs, currents, over_time), incoming, wants)
+        found = recurrence.backward(neuron, synapse, _contiguous(given), kept, incoming, wants)
     return [grad for grad in _flattened(found) if grad is not None]
 
 
@@ -86,6 +88,7 @@ def _fake_forward(
     differentiable: Sequence[bool],
     keep: bool,
 ) -> list[Tensor]:
+    checks.check_devices((*states, s, *xs, weight, *params))
     T = xs[0].shape[0]
     finals = [state.new_empty(state.shape) for state in (*states, s)]
     over_time = [state.new_empty((recurrence.kept_steps(synapse, T), *state.shape)) for state in states]
@@ -97,6 +100,7 @@ def _fake_backward(
     states: Sequence[Tensor], s: Tensor, xs: Sequence[Tensor], weight: Tensor, params: Sequence[Tensor], *rest: Any
 ) -> list[Tensor]:
     leaves = (*states, s, *xs, weight, *params)
+    checks.check_devices((*leaves, *rest[0], *rest[1]))
     return [leaf.new_empty(leaf.shape) for leaf, want in zip(leaves, rest[-1], strict=True) if want]
 
 
@@ -131,7 +135,7 @@ class FusedRecurrence(Function):
         ctx.reference, *tensors = rest
         results = ctx.counts[0] + 2
         outs, trace = output[results - 1], output[results:]
-        ctx.save_for_backward(*tensors, outs, *trace)
+        checks.save(ctx, (*tensors, outs, *trace))
         ctx.mark_non_differentiable(*trace)
         ctx.set_materialize_grads(False)
 
@@ -147,7 +151,7 @@ class FusedRecurrence(Function):
         if not any(wanted) or all(cotangent is None for cotangent in given):
             return (None,) * (6 + len(wanted))
         options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
-        saved = ctx.saved_tensors  # once: checkpoint unpacks them a single time
+        saved = checks.saved(ctx)  # once: checkpoint unpacks them a single time
         if ctx.reference is not None and is_differentiated(saved, wanted):
             tensors = saved[: len(wanted)]
             found = ctx.reference.gradients(tensors, given, 0, wanted, ctx.program, ctx.scalars)
@@ -193,6 +197,12 @@ def _grouped(items: Sequence[Any], counts: Counts) -> Groups:
     states, xs, _ = counts
     first, last = states + 1, states + 1 + xs
     return Groups(list(items[:states]), items[states], list(items[first:last]), items[last], list(items[last + 1 :]))
+
+
+def _contiguous(given: Groups) -> Groups:
+    """Return the tensors as the loops read them; weights and parameters are theirs to lay out."""
+    states, xs = (list(map(memory.contiguous, group)) for group in (given.states, given.xs))
+    return given._replace(states=states, s=memory.contiguous(given.s), xs=xs)
 
 
 def _flattened(groups: Groups) -> list[Any]:
