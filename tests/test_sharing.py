@@ -68,6 +68,14 @@ def test_final_state_of_a_scan(step: Any, T: int, backend: Any, mode: str) -> No
         assert not aliases(outs, (state, xs, params))
 
 
+def test_outputs_of_a_stepped_layer_are_apart() -> None:
+    layer = st.StepLayer(lambda state, x: (state, (x, x, state.v)), Two)
+    x, out = torch.ones(1, 3), layer(torch.ones(1, 3))
+    out = layer(x)
+    assert not aliases(out, (x, layer._memory))
+    assert not any(aliases(out[k], out[k - 1]) for k in range(3))
+
+
 def test_final_state_inside_vmap_and_grad() -> None:
     def run(x: Tensor) -> Tensor:
         state, out = F.scan(returns_its_input, Two(torch.zeros(3), torch.zeros(3)), x[None], backend="loop")

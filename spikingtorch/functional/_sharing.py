@@ -14,7 +14,7 @@ _is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
 
 
 def unshared(kept: Tree, others: Any) -> Tree:
-    """Return a tree whose tensors share memory with none of the others, as copies of those that did.
+    """Return a tree whose tensors share memory with none of the others, and not with each other: copies where they did.
 
     A step may return its input, its old state, a parameter or its output as the new state. Whoever writes on one of
     these in place, as ``nn.ReLU(inplace=True)`` does and a buffer that is filled again, would write on the state.
@@ -25,8 +25,15 @@ def unshared(kept: Tree, others: Any) -> Tree:
     """
     if torch.compiler.is_compiling():  # where no tensor has an address; the compiler leaves out a copy of no use
         return tree_map(torch.clone, kept)
-    foreign = [plain(leaf) for leaf in leaves_of(others) if isinstance(leaf, Tensor)]
-    return tree_map(lambda leaf: leaf.clone() if _shares(plain(leaf), foreign) else leaf, kept)
+    taken = [plain(leaf) for leaf in leaves_of(others) if isinstance(leaf, Tensor)]
+
+    def own(leaf: Tensor) -> Tensor:
+        if _shares(plain(leaf), taken):
+            leaf = leaf.clone()
+        taken.append(plain(leaf))
+        return leaf
+
+    return tree_map(own, kept)
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -153,4 +153,5 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
         contract.check_kinds(x, state, kwargs)
         step = contract.checked(step)
     after, out = step(state, lift(x), **kwargs)
-    return unshared(after, (state, x, kwargs, out)), rounded(out, contract.output_dtype(x))
+    out, after = unshared((out, after), (state, x, kwargs))  # where both are one tensor, the state is the copy
+    return after, rounded(out, contract.output_dtype(x))
