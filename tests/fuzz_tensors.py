@@ -115,6 +115,7 @@ class Tensors:
 
     def _add(self, shape: Shape, dtype: torch.dtype, time: int | None = None) -> int:
         name = self._layout(next(self._layouts), shape, time)
+        name = "plain" if name == "negated" and dtype == torch.bool else name  # which torch itself cannot write out
         index = len(self._views)
         earlier = [k for k, found in enumerate(self._shapes) if found == (shape, dtype)]
         if name == "shared" and earlier:

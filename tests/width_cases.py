@@ -72,9 +72,9 @@ def half_case(dtype: torch.dtype, place: Placing) -> None:
     agree(Scan(scan.step, state, xs, params, scan.dim), place)
 
 
-def one_case(other: torch.dtype, dtype: torch.dtype, place: Placing) -> None:
+def one_case(other: torch.dtype, rows: int, place: Placing) -> None:
     """Run a state with one variable of another dtype."""
-    agree(of_one(other, dtype, place), place)
+    agree(of_one(other, rows, place), place)
 
 
 def recurrent_case(synapse: Any, steps: int, dtype: torch.dtype, place: Placing) -> None:
@@ -184,7 +184,8 @@ def _cases() -> dict[str, Case]:
     for dtype in FLOATS[2:]:
         cases[f"all of it {dtype}"] = partial(half_case, dtype)
     for other in WHOLE:
-        cases[f"{other} and float32"] = partial(one_case, other, torch.float32)
+        cases[f"{other} and float32"] = partial(one_case, other, 2)
+    cases["an input for all rows"] = partial(one_case, torch.int16, 1)
     for dtype in FLOATS[:2]:
         for steps in (1, 5, 33):
             cases[f"dense recurrence, {steps} steps of {dtype}"] = partial(recurrent_case, F.dense, steps, dtype)

@@ -65,18 +65,18 @@ class Layout(NamedTuple):
 
     Attributes:
         shape: of the neurons of one step.
+        parameter: shape of the parameters.
         dim: axis of time.
         stream: what is done to an input, with time where it belongs.
         rest: what is done to a state.
-        parameter: shape of the parameters.
         fewest: steps that it takes at least.
     """
 
     shape: tuple[int, ...]
+    parameter: tuple[int, ...]
     dim: int = 0
     stream: Placing = lambda x: x
     rest: Placing = lambda v: v
-    parameter: tuple[int, ...] | None = None
     fewest: int = 1
 
 
@@ -106,25 +106,24 @@ def channels_last(t: Tensor) -> Tensor:
 
 
 LAYOUTS = {
-    "time first": Layout((3, 37), parameter=(37,)),
-    "time second": Layout((3, 37), 1, parameter=(3, 1)),
-    "time last": Layout((3, 37), -1),
-    "transposed": Layout((3, 37), 0, scattered, scattered),
-    "transposed, time second": Layout((3, 37), 1, lambda x: x.transpose(0, 2).contiguous().transpose(0, 2)),
-    "every other neuron": Layout((3, 37), 0, spaced, spaced, (37,)),
-    "rows with gaps": Layout((3, 37), 1, cut, cut),
-    "rows that are one": Layout((3, 37), 0, spread, spread, (1, 37)),
-    "an input for all rows": Layout((3, 37), 0, lambda x: x[:, :1], parameter=(3, 1)),
-    "channels last": Layout((2, 5, 3, 4), 1, channels_last, channels_last, (5, 1, 1)),
-    "narrow": Layout((1024, 2), 1, parameter=(2,), fewest=17),
-    "one number for a parameter": Layout((3, 37), 1, parameter=()),
-    "one neuron": Layout((1,)),
-    "no axes": Layout(()),
-    "no neurons": Layout((0, 5), 1),
-    "almost a block": Layout((255,)),
-    "a block": Layout((2, 256), 1, parameter=(256,)),
-    "more than a block": Layout((257,), 0, parameter=(1,)),
-    "more than two blocks": Layout((513,), 1),
+    "time first": Layout((3, 37), (37,)),
+    "time second": Layout((3, 37), (3, 1), 1),
+    "time last": Layout((3, 37), (37,), -1),
+    "transposed": Layout((3, 37), (37,), 0, scattered, scattered),
+    "transposed, time second": Layout((3, 37), (3, 1), 1, lambda x: x.transpose(0, 2).contiguous().transpose(0, 2)),
+    "every other neuron": Layout((3, 37), (37,), 0, spaced, spaced),
+    "rows with gaps": Layout((3, 37), (3, 1), 1, cut, cut),
+    "rows that are one": Layout((3, 37), (1, 37), 0, spread, spread),
+    "channels last": Layout((2, 5, 3, 4), (5, 1, 1), 1, channels_last, channels_last),
+    "narrow": Layout((1024, 2), (2,), 1, fewest=17),
+    "one number for a parameter": Layout((3, 37), (), 1),
+    "one neuron": Layout((1,), (1,)),
+    "no axes": Layout((), ()),
+    "no neurons": Layout((0, 5), (5,), 1),
+    "almost a block": Layout((255,), (1,)),
+    "a block": Layout((2, 256), (256,), 1),
+    "more than a block": Layout((257,), ()),
+    "more than two blocks": Layout((513,), (1,), 1),
 }
 STEPS = [1, 2, 17, 33]
 
@@ -145,7 +144,6 @@ def in_layout(name: str, steps: int, dtype: torch.dtype, place: Placing) -> Scan
     layout = LAYOUTS[name]
     lifted, dim = torch.promote_types(dtype, torch.float32), layout.dim % (len(layout.shape) + 1)
     over_time = (*layout.shape[:dim], steps, *layout.shape[dim:])
-    parameter = layout.shape if layout.parameter is None else layout.parameter
 
     def group(shape: tuple[int, ...], form: Placing, seed: int) -> tuple[Tensor, ...]:
         return tuple(place(form(drawn(each, shape, seed + k))) for k, each in enumerate(WHOLE))
@@ -155,19 +153,19 @@ def in_layout(name: str, steps: int, dtype: torch.dtype, place: Placing) -> Scan
         Mixed(place(layout.rest(drawn(lifted, layout.shape, 1))), group(layout.shape, layout.rest, 10)),
         (place(layout.stream(drawn(dtype, over_time, 2))), group(over_time, layout.stream, 20)),
         {
-            "decay": place(drawn(lifted, parameter, 3)),
-            "threshold": place(drawn(lifted, parameter, 4)),
-            "whole": group(parameter, lambda p: p, 30),
+            "decay": place(drawn(lifted, layout.parameter, 3)),
+            "threshold": place(drawn(lifted, layout.parameter, 4)),
+            "whole": group(layout.parameter, lambda p: p, 30),
         },
         layout.dim,
     )
 
 
-def of_one(other: torch.dtype, dtype: torch.dtype, place: Placing) -> Scan:
-    """Return a scan of a state with one variable of another dtype."""
-    M = 300
+def of_one(other: torch.dtype, rows: int, place: Placing) -> Scan:
+    """Return a scan of a state with one variable of another dtype, for an input that may have one row for all."""
+    dtype, M = torch.float32, 300
     state = One(place(drawn(dtype, (2, M), 1)), place(drawn(other, (2, M), 2)))
-    return Scan(one, state, place(drawn(dtype, (18, 2, M), 3)), {"decay": place(drawn(dtype, (M,), 4))})
+    return Scan(one, state, place(drawn(dtype, (18, rows, M), 3)), {"decay": place(drawn(dtype, (2, M), 4))})
 
 
 class Found(NamedTuple):
