@@ -61,6 +61,8 @@ def probe(
     if called := hooked(net) or with_side_effects(net):
         return Finding(called, inputs)  # a trial would call them as well
     reason = objection(net)
+    if any([isinstance(module, torch.jit.ScriptModule) for module in net.modules()]):
+        return Finding(reason, inputs)  # a copy of what is compiled does not take other weights
     own = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
     problem = "nothing"
     # differences show best in float64 and on noise of several kinds, which some networks do not take

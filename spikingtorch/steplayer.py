@@ -164,9 +164,9 @@ class StepLayer(StatefulLayer):
         step, params = self.whole_step()
         starts = self._starts(memory, params, first)
         state, output = one_step(step, memory.state, inputs, params, check=starts)
-        # a copy: whoever writes on the output does not write on what the layer shows as its last one
-        self._remember(memory, state, tree_map(torch.clone, output), output)
-        return output
+        self._remember(memory, state, output, output)
+        # a copy, to be written on: the layer shows the other one, and its gradient may need it
+        return tree_map(torch.clone, output)
 
     def _advance_all(self, inputs: Tensor | tuple[Tensor, ...], fold: Fold) -> Any:
         """Advance all steps of a fold, in one scan.

@@ -139,6 +139,19 @@ def test_gradient_through_a_state_that_was_the_output() -> None:
     assert torch.equal(found[0], found[1])
 
 
+def test_output_that_the_gradient_of_its_layer_needs_may_be_written_on() -> None:
+    found = []
+    for inplace in (False, True):
+        layer = st.LIF(v0=torch.tensor(0.3), reset=F.by_subtraction, learnable="v0")
+        total = torch.zeros(())
+        for t in range(5):
+            out = layer(torch.full((1, 4), 0.2 * (t + 1)), init=t == 0)
+            total = total + nn.Hardtanh(0.0, 0.5, inplace=inplace)(out).sum() * (t + 1)
+        found.append(torch.autograd.grad(total, list(layer.parameters()))[0])
+    assert found[0].abs() > 0
+    assert torch.equal(found[0], found[1])
+
+
 def test_state_that_reset_takes_from_an_input() -> None:
     class Holds(st.StepLayer):
         def rest_state(self, x: Tensor) -> Two:
