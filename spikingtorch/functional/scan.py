@@ -50,8 +50,8 @@ def scan(
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``; in memory of their own. Infinite
-        inputs give the same on every backend. But where one of these results is not used, "fused" can have gradients of
-        NaN for a neuron that meets an infinity, where "loop" has finite ones.
+        inputs give the same on every backend. But where one of these results is not used, or not at every step, "fused"
+        can have gradients of NaN for a neuron that meets an infinity, where "loop" has finite ones.
 
     Raises:
         ValueError: a shape, a length, a device or the backend does not fit.
