@@ -52,6 +52,11 @@ def check(case: Case, counts: Counter[str]) -> None:
         model, got, warned = performed(model, event)
         unexpected = [text for text in warned if text not in known and not text.startswith(("SpikingNet: ", "scan: "))]
         assert not unexpected, f"{event} warns: {unexpected}"
+        if isinstance(event, Change) and isinstance(got, Exception) != isinstance(want, Exception):
+            # torch's copy of a scripted module, and the reference is one, has parameters that are no leaves
+            assert case.network.has("scripted"), f"{event} gives {got!r} and, step by step, {want!r}"
+            counts["discarded, for a copy of a scripted module is unlike it"] += 1
+            return
         count(case, event, got, warned, counts)
         compare(case, event, got, want, counts)
         compare_trees(f"after {event}", snapshot(model), snapshot(reference))
