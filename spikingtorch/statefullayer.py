@@ -123,7 +123,7 @@ class StatefulLayer(nn.Module):
         here = region()
         if here is not None and here.run is not None:
             return self._recomputation.next(here)
-        goes_on = isinstance(init, Tensor) or not init
+        goes_on = not self.memoryless and (isinstance(init, Tensor) or not init)
         if goes_on and backward_pass() != -1 and (self._repeated is None or self._repeated.memory is None):
             raise RuntimeError(f"{type(self).__name__}: {_GONE}")
         memory = self._resume(x, init)
@@ -150,7 +150,8 @@ class StatefulLayer(nn.Module):
                 f"{type(self).__name__}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor "
                 "with one value for each sample"
             )
-        memory = None if not isinstance(init, Tensor) and init else self._own_memory()
+        starts = not isinstance(init, Tensor) and init
+        memory = None if starts else self._own_memory(goes_on=not self.memoryless)
         if memory is None:
             self._begin()
             return self._at_rest(x)

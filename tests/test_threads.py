@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.course import Mode
@@ -152,6 +153,16 @@ def test_layers_by_themselves_refuse_to_mix_two_sequences() -> None:
         layer(torch.ones(1, 3))
     turns[1].set()
     thread.join()
+
+
+def test_a_layer_without_memory_has_nothing_to_mix() -> None:
+    layer = st.McPitts(0.5, learnable="thr")
+    x = torch.rand(4, 10)
+    assert torch.equal(layer(x), torch.stack(together(lambda _: layer(x)))[0])
+    leaf = x.clone().requires_grad_()
+    checkpoint(layer, leaf, use_reentrant=True).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.abs().sum() > 0
 
 
 def test_copies_have_locks_of_their_own() -> None:
