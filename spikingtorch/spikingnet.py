@@ -12,7 +12,7 @@ from spikingtorch.course import MODES, Course, Mode
 from spikingtorch.draws import random_state, set_random_state
 from spikingtorch.folding import Fold, FoldError, part_of
 from spikingtorch.glance import modules_of, parameter_of
-from spikingtorch.recomputation import Repeated, backward_pass
+from spikingtorch.recomputation import Recomputation, Repeated, backward_pass, region
 from spikingtorch.report import Report, report
 from spikingtorch.statefullayer import StatefulLayer
 
@@ -93,6 +93,7 @@ class SpikingNet(nn.Module):
         self._course = Course()
         self._activity = Activity()
         self._lock = CallLock()
+        self._decisions: Recomputation[bool] = Recomputation()
 
     def forward(self, x: Tensor, init: bool | Tensor = True) -> Tensor:
         """Run the network over a train.
@@ -194,7 +195,13 @@ class SpikingNet(nn.Module):
         return outputs
 
     def _folds(self, x: Tensor) -> bool:
-        return self._course.folds(self.net, x)
+        here = region()
+        if here is not None and here.run is not None:
+            return self._decisions.next(here)  # checkpoint repeats a call, which has to go the same way again
+        folds = self._course.folds(self.net, x)
+        if here is not None:
+            self._decisions.note(here, folds)
+        return folds
 
     # torch.compile asks this while it traces, and takes the answer for granted; it looks by itself at what the network
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler

@@ -219,6 +219,23 @@ def test_a_whole_network_is_as_it_was(reentrant: bool, mode: Mode, options: Any)
     assert_close(found[1], found[0])
 
 
+def test_a_network_that_decides_after_its_first_call_goes_the_same_way_in_both_runs() -> None:
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.neurons = nn.LazyLinear(5), st.LIF(v0=0.3)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            return self.neurons(self.linear(x), init)  # type: ignore[no-any-return]
+
+    model = st.SpikingNet(Lazy(), 5)
+    x = torch.rand(2, 6, 4).requires_grad_()
+    for _ in range(2):
+        repeated(model, x).sum().backward()
+    assert model.explain().mode == "fold"
+    assert x.grad is not None
+
+
 def test_graphs_and_their_states_are_freed() -> None:
     layer, x = st.LIF(tau=4.0, learnable="tau"), torch.rand(3, 10).requires_grad_()
     gone = []
