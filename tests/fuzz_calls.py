@@ -79,19 +79,24 @@ class Call(NamedTuple):
 @st.composite
 def calls(pick: st.DrawFn) -> list[Call]:
     """Draw calls of one step: a first one, and each further one like that before but for a thing or two."""
+    layout = st.sampled_from(LAYOUTS)
     draw: dict[str, st.SearchStrategy[Any]] = {
         "precision": st.sampled_from(PRECISIONS),
         "shape": st.sampled_from(SHAPES) | st.sampled_from(SHAPES) | st.sampled_from([*SHAPES[3:], *LARGE]),
         "T": st.sampled_from(LENGTHS),
         "dim": st.integers(0, 3) | st.integers(-3, -1),
-        "layouts": st.lists(st.just("plain") | st.sampled_from([*LAYOUTS]), min_size=1, max_size=5).map(tuple),
+        "layouts": st.tuples(layout) | st.lists(st.just("plain") | layout, min_size=1, max_size=5).map(tuple),
         "params": st.lists(st.sampled_from(PARAMETERS), min_size=2, max_size=2).map(tuple),
         "numbers": st.sampled_from(NUMBERS),
-        "factor": st.sampled_from([1.0, 0.7]),
         "learned": st.integers(0, 127) | st.just(127),
+    }
+    often: dict[str, st.SearchStrategy[Any]] = {
+        "seed": st.integers(0, 99),
+        "factor": st.sampled_from([1.0, 0.7]),
+        "mode": st.sampled_from(MODES),
+        "write": st.sampled_from(WRITES),
         "default": st.sampled_from(["float32", "float32", "float64"]),
     }
-    often = {"seed": st.integers(0, 99), "mode": st.sampled_from(MODES), "write": st.sampled_from(WRITES)}
     found = [Call(**{name: pick(strategy) for name, strategy in (draw | often).items()})]
     for name in pick(st.lists(st.sampled_from(["seed", *draw]), max_size=7)):
         changed = {name, *often}

@@ -93,16 +93,23 @@ def _inference(case: Case, backend: str, want: Answer) -> Answers:
         return [(0, answer(partial(case.scan, tensors, backend), tensors, 0))]
 
 
-def _threads(case: Case, backend: str, want: Answer, count: int = 3) -> Answers:
-    """Call in several threads at once, each with tensors of its own."""
-    start = threading.Barrier(count)
+def _thread(case: Case, backend: str, want: Answer) -> Answers:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_once, case, backend, want).result()
 
-    def run(_: int) -> Answers:
+
+def _threads(case: Case, backend: str, want: Answer) -> Answers:
+    """Call in several threads at once, some times in each, on tensors of their own."""
+    start = threading.Barrier(3)
+
+    def run(thread: int) -> Answers:
+        given = [case.tensors(thread % 2) for _ in range(4)]
         start.wait()
-        return _once(case, backend, want)
+        runs = [partial(case.scan, tensors, backend) for tensors in given]
+        return [(thread % 2, answer(run, tensors, 1)) for run, tensors in zip(runs, given, strict=True)]
 
-    with ThreadPoolExecutor(count) as pool:
-        return [each for answers in pool.map(run, range(count)) for each in answers]
+    with ThreadPoolExecutor(3) as pool:
+        return [each for answers in pool.map(run, range(3)) for each in answers]
 
 
 def _deepcopy(case: Case, backend: str, want: Answer) -> Answers:
@@ -200,7 +207,7 @@ MODES: dict[str, Callable[[Case, str, Answer], Answers]] = {
     "second": _once,
     "no_grad": _no_grad,
     "inference": _inference,
-    "thread": partial(_threads, count=1),
+    "thread": _thread,
     "threads": _threads,
     "deepcopy": _deepcopy,
     "stream": _stream,

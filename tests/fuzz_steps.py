@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 # slots: floats a and b, bools p and q, integers n and m, any number k, a number c that is no tensor, a surrogate s
 EXACT = [
     *("{a} + {b}", "{k} * {a}", "{a} - {b}", "{k} - {a}", "-{a}", "{a} + {k}", "{a} * {b}.clamp(-1.5, 1.5)"),
+    *("{c} * {a} + {b}", "{c} * {a}", "{a} - {c}", "{a} * {c} - {b} / {c}"),
     *("{a} / ({b}.abs() + 0.7)", "{a} / {k}", "{a}.abs()", "{a}.sign()", "torch.floor({a})", "{a}.clone()"),
     *("torch.minimum({a}, {b})", "torch.maximum({a}, {b})", "{a}.clamp(-1.0, 1.0)", "{a}.clamp(min={c})"),
     *("torch.relu({a} - {k})", "{a}.clamp(-2.0, 2.0) ** 2", "torch.where({p}, {a}, {b})", "torch.where({p}, {k}, {a})"),
@@ -44,7 +45,7 @@ INTEGERS = [
 KINDS = {"a": "float", "b": "float", "p": "bool", "q": "bool", "n": "integer", "m": "integer"}
 TREES = ("bare", "tuple", "list", "dict", "named", "nested")
 # how a step holds its numbers
-HELD = ("literals", "closure", "globals", "attributes", "defaults", "partial")
+HELD = ("closure", "literals", "globals", "attributes", "defaults", "partial")
 
 
 class Line(NamedTuple):

@@ -113,10 +113,8 @@ class Tensors:
         xs, state = placed[:streams], placed[streams : streams + states]
         return self.built.state_of(*state), self.built.xs_of(*xs), params
 
-    def _add(self, shape: Shape, dtype: torch.dtype, time: int | None = None) -> int:
-        name = self._layout(next(self._layouts), shape, time)
-        name = "plain" if name == "negated" and dtype == torch.bool else name  # which torch itself cannot write out
-        index = len(self._views)
+    def _add(self, shape: Shape, dtype: torch.dtype, time: int | None = None) -> None:
+        name = self._layout(next(self._layouts), shape, dtype, time)
         earlier = [k for k, found in enumerate(self._shapes) if found == (shape, dtype)]
         if name == "shared" and earlier:
             self._views.append(self._views[earlier[0]])
@@ -129,13 +127,13 @@ class Tensors:
             self._views.append((len(self.sources), layout.view))
             self.sources.append(self._filled(layout.shape, dtype))
         self._shapes.append((shape, dtype))
-        return index
 
-    def _layout(self, name: str, shape: Shape, time: int | None) -> str:
+    def _layout(self, name: str, shape: Shape, dtype: torch.dtype, time: int | None) -> str:
         """Return a layout that this tensor can have."""
         fits = name != "broadcast" or (time is not None and not self.built.needs_full_inputs)
         fits &= self.call.mode != "transform" or name in TRANSFORMED
         least = {"channels last": 3, "plain": 0, "shared": 0, "slice": 0, "negated": 0, "overlapping": 0}.get(name, 1)
+        fits &= name != "negated" or dtype.is_floating_point
         fits &= len(shape) >= least and (name != "overlapping" or math.prod(shape) > 0)
         return name if fits else "plain"
 
