@@ -11,9 +11,9 @@ from torch.nn.parameter import is_lazy
 
 from spikingtorch import BioLIF, SpikingDecay, SpikingNet
 from spikingtorch.steplayer import StepLayer
-from tests import fuzz_network_blocks as blocks
 from tests import fuzz_network_recipes as recipes
 from tests.fuzz_network_layers import STYLES
+from tests.fuzz_network_mixing import Mixing
 from tests.fuzz_network_own_layers import Gained
 
 
@@ -84,13 +84,13 @@ def _new_layer(model: SpikingNet, place: int) -> None:
 
 def _mix(model: SpikingNet, place: int) -> None:
     for block in model.modules():
-        if isinstance(block, blocks.Mixing):
+        if isinstance(block, Mixing):
             block.on, block.strength = not block.on, 0.5 * (1 + place)
 
 
 def _mix_in(model: SpikingNet, place: int) -> None:
     parts: Any = model.net.parts
-    parts.insert(place % (len(parts) + 1), blocks.Mixing("centre", (), None, ()))
+    parts.insert(place % (len(parts) + 1), Mixing("centre", (), None, ()))
 
 
 def _set(name: str, *values: Any) -> Callable[[SpikingNet, int], None]:

@@ -2,11 +2,10 @@
 
 import copy
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import spikingtorch
@@ -53,7 +52,7 @@ MAKERS: dict[str, Callable[[Ingredients], StepLayer]] = {
     "Last": lambda given: Own(own.difference_step, own.Last, share=given.value(0.5), **given.recurrent),
     "Raised": lambda given: own.Raised(given.value(4.0), given.value(0.37), **given.resets),
     "Parametric": lambda given: own.Parametric(given.value(4.0), given.value(0.37), **given.resets),
-    "Sloped": lambda given: Own(own.adaptive_step, own.Adaptive, decay=0.8, **given.fires | {"surrogate": own.Slope()}),
+    "Sloped": lambda given: Own(own.adaptive_step, own.Adaptive, decay=0.8, surrogate=own.Slope(), **given.recurrent),
     "Lateral": lambda given: Own(own.lateral_step, F.LIFState, threshold=given.value(0.37), **given.fires),
     "Pair": lambda given: Own(own.pair_step, F.LIFState, threshold=given.value(0.37), surrogate=given.surrogate),
     "Gained": lambda given: Own(own.Gained(), F.LIFState, threshold=given.value(0.37), **given.fires),
@@ -77,12 +76,6 @@ class Neuron(NamedTuple):
     style: str = "plain"
     form: str = "float"
     recurrent: str = "none"
-
-
-@cache
-def neurons(kinds: tuple[str, ...] = KINDS) -> st.SearchStrategy[Neuron]:
-    recurrent = st.sampled_from(["none", "none", "none", "dense", "per channel"])
-    return st.builds(Neuron, st.sampled_from(kinds), st.sampled_from([*STYLES]), st.sampled_from(FORMS), recurrent)
 
 
 def layer_of(neuron: Neuron, shape: tuple[int, ...]) -> StepLayer:

@@ -1,6 +1,5 @@
 """The oracle of the fuzzer of networks: mode "auto" gives what mode "step" gives, of a copy with the same weights."""
 
-import copy
 import random
 import re
 import warnings
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from spikingtorch import SpikingNet
 from spikingtorch.testing import relative_error
-from tests.fuzz_network_calls import WAYS, Results, Run, snapshot
+from tests.fuzz_network_calls import WAYS, Results, snapshot
 from tests.fuzz_network_changes import CHANGES, Change
+from tests.fuzz_network_inputs import Run
 from tests.fuzz_network_layers import MARGINS, NEAR, measure
 from tests.fuzz_network_recipes import HANDED, Network, build
 
@@ -34,10 +34,8 @@ class Case(NamedTuple):
 
 def check(case: Case, counts: Counter[str]) -> None:
     """Raise unless a network does the same in both modes; count what was seen."""
-    model = build(case.network, case.seed)
-    if not case.training:
-        model.eval()
-    reference = copy.deepcopy(model)
+    # built twice, since torch's copy of a scripted module is unlike it
+    model, reference = (build(case.network, case.seed, case.training) for _ in range(2))
     reference.mode = "step"
     counts["networks"] += 1
     for event in case.events:
@@ -52,27 +50,15 @@ def check(case: Case, counts: Counter[str]) -> None:
         model, got, warned = performed(model, event)
         unexpected = [text for text in warned if text not in known and not text.startswith(("SpikingNet: ", "scan: "))]
         assert not unexpected, f"{event} warns: {unexpected}"
-        if isinstance(event, Change) and isinstance(got, Exception) != isinstance(want, Exception):
-            # torch's copy of a scripted module, and the reference is one, has parameters that are no leaves
-            assert case.network.has("scripted"), f"{event} gives {got!r} and, step by step, {want!r}"
-            counts["discarded, for a copy of a scripted module is unlike it"] += 1
-            return
         count(case, event, got, warned, counts)
         compare(case, event, got, want, counts)
         compare_trees(f"after {event}", snapshot(model), snapshot(reference))
 
 
-def is_the_same_at_each_call(case: Case) -> bool:
-    """Say whether the parts of a train give what the whole does."""
-    # spectral norm takes one step of its power iteration at each call in training
-    inside = [block for top in case.network.blocks for block in top.inside()]
-    return not case.network.has("mixing") and all(block.option != "spectral norm" for block in inside)
-
-
 def allows_threads(case: Case, model: SpikingNet) -> bool:
     """Say whether a network would be right in several threads, if its layers are."""
     trains = any(module.training for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-    return not trains and is_the_same_at_each_call(case)
+    return case.network.steady and not trains
 
 
 def performed(model: SpikingNet, event: Run | Change) -> tuple[SpikingNet, Results | Exception, list[str]]:
@@ -100,7 +86,7 @@ def count(case: Case, event: Run | Change, got: Any, warned: list[str], counts: 
     counts[f"runs: {event.way}"] += 1
     if event.way in ("call", "stream") and event.T > 1 and event.N > 0 and not isinstance(got, Exception):
         way = "folded" if HANDED[0] == "Fold" else "stepped"
-        counts[f"{way}, {'mixing' if case.network.has('mixing') else 'nothing mixes'}"] += 1
+        counts[f"{way}, {'mixing' if case.network.mixes else 'nothing mixes'}"] += 1
         counts["gradients compared"] += sum(name.startswith("d ") for name in got)
         counts["silent outputs"] += not bool(got["out"].any())
     for text in warned:
@@ -131,7 +117,7 @@ def compare(case: Case, event: Run | Change, got: Any, want: Any, counts: Counte
         want = {name: value for name, value in want.items() if name in got and name not in failed}
         got = {name: value for name, value in got.items() if name not in failed}
     compare_trees(str(event), got, want)
-    if isinstance(event, Run) and event.way == "stream" and is_the_same_at_each_call(case):
+    if isinstance(event, Run) and event.way == "stream" and case.network.steady:
         compare_trees(f"{event} in parts", {"out": got["out"]}, {"out": got["whole"]})
 
 

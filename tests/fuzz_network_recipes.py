@@ -6,20 +6,19 @@ types, numbers that count up to a threshold, mixing that hides behind a conditio
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import spikingtorch
 from tests import fuzz_network_blocks as blocks
 from tests.fuzz_network_blocks import Shape
-from tests.fuzz_network_layers import KINDS, Neuron, layer_of, neurons
+from tests.fuzz_network_layers import Neuron, layer_of
+from tests.fuzz_network_mixing import MIXES, Mixing
 
-FORMS: dict[str, Shape] = {"vector": (5,), "sequence": (4, 6), "image": (3, 4, 4)}
+SAMPLES: dict[str, Shape] = {"vector": (5,), "sequence": (4, 6), "image": (3, 4, 4)}
 # the type of the last init that a network was handed
 HANDED: list[str] = [""]
 
@@ -28,7 +27,7 @@ class Block(NamedTuple):
     """A part of a network.
 
     Attributes:
-        kind: one of PLAIN, TIMED or CHANGES.
+        kind: one of PLAIN, TIMED or RESHAPES.
         option: which of its sort.
         neuron: the spiking layer in it.
         parts: what it runs, lists of blocks.
@@ -52,13 +51,21 @@ class Block(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network: what it takes, one of FORMS, and its blocks in order."""
+    """A network: what it takes, one of SAMPLES, and its blocks in order."""
 
     form: str
     blocks: tuple[Block, ...]
 
-    def has(self, *kinds: str) -> bool:
-        return any(block.kind in kinds for top in self.blocks for block in top.inside())
+    @property
+    def mixes(self) -> bool:
+        """Whether a block mixes samples or steps on purpose."""
+        return any(block.kind == "mixing" for top in self.blocks for block in top.inside())
+
+    @property
+    def steady(self) -> bool:
+        """Whether a second call computes what the first did."""
+        options = [block.option for top in self.blocks for block in top.inside()]
+        return not self.mixes and "spectral norm" not in options
 
 
 class Net(nn.Module):
@@ -66,7 +73,7 @@ class Net(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        shape = self.takes = FORMS[network.form]
+        shape = self.takes = SAMPLES[network.form]
         self.parts = nn.ModuleList()
         for block in network.blocks:
             self.parts.append(module_of(block, shape))
@@ -93,9 +100,9 @@ TIMED: dict[str, tuple[type[blocks.Timed], tuple[str, ...]]] = {
     "branches": (blocks.Branches, ("cat", "difference")),
     "checkpoint": (blocks.Checkpointed, ("",)),
     "sharing": (blocks.Sharing, ("weights", "parameters")),
-    "mixing": (blocks.Mixing, tuple(blocks.MIXES)),
+    "mixing": (Mixing, tuple(MIXES)),
 }
-CHANGES = ("flatten", "view", "max pool", "average pool", "stride")
+RESHAPES = ("flatten", "view", "max pool", "average pool", "stride")
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "ReLU": nn.ReLU,
     "Tanh": nn.Tanh,
@@ -115,7 +122,7 @@ def module_of(block: Block, shape: Shape) -> nn.Module:
     if kind in TIMED:
         parts = [nn.ModuleList(module_of(each, shape) for each in part) for part in block.parts]
         return TIMED[kind][0](option, shape, layer, parts)
-    if kind in CHANGES:
+    if kind in RESHAPES:
         return _changing(kind, shape)
     if kind == "sequential":
         return nn.Sequential(*[module_of(each, shape) for each in block.parts[0]])
@@ -150,9 +157,9 @@ def _weights(option: str, shape: Shape) -> nn.Module:
 
 def _norm(option: str, shape: Shape) -> nn.Module:
     if option == "LayerNorm":
-        return nn.LayerNorm(shape)
+        return nn.LayerNorm(list(shape))
     if option == "GroupNorm":
-        return nn.GroupNorm(1, shape[0])
+        return blocks.GroupNorm(1, shape[0])
     return nn.BatchNorm2d(shape[0]) if len(shape) == 3 else nn.BatchNorm1d(shape[0])
 
 
@@ -170,104 +177,22 @@ def _changing(kind: str, shape: Shape) -> nn.Module:
 
 def shape_after(block: Block, shape: Shape) -> Shape:
     """Return the shape of what a block makes of samples of a shape."""
-    if block.kind not in CHANGES:
+    if block.kind not in RESHAPES:
         return shape
     return (5,) if block.kind in ("flatten", "view") else (shape[0], *(size // 2 for size in shape[1:]))
 
 
-def build(network: Network, seed: int) -> spikingtorch.SpikingNet:
-    """Return a network over time in float64, in training but for dropout that draws: its masks depend on the mode."""
+def build(network: Network, seed: int, training: bool = False) -> spikingtorch.SpikingNet:
+    """Return a network over time, in float64."""
     torch.manual_seed(seed)
     net = Net(network).double()
-    return spikingtorch.SpikingNet(train(net), net.gives)
+    return spikingtorch.SpikingNet(train(net) if training else net.eval(), net.gives)
 
 
 def train(net: nn.Module) -> nn.Module:
-    """Set a network to training, but for dropout that draws."""
+    """Set a network to training, but for dropout that draws, since its masks depend on the mode."""
     net.train()
     for module in net.modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
             module.eval()
     return net
-
-
-Blocks = tuple[Block, ...]
-_CALLED = ("twice", "without init", "always new", "training")
-# of one input and one output
-_SINGLE = tuple(kind for kind in KINDS if kind not in ("BioLIF", "Pair"))
-
-
-@st.composite
-def networks(pick: st.DrawFn) -> Network:
-    """Draw a network with a spiking layer, one in eight of which holds a block that mixes on purpose."""
-    form = pick(st.sampled_from([*FORMS]))
-    rank = len(FORMS[form])
-    drawn = pick(_chains(rank, 0).map(lambda chain: chain[-1:])) + pick(_units(rank)) + pick(_chains(rank, 2))
-    if rank > 1 and pick(st.booleans()):
-        change = pick(st.sampled_from(CHANGES))
-        rank = 1 if change in ("flatten", "view") else rank
-        drawn += (Block(change), *pick(_units(rank)), *pick(_chains(rank, 1)))
-    if pick(st.integers(0, 7)) == 7:
-        place = pick(st.integers(0, len(drawn)))
-        drawn = (*drawn[:place], pick(_mixing()), *drawn[place:])
-    return Network(form, drawn)
-
-
-@cache
-def _chains(rank: int, depth: int) -> st.SearchStrategy[Blocks]:
-    return st.lists(_items(rank, depth), max_size=2).map(lambda items: sum(items, ()))
-
-
-@cache
-def _items(rank: int, depth: int) -> st.SearchStrategy[Blocks]:
-    """Draw one block, or weights with a spiking layer behind them."""
-    nested = [_composite(kind, rank, depth - 1) for kind in TIMED if kind != "mixing"] if depth else []
-    return st.one_of(_units(rank), _plain(rank).map(lambda block: (block,)), *nested)
-
-
-@cache
-@st.composite
-def _units(pick: st.DrawFn, rank: int) -> Blocks:
-    between = pick(st.lists(_plain(rank), max_size=1))
-    matrix = Block("weights", pick(st.sampled_from(["", "", "", *PLAIN["weights"]])))
-    after = [Block("activation", "Hardtanh in place")] if pick(st.integers(0, 5)) == 5 else []
-    return (matrix, *between, Block("spiking", neuron=pick(neurons())), *after)
-
-
-@cache
-@st.composite
-def _plain(pick: st.DrawFn, rank: int) -> Block:
-    kinds = [kind for kind in PLAIN if rank > 1 or kind != "attention"]
-    kind = pick(st.sampled_from([*kinds, "sequential"]))
-    if kind != "sequential":
-        return Block(kind, pick(st.sampled_from(PLAIN[kind])))
-    simple = st.sampled_from(["weights", "activation", "norm", "dropout"])
-    inside = pick(st.lists(simple.flatmap(_simple), min_size=1, max_size=3))
-    return Block("sequential", parts=(tuple(inside),))
-
-
-@cache
-def _simple(kind: str) -> st.SearchStrategy[Block]:
-    return st.sampled_from(PLAIN[kind]).map(lambda option: Block(kind, option))
-
-
-@cache
-@st.composite
-def _composite(pick: st.DrawFn, kind: str, rank: int, depth: int) -> Blocks:
-    option = pick(st.sampled_from(TIMED[kind][1]))
-    if kind == "sharing":
-        return (Block(kind, option, pick(neurons(_SINGLE))),)
-    parts = [pick(_units(rank) if k == 0 else _chains(rank, depth)) for k in range(1 + (kind == "branches"))]
-    # a shortcut around nothing but neurons as well
-    if kind == "residual" and pick(st.booleans()):
-        parts = [(Block("spiking", neuron=pick(neurons())),)]
-    return (Block(kind, option, parts=tuple(parts)),)
-
-
-@cache
-@st.composite
-def _mixing(pick: st.DrawFn) -> Block:
-    option = pick(st.sampled_from(TIMED["mixing"][1]))
-    known = {"membrane": ("LIF", "IF"), "noisy": ("Noisy",)} | dict.fromkeys(_CALLED, _SINGLE)
-    kinds = known.get(option)
-    return Block("mixing", option, None if kinds is None else pick(neurons(kinds)))

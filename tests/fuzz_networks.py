@@ -14,7 +14,6 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,43 +21,24 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from hypothesis import strategies as st
 from tqdm import tqdm
 
-from tests.fuzz_network_calls import GRADS, INITS, LAYOUTS, THENS, WAYS, Run
-from tests.fuzz_network_changes import CHANGES, Change
+from tests.fuzz_network_changes import Change
+from tests.fuzz_network_inputs import Run
 from tests.fuzz_network_layers import Neuron
 from tests.fuzz_network_oracle import Case, check
-from tests.fuzz_network_recipes import Block, Network, build, networks
+from tests.fuzz_network_recipes import Block, Network, build
+from tests.fuzz_network_strategies import cases
 
 SETTINGS = settings(
     deadline=None,
     database=None,
     print_blob=False,
     report_multiple_bugs=False,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
 )
 # what a printed case is made of
 NAMES = {kind.__name__: kind for kind in (Block, Case, Change, Network, Neuron, Run)}
-
-
-@cache
-def events(N: int) -> st.SearchStrategy[Run | Change]:
-    """Draw calls, most of them of N samples, so that sequences can go on, and changes between them."""
-    run = st.builds(
-        Run,
-        st.sampled_from(["call"] * 8 + ["stream", "stream", *WAYS]),
-        st.sampled_from([N] * 11 + [0, 1, 2, 17]),
-        st.sampled_from([2, 5, 17, 1]),
-        st.integers(0, 9),
-        *map(st.sampled_from, (LAYOUTS, INITS, GRADS, ("", "", *THENS))),
-    )
-    return st.one_of(run, run, st.builds(Change, st.sampled_from([*CHANGES]), st.integers(0, 7)))
-
-
-def cases() -> st.SearchStrategy[Case]:
-    drawn = st.sampled_from([2, 5, 3, 1]).flatmap(lambda N: st.lists(events(N), min_size=1, max_size=7))
-    return st.builds(Case, networks(), drawn.map(tuple), st.booleans(), st.integers(0, 9))
 
 
 @pytest.mark.usefixtures("one_thread")
