@@ -48,7 +48,7 @@ def test_jit_trace(mode: Mode, before: bool, learnable: Any) -> None:
     if before:  # with kernels at hand
         model(draw())
         model(draw())
-    traced = torch.jit.trace(model, (draw(),))
+    traced: Any = torch.jit.trace(model, (draw(),))
     for seed in range(3):
         want = model(draw(seed))
         assert want.sum() > 0
@@ -63,7 +63,7 @@ def test_jit_trace_of_a_scan() -> None:
         return F.scan(F.lif_step, F.LIFState(torch.zeros(4)), xs, params={"decay": 0.9})[1]
 
     run(torch.rand(9, 4))
-    traced = torch.jit.trace(run, (torch.rand(9, 4),))
+    traced: Any = torch.jit.trace(run, (torch.rand(9, 4),))
     xs = torch.rand(9, 4)
     assert torch.equal(traced(xs), run(xs))
 
