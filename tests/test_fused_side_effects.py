@@ -87,6 +87,19 @@ def global_variable() -> Made:
     return lambda: COUNT - start, step
 
 
+def list_under_another_name() -> Made:
+    kept: list[Any] = []
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        log = []
+        if x is not None:
+            log = kept
+        log.append(x)
+        return integrate(state, x)
+
+    return lambda: len(kept), step
+
+
 def nonlocal_variable() -> Made:
     count = 0
 
@@ -177,6 +190,7 @@ MAKERS = [
     closure,
     global_list,
     global_variable,
+    list_under_another_name,
     nonlocal_variable,
     attribute,
     method_of_an_object,
@@ -320,6 +334,13 @@ def local_containers(state: F.IFState, x: Tensor) -> Any:
     return integrate(state, currents[0] + found["c"])
 
 
+def local_list_beside_one_that_is_read(state: F.IFState, x: Tensor) -> Any:
+    currents = [x]
+    for weight in WEIGHTS:
+        currents.append(weight * x)  # noqa: PERF401
+    return integrate(state, currents[1] + currents[2])
+
+
 def methods_of_tensors(state: F.IFState, x: Tensor) -> Any:
     return integrate(state, x.add(state.v).add(WEIGHTS[0]))
 
@@ -353,6 +374,7 @@ def variable_of_an_inner_function(state: F.IFState, x: Tensor) -> Any:
 
 PURE = [
     local_containers,
+    local_list_beside_one_that_is_read,
     methods_of_tensors,
     local_tensor_in_place,
     objects_that_are_read,

@@ -7,10 +7,12 @@ none, and its step is traced anew at each call: that costs a millisecond or two,
 
 import dis
 import functools
+import inspect
 import types
 from collections import deque, namedtuple
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +57,7 @@ _CHANGES = {
     *("pop", "popleft", "popitem", "clear", "remove", "sort", "reverse", "__setitem__", "setattr", "__setattr__"),
     *("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"),
 }
+_MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE"}
 _REBINDS = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 _CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
 
@@ -300,12 +303,18 @@ def _reads(code: types.CodeType) -> _Reads:
     opaque: set[str] = set()
     rebinds: set[str] = set()
     changes: set[str] = set()
-    for instruction in dis.get_instructions(code):
+    instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
+    made = _made_here(code, instructions)
+    for before, instruction in pairwise([instructions[0], *instructions]):
         operation, name = instruction.opname, instruction.argval
         if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             names.add(name)
         elif operation in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
             attributes.add(name)
+            in_place = name.endswith("_") and not name.endswith("__")
+            own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in made
+            if (name in _CHANGES or in_place) and not own:
+                changes.add(name)
         elif operation == "IMPORT_NAME":
             opaque.add("import")
         elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in code.co_freevars):
@@ -320,8 +329,7 @@ def _reads(code: types.CodeType) -> _Reads:
             opaque.update({inner.opaque} - {""})
             rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
             changes.update(inner.changes)
-    in_place = {name for name in attributes if name.endswith("_") and not name.endswith("__")}
-    changes |= ((names | attributes) & _CHANGES) | in_place
+    changes |= names & _CHANGES
     if asked := (names | attributes) & _MODES:
         raise Refusal(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
     if asked := attributes & _SIZES:
@@ -329,6 +337,24 @@ def _reads(code: types.CodeType) -> _Reads:
     opaque |= (names | attributes) & _OPAQUE
     hidden, rebound = min(opaque, default=""), min(rebinds, default="")
     return _Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
+
+
+def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:
+    """Return the variables of code that hold nothing but lists, dicts and sets that it has made itself."""
+    made: set[str] = set()
+    several = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    others = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + several]}
+    for before, instruction in pairwise(instructions):
+        if instruction.opname.startswith(("STORE_FAST", "STORE_DEREF")):
+            first, *rest = _variables(instruction)
+            (made if before.opname in _MAKES else others).add(first)
+            others.update(rest if instruction.opname == "STORE_FAST_STORE_FAST" else ())
+    return made - others - {*code.co_freevars}
+
+
+def _variables(instruction: dis.Instruction) -> tuple[str, ...]:
+    """Return the variables of an instruction, of which Python 3.13 joins two."""
+    return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
 
 
 def _module_of(value: Any) -> str:
