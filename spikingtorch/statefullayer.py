@@ -202,10 +202,10 @@ class StatefulLayer(nn.Module):
         if self._repeated is not None:
             repeated: Memory | None = self._repeated.memory
             return repeated
-        memory = self._memory
-        if memory is None or torch.compiler.is_compiling():
+        memory = self._memory  # first: whoever replaces it notes before that whose it was
+        if torch.compiler.is_compiling():
             return memory
-        me, other = threading.current_thread(), memory.thread
+        me, other = threading.current_thread(), None if memory is None else memory.thread
         if me in self._overtaken or (goes_on and other is not None and other is not me and other.is_alive()):
             raise RuntimeError(
                 f"{type(self).__name__}: holds the state of a sequence that another thread has begun. Start one of "

@@ -129,6 +129,15 @@ def test_a_state_of_a_thread_that_came_in_between_is_not_taken_for_the_own() -> 
     assert layer.v is not None
 
 
+def test_a_state_that_another_thread_has_forgotten_is_not_shown_as_none() -> None:
+    model = st.SpikingNet(Net(), 64)
+    layer: Any = model.net.neurons
+    model(torch.rand(4, 20, 10))
+    elsewhere(model.reset)
+    with pytest.raises(RuntimeError, match="another thread has begun"):
+        print(layer.v)
+
+
 def test_a_thread_that_never_called_may_look() -> None:
     model = st.SpikingNet(Net(), 64)
     model(torch.rand(4, 20, 10))
