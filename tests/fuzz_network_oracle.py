@@ -117,7 +117,9 @@ def compare(case: Case, event: Run | Change, got: Any, want: Any, counts: Counte
         want = {name: value for name, value in want.items() if name in got and name not in failed}
         got = {name: value for name, value in got.items() if name not in failed}
     compare_trees(str(event), got, want)
-    if isinstance(event, Run) and event.way == "stream" and case.network.steady:
+    # a network that writes on its input in place has changed it before the second call
+    writes = any(block.kind == "in place" for top in case.network.blocks for block in top.inside())
+    if isinstance(event, Run) and event.way == "stream" and case.network.steady and not writes:
         compare_trees(f"{event} in parts", {"out": got["out"]}, {"out": got["whole"]})
 
 
