@@ -1,11 +1,21 @@
-"""A lock that belongs to one object: its copies, and what comes out of a pickle, have their own."""
+"""Threads: which one runs here, and a lock that lets one at a time into a call."""
 
 import threading
 from typing import Any
 
+import torch
+
+
+def this_thread() -> threading.Thread | None:
+    """Return the thread that runs here, or None in torch.compile, whose code may run in any."""
+    return None if torch.compiler.is_compiling() else threading.current_thread()
+
 
 class CallLock:
-    """Lets one thread at a time into a call, and that thread again if the call leads back to itself."""
+    """Lets one thread at a time into a call, and that thread again if the call leads back to itself.
+
+    It belongs to one object: copies of that, and what comes out of a pickle, have their own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch._lock import this_thread
+
 
 class FoldError(RuntimeError):
     """A network does something that only makes sense one step at a time; the message says what, after "it"."""
@@ -39,6 +41,7 @@ class Fold:
         self.T = T
         self.init = init
         self.whole = whole
+        self.thread = this_thread()  # what another one does with a layer meanwhile has nothing to do with the fold
         self.called: list[Foldable] = []
         # inputs that the backward pass will read, and how often they had been written on when they were read
         self._saved: list[tuple[Foldable, Tensor, int]] = []

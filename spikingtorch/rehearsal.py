@@ -65,6 +65,8 @@ class Rehearsal:
         self.unsteady: int | None = None  # a layer whose parameters differ from step to step
         self._params: dict[int, list[Any]] = {}
 
+    thread = None  # of any: nobody else knows the copy that is on trial
+
     def call(self, layer: Any, inputs: Any, _init: object) -> Any:
         """Return a made-up output of a layer for one step."""
         leaves, self.forms[id(layer)] = pytree.tree_flatten(inputs)

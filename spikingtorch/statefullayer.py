@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
+from spikingtorch._lock import this_thread
 from spikingtorch.activity import Activity
 from spikingtorch.folding import Fold
 from spikingtorch.functional import RecurrentState, lift, reset_where
@@ -111,8 +112,13 @@ class StatefulLayer(nn.Module):
         return self._own_memory(goes_on=False)
 
     def _refuse_in_fold(self, name: str) -> None:
-        if self._fold is not None:
-            self._fold.refuse(f"uses {type(self).__name__}.{name} between two steps")
+        fold = self._fold_of_this_thread()
+        if fold is not None:
+            fold.refuse(f"uses {type(self).__name__}.{name} between two steps")
+
+    def _fold_of_this_thread(self) -> Fold | None:
+        fold = self._fold
+        return fold if fold is None or fold.thread is None or fold.thread is threading.current_thread() else None
 
     def _start(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
@@ -211,10 +217,7 @@ class StatefulLayer(nn.Module):
                 f"{type(self).__name__}: holds the state of a sequence that another thread has begun. Start one of "
                 "this thread with init=True, or give each thread a network of its own: copy.deepcopy(model)"
             )
-        live = _live(memory)
-        if live is not memory:
-            self._memory = live
-        return live
+        return _live(memory)  # and not kept: the thread that it belongs to may have gone on meanwhile
 
     def _end_of_sequence(self) -> None:
         """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
@@ -256,11 +259,6 @@ def _live(memory: Memory | None) -> Memory | None:
 
 def _mapped(function: Callable[[Tensor], Tensor], memory: Memory | None) -> Memory | None:
     return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, memory)
-
-
-def this_thread() -> threading.Thread | None:
-    """Return the thread that runs here, or None in torch.compile, whose code may run in any."""
-    return None if torch.compiler.is_compiling() else threading.current_thread()
 
 
 def _copied(leaf: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch import _checks as checks
 from spikingtorch import functional as F
+from spikingtorch._lock import this_thread
 from spikingtorch.folding import Fold
 from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional._repeated import Repetitions
@@ -17,7 +18,7 @@ from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.state import lifted_dtype
 from spikingtorch.recomputation import region
 from spikingtorch.recurrence import Weights, check_weight, synapse_of, trained
-from spikingtorch.statefullayer import Memory, StatefulLayer, this_thread
+from spikingtorch.statefullayer import Memory, StatefulLayer
 
 # where the classes of layers, weights and synapses are defined that compute parameters without random numbers
 _NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
@@ -146,8 +147,8 @@ class StepLayer(StatefulLayer):
         return output
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
-        if self._fold is not None:
-            return self._fold.call(self, inputs, init)
+        if (own := self._fold_of_this_thread()) is not None:
+            return own.call(self, inputs, init)
         if isinstance(init, Fold):
             # the fold of a call that is over comes back when checkpoint repeats a part of it
             if not ((here := region()) is not None and here.run is not None):

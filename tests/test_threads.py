@@ -107,6 +107,44 @@ def test_a_stream_of_another_thread_does_not_go_on_unseen(mode: Mode) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["first", "after a sequence of its own"])
+def test_what_a_thread_reads_does_not_end_the_fold_of_another(before: bool) -> None:
+    class Waits(Net):
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            if threading.current_thread() is not threading.main_thread():
+                inside.set()
+                assert read.wait(30)
+            return super().forward(x, init)
+
+    inside, read = threading.Event(), threading.Event()
+    torch.manual_seed(0)
+    model, x = st.SpikingNet(Waits(), 64, mode="fold"), torch.rand(4, 10, 10)
+    want = copy.deepcopy(model)(x)
+    if before:
+        model(x)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(model, x)
+        assert inside.wait(30)
+        if before:
+            with pytest.raises(RuntimeError, match="another thread has begun"):
+                model.net.neurons.v  # type: ignore[union-attr, unused-ignore] # noqa: B018
+        else:
+            assert model.net.neurons.v is None  # type: ignore[union-attr, unused-ignore]
+        read.set()
+        assert torch.equal(running.result(30), want)
+
+
+def test_to_read_a_state_writes_nothing_back() -> None:
+    """The thread whose state it is may have gone on between the look at it and the write."""
+    layer = st.LIF(tau=4.0)
+    with torch.inference_mode():
+        layer(torch.rand(2, 3), init=True)
+    kept = layer._memory
+    assert layer.v is not None
+    assert not layer.v.is_inference()
+    assert layer._memory is kept
+
+
 def test_a_stream_whose_thread_has_ended_goes_on() -> None:
     model = st.SpikingNet(Net(), 64)
     x = torch.rand(4, 20, 10)
