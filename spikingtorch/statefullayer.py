@@ -118,7 +118,9 @@ class StatefulLayer(nn.Module):
 
     def _fold_of_this_thread(self) -> Fold | None:
         fold = self._fold
-        return fold if fold is None or fold.thread is None or fold.thread is threading.current_thread() else None
+        if fold is None or torch.compiler.is_compiling() or fold.thread in (None, threading.current_thread()):
+            return fold
+        return None
 
     def _start(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
