@@ -44,7 +44,7 @@ class LoopReference(NamedTuple):
             RuntimeError: the step reads something that has changed since the forward pass.
         """
         step, given = unbound(self.step, self.params)
-        self._check_unchanged(step, program, scalars)
+        self._check_unchanged(step, given, program, scalars)
         # a view of each: one tensor may be given twice, and each place has a gradient of its own
         leaves = [tensor.view_as(tensor) for tensor in tensors]
         with torch.autocast("cpu", enabled=False):
@@ -60,11 +60,14 @@ class LoopReference(NamedTuple):
         )
         return list(found)
 
-    def _check_unchanged(self, step: Callable[..., Any], program: str, scalars: Sequence[float]) -> None:
+    def _check_unchanged(
+        self, step: Callable[..., Any], given: dict[str, Any], program: str, scalars: Sequence[float]
+    ) -> None:
         try:
             now = plan(*(self.traced or (step, self.arguments)))
-            literals = scalars[len(scalars) - len(now.literals) :]
-            same = now.program == program and list(map(repr, now.literals)) == list(map(repr, literals))
+            floats = [float(leaf) for leaf in pytree.tree_leaves(given) if isinstance(leaf, float)]
+            filled_in = [*(floats if now.lifts_floats else ()), *now.literals]
+            same = now.program == program and list(map(repr, filled_in)) == list(map(repr, scalars))
         except Refusal:
             same = False
         if not same:
