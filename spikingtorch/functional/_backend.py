@@ -130,7 +130,7 @@ def _reference(call: Call) -> LoopReference | None:
     """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
     if torch.compiler.is_compiling():
         return None
-    return LoopReference(call.step, pytree.tree_unflatten(call.params, call.forms[2]), call.arguments())
+    return LoopReference(call.step, call.arguments())
 
 
 def name(step: Callable[..., Any]) -> str:

@@ -79,7 +79,7 @@ class Prepared(NamedTuple):
         scalars = request.floats + self.literals if self.lifts_floats else self.literals
         tensors = request.tensors if self.order is None else in_order(self.order, request.tensors, self.scan.counts)
         differentiates = request.differentiates
-        reference = LoopReference(request.step, request.params, self.arguments) if differentiates else None
+        reference = LoopReference(request.step, self.arguments) if differentiates else None
         finals, outs = self.scan(tensors, scalars, reference)
         if self.order is not None:
             finals, outs = out_of_order(self.order, finals, outs)

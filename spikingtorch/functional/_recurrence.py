@@ -161,7 +161,7 @@ def _reference(found: Recurrence, call: Call) -> LoopReference | None:
     params = {"recurrent_weight": found.parts.weight, **pytree.tree_unflatten(neuron.params, neuron.forms[2])}
     leaves, form = pytree.tree_flatten(params)
     whole = call._replace(params=leaves, forms=(*call.forms[:2], form), half=None)
-    return LoopReference(call.step, params, whole.arguments(), (neuron.step, neuron.arguments()))
+    return LoopReference(call.step, whole.arguments(), (neuron.step, neuron.arguments()))
 
 
 def _time_in_front(x: Tensor, dim: int, shape: torch.Size) -> Tensor:

@@ -1,6 +1,6 @@
 """The gradient of a scan by the loop, attached to a graph, for second derivatives."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch.functional._call import unbound
 from spikingtorch.functional._loop import loop
 from spikingtorch.functional.fused.builder import Refusal
+from spikingtorch.functional.fused.examples import is_spec
 from spikingtorch.functional.fused.layout import broadcast
 from spikingtorch.functional.fused.plan import Arguments, plan
 
@@ -19,13 +20,11 @@ class LoopReference(NamedTuple):
 
     Attributes:
         step: the step.
-        params: its keyword arguments.
-        arguments: all of its arguments, without their numbers.
+        arguments: all of its arguments, those that are tensors or filled in without their numbers.
         traced: the step that became the program, and its arguments, where that is not all of the step.
     """
 
     step: Callable[..., Any]
-    params: Mapping[str, Any]
     arguments: Arguments
     traced: tuple[Callable[..., Any], Arguments] | None = None
 
@@ -43,12 +42,12 @@ class LoopReference(NamedTuple):
         Raises:
             RuntimeError: the step reads something that has changed since the forward pass.
         """
-        step, given = unbound(self.step, self.params)
-        self._check_unchanged(step, given, program, scalars)
+        step, _ = unbound(self.step, {})
+        floats = self._filled_in(step, program, scalars)
         # a view of each: one tensor may be given twice, and each place has a gradient of its own
         leaves = [tensor.view_as(tensor) for tensor in tensors]
         with torch.autocast("cpu", enabled=False):
-            results = self._run(step, given, leaves, dim)
+            results = self._run(step, floats, leaves, dim)
         pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if c is not None and r.requires_grad]
         found = torch.autograd.grad(
             [result for result, _ in pairs],
@@ -60,14 +59,12 @@ class LoopReference(NamedTuple):
         )
         return list(found)
 
-    def _check_unchanged(
-        self, step: Callable[..., Any], given: dict[str, Any], program: str, scalars: Sequence[float]
-    ) -> None:
+    def _filled_in(self, step: Callable[..., Any], program: str, scalars: Sequence[float]) -> Sequence[float]:
+        """Return the parameters that are floats and were filled in; raise unless the step is what it was."""
         try:
             now = plan(*(self.traced or (step, self.arguments)))
-            floats = [float(leaf) for leaf in pytree.tree_leaves(given) if isinstance(leaf, float)]
-            filled_in = [*(floats if now.lifts_floats else ()), *now.literals]
-            same = now.program == program and list(map(repr, filled_in)) == list(map(repr, scalars))
+            first = len(scalars) - len(now.literals)
+            same = now.program == program and list(map(repr, now.literals)) == list(map(repr, scalars[first:]))
         except Refusal:
             same = False
         if not same:
@@ -75,14 +72,18 @@ class LoopReference(NamedTuple):
                 "scan: the step reads something that has changed between the forward and the backward pass, and "
                 "create_graph=True runs the step again. Pass what changes in params"
             )
+        return scalars[:first]
 
-    def _run(self, step: Callable[..., Any], given: dict[str, Any], tensors: Sequence[Tensor], dim: int) -> list[Any]:
+    def _run(self, step: Callable[..., Any], floats: Sequence[float], tensors: Sequence[Tensor], dim: int) -> list[Any]:
         """Return final states and outputs of the loop on other tensors."""
         state_form, xs_form, params_form = self.arguments.forms
         states, streams = len(self.arguments.states), len(self.arguments.states) + len(self.arguments.xs)
         xs, numbers = tensors[states:streams], tensors[streams:]
-        rest: Iterator[Tensor] = iter(numbers)
-        params = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in pytree.tree_leaves(given)]
+        rest, filled_in = iter(numbers), iter(floats)
+        params = [
+            next(rest) if is_spec(leaf) else next(filled_in, leaf) if isinstance(leaf, float) else leaf
+            for leaf in self.arguments.params
+        ]
         shapes = [x.shape[:dim] + x.shape[dim + 1 :] for x in xs]
         if self.traced is None:  # elementwise: states that several neurons share, as vmap has them, get their full size
             shapes += [number.shape for number in numbers]

@@ -148,7 +148,7 @@ class Repeated:
             return None
         outs: Tensor = train.outs
         if self._differentiates:
-            reference = LoopReference(step, params, self._arguments)
+            reference = LoopReference(step, self._arguments)
             outs = FusedTrain.apply(self._scan, train, scalars, reference, *tensors)
         return Found(unflatten(train.finals, self._state_form), train.last, outs)
 
