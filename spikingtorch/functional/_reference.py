@@ -61,9 +61,10 @@ class LoopReference(NamedTuple):
 
     def _filled_in(self, step: Callable[..., Any], program: str, scalars: Sequence[float]) -> Sequence[float]:
         """Return the parameters that are floats and were filled in; raise unless the step is what it was."""
+        first = len(scalars)
         try:
             now = plan(*(self.traced or (step, self.arguments)))
-            first = len(scalars) - len(now.literals)
+            first -= len(now.literals)
             same = now.program == program and list(map(repr, now.literals)) == list(map(repr, scalars[first:]))
         except Refusal:
             same = False
