@@ -130,7 +130,7 @@ def transformed(model: SpikingNet, run: Run) -> Results:
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     if model.mode == "step":  # inside a transform, nobody can look at a margin
         with draws.kept(x.device), suppress(Exception):
-            copy.deepcopy(model)(x)
+            copy.deepcopy(model)(x.clone())  # for the network may write on its input
 
     def loss(weights: dict[str, Tensor], x: Tensor) -> Tensor:
         out: Tensor = torch.func.functional_call(model, weights, (x,))
