@@ -9,9 +9,9 @@ Start with the README.
 """
 
 from spikingtorch import functional, layers, spikeio, utils
-from spikingtorch.layers import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay
+from spikingtorch.layers.neurons import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay
+from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.steplayer import StepLayer
 
 __version__ = "1.0.0.dev0"
 

@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
         case ["verify"]:
             return _verify(arguments[1:])
         case ["cache"]:
-            from spikingtorch._cache_command import main as cache
+            from spikingtorch.cache_command import main as cache
 
             return cache(arguments[1:])
         case _:

@@ -13,7 +13,7 @@ import torch
 import torch.utils.dlpack
 from torch import Tensor
 
-from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional.core.tree import tree_map
 
 if TYPE_CHECKING:
     import jax

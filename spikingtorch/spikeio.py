@@ -10,10 +10,10 @@ import warnings
 import torch
 from torch import Generator, Tensor, nn
 
-from spikingtorch import _checks as checks
+from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
-from spikingtorch.functional.state import lifted_dtype
-from spikingtorch.periodic import PeriodicState, firing_threshold, periodic_step
+from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.neurons.periodic import PeriodicState, firing_threshold, periodic_step
 
 
 def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
@@ -133,7 +133,7 @@ class PeriodicEncoder(_Encoder):
     """Rate code by regular spikes: integrate ``scale x``, spike and return to zero at 1.
 
     An input of 1 / n spikes at every nth step, and any other at every ceil(1 / (scale x))th. To be that in spite of
-    rounding, a neuron fires 4 machine epsilons below 1. See ``spikingtorch.periodic`` for the equation. The gradient is
+    rounding, a neuron fires 4 machine epsilons below 1. See ``periodic_step`` for the equation. The gradient is
     that of an IF neuron.
 
     Args:

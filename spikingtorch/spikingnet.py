@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import _checks as checks
-from spikingtorch._lock import CallLock
-from spikingtorch.activity import Activity
-from spikingtorch.course import MODES, Course, Mode
-from spikingtorch.draws import random_state, set_random_state
-from spikingtorch.folding import Fold, FoldError, part_of
-from spikingtorch.glance import modules_of, parameter_of
-from spikingtorch.recomputation import Recomputation, Repeated, backward_pass, region
-from spikingtorch.report import Report, report
-from spikingtorch.statefullayer import StatefulLayer
+from spikingtorch import validation as checks
+from spikingtorch.fold.guard import modules_of, parameter_of
+from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
+from spikingtorch.fold.report import Report, report
+from spikingtorch.fold.rng import random_state, set_random_state
+from spikingtorch.layers.activity import Activity
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
+from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
+from spikingtorch.layers.threads import CallLock
 
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
 # warnings may be errors
@@ -90,7 +90,7 @@ class SpikingNet(nn.Module):
         self.truncate = truncate
         self.carry_graph = carry_graph
         self.warn_silent = warn_silent
-        self._course = Course()
+        self._policy = FoldPolicy()
         self._activity = Activity()
         self._lock = CallLock()
         self._decisions: Recomputation[bool] = Recomputation()
@@ -154,7 +154,7 @@ class SpikingNet(nn.Module):
         elif not self.carry_graph:
             self.detach_()
         if not torch.compiler.is_compiling():
-            self._course.see(x)
+            self._policy.note_input(x)
         outputs: list[Tensor] = []
         for chunk in (x,) if self.time_chunk is None else x.split(self.time_chunk, 1):
             if outputs and self.truncate:
@@ -188,17 +188,17 @@ class SpikingNet(nn.Module):
                     layer._memory = memory
                 set_random_state(x.device, drawn)
                 outputs = self._run_steps(x, init)  # raises what is wrong either way
-                self._course.refuse(error)
+                self._policy.revoke(error)
         else:
             outputs = self._run_steps(x, init)
-        self._course.warn(self.net)
+        self._policy.warn(self.net)
         return outputs
 
     def _folds(self, x: Tensor) -> bool:
         here = region()
         if here is not None and here.run is not None:
             return self._decisions.next(here)  # checkpoint repeats a call, which has to go the same way again
-        folds = self._course.folds(self.net, x)
+        folds = self._policy.folds(self.net, x)
         if here is not None:
             self._decisions.note(here, folds)
         return folds
@@ -210,8 +210,8 @@ class SpikingNet(nn.Module):
     def _run_folded(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
         N, T = x.shape[:2]
         whole = init is True and self.time_chunk is None and not self.carry_graph and not torch.compiler.is_compiling()
-        fold = Fold(N, T, init, whole)
-        with part_of(fold, layers):
+        fold = FoldToken(N, T, init, whole)
+        with participating(fold, layers):
             out: Tensor = self.net(x.flatten(0, 1), fold)
         if fold.refusal is not None:
             raise fold.refusal
@@ -250,8 +250,8 @@ class SpikingNet(nn.Module):
         """
         if x is not None:
             self._check_input(x, modules_of(self.net))
-            self._course.see(x)
-        return report(self._course, self.net, self.mode)
+            self._policy.note_input(x)
+        return report(self._policy, self.net, self.mode)
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""

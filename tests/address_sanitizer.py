@@ -83,7 +83,7 @@ def check_the_sanitizer() -> None:
     """Write one byte behind a tensor, from compiled code."""
     import torch
 
-    from spikingtorch.functional.fused.cache import library
+    from spikingtorch.functional.fused.build.cache import library
 
     array = torch.zeros(100, dtype=torch.uint8)
     library(TOO_FAR).write_at(ctypes.c_void_p(array.data_ptr()), ctypes.c_long(array.numel()))

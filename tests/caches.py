@@ -2,13 +2,14 @@
 
 import pytest
 
-from spikingtorch.functional import _prepared
-from spikingtorch.functional._recent import Recent
-from spikingtorch.functional.fused import operators, plan
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.dispatch import prepared
+from spikingtorch.functional.fused.runtime import torch_ops
+from spikingtorch.functional.fused.trace import programs
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the next call of every step its first one, for the duration of a test."""
-    monkeypatch.setattr(plan, "_recent", Recent(64))
-    monkeypatch.setattr(_prepared, "_prepared", Recent(64))
-    monkeypatch.setattr(operators, "_ready", Recent(64))
+    monkeypatch.setattr(programs, "_recent", LRUCache(64))
+    monkeypatch.setattr(prepared, "_prepared", LRUCache(64))
+    monkeypatch.setattr(torch_ops, "_ready", LRUCache(64))

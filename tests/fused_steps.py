@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused import kernels, plan
+from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.trace import programs
 
 DECAY = 0.5  # a number that steps read through this module
 T, N = 19, 3  # two chunks of 16 steps, the second one cut short
@@ -89,7 +90,7 @@ class Counts:
 @contextmanager
 def counting() -> Iterator[Counts]:
     counts = Counts()
-    modules: tuple[Any, Any] = kernels.Kernel, plan
+    modules: tuple[Any, Any] = kernels.Kernel, programs
     run, real_trace = modules[0].__call__, modules[1].trace
 
     def call(self: kernels.Kernel, *args: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused import kernels
+from spikingtorch.functional.fused.runtime import kernels
 from tests.fused_steps import counting, draw, leaky
 
 # so much that a team of threads works on it, and so little that torch's own operations, which hang after a fork, do not

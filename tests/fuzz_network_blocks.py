@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from spikingtorch.steplayer import StepLayer
+from spikingtorch.layers.steplayer import StepLayer
 
 Shape = tuple[int, ...]
 

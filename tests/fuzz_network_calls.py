@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from spikingtorch import SpikingNet, draws
-from spikingtorch.steplayer import StepLayer
+from spikingtorch import SpikingNet
+from spikingtorch.fold import rng
+from spikingtorch.layers.steplayer import StepLayer
 from tests.fuzz_network_inputs import Run, cotangent
 
 Results = dict[str, Any]
@@ -129,7 +130,7 @@ def transformed(model: SpikingNet, run: Run) -> Results:
     x = run._replace(layout="plain").train(shape_of(model)).detach()
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     if model.mode == "step":  # inside a transform, nobody can look at a margin
-        with draws.kept(x.device), suppress(Exception):
+        with rng.preserved(x.device), suppress(Exception):
             copy.deepcopy(model)(x.clone())  # for the network may write on its input
 
     def loss(weights: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch import BioLIF, SpikingDecay, SpikingNet
-from spikingtorch.steplayer import StepLayer
+from spikingtorch.layers.steplayer import StepLayer
 from tests import fuzz_network_recipes as recipes
 from tests.fuzz_network_layers import STYLES
 from tests.fuzz_network_mixing import Mixing

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spikingtorch.functional.fused import cache, compiler
+from spikingtorch.functional.fused.build import cache, compiler
 
 SOURCE = "int answer(void) { return 42; }"
 REAL = compiler.find_compiler()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.course import Mode
+from spikingtorch.fold.policy import Mode
 
 Hole = Callable[[Any, Tensor, Any], Tensor]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.functional.fused import folded
+from spikingtorch.functional.fused.runtime import folded
 from spikingtorch.testing import assert_close
 from tests.every_layer import call
 from tests.fold_nets import span, states

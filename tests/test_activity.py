@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.activity import BATCHES
-from spikingtorch.course import Mode
+from spikingtorch.fold.policy import Mode
+from spikingtorch.layers.activity import BATCHES
 
 
 class Deep(nn.Module):

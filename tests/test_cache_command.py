@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spikingtorch import _cache_command
+from spikingtorch import cache_command
 from tests.kernels import KEYS, Compiler, first_fails, pretend
 
 
@@ -22,13 +22,13 @@ def cc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
 
 
 def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _cache_command.main([]) == 0
+    assert cache_command.main([]) == 0
     assert not folder.exists()
     want = f"folder    {folder}\nkernels   0 of at most 4096\nsize      0.0 MB of at most 256.0 MB\n"
     assert capsys.readouterr().out == want
     pretend(folder, KEYS[:1], used=time.time() - 3 * 86400 - 50)
     pretend(folder, KEYS[1:3], size=1_200_000, used=time.time() - 2 * 3600 - 50)
-    assert _cache_command.main(["show"]) == 0
+    assert cache_command.main(["show"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1:] == [
         "kernels   3 of at most 4096",
@@ -42,13 +42,13 @@ def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture
 def test_command_clears(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(folder, KEYS[:3], size=1_200_000)
     first_fails(monkeypatch, "unlink", errno.EPERM, lambda *args: True)
-    assert _cache_command.main(["clear"]) == 1
+    assert cache_command.main(["clear"]) == 1
     out, err = capsys.readouterr()
     assert out == f"2 kernels removed from {folder}, 2.4 MB freed\n"
     assert err.startswith("1 kernel could not be removed")
-    assert _cache_command.main(["clear"]) == 0
+    assert cache_command.main(["clear"]) == 0
     assert capsys.readouterr().out == f"1 kernel removed from {folder}, 1.2 MB freed\n"
     assert not list(folder.iterdir())
     with pytest.raises(SystemExit):
-        _cache_command.main(["burn"])
+        cache_command.main(["burn"])
     assert "usage: python -m spikingtorch cache" in capsys.readouterr().err

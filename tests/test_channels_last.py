@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional._order import order_of
+from spikingtorch.functional.fused.runtime.memory_format import order_of
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 

@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional._chunked import CHUNK
+from spikingtorch.functional.compiled import CHUNK
 from spikingtorch.testing import assert_close
 
 N, M = 3, 6

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional import jax_reference as J
-from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.interop import to_jax
 from spikingtorch.testing import TOLERANCE, relative_error
 from spikingtorch.verification.cases import (

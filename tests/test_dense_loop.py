@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional import _recurrence
-from spikingtorch.functional.fused import dense_library, dense_loop, kernels
-from spikingtorch.functional.fused.compiler import CompileError
+from spikingtorch.functional.dispatch import recurrent
+from spikingtorch.functional.fused.build.compiler import CompileError
+from spikingtorch.functional.fused.recurrent import c_abi, c_loop
+from spikingtorch.functional.fused.runtime import kernels
 from spikingtorch.testing import assert_close
 
 SIZES = (1, 2, 7, 16, 31, 32, 33, 100, 128)
@@ -21,7 +22,7 @@ DTYPES = (torch.float32, torch.float64)
 @pytest.fixture(autouse=True)
 def _any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scans of few steps run in C as well."""
-    monkeypatch.setattr(dense_loop, "FEWEST", 1)
+    monkeypatch.setattr(c_loop, "FEWEST", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +48,13 @@ def spikes(rows: int, size: int, share: float, dtype: torch.dtype) -> Tensor:
 
 def product(a: Tensor, matrix: Tensor, base: Tensor | None = None, skip_zeros: bool = True) -> Tensor:
     """Return base + a @ matrix as the compiled loop has it."""
-    prepared = dense_library.matrix(matrix, across=False)
+    prepared = c_abi.matrix(matrix, across=False)
     if not skip_zeros:
         prepared.record.finite = 0
     # more room than is needed: nothing may be written beyond the rows
     out = torch.full((len(a) + 1, a.shape[1]), 7.0, dtype=a.dtype)
     address = None if base is None else base.data_ptr()
-    functions = dense_library.functions(a.dtype)
+    functions = c_abi.functions(a.dtype)
     functions.multiply_rows(ctypes.byref(prepared.record), len(a), a.data_ptr(), address, out.data_ptr())
     assert (out[-1] == 7.0).all(), "wrote beyond its rows"
     return out[:-1]
@@ -164,7 +165,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     for name in ("forward", "backward"):
-        monkeypatch.setattr(dense_loop, name, noting(name, getattr(dense_loop, name)))
+        monkeypatch.setattr(c_loop, name, noting(name, getattr(c_loop, name)))
     return taken
 
 
@@ -224,18 +225,18 @@ def test_one_thread_or_many() -> None:
 
 
 def test_a_forked_child_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dense_loop.teams(16, 10**9) == (2, 8)
+    assert c_loop.teams(16, 10**9) == (2, 8)
     monkeypatch.setattr(kernels._Process, "forked", True)
-    assert dense_loop.teams(16, 10**9) == (1, 16)
+    assert c_loop.teams(16, 10**9) == (1, 16)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 63, 64, 65, 129, 1000])
 def test_groups_hold_all_rows_and_no_more_than_fit(rows: int) -> None:
     for threads in (1, 2, 3, 16):
         torch.set_num_threads(threads)
-        count, together = dense_loop.teams(rows, 10**9)
-        assert 1 <= together <= dense_library.ROWS
-        assert 1 <= count <= -(-rows // together), "a thread has nothing to do"
+        count, rows_per_group = c_loop.teams(rows, 10**9)
+        assert 1 <= rows_per_group <= c_abi.ROWS
+        assert 1 <= count <= -(-rows // rows_per_group), "a thread has nothing to do"
 
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
@@ -272,7 +273,7 @@ def test_memory_of_the_trace(steps: int, states: int) -> None:
 @pytest.mark.parametrize("of_decay", [False, True], ids=["few", "all"])
 @pytest.mark.parametrize("steps", [1, 2, 17])
 def test_steps_from_python(steps: int, of_decay: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_recurrence, "runs_in_c", lambda *_: False)
+    monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
     scan, taken = Scan(steps, (2, 3, 33)), ways(monkeypatch)
     for options in ({}, {"step": F.li_step, "kind": F.LIState}):
         assert_close(scan.gradients("fused", of_decay, **options), scan.gradients("loop", of_decay, **options))
@@ -282,7 +283,7 @@ def test_steps_from_python(steps: int, of_decay: bool, monkeypatch: pytest.Monke
 def test_what_runs_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_c(rows: int, size: int, dtype: torch.dtype = torch.float32, steps: int = 8) -> bool:
         s = torch.empty(rows, size, dtype=dtype)
-        return dense_loop.runs_in_c(s, s.expand(steps, -1, -1))
+        return c_loop.runs_in_c(s, s.expand(steps, -1, -1))
 
     monkeypatch.undo()
     assert not in_c(16, 128, steps=7)
@@ -301,9 +302,9 @@ def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(source: str) -> Any:
         raise CompileError("no vectors")
 
-    monkeypatch.setattr(dense_library, "library", fail)
-    dense_library._library.cache_clear()
+    monkeypatch.setattr(c_abi, "library", fail)
+    c_abi._library.cache_clear()
     scan, taken = Scan(3, (2, 5)), ways(monkeypatch)
     assert_close(scan.gradients("fused"), scan.gradients("loop"))
     assert not taken
-    dense_library._library.cache_clear()
+    c_abi._library.cache_clear()

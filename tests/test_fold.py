@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.course import Mode
+from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
 from tests.fold_nets import (
     NETS,

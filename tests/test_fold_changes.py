@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.folding import FoldError
-from spikingtorch.rehearsal import check_same
+from spikingtorch.fold.rehearsal import check_same
+from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.testing import assert_close
 from tests.nets_that_step import Two, train
 from tests.test_fold_attacks import centred, gated, homeostasis_no_grad, module_in_list, parameter
@@ -275,7 +275,7 @@ def test_tries_no_network_out_again_for_each_value_of_a_number() -> None:
     for epoch in range(50):
         model.net.temperature = 0.9**epoch
         model(train())
-    assert len(model._course._findings) < 20
+    assert len(model._policy._findings) < 20
 
 
 def test_functional_call_with_computed_weights() -> None:

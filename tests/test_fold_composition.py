@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch import spikingnet
-from spikingtorch.course import Mode
-from spikingtorch.folding import Fold
+from spikingtorch.fold.policy import Mode
+from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 from spikingtorch.testing import assert_close
 from tests import fold_worker
@@ -38,12 +38,12 @@ def folds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that gets the number of steps of each folded call."""
     seen: list[int] = []
 
-    class Counting(Fold):
+    class Counting(FoldToken):
         def __init__(self, N: int, T: int, *options: Any) -> None:
             super().__init__(N, T, *options)
             seen.append(T)
 
-    monkeypatch.setattr(spikingnet, "Fold", Counting)
+    monkeypatch.setattr(spikingnet, "FoldToken", Counting)
     return seen
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional import _prepared
-from spikingtorch.functional.fused import operators
-from spikingtorch.functional.fused.kernels import Kernel
+from spikingtorch.functional.dispatch import prepared
+from spikingtorch.functional.fused.runtime import torch_ops
+from spikingtorch.functional.fused.runtime.kernels import Kernel
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
 from tests.repeats import CALLS, M, N, Took, agrees, draw, held, learning, over_time, repeat
@@ -180,13 +180,13 @@ def test_cotangents_in_the_other_format_find_their_kernel(
     own, other = (last, torch.clone) if form == "channels-last" else (torch.clone, last)
     model = over_time(st.LIF(3.0, 0.4, learnable=True).double(), *size)
     repeat(model, took, lambda k: own(draw(k, N, 4, *size)).requires_grad_())
-    anew, backward = [], operators.backward
+    anew, backward = [], torch_ops.backward
 
     def compute(*args: Any) -> list[Tensor]:
         anew.append(args)
         return backward(*args)
 
-    monkeypatch.setattr(operators, "backward", compute)
+    monkeypatch.setattr(torch_ops, "backward", compute)
     for k in range(CALLS):
         pull = draw(k + 99, N, 4, *size)
         x = own(draw(k, N, 4, *size)).requires_grad_()
@@ -204,14 +204,14 @@ def test_last_outputs(keep: bool, shape: tuple[int, int]) -> None:
     x = torch.rand(shape[0], 20, shape[1], generator=torch.Generator().manual_seed(0))
     state, params = F.IFState(torch.zeros(shape)), {"threshold": 1.0}
     F.scan(F.if_step, state, x, params=params, dim=1, backend="fused")
-    request = _prepared.request(F.if_step, state, x, params, 1, "fused")
+    request = prepared.request(F.if_step, state, x, params, 1, "fused")
     assert request is not None
-    prepared = _prepared.find(request)
-    assert prepared is not None
-    scalars, program = (*request.floats, *prepared.literals), prepared.scan.program
+    found = prepared.find(request)
+    assert found is not None
+    scalars, program = (*request.floats, *found.literals), found.scan.program
 
     def run(*, also_last: bool) -> list[Tensor]:
-        return operators.forward([state.v], [x], [], scalars, program, 1, keep, also_last)
+        return torch_ops.forward([state.v], [x], [], scalars, program, 1, keep, also_last)
 
     v, out, *kept = run(also_last=False)
     for _ in range(2):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spikingtorch.functional.fused import cache, compiler
+from spikingtorch.functional.fused.build import cache, compiler
 from tests.kernels import (
     KEYS,
     NAME,
@@ -153,7 +153,9 @@ def test_threads_compile_once(cc: Compiler) -> None:
     assert cc.runs == 1
 
 
-LIBRARY = "import sys; from spikingtorch.functional.fused.cache import library; print(library(sys.argv[1]).answer())"
+LIBRARY = (
+    "import sys; from spikingtorch.functional.fused.build.cache import library; print(library(sys.argv[1]).answer())"
+)
 
 
 def test_two_processes_at_once(folder: Path, cc: Compiler) -> None:
@@ -169,7 +171,7 @@ def test_two_processes_at_once(folder: Path, cc: Compiler) -> None:
 
 FORK = """
 import os, signal, sys, threading, time
-from spikingtorch.functional.fused import cache
+from spikingtorch.functional.fused.build import cache
 running, go, cc = sys.argv[1:]
 slow = threading.Thread(target=cache.library, args=("int answer(void) { return 1; }",))
 slow.start()

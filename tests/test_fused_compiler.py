@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spikingtorch.functional.fused import compiler
+from spikingtorch.functional.fused.build import compiler
 from tests.kernels import SOURCE, Compiler, answer
 
 

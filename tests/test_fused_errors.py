@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional import _backend
+from spikingtorch.functional.dispatch import bind
 from spikingtorch.testing import assert_close
 from tests.fused_steps import Counts, N, counting, draw, gradients, leaky, loop, rest, value
 
@@ -29,9 +29,9 @@ FUSED = re.escape("scan: backend='fused' cannot run ")
 
 @pytest.fixture(autouse=True)
 def _warn_anew() -> Iterator[None]:
-    _backend._warn_once.cache_clear()
+    bind._warn_once.cache_clear()
     yield
-    _backend._warn_once.cache_clear()
+    bind._warn_once.cache_clear()
 
 
 @pytest.fixture

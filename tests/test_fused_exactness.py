@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.examples import SIZES, Examples, Spec
+from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec
 from spikingtorch.testing import relative_error
 from spikingtorch.verification.cases import CASES, LENGTHS, RESETS, TWINS, Case, by_name
 from tests.fused import Scan, assert_same_bits, bits, check, check_gradients, check_values, draw, special

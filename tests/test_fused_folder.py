@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spikingtorch.functional.fused import cache, compiler
-from spikingtorch.functional.fused.folder import Folder
+from spikingtorch.functional.fused.build import cache, compiler
+from spikingtorch.functional.fused.build.private_dir import Folder
 from tests.kernels import (
     REAL,
     SOURCE,
@@ -193,7 +193,7 @@ def test_folder_swapped_before_the_kernel_is_loaded(
 
 TEMPORARY = """
 import os, sys, tempfile, warnings
-from spikingtorch.functional.fused import cache
+from spikingtorch.functional.fused.build import cache
 if os.geteuid() == 0:
     # root's own TMPDIR may not be for this user
     tempfile.tempdir = os.environ["TMPDIR"] = "/tmp"

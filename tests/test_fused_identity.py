@@ -25,8 +25,9 @@ from torch.utils import _pytree as pytree
 import tests.fused_steps
 from spikingtorch import functional as F
 from spikingtorch.functional import fused
-from spikingtorch.functional._recent import Recent
-from spikingtorch.functional.fused import kernels, plan
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.trace import programs
 from tests import fused_steps
 from tests.fused_steps import N, Pair, T, counting, draw, gradients, leaky, loop, rest, value
 
@@ -906,18 +907,18 @@ def test_an_annealed_surrogate_changes_the_gradient() -> None:
 
 
 def test_the_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_recent", Recent(4))
+    monkeypatch.setattr(programs, "_recent", LRUCache(4))
     for _ in range(2):
         for k in range(8):
             step, params = closure(0.1 * k)
             assert torch.equal(F.scan(step, rest(), X, params=params)[1], loop(step, rest(), X, params)[1])
-            assert len(plan._recent._entries) <= 4
+            assert len(programs._recent._entries) <= 4
 
 
 def test_every_cache_of_the_package_is_bounded() -> None:
     found = {}
-    for module in pkgutil.iter_modules(fused.__path__):
-        content = vars(importlib.import_module(f"{fused.__name__}.{module.name}"))
+    for module in pkgutil.walk_packages(fused.__path__, f"{fused.__name__}."):
+        content = vars(importlib.import_module(module.name))
         for name, item in content.items():
             if hasattr(item, "cache_info") and item.__module__.startswith("spikingtorch"):
                 code = item.__wrapped__.__code__

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused.examples import Spec
-from spikingtorch.functional.fused.ops import COMPARISONS, RULES
-from spikingtorch.functional.fused.trace import trace
+from spikingtorch.functional.fused.lower.rules import COMPARISONS, RULES
+from spikingtorch.functional.fused.trace.examples import Spec
+from spikingtorch.functional.fused.trace.tracer import trace
 from tests.caches import forget
 from tests.fused import Scan, assert_same_bits, bits, draw, special, ulps
 

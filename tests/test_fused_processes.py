@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused import kernels
+from spikingtorch.functional.fused.runtime import kernels
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
@@ -259,13 +259,15 @@ def test_fork_while_another_thread_runs_kernels() -> None:
 
 
 FORK_WHILE_LOCKED = """
-import os, signal, threading
-from spikingtorch.functional import _prepared
-from spikingtorch.functional.fused import operators, plan
+import os, signal
+from contextlib import ExitStack
+from spikingtorch.functional.core import lru
 from tests.fused_worker import right
 right(0)
-# as threads that look for a plan do
-with plan._recent._lock, _prepared._prepared._lock, operators._ready._lock:
+# as threads that look something up do
+with ExitStack() as stack:
+    for cache in lru._all:
+        stack.enter_context(cache._lock)
     child = os.fork()
     if child == 0:
         signal.alarm(10)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional import _backend
+from spikingtorch.functional.dispatch import bind
 
 T, N = 9, 4
 X = torch.rand(T, N, generator=torch.Generator().manual_seed(0))
@@ -28,7 +28,7 @@ Made: TypeAlias = tuple[Callable[[], Any], Callable[..., Any]]
 @pytest.fixture(autouse=True)
 def warn_anew() -> None:
     LOG.clear()
-    _backend._warn_once.cache_clear()
+    bind._warn_once.cache_clear()
 
 
 def rest() -> F.IFState:

@@ -18,8 +18,9 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
-from spikingtorch.functional import _backend, _call
-from spikingtorch.functional.fused import plan
+from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.fused.trace import programs
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fused_steps import (
@@ -393,7 +394,7 @@ def test_a_gradient_inside_and_one_outside(ran: Counts) -> None:
     def plain(decay: Tensor) -> Tensor:
         return torch.autograd.grad(value(looped(X, decay)), decay, create_graph=True)[0]
 
-    _backend._warn_once.cache_clear()
+    bind._warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="requires a gradient outside"):
         got = torch.autograd.grad(adapted(scanned, grad(lambda decay: value(scanned(X, decay)))), outer)
     assert_close(got, torch.autograd.grad(adapted(looped, plain), outer))
@@ -411,7 +412,7 @@ def test_a_tensor_outside_that_wants_no_gradient_inside(ran: Counts) -> None:
         leaf = decay.clone().requires_grad_()
         return torch.autograd.grad(function(leaf), leaf, create_graph=True)[0]
 
-    _backend._warn_once.cache_clear()
+    bind._warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="requires a gradient outside"):
         (got,) = torch.autograd.grad(slope(scanned, lambda function, decay: grad(function)(decay)), outer)
     (want,) = torch.autograd.grad(slope(looped, plain), outer)
@@ -729,8 +730,8 @@ def raw(dtype: torch.dtype = torch.float64, **changes: Any) -> tuple[Any, ...]:
     """Return arguments of scan_forward."""
     state, xs = [rest().v.to(dtype)], [X.to(dtype, copy=True)]
     named = {"decay": DECAY.to(dtype, copy=True), "threshold": THRESHOLD.to(dtype, copy=True)}
-    call = _call.call(leaky, F.IFState(state[0]), xs[0], named, 0, dtype)
-    found = plan.plan(call.step, call.arguments())
+    call = Call.of(leaky, F.IFState(state[0]), xs[0], named, 0, dtype)
+    found = programs.trace_step(call.step, call.arguments())
     return state, xs, call.tensor_params, [*call.floats, *found.literals], found.program, 0, changes.get("keep", True)
 
 

@@ -12,7 +12,7 @@ from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrizations, prune
 
 import spikingtorch as st
-from spikingtorch.glance import Glance, modules_of
+from spikingtorch.fold.guard import NetworkGuard, modules_of
 from spikingtorch.testing import assert_close
 from tests.nets_that_step import Two, train
 from tests.test_fold_attacks import centred
@@ -56,10 +56,10 @@ def plain(**more: Any) -> Any:
     return net.double().eval()
 
 
-def look(net: nn.Module) -> Glance:
-    glance = Glance(net)
-    assert glance.tells
-    assert glance.holds()
+def look(net: nn.Module) -> NetworkGuard:
+    glance = NetworkGuard(net)
+    assert glance.is_exact
+    assert glance.unchanged()
     return glance
 
 
@@ -169,7 +169,7 @@ def test_notices(name: str) -> None:
     net = plain()
     glance = look(net)
     CHANGES[name](net)
-    assert not glance.holds()
+    assert not glance.unchanged()
 
 
 @pytest.mark.parametrize("name", sorted(CHANGES.keys() - ENDS))
@@ -177,7 +177,7 @@ def test_decides_as_a_fresh_one(name: str) -> None:
     model = st.SpikingNet(plain(), 3)
     for _ in range(3):
         model(train())
-    assert model._course._glance is not None
+    assert model._policy._guard is not None
     CHANGES[name](model.net)
     fresh = st.SpikingNet(copy.deepcopy(model.net), 3)
     torch.manual_seed(1)
@@ -193,7 +193,7 @@ def test_notices_another_name() -> None:
     net = plain(early=True)
     glance = look(net)
     rename(net)
-    assert not glance.holds()
+    assert not glance.unchanged()
     model = st.SpikingNet(plain(early=True), 3)
     model(train())
     assert model.explain().mode == "fold"
@@ -222,19 +222,19 @@ def test_notices_hooks_of_all_modules(register: str, handles: list[Any]) -> None
     net = plain()
     glance = look(net)
     handles.append(getattr(torch_module, register)(lambda *args: None))
-    assert not glance.holds()
-    assert not Glance(net).tells
+    assert not glance.unchanged()
+    assert not NetworkGuard(net).is_exact
     handles.pop().remove()
-    assert glance.holds()
+    assert glance.unchanged()
 
 
 def test_a_hook_that_is_gone_again() -> None:
     net = plain()
     glance = look(net)
     handle = net.sl1.register_forward_hook(lambda *args: None)
-    assert not Glance(net).tells
+    assert not NetworkGuard(net).is_exact
     handle.remove()
-    assert glance.holds()
+    assert glance.unchanged()
 
 
 def test_hooks_dropped_and_registered_anew() -> None:

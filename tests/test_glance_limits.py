@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch import course
-from spikingtorch.glance import Glance, modules_of, parameter_of
+from spikingtorch.fold import policy
+from spikingtorch.fold.guard import NetworkGuard, modules_of, parameter_of
 from tests.nets_that_step import Two, train
 from tests.test_fold_attacks import centred
 from tests.test_glance import look, plain
@@ -44,13 +44,13 @@ class Mixer:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each thorough look."""
     found: list[int] = []
-    form = course._form
+    form = policy._form
 
     def counted(net: nn.Module) -> Any:
         found.append(1)
         return form(net)
 
-    monkeypatch.setattr(course, "_form", counted)
+    monkeypatch.setattr(policy, "_form", counted)
     return found
 
 
@@ -105,9 +105,9 @@ HIDDEN: dict[str, Callable[[], Any]] = {
 def test_what_changes_in_place(name: str) -> None:
     make, change, get = BOXES[name]
     model = st.SpikingNet(Two(by_box(get), box=make()).double().eval(), 3)
-    assert not Glance(model.net).tells
+    assert not NetworkGuard(model.net).is_exact
     model(train())
-    assert model._course._glance is None
+    assert model._policy._guard is None
     assert model.explain().mode == "fold"
     change(model.net.box)
     assert model.explain(train()).mode == st.SpikingNet(copy.deepcopy(model.net), 3).explain(train()).mode == "step"
@@ -115,19 +115,19 @@ def test_what_changes_in_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_nobody_knows(name: str) -> None:
-    assert not Glance(Two(box=HIDDEN[name]())).tells
+    assert not NetworkGuard(Two(box=HIDDEN[name]())).is_exact
 
 
 def test_a_module_that_is_no_submodule() -> None:
     net = Two()
     net.__dict__["teacher"] = nn.BatchNorm1d(3)
-    assert not Glance(net).tells
+    assert not NetworkGuard(net).is_exact
 
 
 def test_a_list_of_its_own_modules() -> None:
     net: Any = Two()
     net.both = [net.l1, net.l2]
-    assert not Glance(net).tells
+    assert not NetworkGuard(net).is_exact
     net.both = (net.l1, net.l2)
     look(net)
 
@@ -188,7 +188,7 @@ def test_a_copy_looks_for_itself() -> None:
     model = st.SpikingNet(plain(), 3)
     model(train())
     other: Any = copy.deepcopy(model)
-    assert other._course._glance is None
+    assert other._policy._guard is None
     other.net.flag = True
     other(train())
     assert (model.explain(train()).mode, other.explain(train()).mode) == ("fold", "step")

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional import _call, _recurrence
-from spikingtorch.functional.fused.plan import plan
+from spikingtorch.functional.dispatch import recurrent
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.fused.trace.programs import trace_step
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.widths import drawn
@@ -33,8 +34,8 @@ def numbers(*shape: int) -> Tensor:
 def scan_forward() -> Arguments:
     """Return arguments of the raw operator that fit."""
     state, x, decay, threshold = F.LIFState(numbers(*SHAPE)), numbers(T, *SHAPE), numbers(5), numbers(1)
-    call = _call.call(F.lif_step, state, x, {"decay": decay, "threshold": threshold}, 0, x.dtype)
-    found = plan(call.step, call.arguments())
+    call = Call.of(F.lif_step, state, x, {"decay": decay, "threshold": threshold}, 0, x.dtype)
+    found = trace_step(call.step, call.arguments())
     given: Arguments = {"states": [state.v], "xs": [x], "params": call.tensor_params}  # the threshold first
     return given | {"scalars": (*call.floats, *found.literals), "program": found.program, "dim": 0, "keep": True}
 
@@ -56,7 +57,7 @@ def recurrence_forward(synapse: str = "dense", second: bool = False) -> Argument
     state, x = F.RecurrentState(F.LIFState(numbers(*shape)), numbers(*shape)), numbers(T, *shape)
     params = {"decay": numbers(shape[-1]), "threshold": numbers(1), "recurrent_weight": numbers(*weight)}
     step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if synapse == "convolution" else F.dense)
-    found = _recurrence.recurrence(_call.call(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
+    found = recurrent.recurrence(Call.of(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
     neuron, literals = found.parts.neuron, found.plan.literals
     given: Arguments = {"states": neuron.states, "s": state.s, "xs": neuron.xs, "weight": found.parts.weight}
     given |= {"params": neuron.tensor_params, "scalars": (*neuron.floats, *literals), "program": found.plan.program}
@@ -181,8 +182,8 @@ def test_gradient_that_there_is_not() -> None:
         v = 0.5 * state.v + x
         return F.LIFState(v), v
 
-    call = _call.call(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)}, 0, torch.float32)
-    found = plan(call.step, call.arguments())
+    call = Call.of(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)}, 0, torch.float32)
+    found = trace_step(call.step, call.arguments())
     given = [call.states, call.xs, call.tensor_params, [], [None, numbers(4, 3)], found.literals, found.program, 0]
     with pytest.raises(ValueError, match=r"got wanted \[True, True, True\], and there are these gradients alone"):
         OPERATORS.scan_backward(*given, [True] * 3)

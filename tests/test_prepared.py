@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional import _prepared, _tree
-from spikingtorch.functional._ordinary import ordinary, undisturbed
-from spikingtorch.functional._recent import Recent
-from spikingtorch.functional.fused import operators
+from spikingtorch.functional.core import tree
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.modes import are_plain_cpu, in_eager
+from spikingtorch.functional.dispatch import prepared
+from spikingtorch.functional.fused.runtime import torch_ops
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fused_steps import counting
@@ -47,7 +48,7 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def known() -> int:
     """Return how many scans are remembered."""
-    return len(_prepared._prepared._entries)
+    return len(prepared._prepared._entries)
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -310,7 +311,7 @@ def test_a_profile_shows_the_operators() -> None:
         both(given)
     names = {event.key for event in profile.key_averages()}
     assert {"spikingtorch::scan_forward", "spikingtorch::scan_backward"} <= names
-    assert undisturbed()
+    assert in_eager()
 
 
 def test_hooks_on_saved_tensors_are_called() -> None:
@@ -331,13 +332,13 @@ def test_a_subclass_is_no_ordinary_tensor() -> None:
     class Mine(Tensor):
         pass
 
-    assert not ordinary([draw(3).as_subclass(Mine)])
-    assert not ordinary([torch.ones(3, device="meta")])
-    assert not ordinary([torch.ones(3).to_sparse()])
-    assert ordinary([torch.nn.Parameter(torch.ones(3)), torch.arange(3)])
-    assert not ordinary([torch.ones(3), None])
-    assert not torch.func.vmap(lambda x: x * float(ordinary([x])))(draw(3)).any()
-    assert not torch.func.vmap(lambda x: x * float(undisturbed()))(draw(3)).any()
+    assert not are_plain_cpu([draw(3).as_subclass(Mine)])
+    assert not are_plain_cpu([torch.ones(3, device="meta")])
+    assert not are_plain_cpu([torch.ones(3).to_sparse()])
+    assert are_plain_cpu([torch.nn.Parameter(torch.ones(3)), torch.arange(3)])
+    assert not are_plain_cpu([torch.ones(3), None])
+    assert not torch.func.vmap(lambda x: x * float(are_plain_cpu([x])))(draw(3)).any()
+    assert not torch.func.vmap(lambda x: x * float(in_eager()))(draw(3)).any()
 
 
 # --- trees ------------------------------------------------------------------------------------------------------------
@@ -359,40 +360,42 @@ TREES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("tree", TREES, ids=str)
-def test_trees_are_those_of_pytree(tree: Any) -> None:
-    leaves, form = _tree.flatten(tree)
-    others, spec = pytree.tree_flatten(tree)
+@pytest.mark.parametrize("given", TREES, ids=str)
+def test_trees_are_those_of_pytree(given: Any) -> None:
+    leaves, form = tree.flatten(given)
+    others, spec = pytree.tree_flatten(given)
     assert [id(leaf) for leaf in leaves] == [id(leaf) for leaf in others]
     hash(form)
     numbered = list(range(len(leaves)))
-    made, want = _tree.unflatten(numbered, form), pytree.tree_unflatten(numbered, spec)
+    made, want = tree.unflatten(numbered, form), pytree.tree_unflatten(numbered, spec)
     assert type(made) is type(want)
     assert repr(made) == repr(want)
-    mapped = _tree.tree_map(lambda leaf: [leaf], tree)
-    assert pytree.tree_structure(mapped) == pytree.tree_structure(pytree.tree_map(lambda leaf: [leaf], tree))
+    mapped = tree.tree_map(lambda leaf: [leaf], given)
+    assert pytree.tree_structure(mapped) == pytree.tree_structure(pytree.tree_map(lambda leaf: [leaf], given))
 
 
 def test_forms_tell_kinds_apart() -> None:
-    trees = [(1, 2), [1, 2], {"a": 1, "b": 2}, {"b": 1, "a": 2}, Pair(1, 2), ((1,), 2), (1, (2,)), (1, 2, 3), 1]
-    assert len({_tree.flatten(tree)[1] for tree in trees}) == len(trees)
-    assert set(_tree.types_of(_tree.flatten({"a": Pair(1, [OrderedDict(b=2)])})[1])) >= {dict, Pair, list, OrderedDict}
+    flat: list[Any] = [(1, 2), [1, 2], {"a": 1, "b": 2}, {"b": 1, "a": 2}, Pair(1, 2), (1, 2, 3), 1]
+    alike = [*flat, ((1,), 2), (1, (2,))]
+    assert len({tree.flatten(each)[1] for each in alike}) == len(alike)
+    kinds = set(tree.types_of(tree.flatten({"a": Pair(1, [OrderedDict(b=2)])})[1]))
+    assert kinds >= {dict, Pair, list, OrderedDict}
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------
 
 
 def test_the_oldest_is_forgotten() -> None:
-    recent: Recent[int] = Recent(2)
+    recent: LRUCache[int] = LRUCache(2)
     for key in "abac":
         recent.keep(key, ord(key))
     assert (recent.get("a"), recent.get("b"), recent.get("c")) == (97, None, 99)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_prepared, "_prepared", Recent(3))
-    monkeypatch.setattr(operators, "_ready", Recent(3))
+    monkeypatch.setattr(prepared, "_prepared", LRUCache(3))
+    monkeypatch.setattr(torch_ops, "_ready", LRUCache(3))
     for length in range(1, 9):
         given = change(xs=draw(length, N, M))
         assert_close(both(given), both(given, "loop"))
-    assert known() == len(operators._ready._entries) == 3
+    assert known() == len(torch_ops._ready._entries) == 3

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
-from spikingtorch.course import Mode
+from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
 
 Run = Callable[..., Tensor]

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused import dense_loop
+from spikingtorch.functional.fused.recurrent import c_loop
 from spikingtorch.testing import assert_close
 
 LENGTHS = (1, 2, 17)
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(autouse=True)
 def _any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """A matrix takes the loop in C for these few steps as well; test_dense_loop.py has the way of short scans."""
-    monkeypatch.setattr(dense_loop, "FEWEST", 1)
+    monkeypatch.setattr(c_loop, "FEWEST", 1)
 
 
 class Case(NamedTuple):
@@ -542,7 +542,7 @@ ALONE = [Case("dense-alone", F.dense, (1, 5), (5, 5)), Case("conv-alone", F.conv
 def test_writing_on_results_leaves_alone_what_is_saved_for_the_gradient(
     case: Case, dim: int, fewest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dense_loop, "FEWEST", fewest)
+    monkeypatch.setattr(c_loop, "FEWEST", fewest)
     for steps in LENGTHS:
         run = draw(case, steps, decay=(), threshold=()).watched()
         want, got = run.results("loop", dim), run.results("fused", dim)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional import _repeated
+from spikingtorch.functional.dispatch import repeated
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
 from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
@@ -233,4 +233,4 @@ def test_forms_are_bounded(took: Took) -> None:
     for steps in range(2, 30):
         for _ in range(3):
             model(draw(0, N, steps, M).requires_grad_())
-    assert len(held(model)._repetitions._known) <= _repeated._FORMS
+    assert len(held(model)._repetitions._known) <= repeated._FORMS

@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional.fused import checks
+from spikingtorch.functional.fused.runtime import checks
 from tests.caches import forget
 from tests.repeats import CALLS, Took, over_time
 from tests.widths import drawn

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from spikingtorch import spikeio as io
 from spikingtorch.functional import IFState, explain_scan, if_step, scan
-from spikingtorch.periodic import PeriodicState, firing_threshold, periodic_step
+from spikingtorch.functional.neurons.periodic import PeriodicState, firing_threshold, periodic_step
 from spikingtorch.testing import assert_close
 
 ENCODERS = [io.PoissonEncoder, io.PeriodicEncoder, io.ConstantEncoder]

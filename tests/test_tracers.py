@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.course import Mode
+from spikingtorch.fold.policy import Mode
 
 
 class Net(nn.Module):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional import _prepared
-from spikingtorch.functional._recent import Recent
-from spikingtorch.functional.fused import memory, operators
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.dispatch import prepared
+from spikingtorch.functional.fused.runtime import memory, torch_ops
 from tests.fused import Scan, assert_same_bits
 from tests.guards import Guards, overrun
 from tests.repeats import CALLS, Took, held, over_time
@@ -25,9 +25,9 @@ OTHERWISE = ("all of it", "folded", "dense", "convolutional", "vmap")
 @pytest.fixture
 def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     # no scan has run before; programs, which take a moment to trace, are shared by the tests
-    monkeypatch.setattr(_prepared, "_prepared", Recent(64))
-    monkeypatch.setattr(operators, "_ready", Recent(64))
-    monkeypatch.setattr(operators, "_checked", Recent(64))
+    monkeypatch.setattr(prepared, "_prepared", LRUCache(64))
+    monkeypatch.setattr(torch_ops, "_ready", LRUCache(64))
+    monkeypatch.setattr(torch_ops, "_checked", LRUCache(64))
     found = Guards()
     monkeypatch.setattr(memory, "empty_strided", found.empty_strided)
     return found
@@ -37,13 +37,13 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
 def repeated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Scans that were found prepared."""
     ran: list[Any] = []
-    run = _prepared.Prepared.run
+    run = prepared.Prepared.run
 
     def spy(*args: Any) -> Any:
         ran.append(args)
         return run(*args)
 
-    monkeypatch.setattr(_prepared.Prepared, "run", spy)
+    monkeypatch.setattr(prepared.Prepared, "run", spy)
     return ran
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional import _prepared
-from spikingtorch.functional.fused.dense_loop import runs_in_c
-from spikingtorch.functional.fused.folded import FoldedScan
+from spikingtorch.functional.dispatch import prepared
+from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
+from spikingtorch.functional.fused.runtime.folded import FoldedScan
 from tests.fused import Scan, assert_same_bits
 from tests.widths import (
     FLOATS,
@@ -123,14 +123,14 @@ def _from_rest(scan: Scan, cotangent: Tensor) -> tuple[list[Tensor], dict[str, T
 def _folded(scan: Scan) -> tuple[FoldedScan, list[Tensor], tuple[float, ...]]:
     """Return a scan as a layer repeats it, with its tensors and floats."""
     scan.run("fused")
-    request = _prepared.request(scan.step, scan.state, scan.xs, dict(scan.params), 1, "fused")
-    prepared = None if request is None else _prepared.find(request)
+    request = prepared.request(scan.step, scan.state, scan.xs, dict(scan.params), 1, "fused")
+    found = None if request is None else prepared.find(request)
     assert request is not None
-    assert prepared is not None
-    x, numbers, scalars = scan.xs.flatten(0, 1), list(scan.params.values()), (*request.floats, *prepared.literals)
+    assert found is not None
+    x, numbers, scalars = scan.xs.flatten(0, 1), list(scan.params.values()), (*request.floats, *found.literals)
     dtypes = [leaf.dtype for leaf in pytree.tree_leaves(scan.state)]
     size = scan.xs.shape[:2]
-    return FoldedScan(prepared.scan, prepared.order, size, dtypes, [x], numbers, scalars, True), [x, *numbers], scalars
+    return FoldedScan(found.scan, found.order, size, dtypes, [x], numbers, scalars, True), [x, *numbers], scalars
 
 
 def mapped_case(shape: tuple[int, ...], members: int, learns: bool, dtype: torch.dtype, place: Placing) -> None:

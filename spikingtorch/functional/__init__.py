@@ -1,7 +1,8 @@
 """The stateless core: neurons as pure functions ``step(state, x, **params) -> (state, spike)``, and scan over time."""
 
-from spikingtorch.functional._backend import Backend, Explanation
-from spikingtorch.functional._loop import Step
+from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.dispatch.bind import Backend, Explanation
+from spikingtorch.functional.loop import Step
 from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
 from spikingtorch.functional.neurons.integrator import IFState, if_step
@@ -20,7 +21,7 @@ from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolu
 from spikingtorch.functional.reset import Detached, Reset, by_subtraction, detached, none, to_zero
 from spikingtorch.functional.scan import explain_scan, scan
 from spikingtorch.functional.spike import Surrogate, heaviside
-from spikingtorch.functional.state import lift, reset_where, zeros_state
+from spikingtorch.functional.state import reset_where, zeros_state
 from spikingtorch.functional.surrogate import (
     Arctan,
     Erf,

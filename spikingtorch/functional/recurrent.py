@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional._tree import flatten, unflatten
+from spikingtorch.functional.core.tree import flatten, unflatten
 
 
 class RecurrentState(NamedTuple):

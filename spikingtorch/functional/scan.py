@@ -6,16 +6,18 @@ from typing import Any, TypeVar
 import torch
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import _backend, _call, _chunked, _compiling, _prepared, _recurrence
-from spikingtorch.functional import _contract as contract
-from spikingtorch.functional._backend import Backend, Explanation, check_backend
-from spikingtorch.functional._loop import Step, loop, no_steps, rounded
-from spikingtorch.functional._recurrence import Recurrence
-from spikingtorch.functional._sharing import unshared
-from spikingtorch.functional._tree import tree_map
-from spikingtorch.functional.fused.identity import SideEffect
-from spikingtorch.functional.fused.plan import Plan
-from spikingtorch.functional.state import lift
+from spikingtorch.functional import compiled
+from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core.precision import lift, rounded
+from spikingtorch.functional.core.sharing import unshared
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.dispatch import bind, dynamo, prepared, recurrent
+from spikingtorch.functional.dispatch.bind import Backend, Explanation, check_backend
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.recurrent import Recurrence
+from spikingtorch.functional.fused.trace.programs import TracedStep
+from spikingtorch.functional.fused.trace.step_key import SideEffect
+from spikingtorch.functional.loop import Step, loop, no_steps
 
 S = TypeVar("S")
 Out = TypeVar("Out")
@@ -64,39 +66,39 @@ def scan(
     tensor([0., 1., 0., 1.])
     """
     kwargs = dict(params or {})
-    request = _prepared.request(step, state, xs, kwargs, dim, backend)
-    if request is not None and (prepared := _prepared.find(request)) is not None:
-        return prepared.run(request)
+    request = prepared.request(step, state, xs, kwargs, dim, backend)
+    if request is not None and (known := prepared.find(request)) is not None:
+        return known.run(request)
     T = contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
     dtype = contract.output_dtype(xs)
     if T == 0:
         return unshared(lift(state), state), no_steps(step, state, xs, kwargs, dim, dtype)
     if backend == "compile":
-        final, outputs = _chunked.scan(step, lift(state), lift(xs), lift(kwargs), dim)
+        final, outputs = compiled.scan(step, lift(state), lift(xs), lift(kwargs), dim)
         return unshared(final, (state, xs, kwargs)), rounded(outputs, dtype)
-    call = _call.call(step, state, xs, kwargs, dim, dtype)
+    call = Call.of(step, state, xs, kwargs, dim, dtype)
     if torch.compiler.is_dynamo_compiling():
-        inside = _compiling.scan(call, backend) if T > 1 else None
+        inside = dynamo.scan(call, backend) if T > 1 else None
         return loop(step, state, xs, kwargs, dim, dtype) if inside is None else inside
-    plan = _backend.choose(call, backend)
+    plan = bind.choose(call, backend)
     if isinstance(plan, Recurrence):
-        return _recurrence.run(plan, call)
-    if isinstance(plan, Plan):
-        state, outputs = _backend.run(plan, call)
+        return recurrent.run(plan, call)
+    if isinstance(plan, TracedStep):
+        state, outputs = bind.run(plan, call)
         if request is not None:
-            _prepared.keep(request, plan, call, outputs)
+            prepared.keep(request, plan, call, outputs)
         return state, outputs
     if backend == "fused":
         if not isinstance(plan, SideEffect):
             first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
             contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
         raise ValueError(
-            f"scan: backend='fused' cannot run {_backend.name(step)}, which {str(plan).rstrip('.')}. "
+            f"scan: backend='fused' cannot run {bind.name(step)}, which {str(plan).rstrip('.')}. "
             "backend='auto' takes the loop"
         )
     results = loop(step, state, xs, kwargs, dim, dtype)
-    _backend.warn(step, plan)
+    bind.warn(step, plan)
     return results
 
 
@@ -127,9 +129,9 @@ def explain_scan(
     contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
     if backend == "compile":
-        return Explanation("compile", "T", f"as asked for, {_chunked.CHUNK} steps at a time through torch.compile")
-    call = _call.call(step, state, xs, kwargs, dim, contract.output_dtype(xs))
-    return _backend.explain(_backend.choose(call, backend))
+        return Explanation("compile", "T", f"as asked for, {compiled.CHUNK} steps at a time through torch.compile")
+    call = Call.of(step, state, xs, kwargs, dim, contract.output_dtype(xs))
+    return bind.explain(bind.choose(call, backend))
 
 
 def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *, check: bool) -> tuple[S, Out]:
@@ -146,7 +148,7 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
         check: check arguments and step as scan does before its first step.
     """
     kwargs = dict(params)
-    if not torch.compiler.is_compiling() and _backend.is_large(pytree.tree_leaves(x)[0]):
+    if not torch.compiler.is_compiling() and bind.is_large(pytree.tree_leaves(x)[0]):
         state, outs = scan(step, state, tree_map(lambda leaf: leaf.unsqueeze(0), x), params=kwargs)
         return state, tree_map(lambda leaf: leaf.squeeze(0), outs)
     if check:

@@ -1,40 +1,14 @@
-"""States: making one, lifting its precision, resetting part of a batch."""
+"""States: making one, resetting part of a batch."""
 
-from types import FunctionType
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from spikingtorch.functional._tree import leaves_of, tree_map
+from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.core.tree import tree_map
 
 S = TypeVar("S")
-
-_HALF = (torch.float16, torch.bfloat16)
-_WITHOUT_TENSORS = (float, FunctionType)  # as most parameters are
-
-
-def lift(tree: S) -> S:
-    """Return the tree with its float16 and bfloat16 tensors as float32, everything else as it is.
-
-    A membrane adds many small inputs: eight bits of mantissa lose those below 1/256 of its value. So every backend
-    computes in float32 and rounds only what leaves the scan.
-    """
-    if isinstance(tree, Tensor):
-        return cast(S, _lift_leaf(tree))
-    if type(tree) in _WITHOUT_TENSORS:
-        return tree
-    halves = any([isinstance(leaf, Tensor) and leaf.dtype in _HALF for leaf in leaves_of(tree)])
-    return tree_map(_lift_leaf, tree) if halves else tree
-
-
-def lifted_dtype(tensor: Tensor) -> torch.dtype:
-    """Return the dtype that a tensor is computed in."""
-    return torch.float32 if tensor.dtype in _HALF else tensor.dtype
-
-
-def _lift_leaf(leaf: Any) -> Any:
-    return leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in _HALF else leaf
 
 
 def zeros_state(state_type: type[S], like: Tensor) -> S:

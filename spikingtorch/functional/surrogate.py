@@ -21,7 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.spike import compared_by_type, heaviside, spike
+from spikingtorch.functional.core.compare import compared_by_type
+from spikingtorch.functional.spike import heaviside, spike
 
 
 def _side(u: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import Backend, scan
-from spikingtorch.functional._tree import tree_map
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.interop import to_jax, to_torch
 
 # largest max|a - b| / max|b| over a tensor

@@ -22,13 +22,7 @@ from spikingtorch.functional.jax_reference.neurons.refractory import (
     coarse_lif_step,
     refractory_gain_from_tau,
 )
-from spikingtorch.functional.jax_reference.recurrent import (
-    Recurrent,
-    RecurrentState,
-    convolution,
-    dense,
-    per_channel,
-)
+from spikingtorch.functional.jax_reference.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.jax_reference.reset import Detached, Reset, by_subtraction, detached, none, to_zero
 from spikingtorch.functional.jax_reference.scan import scan
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside

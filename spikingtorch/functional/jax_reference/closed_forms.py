@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.scipy.special import erf
 
+from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.jax_reference.spike import Parameter, fire, widened
-from spikingtorch.functional.spike import compared_by_type
 
 
 @compared_by_type

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.jax_reference.closed_forms import (
     Arctan,
     Erf,
@@ -22,7 +23,6 @@ from spikingtorch.functional.jax_reference.closed_forms import (
     Triangular,
 )
 from spikingtorch.functional.jax_reference.spike import fire, heaviside, widened
-from spikingtorch.functional.spike import compared_by_type
 
 __all__ = [
     "Arctan",

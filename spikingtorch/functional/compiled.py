@@ -1,0 +1,110 @@
+"""Backend "compile": ``torch.compile`` over some steps at a time.
+
+It takes every step that torch can compile, a product of matrices in it included, on every device. The steps of a chunk
+are written out in one graph, and the same graph runs chunk after chunk: how long it takes to compile does not depend on
+T. Steps that fill no chunk run one by one, through a second graph.
+"""
+
+from collections.abc import Callable, Hashable
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
+
+from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+
+# more steps in a graph save calls of it, and take longer to compile
+CHUNK = 16
+_LIMIT = 64
+
+
+def scan(step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], dim: int) -> tuple[Any, Any]:
+    """Run a step over time, its arguments lifted and checked; see ``spikingtorch.functional.scan``.
+
+    Raises:
+        ValueError: inside a transform of ``torch.func`` or ``torch.compile``, neither of which can call compiled code.
+    """
+    _check_circumstances()
+    in_front = tree_map(lambda x: x.movedim(dim, 0).contiguous(), xs)
+    T = len(leaves_of(in_front)[0])
+    with torch.no_grad():
+        contract.checked(step)(state, tree_map(lambda x: x[0], in_front), **params)
+    differentiates = torch.is_grad_enabled() and any([_watched(leaf) for leaf in leaves_of((state, xs, params))])
+    if differentiates:
+        # the same for the first chunk as for those after it, which otherwise were another graph
+        state = tree_map(_differentiable, state)
+    leaves = leaves_of((state, xs, params))
+    kinds = [(leaf.dtype, leaf.ndim, leaf.requires_grad) for leaf in leaves if isinstance(leaf, Tensor)]
+    outputs: list[Any] = []
+    first = 0
+    while first < T:
+        length = CHUNK if T - first >= CHUNK else 1
+        chunk = tree_map(lambda x, first=first, length=length: x[first : first + length], in_front)
+        state, out = _compiled(step, (length, differentiates, *kinds))(state, chunk, params)
+        outputs.append(out)
+        first += length
+    return state, tree_map(lambda *parts: torch.cat(parts).movedim(0, dim), *outputs)
+
+
+def _check_circumstances() -> None:
+    if torch.compiler.is_dynamo_compiling():
+        raise ValueError(
+            "scan: backend='compile' is for code that is not compiled itself; inside torch.compile, backend='auto' is "
+            "the way: it fuses what it can and leaves the rest to the compiler around it"
+        )
+    if peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        raise ValueError(
+            "scan: backend='compile' cannot be differentiated or mapped by torch.func: vmap, grad, jvp and the like do "
+            "not reach into compiled code. Take backend='auto' or 'loop' there, or put "
+            "torch.compile around the transform"
+        )
+
+
+def _watched(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad
+
+
+def _differentiable(leaf: Tensor) -> Tensor:
+    return leaf if leaf.requires_grad or not leaf.is_floating_point() else leaf.detach().requires_grad_()
+
+
+_known: LRUCache[Callable[..., Any]] = LRUCache(_LIMIT)
+
+
+def _compiled(step: Callable[..., Any], kind: Hashable) -> Callable[..., Any]:
+    """Return the compiled chunk of a step: (state, xs, params) to the state after it, and outputs over time.
+
+    Args:
+        step: the step.
+        kind: all that calls for another graph but sizes: of these, the second one makes the graph take any.
+    """
+    key = (step if _hashable(step) else id(step), kind)
+    known = _known.get(key)
+    if known is not None:
+        return known
+
+    def chunk(state: Any, xs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
+        outs = []
+        for t in range(len(leaves_of(xs)[0])):
+            state, out = step(state, tree_map(lambda x, t=t: x[t], xs), **params)
+            outs.append(out)
+        return state, tree_map(lambda *each: torch.stack(each), *outs)
+
+    # code of its own: torch.compile counts how often it has compiled a code, and gives up on it after some times
+    own = FunctionType(chunk.__code__.replace(), globals(), closure=chunk.__closure__)
+    compiled: Callable[..., Any] = torch.compile(own, fullgraph=True)
+    _known.keep(key, compiled)
+    return compiled
+
+
+def _hashable(step: Callable[..., Any]) -> bool:
+    try:
+        hash(step)
+    except TypeError:
+        return False
+    return True

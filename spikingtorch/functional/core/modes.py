@@ -1,0 +1,62 @@
+"""Modes of torch: what stands between a call and the memory of its tensors, and how to step outside of it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
+
+
+def _keys(tensor: Tensor) -> int:
+    keys: int = torch._C._dispatch_keys(tensor).raw_repr()
+    return keys
+
+
+def _plain() -> Tensor:
+    return torch.empty(0, device="cpu")
+
+
+with torch.inference_mode():
+    _made_in_inference_mode = _keys(_plain())
+# torch's own account of a tensor: it tells apart devices and layouts, what is negated or zero without being written
+# out, and what torch.func has wrapped
+_ORDINARY = {_keys(_plain()), _made_in_inference_mode}
+_TYPES = {Tensor, torch.nn.Parameter}
+
+
+def in_eager() -> bool:
+    """Say whether nothing traces, compiles, transforms or watches what is called."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch._C._get_tracing_state() is not None
+        or torch._C._autograd._profiler_enabled()  # pyright: ignore[reportAttributeAccessIssue]
+    )
+
+
+def are_plain_cpu(tensors: Iterable[Any]) -> bool:
+    """Say whether these are plain tensors in the memory of this machine, all of them."""
+    return all([type(tensor) in _TYPES and _keys(tensor) in _ORDINARY for tensor in tensors])
+
+
+@contextmanager
+def outside_transforms() -> Iterator[None]:
+    """Run outside of every ``torch.func`` transform, dispatch mode, hook on saved tensors and of inference mode."""
+    with ExitStack() as stack:
+        if peek_interpreter_stack() is not None:
+            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+            stack.enter_context(temporarily_clear_interpreter_stack())
+        if torch._C._len_torch_dispatch_stack():
+            from torch.utils._python_dispatch import _disable_current_modes
+
+            stack.enter_context(_disable_current_modes())
+        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
+            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
+        stack.enter_context(torch.inference_mode(False))
+        yield

@@ -1,0 +1,27 @@
+"""Shapes: what arguments broadcast to, and where time is."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    """Return the shape that all shapes broadcast to; torch's own function takes as long as a small scan.
+
+    Raises:
+        ValueError: there is none.
+    """
+    shapes = list(shapes)
+    result = [1] * max([len(shape) for shape in shapes], default=0)
+    for shape in shapes:
+        for axis in range(-len(shape), 0):
+            if shape[axis] != 1:
+                if result[axis] not in (1, shape[axis]):
+                    listed = ", ".join(sorted({str(tuple(each)) for each in shapes}))
+                    raise ValueError(f"has states, inputs or parameters that do not broadcast, of shapes {listed}")
+                result[axis] = shape[axis]
+    return tuple(result)
+
+
+def with_time(shape: Sequence[Any], dim: int, steps: Any) -> tuple[Any, ...]:
+    """Return the shape of an array over time, for neurons of a shape."""
+    return (*shape[:dim], steps, *shape[dim:])

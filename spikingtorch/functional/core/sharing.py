@@ -1,0 +1,47 @@
+"""The one rule about memory: a state that is kept shares it with nothing that the caller can write on."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
+
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+
+Tree = TypeVar("Tree")
+_is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
+
+
+def unshared(kept: Tree, others: Any) -> Tree:
+    """Return a tree whose tensors share memory with none of the others, and not with each other: copies where they did.
+
+    A step may return its input, its old state, a parameter or its output as the new state. Whoever writes on one of
+    these in place, as ``nn.ReLU(inplace=True)`` does and a buffer that is filled again, would write on the state.
+
+    Args:
+        kept: a tree of tensors.
+        others: a tree that may hold anything; its tensors belong to somebody else.
+    """
+    if torch.compiler.is_compiling():  # where no tensor has an address; the compiler leaves out a copy of no use
+        return tree_map(torch.clone, kept)
+    taken = [plain(leaf) for leaf in leaves_of(others) if isinstance(leaf, Tensor)]
+
+    def own(leaf: Tensor) -> Tensor:
+        if _shares(plain(leaf), taken):
+            leaf = leaf.clone()
+        taken.append(plain(leaf))
+        return leaf
+
+    return tree_map(own, kept)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """Return the tensor that the wrappers of ``torch.func`` are around."""
+    while is_functorch_wrapped_tensor(tensor):
+        tensor = get_unwrapped(tensor)
+    return tensor
+
+
+def _shares(tensor: Tensor, others: Iterable[Tensor]) -> bool:
+    return any([tensor is other or _is_alias_of(tensor, other) for other in others])

@@ -1,0 +1,124 @@
+"""A scan taken apart: its tensors in lists, and the forms of the trees that they came in."""
+
+import functools
+from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.precision import HALF, lift
+from spikingtorch.functional.core.shapes import broadcast
+from spikingtorch.functional.fused.trace.examples import Spec
+from spikingtorch.functional.fused.trace.programs import Arguments
+
+
+class Call(NamedTuple):
+    """A scan to run, its arguments lifted and checked.
+
+    Attributes:
+        step: the step, without what is bound to it.
+        states: tensors of the state before the first step.
+        xs: tensors of the inputs.
+        params: every keyword argument of the step, its defaults included: tensors, floats and whatever else.
+        forms: structures of state, inputs and parameters.
+        dim: axis of time in the inputs and outputs.
+        half: what float32 outputs are rounded to, if they are.
+    """
+
+    step: Callable[..., Any]
+    states: list[Tensor]
+    xs: list[Tensor]
+    params: list[Any]
+    forms: tuple[pytree.TreeSpec, pytree.TreeSpec, pytree.TreeSpec]
+    dim: int
+    half: torch.dtype | None
+
+    @classmethod
+    def of(
+        cls, step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any], dim: int, dtype: torch.dtype
+    ) -> "Call":
+        """Return a call, with what is bound to the step and the step's defaults among its parameters."""
+        step, given = unbound(step, params)
+        states, state_form = pytree.tree_flatten(state)
+        streams, xs_form = pytree.tree_flatten(xs)
+        values, params_form = pytree.tree_flatten(given)
+        forms = (state_form, xs_form, params_form)
+        half = dtype if dtype in HALF else None
+        return cls(step, list(map(lift, states)), streams, list(map(lift, values)), forms, dim, half)
+
+    @property
+    def tensor_params(self) -> list[Tensor]:
+        """The parameters that are tensors."""
+        return [leaf for leaf in self.params if isinstance(leaf, Tensor)]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of the call."""
+        return [*self.states, *self.xs, *self.tensor_params]
+
+    @property
+    def floats(self) -> list[float]:
+        """The parameters that are floats."""
+        return [float(leaf) for leaf in self.params if isinstance(leaf, float)]
+
+    def neurons(self) -> tuple[int, ...]:
+        """Return the shape of the neurons of one step.
+
+        Raises:
+            ValueError: states, inputs and parameters do not broadcast.
+        """
+        return broadcast([*(t.shape for t in (*self.states, *self.tensor_params)), *map(self.without_time, self.xs)])
+
+    def without_time(self, x: Tensor) -> tuple[int, ...]:
+        """Return the shape of one step of an input."""
+        shape = list(x.shape)
+        del shape[self.dim]
+        return tuple(shape)
+
+    def arguments(self) -> Arguments:
+        """Return the call without its numbers."""
+        return Arguments(
+            tuple([Spec.of(state.dtype, state.shape) for state in self.states]),
+            tuple([Spec.of(x.dtype, self.without_time(x)) for x in self.xs]),
+            tuple([Spec.of(p.dtype, p.shape) if isinstance(p, Tensor) else p for p in self.params]),
+            self.forms,
+            self.half,
+        )
+
+    def streams(self, rank: int) -> tuple[int, list[Tensor]]:
+        """Return the axis of time for neurons of some rank, and the inputs with all their axes and time there."""
+        dim = self.dim if self.dim >= 0 else rank + 1 + self.dim
+        return dim, [_aligned(x, self.dim % x.ndim, dim, rank) for x in self.xs]
+
+
+def unbound(step: Callable[..., Any], params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return a step without what is bound to it, and all its parameters: defaults are numbers like any other."""
+    given = dict(params)
+    while isinstance(step, functools.partial) and not step.args:
+        given = {**step.keywords, **given}
+        step = step.func
+    if isinstance(step, FunctionType) and not torch.compiler.is_dynamo_compiling():
+        names, defaults = _names(step.__code__), step.__defaults__
+        if names and defaults:
+            defaults = defaults[-len(names) :]
+            given = {**dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)), **given}
+        if step.__kwdefaults__:
+            given = {**step.__kwdefaults__, **given}
+    return step, given
+
+
+@functools.lru_cache(maxsize=256)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """Return the arguments after state and input that can be handed over by name as well as by position."""
+    return code.co_varnames[max(2, code.co_posonlyargcount) : code.co_argcount]
+
+
+def _aligned(x: Tensor, own: int, dim: int, rank: int) -> Tensor:
+    """Return an input with all axes of the neurons, and time where the others have it."""
+    if x.ndim == rank + 1 and own == dim:
+        return x
+    first = x.movedim(own, 0)
+    return first[(slice(None), *(None,) * (rank + 1 - x.ndim))].movedim(0, dim)

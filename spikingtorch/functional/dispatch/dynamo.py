@@ -1,0 +1,132 @@
+"""The fused scan inside torch.compile.
+
+Dynamo runs Python symbolically, where a step cannot be traced. It takes the plan of a step as a constant instead, and
+the scan becomes one operator in its graph, whatever T is. A constant has no guards, so Dynamo also runs the step once
+for itself: that makes the compiled code depend on all that the step reads, and what it computes is dropped.
+"""
+
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.dispatch import bind, recurrent
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.recurrent import is_product, planned, taken_apart
+from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.trace.examples import Spec, is_spec
+from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep, trace_step
+from spikingtorch.functional.fused.trace.step_key import SideEffect
+from spikingtorch.functional.recurrent import Recurrent
+
+
+def scan(call: Call, backend: bind.Backend) -> tuple[Any, Any] | None:
+    """Run a scan fused inside torch.compile, or return None where the loop is to run it.
+
+    Raises:
+        ValueError: ``backend="fused"`` was asked for and cannot be.
+    """
+    if backend == "loop":
+        return None
+    try:
+        parts = taken_apart(call) if is_product(call.step) else None
+        known = _known(call if parts is None else parts.neuron)
+        if parts is None:
+            return bind.run(known, call)
+        return recurrent.run(planned(parts, known), call)
+    except NotFusible as refusal:
+        if backend == "fused":
+            raise ValueError(
+                f"scan: backend='fused' cannot run this step inside torch.compile, for it {refusal}"
+            ) from None
+    return None
+
+
+def _known(call: Call) -> TracedStep:
+    """Return the plan of a scan.
+
+    Raises:
+        NotFusible: there is none.
+    """
+    if reason := _unsuited(call):
+        raise NotFusible(reason)
+    first = [lift(x.select(call.dim, 0)) for x in call.xs]
+    trees = [
+        pytree.tree_unflatten(leaves, form)
+        for leaves, form in zip((call.states, first, call.params), call.forms, strict=True)
+    ]
+    step: Any = call.step
+    # torch.compile hands a step that is a NamedTuple over without its fields
+    functions = (step.step, step.synapse) if isinstance(step, Recurrent) else (step,)
+    found, reason, pure = _plan(functions, *_described(trees), call.half)
+    if not pure:
+        raise NotFusible(reason)
+    out = contract.checked(step)(trees[0], trees[1], **trees[2])[1]
+    if found is None:
+        raise NotFusible(reason)
+    program, literals, outputs, inexact, saves_states, differentiable = found
+    return TracedStep(
+        program, literals, True, outputs, pytree.tree_structure(out), inexact, saves_states, differentiable
+    )
+
+
+def _unsuited(call: Call) -> str | None:
+    """Return why the loop is the way to run a scan inside torch.compile, if it is."""
+    functions = [call.step, *call.params]
+    if any(isinstance(function, MethodType) for function in functions):
+        return "is a method: pass a function, and what it reads of the object in params"
+    if any(function.__code__.co_freevars for function in functions if isinstance(function, FunctionType)):
+        return "is a closure: pass what it reads in params"
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return "is inside torch.func, where torch.compile takes the loop"
+    if any(tensor.device.type != "cpu" or tensor.is_complex() for tensor in call.tensors):
+        return "has tensors that are not real numbers on the CPU"
+    return None
+
+
+def _described(trees: Any) -> tuple[Any, Any]:
+    """Return trees with names for their tensors, and the dtypes and shapes that the names stand for."""
+    leaves, form = pytree.tree_flatten(trees)
+    specs: list[Any] = []
+    named: list[Any] = []
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            named.append(f"<tensor {len(specs)}>")
+            specs.append((leaf.dtype, tuple([1 if size == 1 else 2 for size in leaf.shape])))
+        else:
+            named.append(0.5 if isinstance(leaf, float) else leaf)  # any float: a plan that depends on it is not taken
+    return pytree.tree_unflatten(named, form), tuple(specs)
+
+
+def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> tuple[Any, str, bool]:
+    """Return what of a plan torch.compile can carry, why there is none, and whether the step may run for itself."""
+    step: Any = Recurrent(*functions) if len(functions) > 1 else functions[0]
+    known = {f"<tensor {index}>": Spec(dtype, tuple(shape)) for index, (dtype, shape) in enumerate(specs)}
+    trees = tree_map(lambda leaf: known.get(leaf, leaf) if isinstance(leaf, str) else leaf, trees)
+    flat = [pytree.tree_flatten(tree, is_leaf=is_spec) for tree in trees]
+    (states, state_form), (xs, xs_form), (params, params_form) = flat
+    forms = (state_form, xs_form, params_form)
+    try:
+        found = trace_step(step, Arguments(tuple(states), tuple(xs), tuple(params), forms, half))
+        if not found.floats_are_inputs:
+            raise NotFusible("decides by the value of a float, which torch.compile does not fix")
+        kernels.ensure_compiled(found.program)
+    except NotFusible as refusal:
+        bind.warn(step, refusal)
+        return None, str(refusal), not isinstance(refusal, SideEffect)
+    return (
+        (found.program, found.literals, found.outputs, found.inexact, found.saves_states, found.differentiable),
+        "",
+        True,
+    )
+
+
+# torch.compiler.assume_constant_result, without the second that importing the compiler takes
+_plan._dynamo_marked_constant = True  # type: ignore[attr-defined]

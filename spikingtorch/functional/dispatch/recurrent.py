@@ -1,0 +1,165 @@
+"""A scan of a recurrent step, on the fused backend: its neuron, and the synapse between its steps."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.reference import LoopReference
+from spikingtorch.functional.fused.errors import NotFusible, UseLoop
+from spikingtorch.functional.fused.ir import NAMES, from_text
+from spikingtorch.functional.fused.recurrent.autograd import FusedRecurrence
+from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
+from spikingtorch.functional.fused.recurrent.synapses import IN_C
+from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
+from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, misfit
+
+# those that take a matrix product; the others are elementwise
+_PRODUCTS: dict[Callable[..., Any], str] = {dense: "dense", convolution: "convolution"}
+
+
+class Parts(NamedTuple):
+    """A recurrent scan, taken apart.
+
+    Attributes:
+        neuron: the scan of the neuron, its inputs those from outside.
+        synapse: name of the synapse.
+        s: output before the first step.
+        weight: of the synapse.
+    """
+
+    neuron: Call
+    synapse: str
+    s: Tensor
+    weight: Tensor
+
+
+class Recurrence(NamedTuple):
+    """How a recurrent step runs.
+
+    Attributes:
+        plan: of its neuron.
+        parts: what it consists of.
+    """
+
+    plan: TracedStep
+    parts: Parts
+
+
+def is_product(step: Any) -> bool:
+    """Say whether a step is recurrent, with a product between its steps that the fused backend knows."""
+    return isinstance(step, Recurrent) and step.synapse in _PRODUCTS
+
+
+def taken_apart(call: Call) -> Parts:
+    """Return the parts of a recurrent scan.
+
+    Raises:
+        NotFusible: the fused backend cannot run it, and why.
+    """
+    step: Any = call.step
+    leaves = call.states, call.xs, call.params
+    state, xs, params = (pytree.tree_unflatten(part, form) for part, form in zip(leaves, call.forms, strict=True))
+    weight = params.get("recurrent_weight")
+    if not isinstance(state, RecurrentState) or not isinstance(state.s, Tensor) or not isinstance(weight, Tensor):
+        raise NotFusible("has no RecurrentState, or no recurrent_weight")
+    rest = {name: value for name, value in params.items() if name != "recurrent_weight"}
+    synapse, shape = _PRODUCTS[step.synapse], state.s.shape
+    neuron = Call.of(step.step, state.neuron, lift(xs), rest, call.dim, state.s.dtype)
+    try:
+        fits = neuron.neurons() == tuple(shape) and all([each.shape == shape for each in neuron.states])
+    except ValueError:
+        fits = False
+    if not fits or weight.dtype != state.s.dtype or misfit(step.synapse, shape, weight.shape):
+        raise NotFusible("has a state, parameters or weights that do not fit")
+    if neuron.xs[0].dtype != state.s.dtype:
+        raise NotFusible("has a first input of another dtype than its spikes")
+    if shape.numel() == 0:
+        raise UseLoop("has no neurons")
+    return Parts(neuron, synapse, state.s, weight)
+
+
+def planned(parts: Parts, plan: TracedStep) -> Recurrence:
+    """Return how to run the parts with a plan of the neuron.
+
+    Raises:
+        NotFusible: it gives out something else than one output like its state.
+    """
+    if plan.outputs != 1 or not plan.form.is_leaf():
+        raise NotFusible("gives out more than one tensor")
+    return Recurrence(plan, parts)
+
+
+def recurrence(call: Call) -> Recurrence:
+    """Return how a recurrent scan runs.
+
+    Raises:
+        NotFusible: it cannot be fused, and why.
+    """
+    if peek_interpreter_stack() is not None:
+        raise UseLoop("is inside a transform of torch.func, where a recurrent step takes the loop")
+    parts = taken_apart(call)
+    found = planned(parts, trace_step(parts.neuron.step, parts.neuron.arguments()))
+    if from_text(found.plan.program).outs[0] != NAMES[parts.s.dtype]:
+        raise NotFusible("gives out another dtype than its state has")
+    kernels.ensure_compiled(found.plan.program)
+    return found
+
+
+def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
+    """Run a recurrent step on the tensors of a call."""
+    plan_, (neuron, synapse, s, weight) = found
+    shape = s.shape
+    xs = [_time_in_front(x, call.dim, shape) for x in neuron.xs]
+    if synapse == "dense" and runs_in_c(s, xs[0]):
+        synapse = IN_C
+    params = neuron.tensor_params
+    scalars = (*(neuron.floats if plan_.floats_are_inputs else ()), *plan_.literals)
+    counts = len(neuron.states), len(xs), len(params)
+    tensors = [*neuron.states, s, *xs, weight, *params]
+    saves = torch.compiler.is_compiling() or (
+        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    )
+    if saves:
+        results = FusedRecurrence.apply(  # type: ignore[no-untyped-call]
+            plan_.program, scalars, plan_.differentiable, synapse, counts, _reference(found, call), *tensors
+        )
+    else:
+        results = torch.ops.spikingtorch.recurrence_forward(
+            neuron.states, s, xs, weight, params, scalars, plan_.program, synapse, plan_.differentiable, False
+        )
+    finals, last, outs = results[: counts[0]], results[counts[0]], results[counts[0] + 1]
+    dim = call.dim if call.dim >= 0 else len(shape) + 1 + call.dim
+    state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), last)
+    return state, _given_out(outs.movedim(0, dim), call.half or outs.dtype, saves)
+
+
+def _given_out(outs: Tensor, dtype: torch.dtype, saved: bool) -> Tensor:
+    """Return outputs as they are given out: contiguous, and in memory of their own if they are saved as well."""
+    if saved or outs.dtype != dtype:
+        return outs.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    return outs.contiguous()
+
+
+def _reference(found: Recurrence, call: Call) -> LoopReference | None:
+    """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
+    if torch.compiler.is_compiling():
+        return None
+    neuron = found.parts.neuron
+    # in the order of the autograd Function
+    params = {"recurrent_weight": found.parts.weight, **pytree.tree_unflatten(neuron.params, neuron.forms[2])}
+    leaves, form = pytree.tree_flatten(params)
+    whole = call._replace(params=leaves, forms=(*call.forms[:2], form), half=None)
+    return LoopReference(call.step, whole.arguments(), (neuron.step, neuron.arguments()))
+
+
+def _time_in_front(x: Tensor, dim: int, shape: torch.Size) -> Tensor:
+    """Return an input as (T, *shape), contiguous."""
+    first = x.movedim(dim, 0)
+    return first[(slice(None), *(None,) * (len(shape) + 1 - first.ndim))].expand(-1, *shape).contiguous()

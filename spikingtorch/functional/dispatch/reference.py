@@ -1,0 +1,100 @@
+"""The gradient of a scan by the loop, attached to a graph, for second derivatives."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.shapes import broadcast
+from spikingtorch.functional.dispatch.call import unbound
+from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.trace.examples import is_spec
+from spikingtorch.functional.fused.trace.programs import Arguments, trace_step
+from spikingtorch.functional.loop import loop
+
+
+class LoopReference(NamedTuple):
+    """The scan that a program was made from; see ``fused.runtime.second_derivative.Reference``.
+
+    Attributes:
+        step: the step.
+        arguments: all of its arguments, those that are tensors or filled in without their numbers.
+        traced: the step that became the program, and its arguments, where that is not all of the step.
+    """
+
+    step: Callable[..., Any]
+    arguments: Arguments
+    traced: tuple[Callable[..., Any], Arguments] | None = None
+
+    def gradients(
+        self,
+        tensors: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        dim: int,
+        wanted: Sequence[bool],
+        program: str,
+        scalars: Sequence[float],
+    ) -> list[Tensor]:
+        """Return the wanted gradients, attached to the graphs of tensors and cotangents.
+
+        Raises:
+            RuntimeError: the step reads something that has changed since the forward pass.
+        """
+        step, _ = unbound(self.step, {})
+        floats = self._filled_in(step, program, scalars)
+        # a view of each: one tensor may be given twice, and each place has a gradient of its own
+        leaves = [tensor.view_as(tensor) for tensor in tensors]
+        with torch.autocast("cpu", enabled=False):
+            results = self._run(step, floats, leaves, dim)
+        pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if c is not None and r.requires_grad]
+        found = torch.autograd.grad(
+            [result for result, _ in pairs],
+            [leaf for leaf, want in zip(leaves, wanted, strict=True) if want],
+            [cotangent for _, cotangent in pairs],
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return list(found)
+
+    def _filled_in(self, step: Callable[..., Any], program: str, scalars: Sequence[float]) -> Sequence[float]:
+        """Return the parameters that are floats and were filled in; raise unless the step is what it was."""
+        first = len(scalars)
+        try:
+            now = trace_step(*(self.traced or (step, self.arguments)))
+            first -= len(now.literals)
+            same = now.program == program and list(map(repr, now.literals)) == list(map(repr, scalars[first:]))
+        except NotFusible:
+            same = False
+        if not same:
+            raise RuntimeError(
+                "scan: the step reads something that has changed between the forward and the backward pass, and "
+                "create_graph=True runs the step again. Pass what changes in params"
+            )
+        return scalars[:first]
+
+    def _run(self, step: Callable[..., Any], floats: Sequence[float], tensors: Sequence[Tensor], dim: int) -> list[Any]:
+        """Return final states and outputs of the loop on other tensors."""
+        state_form, xs_form, params_form = self.arguments.forms
+        states, streams = len(self.arguments.states), len(self.arguments.states) + len(self.arguments.xs)
+        xs, numbers = tensors[states:streams], tensors[streams:]
+        rest, filled_in = iter(numbers), iter(floats)
+        params = [
+            next(rest) if is_spec(leaf) else next(filled_in, leaf) if isinstance(leaf, float) else leaf
+            for leaf in self.arguments.params
+        ]
+        shapes = [x.shape[:dim] + x.shape[dim + 1 :] for x in xs]
+        if self.traced is None:  # elementwise: states that several neurons share, as vmap has them, get their full size
+            shapes += [number.shape for number in numbers]
+        shape = broadcast([*shapes, *(state.shape for state in tensors[:states])])
+        final, outputs = loop(
+            step,
+            pytree.tree_unflatten([state.expand(shape) for state in tensors[:states]], state_form),
+            pytree.tree_unflatten(xs, xs_form),
+            pytree.tree_unflatten(params, params_form),
+            dim,
+            self.arguments.half or torch.float32,
+        )
+        return [*pytree.tree_leaves(final), *pytree.tree_leaves(outputs)]

@@ -1,0 +1,1 @@
+"""Source code becomes a library, which is kept on disk."""

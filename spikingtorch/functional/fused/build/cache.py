@@ -1,0 +1,217 @@
+"""Compiled libraries on disk, found by their content.
+
+A library is called KEY-DIGEST.so: KEY is the hash of its source, the compiler and the CPU, DIGEST that of its bytes. It
+is loaded when it holds what its name promises and nobody but this user could have written it: the process would crash
+on a truncated library, and run whatever a foreign one says.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from multiprocessing import util
+from pathlib import Path
+
+from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
+from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
+
+MAX_FILES = 4096
+MAX_BYTES = 256 * 10**6
+LEFTOVER_AGE = 3600.0
+# how often in a row other processes may remove a library before it is loaded
+ATTEMPTS = 5
+LIBRARY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.so")
+UNFINISHED = re.compile(r"[0-9a-f]{32}\.part")
+
+
+class _Process:
+    """What this process holds: a lock for each library in the making, its temporary folder, what it has warned of."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.making: dict[str, threading.Lock] = {}
+        self.temporary: Path | None = None
+        self.warned: set[Path] = set()
+
+    def renew_locks(self) -> None:
+        self.lock = threading.Lock()
+        self.making = {}
+
+
+_process = _Process()
+# a thread that holds the lock does not live on in a forked child, and would never release it there
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_process.renew_locks)
+
+
+def cache_dir() -> Path:
+    """Return the folder of the libraries, which need not exist.
+
+    That is ``$SPIKINGTORCH_CACHE_DIR``, else ``spikingtorch`` in the user's cache: ``$XDG_CACHE_HOME`` or ``~/.cache``,
+    on macOS ``~/Library/Caches``. For a user without a home it is a relative path, which ``library`` does not use.
+    """
+    chosen = os.environ.get("SPIKINGTORCH_CACHE_DIR")
+    if chosen:
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    if sys.platform == "darwin":
+        caches = os.path.expanduser("~/Library/Caches")
+    else:
+        xdg = os.environ.get("XDG_CACHE_HOME", "")
+        caches = xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache")
+    return Path(caches, "spikingtorch")
+
+
+def library(source: str) -> ctypes.CDLL:
+    """Return a C source text as a loaded library, compiled now or some time ago.
+
+    Each call looks on the disk and checks what it finds: keep what it returns. If the folder cannot be used, a warning
+    says so once, and the library goes into a temporary folder of this process.
+
+    Raises:
+        NoCompiler: there is no compiler; even a library on the disk needs it, as a part of its name.
+        CompileError: the compiler failed, its library does not load, or there is no place to put it.
+    """
+    key = _digest(f"{source}\0{fingerprint()}".encode())
+    with _process.lock:
+        mine = _process.making.setdefault(key, threading.Lock())
+    with mine:  # two libraries are made at once, one is made once
+        try:
+            return _obtain(cache_dir(), key, source)
+        except FolderError as error:
+            _warn_once(cache_dir(), error)
+        with _process.lock:
+            temporary = _temporary()
+        return _obtain(temporary, key, source)
+
+
+def entries() -> list[Entry]:
+    """Return the libraries in the folder, the one that was not used for longest first."""
+    try:
+        return listing(cache_dir(), LIBRARY)
+    except OSError:
+        return []
+
+
+def clear() -> int:
+    """Remove the libraries, and what interrupted processes left behind; return how many libraries that were."""
+    removed = sum(remove(entry.path) for entry in entries())
+    with contextlib.suppress(OSError):
+        _remove_leftovers(cache_dir())
+    return removed
+
+
+def _obtain(path: Path, key: str, source: str) -> ctypes.CDLL:
+    if not path.is_absolute():
+        raise FolderError("this user has no home folder")
+    with Folder(path) as folder:
+        for _ in range(ATTEMPTS):
+            name = _find(folder, key) or _build(folder, key, source)
+            loaded = _load(folder, name)
+            if loaded is not None:
+                return loaded
+    raise FolderError(f"{path} is not used: libraries vanish from it before they are loaded")
+
+
+def _find(folder: Folder, key: str) -> str | None:
+    """Return the name of a sound library, after removing those that are not."""
+    for name in sorted(os.listdir(folder.fd)):
+        if name.startswith(key) and LIBRARY.fullmatch(name):
+            code = folder.read(name)
+            if code is not None and name == _name(key, code):
+                folder.touch(name)
+                return name
+            remove(name, folder.fd)
+    return None
+
+
+def _build(folder: Folder, key: str, source: str) -> str:
+    part = f"{secrets.token_hex(16)}.part"
+    # an empty file before the compiler runs: a folder that cannot be written to is found out at once
+    folder.write(part, b"")
+    try:
+        code = _compiled(source)
+        name = _name(key, code)
+        folder.write(part, code)
+        folder.rename(part, name)
+    finally:
+        remove(part, folder.fd)
+    _prune(folder, keep=name)
+    return name
+
+
+def _compiled(source: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="spikingtorch-") as private:
+        target = Path(private, "kernels.so")
+        compile_c(source, target)
+        return target.read_bytes()
+
+
+def _load(folder: Folder, name: str) -> ctypes.CDLL | None:
+    """Return the library, None if another process has removed it."""
+    try:
+        # dlopen knows libraries by their path too, and /proc/self/fd/N is soon another folder; names are for ever
+        return ctypes.CDLL(folder.way_to(name))
+    except OSError as error:
+        if name not in os.listdir(folder.fd):
+            return None
+        raise CompileError(f"the C compiler made a library that does not load: {error}") from error
+
+
+def _prune(folder: Folder, keep: str) -> None:
+    """Remove the libraries that were not used for longest, down to three quarters of the limits if they are passed."""
+    libraries = listing(folder.fd, LIBRARY)
+    files, size = len(libraries), sum(entry.size for entry in libraries)
+    if files > MAX_FILES or size > MAX_BYTES:
+        for entry in libraries:
+            if files <= 0.75 * MAX_FILES and size <= 0.75 * MAX_BYTES:
+                break
+            if entry.path.name != keep:
+                remove(entry.path.name, folder.fd)
+                files, size = files - 1, size - entry.size
+    _remove_leftovers(folder.fd)
+
+
+def _remove_leftovers(folder: Path | int) -> None:
+    for entry in listing(folder, UNFINISHED):
+        if time.time() - entry.used > LEFTOVER_AGE:
+            remove(entry.path, folder if isinstance(folder, int) else None)
+
+
+def _temporary() -> Path:
+    """Return the temporary folder of this process, which is removed when it ends."""
+    if _process.temporary is None or not _process.temporary.is_dir():
+        try:
+            _process.temporary = Path(tempfile.mkdtemp(prefix="spikingtorch-"))
+        except OSError as error:
+            raise FolderError(f"no temporary folder can be made: {error}") from error
+        # unlike atexit, Finalize spares a parent's folder when its child ends, and runs in children of multiprocessing
+        arguments = (_process.temporary,)
+        util.Finalize(None, shutil.rmtree, args=arguments, kwargs={"ignore_errors": True}, exitpriority=-1)
+    return _process.temporary
+
+
+def _warn_once(folder: Path, error: FolderError) -> None:
+    if folder not in _process.warned:
+        _process.warned.add(folder)
+        warnings.warn(
+            f"compiled kernels are not kept: {error}. They go to a temporary folder, and the next process compiles "
+            "them again. Set SPIKINGTORCH_CACHE_DIR to a folder that you own and nobody else may write to.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _name(key: str, code: bytes) -> str:
+    return f"{key}-{_digest(code)}.so"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

@@ -1,0 +1,194 @@
+"""Prints a program as C: one function ``run`` with the loop over time inside, forward or backward."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
+
+from spikingtorch.functional.fused.codegen.c_expressions import LOCAL, STORED, Body, load, store
+from spikingtorch.functional.fused.ir import Program
+
+# returns whether an input is NaN or infinite, where a forward pass reads it anyway
+_FUNCTION = """
+int run(const Layout *layout, const double *scalars) {
+    const int64_t blocks = (layout->neurons + BLOCK - 1) / BLOCK, tasks = layout->rows * blocks;
+    const int64_t steps = layout->steps;
+    int odd = 0;
+    %s
+    #pragma omp parallel for schedule(static) reduction(|:odd) \\
+        num_threads((int)layout->threads) if (layout->threads > 1)
+    for (int64_t task = 0; task < tasks; task++) {
+        const int64_t row = task / blocks, first = task %% blocks * BLOCK;
+        const int n = (int)(layout->neurons - first < BLOCK ? layout->neurons - first : BLOCK);
+        %s
+    }
+    return odd;
+}
+"""
+
+
+def forward_arrays(program: Program) -> list[str]:
+    """Return the arrays of the forward pass, in order.
+
+    States s, inputs x and parameters p; states after the last step f, outputs y, those of the last step once more z,
+    and checkpoints k of each state.
+    """
+    states, outs = program.states, program.outs
+    return _named(s=states, x=program.xs, p=program.params, f=states, y=outs, z=outs, k=states)
+
+
+def forward_source(program: Program) -> str:
+    """Return the forward pass in C."""
+    number = {name: index for index, name in enumerate(forward_arrays(program))}
+    states, outs = list(enumerate(program.states)), list(enumerate(program.outs))
+    body = Body(program, (*program.finals, *program.results), "s{}[i]")
+    task = [
+        *(f"{LOCAL[dtype]} s{k}[BLOCK];" for k, dtype in states),
+        *(f"START(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states),
+        *(f"START({STORED[dtype]}, s{k}_after, {number[f'f{k}']})" for k, dtype in states),
+        *(_each(f"s{k}[i] = {_before(k, dtype)};") for k, dtype in states),
+        *body.before_time(number),
+        *(f"STREAM(const {STORED[dtype]}, x{k}, {number[f'x{k}']})" for k, dtype in enumerate(program.xs)),
+        *(f"STREAM({STORED[dtype]}, y{k}, {number[f'y{k}']})" for k, dtype in outs),
+        *(f"STREAM({STORED[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states),
+        *([f"const int keep = layout->arrays[{number['k0']}].data != 0;"] if states else []),
+        "for (int64_t t = 0; t < steps; t++) {",
+        *("if (keep && t % CHUNK == 0 && t) "
+          + _each(f"AT(k{k}, t / CHUNK - 1)[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
+        *body.inputs("t"),
+        *(f"FETCH(x{k}, t + CHUNK)" for k in range(len(program.xs))),
+        *(f"{STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
+        "INDEPENDENT EACH {",
+        *(f"odd |= !({finite});" for finite in body.finite_inputs()),
+        *body.each_step((*program.finals, *program.results)),
+        *(f"s{k}[i] = {body.name(node)};" for k, node in enumerate(program.finals)),
+        *(f"y{k}_t[i] = {store(body.name(program.results[k]), dtype)};" for k, dtype in outs),
+        "}",
+        "}",
+        *(_each(f"s{k}_after[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
+        *(f"if (layout->arrays[{number[f'z{k}']}].data) {{" + f"START({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
+          + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
+    ]  # fmt: skip
+    return _source(body, task)
+
+
+def backward_arrays(program: Program) -> list[str]:
+    """Return the arrays of the backward pass, in order.
+
+    States s, inputs x, parameters p and checkpoints k; cotangents c of final states and outputs; gradients d of states,
+    e of inputs and q of parameters.
+    """
+    outputs = (*program.states, *program.outs)
+    states, xs, params = program.states, program.xs, program.params
+    return _named(s=states, x=xs, p=params, k=states, c=outputs, d=states, e=xs, q=params)
+
+
+def backward_source(program: Program, wanted: Sequence[bool]) -> str:
+    """Return the backward pass in C.
+
+    Args:
+        program: the program.
+        wanted: for each parameter, whether its gradient is.
+    """
+    number = {name: index for index, name in enumerate(backward_arrays(program))}
+    states, xs = list(enumerate(program.states)), list(enumerate(program.xs))
+    of_states, of_xs, of_params = program.split_gradients()
+    chosen = {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}
+    gradients = (*of_states, *of_xs, *chosen.values())
+    body = Body(program, (*program.finals, *gradients), "h{}[t][i]")
+    kept = program.reads_states(gradients)
+    if kept:
+        body.cache_values(program.finals, gradients)
+    count = len(program.states)
+    task = [
+        "int64_t unused[BLOCK];" if xs else "",
+        *(f"{LOCAL[dtype]} h{k}[CHUNK + 1][BLOCK];" for k, dtype in states if kept),
+        *(f"{LOCAL[program.nodes[k].dtype]} m{k}[CHUNK][BLOCK];" for k in body.remembered),
+        *(f"START(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states if kept),
+        *(f"{LOCAL[dtype]} g{k}[BLOCK];" for k, dtype in states),
+        *(f"{LOCAL[program.params[k][0]]} q{k}[BLOCK];" for k in chosen),
+        *(_each(f"q{k}[i] = 0;") for k in chosen),
+        *body.before_time(number),
+        *(f"STREAM(const {STORED[dtype]}, x{k}, {number[f'x{k}']})" for k, dtype in xs),
+        *(f"STREAM(const {STORED[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states if kept),
+        *(f"GIVEN({STORED[dtype]}, c{k}, {number[f'c{k}']})"
+          for k, dtype in enumerate((*program.states, *program.outs))),
+        *(f"WANTED({STORED[dtype]}, e{k}, {number[f'e{k}']})" for k, dtype in xs if of_xs[k] >= 0),
+        *(_each(f"g{k}[i] = {load(f'c{k}[i]', dtype)};") for k, dtype in states),
+        "for (int64_t chunk = (steps - 1) / CHUNK; chunk >= 0; chunk--) {",
+        "const int64_t start = chunk * CHUNK;",
+        "const int last = (int)(steps - start < CHUNK ? steps - start : CHUNK) - 1;",
+        *(_recompute(program, body) if kept else ()),
+        "for (int t = last; t >= 0; t--) {",
+        *body.inputs("start + t"),
+        *(f"FETCH(x{k}, start + t - CHUNK)" for k, _ in xs if not kept),
+        *(f"FETCH(c{k}, start + t - CHUNK)" for k in range(count, count + len(program.outs))),
+        *(f"const {STORED[dtype]} *const c{k}_t = AT(c{k}, start + t);" for k, dtype in enumerate(program.outs, count)),
+        *(f"{STORED[dtype]} *const e{k}_t = AT(e{k}, start + t);" for k, dtype in xs if of_xs[k] >= 0),
+        "INDEPENDENT EACH {",
+        *body.each_step(gradients, body.remembered),
+        *(f"q{k}[i] += {body.name(node)};" for k, node in chosen.items()),
+        *(f"e{k}_t[i] = {store(body.name(of_xs[k]), dtype)};" for k, dtype in xs if of_xs[k] >= 0),
+        *(f"g{k}[i] = {body.name(node) if node >= 0 else '0'};" for k, node in enumerate(of_states)),
+        "}",
+        "}",
+        "}",
+        *(f"if (layout->arrays[{number[f'd{k}']}].data) {{" + f"START({STORED[dtype]}, d{k}, {number[f'd{k}']}) "
+          + _each(f"d{k}[i] = {store(f'g{k}[i]', dtype)}; }}") for k, dtype in states),
+        *(f"START({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
+          + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
+    ]  # fmt: skip
+    return _source(body, task)
+
+
+def _recompute(program: Program, body: Body) -> list[str]:
+    """Fill h with the states before each step of a chunk, from the one that was kept."""
+    kept = [load(f"AT(k{k}, chunk - 1)[i]", dtype) for k, dtype in enumerate(program.states)]
+    first = [
+        f"if (chunk) {{ {_each(f'h{k}[0][i] = {kept[k]};')} }} else {{ {_each(f'h{k}[0][i] = {_before(k, dtype)};')} }}"
+        for k, dtype in enumerate(program.states)
+    ]
+    return [
+        *first,
+        f"for (int t = 0; t {'<=' if body.remembered else '<'} last; t++) {{",
+        *body.inputs("start + t"),
+        *(f"FETCH(x{k}, start + t - CHUNK)" for k in range(len(program.xs))),
+        "INDEPENDENT EACH {",
+        *body.each_step(program.finals),
+        *(f"m{k}[t][i] = v{k};" for k in body.remembered),
+        *(f"h{k}[t + 1][i] = {body.name(node)};" for k, node in enumerate(program.finals)),
+        "}",
+        "}",
+    ]
+
+
+def _named(**groups: Sequence[object]) -> list[str]:
+    return [f"{letter}{index}" for letter, group in groups.items() for index in range(len(group))]
+
+
+def _before(k: int, dtype: str) -> str:
+    """Return a state before the first step."""
+    return load(f"s{k}_before[i * s{k}_before_neuron]", dtype)
+
+
+def _each(line: str) -> str:
+    return f"EACH {line}"
+
+
+def _source(body: Body, task: list[str]) -> str:
+    lines = (_FUNCTION % ("\n".join(body.once()), "\n".join(task))).splitlines()
+    return _header() + "\n" + "\n".join(_indented(line.strip() for line in lines)) + "\n"
+
+
+def _indented(lines: Iterable[str]) -> Iterable[str]:
+    depth = 0
+    for line in lines:
+        depth -= line.startswith("}")
+        if line:
+            yield "    " * depth + line
+        depth += line.count("{") - line.count("}") + line.startswith("}")
+
+
+@cache
+def _header() -> str:
+    folder = resources.files("spikingtorch.functional.fused.codegen")
+    return "\n".join((folder / name).read_text() for name in ("kernel.h", "vector_math.h"))

@@ -1,0 +1,1 @@
+"""Operations of torch become scalar expressions of the program."""

@@ -1,0 +1,174 @@
+"""Builds the nodes of a program: one node for equal values, and what is known to be zero folded away."""
+
+from typing import NamedTuple, TypeAlias
+
+from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.ir import COMPUTED, Node, operands
+
+_BOUNDED = ("sigmoid", "tanh", "erf", "atan")
+
+
+class Value(NamedTuple):
+    """A tensor of the step, as the node that computes it; a number in its place is a Python number."""
+
+    node: int
+
+
+Operand: TypeAlias = Value | int | float | bool
+
+
+class Builder:
+    """Collects nodes.
+
+    Attributes:
+        nodes: the nodes so far.
+        literals: floats that the step holds itself, in the order of their slots, which follow those of the parameters.
+        partial: nodes that stand for a sum over neurons: they hold the term of one neuron, and the sum is taken last.
+    """
+
+    def __init__(self, scalars: int) -> None:
+        self.nodes: list[Node] = []
+        self.literals: list[float] = []
+        self.pending_sums: set[int] = set()
+        self._scalars = scalars
+        self._known: dict[Node, int] = {}
+
+    def emit(self, op: str, dtype: str, *args: Operand) -> Value:
+        """Return the value of an operation on values and numbers, all converted to its dtype."""
+        return self._emit(op, dtype, *(self.cast(arg, dtype) for arg in args))
+
+    def compare(self, op: str, common: str, *args: Operand) -> Value:
+        """Return the bool that a comparison in a common dtype gives."""
+        return self._emit(op, "bool", *(self.cast(arg, common) for arg in args))
+
+    def where(self, dtype: str, condition: Operand, yes: Operand, no: Operand) -> Value:
+        """Return yes where the condition holds, no elsewhere."""
+        chosen = self.cast(condition, "bool"), self.cast(yes, dtype), self.cast(no, dtype)
+        return chosen[1] if chosen[1] == chosen[2] else self._emit("where", dtype, *chosen)
+
+    def inexact(self, value: Value) -> Value:
+        """Return the value, marked as one that torch computes in more than one way."""
+        return self._emit("inexact", self.nodes[value.node].dtype, value)
+
+    def summed(self, value: Value) -> Value:
+        """Return a value as the term of a sum over neurons."""
+        value = self._emit("term", self.nodes[value.node].dtype, value)
+        self.pending_sums.add(value.node)
+        return value
+
+    def cast(self, operand: Operand, dtype: str) -> Value:
+        """Return an operand in a dtype."""
+        if not isinstance(operand, Value):
+            return self._literal(operand, dtype)
+        if self.nodes[operand.node].dtype == dtype:
+            return operand
+        if dtype not in COMPUTED:
+            raise NotFusible(f"converts to {dtype}, and steps compute in {', '.join(COMPUTED)}")
+        return self._emit("cast", dtype, operand)
+
+    def is_number(self, operand: Operand) -> bool:
+        """Say whether an operand is a number of the user's, or computed from nothing else."""
+        if not isinstance(operand, Value):
+            return True
+        seen: set[int] = set()
+        ahead = [operand.node]
+        while ahead:
+            index = ahead.pop()
+            if index not in seen:
+                seen.add(index)
+                below = operands(self.nodes[index])
+                if not below and self.nodes[index].op != "scalar":
+                    return False
+                ahead += below
+        return True
+
+    def const(self, value: int, dtype: str) -> Value:
+        """Return a number that belongs to an operation and never to the user."""
+        return self._add(Node("const", dtype, (value,)))
+
+    def input(self, role: str, index: int, dtype: str) -> Value:
+        """Return an input of the program."""
+        return self._add(Node("input", dtype, (role, index)))
+
+    def scalar(self, slot: int) -> Value:
+        """Return a float parameter."""
+        return self._add(Node("scalar", "f64", (slot,)))
+
+    def _literal(self, number: float, dtype: str) -> Value:
+        """Return a number that stands in the step: a slot of its own, so that its value is no part of the program."""
+        if isinstance(number, bool):
+            return self.const(int(number), dtype)
+        if isinstance(number, int) and abs(number) > 2**53:
+            raise NotFusible(f"holds the integer {number}, beyond 2**53")
+        self.literals.append(float(number))
+        slot = self._add(Node("scalar", "f64", (self._scalars + len(self.literals) - 1,)))
+        return slot if dtype == "f64" else self._emit("cast", dtype, slot)
+
+    def _emit(self, op: str, dtype: str, *args: Value) -> Value:
+        if dtype not in COMPUTED:
+            raise NotFusible(f"computes in {dtype}, and steps compute in {', '.join(COMPUTED)}")
+        if op == "sub" and args[0] == args[1]:
+            return self._zero_or_nan(args[0], dtype)
+        value = self._add(Node(op, dtype, tuple(arg.node for arg in args)))
+        if any(arg.node in self.pending_sums for arg in args):
+            self._check_linear(op, args)
+            self.pending_sums.add(value.node)
+        return value
+
+    def _add(self, node: Node) -> Value:
+        index = self._known.setdefault(node, len(self.nodes))
+        if index == len(self.nodes):
+            self.nodes.append(node)
+        return Value(index)
+
+    def _zero_or_nan(self, value: Value, dtype: str) -> Value:
+        """Return a - a: zero, and NaN where a is not finite. Of a bounded function that needs its argument alone."""
+        if dtype not in ("f32", "f64"):
+            return self.const(0, dtype)
+        same = self._as_finite(value.node)
+        if same is not None:
+            return same
+        return self._add(Node("sub", dtype, (value.node, value.node)))
+
+    def _as_finite(self, index: int) -> Value | None:
+        """Return a cheap value that is zero where a node is finite and NaN elsewhere, if there is one."""
+        node = self.nodes[index]
+        if node.op in _BOUNDED:
+            return self._add(Node("zeronan", node.dtype, node.args))
+        if node.op in ("add", "sub", "mul", "div"):
+            found = [self._as_finite(arg) for arg in operands(node)]
+            tame = [self._is_ordinary_size(arg) for arg in operands(node)]
+            # a bounded function times or plus numbers of ordinary size does not overflow
+            if found[0] is not None and tame[1]:
+                return found[0]
+            if found[1] is not None and tame[0] and node.op != "div":
+                return found[1]
+        return None
+
+    def _is_ordinary_size(self, index: int) -> bool:
+        node = self.nodes[index]
+        if node.op == "cast":
+            node = self.nodes[int(node.args[0])]
+        if node.op != "scalar" or int(node.args[0]) < self._scalars:
+            return False
+        return 1e-6 < abs(self.literals[int(node.args[0]) - self._scalars]) < 1e6
+
+    def _check_linear(self, op: str, args: tuple[Value, ...]) -> None:
+        """Refuse an operation that is not linear in a sum: sums are taken last, which only linear operations allow."""
+        summed = [arg.node in self.pending_sums for arg in args]
+        zero = [self.nodes[arg.node].op == "const" and self.nodes[arg.node].args == (0,) for arg in args]
+        linear = {
+            "neg": True,
+            "cast": True,
+            "term": True,
+            "inexact": True,
+            "add": all(s or z for s, z in zip(summed, zero, strict=True)),
+            "sub": all(s or z for s, z in zip(summed, zero, strict=True)),
+            "mul": sum(summed) == 1,
+            "div": summed == [True, False] if len(summed) == 2 else False,
+            "where": len(args) == 3
+            and not summed[0]
+            and all(s or z for s, z in zip(summed[1:], zero[1:], strict=True)),
+        }
+        if not linear.get(op, False):
+            raise NotFusible(f"takes {op} of a gradient that is summed over neurons, which is not linear")

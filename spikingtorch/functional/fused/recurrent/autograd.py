@@ -1,0 +1,212 @@
+"""The recurrence as raw operators of torch, and their gradient."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from spikingtorch.functional.fused.recurrent import passes
+from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
+from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved
+from spikingtorch.functional.fused.runtime import checks, memory
+from spikingtorch.functional.fused.runtime.second_derivative import Reference, is_differentiated
+from spikingtorch.functional.fused.runtime.torch_ops import library, register, written_out
+
+# how many states, inputs and parameters there are
+Counts: TypeAlias = tuple[int, int, int]
+
+library.define(
+    "recurrence_forward(Tensor[] states, Tensor s, Tensor[] xs, Tensor weight, Tensor[] params, float[] scalars,"
+    " str program, str synapse, bool[] differentiable, bool keep) -> Tensor[]"
+)
+library.define(
+    "recurrence_backward(Tensor[] states, Tensor s, Tensor[] xs, Tensor weight, Tensor[] params, Tensor[] trace,"
+    " Tensor?[] cotangents, float[] scalars, str program, str synapse, bool[] differentiable, bool[] wanted)"
+    " -> Tensor[]"
+)
+
+
+def _forward(
+    states: Sequence[Tensor],
+    s: Tensor,
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    program: str,
+    synapse: str,
+    differentiable: Sequence[bool],
+    keep: bool,
+) -> list[Tensor]:
+    """Return final states, the last output, all outputs and, with ``keep``, the trace for the backward pass."""
+    neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), RecurrentArgs(states, s, xs, weight, params)
+    check_forward(neuron, synapse, given)
+    with torch.autocast("cpu", enabled=False):
+        finals, trace = passes.forward(neuron, synapse, _contiguous(given), keep)
+    outs, currents, kept = trace
+    # a copy: what an operator returns shares no memory
+    return [*finals, outs[-1].clone(), outs, *((currents, *kept) if keep else ())]
+
+
+def _backward(
+    states: Sequence[Tensor],
+    s: Tensor,
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    params: Sequence[Tensor],
+    trace: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    scalars: Sequence[float],
+    program: str,
+    synapse: str,
+    differentiable: Sequence[bool],
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    """Return the wanted gradients of states, s, xs, weight and params."""
+    neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), RecurrentArgs(states, s, xs, weight, params)
+    check_backward(neuron, synapse, given, trace, cotangents, wanted)
+    wants = _grouped(wanted, (len(states), len(xs), len(params)))
+    outs, currents, *over_time = map(memory.contiguous, trace)
+    *of_finals, of_s, of_outs = [None if c is None else memory.contiguous(written_out(c)) for c in cotangents]
+    kept, incoming = Saved(outs, currents, over_time), Cotangents(of_finals, of_s, of_outs)
+    with torch.autocast("cpu", enabled=False):
+        found = passes.backward(neuron, synapse, _contiguous(given), kept, incoming, wants)
+    return [grad for grad in _flattened(found) if grad is not None]
+
+
+def _fake_forward(
+    states: Sequence[Tensor],
+    s: Tensor,
+    xs: Sequence[Tensor],
+    weight: Tensor,
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    program: str,
+    synapse: str,
+    differentiable: Sequence[bool],
+    keep: bool,
+) -> list[Tensor]:
+    checks.check_devices((*states, s, *xs, weight, *params))
+    T = xs[0].shape[0]
+    finals = [state.new_empty(state.shape) for state in (*states, s)]
+    over_time = [state.new_empty((passes.kept_steps(synapse, T), *state.shape)) for state in states]
+    outs = xs[0].new_empty(xs[0].shape)
+    return [*finals, outs, *((xs[0].new_empty(xs[0].shape), *over_time) if keep else ())]
+
+
+def _fake_backward(
+    states: Sequence[Tensor], s: Tensor, xs: Sequence[Tensor], weight: Tensor, params: Sequence[Tensor], *rest: Any
+) -> list[Tensor]:
+    leaves = (*states, s, *xs, weight, *params)
+    checks.check_devices((*leaves, *rest[0], *rest[1]))
+    return [leaf.new_empty(leaf.shape) for leaf, want in zip(leaves, rest[-1], strict=True) if want]
+
+
+register("recurrence_forward", _forward, _fake_forward)
+register("recurrence_backward", _backward, _fake_backward)
+
+
+class FusedRecurrence(Function):
+    """``apply(program, scalars, differentiable, synapse, counts, reference, *states, s, *xs, weight, *params)``.
+
+    Returns ``(*finals, final_s, outs, *trace)``.
+    """
+
+    @staticmethod
+    def forward(
+        program: str,
+        scalars: tuple[float, ...],
+        differentiable: tuple[bool, ...],
+        synapse: str,
+        counts: Counts,
+        reference: Reference | None,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Return final states, the last output, all outputs and the trace for the backward pass."""
+        given = _grouped(tensors, counts)
+        return tuple(torch.ops.spikingtorch.recurrence_forward(*given, scalars, program, synapse, differentiable, True))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Save the tensors, the outputs and the trace, which has no gradient."""
+        ctx.program, ctx.scalars, ctx.differentiable, ctx.synapse, ctx.counts, *rest = inputs
+        ctx.reference, *tensors = rest
+        results = ctx.counts[0] + 2
+        outs, trace = output[results - 1], output[results:]
+        checks.save(ctx, (*tensors, outs, *trace))
+        ctx.mark_non_differentiable(*trace)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
+        given = cotangents[: ctx.counts[0] + 2]
+        states, xs, _ = ctx.counts
+        has = ctx.differentiable
+        # the output and the weights act through the first input
+        has = *has[:states], True, *has[states : states + xs], True, *has[states + xs :]
+        wanted = [need and have for need, have in zip(ctx.needs_input_grad[6:], has, strict=True)]
+        if not any(wanted) or all(cotangent is None for cotangent in given):
+            return (None,) * (6 + len(wanted))
+        options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
+        saved = checks.saved(ctx)  # once: checkpoint unpacks them a single time
+        if ctx.reference is not None and is_differentiated(saved, wanted):
+            tensors = saved[: len(wanted)]
+            found = ctx.reference.gradients(tensors, given, 0, wanted, ctx.program, ctx.scalars)
+            return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
+        function: Any = FusedRecurrenceGradient
+        gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
+        found = list(gradient(ctx.counts, tuple(wanted), options, *saved, *given))
+        return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
+
+
+class FusedRecurrenceGradient(Function):
+    """``apply(counts, wanted, options, *tensors, *trace, *cotangents)`` returns the wanted gradients."""
+
+    @staticmethod
+    def forward(counts: Counts, wanted: tuple[bool, ...], options: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the wanted gradients of states, s, xs, weight and params."""
+        rest = tensors[len(wanted) :]
+        traced = counts[0] + 2
+        given, trace, cotangents = _grouped(tensors[: len(wanted)], counts), rest[:traced], rest[traced:]
+        found = torch.ops.spikingtorch.recurrence_backward(*given, trace, list(cotangents), *options, list(wanted))
+        return tuple(found)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep nothing: a second derivative is the loop's to compute."""
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Raise: torch.func differentiates a gradient a second time that was chosen to be a first one."""
+        raise RuntimeError(
+            "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
+            "has all of them"
+        )
+
+
+# as in ``autograd``: torch looks it up at every call
+_function: Any
+for _function in (FusedRecurrence.forward, FusedRecurrenceGradient.forward):
+    _function.__signature__ = inspect.signature(_function)
+
+
+def _grouped(items: Sequence[Any], counts: Counts) -> RecurrentArgs:
+    states, xs, _ = counts
+    first, last = states + 1, states + 1 + xs
+    return RecurrentArgs(
+        list(items[:states]), items[states], list(items[first:last]), items[last], list(items[last + 1 :])
+    )
+
+
+def _contiguous(given: RecurrentArgs) -> RecurrentArgs:
+    """Return the tensors as the loops read them; weights and parameters are theirs to lay out."""
+    states, xs = (list(map(memory.contiguous, group)) for group in (given.states, given.xs))
+    return given._replace(states=states, s=memory.contiguous(given.s), xs=xs)
+
+
+def _flattened(groups: RecurrentArgs) -> list[Any]:
+    return [*groups.states, groups.s, *groups.xs, groups.weight, *groups.params]

@@ -1,0 +1,168 @@
+"""The library of dense_loop.h, and its records."""
+
+import ctypes
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.fused.build.cache import library
+from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
+from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.fused.runtime.kernels import c_doubles
+from spikingtorch.functional.fused.runtime.records import Launcher
+
+CHUNK = 16  # as in dense_loop.h
+ROWS = 64  # as in dense_product.h
+_NAMES = {torch.float32: "float", torch.float64: "double"}
+# two of the longest vectors
+_PANEL_BYTES = 128
+
+
+class Place(ctypes.Structure):
+    """An array over time: where it begins, and bytes from chunk to chunk, step to step and row to row."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("start", "chunk", "step", "row")]
+
+
+class CKernel(ctypes.Structure):
+    """A kernel of one step; what is called Kernel in C."""
+
+    _fields_ = [
+        ("run", ctypes.c_void_p),
+        ("layout", ctypes.POINTER(ctypes.c_int64)),
+        ("scalars", ctypes.POINTER(ctypes.c_double)),
+        ("length", ctypes.c_int64),
+        ("arrays", ctypes.c_int64),
+        ("positions", ctypes.POINTER(ctypes.c_int64)),
+        ("places", ctypes.POINTER(Place)),
+    ]
+
+
+class Carried(ctypes.Structure):
+    """What is carried from chunk to chunk: its slots, what is kept of it, and where it goes in the end."""
+
+    _fields_ = [("slots", Place), ("kept", Place), ("final", ctypes.c_int64)]
+
+
+class CMatrix(ctypes.Structure):
+    """A matrix; what is called Matrix in C."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("values", "size", "pitch", "finite")]
+
+
+class Loop(ctypes.Structure):
+    """All that a pass needs."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("threads", "rows", "rows_per_group", "steps")),
+        ("matrix", CMatrix),
+        *((name, Place) for name in ("source", "base", "target")),
+        *((name, ctypes.c_int64) for name in ("first", "of_first")),
+        *((name, CKernel) for name in ("forward", "backward")),
+        *((name, ctypes.c_int64) for name in ("states", "of_states")),
+        *((name, ctypes.POINTER(Carried)) for name in ("carried", "of_carried")),
+    ]
+
+
+class Matrix(NamedTuple):
+    """A matrix as the products read it.
+
+    Attributes:
+        values: its rows, padded with zeros.
+        record: for C.
+    """
+
+    values: Tensor
+    record: CMatrix
+
+
+def matrix(weights: Tensor, across: bool) -> Matrix:
+    """Return square weights, or their transpose, for products ``rows @ matrix``.
+
+    Args:
+        weights: shape (M, M).
+        across: whether to transpose them.
+    """
+    weights, size, number = memory.contiguous(weights), len(weights), weights.element_size()
+    # an odd number of panels: rows at a distance of a power of two would push each other from the cache
+    pitch = (-(-size * number // _PANEL_BYTES) | 1) * _PANEL_BYTES // number
+    values = memory.empty((size, pitch), weights.dtype)
+    record = CMatrix(values.data_ptr(), size, pitch)
+    functions(weights.dtype).fill_matrix(ctypes.byref(record), weights.data_ptr(), across)
+    return Matrix(values, record)
+
+
+def kernel(ready: Launcher, places: Iterable[Place], scalars: Iterable[float]) -> CKernel:
+    """Return the kernel of a step, with the places of its arrays."""
+    launch, fields, positions = ready.parts()
+    found = list(places)
+    assert len(found) == len(positions), "one place for each array"
+    return CKernel(
+        ctypes.cast(launch, ctypes.c_void_p),
+        fields,
+        c_doubles(list(scalars)),
+        len(fields),
+        len(found),
+        (ctypes.c_int64 * len(found))(*positions),
+        (Place * len(found))(*found),
+    )
+
+
+def place(stream: Tensor, rows: int, first: int = 0, chunk: int = CHUNK) -> Place:
+    """Return where a contiguous array over time lies.
+
+    Args:
+        stream: shape (steps, *N).
+        rows: how many rows the neurons of one step are.
+        first: which of its steps counts as step 0.
+        chunk: how many of its steps lie between two chunks; none if they share them.
+    """
+    # the stride of a single step means nothing
+    step = stream[0].numel() * stream.element_size()
+    return Place(stream.data_ptr() + first * step, chunk * step, step, step // rows)
+
+
+def same(tensor: Tensor, rows: int) -> Place:
+    """Return where a contiguous array of all steps lies: one number, or one for each neuron."""
+    return Place(tensor.data_ptr(), 0, 0, 0 if tensor.numel() == 1 else tensor.numel() // rows * tensor.element_size())
+
+
+def available(dtype: torch.dtype) -> bool:
+    """Say whether there is a library for a dtype."""
+    return dtype in _NAMES and _library(dtype) is not None
+
+
+def threads_here() -> int:
+    """Return how many threads torch works with."""
+    return torch.get_num_threads()
+
+
+# constants to torch.compile, as in ``_compiling``
+_function: Any
+for _function in (available, threads_here):
+    _function._dynamo_marked_constant = True
+
+
+def functions(dtype: torch.dtype) -> Any:
+    """Return the functions of the library."""
+    return _library(dtype)
+
+
+@lru_cache(maxsize=2)
+def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    folder = resources.files("spikingtorch.functional.fused.recurrent")
+    text = "\n".join((folder / name).read_text() for name in ("dense_product.h", "dense_loop.h"))
+    try:
+        found = library(f"typedef {_NAMES[dtype]} real;\n{text}")
+    except (NoCompiler, CompileError):  # one that knows the kernels of neurons, and no vectors
+        return None
+    for run in (found.forward_loop, found.backward_loop):
+        run.argtypes, run.restype = (ctypes.POINTER(Loop),), None
+    found.multiply_rows.argtypes = (ctypes.POINTER(CMatrix), ctypes.c_int64, *[ctypes.c_void_p] * 3)
+    found.fill_matrix.argtypes = (ctypes.POINTER(CMatrix), ctypes.c_void_p, ctypes.c_int64)
+    found.multiply_rows.restype = found.fill_matrix.restype = None
+    return found

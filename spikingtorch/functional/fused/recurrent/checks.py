@@ -1,0 +1,99 @@
+"""What a recurrence asks of its tensors; see ``checks``."""
+
+from collections.abc import Hashable, Sequence
+
+from torch import Tensor
+
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.fused.ir import DTYPES, from_text
+from spikingtorch.functional.fused.recurrent.c_abi import available
+from spikingtorch.functional.fused.recurrent.passes import kept_steps
+from spikingtorch.functional.fused.recurrent.steps import Neuron, RecurrentArgs
+from spikingtorch.functional.fused.recurrent.synapses import IN_C, SYNAPSES
+from spikingtorch.functional.fused.runtime import checks
+from spikingtorch.functional.fused.runtime.checks import check_count, check_tensor, check_wanted
+from spikingtorch.functional.fused.runtime.torch_ops import layouts_of
+from spikingtorch.functional.recurrent import convolution, dense, misfit
+
+_LIMIT = 1024
+# calls of forms that were found to fit
+_checked: LRUCache[bool] = LRUCache(_LIMIT)
+_RULES = {"dense": dense, IN_C: dense, "convolution": convolution}
+
+
+def check_forward(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
+    """Raise ValueError unless a recurrence takes such tensors."""
+    tensors = (*given.states, given.s, *given.xs, given.weight, *given.params)
+    key = (*_key(neuron, synapse, given), *layouts_of(tensors))
+    if _checked.get(key) is None:
+        _check_given(neuron, synapse, given)
+        _checked.keep(key, True)
+
+
+def check_backward(
+    neuron: Neuron,
+    synapse: str,
+    given: RecurrentArgs,
+    trace: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> None:
+    """Raise ValueError unless the backward pass of a recurrence takes such tensors."""
+    tensors = (*given.states, given.s, *given.xs, given.weight, *given.params, *trace, *cotangents)
+    key = (*_key(neuron, synapse, given), len(trace), *wanted, *layouts_of(tensors))
+    if _checked.get(key) is None:
+        _check_given(neuron, synapse, given)
+        _check_incoming(neuron, synapse, given, trace, cotangents, wanted)
+        _checked.keep(key, True)
+
+
+def _key(neuron: Neuron, synapse: str, given: RecurrentArgs) -> tuple[Hashable, ...]:
+    counts = len(neuron.scalars), len(given.states), len(given.xs), len(given.params)
+    return neuron.program, neuron.differentiable, synapse, *counts
+
+
+def _check_given(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
+    program = from_text(neuron.program)
+    if synapse not in SYNAPSES or (synapse == IN_C and not available(given.s.dtype)):
+        raise ValueError(f"scan: got synapse {synapse!r} for {given.s.dtype}, expected one of {', '.join(SYNAPSES)}")
+    check_count("outputs", len(program.outs), 1)
+    shape = checks.check_forward(program, given.states, given.xs, given.params, neuron.scalars, 0)
+    spikes, over_time = program.outs[0], (len(given.xs[0]), *shape)
+    _check_all("states", given.states, program.states, shape)
+    check_tensor("s", given.s, DTYPES[spikes], shape)
+    _check_all("xs", given.xs, [spikes, *program.xs[1:]], over_time)
+    check_tensor("weight", given.weight, DTYPES[spikes], given.weight.shape)
+    if wrong := "there are none" if given.s.numel() == 0 else misfit(_RULES[synapse], shape, given.weight.shape):
+        raise ValueError(f"scan: weight has shape {tuple(given.weight.shape)} for spikes of shape {shape}; {wrong}")
+    flows = tuple([node >= 0 for node in program.gradients])
+    if neuron.differentiable != flows:
+        raise ValueError(f"scan: got differentiable {neuron.differentiable}, expected {flows}, which the program is")
+
+
+def _check_incoming(
+    neuron: Neuron,
+    synapse: str,
+    given: RecurrentArgs,
+    trace: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> None:
+    program, shape, steps = from_text(neuron.program), given.s.shape, len(given.xs[0])
+    states, spikes = program.states, program.outs[0]
+    check_count("trace", len(trace), 2 + len(states))
+    _check_all("trace", trace[:2], [spikes, spikes], (steps, *shape))
+    _check_all("trace", trace[2:], states, (kept_steps(synapse, steps), *shape), first=2)
+    check_count("cotangents", len(cotangents), len(states) + 2)
+    _check_all("cotangents", cotangents[:-1], [*states, spikes], shape)
+    _check_all("cotangents", cotangents[-1:], [spikes], (steps, *shape), first=len(states) + 1)
+    has, first, last = neuron.differentiable, len(states), len(states) + len(given.xs)
+    # the output and the weights act through the first input
+    check_wanted(wanted, (*has[:first], True, *has[first:last], True, *has[last:]))
+
+
+def _check_all(
+    name: str, tensors: Sequence[Tensor | None], dtypes: Sequence[str], shape: Sequence[int], first: int = 0
+) -> None:
+    for index, (tensor, dtype) in enumerate(zip(tensors, dtypes, strict=True), first):
+        if tensor is not None:
+            check_tensor(f"{name}[{index}]", tensor, DTYPES[dtype], shape)

@@ -1,0 +1,94 @@
+"""A recurrent neuron over time: the neuron by its kernel, one step at a time, and one matrix product between two steps.
+
+    currents[t] = x[t] + synapse(s[t-1])          s[t], state[t] = step(state[t-1], currents[t])
+
+Backward, the gradient of currents[t] goes through the transposed synapse to s[t-1]. That of the weights is one product
+over all steps at the end, for the currents are linear in them, and so is that of the neuron's parameters: with the
+gradients of all states and outputs at hand, the steps are as independent as samples.
+
+The loop over the steps is ``dense_loop``, in C, or ``python_loop``. All arrays are contiguous here, with time in front
+and the neurons of a step as one axis.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from spikingtorch.functional.fused.recurrent import c_loop, torch_loop
+from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, RecurrentGrads, Saved, flat
+from spikingtorch.functional.fused.recurrent.synapses import IN_C, SYNAPSES, LinearMap
+from spikingtorch.functional.fused.runtime import torch_ops
+from spikingtorch.functional.fused.runtime.torch_ops import sum_to_shapes
+
+
+def forward(neuron: Neuron, synapse: str, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], Saved]:
+    """Return the states after the last step, and the trace, in full only with ``keep``."""
+    if synapse == IN_C:
+        return c_loop.forward(neuron, given, keep)
+    return torch_loop.forward(neuron, SYNAPSES[synapse], given)
+
+
+def kept_steps(synapse: str, steps: Any) -> Any:
+    """Return for how many steps a trace has the states."""
+    return c_loop.kept_steps(steps) if synapse == IN_C else steps + 1
+
+
+def backward(
+    neuron: Neuron, synapse: str, given: RecurrentArgs, trace: Saved, cotangents: Cotangents, wanted: RecurrentArgs
+) -> RecurrentArgs:
+    """Return the gradients; None where one is not wanted.
+
+    Args:
+        neuron: the neuron.
+        synapse: name of the synapse.
+        given: the tensors of the forward pass.
+        trace: what it left behind.
+        cotangents: the gradients that come in.
+        wanted: for each tensor, whether its gradient is.
+    """
+    rule = SYNAPSES[synapse]
+    if synapse == IN_C:
+        swept = c_loop.backward(neuron, given, trace, cotangents, wanted)
+    else:
+        swept = torch_loop.backward(neuron, rule, given, trace, cotangents, wanted)
+    of_weight = _of_weight(rule, swept.of_currents, given, trace) if wanted.weight else None
+    found = iter(_of_params(neuron, given, trace, swept, wanted) if any(wanted.params) else [])
+    return RecurrentArgs(
+        [None if g is None or not want else g.clone() for g, want in zip(swept.of_states, wanted.states, strict=True)],
+        swept.of_s,
+        [swept.of_currents if wanted.xs[0] else None, *swept.of_others],
+        of_weight,
+        [next(found) if want else None for want in wanted.params],
+    )
+
+
+def _of_weight(rule: LinearMap, of_currents: Tensor, given: RecurrentArgs, trace: Saved) -> Tensor:
+    """Return the gradient of the weights: one product for all steps but the first, which the initial output drives."""
+    first = rule.of_weight(of_currents[:1], given.s[None], given.weight)
+    return first if len(of_currents) == 1 else first + rule.of_weight(of_currents[1:], trace.outs[:-1], given.weight)
+
+
+def _of_params(
+    neuron: Neuron, given: RecurrentArgs, trace: Saved, swept: RecurrentGrads, wanted: RecurrentArgs
+) -> list[Tensor]:
+    """Return the gradients of the wanted parameters, all steps taken as samples of one step."""
+    T, size, shape = len(trace.outs), given.s.numel(), given.s.shape
+    found = torch_ops.backward(
+        [s[:T].view(T, size) for s in swept.states_over_time],
+        [i.view(1, T, size) for i in (trace.currents, *given.xs[1:])],
+        flat(given.params, shape),
+        [],
+        [
+            *(None if g is None else g[1:].view(T, size) for g in swept.of_states_over_time),
+            swept.of_spikes.view(1, T, size),
+        ],
+        neuron.scalars,
+        neuron.program,
+        0,
+        [*[False] * (len(given.states) + len(given.xs)), *wanted.params],
+    )
+    leaves: Sequence[Tensor] = [param for param, want in zip(given.params, wanted.params, strict=True) if want]
+    return sum_to_shapes(
+        [g.view(leaf.shape if leaf.numel() == 1 else shape) for g, leaf in zip(found, leaves, strict=True)], leaves
+    )

@@ -1,0 +1,174 @@
+"""What a recurrence consists of, and the kernels of its neuron for one step, all neurons of which are one axis."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.fused.runtime import memory, torch_ops
+from spikingtorch.functional.fused.runtime.records import Launcher
+
+
+class Neuron(NamedTuple):
+    """The neuron of a recurrence.
+
+    Attributes:
+        program: of one step, as text.
+        scalars: floats of the program.
+        differentiable: for each state, input and parameter, whether the program has a gradient of it.
+    """
+
+    program: str
+    scalars: tuple[float, ...]
+    differentiable: tuple[bool, ...]
+
+
+class RecurrentArgs(NamedTuple):
+    """The tensors of a recurrence, or something for each of them.
+
+    Attributes:
+        states: of the neuron before the first step, (*N,).
+        s: output before the first step, (*N,).
+        xs: inputs, (T, *N).
+        weight: of the synapse.
+        params: parameters of the neuron, broadcastable to (*N,).
+    """
+
+    states: Sequence[Any]
+    s: Any
+    xs: Sequence[Any]
+    weight: Any
+    params: Sequence[Any]
+
+
+class Saved(NamedTuple):
+    """What a forward pass leaves behind.
+
+    Attributes:
+        outs: s[0] ... s[T-1], (T, *N).
+        currents: what drove the neuron, (T, *N).
+        states: of the neuron, (steps, *N): before each step and after the last, or before one step in 16.
+    """
+
+    outs: Tensor
+    currents: Tensor
+    states: Sequence[Tensor]
+
+
+class Cotangents(NamedTuple):
+    """The gradients that come in, None for zero.
+
+    Attributes:
+        finals: of the states after the last step.
+        s: of the output of the last step, as part of the state.
+        outs: of the outputs, (T, *N).
+    """
+
+    finals: Sequence[Tensor | None]
+    s: Tensor | None
+    outs: Tensor | None
+
+
+class RecurrentGrads(NamedTuple):
+    """What walking back through the steps finds.
+
+    Attributes:
+        of_currents: gradient of what drove the neuron, (T, *N).
+        of_others: of the other inputs, None where it is not wanted.
+        of_states: of the states before the first step, None where the program has none.
+        of_s: of the output before the first step, if it is wanted.
+        states_over_time: states before each step, (T or more, *N); empty unless a parameter wants its gradient.
+        of_states_over_time: gradients of the states, (T + 1, *N); likewise.
+        of_spikes: gradients of the outputs, (T, *N); likewise.
+    """
+
+    of_currents: Tensor
+    of_others: Sequence[Tensor | None]
+    of_states: Sequence[Tensor | None]
+    of_s: Tensor | None
+    states_over_time: Sequence[Tensor]
+    of_states_over_time: Sequence[Tensor | None]
+    of_spikes: Tensor
+
+
+def forward_step(
+    neuron: Neuron, states: Sequence[Tensor], streams: Sequence[Tensor], params: Sequence[Tensor]
+) -> Launcher:
+    """Return the kernel of a step: states, inputs and parameters, then states after it and output.
+
+    Args:
+        neuron: the neuron.
+        states: arrays over time, (steps, *N).
+        streams: the inputs, (T, *N).
+        params: as from ``flat``.
+    """
+    return _kernel("forward", [_row(s) for s in states], [_line(i) for i in streams], params, neuron, False)
+
+
+def backward_step(
+    neuron: Neuron,
+    states: Sequence[Tensor],
+    streams: Sequence[Tensor],
+    params: Sequence[Tensor],
+    of_states: Sequence[Tensor | None],
+    of_spikes: Tensor,
+    of_others: Sequence[Tensor | None],
+) -> Launcher:
+    """Return the kernel of a step back: states, inputs and parameters; cotangents; gradients of states and inputs.
+
+    Args:
+        neuron: the neuron.
+        states: arrays over time, (steps, *N).
+        streams: the inputs, (T, *N).
+        params: as from ``flat``.
+        of_states: arrays for the gradients of the states, None where there is none.
+        of_spikes: array for those of the output.
+        of_others: arrays for those of the inputs but the first, None where it is not wanted.
+    """
+    flows, drives = [g is not None for g in of_states], neuron.differentiable[len(states)]
+    wants = (*flows, drives, *(g is not None for g in of_others), *[False] * len(params))
+    rows, lines = [_row(s) for s in states], [_line(i) for i in streams]
+    cotangents = [*(None if g is None else _row(g) for g in of_states), _line(of_spikes)]
+    return _kernel("backward", rows, lines, params, [], cotangents, neuron, wants)
+
+
+def flat(params: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:
+    """Return the parameters with one value a neuron, all neurons as one axis, but for those that are one number."""
+    return [param if param.numel() == 1 else memory.contiguous(param.expand(shape)).view(-1) for param in params]
+
+
+def last_of_spikes(cotangents: Cotangents, T: int) -> Tensor | float:
+    """Return the gradient of the last output."""
+    given = [cotangents.s, None if cotangents.outs is None else cotangents.outs[T - 1]]
+    return sum((g for g in given if g is not None), start=0.0)
+
+
+def _kernel(name: str, *arguments: Any) -> Launcher:
+    """Return the kernel of one step for tensors that lie in memory like these."""
+    neuron, rest = arguments[-2:]
+    given = (*arguments[:-2], neuron.scalars, neuron.program, 0, rest)
+    run, key_of = _PASSES[name]
+    key = key_of(*given)
+    ready = torch_ops.find_launcher(key)
+    if ready is None:
+        run(*given)  # for nothing but the kernel: the first time only
+        ready = torch_ops.find_launcher(key)
+    assert ready is not None, "contiguous tensors are never copied"
+    return ready
+
+
+_PASSES: dict[str, tuple[Callable[..., Any], Callable[..., Hashable]]] = {
+    "forward": (torch_ops.forward, torch_ops.forward_key),
+    "backward": (torch_ops.backward, torch_ops.backward_key),
+}
+
+
+def _row(over_time: Tensor) -> Tensor:
+    """Return the first step of a state."""
+    return over_time[0].view(-1)
+
+
+def _line(stream: Tensor) -> Tensor:
+    """Return the first step of a stream."""
+    return stream[:1].view(1, -1)

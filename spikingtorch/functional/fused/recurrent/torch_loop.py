@@ -1,0 +1,93 @@
+"""A recurrence whose steps run from Python: the synapse by torch, whatever it is, and the neuron by its kernel."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from spikingtorch.functional.fused.recurrent.steps import (
+    Cotangents,
+    Neuron,
+    RecurrentArgs,
+    RecurrentGrads,
+    Saved,
+    backward_step,
+    flat,
+    forward_step,
+    last_of_spikes,
+)
+from spikingtorch.functional.fused.recurrent.synapses import LinearMap
+from spikingtorch.functional.fused.runtime import memory
+
+
+def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list[Tensor], Saved]:
+    """Return the states after the last step, and the trace."""
+    T, shape = len(given.xs[0]), given.s.shape
+    x, *others = given.xs
+    outs, currents = memory.like(x), memory.like(x)
+    states = [memory.empty((T + 1, *shape), state.dtype) for state in given.states]
+    for over_time, state in zip(states, given.states, strict=True):
+        over_time[0] = state
+    params = flat(given.params, shape)
+    arrays = [*map(_moving, (*states, currents, *others)), *map(_fixed, params)]
+    arrays += [*(_moving(each, 1) for each in states), _moving(outs)]
+    step = forward_step(neuron, states, [currents, *others], params).stepper(arrays, neuron.scalars)
+    drive = rule.forward(x, given.s, outs, given.weight, currents)
+    for t in range(T):
+        drive(t)
+        step(t)
+    return [over_time[T].clone() for over_time in states], Saved(outs, currents, states)
+
+
+def backward(
+    neuron: Neuron, rule: LinearMap, given: RecurrentArgs, trace: Saved, cotangents: Cotangents, wanted: RecurrentArgs
+) -> RecurrentGrads:
+    """Return the gradients at all steps."""
+    T, shape = len(given.xs[0]), given.s.shape
+    x, *others = given.xs
+    drives = neuron.differentiable[len(given.states)]
+    of_currents = memory.like(x) if drives else memory.like(x).zero_()
+    of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
+    of_states = _gradients_of(neuron, trace.states, cotangents, T)
+    # kept for all steps where the parameters will need it
+    slices = T if any(wanted.params) else 1
+    of_spikes = memory.empty((slices, *shape), given.s.dtype)
+    of_spikes[-1] = last_of_spikes(cotangents, T)
+
+    params = flat(given.params, shape)
+    arrays = [*map(_moving, (*trace.states, trace.currents, *others)), *map(_fixed, params)]
+    there = [g for g in of_states if g is not None]
+    arrays += [*(_moving(g, 1) for g in there), _moving(of_spikes) if slices == T else _fixed(of_spikes)]
+    arrays += map(_moving, [*there, *([of_currents] if drives else []), *(g for g in of_others if g is not None)])
+    streams = [trace.currents, *others]
+    ready = backward_step(neuron, trace.states, streams, params, of_states, of_spikes, of_others)
+    step = ready.stepper(arrays, neuron.scalars)
+    pull = rule.transposed(cotangents.outs, of_currents, given.weight, of_spikes)
+    step(T - 1)
+    for t in range(T - 2, -1, -1):
+        pull(t)
+        step(t)
+    of_s = memory.like(given.s) if wanted.s else None
+    if of_s is not None:
+        rule.transposed(None, of_currents, given.weight, of_s[None])(-1)
+    of_first = [None if g is None else g[0] for g in of_states]
+    return RecurrentGrads(of_currents, of_others, of_first, of_s, trace.states, of_states, of_spikes)
+
+
+def _gradients_of(neuron: Neuron, states: Sequence[Tensor], cotangents: Cotangents, last: int) -> list[Tensor | None]:
+    """Return arrays for the gradients of states, with those after the last step in their place."""
+    flows = neuron.differentiable[: len(states)]
+    found = [memory.like(s) if flow else None for s, flow in zip(states, flows, strict=True)]
+    for over_time, cotangent in zip(found, cotangents.finals, strict=True):
+        if over_time is not None:
+            over_time[last] = 0.0 if cotangent is None else cotangent
+    return found
+
+
+def _moving(stream: Tensor, first: int = 0) -> tuple[int, int]:
+    """Return where the slices of an array over time lie, from one on, and how far from each other."""
+    stride = stream.stride(0) * stream.element_size()
+    return stream.data_ptr() + first * stride, stride
+
+
+def _fixed(tensor: Tensor) -> tuple[int, int]:
+    return tensor.data_ptr(), 0

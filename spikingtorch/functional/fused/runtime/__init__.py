@@ -1,0 +1,1 @@
+"""A library runs on tensors: their layout in memory, the launch, autograd."""

@@ -1,0 +1,182 @@
+"""What a kernel asks of its tensors, and the errors that say so.
+
+A kernel believes its arguments: a wrong dtype, length or axis would make it read or write beside a tensor. So each call
+is checked the first time. One that comes again is found by dtypes, shapes and strides, and was checked then.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.shapes import broadcast, with_time
+from spikingtorch.functional.fused.ir import DTYPES, Program
+from spikingtorch.functional.fused.runtime.layout import CHUNK, kept_steps
+
+# what a tensor is, but for its numbers
+Form: TypeAlias = tuple[torch.dtype, torch.Size, torch.device]
+
+
+def check_forward(
+    program: Program,
+    states: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    params: Sequence[Tensor],
+    scalars: Sequence[float],
+    dim: int,
+) -> tuple[int, ...]:
+    """Return the shape of the neurons of one step.
+
+    Raises:
+        ValueError: the program does not take such tensors; the text says what came, and what is expected.
+    """
+    for name, group, expected in (
+        ("states", states, program.states),
+        ("xs", xs, program.xs),
+        ("params", params, [dtype for dtype, _ in program.params]),
+    ):
+        check_count(name, len(group), len(expected))
+        for index, (tensor, dtype) in enumerate(zip(group, expected, strict=True)):
+            check_tensor(f"{name}[{index}]", tensor, DTYPES[dtype], tensor.shape)
+    check_count("scalars", len(scalars), program.scalars)
+    first = tuple(xs[0].shape)
+    if not 0 <= dim < len(first) or first[dim] == 0:
+        raise ValueError(f"scan: dim={dim} and xs[0] of shape {first}, expected an axis of it, with one step at least")
+    shape = neurons(states, xs, params, dim)
+    for index, x in enumerate(xs):
+        check_tensor(f"xs[{index}]", x, x.dtype, with_time(shape, dim, first[dim]), dim)
+    for index, (param, (_, uniform)) in enumerate(zip(params, program.params, strict=True)):
+        # of the axes before time, which are those of vmap, each member has a number of its own
+        if uniform and any([size != 1 for size in param.shape[max(param.ndim - len(shape) + dim, 0) :]]):
+            raise ValueError(f"scan: params[{index}] has shape {tuple(param.shape)}, expected a single number")
+    return shape
+
+
+def check_backward(
+    program: Program,
+    shape: tuple[int, ...],
+    steps: int,
+    dim: int,
+    kept: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> None:
+    """Raise ValueError unless a backward pass of the program takes what is kept and what comes in.
+
+    Args:
+        program: the program.
+        shape: of the neurons of one step.
+        steps: T.
+        dim: axis of time in inputs and outputs.
+        kept: states on the way.
+        cotangents: gradients of final states and outputs, None for zero.
+        wanted: for each state, input and parameter, whether its gradient is.
+    """
+    check_wanted(wanted, [node >= 0 for node in program.gradients])
+    states = len(program.states)
+    if kept or (steps > CHUNK and program.reads_states(program.gradients)):
+        check_count("kept", len(kept), states)
+    for index, (tensor, dtype) in enumerate(zip(kept, program.states, strict=False)):
+        check_tensor(f"kept[{index}]", tensor, DTYPES[dtype], with_time(shape, dim, kept_steps(steps)), dim)
+    check_count("cotangents", len(cotangents), states + len(program.outs))
+    for index, (given, dtype) in enumerate(zip(cotangents, (*program.states, *program.outs), strict=True)):
+        if given is not None and index < states:
+            check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], shape, len(shape))
+        elif given is not None:
+            check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], with_time(shape, dim, steps), dim)
+
+
+def neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int) -> tuple[int, ...]:
+    """Return the shape of the neurons of one step.
+
+    Raises:
+        ValueError: states, inputs and parameters do not broadcast.
+    """
+    steps = (x.shape[:dim] + x.shape[dim + 1 :] for x in xs)
+    try:
+        return broadcast([*(t.shape for t in (*states, *params)), *steps])
+    except ValueError as error:
+        raise ValueError(f"scan: the call {error}") from None
+
+
+def check_count(name: str, got: int, expected: int) -> None:
+    """Raise ValueError unless there are as many as expected."""
+    if got != expected:
+        raise ValueError(f"scan: got {got} {name}, expected {expected}")
+
+
+def check_wanted(wanted: Sequence[bool], differentiable: Sequence[bool]) -> None:
+    """Raise ValueError unless there is each gradient that is wanted."""
+    check_count("wanted", len(wanted), len(differentiable))
+    if any([want and not has for want, has in zip(wanted, differentiable, strict=True)]):
+        raise ValueError(f"scan: got wanted {[*wanted]}, and there are these gradients alone: {[*differentiable]}")
+
+
+def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], time: int | None = None) -> None:
+    """Raise ValueError unless a tensor is of a dtype and shape, in the memory of this machine.
+
+    Args:
+        name: what to call it.
+        tensor: the tensor.
+        dtype: expected dtype.
+        shape: expected shape.
+        time: if given, axes may have length one in place of theirs, but for this one.
+    """
+    if tensor.dtype == dtype and tensor.is_cpu and _fits(tensor.shape, shape, time):
+        return
+    raise ValueError(
+        f"scan: {name} is {_described(tensor.dtype, tensor.shape, tensor.device)}, "
+        f"expected {_described(dtype, shape, 'cpu')}"
+    )
+
+
+def check_devices(tensors: Iterable[Tensor | None]) -> None:
+    """Raise ValueError unless tensors, of which torch wants to know no more than shapes, are on one device."""
+    devices = sorted({str(tensor.device) for tensor in tensors if tensor is not None})
+    if len(devices) > 1:
+        raise ValueError(f"scan: got tensors on {' and '.join(devices)}, expected all of them on one device")
+
+
+def forms(tensors: Iterable[Tensor]) -> list[Form]:
+    """Return the forms of tensors."""
+    return [(tensor.dtype, tensor.shape, tensor.device) for tensor in tensors]
+
+
+def save(ctx: Any, tensors: Sequence[Tensor]) -> None:
+    """Save tensors for a backward pass, and note their forms."""
+    ctx.save_for_backward(*tensors)
+    ctx.saved_forms = None if torch.compiler.is_compiling() else forms(tensors)
+
+
+def saved(ctx: Any) -> tuple[Tensor, ...]:
+    """Return what ``save`` saved.
+
+    Raises:
+        ValueError: a hook has handed back something of another form.
+    """
+    tensors: tuple[Tensor, ...] = ctx.saved_tensors
+    if ctx.saved_forms is not None:
+        check_saved(tensors, ctx.saved_forms)
+    return tensors
+
+
+def check_saved(tensors: Sequence[Tensor], expected: Sequence[Form]) -> None:
+    """Raise ValueError unless tensors that were saved for a backward pass come back in their forms."""
+    for got, want in zip(forms(tensors), expected, strict=True):
+        if got != want:
+            raise ValueError(
+                f"scan: a tensor saved for the backward pass, {_described(*want)}, came back as {_described(*got)}. "
+                "The hooks of torch.autograd.graph.saved_tensors_hooks have to hand back what they were given"
+            )
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int], time: int | None) -> bool:
+    if time is None:
+        return tuple(shape) == tuple(expected)
+    pairs = enumerate(zip(shape, expected, strict=False))
+    return len(shape) == len(expected) and all([size == n or (size == 1 and axis != time) for axis, (size, n) in pairs])
+
+
+def _described(dtype: torch.dtype, shape: Sequence[int], device: object) -> str:
+    return f"{dtype} of shape {tuple(shape)} on {device}"

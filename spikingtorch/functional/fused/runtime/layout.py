@@ -1,0 +1,151 @@
+"""How the arrays of a scan lie in memory: (batch..., time, neurons) with strides, so that neither layout is copied."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.shapes import with_time
+from spikingtorch.functional.fused.runtime import memory
+
+AXES, CHUNK = 12, 16  # as in kernel.h
+# fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
+_NARROW, _LONG = 4, 16384
+
+
+def kept_steps(steps: Any) -> Any:
+    """Return how many states are kept: one in CHUNK, but for the first, which is there anyway."""
+    return (steps + CHUNK - 1) // CHUNK - 1
+
+
+class Layout(NamedTuple):
+    """The axes of a scan.
+
+    Attributes:
+        shape: of the neurons of one step.
+        steps: T.
+        dim: axis of time in the streams.
+        split: the axes of the shape before it are walked with strides, those from it on are one run of memory.
+    """
+
+    shape: tuple[int, ...]
+    steps: int
+    dim: int
+    split: int
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons a row has."""
+        return math.prod(self.shape[self.split :])
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return math.prod(self.shape[: self.split])
+
+    @property
+    def neuron_steps(self) -> int:
+        """How often a neuron takes a step."""
+        return math.prod(self.shape) * self.steps
+
+    def stream(self, dtype: torch.dtype, steps: int | None = None) -> Tensor:
+        """Return fresh memory over time."""
+        return memory.empty(with_time(self.shape, self.dim, self.steps if steps is None else steps), dtype)
+
+    def over_time(self, stream: Tensor) -> list[int]:
+        """Return the record of an array over time, as kernel.h has it."""
+        strides = list(stream.stride())
+        step = strides.pop(self.dim)
+        sizes = [size for axis, size in enumerate(stream.shape) if axis != self.dim]
+        return [stream.data_ptr(), step, 1, *self._batch(sizes, strides)]
+
+    def static(self, tensor: Tensor) -> tuple[list[int], Tensor]:
+        """Return the record of a state or parameter, and the tensor that it points into."""
+        sizes, strides = list(tensor.shape), list(tensor.stride())
+        missing = len(self.shape) - len(sizes)
+        sizes, strides = [1] * missing + sizes, [0] * missing + strides
+        if all(size == 1 for size in sizes[self.split :]):
+            return [tensor.data_ptr(), 0, 0, *self._batch(sizes, strides)], tensor
+        if not _is_run(sizes, strides, self.shape, self.split):
+            tensor = memory.contiguous(tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :]))
+            strides = list(tensor.stride())
+        return [tensor.data_ptr(), 0, 1, *self._batch(sizes, strides)], tensor
+
+    def header(self) -> list[int]:
+        """Return the fields of kernel.h's Layout before its arrays; that of the threads is still open."""
+        sizes = self.shape[: self.split]
+        return [0, self.steps, self.neurons, self.rows, len(sizes), *sizes, *(0,) * (AXES - len(sizes))]
+
+    def _batch(self, sizes: Sequence[int], strides: Sequence[int]) -> list[int]:
+        walked = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)][: self.split]
+        return walked + [0] * (AXES - len(walked))
+
+
+def is_narrow(shape: tuple[int, ...], dim: int, steps: int, uniform: Iterable[Tensor]) -> bool:
+    """Whether too few neurons lie beside each other for a vector, so that time is better brought to the front.
+
+    Args:
+        shape: of the neurons of one step.
+        dim: axis of time in the streams.
+        steps: T.
+        uniform: parameters that the program takes for one number, which hold one for each row if vmap has mapped them.
+    """
+    before, after = math.prod(shape[:dim]), math.prod(shape[dim:])
+    if after >= _NARROW or before == 1 or before * steps < _LONG:
+        return False
+    return all([tensor.numel() == 1 for tensor in uniform])
+
+
+def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
+    """Return the layout of a scan, and its streams in it: themselves, or copies where their memory is too scattered.
+
+    Args:
+        shape: of the neurons of one step.
+        streams: tensors over time, every axis of which has the length of the shape's or one.
+        dim: axis of time in them.
+
+    Raises:
+        ValueError: time has more than AXES axes before it.
+    """
+    if dim > AXES:
+        raise ValueError(
+            f"scan: the fused backend takes up to {AXES} axes before time, those of vmap included, not {dim}"
+        )
+    steps = streams[0].shape[dim]
+    after = math.prod(shape[dim:])
+    split = dim
+    arranged = []
+    for stream in streams:
+        own = _first_run_axis(stream, shape, dim)
+        if own > AXES or math.prod(shape[own:]) < min(after, 64):
+            stream, own = memory.contiguous(expanded(stream, shape, dim)), dim
+        split = max(split, own)
+        arranged.append(stream)
+    return Layout(shape, steps, dim, split), arranged
+
+
+def expanded(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
+    """Return a stream with all axes of the neurons at their full length."""
+    return stream.expand(with_time(shape, dim, stream.shape[dim]))
+
+
+def _first_run_axis(stream: Tensor, shape: tuple[int, ...], dim: int) -> int:
+    """Return the first axis of the shape, after time, from which on a stream is one run of memory."""
+    sizes, strides = list(stream.shape), list(stream.stride())
+    del sizes[dim], strides[dim]
+    split = dim
+    while split < len(shape) and not _is_run(sizes, strides, shape, split):
+        split += 1
+    return split
+
+
+def _is_run(sizes: Sequence[int], strides: Sequence[int], shape: Sequence[int], split: int) -> bool:
+    """Whether the axes from ``split`` on are the whole of the shape, one after the other in memory."""
+    expected = 1
+    for axis in range(len(shape) - 1, split - 1, -1):
+        if sizes[axis] != shape[axis] or (sizes[axis] > 1 and strides[axis] != expected):
+            return False
+        expected *= sizes[axis]
+    return True

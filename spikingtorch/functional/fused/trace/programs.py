@@ -1,0 +1,130 @@
+"""From a step and its arguments to the program that runs them, found again when they come again."""
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
+from spikingtorch.functional.fused.trace.examples import Spec, is_spec
+from spikingtorch.functional.fused.trace.step_key import NoStepKey, SideEffect, check_containers, step_key
+from spikingtorch.functional.fused.trace.tracer import trace
+
+_LIMIT = 512
+
+
+class TracedStep(NamedTuple):
+    """How a step runs.
+
+    Attributes:
+        program: its program, as text.
+        literals: floats that the step holds itself.
+        floats_are_inputs: whether the float parameters come before them; else their values are in the program.
+        outputs: how many outputs it has.
+        form: structure of the outputs.
+        inexact: operations on the way to states and outputs that keep them from having the bits of the loop.
+        saves_states: whether its gradient needs the states.
+        differentiable: for each state, input and parameter that is a tensor, whether it has a gradient.
+    """
+
+    program: str
+    literals: tuple[float, ...]
+    floats_are_inputs: bool
+    outputs: int
+    form: pytree.TreeSpec
+    inexact: tuple[str, ...]
+    saves_states: bool
+    differentiable: tuple[bool, ...]
+
+
+class Arguments(NamedTuple):
+    """The arguments of a scan without their numbers: a Spec in place of each tensor.
+
+    Attributes:
+        states: of the state.
+        xs: of the inputs of one step.
+        params: of the parameters, and whatever else is among them.
+        forms: structures of the three.
+        half: what float32 outputs are rounded to, if they are.
+    """
+
+    states: tuple[Spec, ...]
+    xs: tuple[Spec, ...]
+    params: tuple[Any, ...]
+    forms: tuple[pytree.TreeSpec, pytree.TreeSpec, pytree.TreeSpec]
+    half: torch.dtype | None
+
+
+def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
+    """Return the plan of a step for such arguments.
+
+    Raises:
+        NotFusible: it cannot be fused, and why.
+    """
+    params = arguments.params
+    floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
+    try:
+        fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else step_key(leaf) for leaf in params]
+        check_containers(step, [each for form in arguments.forms[2].children() for each in _types(form)])
+        types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
+        key: Hashable = step_key(step, *types), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
+    except NoStepKey:
+        key = None
+    except SideEffect:
+        raise  # and run nowhere, not even for a trace
+    except NotFusible as refusal:
+        # what the step does with what it reads may say more
+        tried = _attempt(step, arguments, lift_floats=True)
+        raise (tried if isinstance(tried, NotPointwise) else refusal) from None
+    known = _found(key, lambda: _attempt(step, arguments, lift_floats=True))
+    if isinstance(known, NotFusible) and floats:
+        valued = None if key is None else (key, floats)
+        known = _found(valued, lambda: _attempt(step, arguments, lift_floats=False))
+    if isinstance(known, NotFusible):
+        raise known
+    return known
+
+
+_recent: LRUCache[TracedStep | NotFusible] = LRUCache(_LIMIT)
+
+
+def _found(key: Hashable | None, make: Callable[[], TracedStep | NotFusible]) -> TracedStep | NotFusible:
+    """Return the plan of a key, made now where it is not known or, without a key, cannot be."""
+    if key is None:
+        return make()
+    known = _recent.get(key)
+    if known is None:
+        known = make()
+        _recent.keep(key, known)
+    return known
+
+
+def _attempt(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> TracedStep | NotFusible:
+    try:
+        return _made(step, arguments, lift_floats)
+    except NotFusible as refusal:
+        return refusal
+
+
+def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> TracedStep:
+    try:
+        leaves = arguments.states, arguments.xs, arguments.params
+        state, xs, params = map(pytree.tree_unflatten, leaves, arguments.forms)
+        program, literals, form = trace(step, state, xs, params, arguments.half, lift_floats=lift_floats)
+    except NotFusible:
+        raise
+    except Exception as error:
+        raise NotFusible(f"raises {type(error).__name__} when it is traced: {error}") from error
+    saves_states = bool(program.states) and program.reads_states(program.gradients)
+    differentiable = tuple(node >= 0 for node in program.gradients)
+    text, inexact = program.to_text(), tuple(program.inexact)
+    return TracedStep(text, literals, lift_floats, len(program.outs), form, inexact, saves_states, differentiable)
+
+
+def _types(form: pytree.TreeSpec) -> Iterator[type]:
+    """Yield the types of the nodes of a tree."""
+    yield from (each for each in (form.type, form.context) if isinstance(each, type))
+    for child in form.children():
+        yield from _types(child)

@@ -1,0 +1,381 @@
+"""What a step is, by value: two steps with equal identities trace to the same program.
+
+A step is its code together with all that the code can read: defaults, closure, globals, attributes of functions,
+modules, classes and objects. A number that changes there changes the identity. What is not understood for certain has
+none, and its step is traced anew at each call: that costs a millisecond or two, and a stale number would cost a result.
+"""
+
+import dis
+import functools
+import inspect
+import types
+from collections import deque, namedtuple
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from spikingtorch.functional.fused.errors import NotFusible
+
+_LIMIT = 5000  # values; a step that reads more is no small function of its parameters
+# what these define stays what it is, so that the function or class itself is its identity
+_FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "spikingtorch"}
+_DEFINITIONS = (
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    np.ufunc,
+)
+_PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.device)
+# what reads by a name that is in no code
+_OPAQUE = {"getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"}
+# what a trace answers otherwise than the loop
+_MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
+_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
+_GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}
+_ABOUT_CLASSES = {
+    "__dict__",
+    "__weakref__",
+    "__annotations__",
+    "__annotate_func__",
+    "__dataclass_fields__",
+    "__dataclass_params__",
+    "__hash__",
+    "__parameters__",
+    "__qualname__",
+} | (_GENERATED - {"__new__", "__repr__", "_make", "_replace", "_asdict"})
+
+
+# methods of containers, and instructions, that change what they are used on
+_CHANGES = {
+    *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "discard"),
+    *("pop", "popleft", "popitem", "clear", "remove", "sort", "reverse", "__setitem__", "setattr", "__setattr__"),
+    *("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"),
+}
+_MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE"}
+_REBINDS = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
+_CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
+
+
+class NoStepKey(Exception):
+    """Something that has no identity by value."""
+
+
+class SideEffect(NotFusible):
+    """A step changes what is outside of it, which nothing but the loop does at each step."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}, which no kernel does at each step. Give it out as one more output, or carry it in the state"
+        )
+
+
+def step_key(*values: Any) -> tuple[Any, ...]:
+    """Return a hashable that is equal for values which a step cannot tell apart.
+
+    Raises:
+        NoStepKey: there is none, because not all that the values can read is in sight.
+        NotFusible: a step asks what a trace answers otherwise than the loop.
+        SideEffect: it changes what is outside of it.
+    """
+    walk = _Walk()
+    return tuple(walk.of(value) for value in values)
+
+
+def check_pure(step: Any) -> None:
+    """Raise where a step changes what is outside of it, as far as that is in sight.
+
+    Raises:
+        SideEffect: it does.
+    """
+    try:
+        step_key(step)
+    except SideEffect:
+        raise
+    except (NoStepKey, NotFusible):
+        pass
+
+
+def check_containers(step: Any, kinds: Iterable[type]) -> None:
+    """Raise where a step may change a list or the like among its parameters.
+
+    Args:
+        step: as in scan.
+        kinds: types of what lies in its parameters.
+
+    Raises:
+        SideEffect: it may.
+    """
+    changes = _reads(step.__code__).changes if isinstance(step, types.FunctionType) else ()
+    for kind in kinds if changes else ():
+        if kind in (list, dict, deque) and (told := _changes_of(kind(), changes)):
+            raise SideEffect(f"may change a {kind.__name__} among its parameters ({told[0]})")
+
+
+def is_immutable(value: Any) -> bool:
+    """Say whether a value can neither change nor read what can."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if isinstance(value, _DEFINITIONS):
+        return _module_of(value) in _FIXED and not _cells(value)
+    named = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return (kind is tuple or (named and is_immutable(kind))) and all(map(is_immutable, value))
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+        self._alive: list[Any] = []
+        self._in_class = False  # whose methods are looked at where they are called
+
+    def of(self, value: Any) -> Any:
+        """Return the identity of a value."""
+        if type(value) in _PLAIN or isinstance(value, np.generic):
+            return type(value), repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
+        if isinstance(value, _DEFINITIONS) and _module_of(value) in _FIXED and not _cells(value):
+            return value
+        if id(value) in self._seen:
+            return "seen", self._seen[id(value)]
+        self._seen[id(value)] = len(self._seen)
+        self._alive.append(value)  # so that no two values of a walk have the same id
+        if len(self._seen) > _LIMIT:
+            raise NoStepKey(f"reads more than {_LIMIT} values")
+        return self._compound(value)
+
+    def _compound(self, value: Any) -> Any:
+        kind: Any = type(value)
+        if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+            return self.of(kind), *map(self.of, value)
+        if kind is dict:
+            return dict, *((self.of(key), self.of(item)) for key, item in value.items())
+        if kind in (set, frozenset):
+            return kind, frozenset(map(self.of, value))
+        if kind is functools.partial:
+            return kind, *map(self.of, (value.func, value.args, value.keywords, value.__dict__))
+        if kind is types.MethodType:
+            self._check_unchanged(value.__func__, [value.__self__])
+            return kind, self.of(value.__func__), self.of(value.__self__)
+        if kind is types.FunctionType:
+            return self._function(value)
+        if kind is types.ModuleType:
+            return value
+        if kind is type:
+            return self._class(value)
+        if isinstance(value, _DEFINITIONS):
+            return value
+        return self._object(value)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        if _module_of(function) in _FIXED:  # a wrapper of torch's, say, around a function of the user's
+            return function, *map(self.of, _cells(function))
+        reads = _reads(function.__code__)
+        if reads.rebinds and not self._in_class:
+            raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
+        spaces = [function.__globals__[name] for name in reads.names if name in function.__globals__]
+        cells = _cells(function)
+        self._check_unchanged(function, [*cells, *spaces, *(function.__defaults__ or ()), *vars(function).values()])
+        if reads.opaque:
+            raise NoStepKey(f"calls {reads.opaque}")
+        read = (function.__defaults__, function.__kwdefaults__, function.__dict__, *cells, *spaces)
+        modules = [space for space in (*spaces, *cells) if isinstance(space, types.ModuleType)]
+        return (
+            function.__code__,
+            *map(self.of, read),
+            *(self._module(module, reads.attributes) for module in modules),
+        )
+
+    def _check_unchanged(self, function: Any, outside: Iterable[Any]) -> None:
+        """Raise where a function may change something that it did not make itself."""
+        if self._in_class or not isinstance(function, types.FunctionType):
+            return
+        reads = _reads(function.__code__)
+        for value in outside:
+            changes = [*_changes_of(value, reads.changes), *_changes_by_methods(value, reads.attributes)]
+            if isinstance(value, Iterator):
+                changes.append("next")
+            if changes:
+                raise SideEffect(f"may change a {type(value).__name__} outside of it ({changes[0]})")
+
+    def _module(self, module: types.ModuleType, names: Iterable[str]) -> Any:
+        """Return what code can read of a module, and of modules in it, by the names of attributes."""
+        if _module_of(module) in _FIXED:
+            return None
+        if "__getattr__" in vars(module):
+            raise NoStepKey("reads a module that makes its attributes")
+        found = {name: vars(module)[name] for name in names if name in vars(module)}
+        inner = [item for item in found.values() if isinstance(item, types.ModuleType) and item is not module]
+        return (*((name, self.of(item)) for name, item in found.items()), *(self._module(m, names) for m in inner))
+
+    def _class(self, cls: type) -> Any:
+        skipped = _GENERATED if issubclass(cls, tuple) and hasattr(cls, "_fields") else _ABOUT_CLASSES
+        skipped = {*skipped, *getattr(cls, "_fields", ())}
+        content = {name: item for name, item in vars(cls).items() if name not in skipped}
+        outer, self._in_class = self._in_class, True
+        try:
+            return self._content(cls, content)
+        finally:
+            self._in_class = outer
+
+    def _content(self, cls: type, content: dict[str, Any]) -> Any:
+        return cls, *map(self.of, cls.__bases__), *((name, self._attribute(item)) for name, item in content.items())
+
+    def _attribute(self, item: Any) -> Any:
+        if isinstance(item, property):
+            return property, *map(self.of, (item.fget, item.fset, item.fdel))
+        if isinstance(item, staticmethod | classmethod):
+            return type(item), self.of(item.__func__)
+        if hasattr(type(item), "__get__") and not isinstance(item, _DEFINITIONS):
+            raise NoStepKey(f"has an attribute that is a {type(item).__name__}")
+        return self.of(item)
+
+    def _object(self, value: Any) -> Any:
+        """Return the identity of an object that keeps what it has in its ``__dict__`` and nowhere else."""
+        kind = type(value)
+        ours = [base for base in kind.__mro__ if base is not object]
+        if type(kind) is not type or any("__slots__" in vars(base) for base in ours) or not hasattr(value, "__dict__"):
+            raise NoStepKey(f"reads a {kind.__name__}, whose content is not in sight")
+        if any(_module_of(base) in _FIXED and base is not torch.nn.Module for base in ours):
+            raise NoStepKey(f"reads a {kind.__name__}")
+        if changes := _changes_by_methods(value, ()):
+            raise SideEffect(f"may change itself ({changes[0]})")
+        return self.of(kind), self.of(value.__dict__)
+
+
+def _changes_of(value: Any, changes: Iterable[str]) -> list[str]:
+    """Return which of the changes that a function makes can be to a value."""
+    if isinstance(value, types.BuiltinFunctionType):  # log.append, kept under another name
+        return [value.__name__] if isinstance(value.__self__, _CONTAINERS) and value.__name__ in _CHANGES else []
+    if isinstance(value, _CONTAINERS):
+        return [change for change in changes if " " in change or hasattr(value, change)]
+    if isinstance(value, (*_DEFINITIONS, types.ModuleType)) or _module_of(type(value)) in _FIXED:
+        return []
+    # an object may hold a container, on which the names of tensors' own methods say nothing
+    return [c for c in changes if not hasattr(torch.Tensor, c)] if hasattr(value, "__dict__") else []
+
+
+def _changes_by_methods(value: Any, called: Iterable[str]) -> list[str]:
+    """Return the changes that an object makes to itself where it is called, or one of these methods is."""
+    if isinstance(value, (*_DEFINITIONS, types.ModuleType)) or not hasattr(value, "__dict__"):
+        return []
+    found: list[str] = []
+    ahead, seen = ["__call__", *called], set[str]()
+    while ahead:
+        name = ahead.pop()
+        method: Any = getattr(type(value), name, None)
+        method = method.fget if isinstance(method, property) else method
+        if name not in seen and isinstance(method, types.FunctionType) and _module_of(method) not in _FIXED:
+            reads = _reads(method.__code__)
+            found += reads.changes
+            ahead += reads.attributes
+        seen.add(name)
+    return found
+
+
+class _Reads(NamedTuple):
+    """What code reads and does.
+
+    Attributes:
+        names: of globals that it reads.
+        attributes: names of the attributes that it reads.
+        opaque: what hides more of what it reads.
+        rebinds: a variable outside of it that it assigns to.
+        changes: what it calls or does to change containers or objects, its own maybe.
+    """
+
+    names: tuple[str, ...]
+    attributes: tuple[str, ...]
+    opaque: str
+    rebinds: str
+    changes: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)
+def _reads(code: types.CodeType) -> _Reads:
+    """Return what code reads, that of functions inside it included."""
+    names: set[str] = set()
+    attributes: set[str] = set()
+    opaque: set[str] = set()
+    rebinds: set[str] = set()
+    changes: set[str] = set()
+    instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
+    made = _made_here(code, instructions)
+    for before, instruction in pairwise([instructions[0], *instructions]):
+        operation, name = instruction.opname, instruction.argval
+        if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            names.add(name)
+        elif operation in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
+            attributes.add(name)
+            in_place = name.endswith("_") and not name.endswith("__")
+            own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in made
+            if (name in _CHANGES or in_place) and not own:
+                changes.add(name)
+        elif operation == "IMPORT_NAME":
+            opaque.add("import")
+        elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in code.co_freevars):
+            rebinds.add(name)
+        elif operation in _CHANGES:
+            changes.add("an assignment to an attribute" if "ATTR" in operation else "an assignment to an item")
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner = _reads(constant)
+            names.update(inner.names)
+            attributes.update(inner.attributes)
+            opaque.update({inner.opaque} - {""})
+            rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
+            changes.update(inner.changes)
+    changes |= names & _CHANGES
+    if asked := (names | attributes) & _MODES:
+        raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
+    if asked := attributes & _SIZES:
+        raise NotFusible(
+            f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"
+        )
+    opaque |= (names | attributes) & _OPAQUE
+    hidden, rebound = min(opaque, default=""), min(rebinds, default="")
+    return _Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
+
+
+def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:
+    """Return the variables of code that hold nothing but lists, dicts and sets that it has made itself."""
+    made: set[str] = set()
+    several = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    others = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + several]}
+    for before, instruction in pairwise(instructions):
+        if instruction.opname.startswith(("STORE_FAST", "STORE_DEREF")):
+            first, *rest = _variables(instruction)
+            (made if before.opname in _MAKES else others).add(first)
+            others.update(rest if instruction.opname == "STORE_FAST_STORE_FAST" else ())
+    return made - others - {*code.co_freevars}
+
+
+def _variables(instruction: dis.Instruction) -> tuple[str, ...]:
+    """Return the variables of an instruction, of which Python 3.13 joins two."""
+    return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+
+
+def _module_of(value: Any) -> str:
+    if isinstance(value, types.ModuleType):
+        name: Any = value.__name__
+    elif isinstance(value, types.FunctionType):
+        name = value.__globals__.get("__name__")  # a wrapper says that it is from where what it wraps is from
+    else:
+        name = getattr(value, "__module__", None)
+    return name.partition(".")[0] if isinstance(name, str) else ""
+
+
+def _cells(value: Any) -> list[Any]:
+    """Return what a function closes over."""
+    return [_content(cell) for cell in value.__closure__ or ()] if isinstance(value, types.FunctionType) else []
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a cell that is empty yet
+        return None

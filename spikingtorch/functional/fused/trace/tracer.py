@@ -1,0 +1,161 @@
+"""Traces a step and its gradient to a program.
+
+The step runs once on small example tensors while a dispatch mode notes each aten operation, and so does autograd behind
+it: whatever torch differentiates, an old-style autograd Function included, is differentiated here.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core.modes import outside_transforms
+from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.ir import Program
+from spikingtorch.functional.fused.lower.builder import Value
+from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
+from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
+
+
+class Traced(NamedTuple):
+    """A step, traced.
+
+    Attributes:
+        program: the program of the step and its gradient.
+        literals: floats that the step holds itself, which follow the float parameters.
+        form: structure of the outputs.
+    """
+
+    program: Program
+    literals: tuple[float, ...]
+    form: pytree.TreeSpec
+
+
+def trace(
+    step: Callable[..., Any], state: Any, xs: Any, params: Any, half: torch.dtype | None, *, lift_floats: bool
+) -> Traced:
+    """Trace a step.
+
+    Args:
+        step: as in scan.
+        state: tree of the state, a Spec for each tensor.
+        xs: tree of the inputs of one step, likewise.
+        params: tree of the parameters, a Spec for each tensor; all else is handed to the step as it is.
+        half: what float32 outputs are rounded to, if they are.
+        lift_floats: make the floats of params inputs of the program. A step may do with a float what no tensor can do,
+            branch on it or hand it to math.exp; then this fails, and the program holds their values instead.
+
+    Raises:
+        NotFusible: the step is not a pointwise program, and why.
+        Exception: whatever the step raises.
+    """
+    # not within a trace: the second one is to see other numbers than the first
+    with _numbers_drawn_again():
+        small, large = (_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES)
+    if small != large:
+        raise NotFusible("has operations or numbers that change from call to call, or with the sizes of its tensors")
+    return small
+
+
+def _trace_once(
+    step: Callable[..., Any],
+    state: Any,
+    xs: Any,
+    params: Any,
+    half: torch.dtype | None,
+    lift_floats: bool,
+    sizes: tuple[int, int, int],
+) -> Traced:
+    with _undisturbed():
+        examples = Examples((state, xs, params), lift_floats, sizes)
+        recorder = Recorder(examples)
+        with recorder:
+            try:
+                after, out = contract.checked(step)(*examples.trees[:2], **examples.trees[2])
+            except Exception as error:
+                raise recorder.refusal or error from error
+            results, form = pytree.tree_flatten(out)
+            gradients = recorder.differentiate([*pytree.tree_leaves(after), *results])
+        if recorder.refusal is not None:
+            raise recorder.refusal
+        return _assemble(recorder, pytree.tree_leaves(after), results, form, gradients, xs, half)
+
+
+def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> NotFusible | None:
+    """Return the first operation of a step that is not pointwise, for tensors of any shapes.
+
+    Args:
+        step: as in scan.
+        state: tree of tensors, or of anything with their shape and dtype.
+        x: input of one step, likewise.
+        params: parameters, likewise.
+    """
+
+    def example(leaf: Any) -> Any:
+        return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf
+
+    with _numbers_drawn_again(), _undisturbed(), torch.no_grad(), Watch() as watch, suppress(Exception):
+        trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
+        step(trees[0], trees[1], **trees[2])
+    found: NotFusible | None = watch.refusal
+    return found
+
+
+def _assemble(
+    recorder: Recorder,
+    after: Sequence[Tensor],
+    results: Sequence[Tensor],
+    form: pytree.TreeSpec,
+    gradients: Sequence[Value | None],
+    xs: Any,
+    half: torch.dtype | None,
+) -> Traced:
+    builder, examples = recorder.builder, recorder.examples
+    if wrong := [t for t in (*after, *results) if tuple(t.shape) != examples.shape]:
+        raise NotFusible(
+            f"has neurons of shape {examples.shape} and gives a state or output of {tuple(wrong[0].shape)}"
+        )
+    stored = [dtype_name(leaf.dtype) for leaf in pytree.tree_leaves(xs, is_leaf=is_spec)]
+    rounded = {torch.float32: half} if half is not None else {}
+    program = Program(
+        nodes=tuple(builder.nodes),
+        states=tuple(dtype_name(t.dtype) for t in examples.tensors[0]),
+        xs=tuple(stored),
+        params=tuple((dtype_name(t.dtype), t.numel() == 1) for t in examples.tensors[2]),
+        outs=tuple(dtype_name(rounded.get(t.dtype, t.dtype)) for t in results),
+        scalars=len(examples.floats) + len(builder.literals),
+        finals=tuple(recorder.value(t).node for t in after),
+        results=tuple(recorder.value(t).node for t in results),
+        gradients=tuple(-1 if value is None else value.node for value in gradients),
+    )
+    return Traced(program, tuple(builder.literals), form)
+
+
+@contextmanager
+def _numbers_drawn_again() -> Iterator[None]:
+    """Leave the random numbers of Python and numpy where they are."""
+    python, array = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
+    with ExitStack() as stack:
+        # first, for a mode of torch.export would note the others
+        stack.enter_context(torch._C.DisableTorchFunction())
+        stack.enter_context(outside_transforms())
+        stack.enter_context(torch.random.fork_rng(devices=()))  # a step that draws shall draw the same on the loop
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast("cpu", enabled=False))
+        yield

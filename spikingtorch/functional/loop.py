@@ -1,0 +1,57 @@
+"""The reference loop: a step after the other, in Python. It takes every step, under every transform."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core.precision import lift, rounded
+from spikingtorch.functional.core.sharing import unshared
+from spikingtorch.functional.core.tree import tree_map
+
+S = TypeVar("S")
+Out = TypeVar("Out")
+Step: TypeAlias = Callable[..., tuple[S, Out]]
+
+
+def loop(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype) -> tuple[S, Out]:
+    """Run a step over time; see ``spikingtorch.functional.scan``.
+
+    Args:
+        step: as in scan; so are state, xs, params and dim.
+        state: state before the first step.
+        xs: inputs over time, at least one step.
+        params: keyword arguments of the step.
+        dim: the axis of time.
+        dtype: what outputs are rounded to, if that is float16 or bfloat16.
+    """
+    final, outputs = _steps(step, lift(state), lift(xs), lift(params), dim)
+    return unshared(final, (state, xs, params)), rounded(outputs, dtype)
+
+
+def no_steps(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype) -> Out:
+    """Return outputs of length zero; their structure is that of one step on zeros."""
+
+    def first(leaf: Tensor) -> Tensor:
+        shape = list(leaf.shape)
+        del shape[dim]
+        return leaf.new_zeros(shape)
+
+    with torch.no_grad():
+        _, out = contract.checked(step)(lift(state), tree_map(first, lift(xs)), **lift(params))
+    return rounded(tree_map(lambda leaf: torch.stack([leaf], dim).narrow(dim, 0, 0), out), dtype)
+
+
+def _steps(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int) -> tuple[S, Out]:
+    leaves, spec = pytree.tree_flatten(xs)
+    outputs: list[Out] = []
+    # unbind, not xs[t]: the backward pass of an index writes a zero tensor as large as xs for each step
+    for slices in zip(*(leaf.unbind(dim) for leaf in leaves), strict=True):
+        x = pytree.tree_unflatten(slices, spec)
+        advance = step if outputs else contract.checked(step)
+        state, out = advance(state, x, **params)
+        outputs.append(out)
+    return state, tree_map(lambda *steps: torch.stack(steps, dim), *outputs)

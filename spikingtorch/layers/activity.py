@@ -1,0 +1,93 @@
+"""Activity: whether the spiking layers of a network in training fire at all, and not always."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.functional.core.tree import leaves_of
+
+# so many batches on end are no accident
+BATCHES = 8
+# one batch in so many is looked at, as long as all layers are well
+_EVERY = 16
+
+_SILENT = (
+    "has not fired once in {n} batches of training on end, so that nothing gets past it and what lies before it learns "
+    "little. A lower threshold such as v0=0.3, a longer time constant, larger weights or a normalisation before the "
+    "layer make it fire"
+)
+_SATURATED = (
+    "has fired in every neuron, at every step, in {n} batches of training on end, so that it says nothing about its "
+    "input. A higher threshold v0, smaller weights or a normalisation before the layer help"
+)
+
+
+class Activity:
+    """Counts the batches in which a layer was silent, or always fired, and warns once.
+
+    A copy of the network, and what comes out of a pickle, counts anew.
+    """
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._sums: dict[Any, tuple[Tensor | int, int]] = {}
+        self._odd: dict[str, tuple[str, int]] = {}
+        self._warned = False
+
+    def __reduce__(self) -> Any:
+        return Activity, ()
+
+    def begin(self, layers: Sequence[Any]) -> bool:
+        """Say whether this batch is looked at; its layers then hand over their outputs to ``note``."""
+        if self._warned or not torch.is_grad_enabled():
+            return False
+        self._calls += 1
+        if not self._odd and self._calls % _EVERY != 1:
+            return False
+        self._sums.clear()
+        for layer in layers:
+            layer._activity = self
+        return True
+
+    def note(self, layer: Any, output: Any) -> None:
+        """Add what a layer has given out, at one step or at all of them."""
+        total, count = self._sums.get(layer, (0, 0))
+        for leaf in leaves_of(output):
+            half = leaf.dtype in (torch.float16, torch.bfloat16)
+            total = total + leaf.detach().sum(dtype=torch.float32 if half else None)
+            count += leaf.numel()
+        self._sums[layer] = total, count
+
+    def end(self, net: nn.Module, layers: Sequence[Any], *, stacklevel: int) -> None:
+        """Warn if the same layer has been silent, or has always fired, long enough."""
+        for layer in layers:
+            layer._activity = None
+        kinds = {layer: _kind(float(total), count) for layer, (total, count) in self._sums.items()}
+        self._sums.clear()
+        if not any(kinds.values()):
+            self._odd.clear()
+            return
+        names = {module: name for name, module in net.named_modules()}
+        found = {names.get(layer, ""): (kind, type(layer).__name__) for layer, kind in kinds.items() if kind}
+        before = {name: count for name, (kind, count) in self._odd.items() if found.get(name, ("",))[0] == kind}
+        self._odd = {name: (kind, before.get(name, 0) + 1) for name, (kind, _) in found.items()}
+        for name, (kind, count) in self._odd.items():  # in the order in which they ran
+            if count >= BATCHES:
+                self._warned = True
+                warnings.warn(
+                    f"SpikingNet: layer {name or 'net'} ({found[name][1]}) {kind.format(n=count)}. "
+                    "SpikingNet(..., warn_silent=False) turns this warning off",
+                    RuntimeWarning,
+                    stacklevel=stacklevel,
+                )
+                return  # the layers after it have nothing to fire for
+
+
+def _kind(total: float, count: int) -> str:
+    """Return what is wrong with a layer whose outputs have this sum, if anything."""
+    if count == 0:
+        return ""
+    return _SILENT if total == 0.0 else _SATURATED if total == count else ""

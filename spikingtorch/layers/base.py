@@ -1,0 +1,271 @@
+"""StatefulLayer: a module that remembers a state between its calls."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import validation as checks
+from spikingtorch.functional import RecurrentState, lift, reset_where
+from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.layers.activity import Activity
+from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
+from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.threads import this_thread
+
+
+class Memory(NamedTuple):
+    """What a layer keeps between two calls."""
+
+    state: Any
+    output: Any  # None at rest
+    act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
+    plain: bool = False  # it holds plain numbers, known to be part of no graph
+    thread: threading.Thread | None = None  # that computed it; torch.compile cannot say
+
+
+# attributes that change at every call
+_CHANGES = ("_memory", "_fold", "_activity", "_overtaken", "_repeated", "_dropped")
+_GONE = (
+    "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
+    "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
+    "the whole SpikingNet"
+)
+
+
+class StatefulLayer(nn.Module):
+    """A layer's state: it lives between calls only.
+
+    It is no part of ``state_dict``, moves with ``.to()``, and is copied by ``deepcopy`` and ``pickle`` without its
+    graph. While ``SpikingNet`` runs all steps at once, the layer has no single state to be read or set.
+    """
+
+    track_act = False
+    keeps_state = True
+    memoryless = False  # nothing to remember: it makes no difference when a sequence starts
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory: Memory | None = None
+        self._fold: FoldToken | None = None  # the fold that the layer takes part in right now
+        self._activity: Activity | None = None  # what looks at the outputs of this batch
+        self._recomputation: Recomputation[Memory] = Recomputation()
+        self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
+        self._repeated: Repeated | None = None  # the memory while a backward pass calls the network once more
+        self._dropped = -1  # the last backward pass that called the layer by itself
+
+    def rest_state(self, x: Tensor) -> Any:
+        """Return the state at rest for an input of one step like x, shape (N, ...)."""
+        raise NotImplementedError
+
+    def initial_state(self, x: Tensor) -> Any:
+        """Return the state that a sequence starts from: that at rest, and whatever else the layer has a state for."""
+        return self.rest_state(x)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # what changes at every call is neither parameter nor module: nn.Module would look for that first
+        if name in _CHANGES:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def v(self) -> Tensor | None:
+        """The membrane after the reset, or None before the first step and for a neuron without one."""
+        memory = self._shown("v")
+        state = None if memory is None else memory.state
+        return getattr(state.neuron if isinstance(state, RecurrentState) else state, "v", None)
+
+    @property
+    def s(self) -> Any:
+        """The last output, or None before the first step."""
+        memory = self._shown("s")
+        return None if memory is None else memory.output
+
+    def reset(self, x: Tensor | None = None) -> None:
+        """Forget the state; with x, take the state at rest for inputs like x instead."""
+        self._refuse_in_fold("reset()")
+        self._begin()
+        # a copy: the state at rest may be a view of x, or a buffer
+        self._finish(None if x is None else tree_map(_copied, self._at_rest(x)))
+
+    def detach_(self) -> None:
+        """Cut the state from the graph that computed it, for truncated back-propagation through time."""
+        self._refuse_in_fold("detach_()")
+        if self._repeated is not None:
+            self._repeated.memory = _mapped(Tensor.detach, self._repeated.memory)
+        elif backward_pass() == -1:
+            self._memory = _mapped(Tensor.detach, self._own_memory())
+
+    def _shown(self, name: str) -> Memory | None:
+        """Return the memory for somebody outside."""
+        self._refuse_in_fold(name)
+        here = region()
+        if here is not None and here.run is not None:
+            return self._recomputation.repeated(here)
+        if self._repeated is None and self._dropped == backward_pass() != -1:
+            raise RuntimeError(f"{type(self).__name__}.{name}: {_GONE}")
+        return self._own_memory(goes_on=False)
+
+    def _refuse_in_fold(self, name: str) -> None:
+        fold = self._fold_of_this_thread()
+        if fold is not None:
+            fold.refuse(f"uses {type(self).__name__}.{name} between two steps")
+
+    def _fold_of_this_thread(self) -> FoldToken | None:
+        fold = self._fold
+        if fold is None or torch.compiler.is_compiling() or fold.thread in (None, threading.current_thread()):
+            return fold
+        return None
+
+    def _start(self, x: Tensor, init: bool | Tensor) -> Memory:
+        """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
+
+        Raises:
+            RuntimeError: a backward pass repeats a call, and nothing is known of the state that it started from.
+        """
+        here = region()
+        if here is not None and here.run is not None:
+            return self._recomputation.next(here)
+        goes_on = not self.memoryless and (isinstance(init, Tensor) or not init)
+        if goes_on and backward_pass() != -1 and (self._repeated is None or self._repeated.memory is None):
+            raise RuntimeError(f"{type(self).__name__}: {_GONE}")
+        memory = self._resume(x, init)
+        if here is not None:
+            self._recomputation.note(here, memory)
+        return memory
+
+    def _finish(self, memory: Memory | None) -> None:
+        """Take over a memory; where a backward pass repeats a call, the layer stays as it is."""
+        here = region()
+        if here is not None and here.run is not None:
+            self._recomputation.repeat(here, memory)
+        elif backward_pass() == -1:
+            self._memory = memory
+        elif self._repeated is not None:
+            self._repeated.memory = memory
+        else:
+            self._dropped = backward_pass()
+
+    def _resume(self, x: Tensor, init: bool | Tensor) -> Memory:
+        """Return the memory that the step starts from; at rest, it holds no output yet."""
+        if not isinstance(init, bool | np.bool_ | Tensor):
+            raise TypeError(
+                f"{type(self).__name__}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor "
+                "with one value for each sample"
+            )
+        starts = not isinstance(init, Tensor) and init
+        memory = None if starts else self._own_memory(goes_on=not self.memoryless)
+        if memory is None:
+            self._begin()
+            return self._at_rest(x)
+        self._check_continues(memory.state, x)
+        if not isinstance(init, Tensor):
+            return memory
+        if init.dtype != torch.bool or init.shape not in ((), x.shape[:1]):
+            raise ValueError(
+                f"{type(self).__name__}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected "
+                f"torch.bool and shape {tuple(x.shape[:1])}, one for each sample"
+            )
+        rest = self._at_rest(x)
+        state, act = reset_where(init, (memory.state, memory.act), (rest.state, rest.act))
+        return memory._replace(state=state, act=act)
+
+    def _at_rest(self, x: Tensor) -> Memory:
+        act = lift(torch.zeros_like(x, requires_grad=False)) if self.track_act else ()
+        return Memory(self.initial_state(x), None, act, thread=this_thread())
+
+    def _check_continues(self, state: Any, x: Tensor) -> None:
+        for leaf in leaves_of(state):
+            # a counter or a flag has a dtype of its own
+            same = leaf.dtype == lifted_dtype(x) or not leaf.is_floating_point()
+            if leaf.shape != x.shape or leaf.device != x.device or not same:
+                raise ValueError(
+                    f"{type(self).__name__} holds the state of inputs of shape {tuple(leaf.shape)} ({leaf.dtype}, "
+                    f"{leaf.device}) and got {tuple(x.shape)} ({x.dtype}, {x.device}). "
+                    "Pass init=True to start a new sequence, or call reset() first"
+                )
+
+    def _begin(self) -> None:
+        """Note that a sequence of this thread begins, and whose it replaces."""
+        if torch.compiler.is_compiling() or backward_pass() != -1:
+            return
+        memory, me = self._memory, threading.current_thread()
+        others = set() if memory is None or memory.thread is None else {memory.thread}
+        if others != {me} or self._overtaken:
+            others |= self._overtaken
+            self._overtaken = frozenset([other for other in others if other is not me and other.is_alive()])
+
+    def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
+        """Return the memory for the thread and the pass that ask for it.
+
+        Raises:
+            RuntimeError: another thread has begun a sequence since this thread did or, where a sequence is to go on,
+                one that still runs.
+        """
+        if self._repeated is not None:
+            repeated: Memory | None = self._repeated.memory
+            return repeated
+        memory = self._memory  # first: whoever replaces it notes before that whose it was
+        if torch.compiler.is_compiling():
+            return memory
+        me, other = threading.current_thread(), None if memory is None else memory.thread
+        if me in self._overtaken or (goes_on and other is not None and other is not me and other.is_alive()):
+            raise RuntimeError(
+                f"{type(self).__name__}: holds the state of a sequence that another thread has begun. Start one of "
+                "this thread with init=True, or give each thread a network of its own: copy.deepcopy(model)"
+            )
+        return _live(memory)  # and not kept: the thread that it belongs to may have gone on meanwhile
+
+    def _end_of_sequence(self) -> None:
+        """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
+        memory = self._memory
+        if memory is None or memory.plain or self._repeated is not None:
+            return
+        if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
+            # an exported program keeps nothing between calls, and no wrapper outlives its transform
+            self._memory = None
+        elif (memory := _live(memory)) is not None:
+            state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
+            self._memory = memory._replace(state=state, output=output)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StatefulLayer":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # .type() converts counters and flags as well
+        memory = _mapped(lambda x: fn(x) if x.is_floating_point() else fn(x).to(x.dtype), _live(self._memory))
+        self._memory = None if memory is None else memory._replace(state=lift(memory.state))
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        memory = _mapped(Tensor.detach, _live(self._memory))
+        free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
+        fresh: dict[str, Any] = {"_fold": None, "_activity": None, "_overtaken": frozenset(), "_repeated": None}
+        return self.__dict__ | {"_memory": free} | fresh
+
+
+def _live(memory: Memory | None) -> Memory | None:
+    """Return a memory as it can be used here, or None if it belongs to a ``torch.func`` transform that has ended."""
+    if memory is None or torch.compiler.is_compiling():
+        return memory
+    leaves = [leaf for leaf in leaves_of(memory) if isinstance(leaf, Tensor)]
+    if any([checks.outlived_transform(leaf) for leaf in leaves]):
+        return None
+    if not torch.is_inference_mode_enabled() and any([leaf.is_inference() for leaf in leaves]):
+        return _mapped(Tensor.clone, memory)  # autograd takes no tensor that was made in inference mode
+    return memory
+
+
+def _mapped(function: Callable[[Tensor], Tensor], memory: Memory | None) -> Memory | None:
+    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, memory)
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf

@@ -1,0 +1,147 @@
+"""FoldToken: what a network is handed as ``init`` when all steps of a sequence run as one batch."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.layers.threads import this_thread
+
+
+class FoldError(RuntimeError):
+    """A network does something that only makes sense one step at a time; the message says what, after "it"."""
+
+
+class Foldable(Protocol):
+    """What a fold asks of a spiking layer."""
+
+    memoryless: bool
+
+    def _advance_all(self, inputs: Any, fold: "FoldToken") -> Any:
+        """Advance all steps of the fold."""
+
+
+class FoldToken:
+    """The ``init`` of a folded call: these are T steps of N samples, merged into one batch of N T.
+
+    It stands for no bool: it is true at the first step and false at the others, all at once. Whatever asks for its
+    value, or uses a layer in a way that steps could tell apart, ends the fold with ``FoldError``.
+
+    Args:
+        N: number of samples.
+        T: number of steps.
+        init: what the first step is handed; the others are handed False.
+        whole: whether these are all steps of a sequence, whose last state has no gradient.
+    """
+
+    def __init__(self, N: int, T: int, init: bool | Tensor, whole: bool = False) -> None:
+        self.N = N
+        self.T = T
+        self.init = init
+        self.whole = whole
+        self.thread = this_thread()  # what another one does with a layer meanwhile has nothing to do with the fold
+        self.called: list[Foldable] = []
+        # inputs that the backward pass will read, and how often they had been written on when they were read
+        self._saved: list[tuple[Foldable, Tensor, int]] = []
+        self.refusal: FoldError | None = None
+
+    def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
+        """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
+        self.admit(layer, inputs, init)
+        versions = [] if torch.compiler.is_compiling() else [(x, _version(x)) for x in _leaves(inputs)]
+        output = layer._advance_all(inputs, self)
+        if any([out.requires_grad for out in _leaves(output)]):
+            self._saved += [(layer, x, version) for x, version in versions]
+        return output
+
+    def check_saved(self) -> None:
+        """Raise if the network has written on the input of a layer, which the gradient of all steps needs as it was."""
+        for layer, x, version in self._saved:
+            if _version(x) != version:
+                self.refuse(
+                    f"writes in place on the input of {self.name(layer)}, which the gradient of all steps needs as it "
+                    "was (write h = h + layer(h, init), not h += layer(h, init))"
+                )
+
+    def refuse(self, reason: str) -> NoReturn:
+        """End the fold, even if the network catches what is raised here."""
+        self.refusal = FoldError(reason)
+        raise self.refusal
+
+    def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
+        """Raise unless this call of a layer means the same folded as step by step."""
+        if init is not self and not layer.memoryless:
+            self.refuse(f"calls {self.name(layer)} without handing it the init that forward was given")
+        if any([other is layer for other in self.called]):
+            self.refuse(f"calls {self.name(layer)} twice in a step")
+        for x in _leaves(inputs):
+            if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
+                got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                self.refuse(f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch")
+        self.called.append(layer)
+
+    def name(self, layer: Foldable) -> str:
+        """Return what messages call a layer."""
+        return f"a {type(layer).__name__} layer"
+
+    def split(self, x: Tensor) -> Tensor:
+        """Return (N, T, ...) for a folded tensor."""
+        return x.view(self.N, self.T, *x.shape[1:])
+
+    def __repr__(self) -> str:
+        return f"<init of {self.T} steps at once>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self.refuse(f"reads init.{name}")
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
+        fold = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, FoldToken))
+        fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}")
+
+
+def _leaves(tree: Any) -> tuple[Any, ...]:
+    return tree if isinstance(tree, tuple) else (tree,)
+
+
+def _version(tensor: Tensor) -> int:
+    """Return how often a tensor has been written on; inference tensors keep no count, and have no gradient either."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+class participating:  # noqa: N801
+    """Within it, layers take part in a fold: their calls are the fold's to run."""
+
+    def __init__(self, fold: Any, layers: Sequence[Any]) -> None:
+        self.fold = fold
+        self.layers = layers
+
+    def __enter__(self) -> None:
+        for layer in self.layers:
+            layer._fold = self.fold
+
+    def __exit__(self, *error: object) -> None:
+        for layer in self.layers:
+            layer._fold = None
+
+
+def _refusing(reason: str) -> Any:
+    def method(self: FoldToken, *_: object) -> NoReturn:
+        self.refuse(reason)
+
+    return method
+
+
+for _name in ("bool", "len", "hash"):
+    setattr(FoldToken, f"__{_name}__", _refusing("branches on init"))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "invert"):
+    setattr(FoldToken, f"__{_name}__", _refusing("compares init or combines it with something"))
+for _name in ("int", "float", "index", "complex", "neg", "pos", "abs", "iter", "getitem", "array"):
+    setattr(FoldToken, f"__{_name}__", _refusing("takes the value of init"))
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
+    setattr(FoldToken, f"__{_name}__", _refusing("computes with init"))
+    setattr(FoldToken, f"__r{_name}__", _refusing("computes with init"))

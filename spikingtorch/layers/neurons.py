@@ -1,0 +1,288 @@
+"""Spiking layers: the parameters of a neuron, and one call into ``spikingtorch.functional``.
+
+Parameters are floats, or tensors that broadcast to the input: shape (C, 1, 1) is one value per channel of images
+(N, C, H, W), shape (M,) one per neuron of (N, M). ``learnable`` names those to train. Time is in steps, and H(0) = 1 in
+the equations.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch.layers.options import Learnable, Value, decay_and_gain, firing, leak, surrogate_of
+from spikingtorch.layers.recurrent import Weights
+from spikingtorch.layers.steplayer import StepLayer, chosen_names
+from spikingtorch.validation import check_parameter
+
+_NAMES = {"threshold": "v0", "reset": "reset_rule"}
+
+
+class IF(StepLayer):
+    """Integrate-and-fire neuron.
+
+        u[t] = v[t-1] + x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+
+    Args:
+        v0: threshold.
+        beta: slope of the default surrogate, Sigmoid(beta).
+        surrogate: another spike function in its place; its slope is a constant.
+        reset: what a spike does to the membrane: ``to_zero``, ``by_subtraction``, ``none`` or ``detached(...)`` of
+            ``spikingtorch.functional``.
+        learnable: names of parameters to train, or True for all: "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
+
+    >>> import torch
+    >>> layer = IF()
+    >>> [layer(torch.tensor([0.6]), init=(t == 0)).item() for t in range(4)]
+    [0.0, 1.0, 0.0, 1.0]
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+
+    def __init__(
+        self,
+        v0: Value = 1.0,
+        beta: float = 5.0,
+        *,
+        surrogate: F.Surrogate | None = None,
+        reset: F.Reset = F.to_zero,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        neuron = firing("IF", v0, beta, surrogate, reset)
+        super().__init__(F.if_step, F.IFState, learnable=learnable, recurrent=recurrent, **neuron)
+
+
+class LIF(StepLayer):
+    """Leaky integrate-and-fire neuron.
+
+        u[t] = a v[t-1] + b x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+        a = exp(-1 / tau), b = tau (1 - a);  with ``decay``: a = decay, b = 1
+
+    Args:
+        tau: membrane time constant in steps, positive; not used with ``decay``.
+        v0: threshold.
+        beta: slope of the default surrogate, Sigmoid(beta).
+        decay: share of the membrane kept over a step, in [0, 1], in place of tau.
+        surrogate: another spike function in place of the default.
+        reset: what a spike does to the membrane, as in IF.
+        learnable: names of parameters to train, or True for all: "tau" or "decay", "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
+
+    >>> import torch
+    >>> LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau")
+    LIF(tau=<4x1x1> (learnable), v0=1.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_zero)
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+
+    def __init__(
+        self,
+        tau: Value = 8.0,
+        v0: Value = 1.0,
+        beta: float = 5.0,
+        decay: Value | None = None,
+        *,
+        surrogate: F.Surrogate | None = None,
+        reset: F.Reset = F.to_zero,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        kept = leak("LIF", tau, decay)
+        neuron = firing("LIF", v0, beta, surrogate, reset)
+        super().__init__(F.lif_step, F.LIFState, learnable=learnable, recurrent=recurrent, **kept, **neuron)
+
+    def step_params(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``lif_step``."""
+        return decay_and_gain(super().step_params())
+
+
+class LI(StepLayer):
+    """Leaky integrator, a readout that does not spike; its output is its membrane.
+
+        v[t] = a v[t-1] + b x[t],  a and b as in LIF
+
+    Args:
+        tau: membrane time constant in steps, positive; not used with ``decay``.
+        decay: share of the membrane kept over a step, in [0, 1], in place of tau.
+        learnable: names of parameters to train, or True for all: "tau" or "decay".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
+
+    >>> import torch
+    >>> LI(decay=0.5)(torch.ones(1))
+    tensor([1.])
+    """
+
+    def __init__(
+        self,
+        tau: Value = 8.0,
+        decay: Value | None = None,
+        *,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        super().__init__(F.li_step, F.LIState, learnable=learnable, recurrent=recurrent, **leak("LI", tau, decay))
+
+    def step_params(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``li_step``."""
+        return decay_and_gain(super().step_params())
+
+
+class CoarseLIF(StepLayer):
+    """LIF neuron on a time step as coarse as its refractory time: it integrates less in the step after a spike.
+
+        u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t],  s[t] = H(u[t] - v0),  v[t] = (1 - s[t]) u[t]
+        a = exp(-1 / tau), b = tau (1 - a), c = tau (1 - b)
+
+    Args:
+        tau: membrane time constant in steps, positive.
+        v0: threshold.
+        beta: slope of the default surrogate, Sigmoid(beta).
+        surrogate: another spike function in its place.
+        learnable: names of parameters to train, or True for all: "tau", "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+
+    def __init__(
+        self,
+        tau: Value,
+        v0: Value = 1.0,
+        beta: float = 5.0,
+        *,
+        surrogate: F.Surrogate | None = None,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        check_parameter("CoarseLIF", "tau", tau, above=0.0)
+        check_parameter("CoarseLIF", "v0", v0)
+        neuron = {"threshold": v0, "surrogate": surrogate_of("CoarseLIF", beta, surrogate)}
+        super().__init__(
+            F.coarse_lif_step, F.CoarseLIFState, learnable=learnable, recurrent=recurrent, tau=tau, **neuron
+        )
+
+    def step_params(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``coarse_lif_step``."""
+        params = super().step_params()
+        return {"refractory_gain": F.refractory_gain_from_tau(params["tau"])} | decay_and_gain(params)
+
+
+class SpikingDecay(StepLayer):
+    """Neuron whose membrane is divided by tau at each step.
+
+        u[t] = v[t-1] / tau + x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+
+    Args:
+        tau: divisor of the membrane, positive.
+        v0: threshold.
+        beta: slope of the default surrogate, Sigmoid(beta).
+        surrogate: another spike function in its place.
+        reset: what a spike does to the membrane, as in IF.
+        learnable: names of parameters to train, or True for all: "tau", "v0".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+
+    def __init__(
+        self,
+        tau: Value,
+        v0: Value = 1.0,
+        beta: float = 5.0,
+        *,
+        surrogate: F.Surrogate | None = None,
+        reset: F.Reset = F.to_zero,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        check_parameter("SpikingDecay", "tau", tau, above=0.0)
+        neuron = firing("SpikingDecay", v0, beta, surrogate, reset)
+        super().__init__(
+            F.spiking_decay_step, F.SpikingDecayState, learnable=learnable, recurrent=recurrent, tau=tau, **neuron
+        )
+
+
+class McPitts(StepLayer):
+    """Memoryless binary neuron.
+
+        s[t] = H(x[t] - thr)
+
+    Args:
+        thr: threshold.
+        beta: slope of the default surrogate, Sigmoid(beta).
+        surrogate: another spike function in its place.
+        learnable: names of parameters to train, or True for all: "thr".
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "thr"}
+
+    def __init__(
+        self,
+        thr: Value,
+        beta: float = 3.0,
+        *,
+        surrogate: F.Surrogate | None = None,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        check_parameter("McPitts", "thr", thr)
+        neuron = {"threshold": thr, "surrogate": surrogate_of("McPitts", beta, surrogate, default=3.0)}
+        super().__init__(F.mcpitts_step, F.McPittsState, learnable=learnable, recurrent=recurrent, **neuron)
+
+
+class BioLIF(StepLayer):
+    """Conductance-based LIF neuron with shunting inhibition.
+
+        nu = 1 + xe + xi,  a = exp(-nudt nu), with no gradient through a
+        u[t] = a v[t-1] + (xe / nu) (1 - a),  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
+
+    Args:
+        nudt: leak rate times the length of a step, positive.
+        v0: threshold, in units of the excitatory reversal potential.
+        beta: slope of the default surrogate, Sigmoid(beta).
+        track_act: sum the spikes since the last ``init`` in ``act``. It keeps its graph, so that it can enter a loss.
+        surrogate: another spike function in place of the default.
+        reset: what a spike does to the membrane, as in IF.
+        learnable: "v0" or True to train the threshold. No gradient reaches nudt, which enters through a alone.
+        recurrent: weights through which the spikes come back one step later, as in StepLayer.
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+
+    def __init__(
+        self,
+        nudt: Value,
+        v0: Value = 0.5,
+        beta: float = 5.0,
+        track_act: bool = False,
+        *,
+        surrogate: F.Surrogate | None = None,
+        reset: F.Reset = F.to_zero,
+        learnable: Learnable = (),
+        recurrent: Weights | None = None,
+    ) -> None:
+        check_parameter("BioLIF", "nudt", nudt, above=0.0)
+        names = {"v0"} if learnable is True else chosen_names(learnable)
+        if isinstance(nudt, nn.Parameter) or "nudt" in names:
+            raise ValueError("BioLIF: nudt cannot be learned: it enters through a alone, which carries no gradient")
+        neuron = firing("BioLIF", v0, beta, surrogate, reset)
+        super().__init__(F.biolif_step, F.BioLIFState, learnable=names, recurrent=recurrent, nudt=nudt, **neuron)
+        self.track_act = track_act
+
+    def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor = False) -> Tensor:  # type: ignore[override]
+        """Advance one step with the excitatory and the inhibitory conductance; see ``StepLayer.forward``."""
+        output: Tensor = self._advance(F.BioLIFInput(xe, xi), init)
+        return output
+
+    @property
+    def act(self) -> Tensor | None:
+        """Spikes summed since the last ``init``, or None if they are not tracked."""
+        memory = self._shown("act")
+        return memory.act if memory is not None and isinstance(memory.act, Tensor) else None
+
+
+SpikingLayer = CoarseLIF  # the older package's other name for it

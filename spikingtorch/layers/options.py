@@ -1,0 +1,49 @@
+"""What the constructors of the layers have in common: options of a layer to keyword arguments of its step, checked."""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.validation import check_parameter, check_reset, check_surrogate
+
+Value: TypeAlias = Tensor | float
+Learnable: TypeAlias = bool | str | Iterable[str]
+
+
+def firing(owner: str, v0: Value, beta: float, surrogate: F.Surrogate | None, reset: F.Reset) -> dict[str, Any]:
+    """Return what fires and resets, checked."""
+    check_parameter(owner, "v0", v0)
+    check_reset(owner, reset)
+    return {"threshold": v0, "surrogate": surrogate_of(owner, beta, surrogate), "reset": reset}
+
+
+def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:
+    """Return the surrogate, or Sigmoid(beta) without one; a beta beside a surrogate would be lost, and is an error."""
+    if surrogate is None:
+        check_parameter(owner, "beta", beta, above=0.0)
+        return F.Sigmoid(beta)
+    if beta != default:
+        raise ValueError(
+            f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
+        )
+    check_surrogate(owner, surrogate)
+    return surrogate
+
+
+def leak(owner: str, tau: Value, decay: Value | None) -> dict[str, Value]:
+    """Return the one parameter that sets the leak, checked."""
+    if decay is None:
+        check_parameter(owner, "tau", tau, above=0.0)
+        return {"tau": tau}
+    check_parameter(owner, "decay", decay, least=0.0, most=1.0)
+    return {"decay": decay}
+
+
+def decay_and_gain(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with tau turned into the decay and the gain that it stands for."""
+    if "tau" not in params:
+        return params
+    tau = params.pop("tau")
+    return params | {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}

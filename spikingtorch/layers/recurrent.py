@@ -1,0 +1,74 @@
+"""The recurrent weights of a layer: what they may be, and which synapse they stand for."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch import validation as checks
+
+Weights: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | Tensor
+Synapse: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_EXPECTED = (
+    "nn.Linear(M, M, bias=False), a convolution such as nn.Conv2d(C, C, 3, padding='same', bias=False), or a tensor "
+    "that broadcasts to the neurons"
+)
+
+
+def synapse_of(owner: str, recurrent: Weights) -> Synapse:
+    """Return the synapse that recurrent weights are meant for.
+
+    Raises:
+        TypeError: they are of another kind.
+        ValueError: they cannot lead from the neurons of a layer back to them.
+    """
+    if isinstance(recurrent, Tensor):
+        checks.check_floating(owner, "recurrent", recurrent)
+        return F.per_channel
+    if not isinstance(recurrent, (nn.Linear, *_CONVOLUTIONS)):
+        raise TypeError(f"{owner}: recurrent is a {type(recurrent).__name__}, expected {_EXPECTED}")
+    if recurrent.bias is not None:
+        raise ValueError(
+            f"{owner}: recurrent={recurrent} has a bias, which is an input that never changes; leave it to the layer "
+            "before this one, with bias=False here"
+        )
+    if isinstance(recurrent, nn.Linear):
+        ins, outs = recurrent.in_features, recurrent.out_features
+    else:
+        ins, outs = recurrent.in_channels, recurrent.out_channels
+        around = [size // 2 for size in recurrent.kernel_size]
+        same = recurrent.padding == "same" or list(recurrent.padding) == around
+        plain = {*recurrent.stride, *recurrent.dilation} == {1} and recurrent.padding_mode == "zeros"
+        if not (same and plain and all(size % 2 for size in recurrent.kernel_size)):
+            raise ValueError(
+                f"{owner}: recurrent={recurrent} changes the size of its image, or skips parts of it; expected an odd "
+                "kernel, padding='same' with zeros, stride 1 and dilation 1"
+            )
+    if ins != outs:
+        raise ValueError(f"{owner}: recurrent={recurrent} leads from {ins} to {outs}; both have to be the layer's own")
+    return F.dense if isinstance(recurrent, nn.Linear) else F.convolution
+
+
+def trained(recurrent: Weights | None) -> Weights | None:
+    """Return recurrent weights in the form in which a module trains them."""
+    if isinstance(recurrent, Tensor) and not isinstance(recurrent, nn.Parameter):
+        return nn.Parameter(recurrent.detach().clone())  # a copy: two layers made from one tensor share nothing
+    return recurrent
+
+
+def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size) -> None:
+    """Raise unless weights fit to neurons of a shape, whose first axis is the batch."""
+    if synapse is F.per_channel:
+        checks.check_broadcast(owner, "recurrent", weight, shape)
+        return
+    axis = -1 if synapse is F.dense else -(weight.ndim - 1)
+    fits = len(shape) > (1 if synapse is F.dense else weight.ndim - 1) and shape[axis] == weight.shape[0]
+    if not fits:
+        what = "features, the last axis" if synapse is F.dense else f"channels, axis {axis}"
+        raise ValueError(
+            f"{owner}: recurrent leads back to {weight.shape[0]} {what}, and the input has shape {tuple(shape)}"
+        )

@@ -1,0 +1,282 @@
+"""StepLayer: a pure step as a layer that remembers its state between calls."""
+
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch import validation as checks
+from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.functional.dispatch.repeated import Repetitions
+from spikingtorch.functional.scan import one_step
+from spikingtorch.layers.base import Memory, StatefulLayer
+from spikingtorch.layers.checkpoint import region
+from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
+from spikingtorch.layers.threads import this_thread
+
+# where the classes of layers, weights and synapses are defined that compute parameters without random numbers
+_NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
+
+
+class StepLayer(StatefulLayer):
+    """A step function with its parameters and its state: the base of every layer, and the way to make your own.
+
+    Each call advances one step of time. ``init`` true starts a new sequence; a first call starts one as well. Inside a
+    ``SpikingNet`` that runs all steps at once, a call advances all of them. The state lives between calls only: it is
+    no part of ``state_dict``, moves with ``.to()``, and is copied by ``deepcopy`` and ``pickle`` without its graph.
+
+    Args:
+        step: a pure function ``(state, x, **params) -> (state, output)``.
+        state_type: NamedTuple of the state's tensors, all zero at rest.
+        learnable: names of the parameters to train, or True for all that are floats or tensors. An ``nn.Parameter`` is
+            learnable without being named.
+        recurrent: weights through which the output comes back to the layer one step later, added to its (first) input:
+            ``nn.Linear(M, M, bias=False)``; ``nn.Conv2d(C, C, k, padding="same", bias=False)`` with odd k, or Conv1d or
+            Conv3d; or a tensor that broadcasts to the neurons, for instance (C, 1, 1), each of which then feeds back to
+            itself alone. They are trained: a tensor becomes an ``nn.Parameter``.
+        **params: keyword arguments of the step. Floats stay floats; tensors (per channel, per neuron) become buffers.
+            Each is an attribute of the same name, but for those that ``attribute_names`` renames.
+
+    >>> from spikingtorch.functional import LIFState, lif_step
+    >>> layer = StepLayer(lif_step, LIFState, decay=0.5, threshold=1.0, learnable="decay")
+    >>> layer
+    StepLayer(lif_step, decay=0.5 (learnable), threshold=1.0)
+    >>> layer(torch.tensor([[0.8, 0.6]]), init=True).tolist(), layer(torch.tensor([[0.8, 0.6]])).tolist()
+    ([[0.0, 0.0]], [[1.0, 0.0]])
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
+
+    def __init__(
+        self,
+        step: Callable[..., tuple[Any, Any]],
+        state_type: type[Any],
+        *,
+        learnable: bool | str | Iterable[str] = (),
+        recurrent: Weights | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__()
+        self._repetitions = Repetitions()
+        self.step = step
+        self.state_type = state_type
+        self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
+        self.recurrent = trained(recurrent)
+        self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None
+        self._attributes = {name: self.attribute_names.get(name, name) for name in params}
+        values = {self._attributes[name]: value for name, value in params.items()}
+        trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor)}
+        chosen = trainable if learnable is True else chosen_names(learnable)
+        if not chosen <= trainable:
+            raise ValueError(
+                f"{type(self).__name__}: learnable names {sorted(chosen - trainable)}; choose from {sorted(trainable)}"
+            )
+        for name, value in values.items():
+            self._store(name, value, name in chosen)
+
+    def _store(self, name: str, value: Any, learnable: bool) -> None:
+        if hasattr(self, name):
+            raise ValueError(f"{type(self).__name__}: parameter {name!r} would hide the layer's attribute of that name")
+        if isinstance(value, Real):
+            value = float(value)
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+        elif learnable:
+            tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value)
+            self.register_parameter(name, nn.Parameter(tensor))
+        elif isinstance(value, Tensor):
+            if value.requires_grad:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} requires a gradient but is no nn.Parameter, so no optimizer would "
+                    f"find it. Wrap it in nn.Parameter, or pass learnable={name!r}"
+                )
+            self.register_buffer(name, value.clone())  # a copy: two layers made from one tensor share nothing
+        else:
+            setattr(self, name, value)
+
+    def step_params(self) -> dict[str, Any]:
+        """Return the keyword arguments of the step, tensors in float32 at least.
+
+        Override where they are computed from what the layer stores.
+        """
+        return {name: lift(getattr(self, attribute)) for name, attribute in self._attributes.items()}
+
+    def whole_step(self) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
+        """Return the step and its keyword arguments, with the recurrence around it if there is one."""
+        step: Any = self.step
+        params = self.step_params()
+        if self.synapse is None:
+            return step, params
+        weight = self.recurrent.weight if isinstance(self.recurrent, nn.Module) else self.recurrent
+        step = F.Recurrent(step, self.synapse)
+        return step, params | {"recurrent_weight": lift(weight)}
+
+    def initial_state(self, x: Tensor) -> Any:
+        """Return the state of the whole step at rest, for an input of one step like x."""
+        rest = self.rest_state(x)
+        return rest if self.synapse is None else F.RecurrentState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+
+    def forward(self, x: Tensor, init: bool | Tensor = False) -> Tensor:
+        """Advance one step.
+
+        Args:
+            x: input, floating, shape (N, ...).
+            init: True to start a new sequence, False to go on, or a bool tensor (N,) of the samples that start anew.
+
+        Returns:
+            The output of the step, spikes as a rule, shape (N, ...).
+
+        Raises:
+            ValueError: x is not like the state (shape, dtype, device) and ``init`` is false, holds NaN or infinities
+                (looked for on the CPU, where looking costs little), or a parameter does not broadcast to it.
+            TypeError: x is not floating, its dtype is not that of the parameters, or init is no bool.
+        """
+        output: Tensor = self._advance(x, init)
+        return output
+
+    def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+        output = self._called(inputs, init)
+        if self._activity is not None:
+            self._activity.note(self, output)
+        return output
+
+    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+        if (own := self._fold_of_this_thread()) is not None:
+            return own.call(self, inputs, init)
+        if isinstance(init, FoldToken):
+            # the fold of a call that is over comes back when checkpoint repeats a part of it
+            if not ((here := region()) is not None and here.run is not None):
+                init.refuse(
+                    f"holds a {type(self).__name__} that is not among its submodules; keep layers in attributes or in "
+                    "an nn.ModuleList"
+                )
+            return self._advance_all(inputs, init)
+        return self._advance_one(inputs, init)
+
+    def _advance_one(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+        first = self._check_inputs(inputs)
+        memory = self._start(first, init)
+        step, params = self.whole_step()
+        starts = self._starts(memory, params, first)
+        state, output = one_step(step, memory.state, inputs, params, check=starts)
+        self._remember(memory, state, output, output)
+        # a copy, to be written on: the layer shows the other one, and its gradient may need it
+        return tree_map(torch.clone, output)
+
+    def _advance_all(self, inputs: Tensor | tuple[Tensor, ...], fold: FoldToken) -> Any:
+        """Advance all steps of a fold, in one scan.
+
+        Args:
+            inputs: folded inputs, shape (N T, ...).
+            fold: number of samples and of steps, and the ``init`` of the first step.
+
+        Returns:
+            The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
+        """
+        step, params = self._step_of_all(fold)
+        leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
+        repeats = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero
+        if repeats and (found := self._repetitions.run(step, params, leaves, size)) is not None:
+            self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
+            return found.outs
+        self._check_inputs(inputs)
+        xs = tree_map(fold.split, inputs)
+        first = leaves_of(xs)[0].select(1, 0)
+        memory = self._start(first, fold.init)
+        self._starts(memory, params, first)
+        state, outputs = scan(step, memory.state, xs, params=params, dim=1)
+        # a copy: a slice would keep the whole train alive
+        last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
+        self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
+        if repeats:
+            self._repetitions.learn(step, params, memory.state, xs, size)
+        return tree_map(lambda out: out.flatten(0, 1), outputs)
+
+    def _step_of_all(self, fold: FoldToken) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
+        """Return ``whole_step()`` for all steps of a fold; end the fold if each step draws parameters of its own."""
+        kinds = type(self).__module__, type(self.recurrent).__module__
+        own = all([kind.startswith(_NEVER_DRAW) for kind in kinds]) and "step_params" not in self.__dict__
+        if own or torch.compiler.is_compiling():
+            return self.whole_step()
+        before = torch.get_rng_state()
+        found = self.whole_step()
+        if not torch.equal(before, torch.get_rng_state()):
+            fold.refuse(f"draws the parameters of {fold.name(self)} at random, at each step anew")
+        return found
+
+    @property
+    def _rests_at_zero(self) -> bool:
+        kind, own = type(self), self.__dict__
+        inherits = kind.rest_state is StepLayer.rest_state and kind.initial_state is StepLayer.initial_state
+        return inherits and "rest_state" not in own and "initial_state" not in own
+
+    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return the first of the inputs; raise where one cannot be computed with."""
+        owner = type(self).__name__
+        leaves = inputs if isinstance(inputs, tuple) else (inputs,)
+        for x in leaves:
+            checks.check_floating(owner, "x", x)
+            if x.is_cpu:
+                checks.check_finite(owner, "x", x)
+            if x.shape != leaves[0].shape:
+                raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")
+        return leaves[0]
+
+    def _starts(self, memory: Memory, params: dict[str, Any], x: Tensor) -> bool:
+        """Say whether a sequence starts, with which the parameters are checked."""
+        starts = memory.output is None
+        if starts:
+            self._check_params(params, x)
+        return starts
+
+    def _remember(self, memory: Memory, state: Any, output: Any, spikes: Any) -> None:
+        act = memory.act + lift(spikes) if isinstance(memory.act, Tensor) else ()
+        self._finish(Memory(state, output, act, thread=this_thread()))
+
+    def rest_state(self, x: Tensor) -> Any:
+        """Return the state at rest for an input of one step like x; override where that is not zero."""
+        return zeros_state(self.state_type, x)
+
+    def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
+        for name, value in params.items():
+            if not isinstance(value, Tensor):
+                continue
+            shown = self._attributes.get(name, name)
+            if name == "recurrent_weight" and self.synapse is not None:
+                shown = "recurrent"
+                check_weight(type(self).__name__, self.synapse, value, x.shape)
+            else:
+                checks.check_broadcast(type(self).__name__, shown, value, x.shape)
+            if value.dtype != lifted_dtype(x):
+                raise TypeError(
+                    f"{type(self).__name__}: mixed dtypes: x is {x.dtype} and {shown} {value.dtype}. Convert one of "
+                    f"them, for instance with layer.to({x.dtype})"
+                )
+
+    def extra_repr(self) -> str:
+        """Name the step's parameters."""
+        own = dict(self.named_parameters(recurse=False))
+        recurrent = {"recurrent": _shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
+        shown = {name: _shown(getattr(self, name)) for name in self._attributes.values()} | recurrent
+        listed = [f"{name}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
+        return ", ".join([_shown(self.step), *listed] if type(self) is StepLayer else listed)
+
+
+def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
+    """Return the names in ``learnable``; none for False."""
+    if isinstance(learnable, bool):
+        return set()
+    return {learnable} if isinstance(learnable, str) else set(learnable)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        scalar = value.ndim == 0 and checks.has_values(value)
+        return f"{value.item():g}" if scalar else f"<{'x'.join(map(str, value.shape))}>"
+    return getattr(value, "__name__", repr(value))
