@@ -30,3 +30,8 @@ __all__ = [
     "spikeio",
     "utils",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those of the modules that are imported on demand included."""
+    return sorted([*__all__, "__version__", "interop", "performance", "testing"])

@@ -1,7 +1,9 @@
-"""What makes the whole process faster, and is therefore for its owner to decide."""
+"""What concerns the whole process, and is therefore for its owner to decide: its memory, and its caches."""
 
 import ctypes
 import platform
+
+from spikingtorch.functional.core import lru
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
@@ -21,3 +23,13 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def clear_caches() -> None:
+    """Forget every step that was traced, and every scan that was bound to a kernel.
+
+    The next call of each is as slow as its first one in a process. Compiled kernels stay on disk, where
+    ``python -m spikingtorch cache`` shows and removes them. For measurements and tests: a cache is bounded, and never
+    answers for another step.
+    """
+    lru.clear_all()

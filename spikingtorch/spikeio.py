@@ -1,4 +1,4 @@
-"""Encoders turn a batch (N, ...) into a train (N, T, ...); decoders turn the train of a network into numbers.
+"""Encoders turn a batch (N, ...) into a sequence (N, T, ...); decoders turn the sequence of a network into numbers.
 
 Encoders take what a DataLoader gives, of any number of channels and dimensions, on any device. Each is a module, so
 that ``nn.Sequential(encoder, model, decoder)`` is a classifier.
@@ -26,7 +26,7 @@ def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Gen
             warning; one below 0 never spikes.
         nsteps: number of steps T.
         scale: factor of the rates.
-        generator: source of randomness on the device of x; the same generator in the same state gives the same train.
+        generator: source of randomness on the device of x; the same generator in the same state draws the same spikes.
 
     Returns:
         Spikes, 0 or 1 in the dtype of x, shape (N, T, ...).
@@ -58,8 +58,8 @@ def markov_spikes(x: Tensor, nsteps: int, *, generator: Generator | None = None)
         after no spike:  s[t] = 1 if r[t] < x
         after a spike:   s[t] = 0 if r[t] < 1 - x           r[t] uniform in [0, 1)
 
-    Either way a step spikes with probability x, so the train has the rate of a Poisson train; the same random numbers
-    give another train.
+    Either way a step spikes with probability x, so the rate is that of a Poisson process; the same random numbers
+    give another sequence.
 
     Args:
         x: rates in spikes per step, floating, shape (N, ...).
@@ -75,12 +75,12 @@ def markov_spikes(x: Tensor, nsteps: int, *, generator: Generator | None = None)
     rates = lift(_rates("markov_spikes", x, nsteps, 1.0))  # bfloat16 has no random numbers near 0 and 1
     _check_generator("markov_spikes", x, generator)
     spiked = torch.zeros_like(rates, dtype=torch.bool)
-    train = []
+    spikes = []
     for _ in range(nsteps):
         r = torch.rand(rates.shape, dtype=rates.dtype, device=rates.device, generator=generator)
         spiked = torch.where(spiked, r >= 1.0 - rates, r < rates)
-        train.append(spiked)
-    return torch.stack(train, 1).to(x.dtype)
+        spikes.append(spiked)
+    return torch.stack(spikes, 1).to(x.dtype)
 
 
 class _Encoder(nn.Module):
@@ -195,11 +195,11 @@ class SumDecoder(nn.Module):
         self.offset = offset
 
     def forward(self, s: Tensor) -> Tensor:
-        """Return (N, ...) for a train (N, T, ...)."""
+        """Return (N, ...) for a sequence (N, T, ...)."""
         _check_train("SumDecoder", s)
         if s.shape[1] != self.nsteps:
             raise ValueError(
-                f"SumDecoder: a train of shape {tuple(s.shape)} has {s.shape[1]} steps on its axis 1, expected "
+                f"SumDecoder: a sequence of shape {tuple(s.shape)} has {s.shape[1]} steps on its axis 1, expected "
                 f"{self.nsteps}. Give the encoder and the decoder the same nsteps"
             )
         count = s.sum(1, dtype=lifted_dtype(s))  # bfloat16 counts to 256
@@ -219,7 +219,7 @@ class RateDecoder(nn.Module):
     """
 
     def forward(self, s: Tensor) -> Tensor:
-        """Return (N, ...) for a train (N, T, ...)."""
+        """Return (N, ...) for a sequence (N, T, ...)."""
         _check_train("RateDecoder", s)
         return s.mean(1)
 
@@ -255,10 +255,10 @@ def _check_batch(owner: str, x: Tensor) -> tuple[float, float]:
 
 
 def _check_train(owner: str, s: Tensor) -> None:
-    checks.check_floating(owner, "the train", s)
-    checks.check_rank(owner, "the train", s, "(N, T, ...)", 2)
+    checks.check_floating(owner, "the sequence", s)
+    checks.check_rank(owner, "the sequence", s, "(N, T, ...)", 2)
     if s.shape[1] == 0:
-        raise ValueError(f"{owner}: a train of shape {tuple(s.shape)} has no steps on its axis 1")
+        raise ValueError(f"{owner}: a sequence of shape {tuple(s.shape)} has no steps on its axis 1")
 
 
 def _check_generator(owner: str, x: Tensor, generator: Generator | None) -> None:

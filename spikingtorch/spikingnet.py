@@ -1,4 +1,4 @@
-"""SpikingNet: an ordinary module, run over a train of spikes."""
+"""SpikingNet: an ordinary module, run over time."""
 
 from collections.abc import Sequence
 
@@ -96,7 +96,7 @@ class SpikingNet(nn.Module):
         self._decisions: Recomputation[bool] = Recomputation()
 
     def forward(self, x: Tensor, init: bool | Tensor = True) -> Tensor:
-        """Run the network over a train.
+        """Run the network over a sequence.
 
         Args:
             x: floating, shape (N, T, ...), as the encoders make it; T is at least 1, N may be 0.
@@ -149,7 +149,7 @@ class SpikingNet(nn.Module):
         elif checks.functorch_active() and any(layer._memory is None for layer in layers):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
-                "from. Give the transform the whole train in one call, or use functional.scan, which returns the state"
+                "from. Give the transform the whole sequence at once, or use functional.scan, which returns the state"
             )
         elif not self.carry_graph:
             self.detach_()
@@ -172,8 +172,8 @@ class SpikingNet(nn.Module):
                 return self._run_folded(x, init, layers)
             except FoldError as error:
                 raise ValueError(
-                    f"SpikingNet: mode='fold' cannot run {type(self.net).__name__}, for it {error}. mode='auto' runs "
-                    "it step by step"
+                    f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "
+                    "runs it step by step"
                 ) from error
         if self.mode == "step" or checks.is_traced():
             return self._run_steps(x, init)

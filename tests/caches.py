@@ -1,15 +1,13 @@
-"""Emptying what the library remembers of scans."""
+"""Emptying the caches of the library for a test."""
+
+from collections import OrderedDict
 
 import pytest
 
-from spikingtorch.functional.core.lru import LRUCache
-from spikingtorch.functional.dispatch import prepared
-from spikingtorch.functional.fused.runtime import torch_ops
-from spikingtorch.functional.fused.trace import programs
+from spikingtorch.functional.core import lru
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the next call of every step its first one, for the duration of a test."""
-    monkeypatch.setattr(programs, "_recent", LRUCache(64))
-    monkeypatch.setattr(prepared, "_prepared", LRUCache(64))
-    monkeypatch.setattr(torch_ops, "_ready", LRUCache(64))
+    for cache in lru._all:
+        monkeypatch.setattr(cache, "_entries", OrderedDict())

@@ -105,8 +105,8 @@ def count(case: Case, event: Run | Change, got: Any, warned: list[str], counts: 
         counts["gradients compared"] += sum(name.startswith("d ") for name in got)
         counts["silent outputs"] += not bool(got["out"].any())
     for text in warned:
-        if "for it " in text:
-            reason = text.split("for it ")[1].split(". The results")[0].split("(")[0]
+        if "because it " in text:
+            reason = text.split("because it ")[1].split(". The results")[0].split("(")[0]
             counts["warned: " + re.sub(r"parts[.\w]*", "...", reason)[:70]] += 1
 
 

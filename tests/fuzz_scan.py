@@ -64,7 +64,7 @@ def _quiet(default: str) -> Iterator[None]:
     torch.set_default_dtype(getattr(torch, default))
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "scan: .* ran on the slower loop", RuntimeWarning)
+            warnings.filterwarnings("ignore", "scan: .* ran on the Python loop", RuntimeWarning)
             yield
     finally:
         torch.set_default_dtype(before)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.runtime.memory_format import order_of
+from spikingtorch.functional.fused.runtime.memory_format import memory_format_of
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 
@@ -59,11 +59,11 @@ def test_scan(T: int, last_cotangent: bool) -> None:
 def test_other_orders_of_memory_come_out_contiguous() -> None:
     plain = images(4, last=False)
     for x in (plain, plain.transpose(3, 4), plain.transpose(2, 3), plain[..., ::2], images(4)[:, :, :1]):
-        assert order_of([x], 1) is None
+        assert memory_format_of([x], 1) is None
         out = F.scan(F.if_step, F.IFState(torch.zeros_like(x[:, 0])), x, dim=1, backend="fused")[1]
         assert out.is_contiguous()
-    assert order_of([images(4)], 1) is not None
-    assert order_of([images(4), plain[:, :, :1]], 1) is None
+    assert memory_format_of([images(4)], 1) is not None
+    assert memory_format_of([images(4), plain[:, :, :1]], 1) is None
 
 
 class Net(nn.Module):

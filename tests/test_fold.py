@@ -288,7 +288,7 @@ def test_explain_one_step() -> None:
 def test_explain_of_a_network_that_steps() -> None:
     model = st.SpikingNet(Branching(), 3)
     x = train(model, 3, 5)
-    with pytest.warns(RuntimeWarning, match=r"Branching runs step by step.* for it branches on init\. .*mode='step'"):
+    with pytest.warns(RuntimeWarning, match=r"Branching runs step.* because it branches on init\. .*mode='step'"):
         model(x)
     model(x)  # warns once
     assert str(model.explain()).splitlines()[0] == "step: the network branches on init"
@@ -301,7 +301,7 @@ def test_explain_of_forced_modes() -> None:
         assert (report.mode, report.reason) == (mode, "as asked for")
     report = st.SpikingNet(Branching().double(), 3, mode="fold").explain(x)
     assert report.mode == "fold"
-    assert report.reason == "as asked for; in mode 'auto' it would step, for it branches on init"
+    assert report.reason == "as asked for; in mode 'auto' it would step because it branches on init"
 
 
 def test_repr() -> None:
@@ -343,7 +343,7 @@ def test_time_chunk_may_be_of_numpy() -> None:
 def test_fold_of_a_network_that_branches() -> None:
     model = st.SpikingNet(Branching(), 3, mode="fold")
     with pytest.raises(
-        ValueError, match=r"mode='fold' cannot run Branching, for it branches on init\. mode='auto' runs"
+        ValueError, match=r"mode='fold' cannot run Branching because it branches on init\. mode='auto' runs"
     ):
         model(train(model, 3, 5))
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import prepared
-from spikingtorch.functional.fused.runtime import torch_ops
+from spikingtorch.functional.dispatch import folded
+from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.functional.fused.runtime.kernels import Kernel
+from spikingtorch.functional.fused.runtime.launcher import Launcher
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
 from tests.repeats import CALLS, M, N, Took, agrees, draw, held, learning, over_time, repeat
@@ -99,7 +100,7 @@ def test_layer_refuses_odd_inputs_and_keeps_its_state(dtype: torch.dtype, value:
     scans = took.scans
     with pytest.raises(ValueError, match="LIF: x"):
         model(x)
-    assert took.scans == scans + 1
+    assert took.scans == scans
     assert layer._memory is before
     assert torch.equal(layer.s, s)
     assert agrees(model, draw(10, dtype=dtype).add(0.1).requires_grad_(), took)
@@ -164,7 +165,7 @@ def test_channels_last_with_a_parameter_that_would_be_copied(size: tuple[int, ..
     model = over_time(st.LIF(3.0, span(0.3, 0.6, *size), learnable=True).double(), *IMAGES)
     for k in range(CALLS):
         agrees(model, last(draw(k, N, 4, *IMAGES)).requires_grad_(), took)
-    assert took.scans == 0
+    assert took.scans == CALLS
 
 
 def test_channels_last_without_gradients(took: Took) -> None:
@@ -180,13 +181,13 @@ def test_cotangents_in_the_other_format_find_their_kernel(
     own, other = (last, torch.clone) if form == "channels-last" else (torch.clone, last)
     model = over_time(st.LIF(3.0, 0.4, learnable=True).double(), *size)
     repeat(model, took, lambda k: own(draw(k, N, 4, *size)).requires_grad_())
-    anew, backward = [], torch_ops.backward
+    anew, launcher = [], Executable.backward_launcher
 
-    def compute(*args: Any) -> list[Tensor]:
+    def made(*args: Any) -> Launcher:
         anew.append(args)
-        return backward(*args)
+        return launcher(*args)
 
-    monkeypatch.setattr(torch_ops, "backward", compute)
+    monkeypatch.setattr(Executable, "backward_launcher", made)
     for k in range(CALLS):
         pull = draw(k + 99, N, 4, *size)
         x = own(draw(k, N, 4, *size)).requires_grad_()
@@ -199,27 +200,16 @@ def test_cotangents_in_the_other_format_find_their_kernel(
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (4096, 2), (2, 300)])  # the second of them is brought to the front
-@pytest.mark.parametrize("keep", [False, True])
-def test_last_outputs(keep: bool, shape: tuple[int, int]) -> None:
+def test_last_outputs(shape: tuple[int, int]) -> None:
     x = torch.rand(shape[0], 20, shape[1], generator=torch.Generator().manual_seed(0))
     state, params = F.IFState(torch.zeros(shape)), {"threshold": 1.0}
-    F.scan(F.if_step, state, x, params=params, dim=1, backend="fused")
-    request = prepared.request(F.if_step, state, x, params, 1, "fused")
-    assert request is not None
-    found = prepared.find(request)
-    assert found is not None
-    scalars, program = (*request.floats, *found.literals), found.scan.program
-
-    def run(*, also_last: bool) -> list[Tensor]:
-        return torch_ops.forward([state.v], [x], [], scalars, program, 1, keep, also_last)
-
-    v, out, *kept = run(also_last=False)
-    for _ in range(2):
-        again, outs, last_out, *kept_too = run(also_last=True)
-        assert_close([again, outs, *kept_too], [v, out, *kept])
-        assert torch.equal(last_out, out[:, -1])
-        assert last_out.is_contiguous()
-    assert len(kept) == keep
+    (v,), out = F.scan(F.if_step, state, x, params=params, dim=1, backend="loop")
+    signed = folded.signature(F.if_step, F.IFState, [x.flatten(0, 1)], params, (shape[0], 20))
+    assert signed is not None
+    for found in (folded.first(signed, state, x, (shape[0], 20)), folded.run(signed)):
+        assert found is not None
+        assert_close([*found.state, found.outs, found.last], [v, out.flatten(0, 1), out[:, -1]])
+        assert found.last.is_contiguous()
 
 
 # --- what autograd hands over -----------------------------------------------------------------------------------------
@@ -234,7 +224,7 @@ UNPACKS: dict[str, Callable[[Tensor], Tensor]] = {
 def hooked(out: Tensor, unpack: Callable[[Tensor], Tensor]) -> int:
     """Register a hook on each tensor that the scan behind an output has saved, and say how many there are."""
     node: Any = out.grad_fn
-    while "FusedTrain" not in node.name():
+    while "FusedScan" not in node.name():
         node = node.next_functions[0][0]
     saved = node._raw_saved_tensors
     for each in saved:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.dispatch import explain
 from spikingtorch.testing import assert_close
 from tests.fused_steps import Counts, N, counting, draw, gradients, leaky, loop, rest, value
 
@@ -29,9 +29,9 @@ FUSED = re.escape("scan: backend='fused' cannot run ")
 
 @pytest.fixture(autouse=True)
 def _warn_anew() -> Iterator[None]:
-    bind._warn_once.cache_clear()
+    explain._warn_once.cache_clear()
     yield
-    bind._warn_once.cache_clear()
+    explain._warn_once.cache_clear()
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_auto_falls_back_with_one_warning(name: str, ran: Counts) -> None:
     step, params, why, _ = REFUSED[name]
     inputs = X.clone().requires_grad_()
     want = loop(step, rest(), inputs, params)
-    with pytest.warns(RuntimeWarning, match="ran on the slower loop") as caught:
+    with pytest.warns(RuntimeWarning, match="ran on the Python loop") as caught:
         got = F.scan(step, rest(), inputs, params=params)
     assert len(caught) == 1
     assert re.search(why, str(caught[0].message))
@@ -282,7 +282,7 @@ def test_random_numbers_are_those_of_the_loop(name: str) -> None:
     torch.manual_seed(3)
     want = F.scan(step, rest(), X, backend="loop")
     torch.manual_seed(3)
-    with pytest.warns(RuntimeWarning, match="ran on the slower loop"):
+    with pytest.warns(RuntimeWarning, match="ran on the Python loop"):
         got = F.scan(step, rest(), X)
     assert torch.equal(got[1], want[1])
     assert not torch.equal(got[1][0], got[1][1])
@@ -291,7 +291,7 @@ def test_random_numbers_are_those_of_the_loop(name: str) -> None:
 def test_numbers_that_change_by_themselves_are_refused() -> None:
     random.seed(0)
     want = F.scan(noisy_numbers, rest(), X, backend="loop")
-    with pytest.warns(RuntimeWarning, match="ran on the slower loop"):
+    with pytest.warns(RuntimeWarning, match="ran on the Python loop"):
         F.scan(noisy_numbers, rest(), X)
     random.seed(0)
     assert torch.equal(F.scan(noisy_numbers, rest(), X)[1], want[1])
@@ -323,7 +323,7 @@ def test_a_captured_tensor_gets_its_gradient_on_auto() -> None:
 
 def test_two_steps_warn_twice() -> None:
     for step in (total, mean):
-        with pytest.warns(RuntimeWarning, match=f"scan: {step.__name__} ran on the slower loop"):
+        with pytest.warns(RuntimeWarning, match=f"scan: {step.__name__} ran on the Python loop"):
             F.scan(step, rest(), X)
 
 
@@ -531,7 +531,7 @@ def test_no_compiler(tmp_path: Path) -> None:
     warned, explained, raised = without_compiler(tmp_path, PATH=str(tmp_path))
     print(warned, explained, raised, sep="\n")
     assert warned.count("Warning:") == 1
-    assert warned.startswith("RuntimeWarning: scan: if_step ran on the slower loop")
+    assert warned.startswith("RuntimeWarning: scan: if_step ran on the Python loop")
     for text in (warned, explained, raised):
         assert "no C compiler" in text
         assert "apt install gcc" in text
@@ -546,6 +546,6 @@ def test_a_compiler_that_fails(tmp_path: Path) -> None:
     script.chmod(0o755)
     text = "\n".join(without_compiler(tmp_path, CC=str(script)))
     print(text)
-    assert text.count("RuntimeWarning: scan: if_step ran on the slower loop") == 1
+    assert text.count("RuntimeWarning: scan: if_step ran on the Python loop") == 1
     assert "out of licences" in text
     assert "exit code 3" in text

@@ -742,7 +742,7 @@ def test_a_branch_on_the_size() -> None:
     def step(state: F.IFState, x: Tensor) -> Any:
         return advance(state, x, 0.5 if x.shape[-1] > 50 else 0.25)
 
-    with pytest.warns(RuntimeWarning, match="ran on the slower loop, for it reads the size of"):  # noqa: PT031
+    with pytest.warns(RuntimeWarning, match="ran on the Python loop .slower. because it reads the size of"):  # noqa: PT031
         for size in (2, 7, 60):
             xs, state = draw(T, size), rest(size)
             got = F.scan(step, state, xs)
@@ -766,7 +766,7 @@ def test_a_branch_on_gradients() -> None:
         return advance(state, x, 0.5 if x.requires_grad else 0.25)
 
     for each, name in ((step, "is_grad_enabled"), (other, "requires_grad")):
-        with pytest.warns(RuntimeWarning, match=f"for it asks for {name}, which a trace answers"):  # noqa: PT031
+        with pytest.warns(RuntimeWarning, match=f"because it asks for {name}, which a trace answers"):  # noqa: PT031
             with torch.no_grad():
                 assert torch.equal(F.scan(each, rest(), X)[1], loop(each, rest(), X)[1])
             xs = X.clone().requires_grad_()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.dispatch import explain
 
 T, N = 9, 4
 X = torch.rand(T, N, generator=torch.Generator().manual_seed(0))
@@ -28,7 +28,7 @@ Made: TypeAlias = tuple[Callable[[], Any], Callable[..., Any]]
 @pytest.fixture(autouse=True)
 def warn_anew() -> None:
     LOG.clear()
-    bind._warn_once.cache_clear()
+    explain._warn_once.cache_clear()
 
 
 def rest() -> F.IFState:
@@ -209,7 +209,7 @@ MAKERS = [
 @pytest.mark.parametrize("make", MAKERS)
 def test_it_runs_once_for_each_step(make: Callable[[], Made]) -> None:
     ran, step = make()
-    with pytest.warns(RuntimeWarning, match="on the slower loop.*one more output, or carry it in the state"):
+    with pytest.warns(RuntimeWarning, match="on the Python loop.*one more output, or carry it in the state"):
         got = F.scan(step, rest(), X)[1]
     assert ran() == T
     assert torch.equal(got, F.scan(integrate, rest(), X, backend="loop")[1])

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.dispatch import explain
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.fused.trace import programs
 from spikingtorch.testing import assert_close
@@ -394,7 +394,7 @@ def test_a_gradient_inside_and_one_outside(ran: Counts) -> None:
     def plain(decay: Tensor) -> Tensor:
         return torch.autograd.grad(value(looped(X, decay)), decay, create_graph=True)[0]
 
-    bind._warn_once.cache_clear()
+    explain._warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="requires a gradient outside"):
         got = torch.autograd.grad(adapted(scanned, grad(lambda decay: value(scanned(X, decay)))), outer)
     assert_close(got, torch.autograd.grad(adapted(looped, plain), outer))
@@ -412,7 +412,7 @@ def test_a_tensor_outside_that_wants_no_gradient_inside(ran: Counts) -> None:
         leaf = decay.clone().requires_grad_()
         return torch.autograd.grad(function(leaf), leaf, create_graph=True)[0]
 
-    bind._warn_once.cache_clear()
+    explain._warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="requires a gradient outside"):
         (got,) = torch.autograd.grad(slope(scanned, lambda function, decay: grad(function)(decay)), outer)
     (want,) = torch.autograd.grad(slope(looped, plain), outer)

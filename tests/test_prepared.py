@@ -15,8 +15,8 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core import tree
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import are_plain_cpu, in_eager
-from spikingtorch.functional.dispatch import prepared
-from spikingtorch.functional.fused.runtime import torch_ops
+from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.fused.runtime import executable
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fused_steps import counting
@@ -48,7 +48,7 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def known() -> int:
     """Return how many scans are remembered."""
-    return len(prepared._prepared._entries)
+    return sum(isinstance(entry, bind.Bound) for entry in bind._bound._entries.values())
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -393,9 +393,9 @@ def test_the_oldest_is_forgotten() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared, "_prepared", LRUCache(3))
-    monkeypatch.setattr(torch_ops, "_ready", LRUCache(3))
+    monkeypatch.setattr(bind, "_bound", LRUCache(3))
+    monkeypatch.setattr(executable, "_executables", LRUCache(3))
     for length in range(1, 9):
         given = change(xs=draw(length, N, M))
         assert_close(both(given), both(given, "loop"))
-    assert known() == len(torch_ops._ready._entries) == 3
+    assert known() == len(executable._executables._entries) == 3

@@ -97,7 +97,7 @@ def test_hook_on_a_layer(change: str, took: Took) -> None:
         before, out = took.trains, model(x)
         if took.trains > before:
             node: Any = out.grad_fn
-            while "FusedTrain" not in node.name():
+            while "FusedScan" not in node.name():
                 node = node.next_functions[0][0]
             node._raw_saved_tensors[0].register_hooks(lambda tensor: tensor.detach(), CHANGES[change])
             with pytest.raises(ValueError, match=MESSAGE):

@@ -306,7 +306,7 @@ def test_decoder_with_another_number_of_steps() -> None:
         io.SumDecoder(4, 1.0)(torch.rand(4))
     with pytest.raises(ValueError, match="has no steps on its axis 1"):
         io.RateDecoder()(torch.rand(4, 0, 2))
-    with pytest.raises(TypeError, match=r"the train has dtype torch\.int64"):
+    with pytest.raises(TypeError, match=r"the sequence has dtype torch\.int64"):
         io.RateDecoder()(torch.ones(4, 2, 2, dtype=torch.int64))
 
 

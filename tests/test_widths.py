@@ -10,8 +10,8 @@ from torch import Tensor
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.core.lru import LRUCache
-from spikingtorch.functional.dispatch import prepared
-from spikingtorch.functional.fused.runtime import memory, torch_ops
+from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.fused.runtime import executable, memory
 from tests.fused import Scan, assert_same_bits
 from tests.guards import Guards, overrun
 from tests.repeats import CALLS, Took, held, over_time
@@ -19,15 +19,14 @@ from tests.width_cases import CASES
 from tests.widths import FLOATS, WHOLE, check_gradients, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself
-OTHERWISE = ("all of it", "folded", "dense", "convolutional", "vmap")
+OTHERWISE = ("folded", "dense", "convolutional", "vmap")
 
 
 @pytest.fixture
 def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     # no scan has run before; programs, which take a moment to trace, are shared by the tests
-    monkeypatch.setattr(prepared, "_prepared", LRUCache(64))
-    monkeypatch.setattr(torch_ops, "_ready", LRUCache(64))
-    monkeypatch.setattr(torch_ops, "_checked", LRUCache(64))
+    monkeypatch.setattr(bind, "_bound", LRUCache(64))
+    monkeypatch.setattr(executable, "_executables", LRUCache(64))
     found = Guards()
     monkeypatch.setattr(memory, "empty_strided", found.empty_strided)
     return found
@@ -35,15 +34,15 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
 
 @pytest.fixture
 def repeated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Scans that were found prepared."""
+    """Scans that are found by their signature."""
     ran: list[Any] = []
-    run = prepared.Prepared.run
+    run = bind.Bound.run
 
     def spy(*args: Any) -> Any:
         ran.append(args)
         return run(*args)
 
-    monkeypatch.setattr(prepared.Prepared, "run", spy)
+    monkeypatch.setattr(bind.Bound, "run", spy)
     return ran
 
 
@@ -53,7 +52,7 @@ def test_case(name: str, guards: Guards, repeated: list[Any]) -> None:
     CASES[name](guards.place)
     guards.check()
     assert guards.results > 0
-    assert len(repeated) == (0 if name.startswith(OTHERWISE) else 2)
+    assert len(repeated) == (0 if name.startswith(OTHERWISE) else 4)
 
 
 def test_threads_keep_to_their_blocks(guards: Guards) -> None:

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional.dispatch import prepared
+from spikingtorch.functional.core.tree import flatten
+from spikingtorch.functional.dispatch import bind, folded
+from spikingtorch.functional.dispatch.signature import folded_signature
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
-from spikingtorch.functional.fused.runtime.folded import FoldedScan
+from spikingtorch.functional.fused.runtime.executable import Executable
 from tests.fused import Scan, assert_same_bits
 from tests.widths import (
     FLOATS,
@@ -102,12 +104,11 @@ def folded_case(images: bool, dtype: torch.dtype, place: Placing) -> None:
     scan = Scan(counting, state, place(channels_last(x) if images else x), params, 1)
     cotangent = place(drawn(dtype, (N * T, *shape), 4) - 0.5)
     results, gradients = _from_rest(scan, cotangent)
-    folded, tensors, scalars = _folded(scan)
+    run, tensors, scalars = _folded(scan)
     for _ in range(2):
-        train = folded.forward(tensors, scalars)
-        assert train is not None
-        assert_same_bits([*train.finals, train.outs, train.last], results)
-        got = folded.backward(tensors, train.kept, cotangent, scalars, (True, True, True))
+        found = run.forward(tensors, scalars, keep=run.saves_states)
+        assert_same_bits([*found.finals, *found.outs, *found.lasts], results)
+        got = run.backward(tensors, found.kept, [cotangent], scalars, (True, True, True))
         check_gradients(dict(zip(gradients, got, strict=True)), gradients)
 
 
@@ -120,17 +121,15 @@ def _from_rest(scan: Scan, cotangent: Tensor) -> tuple[list[Tensor], dict[str, T
     return [*pytree.tree_leaves(finals), outs.flatten(0, 1), outs[:, -1]], dict(zip(leaves, folded, strict=True))
 
 
-def _folded(scan: Scan) -> tuple[FoldedScan, list[Tensor], tuple[float, ...]]:
-    """Return a scan as a layer repeats it, with its tensors and floats."""
-    scan.run("fused")
-    request = prepared.request(scan.step, scan.state, scan.xs, dict(scan.params), 1, "fused")
-    found = None if request is None else prepared.find(request)
-    assert request is not None
-    assert found is not None
-    x, numbers, scalars = scan.xs.flatten(0, 1), list(scan.params.values()), (*request.floats, *found.literals)
-    dtypes = [leaf.dtype for leaf in pytree.tree_leaves(scan.state)]
-    size = scan.xs.shape[:2]
-    return FoldedScan(found.scan, found.order, size, dtypes, [x], numbers, scalars, True), [x, *numbers], scalars
+def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
+    """Return a scan as a layer runs it, with its tensors and floats."""
+    x, form = scan.xs.flatten(0, 1), flatten(scan.state)[1]
+    signed = folded_signature(scan.step, form, [x], dict(scan.params), scan.xs.shape[:2])
+    assert signed is not None
+    assert folded.first(signed, scan.state, scan.xs, scan.xs.shape[:2]) is not None
+    bound = bind.find(signed)
+    assert bound is not None
+    return bound.executable, signed.tensors, (*signed.floats, *bound.literals)
 
 
 def mapped_case(shape: tuple[int, ...], members: int, learns: bool, dtype: torch.dtype, place: Placing) -> None:

@@ -110,7 +110,7 @@ class FoldPolicy:
             return
         self._warned = True
         warnings.warn(
-            f"SpikingNet: {type(net).__name__} runs step by step, slower than all steps at once, for it "
+            f"SpikingNet: {type(net).__name__} runs step by step, slower than all steps at once, because it "
             f"{found.reason}. The results are the same; mode='step' asks for this and does not warn",
             RuntimeWarning,
             stacklevel=8,

@@ -1,4 +1,4 @@
-"""Finds out whether a network may be handed all steps of a train as one batch.
+"""Decides whether a network may be handed all steps of a sequence as one batch.
 
 Spiking layers are known to keep samples and steps apart. What lies between them is not, so a copy of the network, its
 weights moved a little, is run on noise, step by step and folded, with every spiking layer replaced by outputs made up

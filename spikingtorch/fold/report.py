@@ -72,7 +72,7 @@ def report(course: FoldPolicy, net: nn.Module, mode: Mode) -> Report:
 
 def _taken(mode: Mode, T: int, reason_to_step: str | None) -> tuple[str, str]:
     if mode != "auto":
-        difference = "" if reason_to_step is None else f"; in mode 'auto' it would step, for it {reason_to_step}"
+        difference = "" if reason_to_step is None else f"; in mode 'auto' it would step because it {reason_to_step}"
         return mode, f"as asked for{difference if mode == 'fold' else ''}"
     if T == 1:
         return "step", "the input has one step"
@@ -90,9 +90,9 @@ def _layer(
     dtype: torch.dtype,
     device: torch.device,
 ) -> LayerReport:
-    trains = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
-    state = layer.initial_state(trains[0].select(1, 0))
+    sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
+    state = layer.initial_state(sequences[0].select(1, 0))
     with torch.no_grad():
         step, params = layer.whole_step()
-        backend = explain_scan(step, state, pytree.tree_unflatten(trains, form), params=params, dim=1)
+        backend = explain_scan(step, state, pytree.tree_unflatten(sequences, form), params=params, dim=1)
     return LayerReport(path, type(layer).__name__, shapes[0], backend)

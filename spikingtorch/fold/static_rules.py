@@ -1,10 +1,9 @@
-"""Which modules may see all steps of a train as one batch, as far as their classes tell."""
+"""Rules by class: which modules may see all steps of a sequence as one batch."""
 
 from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize
 
-from spikingtorch.functional.fused.trace.step_key import SideEffect, check_pure
 from spikingtorch.layers.steplayer import StepLayer
 
 # the files of torch.nn.modules whose modules compute each sample of a batch by itself ...
@@ -42,11 +41,8 @@ def hooked(net: nn.Module) -> str | None:
 def with_side_effects(net: nn.Module) -> str | None:
     """Return which layer has a step that changes what is outside of it, as a reason to step."""
     for path, layer in net.named_modules():
-        if isinstance(layer, StepLayer):
-            try:
-                check_pure(layer.step)
-            except SideEffect as effect:
-                return f"holds {path or 'the network'}, whose step {effect}"
+        if isinstance(layer, StepLayer) and (effect := layer.side_effect()):
+            return f"holds {path or 'the network'}, whose step {effect}"
     return None
 
 

@@ -1,7 +1,8 @@
 """The stateless core: neurons as pure functions ``step(state, x, **params) -> (state, spike)``, and scan over time."""
 
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.dispatch.bind import Backend, Explanation
+from spikingtorch.functional.dispatch.eligibility import Backend
+from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.loop import Step
 from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step

@@ -11,10 +11,12 @@ from spikingtorch.functional.core import contract as contract
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.functional.dispatch import bind, dynamo, prepared, recurrent
-from spikingtorch.functional.dispatch.bind import Backend, Explanation, check_backend
+from spikingtorch.functional.dispatch import bind, dynamo, explain, recurrent
 from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.eligibility import Backend, check_backend, choose, is_large
+from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.dispatch.recurrent import Recurrence
+from spikingtorch.functional.dispatch.signature import signature
 from spikingtorch.functional.fused.trace.programs import TracedStep
 from spikingtorch.functional.fused.trace.step_key import SideEffect
 from spikingtorch.functional.loop import Step, loop, no_steps
@@ -66,9 +68,9 @@ def scan(
     tensor([0., 1., 0., 1.])
     """
     kwargs = dict(params or {})
-    request = prepared.request(step, state, xs, kwargs, dim, backend)
-    if request is not None and (known := prepared.find(request)) is not None:
-        return known.run(request)
+    signed = signature(step, state, xs, kwargs, dim, backend)
+    if signed is not None and (known := bind.find(signed)) is not None:
+        return known.run(signed)
     T = contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
     dtype = contract.output_dtype(xs)
@@ -81,24 +83,21 @@ def scan(
     if torch.compiler.is_dynamo_compiling():
         inside = dynamo.scan(call, backend) if T > 1 else None
         return loop(step, state, xs, kwargs, dim, dtype) if inside is None else inside
-    plan = bind.choose(call, backend)
+    plan = choose(call, backend)
     if isinstance(plan, Recurrence):
         return recurrent.run(plan, call)
     if isinstance(plan, TracedStep):
-        state, outputs = bind.run(plan, call)
-        if request is not None:
-            prepared.keep(request, plan, call, outputs)
-        return state, outputs
+        return bind.run(plan, call, signed)
     if backend == "fused":
         if not isinstance(plan, SideEffect):
             first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
             contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
         raise ValueError(
-            f"scan: backend='fused' cannot run {bind.name(step)}, which {str(plan).rstrip('.')}. "
+            f"scan: backend='fused' cannot run {explain.name(step)}, which {str(plan).rstrip('.')}. "
             "backend='auto' takes the loop"
         )
     results = loop(step, state, xs, kwargs, dim, dtype)
-    bind.warn(step, plan)
+    explain.warn(step, plan)
     return results
 
 
@@ -123,15 +122,15 @@ def explain_scan(
 
     >>> from spikingtorch.functional import LIFState, lif_step
     >>> print(explain_scan(lif_step, LIFState(v=torch.zeros(3)), torch.rand(100, 3), params={"decay": 0.9}))
-    fused (class E): elementwise, and every operation rounds in one way only
+    fused: one compiled time loop; bit-identical to the loop
     """
     kwargs = dict(params or {})
     contract.check_inputs(state, xs, kwargs, dim)
     check_backend(backend)
     if backend == "compile":
-        return Explanation("compile", "T", f"as asked for, {compiled.CHUNK} steps at a time through torch.compile")
+        return Explanation("compile", "T", f"{compiled.CHUNK} steps at a time through torch.compile, as asked for")
     call = Call.of(step, state, xs, kwargs, dim, contract.output_dtype(xs))
-    return bind.explain(bind.choose(call, backend))
+    return explain.explain(choose(call, backend))
 
 
 def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *, check: bool) -> tuple[S, Out]:
@@ -148,7 +147,7 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
         check: check arguments and step as scan does before its first step.
     """
     kwargs = dict(params)
-    if not torch.compiler.is_compiling() and bind.is_large(pytree.tree_leaves(x)[0]):
+    if not torch.compiler.is_compiling() and is_large(pytree.tree_leaves(x)[0]):
         state, outs = scan(step, state, tree_map(lambda leaf: leaf.unsqueeze(0), x), params=kwargs)
         return state, tree_map(lambda leaf: leaf.squeeze(0), outs)
     if check:

@@ -9,7 +9,7 @@ Out = TypeVar("Out")
 
 
 def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
-    """Apply a function that has no state to every step of a train, all steps at once.
+    """Apply a function that has no state to every step of a sequence, all steps at once.
 
         out[t] = function(x[t])
 

@@ -12,7 +12,8 @@ from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
-from spikingtorch.functional.dispatch.repeated import Repetitions
+from spikingtorch.functional.dispatch import folded
+from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.scan import one_step
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
@@ -63,7 +64,6 @@ class StepLayer(StatefulLayer):
         **params: Any,
     ) -> None:
         super().__init__()
-        self._repetitions = Repetitions()
         self.step = step
         self.state_type = state_type
         self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
@@ -105,7 +105,8 @@ class StepLayer(StatefulLayer):
 
         Override where they are computed from what the layer stores.
         """
-        return {name: lift(getattr(self, attribute)) for name, attribute in self._attributes.items()}
+        values = [(name, getattr(self, attribute)) for name, attribute in self._attributes.items()]
+        return {name: value if type(value) is float else lift(value) for name, value in values}
 
     def whole_step(self) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
         """Return the step and its keyword arguments, with the recurrence around it if there is one."""
@@ -116,6 +117,10 @@ class StepLayer(StatefulLayer):
         weight = self.recurrent.weight if isinstance(self.recurrent, nn.Module) else self.recurrent
         step = F.Recurrent(step, self.synapse)
         return step, params | {"recurrent_weight": lift(weight)}
+
+    def side_effect(self) -> str | None:
+        """Return what the step changes outside of itself, as far as its code tells; None for a pure function."""
+        return side_effect(self.step)
 
     def initial_state(self, x: Tensor) -> Any:
         """Return the state of the whole step at rest, for an input of one step like x."""
@@ -181,22 +186,27 @@ class StepLayer(StatefulLayer):
         """
         step, params = self._step_of_all(fold)
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
-        repeats = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero
-        if repeats and (found := self._repetitions.run(step, params, leaves, size)) is not None:
-            self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
-            return found.outs
+        # inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted
+        rests = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero and region() is None
+        signed = folded.signature(step, self.state_type, leaves, params, size) if rests else None
+        if signed is not None and (found := folded.run(signed)) is not None:
+            return self._take_over(found)
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
         memory = self._start(first, fold.init)
         self._starts(memory, params, first)
+        if signed is not None and (found := folded.first(signed, memory.state, xs, size)) is not None:
+            return self._take_over(found)
         state, outputs = scan(step, memory.state, xs, params=params, dim=1)
-        # a copy: a slice would keep the whole train alive
+        # a copy: a slice would keep the whole sequence alive
         last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
-        if repeats:
-            self._repetitions.learn(step, params, memory.state, xs, size)
         return tree_map(lambda out: out.flatten(0, 1), outputs)
+
+    def _take_over(self, found: folded.Folded) -> Tensor:
+        self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
+        return found.outs
 
     def _step_of_all(self, fold: FoldToken) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
         """Return ``whole_step()`` for all steps of a fold; end the fold if each step draws parameters of its own."""

@@ -120,7 +120,7 @@ class Case(NamedTuple):
         return {name: value for name, value in chosen.items() if value is not None}
 
     def margin(self, T: int, reset: F.Reset | None = None) -> float:
-        """Return the least distance of a membrane from the threshold in a drawn train."""
+        """Return the least distance of a membrane from the threshold in a drawn sequence."""
         distances = [torch.inf]
 
         def record(u: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def output_dtype(xs: Any) -> torch.dtype:
 def checked(step: Callable[..., tuple[S, Out]]) -> Callable[..., tuple[S, Out]]:
     """Return the step with its contract checked: a pair comes back, the state keeps its form, nothing is overwritten.
 
-    Scan checks one step of a train; a pure function that keeps the contract once keeps it always.
+    Scan checks one step of a sequence; a pure function that keeps the contract once keeps it always.
     """
 
     @wraps(step)

@@ -1,4 +1,4 @@
-"""What was found out last, found again when the same is asked."""
+"""A bounded LRU cache, safe across threads and fork."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class LRUCache(Generic[T]):
-    """A dictionary of the entries that were used last, for several threads and across a fork.
+    """A dictionary of the entries that were used last.
 
     Args:
         limit: how many entries there are at most.
@@ -39,12 +39,28 @@ class LRUCache(Generic[T]):
             while len(self._entries) > self._limit:
                 self._entries.popitem(last=False)
 
+    def drop(self, key: Hashable) -> None:
+        """Drop an entry, if it is there."""
+        with self._lock:
+            self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop all entries."""
+        with self._lock:
+            self._entries.clear()
+
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child, one that another thread held at the fork is never released."""
         self._lock = threading.Lock()
 
 
 _all: WeakSet[LRUCache] = WeakSet()  # type: ignore[type-arg]
+
+
+def clear_all() -> None:
+    """Drop all entries of every cache."""
+    for each in list(_all):
+        each.clear()
 
 
 def _after_fork() -> None:

@@ -28,14 +28,13 @@ _TYPES = {Tensor, torch.nn.Parameter}
 
 
 def in_eager() -> bool:
-    """Say whether nothing traces, compiles, transforms or watches what is called."""
+    """Say whether nothing traces, compiles or transforms what is called."""
     return not (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack()
         or peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
         or torch._C._get_tracing_state() is not None
-        or torch._C._autograd._profiler_enabled()  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 

@@ -1,125 +1,109 @@
-"""Which backend runs a scan, and why."""
+"""From a signature to the executable that runs it."""
 
-import warnings
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._functorch import (
-    CGradInterpreterPtr,
-    TransformType,
-    get_interpreter_stack,
-)
-from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional.core.sharing import plain
-from spikingtorch.functional.dispatch.call import Call
-from spikingtorch.functional.dispatch.recurrent import Recurrence, is_product, recurrence
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.tree import Form, flatten, unflatten
+from spikingtorch.functional.dispatch.call import Call, Streams
 from spikingtorch.functional.dispatch.reference import LoopReference
-from spikingtorch.functional.fused.errors import NotFusible, UseLoop
-from spikingtorch.functional.fused.runtime import autograd, kernels
-from spikingtorch.functional.fused.runtime.memory_format import in_order, order_of, out_of_order
-from spikingtorch.functional.fused.trace.examples import Spec
-from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
-from spikingtorch.functional.fused.trace.step_key import check_pure
-from spikingtorch.functional.fused.trace.tracer import not_pointwise
+from spikingtorch.functional.dispatch.signature import Signature
+from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
+from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep
 
-Backend: TypeAlias = Literal["auto", "loop", "fused", "compile"]
-BACKENDS = ("auto", "loop", "fused", "compile")
-_LARGE = 2**17
-_PLAIN = (Tensor, torch.nn.Parameter)
+_LIMIT = 1024
 
 
-class Explanation(NamedTuple):
-    """What runs a scan, and why.
+class Bound(NamedTuple):
+    """How the scans of one signature run.
 
     Attributes:
-        backend: "fused", "compile" or "loop".
-        exactness: "reference" for the loop; "E" where spikes and states have the bits of the loop; "T" where a function
-            such as exp is on their way, each within 2 units in the last place.
-        reason: a sentence.
+        executable: what runs them.
+        literals: floats that the step holds itself.
+        floats_are_inputs: whether the floats of a signature come before them.
+        form: structure of the outputs.
+        arguments: of the step, without their numbers.
+        fits: how to make its tensors fit; None if they do.
     """
 
-    backend: str
-    exactness: str
-    reason: str
+    executable: Executable
+    literals: tuple[float, ...]
+    floats_are_inputs: bool
+    form: Form
+    arguments: Arguments
+    fits: Streams | None
 
-    def __str__(self) -> str:
-        return f"{self.backend} (class {self.exactness}): {self.reason}"
+    def run(self, signature: Signature) -> tuple[Any, Any]:
+        """Return the state after the last step, and the outputs."""
+        launched, results = self.launch(signature)
+        states = len(launched.finals)
+        return unflatten(results[:states], signature.state_form), unflatten(results[states:], self.form)
 
-
-def check_backend(backend: str) -> None:
-    """Raise where there is no such backend."""
-    if backend not in BACKENDS:
-        raise ValueError(f"scan: backend={backend!r} is not one of {', '.join(map(repr, BACKENDS))}")
-
-
-def is_large(x: Tensor) -> bool:
-    """Whether a step on an input costs more than the call of a kernel does."""
-    return x.numel() >= _LARGE
-
-
-def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible:
-    """Return what runs a scan fused, or why the loop runs it."""
-    if backend == "loop":
-        return UseLoop("was to run on the loop")
-    # in this order: a look at the size of a batch would bind an exported program to it
-    if backend == "auto" and call.xs[0].shape[call.dim] == 1 and not is_large(call.xs[0]):
-        return UseLoop("takes one step of few neurons, for which the loop is as fast")
-    try:
-        _check_circumstances(call.tensors)
-        if is_product(call.step):
-            return recurrence(call)
-        _check_shapes(call)
-        found = trace_step(call.step, call.arguments())
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
-            params = found.differentiable[len(call.states) + len(call.xs) :]
-            wanted = zip(params, call.tensor_params, strict=True)
-            kernels.precompile_backward(found.program, tuple([has and param.requires_grad for has, param in wanted]))
-        kernels.ensure_compiled(found.program)
-    except NotFusible as refusal:
-        return refusal
-    return found
+    def launch(self, signature: Signature) -> tuple[Launched, Sequence[Tensor]]:
+        """Return what the kernel found, and of that the results, known to autograd."""
+        tensors, run = signature.tensors, self.executable
+        if self.fits is not None:
+            tensors = self.fits.aligned(tensors)
+        scalars = signature.floats + self.literals if self.floats_are_inputs else self.literals
+        launched = run.forward(tensors, scalars, keep=signature.differentiates and run.saves_states)
+        if not signature.differentiates:
+            return launched, launched.results
+        reference = LoopReference(signature.step, self.arguments)
+        return launched, differentiable(launched, scalars, reference, tensors)
 
 
-def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
-    """Return what ``choose`` chose, for people."""
-    if isinstance(plan, NotFusible):
-        return Explanation("loop", "reference", f"the step {plan}")
-    if isinstance(plan, Recurrence):
-        return Explanation("fused", "T", f"a neuron that is elementwise, and one product a step ({plan.parts.synapse})")
-    if not plan.inexact:
-        return Explanation("fused", "E", "elementwise, and every operation rounds in one way only")
-    return Explanation("fused", "T", f"elementwise, with {', '.join(plan.inexact)} on the way to states or outputs")
+# by signature; BY_VALUE for one whose floats decide about the program, so that it is found by their values as well
+_bound: LRUCache[Bound | str] = LRUCache(_LIMIT)
+BY_VALUE = "by value"
 
 
-def warn(step: Callable[..., Any], refusal: NotFusible) -> None:
-    """Say once that a step has run on the loop, if that is for the user to know."""
-    if not isinstance(refusal, UseLoop):
-        _warn_once(f"scan: {name(step)} ran on the slower loop, for it {refusal}")
+def find(signature: Signature) -> Bound | None:
+    """Return how the scans of a signature run, if one has run."""
+    found = _bound.get(signature.key)
+    if not isinstance(found, str):
+        return found
+    valued = _bound.get(signature.valued)
+    return None if isinstance(valued, str) else valued
 
 
-def run(found: TracedStep, call: Call) -> tuple[Any, Any]:
-    """Run a plan on the tensors of a call."""
-    dim, streams = call.streams(len(call.neurons()))
-    params = call.tensor_params
-    counts = (len(call.states), len(streams), len(params), found.outputs)
-    scalars = (*(call.floats if found.floats_are_inputs else ()), *found.literals)
-    leaves = [*call.states, *streams, *params]
-    order = order_of(streams, dim)
-    if order is not None:
-        leaves = in_order(order, leaves, counts)
-    results = autograd.fused_scan(
-        found.program, dim, found.saves_states, found.differentiable, scalars, counts, _reference(call), leaves
-    )
-    finals: Sequence[Tensor] = results[: counts[0]]
-    outs: Sequence[Tensor] = results[counts[0] : counts[0] + found.outputs]
-    if order is not None:
-        finals, outs = out_of_order(order, finals, outs)
-    return pytree.tree_unflatten(finals, call.forms[0]), pytree.tree_unflatten(outs, found.form)
+def run(traced: TracedStep, call: Call, signature: Signature | None) -> tuple[Any, Any]:
+    """Run a traced step on a call, and remember how by its signature if it has one."""
+    streams = call.streams()
+    spec = spec_of(traced, call, streams.dim)
+    if signature is None:
+        scalars = (*(call.floats if traced.floats_are_inputs else ()), *traced.literals)
+        results = fused_scan(spec, scalars, _reference(call), streams.aligned(call.tensors))
+        states, outs = spec.counts[0], spec.counts[0] + spec.counts[3]
+        return (
+            pytree.tree_unflatten(results[:states], call.forms[0]),
+            pytree.tree_unflatten(results[states:outs], traced.form),
+        )
+    tensors = streams.aligned(signature.tensors)
+    fits = None if streams.fit(signature.tensors) else streams
+    bound = keep(signature, traced, call, executable(spec, tensors, keeps_format=True), fits)
+    return bound.run(signature)
+
+
+def keep(signature: Signature, traced: TracedStep, call: Call, run: Executable, fits: Streams | None) -> Bound:
+    """Remember how the scans of a signature run."""
+    form = flatten(pytree.tree_unflatten([0.0] * traced.outputs, traced.form))[1]
+    bound = Bound(run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits)
+    if not traced.floats_are_inputs:
+        _bound.keep(signature.key, BY_VALUE)
+    _bound.keep(signature.key if traced.floats_are_inputs else signature.valued, bound)
+    return bound
+
+
+def spec_of(traced: TracedStep, call: Call, dim: int) -> ScanSpec:
+    """Return the scan of a traced step, for the tensors of a call with time at an axis."""
+    counts = len(call.states), len(call.xs), len(call.tensor_params), traced.outputs
+    return ScanSpec(traced.program, dim, traced.saves_states, traced.differentiable, counts)
 
 
 def _reference(call: Call) -> LoopReference | None:
@@ -127,55 +111,3 @@ def _reference(call: Call) -> LoopReference | None:
     if torch.compiler.is_compiling():
         return None
     return LoopReference(call.step, call.arguments())
-
-
-def name(step: Callable[..., Any]) -> str:
-    """Name a step."""
-    return str(getattr(step, "__name__", type(step).__name__))
-
-
-def _check_shapes(call: Call) -> None:
-    try:
-        shape = call.neurons()
-        wrong = [tuple(state.shape) for state in call.states if tuple(state.shape) != shape]
-        complaint = f"has a state of shape {wrong[0]} for neurons of shape {shape}" if wrong else None
-    except ValueError as error:
-        complaint = str(error)
-    if complaint is not None:
-        check_pure(call.step)
-        # tensors of other shapes are mostly there for a product of matrices, which says more
-        first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
-        state = pytree.tree_unflatten(call.states, call.forms[0])
-        x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
-        raise not_pointwise(call.step, state, x, params) or NotFusible(complaint)
-
-
-def _check_circumstances(tensors: list[Tensor]) -> None:
-    """Raise where only the loop is right, whatever the step."""
-    for tensor in tensors:
-        if not tensor.is_cpu:
-            raise UseLoop(f"has a tensor on {tensor.device}; the fused backend runs on the CPU")
-        if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
-            raise UseLoop(f"has a tensor that is a {type(tensor).__name__}")
-        if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:
-            raise UseLoop(f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})")
-    if torch._C._get_tracing_state() is not None:
-        raise UseLoop("is traced by torch.jit, which knows torch's own operations and no kernel")
-    levels = get_interpreter_stack() or ()
-    kinds = [level.key() for level in levels]
-    if forward_ad._current_level >= 0 or any(kind not in (TransformType.Vmap, TransformType.Grad) for kind in kinds):
-        raise UseLoop("is differentiated in forward mode, which takes the loop")
-    if kinds.count(TransformType.Grad) > 1:
-        raise UseLoop("is inside nested differentiation, which takes the loop")
-    if TransformType.Grad in kinds:
-        outer = CGradInterpreterPtr(levels[kinds.index(TransformType.Grad)]).prevGradMode()
-        if outer and any(plain(tensor).requires_grad for tensor in tensors):
-            raise NotFusible(
-                "is inside torch.func.grad with a tensor that requires a gradient outside of it too, which would be a "
-                "second derivative; detach these tensors, or call the transform under torch.no_grad()"
-            )
-
-
-@lru_cache(maxsize=256)
-def _warn_once(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=4)

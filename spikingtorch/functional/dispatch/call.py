@@ -1,7 +1,8 @@
 """A scan taken apart: its tensors in lists, and the forms of the trees that they came in."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
@@ -88,10 +89,41 @@ class Call(NamedTuple):
             self.half,
         )
 
-    def streams(self, rank: int) -> tuple[int, list[Tensor]]:
-        """Return the axis of time for neurons of some rank, and the inputs with all their axes and time there."""
+    def streams(self) -> "Streams":
+        """Return how inputs get all axes of the neurons, and time where all of them have it."""
+        rank = len(self.neurons())
         dim = self.dim if self.dim >= 0 else rank + 1 + self.dim
-        return dim, [_aligned(x, self.dim % x.ndim, dim, rank) for x in self.xs]
+        return Streams(len(self.states), len(self.xs), self.dim, dim, rank)
+
+
+class Streams(NamedTuple):
+    """How the tensors of a call are made to fit a kernel, as autograd sees it.
+
+    Attributes:
+        states: how many states come first.
+        xs: how many inputs follow.
+        own: axis of time in the inputs as they came; may be negative.
+        dim: that in inputs with all axes of the neurons.
+        rank: how many axes the neurons have.
+    """
+
+    states: int
+    xs: int
+    own: int
+    dim: int
+    rank: int
+
+    def aligned(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return states, inputs and parameters, in the precision and with the axes that a kernel computes with."""
+        first, last = self.states, self.states + self.xs
+        return [
+            _aligned(each, self.own % each.ndim, self.dim, self.rank) if first <= k < last else lift(each)
+            for k, each in enumerate(tensors)
+        ]
+
+    def fit(self, tensors: Sequence[Tensor]) -> bool:
+        """Say whether the tensors are as they have to be."""
+        return all(map(is_, self.aligned(tensors), tensors))
 
 
 def unbound(step: Callable[..., Any], params: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:

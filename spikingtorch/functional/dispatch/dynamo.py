@@ -16,8 +16,9 @@ from torch.utils import _pytree as pytree
 from spikingtorch.functional.core import contract as contract
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.functional.dispatch import bind, recurrent
+from spikingtorch.functional.dispatch import bind, explain, recurrent
 from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.eligibility import Backend
 from spikingtorch.functional.dispatch.recurrent import is_product, planned, taken_apart
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime import kernels
@@ -27,7 +28,7 @@ from spikingtorch.functional.fused.trace.step_key import SideEffect
 from spikingtorch.functional.recurrent import Recurrent
 
 
-def scan(call: Call, backend: bind.Backend) -> tuple[Any, Any] | None:
+def scan(call: Call, backend: Backend) -> tuple[Any, Any] | None:
     """Run a scan fused inside torch.compile, or return None where the loop is to run it.
 
     Raises:
@@ -39,12 +40,12 @@ def scan(call: Call, backend: bind.Backend) -> tuple[Any, Any] | None:
         parts = taken_apart(call) if is_product(call.step) else None
         known = _known(call if parts is None else parts.neuron)
         if parts is None:
-            return bind.run(known, call)
+            return bind.run(known, call, None)
         return recurrent.run(planned(parts, known), call)
     except NotFusible as refusal:
         if backend == "fused":
             raise ValueError(
-                f"scan: backend='fused' cannot run this step inside torch.compile, for it {refusal}"
+                f"scan: backend='fused' cannot run this step inside torch.compile because it {refusal}"
             ) from None
     return None
 
@@ -119,7 +120,7 @@ def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> t
             raise NotFusible("decides by the value of a float, which torch.compile does not fix")
         kernels.ensure_compiled(found.program)
     except NotFusible as refusal:
-        bind.warn(step, refusal)
+        explain.warn(step, refusal)
         return None, str(refusal), not isinstance(refusal, SideEffect)
     return (
         (found.program, found.literals, found.outputs, found.inexact, found.saves_states, found.differentiable),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 
+from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, numbers
 from spikingtorch.functional.fused.codegen.c_expressions import LOCAL, STORED, Body, load, store
 from spikingtorch.functional.fused.ir import Program
 
@@ -26,19 +27,9 @@ int run(const Layout *layout, const double *scalars) {
 """
 
 
-def forward_arrays(program: Program) -> list[str]:
-    """Return the arrays of the forward pass, in order.
-
-    States s, inputs x and parameters p; states after the last step f, outputs y, those of the last step once more z,
-    and checkpoints k of each state.
-    """
-    states, outs = program.states, program.outs
-    return _named(s=states, x=program.xs, p=program.params, f=states, y=outs, z=outs, k=states)
-
-
 def forward_source(program: Program) -> str:
     """Return the forward pass in C."""
-    number = {name: index for index, name in enumerate(forward_arrays(program))}
+    number = numbers(FORWARD, program)
     states, outs = list(enumerate(program.states)), list(enumerate(program.outs))
     body = Body(program, (*program.finals, *program.results), "s{}[i]")
     task = [
@@ -71,17 +62,6 @@ def forward_source(program: Program) -> str:
     return _source(body, task)
 
 
-def backward_arrays(program: Program) -> list[str]:
-    """Return the arrays of the backward pass, in order.
-
-    States s, inputs x, parameters p and checkpoints k; cotangents c of final states and outputs; gradients d of states,
-    e of inputs and q of parameters.
-    """
-    outputs = (*program.states, *program.outs)
-    states, xs, params = program.states, program.xs, program.params
-    return _named(s=states, x=xs, p=params, k=states, c=outputs, d=states, e=xs, q=params)
-
-
 def backward_source(program: Program, wanted: Sequence[bool]) -> str:
     """Return the backward pass in C.
 
@@ -89,7 +69,7 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         program: the program.
         wanted: for each parameter, whether its gradient is.
     """
-    number = {name: index for index, name in enumerate(backward_arrays(program))}
+    number = numbers(BACKWARD, program)
     states, xs = list(enumerate(program.states)), list(enumerate(program.xs))
     of_states, of_xs, of_params = program.split_gradients()
     chosen = {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}
@@ -97,12 +77,12 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
     body = Body(program, (*program.finals, *gradients), "h{}[t][i]")
     kept = program.reads_states(gradients)
     if kept:
-        body.cache_values(program.finals, gradients)
+        body.schedule.cache_values(program.finals, gradients)
     count = len(program.states)
     task = [
         "int64_t unused[BLOCK];" if xs else "",
         *(f"{LOCAL[dtype]} h{k}[CHUNK + 1][BLOCK];" for k, dtype in states if kept),
-        *(f"{LOCAL[program.nodes[k].dtype]} m{k}[CHUNK][BLOCK];" for k in body.remembered),
+        *(f"{LOCAL[program.nodes[k].dtype]} m{k}[CHUNK][BLOCK];" for k in body.schedule.cached),
         *(f"START(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states if kept),
         *(f"{LOCAL[dtype]} g{k}[BLOCK];" for k, dtype in states),
         *(f"{LOCAL[program.params[k][0]]} q{k}[BLOCK];" for k in chosen),
@@ -125,7 +105,7 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         *(f"const {STORED[dtype]} *const c{k}_t = AT(c{k}, start + t);" for k, dtype in enumerate(program.outs, count)),
         *(f"{STORED[dtype]} *const e{k}_t = AT(e{k}, start + t);" for k, dtype in xs if of_xs[k] >= 0),
         "INDEPENDENT EACH {",
-        *body.each_step(gradients, body.remembered),
+        *body.each_step(gradients, body.schedule.cached),
         *(f"q{k}[i] += {body.name(node)};" for k, node in chosen.items()),
         *(f"e{k}_t[i] = {store(body.name(of_xs[k]), dtype)};" for k, dtype in xs if of_xs[k] >= 0),
         *(f"g{k}[i] = {body.name(node) if node >= 0 else '0'};" for k, node in enumerate(of_states)),
@@ -149,20 +129,16 @@ def _recompute(program: Program, body: Body) -> list[str]:
     ]
     return [
         *first,
-        f"for (int t = 0; t {'<=' if body.remembered else '<'} last; t++) {{",
+        f"for (int t = 0; t {'<=' if body.schedule.cached else '<'} last; t++) {{",
         *body.inputs("start + t"),
         *(f"FETCH(x{k}, start + t - CHUNK)" for k in range(len(program.xs))),
         "INDEPENDENT EACH {",
         *body.each_step(program.finals),
-        *(f"m{k}[t][i] = v{k};" for k in body.remembered),
+        *(f"m{k}[t][i] = v{k};" for k in body.schedule.cached),
         *(f"h{k}[t + 1][i] = {body.name(node)};" for k, node in enumerate(program.finals)),
         "}",
         "}",
     ]
-
-
-def _named(**groups: Sequence[object]) -> list[str]:
-    return [f"{letter}{index}" for letter, group in groups.items() for index in range(len(group))]
 
 
 def _before(k: int, dtype: str) -> str:

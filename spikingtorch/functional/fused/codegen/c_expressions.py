@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from spikingtorch.functional.fused.ir import EXACT, Node, Program, operands
+from spikingtorch.functional.fused.codegen.schedule import Rate, Schedule
+from spikingtorch.functional.fused.ir import Node, Program, operands
 
 _SMALL = {"i8": "int8_t", "i16": "int16_t", "u8": "uint8_t"}
 # a variable of a kernel, and a number of its arrays, which is as wide as one of the tensor
@@ -30,55 +31,43 @@ _INFIX = {
 }
 _FINITE = {**dict.fromkeys(("f16", "bf16", "f32"), "fabsf({}) <= FLT_MAX"), "f64": "fabs({}) <= DBL_MAX"}
 _LIBM = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint", "trunc": "trunc"}
-_ONCE, _ROW, _NEURON, _STEP = range(4)  # how often a value changes
 
 
 class Body:
-    """The expressions of a program, each printed where it changes: once, by row, by neuron or by step."""
+    """The expressions of a program in C, each printed where it changes.
+
+    Args:
+        program: the program.
+        wanted: the nodes that the pass is for.
+        state: the expression of a state, with a place for its number.
+    """
 
     def __init__(self, program: Program, wanted: Iterable[int], state: str) -> None:
         self._program = program
-        self._wanted = tuple(wanted)
         self._state = state
-        self._live = program.live(self._wanted)
-        self._rate: dict[int, int] = {}
-        self.remembered: list[int] = []
-        for index in self._live:
-            node = program.nodes[index]
-            own = self._rate_of_input(node) if node.op == "input" else _ONCE
-            self._rate[index] = max([own, *(self._rate[arg] for arg in operands(node))])
-        read = {arg for index in self._live if self._rate[index] == _STEP for arg in operands(program.nodes[index])}
-        # what a neuron keeps through time lies in an array, if a step reads it or it is a result itself
-        self._arrays = {index for index in (read | {*self._wanted}) & {*self._live} if self._rate[index] == _NEURON}
-
-    def cache_values(self, early: Iterable[int], late: Iterable[int]) -> None:
-        """Choose the values that the late nodes take over from the early ones: those dear to compute a second time."""
-        shared = {*self._program.live(early)} & {*self._program.live(late)}
-        self.remembered = [k for k in sorted(shared) if self._is_expensive(k)]
-
-    def _is_expensive(self, index: int) -> bool:
-        return self._rate[index] == _STEP and self._program.nodes[index].op not in EXACT
+        self.schedule = Schedule(program, wanted)
 
     def name(self, index: int) -> str:
         """Return the expression of a value inside the loop over neurons of a step."""
-        return f"n{index}[i]" if index in self._arrays else f"v{index}"
+        return f"n{index}[i]" if index in self.schedule.arrays else f"v{index}"
 
     def once(self) -> list[str]:
         """Return the values that are the same for all neurons."""
-        return self._statements(_ONCE, self._live)
+        return self._statements(self.schedule.at(Rate.ONCE), _variable)
 
     def before_time(self, number: dict[str, int]) -> list[str]:
         """Return the values that depend on parameters alone."""
-        rows = self._statements(_ROW, self._live, number)
-        neurons = self._statements(_NEURON, self._live, number)
-        arrays = [f"{LOCAL[self._program.nodes[index].dtype]} n{index}[BLOCK];" for index in sorted(self._arrays)]
-        kept = [f"n{index}[i] = v{index};" for index in sorted(self._arrays)]
+        rows = self._statements(self.schedule.at(Rate.ROW), _variable, number)
+        neurons = self._statements(self.schedule.at(Rate.NEURON), _variable, number)
+        kept = sorted(self.schedule.arrays)
+        arrays = [f"{LOCAL[self._program.nodes[index].dtype]} n{index}[BLOCK];" for index in kept]
+        fills = [f"n{index}[i] = v{index};" for index in kept]
         starts = [
             f"START(const {STORED[dtype]}, p{k}, {number[f'p{k}']})"
             for k, (dtype, uniform) in enumerate(self._program.params)
             if not uniform
         ]
-        return [*rows, *starts, *arrays, *(["INDEPENDENT EACH {", *neurons, *kept, "}"] if neurons else [])]
+        return [*rows, *starts, *arrays, *(["INDEPENDENT EACH {", *neurons, *fills, "}"] if neurons else [])]
 
     def inputs(self, t: str) -> list[str]:
         """Return the pointers to the inputs of a step."""
@@ -89,25 +78,18 @@ class Body:
         xs = [(f"x{k}_t[i]", dtype) for k, dtype in enumerate(self._program.xs)]
         return [_FINITE[dtype].format(load(place, dtype)) for place, dtype in xs if dtype in _FINITE]
 
-    def each_step(self, wanted: Iterable[int], remembered: Sequence[int] = ()) -> list[str]:
+    def each_step(self, wanted: Iterable[int], cached: Sequence[int] = ()) -> list[str]:
         """Return the values that change with the step, as far as the wanted ones need them."""
-        live = self._program.live(wanted, remembered)
-        recalled = [f"const {LOCAL[self._program.nodes[k].dtype]} v{k} = m{k}[t][i];" for k in remembered]
-        return [*recalled, *self._statements(_STEP, [index for index in live if index not in remembered])]
+        recalled = [f"const {LOCAL[self._program.nodes[k].dtype]} v{k} = m{k}[t][i];" for k in cached]
+        return [*recalled, *self._statements(self.schedule.of_step(wanted, cached), self.name)]
 
-    def _statements(self, rate: int, live: Iterable[int], number: dict[str, int] | None = None) -> list[str]:
-        chosen = [index for index in live if self._rate[index] == rate]
+    def _statements(
+        self, chosen: Iterable[int], name: Callable[[int], str], number: dict[str, int] | None = None
+    ) -> list[str]:
         nodes = self._program.nodes
-        named = self.name if rate == _STEP else (lambda index: f"v{index}")
         return [
-            f"const {LOCAL[nodes[i].dtype]} v{i} = {self._expression(nodes[i], named, number or {})};" for i in chosen
+            f"const {LOCAL[nodes[i].dtype]} v{i} = {self._expression(nodes[i], name, number or {})};" for i in chosen
         ]
-
-    def _rate_of_input(self, node: Node) -> int:
-        role, index = node.args
-        if role != "param":
-            return _STEP
-        return _ROW if self._program.params[int(index)][1] else _NEURON
 
     def _expression(self, node: Node, name: Callable[[int], str], number: dict[str, int]) -> str:
         if node.op == "input":
@@ -133,6 +115,10 @@ class Body:
         if index < states:
             return f"g{index}[i]"
         return load(f"c{index}_t[i]", self._program.outs[index - states])
+
+
+def _variable(index: int) -> str:
+    return f"v{index}"
 
 
 def _operation(node: Node, dtype: str, args: list[str]) -> str:

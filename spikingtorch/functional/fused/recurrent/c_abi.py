@@ -13,7 +13,7 @@ from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.fused.runtime.kernels import c_doubles
-from spikingtorch.functional.fused.runtime.records import Launcher
+from spikingtorch.functional.fused.runtime.launcher import Launcher
 
 CHUNK = 16  # as in dense_loop.h
 ROWS = 64  # as in dense_product.h

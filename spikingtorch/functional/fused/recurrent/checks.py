@@ -12,7 +12,7 @@ from spikingtorch.functional.fused.recurrent.steps import Neuron, RecurrentArgs
 from spikingtorch.functional.fused.recurrent.synapses import IN_C, SYNAPSES
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.checks import check_count, check_tensor, check_wanted
-from spikingtorch.functional.fused.runtime.torch_ops import layouts_of
+from spikingtorch.functional.fused.runtime.launcher import layouts_of
 from spikingtorch.functional.recurrent import convolution, dense, misfit
 
 _LIMIT = 1024
@@ -57,7 +57,8 @@ def _check_given(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
     if synapse not in SYNAPSES or (synapse == IN_C and not available(given.s.dtype)):
         raise ValueError(f"scan: got synapse {synapse!r} for {given.s.dtype}, expected one of {', '.join(SYNAPSES)}")
     check_count("outputs", len(program.outs), 1)
-    shape = checks.check_forward(program, given.states, given.xs, given.params, neuron.scalars, 0)
+    checks.check_count("scalars", len(neuron.scalars), program.scalars)
+    shape = checks.check_forward(program, given.states, given.xs, given.params, 0)
     spikes, over_time = program.outs[0], (len(given.xs[0]), *shape)
     _check_all("states", given.states, program.states, shape)
     check_tensor("s", given.s, DTYPES[spikes], shape)

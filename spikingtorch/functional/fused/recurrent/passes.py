@@ -19,7 +19,7 @@ from spikingtorch.functional.fused.recurrent import c_loop, torch_loop
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, RecurrentGrads, Saved, flat
 from spikingtorch.functional.fused.recurrent.synapses import IN_C, SYNAPSES, LinearMap
 from spikingtorch.functional.fused.runtime import torch_ops
-from spikingtorch.functional.fused.runtime.torch_ops import sum_to_shapes
+from spikingtorch.functional.fused.runtime.placement import sum_to
 
 
 def forward(neuron: Neuron, synapse: str, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], Saved]:
@@ -89,6 +89,5 @@ def _of_params(
         [*[False] * (len(given.states) + len(given.xs)), *wanted.params],
     )
     leaves: Sequence[Tensor] = [param for param, want in zip(given.params, wanted.params, strict=True) if want]
-    return sum_to_shapes(
-        [g.view(leaf.shape if leaf.numel() == 1 else shape) for g, leaf in zip(found, leaves, strict=True)], leaves
-    )
+    views = [g.view(leaf.shape if leaf.numel() == 1 else shape) for g, leaf in zip(found, leaves, strict=True)]
+    return [sum_to(view, leaf.shape) for view, leaf in zip(views, leaves, strict=True)]

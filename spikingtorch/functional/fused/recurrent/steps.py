@@ -1,13 +1,15 @@
 """What a recurrence consists of, and the kernels of its neuron for one step, all neurons of which are one axis."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused.runtime import memory, torch_ops
-from spikingtorch.functional.fused.runtime.records import Launcher
+from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.fused.runtime.executable import Executable, executable
+from spikingtorch.functional.fused.runtime.launcher import Launcher
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 
 
 class Neuron(NamedTuple):
@@ -103,7 +105,8 @@ def forward_step(
         streams: the inputs, (T, *N).
         params: as from ``flat``.
     """
-    return _kernel("forward", [_row(s) for s in states], [_line(i) for i in streams], params, neuron, False)
+    groups = [_row(s) for s in states], [_line(i) for i in streams], params
+    return _executable(neuron, groups).forward_launcher(_flat(groups), keep=False)
 
 
 def backward_step(
@@ -128,9 +131,9 @@ def backward_step(
     """
     flows, drives = [g is not None for g in of_states], neuron.differentiable[len(states)]
     wants = (*flows, drives, *(g is not None for g in of_others), *[False] * len(params))
-    rows, lines = [_row(s) for s in states], [_line(i) for i in streams]
+    groups = [_row(s) for s in states], [_line(i) for i in streams], params
     cotangents = [*(None if g is None else _row(g) for g in of_states), _line(of_spikes)]
-    return _kernel("backward", rows, lines, params, [], cotangents, neuron, wants)
+    return _executable(neuron, groups).backward_launcher((*_flat(groups), *cotangents), 0, wants)
 
 
 def flat(params: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:
@@ -144,24 +147,15 @@ def last_of_spikes(cotangents: Cotangents, T: int) -> Tensor | float:
     return sum((g for g in given if g is not None), start=0.0)
 
 
-def _kernel(name: str, *arguments: Any) -> Launcher:
-    """Return the kernel of one step for tensors that lie in memory like these."""
-    neuron, rest = arguments[-2:]
-    given = (*arguments[:-2], neuron.scalars, neuron.program, 0, rest)
-    run, key_of = _PASSES[name]
-    key = key_of(*given)
-    ready = torch_ops.find_launcher(key)
-    if ready is None:
-        run(*given)  # for nothing but the kernel: the first time only
-        ready = torch_ops.find_launcher(key)
-    assert ready is not None, "contiguous tensors are never copied"
-    return ready
+def _executable(neuron: Neuron, groups: tuple[Sequence[Tensor], ...]) -> Executable:
+    """Return what runs one step of a neuron on states, inputs and parameters that lie in memory like these."""
+    states, streams, params = groups
+    spec = ScanSpec(neuron.program, 0, True, neuron.differentiable, (len(states), len(streams), len(params), 1))
+    return executable(spec, _flat(groups), keeps_format=False)
 
 
-_PASSES: dict[str, tuple[Callable[..., Any], Callable[..., Hashable]]] = {
-    "forward": (torch_ops.forward, torch_ops.forward_key),
-    "backward": (torch_ops.backward, torch_ops.backward_key),
-}
+def _flat(groups: tuple[Sequence[Tensor], ...]) -> list[Tensor]:
+    return [tensor for group in groups for tensor in group]
 
 
 def _row(over_time: Tensor) -> Tensor:

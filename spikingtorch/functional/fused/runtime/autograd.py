@@ -2,149 +2,156 @@
 
 import inspect
 from collections.abc import Container, Sequence
-from typing import Any, TypeAlias
+from operator import and_
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function
 
-from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - operators registers the raw ones
+from spikingtorch.functional.core.modes import are_plain_cpu, in_eager
+from spikingtorch.functional.fused.ir import DTYPES, from_text
+from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
+from spikingtorch.functional.fused.runtime.executable import Executable, Launched
+from spikingtorch.functional.fused.runtime.scan_spec import Counts, ScanSpec
 from spikingtorch.functional.fused.runtime.second_derivative import Reference, is_differentiated
-
-# how many states, inputs, parameters and outputs a call has; a plain tuple, which torch.compile takes apart
-Counts: TypeAlias = tuple[int, int, int, int]
 
 
 def fused_scan(
-    program: str,
-    dim: int,
-    saves_states: bool,
-    differentiable: tuple[bool, ...],
-    scalars: tuple[float, ...],
-    counts: Counts,
-    reference: Reference | None,
-    tensors: Sequence[Tensor],
-) -> tuple[Tensor, ...]:
+    spec: ScanSpec, scalars: tuple[float, ...], reference: Reference | None, tensors: Sequence[Tensor]
+) -> Sequence[Tensor]:
     """Return final states and outputs, differentiable, and whatever else is kept for the gradient.
 
+    It takes tensors of every kind, under every transform; ``launched`` is the way of those that have run already.
+
     Args:
-        program: the program, as text.
-        dim: axis of time in the inputs, which all have the axes of the neurons.
-        saves_states: whether the gradient of the program needs the states.
-        differentiable: for each tensor, whether the program has a gradient of it.
+        spec: the scan, not a folded one.
         scalars: floats of the program.
-        counts: how many tensors of each kind there are.
         reference: the scan by the loop, for second derivatives; None inside torch.compile, which takes none.
         tensors: states before the first step, inputs, and parameters that are tensors.
     """
-    states, xs, params = _split(tensors, counts)
+    groups = split(tensors, spec.counts)
     if torch.compiler.is_exporting():
-        return tuple(torch.ops.spikingtorch.scan_exported(states, xs, params, scalars, program, dim, saves_states))
+        found: Sequence[Tensor] = torch.ops.spikingtorch.scan_exported(
+            *groups, scalars, spec.program, spec.dim, spec.saves_states
+        )
+        return found
     transformed = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
     if transformed or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        found = FusedScan.apply(program, dim, saves_states, differentiable, scalars, counts, reference, *tensors)  # type: ignore[no-untyped-call]
+        found = FusedScan.apply(spec, None, scalars, reference, *tensors)  # type: ignore[no-untyped-call]
     else:
-        found = torch.ops.spikingtorch.scan_forward(states, xs, params, scalars, program, dim, False)
-    return tuple(found)
+        found = torch.ops.spikingtorch.scan_forward(*groups, scalars, spec.program, spec.dim, False)
+    return found
+
+
+def differentiable(
+    launched: Launched, scalars: tuple[float, ...], reference: Reference, tensors: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    """Return the results of a scan that has run on plain tensors, with their gradient."""
+    # the C++ apply, without a look at transforms: there are none around plain tensors
+    found: Sequence[Tensor] = _apply(launched.executable.spec, launched, scalars, reference, *tensors)
+    return found
 
 
 class FusedScan(Function):
-    """``apply(program, dim, saves_states, differentiable, scalars, counts, reference, *states, *xs, *params)``.
+    """``apply(spec, launched, scalars, reference, *states, *xs, *params)``.
 
-    Returns ``(*finals, *outs, *kept)``.
+    Returns ``(*finals, *outs, *kept)``; if ``launched`` holds what a forward pass has found, its results alone.
     """
 
     @staticmethod
     def forward(
-        program: str,
-        dim: int,
-        saves_states: bool,
-        differentiable: tuple[bool, ...],
+        spec: ScanSpec,
+        launched: Launched | None,
         scalars: tuple[float, ...],
-        counts: Counts,
         reference: Reference | None,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return final states, outputs and, with ``keeps``, the states that the backward pass starts from."""
-        states, xs, params = _split(tensors, counts)
-        return tuple(torch.ops.spikingtorch.scan_forward(states, xs, params, scalars, program, dim, saves_states))
+        """Return final states, outputs and the states that the backward pass starts from."""
+        if launched is not None:
+            return tuple(launched.results)
+        groups = split(tensors, spec.counts)
+        options = scalars, spec.program, spec.dim, spec.saves_states
+        return tuple(torch.ops.spikingtorch.scan_forward(*groups, *options))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Save tensors and kept states; only results that are floating have a gradient."""
-        ctx.program, ctx.dim, _, ctx.differentiable, ctx.scalars, ctx.counts, ctx.reference, *tensors = inputs
-        states, _, _, outs = ctx.counts
-        results, kept = output[: states + outs], output[states + outs :]
-        checks.save(ctx, (*tensors, *kept))
-        ctx.mark_non_differentiable(*kept, *[out for out in results if not out.is_floating_point()])
+        ctx.spec, launched, ctx.scalars, ctx.reference, *tensors = inputs
+        if launched is None:
+            states, _, _, outs = ctx.spec.counts
+            results, kept = output[: states + outs], output[states + outs :]
+            ctx.executable = None
+            checks.save(ctx, (*tensors, *kept))
+            ctx.mark_non_differentiable(*kept, *[out for out in results if not out.is_floating_point()])
+        else:
+            ctx.executable = launched.executable
+            ctx.save_for_backward(*tensors, *launched.kept)
+            if discrete := [out for out in output if not out.is_floating_point()]:
+                ctx.mark_non_differentiable(*discrete)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
-        states, xs, params, outs = ctx.counts
-        given = cotangents[: states + outs]
-        needed = ctx.needs_input_grad[7:]
-        wanted = tuple([need and has for need, has in zip(needed, ctx.differentiable, strict=True)])
-        if not any(wanted) or all(cotangent is None for cotangent in given):
-            return (None,) * (7 + states + xs + params)
-        saved = checks.saved(ctx)  # once: checkpoint unpacks them a single time
-        if ctx.reference is not None and is_differentiated(saved, wanted):
-            tensors = saved[: len(wanted)]
-            found = ctx.reference.gradients(tensors, given, ctx.dim, wanted, ctx.program, ctx.scalars)
-            return (*(None,) * 7, *[found.pop(0) if want else None for want in wanted])
-        options = (ctx.program, ctx.dim, ctx.scalars, ctx.counts, wanted)
-        # torch.compile knows no Function in a Function, and takes no second derivative through a backward pass anyway
-        function: Any = FusedScanGradient
-        gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
-        found = list(gradient(*options, *saved, *given))
-        return (*(None,) * 7, *[found.pop(0) if want else None for want in wanted])
+        spec: ScanSpec = ctx.spec
+        executable: Executable | None = ctx.executable
+        wanted = tuple(map(and_, ctx.needs_input_grad[_OPTIONS:], spec.differentiable_of_given))
+        given = cotangents[: spec.given_states + spec.counts[3]]
+        coming = [cotangent for cotangent in given if cotangent is not None]
+        if not coming or not any(wanted):
+            return (None,) * (_OPTIONS + len(wanted))
+        saved: tuple[Tensor, ...] = ctx.saved_tensors  # once: checkpoint unpacks them a single time
+        tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
+        if executable is not None and not (in_eager() and are_plain_cpu([*saved, *coming])):
+            ctx.saved_forms = executable.forms
+            executable = None
+        if executable is None:
+            checks.check_saved(saved, ctx.saved_forms)
+        if ctx.reference is not None and is_differentiated(tensors, wanted):
+            found = _by_loop(spec, ctx.reference, tensors, given, wanted, ctx.scalars)
+        elif executable is not None:
+            found = executable.backward(tensors, kept, given, ctx.scalars, wanted)
+        else:
+            found = _in_the_open(spec, tensors, kept, given, wanted, ctx.scalars)
+        grads = iter(found)
+        return (*(None,) * _OPTIONS, *[next(grads) if want else None for want in wanted])
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any,
         in_dims: tuple[Any, ...],
-        program: str,
-        dim: int,
-        saves_states: bool,
-        differentiable: tuple[bool, ...],
+        spec: ScanSpec,
+        launched: None,
         scalars: tuple[float, ...],
-        counts: Counts,
         reference: Reference | None,
         *tensors: Tensor,
     ) -> Any:
         """Scan with the batch as one more axis of the neurons, the first, so that time is one axis further on."""
-        streams = range(counts[0], counts[0] + counts[1])
-        moved = _batch_first(tensors, in_dims[7:], counts, streams)
-        found = FusedScan.apply(program, dim + 1, saves_states, differentiable, scalars, counts, reference, *moved)  # type: ignore[no-untyped-call]
+        streams = range(spec.counts[0], spec.counts[0] + spec.counts[1])
+        moved = _batch_first(tensors, in_dims[_OPTIONS:], spec.counts, streams)
+        batched = spec._replace(dim=spec.dim + 1)
+        found = FusedScan.apply(batched, launched, scalars, reference, *moved)  # type: ignore[no-untyped-call]
         return found, (0,) * len(found)
 
 
 class FusedScanGradient(Function):
-    """``apply(program, dim, scalars, counts, wanted, *states, *xs, *params, *kept, *cotangents)``.
+    """``apply(spec, scalars, wanted, *states, *xs, *params, *kept, *cotangents)``.
 
     Returns the gradients of the wanted states, inputs and parameters, in this order.
     """
 
     @staticmethod
     def forward(
-        program: str,
-        dim: int,
-        scalars: tuple[float, ...],
-        counts: Counts,
-        wanted: tuple[bool, ...],
-        *tensors: Tensor,
+        spec: ScanSpec, scalars: tuple[float, ...], wanted: tuple[bool, ...], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         """Return the wanted gradients, each of the shape of what it is the gradient of."""
-        states, xs, params = _split(tensors[: len(wanted)], counts)
+        groups = split(tensors[: len(wanted)], spec.counts)
         rest = list(tensors[len(wanted) :])
-        first = len(rest) - counts[0] - counts[3]
-        kept, cotangents = rest[:first], rest[first:]
-        found = torch.ops.spikingtorch.scan_backward(
-            states, xs, params, kept, cotangents, scalars, program, dim, list(wanted)
-        )
-        return tuple(found)
+        first = len(rest) - spec.counts[0] - spec.counts[3]
+        options = scalars, spec.program, spec.dim, list(wanted)
+        return tuple(torch.ops.spikingtorch.scan_backward(*groups, rest[:first], rest[first:], *options))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -162,28 +169,29 @@ class FusedScanGradient(Function):
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any,
         in_dims: tuple[Any, ...],
-        program: str,
-        dim: int,
+        spec: ScanSpec,
         scalars: tuple[float, ...],
-        counts: Counts,
         wanted: tuple[bool, ...],
         *tensors: Any,
     ) -> Any:
         """Differentiate with the batch as the first axis of the neurons, which every gradient has too."""
-        states, xs, _, outs = counts
+        states, xs, _, outs = spec.counts
         first_out = len(tensors) - outs
         kept = range(len(wanted), first_out - states)
         streams = {*range(states, states + xs), *kept, *range(first_out, len(tensors))}
-        moved = _batch_first(tensors, in_dims[5:], counts, streams)
+        moved = _batch_first(tensors, in_dims[3:], spec.counts, streams)
         # a gradient belongs to each member of the batch, though what it is the gradient of may be shared
         leaves = [
             leaf.expand(info.batch_size, *leaf.shape[1:]) if want else leaf
             for leaf, want in zip(moved[: len(wanted)], wanted, strict=True)
         ]
-        rest = moved[len(wanted) :]
-        found = FusedScanGradient.apply(program, dim + 1, scalars, counts, wanted, *leaves, *rest)  # type: ignore[no-untyped-call]
+        batched = spec._replace(dim=spec.dim + 1)
+        found = FusedScanGradient.apply(batched, scalars, wanted, *leaves, *moved[len(wanted) :])  # type: ignore[no-untyped-call]
         return found, (0,) * len(found)
 
+
+_OPTIONS = 4  # arguments of FusedScan before its tensors
+_apply: Any = getattr(super(Function, FusedScan), "apply")  # noqa: B009 - torch does not annotate it
 
 # torch looks up the signature of forward at every call, which takes longer than the kernel of a small layer
 _forward: Any
@@ -191,7 +199,59 @@ for _forward in (FusedScan.forward, FusedScanGradient.forward):
     _forward.__signature__ = inspect.signature(_forward)
 
 
-def _split(tensors: Sequence[Tensor], counts: Counts) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+def _by_loop(
+    spec: ScanSpec,
+    reference: Reference,
+    tensors: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    wanted: tuple[bool, ...],
+    scalars: tuple[float, ...],
+) -> list[Tensor]:
+    """Return the wanted gradients, attached to a graph of their own."""
+    whole, tensors, cotangents, all_wanted = _unfolded(spec, tensors, cotangents, wanted)
+    found = reference.gradients(tensors, cotangents, whole.dim, all_wanted, whole.program, scalars)
+    return _folded(spec, found, wanted)
+
+
+def _in_the_open(
+    spec: ScanSpec,
+    tensors: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    wanted: tuple[bool, ...],
+    scalars: tuple[float, ...],
+) -> list[Tensor]:
+    """Return the wanted gradients, by an operation that torch sees: something transforms, compiles or watches it."""
+    whole, tensors, cotangents, all_wanted = _unfolded(spec, tensors, cotangents, wanted)
+    # torch.compile knows no Function in a Function, and takes no second derivative through a backward pass anyway
+    function: Any = FusedScanGradient
+    gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
+    return _folded(spec, list(gradient(whole, scalars, all_wanted, *tensors, *kept, *cotangents)), wanted)
+
+
+def _unfolded(
+    spec: ScanSpec, tensors: Sequence[Tensor], cotangents: Sequence[Tensor | None], wanted: tuple[bool, ...]
+) -> tuple[ScanSpec, Sequence[Tensor], Sequence[Tensor | None], tuple[bool, ...]]:
+    """Return a scan that is not folded, with its tensors, its cotangents, and which gradients are wanted."""
+    fold, states, xs = spec.fold, spec.counts[0], spec.counts[1]
+    if fold is None:
+        return spec, tensors, cotangents, wanted
+    rank = tensors[0].ndim
+    rest = [tensors[0].new_zeros((1,) * rank, dtype=DTYPES[dtype]) for dtype in from_text(spec.program).states]
+    over_time = [x.unflatten(0, fold) for x in tensors[:xs]]
+    outs = [None if c is None else c.unflatten(0, fold) for c in cotangents]
+    whole = spec._replace(fold=None)
+    return whole, [*rest, *over_time, *tensors[xs:]], [*[None] * states, *outs], (*[False] * states, *wanted)
+
+
+def _folded(spec: ScanSpec, found: list[Tensor], wanted: tuple[bool, ...]) -> list[Tensor]:
+    """Return gradients, those of folded inputs as the inputs came in."""
+    streams = 0 if spec.fold is None else sum(wanted[: spec.counts[1]])
+    return [*[grad.flatten(0, 1) for grad in found[:streams]], *found[streams:]]
+
+
+def split(tensors: Sequence[Tensor], counts: Counts) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Return states, inputs and parameters."""
     states, streams = counts[0], counts[0] + counts[1]
     return list(tensors[:states]), list(tensors[states:streams]), list(tensors[streams:])
 

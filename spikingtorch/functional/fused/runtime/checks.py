@@ -18,13 +18,28 @@ from spikingtorch.functional.fused.runtime.layout import CHUNK, kept_steps
 Form: TypeAlias = tuple[torch.dtype, torch.Size, torch.device]
 
 
+def check_counts(
+    program: Program, states: Sequence[Any], xs: Sequence[Any], params: Sequence[Any], scalars: Sequence[float]
+) -> None:
+    """Raise ValueError unless there are as many tensors and floats as a program takes."""
+    check_count("states", len(states), len(program.states))
+    check_count("xs", len(xs), len(program.xs))
+    check_count("params", len(params), len(program.params))
+    check_count("scalars", len(scalars), program.scalars)
+
+
+def check_backward_counts(
+    program: Program, kept: Sequence[Any], cotangents: Sequence[Any], wanted: Sequence[bool]
+) -> None:
+    """Raise ValueError unless there are as many tensors as a backward pass takes, and the gradients that are wanted."""
+    check_wanted(wanted, [node >= 0 for node in program.gradients])
+    check_count("cotangents", len(cotangents), len(program.states) + len(program.outs))
+    if kept:
+        check_count("kept", len(kept), len(program.states))
+
+
 def check_forward(
-    program: Program,
-    states: Sequence[Tensor],
-    xs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    scalars: Sequence[float],
-    dim: int,
+    program: Program, states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int
 ) -> tuple[int, ...]:
     """Return the shape of the neurons of one step.
 
@@ -39,7 +54,6 @@ def check_forward(
         check_count(name, len(group), len(expected))
         for index, (tensor, dtype) in enumerate(zip(group, expected, strict=True)):
             check_tensor(f"{name}[{index}]", tensor, DTYPES[dtype], tensor.shape)
-    check_count("scalars", len(scalars), program.scalars)
     first = tuple(xs[0].shape)
     if not 0 <= dim < len(first) or first[dim] == 0:
         raise ValueError(f"scan: dim={dim} and xs[0] of shape {first}, expected an axis of it, with one step at least")
@@ -73,13 +87,12 @@ def check_backward(
         cotangents: gradients of final states and outputs, None for zero.
         wanted: for each state, input and parameter, whether its gradient is.
     """
-    check_wanted(wanted, [node >= 0 for node in program.gradients])
+    check_backward_counts(program, kept, cotangents, wanted)
     states = len(program.states)
     if kept or (steps > CHUNK and program.reads_states(program.gradients)):
         check_count("kept", len(kept), states)
     for index, (tensor, dtype) in enumerate(zip(kept, program.states, strict=False)):
         check_tensor(f"kept[{index}]", tensor, DTYPES[dtype], with_time(shape, dim, kept_steps(steps)), dim)
-    check_count("cotangents", len(cotangents), states + len(program.outs))
     for index, (given, dtype) in enumerate(zip(cotangents, (*program.states, *program.outs), strict=True)):
         if given is not None and index < states:
             check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], shape, len(shape))
@@ -161,8 +174,10 @@ def saved(ctx: Any) -> tuple[Tensor, ...]:
     return tensors
 
 
-def check_saved(tensors: Sequence[Tensor], expected: Sequence[Form]) -> None:
-    """Raise ValueError unless tensors that were saved for a backward pass come back in their forms."""
+def check_saved(tensors: Sequence[Tensor], expected: Sequence[Form] | None) -> None:
+    """Raise ValueError unless tensors that were saved for a backward pass come back in their forms, where known."""
+    if expected is None:  # inside torch.compile
+        return
     for got, want in zip(forms(tensors), expected, strict=True):
         if got != want:
             raise ValueError(

@@ -47,6 +47,9 @@ class Kernel:
             scalars: floats of the program.
         """
         arrays[0] = threads_for(neuron_steps)
+        if torch._C._autograd._profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
+            with torch.profiler.record_function(f"spikingtorch::scan_{self.name}"):
+                return not self.launch(arrays, c_doubles(scalars))
         return not self.launch(arrays, c_doubles(scalars))
 
 

@@ -61,17 +61,23 @@ class Layout(NamedTuple):
         sizes = [size for axis, size in enumerate(stream.shape) if axis != self.dim]
         return [stream.data_ptr(), step, 1, *self._batch(sizes, strides)]
 
-    def static(self, tensor: Tensor) -> tuple[list[int], Tensor]:
-        """Return the record of a state or parameter, and the tensor that it points into."""
-        sizes, strides = list(tensor.shape), list(tensor.stride())
-        missing = len(self.shape) - len(sizes)
-        sizes, strides = [1] * missing + sizes, [0] * missing + strides
-        if all(size == 1 for size in sizes[self.split :]):
-            return [tensor.data_ptr(), 0, 0, *self._batch(sizes, strides)], tensor
-        if not _is_run(sizes, strides, self.shape, self.split):
-            tensor = memory.contiguous(tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :]))
-            strides = list(tensor.stride())
-        return [tensor.data_ptr(), 0, 1, *self._batch(sizes, strides)], tensor
+    def static(self, tensor: Tensor) -> list[int]:
+        """Return the record of an array without time, one that ``placed`` has been asked about."""
+        sizes, strides = self._with_all_axes(tensor)
+        neuron = 0 if all([size == 1 for size in sizes[self.split :]]) else 1
+        return [tensor.data_ptr(), 0, neuron, *self._batch(sizes, strides)]
+
+    def placed(self, tensor: Tensor) -> Tensor:
+        """Return an array without time as a kernel reads it: itself, or a copy with a value for each neuron."""
+        sizes, strides = self._with_all_axes(tensor)
+        if all([size == 1 for size in sizes[self.split :]]) or _is_run(sizes, strides, self.shape, self.split):
+            return tensor
+        whole = tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :])
+        return memory.contiguous(whole)
+
+    def _with_all_axes(self, tensor: Tensor) -> tuple[list[int], list[int]]:
+        missing = len(self.shape) - tensor.ndim
+        return [1] * missing + list(tensor.shape), [0] * missing + list(tensor.stride())
 
     def header(self) -> list[int]:
         """Return the fields of kernel.h's Layout before its arrays; that of the threads is still open."""

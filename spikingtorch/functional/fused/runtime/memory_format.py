@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class Order(NamedTuple):
+class MemoryFormat(NamedTuple):
     """The order of axes in memory.
 
     Attributes:
@@ -33,12 +33,16 @@ class Order(NamedTuple):
         missing = self.dim + len(self.axes) - tensor.ndim
         return _moved(tensor[(None,) * missing] if missing else tensor, self.axes, self.dim)
 
-    def back(self) -> "Order":
+    def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the neurons as they lie in memory."""
+        return (*shape[: self.dim], *[shape[self.dim + axis] for axis in self.axes])
+
+    def back(self) -> "MemoryFormat":
         """Return the order that undoes this one."""
-        return Order(tuple([self.axes.index(axis) for axis in range(len(self.axes))]), self.dim)
+        return MemoryFormat(tuple([self.axes.index(axis) for axis in range(len(self.axes))]), self.dim)
 
 
-def order_of(streams: Sequence[Tensor], dim: int) -> Order | None:
+def memory_format_of(streams: Sequence[Tensor], dim: int) -> MemoryFormat | None:
     """Return the order of channels-last images in memory, or None for what lies in any other way.
 
     Args:
@@ -59,19 +63,7 @@ def order_of(streams: Sequence[Tensor], dim: int) -> Order | None:
         if sizes[axis] != 1 and strides[axis] != expected:
             return None
         expected *= sizes[axis]
-    return Order(tuple(axes), dim)
-
-
-def in_order(order: Order, tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
-    """Return states, inputs and parameters, so many of each, with their axes as they lie in memory."""
-    first, last = counts[0], counts[0] + counts[1]
-    return [order.stream(tensor) if first <= k < last else order.rest(tensor) for k, tensor in enumerate(tensors)]
-
-
-def out_of_order(order: Order, finals: Sequence[Tensor], outs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return final states and outputs with their axes as the inputs had them."""
-    back = order.back()
-    return [back.rest(final) for final in finals], [back.stream(out) for out in outs]
+    return MemoryFormat(tuple(axes), dim)
 
 
 def _moved(tensor: Tensor, axes: tuple[int, ...], first: int) -> Tensor:

@@ -2,32 +2,23 @@
 
 Their schema carries the program as text, so that an exported graph, a compiled artefact or a spawned process finds
 everything in the call. Gradients are the business of ``autograd``: a raw operator that is handed a tensor that requires
-one raises, for torch would otherwise go on without it. An exported program knows no autograd Function, and no
+one raises, because torch would otherwise go on without it. An exported program knows no autograd Function, and no
 transform: it calls ``scan_exported``, which has the gradient of plain autograd.
 """
 
 import itertools
-import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, memory
-from spikingtorch.functional.fused.runtime.kernels import backward_kernel, forward_kernel
-from spikingtorch.functional.fused.runtime.layout import arrange, expanded, is_narrow, kept_steps
-from spikingtorch.functional.fused.runtime.records import ArgumentBuffer, Launcher
-
-_LIMIT = 1024
-
-# kernels with the records of their arrays, for tensors that lie in memory as others did
-_ready: LRUCache[Launcher] = LRUCache(_LIMIT)
-# the shape of the neurons, for tensors that were found to fit
-_checked: LRUCache[tuple[int, ...]] = LRUCache(_LIMIT)
+from spikingtorch.functional.fused.runtime.executable import Executable, executable
+from spikingtorch.functional.fused.runtime.layout import kept_steps
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 
 library = torch.library.Library("spikingtorch", "DEF")
 library.define(
@@ -52,47 +43,11 @@ def forward(
     program: str,
     dim: int,
     keep: bool,
-    last: bool = False,
 ) -> list[Tensor]:
-    """Return final states and outputs.
-
-    With ``last``, then the outputs of the last step in memory of their own; with ``keep``, the states that the backward
-    pass starts from.
-    """
-    given = (*states, *xs, *params)
-    key = forward_key(states, xs, params, scalars, program, dim, keep, last)
-    known = find_launcher(key)
-    if known is not None:
-        return known(given, scalars)
-    details, shape = from_text(program), _checked.get(key)
-    if shape is None:
-        shape = checks.check_forward(details, states, xs, params, scalars, dim)
-        _checked.keep(key, shape)
-    if is_narrow(shape, dim, xs[0].shape[dim], _uniform(params, program)):
-        in_front = [_to_front(x, shape, dim) for x in xs]
-        found = forward(states, in_front, params, scalars, program, 0, keep, last)
-        outputs = len(details.outs)
-        at_rest = {*range(len(states)), *range(len(states) + outputs, len(states) + outputs * (1 + last))}
-        return [each if k in at_rest else _from_front(each, dim) for k, each in enumerate(found)]
-    layout, streams = arrange(shape, xs, dim)
-    finals = [memory.empty(shape, DTYPES[dtype]) for dtype in details.states]
-    outs = [layout.stream(DTYPES[dtype]) for dtype in details.outs]
-    lasts = [memory.empty(shape, out.dtype) for out in outs if last]
-    kept = [layout.stream(final.dtype, kept_steps(layout.steps)) for final in finals if keep]
-    if math.prod(shape):
-        records = ArgumentBuffer(layout)
-        records.static(states)
-        records.over_time(streams)
-        records.static([*params, *finals])
-        records.over_time(outs)
-        records.static(lasts if last else [None] * len(outs))
-        records.over_time(kept if keep else [None] * len(states))
-        kernel = forward_kernel(program)
-        kernel(layout.neuron_steps, records.fields, scalars)
-        fresh = [*finals, *outs, *lasts, *kept]
-        if records.point_to((*given, *fresh)):
-            _ready.keep(key, Launcher(kernel, layout.neuron_steps, records, fresh))
-    return [*finals, *outs, *lasts, *kept]
+    """Return final states and outputs and, with ``keep``, the states that the backward pass starts from."""
+    tensors = (*states, *xs, *params)
+    launched = _executable((states, xs, params), scalars, program, dim).forward(tensors, scalars, keep=keep)
+    return [*launched.finals, *launched.outs, *launched.kept]
 
 
 def backward(
@@ -107,128 +62,27 @@ def backward(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is the gradient of."""
-    leaves = (*states, *xs, *params)
+    tensors = (*states, *xs, *params)
     # torch does so for tensors, and leaves out those that may be missing
-    cotangents = [None if cotangent is None else written_out(cotangent) for cotangent in cotangents]
-    given = (*leaves, *kept, *cotangents)
-    key = backward_key(states, xs, params, kept, cotangents, scalars, program, dim, wanted)
-    known = find_launcher(key)
-    if known is not None:
-        return sum_to_shapes(known(given, scalars), [leaf for leaf, want in zip(leaves, wanted, strict=True) if want])
-    shape = _checked.get(key)
-    if shape is None:
-        details = from_text(program)
-        shape = checks.check_forward(details, states, xs, params, scalars, dim)
-        checks.check_backward(details, shape, xs[0].shape[dim], dim, kept, cotangents, wanted)
-        _checked.keep(key, shape)
-    # a kernel reads one for each neuron, where vmap hands over one for all members of its batch
-    of_finals = [c if c is None or c.shape == shape else c.expand(shape) for c in cotangents[: len(states)]]
-    of_outs = cotangents[len(states) :]
-    first, last = len(states), len(states) + len(xs)
-    if is_narrow(shape, dim, xs[0].shape[dim], _uniform(params, program)):
-        in_front = [None if t is None else _to_front(t, shape, dim) for t in (*xs, *kept, *of_outs)]
-        end = len(xs) + len(kept)
-        streams, stored, outs = in_front[: len(xs)], in_front[len(xs) : end], in_front[end:]
-        moved = backward(states, streams, params, stored, [*of_finals, *outs], scalars, program, 0, wanted)  # type: ignore[arg-type]
-        chosen = [(k, leaf) for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True)) if want]
-        pairs = zip(moved, chosen, strict=True)
-        back = [_from_front(grad, dim) if first <= k < last else grad for grad, (k, _) in pairs]
-        return sum_to_shapes(back, [leaf for _, leaf in chosen])
-    layout, placed_streams = arrange(shape, [*xs, *kept, *(c for c in of_outs if c is not None)], dim)
-    placed = iter(placed_streams)
-
-    def fresh_like(leaf: Tensor, index: int) -> Tensor:
-        stream = first <= index < last
-        return layout.stream(leaf.dtype) if stream else memory.empty(shape, leaf.dtype)
-
-    grads = [fresh_like(leaf, k) if want else None for k, (leaf, want) in enumerate(zip(leaves, wanted, strict=True))]
-    if math.prod(shape):
-        records = ArgumentBuffer(layout)
-        records.static(states)
-        records.over_time([next(placed) for _ in xs])
-        records.static(params)
-        records.over_time([*(next(placed) for _ in kept), *([None] * (len(states) - len(kept)))])
-        records.static(of_finals)
-        records.over_time([None if c is None else next(placed) for c in of_outs])
-        records.static(grads[:first])
-        records.over_time(grads[first:last])
-        records.static(grads[last:])
-        kernel = backward_kernel(program, tuple(wanted[last:]))
-        kernel(layout.neuron_steps, records.fields, scalars)
-        fresh = [grad for grad in grads if grad is not None]
-        if records.point_to((*given, *fresh)):
-            _ready.keep(key, Launcher(kernel, layout.neuron_steps, records, fresh))
-    wanted_leaves = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
-    return sum_to_shapes([grad for grad in grads if grad is not None], wanted_leaves)
+    given = [None if cotangent is None else written_out(cotangent) for cotangent in cotangents]
+    run = _executable((states, xs, params), scalars, program, dim)
+    checks.check_backward_counts(run.program, kept, given, wanted)
+    return run.backward(tensors, kept, given, scalars, wanted)
 
 
-def find_launcher(key: Hashable) -> Launcher | None:
-    """Return the kernel of a key, if it has run; not if its tensors had to be copied first."""
-    return _ready.get(key)
-
-
-def forward_key(
-    states: Sequence[Tensor],
-    xs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    scalars: Sequence[float],
-    program: str,
-    dim: int,
-    keep: bool,
-    last: bool = False,
-) -> Hashable:
-    """Return what a forward pass is found by."""
-    given = layouts_of((*states, *xs, *params))
-    return ("forward", program, dim, keep, last, len(states), len(xs), len(scalars), *given)
-
-
-def backward_key(
-    states: Sequence[Tensor],
-    xs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    kept: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
-    scalars: Sequence[float],
-    program: str,
-    dim: int,
-    wanted: Sequence[bool],
-) -> Hashable:
-    """Return what a backward pass is found by."""
-    given = layouts_of((*states, *xs, *params, *kept, *cotangents))
-    counts = len(states), len(xs), len(params), len(kept), len(scalars)
-    return ("backward", program, dim, *wanted, *counts, *given)
-
-
-def layouts_of(tensors: Sequence[Tensor | None]) -> list[Any]:
-    """Return how tensors lie in memory."""
-    return [None if t is None else (t.dtype, t.shape, t.stride()) for t in tensors]
-
-
-def _uniform(params: Sequence[Tensor], program: str) -> list[Tensor]:
-    """Return the parameters that the program takes for one number."""
-    kinds = from_text(program).params
-    return [param for param, (_, uniform) in zip(params, kinds, strict=True) if uniform]
+def _executable(groups: tuple[Sequence[Tensor], ...], scalars: Sequence[float], program: str, dim: int) -> Executable:
+    details = from_text(program)
+    states, xs, params = groups
+    checks.check_counts(details, states, xs, params, scalars)
+    counts = len(states), len(xs), len(params), len(details.outs)
+    differentiable = tuple([node >= 0 for node in details.gradients])
+    spec = ScanSpec(program, dim, True, differentiable, counts)
+    return executable(spec, (*states, *xs, *params), keeps_format=False)
 
 
 def written_out(tensor: Tensor) -> Tensor:
     """Return a tensor whose memory holds its numbers, where torch has only noted that it is negated or zero."""
     return memory.like(tensor).copy_(tensor) if tensor.is_neg() or tensor._is_zerotensor() else tensor
-
-
-def _to_front(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
-    """Return a stream with time in front, in which all neurons of a step lie beside each other."""
-    return memory.contiguous(expanded(stream, shape, dim).movedim(dim, 0))
-
-
-def _from_front(stream: Tensor, dim: int) -> Tensor:
-    """Return a stream with time where the caller has it."""
-    return stream.movedim(0, dim).contiguous()
-
-
-def sum_to_shapes(grads: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Return gradients per neuron in the shapes of what they are the gradients of."""
-    pairs = zip(grads, leaves, strict=True)
-    return [grad if grad.shape == leaf.shape else grad.sum_to_size(leaf.shape) for grad, leaf in pairs]
 
 
 def _fake_forward(

@@ -5,20 +5,18 @@ modules, classes and objects. A number that changes there changes the identity. 
 none, and its step is traced anew at each call: that costs a millisecond or two, and a stale number would cost a result.
 """
 
-import dis
 import functools
-import inspect
 import types
 from collections import deque, namedtuple
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.trace.bytecode import CHANGES, reads_of
+from spikingtorch.functional.fused.trace.guard import Guard
 
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
 # what these define stays what it is, so that the function or class itself is its identity
@@ -32,11 +30,6 @@ _DEFINITIONS = (
     np.ufunc,
 )
 _PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.device)
-# what reads by a name that is in no code
-_OPAQUE = {"getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"}
-# what a trace answers otherwise than the loop
-_MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
-_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 _GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}
 _ABOUT_CLASSES = {
     "__dict__",
@@ -51,14 +44,6 @@ _ABOUT_CLASSES = {
 } | (_GENERATED - {"__new__", "__repr__", "_make", "_replace", "_asdict"})
 
 
-# methods of containers, and instructions, that change what they are used on
-_CHANGES = {
-    *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "discard"),
-    *("pop", "popleft", "popitem", "clear", "remove", "sort", "reverse", "__setitem__", "setattr", "__setattr__"),
-    *("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"),
-}
-_MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE"}
-_REBINDS = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 _CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
 
 
@@ -83,8 +68,13 @@ def step_key(*values: Any) -> tuple[Any, ...]:
         NotFusible: a step asks what a trace answers otherwise than the loop.
         SideEffect: it changes what is outside of it.
     """
+    return guarded_key(*values)[0]
+
+
+def guarded_key(*values: Any) -> tuple[tuple[Any, ...], Guard]:
+    """Return the key of values, and a guard that tells whether they still have it; see ``step_key``."""
     walk = _Walk()
-    return tuple(walk.of(value) for value in values)
+    return tuple(walk.of(value) for value in values), walk.guard
 
 
 def check_pure(step: Any) -> None:
@@ -111,7 +101,7 @@ def check_containers(step: Any, kinds: Iterable[type]) -> None:
     Raises:
         SideEffect: it may.
     """
-    changes = _reads(step.__code__).changes if isinstance(step, types.FunctionType) else ()
+    changes = reads_of(step.__code__).changes if isinstance(step, types.FunctionType) else ()
     for kind in kinds if changes else ():
         if kind in (list, dict, deque) and (told := _changes_of(kind(), changes)):
             raise SideEffect(f"may change a {kind.__name__} among its parameters ({told[0]})")
@@ -133,6 +123,7 @@ class _Walk:
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
         self._in_class = False  # whose methods are looked at where they are called
+        self.guard = Guard()
 
     def of(self, value: Any) -> Any:
         """Return the identity of a value."""
@@ -150,11 +141,15 @@ class _Walk:
 
     def _compound(self, value: Any) -> Any:
         kind: Any = type(value)
+        if kind is list:
+            self.guard.watch_items(value)
         if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
             return self.of(kind), *map(self.of, value)
         if kind is dict:
+            self.guard.watch_mapping(value)
             return dict, *((self.of(key), self.of(item)) for key, item in value.items())
         if kind in (set, frozenset):
+            self.guard.watch_nothing(kind is set)
             return kind, frozenset(map(self.of, value))
         if kind is functools.partial:
             return kind, *map(self.of, (value.func, value.args, value.keywords, value.__dict__))
@@ -172,11 +167,13 @@ class _Walk:
         return self._object(value)
 
     def _function(self, function: types.FunctionType) -> Any:
+        self.guard.watch_function(function)
         if _module_of(function) in _FIXED:  # a wrapper of torch's, say, around a function of the user's
             return function, *map(self.of, _cells(function))
-        reads = _reads(function.__code__)
+        reads = reads_of(function.__code__)
         if reads.rebinds and not self._in_class:
             raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
+        self.guard.watch_names(function.__globals__, reads.names)
         spaces = [function.__globals__[name] for name in reads.names if name in function.__globals__]
         cells = _cells(function)
         self._check_unchanged(function, [*cells, *spaces, *(function.__defaults__ or ()), *vars(function).values()])
@@ -194,7 +191,7 @@ class _Walk:
         """Raise where a function may change something that it did not make itself."""
         if self._in_class or not isinstance(function, types.FunctionType):
             return
-        reads = _reads(function.__code__)
+        reads = reads_of(function.__code__)
         for value in outside:
             changes = [*_changes_of(value, reads.changes), *_changes_by_methods(value, reads.attributes)]
             if isinstance(value, Iterator):
@@ -208,6 +205,7 @@ class _Walk:
             return None
         if "__getattr__" in vars(module):
             raise NoStepKey("reads a module that makes its attributes")
+        self.guard.watch_names(vars(module), names)
         found = {name: vars(module)[name] for name in names if name in vars(module)}
         inner = [item for item in found.values() if isinstance(item, types.ModuleType) and item is not module]
         return (*((name, self.of(item)) for name, item in found.items()), *(self._module(m, names) for m in inner))
@@ -223,6 +221,8 @@ class _Walk:
             self._in_class = outer
 
     def _content(self, cls: type, content: dict[str, Any]) -> Any:
+        self.guard.watch_mapping(vars(cls))
+        self.guard.watch_attribute(cls, "__bases__")
         return cls, *map(self.of, cls.__bases__), *((name, self._attribute(item)) for name, item in content.items())
 
     def _attribute(self, item: Any) -> Any:
@@ -244,13 +244,14 @@ class _Walk:
             raise NoStepKey(f"reads a {kind.__name__}")
         if changes := _changes_by_methods(value, ()):
             raise SideEffect(f"may change itself ({changes[0]})")
+        self.guard.watch_attribute(value, "__class__")
         return self.of(kind), self.of(value.__dict__)
 
 
 def _changes_of(value: Any, changes: Iterable[str]) -> list[str]:
     """Return which of the changes that a function makes can be to a value."""
     if isinstance(value, types.BuiltinFunctionType):  # log.append, kept under another name
-        return [value.__name__] if isinstance(value.__self__, _CONTAINERS) and value.__name__ in _CHANGES else []
+        return [value.__name__] if isinstance(value.__self__, _CONTAINERS) and value.__name__ in CHANGES else []
     if isinstance(value, _CONTAINERS):
         return [change for change in changes if " " in change or hasattr(value, change)]
     if isinstance(value, (*_DEFINITIONS, types.ModuleType)) or _module_of(type(value)) in _FIXED:
@@ -270,93 +271,11 @@ def _changes_by_methods(value: Any, called: Iterable[str]) -> list[str]:
         method: Any = getattr(type(value), name, None)
         method = method.fget if isinstance(method, property) else method
         if name not in seen and isinstance(method, types.FunctionType) and _module_of(method) not in _FIXED:
-            reads = _reads(method.__code__)
+            reads = reads_of(method.__code__)
             found += reads.changes
             ahead += reads.attributes
         seen.add(name)
     return found
-
-
-class _Reads(NamedTuple):
-    """What code reads and does.
-
-    Attributes:
-        names: of globals that it reads.
-        attributes: names of the attributes that it reads.
-        opaque: what hides more of what it reads.
-        rebinds: a variable outside of it that it assigns to.
-        changes: what it calls or does to change containers or objects, its own maybe.
-    """
-
-    names: tuple[str, ...]
-    attributes: tuple[str, ...]
-    opaque: str
-    rebinds: str
-    changes: tuple[str, ...]
-
-
-@lru_cache(maxsize=1024)
-def _reads(code: types.CodeType) -> _Reads:
-    """Return what code reads, that of functions inside it included."""
-    names: set[str] = set()
-    attributes: set[str] = set()
-    opaque: set[str] = set()
-    rebinds: set[str] = set()
-    changes: set[str] = set()
-    instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
-    made = _made_here(code, instructions)
-    for before, instruction in pairwise([instructions[0], *instructions]):
-        operation, name = instruction.opname, instruction.argval
-        if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            names.add(name)
-        elif operation in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
-            attributes.add(name)
-            in_place = name.endswith("_") and not name.endswith("__")
-            own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in made
-            if (name in _CHANGES or in_place) and not own:
-                changes.add(name)
-        elif operation == "IMPORT_NAME":
-            opaque.add("import")
-        elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in code.co_freevars):
-            rebinds.add(name)
-        elif operation in _CHANGES:
-            changes.add("an assignment to an attribute" if "ATTR" in operation else "an assignment to an item")
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner = _reads(constant)
-            names.update(inner.names)
-            attributes.update(inner.attributes)
-            opaque.update({inner.opaque} - {""})
-            rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
-            changes.update(inner.changes)
-    changes |= names & _CHANGES
-    if asked := (names | attributes) & _MODES:
-        raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
-    if asked := attributes & _SIZES:
-        raise NotFusible(
-            f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"
-        )
-    opaque |= (names | attributes) & _OPAQUE
-    hidden, rebound = min(opaque, default=""), min(rebinds, default="")
-    return _Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
-
-
-def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:
-    """Return the variables of code that hold nothing but lists, dicts and sets that it has made itself."""
-    made: set[str] = set()
-    several = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
-    others = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + several]}
-    for before, instruction in pairwise(instructions):
-        if instruction.opname.startswith(("STORE_FAST", "STORE_DEREF")):
-            first, *rest = _variables(instruction)
-            (made if before.opname in _MAKES else others).add(first)
-            others.update(rest if instruction.opname == "STORE_FAST_STORE_FAST" else ())
-    return made - others - {*code.co_freevars}
-
-
-def _variables(instruction: dis.Instruction) -> tuple[str, ...]:
-    """Return the variables of an instruction, of which Python 3.13 joins two."""
-    return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
 
 
 def _module_of(value: Any) -> str:

@@ -1,0 +1,110 @@
+"""Which backend takes a scan: whether there is a program for the step, and whether a kernel is right here and now."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch._C._functorch import CGradInterpreterPtr, TransformType, get_interpreter_stack
+from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.sharing import plain
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.recurrent import Recurrence, is_product, recurrence
+from spikingtorch.functional.fused.errors import NotFusible, UseLoop
+from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.trace.examples import Spec
+from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
+from spikingtorch.functional.fused.trace.step_key import SideEffect, check_pure
+from spikingtorch.functional.fused.trace.tracer import not_pointwise
+
+Backend: TypeAlias = Literal["auto", "loop", "fused", "compile"]
+BACKENDS = ("auto", "loop", "fused", "compile")
+_LARGE = 2**17
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def check_backend(backend: str) -> None:
+    """Raise where there is no such backend."""
+    if backend not in BACKENDS:
+        raise ValueError(f"scan: backend={backend!r} is not one of {', '.join(map(repr, BACKENDS))}")
+
+
+def is_large(x: Tensor) -> bool:
+    """Whether a step on an input costs more than the call of a kernel does."""
+    return x.numel() >= _LARGE
+
+
+def side_effect(step: Callable[..., Any]) -> str | None:
+    """Return what a step changes outside of itself, as far as its code tells."""
+    try:
+        check_pure(step)
+    except SideEffect as effect:
+        return str(effect)
+    return None
+
+
+def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible:
+    """Return what runs a scan fused, or why the loop runs it."""
+    if backend == "loop":
+        return UseLoop("was to run on the loop")
+    # in this order: a look at the size of a batch would bind an exported program to it
+    if backend == "auto" and call.xs[0].shape[call.dim] == 1 and not is_large(call.xs[0]):
+        return UseLoop("takes one step of few neurons, for which the loop is as fast")
+    try:
+        _check_circumstances(call.tensors)
+        if is_product(call.step):
+            return recurrence(call)
+        _check_shapes(call)
+        found = trace_step(call.step, call.arguments())
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
+            params = found.differentiable[len(call.states) + len(call.xs) :]
+            wanted = zip(params, call.tensor_params, strict=True)
+            kernels.precompile_backward(found.program, tuple([has and param.requires_grad for has, param in wanted]))
+        kernels.ensure_compiled(found.program)
+    except NotFusible as refusal:
+        return refusal
+    return found
+
+
+def _check_shapes(call: Call) -> None:
+    try:
+        shape = call.neurons()
+        wrong = [tuple(state.shape) for state in call.states if tuple(state.shape) != shape]
+        complaint = f"has a state of shape {wrong[0]} for neurons of shape {shape}" if wrong else None
+    except ValueError as error:
+        complaint = str(error)
+    if complaint is not None:
+        check_pure(call.step)
+        # tensors of other shapes are mostly there for a product of matrices, which says more
+        first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
+        state = pytree.tree_unflatten(call.states, call.forms[0])
+        x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
+        raise not_pointwise(call.step, state, x, params) or NotFusible(complaint)
+
+
+def _check_circumstances(tensors: list[Tensor]) -> None:
+    """Raise where only the loop is right, whatever the step."""
+    for tensor in tensors:
+        if not tensor.is_cpu:
+            raise UseLoop(f"has a tensor on {tensor.device}; the fused backend runs on the CPU")
+        if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
+            raise UseLoop(f"has a tensor that is a {type(tensor).__name__}")
+        if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:
+            raise UseLoop(f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})")
+    if torch._C._get_tracing_state() is not None:
+        raise UseLoop("is traced by torch.jit, which knows torch's own operations and no kernel")
+    levels = get_interpreter_stack() or ()
+    kinds = [level.key() for level in levels]
+    if forward_ad._current_level >= 0 or any(kind not in (TransformType.Vmap, TransformType.Grad) for kind in kinds):
+        raise UseLoop("is differentiated in forward mode, which takes the loop")
+    if kinds.count(TransformType.Grad) > 1:
+        raise UseLoop("is inside nested differentiation, which takes the loop")
+    if TransformType.Grad in kinds:
+        outer = CGradInterpreterPtr(levels[kinds.index(TransformType.Grad)]).prevGradMode()
+        if outer and any(plain(tensor).requires_grad for tensor in tensors):
+            raise NotFusible(
+                "is inside torch.func.grad with a tensor that requires a gradient outside of it too, which would be a "
+                "second derivative; detach these tensors, or call the transform under torch.no_grad()"
+            )

@@ -1,0 +1,57 @@
+"""What runs a scan, and why, in words for users."""
+
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from spikingtorch.functional.dispatch.recurrent import Recurrence
+from spikingtorch.functional.fused.errors import NotFusible, UseLoop
+from spikingtorch.functional.fused.trace.programs import TracedStep
+
+
+class Explanation(NamedTuple):
+    """What runs a scan, and why.
+
+    Attributes:
+        backend: "fused", "compile" or "loop".
+        exactness: "reference" for the loop; "E" where spikes and states have the bits of the loop; "T" where a function
+            such as exp is on their way, each within 2 units in the last place.
+        reason: a sentence.
+    """
+
+    backend: str
+    exactness: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}: {self.reason}"
+
+
+def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
+    """Return what ``choose`` chose, for people."""
+    if isinstance(plan, NotFusible):
+        return Explanation("loop", "reference", f"one step after the other in Python, because the step {plan}")
+    if isinstance(plan, Recurrence):
+        product = f"one compiled time loop, with one product a step ({plan.parts.synapse})"
+        return Explanation("fused", "T", f"{product}; equal to the loop but for rounding")
+    if not plan.inexact:
+        return Explanation("fused", "E", "one compiled time loop; bit-identical to the loop")
+    inexact = ", ".join(plan.inexact)
+    return Explanation("fused", "T", f"one compiled time loop; equal to the loop but for rounding, by {inexact}")
+
+
+def warn(step: Callable[..., Any], refusal: NotFusible) -> None:
+    """Say once that a step has run on the loop, unless the loop is the way to run it."""
+    if not isinstance(refusal, UseLoop):
+        _warn_once(f"scan: {name(step)} ran on the Python loop (slower) because it {refusal}")
+
+
+def name(step: Callable[..., Any]) -> str:
+    """Name a step."""
+    return str(getattr(step, "__name__", type(step).__name__))
+
+
+@lru_cache(maxsize=256)
+def _warn_once(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=4)

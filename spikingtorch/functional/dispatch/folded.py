@@ -1,0 +1,73 @@
+"""All steps of a layer at once, from rest: inputs and outputs are (N T, ...), as the network around it has them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from spikingtorch.functional.core import contract
+from spikingtorch.functional.core.tree import LEAF, flatten, unflatten
+from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.dispatch.bind import Bound
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.eligibility import choose
+from spikingtorch.functional.dispatch.signature import Signature, folded_signature
+from spikingtorch.functional.fused.runtime.executable import executable
+from spikingtorch.functional.fused.trace.programs import TracedStep
+
+
+class Folded(NamedTuple):
+    """What a folded scan gives.
+
+    Attributes:
+        state: after the last step, without a gradient.
+        last: output of the last step, without a gradient and in memory of its own.
+        outs: folded outputs.
+    """
+
+    state: Any
+    last: Tensor
+    outs: Tensor
+
+
+def signature(
+    step: Callable[..., Any], state_type: type[Any], xs: Sequence[Tensor], params: dict[str, Any], fold: tuple[int, int]
+) -> Signature | None:
+    """Return the signature of a folded scan, or None if there is none; see ``folded_signature``."""
+    form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
+    return folded_signature(step, form, xs, params, fold)
+
+
+def run(signature: Signature) -> Folded | None:
+    """Run a folded scan, or return None if none like it has run, or an input is NaN or infinite."""
+    bound = bind.find(signature)
+    return None if bound is None else _run(bound, signature)
+
+
+def first(signature: Signature, state: Any, xs: Any, fold: tuple[int, int]) -> Folded | None:
+    """Run the first folded scan of a signature, or return None if it cannot run folded.
+
+    Args:
+        signature: of the scan.
+        state: the state at rest.
+        xs: unfolded inputs, (N, T, ...).
+        fold: N samples and T steps.
+    """
+    contract.check_inputs(state, xs, signature.params, 1)
+    call = Call.of(signature.step, state, xs, signature.params, 1, contract.output_dtype(xs))
+    traced = choose(call, "auto")
+    if not isinstance(traced, TracedStep) or not traced.form.is_leaf() or not traced.floats_are_inputs:
+        return None
+    streams = call.streams()
+    if flatten(state)[1] != signature.state_form or not streams.fit(call.tensors):
+        return None
+    spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold)
+    run = executable(spec, signature.tensors, keeps_format=True)
+    return _run(bind.keep(signature, traced, call, run, None), signature)
+
+
+def _run(bound: Bound, signature: Signature) -> Folded | None:
+    launched, outs = bound.launch(signature)
+    if not launched.finite:
+        return None
+    return Folded(unflatten(launched.finals, signature.state_form), launched.lasts[0], outs[0])

@@ -1,0 +1,175 @@
+"""The signature of a scan: all that its checks, its backend and its program depend on, but for numbers.
+
+A scan is called thousands of times on tensors of one form. To check the arguments, to choose a backend and to find the
+program takes some 0.2 ms each time, which is more than the scan of a small layer takes. So a call is looked up by its
+signature: what the step reads, by value; the forms of the trees; of each tensor, its dtype and how it lies in memory.
+"""
+
+import functools
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.modes import are_plain_cpu, in_eager
+from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
+from spikingtorch.functional.dispatch.call import unbound
+from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.runtime.launcher import layouts_of
+from spikingtorch.functional.fused.trace.guard import Guard
+from spikingtorch.functional.fused.trace.step_key import NoStepKey, guarded_key, is_immutable
+
+_LIMIT = 1024
+_TENSOR, _FLOAT = "tensor", "float"
+
+
+class Signature(NamedTuple):
+    """A scan of plain tensors, flattened once.
+
+    Attributes:
+        key: what it is looked up by.
+        step: the step.
+        params: its keyword arguments.
+        tensors: of the state unless it is at rest, of the inputs, and the parameters that are tensors.
+        floats: the parameters that are floats.
+        state_form: structure of the state.
+        differentiates: whether autograd is to know of it.
+    """
+
+    key: Hashable
+    step: Callable[..., Any]
+    params: dict[str, Any]
+    tensors: list[Tensor]
+    floats: tuple[float, ...]
+    state_form: Form
+    differentiates: bool
+
+    @property
+    def valued(self) -> Hashable:
+        """The key with the values of the floats, bit by bit."""
+        return self.key, tuple([value.hex() for value in self.floats])
+
+
+def signature(
+    step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], dim: int, backend: str
+) -> Signature | None:
+    """Return the signature of a scan, or None if each such scan has to be looked at by itself."""
+    if backend not in ("auto", "fused") or not in_eager():
+        return None
+    tensors, state_form = flatten(state)
+    streams, xs_form = flatten(xs)
+    return _signed(step, params, [*tensors, *streams], (state_form, xs_form), (len(tensors), dim, backend))
+
+
+def folded_signature(
+    step: Callable[..., Any], state_form: Form, xs: Sequence[Tensor], params: dict[str, Any], fold: tuple[int, int]
+) -> Signature | None:
+    """Return the signature of a scan from rest, over inputs (N T, ...), or None if there is none.
+
+    Args:
+        step: the step.
+        state_form: structure of the state, all of which is zero at first.
+        xs: the inputs.
+        params: keyword arguments of the step.
+        fold: N samples and T steps.
+    """
+    if not in_eager():
+        return None
+    return _signed(step, params, [*xs], (state_form, LEAF), (len(xs), fold))
+
+
+def _signed(
+    step: Callable[..., Any], params: dict[str, Any], tensors: list[Any], forms: tuple[Any, ...], options: Hashable
+) -> Signature | None:
+    try:
+        known = _parameters_of(step, params, forms)
+    except (NoStepKey, NotFusible):
+        return None
+    floats: list[float] = []
+    for part in known.parts:
+        for leaf in (params[part],) if type(part) is str else part:
+            if type(leaf) is float:
+                floats.append(leaf)
+            else:
+                tensors.append(leaf)
+    if not are_plain_cpu(tensors):
+        return None
+    differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
+    key = (known.key, options, differentiates, torch.get_default_dtype(), *layouts_of(tensors))
+    return Signature(key, step, params, tensors, tuple(floats), forms[0], differentiates)
+
+
+class _Parameters(NamedTuple):
+    """What a scan depends on but for tensors and top-level floats.
+
+    Attributes:
+        key: of the step, of what its parameters and the types of all trees can read, by value; and the trees' forms.
+        parts: of each parameter, its name if it is a tensor or float to look up, else the tensors and floats in it.
+        guard: whether that holds still.
+        alive: what the entry was found by, so that an object of the same id is not taken for it.
+    """
+
+    key: Hashable
+    parts: tuple[str | tuple[Tensor | float, ...], ...]
+    guard: Guard
+    alive: tuple[Any, ...]
+
+
+_parameters: LRUCache[_Parameters] = LRUCache(_LIMIT)
+
+
+def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> _Parameters:
+    """Return what a scan depends on, found by the objects themselves while a guard sees no change.
+
+    Raises:
+        NoStepKey, NotFusible: they have no key.
+    """
+    key = (id(step), forms, *params, *[_kind(value) or id(value) for value in params.values()])
+    known = _parameters.get(key)
+    if known is not None and known.guard.unchanged():
+        return known
+    found = [step, *[value for value in params.values() if not _kind(value)]]
+    known = _made(step, params, forms)
+    try:
+        # what cannot change is shared by all, and what can dies with its owner: the entry goes first
+        alive = [each if is_immutable(each) else weakref.ref(each, lambda _: _parameters.drop(key)) for each in found]
+    except TypeError:  # a list, say
+        return known
+    known = known._replace(alive=tuple(alive))
+    _parameters.keep(key, known)
+    return known
+
+
+def _kind(value: Any) -> str:
+    """Return what kind of leaf to look up a value is, if it is one."""
+    return _FLOAT if type(value) is float else _TENSOR if isinstance(value, Tensor) else ""
+
+
+def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> _Parameters:
+    function, given = unbound(step, params)
+    leaves, form = flatten(given)
+    kinds = [_TENSOR if isinstance(leaf, Tensor) else _FLOAT if isinstance(leaf, float) else "" for leaf in leaves]
+    others = [leaf for leaf, kind in zip(leaves, kinds, strict=True) if not kind]
+    read, guard = guarded_key(function, *[each for tree in (form, *forms) for each in types_of(tree)], *others)
+    while isinstance(step, functools.partial) and not step.args:
+        guard.watch_mapping(step.keywords)
+        step = step.func
+    parts: list[str | tuple[Tensor | float, ...]] = []
+    for name, value in given.items():
+        guard.watch_tree(value)
+        numbers = [leaf for leaf in flatten(value)[0] if isinstance(leaf, Tensor | float)]
+        looked_up = name in params and _kind(value)
+        parts.append(name if looked_up else tuple(numbers))
+    guard.watch_nothing(_has_other_nodes(form))
+    return _Parameters((read, tuple(kinds), form, forms), tuple(parts), guard, ())
+
+
+def _has_other_nodes(form: Form) -> bool:
+    """Say whether there is a node in a tree that no guard looks into."""
+    if isinstance(form, pytree.TreeSpec):
+        return True
+    return form is not LEAF and any([_has_other_nodes(child) for child in cast(Any, form)[2:]])

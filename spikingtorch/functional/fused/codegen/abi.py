@@ -1,0 +1,60 @@
+"""The order of a kernel's arrays: what a printer numbers them by, and a launcher lays them out by."""
+
+from typing import NamedTuple
+
+from spikingtorch.functional.fused.ir import Program
+
+
+class Group(NamedTuple):
+    """Arrays of one kind, one after the other.
+
+    Attributes:
+        name: what the arrays are.
+        letter: the first letter of their names in a kernel, which a number follows.
+        of: the field of a program that has an item for each of them.
+        over_time: whether they have an axis of time.
+        written: whether the kernel writes them; those that it reads come first.
+    """
+
+    name: str
+    letter: str
+    of: str
+    over_time: bool
+    written: bool = False
+
+
+FORWARD = (
+    Group("states", "s", "states", False),
+    Group("xs", "x", "xs", True),
+    Group("params", "p", "params", False),
+    # results: states after the last step, outputs, those of the last step once more, and the state of one step in CHUNK
+    Group("finals", "f", "states", False, True),
+    Group("outs", "y", "outs", True, True),
+    Group("lasts", "z", "outs", False, True),
+    Group("kept", "k", "states", True, True),
+)
+BACKWARD = (
+    Group("states", "s", "states", False),
+    Group("xs", "x", "xs", True),
+    Group("params", "p", "params", False),
+    Group("kept", "k", "states", True),
+    # the gradients that come in, of final states and of outputs
+    Group("of_finals", "c", "states", False),
+    Group("of_outs", "c", "outs", True),
+    # results: gradients of states, inputs and parameters
+    Group("of_states", "d", "states", False, True),
+    Group("of_xs", "e", "xs", True, True),
+    Group("of_params", "q", "params", False, True),
+)
+
+
+def numbers(groups: tuple[Group, ...], program: Program) -> dict[str, int]:
+    """Return the number of each array, by its name in a kernel."""
+    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for group in groups:
+        for _ in getattr(program, group.of):
+            index = counts.get(group.letter, 0)
+            counts[group.letter] = index + 1
+            found[f"{group.letter}{index}"] = len(found)
+    return found

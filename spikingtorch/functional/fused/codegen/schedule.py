@@ -1,0 +1,68 @@
+"""The schedule of a program: how often each of its values changes, and which of them are kept through time.
+
+It is the same for every language that a program is printed in.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+from spikingtorch.functional.fused.ir import EXACT, Node, Program, operands
+
+
+class Rate(IntEnum):
+    """How often a value changes: never, with the row of neurons, with the neuron, or with the step."""
+
+    ONCE = 0
+    ROW = 1
+    NEURON = 2
+    STEP = 3
+
+
+class Schedule:
+    """When to compute the values of a program.
+
+    Args:
+        program: the program.
+        wanted: the nodes that the pass is for.
+
+    Attributes:
+        arrays: values of a neuron that a step reads, or that are wanted themselves: they are kept through time.
+        cached: values that a later pass over the same steps takes over from an earlier one.
+    """
+
+    def __init__(self, program: Program, wanted: Iterable[int]) -> None:
+        wanted = tuple(wanted)
+        self._program = program
+        self._live = program.live(wanted)
+        self._rate: dict[int, Rate] = {}
+        self.cached: list[int] = []
+        for index in self._live:
+            node = program.nodes[index]
+            own = self._rate_of_input(node) if node.op == "input" else Rate.ONCE
+            self._rate[index] = max([own, *(self._rate[arg] for arg in operands(node))])
+        read = {arg for index in self.at(Rate.STEP) for arg in operands(program.nodes[index])}
+        kept = (read | {*wanted}) & {*self._live}
+        self.arrays = {index for index in kept if self._rate[index] == Rate.NEURON}
+
+    def cache_values(self, early: Iterable[int], late: Iterable[int]) -> None:
+        """Choose what the late nodes take over from the early ones: values that are expensive to compute again."""
+        shared = {*self._program.live(early)} & {*self._program.live(late)}
+        self.cached = [k for k in sorted(shared) if self._is_expensive(k)]
+
+    def at(self, rate: Rate) -> list[int]:
+        """Return the values that change so often, in order."""
+        return [index for index in self._live if self._rate[index] == rate]
+
+    def of_step(self, wanted: Iterable[int], cached: Sequence[int] = ()) -> list[int]:
+        """Return the values that change with the step, as far as the wanted ones need them beside those at hand."""
+        live = self._program.live(wanted, cached)
+        return [index for index in live if self._rate[index] == Rate.STEP and index not in cached]
+
+    def _is_expensive(self, index: int) -> bool:
+        return self._rate[index] == Rate.STEP and self._program.nodes[index].op not in EXACT
+
+    def _rate_of_input(self, node: Node) -> Rate:
+        role, index = node.args
+        if role != "param":
+            return Rate.STEP
+        return Rate.ROW if self._program.params[int(index)][1] else Rate.NEURON

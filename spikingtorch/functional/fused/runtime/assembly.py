@@ -1,0 +1,139 @@
+"""Assembling a launcher: where each array of a kernel is, which tensors are copied for it, and what it makes."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor
+
+from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, Group
+from spikingtorch.functional.fused.ir import DTYPES, Program
+from spikingtorch.functional.fused.runtime import checks, memory
+from spikingtorch.functional.fused.runtime.kernels import Kernel, backward_kernel, forward_kernel
+from spikingtorch.functional.fused.runtime.launcher import ArgumentBuffer, Change, Launcher, TensorSpec
+from spikingtorch.functional.fused.runtime.layout import Layout, kept_steps
+from spikingtorch.functional.fused.runtime.placement import Placement, summed
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+
+
+class Assembly:
+    """Assembles the launchers of a scan.
+
+    Args:
+        spec: the scan.
+        program: its program.
+        placement: where its axes are for the kernel.
+        shape: of the neurons of one step.
+        steps: T.
+    """
+
+    def __init__(
+        self, spec: ScanSpec, program: Program, placement: Placement, shape: tuple[int, ...], steps: int
+    ) -> None:
+        self._spec, self._program, self._placement, self._shape, self._steps = spec, program, placement, shape, steps
+
+    def forward(self, given: Sequence[Tensor], keep: bool) -> Launcher:
+        """Return a launcher of the forward pass, for tensors in the order of the kernel's arrays."""
+        place, program = self._placement, self._program
+        states, xs, params = self._groups(given)
+        layout, streams = place.layout([place.stream(place.unfold(x)) for x in xs])
+        dtypes, outs = [DTYPES[d] for d in program.states], [DTYPES[d] for d in program.outs]
+        arrays: dict[str, Sequence[Tensor | None]] = {
+            "states": [layout.placed(place.static(state)) for state in states],
+            "xs": streams,
+            "params": [layout.placed(place.static(param)) for param in params],
+            "finals": [memory.empty(layout.shape, dtype) for dtype in dtypes],
+            "outs": [layout.stream(dtype) for dtype in outs],
+            "lasts": [memory.empty(layout.shape, dtype) if self._spec.fold else None for dtype in outs],
+            "kept": [layout.stream(dtype, kept_steps(self._steps)) if keep else None for dtype in dtypes],
+        }
+        results = [
+            place.result(found, over_time=group.over_time, folded=group.name == "outs")
+            for group in FORWARD
+            for found in arrays[group.name]
+            if group.written and found is not None
+        ]
+        kernel = forward_kernel(self._spec.program) if layout.neuron_steps else None
+        return self._launcher(kernel, layout, FORWARD, arrays, given, results)
+
+    def backward(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:
+        """Return what launches a backward pass, for all tensors and for which of them a gradient is wanted."""
+        place, program, states = self._placement, self._program, self._spec.counts[0]
+        leaves, saved = [
+            cast(list[Tensor], given[a:b]) for a, b in ((0, len(wanted)), (len(wanted), len(wanted) + kept))
+        ]
+        cotangents = given[len(wanted) + kept :]
+        of_outs = [None if c is None else place.unfold(c) for c in cotangents[states:]]
+        coming = (*cotangents[:states], *of_outs)
+        checks.check_backward(program, self._shape, self._steps, self._spec.dim, saved, coming, wanted)
+        # a kernel reads one for each neuron, where vmap hands over one for all members of its batch
+        of_finals = [None if c is None else c.expand(self._shape) for c in cotangents[:states]]
+        groups = self._groups(leaves)
+        over_time_of_leaves = [states <= k < states + len(groups[1]) for k in range(len(leaves))]
+        over_time = [*map(place.unfold, groups[1]), *saved, *of_outs]
+        layout, placed = place.layout([place.stream(stream) for stream in over_time if stream is not None])
+        streams = iter(placed)
+        found = [None if stream is None else next(streams) for stream in over_time]
+        xs, ends = len(groups[1]), len(groups[1]) + kept
+        grads = [
+            None if not want else layout.stream(leaf.dtype) if stream else memory.empty(layout.shape, leaf.dtype)
+            for leaf, want, stream in zip(leaves, wanted, over_time_of_leaves, strict=True)
+        ]
+        arrays: dict[str, Sequence[Tensor | None]] = {
+            "states": [layout.placed(place.static(state)) for state in groups[0]],
+            "xs": found[:xs],
+            "params": [layout.placed(place.static(param)) for param in groups[2]],
+            "kept": found[xs:ends] if kept else [None] * states,
+            "of_finals": [None if c is None else layout.placed(place.static(c)) for c in of_finals],
+            "of_outs": found[ends:],
+            "of_states": grads[:states],
+            "of_xs": grads[states : states + xs],
+            "of_params": grads[states + xs :],
+        }
+        results = []
+        for leaf, grad, stream in zip(leaves, grads, over_time_of_leaves, strict=True):
+            if grad is not None:
+                spec, change = place.result(grad, over_time=stream, folded=stream)
+                results.append((spec, summed(change, spec, leaf.shape)))
+        kernel = backward_kernel(self._spec.program, tuple(wanted[states + xs :])) if layout.neuron_steps else None
+        return self._launcher(kernel, layout, BACKWARD, arrays, given, results)
+
+    def _launcher(
+        self,
+        kernel: Kernel | None,
+        layout: Layout,
+        groups: tuple[Group, ...],
+        arrays: dict[str, Sequence[Tensor | None]],
+        given: Sequence[Tensor | None],
+        results: Sequence[tuple[TensorSpec, Change]],
+    ) -> Launcher:
+        buffer = ArgumentBuffer(layout)
+        inputs: list[tuple[Tensor, Group]] = []
+        for group in groups:
+            for array in arrays[group.name]:
+                buffer.add(array, over_time=group.over_time)
+                if array is not None and not group.written:
+                    inputs.append((array, group))
+        present = [tensor for tensor in given if tensor is not None]
+        copies = iter([self._copy(layout, t, *into) for t, into in zip(present, inputs, strict=True)])
+        return Launcher(
+            kernel,
+            layout.neuron_steps,
+            buffer,
+            [None if tensor is None else next(copies) for tensor in given],
+            [spec for spec, _ in results],
+            [change for _, change in results],
+        )
+
+    def _copy(self, layout: Layout, given: Tensor, array: Tensor, group: Group) -> Change:
+        """Return how to copy a tensor to where the kernel has an array of a group; None if it is there already."""
+        if array.data_ptr() == given.data_ptr():
+            return None
+        place, folded = self._placement, group.name in ("xs", "of_outs")
+        if group.over_time:
+            return lambda tensor: place.copy(place.unfold(tensor) if folded else tensor)
+        whole = self._shape if group.name == "of_finals" else None
+        return lambda tensor: layout.placed(place.static(tensor if whole is None else tensor.expand(whole)))
+
+    def _groups(self, given: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+        states, xs = self._spec.counts[0], self._spec.counts[0] + self._spec.counts[1]
+        return given[:states], given[states:xs], given[xs:]

@@ -1,0 +1,153 @@
+"""A program, ready to run on tensors that all lie in memory as those did that it was made for."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.fused.ir import DTYPES, from_text
+from spikingtorch.functional.fused.runtime import checks, memory
+from spikingtorch.functional.fused.runtime.assembly import Assembly
+from spikingtorch.functional.fused.runtime.launcher import Launcher, layouts_of
+from spikingtorch.functional.fused.runtime.layout import CHUNK
+from spikingtorch.functional.fused.runtime.memory_format import memory_format_of
+from spikingtorch.functional.fused.runtime.placement import Placement
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+
+_EXECUTABLES, _LAUNCHERS = 1024, 8
+
+
+class Launched(NamedTuple):
+    """What a forward pass found, nothing of it known to autograd.
+
+    Attributes:
+        executable: what ran.
+        finals: states after the last step.
+        outs: outputs.
+        lasts: of a folded scan, the outputs of the last step, in memory of their own.
+        kept: states that the backward pass starts from.
+        finite: whether all inputs are.
+    """
+
+    executable: "Executable"
+    finals: list[Tensor]
+    outs: list[Tensor]
+    lasts: list[Tensor]
+    kept: list[Tensor]
+    finite: bool
+
+    @property
+    def results(self) -> list[Tensor]:
+        """What autograd is to know of."""
+        return self.outs if self.executable.spec.fold else [*self.finals, *self.outs]
+
+
+class Executable:
+    """The scan of a program on tensors of one layout: a launcher forward, and one backward for each set of gradients.
+
+    Args:
+        spec: the scan.
+        tensors: states unless the scan is folded, inputs and parameters, in the layout that is meant.
+        keeps_format: whether outputs are channels-last where inputs are; otherwise they are contiguous.
+
+    Raises:
+        ValueError: the program does not take such tensors.
+    """
+
+    def __init__(self, spec: ScanSpec, tensors: Sequence[Tensor], *, keeps_format: bool) -> None:
+        self.spec, self._keeps_format = spec, keeps_format
+        self.program = from_text(spec.program)
+        first, last = spec.given_states, spec.given_states + spec.counts[1]
+        fold = spec.fold
+        streams = [x if fold is None else x.unflatten(0, fold) for x in tensors[first:last]]
+        # one zero stands for all neurons at rest
+        at_rest = [memory.empty((1,) * (streams[0].ndim - 1), DTYPES[d]).zero_() for d in self.program.states]
+        self.rest = at_rest if fold else []
+        self._of_rest = [None for _ in self.rest]  # what comes in as the gradient of the states after the last step
+        states, params = self.rest or tensors[:first], tensors[last:]
+        self.shape = checks.check_forward(self.program, states, streams, params, spec.dim)
+        self.steps = streams[0].shape[spec.dim]
+        # a backward pass over a single chunk starts from the first states
+        self.saves_states = spec.saves_states and self.steps > CHUNK
+        uniform = [param for param, (_, single) in zip(params, self.program.params, strict=True) if single]
+        memory_format = memory_format_of(streams, spec.dim) if keeps_format else None
+        placement = Placement(self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
+        self._assembly = Assembly(spec, self.program, placement, self.shape, self.steps)
+        self._forward: dict[bool, Launcher] = {}
+        self._backward: dict[Any, Launcher] = {}
+        self.forms: list[checks.Form] = []  # of what is saved for the backward pass
+
+    def forward(self, tensors: Sequence[Tensor], scalars: Sequence[float], *, keep: bool) -> Launched:
+        """Run forward.
+
+        Args:
+            tensors: as in the constructor, other numbers.
+            scalars: floats of the program.
+            keep: whether to return the states that the backward pass starts from.
+        """
+        given = (*self.rest, *tensors)
+        launcher = self.forward_launcher(given, keep)
+        found, finite = launcher(given, scalars)
+        states, outs = self.spec.counts[0], self.spec.counts[0] + self.spec.counts[3]
+        lasts = outs + self.spec.counts[3] if self.spec.fold else outs
+        kept = found[lasts:]
+        if not self.forms and keep == self.saves_states:
+            self.forms = checks.forms((*tensors, *kept))
+        return Launched(self, found[:states], found[states:outs], found[outs:lasts], kept, finite)
+
+    def backward(
+        self,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        scalars: Sequence[float],
+        wanted: Sequence[bool],
+    ) -> list[Tensor]:
+        """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is of.
+
+        Args:
+            tensors: as in the forward pass.
+            kept: the states that this has kept.
+            cotangents: gradients of the results, None for zero.
+            scalars: floats of the program.
+            wanted: for each of the tensors, whether its gradient is.
+
+        Raises:
+            ValueError: a tensor does not fit the forward pass.
+        """
+        key = (*wanted, *layouts_of((*tensors, *kept, *cotangents)))
+        given = (*self.rest, *tensors, *kept, *self._of_rest, *cotangents)
+        launcher = self._backward.get(key)
+        if launcher is None:
+            if self._keeps_format:  # else it is asked by an operator, which autograd has saved nothing for
+                checks.check_saved((*tensors, *kept), self.forms)
+            launcher = self.backward_launcher(given, len(kept), (*[False] * len(self.rest), *wanted))
+            if len(self._backward) >= _LAUNCHERS:  # cotangents that lie in memory in ever new ways
+                self._backward.clear()
+            self._backward[key] = launcher
+        return launcher(given, scalars)[0]
+
+    def forward_launcher(self, given: Sequence[Tensor], keep: bool) -> Launcher:
+        """Return what launches the forward pass."""
+        launcher = self._forward.get(keep)
+        if launcher is None:
+            launcher = self._forward[keep] = self._assembly.forward(given, keep)
+        return launcher
+
+    def backward_launcher(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:
+        """Return what launches a backward pass, for all tensors and for which of them a gradient is wanted."""
+        return self._assembly.backward(given, kept, wanted)
+
+
+_executables: LRUCache[Executable] = LRUCache(_EXECUTABLES)
+
+
+def executable(spec: ScanSpec, tensors: Sequence[Tensor], *, keeps_format: bool) -> Executable:
+    """Return what runs a scan on tensors that lie in memory like these; see ``Executable``."""
+    key = (spec, keeps_format, *layouts_of(tensors))
+    known = _executables.get(key)
+    if known is None:
+        known = Executable(spec, tensors, keeps_format=keeps_format)
+        _executables.keep(key, known)
+    return known

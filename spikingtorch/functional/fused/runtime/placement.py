@@ -1,0 +1,93 @@
+"""From tensors as a caller has them to arrays as a kernel walks them, and back.
+
+Three things can differ. Samples and steps may be one axis, (N T, ...). Channels-last images have their axes in another
+order in memory. And where few neurons lie beside each other, time is brought to the front, so that a row of neurons
+fills a vector. The first two are views, of which a kernel only needs to know the strides; the third is a copy.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.fused.runtime.launcher import Change, TensorSpec
+from spikingtorch.functional.fused.runtime.layout import Layout, arrange, expanded, is_narrow
+from spikingtorch.functional.fused.runtime.memory_format import MemoryFormat
+
+
+class Placement:
+    """Where the axes of a scan are for its kernel.
+
+    Args:
+        shape: of the neurons of one step.
+        dim: axis of time in streams that are unfolded.
+        steps: T.
+        fold: N samples and T steps, if they are one axis of inputs and outputs.
+        memory_format: the order of axes in memory, if it is another one than they have.
+        uniform: parameters that the program takes for one number.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dim: int,
+        steps: int,
+        fold: tuple[int, int] | None,
+        memory_format: MemoryFormat | None,
+        uniform: Sequence[Tensor],
+    ) -> None:
+        self._fold, self._format = fold, memory_format
+        self._back = None if memory_format is None else memory_format.back()
+        self._time = dim if is_narrow(shape, dim, steps, uniform) else None  # where a narrow scan's time comes from
+        self._shape = shape if memory_format is None else memory_format.shape(shape)
+        self._dim = dim if self._time is None else 0
+
+    def layout(self, streams: Sequence[Tensor]) -> tuple[Layout, list[Tensor]]:
+        """Return the layout of the kernel, and streams from ``stream`` in it: themselves, or copies."""
+        return arrange(self._shape, streams, self._dim)
+
+    def unfold(self, stream: Tensor) -> Tensor:
+        """Return (N, T, ...) for a folded stream, and any other as it is."""
+        return stream if self._fold is None else stream.unflatten(0, self._fold)
+
+    def stream(self, stream: Tensor) -> Tensor:
+        """Return an unfolded array over time as the kernel has its axes."""
+        if self._time is not None:
+            return memory.contiguous(expanded(stream, self._shape, self._time).movedim(self._time, 0))
+        return stream if self._format is None else self._format.stream(stream)
+
+    def copy(self, stream: Tensor) -> Tensor:
+        """Return a copy of an array over time, as the kernel has its axes, with a value for each neuron."""
+        return memory.contiguous(expanded(self.stream(stream), self._shape, self._dim))
+
+    def static(self, tensor: Tensor) -> Tensor:
+        """Return an array without time as the kernel has its axes."""
+        return tensor if self._format is None else self._format.rest(tensor)
+
+    def result(self, found: Tensor, *, over_time: bool, folded: bool) -> tuple[TensorSpec, Change]:
+        """Return how a result lies in memory for the caller, and what is to be done to it for that."""
+        if over_time and self._time is not None:
+            return TensorSpec.of(found), self._folded_from_front if folded and self._fold else self._from_front
+        if self._back is not None:
+            found = self._back.stream(found) if over_time else self._back.rest(found)
+        return TensorSpec.of(found.flatten(0, 1) if folded and self._fold else found), None
+
+    def _from_front(self, stream: Tensor) -> Tensor:
+        assert self._time is not None
+        return stream.movedim(0, self._time).contiguous()
+
+    def _folded_from_front(self, stream: Tensor) -> Tensor:
+        return self._from_front(stream).flatten(0, 1)
+
+
+def summed(change: Change, spec: TensorSpec, shape: torch.Size) -> Change:
+    """Return a change that sums over the axes along which the leaf of a gradient, of that shape, is broadcast."""
+    if change is None:
+        return None if torch.Size(spec.shape) == shape else lambda grad: grad.sum_to_size(shape)
+    return lambda grad: sum_to(change(grad), shape)
+
+
+def sum_to(grad: Tensor, shape: torch.Size) -> Tensor:
+    """Return a gradient in the shape of its leaf."""
+    return grad if grad.shape == shape else grad.sum_to_size(shape)

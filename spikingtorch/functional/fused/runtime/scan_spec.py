@@ -1,0 +1,37 @@
+"""What a fused scan is, whatever the size and the layout of its tensors."""
+
+from typing import NamedTuple, TypeAlias
+
+# how many states, inputs, parameters and outputs a program has; a plain tuple, which torch.compile takes apart
+Counts: TypeAlias = tuple[int, int, int, int]
+
+
+class ScanSpec(NamedTuple):
+    """A scan of a program, for tensors of any size; a plain tuple, which torch.compile takes for a constant.
+
+    Attributes:
+        program: the program, as text.
+        dim: axis of time in the inputs, which all have the axes of the neurons.
+        saves_states: whether the gradient of the program needs the states.
+        differentiable: for each state, input and parameter, whether the program has a gradient of it.
+        counts: how many tensors of each kind there are.
+        fold: N samples and T steps, if these are one axis of inputs and outputs, (N T, ...). Such a scan starts at
+            rest: it is given no states, and those after the last step have no gradient.
+    """
+
+    program: str
+    dim: int
+    saves_states: bool
+    differentiable: tuple[bool, ...]
+    counts: Counts
+    fold: tuple[int, int] | None = None
+
+    @property
+    def given_states(self) -> int:
+        """How many states are given."""
+        return 0 if self.fold else self.counts[0]
+
+    @property
+    def differentiable_of_given(self) -> tuple[bool, ...]:
+        """For each tensor that is given, whether the program has a gradient of it."""
+        return self.differentiable[self.counts[0] :] if self.fold else self.differentiable

@@ -1,0 +1,107 @@
+"""Guards: cheap checks that nothing has changed which the key of a step was made from.
+
+To make a key walks through all that a step can read. Whether it is all the same is quickly seen by identity: the walk
+notes each place where another object could be put, and the object that it found there.
+"""
+
+import types
+import weakref
+from collections.abc import Iterable, Mapping
+from itertools import repeat
+from operator import is_
+from typing import Any
+
+_MISSING = object()
+
+
+class Guard:
+    """Places that may change, and what was in them; held, so that no other object takes the address of one.
+
+    Functions, classes and objects themselves are not kept alive.
+    """
+
+    def __init__(self) -> None:
+        self._attributes: list[tuple[weakref.ref[Any], str, Any]] = []
+        self._cells: list[tuple[types.CellType, Any]] = []
+        self._names: list[tuple[Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
+        self._mappings: list[tuple[Mapping[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = []
+        self._items: list[tuple[list[Any], tuple[Any, ...]]] = []
+        self._is_blind = False
+        self._is_empty = True
+
+    def watch_attribute(self, owner: Any, name: str) -> None:
+        """Watch an attribute that every object of the kind has."""
+        self._is_empty = False
+        self._attributes.append((weakref.ref(owner), name, getattr(owner, name)))
+
+    def watch_function(self, function: types.FunctionType) -> None:
+        """Watch the code, the defaults and the closure of a function."""
+        self._is_empty = False
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            self.watch_attribute(function, name)
+        self._cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
+
+    def watch_names(self, space: Mapping[str, Any], names: Iterable[str]) -> None:
+        """Watch names in a namespace, those that it does not have included."""
+        self._is_empty = False
+        names = tuple(names)
+        self._names.append((space, names, tuple([space.get(name, _MISSING) for name in names])))
+
+    def watch_mapping(self, mapping: Mapping[Any, Any]) -> None:
+        """Watch all entries of a mapping."""
+        self._is_empty = False
+        self._mappings.append((mapping, tuple(mapping), tuple(mapping.values())))
+
+    def watch_items(self, items: list[Any]) -> None:
+        """Watch the items of a list."""
+        self._is_empty = False
+        self._items.append((items, tuple(items)))
+
+    def watch_tree(self, tree: Any) -> None:
+        """Watch the lists and dicts of a tree, whose leaves are watched by somebody else."""
+        if isinstance(tree, list):
+            self.watch_items(tree)
+        if type(tree) is dict:
+            self.watch_mapping(tree)
+            tree = list(tree.values())
+        if isinstance(tree, tuple | list):
+            for child in tree:
+                self.watch_tree(child)
+
+    def watch_nothing(self, blind: bool = True) -> None:
+        """Note something that cannot be watched."""
+        self._is_blind = self._is_blind or blind
+
+    def unchanged(self) -> bool:
+        """Say whether each place holds the object that it held; False as well if one cannot be watched."""
+        if self._is_blind:
+            return False
+        if self._is_empty:
+            return True
+        try:
+            return (
+                all([getattr(owner(), name, _MISSING) is value for owner, name, value in self._attributes])
+                and all([_content(cell) is value for cell, value in self._cells])
+                and all(
+                    [all(map(is_, map(s.get, names, repeat(_MISSING)), values)) for s, names, values in self._names]
+                )
+                and all([_has(mapping, keys, values) for mapping, keys, values in self._mappings])
+                and all([len(items) == len(values) and all(map(is_, items, values)) for items, values in self._items])
+            )
+        except RuntimeError:  # another thread changes a mapping meanwhile
+            return False
+
+
+def _still(space: Mapping[str, Any], names: tuple[str, ...], values: tuple[Any, ...]) -> bool:
+    return all(map(is_, map(space.get, names, repeat(_MISSING)), values))
+
+
+def _has(mapping: Mapping[Any, Any], keys: tuple[Any, ...], values: tuple[Any, ...]) -> bool:
+    return len(mapping) == len(keys) and all(map(is_, mapping, keys)) and all(map(is_, mapping.values(), values))
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a cell that is empty yet
+        return _MISSING

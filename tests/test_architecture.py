@@ -1,0 +1,105 @@
+"""Who may import whom: each room of the package, and the rooms that its files may import from."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PHYSICS = "functional/{neurons,surrogate,reset,spike,state,recurrent,time_map}"
+# the rooms of the house, from the ground up
+MAY_IMPORT: dict[str, set[str]] = {
+    "functional/core": set(),
+    "functional/physics": {"functional/core"},
+    "functional/jax_reference": {"functional/core"},
+    "functional/loop": {"functional/core"},
+    "functional/compiled": {"functional/core"},
+    "functional/fused/ir": set(),
+    "functional/fused/errors": set(),
+    "functional/fused/build": set(),
+    "functional/fused/codegen": {"functional/fused/ir"},
+    "functional/fused/lower": {"functional/fused/ir", "functional/fused/errors"},
+    "functional/fused/trace": {
+        *("functional/core", "functional/fused/lower", "functional/fused/ir", "functional/fused/errors"),
+    },
+    "functional/fused/runtime": {
+        *("functional/core", "functional/fused/codegen", "functional/fused/build"),
+        *("functional/fused/ir", "functional/fused/errors"),
+    },
+    "functional/fused/recurrent": {
+        *("functional/core", "functional/physics", "functional/fused/runtime", "functional/fused/build"),
+        *("functional/fused/ir", "functional/fused/errors"),
+    },
+}
+_FUSED = {room for room in MAY_IMPORT if room.startswith("functional/fused/")}
+MAY_IMPORT["functional/dispatch"] = {*_FUSED, "functional/physics", "functional/core", "functional/loop"}
+_BELOW_SCAN = {"functional/dispatch", "functional/core", "functional/loop", "functional/compiled"}
+MAY_IMPORT["functional/scan"] = {*_BELOW_SCAN, "functional/fused/trace"}
+MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", *_BELOW_SCAN}
+_PUBLIC = {"functional", "functional/scan", "functional/physics", "functional/core"}
+MAY_IMPORT["validation"] = _PUBLIC
+MAY_IMPORT["layers"] = {*_PUBLIC, "functional/dispatch", "validation"}
+MAY_IMPORT["fold"] = {*_PUBLIC, "layers"}
+MAY_IMPORT["spikeio"] = {*_PUBLIC, "validation"}
+MAY_IMPORT["spikingnet"] = {"fold", "layers", "validation"}
+MAY_IMPORT["interop"] = MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
+MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
+MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
+MAY_IMPORT["cache_command"] = {"functional/fused/build"}
+MAY_IMPORT["__main__"] = {"cache_command", "verification"}
+MAY_IMPORT["spikingtorch"] = {"functional", "layers", "spikeio", "spikingnet", "utils"}
+
+
+def modules() -> dict[str, Path]:
+    """Return the files of the package, by the names of their modules."""
+    found = {}
+    for path in (ROOT / "spikingtorch").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """Return the modules of the package that a file imports, at the top or inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "spikingtorch":
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names |= {each if each in known else node.module for each in whole}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names if alias.name in known}
+    return names
+
+
+def room(module: str) -> str:
+    """Return the room that a module is in."""
+    _, *parts = module.split(".")
+    if parts[:1] != ["functional"]:
+        return parts[0] if parts else "spikingtorch"
+    if len(parts) > 1 and parts[1] in PHYSICS:
+        return "functional/physics"
+    return "/".join(parts[: 3 if parts[1:2] == ["fused"] else 2])
+
+
+def chain(room: str, arrows: dict[str, set[str]], above: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the longest chain of rooms from one down."""
+    assert room not in above, f"a circle: {' -> '.join([*above, room])}"
+    below = [chain(each, arrows, (*above, room)) for each in arrows[room]]
+    return (room, *max(below, key=len, default=()))
+
+
+def test_arrows_go_one_way() -> None:
+    known = modules()
+    wrong = [
+        f"{module} imports {other}"
+        for module, path in known.items()
+        for other in imported(path, known)
+        if room(other) != room(module) and room(other) not in MAY_IMPORT.get(room(module), set())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_circle_and_no_long_chain() -> None:
+    known = modules()
+    arrows: dict[str, set[str]] = {room(module): set() for module in known}
+    for module, path in known.items():
+        arrows[room(module)] |= {room(other) for other in imported(path, known)} - {room(module)}
+    assert len(chain("spikingtorch", arrows)) <= 11
