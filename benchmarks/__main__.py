@@ -1,69 +1,66 @@
-"""Runs the checks, then every section, and ends with the bars; see README.md."""
+"""Runs the checks, then every suite, and ends with the bars; or compares two checkouts. See README.md."""
 
+import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import bars, launch, report
-from benchmarks.options import Options, parse
-from benchmarks.section import Records, Section
-from benchmarks.sections import SECTIONS
+from benchmarks import launch, report, turns
+from benchmarks.launch import HERE, Options
+from benchmarks.suite import Result, Suite
+from benchmarks.suites import SUITES
 
 
-def run_checks(options: Options, sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """Check every implementation that the sections will time.
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    comparing = arguments[:1] == ["turns"]
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks{' turns' if comparing else ''}", description=__doc__)
+    if comparing:
+        parser.add_argument("old", type=Path, help="the root of another checkout")
+        parser.add_argument("--rounds", type=int, default=5, help="how often each checkout runs (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=list(SUITES), default=[], metavar="SUITE", help=", ".join(SUITES))
+    parser.add_argument("--quick", action="store_true", help="small sizes, to try the harness")
+    parser.add_argument("--backend", default="fused", help="backend of scan under test (%(default)s)")
+    parser.add_argument("--threads", type=int, help="threads of every library (each library's own default)")
+    parser.add_argument("--budget", type=float, default=15.0, help="seconds a case (%(default)s)")
+    parser.add_argument("--output", type=Path, help="folder of the results (benchmarks/results)")
+    return parser.parse_args(arguments[comparing:])
 
-    An entry with "error" is a failure; one with "unavailable" tells of what is not there to be timed.
-    """
-    wanted: dict[str, dict[str, None]] = {}
-    for section in sections:
-        for implementation, models in section.checks.items():
-            wanted.setdefault(implementation, {}).update(dict.fromkeys(models))
-    results = []
-    for implementation, names in tqdm(wanted.items(), desc="equality checks", leave=False):
-        found = launch.run(options, "check", implementation=implementation, models=list(names))
-        results += [{"implementation": implementation, "model": n} | r for n, r in zip(names, found, strict=True)]
+
+def measure(options: Options, suite: Suite) -> list[Result]:
+    """Measure all of a suite."""
+    results: list[Result] = []
+    with tqdm(list(launch.steps(options, suite)), leave=False) as steps:
+        for label, call in steps:
+            steps.set_description(f"{suite.title}: {label}")
+            results += call()
     return results
-
-
-def run_section(options: Options, section: Section) -> Records:
-    """Measure all of a section."""
-    records: list[dict[str, Any]] = []
-    with tqdm(section.steps(options), leave=False) as steps:
-        for step in steps:
-            steps.set_description(f"{section.title}: {step.label}")
-            records += step.measure()
-    return records
 
 
 def main() -> int:
     """Run what the command line asks for; return 1 if nothing was timed because a check failed."""
-    options = parse(list(SECTIONS))
-    sections = [SECTIONS[name] for name in options.only or SECTIONS]
-    machine = launch.run(options, "machine")
+    args = parse(sys.argv[1:])
+    output = args.output or HERE / "results" / ("quick" if args.quick else "")
+    options = Options(args.backend, args.only, args.quick, args.threads, args.budget, output, 3 if args.quick else 7)
+    if "old" in args:
+        return turns.compare(options, args.old, args.rounds)
+    machine = launch.run("machine", options)
     print(report.setup(machine, options))
     if float(machine["load before"]) > 0.5:
         print("Other processes are using this machine: what follows will be too slow, and noisy.\n", file=sys.stderr)
-    checks = run_checks(options, sections)
-    for missing in [check for check in checks if "unavailable" in check]:
-        print(
-            f"{missing['implementation']}, {missing['model']}: not measured, {missing['unavailable']}", file=sys.stderr
-        )
-    failures = [check for check in checks if "error" in check]
-    for check in failures:
-        print(f"{check['implementation']}, {check['model']}: {check['error']}", file=sys.stderr)
-    if failures:
-        print(f"{len(failures)} of {len(checks)} equality checks failed: nothing is timed.", file=sys.stderr)
+    suites = {name: suite for name, suite in SUITES.items() if not options.only or name in options.only}
+    if red := launch.check(options, [case for suite in suites.values() for case in suite.cases(suite.sizes[0])]):
+        print(f"{len(red)} equality checks failed: nothing is timed.", file=sys.stderr)
         return 1
-    print(f"All {sum('unavailable' not in check for check in checks)} equality checks passed.\n")
-    found: dict[str, Records] = {}
-    for section in sections:
-        found[section.name] = run_section(options, section)
-        print("\n".join(map(str, section.tables(found[section.name]))))
-        report.write(options, machine, checks, found)
-    print(bars.summary(report.all_bars(found)))
+    verdicts: list[list[str]] = []
+    for name, suite in suites.items():
+        results = measure(options.of(suite), suite)
+        print("\n".join([f"## {suite.title}\n", *report.tables(suite, results)]))
+        report.write(options, machine, name, suite, results)
+        verdicts += report.verdicts(name, suite, results)
+    print(report.summary(verdicts))
     print(f"Written to {options.output}")
     return 0
 

@@ -1,91 +1,148 @@
-"""spikingtorch's own implementations: a scan under any backend, and the sweep over time constants."""
+"""spikingtorch itself: neurons through ``scan``, networks in every mode of ``SpikingNet``, and small calls of both."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.case import Size
-from benchmarks.inputs import DECAY, draw, draw_weight
-from benchmarks.neurons import NEURONS
-from benchmarks.subject import Subject, UnavailableError, from_torch
-from spikingtorch.functional import LIFState, decay_from_tau, lif_step, scan
+from benchmarks.networks import ARCHITECTURES, Builder, Stepped, Synapses, as_documented, network_subject
+from benchmarks.neurons import NEURONS, OWN_LAMBDA, OWN_STEP, SURROGATE, Step, scanned
+from benchmarks.subject import Call, Implementation, Subject, documented, neuron_subject, seconds, torch_subject
+from benchmarks.suite import BETA, BOTH, CHANNELS_LAST, DECAY, OURS, TAU, THRESHOLD, Case, Size, draw, draw_weight
+from spikingtorch import IF, LIF, SpikingNet, StepLayer
+from spikingtorch.functional import LIFState, decay_from_tau, lif_step
 
+BACKENDS = {f"{OURS}, loop": "loop", f"{OURS}, compile": "compile"}
+MODES: dict[str, dict[str, Any]] = {OURS: {}, f"{OURS}, fold": {"mode": "fold"}, f"{OURS}, step": {"mode": "step"}}
+MODES[f"{OURS}, fold by 8"] = {"mode": "fold", "time_chunk": 8}
 TAUS = (4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 30.0)
+ONE_CALL, SHARED_INPUT, OWN_INPUTS = SWEEP = ("one call", "vmap", "vmap, own inputs")
+MORE_LAYERS = 4
 
 
-def neuron(name: str, size: Size, backend: str) -> Subject:
-    """Return a neuron of ``neurons.NEURONS`` under one backend of scan."""
-    model = NEURONS[name]
-    xs, cotangent = draw(size, model.drives)
-    drawn = {"recurrent_weight": draw_weight(size.N)} if model.recurrent else {}
-    weights = {name: torch.from_numpy(weight).clone().requires_grad_() for name, weight in drawn.items()}
-    params = model.params | weights
-
-    def run(first: Tensor, *others: Tensor) -> Tensor:
-        inputs: Any = (first, *others) if others else first
-        state = model.zeros((size.B, size.N))
-        _, spikes = scan(model.step, state, inputs, params=params, backend=backend)  # type: ignore[arg-type]
-        return spikes
-
-    return from_torch(run, xs, cotangent, weights=list(weights.values()))
+def neuron(case: Case, backend: str) -> Subject:
+    """Return a neuron of ``NEURONS``."""
+    model = NEURONS[case.model]
+    inputs = [torch.from_numpy(draw(case.size, drive, seed)) for seed, drive in enumerate(model.drives)]
+    return torch_subject(Implementation(scanned(model.step, model.state, model.params, backend)), inputs)
 
 
-def demand(backend: str) -> None:
-    """Raise UnavailableError if scan has no such backend."""
-    rest = LIFState(v=torch.zeros(1))
-    try:
-        # no steps, which is nothing to compile
-        scan(lif_step, rest, torch.zeros(0, 1), params={"decay": DECAY}, backend=backend)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise UnavailableError(str(error)) from None
+def recurrent(case: Case, backend: str, plain: bool) -> Subject:
+    """Return the LIF neuron whose spikes come back through a matrix."""
+    from spikingtorch.functional import Recurrent, RecurrentState, dense
+
+    step: Any = Recurrent(lif_step, dense)
+    weight = torch.from_numpy(draw_weight(case.size.N)).clone().requires_grad_()
+    params = {"decay": DECAY, "threshold": THRESHOLD, "surrogate": SURROGATE, "recurrent_weight": weight}
+    run = scanned(step, lambda v: RecurrentState(LIFState(v), torch.zeros_like(v)), params, backend)
+    made = Implementation(run, weight=weight)
+    return neuron_subject(case.size, documented(made) if plain else made)
 
 
-Gradients = tuple[Tensor, ...]
-
-
-def sweep(size: Size, backend: str) -> dict[str, Callable[[], Gradients]]:
-    """Return three ways of running LIF with eight time constants, forward and backward.
-
-    "one call" has eight times the batch; "vmap" maps over the time constants alone, all with the same input; "vmap, own
-    inputs" maps over the inputs as well. Each returns spikes of shape (T, 8, B, N), or (8, T, B, N) with vmap, the
-    gradient of what it took as input, and the gradient of the eight time constants.
-    """
-    (drawn,), _ = draw(size)
-    x = torch.from_numpy(drawn).clone().requires_grad_()
+def sweep(case: Case, backend: str) -> Subject:
+    """Return LIF with eight time constants: one call of eight times the batch, or ``vmap``, with one input or eight."""
     taus = torch.tensor(TAUS, requires_grad=True)
-    generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(len(TAUS), size.T, size.B, size.N, generator=generator)
-    xs = x.detach().expand(len(TAUS), -1, -1, -1).clone().requires_grad_()
-    batch, batch_weights = (t.detach().transpose(0, 1).contiguous() for t in (xs, weights))
-    batch.requires_grad_()
 
-    def lif(tau: Tensor, inputs: Tensor) -> Tensor:
-        state = LIFState(v=torch.zeros(inputs.shape[1:]))
-        params = {"decay": decay_from_tau(tau)}
-        _, spikes = scan(lif_step, state, inputs, params=params, backend=backend)  # type: ignore[arg-type]
-        return spikes
+    def lif(tau: Tensor, xs: Tensor) -> Tensor:
+        return scanned(lif_step, LIFState, {"decay": decay_from_tau(tau)}, backend)(xs)
 
-    def one_call() -> Gradients:
-        spikes = lif(taus.reshape(-1, 1, 1), batch)
-        return spikes, *torch.autograd.grad(spikes, (batch, taus), batch_weights)
-
-    def vmap() -> Gradients:
-        spikes = torch.func.vmap(lambda tau: lif(tau, x))(taus)
-        return spikes, *torch.autograd.grad(spikes, (x, taus), weights)
-
-    def vmap_own() -> Gradients:
-        spikes = torch.func.vmap(lif)(taus, xs)
-        return spikes, *torch.autograd.grad(spikes, (xs, taus), weights)
-
-    return {"one call": one_call, "vmap": vmap, "vmap, own inputs": vmap_own}
+    made = {
+        ONE_CALL: Implementation(lambda xs: lif(taus.reshape(-1, 1, 1), xs.expand(-1, len(TAUS), -1, -1))),
+        SHARED_INPUT: Implementation(lambda xs: torch.func.vmap(lambda tau: lif(tau, xs[0]))(taus), time=1),
+        OWN_INPUTS: Implementation(lambda xs: torch.func.vmap(lif)(taus, xs), time=1),
+    }[ONE_CALL if backend == "loop" else case.model]
+    count = 1 if case.model == SHARED_INPUT else len(TAUS)
+    return torch_subject(made, [torch.from_numpy(draw(case.size)).unsqueeze(1).expand(-1, count, -1, -1)], [taus])
 
 
-def addition(size: Size) -> dict[str, Callable[[], Tensor]]:
-    """Return ``b + s c`` on tensors of one stream each, the yardstick of memory bandwidth."""
-    b, c, out = (torch.ones(size.T, size.B, size.N) for _ in range(3))
-    return {
-        "fresh output": lambda: torch.add(b, c, alpha=2.0),
-        "preallocated output": lambda: torch.add(b, c, alpha=2.0, out=out),
-    }
+def network(options: dict[str, Any]) -> Builder:
+    """Return the builder of a network in one mode of ``SpikingNet``."""
+
+    def build(synapses: Synapses, decay: float) -> Implementation:
+        neurons = [IF(THRESHOLD, BETA) if decay == 1.0 else LIF(v0=THRESHOLD, beta=BETA, decay=decay) for _ in synapses]
+        linear = [module for module in nn.ModuleList(synapses).modules() if isinstance(module, nn.Linear)]
+        return Implementation(SpikingNet(Stepped(synapses, neurons), linear[-1].out_features, **options), time=1)
+
+    return build
+
+
+def addition(case: Case) -> Subject:
+    """Return ``b + s c`` on tensors of the size of the input, the yardstick of memory bandwidth; nothing to check."""
+    b, c, out = (torch.ones(case.size) for _ in range(3))
+    into: dict[str, Any] = {"out": out} if "preallocated" in case.model else {}
+    return Subject({BOTH: lambda: torch.add(b, c, alpha=2.0, **into)}, NotImplemented)
+
+
+class OwnLayer(StepLayer):
+    """A layer of a user's own."""
+
+
+class _Layers(nn.ModuleList):
+    """Layers of neurons, one behind the other."""
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        for layer in self:
+            x = layer(x, init)
+        return x
+
+
+def by_scan(step: Step, size: Size, backend: str, learnable: bool = False) -> Subject:
+    """Return a call of ``scan``, with a float or with a learnable decay for each neuron."""
+    decay = torch.full((size.N,), DECAY, requires_grad=True)
+    run = scanned(step, LIFState, {"decay": decay if learnable else DECAY}, backend)
+    return torch_subject(Implementation(run), [torch.from_numpy(draw(size))], [decay] if learnable else [])
+
+
+def by_net(layers: Callable[[int], list[nn.Module]], size: Size, backend: str, mode: Any = "fold") -> Subject:
+    """Return a call of ``SpikingNet``, of layers for N neurons; with the loop as backend it steps."""
+    net = SpikingNet(_Layers(layers(size.N)), size.N, mode="step" if backend == "loop" else mode)
+    return torch_subject(Implementation(net, time=1), [torch.from_numpy(draw(size))], list(net.parameters()))
+
+
+def one_more_layer(size: Size, backend: str) -> Subject:
+    """Return a folded layer inside a network: what each of several layers adds to a network of one."""
+    # a threshold at which one spike makes the next layer spike
+    more = [LIF(decay=DECAY, v0=0.5) for _ in range(MORE_LAYERS)]
+    few = by_net(lambda _: [LIF(decay=DECAY)], size, backend)
+    many = by_net(lambda _: [LIF(decay=DECAY), *more], size, backend)
+
+    def difference(mode: str) -> Call:
+        return lambda: (seconds(many.calls[mode]) - seconds(few.calls[mode])) / MORE_LAYERS
+
+    return Subject({mode: difference(mode) for mode in many.calls}, many.observe)
+
+
+# small calls, whose time is the way to the kernel and not the kernel; from a size and a backend
+CALLS: dict[str, Callable[[Size, str], Subject]] = {
+    "scan, lif_step": partial(by_scan, lif_step),
+    "scan, learnable decay per neuron": partial(by_scan, lif_step, learnable=True),
+    "scan, own step": partial(by_scan, OWN_STEP),
+    "scan, lambda": partial(by_scan, OWN_LAMBDA),
+    "one more folded layer": one_more_layer,
+    "SpikingNet, LIF(decay)": partial(by_net, lambda _: [LIF(decay=DECAY)]),
+    "SpikingNet in mode auto, LIF(decay)": partial(by_net, lambda _: [LIF(decay=DECAY)], mode="auto"),
+    "SpikingNet, StepLayer of own step": partial(by_net, lambda _: [OwnLayer(OWN_STEP, LIFState, decay=DECAY)]),
+    "SpikingNet, StepLayer of lambda": partial(by_net, lambda _: [OwnLayer(OWN_LAMBDA, LIFState, decay=DECAY)]),
+    "SpikingNet, LIF(tau)": partial(by_net, lambda _: [LIF(tau=TAU)]),
+    "SpikingNet, LIF(learnable=True)": partial(by_net, lambda _: [LIF(tau=TAU, learnable=True)]),
+    "SpikingNet, LIF(Parameter per neuron)": partial(by_net, lambda N: [LIF(tau=nn.Parameter(torch.full((N,), TAU)))]),
+}
+
+
+def subject(case: Case, backend: str, plain: bool = False) -> Subject:
+    """Return what a case is about, or our own loop; a plain loop for that itself, and for networks."""
+    if not case.is_ours:
+        return addition(case)
+    if case.model in ARCHITECTURES:
+        build = network(MODES[case.contestant.removesuffix(CHANNELS_LAST)])
+        return network_subject(case, as_documented(build) if plain else build)
+    backend = "loop" if plain else BACKENDS.get(case.contestant, backend)
+    if case.model in CALLS:
+        return CALLS[case.model](case.size, backend)
+    if case.model in SWEEP:
+        return sweep(case, backend)
+    if case.model == "recurrent":
+        return recurrent(case, backend, plain and case.contestant.endswith("loop"))
+    return neuron(case, backend)

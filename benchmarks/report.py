@@ -1,50 +1,150 @@
-"""Writes what was found, as Markdown to read and as JSON to compute with."""
+"""From results to tables, which read well in a terminal and as Markdown, to verdicts on the bars, and to pages."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import Any, NamedTuple
 
-from benchmarks import bars
-from benchmarks.bars import Bar
-from benchmarks.launch import SWEEPS
-from benchmarks.options import Options
-from benchmarks.section import Records
-from benchmarks.sections import SECTIONS
-from benchmarks.table import Table
+from benchmarks.launch import STARTS, Options
+from benchmarks.suite import FIRST_CALL, MEMORY, TIME, Bar, Case, Result, Suite
 
-
-def all_bars(found: Mapping[str, Records]) -> list[Bar]:
-    """Return the bars of every section that has run."""
-    return [bar for name, records in found.items() for bar in SECTIONS[name].bars(records)]
+# the entries that tell tables or bars apart, unless they tell rows or columns apart
+ENTRIES = ("model", "mode", "setting", "T", "B", "N")
 
 
-def setup(machine: Mapping[str, str], options: Options) -> Table:
+class Quantity(NamedTuple):
+    """What a table shows: of a kind of results, from a case, and seconds or bytes."""
+
+    kind: str
+    of: Callable[[Case, float], float]
+    more_is_better: bool = False
+
+
+QUANTITIES = {
+    "milliseconds": Quantity(TIME, lambda _, seconds: 1e3 * seconds),
+    "microseconds": Quantity(TIME, lambda _, seconds: 1e6 * seconds),
+    "microseconds a step": Quantity(TIME, lambda case, seconds: 1e6 * seconds / case.size.T),
+    "calls a second": Quantity(TIME, lambda _, seconds: 1.0 / seconds, True),
+    "images a second": Quantity(TIME, lambda c, s: c.size.B * c.batches / s, True),
+    # an addition moves three tensors; LIF five that no implementation can avoid: x twice, the spikes, two gradients
+    "GB a second": Quantity(TIME, lambda c, s: (5 if c.model == "lif" else 3) * 4e-9 * math.prod(c.size) / s, True),
+    "seconds": Quantity(FIRST_CALL, lambda _, seconds: seconds),
+    "MB": Quantity(MEMORY, lambda _, count: count / 1e6),
+    "kB a step": Quantity(MEMORY, lambda case, count: count / 1e3 / case.size.T),
+    "tensors of the size of the input": Quantity(MEMORY, lambda case, count: count / 4 / math.prod(case.size)),
+}
+
+
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as Markdown with aligned columns; the first column is text, the others are numbers."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    sides = [str.ljust] + [str.rjust] * (len(widths) - 1)
+    aligned = [[f(text, width) for f, text, width in zip(sides, line, widths, strict=True)] for line in lines]
+    return "\n".join([f"### {title}", "", *(f"| {' | '.join(line)} |" for line in aligned), ""])
+
+
+def number(value: float) -> str:
+    """Return a number with three digits or more."""
+    size = abs(value)
+    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 4}f}"
+
+
+def _named(key: str, value: Any) -> str:
+    return f"{key} = {value}" if key in ("T", "B", "N") else str(value)
+
+
+def _grouped(results: Iterable[Result], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Result]]:
+    """Return the results by some of their entries, in order of first appearance."""
+    found: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        found.setdefault(tuple(result.entry(key) for key in keys), []).append(result)
+    return found
+
+
+def _apart(results: Sequence[Result], quantity: Quantity, without: Sequence[str]) -> Iterable[tuple[str, list[Result]]]:
+    """Yield results that a table or a bar is about, named by all that they share."""
+    keys = [key for key in ENTRIES if key not in without]
+    for values, group in _grouped([result for result in results if result.kind == quantity.kind], keys).items():
+        yield ", ".join(map(_named, keys, values)), group
+
+
+def tables(suite: Suite, results: Sequence[Result]) -> Iterable[str]:
+    """Yield the tables of a suite."""
+    for name, row_key, column_keys in suite.layouts:
+        quantity = QUANTITIES[name]
+        for shared, group in _apart(results, quantity, [row_key, *column_keys]):
+            columns, rows = _grouped(group, column_keys), _grouped(group, [row_key])
+            by_row = [{result.entry(row_key): result for result in column} for column in columns.values()]
+            first = next(iter(rows))[0]
+            lines = [
+                [_named(row_key, row), *(_cell(column.get(row), column.get(first), quantity) for column in by_row)]
+                for (row,) in rows
+            ]
+            header = ["", *(", ".join(map(_named, column_keys, column)) for column in columns)]
+            yield table(f"{name}: {shared}", header, lines)
+
+
+def _cell(result: Result | None, first: Result | None, quantity: Quantity) -> str:
+    """Return the median, in brackets the best sample, and the multiple of the first row."""
+    if result is None or not result.samples:
+        return result.note if result else ""
+    text = number(value := quantity.of(result.case, median(result.samples)))
+    if len(result.samples) > 1:
+        text += f" ({number(quantity.of(result.case, min(result.samples)))})"
+    text += f", {result.note}" if result.note else ""
+    times = value / quantity.of(first.case, median(first.samples)) if first and first.samples else math.nan
+    return f"{text} {'' if first is result else f'{times:.2f}x':>7}"
+
+
+def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[list[str]]:
+    """Yield bar, value, limit and verdict, for each size and setting that a bar of the suite is about."""
+    for bar in suite.bars:
+        quantity = QUANTITIES[bar.quantity]
+        meant = [result for result in results if all(result.entry(k) in values for k, values in bar.where.items())]
+        for shared, group in _apart(meant, quantity, [bar.key]):
+            limit = bar.limit[group[0].setting] if isinstance(bar.limit, Mapping) else bar.limit
+            value, at_least = _value(bar, group, quantity), quantity.more_is_better
+            verdict = "pass" if (value >= limit if at_least else value <= limit) else "FAIL"
+            unit = "x" if bar.over else " s"
+            shown = [f"{value:.3g}{unit}", f"{'≥' if at_least else '≤'} {limit:.3g}{unit}"]
+            yield [f"{name}, {shared}: {bar.text}", *shown, "not measured" if math.isnan(value) else verdict]
+
+
+def _value(bar: Bar, results: Sequence[Result], quantity: Quantity) -> float:
+    """Return the value that a bar limits, NaN if it could not be measured."""
+    there = [result for result in results if result.samples]
+    measured = {result.entry(bar.key): quantity.of(result.case, median(result.samples)) for result in there}
+    of, over = ([measured[row] for row in rows if row in measured] for rows in (bar.of, bar.over))
+    if not of or bool(over) != bool(bar.over) or (bar.worst and len(of) < len(bar.of)):
+        return math.nan
+    best, worst = (max, min) if quantity.more_is_better else (min, max)
+    return (worst if bar.worst else best)(of) / (best(over) if over else 1.0)
+
+
+def summary(found: Sequence[Sequence[str]]) -> str:
+    """Return all verdicts as a table."""
+    words = [row[-1] for row in found]
+    title = f"Bars: {words.count('pass')} passed, {words.count('FAIL')} failed"
+    return table(title, ["bar", "reached", "limit", "verdict"], found)
+
+
+def setup(machine: Mapping[str, str], options: Options) -> str:
     """Return the table of what everything was measured with."""
-    facts = dict(machine) | {
-        "backend under test": options.backend,
-        "timed calls": f"{options.repetitions} in a process"
-        + ("" if options.quick else f", the fast ones in {SWEEPS}"),
-        "budget of a case": f"{options.budget:.0f} s",
-    }
-    return Table("Setup", ["", "value"], [[key, text] for key, text in facts.items()])
+    samples = f"{options.repetitions} in a process{'' if options.quick else f', of the fast ones in {STARTS}'}"
+    facts = {"backend under test": options.backend, "samples": samples, "budget of a case": f"{options.budget:.0f} s"}
+    return table("Setup", ["", "value"], [[key, text] for key, text in {**machine, **facts}.items()])
 
 
-def write(options: Options, machine: Mapping[str, str], checks: Sequence[Any], found: Mapping[str, Records]) -> None:
-    """Write the two files; called after every section, so that an interrupted run leaves what it has.
-
-    Args:
-        options: the command line; a partial or quick run has files of its own and leaves those of a full run alone.
-        machine: what ``machine.describe`` found.
-        checks: results of the equality checks.
-        found: records by section.
-    """
+def write(options: Options, machine: Mapping[str, str], name: str, suite: Suite, results: Sequence[Result]) -> None:
+    """Write the page of a suite, and its results as JSON beside it."""
     options.output.mkdir(parents=True, exist_ok=True)
-    stem = "quick" if options.quick else "partial" if options.only else "full"
-    chosen = {"backend": options.backend, "threads": options.threads, "budget": options.budget}
-    data = {"machine": dict(machine), "options": chosen, "checks": list(checks), "sections": dict(found)}
-    (options.output / f"{stem}.json").write_text(json.dumps(data, indent=1) + "\n")
-    text = ["# Benchmarks", "", str(setup(machine, options))]
-    for name, records in found.items():
-        text += [f"## {SECTIONS[name].title}", "", *map(str, SECTIONS[name].tables(records))]
-    text += ["## Summary", "", str(bars.summary(all_bars(found)))]
-    (options.output / f"{stem}.md").write_text("\n".join(text))
+    about = "Medians, in brackets the fastest call or the least memory, and multiples of the first row of a table."
+    parts = [f"# {suite.title}\n\n{about}\n", setup(machine, options), *tables(suite, results)]
+    parts += [summary(list(verdicts(name, suite, results)))] if suite.bars else []
+    (options.output / f"{name}.md").write_text("\n".join(parts))
+    data = {"machine": dict(machine), "results": [asdict(result) for result in results]}
+    (options.output / f"{name}.json").write_text(json.dumps(data) + "\n")

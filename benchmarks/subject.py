@@ -1,100 +1,133 @@
-"""A neuron of some library, ready to be timed and to be looked at."""
+"""What is timed and checked: a neuron or a network of some library with its inputs."""
 
+import functools
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.case import BOTH, FORWARD
-from benchmarks.inputs import Array
+from benchmarks.suite import BETA, BOTH, DECAY, FORWARD, THRESHOLD, Array, Size, draw, draw_gradient
+
+Call = Callable[[], object]
+Run = Callable[[Tensor], Tensor]
+# the spikes (T, B, N), and the gradient of each input and weight
+Observation = tuple[Array, list[Array]]
 
 
-class UnavailableError(Exception):
-    """What is to be timed does not exist in what is installed: it goes unmeasured, and the run goes on."""
+class Subject(NamedTuple):
+    """What can be measured, by mode; and what the call BOTH computes, with a factor on the gradient of the spikes."""
+
+    calls: dict[str, Call]
+    observe: Callable[[Array | None], Observation]
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What one call computes: the spikes and a gradient for each input, (T, B, N), and one for each weight."""
-
-    spikes: Array
-    gradients: tuple[Array, ...]
+def logistic(u: Tensor) -> Tensor:
+    """Return the function whose derivative is the surrogate of spikingtorch, of the eager loops and of SpikingJelly."""
+    return torch.sigmoid(BETA * u)
 
 
-class Observe(Protocol):
-    """Computes what ``Subject.both`` does, with its results."""
+class Implementation(NamedTuple):
+    """A neuron or a network, and what it says that it computes."""
 
-    def __call__(self, kept: Array | None = None) -> Observation:
-        """Return them.
-
-        Args:
-            kept: factor on the cotangent, that broadcasts over it: zero for neurons that shall have no gradient.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The calls of one implementation on inputs that it holds.
-
-    Args:
-        forward: compute the spikes, without what a gradient would need.
-        both: compute the spikes and the gradient of every input and weight for the fixed cotangent.
-        observe: the same as ``both``, with its results.
-    """
-
-    forward: Callable[[], object]
-    both: Callable[[], object]
-    observe: Observe
-
-    def calls(self) -> dict[str, Callable[[], object]]:
-        """Return what can be timed, by mode."""
-        return {FORWARD: self.forward, BOTH: self.both}
+    run: Callable[..., Tensor]  # from inputs to spikes
+    primitive: Run = logistic  # the function whose derivative is its surrogate
+    time: int = 0  # its axis of time
+    gain: float = 1.0  # on the input of its neurons; the inputs, or the weights, are divided by it beforehand
+    detached: bool = False  # no gradient flows through its reset
+    weight: Tensor | None = None  # through which its spikes come back
 
 
-def from_torch(
-    run: Callable[..., Tensor],
-    xs: Sequence[Array],
-    cotangent: Array,
-    time: int = 0,
-    scale: float = 1.0,
-    weights: Sequence[Tensor] = (),
+def loop(spike_of: Run, decay: float, implementation: Implementation) -> Run:
+    """Return a plain loop over time, time first, that computes what an implementation says that it computes."""
+    gain, detached, weight = implementation[3:]
+
+    def run(xs: Tensor) -> Tensor:
+        v = spike = torch.zeros_like(xs[0])
+        back = weight if weight is None or gain == 1.0 else gain * weight
+        spikes = []
+        for x in (xs if gain == 1.0 else gain * xs).unbind(0):
+            current = x if back is None else x + torch.nn.functional.linear(spike, back)
+            u = v + current if decay == 1.0 else decay * v + current
+            spike = spike_of(u - THRESHOLD)
+            v = (1.0 - (spike.detach() if detached else spike)) * u
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+    return run
+
+
+def documented(implementation: Implementation, decay: float = DECAY) -> Implementation:
+    """Return the plain loop of what an implementation says that it computes."""
+
+    def spike_of(u: Tensor) -> Tensor:
+        phi = implementation.primitive(u)
+        return (u >= 0.0).to(u.dtype) + (phi - phi.detach())
+
+    return implementation._replace(run=loop(spike_of, decay, implementation), time=0)
+
+
+def laid_out(tensor: Tensor, axis: int) -> Tensor:
+    """Return a copy, at torch's own alignment, whose time is on another axis than the first."""
+    return tensor.movedim(0, axis).clone(memory_format=torch.contiguous_format)
+
+
+def torch_subject(
+    implementation: Implementation, xs: Sequence[Tensor], weights: Sequence[Tensor] = (), inputs_learn: bool = True
 ) -> Subject:
-    """Return the subject of a torch function from inputs to spikes.
+    """Return an implementation with inputs, time first, and with tensors that have a gradient as well."""
+    run, axis = implementation.run, implementation.time
+    scale = 1.0 / implementation.gain if inputs_learn else 1.0
+    inputs = [(scale * laid_out(x, axis)).requires_grad_(inputs_learn) for x in xs]
+    sources = [*(inputs if inputs_learn else ()), *weights]
+    is_neuron = inputs_learn and xs[0].ndim == 3  # with as many outputs as inputs
 
-    Args:
-        run: the function.
-        xs: inputs, time first.
-        cotangent: cotangent of the spikes, time first.
-        time: where ``run`` has its time axis; inputs and cotangent are laid out accordingly, once.
-        scale: factor on the inputs, where a library multiplies them by its inverse.
-        weights: what else has a gradient; ``run`` holds them itself.
-    """
-
-    def lay_out(array: Array) -> Tensor:
-        # a copy, at torch's own alignment
-        return torch.from_numpy(array).movedim(0, time).clone(memory_format=torch.contiguous_format)
-
-    leaves = [(scale * lay_out(x)).requires_grad_() for x in xs]
-    sources = [*leaves, *weights]
-    cotangents = lay_out(cotangent)
+    @functools.cache
+    def gradient() -> Tensor:
+        with torch.no_grad():
+            shape = (inputs[0] if is_neuron else run(*inputs)).movedim(axis, 0).shape
+        return laid_out(torch.from_numpy(draw_gradient(shape)), axis)
 
     def forward() -> None:
         with torch.no_grad():
-            run(*leaves)
+            run(*inputs)
 
     def both() -> None:
-        torch.autograd.grad(run(*leaves), sources, cotangents)
+        torch.autograd.grad(run(*inputs), sources, gradient())
 
-    def observe(kept: Array | None = None) -> Observation:
-        spikes = run(*leaves)
-        wanted = cotangents if kept is None else lay_out(cotangent * kept)
-        gradients = torch.autograd.grad(spikes, sources, wanted)
-        over_time = [t.detach().movedim(time, 0) for t in (spikes, *gradients[: len(leaves)])]
-        arrays = [np.asarray(t, dtype=np.float32) for t in (*over_time, *gradients[len(leaves) :])]
-        return Observation(arrays[0], tuple(arrays[1:]))
+    def observe(kept: Array | None) -> Observation:
+        spikes = run(*inputs).movedim(axis, 0)
+        wanted = gradient().movedim(axis, 0)
+        found = torch.autograd.grad(spikes, sources, wanted if kept is None else wanted * torch.from_numpy(kept))
+        turned = [tensor.movedim(axis, 0) if k < len(xs) and inputs_learn else tensor for k, tensor in enumerate(found)]
+        return spikes.detach().numpy(), [tensor.numpy() for tensor in turned]
 
-    return Subject(forward, both, observe)
+    if is_neuron:
+        gradient()  # now, because the first call may be timed
+    return Subject({FORWARD: forward, BOTH: both}, observe)
+
+
+def from_rest(reset: Callable[[], object], run: Run) -> Run:
+    """Return what runs after a reset."""
+
+    def resetting(xs: Tensor) -> Tensor:
+        reset()
+        return run(xs)
+
+    return resetting
+
+
+def neuron_subject(size: Size, implementation: Implementation) -> Subject:
+    """Return a neuron with the input of its size."""
+    weights = [] if implementation.weight is None else [implementation.weight]
+    return torch_subject(implementation, [torch.from_numpy(draw(size))], weights)
+
+
+def seconds(call: Call) -> float:
+    """Return how long a call takes, with the release of what it returns; or what a call says that times itself."""
+    start = time.perf_counter()
+    found = call()
+    own = found if isinstance(found, float) else None
+    del found
+    return time.perf_counter() - start if own is None else own

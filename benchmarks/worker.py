@@ -1,115 +1,160 @@
 """One measurement in a process of its own: a job comes as JSON on stdin, its result goes as the last line of stdout.
 
-A process of its own, because the allocator cannot be set back, because a first call can be timed but once, and because
-no library shall suffer from another's threads or heap.
+The allocator cannot be set back, a first call can be timed but once, and no library shall suffer from another's heap or
+threads. For the same reason, functions load what they need.
 """
 
+import ctypes
+import datetime
+import gc
 import json
 import os
+import platform
+import statistics
+import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from benchmarks import allocator
-from benchmarks.case import Case, Size
+from benchmarks.suite import BOTH, FIRST_CALL, KEPT, MEMORY, TIME, Case, Size
 
 Job = dict[str, Any]
+Call = Callable[[], object]
+LIBRARIES = ("spikingtorch", "torch", "numpy", "spikingjelly", "snntorch", "norse", "sinabs", "jax", "jaxlib")
 
 
-def case_from_json(fields: dict[str, Any]) -> Case:
-    """Return the case that ``dataclasses.asdict`` took apart."""
-    return Case(fields["implementation"], Size(**fields["size"]), fields["mode"], fields["model"])
+def _call_of(fields: Sequence[Any], backend: str, built: dict[Case, Any]) -> Call:
+    """Return the call of a case that JSON has made a list of; calls of one contestant share their inputs."""
+    from benchmarks import peers
+
+    contestant, model, size, mode = fields
+    case = Case(contestant, model, Size(*size))
+    if case not in built:
+        built[case] = peers.subject(case, backend).calls
+    call: Call = built[case].get(mode, built[case].get(BOTH))
+    return call
+
+
+def in_turns(calls: Sequence[Call], repetitions: int, budget: float, block: int) -> list[tuple[list[float], str]]:
+    """Time the calls in turns, so that a slow spell of the machine meets all of them alike; note why samples are few.
+
+    A sample is the median of some calls. One comes before, to warm up, and is all there is if it spends the budget.
+    """
+    from benchmarks.subject import seconds
+
+    def sample(call: Call) -> float:
+        return statistics.median([seconds(call) for _ in range(block)])
+
+    first = [sample(call) for call in calls]
+    samples: list[list[float]] = [[] for _ in calls]
+    for _ in range(repetitions):
+        for k, call in enumerate(calls):
+            if (first[k] + sum(samples[k])) * block <= budget:
+                samples[k].append(sample(call))
+    notes = ["" if len(own) == repetitions else f"over budget after {len(own) or 1}" for own in samples]
+    return [(own or [one], note) for own, one, note in zip(samples, first, notes, strict=True)]
 
 
 def run_time(job: Job) -> Any:
-    """Time each group of cases, the cases of a group in turns; calls of the same implementation share their inputs.
-
-    If one of a group cannot be run, all of it comes back without samples.
-    """
-    from benchmarks import clock, workloads
-    from benchmarks.case import Timing
-    from benchmarks.subject import UnavailableError
-
-    built: dict[Case, dict[str, Callable[[], object]]] = {}
+    """Time each group of cases."""
+    built: dict[Case, Any] = {}
     results = []
     for group in job["groups"]:
-        calls = []
-        try:
-            for case in map(case_from_json, group):
-                key = Case(case.implementation, case.size, "", case.model)
-                if key not in built:
-                    built[key] = workloads.build(case, job["backend"])
-                calls.append(built[key][case.mode])
-                if case.implementation in workloads.COMPILED:
-                    calls[-1]()
-            timings = clock.measure(calls, job["repetitions"], job["budget"])
-        except UnavailableError:
-            timings = [Timing() for _ in group]
-        results.append([asdict(timing) for timing in timings])
+        calls = [_call_of(case, job["backend"], built) for case in group]
+        for call in [call for call, case in zip(calls, group, strict=True) if case[0].endswith("compile")]:
+            call()  # a compiler takes long, and has run before the clock does
+        results += in_turns(calls, job["repetitions"], job["budget"], job["block"])
     return results
 
 
-def run_memory(job: Job) -> Any:
-    """Measure the peak memory of one case."""
-    from benchmarks import memory, workloads
+def run_memory(job: Job) -> int:
+    """Return how many bytes a call needs beyond its inputs: the high-water mark, less what was there before."""
+    call = _call_of(job["case"], job["backend"], {})
+    call()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # gives freed memory back
+    # lowers the mark to what is resident, as proc_pid_clear_refs(5) says
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    call()
+    return _resident("VmHWM") - before
 
-    case = case_from_json(job["case"])
-    return memory.peak_above(workloads.build(case, job["backend"])[case.mode])
+
+def _resident(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-def run_check(job: Job) -> Any:
-    """Check one implementation on each model; whatever goes wrong there is a finding, and not a crash."""
-    from benchmarks import check
-    from benchmarks.subject import UnavailableError
+def run_first_call(job: Job) -> dict[str, float]:
+    """Return seconds of the first call, of the second, and of the set-up of torch's tracer, where that comes before."""
+    import torch
 
-    results = []
+    from benchmarks.subject import seconds
+
+    def trace_a_sine() -> None:
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        make_fx(lambda x: torch.autograd.grad(x.sin().sum(), x)[0])(torch.ones(2, requires_grad=True))
+
+    call = _call_of(job["case"], job["backend"], {})
+    tracer = seconds(trace_a_sine) if job["traced"] else 0.0
+    return {"tracer": tracer, "first": seconds(call), "second": seconds(call)}
+
+
+def run_check(job: Job) -> list[str]:
+    """Check one contestant on each model; whatever goes wrong there is a finding, and not a crash."""
+    found = []
     for model in job["models"]:
         try:
-            results.append(check.check(job["implementation"], model, job["backend"]))
-        except UnavailableError as error:
-            results.append({"unavailable": str(error)})
+            from benchmarks.check import check
+
+            check(job["contestant"], model, job["backend"])
+            found.append("")
         except Exception as error:
-            results.append({"error": f"{type(error).__name__}: {error}"})
-    return results
+            found.append(f"{type(error).__name__}: {error}")
+    return found
 
 
-def run_first_call(job: Job) -> Any:
-    """Time the first call."""
-    from benchmarks import first_call
+def run_machine(_: Job) -> dict[str, str]:
+    """Return what everything is measured on and with, in the order in which to print it."""
+    import torch
 
-    return first_call.measure(job["T"], job["preload"], job["backend"])
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    versions = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit.stdout.strip() or "unknown",
+        "CPU": cpu[0].partition(":")[2].strip() if cpu else platform.processor(),
+        "cores, threads of torch": f"{len(os.sched_getaffinity(0))}, {torch.get_num_threads()}",
+        "load before": f"{os.getloadavg()[0]:.2f}",
+        # the kernel puts what is on in brackets
+        "transparent huge pages": pages.read_text().partition("[")[2].partition("]")[0] if pages.exists() else "none",
+        "system": f"{platform.platform()}, Python {platform.python_version()}",
+    } | {library: versions.get(library, "not installed") for library in LIBRARIES}
 
 
-def run_machine(_: Job) -> Any:
-    """Describe the machine."""
-    from benchmarks import machine
-
-    return machine.describe()
-
-
-KINDS: dict[str, Callable[[Job], Any]] = {
-    "time": run_time,
-    "memory": run_memory,
-    "check": run_check,
-    "first call": run_first_call,
-    "machine": run_machine,
-}
+KINDS = {TIME: run_time, MEMORY: run_memory, FIRST_CALL: run_first_call, "check": run_check, "machine": run_machine}
 
 
 def main() -> None:
     """Do the job on stdin."""
     job = json.load(sys.stdin)
-    threads = job["threads"]
-    if threads is not None:
+    if job["threads"] is not None:
         # before anything else is loaded: XLA has no setting, but takes a thread for each core that it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job["threads"]])
         import torch
 
-        torch.set_num_threads(threads)
-    allocator.apply(job["allocator"])
-    result = KINDS[job["kind"]](job)
-    print("\n" + json.dumps(result), flush=True)
+        torch.set_num_threads(job["threads"])
+    if job["setting"] == KEPT:
+        from spikingtorch.performance import keep_freed_memory
+
+        if not keep_freed_memory():
+            raise RuntimeError("freed memory cannot be kept: the C library is not glibc, or refused the options")
+    print("\n" + json.dumps(KINDS[job["kind"]](job)), flush=True)
 
 
 if __name__ == "__main__":

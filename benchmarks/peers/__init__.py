@@ -1,0 +1,43 @@
+"""The libraries that are compared: a file for each, which is loaded only when a suite needs it."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
+from benchmarks.subject import Implementation, Subject, documented, neuron_subject
+from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
+
+# where a file is not called as the first word of a contestant's name
+FILES = {"jax.lax.scan": "peers.jax", "torch.add": "ours", OURS: "ours"}
+FILES |= dict.fromkeys(["eager loop", "older spikingtorch", "ReLU"], "peers.eager")
+
+
+class Library(NamedTuple):
+    """What builds a library's neurons and networks, by contestant; what ``LIBRARY`` is in its file."""
+
+    neurons: Mapping[str, Callable[[float], Implementation]]  # LIF from its decay, which is one for integrate-and-fire
+    recurrent: Mapping[str, Callable[[Tensor], Implementation]]  # LIF from the weights through which spikes come back
+    networks: Mapping[str, Builder]
+
+    def subject(self, case: Case, _: str, plain: bool = False) -> Subject:
+        """Return what a case is about, or a plain loop that computes what it says that it computes."""
+        if case.model in ARCHITECTURES:
+            build = self.networks[case.contestant.removesuffix(CHANNELS_LAST)]
+            return network_subject(case, as_documented(build) if plain else build)
+        if case.model == "recurrent":
+            made = self.recurrent[case.contestant](torch.from_numpy(draw_weight(case.size.N)))
+        else:
+            made = self.neurons[case.contestant](DECAY)
+        return neuron_subject(case.size, documented(made) if plain else made)
+
+
+def subject(case: Case, backend: str, plain: bool = False) -> Subject:
+    """Return what a case is about, by a backend of ``scan``; or a plain loop that computes what it says."""
+    name = case.contestant.removesuffix(CHANNELS_LAST).partition(",")[0]
+    module = importlib.import_module(f"benchmarks.{FILES.get(name, f'peers.{name}')}")
+    found: Subject = getattr(module, "LIBRARY", module).subject(case, backend, plain)
+    return found

@@ -1,0 +1,122 @@
+"""The table of suites, in the order in which they run."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.suite import BOTH, CHANNELS_LAST, DEFAULT, FORWARD, KEPT, TRAINING, Bar, Layout, Size, Suite
+
+OURS, LOOP, EAGER, JAX = "spikingtorch", "spikingtorch, loop", "eager loop", "jax.lax.scan"
+FOLD, STEP, OLDER, JELLY = "spikingtorch, fold", "spikingtorch, step", "older spikingtorch", "spikingjelly"
+
+
+def in_both(*names: str) -> list[str]:
+    """Return contestants in both formats of images; the faster one of each counts."""
+    return [name + form for name in names for form in ("", CHANNELS_LAST)]
+
+
+def faster(than: str, over: Sequence[str], limit: float | Mapping[str, float], *Ns: int) -> Bar:
+    """Return the bar of being so many times faster, forward and backward."""
+    return Bar(f"faster than {than}", "calls a second", [OURS], over, limit, {"N": Ns, "mode": [BOTH]})
+
+
+def images(than: str, over: Sequence[str], limit: float, *Bs: int) -> Bar:
+    """Return the bar of training on so many times the images a second, each in its faster format."""
+    text = f"images a second, the fold over {than}"
+    return Bar(text, "images a second", in_both(FOLD), in_both(*over), limit, {"B": Bs})
+
+
+LIF_PEERS = [JELLY, "snntorch", "norse", "norse, Lift", "sinabs"]
+LIF_ALL = [OURS, JAX, *LIF_PEERS, EAGER, LOOP]
+RECURRENT_PEERS = [JELLY, "snntorch", "snntorch, Leaky", "norse", "norse, LIFBoxCell", "sinabs"]
+LINEAR_PEERS = [JELLY, "snntorch", "snntorch, by layer", "norse", "norse, by layer", "sinabs"]
+# in the form that their documentation shows
+DIGITS_PEERS = [JELLY, "snntorch", "norse"]
+FLOOR = in_both("ReLU, no neurons")
+# the fold and the default mode differ by less than two processes of one do, so they share a process
+DIGITS_ALL: list[str | tuple[str, ...]] = [(FOLD, OURS), STEP, FOLD + CHANNELS_LAST, *in_both(*DIGITS_PEERS)]
+DIGITS_ALL += ["snntorch, by layer", "norse, by layer", EAGER, *in_both(OLDER), *FLOOR]
+
+SMOOTH = [f"{name}{states}" for states in ("", ", 3 states") for name in ("exp", "tanh", "sigmoid")]
+SMOOTH += ["exp + tanh + sigmoid, 3 states"]
+HARD = ["sin", "cos", "pow", "erf", "log"]
+ADDITIONS = ["addition, fresh output", "addition, preallocated output"]
+SMALL_CALLS = ["scan, lif_step", "scan, learnable decay per neuron", "scan, own step", "scan, lambda"]
+SMALL_CALLS += ["one more folded layer", "SpikingNet, LIF(decay)", "SpikingNet in mode auto, LIF(decay)"]
+SMALL_CALLS += ["SpikingNet, StepLayer of own step", "SpikingNet, StepLayer of lambda", "SpikingNet, LIF(tau)"]
+SMALL_CALLS += ["SpikingNet, LIF(learnable=True)", "SpikingNet, LIF(Parameter per neuron)"]
+
+NEURON = [Size(500, 16, N) for N in (512, 2048, 8192)]
+BY_SIZE = [Layout("images a second", columns=["T", "B"])]
+BY_SETTING = [Layout(rows="model", columns=["setting"])]
+COLD, WARM = {"mode": ["cold"]}, {"mode": ["warm"]}
+
+# fmt: off
+SUITES: dict[str, Suite] = {
+    "libraries": Suite(
+        "LIF against other libraries", {"lif": LIF_ALL}, NEURON, modes=[BOTH, FORWARD],
+        bars=[faster("the fastest peer", LIF_PEERS, {KEPT: 6.0, DEFAULT: 3.5}, 512, 2048),
+              faster("JAX", [JAX], {KEPT: 4.0, DEFAULT: 2.2}, 512, 2048)]),
+    "bandwidth": Suite(
+        "LIF with its gradient against the memory's bandwidth, that of torch.add(b, c, alpha=s)",
+        {"lif": [OURS], **dict.fromkeys(ADDITIONS, ("torch.add",))}, NEURON, [Layout("GB a second", "model")],
+        [Bar("share of an addition", "GB a second", ["lif"], ADDITIONS[:1], {DEFAULT: 0.45, KEPT: 0.50},
+             {"N": [2048, 8192]}, "model")], in_turns=True),
+    "neurons": Suite(
+        "Other neurons", {"if": [OURS, LOOP], "biolif": [OURS, LOOP], "adaptive": [OURS, JAX, LOOP]}, NEURON,
+        modes=[BOTH, FORWARD]),
+    "functions": Suite(
+        "Functions inside a step of LIF", dict.fromkeys(["lif", *SMOOTH, *HARD], (OURS,)), NEURON[1:2], BY_SETTING,
+        [Bar("exp, tanh, sigmoid: dearest over LIF", "milliseconds", SMOOTH, ["lif"], 1.3, {}, "model", worst=True),
+         Bar("sin, cos, pow, erf, log: dearest over LIF", "milliseconds", HARD, ["lif"], 4.0, {}, "model", worst=True)],
+        in_turns=True),
+    "overhead": Suite(
+        "Small calls on one thread", dict.fromkeys(SMALL_CALLS, (OURS,)), [Size(8, 4, 10)],
+        [Layout("microseconds", "model", ["mode"])], modes=[FORWARD, BOTH], settings=[DEFAULT], in_turns=True,
+        threads=1, block=200),
+    "first-call": Suite(
+        "First call of LIF", {"lif": [OURS]}, [Size(T, 1, 64) for T in (50, 5000)], [Layout("seconds", "T", ["mode"])],
+        [Bar("the longest", "seconds", [50, 5000], [], 0.4, COLD, "T", worst=True),
+         Bar("the longest", "seconds", [50, 5000], [], 0.05, WARM, "T", worst=True),
+         Bar("T = 5000 over T = 50", "seconds", [5000], [50], 1.25, COLD, "T")],
+        modes=["cold", "warm", "second", "tracer", "everything"], kinds=["first call"]),
+    "memory": Suite(
+        "Peak memory of LIF above its inputs", {"lif": LIF_ALL}, NEURON[:2],
+        [Layout("MB"), Layout("tensors of the size of the input")],
+        [Bar("peak memory over the leanest peer's", "MB", [OURS], LIF_PEERS, 0.5)], kinds=["memory"]),
+    "growth": Suite(
+        "Growth of LIF's time and memory with T", {"lif": [OURS, JAX, LOOP]},
+        [Size(T, 16, 512) for T in (125, 250, 500, 1000, 2000, 4000)],
+        [Layout(f"{unit} a step", "T", ["contestant"]) for unit in ("microseconds", "kB")],
+        kinds=["time", "memory"], settings=[DEFAULT]),
+    "sweep": Suite(
+        "LIF with eight time constants, by vmap or in one call of eight times the batch",
+        dict.fromkeys(["one call", "vmap", "vmap, own inputs"], (OURS,)), NEURON[:1], BY_SETTING,
+        [Bar("vmap over one call", "milliseconds", ["vmap"], ["one call"], 1.2, {}, "model")], in_turns=True),
+    "recurrent": Suite(
+        "A recurrent LIF layer, with the gradients of inputs and weights",
+        {"recurrent": [OURS, "spikingtorch, compile", JAX, *RECURRENT_PEERS, EAGER, LOOP]},
+        [Size(500, 16, N) for N in (128, 512)],
+        bars=[faster("the fastest peer", RECURRENT_PEERS, 2.0, 128, 512), faster("JAX", [JAX], 1.0, 128, 512)]),
+    "digits": Suite(
+        "Training the tutorial's network on digits", {"digits": DIGITS_ALL}, [Size(8, B, 784) for B in (32, 256)],
+        BY_SIZE,
+        [images(OLDER, [OLDER], 2.5, 32), images(JELLY, [JELLY], 1.6, 32),
+         images("the fastest peer", DIGITS_PEERS, 1.0, 256),
+         Bar("time of the default mode over the fold", "milliseconds", [OURS], [FOLD], 1.1, {"B": [32]})],
+        modes=[TRAINING]),
+    "linear": Suite(
+        "Linear(N, N) and LIF, with the gradient of the weights",
+        {"linear": [OURS, FOLD, STEP, *LINEAR_PEERS, EAGER, OLDER]}, NEURON[:2],
+        bars=[faster("the fastest peer", LINEAR_PEERS, limit, N) for N, limit in ((512, 2.4), (2048, 1.0))]),
+    "deep": Suite(
+        "Training five convolutions and a linear layer with LIF",
+        {"deep": [*in_both(FOLD), STEP, *in_both(JELLY), *FLOOR]}, [Size(4, 16, 3072), Size(16, 8, 3072)],
+        [*BY_SIZE, Layout("MB", columns=["T", "B"])],
+        [images(JELLY, [JELLY], 1.3, 16, 8),
+         Bar("peak memory over spikingjelly's", "MB", in_both(FOLD), in_both(JELLY), 0.7)],
+        modes=[TRAINING], kinds=["time", "memory"], memory_runs=3),  # peaks vary by a tenth
+    "inference-memory": Suite(
+        "Peak memory of the tutorial's network without gradients, above its inputs",
+        {"digits": [FOLD, "spikingtorch, fold by 8", STEP]}, [Size(T, 32, 784) for T in (8, 64, 256, 1024)],
+        [Layout("MB", columns=["T", "B"])], modes=[FORWARD], kinds=["memory"]),
+}
+# fmt: on
