@@ -32,7 +32,10 @@ class Guard:
     def watch_attribute(self, owner: Any, name: str) -> None:
         """Watch an attribute that every object of the kind has."""
         self._is_empty = False
-        self._attributes.append((weakref.ref(owner), name, getattr(owner, name)))
+        try:
+            self._attributes.append((weakref.ref(owner), name, getattr(owner, name)))
+        except TypeError:  # an object that takes no weak references
+            self.watch_nothing()
 
     def watch_function(self, function: types.FunctionType) -> None:
         """Watch the code, the defaults and the closure of a function."""
@@ -82,9 +85,7 @@ class Guard:
             return (
                 all([getattr(owner(), name, _MISSING) is value for owner, name, value in self._attributes])
                 and all([_content(cell) is value for cell, value in self._cells])
-                and all(
-                    [all(map(is_, map(s.get, names, repeat(_MISSING)), values)) for s, names, values in self._names]
-                )
+                and all([_still(*each) for each in self._names])
                 and all([_has(mapping, keys, values) for mapping, keys, values in self._mappings])
                 and all([len(items) == len(values) and all(map(is_, items, values)) for items, values in self._items])
             )
