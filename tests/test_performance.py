@@ -1,4 +1,4 @@
-"""What a scan keeps for its gradient, and what keep_freed_memory does to a process."""
+"""What a scan keeps for its gradient, what keep_freed_memory does to a process, and what clear_caches forgets."""
 
 import platform
 import subprocess
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.performance import keep_freed_memory
+from spikingtorch.functional.core import lru
+from spikingtorch.performance import clear_caches, keep_freed_memory
 
 RESIDENT = """
 import torch
@@ -58,3 +59,12 @@ def test_keeps_freed_memory() -> None:
 def test_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory() is False
+
+
+def test_cleared_caches_are_filled_again() -> None:
+    x = torch.rand(5, 3)
+    want = F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1]
+    clear_caches()
+    assert not any(cache._entries for cache in lru._all)
+    for _ in range(2):
+        assert torch.equal(F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1], want)
