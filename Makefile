@@ -1,5 +1,7 @@
 # make train    train the tutorial's network on handwritten digits
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
+# make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
+# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer, many random programs
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
@@ -7,7 +9,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help train test bench lint types clean
+.PHONY: help train test check test-long bench lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -17,7 +19,23 @@ train: .venv/.examples
 
 test: lint types
 	@echo "== pytest: doctests, tests, examples"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --durations=10 --durations-min=5 $(ARGS)
+
+check: lint
+	@echo "== mypy"
+	@$(BIN)/mypy spikingtorch
+	@echo "== pytest: architecture, neurons, scan, guards, layers"
+	@$(BIN)/python -m pytest $(addprefix tests/test_,architecture.py neurons.py scan.py guard.py layers.py threads.py) $(ARGS)
+
+MINUTES ?= 10
+test-long: .venv/.dev
+	@echo "== $(MINUTES) minutes of each fuzzer"
+	@$(BIN)/python -m tests.fuzz_scan --minutes $(MINUTES) & scan=$$!; \
+	$(BIN)/python -m tests.fuzz_networks --minutes $(MINUTES) && wait $$scan
+	@echo "== kernels under AddressSanitizer"
+	@$(BIN)/python tests/address_sanitizer.py
+	@echo "== random programs"
+	@SPIKINGTORCH_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_fused_programs.py --timeout=0
 
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python -m benchmarks $(ARGS)
