@@ -8,7 +8,7 @@ import torch
 
 import spikingtorch as st
 from tests.every_layer import LAYERS
-from tests.repeats import Took, draw, learning, over_time, repeat
+from tests.folded_layer import Took, draw, learning, over_time, repeat
 
 
 @pytest.fixture(params=LAYERS)

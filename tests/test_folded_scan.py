@@ -16,7 +16,7 @@ from spikingtorch.functional.fused.runtime.kernels import Kernel
 from spikingtorch.functional.fused.runtime.launcher import Launcher
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
-from tests.repeats import CALLS, M, N, Took, agrees, draw, held, learning, over_time, repeat
+from tests.folded_layer import CALLS, M, N, Took, agrees, draw, held, learning, over_time, repeat
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 ODD = [math.nan, math.inf, -math.inf]

@@ -14,7 +14,7 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.runtime import checks
 from tests.caches import forget
-from tests.repeats import CALLS, Took, over_time
+from tests.folded_layer import CALLS, Took, over_time
 from tests.widths import drawn
 
 SHAPE = (3, 5)

@@ -12,9 +12,9 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.runtime import executable, memory
+from tests.folded_layer import CALLS, Took, held, over_time
 from tests.fused import Scan, assert_same_bits
 from tests.guards import Guards, overrun
-from tests.repeats import CALLS, Took, held, over_time
 from tests.width_cases import CASES
 from tests.widths import FLOATS, WHOLE, check_gradients, drawn
 

@@ -1,4 +1,4 @@
-"""A folded layer that repeats its scan gives what it gives step by step, whatever has changed since the last call."""
+"""A folded layer that is called again gives what it gives step by step, whatever has changed since the last call."""
 
 import copy
 import gc
@@ -18,7 +18,7 @@ from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.every_layer import LAYERS
 from tests.fold_nets import span, states
-from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
+from tests.folded_layer import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
 
 # --- layers and parameters --------------------------------------------------------------------------------------------
 

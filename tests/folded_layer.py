@@ -93,6 +93,6 @@ def agrees(model: st.SpikingNet, x: Tensor, took: Took, cotangent: Tensor | None
 
 
 def repeat(model: st.SpikingNet, took: Took, make: Callable[[int], Tensor] | None = None) -> None:
-    """Call a model with other numbers each time, until its layer repeats its scan."""
+    """Call a model with other numbers each time, each of which its layer runs folded."""
     taken = [agrees(model, make(k) if make else draw(k).requires_grad_(), took) for k in range(CALLS)]
     assert taken == [True] * CALLS, taken

@@ -1,4 +1,4 @@
-"""A folded layer that repeats its scan: transforms and copies of it, layers and steps of one's own, its memory."""
+"""A folded layer that is called again: transforms and copies of it, layers and steps of one's own, its memory."""
 
 import copy
 import functools
@@ -19,7 +19,7 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
-from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
+from tests.folded_layer import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
 
 # --- transforms, compile, copies --------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ def _plain(state: F.IFState, x: Tensor, *, threshold: Any) -> Any:
 def test_step_that_reads_a_global(step: Any, took: Took, monkeypatch: pytest.MonkeyPatch) -> None:
     model = over_time(st.StepLayer(step, F.IFState, threshold=0.5))
     for k in range(2 * CALLS):
-        monkeypatch.setattr("tests.test_repeated_layers._gain", 1.0 + 0.1 * k)
+        monkeypatch.setattr("tests.test_folded_layer_kinds._gain", 1.0 + 0.1 * k)
         agrees(model, draw(k).requires_grad_(), took)
 
 

@@ -1,4 +1,4 @@
-"""A folded layer that repeats its scan under what torch offers: autograd, hooks, checkpoints, transforms, copies."""
+"""A folded layer that is called again, under what torch offers: autograd, hooks, checkpoints, transforms, copies."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
-from tests.repeats import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
+from tests.folded_layer import CALLS, M, N, T, Took, agrees, draw, held, learning, over_time, repeat, results
 
 # --- autograd ---------------------------------------------------------------------------------------------------------
 
