@@ -31,7 +31,8 @@ def check(case: Case, kept: list[Answer]) -> None:
     explanation = case.explained()
     fused = explanation.backend == "fused"
     exact = explanation.exactness == "E" if fused else case.step.exact
-    exactness = Exactness(exact, case.step.loses_signs, case.call.numbers == "special")
+    # a division by zero makes an infinity as well
+    exactness = Exactness(exact, case.step.loses_signs, case.call.numbers in ("special", "zeros"))
     COUNTS.update([f"mode {case.call.mode}", *(["fused", f"class {explanation.exactness}"] if fused else ["loop"])])
     if not fused and case.call.T:
         _check_raises(case, "fused", ValueError)
