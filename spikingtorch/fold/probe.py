@@ -69,7 +69,7 @@ def probe(
     for precision in dict.fromkeys((torch.float64, own)):
         for wild in (True, False):
             try:
-                with _undisturbed(device, differentiates):
+                with _isolated(device, differentiates):
                     _Trial(net, shape, precision, device, wild).run(inputs)
             except FoldError as error:
                 return FoldDecision(reason or str(error), inputs)
@@ -233,7 +233,7 @@ def _explained() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _undisturbed(device: torch.device, differentiates: bool) -> Iterator[None]:
+def _isolated(device: torch.device, differentiates: bool) -> Iterator[None]:
     """Leave random numbers as they are, and run outside of every transform, mode and compiler."""
     with contextlib.ExitStack() as stack:
         if torch.compiler.is_exporting():  # with a mode that writes down what is done here

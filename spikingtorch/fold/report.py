@@ -47,21 +47,21 @@ class Report(NamedTuple):
         return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts)])
 
 
-def report(course: FoldPolicy, net: nn.Module, mode: Mode) -> Report:
+def report(policy: FoldPolicy, net: nn.Module, mode: Mode) -> Report:
     """Return how a network runs an input like the last one.
 
     Raises:
         ValueError: there has been none.
     """
-    if course.seen is None or course.sample is None:
+    if policy.seen is None or policy.sample is None:
         raise ValueError(
             "SpikingNet: there is nothing to explain before the first call; give explain an input: explain(x)"
         )
-    N, T = course.seen[:2]
-    found = course.finding(net, course.sample)
+    N, T = policy.seen[:2]
+    found = policy.finding(net, policy.sample)
     taken, reason = _taken(mode, T, UNDECIDED if found is None else found.reason)
     inputs = {} if found is None else found.inputs
-    kind = course.sample.dtype, course.sample.device
+    kind = policy.sample.dtype, policy.sample.device
     layers = [
         _layer(path, layer, *inputs[path], (N, T if taken == "fold" else 1), *kind)
         for path, layer in net.named_modules()

@@ -72,7 +72,7 @@ def _trace_once(
     lift_floats: bool,
     sizes: tuple[int, int, int],
 ) -> Traced:
-    with _undisturbed():
+    with _with_fixed_modes():
         examples = Examples((state, xs, params), lift_floats, sizes)
         recorder = Recorder(examples)
         with recorder:
@@ -100,7 +100,7 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
     def example(leaf: Any) -> Any:
         return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf
 
-    with _numbers_drawn_again(), _undisturbed(), torch.no_grad(), Watch() as watch, suppress(Exception):
+    with _numbers_drawn_again(), _with_fixed_modes(), torch.no_grad(), Watch() as watch, suppress(Exception):
         trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
         step(trees[0], trees[1], **trees[2])
     found: NotFusible | None = watch.refusal
@@ -149,7 +149,7 @@ def _numbers_drawn_again() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _with_fixed_modes() -> Iterator[None]:
     """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
     with ExitStack() as stack:
         # first, for a mode of torch.export would note the others

@@ -1,4 +1,4 @@
-"""A glance at a network: what it must notice between two calls, and that it holds where nothing has changed."""
+"""The guard of a network: what it must notice between two calls, and that it holds where nothing has changed."""
 
 import copy
 from collections import OrderedDict
@@ -57,10 +57,10 @@ def plain(**more: Any) -> Any:
 
 
 def look(net: nn.Module) -> NetworkGuard:
-    glance = NetworkGuard(net)
-    assert glance.is_exact
-    assert glance.unchanged()
-    return glance
+    guard = NetworkGuard(net)
+    assert guard.is_exact
+    assert guard.unchanged()
+    return guard
 
 
 # --- what changes -----------------------------------------------------------------------------------------------------
@@ -167,9 +167,9 @@ ENDS = {"attribute removed", "module set to None", "list in place of a float", "
 @pytest.mark.parametrize("name", CHANGES)
 def test_notices(name: str) -> None:
     net = plain()
-    glance = look(net)
+    guard = look(net)
     CHANGES[name](net)
-    assert not glance.unchanged()
+    assert not guard.unchanged()
 
 
 @pytest.mark.parametrize("name", sorted(CHANGES.keys() - ENDS))
@@ -191,9 +191,9 @@ def test_decides_as_a_fresh_one(name: str) -> None:
 def test_notices_another_name() -> None:
     """The last attribute, with the same value under another name."""
     net = plain(early=True)
-    glance = look(net)
+    guard = look(net)
     rename(net)
-    assert not glance.unchanged()
+    assert not guard.unchanged()
     model = st.SpikingNet(plain(early=True), 3)
     model(train())
     assert model.explain().mode == "fold"
@@ -220,21 +220,21 @@ def handles() -> Iterator[list[Any]]:
 )
 def test_notices_hooks_of_all_modules(register: str, handles: list[Any]) -> None:
     net = plain()
-    glance = look(net)
+    guard = look(net)
     handles.append(getattr(torch_module, register)(lambda *args: None))
-    assert not glance.unchanged()
+    assert not guard.unchanged()
     assert not NetworkGuard(net).is_exact
     handles.pop().remove()
-    assert glance.unchanged()
+    assert guard.unchanged()
 
 
 def test_a_hook_that_is_gone_again() -> None:
     net = plain()
-    glance = look(net)
+    guard = look(net)
     handle = net.sl1.register_forward_hook(lambda *args: None)
     assert not NetworkGuard(net).is_exact
     handle.remove()
-    assert glance.unchanged()
+    assert guard.unchanged()
 
 
 def test_hooks_dropped_and_registered_anew() -> None:

@@ -1,4 +1,4 @@
-"""What a glance at a network cannot tell, so that a thorough look is taken; and that it holds where nothing changes."""
+"""What the guard of a network cannot tell, so that a thorough look is taken; and that it holds if nothing changes."""
 
 import copy
 from collections import deque
@@ -16,7 +16,7 @@ from spikingtorch.fold import policy
 from spikingtorch.fold.guard import NetworkGuard, modules_of, parameter_of
 from tests.nets_that_step import Two, train
 from tests.test_fold_attacks import centred
-from tests.test_glance import look, plain
+from tests.test_network_guard import look, plain
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 
@@ -54,7 +54,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-# --- what a glance cannot tell ----------------------------------------------------------------------------------------
+# --- what a guard cannot tell ----------------------------------------------------------------------------------------
 
 
 class Slots:
