@@ -106,7 +106,7 @@ def count(case: Case, event: Run | Change, got: Any, warned: list[str], counts: 
         return
     counts[f"runs: {event.way}"] += 1
     if event.way in ("call", "stream") and event.T > 1 and event.N > 0 and not isinstance(got, Exception):
-        way = "folded" if HANDED[0] == "Fold" else "stepped"
+        way = "folded" if HANDED[0] == "FoldToken" else "stepped"
         counts[f"{way}, {'mixing' if case.network.mixes else 'nothing mixes'}"] += 1
         counts["gradients compared"] += sum(name.startswith("d ") for name in got)
         counts["silent outputs"] += not bool(got["out"].any())
