@@ -111,11 +111,6 @@ class Launcher:
             results = [result if change is None else change(result) for result, change in pairs_of]
         return results, finite
 
-    @property
-    def copies(self) -> bool:
-        """Whether it copies a tensor before it runs, or changes a result afterwards."""
-        return self._copies is not None or self._changes is not None
-
     def parts(self) -> tuple[Any, Any, tuple[int, ...]]:
         """Return the function, the records of its arrays, and where among these the pointers are."""
         assert self._kernel is not None, "there are neurons"
