@@ -360,7 +360,7 @@ TREES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("given", TREES, ids=str)
+@pytest.mark.parametrize("given", TREES, ids=range(len(TREES)))
 def test_trees_are_those_of_pytree(given: Any) -> None:
     leaves, form = tree.flatten(given)
     others, spec = pytree.tree_flatten(given)
