@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.fused.trace import programs
 
 DECAY = 0.5  # a number that steps read through this module
@@ -90,10 +90,10 @@ class Counts:
 @contextmanager
 def counting() -> Iterator[Counts]:
     counts = Counts()
-    modules: tuple[Any, Any] = kernels.Kernel, programs
+    modules: tuple[Any, Any] = cpu.CLaunch, programs
     run, real_trace = modules[0].__call__, modules[1].trace
 
-    def call(self: kernels.Kernel, *args: Any) -> None:
+    def call(self: cpu.CLaunch, *args: Any) -> None:
         counts.forward += self.name == "forward"
         counts.backward += self.name == "backward"
         run(self, *args)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime import cpu
 from tests.fused_steps import counting, draw, leaky
 
 # so much that a team of threads works on it, and so little that torch's own operations, which hang after a fork, do not
@@ -84,7 +84,7 @@ def fork() -> None:
     """Fork by hand, twice over: a child, and a child of it."""
     child = os.fork()
     if child == 0:
-        assert kernels.threads_for(10**9) == 1
+        assert cpu.threads_for(10**9) == 1
         right(0)
         grandchild = os.fork()
         if grandchild == 0:
@@ -92,7 +92,7 @@ def fork() -> None:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7
-    assert kernels.threads_for(10**9) == 2
+    assert cpu.threads_for(10**9) == 2
 
 
 if __name__ == "__main__":

@@ -103,3 +103,17 @@ def test_no_circle_and_no_long_chain() -> None:
     for module, path in known.items():
         arrows[room(module)] |= {room(other) for other in imported(path, known)} - {room(module)}
     assert len(chain("spikingtorch", arrows)) <= 11
+
+
+def test_the_target_alone_knows_its_device_and_language() -> None:
+    """The CPU and C are one target; a second one is added beside it, and nothing else is told of it."""
+    fused = "spikingtorch.functional.fused"
+    c = {f"{fused}.build.cache", f"{fused}.build.compiler", f"{fused}.codegen.c", f"{fused}.runtime.cpu"}
+    loop_in_c = {f"{fused}.recurrent.c_abi", f"{fused}.recurrent.c_loop"}
+    known = modules()
+    knowing = {name for name, path in known.items() if imported(path, known) & c}
+    knowing -= {name for name in known if room(name) in ("functional/fused/build", "cache_command")}
+    assert knowing == {f"{fused}.runtime.cpu", f"{fused}.runtime.targets", *loop_in_c}
+    naming = {name for name, path in known.items() if '"cpu"' in path.read_text()}
+    # the small tensors of a trace and torch's generators live there, whatever the target
+    assert naming == {f"{fused}.runtime.cpu", "spikingtorch.functional.core.modes", "spikingtorch.fold.rng"}

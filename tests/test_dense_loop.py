@@ -12,7 +12,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import recurrent
 from spikingtorch.functional.fused.build.compiler import CompileError
 from spikingtorch.functional.fused.recurrent import c_abi, c_loop
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.testing import assert_close
 
 SIZES = (1, 2, 7, 16, 31, 32, 33, 100, 128)
@@ -226,7 +226,7 @@ def test_one_thread_or_many() -> None:
 
 def test_a_forked_child_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
     assert c_loop.teams(16, 10**9) == (2, 8)
-    monkeypatch.setattr(kernels._Process, "forked", True)
+    monkeypatch.setattr(cpu._Process, "forked", True)
     assert c_loop.teams(16, 10**9) == (1, 16)
 
 

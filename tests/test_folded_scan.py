@@ -11,8 +11,8 @@ from torch import Tensor
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import folded
+from spikingtorch.functional.fused.runtime.cpu import CLaunch
 from spikingtorch.functional.fused.runtime.executable import Executable
-from spikingtorch.functional.fused.runtime.kernels import Kernel
 from spikingtorch.functional.fused.runtime.launcher import Launcher
 from spikingtorch.testing import assert_close
 from tests.fold_nets import span
@@ -29,15 +29,15 @@ class Saw:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.finite: list[bool] = []
-        run = Kernel.__call__
+        run = CLaunch.__call__
 
-        def call(kernel: Kernel, *args: Any) -> bool:
+        def call(kernel: CLaunch, *args: Any) -> bool:
             finite = run(kernel, *args)
             if kernel.name == "forward":
                 self.finite.append(finite)
             return finite
 
-        monkeypatch.setattr(Kernel, "__call__", call)
+        monkeypatch.setattr(CLaunch, "__call__", call)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ import tests.fused_steps
 from spikingtorch import functional as F
 from spikingtorch.functional import fused
 from spikingtorch.functional.core.lru import LRUCache
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.fused.trace import programs
 from tests import fused_steps
 from tests.fused_steps import N, Pair, T, counting, draw, gradients, leaky, loop, rest, value
@@ -807,7 +807,7 @@ def test_a_mixture_of_a_branch_and_a_tensor_parameter() -> None:
 
 def compiled() -> int:
     """Return how many kernels were compiled or loaded so far."""
-    return kernels.forward_kernel.cache_info().misses + kernels.backward_kernel.cache_info().misses
+    return cpu.forward_kernel.cache_info().misses + cpu.backward_kernel.cache_info().misses
 
 
 def sweep_params(number: float) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
@@ -90,8 +90,8 @@ def made(number: int) -> Callable[..., Any]:
 @pytest.mark.parametrize("shape", [(3,), (SIZE,)], ids=["small", "large"])
 def test_one_step_in_many_threads(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     forget(monkeypatch)
-    kernels.forward_kernel.cache_clear()
-    kernels.backward_kernel.cache_clear()
+    cpu.forward_kernel.cache_clear()
+    cpu.backward_kernel.cache_clear()
     inputs = [arguments(seed, shape) for seed in range(6)]
 
     def work(index: int) -> list[Tensor]:
@@ -154,13 +154,14 @@ def test_the_number_of_threads_changes_no_bit(shape: tuple[int, ...]) -> None:
 
 def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = kernels.Kernel.__call__
+    real = cpu.CLaunch._fields
 
-    def call(self: kernels.Kernel, layout: Any, arrays: Any, scalars: Any) -> None:
-        real(self, layout, arrays, scalars)
-        seen.append(arrays[0])
+    def fields(self: cpu.CLaunch) -> Any:
+        found = real(self)
+        seen.append(found[0])
+        return found
 
-    monkeypatch.setattr(kernels.Kernel, "__call__", call)
+    monkeypatch.setattr(cpu.CLaunch, "_fields", fields)
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         results(fused, leaky, arguments(0))
@@ -173,13 +174,14 @@ def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_thread_of_the_user_has_the_same_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = kernels.Kernel.__call__
+    real = cpu.CLaunch._fields
 
-    def call(self: kernels.Kernel, layout: Any, arrays: Any, scalars: Any) -> None:
-        real(self, layout, arrays, scalars)
-        seen.append(arrays[0])
+    def fields(self: cpu.CLaunch) -> Any:
+        found = real(self)
+        seen.append(found[0])
+        return found
 
-    monkeypatch.setattr(kernels.Kernel, "__call__", call)
+    monkeypatch.setattr(cpu.CLaunch, "_fields", fields)
     torch.set_num_threads(2)
     at_once([lambda: results(fused, leaky, arguments(0))])
     assert seen == [2, 2]
@@ -218,10 +220,10 @@ def test_processes(way: str) -> None:
 
 
 def test_a_forked_child_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels._Process, "forked", True)
+    monkeypatch.setattr(cpu._Process, "forked", True)
     with counting() as counts:
         found = results(fused, leaky, arguments(0))
-    assert kernels.threads_for(10**9) == 1
+    assert cpu.threads_for(10**9) == 1
     assert (counts.forward, counts.backward) == (1, 1)
     monkeypatch.undo()
     for a, b in zip(found, results(fused, leaky, arguments(0)), strict=True):

@@ -1,6 +1,6 @@
 """Modes of torch: what stands between a call and the memory of its tensors, and how to step outside of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,16 +15,21 @@ def _keys(tensor: Tensor) -> int:
     return keys
 
 
-def _plain() -> Tensor:
-    return torch.empty(0, device="cpu")
+def plain_keys(device: str) -> frozenset[int]:
+    """Return the dispatch keys of plain tensors on a device.
+
+    They are torch's own account of a tensor: they tell apart devices and layouts, what is negated or zero without being
+    written out, and what torch.func has wrapped.
+    """
+    with torch.inference_mode():
+        made_in_inference_mode = _keys(torch.empty(0, device=device))
+    with torch.inference_mode(False):
+        return frozenset((made_in_inference_mode, _keys(torch.empty(0, device=device))))
 
 
-with torch.inference_mode():
-    _made_in_inference_mode = _keys(_plain())
-# torch's own account of a tensor: it tells apart devices and layouts, what is negated or zero without being written
-# out, and what torch.func has wrapped
-_ORDINARY = {_keys(_plain()), _made_in_inference_mode}
 _TYPES = {Tensor, torch.nn.Parameter}
+# where the small example tensors of a trace live, whatever the target of its program
+HOST = torch.device("cpu")
 
 
 def in_eager() -> bool:
@@ -38,9 +43,9 @@ def in_eager() -> bool:
     )
 
 
-def are_plain_cpu(tensors: Iterable[Any]) -> bool:
-    """Say whether these are plain tensors in the memory of this machine, all of them."""
-    return all([type(tensor) in _TYPES and _keys(tensor) in _ORDINARY for tensor in tensors])
+def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
+    """Say whether these are plain tensors on a device, all of them; ``keys`` is what ``plain_keys`` says of it."""
+    return all([type(tensor) in _TYPES and _keys(tensor) in keys for tensor in tensors])
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.eligibility import Backend
 from spikingtorch.functional.dispatch.recurrent import is_product, planned, taken_apart
 from spikingtorch.functional.fused.errors import NotFusible
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep, trace_step
 from spikingtorch.functional.fused.trace.step_key import SideEffect
@@ -66,7 +66,7 @@ def _known(call: Call) -> TracedStep:
     step: Any = call.step
     # torch.compile hands a step that is a NamedTuple over without its fields
     functions = (step.step, step.synapse) if isinstance(step, Recurrent) else (step,)
-    found, reason, pure = _plan(functions, *_described(trees), call.half)
+    found, reason, pure = _plan(functions, *_described(trees), call.half, call.xs[0].device.type)
     if not pure:
         raise NotFusible(reason)
     out = contract.checked(step)(trees[0], trees[1], **trees[2])[1]
@@ -87,8 +87,8 @@ def _unsuited(call: Call) -> str | None:
         return "is a closure: pass what it reads in params"
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return "is inside torch.func, where torch.compile takes the loop"
-    if any(tensor.device.type != "cpu" or tensor.is_complex() for tensor in call.tensors):
-        return "has tensors that are not real numbers on the CPU"
+    if any(not has_target(tensor.device) or tensor.is_complex() for tensor in call.tensors):
+        return f"has tensors that are not real numbers on {DEVICES}"
     return None
 
 
@@ -106,7 +106,7 @@ def _described(trees: Any) -> tuple[Any, Any]:
     return pytree.tree_unflatten(named, form), tuple(specs)
 
 
-def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> tuple[Any, str, bool]:
+def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None, device: str) -> tuple[Any, str, bool]:
     """Return what of a plan torch.compile can carry, why there is none, and whether the step may run for itself."""
     step: Any = Recurrent(*functions) if len(functions) > 1 else functions[0]
     known = {f"<tensor {index}>": Spec(dtype, tuple(shape)) for index, (dtype, shape) in enumerate(specs)}
@@ -118,7 +118,7 @@ def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None) -> t
         found = trace_step(step, Arguments(tuple(states), tuple(xs), tuple(params), forms, half))
         if not found.floats_are_inputs:
             raise NotFusible("decides by the value of a float, which torch.compile does not fix")
-        kernels.ensure_compiled(found.program)
+        target_on(torch.device(device)).ensure_compiled(found.program)
     except NotFusible as refusal:
         explain.warn(step, refusal)
         return None, str(refusal), not isinstance(refusal, SideEffect)

@@ -13,7 +13,7 @@ from spikingtorch.functional.core.sharing import plain
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.recurrent import Recurrence, is_product, recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.fused.trace.step_key import SideEffect, check_pure
@@ -57,12 +57,12 @@ def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible
         if is_product(call.step):
             return recurrence(call)
         _check_shapes(call)
-        found = trace_step(call.step, call.arguments())
+        found, target = trace_step(call.step, call.arguments()), target_on(call.xs[0].device)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
             params = found.differentiable[len(call.states) + len(call.xs) :]
             wanted = zip(params, call.tensor_params, strict=True)
-            kernels.precompile_backward(found.program, tuple([has and param.requires_grad for has, param in wanted]))
-        kernels.ensure_compiled(found.program)
+            target.begin_backward(found.program, tuple([has and param.requires_grad for has, param in wanted]))
+        target.ensure_compiled(found.program)
     except NotFusible as refusal:
         return refusal
     return found
@@ -87,8 +87,10 @@ def _check_shapes(call: Call) -> None:
 def _check_circumstances(tensors: list[Tensor]) -> None:
     """Raise where only the loop is right, whatever the step."""
     for tensor in tensors:
-        if not tensor.is_cpu:
-            raise UseLoop(f"has a tensor on {tensor.device}; the fused backend runs on the CPU")
+        if not has_target(tensor.device):
+            raise UseLoop(f"has a tensor on {tensor.device}; the fused backend runs on {DEVICES}")
+        if tensor.device != tensors[0].device:
+            raise UseLoop(f"has tensors on {tensors[0].device} and on {tensor.device}")
         if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
             raise UseLoop(f"has a tensor that is a {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:

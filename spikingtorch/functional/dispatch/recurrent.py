@@ -16,7 +16,7 @@ from spikingtorch.functional.fused.ir import NAMES, from_text
 from spikingtorch.functional.fused.recurrent.autograd import FusedRecurrence
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.recurrent.synapses import IN_C
-from spikingtorch.functional.fused.runtime import kernels
+from spikingtorch.functional.fused.runtime.targets import target_on
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, misfit
 
@@ -108,7 +108,7 @@ def recurrence(call: Call) -> Recurrence:
     found = planned(parts, trace_step(parts.neuron.step, parts.neuron.arguments()))
     if from_text(found.plan.program).outs[0] != NAMES[parts.s.dtype]:
         raise NotFusible("gives out another dtype than its state has")
-    kernels.ensure_compiled(found.plan.program)
+    target_on(parts.s.device).ensure_compiled(found.plan.program)
     return found
 
 

@@ -46,7 +46,7 @@ class LoopReference(NamedTuple):
         floats = self._filled_in(step, program, scalars)
         # a view of each: one tensor may be given twice, and each place has a gradient of its own
         leaves = [tensor.view_as(tensor) for tensor in tensors]
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(tensors[0].device.type, enabled=False):
             results = self._run(step, floats, leaves, dim)
         pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if c is not None and r.requires_grad]
         found = torch.autograd.grad(

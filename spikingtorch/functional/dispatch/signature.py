@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.lru import LRUCache
-from spikingtorch.functional.core.modes import are_plain_cpu, in_eager
+from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
 from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.launcher import layouts_of
+from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.guard import Guard
 from spikingtorch.functional.fused.trace.step_key import NoStepKey, guarded_key, is_immutable
 
@@ -96,7 +97,7 @@ def _signed(
                 floats.append(leaf)
             else:
                 tensors.append(leaf)
-    if not are_plain_cpu(tensors):
+    if target_of(tensors) is None:
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     key = (known.key, options, differentiates, torch.get_default_dtype(), *layouts_of(tensors))

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 from spikingtorch.functional.fused.ir import Program
 
+# axes of a batch that an array may walk with strides of its own
+AXES = 12
+
 
 class Group(NamedTuple):
     """Arrays of one kind, one after the other.

@@ -4,9 +4,14 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 
-from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, numbers
+from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, numbers
 from spikingtorch.functional.fused.codegen.c_expressions import LOCAL, STORED, Body, load, store
 from spikingtorch.functional.fused.ir import Program
+
+# neurons that one thread takes through time together: their states stay in the first two caches
+BLOCK = 256
+# steps between two stored states; the backward pass computes those between them anew
+CHUNK = 16
 
 # returns whether an input is NaN or infinite, where a forward pass reads it anyway
 _FUNCTION = """
@@ -167,4 +172,5 @@ def _indented(lines: Iterable[str]) -> Iterable[str]:
 @cache
 def _header() -> str:
     folder = resources.files("spikingtorch.functional.fused.codegen")
-    return "\n".join((folder / name).read_text() for name in ("kernel.h", "vector_math.h"))
+    sizes = [f"#define {name} {size}" for name, size in (("BLOCK", BLOCK), ("CHUNK", CHUNK), ("AXES", AXES))]
+    return "\n".join([*sizes, *((folder / name).read_text() for name in ("kernel.h", "vector_math.h"))])

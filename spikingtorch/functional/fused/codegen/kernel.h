@@ -1,16 +1,10 @@
 // What every kernel shares: how the arrays lie in memory, and the formats that are stored but not computed in.
+// BLOCK, CHUNK and AXES are defined before it, by what prints a program.
 
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-
-// neurons that one thread takes through time together: their states stay in the first two caches
-#define BLOCK 256
-// steps between two stored states; the backward pass computes those between them anew
-#define CHUNK 16
-// axes of a batch that an array may walk with strides of its own
-#define AXES 12
 
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

@@ -44,7 +44,7 @@ def _forward(
     """Return final states, the last output, all outputs and, with ``keep``, the trace for the backward pass."""
     neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), RecurrentArgs(states, s, xs, weight, params)
     check_forward(neuron, synapse, given)
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(s.device.type, enabled=False):
         finals, trace = passes.forward(neuron, synapse, _contiguous(given), keep)
     outs, currents, kept = trace
     # a copy: what an operator returns shares no memory
@@ -72,7 +72,7 @@ def _backward(
     outs, currents, *over_time = map(memory.contiguous, trace)
     *of_finals, of_s, of_outs = [None if c is None else memory.contiguous(written_out(c)) for c in cotangents]
     kept, incoming = Saved(outs, currents, over_time), Cotangents(of_finals, of_s, of_outs)
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(s.device.type, enabled=False):
         found = passes.backward(neuron, synapse, _contiguous(given), kept, incoming, wants)
     return [grad for grad in _flattened(found) if grad is not None]
 

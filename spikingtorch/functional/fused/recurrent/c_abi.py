@@ -12,10 +12,10 @@ from torch import Tensor
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.runtime import memory
-from spikingtorch.functional.fused.runtime.kernels import c_doubles
+from spikingtorch.functional.fused.runtime.cpu import CPU, CLaunch, c_doubles
 from spikingtorch.functional.fused.runtime.launcher import Launcher
 
-CHUNK = 16  # as in dense_loop.h
+CHUNK = CPU.chunk
 ROWS = 64  # as in dense_product.h
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 # two of the longest vectors
@@ -90,7 +90,7 @@ def matrix(weights: Tensor, across: bool) -> Matrix:
     weights, size, number = memory.contiguous(weights), len(weights), weights.element_size()
     # an odd number of panels: rows at a distance of a power of two would push each other from the cache
     pitch = (-(-size * number // _PANEL_BYTES) | 1) * _PANEL_BYTES // number
-    values = memory.empty((size, pitch), weights.dtype)
+    values = memory.empty((size, pitch), weights.dtype, weights.device)
     record = CMatrix(values.data_ptr(), size, pitch)
     functions(weights.dtype).fill_matrix(ctypes.byref(record), weights.data_ptr(), across)
     return Matrix(values, record)
@@ -98,16 +98,17 @@ def matrix(weights: Tensor, across: bool) -> Matrix:
 
 def kernel(ready: Launcher, places: Iterable[Place], scalars: Iterable[float]) -> CKernel:
     """Return the kernel of a step, with the places of its arrays."""
-    launch, fields, positions = ready.parts()
+    launch = ready.launch
+    assert isinstance(launch, CLaunch), "a kernel in C"
     found = list(places)
-    assert len(found) == len(positions), "one place for each array"
+    assert len(found) == len(launch.pointers), "one place for each array"
     return CKernel(
-        ctypes.cast(launch, ctypes.c_void_p),
-        fields,
+        ctypes.cast(launch.run, ctypes.c_void_p),
+        launch.fields,
         c_doubles(list(scalars)),
-        len(fields),
+        len(launch.fields),
         len(found),
-        (ctypes.c_int64 * len(found))(*positions),
+        (ctypes.c_int64 * len(found))(*launch.pointers),
         (Place * len(found))(*found),
     )
 
@@ -157,7 +158,7 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
     folder = resources.files("spikingtorch.functional.fused.recurrent")
     text = "\n".join((folder / name).read_text() for name in ("dense_product.h", "dense_loop.h"))
     try:
-        found = library(f"typedef {_NAMES[dtype]} real;\n{text}")
+        found = library(f"#define CHUNK {CHUNK}\ntypedef {_NAMES[dtype]} real;\n{text}")
     except (NoCompiler, CompileError):  # one that knows the kernels of neurons, and no vectors
         return None
     for run in (found.forward_loop, found.backward_loop):

@@ -34,7 +34,7 @@ from spikingtorch.functional.fused.recurrent.steps import (
     last_of_spikes,
 )
 from spikingtorch.functional.fused.runtime import memory
-from spikingtorch.functional.fused.runtime.kernels import threads_for
+from spikingtorch.functional.fused.runtime.cpu import CPU, threads_for
 
 # steps that are worth what is done once
 FEWEST = 8
@@ -88,7 +88,7 @@ def runs_in_c(s: Tensor, x: Tensor) -> bool:
         s: output before the first step, (*N,).
         x: the first input, (T, *N).
     """
-    if x.shape[0] < FEWEST or x.dtype != s.dtype or not available(s.dtype):
+    if s.device.type != CPU.device or x.shape[0] < FEWEST or x.dtype != s.dtype or not available(s.dtype):
         return False
     size = s.shape[-1]
     idle = threads_here() * size // s.numel()  # threads for one sample
@@ -104,9 +104,9 @@ def forward(neuron: Neuron, given: RecurrentArgs, keep: bool) -> tuple[list[Tens
     """Return the states after the last step, and the trace; without ``keep``, no more of it than the outputs."""
     given, rows = _laid_out(given), _rows(given)
     x, s, T = given.xs[0], given.s, len(given.xs[0])
-    outs, currents = memory.like(x), memory.empty((T if keep else 1, *s.shape), x.dtype)
+    outs, currents = memory.like(x), memory.empty((T if keep else 1, *s.shape), x.dtype, x.device)
     slots = _slots(given, CHUNK, 0)
-    kept = [memory.empty((kept_steps(T), *s.shape), state.dtype) for state in given.states if keep]
+    kept = [memory.empty((kept_steps(T), *s.shape), state.dtype, state.device) for state in given.states if keep]
     finals = [memory.like(state) for state in given.states]
     begins = [*(each.memory for each in slots), *kept]
     for over_time, state in zip(begins, [*given.states] * (2 if keep else 1), strict=True):
@@ -164,7 +164,7 @@ def _room(neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: 
     for of, final in zip(of_slots, cotangents.finals, strict=True):
         if of is not None:
             of.memory[T if full else (T - 1) % CHUNK + 1] = 0.0 if final is None else final
-    of_spikes = memory.empty((T if full else 1, *s.shape), s.dtype)
+    of_spikes = memory.empty((T if full else 1, *s.shape), s.dtype, s.device)
     of_spikes[-1] = last_of_spikes(cotangents, T)
     of_currents = memory.like(x) if drives else memory.like(x).zero_()
     of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
@@ -236,7 +236,8 @@ def _rows(given: RecurrentArgs) -> int:
 
 
 def _slots(given: RecurrentArgs, steps: int, chunk: int) -> list[StateBuffer]:
-    return [StateBuffer(memory.empty((steps + 1, *given.s.shape), state.dtype), chunk) for state in given.states]
+    shape = (steps + 1, *given.s.shape)
+    return [StateBuffer(memory.empty(shape, state.dtype, state.device), chunk) for state in given.states]
 
 
 def _laid_out(given: RecurrentArgs) -> RecurrentArgs:

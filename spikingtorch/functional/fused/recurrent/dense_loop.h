@@ -9,7 +9,6 @@
 // A pass keeps one state in CHUNK. The backward pass computes those between them anew, into slots that the chunks share:
 // from the currents, which takes no product.
 
-#define CHUNK 16
 
 // An array over time: step j of a chunk begins at start + chunk * (bytes) + j * (bytes), and its rows one after the other
 // there. Strides are zero for what is the same at all steps or rows.

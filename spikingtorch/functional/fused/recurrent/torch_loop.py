@@ -24,13 +24,13 @@ def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list
     T, shape = len(given.xs[0]), given.s.shape
     x, *others = given.xs
     outs, currents = memory.like(x), memory.like(x)
-    states = [memory.empty((T + 1, *shape), state.dtype) for state in given.states]
+    states = [memory.empty((T + 1, *shape), state.dtype, state.device) for state in given.states]
     for over_time, state in zip(states, given.states, strict=True):
         over_time[0] = state
     params = flat(given.params, shape)
     arrays = [*map(_moving, (*states, currents, *others)), *map(_fixed, params)]
     arrays += [*(_moving(each, 1) for each in states), _moving(outs)]
-    step = forward_step(neuron, states, [currents, *others], params).stepper(arrays, neuron.scalars)
+    step = forward_step(neuron, states, [currents, *others], params).launch.stepper(arrays, neuron.scalars)
     drive = rule.forward(x, given.s, outs, given.weight, currents)
     for t in range(T):
         drive(t)
@@ -50,7 +50,7 @@ def backward(
     of_states = _gradients_of(neuron, trace.states, cotangents, T)
     # kept for all steps where the parameters will need it
     slices = T if any(wanted.params) else 1
-    of_spikes = memory.empty((slices, *shape), given.s.dtype)
+    of_spikes = memory.empty((slices, *shape), given.s.dtype, given.s.device)
     of_spikes[-1] = last_of_spikes(cotangents, T)
 
     params = flat(given.params, shape)
@@ -60,7 +60,7 @@ def backward(
     arrays += map(_moving, [*there, *([of_currents] if drives else []), *(g for g in of_others if g is not None)])
     streams = [trace.currents, *others]
     ready = backward_step(neuron, trace.states, streams, params, of_states, of_spikes, of_others)
-    step = ready.stepper(arrays, neuron.scalars)
+    step = ready.launch.stepper(arrays, neuron.scalars)
     pull = rule.transposed(cotangents.outs, of_currents, given.weight, of_spikes)
     step(T - 1)
     for t in range(T - 2, -1, -1):

@@ -7,18 +7,19 @@ from torch import Tensor
 
 from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, Group
 from spikingtorch.functional.fused.ir import DTYPES, Program
-from spikingtorch.functional.fused.runtime import checks, memory
-from spikingtorch.functional.fused.runtime.kernels import Kernel, backward_kernel, forward_kernel
+from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.launcher import ArgumentBuffer, Change, Launcher, TensorSpec
-from spikingtorch.functional.fused.runtime.layout import Layout, kept_steps
+from spikingtorch.functional.fused.runtime.layout import Layout
 from spikingtorch.functional.fused.runtime.placement import Placement, summed
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.target import Kernel, Target
 
 
 class Assembly:
     """Assembles the launchers of a scan.
 
     Args:
+        target: where it runs.
         spec: the scan.
         program: its program.
         placement: where its axes are for the kernel.
@@ -27,8 +28,15 @@ class Assembly:
     """
 
     def __init__(
-        self, spec: ScanSpec, program: Program, placement: Placement, shape: tuple[int, ...], steps: int
+        self,
+        target: Target,
+        spec: ScanSpec,
+        program: Program,
+        placement: Placement,
+        shape: tuple[int, ...],
+        steps: int,
     ) -> None:
+        self._target = target
         self._spec, self._program, self._placement, self._shape, self._steps = spec, program, placement, shape, steps
 
     def forward(self, given: Sequence[Tensor], keep: bool) -> Launcher:
@@ -41,10 +49,10 @@ class Assembly:
             "states": [layout.placed(place.static(state)) for state in states],
             "xs": streams,
             "params": [layout.placed(place.static(param)) for param in params],
-            "finals": [memory.empty(layout.shape, dtype) for dtype in dtypes],
+            "finals": [layout.one_step(dtype) for dtype in dtypes],
             "outs": [layout.stream(dtype) for dtype in outs],
-            "lasts": [memory.empty(layout.shape, dtype) if self._spec.fold else None for dtype in outs],
-            "kept": [layout.stream(dtype, kept_steps(self._steps)) if keep else None for dtype in dtypes],
+            "lasts": [layout.one_step(dtype) if self._spec.fold else None for dtype in outs],
+            "kept": [layout.stream(dtype, self._target.kept_steps(self._steps)) if keep else None for dtype in dtypes],
         }
         results = [
             place.result(found, over_time=group.over_time, folded=group.name == "outs")
@@ -52,7 +60,7 @@ class Assembly:
             for found in arrays[group.name]
             if group.written and found is not None
         ]
-        kernel = forward_kernel(self._spec.program) if layout.neuron_steps else None
+        kernel = self._target.forward(self._spec.program) if layout.neuron_steps else None
         return self._launcher(kernel, layout, FORWARD, arrays, given, results)
 
     def backward(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:
@@ -64,7 +72,8 @@ class Assembly:
         cotangents = given[len(wanted) + kept :]
         of_outs = [None if c is None else place.unfold(c) for c in cotangents[states:]]
         coming = (*cotangents[:states], *of_outs)
-        checks.check_backward(program, self._shape, self._steps, self._spec.dim, saved, coming, wanted)
+        form = self._shape, self._steps, self._spec.dim
+        checks.check_backward(self._target, program, form, saved, coming, wanted)
         # a kernel reads one for each neuron, where vmap hands over one for all members of its batch
         of_finals = [None if c is None else c.expand(self._shape) for c in cotangents[:states]]
         groups = self._groups(leaves)
@@ -75,7 +84,7 @@ class Assembly:
         found = [None if stream is None else next(streams) for stream in over_time]
         xs, ends = len(groups[1]), len(groups[1]) + kept
         grads = [
-            None if not want else layout.stream(leaf.dtype) if stream else memory.empty(layout.shape, leaf.dtype)
+            None if not want else layout.stream(leaf.dtype) if stream else layout.one_step(leaf.dtype)
             for leaf, want, stream in zip(leaves, wanted, over_time_of_leaves, strict=True)
         ]
         arrays: dict[str, Sequence[Tensor | None]] = {
@@ -94,7 +103,8 @@ class Assembly:
             if grad is not None:
                 spec, change = place.result(grad, over_time=stream, folded=stream)
                 results.append((spec, summed(change, spec, leaf.shape)))
-        kernel = backward_kernel(self._spec.program, tuple(wanted[states + xs :])) if layout.neuron_steps else None
+        of_params = tuple(wanted[states + xs :])
+        kernel = self._target.backward(self._spec.program, of_params) if layout.neuron_steps else None
         return self._launcher(kernel, layout, BACKWARD, arrays, given, results)
 
     def _launcher(
@@ -116,9 +126,8 @@ class Assembly:
         present = [tensor for tensor in given if tensor is not None]
         copies = iter([self._copy(layout, t, *into) for t, into in zip(present, inputs, strict=True)])
         return Launcher(
-            kernel,
-            layout.neuron_steps,
-            buffer,
+            None if kernel is None else kernel.launch(buffer.fields, buffer.positions, layout.neuron_steps),
+            layout.device,
             [None if tensor is None else next(copies) for tensor in given],
             [spec for spec, _ in results],
             [change for _, change in results],

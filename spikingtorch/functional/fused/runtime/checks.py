@@ -12,7 +12,8 @@ from torch import Tensor
 
 from spikingtorch.functional.core.shapes import broadcast, with_time
 from spikingtorch.functional.fused.ir import DTYPES, Program
-from spikingtorch.functional.fused.runtime.layout import CHUNK, kept_steps
+from spikingtorch.functional.fused.runtime.target import Target
+from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target
 
 # what a tensor is, but for its numbers
 Form: TypeAlias = tuple[torch.dtype, torch.Size, torch.device]
@@ -54,6 +55,7 @@ def check_forward(
         check_count(name, len(group), len(expected))
         for index, (tensor, dtype) in enumerate(zip(group, expected, strict=True)):
             check_tensor(f"{name}[{index}]", tensor, DTYPES[dtype], tensor.shape)
+    check_devices((*states, *xs, *params))
     first = tuple(xs[0].shape)
     if not 0 <= dim < len(first) or first[dim] == 0:
         raise ValueError(f"scan: dim={dim} and xs[0] of shape {first}, expected an axis of it, with one step at least")
@@ -68,10 +70,9 @@ def check_forward(
 
 
 def check_backward(
+    target: Target,
     program: Program,
-    shape: tuple[int, ...],
-    steps: int,
-    dim: int,
+    form: tuple[tuple[int, ...], int, int],
     kept: Sequence[Tensor],
     cotangents: Sequence[Tensor | None],
     wanted: Sequence[bool],
@@ -79,20 +80,19 @@ def check_backward(
     """Raise ValueError unless a backward pass of the program takes what is kept and what comes in.
 
     Args:
+        target: where it runs.
         program: the program.
-        shape: of the neurons of one step.
-        steps: T.
-        dim: axis of time in inputs and outputs.
+        form: shape of the neurons of one step, T, and axis of time in inputs and outputs.
         kept: states on the way.
         cotangents: gradients of final states and outputs, None for zero.
         wanted: for each state, input and parameter, whether its gradient is.
     """
     check_backward_counts(program, kept, cotangents, wanted)
-    states = len(program.states)
-    if kept or (steps > CHUNK and program.reads_states(program.gradients)):
+    (shape, steps, dim), states = form, len(program.states)
+    if kept or (steps > target.chunk and program.reads_states(program.gradients)):
         check_count("kept", len(kept), states)
     for index, (tensor, dtype) in enumerate(zip(kept, program.states, strict=False)):
-        check_tensor(f"kept[{index}]", tensor, DTYPES[dtype], with_time(shape, dim, kept_steps(steps)), dim)
+        check_tensor(f"kept[{index}]", tensor, DTYPES[dtype], with_time(shape, dim, target.kept_steps(steps)), dim)
     for index, (given, dtype) in enumerate(zip(cotangents, (*program.states, *program.outs), strict=True)):
         if given is not None and index < states:
             check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], shape, len(shape))
@@ -127,7 +127,7 @@ def check_wanted(wanted: Sequence[bool], differentiable: Sequence[bool]) -> None
 
 
 def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], time: int | None = None) -> None:
-    """Raise ValueError unless a tensor is of a dtype and shape, in the memory of this machine.
+    """Raise ValueError unless a tensor is of a dtype and shape, on a device with a target.
 
     Args:
         name: what to call it.
@@ -136,11 +136,11 @@ def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[
         shape: expected shape.
         time: if given, axes may have length one in place of theirs, but for this one.
     """
-    if tensor.dtype == dtype and tensor.is_cpu and _fits(tensor.shape, shape, time):
+    if tensor.dtype == dtype and has_target(tensor.device) and _fits(tensor.shape, shape, time):
         return
     raise ValueError(
         f"scan: {name} is {_described(tensor.dtype, tensor.shape, tensor.device)}, "
-        f"expected {_described(dtype, shape, 'cpu')}"
+        f"expected {_described(dtype, shape, DEVICES)}"
     )
 
 

@@ -10,10 +10,10 @@ from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, memory
 from spikingtorch.functional.fused.runtime.assembly import Assembly
 from spikingtorch.functional.fused.runtime.launcher import Launcher, layouts_of
-from spikingtorch.functional.fused.runtime.layout import CHUNK
 from spikingtorch.functional.fused.runtime.memory_format import memory_format_of
 from spikingtorch.functional.fused.runtime.placement import Placement
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.targets import target_on
 
 _EXECUTABLES, _LAUNCHERS = 1024, 8
 
@@ -58,22 +58,24 @@ class Executable:
     def __init__(self, spec: ScanSpec, tensors: Sequence[Tensor], *, keeps_format: bool) -> None:
         self.spec, self._keeps_format = spec, keeps_format
         self.program = from_text(spec.program)
+        device = tensors[0].device
+        self.target = target_on(device)
         first, last = spec.given_states, spec.given_states + spec.counts[1]
         fold = spec.fold
         streams = [x if fold is None else x.unflatten(0, fold) for x in tensors[first:last]]
         # one zero stands for all neurons at rest
-        at_rest = [memory.empty((1,) * (streams[0].ndim - 1), DTYPES[d]).zero_() for d in self.program.states]
+        at_rest = [memory.empty((1,) * (streams[0].ndim - 1), DTYPES[d], device).zero_() for d in self.program.states]
         self.rest = at_rest if fold else []
         self._of_rest = [None for _ in self.rest]  # what comes in as the gradient of the states after the last step
         states, params = self.rest or tensors[:first], tensors[last:]
         self.shape = checks.check_forward(self.program, states, streams, params, spec.dim)
         self.steps = streams[0].shape[spec.dim]
         # a backward pass over a single chunk starts from the first states
-        self.saves_states = spec.saves_states and self.steps > CHUNK
+        self.saves_states = spec.saves_states and self.steps > self.target.chunk
         uniform = [param for param, (_, single) in zip(params, self.program.params, strict=True) if single]
         memory_format = memory_format_of(streams, spec.dim) if keeps_format else None
-        placement = Placement(self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
-        self._assembly = Assembly(spec, self.program, placement, self.shape, self.steps)
+        placement = Placement(self.target, self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
+        self._assembly = Assembly(self.target, spec, self.program, placement, self.shape, self.steps)
         self._forward: dict[bool, Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
         self.forms: list[checks.Form] = []  # of what is saved for the backward pass

@@ -2,22 +2,15 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.shapes import with_time
+from spikingtorch.functional.fused.codegen.abi import AXES
 from spikingtorch.functional.fused.runtime import memory
-
-AXES, CHUNK = 12, 16  # as in kernel.h
-# fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
-_NARROW, _LONG = 4, 16384
-
-
-def kept_steps(steps: Any) -> Any:
-    """Return how many states are kept: one in CHUNK, but for the first, which is there anyway."""
-    return (steps + CHUNK - 1) // CHUNK - 1
+from spikingtorch.functional.fused.runtime.target import Target
 
 
 class Layout(NamedTuple):
@@ -28,12 +21,14 @@ class Layout(NamedTuple):
         steps: T.
         dim: axis of time in the streams.
         split: the axes of the shape before it are walked with strides, those from it on are one run of memory.
+        device: where the arrays are.
     """
 
     shape: tuple[int, ...]
     steps: int
     dim: int
     split: int
+    device: torch.device
 
     @property
     def neurons(self) -> int:
@@ -52,10 +47,18 @@ class Layout(NamedTuple):
 
     def stream(self, dtype: torch.dtype, steps: int | None = None) -> Tensor:
         """Return fresh memory over time."""
-        return memory.empty(with_time(self.shape, self.dim, self.steps if steps is None else steps), dtype)
+        return self.empty(with_time(self.shape, self.dim, self.steps if steps is None else steps), dtype)
+
+    def one_step(self, dtype: torch.dtype) -> Tensor:
+        """Return fresh memory without time."""
+        return self.empty(self.shape, dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return contiguous memory."""
+        return memory.empty(shape, dtype, self.device)
 
     def over_time(self, stream: Tensor) -> list[int]:
-        """Return the record of an array over time, as kernel.h has it."""
+        """Return the record of an array over time, as a kernel has it."""
         strides = list(stream.stride())
         step = strides.pop(self.dim)
         sizes = [size for axis, size in enumerate(stream.shape) if axis != self.dim]
@@ -80,7 +83,7 @@ class Layout(NamedTuple):
         return [1] * missing + list(tensor.shape), [0] * missing + list(tensor.stride())
 
     def header(self) -> list[int]:
-        """Return the fields of kernel.h's Layout before its arrays; that of the threads is still open."""
+        """Return the fields of a kernel's Layout before its arrays; the first is for the target to fill in."""
         sizes = self.shape[: self.split]
         return [0, self.steps, self.neurons, self.rows, len(sizes), *sizes, *(0,) * (AXES - len(sizes))]
 
@@ -89,25 +92,25 @@ class Layout(NamedTuple):
         return walked + [0] * (AXES - len(walked))
 
 
-def is_narrow(shape: tuple[int, ...], dim: int, steps: int, uniform: Iterable[Tensor]) -> bool:
-    """Whether too few neurons lie beside each other for a vector, so that time is better brought to the front.
+def is_narrow(target: Target, shape: tuple[int, ...], dim: int, steps: int, uniform: Iterable[Tensor]) -> bool:
+    """Say whether time is better brought to the front, because too few neurons lie beside each other.
 
     Args:
+        target: where the scan runs.
         shape: of the neurons of one step.
         dim: axis of time in the streams.
         steps: T.
         uniform: parameters that the program takes for one number, which hold one for each row if vmap has mapped them.
     """
-    before, after = math.prod(shape[:dim]), math.prod(shape[dim:])
-    if after >= _NARROW or before == 1 or before * steps < _LONG:
-        return False
-    return all([tensor.numel() == 1 for tensor in uniform])
+    narrow = target.gathers_time(math.prod(shape[:dim]), math.prod(shape[dim:]), steps)
+    return narrow and all([tensor.numel() == 1 for tensor in uniform])
 
 
-def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
+def arrange(target: Target, shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:
     """Return the layout of a scan, and its streams in it: themselves, or copies where their memory is too scattered.
 
     Args:
+        target: where the scan runs.
         shape: of the neurons of one step.
         streams: tensors over time, every axis of which has the length of the shape's or one.
         dim: axis of time in them.
@@ -120,16 +123,16 @@ def arrange(shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tupl
             f"scan: the fused backend takes up to {AXES} axes before time, those of vmap included, not {dim}"
         )
     steps = streams[0].shape[dim]
-    after = math.prod(shape[dim:])
+    shortest = min(math.prod(shape[dim:]), target.shortest_run)
     split = dim
     arranged = []
     for stream in streams:
         own = _first_run_axis(stream, shape, dim)
-        if own > AXES or math.prod(shape[own:]) < min(after, 64):
+        if own > AXES or math.prod(shape[own:]) < shortest:
             stream, own = memory.contiguous(expanded(stream, shape, dim)), dim
         split = max(split, own)
         arranged.append(stream)
-    return Layout(shape, steps, dim, split), arranged
+    return Layout(shape, steps, dim, split, streams[0].device), arranged
 
 
 def expanded(stream: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:

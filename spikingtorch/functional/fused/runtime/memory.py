@@ -9,19 +9,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-CPU = torch.device("cpu")
 # (size, stride, *, dtype, device); called as an attribute of this module, so that it can be replaced
 empty_strided = torch.empty_strided
 
 
-def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return contiguous memory."""
-    return empty_strided(shape, _strides(shape), dtype=dtype, device=CPU)
+def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return contiguous memory on a device."""
+    return empty_strided(shape, _strides(shape), dtype=dtype, device=device)
 
 
 def like(tensor: Tensor) -> Tensor:
     """Return contiguous memory for as many numbers as a tensor has."""
-    return empty(tensor.shape, tensor.dtype)
+    return empty(tensor.shape, tensor.dtype, tensor.device)
 
 
 def contiguous(tensor: Tensor) -> Tensor:

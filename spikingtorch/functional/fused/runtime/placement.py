@@ -14,12 +14,14 @@ from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.fused.runtime.launcher import Change, TensorSpec
 from spikingtorch.functional.fused.runtime.layout import Layout, arrange, expanded, is_narrow
 from spikingtorch.functional.fused.runtime.memory_format import MemoryFormat
+from spikingtorch.functional.fused.runtime.target import Target
 
 
 class Placement:
     """Where the axes of a scan are for its kernel.
 
     Args:
+        target: where the scan runs.
         shape: of the neurons of one step.
         dim: axis of time in streams that are unfolded.
         steps: T.
@@ -30,6 +32,7 @@ class Placement:
 
     def __init__(
         self,
+        target: Target,
         shape: tuple[int, ...],
         dim: int,
         steps: int,
@@ -37,15 +40,16 @@ class Placement:
         memory_format: MemoryFormat | None,
         uniform: Sequence[Tensor],
     ) -> None:
-        self._fold, self._format = fold, memory_format
+        self._target, self._fold, self._format = target, fold, memory_format
         self._back = None if memory_format is None else memory_format.back()
-        self._time = dim if is_narrow(shape, dim, steps, uniform) else None  # where a narrow scan's time comes from
+        # where the time of a narrow scan comes from
+        self._time = dim if is_narrow(target, shape, dim, steps, uniform) else None
         self._shape = shape if memory_format is None else memory_format.shape(shape)
         self._dim = dim if self._time is None else 0
 
     def layout(self, streams: Sequence[Tensor]) -> tuple[Layout, list[Tensor]]:
         """Return the layout of the kernel, and streams from ``stream`` in it: themselves, or copies."""
-        return arrange(self._shape, streams, self._dim)
+        return arrange(self._target, self._shape, streams, self._dim)
 
     def unfold(self, stream: Tensor) -> Tensor:
         """Return (N, T, ...) for a folded stream, and any other as it is."""

@@ -17,8 +17,8 @@ from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, memory
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
-from spikingtorch.functional.fused.runtime.layout import kept_steps
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on
 
 library = torch.library.Library("spikingtorch", "DEF")
 library.define(
@@ -97,7 +97,8 @@ def _fake_forward(
     checks.check_devices((*states, *xs, *params))
     known = from_text(program)
     shape, steps = checks.neurons(states, xs, params, dim), xs[0].shape[dim]
-    over_time = [(dtype, steps) for dtype in known.outs] + [(d, kept_steps(steps)) for d in known.states if keep]
+    kept = target_on(xs[0].device).kept_steps(steps)
+    over_time = [(dtype, steps) for dtype in known.outs] + [(d, kept) for d in known.states if keep]
     make = xs[0].new_empty
     return [
         *(make(shape, dtype=DTYPES[dtype]) for dtype in known.states),
@@ -130,9 +131,15 @@ def _refusing(operator: Any) -> Callable[..., Any]:
     return call
 
 
+def implement(name: str, implementation: Callable[..., Any]) -> None:
+    """Register what an operator that the library defines does to tensors of every target."""
+    for target in TARGETS:
+        library.impl(name, implementation, target.dispatch_key)
+
+
 def register(name: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> None:
     """Register a raw operator that the library defines, and what it does to tensors without numbers."""
-    library.impl(name, implementation, "CPU")
+    implement(name, implementation)
     torch.library.register_fake(f"spikingtorch::{name}", fake, lib=library)
     library.impl(name, _refusing(getattr(torch.ops.spikingtorch, name).default), "Autograd")
 
@@ -140,7 +147,7 @@ def register(name: str, implementation: Callable[..., Any], fake: Callable[..., 
 register("scan_forward", forward, _fake_forward)
 register("scan_backward", backward, _fake_backward)
 
-library.impl("scan_exported", forward, "CPU")
+implement("scan_exported", forward)
 torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=library)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.shapes import broadcast
 from spikingtorch.functional.fused.errors import NotFusible
 
@@ -52,10 +53,10 @@ class Examples:
             ours = self.shape[len(self.shape) - len(leaf.shape) :]
             shape = [1 if n == 1 else size for n, size in zip(leaf.shape, ours, strict=True)]
             dtype = torch.float32 if leaf.dtype in (torch.float16, torch.bfloat16) else leaf.dtype
-            kind.append(torch.ones(shape, dtype=dtype, device="cpu", requires_grad=dtype.is_floating_point))
+            kind.append(torch.ones(shape, dtype=dtype, device=HOST, requires_grad=dtype.is_floating_point))
             return kind[-1]
         if lift_floats and isinstance(leaf, float) and kind is self.tensors[2]:
-            self.floats.append(torch.tensor(leaf, dtype=torch.float64, device="cpu"))
+            self.floats.append(torch.tensor(leaf, dtype=torch.float64, device=HOST))
             return self.floats[-1]
         return leaf
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
 from spikingtorch.functional.fused.ir import NAMES
 from spikingtorch.functional.fused.lower.builder import Builder, Operand, Value
@@ -77,7 +78,7 @@ class Recorder(TorchDispatchMode):
         given: list[tuple[Tensor, Tensor]] = []
         for index, out in enumerate(outputs):
             if out.requires_grad:
-                cotangent = torch.ones(out.shape, dtype=out.dtype, device="cpu")
+                cotangent = torch.ones(out.shape, dtype=out.dtype, device=HOST)
                 self._bind(cotangent, self.builder.input("cotangent", index, dtype_name(out.dtype)))
                 given.append((out, cotangent))
         if not given or not wanted:

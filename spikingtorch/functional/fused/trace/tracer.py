@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core import contract as contract
-from spikingtorch.functional.core.modes import outside_transforms
+from spikingtorch.functional.core.modes import HOST, outside_transforms
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
@@ -157,5 +157,5 @@ def _with_fixed_modes() -> Iterator[None]:
         stack.enter_context(outside_transforms())
         stack.enter_context(torch.random.fork_rng(devices=()))  # a step that draws shall draw the same on the loop
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast("cpu", enabled=False))
+        stack.enter_context(torch.autocast(HOST.type, enabled=False))
         yield

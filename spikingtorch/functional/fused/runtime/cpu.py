@@ -1,0 +1,174 @@
+"""The CPU: programs printed as C, compiled by the system's compiler, launched through ctypes on torch's threads."""
+
+import contextlib
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.modes import plain_keys
+from spikingtorch.functional.fused.build.cache import library
+from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
+from spikingtorch.functional.fused.codegen import c
+from spikingtorch.functional.fused.ir import from_text
+from spikingtorch.functional.fused.runtime.target import Kernel, Launch, Target
+
+# a team of threads costs some microseconds to wake: below this many neuron steps one thread is faster
+_SERIAL = 16384
+# fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
+_NARROW, _LONG = 4, 16384
+
+
+class CLaunch(Launch):
+    """A compiled function with the records of its arrays.
+
+    Attributes:
+        name: which pass it is.
+        run: the function; it takes the records and the floats.
+        fields: the records, as kernel.h has them.
+        pointers: where among them the pointers stand.
+    """
+
+    def __init__(self, name: str, run: Any, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> None:
+        self.name = name
+        self._neuron_steps = neuron_steps
+        self._kind = ctypes.c_int64 * len(records)
+        self.run, self.fields, self.pointers = run, self._kind(*records), tuple(pointers)
+
+    def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
+        """Run on arrays, in the order of the records, and say whether all inputs of a forward pass are finite."""
+        fields = self._fields()
+        for position, array in zip(self.pointers, arrays, strict=True):
+            fields[position] = array.data_ptr()
+        if torch._C._autograd._profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
+            with torch.profiler.record_function(f"spikingtorch::scan_{self.name}"):
+                return not self.run(fields, c_doubles(scalars))
+        return not self.run(fields, c_doubles(scalars))
+
+    def stepper(self, slices: Sequence[tuple[int, int]], scalars: Sequence[float]) -> Callable[[int], None]:
+        """Return what runs the kernel on one slice of its arrays, by number."""
+        run, fields, floats = self.run, self._fields(), c_doubles(scalars)
+        moving = [(position, *each) for position, each in zip(self.pointers, slices, strict=True)]
+
+        def step(index: int) -> None:
+            for position, start, stride in moving:
+                fields[position] = start + index * stride
+            run(fields, floats)
+
+        return step
+
+    def _fields(self) -> Any:
+        """Return the records for one launch, in memory of its own: other threads launch as well."""
+        fields = self._kind.from_buffer_copy(self.fields)
+        fields[0] = threads_for(self._neuron_steps)
+        return fields
+
+
+class CKernel(Kernel):
+    """A compiled function ``run``.
+
+    Args:
+        name: which pass it is.
+        source: its code.
+    """
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self._library = library(source)
+        self._run: Any = self._library.run
+        self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+        self._run.restype = ctypes.c_int
+
+    def launch(self, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> CLaunch:
+        """Return what launches the function."""
+        return CLaunch(self.name, self._run, records, pointers, neuron_steps)
+
+
+class _CPU(Target):
+    """C on the CPU."""
+
+    device, dispatch_key = "cpu", "CPU"
+    plain = plain_keys("cpu")
+    chunk, shortest_run = c.CHUNK, 64
+
+    def forward(self, program: str) -> CKernel:
+        """Return the compiled forward pass of a program."""
+        return forward_kernel(program)
+
+    def backward(self, program: str, wanted: tuple[bool, ...]) -> CKernel:
+        """Return the compiled backward pass of a program, with the gradients of the wanted parameters."""
+        return backward_kernel(program, wanted)
+
+    def failure(self, program: str) -> str | None:
+        """Return why the forward pass of a program cannot be compiled, if it cannot."""
+        return _failure(program)
+
+    def begin_backward(self, program: str, wanted: tuple[bool, ...]) -> None:
+        """Begin to compile a backward pass that is likely to come, beside the forward pass."""
+        _begin_backward(program, wanted)
+
+    def gathers_time(self, before: int, after: int, steps: int) -> bool:
+        """Say whether too few neurons lie beside each other to fill a vector."""
+        return after < _NARROW and before > 1 and before * steps >= _LONG
+
+
+CPU = _CPU()
+
+
+@lru_cache(maxsize=256)
+def forward_kernel(program: str) -> CKernel:
+    """Return the compiled forward pass of a program."""
+    return CKernel("forward", c.forward_source(from_text(program)))
+
+
+@lru_cache(maxsize=256)
+def backward_kernel(program: str, wanted: tuple[bool, ...]) -> CKernel:
+    """Return the compiled backward pass of a program, with the gradients of the wanted parameters."""
+    return CKernel("backward", c.backward_source(from_text(program), wanted))
+
+
+@lru_cache(maxsize=256)
+def _failure(program: str) -> str | None:
+    try:
+        forward_kernel(program)
+    except (NoCompiler, CompileError) as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=256)
+def _begin_backward(program: str, wanted: tuple[bool, ...]) -> None:
+    def compile_backward() -> None:
+        with contextlib.suppress(NoCompiler, CompileError):  # the backward pass will say so, if it comes
+            backward_kernel(program, wanted)
+
+    threading.Thread(target=compile_backward, daemon=True).start()
+
+
+class _Process:
+    """Whether this process was forked: the threads of a team do not survive that, and waiting for them hangs."""
+
+    forked = False
+
+
+def _after_fork() -> None:
+    _Process.forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def threads_for(neuron_steps: int) -> int:
+    """Return how many threads share so many steps of a neuron."""
+    return 1 if _Process.forked or neuron_steps <= _SERIAL else torch.get_num_threads()
+
+
+def c_doubles(scalars: Sequence[float]) -> Any:
+    """Return floats as a kernel takes them."""
+    return (ctypes.c_double * (len(scalars) + 1))(*scalars)
