@@ -6,12 +6,12 @@ the equations.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch.layers.options import Learnable, Value, decay_and_gain, firing, leak, surrogate_of
+from spikingtorch.layers.options import Learnable, Value, decay_and_gain, decay_and_gains, firing, leak, surrogate_of
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.steplayer import StepLayer, chosen_names
 from spikingtorch.validation import check_parameter
@@ -94,9 +94,7 @@ class LIF(StepLayer):
         neuron = firing("LIF", v0, beta, surrogate, reset)
         super().__init__(F.lif_step, F.LIFState, learnable=learnable, recurrent=recurrent, **kept, **neuron)
 
-    def step_params(self) -> dict[str, Any]:
-        """Return the keyword arguments of ``lif_step``."""
-        return decay_and_gain(super().step_params())
+    param_map = staticmethod(decay_and_gain)
 
 
 class LI(StepLayer):
@@ -125,9 +123,7 @@ class LI(StepLayer):
     ) -> None:
         super().__init__(F.li_step, F.LIState, learnable=learnable, recurrent=recurrent, **leak("LI", tau, decay))
 
-    def step_params(self) -> dict[str, Any]:
-        """Return the keyword arguments of ``li_step``."""
-        return decay_and_gain(super().step_params())
+    param_map = staticmethod(decay_and_gain)
 
 
 class CoarseLIF(StepLayer):
@@ -164,10 +160,7 @@ class CoarseLIF(StepLayer):
             F.coarse_lif_step, F.CoarseLIFState, learnable=learnable, recurrent=recurrent, tau=tau, **neuron
         )
 
-    def step_params(self) -> dict[str, Any]:
-        """Return the keyword arguments of ``coarse_lif_step``."""
-        params = super().step_params()
-        return {"refractory_gain": F.refractory_gain_from_tau(params["tau"])} | decay_and_gain(params)
+    param_map = staticmethod(decay_and_gains)
 
 
 class SpikingDecay(StepLayer):

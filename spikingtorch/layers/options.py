@@ -41,9 +41,15 @@ def leak(owner: str, tau: Value, decay: Value | None) -> dict[str, Value]:
     return {"decay": decay}
 
 
-def decay_and_gain(params: dict[str, Any]) -> dict[str, Any]:
+def decay_and_gain(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters with tau turned into the decay and the gain that it stands for."""
-    if "tau" not in params:
-        return params
+    if "tau" not in stored:
+        return stored
+    params = dict(stored)
     tau = params.pop("tau")
     return params | {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}
+
+
+def decay_and_gains(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with tau turned into the decay, the gain and the gain after a spike."""
+    return decay_and_gain(stored) | {"refractory_gain": F.refractory_gain_from_tau(stored["tau"])}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
+from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
@@ -21,6 +22,8 @@ from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
 from spikingtorch.layers.threads import this_thread
 
+# a step and its keyword arguments
+WholeStep: TypeAlias = tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]
 # where the classes of layers, weights and synapses are defined that compute parameters without random numbers
 _NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
 
@@ -103,12 +106,20 @@ class StepLayer(StatefulLayer):
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of the step, tensors in float32 at least.
 
-        Override where they are computed from what the layer stores.
+        Override ``param_map`` where they are computed from what the layer stores, or this where from something else.
         """
+        return self.param_map(self._stored_params())
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments of the step for those that the layer stores: a pure, elementwise function."""
+        return stored
+
+    def _stored_params(self) -> dict[str, Any]:
         values = [(name, getattr(self, attribute)) for name, attribute in self._attributes.items()]
         return {name: value if type(value) is float else lift(value) for name, value in values}
 
-    def whole_step(self) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
+    def whole_step(self) -> WholeStep:
         """Return the step and its keyword arguments, with the recurrence around it if there is one."""
         step: Any = self.step
         params = self.step_params()
@@ -184,13 +195,16 @@ class StepLayer(StatefulLayer):
         Returns:
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
-        step, params = self._step_of_all(fold)
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         # inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted
         rests = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero and region() is None
+        mapped = rests and self._is_mapped
+        step, params = self._of_all(fold, self._mapped_step if mapped else self.whole_step)
         signed = folded.signature(step, self.state_type, leaves, params, size) if rests else None
         if signed is not None and (found := folded.run(signed)) is not None:
             return self._take_over(found)
+        if mapped:
+            step, params = self._of_all(fold, self.whole_step)
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
@@ -208,14 +222,26 @@ class StepLayer(StatefulLayer):
         self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
         return found.outs
 
-    def _step_of_all(self, fold: FoldToken) -> tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]:
-        """Return ``whole_step()`` for all steps of a fold; end the fold if each step draws parameters of its own."""
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether the parameters of the step are what ``param_map`` returns for those that are stored."""
+        kind, own = type(self), self.__dict__
+        inherits = kind.step_params is StepLayer.step_params and kind.whole_step is StepLayer.whole_step
+        maps = kind.param_map is not StepLayer.param_map and "param_map" not in own
+        return maps and inherits and "step_params" not in own and "whole_step" not in own
+
+    def _mapped_step(self) -> WholeStep:
+        """Return the step and its parameters; the gradients of those that are stored are part of its kernel."""
+        return reparametrized(self.step, self.param_map, self._stored_params())
+
+    def _of_all(self, fold: FoldToken, make: Callable[[], WholeStep]) -> WholeStep:
+        """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
         kinds = type(self).__module__, type(self.recurrent).__module__
         own = all([kind.startswith(_NEVER_DRAW) for kind in kinds]) and "step_params" not in self.__dict__
         if own or torch.compiler.is_compiling():
-            return self.whole_step()
+            return make()
         before = torch.get_rng_state()
-        found = self.whole_step()
+        found = make()
         if not torch.equal(before, torch.get_rng_state()):
             fold.refuse(f"draws the parameters of {fold.name(self)} at random, at each step anew")
         return found
