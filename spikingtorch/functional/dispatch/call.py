@@ -48,7 +48,19 @@ class Call(NamedTuple):
         values, params_form = pytree.tree_flatten(given)
         forms = (state_form, xs_form, params_form)
         half = dtype if dtype in HALF else None
-        return cls(step, list(map(lift, states)), streams, list(map(lift, values)), forms, dim, half)
+        found = cls(step, list(map(lift, states)), streams, list(map(lift, values)), forms, dim, half)
+        return found._replace(xs=found._lifted_inputs()) if half or any([x.dtype in HALF for x in streams]) else found
+
+    def _lifted_inputs(self) -> list[Tensor]:
+        """Return the inputs, in float32 those in half precision that several neurons share.
+
+        Their gradient is a sum over these neurons, and is rounded once.
+        """
+        try:
+            shape = self.neurons()
+        except ValueError:  # the checks of shapes will say so
+            return self.xs
+        return [x if self.without_time(x) == shape else lift(x) for x in self.xs]
 
     @property
     def tensor_params(self) -> list[Tensor]:
@@ -93,7 +105,7 @@ class Call(NamedTuple):
         """Return how inputs get all axes of the neurons, and time where all of them have it."""
         rank = len(self.neurons())
         dim = self.dim if self.dim >= 0 else rank + 1 + self.dim
-        return Streams(len(self.states), len(self.xs), self.dim, dim, rank)
+        return Streams(len(self.states), self.dim, dim, rank, tuple([x.dtype for x in self.xs]))
 
 
 class Streams(NamedTuple):
@@ -101,25 +113,24 @@ class Streams(NamedTuple):
 
     Attributes:
         states: how many states come first.
-        xs: how many inputs follow.
         own: axis of time in the inputs as they came; may be negative.
         dim: that in inputs with all axes of the neurons.
         rank: how many axes the neurons have.
+        dtypes: of the inputs.
     """
 
     states: int
-    xs: int
     own: int
     dim: int
     rank: int
+    dtypes: tuple[torch.dtype, ...]
 
     def aligned(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return states, inputs and parameters, in the precision and with the axes that a kernel computes with."""
-        first, last = self.states, self.states + self.xs
-        return [
-            _aligned(each, self.own % each.ndim, self.dim, self.rank) if first <= k < last else lift(each)
-            for k, each in enumerate(tensors)
-        ]
+        first, last = self.states, self.states + len(self.dtypes)
+        xs = [x.to(dtype) for x, dtype in zip(tensors[first:last], self.dtypes, strict=True)]
+        aligned = [_aligned(x, self.own % x.ndim, self.dim, self.rank) for x in xs]
+        return [*map(lift, tensors[:first]), *aligned, *map(lift, tensors[last:])]
 
     def fit(self, tensors: Sequence[Tensor]) -> bool:
         """Say whether the tensors are as they have to be."""
