@@ -1,6 +1,6 @@
 """Prints a program as C: one function ``run`` with the loop over time inside, forward or backward."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 
@@ -75,7 +75,6 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         wanted: for each parameter, whether its gradient is.
     """
     number = numbers(BACKWARD, program)
-    states, xs = list(enumerate(program.states)), list(enumerate(program.xs))
     of_states, of_xs, of_params = program.split_gradients()
     chosen = {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}
     gradients = (*of_states, *of_xs, *chosen.values())
@@ -83,8 +82,31 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
     kept = program.reads_states(gradients)
     if kept:
         body.schedule.cache_values(program.finals, gradients)
-    count = len(program.states)
     task = [
+        *_before_backward(program, body, number, chosen, kept),
+        "for (int64_t chunk = (steps - 1) / CHUNK; chunk >= 0; chunk--) {",
+        "const int64_t start = chunk * CHUNK;",
+        "const int last = (int)(steps - start < CHUNK ? steps - start : CHUNK) - 1;",
+        *(_recompute(program, body) if kept else ()),
+        "for (int t = last; t >= 0; t--) {",
+        *_step_back(program, body, chosen, kept),
+        "}",
+        "}",
+        *(f"if (layout->arrays[{number[f'd{k}']}].data) {{" + f"START({STORED[dtype]}, d{k}, {number[f'd{k}']}) "
+          + _each(f"d{k}[i] = {store(f'g{k}[i]', dtype)}; }}") for k, dtype in enumerate(program.states)),
+        *(f"START({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
+          + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
+    ]  # fmt: skip
+    return _source(body, task)
+
+
+def _before_backward(
+    program: Program, body: Body, number: dict[str, int], chosen: Iterable[int], kept: bool
+) -> list[str]:
+    """Declare the arrays of a backward pass, and start with the gradients of the final states."""
+    states, xs, of_xs = list(enumerate(program.states)), list(enumerate(program.xs)), program.split_gradients()[1]
+    chosen = list(chosen)
+    return [
         "int64_t unused[BLOCK];" if xs else "",
         *(f"{LOCAL[dtype]} h{k}[CHUNK + 1][BLOCK];" for k, dtype in states if kept),
         *(f"{LOCAL[program.nodes[k].dtype]} m{k}[CHUNK][BLOCK];" for k in body.schedule.cached),
@@ -99,30 +121,26 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
           for k, dtype in enumerate((*program.states, *program.outs))),
         *(f"WANTED({STORED[dtype]}, e{k}, {number[f'e{k}']})" for k, dtype in xs if of_xs[k] >= 0),
         *(_each(f"g{k}[i] = {load(f'c{k}[i]', dtype)};") for k, dtype in states),
-        "for (int64_t chunk = (steps - 1) / CHUNK; chunk >= 0; chunk--) {",
-        "const int64_t start = chunk * CHUNK;",
-        "const int last = (int)(steps - start < CHUNK ? steps - start : CHUNK) - 1;",
-        *(_recompute(program, body) if kept else ()),
-        "for (int t = last; t >= 0; t--) {",
+    ]  # fmt: skip
+
+
+def _step_back(program: Program, body: Body, chosen: Mapping[int, int], kept: bool) -> list[str]:
+    """From the gradients of the states after a step to those before it, of its inputs, and of the chosen parameters."""
+    of_states, of_xs, _ = program.split_gradients()
+    xs, outs = list(enumerate(program.xs)), list(enumerate(program.outs, len(program.states)))
+    return [
         *body.inputs("start + t"),
         *(f"FETCH(x{k}, start + t - CHUNK)" for k, _ in xs if not kept),
-        *(f"FETCH(c{k}, start + t - CHUNK)" for k in range(count, count + len(program.outs))),
-        *(f"const {STORED[dtype]} *const c{k}_t = AT(c{k}, start + t);" for k, dtype in enumerate(program.outs, count)),
+        *(f"FETCH(c{k}, start + t - CHUNK)" for k, _ in outs),
+        *(f"const {STORED[dtype]} *const c{k}_t = AT(c{k}, start + t);" for k, dtype in outs),
         *(f"{STORED[dtype]} *const e{k}_t = AT(e{k}, start + t);" for k, dtype in xs if of_xs[k] >= 0),
         "INDEPENDENT EACH {",
-        *body.each_step(gradients, body.schedule.cached),
+        *body.each_step((*of_states, *of_xs, *chosen.values()), body.schedule.cached),
         *(f"q{k}[i] += {body.name(node)};" for k, node in chosen.items()),
         *(f"e{k}_t[i] = {store(body.name(of_xs[k]), dtype)};" for k, dtype in xs if of_xs[k] >= 0),
         *(f"g{k}[i] = {body.name(node) if node >= 0 else '0'};" for k, node in enumerate(of_states)),
         "}",
-        "}",
-        "}",
-        *(f"if (layout->arrays[{number[f'd{k}']}].data) {{" + f"START({STORED[dtype]}, d{k}, {number[f'd{k}']}) "
-          + _each(f"d{k}[i] = {store(f'g{k}[i]', dtype)}; }}") for k, dtype in states),
-        *(f"START({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
-          + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
-    ]  # fmt: skip
-    return _source(body, task)
+    ]
 
 
 def _recompute(program: Program, body: Body) -> list[str]:

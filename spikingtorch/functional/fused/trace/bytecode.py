@@ -77,15 +77,20 @@ def reads_of(code: types.CodeType) -> Reads:
             rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
             changes.update(inner.changes)
     changes |= names & CHANGES
+    _check_answers(names, attributes)
+    opaque |= (names | attributes) & _OPAQUE
+    hidden, rebound = min(opaque, default=""), min(rebinds, default="")
+    return Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
+
+
+def _check_answers(names: set[str], attributes: set[str]) -> None:
+    """Raise where code asks for what a trace answers otherwise than the loop."""
     if asked := (names | attributes) & _MODES:
         raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
     if asked := attributes & _SIZES:
         raise NotFusible(
             f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"
         )
-    opaque |= (names | attributes) & _OPAQUE
-    hidden, rebound = min(opaque, default=""), min(rebinds, default="")
-    return Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
 
 
 def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:
