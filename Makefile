@@ -1,5 +1,6 @@
 # make train    train the tutorial's network on handwritten digits
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
+# make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
 # make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer, many random programs
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
@@ -7,9 +8,10 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test check test-long bench lint types clean
+.PHONY: help train test coverage check test-long bench lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -19,7 +21,10 @@ train: .venv/.examples
 
 test: lint types
 	@echo "== pytest: doctests, tests, examples"
-	@$(BIN)/python -m pytest --durations=10 --durations-min=5 $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --durations=10 --durations-min=5 $(ARGS)
+
+coverage: .venv/.dev
+	@$(BIN)/python -m pytest -n $(WORKERS) --timeout=900 --cov=spikingtorch --cov-branch --cov-report=term:skip-covered $(ARGS)
 
 check: lint
 	@echo "== mypy"
