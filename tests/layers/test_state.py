@@ -1,0 +1,142 @@
+"""The state of a layer: how it starts, what it survives, what copies it."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import spikingtorch as st
+from spikingtorch.testing import assert_close
+from tests.every_layer import COPIES, call
+
+X = torch.full((4, 3), 0.4)
+
+
+def test_first_call_and_init_start_at_rest(layer: st.StepLayer) -> None:
+    first = call(layer, X)
+    call(layer, X)
+    assert torch.equal(call(layer, X, True), first)
+    layer.reset()
+    assert torch.equal(call(layer, X), first)
+    layer.reset(X)
+    assert torch.equal(call(layer, X), first)
+    assert list(layer.state_dict()) == []
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_copies_carry_the_state_without_its_graph_and_share_nothing(layer: Any, way: str) -> None:
+    x = X.clone().requires_grad_()
+    call(layer, x, True)
+    twin = COPIES[way](layer)
+    assert not twin.s.requires_grad
+    assert layer.s.requires_grad
+    before = None if layer.v is None else layer.v.clone()
+    out = call(twin, x)
+    assert layer.v is before is None or torch.equal(layer.v, before)
+    assert torch.equal(out, call(layer, x))
+
+
+def test_moves_with_the_module(layer: Any) -> None:
+    call(layer, X, True)
+    layer.double()
+    assert layer.s.dtype == torch.float64
+    call(layer, X.double())
+    layer.to("meta")
+    assert layer.s.device.type == "meta"
+
+
+def test_half_precision_keeps_its_state_in_float32() -> None:
+    x = torch.full((1,), 0.01, dtype=torch.bfloat16)
+    layer, exact = st.LIF(tau=100.0), st.LIF(tau=100.0)
+    for t in range(60):
+        assert layer(x, t == 0).dtype == torch.bfloat16
+        exact(x.float(), t == 0)
+    assert layer.v is not None
+    assert exact.v is not None
+    assert layer.v.dtype == torch.float32
+    assert torch.equal(layer.v, exact.v)
+    assert layer.to(torch.float16).v.dtype == torch.float32  # type: ignore[union-attr]
+
+
+def test_detach_cuts_the_graph() -> None:
+    layer = st.IF()
+    x = torch.full((1,), 0.4, requires_grad=True)
+    layer(x)
+    assert layer.v is not None
+    assert layer.v.requires_grad
+    layer.detach_()
+    assert not layer.v.requires_grad
+    assert torch.autograd.grad(layer(x).sum(), x)[0].item() == pytest.approx(5 * 0.2689414 * 0.7310586, rel=1e-4)
+
+
+def test_init_resets_some_samples(layer: Any) -> None:
+    call(layer, X, True)
+    going_on, anew = copy.deepcopy(layer), copy.deepcopy(layer)
+    got = call(layer, X, torch.tensor([True, False, True, False]))
+    assert torch.equal(got[1::2], call(going_on, X)[1::2])
+    assert torch.equal(got[::2], call(anew, X, True)[::2])
+    if layer.v is not None:
+        assert torch.equal(layer.v[1::2], going_on.v[1::2])
+        assert torch.equal(layer.v[::2], anew.v[::2])
+
+
+def test_init_mask_on_a_first_call_starts_every_sample() -> None:
+    assert st.IF()(torch.ones(2, 1), torch.tensor([True, False])).tolist() == [[1.0], [1.0]]
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_survives_transforms(layer: st.StepLayer, way: str) -> None:
+    first = call(layer, X, True)
+    layer.reset()
+    torch.func.vmap(lambda row: call(layer, row, True))(X)
+    assert layer.v is None
+    assert torch.equal(call(COPIES[way](layer), X), first)
+    torch.func.grad(lambda row: call(layer, row, True).sum())(X)
+    assert torch.equal(call(COPIES[way](layer), X), first)
+    torch.func.jvp(lambda row: call(layer, row, True), (X,), (X,))
+    assert torch.equal(call(layer, X), first)
+
+
+def test_steps_inside_a_transform() -> None:
+    layer = st.LIF()
+
+    def total(x: Tensor) -> Tensor:
+        return torch.stack([layer(x, t == 0) for t in range(5)]).sum()
+
+    x = torch.tensor([[0.3, 0.6], [0.9, 0.1]], requires_grad=True)
+    (want,) = torch.autograd.grad(total(x), x)
+    assert_close(torch.func.grad(total)(x.detach()), want)
+    assert_close(torch.func.vmap(torch.func.grad(total))(x.detach()), want)
+
+
+def test_state_of_inference_mode_may_go_on_with_gradients() -> None:
+    layer = st.LIF(learnable="tau")
+    with torch.inference_mode():
+        layer(X, True)
+    layer(X).sum().backward()
+    assert layer.get_parameter("tau").grad is not None
+
+
+def test_biolif_counts_its_activity() -> None:
+    layer: Any = st.BioLIF(0.5, v0=0.1, track_act=True)
+    assert layer.act is None
+    x = torch.full((2, 3), 2.0, requires_grad=True)
+    for t in range(3):
+        layer(x, 0 * x, t == 0)
+    assert layer.act.tolist() == torch.full((2, 3), 3.0).tolist()
+    assert torch.autograd.grad(layer.act.sum(), x)[0].any()
+    layer(x, 0 * x, torch.tensor([True, False]))
+    assert layer.act[:, 0].tolist() == [1.0, 4.0]
+    untracked: Any = st.BioLIF(0.5)
+    untracked(x, x)
+    assert untracked.act is None
+
+
+def test_biolif_counts_beyond_256_in_bfloat16() -> None:
+    layer: Any = st.BioLIF(0.5, v0=0.01, track_act=True)
+    x = torch.ones(1, dtype=torch.bfloat16)
+    for t in range(300):
+        layer(x, x, t == 0)
+    assert layer.act.item() == 300
