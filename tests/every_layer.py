@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,15 +12,16 @@ from torch import Tensor
 
 import spikingtorch as st
 
-LAYERS: dict[str, st.StepLayer] = {
-    "IF": st.IF(),
-    "LIF": st.LIF(),
-    "LI": st.LI(),
-    "CoarseLIF": st.CoarseLIF(tau=8.0),
-    "SpikingDecay": st.SpikingDecay(tau=2.0),
-    "McPitts": st.McPitts(thr=0.5),
-    "BioLIF": st.BioLIF(nudt=0.5),
+MAKERS: dict[str, Callable[..., st.StepLayer]] = {
+    "IF": st.IF,
+    "LIF": st.LIF,
+    "LI": st.LI,
+    "CoarseLIF": partial(st.CoarseLIF, tau=8.0),
+    "SpikingDecay": partial(st.SpikingDecay, tau=2.0),
+    "McPitts": partial(st.McPitts, thr=0.5),
+    "BioLIF": partial(st.BioLIF, nudt=0.5),
 }
+LAYERS: dict[str, st.StepLayer] = {name: make() for name, make in MAKERS.items()}
 
 
 def call(layer: st.StepLayer, x: Tensor, init: bool | Tensor = False) -> Tensor:

@@ -16,6 +16,12 @@ from tests.fold_nets import span, states
 N, T, M = 3, 5, 6
 IMAGES = (4, 2, 3)
 CALLS = 5  # the first two at most find out how the others are run
+# cotangents that are not written out
+UNWRITTEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "negated": lambda pull: torch._neg_view(pull),  # pyright: ignore[reportPrivateImportUsage]
+    "imaginary": lambda pull: torch.complex(pull, pull).conj().imag,
+    "zero": lambda pull: torch._efficientzerotensor(pull.shape, dtype=pull.dtype),  # pyright: ignore
+}
 
 
 class One(nn.Module):

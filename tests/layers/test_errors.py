@@ -42,10 +42,6 @@ def test_other_batch_size_without_init(layer: st.StepLayer) -> None:
     call(layer, torch.ones(2, 3), True)
 
 
-def test_empty_batch(layer: st.StepLayer) -> None:
-    assert call(layer, torch.ones(0, 3), True).shape == (0, 3)
-
-
 def test_init_of_numpy() -> None:
     layer, x = st.IF(), torch.tensor([0.75])
     assert [layer(x, init).item() for init in np.array([True, False, True])] == [0.0, 1.0, 0.0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from tests.fold_nets import span
-from tests.folded_layer import CALLS, IMAGES, M, N, T, Took, agrees, draw, held, last, learning, over_time, repeat
+from tests.folded_layer import CALLS, UNWRITTEN, M, N, T, Took, agrees, draw, held, last, learning, over_time, repeat
 
 # --- layers and parameters --------------------------------------------------------------------------------------------
 
@@ -39,28 +39,37 @@ LEARN: dict[str, Callable[[Any, Any], st.StepLayer]] = {
     "BioLIF": lambda tau, v0: st.BioLIF(tau, v0, learnable="v0"),
     "nothing": lambda tau, v0: st.LIF(tau, v0),
 }
-SIZES: dict[str, Callable[[float, float], Any]] = {
-    "floats": lambda low, high: low,
-    "0-dim": lambda low, high: torch.tensor(low),
-    "per channel": lambda low, high: span(low, high, 4, 1, 1),
-    "per neuron": lambda low, high: span(low, high, *IMAGES),
-    "one axis": lambda low, high: span(low, high, 3),
+# parameters from low to high for images of a shape
+SIZES: dict[str, Callable[[float, float, tuple[int, ...]], Any]] = {
+    "floats": lambda low, high, shape: low,
+    "0-dim": lambda low, high, shape: torch.tensor(low),
+    "per channel": lambda low, high, shape: span(low, high, 4, *[1] * (len(shape) - 1)),
+    "per neuron": lambda low, high, shape: span(low, high, *shape),
+    "one axis": lambda low, high, shape: span(low, high, shape[-1]),
 }
+IMAGES = [((4, 2, 3), 5), ((4, 2, 3, 2), 20), ((4, 1, 3), 4)]
 
 
 @pytest.mark.parametrize("form", [torch.clone, last], ids=["contiguous", "channels-last"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", LEARN)
 def test_parameters(name: str, size: str, form: Callable[[Tensor], Tensor], took: Took) -> None:
-    layer = LEARN[name](SIZES[size](2.0, 7.0), SIZES[size](0.3, 0.6))
-    model = over_time(layer.double(), *IMAGES)
-    taken = []
-    for k in range(CALLS):
+    shape, T = IMAGES[([*LEARN].index(name) + [*SIZES].index(size)) % 3]
+    layer = LEARN[name](SIZES[size](2.0, 7.0, shape), SIZES[size](0.3, 0.6, shape))
+    model, taken = over_time(layer.double(), *shape), []
+    for k in range(2 * CALLS):
         for parameter in model.parameters():
             parameter.data = parameter.data * 0.97
-        taken.append(agrees(model, form(draw(k, N, T, *IMAGES)).requires_grad_(), took))
+        x, pull = form(draw(k, N, T, *shape)).requires_grad_(k % 4 > 0), draw(k + 99, N, T, *shape)
+        taken.append(agrees(model, x, took, last(pull) if k % 3 else pull))
     # such a parameter is copied for the kernel, which may be or not
     assert all(taken) or (form is torch.clone and size in ("per channel", "one axis"))
+    if form is last:
+        model(x)
+        owns = [held(model).s]
+        if size in ("floats", "0-dim"):
+            owns.append(model.net(last(draw(1, N, 1, *shape))[:, 0], True))
+        assert all(own.permute(0, *range(2, own.ndim), 1).is_contiguous() for own in owns)
 
 
 def test_two_layers_of_one_kind_are_told_apart(took: Took) -> None:
@@ -139,18 +148,6 @@ CHANGES: dict[str, tuple[Callable[[], st.StepLayer], Callable[[Any], Any], bool 
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_change(name: str, took: Took) -> None:
-    make, change, still = CHANGES[name]
-    model = over_time(make())
-    before = [agrees(model, draw(k).requires_grad_(), took) for k in range(CALLS)]
-    change(held(model))
-    taken = agrees(model, draw(50).requires_grad_(), took)
-    assert still is None or (all(before) and taken == still)
-    for k in range(3):
-        agrees(model, draw(51 + k).requires_grad_(), took)
-
-
 def test_mixed_types_still_raise(took: Took) -> None:
     model = over_time(learning())
     repeat(model, took)
@@ -159,7 +156,7 @@ def test_mixed_types_still_raise(took: Took) -> None:
         model(draw(9))
 
 
-# --- changes from call to call ----------------------------------------------------------------------------------------
+# --- from call to call ----------------------------------------------------------------------------------------
 
 
 class Renames(st.LIF):
@@ -169,14 +166,16 @@ class Renames(st.LIF):
         return {"decay": 0.8, self.chosen: 0.4}
 
 
+def third(_: Any, x: Tensor) -> F.LIFState:
+    return F.LIFState(torch.full_like(x, 0.3))
+
+
 class Rests(st.LIF):
-    def rest_state(self, x: Tensor) -> F.LIFState:
-        return F.LIFState(torch.full_like(x, 0.3))
+    rest_state = third
 
 
 class Starts(st.LIF):
-    def initial_state(self, x: Tensor) -> F.LIFState:
-        return F.LIFState(torch.full_like(x, 0.3))
+    initial_state = third
 
 
 class Halves(st.LIF):
@@ -197,13 +196,10 @@ def plain(state: F.IFState, x: Tensor, *, threshold: Any) -> Any:
     return F.if_step(state, _gain * x, threshold=threshold)
 
 
-def wrapped(state: F.IFState, x: Tensor, *, threshold: Any) -> Any:
-    return F.if_step(state, _gain * x, threshold=threshold)
-
-
 READERS: dict[str, Any] = {
     "plain": plain,
-    "wrapped": functools.wraps(F.if_step)(wrapped),  # says that it is of this library
+    # says that it is of this library
+    "wrapped": functools.wraps(F.if_step)(types.FunctionType(plain.__code__, globals())),
     "enable_grad": torch.enable_grad()(plain),
     "disable": torch._dynamo.disable(plain),
     "partial": functools.partial(plain),
@@ -211,12 +207,35 @@ READERS: dict[str, Any] = {
 }
 
 
-def of_images(**options: Any) -> st.StepLayer:
-    return st.LIF(3.0, 0.4, learnable=True, **options).double()
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "time first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "one image for all steps": lambda x: x[:, :1].expand_as(x),
+    "one image for all": lambda x: x[:1, :1].expand_as(x),
+    "neurons transposed": lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2),
+    "channels last": last,
+    "every second": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+    "neurons expanded": lambda x: x[..., :1].expand_as(x),
+}
+
+
+def of_images() -> st.StepLayer:
+    return st.LIF(4.0, span(0.3, 0.6, 4, 2, 3), learnable="v0").double()
+
+
+def images(k: int) -> Tensor:
+    return draw(k, N, T, 4, 2, 3)
 
 
 def sub(kind: type[st.LIF]) -> st.StepLayer:
     return kind(decay=0.8, v0=0.5, learnable=True).double()
+
+
+def once(change: Callable[[Any], Any], call: int = CALLS) -> Callable[[Any, int], Any]:
+    return lambda layer, k: change(layer) if k == call else None
+
+
+def frozen() -> st.StepLayer:
+    return learning().requires_grad_(False)
 
 
 def freeze_in_turns(layer: Any, k: int) -> None:
@@ -224,40 +243,14 @@ def freeze_in_turns(layer: Any, k: int) -> None:
     layer.v0.requires_grad_(k % 4 < 2)
 
 
-def rests_from(call: int, name: str) -> Callable[[Any, int], None]:
-    def change(layer: Any, k: int) -> None:
-        if k == call:
-            method = types.MethodType(lambda self, x: F.LIFState(torch.full_like(x, 0.3)), layer)
-            object.__setattr__(layer, name, method)
-
-    return change
-
-
 def gain(_: Any, k: int) -> None:
     global _gain
     _gain = 1.0 + 0.1 * k
 
 
-def dtype_at(k: int) -> torch.dtype:
-    return (torch.float64, torch.float32, torch.float64)[k // 4]
-
-
-def typed(k: int) -> Tensor:
-    return draw(k, dtype=dtype_at(k)).requires_grad_()
-
-
-def wanted(k: int) -> Tensor:
-    return draw(k).requires_grad_()
-
-
-def in_turns(k: int) -> Tensor:
-    x = draw(k, N, 4, *IMAGES)
-    return (last(x) if k // 3 % 2 else x).requires_grad_()
-
-
-def of_size(k: int) -> Tensor:
-    sizes = [(3, 5), (3, 5), (3, 5), (5, 3), (1, 15), (5, 3), (15, 2), (3, 5), (0, 5), (5, 3), (3, 1), (3, 5), (1, 15)]
-    return draw(k, *sizes[k], M).requires_grad_()
+TYPES = [torch.float64] * 4 + [torch.float32] * 4 + [torch.float64] * 4
+NAMES = ["gain"] * 4 + ["threshold"] * 4 + ["gain"] * 4
+LENGTHS = [(3, 5), (3, 5), (3, 5), (5, 3), (1, 15), (5, 3), (15, 2), (3, 5), (0, 5), (5, 3), (3, 1), (3, 5), (1, 15)]
 
 
 class History(NamedTuple):
@@ -267,59 +260,78 @@ class History(NamedTuple):
         make: makes the layer.
         change: what happens to it before each call, by the call's number.
         x: what it is given then.
+        wanted: whether a gradient of that is wanted.
+        pull: the cotangent of its output.
         calls: how many there are.
-        taken: how many scans, one of each call at most, are to be known to autograd; None for no scan at all.
+        trains: how many scans that autograd knows of are to be repetitions; None for no repetition at all.
         options: of the network.
     """
 
     make: Callable[[], st.StepLayer]
     change: Callable[[Any, int], Any] = lambda layer, k: None
-    x: Callable[[int], Tensor] = wanted
+    x: Callable[[int], Tensor] = draw
+    wanted: Callable[[int], bool] = lambda k: True
+    pull: Callable[[int], Tensor | None] = lambda k: None
     calls: int = 2 * CALLS
-    taken: int | None = 1
+    trains: int | None = 1
     options: dict[str, Any] = {}  # noqa: RUF012
 
 
 HISTORIES: dict[str, History] = {
-    "types": History(learning, lambda layer, k: layer.to(dtype_at(k)), typed, 12, 6),
-    "names of parameters": History(
-        Renames, lambda layer, k: setattr(layer, "chosen", ("gain", "threshold", "gain")[k // 4])
-    ),
-    "which gradients": History(learning, freeze_in_turns, lambda k: draw(k).requires_grad_(k % 2 == 0), 16, 4),
-    "a gradient, later": History(
-        lambda: learning().requires_grad_(False), x=lambda k: draw(k).requires_grad_(k // CALLS % 2 == 1)
-    ),
-    "sizes": History(learning, x=of_size, calls=13, taken=3),
-    "orders of memory": History(of_images, x=in_turns, calls=12),
-    "tracked activity": History(lambda: st.BioLIF(0.5, 0.1, track_act=True), taken=None),
-    "own rest": History(lambda: sub(Rests), taken=None),
-    "own start": History(lambda: sub(Starts), taken=None),
     **{
-        name: History(lambda kind=kind: sub(kind), lambda layer, k: setattr(layer, "share", 0.5 + 0.05 * k))  # type: ignore[misc]
-        for name, kind in (("own parameters", Halves), ("own forward", Scales))
+        name: History(make, once(change), trains=2 * CALLS if still else 0)
+        for name, (make, change, still) in CHANGES.items()
     },
-    "rest of one layer": History(learning, rests_from(0, "rest_state"), taken=None),
-    "rest of one layer, late": History(learning, rests_from(CALLS, "rest_state")),
-    "start of one layer": History(learning, rests_from(0, "initial_state"), taken=None),
-    "start of one layer, late": History(learning, rests_from(CALLS, "initial_state")),
-    "chunks": History(learning, taken=None, options={"time_chunk": 2}),
-    "chunks, cut": History(learning, taken=None, options={"time_chunk": 2, "truncate": True}),
-    "a graph carried on": History(learning, taken=None, options={"carry_graph": True}),
-} | {
-    f"global, {name}": History(lambda step=step: st.StepLayer(step, F.IFState, threshold=0.5), gain, taken=0)  # type: ignore[misc]
-    for name, step in READERS.items()
+    "types": History(
+        learning, lambda layer, k: layer.to(TYPES[k]), lambda k: draw(k, dtype=TYPES[k]), calls=12, trains=12
+    ),
+    "names of parameters": History(Renames, lambda layer, k: put("chosen", NAMES[k])(layer)),
+    "which gradients": History(learning, freeze_in_turns, wanted=lambda k: k % 2 == 0, calls=16, trains=11),
+    "a gradient, later": History(frozen, wanted=lambda k: k // CALLS % 2 == 1, calls=4 * CALLS, trains=2 * CALLS),
+    "sizes": History(learning, x=lambda k: draw(k, *LENGTHS[k], M), calls=13, trains=11),
+    "tracked activity": History(lambda: st.BioLIF(0.5, 0.1, track_act=True), trains=None),
+    "own rest": History(lambda: sub(Rests), trains=None),
+    "own start": History(lambda: sub(Starts), trains=None),
+    "own parameters": History(lambda: sub(Halves), lambda layer, k: put("share", 0.5 + 0.05 * k)(layer)),
+    "own forward": History(lambda: sub(Scales), lambda layer, k: put("share", 0.5 + 0.05 * k)(layer)),
+    "chunks": History(learning, trains=None, options={"time_chunk": 2}),
+    "chunks, cut": History(learning, trains=None, options={"time_chunk": 2, "truncate": True}),
+    "a graph carried on": History(learning, trains=None, options={"carry_graph": True}),
+    **{
+        f"{name} of one layer from call {call}": History(
+            learning,
+            once(lambda layer, name=name: object.__setattr__(layer, name, types.MethodType(third, layer)), call),
+            trains=call or None,
+        )
+        for name in ("rest_state", "initial_state")
+        for call in (0, CALLS)
+    },
+    **{
+        f"global, {name}": History(lambda step=step: st.StepLayer(step, F.IFState, threshold=0.5), gain, trains=0)  # type: ignore[misc]
+        for name, step in READERS.items()
+    },
+    **{
+        f"input, {name}": History(of_images, x=lambda k, form=form: (form if k // 3 % 2 else torch.clone)(images(k)))  # type: ignore[misc]
+        for name, form in LAYOUTS.items()
+    },
+    **{
+        f"cotangent, {name}": History(
+            of_images, x=images, pull=lambda k, form=form: (form if k % 2 else torch.clone)(images(k + 99)), trains=10
+        )
+        for name, form in (LAYOUTS | UNWRITTEN).items()
+    },
 }
 
 
 @pytest.mark.parametrize("name", HISTORIES)
 @pytest.mark.filterwarnings("ignore:scan.*ran on the Python loop")
 def test_history(name: str, took: Took) -> None:
-    make, change, x, calls, taken, options = HISTORIES[name]
+    make, change, x, wanted, pull, calls, trains, options = HISTORIES[name]
     model = over_time(make(), *x(0).shape[2:], **options)
     for k in range(calls):
         change(held(model), k)
-        agrees(model, x(k), took)
-    assert took.scans == 0 if taken is None else took.trains >= taken
+        agrees(model, x(k).detach().requires_grad_(wanted(k)), took, pull(k))
+    assert took.scans == 0 if trains is None else took.trains >= trains
 
 
 @pytest.mark.parametrize("T", [2, 15, 16, 17, 33])
@@ -339,11 +351,10 @@ def test_training_and_evaluation_alternate(took: Took) -> None:
     assert took.scans - took.trains >= 4
 
 
-@pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True), (False, False)])
-def test_gradient_of_either_input(wanted: tuple[bool, bool], took: Took) -> None:
+@pytest.mark.parametrize("wanted", [(1.0, None), (None, 1.0), (1.0, 1.0), (None, None)])
+def test_gradient_of_either_input(wanted: tuple[float | None, float | None], took: Took) -> None:
     def use(layer: Any, x: Tensor, init: Any) -> Tensor:
-        xe, xi = [part * 1.0 if want else part.detach() for part, want in zip((x, 0.3 * x), wanted, strict=True)]
-        out: Tensor = layer(xe, xi, init)
-        return out
+        xe, xi = [x.detach() if factor is None else x * factor for factor in wanted]
+        return layer(xe, 0.3 * xi, init)  # type: ignore[no-any-return]
 
     repeat(over_time(st.BioLIF(0.5, span(0.1, 0.3, M), learnable=True).double(), use=use), took)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -13,10 +14,8 @@ from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.functional.fused.runtime.kernels import Kernel
-from spikingtorch.functional.fused.runtime.launcher import Launcher
 from spikingtorch.testing import assert_close
-from tests.fold_nets import span
-from tests.folded_layer import CALLS, IMAGES, N, T, Took, agrees, draw, held, last, learning, over_time, repeat
+from tests.folded_layer import CALLS, IMAGES, UNWRITTEN, N, Took, agrees, draw, held, last, learning, over_time, repeat
 
 ODD = [math.nan, math.inf, -math.inf]
 
@@ -89,40 +88,7 @@ def test_layer_refuses_odd_inputs_and_keeps_its_state(dtype: torch.dtype, value:
     assert agrees(model, draw(10, dtype=dtype).add(0.1).requires_grad_(), took)
 
 
-# --- orders of memory -------------------------------------------------------------------------------------------------
-
-LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "time first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
-    "one image for all steps": lambda x: x[:, :1].expand_as(x),
-    "one image for all": lambda x: x[:1, :1].expand_as(x),
-    "neurons transposed": lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2),
-    "channels last": last,
-    "every second": lambda x: x.repeat_interleave(2, -1)[..., ::2],
-    "neurons expanded": lambda x: x[..., :1].expand_as(x),
-}
-# cotangents that are not written out
-UNWRITTEN: dict[str, Callable[[Tensor], Tensor]] = {
-    "negated": lambda pull: torch._neg_view(pull),  # pyright: ignore[reportPrivateImportUsage]
-    "imaginary": lambda pull: torch.complex(pull, pull).conj().imag,
-    "zero": lambda pull: torch._efficientzerotensor(pull.shape, dtype=pull.dtype),  # pyright: ignore
-}
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_layout_of_inputs(name: str, took: Took) -> None:
-    model = over_time(st.LIF(4.0, span(0.3, 0.6, *IMAGES), learnable="v0").double(), *IMAGES)
-    for k, layout in enumerate([torch.clone] * 4 + [LAYOUTS[name]] * 4 + [torch.clone, LAYOUTS[name]]):
-        agrees(model, layout(draw(k, N, T, *IMAGES)).detach().requires_grad_(), took)
-    assert took.trains >= 3
-
-
-@pytest.mark.parametrize("name", LAYOUTS | UNWRITTEN)
-def test_layout_of_cotangents(name: str, took: Took) -> None:
-    model = over_time(st.LIF(4.0, span(0.3, 0.6, *IMAGES), learnable="v0").double(), *IMAGES)
-    for k in range(2 * CALLS):
-        layout = (LAYOUTS | UNWRITTEN)[name] if k % 2 else torch.clone
-        agrees(model, draw(k, N, T, *IMAGES).requires_grad_(), took, layout(draw(k + 99, N, T, *IMAGES)))
-    assert took.trains >= 2 * CALLS - 2
+# --- cotangents and outputs -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", UNWRITTEN)
@@ -136,58 +102,22 @@ def test_cotangents_of_a_scan_that_are_not_written_out(backend: Any, name: str) 
         assert_close(torch.autograd.grad(out, x, pull), torch.autograd.grad(want, x, pull + 0.0))
 
 
-KINDS: dict[str, Callable[[], st.StepLayer]] = {
-    "floats": lambda: st.LIF(3.0, 0.4),
-    "readout": lambda: st.LI(3.0, learnable=True),
-    "two inputs": lambda: st.BioLIF(0.5, 0.2, learnable=True),
-}
-
-
-@pytest.mark.parametrize("T", [4, 20])
-@pytest.mark.parametrize("shape", [IMAGES, (4, 2, 3, 2), (4, 1, 3)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_channels_last(kind: str, shape: tuple[int, ...], T: int, took: Took) -> None:
-    model = over_time(KINDS[kind]().double(), *shape)
-    for k in range(2 * CALLS):
-        # cotangents in either format
-        x, pull = last(draw(k, N, T, *shape)).requires_grad_(), draw(k + 99, N, T, *shape)
-        agrees(model, x, took, last(pull) if k % 3 else pull)
-    assert took.trains >= 2 * CALLS - 2
-    model(last(draw(1, N, T, *shape)))
-    all_steps = model.net(last(draw(1, N * T, 1, *shape))[:, 0], True)
-    for own in (held(model).s, all_steps):
-        assert own.permute(0, *range(2, own.ndim), 1).is_contiguous()
-
-
-def test_channels_last_without_gradients(took: Took) -> None:
-    repeat(over_time(st.LIF(3.0, 0.4), *IMAGES), took, lambda k: last(draw(k, N, 4, *IMAGES, dtype=torch.float32)))
-    assert took.trains == 0
-
-
 @pytest.mark.parametrize("size", [IMAGES, (1, 3, 2)])
-@pytest.mark.parametrize("form", ["channels-last", "contiguous"])
+@pytest.mark.parametrize(("own", "other"), [(torch.clone, last), (last, torch.clone)])
 def test_cotangents_in_the_other_format_find_their_kernel(
-    form: str, size: tuple[int, ...], took: Took, monkeypatch: pytest.MonkeyPatch
+    own: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], size: tuple[int, ...], took: Took
 ) -> None:
-    own, other = (last, torch.clone) if form == "channels-last" else (torch.clone, last)
     model = over_time(st.LIF(3.0, 0.4, learnable=True).double(), *size)
     repeat(model, took, lambda k: own(draw(k, N, 4, *size)).requires_grad_())
-    anew, launcher = [], Executable.backward_launcher
-
-    def made(*args: Any) -> Launcher:
-        anew.append(args)
-        return launcher(*args)
-
-    monkeypatch.setattr(Executable, "backward_launcher", made)
-    for k in range(CALLS):
-        pull = draw(k + 99, N, 4, *size)
-        x = own(draw(k, N, 4, *size)).requires_grad_()
-        found = [torch.autograd.grad(model(x), (x, *model.parameters()), pulled) for pulled in (own(pull), other(pull))]
-        assert_close(found[1], found[0])
-    assert len(anew) <= 1
-
-
-# --- the outputs of the last step -------------------------------------------------------------------------------------
+    with mock.patch.object(
+        Executable, "backward_launcher", autospec=True, side_effect=Executable.backward_launcher
+    ) as made:
+        for k in range(CALLS):
+            x, pull = own(draw(k, N, 4, *size)).requires_grad_(), draw(k + 99, N, 4, *size)
+            leaves = [x, *model.parameters()]
+            found = [torch.autograd.grad(model(x), leaves, pulled) for pulled in (own(pull), other(pull))]
+            assert_close(found[1], found[0])
+    assert made.call_count <= 1
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (4096, 2), (2, 300)])  # the second of them is brought to the front

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import leaves_of
-from tests.every_layer import call
+from tests.every_layer import MAKERS, call
 from tests.folded_layer import over_time
 
 
@@ -93,17 +93,6 @@ def test_state_of_a_layer(step: Any, size: int) -> None:
         assert torch.equal(layer.s, outs[-1])
         found.append(torch.stack([*outs, layer.v]))  # type: ignore[list-item]
     assert torch.equal(found[0], found[1])
-
-
-MAKERS: dict[str, Callable[..., st.StepLayer]] = {
-    "IF": st.IF,
-    "LIF": st.LIF,
-    "LI": st.LI,
-    "CoarseLIF": lambda **given: st.CoarseLIF(tau=8.0, **given),
-    "SpikingDecay": lambda **given: st.SpikingDecay(tau=2.0, **given),
-    "McPitts": lambda **given: st.McPitts(thr=0.5, **given),
-    "BioLIF": lambda **given: st.BioLIF(nudt=0.5, **given),
-}
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
