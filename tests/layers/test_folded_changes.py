@@ -254,26 +254,15 @@ LENGTHS = [(3, 5), (3, 5), (3, 5), (5, 3), (1, 15), (5, 3), (15, 2), (3, 5), (0,
 
 
 class History(NamedTuple):
-    """Calls of a layer.
-
-    Attributes:
-        make: makes the layer.
-        change: what happens to it before each call, by the call's number.
-        x: what it is given then.
-        wanted: whether a gradient of that is wanted.
-        pull: the cotangent of its output.
-        calls: how many there are.
-        trains: how many scans that autograd knows of are to be repetitions; None for no repetition at all.
-        options: of the network.
-    """
+    """Calls of a layer; what depends on the call is a function of its number."""
 
     make: Callable[[], st.StepLayer]
-    change: Callable[[Any, int], Any] = lambda layer, k: None
+    change: Callable[[Any, int], Any] = lambda layer, k: None  # of the layer, before a call
     x: Callable[[int], Tensor] = draw
-    wanted: Callable[[int], bool] = lambda k: True
-    pull: Callable[[int], Tensor | None] = lambda k: None
+    wanted: Callable[[int], bool] = lambda k: True  # the gradient of x
+    pull: Callable[[int], Tensor | None] = lambda k: None  # the cotangent
     calls: int = 2 * CALLS
-    trains: int | None = 1
+    trains: int | None = 1  # so many repeated scans, at least, that autograd knows of; None for no repetition at all
     options: dict[str, Any] = {}  # noqa: RUF012
 
 

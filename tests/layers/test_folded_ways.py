@@ -1,9 +1,9 @@
 """A folded layer that is called again, under what torch offers: autograd, hooks, checkpoint, transforms, copies."""
 
 import gc
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -242,23 +242,15 @@ def test_copies_learn_anew(way: str, model: st.SpikingNet, took: Took) -> None:
 
 def test_threads_with_models_of_their_own() -> None:
     """The kernels and what is known of them are common to all."""
-    wrong: list[Any] = []
 
     def train(seed: int) -> None:
-        try:
-            model = over_time(st.LIF(decay=0.5 + 0.1 * seed, v0=span(0.3, 0.6, M), learnable="v0").double())
-            for k in range(30):
-                x, pull = draw(k + 100 * seed).requires_grad_(), draw(k + 9)
-                assert_close(results(model, x, "fold", pull), results(model, x, "step", pull))
-        except BaseException as error:
-            wrong.append(error)
+        model = over_time(st.LIF(decay=0.5 + 0.1 * seed, v0=span(0.3, 0.6, M), learnable="v0").double())
+        for k in range(30):
+            x, pull = draw(k + 100 * seed).requires_grad_(), draw(k + 9)
+            assert_close(results(model, x, "fold", pull), results(model, x, "step", pull))
 
-    threads = [threading.Thread(target=train, args=(seed,)) for seed in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(train, range(3))) == [None] * 3
 
 
 # --- types ------------------------------------------------------------------------------------------------------------

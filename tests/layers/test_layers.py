@@ -1,7 +1,7 @@
 """Layers: the older package's numbers and gradients, options, and parameters."""
 
-import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,11 +28,6 @@ OLDER: dict[str, tuple[type[st.StepLayer], older.Step, dict[str, Any]]] = {
     "SpikingDecay": (st.SpikingDecay, older.spiking_decay, {"tau": 2}),
     "SpikingDecay v0 beta": (st.SpikingDecay, older.spiking_decay, {"tau": 4, "v0": 0.5, "beta": 2}),
 }
-
-
-def steps(layer: st.StepLayer, *values: float) -> list[float]:
-    """Return the outputs of one neuron for one input after the other."""
-    return [layer(torch.tensor([value]), t == 0).item() for t, value in enumerate(values)]
 
 
 @pytest.mark.parametrize("T", LENGTHS)
@@ -71,16 +66,6 @@ def test_names_of_the_older_package() -> None:
     assert st.layers.SpikingLayer is st.CoarseLIF
     for name in ("CoarseLIF", "BioLIF", "SpikingDecay"):
         assert getattr(st.layers, name) is getattr(st, name)
-
-
-def test_li_is_a_decaying_sum() -> None:
-    assert steps(st.LI(decay=0.5), 1.0, 1.0, 1.0) == [1.0, 1.5, 1.75]
-
-
-def test_reset_rules_and_surrogates_are_options() -> None:
-    layer = st.IF(reset=F.by_subtraction, surrogate=F.Arctan())
-    assert steps(layer, 1.5, 1.5, 1.5) == [1.0, 1.0, 1.0]
-    assert layer.v == torch.tensor([1.5])
 
 
 @pytest.mark.parametrize(
@@ -144,24 +129,33 @@ def test_output_may_be_a_tree() -> None:
     assert membrane.dtype == torch.bfloat16
 
 
-def test_a_partial_is_a_step() -> None:
-    layer = st.StepLayer(functools.partial(F.lif_step, decay=0.5), F.LIFState, threshold=2.0)
-    assert layer(torch.tensor([1.0, 2.0])).tolist() == [0.0, 1.0]
-    assert "threshold=2.0" in repr(layer)
-
-
 def test_tensors_per_channel() -> None:
     layer = st.IF(v0=torch.tensor([0.5, 2.0]).reshape(2, 1, 1))
     assert list(layer.state_dict()) == ["v0"]
     assert layer(torch.ones(1, 2, 3, 3)).mean((0, 2, 3)).tolist() == [1.0, 0.0]
 
 
-def test_a_custom_step_is_a_layer() -> None:
-    def step(state: F.LIFState, x: Tensor, *, leak: Tensor, reset: F.Reset) -> tuple[F.LIFState, Tensor]:
-        u = state.v - leak + x
-        spike = F.Triangular()(u - 1.0)
-        return F.LIFState(v=reset(u, spike, 1.0)), spike
+def leaking(state: F.LIFState, x: Tensor, *, leak: Tensor, reset: F.Reset) -> tuple[F.LIFState, Tensor]:
+    u = state.v - leak + x
+    spike = F.Triangular()(u - 1.0)
+    return F.LIFState(v=reset(u, spike, 1.0)), spike
 
-    layer = st.StepLayer(step, F.LIFState, leak=0.25, reset=F.to_zero, learnable="leak")
-    assert steps(layer, 0.75, 0.75, 0.75) == [0.0, 1.0, 0.0]
-    assert repr(layer) == "StepLayer(step, leak=0.25 (learnable), reset_rule=to_zero)"
+
+# a layer of one neuron, its input at each step, and its outputs
+STEPS: list[tuple[st.StepLayer, float, list[float], str]] = [
+    (st.LI(decay=0.5), 1.0, [1.0, 1.5, 1.75], "decay=0.5"),
+    (st.IF(reset=F.by_subtraction, surrogate=F.Arctan()), 0.75, [0.0, 1.0, 1.0, 1.0, 0.0], "v0=1.0, surrogate=Arctan"),
+    (st.StepLayer(partial(F.lif_step, decay=0.5), F.LIFState, threshold=2.0), 1.25, [0.0, 0.0, 1.0], "threshold=2.0"),
+    (
+        st.StepLayer(leaking, F.LIFState, leak=0.25, reset=F.to_zero, learnable="leak"),
+        0.75,
+        [0.0, 1.0, 0.0],
+        "StepLayer(leaking, leak=0.25 (learnable), reset_rule=to_zero)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layer", "x", "outputs", "shown"), STEPS, ids=range(len(STEPS)))
+def test_options_and_steps_of_ones_own(layer: Any, x: float, outputs: list[float], shown: str) -> None:
+    assert [layer(torch.tensor([x]), t == 0).item() for t in range(len(outputs))] == outputs
+    assert shown in repr(layer)

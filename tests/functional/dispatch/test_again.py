@@ -42,7 +42,7 @@ def everything(given: Scan, backend: Any = "auto") -> Any:
     return given.run(backend), given.gradients(backend)
 
 
-def valued(state: F.IFState, x: Tensor, tau: float) -> Any:
+def valued(state: F.IFState, x: Tensor, tau: float = 7.0) -> Any:
     return leaky(state, x, decay=math.exp(-1.0 / tau))
 
 
@@ -59,6 +59,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a float": {"params": {"decay": 0.75}},
     "one more float": {"params": {"decay": 0.5, "threshold": 0.25}},
     "a float that is looked at": {"step": valued, "params": {"tau": 3.0}},
+    "a default": {"step": valued, "params": {}},
     "a tensor for a float": {"params": {"decay": draw(M)}},
     "a number for all, as a tensor": {"params": {"decay": torch.tensor(0.75, dtype=torch.float64)}},
     "an integer parameter": {"params": {"decay": 1}},
