@@ -59,7 +59,8 @@ class Took:
 
 def over_time(layer: nn.Module, *shape: int, use: Callable[..., Tensor] = call, **options: Any) -> st.SpikingNet:
     """Return a layer over time, folded unless another mode is asked for."""
-    return st.SpikingNet(One(layer, use), shape or (M,), **{"mode": "fold", "warn_silent": False} | options)
+    chosen: Any = {"mode": "fold", "warn_silent": False} | options
+    return st.SpikingNet(One(layer, use), shape or (M,), **chosen)
 
 
 def held(model: st.SpikingNet) -> Any:

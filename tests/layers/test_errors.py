@@ -1,6 +1,5 @@
 """Bad input to a layer: what the error says."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -57,15 +56,16 @@ def then(x: Tensor, *init: Any) -> Any:
     return layer(x, *init)
 
 
-FIRING: list[Callable[..., Any]] = [st.IF, partial(st.McPitts, 0.5)]
-POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "tau", st.BioLIF: "nudt", st.IF: "beta"}
+IF: Any = st.IF  # for what its annotations refuse
+FIRING = [IF, partial(st.McPitts, 0.5)]
+POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "tau", st.BioLIF: "nudt", IF: "beta"}
 
 # what the error says and is, and what is done
 ERRORS: dict[str, tuple[Any, ...]] = {
-    r"IF: x is a list, expected a torch\.Tensor": (TypeError, lambda: st.IF()([1.0])),
+    r"IF: x is a list, expected a torch\.Tensor": (TypeError, lambda: IF()([1.0])),
     r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy\(x\)": (
         TypeError,
-        lambda: st.IF()(np.ones(2)),
+        lambda: IF()(np.ones(2)),
     ),
     r"torch\.float32.*got.*torch\.float64.*Pass init=True": (ValueError, lambda: then(AGAIN.double())),
     r"cpu\).*meta\).*Pass init=True": (ValueError, lambda: then(AGAIN.to("meta"))),
@@ -79,9 +79,9 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     ),
     r"IF: mixed dtypes: x is torch\.float64 and v0 torch\.float32": (
         TypeError,
-        lambda: st.IF(v0=torch.ones(3))(ONES.double()),
+        lambda: IF(v0=torch.ones(3))(ONES.double()),
     ),
-    r"mixed devices: .*'x': 'meta'.*'cpu'": (ValueError, lambda: st.IF(v0=torch.ones(3))(ONES.to("meta"))),
+    r"mixed devices: .*'x': 'meta'.*'cpu'": (ValueError, lambda: IF(v0=torch.ones(3))(ONES.to("meta"))),
     r"(tau|nudt|beta)=(-1\.0|0\.0|nan), expected a finite value above 0": (
         ValueError,
         *[partial(make, **{name: value}) for make, name in POSITIVE.items() for value in (-1.0, 0.0, torch.nan)],
@@ -91,13 +91,13 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         *[partial(st.LIF, decay=decay) for decay in (-0.1, 1.1, torch.nan)],
     ),
-    "IF: v0 is a list, expected a float, or a tensor that broadcasts": (TypeError, partial(st.IF, [1.0, 2.0])),
-    r"IF: v0 has dtype torch\.int64": (TypeError, lambda: st.IF(v0=torch.tensor([1, 2]))),
+    "IF: v0 is a list, expected a float, or a tensor that broadcasts": (TypeError, partial(IF, [1.0, 2.0])),
+    r"IF: v0 has dtype torch\.int64": (TypeError, lambda: IF(v0=torch.tensor([1, 2]))),
     r"v0 of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (
         ValueError,
-        lambda: st.IF(v0=torch.ones(4))(ONES),
+        lambda: IF(v0=torch.ones(4))(ONES),
     ),
-    r"v0 of shape \(5, 1, 3\) does not broadcast": (ValueError, lambda: st.IF(v0=torch.ones(5, 1, 3))(ONES)),
+    r"v0 of shape \(5, 1, 3\) does not broadcast": (ValueError, lambda: IF(v0=torch.ones(5, 1, 3))(ONES)),
     r"thr of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)": (
         ValueError,
         lambda: st.McPitts(ONES)(ONES[:1]),
@@ -120,13 +120,13 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     ),
     r"IF: reset=.* expected a rule \(u, spike, threshold\) -> v, such as to_zero": (
         TypeError,
-        *[partial(st.IF, reset=reset) for reset in (None, "to_zero", F.detached, F.Detached, lambda u: u)],
+        *[partial(IF, reset=reset) for reset in (None, "to_zero", F.detached, F.Detached, lambda u: u)],
     ),
     r"v0 requires a gradient but is no nn\.Parameter.*learnable='v0'": (
         ValueError,
-        lambda: st.IF(v0=torch.ones(3, requires_grad=True)),
+        lambda: IF(v0=torch.ones(3, requires_grad=True)),
     ),
-    r"learnable names \['tau'\]; choose from \['v0'\]": (ValueError, lambda: st.IF(learnable="tau")),
+    r"learnable names \['tau'\]; choose from \['v0'\]": (ValueError, lambda: IF(learnable="tau")),
     "nudt cannot be learned": (
         ValueError,
         lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),

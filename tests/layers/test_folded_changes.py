@@ -1,9 +1,9 @@
 """A folded layer that is called again gives what it gives step by step, whatever has changed since the last call."""
 
-import functools
 import types
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial, singledispatch, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,6 +162,8 @@ def test_mixed_types_still_raise(took: Took) -> None:
 class Renames(st.LIF):
     """A layer that names other parameters from call to call."""
 
+    chosen: str
+
     def step_params(self) -> dict[str, Any]:
         return {"decay": 0.8, self.chosen: 0.4}
 
@@ -179,12 +181,16 @@ class Starts(st.LIF):
 
 
 class Halves(st.LIF):
+    share: float
+
     def step_params(self) -> dict[str, Any]:
         params = super().step_params()
         return params | {"threshold": self.share * params["threshold"]}
 
 
 class Scales(st.LIF):
+    share: float
+
     def forward(self, x: Tensor, init: Any = False) -> Tensor:
         return 2.0 * super().forward(self.share * x, init)
 
@@ -199,11 +205,11 @@ def plain(state: F.IFState, x: Tensor, *, threshold: Any) -> Any:
 READERS: dict[str, Any] = {
     "plain": plain,
     # says that it is of this library
-    "wrapped": functools.wraps(F.if_step)(types.FunctionType(plain.__code__, globals())),
+    "wrapped": wraps(F.if_step)(types.FunctionType(plain.__code__, globals())),
     "enable_grad": torch.enable_grad()(plain),
     "disable": torch._dynamo.disable(plain),
-    "partial": functools.partial(plain),
-    "singledispatch": functools.singledispatch(plain),
+    "partial": partial(plain),
+    "singledispatch": singledispatch(plain),
 }
 
 
@@ -226,6 +232,10 @@ def images(k: int) -> Tensor:
     return draw(k, N, T, 4, 2, 3)
 
 
+def in_turns(form: Callable[[Tensor], Tensor], seed: int = 0) -> Callable[[int], Tensor]:
+    return lambda k: (form if k // 2 % 2 else torch.clone)(images(k + seed))
+
+
 def sub(kind: type[st.LIF]) -> st.StepLayer:
     return kind(decay=0.8, v0=0.5, learnable=True).double()
 
@@ -236,6 +246,10 @@ def once(change: Callable[[Any], Any], call: int = CALLS) -> Callable[[Any, int]
 
 def frozen() -> st.StepLayer:
     return learning().requires_grad_(False)
+
+
+def rests(name: str) -> Callable[[Any], Any]:
+    return lambda layer: object.__setattr__(layer, name, types.MethodType(third, layer))
 
 
 def freeze_in_turns(layer: Any, k: int) -> None:
@@ -287,26 +301,17 @@ HISTORIES: dict[str, History] = {
     "chunks, cut": History(learning, trains=None, options={"time_chunk": 2, "truncate": True}),
     "a graph carried on": History(learning, trains=None, options={"carry_graph": True}),
     **{
-        f"{name} of one layer from call {call}": History(
-            learning,
-            once(lambda layer, name=name: object.__setattr__(layer, name, types.MethodType(third, layer)), call),
-            trains=call or None,
-        )
+        f"{name} of one layer from call {call}": History(learning, once(rests(name), call), trains=call or None)
         for name in ("rest_state", "initial_state")
         for call in (0, CALLS)
     },
     **{
-        f"global, {name}": History(lambda step=step: st.StepLayer(step, F.IFState, threshold=0.5), gain, trains=0)  # type: ignore[misc]
+        f"global, {name}": History(partial(st.StepLayer, step, F.IFState, threshold=0.5), gain, trains=0)
         for name, step in READERS.items()
     },
+    **{f"input, {name}": History(of_images, x=in_turns(form)) for name, form in LAYOUTS.items()},
     **{
-        f"input, {name}": History(of_images, x=lambda k, form=form: (form if k // 3 % 2 else torch.clone)(images(k)))  # type: ignore[misc]
-        for name, form in LAYOUTS.items()
-    },
-    **{
-        f"cotangent, {name}": History(
-            of_images, x=images, pull=lambda k, form=form: (form if k % 2 else torch.clone)(images(k + 99)), trains=10
-        )
+        f"cotangent, {name}": History(of_images, x=images, pull=in_turns(form, 99), trains=10)
         for name, form in (LAYOUTS | UNWRITTEN).items()
     },
 }

@@ -15,12 +15,13 @@ from torch.func import functional_call, grad, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
+from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
 from tests.every_layer import COPIES
 from tests.fold_nets import span, states
 from tests.folded_layer import CALLS, M, N, T, Took, agrees, draw, gradients, held, learning, over_time, repeat, results
 
-MODES = ("fold", "step")
+MODES: tuple[Mode, ...] = ("fold", "step")
 
 # --- ways to the same gradients, each of x and of all parameters ------------------------------------------------------
 
@@ -94,7 +95,7 @@ def hooks_on_the_layer(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Te
     hooks = [
         layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape)),
         layer.register_forward_hook(lambda _, given, out: 2.0 * out),
-        layer.register_full_backward_hook(lambda _, into, out: (3.0 * into[0], *into[1:])),  # type: ignore[operator]
+        layer.register_full_backward_hook(lambda _, into, out: (3.0 * into[0], *into[1:])),  # type: ignore[index]
     ]
     found = pulled(model, model(x), x, pull)
     for hook in hooks:
@@ -124,7 +125,7 @@ Loss = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 def pure(model: st.SpikingNet, pull: Tensor) -> tuple[Loss, dict[str, Tensor]]:
     """Return the loss as a function of parameters and input, and parameters to give it."""
     params = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    return lambda params, x: (functional_call(model, params, (x,)) * pull).sum(), params  # type: ignore[arg-type]
+    return lambda params, x: (functional_call(model, params, (x,)) * pull).sum(), params
 
 
 def by_grad(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:

@@ -35,9 +35,9 @@ OLDER: dict[str, tuple[type[st.StepLayer], older.Step, dict[str, Any]]] = {
 def test_older_equations(name: str, T: int) -> None:
     kind, step, options = OLDER[name]
     low, high, count = (0.0, 2.0, 2) if kind is st.BioLIF else (-0.5, 1.5, 1)
-    draw = {"generator": torch.Generator().manual_seed(T), "dtype": torch.float64}
-    xs = [(low + (high - low) * torch.rand(T, 3, 5, **draw)).requires_grad_() for _ in range(count)]  # type: ignore[arg-type]
-    cotangents = [torch.randn(shape, **draw) for shape in ((T, 3, 5), (3, 5))]  # type: ignore[call-overload]
+    draw: Any = {"generator": torch.Generator().manual_seed(T), "dtype": torch.float64}
+    xs = [(low + (high - low) * torch.rand(T, 3, 5, **draw)).requires_grad_() for _ in range(count)]
+    cotangents = [torch.randn(shape, **draw) for shape in ((T, 3, 5), (3, 5))]
     v, s, spikes, margin = torch.zeros(3, 5).double(), torch.zeros(3, 5).double(), [], []
     for t in range(T):
         v, s = step(v, s, *(x[t] for x in xs), **options)

@@ -68,7 +68,7 @@ def layer_of(name: str, kind: str, seed: int = 0) -> Any:
 def matrix(layer: Any) -> Tensor:
     """Return the trained weight of a layer."""
     found: Any = layer.recurrent
-    return found if isinstance(found, Tensor) else found.weight  # type: ignore[no-any-return]
+    return found if isinstance(found, Tensor) else found.weight
 
 
 def model_of(name: str, kind: str, mode: str = "auto", **options: Any) -> st.SpikingNet:
@@ -313,7 +313,8 @@ def test_other_convolutions(given: Any, shape: tuple[int, ...]) -> None:
 
 
 def conv(channels: int = 4, **options: Any) -> nn.Conv2d:
-    return nn.Conv2d(4, channels, **{"kernel_size": 3, "padding": "same", "bias": False} | options)
+    chosen: Any = {"kernel_size": 3, "padding": "same", "bias": False} | options
+    return nn.Conv2d(4, channels, **chosen)
 
 
 # the weights, the shape of an input that they do not fit or None for none at all, and what the error says

@@ -144,7 +144,7 @@ def test_state_that_reset_takes_from_an_input() -> None:
 
 def test_state_under_compile() -> None:
     layer: Any = st.StepLayer(returns_its_output, Two)
-    step = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    step: Any = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for k in range(3):
         out = step(torch.full((1, 2), float(k)))
         kept = layer.v.clone()

@@ -68,7 +68,7 @@ class Net(nn.Module):
         self.second, self.more = nn.Conv2d(C, 6, 3), st.IF(v0=0.2)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.more(self.second(self.spikes(self.first(x), init)), init).flatten(1)
+        return self.more(self.second(self.spikes(self.first(x), init)), init).flatten(1)  # type: ignore[no-any-return]
 
 
 def test_network() -> None:
