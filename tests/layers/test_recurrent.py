@@ -257,24 +257,6 @@ def test_half_precision(kind: str) -> None:
 
 
 @every_kind
-def test_transforms_and_compile(kind: str) -> None:
-    xs, model, pull = train(kind, steps=4), model_of("LIF", kind, "fold"), draw(2, 1, 4, *SHAPES[kind])
-    params = {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-    def loss(params: Any, x: Tensor) -> Any:
-        return (torch.func.functional_call(model, params, (x[None],)) * pull).sum()
-
-    layer = layer_of("LIF", kind)
-    want = [torch.autograd.grad(step_by_step(layer, x[None]), matrix(layer), pull)[0] for x in xs]
-    assert_close([*torch.func.grad(loss)(params, xs[0]).values()], want[:1])
-    (got,) = torch.func.vmap(torch.func.grad(loss), (None, 0))(params, xs).values()
-    assert_close(got, torch.stack(want))
-    torch._dynamo.reset()
-    compiled: Any = torch.compile(model, backend="aot_eager")
-    assert_close(compiled(xs), oracle("LIF", kind, xs))
-
-
-@every_kind
 def test_no_samples(kind: str) -> None:
     for mode in MODES[:2]:
         assert model_of("LIF", kind, mode)(train(kind, samples=0)).shape == (0, STEPS, *SHAPES[kind])
