@@ -65,7 +65,7 @@ def test_parameters(name: str, size: str, form: Callable[[Tensor], Tensor], took
     # such a parameter is copied for the kernel, which may be or not
     assert all(taken) or (form is torch.clone and size in ("per channel", "one axis"))
     if form is last:
-        model(x)
+        model(last(draw(1, N, T, *shape)))
         owns = [held(model).s]
         if size in ("floats", "0-dim"):
             owns.append(model.net(last(draw(1, N, 1, *shape))[:, 0], True))
@@ -168,7 +168,7 @@ class Renames(st.LIF):
         return {"decay": 0.8, self.chosen: 0.4}
 
 
-def third(_: Any, x: Tensor) -> F.LIFState:
+def third(self: Any, x: Tensor) -> F.LIFState:
     return F.LIFState(torch.full_like(x, 0.3))
 
 

@@ -3,7 +3,7 @@
 import copy
 import gc
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -92,11 +92,11 @@ def checkpointed(model: st.SpikingNet, x: Tensor, pull: Tensor, *, reentrant: bo
 
 def hooks_on_the_layer(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
     seen: list[torch.Size] = []
-    layer: nn.Module = held(model)
+    layer = held(model)
     hooks = [
         layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape)),
         layer.register_forward_hook(lambda _, given, out: 2.0 * out),
-        layer.register_full_backward_hook(lambda _, into, out: (3.0 * into[0], *into[1:])),  # type: ignore[index]
+        layer.register_full_backward_hook(lambda _, into, out: (3.0 * into[0], *into[1:])),
     ]
     found = pulled(model, model(x), x, pull)
     for hook in hooks:
@@ -121,7 +121,7 @@ def compiled(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
     return pulled(model, run(x), x, pull)
 
 
-Loss = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+Loss = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 
 def pure(model: st.SpikingNet, pull: Tensor) -> tuple[Loss, dict[str, Tensor]]:

@@ -151,17 +151,18 @@ def test_step_fold_and_oracle(name: str, kind: str) -> None:
     assert not torch.equal(want, without)
     assert_close(step_by_step(layer, xs), want)
     found = []
-    for mode in MODES:
-        x, model = xs.clone().requires_grad_(), model_of(name, kind, mode)
+    for model in (models := [model_of(name, kind, mode) for mode in MODES]):
+        x = xs.clone().requires_grad_()
         out = model(x)
         assert_close(out, want)
         (trained,) = [name for name, p in model.named_parameters() if p is matrix(held(model))]
         assert trained == "net.layer.recurrent" + ("" if kind == CHANNELS else ".weight")
         assert trained in model.state_dict()
+        assert held(model).s.untyped_storage().nbytes() == held(model).s.nbytes
         found.append(pulled(out, [x, *model.parameters()]))
         assert all(bool(each.any()) for each in found[-1]), "a gradient is zero"
         assert_close(found[-1], found[0])
-    report = str(model.explain())
+    report = str(models[-1].explain())
     assert report.startswith("fold")
     assert "fused" in report
     assert "loop: " not in report
