@@ -128,7 +128,7 @@ BAD: dict[str, tuple[Any, type[Exception]]] = {
 }
 
 
-@pytest.mark.parametrize("message", BAD)
+@pytest.mark.parametrize("message", BAD, ids=range(len(BAD)))
 def test_bad_input(message: str, model: st.SpikingNet) -> None:
     x, error = BAD[message]
     with pytest.raises(error, match=message):

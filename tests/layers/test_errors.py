@@ -140,7 +140,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("message", ERRORS)
+@pytest.mark.parametrize("message", ERRORS, ids=range(len(ERRORS)))
 def test_error(message: str) -> None:
     error, *uses = ERRORS[message]
     for use in uses:

@@ -317,14 +317,6 @@ def test_stream(init: bool | Tensor, layer: st.StepLayer, took: Took) -> None:
     assert_close(found[0], found[1])
 
 
-def test_gradient_through_a_carried_state() -> None:
-    model = over_time(learning(), carry_graph=True)
-    for k in range(4):
-        x = draw(k).requires_grad_()
-        model(x)
-        assert torch.autograd.grad(model(draw(k + 9), False).sum(), x)[0].any()
-
-
 def test_what_the_layer_holds_is_its_own(took: Took) -> None:
     model = over_time(st.LI(decay=nn.Parameter(span(0.2, 0.7, M).double())))
     repeat(model, took)
