@@ -228,6 +228,7 @@ def test_the_module_given_is_the_one_trained() -> None:
     assert matrix(st.IF(recurrent=given)) is given.weight
     parameter = nn.Parameter(torch.rand(5))
     assert matrix(st.IF(recurrent=parameter)) is parameter
+    assert matrix(st.IF(recurrent=parameter.data)).data_ptr() != parameter.data_ptr()
     shared = nn.ModuleList([st.IF(recurrent=given), st.LIF(recurrent=given)])
     assert [p is given.weight for p in shared.parameters()] == [True]
 
