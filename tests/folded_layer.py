@@ -14,7 +14,14 @@ from tests.every_layer import call
 from tests.fold_nets import span, states
 
 N, T, M = 3, 5, 6
+IMAGES = (4, 2, 3)
 CALLS = 5  # the first two at most find out how the others are run
+# cotangents that are not written out
+UNWRITTEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "negated": lambda pull: torch._neg_view(pull),  # pyright: ignore[reportPrivateImportUsage]
+    "imaginary": lambda pull: torch.complex(pull, pull).conj().imag,
+    "zero": lambda pull: torch._efficientzerotensor(pull.shape, dtype=pull.dtype),  # pyright: ignore
+}
 
 
 class One(nn.Module):
@@ -51,8 +58,9 @@ class Took:
 
 
 def over_time(layer: nn.Module, *shape: int, use: Callable[..., Tensor] = call, **options: Any) -> st.SpikingNet:
-    """Return a layer over time, folded."""
-    return st.SpikingNet(One(layer, use), shape or (M,), "fold", warn_silent=False, **options)
+    """Return a layer over time, folded unless another mode is asked for."""
+    chosen: Any = {"mode": "fold", "warn_silent": False} | options
+    return st.SpikingNet(One(layer, use), shape or (M,), **chosen)
 
 
 def held(model: st.SpikingNet) -> Any:
@@ -64,6 +72,11 @@ def draw(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return other numbers for each seed, (N, T, M) unless other sizes are given."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(shape or (N, T, M), generator=generator, dtype=torch.float64).to(dtype)
+
+
+def last(x: Tensor) -> Tensor:
+    """Return (N, T, C, ...) whose images are channels-last."""
+    return x.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def results(model: st.SpikingNet, x: Tensor, mode: Any, cotangent: Tensor | None = None) -> dict[str, Tensor]:
@@ -81,6 +94,11 @@ def results(model: st.SpikingNet, x: Tensor, mode: Any, cotangent: Tensor | None
             strict=True,
         )
     return found
+
+
+def gradients(found: dict[str, Tensor]) -> list[Tensor]:
+    """Return the gradients among results, that of x first."""
+    return [each for name, each in found.items() if name.startswith("d ")]
 
 
 def agrees(model: st.SpikingNet, x: Tensor, took: Took, cotangent: Tensor | None = None) -> bool:

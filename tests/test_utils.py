@@ -6,20 +6,18 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.utils import Clipper, ClippingNet
+from tests.folded_layer import over_time
 
 
 class Net(ClippingNet):
     def __init__(self) -> None:
         super().__init__()
-        self.exc = nn.Linear(3, 2)
-        self.inh = nn.Linear(3, 2, bias=False)
+        self.exc, self.inh = nn.Linear(3, 2), nn.Linear(3, 2, bias=False)
         self.sl = st.BioLIF(0.5)
-        self.exc_weights = [self.exc]
-        self.inh_weights = [self.inh]
+        self.exc_weights, self.inh_weights = [self.exc], [self.inh]
 
     def forward(self, x: Tensor, init: bool) -> Tensor:
-        out: Tensor = self.sl(self.exc(x), self.inh(x), init)
-        return out
+        return self.sl(self.exc(x), self.inh(x), init)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -63,7 +61,6 @@ def test_clipper(net: Net) -> None:
     model = st.SpikingNet(net, 2)
     net.init_weights()
     optimizer = Clipper(model, torch.optim.SGD(model.parameters(), lr=100.0))
-    optimizer.zero_grad()
     model(torch.rand(4, 5, 3)).sum().neg().backward()
     assert optimizer.step() is None
     for weight in (net.exc.weight, net.inh.weight):
@@ -71,21 +68,12 @@ def test_clipper(net: Net) -> None:
         assert weight.max() <= 2
     optimizer.zero_grad()
     assert all(p.grad is None for p in model.parameters())
-
-
-def test_clipper_hands_the_closure_on(net: Net) -> None:
-    model = st.SpikingNet(net, 2)
-    assert Clipper(model, torch.optim.SGD(model.parameters())).step(lambda: 0.25) == 0.25
+    assert optimizer.step(lambda: 0.25) == 0.25
 
 
 def test_clipper_needs_a_clipping_net() -> None:
-    class Plain(nn.Module):
-        def forward(self, x: Tensor, init: bool) -> Tensor:
-            return x
-
-    model = st.SpikingNet(Plain(), 2)
     with pytest.raises(TypeError, match=r"Clipper: SpikingNet has no net\.clip\(\)"):
-        Clipper(model, torch.optim.SGD([torch.ones(1, requires_grad=True)]))
+        Clipper(over_time(st.IF()), torch.optim.SGD([torch.ones(1, requires_grad=True)]))
 
 
 def test_weights_in_place_of_layers(net: Net) -> None:

@@ -1,17 +1,17 @@
 """A state that is kept shares memory with nothing that the caller can write on."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from tests.every_layer import call
+from spikingtorch.functional.core.tree import leaves_of
+from tests.every_layer import MAKERS, call
+from tests.folded_layer import over_time
 
 
 class Two(NamedTuple):
@@ -36,44 +36,28 @@ def returns_a_parameter(state: Two, x: Tensor, *, shift: Tensor) -> tuple[Two, T
     return Two(shift, state.n), x + state.v
 
 
-MAKERS = [
-    st.IF,
-    st.LIF,
-    st.LI,
-    partial(st.CoarseLIF, tau=8.0),
-    partial(st.SpikingDecay, tau=2.0),
-    partial(st.McPitts, thr=0.5),
-    partial(st.BioLIF, nudt=0.5),
-]
 STEPS: list[Callable[..., Any]] = [returns_its_input, returns_a_view_of_its_input, returns_its_output]
 
 
-def aliases(one: Any, other: Any) -> bool:
-    tensors = [[leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)] for tree in (one, other)]
-    return any(a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() for a in tensors[0] for b in tensors[1])
+def aliases(*trees: Any) -> bool:
+    one, other = (
+        {leaf.untyped_storage().data_ptr() for leaf in leaves_of(tree) if isinstance(leaf, Tensor)} for tree in trees
+    )
+    return not one.isdisjoint(other)
 
 
-@pytest.mark.parametrize("mode", ["plain", "inference", "no_grad"])
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode, torch.no_grad])
 @pytest.mark.parametrize("backend", ["loop", "auto"])
 @pytest.mark.parametrize("T", [0, 1, 3, 17])
 @pytest.mark.parametrize("step", [*STEPS, returns_a_parameter])
-def test_final_state_of_a_scan(step: Any, T: int, backend: Any, mode: str) -> None:
-    guards = {"plain": torch.enable_grad, "inference": torch.inference_mode, "no_grad": torch.no_grad}
+def test_final_state_of_a_scan(step: Any, T: int, backend: Any, mode: Any) -> None:
     params = {"shift": torch.rand(2, 3)} if step is returns_a_parameter else {}
     for _ in range(2):  # the second call takes another way to the kernel
         state, xs = Two(torch.rand(2, 3), torch.rand(2, 3)), torch.rand(T, 2, 3)
-        with guards[mode]():
+        with mode():
             final, outs = F.scan(step, state, xs, params=params, backend=backend)
         assert not aliases(final, (state, xs, params, outs))
         assert not aliases(outs, (state, xs, params))
-
-
-def test_outputs_of_a_stepped_layer_are_apart() -> None:
-    layer = st.StepLayer(lambda state, x: (state, (x, x, state.v)), Two)
-    x, out = torch.ones(1, 3), layer(torch.ones(1, 3))
-    out = layer(x)
-    assert not aliases(out, (x, layer._memory))
-    assert not any(aliases(out[k], out[k - 1]) for k in range(3))
 
 
 def test_final_state_inside_vmap_and_grad() -> None:
@@ -86,35 +70,38 @@ def test_final_state_inside_vmap_and_grad() -> None:
     assert torch.equal(torch.func.vmap(run)(torch.ones(4, 3)), torch.full((4,), 3.0))
 
 
+def test_outputs_of_a_stepped_layer_are_apart() -> None:
+    layer = st.StepLayer(lambda state, x: (state, (x, x, state.v)), Two)
+    for x in (torch.ones(1, 3), torch.ones(1, 3)):
+        out = layer(x)
+    assert not aliases(out, (x, layer._memory))
+    assert not any(aliases(out[k], out[k - 1]) for k in range(3))
+
+
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("size", [1, 2**17])  # a large layer takes the kernel for one step
 def test_state_of_a_layer(step: Any, size: int) -> None:
     found = []
     for writes in (False, True):
-        layer = st.StepLayer(step, Two)
         torch.manual_seed(0)
-        outs = []
-        buffer = torch.empty(1, size)
+        layer, outs, buffer = st.StepLayer(step, Two), [], torch.empty(1, size)
         for _ in range(4):
-            x = buffer.uniform_() if writes else torch.empty(1, size).uniform_()
-            out = layer(x)
+            out = layer(buffer.uniform_() if writes else torch.empty(1, size).uniform_())
             outs.append(out.clone())
             if writes:
                 out.fill_(9.0)
-        assert layer.v is not None
-        found.append(torch.stack([*outs, layer.v]))
         assert torch.equal(layer.s, outs[-1])
+        found.append(torch.stack([*outs, layer.v]))  # type: ignore[list-item]
     assert torch.equal(found[0], found[1])
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-@pytest.mark.parametrize("make", MAKERS)
-def test_writing_on_outputs_changes_nothing(make: Callable[..., Any], recurrent: bool) -> None:
+@pytest.mark.parametrize("name", MAKERS)
+def test_writing_on_outputs_changes_nothing(name: str, recurrent: bool) -> None:
     found = []
     for inplace in (False, True):
         torch.manual_seed(0)
-        layer = make(recurrent=torch.tensor(-0.5) if recurrent else None)
-        outs = []
+        layer, outs = MAKERS[name](recurrent=torch.tensor(-0.5) if recurrent else None), []
         for t in range(6):
             out = call(layer, torch.rand(2, 3), t == 0)
             assert torch.equal(layer.s, out)
@@ -126,30 +113,22 @@ def test_writing_on_outputs_changes_nothing(make: Callable[..., Any], recurrent:
     assert torch.equal(found[0], found[1])
 
 
-def test_gradient_through_a_state_that_was_the_output() -> None:
+# a state that was the output, and an output that the gradient of its layer needs
+@pytest.mark.parametrize(
+    "options", [{"recurrent": torch.tensor(-0.5)}, {"reset": F.by_subtraction}], ids=["state", "output"]
+)
+def test_gradient_though_outputs_are_written_on(options: dict[str, Any]) -> None:
     found = []
     for inplace in (False, True):
-        layer = st.LIF(v0=0.3, recurrent=torch.tensor(-0.5))
-        x, total = torch.full((1, 4), 0.5).requires_grad_(), torch.zeros(())
+        layer = st.LIF(v0=torch.tensor(0.3), learnable="v0", **options)
+        x, total = torch.full((1, 4), 0.2).requires_grad_(), torch.zeros(())
         for t in range(5):
             out = layer(x * (t + 1), init=t == 0)
             total = total + nn.Hardtanh(-5.0, 5.0, inplace=inplace)(out).sum() * (t + 1)
-        found.append(torch.autograd.grad(total, x)[0])
-    assert found[0].abs().max() > 0
-    assert torch.equal(found[0], found[1])
-
-
-def test_output_that_the_gradient_of_its_layer_needs_may_be_written_on() -> None:
-    found = []
-    for inplace in (False, True):
-        layer = st.LIF(v0=torch.tensor(0.3), reset=F.by_subtraction, learnable="v0")
-        total = torch.zeros(())
-        for t in range(5):
-            out = layer(torch.full((1, 4), 0.2 * (t + 1)), init=t == 0)
-            total = total + nn.Hardtanh(-5.0, 5.0, inplace=inplace)(out).sum() * (t + 1)
-        found.append(torch.autograd.grad(total, list(layer.parameters()))[0])
-    assert found[0].abs() > 0
-    assert torch.equal(found[0], found[1])
+        found.append(torch.autograd.grad(total, [x, *layer.parameters()]))
+    for got, want in zip(*found, strict=True):
+        assert want.any()
+        assert torch.equal(got, want)
 
 
 def test_state_that_reset_takes_from_an_input() -> None:
@@ -164,13 +143,13 @@ def test_state_that_reset_takes_from_an_input() -> None:
 
 
 def test_state_under_compile() -> None:
-    layer = st.StepLayer(returns_its_output, Two)
-    step = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    layer: Any = st.StepLayer(returns_its_output, Two)
+    step: Any = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for k in range(3):
         out = step(torch.full((1, 2), float(k)))
-        kept = layer.v.clone()  # type: ignore[union-attr]
+        kept = layer.v.clone()
         out.fill_(9.0)
-        assert torch.equal(layer.v, kept)  # type: ignore[arg-type]
+        assert torch.equal(layer.v, kept)
 
 
 class Counted(NamedTuple):
@@ -186,27 +165,13 @@ def count(state: Counted, x: Tensor) -> tuple[Counted, Tensor]:
 
 
 class CountLayer(st.StepLayer):
-    def __init__(self) -> None:
-        super().__init__(count, Counted)
-
     def rest_state(self, x: Tensor) -> Counted:
-        return Counted(
-            torch.zeros_like(x), torch.zeros_like(x, dtype=torch.long), torch.zeros_like(x, dtype=torch.bool)
-        )
-
-
-class CountNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = CountLayer()
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.layer(x, init)  # type: ignore[no-any-return]
+        return Counted(*(torch.zeros_like(x, dtype=dtype) for dtype in (x.dtype, torch.long, torch.bool)))
 
 
 def test_counter_and_flag_as_state_stepped_and_folded() -> None:
     x = torch.rand(3, 20, 5, generator=torch.Generator().manual_seed(0))
-    models = [st.SpikingNet(CountNet(), 5, mode=mode) for mode in ("step", "auto")]
+    models = [over_time(CountLayer(count, Counted), 5, mode=mode) for mode in ("step", "auto")]
     for k in range(3):
         outs = [model(x * (1 + k)) for model in models]
         assert torch.equal(outs[0], outs[1])

@@ -1,0 +1,246 @@
+"""A scan that has run before skips checks and choices: nothing that would change them may be missed."""
+
+import functools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.fused.runtime import executable
+from spikingtorch.testing import assert_close
+from tests.caches import forget
+from tests.fused import Scan, assert_same_bits, draw
+from tests.fused_steps import Pair, counting, leaky
+
+T, N, M = 9, 4, 33
+
+
+@pytest.fixture(autouse=True)
+def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch)
+
+
+def known() -> int:
+    """Return how many scans are remembered."""
+    return sum(isinstance(entry, bind.Bound) for entry in bind._bound._entries.values())
+
+
+def scan(**changes: Any) -> Scan:
+    """Return a plain scan of ``leaky`` with some of its arguments changed."""
+    return Scan(leaky, F.IFState(draw(N, M)), draw(T, N, M), {"decay": 0.5})._replace(**changes)
+
+
+def everything(given: Scan, backend: Any = "auto") -> Any:
+    """Return what a scan gives, and the gradients for random cotangents."""
+    return given.run(backend), given.gradients(backend)
+
+
+def valued(state: F.IFState, x: Tensor, tau: float = 7.0) -> Any:
+    return leaky(state, x, decay=math.exp(-1.0 / tau))
+
+
+def nested(state: Any, x: Any, decay: Any) -> Any:
+    u = decay * state.v["v"] + x[0]
+    counts, *rest = state.i
+    return Pair({"v": u}, [counts + x[1], *rest]), (u, {"w": x[1] > 0.5})  # type: ignore[arg-type]
+
+
+NESTED: Any = Pair({"v": draw(N, M)}, [draw(N, M, seed=3), torch.arange(N * M).reshape(N, M)])  # type: ignore[arg-type]
+CHANGES: dict[str, dict[str, Any]] = {
+    "values of the input": {"xs": draw(T, N, M, seed=5)},
+    "values of the state": {"state": F.IFState(draw(N, M, seed=5))},
+    "a float": {"params": {"decay": 0.75}},
+    "one more float": {"params": {"decay": 0.5, "threshold": 0.25}},
+    "a float that is looked at": {"step": valued, "params": {"tau": 3.0}},
+    "a default": {"step": valued, "params": {}},
+    "a tensor for a float": {"params": {"decay": draw(M)}},
+    "a number for all, as a tensor": {"params": {"decay": torch.tensor(0.75, dtype=torch.float64)}},
+    "an integer parameter": {"params": {"decay": 1}},
+    "an array's number": {"params": {"decay": draw(3).numpy()[0]}},
+    "partial": {"step": functools.partial(leaky, decay=0.75), "params": {}},
+    "a shape": {"xs": draw(T, N, 7), "state": F.IFState(draw(N, 7))},
+    "a length": {"xs": draw(T + 1, N, M)},
+    "time second": {"xs": draw(N, T, M), "dim": 1},
+    "time second, of the same shape": {"xs": draw(T, T, M), "state": F.IFState(draw(T, M)), "dim": 1},
+    "time last": {"xs": draw(N, M, T), "dim": -1},
+    "few neurons in a row": {"xs": draw(M, T, 3), "state": F.IFState(draw(M, 3)), "dim": 1},
+    "strides of the input": {"xs": draw(M, N, T).permute(2, 1, 0)},
+    "strides of the state": {"state": F.IFState(draw(M, N).T)},
+    "strides of all": {
+        "xs": draw(T, M, N).movedim(1, 2),
+        "state": F.IFState(draw(M, N).T),
+        "params": {"decay": draw(N, 1)},
+    },
+    "an offset": {"xs": draw(T + 1, N, M)[1:]},
+    "every other step": {"xs": draw(2 * T, N, M)[::2]},
+    "a state at rest for all": {"state": F.IFState(torch.zeros(()).double().expand(N, M))},
+    "an input for all": {"xs": draw(T, 1, M)},
+    "an input of fewer axes": {"xs": draw(T, M)},
+    "no neurons": {"xs": draw(T, 0, M), "state": F.IFState(draw(0, M))},
+    "a dtype": {"xs": draw(T, N, M).float(), "state": F.IFState(draw(N, M).float())},
+    "half": {"xs": draw(T, N, M).half(), "state": F.IFState(draw(N, M).float())},
+    "all half": {
+        "xs": draw(T, N, M).half(),
+        "state": F.IFState(draw(N, M).half()),
+        "params": {"decay": draw(M).half()},
+    },
+    "nested trees": {"step": nested, "state": NESTED, "xs": (draw(T, N, M), draw(T, N, M, seed=2))},
+    "a negated view": {"xs": torch._neg_view(draw(T, N, M))},  # pyright: ignore[reportPrivateImportUsage]
+    "a conjugated part": {"xs": torch.complex(draw(T, N, M), draw(T, N, M, seed=2)).conj().imag},
+}
+NOT_KNOWN = {"an array's number", "a negated view", "a conjugated part"}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_second_call_is_the_first(name: str) -> None:
+    given = scan(**CHANGES[name])
+    want = everything(given, "loop")
+    found = [everything(given)]
+    assert bool(known()) == (name not in NOT_KNOWN)
+    with counting() as counts:
+        found += [everything(given) for _ in range(2)]
+    assert (counts.forward, counts.traces) == (0 if name == "no neurons" else 4, 0)
+    for got in found:
+        assert_same_bits(got, found[0])
+        if "half" not in name:
+            assert_close(got, want)
+        for a, b in zip(pytree.tree_leaves(got), pytree.tree_leaves(want), strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3)  # the last digit of what is rounded may differ
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if "half" not in name])
+def test_a_change_is_seen(name: str) -> None:
+    other = scan(**CHANGES[name])
+    want = everything(other, "loop")
+    for _ in range(2):
+        everything(scan())
+        assert_close(everything(other), want)
+
+
+def test_the_values_of_a_float_that_is_looked_at() -> None:
+    for tau in (3.0, 5.0, 3.0, 1e9, 5.0):
+        given = scan(step=valued, params={"tau": tau})
+        assert_close(given.run("auto"), given.run("loop"))
+    assert known() == 3
+
+
+def test_a_sign_of_zero_is_a_value() -> None:
+    def signed(state: F.IFState, x: Tensor, sign: float) -> Any:
+        return state, x * math.copysign(1.0, sign)
+
+    for sign in (1.0, -1.0):
+        given = scan(step=signed, params={"sign": 0.0 * sign})
+        assert_close(given.run("auto")[1], sign * given.xs)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a length": ({"state": F.IFState(draw(N, M + 1))}, "broadcast|shape|must match"),
+    "dtypes": ({"xs": draw(T, N, M).float()}, "mixed dtypes"),
+    "no floating input": ({"xs": torch.ones(T, N, M, dtype=torch.int64)}, "no input is floating"),
+    "no time": ({"dim": 3}, "no time axis"),
+    "a parameter that is unknown": ({"params": {"decay": 0.5, "tau": 1.0}}, "unexpected keyword"),
+    "a number for a state": ({"state": F.IFState(0.0)}, "expected a tensor"),  # type: ignore[arg-type]
+    "an unknown backend": ({}, "backend='quick' is not one of"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_error_is_raised_though_the_like_has_run(name: str) -> None:
+    everything(scan())
+    changes, message = WRONG[name]
+    for _ in range(2):
+        with pytest.raises((ValueError, TypeError, RuntimeError), match=message):
+            scan(**changes).run("auto" if changes else "quick")
+
+
+def test_the_default_dtype_is_part_of_a_request() -> None:
+    def promoted(state: F.IFState, x: Tensor) -> Any:
+        return state, torch.where(x > 0.5, 1.0, 0.1) + 0.1 * (x > 2.0)
+
+    given = scan(step=promoted, params={})
+    try:
+        for dtype in (torch.float32, torch.float64, torch.float32):
+            torch.set_default_dtype(dtype)
+            got, want = given.run("auto")[1], given.run("loop")[1]
+            assert got.dtype == want.dtype == dtype
+            assert torch.equal(got, want)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_transforms_take_no_notice() -> None:
+    given, weights = scan(), (draw(T, N, M, seed=3), draw(N, M, seed=4))
+
+    def total(x: Tensor) -> Tensor:
+        final, out = given._replace(xs=x).run("auto")
+        result: Tensor = (out * weights[0]).sum() + (final.v * weights[1]).sum()
+        return result
+
+    x = given.xs
+    leaf, batch = x.clone().requires_grad_(), torch.stack([draw(T, N, M, seed=9), x])
+    for _ in range(2):
+        (want,) = torch.autograd.grad(total(leaf), leaf)
+        assert_close(torch.func.grad(total)(x), want)
+        assert_close(torch.func.vmap(torch.func.grad(total))(batch)[1], want)
+        assert_close(torch.func.jvp(total, (x,), (x,)), (total(x), (want * x).sum()))
+
+
+def test_second_derivative_of_a_scan_that_has_run_before() -> None:
+    given = scan(xs=draw(T, N, M).requires_grad_())
+    found = []
+    for backend in ("loop", "auto", "auto"):
+        (first,) = torch.autograd.grad(given.run(backend)[1].sum(), given.xs, create_graph=True)
+        found.append(torch.autograd.grad(first.square().sum(), given.xs)[0])
+        assert found[0].any()
+        assert_close(found[-1], found[0])
+
+
+def test_inference_mode_before_and_after() -> None:
+    given = scan()
+    want = given.run("loop")
+    with torch.inference_mode():
+        for _ in range(2):
+            assert_close(given.run("auto"), want)
+            assert given.run("auto")[1].is_inference()
+    assert_close(everything(given), everything(given, "loop"))
+
+
+def test_what_was_saved_may_not_be_overwritten() -> None:
+    for _ in range(2):
+        x = draw(T, N, M).requires_grad_() * 1.0
+        out = scan(xs=x).run("auto")[1]
+        x.add_(1.0)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.sum().backward()
+
+
+def test_a_profile_shows_the_operators_and_hooks_what_is_saved() -> None:
+    packed = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        packed.append(tensor.shape)
+        return tensor
+
+    want = everything(scan())
+    with torch.profiler.profile() as profile, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        assert_close(everything(scan()), want)
+    names = {event.key for event in profile.key_averages()}
+    assert {"spikingtorch::scan_forward", "spikingtorch::scan_backward"} <= names
+    assert (T, N, M) in packed
+    assert in_eager()
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bind, "_bound", LRUCache(3))
+    monkeypatch.setattr(executable, "_executables", LRUCache(3))
+    for length in range(1, 9):
+        given = scan(xs=draw(length, N, M))
+        assert_close(given.run("auto"), given.run("loop"))
+    assert known() == len(executable._executables._entries) == 3

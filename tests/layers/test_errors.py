@@ -1,0 +1,148 @@
+"""Bad input to a layer: what the error says."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from tests.every_layer import call
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_integer_input(layer: st.StepLayer, dtype: torch.dtype) -> None:
+    inputs = [torch.ones(2, dtype=dtype)] * (2 if isinstance(layer, st.BioLIF) else 1)
+    with pytest.raises(TypeError, match=r"dtype torch\..*expected a floating one; convert it with x\.float\(\)"):
+        layer(*inputs)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_nan_input_names_the_layer_and_keeps_the_state(layer: st.StepLayer, value: float) -> None:
+    call(layer, torch.full((2, 3), 0.4))
+    before = layer.s
+    bad = torch.full((2, 3), 0.4)
+    bad[1, 1] = value
+    with pytest.raises(ValueError, match=rf"{type(layer).__name__}: x holds NaN or infinite values \(shape \(2, 3\)\)"):
+        call(layer, bad)
+    assert layer.s is before
+
+
+def test_other_batch_size_without_init(layer: st.StepLayer) -> None:
+    call(layer, torch.ones(4, 3))
+    if isinstance(layer, st.McPitts):
+        call(layer, torch.ones(2, 3))  # nothing to remember, so nothing that could not fit
+        return
+    with pytest.raises(ValueError, match=r"holds the state of inputs of shape \(4, 3\).*got \(2, 3\).*Pass init=True"):
+        call(layer, torch.ones(2, 3))
+    call(layer, torch.ones(2, 3), True)
+
+
+def test_init_of_numpy() -> None:
+    layer, x = st.IF(), torch.tensor([0.75])
+    assert [layer(x, init).item() for init in np.array([True, False, True])] == [0.0, 1.0, 0.0]
+
+
+ONES, AGAIN = torch.ones(2, 3), torch.ones(3, 2)
+
+
+def then(x: Tensor, *init: Any) -> Any:
+    """Call a layer once more, on another input or with another init."""
+    layer = st.IF()
+    layer(AGAIN)
+    return layer(x, *init)
+
+
+IF: Any = st.IF  # for what its annotations refuse
+FIRING = [IF, partial(st.McPitts, 0.5)]
+POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "tau", st.BioLIF: "nudt", IF: "beta"}
+
+# what the error says and is, and what is done
+ERRORS: dict[str, tuple[Any, ...]] = {
+    r"IF: x is a list, expected a torch\.Tensor": (TypeError, lambda: IF()([1.0])),
+    r"x is a ndarray, expected a torch\.Tensor; make one with torch\.from_numpy\(x\)": (
+        TypeError,
+        lambda: IF()(np.ones(2)),
+    ),
+    r"torch\.float32.*got.*torch\.float64.*Pass init=True": (ValueError, lambda: then(AGAIN.double())),
+    r"cpu\).*meta\).*Pass init=True": (ValueError, lambda: then(AGAIN.to("meta"))),
+    r"init=.*expected a bool, or a bool tensor with one value for each sample": (
+        TypeError,
+        *[partial(then, AGAIN, init) for init in ([True, False, True], 1, None, "yes")],
+    ),
+    r"init is a tensor of .* expected torch\.bool and shape \(3,\)": (
+        ValueError,
+        *[partial(then, AGAIN, init) for init in (torch.tensor([True, False]), torch.tensor([1, 0, 0]), AGAIN > 0)],
+    ),
+    r"IF: mixed dtypes: x is torch\.float64 and v0 torch\.float32": (
+        TypeError,
+        lambda: IF(v0=torch.ones(3))(ONES.double()),
+    ),
+    r"mixed devices: .*'x': 'meta'.*'cpu'": (ValueError, lambda: IF(v0=torch.ones(3))(ONES.to("meta"))),
+    r"(tau|nudt|beta)=(-1\.0|0\.0|nan), expected a finite value above 0": (
+        ValueError,
+        *[partial(make, **{name: value}) for make, name in POSITIVE.items() for value in (-1.0, 0.0, torch.nan)],
+    ),
+    r"LIF: tau=tensor.*expected a finite value above 0": (ValueError, lambda: st.LIF(tau=torch.tensor([8.0, -8.0]))),
+    "expected a finite value at least 0 and at most 1": (
+        ValueError,
+        *[partial(st.LIF, decay=decay) for decay in (-0.1, 1.1, torch.nan)],
+    ),
+    "IF: v0 is a list, expected a float, or a tensor that broadcasts": (TypeError, partial(IF, [1.0, 2.0])),
+    r"IF: v0 has dtype torch\.int64": (TypeError, lambda: IF(v0=torch.tensor([1, 2]))),
+    r"v0 of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (
+        ValueError,
+        lambda: IF(v0=torch.ones(4))(ONES),
+    ),
+    r"v0 of shape \(5, 1, 3\) does not broadcast": (ValueError, lambda: IF(v0=torch.ones(5, 1, 3))(ONES)),
+    r"thr of shape \(2, 3\) does not broadcast to the input of shape \(1, 3\)": (
+        ValueError,
+        lambda: st.McPitts(ONES)(ONES[:1]),
+    ),
+    r"beta=3\.0 is the slope of the default surrogate, give it to Arctan": (
+        ValueError,
+        partial(st.LIF, beta=3.0, surrogate=F.Arctan()),
+    ),
+    r"surrogate=Arctan is a class; make one of it: Arctan\(\)": (
+        TypeError,
+        *[partial(make, surrogate=F.Arctan) for make in FIRING],
+    ),
+    "surrogate=5 cannot be called; one that works is Arctan": (
+        TypeError,
+        *[partial(make, surrogate=5) for make in FIRING],
+    ),
+    r"expected the spikes 0, 1, 1\. A smooth function becomes a surrogate with FromPrim": (
+        ValueError,
+        *[partial(make, surrogate=torch.sigmoid) for make in FIRING],
+    ),
+    r"IF: reset=.* expected a rule \(u, spike, threshold\) -> v, such as to_zero": (
+        TypeError,
+        *[partial(IF, reset=reset) for reset in (None, "to_zero", F.detached, F.Detached, lambda u: u)],
+    ),
+    r"v0 requires a gradient but is no nn\.Parameter.*learnable='v0'": (
+        ValueError,
+        lambda: IF(v0=torch.ones(3, requires_grad=True)),
+    ),
+    r"learnable names \['tau'\]; choose from \['v0'\]": (ValueError, lambda: IF(learnable="tau")),
+    "nudt cannot be learned": (
+        ValueError,
+        lambda: st.BioLIF(nn.Parameter(torch.tensor(0.5))),
+        *[partial(st.BioLIF, 0.5, learnable=names) for names in ("nudt", ["v0", "nudt"], iter(["v0", "nudt"]))],
+    ),
+    r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (
+        ValueError,
+        lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4)),
+    ),
+    "parameter 'forward' would hide": (ValueError, lambda: st.StepLayer(F.if_step, F.IFState, forward=1.0)),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS, ids=range(len(ERRORS)))
+def test_error(message: str) -> None:
+    error, *uses = ERRORS[message]
+    for use in uses:
+        with pytest.raises(error, match=message):
+            use()
