@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.testing import TOLERANCE, relative_error
-from tests.fused import Scan, assert_same_bits
+from tests.fused import Scan, assert_close_gradients, assert_same_bits
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 WHOLE = [torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64]
@@ -65,11 +64,11 @@ class Layout(NamedTuple):
 
     Attributes:
         shape: of the neurons of one step.
-        parameter: shape of the parameters.
+        parameter: shape of the parameters; those of the neurons' shape lie like states.
         dim: axis of time.
         stream: what is done to an input, with time where it belongs.
         rest: what is done to a state.
-        fewest: steps that it takes at least.
+        steps: how many there are.
     """
 
     shape: tuple[int, ...]
@@ -77,27 +76,38 @@ class Layout(NamedTuple):
     dim: int = 0
     stream: Placing = lambda x: x
     rest: Placing = lambda v: v
-    fewest: int = 1
+    steps: tuple[int, ...] = (1, 2, 17, 33)
 
 
-def scattered(t: Tensor) -> Tensor:
+def in_memory(*order: int) -> Placing:
+    """Return what puts axes into another order in memory."""
+    return lambda t: t.permute(order).contiguous().permute([order.index(axis) for axis in range(t.ndim)])
+
+
+def swapped(t: Tensor) -> Tensor:
     """Return a tensor with the last two axes swapped in memory."""
     return t.mT.contiguous().mT
 
 
-def spaced(t: Tensor) -> Tensor:
-    """Return a tensor of which every other number of a wider one is part, from the second on."""
-    return torch.stack([t, t], -1).flatten(-2)[..., 1::2]
+def spaced(axis: int) -> Placing:
+    """Return what makes a tensor every other number of a larger one, from the second on."""
+    return lambda t: t.repeat_interleave(2, axis).unflatten(axis, (-1, 2)).select(axis, 1)
 
 
 def cut(t: Tensor) -> Tensor:
-    """Return a tensor cut from a larger one, so that there are gaps between rows."""
-    return torch.nn.functional.pad(t.to(torch.float64), (3, 2)).to(t.dtype)[..., 3:-2]
+    """Return a tensor cut from a larger one, so that there are gaps along all axes."""
+    whole = torch.nn.functional.pad(t.to(torch.float64), (3, 2) * t.ndim).to(t.dtype)
+    return whole[(slice(3, -2),) * t.ndim]
 
 
-def spread(t: Tensor) -> Tensor:
-    """Return a tensor in which all rows are the same memory."""
-    return t[..., :1, :].expand_as(t)
+def same(*axes: int) -> Placing:
+    """Return what makes all of a tensor along some axes the same memory."""
+    return lambda t: t[tuple(slice(0, 1 if axis - t.ndim in axes else None) for axis in range(t.ndim))].expand_as(t)
+
+
+def overlapping(t: Tensor) -> Tensor:
+    """Return a tensor in which each step has all but one of the numbers of the last step."""
+    return t.flatten().as_strided(t.shape, (1, 0, 1))
 
 
 def channels_last(t: Tensor) -> Tensor:
@@ -105,27 +115,62 @@ def channels_last(t: Tensor) -> Tensor:
     return t.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
+# what is done to inputs, states and parameters alike, and to inputs alone, for time on each axis
+ALIKE = {
+    "contiguous": lambda t: t,
+    "transposed": swapped,
+    "every other neuron": spaced(-1),
+    "every other row": spaced(-2),
+    "gaps": cut,
+    "one row for all": same(-2),
+    "one neuron for all": same(-1),
+    "one number for all": same(-1, -2),
+}
+STREAMS = {
+    "first two axes swapped": in_memory(1, 0, 2),
+    "first axis last": in_memory(1, 2, 0),
+    "axes reversed": in_memory(2, 1, 0),
+    "every other of the first axis": spaced(-3),
+    "one for all of the first axis": same(-3),
+    "one number for all": same(-1, -2, -3),
+}
 LAYOUTS = {
+    **{
+        f"{name}, time on axis {dim}": Layout((3, 37), (3, 37), dim, form, form, steps=(1, 33))
+        for name, form in ALIKE.items()
+        for dim in range(3)
+    },
+    **{
+        f"inputs with {name}, time on axis {dim}": Layout((3, 37), (3, 1), dim, form, steps=(2, 17))
+        for name, form in STREAMS.items()
+        for dim in range(3)
+    },
+    **{
+        f"parameters of {shape}, time on axis {dim}": Layout((3, 4, 5), shape, dim, steps=(17,))
+        for shape in ((), (1,), (1, 1, 1), (5,), (4, 1), (3, 1, 1), (3, 1, 5), (3, 4, 5), (1, 4, 5))
+        for dim in (0, 1, 3)
+    },
     "time first": Layout((3, 37), (37,)),
     "time second": Layout((3, 37), (3, 1), 1),
     "time last": Layout((3, 37), (37,), -1),
-    "transposed": Layout((3, 37), (37,), 0, scattered, scattered),
-    "transposed, time second": Layout((3, 37), (3, 1), 1, lambda x: x.transpose(0, 2).contiguous().transpose(0, 2)),
-    "every other neuron": Layout((3, 37), (37,), 0, spaced, spaced),
-    "rows with gaps": Layout((3, 37), (3, 1), 1, cut, cut),
-    "rows that are one": Layout((3, 37), (1, 37), 0, spread, spread),
+    "overlapping steps": Layout((3, 37), (37,), 0, overlapping),
     "channels last": Layout((2, 5, 3, 4), (5, 1, 1), 1, channels_last, channels_last),
-    "narrow": Layout((1024, 2), (2,), 1, fewest=17),
+    "eight axes": Layout((2, 1, 2, 2, 1, 2, 3), (3,), 3),
+    "eight axes, time last": Layout((2, 1, 2, 2, 1, 2, 3), (1, 2, 1), 7),
+    "nine axes, scattered": Layout((2, 1, 2, 1, 2, 1, 2, 3), (2, 1), 0, in_memory(7, 6, 5, 4, 3, 2, 1, 0, 8)),
+    "narrow": Layout((1024, 2), (2,), 1, steps=(17, 33)),
+    "few neurons": Layout((40, 2), (1, 1), 1),
     "one number for a parameter": Layout((3, 37), (), 1),
     "one neuron": Layout((1,), (1,)),
     "no axes": Layout((), ()),
     "no neurons": Layout((0, 5), (5,), 1),
+    "no rows": Layout((3, 0), (3, 1)),
     "almost a block": Layout((255,), (1,)),
     "a block": Layout((2, 256), (256,), 1),
     "more than a block": Layout((257,), ()),
     "more than two blocks": Layout((513,), (1,), 1),
+    "rows of more than a block": Layout((2, 301), (1, 301), -2),
 }
-STEPS = [1, 2, 17, 33]
 
 
 def drawn(dtype: torch.dtype, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -144,6 +189,7 @@ def in_layout(name: str, steps: int, dtype: torch.dtype, place: Placing) -> Scan
     layout = LAYOUTS[name]
     lifted, dim = torch.promote_types(dtype, torch.float32), layout.dim % (len(layout.shape) + 1)
     over_time = (*layout.shape[:dim], steps, *layout.shape[dim:])
+    form: Placing = layout.rest if layout.parameter == layout.shape else lambda p: p
 
     def group(shape: tuple[int, ...], form: Placing, seed: int) -> tuple[Tensor, ...]:
         return tuple(place(form(drawn(each, shape, seed + k))) for k, each in enumerate(WHOLE))
@@ -153,9 +199,9 @@ def in_layout(name: str, steps: int, dtype: torch.dtype, place: Placing) -> Scan
         Mixed(place(layout.rest(drawn(lifted, layout.shape, 1))), group(layout.shape, layout.rest, 10)),
         (place(layout.stream(drawn(dtype, over_time, 2))), group(over_time, layout.stream, 20)),
         {
-            "decay": place(drawn(lifted, layout.parameter, 3)),
-            "threshold": place(drawn(lifted, layout.parameter, 4)),
-            "whole": group(layout.parameter, lambda p: p, 30),
+            "decay": place(form(drawn(lifted, layout.parameter, 3))),
+            "threshold": place(form(drawn(lifted, layout.parameter, 4))),
+            "whole": group(layout.parameter, form, 30),
         },
         layout.dim,
     )
@@ -196,14 +242,4 @@ def agree(scan: Scan, place: Placing, calls: int = 2) -> None:
             assert_same_bits(scan.run("fused"), want.results)
         got = found(scan, "fused", place)
         assert_same_bits(got.results, want.results)
-        check_gradients(got.gradients, want.gradients)
-
-
-def check_gradients(got: dict[str, Tensor], want: dict[str, Tensor]) -> None:
-    """Assert that gradients agree to the tolerance; those of half precision are rounded to it on either side."""
-    for name, gradient in want.items():
-        mine, half = got[name], gradient.dtype not in TOLERANCE
-        assert (mine.dtype, mine.shape) == (gradient.dtype, gradient.shape), name
-        allowed = 2 * torch.finfo(gradient.dtype).eps + 1e-5 if half else TOLERANCE[gradient.dtype]
-        error = relative_error(mine.float(), gradient.float()) if half else relative_error(mine, gradient)
-        assert error <= allowed, f"{name}: relative error {error:.3g}, allowed {allowed:g}"
+        assert_close_gradients(got.gradients, want.gradients)
