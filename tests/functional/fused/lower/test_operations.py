@@ -24,21 +24,23 @@ aten: Any = torch.ops.aten
 FLOATS = [torch.float32, torch.float64]
 
 POWERS = (0.0, 1, 2, 3.0, 0.5, -0.5, -1.0, -2, 1.7, -0.3, 4, -3, 5.0)
-UNARY = """
-    neg abs sqrt floor ceil round trunc sign sgn exp expm1 log log1p log2 log10 sin cos tanh sigmoid erf atan reciprocal
-    rsqrt square relu leaky_relu silu softplus isnan logical_not hardtanh zeros_like ones_like clone detach alias
-    lift_fresh lift_fresh_copy positive _conj_physical
-"""
-BINARY = """
-    add.Tensor sub.Tensor rsub.Tensor mul.Tensor div.Tensor fmod.Tensor remainder.Tensor pow.Tensor_Tensor
-    logical_and.default logical_or.default logical_xor.default maximum.default minimum.default clamp.Tensor
-    clamp_min.Tensor clamp_max.Tensor
-"""
-SCALAR = """
-    add.Scalar sub.Scalar rsub.Scalar mul.Scalar div.Scalar fmod.Scalar remainder.Scalar clamp_min.default
-    clamp_max.default fill.Scalar
-"""
-TERNARY = "clamp.Tensor lerp.Tensor addcmul.default addcdiv.default"
+UNARY = [
+    *("neg", "abs", "sqrt", "floor", "ceil", "round", "trunc", "sign", "sgn", "exp", "expm1", "log", "log1p", "log2"),
+    *("log10", "sin", "cos", "tanh", "sigmoid", "erf", "atan", "reciprocal", "rsqrt", "square", "relu", "leaky_relu"),
+    *("silu", "softplus", "isnan", "logical_not", "hardtanh", "zeros_like", "ones_like", "clone", "detach", "alias"),
+    *("lift_fresh", "lift_fresh_copy", "positive", "_conj_physical"),
+]
+BINARY = [
+    *("add.Tensor", "sub.Tensor", "rsub.Tensor", "mul.Tensor", "div.Tensor", "fmod.Tensor", "remainder.Tensor"),
+    *("pow.Tensor_Tensor", "logical_and.default", "logical_or.default", "logical_xor.default", "maximum.default"),
+    *("minimum.default", "clamp.Tensor", "clamp_min.Tensor", "clamp_max.Tensor"),
+]
+SCALAR = [
+    *("add.Scalar", "sub.Scalar", "rsub.Scalar", "mul.Scalar", "div.Scalar", "fmod.Scalar", "remainder.Scalar"),
+    *("clamp_min.default", "clamp_max.default", "fill.Scalar"),
+]
+TERNARY = ["clamp.Tensor", "lerp.Tensor", "addcmul.default", "addcdiv.default"]
+LOGIC = ("and", "or", "xor")
 
 
 def _uses(names: Iterable[str], call: Callable[..., Any], tell: str = "") -> dict[str, Function]:
@@ -54,15 +56,15 @@ def _uses(names: Iterable[str], call: Callable[..., Any], tell: str = "") -> dic
 
 # name of a rule, and what tells its uses apart: a function of three tensors
 TABLE: dict[str, Function] = {
-    **_uses([f"{name}.default" for name in UNARY.split()], lambda op, x, y, z: op(x)),
-    **_uses(BINARY.split(), lambda op, x, y, z: op(x, y)),
+    **_uses([f"{name}.default" for name in UNARY], lambda op, x, y, z: op(x)),
+    **_uses(BINARY, lambda op, x, y, z: op(x, y)),
     **_uses([f"{name}.Tensor" for name in COMPARISONS], lambda op, x, y, z: op(x, y)),
-    **_uses(SCALAR.split(), lambda op, x, y, z: op(x, 0.3)),
+    **_uses(SCALAR, lambda op, x, y, z: op(x, 0.3)),
     **_uses([f"{name}.Scalar" for name in COMPARISONS], lambda op, x, y, z: op(x, 0.3)),
-    **_uses(TERNARY.split(), lambda op, x, y, z: op(x, y, z), ", three"),
+    **_uses(TERNARY, lambda op, x, y, z: op(x, y, z), ", three"),
     **{f"pow.Tensor_Scalar, {p}": lambda x, y, z, p=p: aten.pow.Tensor_Scalar(x, p) for p in POWERS},
-    **_uses([f"bitwise_{name}.Tensor" for name in ("and", "or", "xor")], lambda op, x, y, z: op(x > 0, y > 0)),
-    **_uses([f"bitwise_{name}.Scalar" for name in ("and", "or", "xor")], lambda op, x, y, z: op(x > 0, True)),
+    **_uses([f"bitwise_{name}.Tensor" for name in LOGIC], lambda op, x, y, z: op(x > 0, y > 0)),
+    **_uses([f"bitwise_{name}.Scalar" for name in LOGIC], lambda op, x, y, z: op(x > 0, True)),
     "bitwise_not.default": lambda x, y, z: aten.bitwise_not.default(x > 0),
     "add.Scalar, alpha": lambda x, y, z: aten.add.Scalar(x, 0.3, 0.7),
     **_uses(("add.Tensor", "sub.Tensor"), lambda op, x, y, z: op(x, y, alpha=0.7), ", alpha"),
@@ -108,10 +110,8 @@ TABLE: dict[str, Function] = {
 }
 # what only a gradient calls, and what is differentiated to it
 GRADIENTS = {
-    **{
-        f"{name}_backward.default": f"{name}.default"
-        for name in ["sigmoid", "tanh", "hardtanh", "leaky_relu", "silu", "softplus"]
-    },
+    **{f"{name}_backward.default": f"{name}.default" for name in ("sigmoid", "tanh", "hardtanh", "leaky_relu", "silu")},
+    "softplus_backward.default": "softplus.default",
     "threshold_backward.default": "relu.default",
 }
 # torch takes these apart before the trace sees them
@@ -291,14 +291,15 @@ def test_the_sign_of_a_zero_that_is_bounded(zero: float, dtype: torch.dtype) -> 
 # --- whole numbers and bools ------------------------------------------------------------------------------------------
 
 # rows of the table that whole numbers have as well; torch's floor of them is themselves
-WHOLE = """
-    add.Tensor|sub.Tensor|sub.Tensor, itself|mul.Tensor|div.Tensor|neg.default|abs.default|sign.default|square.default|
-    pow.Tensor_Scalar, 2|maximum.default|minimum.default|relu.default|lt.Tensor|where.self|logical_and.default|
-    logical_not.default|_to_copy.default, float|_to_copy.default, double|_to_copy.default, bool|floor.default|
-    ceil.default|round.default|trunc.default
-"""
+WHOLE = [
+    *("add.Tensor", "sub.Tensor", "sub.Tensor, itself", "mul.Tensor", "div.Tensor", "neg.default", "abs.default"),
+    *("sign.default", "square.default", "pow.Tensor_Scalar, 2", "maximum.default", "minimum.default", "relu.default"),
+    *("lt.Tensor", "where.self", "logical_and.default", "logical_not.default", "_to_copy.default, float"),
+    *("_to_copy.default, double", "_to_copy.default, bool", "floor.default", "ceil.default", "round.default"),
+    *("trunc.default",),
+]
 INTEGERS: dict[str, Function] = {
-    **{name: TABLE[name] for name in map(str.strip, WHOLE.split("|"))},
+    **{name: TABLE[name] for name in WHOLE},
     "add, alpha": lambda i, j, x: torch.add(i, j, alpha=3),
     "rsub": lambda i, j, x: 3 - i,
     "mul, a number": lambda i, j, x: i * 3,
