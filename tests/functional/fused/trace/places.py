@@ -22,8 +22,6 @@ from spikingtorch import functional as F
 from tests import fused_steps
 from tests.fused_steps import N, draw, leaky
 
-X = draw()
-VALUES = (0.5, 0.5, 0.6, 0.5, 0.7)
 # puts a number where a step reads it; returns the step, and the params to call it with
 Place = Callable[[Any], tuple[Any, dict[str, Any]]]
 # makes of a number what a step has in its closure; reads it there

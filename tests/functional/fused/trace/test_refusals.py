@@ -18,6 +18,7 @@ from tests.fused_steps import N, counting, draw, gradients, loop, rest, value
 
 X, WEIGHT, GLOBAL, LENGTH_ONE = draw(), draw(N, N, seed=1), draw(N, seed=2), torch.ones(1, dtype=torch.float64)
 LAYER = torch.nn.Linear(N, N).double()
+LOG: list[Tensor] = []
 LOOPS = "ran on the Python loop"
 Current = Callable[..., Any]
 
@@ -86,10 +87,11 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "size": (lambda x: x / x.shape[-1], {}, "reads the size of its tensors"),
     "numel": (lambda x: x / x.numel(), {}, "reads the size of its tensors"),
     "gradient": (lambda x: Odd.apply(x), {}, r"aten\.i0.*gradient"),  # type: ignore[no-untyped-call]
+    "side effect": (lambda x: LOG.append(x) or x, {}, "may change a list outside of it"),  # type: ignore[func-returns-value]
     "numbers of Python": (lambda x: random.random() * x, {}, CHANGE),
     "numbers of numpy": (lambda x: np.random.rand() * x, {}, CHANGE),
 }
-NOWHERE = {"size", "numel", "gradient", "numbers of Python", "numbers of numpy"}
+NOWHERE = {"side effect", "size", "numel", "gradient", "numbers of Python", "numbers of numpy"}
 
 
 def seeded(current: Current, params: dict[str, Any], backend: Any) -> tuple[Any, Tensor]:
