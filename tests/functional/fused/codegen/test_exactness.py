@@ -1,6 +1,7 @@
 """The fused backend has the loop's bits where it says so, stays within a bound elsewhere, and has its gradients."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -183,13 +184,14 @@ def test_some_gradients_of_some_results(only: tuple[str, ...], of: Any) -> None:
 def test_layouts_of_cotangents(dim: int) -> None:
     scan = lif(33, B, N, dtype=torch.float64)
     scan, leaves = scan._replace(xs=scan.xs.movedim(0, dim).contiguous(), dim=dim).watched()
-    for function in (
+    functions: list[Callable[[Tensor], Tensor]] = [
         lambda y: y.sum(),
         lambda y: (y.mT * draw(*y.mT.shape)).sum(),
         lambda y: (y[..., ::2] * 1.5).sum(),
         lambda y: (y.sum(0) * draw(*y.shape[1:])).sum(),
         lambda y: (y.sum(-1) * draw(*y.shape[:-1])).sum(),
-    ):
+    ]
+    for function in functions:
         runs = [scan.run(backend) for backend in ("fused", "loop")]
         found = [torch.autograd.grad(function(out) + function(state.v), [*leaves.values()]) for state, out in runs]
         for got, want in zip(*found, strict=True):

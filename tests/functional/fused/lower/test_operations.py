@@ -54,6 +54,10 @@ def _uses(names: Iterable[str], call: Callable[..., Any], tell: str = "") -> dic
     return {name + tell: of(name) for name in names}
 
 
+def _raised_to(power: float) -> Function:
+    return lambda x, y, z: aten.pow.Tensor_Scalar(x, power)
+
+
 # name of a rule, and what tells its uses apart: a function of three tensors
 TABLE: dict[str, Function] = {
     **_uses([f"{name}.default" for name in UNARY], lambda op, x, y, z: op(x)),
@@ -62,7 +66,7 @@ TABLE: dict[str, Function] = {
     **_uses(SCALAR, lambda op, x, y, z: op(x, 0.3)),
     **_uses([f"{name}.Scalar" for name in COMPARISONS], lambda op, x, y, z: op(x, 0.3)),
     **_uses(TERNARY, lambda op, x, y, z: op(x, y, z), ", three"),
-    **{f"pow.Tensor_Scalar, {p}": lambda x, y, z, p=p: aten.pow.Tensor_Scalar(x, p) for p in POWERS},
+    **{f"pow.Tensor_Scalar, {power}": _raised_to(power) for power in POWERS},
     **_uses([f"bitwise_{name}.Tensor" for name in LOGIC], lambda op, x, y, z: op(x > 0, y > 0)),
     **_uses([f"bitwise_{name}.Scalar" for name in LOGIC], lambda op, x, y, z: op(x > 0, True)),
     "bitwise_not.default": lambda x, y, z: aten.bitwise_not.default(x > 0),

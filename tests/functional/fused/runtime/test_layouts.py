@@ -188,7 +188,8 @@ def test_recurrence_takes_cotangents_that_are_not_written_out(steps: int) -> Non
     rest, x = torch.zeros(3, 5, dtype=torch.float64), drawn(torch.float64, (steps, 3, 5), 1).requires_grad_()
     params = {"decay": 0.5, "recurrent_weight": drawn(torch.float64, (5, 5), 2)}
     pull = drawn(torch.float64, (steps, 3, 5), 3)
-    scan = Scan(F.Recurrent(F.lif_step), F.RecurrentState(F.LIFState(rest), rest), x, params)
+    step: Any = F.Recurrent(F.lif_step)
+    scan = Scan(step, F.RecurrentState(F.LIFState(rest), rest), x, params)
     for cotangent in (torch._neg_view(pull), torch._efficientzerotensor(pull.shape, dtype=pull.dtype)):  # pyright: ignore
         outs = [scan.run(backend)[1] for backend in ("fused", "loop")]
         assert_close_gradients(*({"x": torch.autograd.grad(out, x, cotangent)[0]} for out in outs))

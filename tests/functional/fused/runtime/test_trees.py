@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -32,8 +33,13 @@ def lif(v: Tensor, x: Tensor) -> Scan:
     return Scan(F.lif_step, F.LIFState(v), x, {"decay": 0.9, "threshold": draw(1)[0]})
 
 
-def whole(dtype: torch.dtype, T: int) -> Tensor:
-    return draw(T, N, low=0 if dtype in (torch.bool, torch.uint8) else -3, high=4).floor().to(dtype)
+def whole(dtype: torch.dtype, T: int) -> Scan:
+    numbers = draw(T, N, low=0 if dtype in (torch.bool, torch.uint8) else -3, high=4).floor()
+    return Scan(product, draw(N), (draw(T, N), numbers.to(dtype)))
+
+
+def beside(first: tuple[int, ...], second: tuple[int, ...], T: int) -> Scan:
+    return Scan(product, draw(B, N), (draw(T, *first), draw(T, *second)))
 
 
 DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -41,9 +47,9 @@ DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 SHAPES = ((), (1,), (1, 1), (B, 1), (1, N), (N,))
 # scans of so many steps
 ODD: dict[str, Callable[[int], Scan]] = {
-    **{f"stream of {d}": lambda T, d=d: Scan(product, draw(N), (draw(T, N), whole(d, T))) for d in DTYPES},
-    **{f"second stream of {s}": lambda T, s=s: Scan(product, draw(B, N), (draw(T, B, N), draw(T, *s))) for s in SHAPES},
-    **{f"first stream of {s}": lambda T, s=s: Scan(product, draw(B, N), (draw(T, *s), draw(T, B, N))) for s in SHAPES},
+    **{f"stream of {dtype}": partial(whole, dtype) for dtype in DTYPES},
+    **{f"second stream of {shape}": partial(beside, (B, N), shape) for shape in SHAPES},
+    **{f"first stream of {shape}": partial(beside, shape, (B, N)) for shape in SHAPES},
     "number a step": lambda T: lif(draw(B, N), draw(T, 1, high=1.4)),
     "number a step, all axes": lambda T: lif(draw(B, N), draw(T, 1, 1, high=1.4)),
     "no axes": lambda T: lif(draw(1)[0], draw(T, high=1.4)),

@@ -25,9 +25,10 @@ from tests.fused_steps import N, draw, leaky
 # puts a number where a step reads it; returns the step, and the params to call it with
 Place = Callable[[Any], tuple[Any, dict[str, Any]]]
 # makes of a number what a step has in its closure; reads it there
-Make = Read = Callable[[Any], Any]
+Make = Callable[[Any], Any]
+Read = Callable[[Any], Any]
 SLOPE, ALIVE = 0.5, dict[float, Any]()
-HELPERS = {0.5: lambda: 0.5, 0.6: lambda: 0.6, 0.7: lambda: 0.7}
+HELPERS: dict[float, Callable[[], float]] = {0.5: lambda: 0.5, 0.6: lambda: 0.6, 0.7: lambda: 0.7}
 HELPER = HELPERS[0.5]
 
 
@@ -214,7 +215,7 @@ set_module = partial(setattr, fused_steps, "DECAY")
 # what is done with a number, and a step that sees it
 AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "global": (set_global, lambda state, x: advance(state, x, SLOPE)),
-    "global of a nested helper": (set_global, lambda state, x: advance(state, x, sum([(lambda: helper())()]))),
+    "global of a nested helper": (set_global, lambda state, x: advance(state, x, sum(helper() for _ in "."))),
     "global by name": (set_global, lambda state, x: advance(state, x, globals()["SLOPE"])),
     "global by a static method": (set_global, lambda state, x: advance(state, x, Numbers.of_module())),
     "global by a property": (set_global, lambda state, x: advance(state, x, INSTANCE.seen)),
