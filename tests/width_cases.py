@@ -14,15 +14,13 @@ from spikingtorch.functional.dispatch import bind, folded
 from spikingtorch.functional.dispatch.signature import folded_signature
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.runtime.executable import Executable
-from tests.fused import Scan, assert_close_gradients, assert_same_bits
+from tests.fused import Placing, Scan, agree, assert_close_gradients, assert_same_bits
 from tests.widths import (
     FLOATS,
     LAYOUTS,
     SURROGATE,
     WHOLE,
     Mixed,
-    Placing,
-    agree,
     channels_last,
     drawn,
     in_layout,

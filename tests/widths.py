@@ -1,20 +1,16 @@
 """Scans of every dtype in every layout, beside the loop: what the tests of widths and AddressSanitizer run."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from tests.fused import Scan, assert_close_gradients, assert_same_bits
+from tests.fused import Placing, Scan
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 WHOLE = [torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64]
 SURROGATE = F.FastSigmoid(3.0)
-# puts a tensor, strides and all, into memory of its own
-Placing: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Mixed(NamedTuple):
@@ -182,27 +178,3 @@ def in_layout(name: str, steps: int, dtype: torch.dtype, place: Placing) -> Scan
         },
         layout.dim,
     )
-
-
-def found(scan: Scan, backend: Any, place: Placing) -> tuple[Any, dict[str, Tensor]]:
-    """Return the results of a scan, and the gradients of its floating leaves, for random cotangents on every result."""
-    watched, leaves = scan.watched()
-    results = watched.run(backend)
-    floating = [result for result in pytree.tree_leaves(results) if result.requires_grad]
-    cotangents = [place(drawn(each.dtype, tuple(each.shape), 100 + k) - 0.5) for k, each in enumerate(floating)]
-    gradients = torch.autograd.grad(
-        floating, list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True
-    )
-    detached = pytree.tree_map(lambda result: result.detach(), results)
-    return detached, dict(zip(leaves, gradients, strict=True))
-
-
-def agree(scan: Scan, place: Placing) -> None:
-    """Assert that the fused backend is the loop, at the first call and at one that it has prepared for."""
-    results, gradients = found(scan, "loop", place)
-    for _ in range(2):
-        with torch.no_grad():
-            assert_same_bits(scan.run("fused"), results)
-        got = found(scan, "fused", place)
-        assert_same_bits(got[0], results)
-        assert_close_gradients(got[1], gradients)

@@ -211,7 +211,7 @@ DESCRIBED: Any = type("Described", (), {"number": Descriptor()})()
 INSTANCE, TABLE, SCALED, LIST, GAIN = Numbers(), {"numbers": Numbers}, Scaled(), [0.5], draw(N).requires_grad_()
 OWN, CELL, VARIABLE = Numbers(), Cell(), contextvars.ContextVar("VARIABLE", default=0.5)
 set_global, set_class = partial(globals().__setitem__, "SLOPE"), partial(setattr, Numbers, "number")
-set_module = partial(setattr, fused_steps, "DECAY")
+set_module, set_first = partial(setattr, fused_steps, "DECAY"), partial(with_first, LIST)
 # what is done with a number, and a step that sees it
 AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "global": (set_global, lambda state, x: advance(state, x, SLOPE)),
@@ -282,6 +282,10 @@ def scaled(state: F.IFState, x: Tensor, scale: Any) -> Any:
     return advance(state, x, scale(1.0))
 
 
+def first(state: F.IFState, x: Tensor, numbers: list[float]) -> Any:
+    return advance(state, x, numbers[0])
+
+
 def spiking(surrogate: Any) -> Any:
     return lambda state, x: leaky(state, x, decay=0.9, surrogate=surrogate), {}
 
@@ -313,9 +317,8 @@ GIVEN: dict[str, Place] = {
     "surrogate of a function": lambda n: spiking(F.FromPrimitive(lambda u: torch.tanh((1.0 + 10 * n) * u))),
 }
 STEPS = {
-    "list among the params": around(
-        partial(with_first, LIST), lambda state, x, numbers: advance(state, x, numbers[0]), {"numbers": LIST}
-    ),
+    "list among the params": around(set_first, first, {"numbers": LIST}),
+    "list in a partial": around(set_first, partial(first, numbers=LIST)),
     "NamedTuple among the params that reads a global": around(set_global, scaled, {"scale": SCALED}),
     **GIVEN,
     **{name: around(*row) for name, row in AROUND.items()},
