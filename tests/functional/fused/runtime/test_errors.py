@@ -33,8 +33,8 @@ def raises(state: Any, x: Tensor) -> Any:
     raise KeyError("some name")
 
 
-def at(*shape: int, **options: Any) -> F.IFState:
-    return F.IFState(torch.zeros(shape, **({"dtype": torch.float64} | options)))
+def at(*shape: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> F.IFState:
+    return F.IFState(torch.zeros(shape, dtype=dtype, device=device))
 
 
 def gain(*shape: int) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from spikingtorch.functional.fused.runtime import executable, memory
 from tests.folded_layer import CALLS, Took, held, over_time
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
-from tests.width_cases import CASES
-from tests.widths import FLOATS, WHOLE, drawn
+from tests.widths import CASES, FLOATS, WHOLE, drawn
 
 DETERMINISTIC: Any = torch.utils.deterministic
 # what runs a scan a second time in other ways, or looks at each call by itself
