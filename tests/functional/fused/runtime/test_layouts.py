@@ -1,7 +1,6 @@
 """Every dtype as state, input, output and parameter, in every layout, between guard values that nothing may touch."""
 
 import warnings
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,21 +17,9 @@ from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
 from tests.widths import CASES, FLOATS, WHOLE, drawn
 
-DETERMINISTIC: Any = torch.utils.deterministic
 # what runs a scan a second time in other ways, or looks at each call by itself
 OTHERWISE = ("folded", "dense", "convolutional", "vmap")
-
-
-@pytest.fixture(autouse=True)
-def _poisoned() -> Iterator[None]:
-    """Fill every fresh tensor with NaN."""
-    before = torch.are_deterministic_algorithms_enabled(), DETERMINISTIC.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    DETERMINISTIC.fill_uninitialized_memory = True
-    assert torch.empty(3).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(before[0])
-    DETERMINISTIC.fill_uninitialized_memory = before[1]
+pytestmark = pytest.mark.usefixtures("poisoned")
 
 
 @pytest.fixture
