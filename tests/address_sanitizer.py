@@ -1,4 +1,4 @@
-"""Run the scans of ``width_cases`` under AddressSanitizer, which sees every read and write beside an array.
+"""Run the scans of ``widths`` under AddressSanitizer, which sees every read and write beside an array.
 
     python tests/address_sanitizer.py                all cases, two minutes on two cores
     python tests/address_sanitizer.py vmap dense     those with one of these words in their names
@@ -96,7 +96,7 @@ def run_cases(folder: Path, words: list[str]) -> None:
     from tqdm import tqdm
 
     from tests.guards import fill
-    from tests.width_cases import CASES
+    from tests.widths import CASES
 
     def exact(tensor: Tensor) -> Tensor:
         placed = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)

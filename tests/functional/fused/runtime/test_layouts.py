@@ -13,13 +13,13 @@ from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.runtime import executable, memory
 from tests.folded_layer import CALLS, Took, held, over_time
-from tests.fused import Scan, assert_same_bits
+from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
-from tests.width_cases import CASES
-from tests.widths import FLOATS, WHOLE, check_gradients, drawn
+from tests.widths import CASES, FLOATS, WHOLE, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself
 OTHERWISE = ("folded", "dense", "convolutional", "vmap")
+pytestmark = pytest.mark.usefixtures("poisoned")
 
 
 @pytest.fixture
@@ -32,27 +32,20 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     return found
 
 
-@pytest.fixture
-def repeated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Scans that are found by their signature."""
-    ran: list[Any] = []
-    run = bind.Bound.run
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", CASES)
+def test_case(name: str, guards: Guards, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, run = [], bind.Bound.run
 
-    def spy(*args: Any) -> Any:
+    def found_by_signature(*args: Any) -> Any:
         ran.append(args)
         return run(*args)
 
-    monkeypatch.setattr(bind.Bound, "run", spy)
-    return ran
-
-
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("name", CASES)
-def test_case(name: str, guards: Guards, repeated: list[Any]) -> None:
+    monkeypatch.setattr(bind.Bound, "run", found_by_signature)
     CASES[name](guards.place)
     guards.check()
     assert guards.results > 0
-    assert len(repeated) == (0 if name.startswith(OTHERWISE) else 4)
+    assert len(ran) == (0 if name.startswith(OTHERWISE) else 4)
 
 
 def test_threads_keep_to_their_blocks(guards: Guards) -> None:
@@ -83,7 +76,11 @@ def test_guards_see_what_is_written_on_an_input(guards: Guards) -> None:
         guards.check()
 
 
-# --- layers -----------------------------------------------------------------------------------------------------------
+def test_every_dtype_is_tried() -> None:
+    assert {*FLOATS, *WHOLE} == {
+        *(torch.bool, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8),
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    }
 
 
 @pytest.mark.parametrize("shape", [(37,), (5, 3, 4)], ids=["rows", "images"])
@@ -101,7 +98,7 @@ def test_layer_that_repeats_its_scan(dtype: torch.dtype, shape: tuple[int, ...],
             out = model(x)
             found.append((out.detach(), held(model).v, torch.autograd.grad(out, x, pull)[0]))
         assert_same_bits(found[0][:2], found[1][:2])
-        check_gradients({"x": found[0][2]}, {"x": found[1][2]})
+        assert_close_gradients({"x": found[0][2]}, {"x": found[1][2]})
         guards.check()
     assert took.trains >= CALLS - 2
 
@@ -116,56 +113,38 @@ class Held(NamedTuple):
     other: Tensor
 
 
-def carried(state: Held, x: Tensor) -> Any:
-    v = 0.5 * state.v + x
-    return Held(v, state.other), v
-
-
-def read(state: Held, x: tuple[Tensor, Tensor]) -> Any:
+def holding(state: Held, x: tuple[Tensor, Tensor], *, other: Tensor) -> Any:
     v = 0.5 * state.v + x[0]
-    return Held(v, state.other), (v, x[1])
+    return Held(v, state.other), (v, x[1], other)
 
 
-def given(state: F.IFState, x: Tensor, other: Tensor) -> Any:
-    v = 0.5 * state.v + x
-    return F.IFState(v), (v, other)
-
-
-STRANGE = [torch.uint16, torch.uint32, torch.uint64, torch.complex64]
-
-
-@pytest.mark.parametrize("dtype", STRANGE, ids=str)
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64, torch.complex64], ids=str)
 @pytest.mark.parametrize("role", ["state", "input", "parameter"])
 def test_other_dtypes_take_the_loop(role: str, dtype: torch.dtype) -> None:
-    v, x = torch.zeros(3, 5), torch.rand(4, 3, 5)
-    other = torch.ones((4, 3, 5) if role == "input" else (3, 5)).to(dtype)
-    scans: dict[str, tuple[Any, ...]] = {
-        "state": (carried, Held(v, other), x, {}),
-        "input": (read, Held(v, torch.zeros(3, 5)), (x, other), {}),
-        "parameter": (given, F.IFState(v), x, {"other": other}),
-    }
-    step, state, xs, params = scans[role]
-    assert F.explain_scan(step, state, xs, params=params).backend == "loop"
+    x = torch.rand(4, 3, 5)
+    state, stream, parameter = (
+        torch.ones(shape, dtype=dtype if role == name else torch.float32)
+        for name, shape in (("state", (3, 5)), ("input", (4, 3, 5)), ("parameter", (3, 5)))
+    )
+    scan = Scan(holding, Held(torch.zeros(3, 5), state), (x, stream), {"other": parameter})
+    assert F.explain_scan(holding, scan.state, scan.xs, params=scan.params).backend == "loop"
     with pytest.raises(ValueError, match="cannot run"):
-        F.scan(step, state, xs, params=params, backend="fused")
+        scan.run("fused")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        got = F.scan(step, state, xs, params=params)
-    assert torch.equal(got[0].v, F.scan(step, state, xs, params=params, backend="loop")[0].v)
+        got = scan.run("auto")
+    assert torch.equal(got[0].v, scan.run("loop")[0].v)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16], ids=str)
 def test_arithmetic_in_small_integers_takes_the_loop(dtype: torch.dtype) -> None:
-    def step(state: Held, x: Tensor) -> Any:
-        v = 0.5 * state.v + x
-        return Held(v, state.other + state.other), v
-
     state = Held(torch.zeros(3, 5), torch.ones(3, 5, dtype=dtype))
+    step: Any = lambda state, x: (Held(state.v + x, state.other + state.other), x)  # noqa: E731
     found = F.explain_scan(step, state, torch.rand(4, 3, 5), backend="fused")
     assert (found.backend, "computes in" in found.reason) == ("loop", True), found
 
 
-# --- recurrences ------------------------------------------------------------------------------------------------------
+# --- recurrences and bools --------------------------------------------------------------------------------------------
 
 
 def of_two(state: F.IFState, x: tuple[Tensor, Tensor]) -> tuple[F.IFState, Tensor]:
@@ -187,7 +166,7 @@ def test_recurrent_input_that_is_no_float(steps: int, dtype: torch.dtype) -> Non
         scan = Scan(step, state, xs[::-1], params)
         assert scan.exactness == "T"
         assert_same_bits(scan.run("fused")[1], scan.run("loop")[1])
-        check_gradients(scan.gradients("fused"), scan.gradients("loop"))
+        assert_close_gradients(scan.gradients("fused"), scan.gradients("loop"))
 
 
 @pytest.mark.parametrize("steps", [4, 20])
@@ -196,16 +175,10 @@ def test_recurrence_takes_cotangents_that_are_not_written_out(steps: int) -> Non
     params = {"decay": 0.5, "recurrent_weight": drawn(torch.float64, (5, 5), 2)}
     pull = drawn(torch.float64, (steps, 3, 5), 3)
     step: Any = F.Recurrent(F.lif_step)
+    scan = Scan(step, F.RecurrentState(F.LIFState(rest), rest), x, params)
     for cotangent in (torch._neg_view(pull), torch._efficientzerotensor(pull.shape, dtype=pull.dtype)):  # pyright: ignore
-        found = []
-        for backend in ("fused", "loop"):
-            state = F.RecurrentState(F.LIFState(rest), rest)
-            out = F.scan(step, state, x, params=params, backend=backend)[1]
-            found.append({"x": torch.autograd.grad(out, x, cotangent)[0]})
-        check_gradients(*found)
-
-
-# --- bools ------------------------------------------------------------------------------------------------------------
+        outs = [scan.run(backend)[1] for backend in ("fused", "loop")]
+        assert_close_gradients(*({"x": torch.autograd.grad(out, x, cotangent)[0]} for out in outs))
 
 
 def test_bools_are_bools(guards: Guards) -> None:
@@ -217,14 +190,7 @@ def test_bools_are_bools(guards: Guards) -> None:
     # a true bool is any byte but zero, where bytes are taken for bools
     mask = guards.place(torch.randint(0, 4, (600,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8))
     state = Held(guards.place(torch.zeros(600)), guards.place(drawn(torch.bool, (600,), 1)))
-    xs, params = guards.place(drawn(torch.float32, (17, 600), 2)), {"mask": mask.view(torch.bool)}
+    scan = Scan(step, state, guards.place(drawn(torch.float32, (17, 600), 2)), {"mask": mask.view(torch.bool)})
     for _ in range(2):
-        got = F.scan(step, state, xs, params=params, backend="fused")
-        assert_same_bits(got, F.scan(step, state, xs, params=params, backend="loop"))
+        assert_same_bits(scan.run("fused"), scan.run("loop"))
     guards.check()
-
-
-def test_every_dtype_is_tried() -> None:
-    accepted = {torch.bool, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8}
-    accepted |= {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-    assert {*FLOATS, *WHOLE} == accepted

@@ -1,0 +1,285 @@
+"""The fused backend has the loop's bits where it says so, stays within a bound elsewhere, and has its gradients."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.testing import relative_error
+from spikingtorch.verification.cases import CASES, LENGTHS, RESETS, TWINS, Case, by_name
+from tests.fused import Scan, assert_same_bits, check, check_gradients, draw, special
+
+SURROGATES: list[Any] = [surrogate for surrogate, _ in TWINS]
+# exp and cos stand in the value of these spikes, where they amount to 0 or NaN
+INEXACT = (F.PiecewiseExponential, F.FromDerivative)
+FLOATS = [torch.float32, torch.float64]
+B, N = 3, 21  # neurons: not a multiple of any vector
+pytestmark = pytest.mark.usefixtures("poisoned")
+
+
+def lif(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, **params: Any) -> Scan:
+    """Return a scan of LIF neurons from a state that is not zero; decay and threshold are tensors, a value a neuron."""
+    own = {
+        "decay": draw(shape[-1], dtype=dtype, low=0.5, high=0.98, seed=seed),
+        "gain": 0.9,
+        "threshold": draw(shape[-1], dtype=dtype, low=0.5, high=1.2, seed=seed + 1),
+    }
+    v = draw(*shape[1:], dtype=dtype, low=-0.3, high=0.6, seed=seed + 2)
+    x = draw(*shape, dtype=dtype, low=-0.6, high=1.4, seed=seed + 3)
+    return Scan(F.lif_step, F.LIFState(v), x, own | params)
+
+
+def of_case(case: Case, T: int, dtype: torch.dtype) -> Scan:
+    xs, params = case.draw(T, dtype=dtype)
+    return Scan(case.step, case.initial(xs), xs, params)
+
+
+@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
+def test_lif(surrogate: Any, turn: int) -> None:
+    """Each surrogate meets three reset rules, each rule five surrogates; a kernel for every pair takes long."""
+    reset, dtype = RESETS[(SURROGATES.index(surrogate) + turn) % len(RESETS)], FLOATS[turn == 2]
+    scans = [lif(T, B, N, dtype=dtype, surrogate=surrogate, reset=reset) for T in LENGTHS]
+    for scan in scans:
+        check(scan, exact=not isinstance(surrogate, INEXACT))
+    assert 0.05 < scans[-1].run("fused")[1].mean() < 0.95
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_every_neuron(case: Case, dtype: torch.dtype) -> None:
+    for T in (*LENGTHS, 33):
+        scan = of_case(case, T, dtype)
+        if case.name == "biolif":  # its decay is an exp
+            check_gradients(scan)
+            (got_state, got), (state, want) = scan.run("fused"), scan.run("loop")
+            assert torch.equal(got, want)
+            assert all(relative_error(a, b) < 4 * torch.finfo(dtype).eps for a, b in zip(got_state, state, strict=True))
+        else:
+            check(scan)
+
+
+def test_learnable_slope() -> None:
+    slope = draw(N, low=2.0, high=6.0)
+    for T in LENGTHS:
+        check(lif(T, B, N, dtype=torch.float64, surrogate=F.FastSigmoid(slope)))
+        check(lif(T, B, N, dtype=torch.float64, surrogate=F.Sigmoid(slope[0])))
+
+
+@pytest.mark.parametrize("decay", [0.9, torch.tensor(0.9)], ids=["float", "tensor"])
+def test_a_float_is_not_rounded_first(decay: Any) -> None:
+    # (1 - d) v with d = 0.9 has other bits in float32 when d is rounded to float32 before the subtraction
+    def step(state: Tensor, x: Tensor, *, decay: Any) -> tuple[Tensor, Tensor]:
+        v = state + (1 - decay) * (x - state)
+        return v, v
+
+    check(Scan(step, draw(50, dtype=torch.float32), draw(17, 50, dtype=torch.float32), {"decay": decay}))
+
+
+def test_each_value_is_computed_where_it_changes() -> None:
+    """Of floats alone, of parameters of one number, of parameters a neuron, and of what a step reads."""
+
+    def step(state: Tensor, x: Tensor, *, a: Any, b: Tensor, c: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        rates = (torch.zeros_like(x) + 2 * a, torch.zeros_like(x) + b * a, torch.zeros_like(x) + c * b - a)
+        return 0.5 * state + c * c, (*rates, c.exp() * b.exp() * x, torch.ones_like(x) * c.sqrt())
+
+    params = {"a": 0.7, "b": draw(1, 1), "c": draw(3, 1)}
+    scan = Scan(step, draw(3, 5), draw(17, 3, 5), params)
+    got, want = scan.run("fused"), scan.run("loop")
+    for k in (0, 1, 2, 4):
+        assert_same_bits(got[1][k], want[1][k])
+    assert torch.allclose(got[1][3], want[1][3], rtol=1e-15, atol=0)
+    ours, theirs = scan.gradients("fused"), scan.gradients("loop")
+    for name in theirs:
+        assert torch.allclose(ours[name], theirs[name], rtol=1e-12, atol=1e-14), name
+
+
+# --- class T, and long runs -------------------------------------------------------------------------------------------
+
+
+class Nonlinear(NamedTuple):
+    """State of a step with many inexact operations."""
+
+    v: Tensor
+    w: Tensor
+
+
+def nonlinear(state: Nonlinear, x: Tensor, *, tau: Any, rate: Any) -> tuple[Nonlinear, tuple[Tensor, Tensor]]:
+    w = torch.exp(-1 / tau) * state.w + 0.1 * torch.sigmoid(3 * x) - 0.05 * torch.sin(state.v)
+    drive = torch.log1p(x.abs()) * torch.tanh(x) + torch.pow(x.abs() + 0.1, rate) * 0.3 + torch.erf(x) * 0.1
+    u = torch.lerp(state.v, drive, 0.3) + torch.addcmul(drive, state.w, x, value=-0.2) * 0.5
+    spike = F.FastSigmoid()(u - 0.8)
+    return Nonlinear(u * (1 - spike), w), (spike, u)
+
+
+def inexact(T: int, dtype: torch.dtype, shape: tuple[int, ...] = (B, N)) -> Scan:
+    state = Nonlinear(draw(*shape, dtype=dtype), draw(*shape, dtype=dtype, seed=1))
+    params = {
+        "tau": draw(shape[-1], dtype=dtype, low=2.0, high=20.0),
+        "rate": draw(shape[-1], dtype=dtype, low=0.5, high=3.0),
+    }
+    return Scan(nonlinear, state, draw(T, *shape, dtype=dtype, low=-1.0, high=2.0), params)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.float64, 4e-15)], ids=["f32", "f64"])
+def test_class_t_is_within_a_bound(dtype: torch.dtype, bound: float) -> None:
+    for T in LENGTHS:
+        check_gradients(inexact(T, dtype))
+    scan = inexact(100, dtype, (10, 100))
+    assert scan.exactness == "T"
+    _, (spike, u) = scan.run("fused")
+    _, (want, exact) = scan.converted(torch.float64).run("loop")
+    differ = spike.double() != want
+    # from a spike that differs on, a neuron is another one
+    same = differ.cumsum(0) == 0
+    before = torch.cat([torch.ones_like(same[:1]), same[:-1]])
+    assert (u.double() - exact).abs()[before].max() <= bound
+    first = differ & before
+    assert ((exact - 0.8).abs()[first] <= bound).all()
+    assert first.sum() <= 5
+    assert 0.1 < want.mean() < 0.9
+
+
+LONG = {
+    "to zero": lif(1000, 8, reset=F.to_zero, surrogate=F.FastSigmoid(), seed=1),
+    "by subtraction": lif(1000, 8, reset=F.by_subtraction, surrogate=F.FastSigmoid(), seed=1),
+    "class T": inexact(1000, torch.float32, (8,)),
+    "ten thousand steps": lif(10_000, 40),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_runs_in_float32_are_as_near_to_float64_as_the_loop(name: str) -> None:
+    scan, exact = LONG[name], LONG[name].converted(torch.float64)
+    if scan.exactness == "E":
+        assert_same_bits(scan.run("fused"), scan.run("loop"))
+    outs = [scan.run("fused")[1], scan.run("loop")[1], exact.run("loop")[1]]
+    spikes = [out[0] if name == "class T" else out for out in outs]
+    assert torch.equal(spikes[1].double(), spikes[2]), "draw other inputs: a spike moved"
+    assert torch.equal(spikes[0], spikes[1])
+    got, loop, best = scan.gradients("fused"), scan.gradients("loop"), exact.gradients("loop")
+    for key, want in best.items():
+        error, allowed = relative_error(got[key].double(), want), 2 * relative_error(loop[key].double(), want)
+        assert error <= max(allowed, 1e-6), f"{key}: {error:.3g}, and {allowed:.3g} is twice the loop's error"
+    for key in ("['state'].v", "['xs']") if name == "ten thousand steps" else ():
+        assert relative_error(got[key], loop[key]) <= 1e-5
+
+
+# --- some gradients of some results -----------------------------------------------------------------------------------
+
+LEAVES = ("['state'].v", "['xs']", "['params']['decay']", "['params']['threshold']")
+
+
+@pytest.mark.parametrize("of", [("out",), ("state",), None], ids=["outputs", "final state", "both"])
+@pytest.mark.parametrize("only", [*[(leaf,) for leaf in LEAVES], LEAVES[2:], LEAVES[:2]], ids=str)
+def test_some_gradients_of_some_results(only: tuple[str, ...], of: Any) -> None:
+    for T in (*LENGTHS, 33):
+        check_gradients(lif(T, B, N, dtype=torch.float64), only=only, of=of)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_layouts_of_cotangents(dim: int) -> None:
+    scan = lif(33, B, N, dtype=torch.float64)
+    scan, leaves = scan._replace(xs=scan.xs.movedim(0, dim).contiguous(), dim=dim).watched()
+    functions: list[Callable[[Tensor], Tensor]] = [
+        lambda y: y.sum(),
+        lambda y: (y.mT * draw(*y.mT.shape)).sum(),
+        lambda y: (y[..., ::2] * 1.5).sum(),
+        lambda y: (y.sum(0) * draw(*y.shape[1:])).sum(),
+        lambda y: (y.sum(-1) * draw(*y.shape[:-1])).sum(),
+    ]
+    for function in functions:
+        runs = [scan.run(backend) for backend in ("fused", "loop")]
+        found = [torch.autograd.grad(function(out) + function(state.v), [*leaves.values()]) for state, out in runs]
+        for got, want in zip(*found, strict=True):
+            assert relative_error(got, want) <= 1e-10
+
+
+def test_gradients_accumulate_over_two_backward_passes() -> None:
+    scan, leaves = lif(17, B, N, dtype=torch.float64).watched()
+    _, out = scan.run("fused")
+    first = torch.autograd.grad(out.sum(), list(leaves.values()), retain_graph=True)
+    assert_same_bits(torch.autograd.grad(out.sum(), list(leaves.values())), first)
+
+
+# --- special numbers --------------------------------------------------------------------------------------------------
+
+
+def specials(dtype: torch.dtype, **params: Any) -> Scan:
+    """Return a scan in which every special number meets every other as input, state, decay and threshold."""
+    numbers = special(dtype)
+    count = len(numbers)
+    x = torch.stack([numbers.roll(k) for k in (0, 3, 7)])[:, :, None, None].expand(3, count, count, 2 * count)
+    v = numbers[:, None].expand(count, count, 2 * count)
+    ones = torch.ones(count, dtype=dtype)
+    own = {"decay": torch.cat([numbers, ones * 0.9]), "gain": 0.9, "threshold": torch.cat([ones * 0.7, numbers])}
+    return Scan(F.lif_step, F.LIFState(v), x.contiguous(), own | params)
+
+
+@pytest.mark.parametrize("reset", RESETS[:3], ids=by_name)
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
+def test_special_numbers(surrogate: Any, reset: F.Reset) -> None:
+    for dtype in FLOATS if surrogate in (F.FastSigmoid(), F.Gaussian()) and reset is F.to_zero else FLOATS[:1]:
+        scan = specials(dtype, surrogate=surrogate, reset=reset)
+        state, spikes = scan.run("fused")
+        assert_same_bits((state, spikes), scan.run("loop"))
+        assert spikes.isnan().any()
+        assert 0.2 < spikes[~spikes.isnan()].mean() < 0.8
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_special_inputs_of_every_neuron(case: Case) -> None:
+    numbers = special(torch.float32)
+    scan = of_case(case, 3, torch.float32)
+    count = len(numbers)
+
+    def stream(shift: int) -> Tensor:
+        rolled = torch.stack([numbers.roll(k + shift) for k in (0, 3, 7)])
+        return rolled[:, :, None].expand(3, count, 8).contiguous()
+
+    xs = tuple(stream(k) for k in range(len(scan.xs))) if isinstance(scan.xs, tuple) else stream(0)
+    state = type(scan.state)(*(numbers.roll(5 * k)[:, None].expand(count, 8) for k in range(len(scan.state))))
+    got, want = (Scan(scan.step, state, xs, scan.params).run(backend) for backend in ("fused", "loop"))
+    if case.name == "biolif":
+        assert torch.equal(got[1].nan_to_num(7.0), want[1].nan_to_num(7.0))
+        for a, b in zip(got[0], want[0], strict=True):
+            assert torch.allclose(a, b, rtol=1e-6, atol=1e-38, equal_nan=True)
+    else:
+        assert_same_bits(got, want)
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
+def test_gradients_at_special_numbers(surrogate: Any) -> None:
+    """Each special number drives a neuron of its own; where the loop's gradient is finite, so is ours, and equal."""
+    numbers = special(torch.float64)
+    state = F.LIFState(torch.full_like(numbers, 0.25))
+    scan = Scan(F.lif_step, state, numbers[None], {"decay": 0.9, "threshold": 0.7, "surrogate": surrogate})
+    got, want = scan.gradients("fused"), scan.gradients("loop")
+    for name, gradient in want.items():
+        finite = gradient.isfinite()
+        assert finite.sum() >= len(numbers) - 5
+        assert torch.equal(got[name].isnan(), gradient.isnan()), name
+        assert torch.allclose(got[name][finite], gradient[finite], rtol=1e-10, atol=1e-15), name
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_an_infinity_gives_nan_gradients_where_the_loop_does_unless_a_result_is_not_used(
+    case: Case, value: float
+) -> None:
+    for t in range(3):
+        scan = of_case(case, 3, torch.float64)
+        first = scan.xs[0] if isinstance(scan.xs, tuple) else scan.xs
+        first[t, 0] = value
+        got, want = (scan.run(backend) for backend in ("fused", "loop"))
+        assert torch.allclose(got[1], want[1], rtol=0.0, atol=1e-12, equal_nan=True)
+        for of in (None, ("out",)):
+            ours, theirs = (scan.gradients(backend, of=of) for backend in ("fused", "loop"))
+            for name, gradient in theirs.items():
+                # every parameter is one number a neuron, so the other neurons have nothing to do with the infinity
+                assert torch.allclose(ours[name][..., 1:], gradient[..., 1:], rtol=1e-10, atol=1e-15), name
+                assert of is not None or torch.equal(ours[name].isfinite(), gradient.isfinite()), name

@@ -1,0 +1,174 @@
+"""Errors of the contract are those of the loop; tensors that no kernel is for, and a machine without a compiler."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import spikingtorch
+from spikingtorch import functional as F
+from tests.fused import Scan
+from tests.fused_steps import N, counting, draw, leaky, rest
+
+X = draw()
+
+
+def add(state: Any, x: Tensor) -> Any:
+    v = state.v + x
+    return F.IFState(v), v
+
+
+def scaled(state: Any, x: Tensor, gain: Any) -> Any:
+    v = state.v + gain * x
+    return F.IFState(v), v
+
+
+def raises(state: Any, x: Tensor) -> Any:
+    raise KeyError("some name")
+
+
+def at(*shape: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> F.IFState:
+    return F.IFState(torch.zeros(shape, dtype=dtype, device=device))
+
+
+def gain(*shape: int) -> dict[str, Any]:
+    return {"gain": torch.ones(shape, dtype=torch.float64)}
+
+
+CONTRACT: dict[str, tuple[type[Exception], Scan]] = {
+    "not a pair": (TypeError, Scan(lambda state, x: state, rest(), X)),
+    "another state": (TypeError, Scan(lambda state, x: (F.LIFState(state.v + x), x), rest(), X)),
+    "output is no tensor": (TypeError, Scan(lambda state, x: (F.IFState(state.v + x), 1.0), rest(), X)),
+    "state is no tensor": (TypeError, Scan(lambda state, x: (state._replace(v=0.0), x), rest(), X)),
+    "writes on the state": (ValueError, Scan(lambda state, x: (F.IFState(state.v.add_(x) + 0), x), rest(), X)),
+    "writes on x": (ValueError, Scan(lambda state, x: (F.IFState(state.v + x.mul_(2)), x + 0), rest(), X.clone())),
+    "writes on a parameter": (
+        ValueError,
+        Scan(lambda state, x, gain: (F.IFState(state.v + gain.add_(1.0) * x), x + 0), rest(), X, gain(N)),
+    ),
+    "small state": (ValueError, Scan(add, at(), X)),
+    "state of length one": (ValueError, Scan(add, at(1), X)),
+    "wrong state": (RuntimeError, Scan(add, at(N + 1), X)),
+    "large parameter": (ValueError, Scan(scaled, rest(), X, gain(5, 1))),
+    "wrong parameter": (RuntimeError, Scan(scaled, rest(), X, gain(N + 1))),
+    "integer state": (TypeError, Scan(add, at(N, dtype=torch.int64), X)),
+    "mixed dtypes": (TypeError, Scan(add, at(N, dtype=torch.float32), X)),
+    "unknown parameter": (TypeError, Scan(add, rest(), X, {"gain": 1.0})),
+    "missing parameter": (TypeError, Scan(scaled, rest(), X)),
+    "time axis": (ValueError, Scan(add, rest(), X, dim=2)),
+    "no input": (ValueError, Scan(add, rest(), ())),
+    "mixed devices": (ValueError, Scan(add, at(N, device="meta"), X)),
+    "the step's own": (KeyError, Scan(raises, rest(), X)),
+}
+
+
+@pytest.mark.parametrize("backend", ["auto", "fused"])
+@pytest.mark.parametrize("name", CONTRACT)
+def test_errors_of_the_contract_are_the_same(name: str, backend: str) -> None:
+    kind, scan = CONTRACT[name]
+    with pytest.raises(kind) as want:
+        scan.run("loop")
+    with pytest.raises(kind) as got:
+        scan.run(backend)
+    assert (got.type, str(got.value)) == (want.type, str(want.value)) == (kind, str(got.value))
+    assert getattr(got.value, "__notes__", None) == getattr(want.value, "__notes__", None)
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(ValueError, match="backend='warp' is not one of 'auto', 'loop', 'fused'"):
+        Scan(add, rest(), X).run("warp")
+
+
+# --- what no kernel is for --------------------------------------------------------------------------------------------
+
+
+class Wrapped(Tensor):
+    """A subclass of the user's own."""
+
+
+COMPLEX = torch.complex(X, 2 * X)
+# a word of the message, and a scan
+UNSUITED = {
+    "complex": ("complex", Scan(scaled, F.IFState(torch.zeros_like(COMPLEX[0])), COMPLEX, {"gain": 0.5j})),
+    "meta": ("meta", Scan(add, at(N, device="meta"), X.to("meta"))),
+    "subclass": ("Wrapped", Scan(add, rest(), X.as_subclass(Wrapped))),
+    "subclass in the state": ("Wrapped", Scan(add, F.IFState(rest().v.as_subclass(Wrapped)), X)),
+}
+
+
+@pytest.mark.parametrize("name", UNSUITED)
+def test_unsuited_tensors_take_the_loop_silently_and_are_told_so_in_a_sentence(name: str) -> None:
+    word, scan = UNSUITED[name]
+    with counting() as counts:
+        got, want = scan.run("auto"), scan.run("loop")
+        with pytest.raises(ValueError, match=rf"^scan: backend='fused' cannot run .*{word}") as caught:
+            scan.run("fused")
+    assert type(got[1]) is type(want[1])
+    assert (got[1].shape, got[1].dtype, got[1].device) == (want[1].shape, want[1].dtype, want[1].device)
+    assert name == "meta" or torch.equal(got[1], want[1])
+    # "cannot run step, which a tensor is ..." is not English
+    assert not re.search(r"which (a tensor|there|the state|shapes) ", str(caught.value))
+    assert counts.forward == 0
+
+
+def test_a_parameter_of_torch_is_a_plain_tensor() -> None:
+    with counting() as counts:
+        F.scan(leaky, rest(), X, params={"decay": torch.nn.Parameter(draw(N))}, backend="fused")
+    assert counts.forward == 1
+
+
+# --- no compiler ------------------------------------------------------------------------------------------------------
+
+NO_COMPILER = """
+import warnings
+import torch
+from spikingtorch import functional as F
+
+xs, state = torch.rand(5, 3), F.IFState(torch.zeros(3))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(3):
+        got = F.scan(F.if_step, state, xs)
+assert torch.equal(got[1], F.scan(F.if_step, state, xs, backend="loop")[1])
+(warned,) = caught
+print(f"{warned.category.__name__}: {warned.message}", F.explain_scan(F.if_step, state, xs), sep="---")
+try:
+    F.scan(F.if_step, state, xs, backend="fused")
+except ValueError as error:
+    print("---", error, sep="")
+"""
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reasons"),
+    [("", ("no C compiler", "apt install gcc")), ("echo 'out of licences' >&2; exit 3", ("out of licences", "code 3"))],
+    ids=["missing", "failing"],
+)
+def test_without_a_compiler_the_loop_runs_and_all_say_why(
+    compiler: str, reasons: tuple[str, ...], tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CC"}
+    environment |= {"PYTHONPATH": str(Path(spikingtorch.__file__).parents[1]), "SPIKINGTORCH_CACHE_DIR": str(tmp_path)}
+    if compiler:
+        script = tmp_path / "cc"
+        script.write_text(f"#!/bin/sh\n{compiler}\n")
+        script.chmod(0o755)
+        environment["CC"] = str(script)
+    else:
+        environment["PATH"] = str(tmp_path)
+    command = [sys.executable, "-W", "ignore", "-c", NO_COMPILER]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    warned, explained, raised = done.stdout.split("---")
+    assert warned.startswith("RuntimeWarning: scan: if_step ran on the Python loop")
+    assert explained.startswith("loop")
+    assert raised.startswith("scan: backend='fused' cannot run if_step")
+    assert all(reason in text for text in (warned, explained, raised) for reason in reasons)
+    assert not re.search(r"\.\.|(which|for it) no C", "".join((warned, raised))), "not English"

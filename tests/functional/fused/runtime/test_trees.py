@@ -1,0 +1,170 @@
+"""Trees of states, inputs and outputs, streams of other dtypes and shapes, and half precision."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec
+from spikingtorch.testing import assert_close
+from spikingtorch.verification.cases import LENGTHS
+from tests.fused import Scan, assert_same_bits, bits, check, draw
+from tests.fused_steps import value
+
+B, N = 3, 21
+HALVES = [torch.float16, torch.bfloat16]
+
+
+def product(state: Tensor, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    v = 0.5 * state + x[0] * x[1]
+    return v, v
+
+
+def twice(state: Tensor, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    v = 0.5 * state + x
+    return v, (v, v, x)
+
+
+def lif(v: Tensor, x: Tensor) -> Scan:
+    return Scan(F.lif_step, F.LIFState(v), x, {"decay": 0.9, "threshold": draw(1)[0]})
+
+
+def whole(dtype: torch.dtype, T: int) -> Scan:
+    numbers = draw(T, N, low=0 if dtype in (torch.bool, torch.uint8) else -3, high=4).floor()
+    return Scan(product, draw(N), (draw(T, N), numbers.to(dtype)))
+
+
+def beside(first: tuple[int, ...], second: tuple[int, ...], T: int) -> Scan:
+    return Scan(product, draw(B, N), (draw(T, *first), draw(T, *second)))
+
+
+DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+# shapes of a second stream behind time, beside a first one of (T, B, N)
+SHAPES = ((), (1,), (1, 1), (B, 1), (1, N), (N,))
+# scans of so many steps
+ODD: dict[str, Callable[[int], Scan]] = {
+    **{f"stream of {dtype}": partial(whole, dtype) for dtype in DTYPES},
+    **{f"second stream of {shape}": partial(beside, (B, N), shape) for shape in SHAPES},
+    **{f"first stream of {shape}": partial(beside, shape, (B, N)) for shape in SHAPES},
+    "number a step": lambda T: lif(draw(B, N), draw(T, 1, high=1.4)),
+    "number a step, all axes": lambda T: lif(draw(B, N), draw(T, 1, 1, high=1.4)),
+    "no axes": lambda T: lif(draw(1)[0], draw(T, high=1.4)),
+    "eight axes": lambda T: Scan(lambda state, x: (state + x, x), draw(*[2] * 8), draw(T, *[2] * 8)),
+    "no state": lambda T: Scan(
+        lambda state, x, threshold: (state, F.FastSigmoid()(x - threshold) * x),
+        (),
+        draw(T, B, N),
+        {"threshold": draw(N)},
+    ),
+    "no state on the way of a surrogate": lambda T: Scan(
+        F.mcpitts_step, F.McPittsState(), draw(T, N), {"threshold": draw(N)}
+    ),
+    "state that is handed on, and one that is forgotten": lambda T: Scan(
+        lambda s, x: ((s[0], x, s[1] + s[2]), s[0] * x + s[1]), tuple(draw(N, seed=k) for k in range(3)), draw(T, N)
+    ),
+    "states that swap places": lambda T: Scan(
+        lambda state, x: ((state[1], state[0] * 0.5 + x), state), (draw(N), draw(N, seed=1)), draw(T, N)
+    ),
+    "output twice": lambda T: Scan(twice, draw(N), draw(T, N)),
+    "outputs that depend on no input": lambda T: Scan(
+        lambda state, x, bias: (state * 0.5, (torch.zeros_like(x), bias * torch.ones_like(x))),
+        draw(N),
+        draw(T, N),
+        {"bias": draw(N)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_scans_that_are_odd(name: str) -> None:
+    for T in LENGTHS:
+        check(ODD[name](T))
+
+
+def test_the_trace_of_many_axes_is_small() -> None:
+    one = Spec.of(torch.float32, [2] * 12)
+    assert all(math.prod(Examples((one, one, {}), False, sizes).shape) < 100_000 for sizes in SIZES)
+
+
+class Traced(NamedTuple):
+    """Outputs of a step."""
+
+    spike: Tensor
+    membrane: Tensor
+    rest: dict[str, Any]
+
+
+def everything(state: dict[str, Any], x: dict[str, Any], *, decay: Any) -> tuple[dict[str, Any], Traced]:
+    current = x["current"] * x["pair"][0] + x["pair"][1]
+    u = decay * state["v"] + current
+    spike = F.FastSigmoid()(u - 1.0)
+    fired = spike > 0
+    count = state["pair"][0] + fired.to(torch.int64)
+    after = {"v": torch.where(fired, 0.0, u), "pair": (count, state["pair"][1])}
+    return after, Traced(spike, u, {"fired": fired, "list": [count, x["current"], state["pair"][1], 2 * count + 1]})
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_trees_of_states_inputs_and_outputs(dim: int) -> None:
+    for T in LENGTHS:
+        shape = (T, B, N) if dim == 0 else (B, T, N)
+        x = draw(*shape, high=1.4)
+        state: dict[str, Any] = {"v": draw(B, N), "pair": (torch.arange(B * N).reshape(B, N), draw(B, N, seed=1))}
+        xs = {"current": x, "pair": (x > 0.5, (10 * draw(*shape, seed=2)).to(torch.int32) - 4)}
+        scan = Scan(everything, state, xs, {"decay": draw(N)}, dim)
+        check(scan)
+        after, out = scan.run("fused")
+        assert isinstance(out, Traced)
+        assert (out.rest["fired"].dtype, out.rest["list"][0].dtype) == (torch.bool, torch.int64)
+        assert torch.equal(out.rest["list"][1], x)
+        assert torch.equal(after["pair"][1], state["pair"][1])
+        assert out.membrane.shape == shape
+
+
+def test_the_same_tensor_twice() -> None:
+    def step(state: tuple[Tensor, Tensor], x: tuple[Tensor, Tensor], *, a: Any, b: Any) -> tuple[Any, Tensor]:
+        return (a * state[0] + x[0], b * state[1] - 2 * x[1]), state[0] * state[1]
+
+    v, x, a = leaves = [draw(N).requires_grad_(), draw(17, N).requires_grad_(), draw(N, seed=1).requires_grad_()]
+    scan = Scan(step, (v, v), (x, x), {"a": a, "b": a})
+    check(scan)
+    got, want = (torch.autograd.grad(value(scan.run(backend)), leaves) for backend in ("fused", "loop"))
+    assert_close(got, want)
+
+
+# --- half precision ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_every_half_number_goes_in_and_out(dtype: torch.dtype) -> None:
+    x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype).reshape(1, -1)
+    step: Any = lambda state, x: (state + x, (x, state * 0.1 + x))  # noqa: E731
+    scan = Scan(step, torch.linspace(-1.0, 1.0, 2**16), x)
+    got = scan.run("fused")
+    assert_same_bits(got, scan.run("loop"))
+    finite = ~torch.isnan(x)
+    assert torch.equal(bits(got[1][0])[finite], bits(x)[finite])
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_outputs_are_rounded_to_half_as_torch_does(dtype: torch.dtype) -> None:
+    # a state of any bits, so that outputs overflow, underflow and lie half way between two numbers
+    generator = torch.Generator().manual_seed(0)
+    state = torch.randint(-(2**31), 2**31, (2**16,), generator=generator).to(torch.int32).view(torch.float32)
+    middle = (torch.arange(2**15, dtype=torch.int32) * 2**16 + 2**15).view(torch.float32)
+    state = torch.cat([state, middle, middle.nextafter(torch.tensor(0.0))])
+    scan = Scan(lambda state, x: (state, state + x), state, torch.zeros(1, 1, dtype=dtype))
+    assert_same_bits(scan.run("fused"), scan.run("loop"))
+
+
+def test_half_and_float32_streams_give_float32() -> None:
+    xs = (draw(17, 5, dtype=torch.bfloat16, high=3.0), draw(17, 5, dtype=torch.float32))
+    scan = Scan(product, draw(5, dtype=torch.float32), xs)
+    check(scan)
+    assert scan.run("fused")[1].dtype == torch.float32
+    assert scan.gradients("fused")["['xs'][0]"].dtype == torch.bfloat16

@@ -1,0 +1,198 @@
+"""A number that changes after a call changes the result as it does on the loop, wherever the number lives."""
+
+import gc
+import importlib
+import math
+import pkgutil
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch import functional as F
+from spikingtorch.functional import fused
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.dispatch import signature
+from spikingtorch.functional.fused.runtime import cpu
+from spikingtorch.functional.fused.trace import programs
+from spikingtorch.functional.fused.trace.step_key import guarded_key
+from tests.functional.fused.trace.places import GAIN, NUMBER, STEPS, UNSEEN, Place, Plain, advance, rebound
+from tests.fused_steps import Pair, T, counting, draw, loop, rest, value
+
+X = draw()
+VALUES = (0.5, 0.5, 0.6, 0.5, 0.7)
+
+
+def compiled() -> int:
+    """Return how many kernels were compiled or loaded so far."""
+    return cpu.forward_kernel.cache_info().misses + cpu.backward_kernel.cache_info().misses
+
+
+def outcome(run: Callable[..., Any], step: Any, params: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    leaves = [X.clone().requires_grad_(), *[leaf for leaf in params.values() if leaf is GAIN]]
+    results = run(step, rest(), leaves[0], params=params)
+    return pytree.tree_leaves(results), [*torch.autograd.grad(value(results), leaves)]
+
+
+def agrees(place: Place, values: tuple[Any, ...] = VALUES) -> int:
+    """Assert that a place gives what the loop gives for each value; return how often it was traced."""
+    seen, traces, loaded = {}, 0, set()
+    for number in values:
+        step, params = place(number)
+        want, slopes = outcome(loop, step, params)
+        with counting() as counts:
+            got, gradients = outcome(F.scan, step, params)
+        assert counts.forward == 1, F.explain_scan(step, rest(), X, params=params).reason
+        assert all(map(torch.equal, got, want)), f"with {number!r} the result is not that of the loop"
+        torch.testing.assert_close(gradients, slopes, rtol=1e-10, atol=1e-12)
+        seen[repr(number)] = torch.stack([want[-1], slopes[0]])
+        traces += counts.traces
+        loaded.add(compiled())
+    assert not torch.equal(*[*seen.values()][:2]), "the number does not matter, so nothing was tested"
+    assert len(loaded) == 1, "the number is part of the kernel"
+    return traces
+
+
+# these too may be traced again at each call, as long as they are right
+AGAIN = {
+    *(f"{name} {where}" for name in UNSEEN for where in ("in a cell", "in another cell", "that changes in place")),
+    *("growing list that changes in place", "module", "attribute of a module that is the step", "function attribute"),
+    *("global by name", "global by a descriptor", "attribute of a module by name", "import in the step"),
+    *("context variable", "positional default"),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_number_is_read_where_it_lives_and_an_equal_one_is_not_traced_again(name: str) -> None:
+    agrees(STEPS[name])
+    assert not agrees(STEPS[name]) or name in AGAIN, "the step is traced at each call"
+
+
+@pytest.mark.parametrize("name", ["float", "number in another cell", "surrogate"])
+def test_a_sweep_compiles_once(name: str) -> None:
+    agrees(STEPS[name], tuple(0.2 + 0.007 * k for k in range(100)))
+
+
+@pytest.mark.parametrize("name", ["number in a cell", "list in a cell", "nested object in a cell", "default", "global"])
+def test_an_unchanged_step_is_not_walked_through_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, params = STEPS[name](0.5)
+    walked = []
+
+    def counted(*values: Any) -> Any:
+        walked.append(values)
+        return guarded_key(*values)
+
+    monkeypatch.setattr(signature, "guarded_key", counted)
+    monkeypatch.setattr(signature, "_parameters", LRUCache(8))
+    for _ in range(4):
+        F.scan(step, rest(), X, params=params)
+    assert len(walked) == 1
+
+
+# steps to which numbers matter that are hardly told apart, or that no kernel can do with what they do
+PARTICULAR: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "zeros": (lambda state, x, n: advance(state, x / n, 0.5), (0.0, -0.0, 0.0)),
+    "types": (
+        lambda state, x, n: advance(state, x, 0.1 if n is True else 0.2 if isinstance(n, int) else n),
+        (1, True, 1.0, 1, True),
+    ),
+    "branch": (lambda state, x, n: advance(state, x, 0.5 if n > 1 else 0.25 * n), (0.5, 2.0, 0.7, 0.5, 3.0)),
+    "math": (lambda state, x, n: advance(state, x, math.exp(-1.0 / n)), (2.0, 5.0, 2.0, 7.0)),
+}
+
+
+@pytest.mark.parametrize("name", PARTICULAR)
+def test_numbers_to_which_the_step_is_particular(name: str) -> None:
+    step, values = PARTICULAR[name]
+    agrees(lambda number: (step, {"n": number}), values)
+    agrees(lambda number: (partial(step, n=number), {}), values)
+    agrees(lambda number: (lambda state, x: step(state, x, number), {}), values)
+
+
+def test_the_default_dtype_counts() -> None:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return advance(state, x, torch.tensor(0.1).double() * torch.full_like(x, 0.3, dtype=torch.get_default_dtype()))
+
+    try:
+        for dtype in (torch.float64, torch.float32):
+            torch.set_default_dtype(dtype)
+            assert torch.equal(F.scan(step, rest(), X, backend="fused")[1], loop(step, rest(), X)[1])
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+# --- what a step asks of its surroundings, and what is kept of it -----------------------------------------------------
+
+# what a step asks, and the name of it in the warning
+ASKING: dict[str, Any] = {
+    "the size of": lambda state, x: advance(state, x, 0.5 if x.shape[-1] > 50 else 0.25),
+    "is_grad_enabled": lambda state, x: advance(state, x, 0.5 if torch.is_grad_enabled() else 0.25),
+    "requires_grad": lambda state, x: advance(state, x, 0.5 if x.requires_grad else 0.25),
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_branch_on_what_no_trace_can_tell_takes_the_loop(name: str) -> None:
+    step = ASKING[name]
+    with pytest.warns(RuntimeWarning, match=f"ran on the Python loop .slower. because it .*{name}"):  # noqa: PT031
+        for size in (2, 7, 60):
+            for xs in (draw(T, size), draw(T, size).requires_grad_()):
+                for enabled in (True, False):
+                    with torch.set_grad_enabled(enabled):
+                        assert torch.equal(F.scan(step, rest(size), xs)[1], loop(step, rest(size), xs)[1])
+
+
+def test_a_branch_on_the_number_of_axes() -> None:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return advance(state, x, 0.5 / x.ndim)
+
+    for shape in ((4,), (2, 4), (4,)):
+        xs, state = draw(T, *shape), rest(*shape)
+        assert torch.equal(F.scan(step, state, xs, backend="fused")[1], loop(step, state, xs)[1])
+
+
+def test_a_state_of_a_type_of_my_own_is_traced_once() -> None:
+    def step(state: Pair, x: Tensor) -> tuple[Pair, Tensor]:
+        v = 0.5 * state.v + state.i + x
+        return Pair(v, 0.9 * state.i), v
+
+    F.scan(step, Pair(*rest(), *rest()), X)
+    with counting() as counts:
+        F.scan(step, Pair(*rest(), *rest()), X)
+    assert (counts.forward, counts.traces) == (1, 0)
+
+
+def test_the_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_recent", LRUCache(4))
+    for number in [0.1 * k for k in range(8)] * 2:
+        step: Any = lambda state, x, number=number: advance(state, x, number)  # noqa: E731
+        assert torch.equal(F.scan(step, rest(), X)[1], loop(step, rest(), X)[1])
+        assert len(programs._recent._entries) <= 4
+
+
+def test_every_cache_of_the_package_is_bounded() -> None:
+    found = {}
+    for module in pkgutil.walk_packages(fused.__path__, f"{fused.__name__}."):
+        for name, item in vars(importlib.import_module(module.name)).items():
+            if hasattr(item, "cache_info") and item.__module__.startswith("spikingtorch"):
+                code = item.__wrapped__.__code__
+                found[name] = item.cache_info().maxsize if code.co_argcount else 1
+    assert {"forward_kernel", "backward_kernel"} <= found.keys()
+    assert all(found.values()), found
+
+
+def test_a_step_is_not_kept_alive_and_one_that_died_is_forgotten() -> None:
+    content, before = Plain(0.5), len(signature._parameters._entries)
+    step = rebound({0.5: content}.get, NUMBER)(0.5)[0]
+    gone = weakref.ref(content)
+    F.scan(step, rest(), X)
+    assert len(signature._parameters._entries) == before + 1
+    del step, content
+    assert len(signature._parameters._entries) == before
+    gc.collect()
+    assert gone() is None
