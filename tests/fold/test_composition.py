@@ -1,4 +1,4 @@
-"""All steps at once under what torch offers: transforms, export, autocast, copies, checkpoints, processes."""
+"""All steps at once under what torch offers: transforms, export, autocast, copies, inference mode, processes."""
 
 import copy
 import io
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch import spikingnet
@@ -130,7 +129,7 @@ def test_export_before_any_call_survives_a_file() -> None:
     assert_close(torch.export.load(file).module()(x), network("LIF, learning")(x))
 
 
-# --- autocast, copies, checkpoints, inference mode --------------------------------------------------------------------
+# --- autocast, copies, inference mode ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["LIF, learning", "tutorial", "BioLIF, to_zero", "LI"])
@@ -185,23 +184,6 @@ def test_state_dict() -> None:
     model(x)
     model.load_state_dict(model.state_dict())  # in the middle of a stream
     assert_close(model(x, init=False), twin(x, init=False))
-
-
-@pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ["LIF, learning", "tutorial"])
-def test_checkpoint(name: str, mode: Mode, reentrant: bool) -> None:
-    model, twin = network(name, mode=mode), network(name, mode="step")
-    x = train(model, 3, 5)
-    want, gradients = slopes(twin, twin, x)
-    for _ in range(2):  # the first finds out whether it folds
-        leaf = x.clone().requires_grad_()
-        model.zero_grad()
-        out = checkpoint(model, leaf, use_reentrant=reentrant)
-        out.backward(cotangent_like(out))
-        assert_close(out, want)
-        found = {"x": leaf.grad, **{n: p.grad for n, p in model.named_parameters()}}
-        assert_gradients({n: torch.zeros_like(gradients[n]) if g is None else g for n, g in found.items()}, gradients)
 
 
 def test_between_encoder_and_decoder() -> None:

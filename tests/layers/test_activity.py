@@ -82,7 +82,7 @@ def test_a_layer_that_dies_later_is_found() -> None:
 
 
 def test_copies_transforms_and_calls_that_fail_count_for_nothing() -> None:
-    net: Any = Deep()
+    net: Any = Deep(1, v0=99.0)
     model = st.SpikingNet(net, 32)
     assert caught(model, BATCHES - 1) == []
     assert caught(copy.deepcopy(model), BATCHES - 1) == []  # a copy counts anew

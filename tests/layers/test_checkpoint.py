@@ -100,7 +100,7 @@ def test_calls_start_from_the_state_that_they_started_from(
 
 
 @pytest.mark.parametrize("options", [{}, {"time_chunk": 4}, {"time_chunk": 4, "truncate": True}])
-@pytest.mark.parametrize("mode", ["step", "auto"])
+@pytest.mark.parametrize("mode", ["step", "auto", "fold"])
 @pytest.mark.parametrize("way", [repeated, reentrant])
 def test_what_is_called_between_the_passes_goes_on_after_the_backward_pass(way: Run, mode: Mode, options: Any) -> None:
     def act(run: Run) -> list[Any]:
@@ -197,26 +197,22 @@ def test_graphs_and_their_states_are_freed() -> None:
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-def reads_the_state_first() -> Any:
-    layer, x = a_layer(), a_sequence()
-    layer(draw()[1], init=True)
-    return repeated(lambda x: layer(x * torch.sin(layer.v) * x), x)
+def in_the_second_run_only() -> Callable[[Any, Tensor], Any]:
+    runs: list[int] = []
 
-
-def calls_only_in_the_second_run() -> Any:
-    layer, x, runs = a_layer(learnable="tau"), a_sequence(), []
-
-    def region(x: Tensor) -> Any:
+    def code(layer: Any, x: Tensor) -> Any:
         runs.append(1)
         return torch.sin(x).exp().cos() if len(runs) == 1 else layer(x)
 
-    return repeated(region, x)
+    return code
 
 
-def reads_the_state_afterwards() -> Any:
-    layer, x = a_layer(), a_sequence()
-    out = reentrant(lambda x: layer(x, True) * torch.sin(layer.v), x)
-    layer(draw()[1])
+def one_call(way: Run, code: Callable[[Any, Tensor], Any]) -> Any:
+    """Call a layer before, within and after a region."""
+    layer, (first, x, last) = a_layer(), draw()
+    layer(first, init=True)
+    out = way(lambda x: code(layer, x), x.requires_grad_())
+    layer(last)
     return out
 
 
@@ -237,9 +233,18 @@ def nested(outer: Run, inner: Run) -> Any:
 
 ONE = "use_reentrant=False and one checkpoint"
 ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
-    "reads the state first": (reads_the_state_first, "reads the state of a spiking layer before it calls the layer"),
-    "calls only in the second run": (calls_only_in_the_second_run, "more often in the backward pass"),
-    "reads the state afterwards": (reads_the_state_afterwards, r"LIF\.v: called in a backward pass"),
+    "reads the state first": (
+        lambda: one_call(repeated, lambda layer, x: layer(x * torch.sin(layer.v) * x)),
+        "reads the state of a spiking layer before it calls the layer",
+    ),
+    "calls only in the second run": (
+        lambda: one_call(repeated, in_the_second_run_only()),
+        "more often in the backward pass",
+    ),
+    "reads the state afterwards": (
+        lambda: one_call(reentrant, lambda layer, x: layer(x, True) * torch.sin(layer.v)),
+        r"LIF\.v: called in a backward pass",
+    ),
     "two sequences of a layer": (lambda: sequences(a_layer(), a_sequence()), ONE),
     "two sequences of a network": (lambda: sequences(st.SpikingNet(Net(plain), 8), draw().requires_grad_()), ONE),
     "reentrant steps": (lambda: nested(plain, reentrant), ONE),
