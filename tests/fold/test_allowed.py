@@ -253,7 +253,7 @@ def test_folds_with_a_draw_for_each_step_and_sample(name: str) -> None:
 
 
 def test_dropout_draws_a_mask_for_each_step_and_sample() -> None:
-    net = Own(lambda net, x, init: net.sl1(net.module(x), init), module=nn.Dropout(0.5), sl1=st.McPitts(0.5))
+    net = Own(lambda net, x, init: net.sl1(net.l1(x), init), l1=nn.Dropout(0.5), l2=None, sl1=st.McPitts(0.5))
     model = st.SpikingNet(net, 400)
     torch.manual_seed(0)
     masks = model(torch.ones(6, 5, 400))

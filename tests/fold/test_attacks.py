@@ -138,7 +138,9 @@ class Slots:
 class Plan:
     """Counts the calls of its method."""
 
-    n = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
 
     def step(self) -> float:
         self.n += 1
@@ -271,7 +273,9 @@ STATE: dict[str, Make] = {
     "bound_method": lambda: Two(lambda net, x, init: x * net.step(), step=Plan().step),
     "partial_state": lambda: Two(halved_late(lambda net: append(net.f.args[0])), f=functools.partial(len, [])),
     "module_in_list": lambda: Two(lambda net, x, init: net.hidden[0](x), hidden=[Schedule()]),
-    "deep_counter": lambda: Two(halved_late(lambda net: add_one(net.book[0][0][0][0], "n")), book=[[[[{"n": 0}]]]]),
+    "deep_counter": lambda: Two(
+        halved_late(lambda net: add_one(net.b["a"][0]["b"][0], "n")), b={"a": [{"b": [{"n": 0}]}]}
+    ),
     "overwrites_input": lambda: Own(overwrites_input),
 }
 INPUTS: list[tuple[Tensor, dict[str, Make]]] = [

@@ -1,19 +1,20 @@
 """All steps at once under torch.compile: the same numbers, and a graph that does not grow with time."""
 
+import copy
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
-from tests.fold_nets import Chain, assert_same, lif, network, slopes, states, train
-
-MODES: tuple[Mode, ...] = ("auto", "step", "fold")
+from tests.fold_nets import assert_same, network, slopes, states, train
+from tests.nets_that_step import Two, through
+from tests.nets_that_step import train as inputs
 
 
 @pytest.fixture(autouse=True)
@@ -115,33 +116,15 @@ def test_compiled_stream() -> None:
     assert_close(run(x[:, 8:], init=False), twin(x)[:, 8:])
 
 
-class Normed(Chain):
-    def __init__(self) -> None:
-        super().__init__(lif(), lif())
-        self.norm = nn.BatchNorm1d(4)
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        return super().forward(self.norm(x), init)
-
-
-class Branching(Chain):
-    def __init__(self) -> None:
-        super().__init__(lif(), lif())
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        return super().forward(-x if init else x, init)
-
-
-def seeded(kind: type[nn.Module], mode: Mode) -> st.SpikingNet:
-    torch.manual_seed(0)
-    return st.SpikingNet(kind().double(), 3, mode=mode)
+def twins(net: nn.Module) -> tuple[st.SpikingNet, st.SpikingNet]:
+    return st.SpikingNet(copy.deepcopy(net), 3), st.SpikingNet(net, 3, mode="step")
 
 
 @pytest.mark.filterwarnings("ignore:.*runs step by step:RuntimeWarning")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_batch_norm_trains_and_infers(compiles: bool) -> None:
-    model, twin = (seeded(Normed, mode) for mode in MODES[:2])
-    run, x = compiled(model) if compiles else model, train(model, 5, 6)
+    model, twin = twins(Two(through, module=nn.BatchNorm1d(4)).double())
+    run, x = compiled(model) if compiles else model, inputs()
     for training in (True, False, True, False):
         model.train(training)
         twin.train(training)
@@ -151,9 +134,8 @@ def test_batch_norm_trains_and_infers(compiles: bool) -> None:
 
 
 def test_compiled_network_that_steps() -> None:
-    model, twin = (seeded(Branching, mode) for mode in MODES[:2])
-    x = train(model, 3, 5)
-    assert_same(slopes(compiled(model), model, x), slopes(twin, twin, x))
+    model, twin = twins(Two(lambda net, x, init: -x if init else x).double())
+    assert_same(slopes(compiled(model), model, inputs()), slopes(twin, twin, inputs()))
     assert model.explain().mode == "step"
 
 

@@ -5,35 +5,26 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
 from tests.fold.test_refused import CASES, Noisy, shortcut
-from tests.fold_nets import Chain, lif, states, train
-from tests.nets_that_step import Own, Two
-from tests.nets_that_step import train as inputs
+from tests.fold_nets import states
+from tests.nets_that_step import Own, Two, besides, train
 
-Fault = Callable[[Tensor], Any]
+Fault = Callable[[Any], Any]
+MODES: tuple[Mode, ...] = ("step", "auto", "fold")
 
 
-class Faulty(Chain):
-    """Goes wrong in its second half, in a way to choose."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(lif(), lif())
-        self.fault = [fault]
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        out = self.first(self.l1(x), init)
-        self.fault[0](out)
-        last: Tensor = self.second(self.l2(out), init)
-        return last
+def faulty(faults: list[Fault]) -> Two:
+    """Return a network that goes wrong in its second half, in a way to choose."""
+    torch.manual_seed(0)
+    return Two(between=besides(lambda net, x: faults[0](x))).double()
 
 
 FAULTS: dict[str, Fault] = {
-    "shape": lambda x: x @ torch.ones(7, 7),
+    "shape": lambda x: x @ x,
     "attribute": lambda x: x.no_such_thing,
     "key": lambda x: vars(x)["key"],
     "type": lambda x: x + "a",
@@ -45,12 +36,11 @@ FAULTS: dict[str, Fault] = {
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_an_error_of_the_network_is_the_same_in_all_modes(fault: Fault) -> None:
     found: list[Any] = []
-    modes: tuple[Mode, ...] = ("step", "auto")
-    for mode in modes:
-        model = st.SpikingNet(Faulty(fault), 3, mode=mode)
+    for mode in MODES[:2]:
+        model = st.SpikingNet(faulty([fault]), 3, mode=mode)
         for _ in range(2):
             with pytest.raises(Exception) as caught:
-                model(train(model, 3, 5))
+                model(train())
             error = caught.value
             found.append((type(error), str(error), getattr(error, "__notes__", [])))
     assert found == [found[0]] * 4
@@ -59,25 +49,21 @@ def test_an_error_of_the_network_is_the_same_in_all_modes(fault: Fault) -> None:
 
 def test_wrong_shape_is_the_same_error_in_all_modes() -> None:
     found = []
-    modes: tuple[Mode, ...] = ("step", "fold", "auto")
-    for mode in modes:
-        model = st.SpikingNet(Chain(lif(), lif()), 4, mode=mode)
+    for mode in MODES:
         with pytest.raises(ValueError, match=r"net returned shape \(\d+, 3\), expected \(N, \*Nout\)") as caught:
-            model(train(model, 3, 5))
+            st.SpikingNet(Two().double(), 4, mode=mode)(train())
         found.append(str(caught.value))
-    assert found[0] == found[2]
+    assert found[0] == found[1]
 
 
-def large(x: Tensor) -> None:
+def large(x: Any) -> None:
     if len(x) == 15:
         raise RuntimeError("fifteen samples are too many")
 
 
 def test_network_that_fails_folded_goes_on_stepwise() -> None:
-    model = st.SpikingNet(Faulty(large), 3)
-    twin = st.SpikingNet(Chain(lif(), lif()), 3, mode="step")
-    twin.net.load_state_dict(model.net.state_dict())
-    x = train(model, 3, 5)
+    model, twin = st.SpikingNet(faulty([large]), 3), st.SpikingNet(faulty([large]), 3, mode="step")
+    x = train(3, 5)
     twin(x[:, :4])
     model(x[:, :4])
     assert model.explain().mode == "fold"
@@ -92,21 +78,20 @@ def test_network_that_fails_folded_goes_on_stepwise() -> None:
         assert_close(model(x), twin(x))
 
 
-@pytest.mark.parametrize("mode", ["fold", "auto"])
-def test_state_after_a_failed_folded_call_is_as_before(mode: Mode) -> None:
-    net = Faulty(lambda x: None)
+@pytest.mark.parametrize("mode", MODES)
+def test_state_after_a_failed_call_is_as_before(mode: Mode) -> None:
+    faults: list[Fault] = [lambda x: None]
+    net = faulty(faults)
     model = st.SpikingNet(net, 3, mode=mode)
-    x = train(model, 3, 5)
-    model(x)
+    model(train())
     before = states(model)
-    net.fault[0] = FAULTS["shape"]
+    faults[0] = FAULTS["shape"]
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        model(x, init=False)
-    assert net.first._fold is None
-    assert net.second._fold is None
+        model(train(), init=False)
+    assert net.sl1._fold is net.sl2._fold is None
     assert_close(states(model), before)
-    net.fault[0] = lambda x: None
-    model(x, init=False)
+    faults[0] = lambda x: None
+    model(train(), init=False)
 
 
 # --- mode "fold" ------------------------------------------------------------------------------------------------------
@@ -125,13 +110,13 @@ def test_what_has_to_step_is_an_error_in_mode_fold(name: str, message: str) -> N
     makes = {name: make for some in CASES.values() for name, make in some.items()}
     model = st.SpikingNet(makes[name]().double(), 3, mode="fold")
     with pytest.raises(ValueError, match=message):
-        model(inputs())
+        model(train())
 
 
 def test_writing_on_the_input_of_a_layer_without_a_gradient_folds() -> None:
     model = st.SpikingNet(Own(shortcut).double(), 3)
     with torch.no_grad():
-        assert_close(model(inputs()), st.SpikingNet(model.net, 3, mode="step")(inputs()))
+        assert_close(model(train()), st.SpikingNet(model.net, 3, mode="step")(train()))
     assert model.explain().mode == "fold"
 
 
@@ -148,6 +133,6 @@ class OfNobody(Noisy):
 def test_parameters_from_a_generator_of_nobody_are_drawn_at_each_step() -> None:
     model = st.SpikingNet(Two(sl2=OfNobody(decay=0.0)).double(), 3)
     with pytest.warns(RuntimeWarning, match="parameters of"):
-        out = model(inputs())
+        out = model(train())
     assert model.explain().mode == "step"
     assert out.var(1).sum() > 0

@@ -4,25 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
-from tests.fold_nets import Chain, lif, network, train
-
-
-class Branching(Chain):
-    """Does another thing at the first step."""
-
-    def __init__(self) -> None:
-        super().__init__(lif(), lif())
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        return super().forward(2 * x if init else x, init)
+from tests.fold_nets import network, train
+from tests.nets_that_step import Two
+from tests.nets_that_step import train as inputs
 
 
 def branching(**options: Any) -> st.SpikingNet:
-    return st.SpikingNet(Branching().double(), 3, **options)
+    return st.SpikingNet(Two(lambda net, x, init: 2 * x if init else x).double(), 3, **options)
 
 
 @pytest.mark.parametrize("mode", ["step", "fold", "auto"])
@@ -42,8 +33,8 @@ def test_before_and_after_the_first_call(mode: Mode) -> None:
 
 def test_warning_of_a_network_that_steps() -> None:
     model = branching()
-    x = train(model, 3, 5)
-    with pytest.warns(RuntimeWarning, match=r"Branching runs step.* because it branches on init\. .*mode='step'"):
+    x = inputs()
+    with pytest.warns(RuntimeWarning, match=r"Two runs step.* because it branches on init\. .*mode='step'"):
         model(x)
     model(x)  # warns once
 

@@ -48,7 +48,7 @@ def test_state_of_its_own_in_inference_mode(code: Hole) -> None:
             model.net.rate = torch.zeros((), dtype=torch.float64)
             outputs = [model(train()).clone() for _ in range(2)]
             found.append([*outputs, model.net.rate, model.net.get_submodule("sl2").v0])
-    assert_close(*found)
+    assert_close(found[0], found[1])
     assert auto.explain(train()).mode == "step"  # out of it, where nothing is known from inside
 
 

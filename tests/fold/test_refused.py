@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from tests.nets_that_step import Own, Two, besides, centred, differences, run, t
 Make = Callable[[], nn.Module]
 
 
+@dataclass
 class Holder:
-    n = 0
+    n: int = 0
 
 
 def object_attribute(net: Any, x: Tensor, init: Any) -> Tensor:
     net.holder.n += 1
-    return x * (1.0 + 0.1 * (net.holder.n % 4))
+    return x * (1.0 + 0.1 * (net.holder.n % 4))  # type: ignore[no-any-return]
 
 
 def counts(net: Any, x: Tensor, init: Any) -> Tensor:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
+from tests.nets_that_step import Own
 
 Run = Callable[..., Any]
 
@@ -71,7 +72,7 @@ def a_sequence() -> Tensor:
     return draw()[0].requires_grad_()
 
 
-@pytest.mark.parametrize("options", [{}, {"learnable": "tau"}, {"recurrent": True}])
+@pytest.mark.parametrize("options", [{}, {"learnable": "tau"}, {"learnable": "tau", "recurrent": True}])
 @pytest.mark.parametrize("mode", ["step", "fold", "auto"])
 @pytest.mark.parametrize("whole", [False, True], ids=["layers", "whole network"])
 @pytest.mark.parametrize("kind", ["sequences", "stream", "any order"])
@@ -162,15 +163,8 @@ def test_second_derivatives() -> None:
 
 
 def test_a_network_that_decides_after_its_first_call_goes_the_same_way_in_both_runs() -> None:
-    class Lazy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear, self.neurons = nn.LazyLinear(5), st.LIF(v0=0.3)
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.neurons(self.linear(x), init)
-
-    model = st.SpikingNet(Lazy(), 5)
+    lazy = Own(lambda net, x, init: net.sl1(net.module(x), init), module=nn.LazyLinear(5))
+    model = st.SpikingNet(lazy, 5)
     x = torch.rand(2, 6, 4).requires_grad_()
     for _ in range(2):
         repeated(model, x).sum().backward()
