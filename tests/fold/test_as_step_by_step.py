@@ -75,6 +75,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "truncated behind the end": {"time_chunk": 20, "truncate": True},
     "carried": {"carry_graph": True},
     "carried chunks": {"time_chunk": 2, "carry_graph": True},
+    "carried truncated": {"time_chunk": 2, "carry_graph": True, "truncate": True},
 }
 OTHERS = ["linear", "CoarseLIF", "BioLIF, by_subtraction", "BioLIF, none", "SpikingDecay", "LI", "tutorial"]
 CASES = [
