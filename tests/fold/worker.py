@@ -1,4 +1,4 @@
-"""Half a batch in each of two processes, run by test_fold_composition as ``python -m tests.fold_worker FOLDER``."""
+"""Half a batch in each of two processes, run by test_composition as ``python -m tests.fold.worker FOLDER``."""
 
 import datetime
 import os
@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.fold_nets import cotangent_like, network, train
 
 NAME, N, T = "LIF, learning", 6, 5
+CALLS = (1, True), (2, False)  # the seed of their inputs, and their init
 PATIENCE = datetime.timedelta(seconds=60)
 
 
@@ -24,7 +25,7 @@ def work(rank: int, folder: str) -> None:
     model = network(NAME)
     parallel = DistributedDataParallel(model)
     found = []
-    for seed, init in ((1, True), (2, False)):
+    for seed, init in CALLS:
         parallel.zero_grad()
         x = train(model, N, T, seed).chunk(2)[rank].requires_grad_()
         out = parallel(x, init=init)

@@ -15,23 +15,16 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch import functional as SF
 from spikingtorch.testing import assert_close
-from tests.nets_that_step import Two, differences, run, train
+from tests.nets_that_step import Hole, Own, Two, besides, centred, differences, parameter, run, through, train, with_l1
 from tests.test_tutorial import NET, NEURONS, PRELUDE
 
 
-def through(net: Any, x: Tensor, init: Any) -> Tensor:
-    out: Tensor = net.module(x)
-    return out
+def shaped(*shape: int) -> Hole:
+    """Return code that calls a module of the network with features of another shape."""
+    return lambda net, x, init: net.module(x.view(-1, *shape)).flatten(1)
 
 
-def over_channels(net: Any, x: Tensor, init: Any) -> Tensor:
-    out: Tensor = net.module(x.view(-1, 2, 2)).flatten(1)
-    return out
-
-
-def images(net: Any, x: Tensor, init: Any) -> Tensor:
-    out: Tensor = net.module(x.view(-1, 1, 2, 2)).flatten(1)
-    return out
+images = shaped(1, 2, 2)
 
 
 class Block(nn.Module):
@@ -48,44 +41,39 @@ class Block(nn.Module):
         return x
 
 
-class Deep(Two):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(OrderedDict(a=nn.Linear(4, 4), b=nn.ReLU(inplace=True), c=nn.LayerNorm(4)))
-        self.blocks = nn.ModuleList([Block(), Block()])
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        x = self.sl1(self.l1(self.stem(x)), init)
-        for block in self.blocks:
-            x = block(x, init)
-        out: Tensor = self.sl2(self.l2(x), init)
-        return out
+def deep(net: Any, x: Tensor, init: Any) -> Tensor:
+    x = net.sl1(net.l1(net.stem(x)), init)
+    for block in net.blocks:
+        x = block(x, init)
+    out: Tensor = net.sl2(net.l2(x), init)
+    return out
 
 
-class Conductance(Two):
-    def __init__(self) -> None:
-        super().__init__(sl1=st.BioLIF(0.5, v0=0.1, track_act=True))
-        self.inhibition = nn.Linear(4, 6)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        s = self.sl1(self.l1(x).relu(), self.inhibition(x).relu(), init)
-        out: Tensor = self.sl2(self.l2(s), init)
-        return out
+def conductance(net: Any, x: Tensor, init: Any) -> Tensor:
+    out: Tensor = net.sl2(net.l2(net.sl1(net.l1(x).relu(), net.inhibition(x).relu(), init)), init)
+    return out
 
 
-class ThetaState(NamedTuple):
+class State(NamedTuple):
     v: Tensor
     a: Tensor
 
 
-def theta_step(state: ThetaState, x: Tensor, *, decay: Any, rise: Any, surrogate: Any) -> tuple[ThetaState, Tensor]:
+def adapting_step(state: State, x: Tensor, *, decay: Any, rise: Any, surrogate: Any) -> tuple[State, Tensor]:
     u = decay * state.v + x
     spike = surrogate(u - 0.3 - state.a)
-    return ThetaState((1 - spike) * u, decay * state.a + rise * spike), spike
+    return State((1 - spike) * u, decay * state.a + rise * spike), spike
 
 
-def theta() -> st.StepLayer:
-    return st.StepLayer(theta_step, ThetaState, decay=0.9, rise=0.1, surrogate=SF.Arctan(), learnable="rise")
+def noisy_step(state: State, x: Tensor, *, decay: Any) -> tuple[State, Tensor]:
+    u = decay * state.v + x + torch.randn_like(x)
+    spike = (u > 0.3).to(u)
+    return State(u * (1 - spike), state.a), spike
+
+
+def centring_step(state: State, x: Tensor, *, decay: Any) -> tuple[State, Tensor]:
+    u = decay * state.v + centred(x)
+    return State(u, state.a), u
 
 
 class Square(nn.Module):
@@ -93,37 +81,17 @@ class Square(nn.Module):
         return x.square()
 
 
-def weight_norm() -> nn.Module:
-    net = Two()
-    parametrizations.weight_norm(net.l1)
-    parametrizations.orthogonal(net.l2)
-    return net
-
-
-def own_parametrization() -> nn.Module:
-    net = Two()
-    parametrize.register_parametrization(net.l1, "weight", Square())
-    return net
-
-
-def shared_linear(net: Any, x: Tensor, init: Any) -> Tensor:
-    out: Tensor = x + net.l3(net.l3(x))
-    return out
-
-
 def own_attention(net: Any, x: Tensor, init: Any) -> Tensor:
     tokens = x.view(-1, 2, 2)
     return F.scaled_dot_product_attention(tokens, tokens, tokens).flatten(1)
 
 
-def attention_heads(net: Any, x: Tensor, dropout: float) -> Tensor:
-    q, k, v = net.l3(x).view(-1, 3, 2, 2, 2).unbind(1)  # of four axes, for which torch has a kernel that may draw
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).flatten(1)
+def attention_heads(dropout: float) -> Two:
+    def code(net: Any, x: Tensor, init: Any) -> Tensor:
+        q, k, v = net.l3(x).view(-1, 3, 2, 2, 2).unbind(1)  # of four axes, for which torch has a kernel that may draw
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).flatten(1)
 
-
-def float32_table(net: Any, x: Tensor, init: Any) -> Tensor:
-    out: Tensor = x.float() @ net.table
-    return out
+    return Two(code, l3=nn.Linear(4, 24), l1=nn.Linear(8, 6))
 
 
 def checked_shape(net: Any, x: Tensor, init: Any) -> Tensor:
@@ -132,8 +100,10 @@ def checked_shape(net: Any, x: Tensor, init: Any) -> Tensor:
     return x
 
 
-def checkpointed(net: Any, x: Tensor, init: Any) -> Tensor:
-    out: Tensor = checkpoint(net.l3, x, use_reentrant=False)
+def quiet(net: Any, x: Tensor, init: Any) -> Tensor:
+    with torch.no_grad():
+        more = net.l3(x)
+    out: Tensor = x + more
     return out
 
 
@@ -144,9 +114,16 @@ def read_by_size(net: Any, x: Tensor, init: Any) -> Tensor:
 
 MUST: dict[str, Callable[[], nn.Module]] = {
     "two": Two,
-    "deep": Deep,
-    "BioLIF": Conductance,
-    "own step": lambda: Two(sl1=theta()),
+    "deep": lambda: Own(
+        deep,
+        stem=nn.Sequential(OrderedDict(a=nn.Linear(4, 4), b=nn.ReLU(inplace=True), c=nn.LayerNorm(4))),
+        blocks=nn.ModuleList([Block(), Block()]),
+    ),
+    "BioLIF": lambda: Own(conductance, sl1=st.BioLIF(0.5, v0=0.1, track_act=True), inhibition=nn.Linear(4, 6)),
+    "own step": lambda: Two(
+        sl1=st.StepLayer(adapting_step, State, decay=0.9, rise=0.1, surrogate=SF.Arctan(), learnable="rise")
+    ),
+    "neurons that see each other": lambda: Two(sl1=st.StepLayer(centring_step, State, decay=0.9)),
     "readout": lambda: Two(sl1=st.CoarseLIF(8.0, v0=0.3), sl2=st.LI()),
     "relu": lambda: Two(lambda net, x, init: F.relu(x)),
     "gelu": lambda: Two(lambda net, x, init: F.gelu(x) + torch.tanh(x).clamp(min=0)),
@@ -158,9 +135,13 @@ MUST: dict[str, Callable[[], nn.Module]] = {
     "LayerNorm": lambda: Two(through, module=nn.LayerNorm(4)),
     "RMSNorm": lambda: Two(through, module=nn.RMSNorm(4)),
     "GroupNorm": lambda: Two(through, module=nn.GroupNorm(2, 4)),
-    "InstanceNorm": lambda: Two(over_channels, module=nn.InstanceNorm1d(2)),
+    "InstanceNorm": lambda: Two(shaped(2, 2), module=nn.InstanceNorm1d(2)),
+    "tracked InstanceNorm in eval": lambda: Two(
+        shaped(1, 4), module=nn.InstanceNorm1d(1, track_running_stats=True)
+    ).eval(),
     "BatchNorm in eval": lambda: Two(through, module=nn.BatchNorm1d(4)).eval(),
     "frozen BatchNorm": lambda: Two(lambda net, x, init: F.batch_norm(x, net.m, net.m + 1), m=nn.Buffer(torch.ones(4))),
+    "mixes in training only": lambda: Two(lambda net, x, init: centred(x) if net.training else x).eval(),
     "max pool": lambda: Two(images, module=nn.MaxPool2d(2, 1, 0), l1=nn.Linear(1, 6)),
     "average pool": lambda: Two(images, module=nn.AdaptiveAvgPool2d(1), l1=nn.Linear(1, 6)),
     "conv": lambda: Two(images, module=nn.Conv2d(1, 1, 3, padding=1)),
@@ -168,53 +149,34 @@ MUST: dict[str, Callable[[], nn.Module]] = {
     "upsample": lambda: Two(images, module=nn.Upsample(scale_factor=2), l1=nn.Linear(16, 6)),
     "unfold": lambda: Two(images, module=nn.Unfold(2), l1=nn.Linear(4, 6), sl2=st.LI()),
     "embedding": lambda: Two(lambda net, x, init: net.e(x.mul(5).long()).mean(1), e=nn.Embedding(5, 4)),
-    "weight norm": weight_norm,
-    "own parametrization": own_parametrization,
-    "spectral norm in eval": lambda: parametrized_spectral().eval(),
-    "shared linear": lambda: Two(shared_linear, l3=nn.Linear(4, 4)),
+    "weight norm": lambda: with_l1(parametrizations.weight_norm),
+    "orthogonal": lambda: with_l1(parametrizations.orthogonal),
+    "own parametrization": lambda: with_l1(lambda l1: parametrize.register_parametrization(l1, "weight", Square())),
+    "spectral norm in eval": lambda: with_l1(parametrizations.spectral_norm).eval(),
+    "shared linear": lambda: Two(lambda net, x, init: x + net.l3(net.l3(x)), l3=nn.Linear(4, 4)),
     "own attention": lambda: Two(own_attention),
-    "attention without dropout draws nothing": lambda: Two(
-        lambda net, x, init: attention_heads(net, x, 0.0), l3=nn.Linear(4, 24), l1=nn.Linear(8, 6)
-    ),
+    "attention without dropout draws nothing": lambda: attention_heads(0.0),
     "shape": lambda: Two(checked_shape),
     "views": lambda: Two(read_by_size),
-    "checkpoint": lambda: Two(checkpointed, l3=nn.Linear(4, 4)),
-    "no_grad": lambda: Two(lambda net, x, init: x + quiet(net, x), l3=nn.Linear(4, 4)),
+    "checkpoint": lambda: Two(lambda net, x, init: checkpoint(net.l3, x, use_reentrant=False), l3=nn.Linear(4, 4)),
+    "no_grad": lambda: Two(quiet, l3=nn.Linear(4, 4)),
     "detached": lambda: Two(between=lambda net, x, init: x.detach()),
     "einsum": lambda: Two(lambda net, x, init: torch.einsum("nf,gf->ng", x, net.l3.weight), l3=nn.Linear(4, 4)),
     "vmap": lambda: Two(lambda net, x, init: torch.vmap(lambda one: one / (1 + one.sum()))(x)),
-    "zero-init residual": lambda: Two(lambda net, x, init: x + net.g * x.tanh(), g=nn.Parameter(torch.zeros(4))),
+    "zero-init residual": lambda: Two(lambda net, x, init: x + net.g * x.tanh(), g=parameter(4)),
     "constant attributes": lambda: Two(sizes=[1, 2], options={"a": (1, None)}, name="net"),
-    "tuple made anew": lambda: Two(sets_shape, shape=(1,)),
+    "tuple made anew": lambda: Two(besides(lambda net, x: setattr(net, "shape", tuple(x.shape[1:]))), shape=(1,)),
 }
-
-
-def sets_shape(net: Any, x: Tensor, init: Any) -> Tensor:
-    net.shape = tuple(x.shape[1:])
-    return x
-
-
-def quiet(net: Any, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        out: Tensor = net.l3(x)
-        return out
-
-
-def parametrized_spectral() -> nn.Module:
-    net = Two()
-    parametrizations.spectral_norm(net.l1)
-    return net
 
 
 @pytest.mark.parametrize("name", MUST)
 def test_folds(name: str) -> None:
     torch.manual_seed(0)
     net = MUST[name]().double()
-    got = run(net, "auto", train())
+    got, want = run(net, "auto", train()), run(net, "step", train())
     report = got.model.explain()
     assert report.mode == "fold", report.reason
-    assert not got.warned
-    want = run(net, "step", train())
+    assert all(text.startswith("scan: centring_step") for text in got.warned)
     assert not differences(got, want, 1e-9)
     assert want.outputs[0].abs().sum() > 0
     for one, other in zip(got.model._layers(), want.model._layers(), strict=True):
@@ -237,12 +199,13 @@ def test_folds_in_other_precisions(name: str, dtype: torch.dtype) -> None:
     assert (got.outputs[0] != want.outputs[0]).float().mean() < 0.03
 
 
-def test_plain_tensor_attribute_keeps_the_trial_in_float32() -> None:
+def test_network_that_runs_in_float32_alone_folds() -> None:
     torch.manual_seed(0)
-    net = Two(float32_table, table=torch.rand(4, 4))
-    got = run(net, "auto", train(dtype=torch.float32))
+    net = Two(lambda net, x, init: x.float() @ net.table, table=torch.rand(4, 4))
+    x = train(dtype=torch.float32)
+    got = run(net, "auto", x)
     assert got.model.explain().mode == "fold", got.model.explain().reason
-    assert not differences(got, run(net, "step", train(dtype=torch.float32)), 1e-5)
+    assert not differences(got, run(net, "step", x), 1e-5)
 
 
 def test_tutorial_folds() -> None:
@@ -262,15 +225,14 @@ def test_tutorial_folds() -> None:
 NOISY: dict[str, Callable[[], nn.Module]] = {
     "Dropout": lambda: Two(through, module=nn.Dropout(0.5)),
     "F.dropout": lambda: Two(lambda net, x, init: F.dropout(x, 0.5, net.training)),
-    "Dropout1d": lambda: Two(over_channels, module=nn.Dropout1d(0.5)),
-    "Dropout2d": lambda: Two(lambda net, x, init: net.module(x[..., None, None]).flatten(1), module=nn.Dropout2d(0.5)),
-    "attention with dropout": lambda: Two(
-        lambda net, x, init: attention_heads(net, x, 0.5), l3=nn.Linear(4, 24), l1=nn.Linear(8, 6)
-    ),
+    "Dropout1d": lambda: Two(shaped(2, 2), module=nn.Dropout1d(0.5)),
+    "Dropout2d": lambda: Two(shaped(4, 1, 1), module=nn.Dropout2d(0.5)),
+    "attention with dropout": lambda: attention_heads(0.5),
     "AlphaDropout": lambda: Two(through, module=nn.AlphaDropout(0.5)),
     "dropout of spikes": lambda: Two(between=lambda net, x, init: F.dropout(x, 0.5, net.training)),
     "noise": lambda: Two(lambda net, x, init: x + torch.randn_like(x)),
     "noise of a shape": lambda: Two(lambda net, x, init: x + torch.randn(x.shape[0], 1)),
+    "noisy neurons": lambda: Two(sl1=st.StepLayer(noisy_step, State, decay=0.9)),
     "drop path": lambda: Two(lambda net, x, init: x * (torch.rand(x.shape[0], 1) < 0.5)),
     "bernoulli": lambda: Two(lambda net, x, init: torch.bernoulli(x)),
     "encoder": lambda: Two(lambda net, x, init: (torch.rand_like(x) < x).to(x)),
@@ -284,26 +246,15 @@ NOISY: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("name", NOISY)
 def test_folds_with_a_draw_for_each_step_and_sample(name: str) -> None:
     net = NOISY[name]().double()
-    model = st.SpikingNet(copy.deepcopy(net), 3)
-    assert model.explain(train()).mode == "fold", model.explain().reason
-    one, again, other = (run(net, "auto", train(), seed=seed).outputs[0] for seed in (0, 0, 1))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
-
-
-class Dropped(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(0.5)
-        self.sl = st.McPitts(0.5)
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.sl(self.dropout(x), init)
-        return out
+    one, again, other = (run(net, "auto", train(), seed=seed) for seed in (0, 0, 1))
+    assert one.model.explain().mode == "fold", one.model.explain().reason
+    assert torch.equal(one.outputs[0], again.outputs[0])
+    assert not torch.equal(one.outputs[0], other.outputs[0])
 
 
 def test_dropout_draws_a_mask_for_each_step_and_sample() -> None:
-    model = st.SpikingNet(Dropped(), 400)
+    net = Own(lambda net, x, init: net.sl1(net.l1(x), init), l1=nn.Dropout(0.5), l2=None, sl1=st.McPitts(0.5))
+    model = st.SpikingNet(net, 400)
     torch.manual_seed(0)
     masks = model(torch.ones(6, 5, 400))
     assert model.explain().mode == "fold"
@@ -312,34 +263,3 @@ def test_dropout_draws_a_mask_for_each_step_and_sample() -> None:
     agree = torch.stack([(flat[i] == flat[j]).float().mean() for i in range(30) for j in range(i)])
     assert agree.max() < 0.65
     assert torch.equal(model.eval()(torch.ones(6, 5, 400)), torch.ones(6, 5, 400))
-
-
-# --- networks that could fold -----------------------------------------------------------------------------------------
-
-
-class NoisyState(NamedTuple):
-    v: Tensor
-
-
-def noisy_step(state: NoisyState, x: Tensor, *, decay: Any) -> tuple[NoisyState, Tensor]:
-    u = decay * state.v + x + torch.randn_like(x)
-    spike = (u > 0.3).to(u)
-    return NoisyState(u * (1 - spike)), spike
-
-
-def test_network_of_noisy_neurons_folds() -> None:
-    model = st.SpikingNet(Two(sl1=st.StepLayer(noisy_step, NoisyState, decay=0.9)).double(), 3)
-    assert model.explain(train()).mode == "fold", model.explain().reason
-
-
-def centring_step(state: NoisyState, x: Tensor, *, decay: Any) -> tuple[NoisyState, Tensor]:
-    u = decay * state.v + x - x.mean(0)
-    return NoisyState(u), u
-
-
-def test_neurons_that_see_each_other_fold() -> None:
-    torch.manual_seed(0)
-    net = Two(sl1=st.StepLayer(centring_step, NoisyState, decay=0.9)).double()
-    got = run(net, "auto", train())
-    assert got.model.explain().mode == "fold"
-    assert not differences(got, run(net, "step", train()), 1e-9)

@@ -1,0 +1,119 @@
+"""What a network over time says of itself: explain, repr, and errors of its arguments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import spikingtorch as st
+from spikingtorch.fold.policy import Mode
+from tests.fold_nets import network, train
+from tests.nets_that_step import Two
+from tests.nets_that_step import train as inputs
+
+
+def branching(**options: Any) -> st.SpikingNet:
+    return st.SpikingNet(Two(lambda net, x, init: 2 * x if init else x).double(), 3, **options)
+
+
+@pytest.mark.parametrize("mode", ["step", "fold", "auto"])
+def test_before_and_after_the_first_call(mode: Mode) -> None:
+    asked, called = network("linear", mode=mode), network("linear", mode=mode)
+    x = train(asked, 3, 5)
+    with pytest.raises(ValueError, match=r"SpikingNet: there is nothing to explain before the first.*explain\(x\)"):
+        asked.explain()
+    found = asked.explain(x)
+    assert found == asked.explain()
+    assert found.mode == ("step" if mode == "step" else "fold")
+    assert (found.reason == "as asked for") == (mode != "auto")
+    for model in (asked, called):
+        model(x)
+        assert model.explain() == found
+
+
+def test_warning_of_a_network_that_steps() -> None:
+    model = branching()
+    x = inputs()
+    with pytest.warns(RuntimeWarning, match=r"Two runs step.* because it branches on init\. .*mode='step'"):
+        model(x)
+    model(x)  # warns once
+
+
+def test_report_of_a_network_that_folds() -> None:
+    model = network("tutorial")
+    model(train(model, 3, 5))
+    report = model.explain()
+    assert report.mode == "fold"
+    assert report.reason.startswith("nothing in the network mixes samples or steps")
+    assert [(line.path, line.kind, line.shape) for line in report.layers] == [
+        ("sl1", "IF", (4, 13, 13)),
+        ("sl2", "IF", (6, 10, 10)),
+        ("sl3", "IF", (10,)),
+    ]
+    assert {line.backend.backend for line in report.layers} <= {"fused", "loop"}
+    of_two_inputs = network("BioLIF, to_zero").explain(train(network("linear"), 3, 5)).layers
+    assert [line.shape for line in of_two_inputs] == [(6,), (3,)]
+    lines = str(report).splitlines()
+    assert lines[0] == f"fold: {report.reason}"
+    for line, text in zip(report.layers, lines[1:], strict=True):
+        assert text.split()[:3] == [line.path, "IF", "x".join(map(str, line.shape))]
+        assert text.endswith(str(line.backend))
+
+
+REASONS: dict[str, tuple[Callable[[], st.SpikingNet], int, str]] = {
+    "one step": (lambda: network("linear"), 1, "step: the input has one step"),
+    "mode step": (lambda: network("linear", mode="step"), 5, "step: as asked for"),
+    "mode fold": (lambda: network("linear", mode="fold"), 5, "fold: as asked for"),
+    "branches": (branching, 5, "step: the network branches on init"),
+    "branches in mode fold": (
+        lambda: branching(mode="fold"),
+        5,
+        "fold: as asked for; in mode 'auto' it would step because it branches on init",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "T", "first"), REASONS.values(), ids=REASONS)
+def test_reason(make: Callable[[], st.SpikingNet], T: int, first: str) -> None:
+    model = make()
+    assert str(model.explain(train(model, 3, T))).splitlines()[0] == first
+
+
+def test_last_chunk_of_one_step_does_not_hide_the_others() -> None:
+    model = network("linear", time_chunk=3)
+    x = train(model, 3, 7)
+    assert model.explain(x).mode == "fold"
+    model(x)
+    assert model.explain().mode == "fold"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, ""),
+        ({"mode": "fold", "time_chunk": 4}, ", mode='fold', time_chunk=4"),
+        (
+            {"mode": "step", "time_chunk": 4, "truncate": True, "carry_graph": True},
+            ", mode='step', time_chunk=4, truncate=True, carry_graph=True",
+        ),
+    ],
+)
+def test_repr(options: dict[str, Any], text: str) -> None:
+    assert repr(branching(**options)).splitlines()[1].strip() == f"Nout=(3,){text}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "x"}, r"^SpikingNet: mode='x' is not one of 'auto', 'step', 'fold'$"),
+        ({"mode": None}, r"^SpikingNet: mode=None is not one of"),
+        ({"time_chunk": 0}, r"^SpikingNet: time_chunk=0, expected a whole number of steps, 1 or more$"),
+        ({"time_chunk": -3}, r"^SpikingNet: time_chunk=-3, expected a whole number of steps"),
+        ({"time_chunk": True}, r"^SpikingNet: time_chunk=True, expected a whole number of steps"),
+        ({"time_chunk": 2.5}, r"^SpikingNet: time_chunk=2\.5, expected a whole number of steps"),
+        ({"truncate": True}, r"^SpikingNet: truncate=True cuts the graph between chunks; .* with time_chunk=K$"),
+    ],
+)
+def test_bad_arguments(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        branching(**options)

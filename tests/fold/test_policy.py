@@ -1,0 +1,240 @@
+"""What a model remembers of a network, what it leaves as it was, and what it says."""
+
+import copy
+import random
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch.fold.policy import Mode
+from spikingtorch.fold.rehearsal import check_same
+from spikingtorch.layers.fold_token import FoldError
+from spikingtorch.testing import assert_close
+from tests.fold.test_attacks import homeostasis_no_grad, homeostatic
+from tests.nets_that_step import Hole, Own, Two, besides, centred, through, train
+
+pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")
+MODES: tuple[Mode, ...] = ("auto", "step")
+
+
+def texts(call: Callable[[], object]) -> list[str]:
+    """Return what a call warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return [str(warning.message) for warning in caught]
+
+
+def records(net: Any, x: Tensor, init: Any) -> Tensor:
+    net.rate.mul_(0.9).add_(0.1 * x.detach().mean())
+    return x
+
+
+@pytest.mark.parametrize("code", [homeostasis_no_grad, records])
+def test_state_of_its_own_in_inference_mode(code: Hole) -> None:
+    torch.manual_seed(0)
+    auto, step = (st.SpikingNet(homeostatic(code).double(), 3, mode=mode) for mode in MODES)
+    step.load_state_dict(auto.state_dict())
+    found = []
+    for model in (auto, step):
+        with torch.inference_mode():
+            model.net.rate = torch.zeros((), dtype=torch.float64)
+            outputs = [model(train()).clone() for _ in range(2)]
+            found.append([*outputs, model.net.rate, model.net.get_submodule("sl2").v0])
+    assert_close(found[0], found[1])
+    assert auto.explain(train()).mode == "step"  # out of it, where nothing is known from inside
+
+
+# --- memory that is shared --------------------------------------------------------------------------------------------
+
+
+def halved_then_failure(net: Any, x: Tensor, init: Any) -> Tensor:
+    x = x.mul_(0.5)
+    if x.shape[0] > 16:
+        raise ValueError("at most 16 samples")
+    return x
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda x: x,
+    "time first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "one image for all steps": lambda x: x[:, :1].clone().expand(-1, 7, -1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("code", [lambda net, x, init: x.mul_(0.5), halved_then_failure])
+def test_writes_on_its_input(code: Hole, layout: str) -> None:
+    torch.manual_seed(0)
+    net = Two(code).double()
+    auto, step = (st.SpikingNet(copy.deepcopy(net), 3, mode=mode) for mode in MODES)
+    given, left = (LAYOUTS[layout](2 * train()) for _ in range(2))
+    (warned,) = texts(lambda: assert_close(auto(given), step(left)))
+    assert re.search(r"writes on its input in place", warned)
+    assert_close(given, left)
+
+
+def passes(net: Any, x: Tensor, init: Any) -> Tensor:
+    net.sl1(net.l1(x), init)
+    return x[:, :3]
+
+
+def test_output_is_no_view_of_the_input() -> None:
+    x = train()
+    before = x.clone()
+    model = st.SpikingNet(Own(passes).double(), 3)
+    model(x).add_(1.0)
+    assert torch.equal(x, before)
+    assert model.explain().mode == "fold"
+
+
+# --- what is said about it --------------------------------------------------------------------------------------------
+
+
+def noisy(net: Any, x: Tensor, init: Any) -> Tensor:
+    return centred(x) + (0.1 * torch.randn(4) if net.training else 0.0)
+
+
+def few(net: Any, x: Tensor, init: Any) -> Tensor:
+    assert x.shape[0] <= 20, f"{tuple(x.shape)}"
+    out: Tensor = net.sl1(x.flatten(1)[:, :3], init)
+    return out
+
+
+def test_warns_once_in_training_and_evaluation_and_for_inputs_of_several_sizes() -> None:
+    model, images = st.SpikingNet(Two(noisy).double(), 3), st.SpikingNet(Own(few), 3)
+    found = texts(lambda: [model.train(training)(train()) for training in (True, False, True, False)])
+    assert len(found) == 1, found
+    found = texts(lambda: [images(torch.rand(5, 7, size, size)) for size in (4, 6, 8)])
+    assert len(found) == 1, found
+
+
+def test_warns_of_a_number_that_grows_at_the_first_call() -> None:
+    model = st.SpikingNet(Two(besides(lambda net, x: setattr(net, "steps", net.steps + 1)), steps=0).double(), 3)
+    (warned,) = texts(lambda: model(train()))
+    assert "changes steps" in warned
+
+
+def test_warning_points_at_the_call() -> None:
+    model = st.SpikingNet(Two(lambda net, x, init: centred(x)).double(), 3)
+    with pytest.warns(RuntimeWarning, match="step by step") as caught:
+        model(train())
+    assert caught[0].filename == __file__
+
+
+def test_eight_refusals_in_training_leave_evaluation_alone() -> None:
+    model: Any = st.SpikingNet(Two(through, module=nn.BatchNorm1d(4), temperature=1.0).double(), 3)
+    for epoch in range(9):
+        model.net.temperature = 0.9**epoch
+        model(train())
+    assert model.eval().explain(train()).mode == "fold", model.explain().reason
+
+
+def test_tries_no_network_out_again_for_each_value_of_a_number() -> None:
+    net = Two(lambda net, x, init: x * net.temperature, temperature=1.0)
+    model: Any = st.SpikingNet(net.double(), 3, warn_silent=False)
+    for epoch in range(50):
+        model.net.temperature = 0.9**epoch
+        model(train())
+    assert len(model._policy._findings) < 20
+
+
+def test_functional_call_with_computed_weights() -> None:
+    """As a step of MAML: the weights are no leaves, and such tensors cannot be copied."""
+    torch.manual_seed(0)
+    model = st.SpikingNet(Two().double(), 3)
+    weights = {name: 0.9 * weight for name, weight in model.named_parameters()}
+    torch.func.functional_call(model, weights, (train(),))
+    model(train())
+    assert model.explain().mode == "fold", model.explain().reason
+
+
+def test_a_large_tensor_of_small_numbers_is_compared() -> None:
+    want = torch.full((1_100_000,), 1e-12, dtype=torch.float64)
+    check_same(want, want, "the gradient")
+    with pytest.raises(FoldError, match="the gradient"):
+        check_same(2 * want, want, "the gradient")
+
+
+# --- what it leaves alone ---------------------------------------------------------------------------------------------
+
+
+class Mixed(Two):
+    """Holds something of all kinds."""
+
+    def __init__(self) -> None:
+        super().__init__(through, sl1=st.LIF(learnable=True), sl2=st.CoarseLIF(4.0, 0.3))
+        self.norm = nn.BatchNorm1d(6).eval()
+        self.module = nn.Dropout(0.2)
+        self.note = {"a": [1, 2]}
+
+
+def drawn() -> list[Any]:
+    return [torch.rand(3).tolist(), np.random.rand(3).tolist(), [random.random() for _ in range(3)]]
+
+
+def seed() -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)
+    random.seed(5)
+
+
+@pytest.mark.parametrize("make", [Two, Mixed])
+def test_it_draws_no_random_numbers(make: Callable[[], nn.Module]) -> None:
+    known = st.SpikingNet(make(), 3)
+    x = train(dtype=torch.float32)
+    known(x)
+    fresh = copy.deepcopy(known)
+    found = []
+    for model in (known, fresh):
+        seed()
+        found.append((model(x).tolist(), drawn()))
+    assert found[0] == found[1]
+    seed()
+    want = drawn()
+    seed()
+    copy.deepcopy(known).explain(x)
+    assert drawn() == want
+
+
+def everything(net: nn.Module) -> tuple[list[Any], list[str]]:
+    """Return all objects that a network holds, and what is in them."""
+    held: list[Any] = [parameter.grad for parameter in net.parameters()]
+    names: list[str] = []
+    for module in net.modules():
+        for name, value in vars(module).items():
+            items = value if isinstance(value, dict) else {"": value}
+            names += [f"{name}.{key}" for key in items]
+            held += items.values()
+    return held, names + [str(each.tolist()) if isinstance(each, Tensor) else repr(each) for each in held]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_it_leaves_the_network_alone(training: bool) -> None:
+    net = Mixed().train(training)
+    net.norm.train(not training)
+    model = st.SpikingNet(net, 3, mode="step")
+    x = train(dtype=torch.float32)
+    model(x).sum().backward()
+    held, content = everything(net)
+    model.explain(x)
+    still, now = everything(net)
+    assert now == content
+    assert all(a is b for a, b in zip(still, held, strict=True))
+
+
+def test_it_leaves_a_stream_alone() -> None:
+    net = Two().double()
+    model, step = st.SpikingNet(net, 3, mode="step"), st.SpikingNet(copy.deepcopy(net), 3, mode="step")
+    model(train())
+    step(train())
+    model.mode = "auto"
+    assert_close(model(train(), init=False), step(train(), init=False))  # tried out in the middle of the stream
+    assert model.explain().mode == "fold"

@@ -1,0 +1,254 @@
+"""Layers inside ``torch.utils.checkpoint``, which calls them a second time in the backward pass."""
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import spikingtorch as st
+from spikingtorch.fold.policy import Mode
+from spikingtorch.testing import assert_close
+from tests.nets_that_step import Own
+
+Run = Callable[..., Any]
+
+
+def plain(function: Run, *args: Any) -> Any:
+    return function(*args)
+
+
+def repeated(function: Run, *args: Any) -> Any:
+    return checkpoint(function, *args, use_reentrant=False)
+
+
+def reentrant(function: Run, *args: Any) -> Any:
+    return checkpoint(function, *args, use_reentrant=True)
+
+
+def assert_same(act: Callable[[Run], Any], run: Run = repeated) -> None:
+    """Assert that something is the same with calls inside checkpoint as without it."""
+    assert_close(act(run), act(plain))
+
+
+class Net(nn.Module):
+    """Linear, layer, Linear, layer; parts of it run inside checkpoint."""
+
+    def __init__(self, run: Run, recurrent: bool = False, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.run = run
+        self.l1, self.l2 = nn.Linear(10, 12), nn.Linear(12, 8)
+        weights = nn.Linear(12, 12, bias=False) if recurrent else None
+        self.n1, self.n2 = st.LIF(tau=4.0, v0=0.3, recurrent=weights, **options), st.CoarseLIF(tau=3.0, v0=0.1)
+        self.double()
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        hidden = self.run(lambda x: self.n1(self.l1(x), init), x)
+        return self.n2(self.l2(hidden), init)
+
+
+def draw(seed: int = 0, T: int = 9) -> Tensor:
+    return torch.rand(3, T, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def pull(out: Tensor) -> Tensor:
+    return torch.rand(out.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+def state_of(net: Any) -> list[Tensor]:
+    return [net.n1.v.clone(), net.n1.s.clone(), net.n2.v.clone()]
+
+
+def a_layer(**options: Any) -> Any:
+    return st.LIF(tau=4.0, v0=0.4, **options).double()
+
+
+def a_sequence() -> Tensor:
+    return draw()[0].requires_grad_()
+
+
+@pytest.mark.parametrize("options", [{}, {"learnable": "tau"}, {"learnable": "tau", "recurrent": True}])
+@pytest.mark.parametrize("mode", ["step", "fold", "auto"])
+@pytest.mark.parametrize("whole", [False, True], ids=["layers", "whole network"])
+@pytest.mark.parametrize("kind", ["sequences", "stream", "any order"])
+def test_calls_start_from_the_state_that_they_started_from(
+    kind: str, whole: bool, mode: Mode, options: dict[str, Any]
+) -> None:
+    def act(run: Run) -> list[Any]:
+        net = Net(plain if whole else run, **options)
+        model = st.SpikingNet(net, 8, mode="step" if run is plain else mode)
+        outs, found = [], []
+
+        def back(out: Tensor) -> None:
+            after = state_of(net)
+            found.extend([out, after, torch.autograd.grad(out, list(net.parameters()), pull(out))])
+            assert_close(state_of(net), after)
+
+        for k in range(4):
+            outs.append((run if whole else plain)(model, draw(k), k == 0 or kind != "stream"))
+            if kind != "any order":
+                back(outs[-1])
+        for k in (1, 0, 3, 2) if kind == "any order" else ():
+            back(outs[k])
+        return found
+
+    assert_same(act)
+
+
+@pytest.mark.parametrize("options", [{}, {"time_chunk": 4}, {"time_chunk": 4, "truncate": True}])
+@pytest.mark.parametrize("mode", ["step", "auto", "fold"])
+@pytest.mark.parametrize("way", [repeated, reentrant])
+def test_what_is_called_between_the_passes_goes_on_after_the_backward_pass(way: Run, mode: Mode, options: Any) -> None:
+    def act(run: Run) -> list[Any]:
+        net = Net(plain)
+        model, x = st.SpikingNet(net, 8, mode=mode, **options), draw().requires_grad_()
+        out = run(model, x)
+        model(draw(1))
+        out.backward(pull(out))
+        grads = [parameter.grad for parameter in net.parameters()]
+        return [out, x.grad, *grads, model(draw(2), init=False), *state_of(net)]
+
+    assert_same(act, way)
+
+
+def in_one_region(layer: Any, xs: Tensor, run: Run) -> Tensor:
+    """Call a layer for all steps inside one checkpoint, and read its state between them."""
+
+    def region(xs: Tensor) -> Tensor:
+        return torch.stack([layer(x, init=t == 0) * torch.sigmoid(layer.v) for t, x in enumerate(xs)])
+
+    out: Tensor = run(region, xs)
+    return out
+
+
+def test_many_calls_and_the_state_between_them() -> None:
+    def act(run: Run) -> Any:
+        layer, xs = a_layer(learnable="tau"), a_sequence()
+        out = in_one_region(layer, xs, run)
+        layer(torch.full((10,), 0.2, dtype=torch.float64), init=True)
+        kept = layer.v.clone()
+        found = torch.autograd.grad(out.square().sum(), [xs, layer.tau])
+        assert torch.equal(layer.v, kept)
+        return found
+
+    assert_same(act)
+
+
+def test_one_checkpoint_in_another() -> None:
+    def act(run: Run) -> Any:
+        layer, xs = a_layer(learnable="tau"), a_sequence()
+
+        def once(x: Tensor, init: bool) -> Any:
+            return run(lambda x: torch.sin(layer(x, init)) * x, x)
+
+        out = torch.stack([run(once, x, t == 0) for t, x in enumerate(xs)])
+        return torch.autograd.grad(out.square().sum(), [xs, layer.tau])
+
+    assert_same(act)
+
+
+def test_second_derivatives() -> None:
+    def act(run: Run) -> Any:
+        model, x = st.SpikingNet(Net(run), 8), draw().requires_grad_()
+        (grad,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+        found = torch.autograd.grad(grad.square().sum(), list(model.parameters()), allow_unused=True)
+        return [each for each in found if each is not None]
+
+    assert_same(act)
+
+
+def test_a_network_that_decides_after_its_first_call_goes_the_same_way_in_both_runs() -> None:
+    lazy = Own(lambda net, x, init: net.sl1(net.module(x), init), module=nn.LazyLinear(5))
+    model = st.SpikingNet(lazy, 5)
+    x = torch.rand(2, 6, 4).requires_grad_()
+    for _ in range(2):
+        repeated(model, x).sum().backward()
+    assert model.explain().mode == "fold"
+    assert x.grad is not None
+
+
+def test_graphs_and_their_states_are_freed() -> None:
+    layer, xs = a_layer(learnable="tau"), a_sequence()
+    gone = []
+    for backward in (True, False):
+        out = in_one_region(layer, xs, repeated)
+        if backward:
+            out.sum().backward()
+        layer.reset()
+        gone.append(weakref.ref(out))
+        del out
+    gc.collect()
+    assert [each() for each in gone] == [None, None]
+    assert len(layer._recomputation._starts) == 0
+    assert len(layer._recomputation._repetitions) == 0
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def in_the_second_run_only() -> Callable[[Any, Tensor], Any]:
+    runs: list[int] = []
+
+    def code(layer: Any, x: Tensor) -> Any:
+        runs.append(1)
+        return torch.sin(x).exp().cos() if len(runs) == 1 else layer(x)
+
+    return code
+
+
+def one_call(way: Run, code: Callable[[Any, Tensor], Any]) -> Any:
+    """Call a layer before, within and after a region."""
+    layer, (first, x, last) = a_layer(), draw()
+    layer(first, init=True)
+    out = way(lambda x: code(layer, x), x.requires_grad_())
+    layer(last)
+    return out
+
+
+def sequences(call: Run, x: Tensor) -> Any:
+    """Repeat the last call first, whose state is that of another sequence."""
+    return torch.stack([reentrant(call, x, init).sum() for init in (True, False, True)])
+
+
+def nested(outer: Run, inner: Run) -> Any:
+    layer, xs = a_layer(), a_sequence()
+
+    def once(x: Tensor, init: bool) -> Any:
+        y = inner(layer, x, init)
+        return y * torch.sin(y)  # so that the outer checkpoint has to run the inner one once more
+
+    return torch.stack([outer(once, x, t == 0) for t, x in enumerate(xs)])
+
+
+ONE = "use_reentrant=False and one checkpoint"
+ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
+    "reads the state first": (
+        lambda: one_call(repeated, lambda layer, x: layer(x * torch.sin(layer.v) * x)),
+        "reads the state of a spiking layer before it calls the layer",
+    ),
+    "calls only in the second run": (
+        lambda: one_call(repeated, in_the_second_run_only()),
+        "more often in the backward pass",
+    ),
+    "reads the state afterwards": (
+        lambda: one_call(reentrant, lambda layer, x: layer(x, True) * torch.sin(layer.v)),
+        r"LIF\.v: called in a backward pass",
+    ),
+    "two sequences of a layer": (lambda: sequences(a_layer(), a_sequence()), ONE),
+    "two sequences of a network": (lambda: sequences(st.SpikingNet(Net(plain), 8), draw().requires_grad_()), ONE),
+    "reentrant steps": (lambda: nested(plain, reentrant), ONE),
+    "one in another": (lambda: nested(repeated, repeated), ONE),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_what_cannot_know_its_start_is_an_error(name: str) -> None:
+    make, message = ERRORS[name]
+    out = make()
+    with pytest.raises(RuntimeError, match=message):
+        out.sum().backward()
