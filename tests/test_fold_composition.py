@@ -21,7 +21,7 @@ from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 from spikingtorch.testing import assert_close
 from tests import fold_worker
 from tests.fold_nets import Chain, assert_gradients, cotangent_like, lif, network, states, train
-from tests.test_fused_processes import python
+from tests.processes import python
 
 MODES: tuple[Mode, ...] = ("auto", "step", "fold")
 

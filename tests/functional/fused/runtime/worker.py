@@ -1,11 +1,13 @@
-"""Scans in forked and spawned processes, run by test_fused_processes as ``python -m tests.fused_worker WAY``."""
+"""Scans in forked and spawned processes: ``python -m tests.functional.fused.runtime.worker WAY``."""
 
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core import lru
 from spikingtorch.functional.fused.runtime import kernels
 from tests.fused_steps import counting, draw, leaky
 
@@ -80,19 +83,41 @@ def pool(way: str) -> None:
         assert workers.map_async(right, range(4)).get(PATIENCE) == [True] * 4
 
 
-def fork() -> None:
-    """Fork by hand, twice over: a child, and a child of it."""
+def forked(seed: int, then: Callable[[], Any] = lambda: None) -> None:
+    """Fork by hand: the child is right, and does more."""
     child = os.fork()
     if child == 0:
+        signal.alarm(PATIENCE)  # a child that hangs
         assert kernels.threads_for(10**9) == 1
-        right(0)
-        grandchild = os.fork()
-        if grandchild == 0:
-            os._exit(7 if right(1) else 1)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7
-    assert kernels.threads_for(10**9) == 2
+        code = 7 if right(seed) else 1
+        then()
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def forked_while_running() -> None:
+    """Fork while another thread runs kernels."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            gradient(leaky, 0)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for seed in range(5):
+        forked(seed)
+    stop.set()
+    thread.join()
+
+
+def forked_while_locked() -> None:
+    """Fork while all that is kept is locked, as threads that look something up do."""
+    right(0)
+    with ExitStack() as stack:
+        for cache in lru._all:
+            stack.enter_context(cache._lock)
+        forked(0)
 
 
 if __name__ == "__main__":
@@ -103,8 +128,12 @@ if __name__ == "__main__":
     torch.rand(1000, 1000).exp().sum()
     way = sys.argv[1]
     if way == "fork":
-        fork()
+        forked(0, then=lambda: forked(1))
+        assert kernels.threads_for(10**9) == 2
     pool(way)
     load(way)
     right(5)
+    if way == "fork":
+        forked_while_running()
+        forked_while_locked()
     print("done")
