@@ -11,57 +11,33 @@ from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES, LENGTHS, MARGIN, ORACLE_RESETS, SPIKING, WITH_RESETS, Case, by_name
 
-# (step, state, parameters, inputs, spikes, states) by hand; every number is exact in binary, and one step of each row
+NAMED = {case.name: case for case in CASES}
+COARSE = {"decay": 0.5, "gain": 1.0, "refractory_gain": 0.25}
+# neuron, parameters, inputs, outputs and membranes by hand; every number is exact in binary, and one step of each row
 # meets the threshold exactly, where a neuron fires
-HAND: dict[str, tuple[Any, Any, dict[str, Any], Any, list[float], list[Any]]] = {
+HAND: list[tuple[str, dict[str, Any], list[float], list[float], list[float]]] = [
     # u = 0.5, 1.25, 0.25, 1.0
-    "if to zero": (F.if_step, F.IFState, {}, [0.5, 0.75, 0.25, 0.75], [0, 1, 0, 1], [0.5, 0.0, 0.25, 0.0]),
-    "if by subtraction": (
-        F.if_step,
-        F.IFState,
-        {"reset": F.by_subtraction},
-        [0.5, 0.75, 0.5, 0.25],  # u = 0.5, 1.25, 0.75, 1.0
-        [0, 1, 0, 1],
-        [0.5, 0.25, 0.75, 0.0],
-    ),
-    "if without reset": (F.if_step, F.IFState, {"reset": F.none}, [0.5, 0.5, -0.25], [0, 1, 0], [0.5, 1.0, 0.75]),
-    "lif": (
-        F.lif_step,
-        F.LIFState,
-        {"decay": 0.5, "gain": 2.0},
-        [0.25, 0.375, 0.25, 0.5],  # u = 0.5, 0.25 + 0.75 = 1, 0.5, 0.25 + 1 = 1.25
-        [0, 1, 0, 1],
-        [0.5, 0.0, 0.5, 0.0],
-    ),
-    "coarse lif": (
-        F.coarse_lif_step,
-        F.CoarseLIFState,
-        {"decay": 0.5, "gain": 1.0, "refractory_gain": 0.25},
-        # u = 1; after the spike 0.25 * 2 = 0.5; 0.5 * 0.5 + 0.5 = 0.75; 0.375 + 1 = 1.375; after the spike 0.25
-        [1.0, 2.0, 0.5, 1.0, 1.0],
-        [1, 0, 0, 1, 0],
-        [0.0, 0.5, 0.75, 0.0, 0.25],
-    ),
-    "spiking decay": (
-        F.spiking_decay_step,
-        F.SpikingDecayState,
-        {"tau": 4.0},
-        [0.5, 0.875, 1.5, 0.25],  # u = 0.5, 0.125 + 0.875 = 1, 1.5, 0.25
-        [0, 1, 1, 0],
-        [0.5, 0.0, 0.0, 0.25],
-    ),
-    "mcpitts": (F.mcpitts_step, F.McPittsState, {"threshold": 0.5}, [0.25, 0.5, 0.75], [0, 1, 1], []),
+    ("if", {}, [0.5, 0.75, 0.25, 0.75], [0, 1, 0, 1], [0.5, 0.0, 0.25, 0.0]),
+    # u = 0.5, 1.25, 0.75, 1.0
+    ("if", {"reset": F.by_subtraction}, [0.5, 0.75, 0.5, 0.25], [0, 1, 0, 1], [0.5, 0.25, 0.75, 0.0]),
+    ("if", {"reset": F.none}, [0.5, 0.5, -0.25], [0, 1, 0], [0.5, 1.0, 0.75]),
+    # u = 0.5, 0.25 + 0.75 = 1, 0.5, 0.25 + 1 = 1.25
+    ("lif", {"decay": 0.5, "gain": 2.0}, [0.25, 0.375, 0.25, 0.5], [0, 1, 0, 1], [0.5, 0.0, 0.5, 0.0]),
+    # u = 1; after the spike 0.25 * 2 = 0.5; 0.5 * 0.5 + 0.5 = 0.75; 0.375 + 1 = 1.375; after the spike 0.25
+    ("coarse_lif", COARSE, [1.0, 2.0, 0.5, 1.0, 1.0], [1, 0, 0, 1, 0], [0.0, 0.5, 0.75, 0.0, 0.25]),
+    # u = 0.5, 0.125 + 0.875 = 1, 1.5, 0.25
+    ("spiking_decay", {"tau": 4.0}, [0.5, 0.875, 1.5, 0.25], [0, 1, 1, 0], [0.5, 0.0, 0.0, 0.25]),
+    ("mcpitts", {"threshold": 0.5}, [0.25, 0.5, 0.75], [0, 1, 1], []),
     # u = 1, 0.5 + 1, 0.75 - 1
-    "li": (F.li_step, F.LIState, {"decay": 0.5}, [1.0, 1.0, -1.0], [1.0, 1.5, -0.25], [1.0, 1.5, -0.25]),
-}
+    ("li", {"decay": 0.5}, [1.0, 1.0, -1.0], [1.0, 1.5, -0.25], [1.0, 1.5, -0.25]),
+]
 
 
-@pytest.mark.parametrize("name", HAND)
-def test_hand_table(name: str) -> None:
-    step, state_type, params, inputs, outputs, membranes = HAND[name]
-    state = F.zeros_state(state_type, torch.zeros(1, dtype=torch.float64))
+@pytest.mark.parametrize(("name", "params", "inputs", "outputs", "membranes"), HAND, ids=str)
+def test_hand_table(name: str, params: Any, inputs: list[float], outputs: list[float], membranes: list[float]) -> None:
+    state = F.zeros_state(NAMED[name].state_type, torch.zeros(1, dtype=torch.float64))
     for t, x in enumerate(inputs):
-        state, out = step(state, torch.tensor([x], dtype=torch.float64), **params)
+        state, out = NAMED[name].step(state, torch.tensor([x], dtype=torch.float64), **params)
         assert out.tolist() == [outputs[t]], f"output of step {t}"
         if membranes:
             assert state.v.tolist() == [membranes[t]], f"membrane of step {t}"
@@ -71,12 +47,10 @@ def test_biolif_by_hand() -> None:
     # nu = 1 + 1 + 0 = 2 and a = exp(-ln 2) = 1/2: u = 0 / 2 + (1 / 2) (1 / 2) = 0.25, then 0.125 + 0.25 = 0.375, then
     # with xe = 2, xi = 1: nu = 4, a = 1/4, u = 0.375 / 4 + (2 / 4) (3 / 4) = 0.46875
     state = F.BioLIFState(v=torch.zeros(1, dtype=torch.float64))
-    nudt = np.log(2.0) / 2
     for pair, u in (((1.0, 0.0), 0.25), ((1.0, 0.0), 0.375), ((2.0, 1.0), 0.46875)):
         xe, xi = (torch.tensor([value], dtype=torch.float64) for value in pair)
-        state, spike = F.biolif_step(state, (xe, xi), nudt=nudt, threshold=0.5)
-        assert spike.item() == 0.0
-        assert state.v.item() == pytest.approx(u, rel=1e-14)
+        state, spike = F.biolif_step(state, (xe, xi), nudt=np.log(2.0) / 2, threshold=0.5)
+        assert (spike.item(), state.v.item()) == (0.0, pytest.approx(u, rel=1e-14))
     # a membrane that neither leaks nor charges (xe = 0, nudt = 0) stays where it is: exactly at threshold
     state, spike = F.biolif_step(F.BioLIFState(v=state.v), (0 * state.v, 0 * state.v), nudt=0.0, threshold=state.v)
     assert (spike.item(), state.v.item()) == (1.0, 0.0)
@@ -86,18 +60,18 @@ def test_biolif_by_hand() -> None:
 FORWARD = [(case, rule) for case, rule in WITH_RESETS if rule is None or rule in ORACLE_RESETS]
 
 
-@pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize(("case", "reset"), FORWARD, ids=by_name)
-def test_numpy_oracle(case: Case, reset: F.Reset | None, T: int) -> None:
-    assert case.margin(T, reset) > MARGIN
-    xs, params = case.draw(T)
-    state, out = F.scan(case.step, case.rest(xs), xs, params=params | case.options(reset=reset))
-    arrays = tuple(x.numpy() for x in xs) if isinstance(xs, tuple) else xs.numpy()
-    rule = {"reset": ORACLE_RESETS[reset]} if reset is not None else {}
-    want, last = case.oracle(arrays, **{name: p.numpy() for name, p in params.items()}, **rule)
-    assert_close(out, torch.tensor(want), "outputs")
-    for name, value in last.items():
-        assert_close(getattr(state, name), torch.tensor(value), f"state.{name}")
+def test_numpy_oracle(case: Case, reset: F.Reset | None) -> None:
+    for T in LENGTHS:
+        assert case.margin(T, reset) > MARGIN
+        xs, params = case.draw(T)
+        state, out = F.scan(case.step, case.rest(xs), xs, params=params | case.options(reset=reset))
+        arrays = tuple(x.numpy() for x in xs) if isinstance(xs, tuple) else xs.numpy()
+        rule = {"reset": ORACLE_RESETS[reset]} if reset is not None else {}
+        want, last = case.oracle(arrays, **{name: p.numpy() for name, p in params.items()}, **rule)
+        assert_close(out, torch.tensor(want), "outputs")
+        for name, value in last.items():
+            assert_close(getattr(state, name), torch.tensor(value), f"state.{name}")
 
 
 @pytest.mark.parametrize("case", SPIKING, ids=by_name)
@@ -107,15 +81,12 @@ def test_draws_make_neurons_fire_and_rest(case: Case) -> None:
     assert 0.05 < spikes.mean() < 0.95
 
 
-def test_every_step_has_a_case() -> None:
+def test_every_step_has_a_case_and_keyword_parameters() -> None:
     assert {case.step.__name__ for case in CASES} == {name for name in F.__all__ if name.endswith("_step")}
-
-
-@pytest.mark.parametrize("case", CASES, ids=by_name)
-def test_signature(case: Case) -> None:
-    names = inspect.signature(case.step).parameters
-    assert list(names)[:2] == ["state", "x"]
-    assert all(p.kind is p.KEYWORD_ONLY for p in list(names.values())[2:])
+    for case in CASES:
+        first, second, *params = inspect.signature(case.step).parameters.values()
+        assert (first.name, second.name) == ("state", "x")
+        assert all(p.kind is p.KEYWORD_ONLY for p in params)
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 8.0, 1000.0])

@@ -1,7 +1,8 @@
 """Every neuron, surrogate and reset rule against its JAX twin: outputs, final state, and all gradients, in float64."""
 
 import inspect
-from pathlib import Path
+import runpy
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from spikingtorch.functional import jax_reference as J
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.interop import to_jax
 from spikingtorch.testing import TOLERANCE, relative_error
+from spikingtorch.verification import table
 from spikingtorch.verification.cases import (
     CASES,
     COEFFICIENTS,
@@ -21,55 +23,61 @@ from spikingtorch.verification.cases import (
     RESETS,
     SYNAPSES,
     TWINS,
-    WITH_RESETS,
     Case,
     by_name,
 )
 from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
 from spikingtorch.verification.table import BACKENDS, neuron_rows
+from tests.processes import ROOT
 
 ALLOWED = TOLERANCE[torch.float64]
 # what only one of the two sides needs: types for annotations, torch's own helpers
 ONE_SIDED = {"Backend", "Explanation", "Parameter", "Step", "explain_scan", "lift", "reset_where", "time_map"}
+RESETTING = [case for case in CASES if case.resets]
 
 
-@pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)
-def test_neuron(case: Case, reset: F.Reset | None) -> None:
+def surrogates(case: Case, reset: F.Reset | None) -> tuple[Any, ...]:
+    """Return some surrogates with their twins: every neuron and every rule meets each of them, not every pair does."""
+    if reset is None:
+        return TWINS if case.spikes else TWINS[:1]
+    first = 3 * (RESETTING.index(case) + RESETS.index(reset))
+    return tuple(TWINS[(first + n) % len(TWINS)] for n in range(3))
+
+
+def assert_small(errors: dict[str, float], *where: str) -> None:
+    wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
+    assert not wrong, f"{where}: {wrong}"
+
+
+RULED = [(case, reset) for case in CASES for reset in case.rules()]
+
+
+@pytest.mark.parametrize(("case", "reset"), [*RULED, *((case, case.rules()[0]) for case in RECURRENT)], ids=by_name)
+def test_neuron(case: Case, reset: F.Reset | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if case.weights is None:
+        monkeypatch.setattr(table, "TWINS", surrogates(case, reset))
     rows = neuron_rows(case, reset, LENGTHS)
     assert [row.backend for row in rows] == ["loop", "fused"]
-    quantities = {f"d params.{name}" for name in case.params} | {"output"}
-    quantities |= {f"{kind}state.{field}" for field in case.state_type._fields for kind in ("", "d ")}
+    owner, quantities = ("state", {"output"}) if case.weights is None else ("state.neuron", {"output", "state.s"})
+    quantities |= {f"d params.{name}" for name in case.params}
+    quantities |= {f"{kind}{owner}.{field}" for field in case.state_type._fields for kind in ("", "d ")}
+    quantities |= set() if case.weights is None else {"d state.s", "d params.recurrent_weight"}
     for row in rows:
-        assert len(row.errors) == (len(TWINS) if case.spikes else 1)
+        assert len(row.errors) == (len(table.TWINS) if case.weights is None else 1)
         for column, errors in row.errors.items():
             assert quantities <= errors.keys()
             assert {name for name in errors if name.startswith("d xs")}
-            wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
-            assert not wrong, f"{case.name}, {row.rule}, {row.backend}, {column}: {wrong}"
+            assert_small(errors, case.name, row.rule, row.backend, column)
 
 
-@pytest.mark.parametrize("case", RECURRENT, ids=by_name)
-def test_recurrent_neuron(case: Case) -> None:
-    rows = neuron_rows(case, case.rules()[0], LENGTHS)
-    assert [row.backend for row in rows] == ["loop", "fused"]
-    quantities = {"output", "state.s", "d state.s", "d params.recurrent_weight"}
-    quantities |= {f"d params.{name}" for name in case.params}
-    quantities |= {f"{kind}state.neuron.{field}" for field in case.state_type._fields for kind in ("", "d ")}
-    for row in rows:
-        for column, errors in row.errors.items():
-            assert quantities <= errors.keys()
-            wrong = {name: error for name, error in errors.items() if not error <= ALLOWED}
-            assert not wrong, f"{case.name}, {row.backend}, {column}: {wrong}"
-
-
-@pytest.mark.parametrize(("case", "reset"), WITH_RESETS, ids=by_name)
+@pytest.mark.parametrize(("case", "reset"), RULED, ids=by_name)
 def test_bits(case: Case, reset: F.Reset | None) -> None:
-    """Fused against the loop, for every surrogate and both layouts; the kernels are those of test_neuron."""
+    """Fused against the loop, in both layouts; the kernels are those of test_neuron."""
     for T in LENGTHS:
         xs, params = case.draw(T)
         both = tree_map(lambda x: torch.stack([x, x.flip(-1)], 1), xs)  # (T, 2, 8)
         rest = tree_map(lambda v: torch.stack([v, v.flip(-1)]), case.initial(xs))
-        for surrogate, _ in TWINS if case.spikes else TWINS[:1]:
+        for surrogate, _ in surrogates(case, reset):
             keywords = params | case.options(surrogate, reset)
             for dim in (0, 1):
                 trains = tree_map(lambda x, dim=dim: x.movedim(0, dim).contiguous(), both)
@@ -87,13 +95,12 @@ def test_bits(case: Case, reset: F.Reset | None) -> None:
 def test_surrogate(surrogate: F.Surrogate, twin: Any) -> None:
     errors = surrogate_errors(surrogate, twin)
     assert {"value", "derivative", "second derivative"} <= errors.keys()
-    assert max(errors.values()) <= ALLOWED, errors
+    assert_small(errors)
 
 
 @pytest.mark.parametrize(("function", "twin"), COEFFICIENTS, ids=by_name)
 def test_coefficient(function: Any, twin: Any) -> None:
-    errors = coefficient_errors(function, twin)
-    assert max(errors.values()) <= ALLOWED, errors
+    assert_small(coefficient_errors(function, twin))
 
 
 def test_the_tables_hold_every_public_name() -> None:
@@ -106,30 +113,22 @@ def test_the_tables_hold_every_public_name() -> None:
     assert public - ONE_SIDED == tabled | around
 
 
-def test_both_sides_have_the_same_names() -> None:
+def test_both_sides_have_the_same_names_and_signatures() -> None:
     assert set(F.__all__) - ONE_SIDED == set(J.__all__) - ONE_SIDED
-
-
-@pytest.mark.parametrize("name", [name for name in F.__all__ if name.islower() and name not in ONE_SIDED])
-def test_both_sides_have_the_same_signatures(name: str) -> None:
-    ours, theirs = (inspect.signature(getattr(side, name)).parameters for side in (F, J))
-    assert [p for p in ours if p != "backend"] == list(theirs)
-    for parameter, our in ours.items():
-        if parameter == "backend":
-            continue
-        their = theirs[parameter]
-        assert our.kind == their.kind, parameter
-        assert str(to_jax(our.default)) == str(their.default) or inspect.isfunction(our.default), parameter
+    for name in (name for name in F.__all__ if name.islower() and name not in ONE_SIDED):
+        ours, theirs = (dict(inspect.signature(getattr(side, name)).parameters) for side in (F, J))
+        ours.pop("backend", None)
+        assert list(ours) == list(theirs), name
+        for our, their in zip(ours.values(), theirs.values(), strict=True):
+            assert our.kind == their.kind, (name, our)
+            assert str(to_jax(our.default)) == str(their.default) or inspect.isfunction(our.default), (name, our)
 
 
 def test_the_committed_table_has_every_row() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "verification.md").read_text()
-    for case, reset in WITH_RESETS:
+    page = (ROOT / "docs" / "verification.md").read_text()
+    for case, reset in [*RULED, *((case, case.rules()[0]) for case in RECURRENT)]:
         for backend in BACKENDS:
             assert f"| {case.name} | {by_name(reset) if case.resets else 'built in'} | {backend} |" in page
-    for case in RECURRENT:
-        rule = by_name(case.rules()[0]) if case.resets else "built in"
-        assert all(f"| {case.name} | {rule} | {backend} |" in page for backend in BACKENDS)
     for ours, _ in (*TWINS, *COEFFICIENTS):
         assert f"| {by_name(ours)} |" in page
     assert "**" not in page  # which marks what is out of tolerance
@@ -139,3 +138,40 @@ def test_a_neuron_comes_too_near_the_threshold() -> None:
     case = CASES[0]._replace(params={"threshold": (0.5, 0.5)}, inputs=((0.4, 0.4),))
     with pytest.raises(ValueError, match=r"a membrane comes within .* of the threshold; draw other inputs"):
         neuron_rows(case, F.to_zero, (1,))
+
+
+def test_rows_with_nan_or_infinities_are_out_of_tolerance() -> None:
+    finite, infinite = torch.ones(2), torch.tensor([1.0, torch.inf])
+    for got, want in ((finite, infinite), (infinite, finite), (finite, finite * torch.nan)):
+        row = table.Row("x", "", "", {"a": {"first": 0.0, "second": relative_error(got, want)}})
+        assert row.worst()[0] == torch.inf
+
+
+# what python -m spikingtorch is called with, its exit code, and what it says
+COMMANDS: list[tuple[list[str], int, str]] = [
+    ([], 2, "verify"),
+    (["--help"], 0, "verify"),
+    (["verify", "--only", "nothing"], 2, "invalid choice"),
+    (["verify", "--only", "li", "Sigmoid"], 0, "0 rows out of tolerance"),
+    (["cache"], 0, "kernels"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), COMMANDS, ids=str)
+def test_commands(
+    arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["spikingtorch", *arguments])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("spikingtorch", run_name="__main__")
+    assert left.value.code == code
+    assert says in "".join(capsys.readouterr())
+
+
+def test_verify_fails_on_a_wrong_twin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = CASES[-1]._replace(twin=lambda state, x, *, decay, gain: J.li_step(state, x, decay=decay, gain=-gain))
+    monkeypatch.setattr(table, "CASES", (wrong,))
+    assert table.main(["--only", "li"]) == 1
+    text = capsys.readouterr().out
+    assert "OUT OF TOLERANCE" in text
+    assert "2 cells in 2 rows; 2 rows out of tolerance" in text

@@ -1,6 +1,7 @@
 """Recurrent steps in scan: against a numpy loop, an unrolled network, and the fused backend against the loop."""
 
 import itertools
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -60,31 +61,11 @@ def test_every_dtype_and_length(case: Case, dtype: torch.dtype) -> None:
         check(draw(case, steps, dtype=dtype, decay=shape, threshold=shape))
 
 
-@pytest.mark.parametrize("dim", [1, -1])
-@few_cases
-def test_every_axis_of_time(case: Case, dim: int) -> None:
-    """In the view of the inputs alone, and in memory as well."""
-    for steps in LENGTHS:
-        scan = draw(case, steps)
-        moved = scan.xs.movedim(0, dim)
-        for xs in (moved, moved.contiguous()):
-            along = scan._replace(xs=xs, dim=dim)
-            check(along)
-            assert_close(along.run("fused")[1].movedim(dim, 0), scan.run("fused")[1])
-
-
 SHAPES = {
     "dense-1-batch-axis": [0.8, (), (5,), (3, 5), (1, 5), (3, 1)],
     "per-channel": [0.8, (), (4, 1, 1), (4, 3, 3)],
     "conv-2d-groups": [0.8, (), (4, 1, 1), (4, 5, 4), (2, 1, 1, 1)],
 }
-
-
-@few_cases
-def test_parameters_of_every_shape(case: Case) -> None:
-    shapes = SHAPES[case.name]
-    for decay, threshold in [*zip(shapes, shapes[1:] + shapes[:1], strict=True), *((s, s) for s in shapes)]:
-        check(draw(case, 3, decay=decay, threshold=threshold))
 
 
 def scattered(tensor: Tensor) -> Tensor:
@@ -98,14 +79,26 @@ def shared(tensor: Tensor) -> Tensor:
     return tensor[:1].expand_as(tensor) if tensor.ndim else tensor
 
 
-@few_cases
-def test_memory_that_is_not_contiguous(case: Case) -> None:
-    """The memory of v, s, xs, decay, threshold and weight, of each alone and of all."""
+def forms(case: Case) -> Iterator[Scan]:
+    """Yield a scan with parameters of every shape, every axis of time, and every order of memory."""
+    shapes = SHAPES[case.name]
+    for decay, threshold in [*zip(shapes, shapes[1:] + shapes[:1], strict=True), *((s, s) for s in shapes)]:
+        yield draw(case, 3, decay=decay, threshold=threshold)
+    for steps, dim in itertools.product(LENGTHS, (1, -1)):
+        scan = draw(case, steps)
+        moved = scan.xs.movedim(0, dim)
+        for xs in (moved, moved.contiguous()):
+            yield scan._replace(xs=xs, dim=dim)
     make, tensors = cases.of_tensors(draw(case, 6, decay=case.weight[:1] + (1,) * (len(case.shape) - 2)), lambda s: s)
+    # v, s, xs and weight, each alone and all of them
     for change, which in itertools.product((scattered, shared), [[0], [1], [2], [5], [0, 1, 2, 5]]):
-        changed = [change(tensor) if index in which else tensor for index, tensor in enumerate(tensors)]
-        check(make(*changed))
-        assert_close(make(*changed).run("loop"), make(*map(torch.clone, changed)).run("loop"))
+        yield make(*[change(tensor) if index in which else tensor for index, tensor in enumerate(tensors)])
+
+
+@few_cases
+def test_every_form_of_inputs(case: Case) -> None:
+    for scan in forms(case):
+        check(scan)
 
 
 @few_cases
@@ -187,38 +180,6 @@ def test_no_steps(case: Case) -> None:
         assert_close(scan.run(backend), (scan.state, scan.xs))
         found = slopes(scan, lambda scan, backend=backend: scan.run(backend)[0].s.sum())
         assert_close(found[1], torch.ones_like(scan.state.s))
-
-
-COARSE = {"decay": 0.8, "gain": 0.9, "refractory_gain": 0.4}
-OTHERS: dict[str, tuple[Any, Any, dict[str, Any], int]] = {
-    "li": (F.li_step, F.LIState, {"decay": 0.9}, 1),
-    "coarse_lif": (F.coarse_lif_step, F.CoarseLIFState, COARSE, 1),
-    "spiking_decay": (F.spiking_decay_step, F.SpikingDecayState, {"tau": 2.0}, 1),
-    "mcpitts": (F.mcpitts_step, F.McPittsState, {"threshold": 0.6}, 1),
-    "biolif": (F.biolif_step, F.BioLIFState, {"nudt": 0.9, "threshold": 0.2}, 2),
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
-@few_cases
-def test_other_neurons(name: str, case: Case) -> None:
-    step, state_type, params, inputs = OTHERS[name]
-    drawn = draw(case, 7)
-    xs: Any = tuple(torch.rand_like(drawn.xs) for _ in range(inputs))
-    state = F.RecurrentState(F.zeros_state(state_type, xs[0][0]), drawn.state.s)
-    weighted = {**params, "recurrent_weight": drawn.params["recurrent_weight"].abs() / 2}
-    scan = Scan(F.Recurrent(step, case.synapse), state, xs if inputs > 1 else xs[0], weighted)
-
-    def by_hand(scan: Scan) -> tuple[Any, Tensor]:
-        (state, s), outs = scan.state, []
-        for now in zip(*pytree.tree_leaves(scan.xs), strict=True):
-            first = now[0] + case.synapse(s, scan.params["recurrent_weight"])
-            state, s = step(state, (first, *now[1:]) if inputs > 1 else first, **params)
-            outs.append(s)
-        return F.RecurrentState(state, s), torch.stack(outs)
-
-    for backend in BACKENDS:
-        cases.assert_runs_like(scan, on(backend), by_hand)
 
 
 def test_a_synapse_of_ones_own() -> None:
