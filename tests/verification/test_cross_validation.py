@@ -91,16 +91,11 @@ def test_bits(case: Case, reset: F.Reset | None) -> None:
                     assert torch.equal(a, b) if exact else relative_error(a, b) < 1e-14, (surrogate, T, dim)
 
 
-@pytest.mark.parametrize(("surrogate", "twin"), TWINS, ids=by_name)
-def test_surrogate(surrogate: F.Surrogate, twin: Any) -> None:
-    errors = surrogate_errors(surrogate, twin)
-    assert {"value", "derivative", "second derivative"} <= errors.keys()
+@pytest.mark.parametrize(("ours", "twin"), [*TWINS, *COEFFICIENTS], ids=by_name)
+def test_function(ours: Any, twin: Any) -> None:
+    errors = (coefficient_errors if inspect.isfunction(ours) else surrogate_errors)(ours, twin)
+    assert {"value", "derivative"} | (set() if inspect.isfunction(ours) else {"second derivative"}) <= errors.keys()
     assert_small(errors)
-
-
-@pytest.mark.parametrize(("function", "twin"), COEFFICIENTS, ids=by_name)
-def test_coefficient(function: Any, twin: Any) -> None:
-    assert_small(coefficient_errors(function, twin))
 
 
 def test_the_tables_hold_every_public_name() -> None:
@@ -147,25 +142,19 @@ def test_rows_with_nan_or_infinities_are_out_of_tolerance() -> None:
         assert row.worst()[0] == torch.inf
 
 
-# what python -m spikingtorch is called with, its exit code, and what it says
-COMMANDS: list[tuple[list[str], int, str]] = [
-    ([], 2, "verify"),
-    (["--help"], 0, "verify"),
-    (["verify", "--only", "nothing"], 2, "invalid choice"),
-    (["verify", "--only", "li", "Sigmoid"], 0, "0 rows out of tolerance"),
-    (["cache"], 0, "kernels"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "code", "says"), COMMANDS, ids=str)
-def test_commands(
-    arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["spikingtorch", *arguments])
-    with pytest.raises(SystemExit) as left:
-        runpy.run_module("spikingtorch", run_name="__main__")
-    assert left.value.code == code
-    assert says in "".join(capsys.readouterr())
+def test_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code, says in (
+        ("", 2, "verify"),
+        ("--help", 0, "verify"),
+        ("verify --only nothing", 2, "invalid choice"),
+        ("verify --only li Sigmoid", 0, "0 rows out of tolerance"),
+        ("cache", 0, "kernels"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["spikingtorch", *arguments.split()])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_module("spikingtorch", run_name="__main__")
+        assert left.value.code == code
+        assert says in "".join(capsys.readouterr())
 
 
 def test_verify_fails_on_a_wrong_twin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

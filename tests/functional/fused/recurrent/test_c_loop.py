@@ -129,16 +129,19 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
+@pytest.mark.parametrize("in_c", [True, False], ids=["in C", "from Python"])
 @pytest.mark.parametrize("only", [OF_FEW, None], ids=["few", "all"])
-@pytest.mark.parametrize("steps", [1, 2, 16, 17, 40])
-def test_a_scan(steps: int, only: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan(only: Any, in_c: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = ways(monkeypatch)
-    for size in (33, 128):
+    if not in_c:
+        monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
+    given = list(itertools.product((1, 2, 16, 17, 40), (33, 128)) if in_c else itertools.product((1, 2, 17), (33,)))
+    for steps, size in given:
         spiking = scan(steps, 5, size)
         check(spiking, only=only)
         assert steps < 16 or 0.02 < spiking.run("loop")[1].mean() < 0.3, "not as sparse as spikes are"
-    check(scan(steps, 5, 33, **LI), only=only)
-    assert taken == ["forward", "forward", "forward", "backward"] * 3
+        check(scan(steps, 2, 3, 33, **LI), only=only)
+    assert taken == ["forward", "forward", "forward", "backward"] * (2 * len(given) if in_c else 0)
 
 
 def test_more_samples_than_a_thread_takes_at_once() -> None:
@@ -213,19 +216,6 @@ def test_memory_of_the_trace(steps: int, states: int) -> None:
         scan(steps, 5, 33).watched()[0].run("fused")
     # inputs, outputs and currents at all steps
     assert sorted(shape[0] for shape in kept if len(shape) == 3) == [states, steps, steps, steps]
-
-
-# where the steps run from Python
-
-
-@pytest.mark.parametrize("only", [OF_FEW, None], ids=["few", "all"])
-def test_steps_from_python(only: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
-    taken = ways(monkeypatch)
-    for steps in (1, 2, 17):
-        check(scan(steps, 2, 3, 33), only=only)
-        check(scan(steps, 2, 3, 33, **LI), only=only)
-    assert not taken
 
 
 def test_what_runs_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
