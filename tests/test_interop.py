@@ -85,7 +85,7 @@ def test_trees_keep_their_form() -> None:
     assert isinstance(there["a"][1][0], jax.Array)
     assert (there["a"][1][1], there["b"], there["c"]) == (None, 3, "text")
     assert torch.equal(to_torch(there)["a"][0], tree["a"][0])
-    for kept in (collections.defaultdict(list, {"a": torch.ones(2)}), collections.OrderedDict(a=torch.ones(2))):
+    for kept in (collections.defaultdict[str, Any](list, a=torch.ones(2)), collections.OrderedDict(a=torch.ones(2))):
         assert type(to_jax(kept)) is type(kept)
         assert isinstance(to_jax(kept)["a"], jax.Array)
 

@@ -63,7 +63,7 @@ def test_neuron(case: Case, reset: F.Reset | None, monkeypatch: pytest.MonkeyPat
     quantities |= {f"{kind}{owner}.{field}" for field in case.state_type._fields for kind in ("", "d ")}
     quantities |= set() if case.weights is None else {"d state.s", "d params.recurrent_weight"}
     for row in rows:
-        assert len(row.errors) == (len(table.TWINS) if case.weights is None else 1)
+        assert len(row.errors) == (len(surrogates(case, reset)) if case.weights is None else 1)
         for column, errors in row.errors.items():
             assert quantities <= errors.keys()
             assert {name for name in errors if name.startswith("d xs")}

@@ -17,6 +17,7 @@ from tests.fused_steps import value
 LENGTHS = (1, 2, 17)
 BACKENDS: tuple[Any, ...] = ("loop", "fused", "auto")
 Run = Callable[[Scan], Any]
+Recurrent: Any = F.Recurrent
 
 
 class Case(NamedTuple):
@@ -80,7 +81,7 @@ def draw(
     params = {"decay": parameter(decay, 0.5, 0.95)} if step is F.lif_step else {}
     params |= {"threshold": parameter(threshold, 0.7, 1.1), "recurrent_weight": weight, "reset": reset}
     neuron = F.LIFState(v) if step is F.lif_step else F.IFState(v)
-    return Scan(F.Recurrent(step, case.synapse), F.RecurrentState(neuron, s), xs, params).converted(dtype)
+    return Scan(Recurrent(step, case.synapse), F.RecurrentState(neuron, s), xs, params).converted(dtype)
 
 
 def on(backend: Any) -> Run:
@@ -94,7 +95,8 @@ def of_tensors(scan: Scan, run: Run) -> tuple[Callable[..., Any], list[Tensor]]:
 
     def function(*tensors: Tensor) -> Any:
         given = dict(enumerate(leaves)) | dict(zip(places, tensors, strict=True))
-        return run(Scan(scan.step, *pytree.tree_unflatten(list(given.values()), form), scan.dim))
+        state, xs, params = pytree.tree_unflatten(list(given.values()), form)
+        return run(scan._replace(state=state, xs=xs, params=params))
 
     return function, [leaves[place] for place in places]
 
@@ -104,7 +106,7 @@ def outcome(scan: Scan, run: Run) -> tuple[Any, list[Tensor]]:
     function, tensors = of_tensors(scan, run)
     leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
     results = function(*leaves)
-    found = torch.autograd.grad(value(results), leaves, materialize_grads=True, retain_graph=True)
+    found = torch.autograd.grad(value(results), leaves, materialize_grads=True)
     return pytree.tree_map(Tensor.detach, results), list(found)
 
 
@@ -149,10 +151,11 @@ def currents(synapse: Any, s: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def oracle(scan: Scan) -> tuple[Any, Tensor]:
     """Return final state and spikes of IF and LIF in float64."""
     xs, v, s = (np.array(each.numpy()) for each in (scan.xs, scan.state.neuron.v, scan.state.s))
+    synapse: Any = scan.step.synapse  # type: ignore[attr-defined]
     params = {name: np.asarray(each) for name, each in scan.params.items() if name != "reset"}
     outs = np.zeros_like(xs)
     for t in range(len(xs)):
-        u = params.get("decay", 1.0) * v + xs[t] + currents(scan.step.synapse, s, params["recurrent_weight"])
+        u = params.get("decay", 1.0) * v + xs[t] + currents(synapse, s, params["recurrent_weight"])
         s = (u >= params["threshold"]).astype(np.float64)
         v = u - params["threshold"] * s if scan.params["reset"] is F.by_subtraction else u * (1.0 - s)
         outs[t] = s
@@ -162,7 +165,8 @@ def oracle(scan: Scan) -> tuple[Any, Tensor]:
 
 def unrolled(scan: Scan) -> tuple[Any, Tensor]:
     """Return the results of the same equation written with torch's own products, for its autograd."""
-    (neuron, s), spikes, synapse = scan.state, [], scan.step.synapse
+    (neuron, s), spikes = scan.state, []
+    synapse: Any = scan.step.synapse  # type: ignore[attr-defined]
     v, weight, threshold = neuron.v, scan.params["recurrent_weight"], scan.params["threshold"]
     for x in scan.xs:
         if synapse is F.dense:

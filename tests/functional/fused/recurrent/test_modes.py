@@ -58,7 +58,7 @@ def streamed(backend: Any) -> Run:
 
 def compiled(scan: Scan) -> Any:
     def results(v: Tensor, s: Tensor, xs: Tensor, *params: Tensor) -> Any:
-        named = dict(zip(("decay", "threshold", "recurrent_weight"), params, strict=True))
+        named: dict[str, Tensor] = dict(zip(("decay", "threshold", "recurrent_weight"), params, strict=True))
         return F.scan(scan.step, F.RecurrentState(F.LIFState(v), s), xs, params=named)
 
     torch._dynamo.reset()
@@ -149,14 +149,13 @@ def test_second_derivatives(case: Case) -> None:
     assert_close(second(on("fused")), want)
 
 
+@pytest.mark.parametrize("backend", ["fused", "auto"])
 @few_cases
-def test_reentrant_checkpoint(case: Case) -> None:
-    for backend in ("fused", "auto"):
-        run = on(backend)
-        function, tensors = of_tensors(draw(case, 5), lambda scan, run=run: tuple(pytree.tree_leaves(run(scan))))
-        leaves = leaves_of(tensors)
-        value(checkpoint(function, *leaves, use_reentrant=True)).backward()
-        assert_close([leaf.grad for leaf in leaves], slopes(draw(case, 5), on("loop")))
+def test_reentrant_checkpoint(case: Case, backend: Any) -> None:
+    function, tensors = of_tensors(draw(case, 5), lambda scan: tuple(pytree.tree_leaves(scan.run(backend))))
+    leaves = leaves_of(tensors)
+    value(checkpoint(function, *leaves, use_reentrant=True)).backward()
+    assert_close([leaf.grad for leaf in leaves], slopes(draw(case, 5), on("loop")))
 
 
 def transformed(case: Case, backend: Any) -> dict[str, Callable[[], Any]]:

@@ -18,7 +18,7 @@ V, WEIGHT = torch.zeros(3, 5), torch.zeros(5, 5)
 def refused(kind: type[Exception], *words: str, v: Tensor = V, synapse: Any = F.dense, **changes: Any) -> None:
     """Assert that every backend refuses a scan, of three samples of five neurons by default, in these words."""
     step: Any = F.Recurrent(F.lif_step, synapse)
-    given = {"state": F.RecurrentState(F.LIFState(v), v), "xs": torch.rand(4, *v.shape)} | changes
+    given: dict[str, Any] = {"state": F.RecurrentState(F.LIFState(v), v), "xs": torch.rand(4, *v.shape)} | changes
     params = {"decay": 0.9, **given.pop("weights", {"recurrent_weight": WEIGHT})}
     for backend in BACKENDS:
         with pytest.raises(kind) as caught:

@@ -122,7 +122,8 @@ def test_results_that_are_not_used(case: Case) -> None:
             results = pytree.tree_leaves(run(scan))
             return results[2][len(results[2]) // 2] if used is None else [results[index] for index in used]
 
-        assert_close(*(slopes(draw(case, steps), partial(some, run=run)) for run in (on("fused"), cases.unrolled)))
+        got, want = (slopes(draw(case, steps), partial(some, run=run)) for run in (on("fused"), cases.unrolled))
+        assert_close(got, want)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -155,7 +156,7 @@ def test_outputs_that_are_rounded() -> None:
         v = s = 0.9 * v + x.float() + s @ weight.T
         outs.append(s)
     for backend in BACKENDS:
-        final, found = Scan(F.Recurrent(F.li_step), state, xs, params).run(backend)
+        final, found = Scan(cases.Recurrent(F.li_step), state, xs, params).run(backend)
         assert_close(final, F.RecurrentState(F.LIState(v), s))
         torch.testing.assert_close(found, torch.stack(outs).bfloat16())
 
@@ -173,13 +174,12 @@ def test_no_samples(case: Case, backend: Any) -> None:
     assert_close(slopes(scan, on(backend)), want)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @every_case
-def test_no_steps(case: Case) -> None:
+def test_no_steps(case: Case, backend: Any) -> None:
     scan = draw(case, 0)
-    for backend in BACKENDS:
-        assert_close(scan.run(backend), (scan.state, scan.xs))
-        found = slopes(scan, lambda scan, backend=backend: scan.run(backend)[0].s.sum())
-        assert_close(found[1], torch.ones_like(scan.state.s))
+    assert_close(scan.run(backend), (scan.state, scan.xs))
+    assert_close(slopes(scan, lambda scan: scan.run(backend)[0].s.sum())[1], torch.ones_like(scan.state.s))
 
 
 def test_a_synapse_of_ones_own() -> None:
@@ -188,7 +188,7 @@ def test_a_synapse_of_ones_own() -> None:
 
     scan = draw(Case("ring", ring, (3, 5), ()), 6)
     matrix = scan.params["recurrent_weight"] * torch.eye(5, dtype=torch.float64).roll(1, 0)
-    dense = scan._replace(step=F.Recurrent(F.lif_step), params={**scan.params, "recurrent_weight": matrix})
+    dense = scan._replace(step=cases.Recurrent(F.lif_step), params={**scan.params, "recurrent_weight": matrix})
     assert_close(slopes(scan, on("loop"))[:5], slopes(dense, on("loop"))[:5])
     with pytest.warns(RuntimeWarning, match="Python loop"):
         found = scan.run("auto")
