@@ -1,24 +1,12 @@
 """The command ``python -m spikingtorch cache``."""
 
-import errno
 import time
 from pathlib import Path
 
 import pytest
 
 from spikingtorch import cache_command
-from tests.kernels import KEYS, Compiler, first_fails, pretend
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SPIKINGTORCH_CACHE_DIR", str(tmp_path / "some" / "cache"))
-    return tmp_path / "some" / "cache"
-
-
-@pytest.fixture(autouse=True)
-def cc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
-    return Compiler(tmp_path, monkeypatch)
+from tests.functional.fused.build.kernels import KEYS, Compiler, first_call, pretend
 
 
 def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,8 +17,7 @@ def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture
     pretend(folder, KEYS[:1], used=time.time() - 3 * 86400 - 50)
     pretend(folder, KEYS[1:3], size=1_200_000, used=time.time() - 2 * 3600 - 50)
     assert cache_command.main(["show"]) == 0
-    out = capsys.readouterr().out.splitlines()
-    assert out[1:] == [
+    assert capsys.readouterr().out.splitlines()[1:] == [
         "kernels   3 of at most 4096",
         "size      2.4 MB of at most 256.0 MB",
         "oldest    last used 3 days ago",
@@ -41,7 +28,7 @@ def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture
 
 def test_command_clears(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(folder, KEYS[:3], size=1_200_000)
-    first_fails(monkeypatch, "unlink", errno.EPERM, lambda *args: True)
+    first_call(monkeypatch, "unlink", PermissionError())
     assert cache_command.main(["clear"]) == 1
     out, err = capsys.readouterr()
     assert out == f"2 kernels removed from {folder}, 2.4 MB freed\n"

@@ -1,11 +1,13 @@
-"""Scans in forked and spawned processes, run by test_fused_processes as ``python -m tests.fused_worker WAY``."""
+"""Scans in forked and spawned processes: ``python -m tests.functional.fused.runtime.worker WAY``."""
 
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -13,7 +15,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spikingtorch import functional as F
+<<<<<<< HEAD:tests/fused_worker.py
 from spikingtorch.functional.fused.runtime import cpu
+=======
+from spikingtorch.functional.core import lru
+from spikingtorch.functional.fused.runtime import cpu
+>>>>>>> wt-build:tests/functional/fused/runtime/worker.py
 from tests.fused_steps import counting, draw, leaky
 
 # so much that a team of threads works on it, and so little that torch's own operations, which hang after a fork, do not
@@ -53,12 +60,14 @@ def right(seed: int) -> bool:
 
 
 class Trains(Dataset[Tensor]):
-    """Spike trains, made by a scan."""
+    """Spike trains, made by a scan on two threads, where other scans are right as well."""
 
     def __len__(self) -> int:
         return 6
 
     def __getitem__(self, index: int) -> Tensor:
+        torch.set_num_threads(2)
+        assert right(index)
         signal.alarm(PATIENCE)
         state = F.IFState(torch.zeros(SIZE, dtype=torch.float64))
         with counting() as counts:
@@ -69,21 +78,23 @@ class Trains(Dataset[Tensor]):
 
 
 def load(way: str) -> None:
-    """Load trains in two workers, and compare them with those made here."""
-    found = list(DataLoader(Trains(), batch_size=2, num_workers=2, multiprocessing_context=way, timeout=PATIENCE))
+    """Load trains in workers, and compare them with those made here."""
+    number = 2 if way == "fork" else 1  # each that is spawned imports torch
+    found = list(DataLoader(Trains(), batch_size=2, num_workers=number, multiprocessing_context=way, timeout=PATIENCE))
     assert torch.equal(torch.cat(found), torch.stack([Trains()[n] for n in range(6)]))
 
 
-def pool(way: str) -> None:
+def pool() -> None:
     """Run scans in two processes."""
-    with multiprocessing.get_context(way).Pool(2) as workers:
+    with multiprocessing.get_context("fork").Pool(2) as workers:
         assert workers.map_async(right, range(4)).get(PATIENCE) == [True] * 4
 
 
-def fork() -> None:
-    """Fork by hand, twice over: a child, and a child of it."""
+def forked(seed: int, then: Callable[[], Any] = lambda: None) -> None:
+    """Fork by hand: the child is right, and does more."""
     child = os.fork()
     if child == 0:
+<<<<<<< HEAD:tests/fused_worker.py
         assert cpu.threads_for(10**9) == 1
         right(0)
         grandchild = os.fork()
@@ -93,6 +104,39 @@ def fork() -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7
     assert cpu.threads_for(10**9) == 2
+=======
+        signal.alarm(PATIENCE)  # a child that hangs
+        assert cpu.threads_for(10**9) == 1
+        code = 7 if right(seed) else 1
+        then()
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def forked_while_running() -> None:
+    """Fork while another thread runs kernels."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            gradient(leaky, 0)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for seed in range(5):
+        forked(seed)
+    stop.set()
+    thread.join()
+
+
+def forked_while_locked() -> None:
+    """Fork while all that is kept is locked, as threads that look something up do."""
+    right(0)
+    with ExitStack() as stack:
+        for cache in lru._all:
+            stack.enter_context(cache._lock)
+        forked(0)
+>>>>>>> wt-build:tests/functional/fused/runtime/worker.py
 
 
 if __name__ == "__main__":
@@ -101,10 +145,12 @@ if __name__ == "__main__":
     # the team of threads of the kernels, and the one of torch
     gradient(leaky, 0)
     torch.rand(1000, 1000).exp().sum()
-    way = sys.argv[1]
-    if way == "fork":
-        fork()
-    pool(way)
-    load(way)
-    right(5)
+    load(sys.argv[1])
+    if sys.argv[1] == "fork":
+        forked(0, then=lambda: forked(1))
+        assert cpu.threads_for(10**9) == 2
+        pool()
+        right(5)
+        forked_while_running()
+        forked_while_locked()
     print("done")

@@ -3,9 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,10 @@ class Compiler:
         self.script.write_text("\n".join(["#!/bin/sh", log, before, f'exec {REAL} "$@"', ""]))
         self.script.chmod(0o755)
 
+    def install_waiting(self, condition: str) -> None:
+        """Wait, for at most 30 seconds, while a condition of the shell holds."""
+        self.install(f"for i in $(seq 600); do {condition} || break; sleep 0.05; done")
+
     @property
     def runs(self) -> int:
         return len(self.log.read_text().splitlines()) if self.log.exists() else 0
@@ -57,28 +58,16 @@ def pretend(folder: Path, names: list[str], size: int = 1, used: float = 1e9) ->
         os.utime(folder / name, (used + n, used + n))
 
 
-def first_fails(monkeypatch: pytest.MonkeyPatch, name: str, error: int, when: Callable[..., bool]) -> None:
-    """Make the first call of os.name for which ``when`` holds fail."""
-    real, left = getattr(os, name), [OSError(error, os.strerror(error))]
+def first_call(patch: pytest.MonkeyPatch, name: str, outcome: Any) -> None:
+    """Let the first call of os.name, of os.open the first one that makes a file, raise or return something else."""
+    real, left = getattr(os, name), [outcome]
 
     def fake(*args: Any, **kwargs: Any) -> Any:
-        if left and when(*args):
-            raise left.pop()
-        return real(*args, **kwargs)
+        if not left or (name == "open" and not args[1] & os.O_CREAT):
+            return real(*args, **kwargs)
+        found = left.pop()
+        if isinstance(found, OSError):
+            raise found
+        return found
 
-    monkeypatch.setattr(os, name, fake)
-
-
-def creates(path: Any, flags: int, *_: Any) -> bool:
-    return bool(flags & os.O_CREAT)
-
-
-def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def output(process: "subprocess.Popen[str]") -> list[str]:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out.splitlines()
+    patch.setattr(os, name, fake)

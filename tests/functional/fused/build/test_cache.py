@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,116 +10,66 @@ from typing import Any
 import pytest
 
 from spikingtorch.functional.fused.build import cache, compiler
-from tests.kernels import (
-    KEYS,
-    NAME,
-    REAL,
-    SOURCE,
-    Compiler,
-    answer,
-    only_kernel,
-    output,
-    pretend,
-    python,
-)
+from tests.functional.fused.build.kernels import KEYS, NAME, REAL, SOURCE, Compiler, answer, only_kernel, pretend
+from tests.processes import at_once, python
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SPIKINGTORCH_CACHE_DIR", str(tmp_path / "some" / "cache"))
-    return tmp_path / "some" / "cache"
-
-
-@pytest.fixture(autouse=True)
-def cc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
-    return Compiler(tmp_path, monkeypatch)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Put other bytes at a path; to write on a file that is loaded would crash this process."""
-    path.unlink()
-    path.write_bytes(data)
-    path.chmod(0o644)
-
-
-def test_a_kernel_is_compiled_once(folder: Path, cc: Compiler) -> None:
+def test_a_kernel_is_compiled_once_and_named_by_its_content(folder: Path, cc: Compiler) -> None:
     assert [answer(), answer()] == [42, 42]
-    assert cc.runs == 1
-    only_kernel(folder)
+    key = cache._digest(f"{SOURCE}\0{compiler.fingerprint()}".encode())
+    assert only_kernel(folder).stem == f"{key}-{cache._digest(only_kernel(folder).read_bytes())}"
     assert answer("int answer(void) { return 43; }") == 43
-    assert cc.runs == 2
-    assert len(cache.entries()) == 2
+    assert (cc.runs, len(cache.entries())) == (2, 2)
 
 
-def test_the_name_is_the_content(folder: Path, cc: Compiler) -> None:
-    answer()
-    path = only_kernel(folder)
-    key, digest = path.stem.split("-")
-    assert digest == cache._digest(path.read_bytes())
-    assert key == cache._digest(f"{SOURCE}\0{compiler.fingerprint()}".encode())
+def replaced(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """Put other bytes at a path; to write on a file that is loaded would crash this process."""
+
+    def spoil(path: Path) -> None:
+        code = path.read_bytes()
+        path.unlink()
+        path.write_bytes(change(code))
+        path.chmod(0o644)
+
+    return spoil
 
 
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "truncated": lambda code: code[: len(code) // 2],
-    "empty": lambda code: b"",
-    "flipped bit": lambda code: code[:-100] + bytes([code[-100] ^ 1]) + code[-99:],
-    "longer": lambda code: code + b"\0",
-    "zeros": lambda code: bytes(len(code)),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_made_again(folder: Path, cc: Compiler, damage: str) -> None:
-    answer()
-    path = only_kernel(folder)
-    code = path.read_bytes()
-    replace(path, DAMAGE[damage](code))
-    assert answer() == 42
-    assert cc.runs == 2
-    assert only_kernel(folder).read_bytes() == code
-
-
-def test_a_damaged_file_of_another_digest_goes(folder: Path, cc: Compiler) -> None:
-    answer()
-    path = only_kernel(folder)
-    path.rename(folder / f"{path.name[:33]}{0:032x}.so")
-    assert answer() == 42
-    assert cc.runs == 2
-    assert only_kernel(folder) == path
-
-
-def spoil_mode(path: Path) -> None:
-    path.chmod(0o620)
-
-
-def spoil_owner(path: Path) -> None:
-    os.chown(path, 65534, -1)
-
-
-def spoil_link(path: Path) -> None:
-    path.rename(path.parent.parent / "elsewhere.so")
-    path.symlink_to(path.parent.parent / "elsewhere.so")
-
-
-def spoil_pipe(path: Path) -> None:
+def pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
 
 
-owner = pytest.param(spoil_owner, marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away"))
+def given_away(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(path, 65534, -1)
 
 
-@pytest.mark.parametrize("spoil", [spoil_mode, spoil_link, spoil_pipe, owner])
-def test_a_file_that_others_could_write_is_made_again(
-    folder: Path, cc: Compiler, spoil: Callable[[Path], None]
-) -> None:
+SPOILT: dict[str, Callable[[Path], Any]] = {
+    "truncated": replaced(lambda code: code[: len(code) // 2]),
+    "empty": replaced(lambda code: b""),
+    "flipped bit": replaced(lambda code: code[:-100] + bytes([code[-100] ^ 1]) + code[-99:]),
+    "longer": replaced(lambda code: code + b"\0"),
+    "zeros": replaced(lambda code: bytes(len(code))),
+    "another digest": lambda path: path.rename(path.with_name(f"{path.name[:33]}{0:032x}.so")),
+    "mode": lambda path: path.chmod(0o620),
+    "link": lambda path: path.symlink_to(path.rename(path.parent.parent / "elsewhere.so")),
+    "pipe": pipe,
+    "owner": given_away,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_what_is_damaged_or_not_safe_is_made_again(folder: Path, cc: Compiler, spoil: str) -> None:
     answer()
-    spoil(only_kernel(folder))
-    assert answer() == 42
+    path = only_kernel(folder)
+    code = path.read_bytes()
+    SPOILT[spoil](path)
+    assert [answer(), answer()] == [42, 42]
     assert cc.runs == 2
-    assert not only_kernel(folder).is_symlink()
-    assert answer() == 42
-    assert cc.runs == 2
+    assert only_kernel(folder) == path
+    assert not path.is_symlink()
+    assert path.read_bytes() == code
 
 
 def test_a_kernel_removed_before_it_is_loaded(cc: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,31 +87,21 @@ def test_a_kernel_removed_before_it_is_loaded(cc: Compiler, monkeypatch: pytest.
 
 
 def test_threads_compile_once(cc: Compiler) -> None:
-    barrier, answers = threading.Barrier(8), list[int]()
-
-    def work() -> None:
-        barrier.wait()
-        answers.append(answer())
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [42] * 8
+    assert at_once(*[answer] * 8) == [42] * 8
     assert cc.runs == 1
 
 
-LIBRARY = (
-    "import sys; from spikingtorch.functional.fused.build.cache import library; print(library(sys.argv[1]).answer())"
-)
+TWO_PROCESSES = """
+import os, sys
+from spikingtorch.functional.fused.build.cache import library
+children = [os.fork() or os._exit(library(sys.argv[1]).answer()) for _ in range(2)]
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
 
 
 def test_two_processes_at_once(folder: Path, cc: Compiler) -> None:
-    # each compiler waits, for at most 30 seconds, until the other one runs
-    cc.install(f"for i in $(seq 600); do [ $(wc -l < '{cc.log}') -lt 2 ] || break; sleep 0.05; done")
-    processes = [python(LIBRARY, SOURCE) for _ in range(2)]
-    assert [output(process) for process in processes] == [["42"], ["42"]]
+    cc.install_waiting(f"[ $(wc -l < '{cc.log}') -lt 2 ]")
+    assert python("-c", TWO_PROCESSES, SOURCE) == "[42, 42]\n"
     assert cc.runs == 2
     assert all(NAME.fullmatch(path.name) for path in folder.iterdir())
     assert answer() == 42
@@ -193,8 +132,8 @@ print(os.waitstatus_to_exitcode(status), len(cache.entries()))
 
 def test_fork_while_a_thread_compiles(tmp_path: Path, cc: Compiler) -> None:
     go = tmp_path / "go"
-    cc.install(f"for i in $(seq 600); do [ ! -e '{go}' ] || break; sleep 0.05; done")
-    assert output(python(FORK, cc.log, go, REAL)) == ["2 2"]
+    cc.install_waiting(f"[ ! -e '{go}' ]")
+    assert python("-c", FORK, cc.log, go, REAL) == "2 2\n"
 
 
 def test_old_kernels_go_when_there_are_too_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +202,5 @@ def test_use_makes_a_kernel_young(folder: Path) -> None:
     os.utime(path, (1e9, 1e9))
     answer()
     (entry,) = cache.entries()
-    assert entry.path == path
-    assert entry.size == path.stat().st_size
+    assert (entry.path, entry.size) == (path, path.stat().st_size)
     assert abs(entry.used - time.time()) < 100

@@ -1,0 +1,18 @@
+"""An empty folder of kernels and a compiler that counts its runs, for every test here."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.fused.build.kernels import Compiler
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPIKINGTORCH_CACHE_DIR", str(tmp_path / "some" / "cache"))
+    return tmp_path / "some" / "cache"
+
+
+@pytest.fixture(autouse=True)
+def cc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
+    return Compiler(tmp_path, monkeypatch)

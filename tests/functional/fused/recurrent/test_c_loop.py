@@ -1,0 +1,247 @@
+"""Recurrence through a matrix with its loop in C: the product against numpy, whole scans against the loop backend."""
+
+import ctypes
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch import functional as F
+from spikingtorch.functional.dispatch import recurrent
+from spikingtorch.functional.fused.build.compiler import CompileError
+from spikingtorch.functional.fused.recurrent import c_abi, c_loop
+from spikingtorch.functional.fused.runtime import cpu
+from spikingtorch.testing import assert_close
+from tests.functional.fused.recurrent.cases import Recurrent, check
+from tests.fused import Scan
+
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Run on two threads, where there is enough to do for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def draw(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+# the product
+
+
+def spikes(rows: int, size: int, share: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return rows of numbers, of which about a share is not zero."""
+    return draw(rows, size, seed=2, dtype=dtype) * (draw(rows, size, seed=3).sigmoid() < share)
+
+
+def product(a: Tensor, matrix: Tensor, base: Tensor | None = None, skip_zeros: bool = True) -> Tensor:
+    """Return base + a @ matrix as the compiled loop has it."""
+    prepared = c_abi.matrix(matrix, across=False)
+    if not skip_zeros:
+        prepared.record.finite = 0
+    # more room than is needed: nothing may be written beyond the rows
+    out = torch.full((len(a) + 1, a.shape[1]), 7.0, dtype=a.dtype)
+    address = None if base is None else base.data_ptr()
+    functions = c_abi.functions(a.dtype)
+    functions.multiply_rows(ctypes.byref(prepared.record), len(a), a.data_ptr(), address, out.data_ptr())
+    assert (out[-1] == 7.0).all(), "wrote beyond its rows"
+    return out[:-1]
+
+
+@dtypes
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 31, 32, 33, 100, 128])
+def test_the_product(size: int, dtype: torch.dtype) -> None:
+    """A row is the same in any company, and zeros add nothing."""
+    matrix, base = draw(size, size, seed=0, dtype=dtype), draw(20, size, seed=1, dtype=dtype)
+    base[0] = -0.0
+    for share, given in itertools.product((0.0, 0.12, 0.3, 0.6, 1.1), (None, base)):
+        a = spikes(20, size, share, dtype)
+        want = a.double().numpy() @ matrix.double().numpy() + (0.0 if given is None else given.double().numpy())
+        alone = [product(a[k : k + 1], matrix, None if given is None else given[k : k + 1]) for k in range(20)]
+        for rows in range(1, 21):
+            found = product(a[:rows], matrix, given)
+            assert torch.equal(found, torch.cat(alone[:rows]))
+            assert_close(found.numpy(), want[:rows].astype(found.numpy().dtype))
+        skipped, added = product(a, matrix, given), product(a, matrix, given, skip_zeros=False)
+        assert torch.equal(skipped, added)
+        assert torch.equal(skipped.signbit(), added.signbit())
+
+
+def test_rows_of_all_kinds_in_one_product() -> None:
+    matrix, base = draw(70, 70, seed=0), draw(150, 70, seed=1)
+    a = torch.stack([spikes(150, 70, share)[k] for k, share in enumerate([0.1, 1.1, 0.0, 0.2, 0.9] * 30)])
+    assert_close(product(a, matrix, base).numpy(), base.numpy() + a.numpy() @ matrix.numpy())
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_zero_times_infinity_is_not_a_number(value: float) -> None:
+    a, matrix = spikes(9, 40, 0.1), draw(40, 40, seed=0)
+    matrix[3, 5] = value
+    assert (a @ matrix).isnan().any()
+    torch.testing.assert_close(product(a, matrix), a @ matrix, equal_nan=True)
+
+
+def test_a_sum_of_weights_that_overflows() -> None:
+    a, matrix = spikes(9, 40, 0.1, torch.float32), torch.full((40, 40), 1e37)
+    assert not matrix.sum().isfinite()
+    assert_close(product(a, matrix), a @ matrix)
+
+
+# whole scans
+
+LI: dict[str, Any] = {"step": F.li_step, "kind": F.LIState}  # its outputs are no spikes
+OF_FEW = ["['xs']", "['state'].neuron.v", "['state'].s", "['params']['recurrent_weight']"]
+
+
+def scan(
+    steps: int, *shape: int, dtype: torch.dtype = torch.float64, step: Any = F.lif_step, kind: Any = F.LIFState
+) -> Scan:
+    """Return a recurrent layer that spikes now and then, with a decay of each neuron."""
+    size = shape[-1]
+    weight = draw(size, size, seed=1) * 0.2 / size**0.5
+    params = {"decay": torch.linspace(0.8, 0.95, size, dtype=torch.float64), "recurrent_weight": weight}
+    state = F.RecurrentState(kind(draw(*shape, seed=2).sigmoid()), (draw(*shape, seed=3) > 1).double())
+    return Scan(Recurrent(step), state, draw(steps, *shape, seed=0).sigmoid() * 0.5, params).converted(dtype)
+
+
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note which way each pass takes."""
+    taken: list[str] = []
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            taken.append(name)
+            return real(*args)
+
+        return call
+
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(c_loop, name, noting(name, getattr(c_loop, name)))
+    return taken
+
+
+@pytest.mark.parametrize("in_c", [True, False], ids=["in C", "from Python"])
+@pytest.mark.parametrize("only", [OF_FEW, None], ids=["few", "all"])
+def test_a_scan(only: Any, in_c: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = ways(monkeypatch)
+    if not in_c:
+        monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
+    given = list(itertools.product((1, 2, 16, 17, 40), (33, 128)) if in_c else itertools.product((1, 2, 17), (33,)))
+    for steps, size in given:
+        spiking = scan(steps, 5, size)
+        check(spiking, only=only)
+        assert steps < 16 or 0.02 < spiking.run("loop")[1].mean() < 0.3, "not as sparse as spikes are"
+        check(scan(steps, 2, 3, 33, **LI), only=only)
+    assert taken == ["forward", "forward", "forward", "backward"] * (2 * len(given) if in_c else 0)
+
+
+def test_more_samples_than_a_thread_takes_at_once() -> None:
+    check(scan(18, 3, 47, 33))
+
+
+def per_sample(given: Scan) -> list[Tensor]:
+    """Return all results and gradients but those of what samples share."""
+    watched, leaves = given.watched(OF_FEW[:3])
+    state, outs = watched.run("fused")
+    results = [outs, state.neuron.v, state.s]
+    cotangent = draw(outs.shape[-1], seed=9, dtype=outs.dtype)
+    return [*results, *torch.autograd.grad(results, list(leaves.values()), [cotangent.expand_as(r) for r in results])]
+
+
+def test_without_gradients_as_with_them() -> None:
+    state, outs = scan(40, 5, 33).run("fused")
+    assert all(map(torch.equal, (outs, state.neuron.v, state.s), per_sample(scan(40, 5, 33))))
+
+
+@dtypes
+def test_samples_one_by_one(dtype: torch.dtype) -> None:
+    whole = scan(40, 16, 128, dtype=dtype)
+    found, (neuron, s) = per_sample(whole), whole.state
+    for k in range(16):
+        state = F.RecurrentState(F.LIFState(neuron.v[k : k + 1]), s[k : k + 1])
+        alone = per_sample(whole._replace(state=state, xs=whole.xs[:, k : k + 1]))
+        assert all(torch.equal(a, b.narrow(b.ndim - 2, k, 1)) for a, b in zip(alone, found, strict=True))
+
+
+def test_one_thread_or_many() -> None:
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(per_sample(scan(40, 16, 128, dtype=torch.float32)))
+    assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
+
+
+def test_teams_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups hold all rows and no more than fit, and a forked child is serial."""
+    assert c_loop.teams(16, 10**9) == (2, 8)
+    for rows, threads in itertools.product((1, 2, 3, 63, 64, 65, 129, 1000), (1, 2, 3, 16)):
+        torch.set_num_threads(threads)
+        count, rows_per_group = c_loop.teams(rows, 10**9)
+        assert 1 <= rows_per_group <= c_abi.ROWS
+        assert 1 <= count <= -(-rows // rows_per_group), "a thread has nothing to do"
+    monkeypatch.setattr(cpu._Process, "forked", True)
+    assert c_loop.teams(16, 10**9) == (1, 16)
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_weights_that_are_not_finite(value: float) -> None:
+    """What is no number is so where it is in the loop: a silent neuron times infinity too."""
+    given = scan(5, 3, 33)
+    given.params["recurrent_weight"][4, 6] = value
+    for get in (Scan.run, Scan.gradients):
+        got, want = get(given, "fused"), get(given, "loop")
+        torch.testing.assert_close(got, want, equal_nan=True)
+        assert any(each.isnan().any() for each in pytree.tree_leaves(want))
+
+
+@pytest.mark.parametrize(("steps", "states"), [(15, 1), (16, 1), (33, 3), (40, 3)])
+def test_memory_of_the_trace(steps: int, states: int) -> None:
+    """One state in 16 is kept."""
+    kept: list[torch.Size] = []
+
+    def note(saved: Tensor) -> Tensor:
+        kept.append(saved.shape)
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        scan(steps, 5, 33).watched()[0].run("fused")
+    # inputs, outputs and currents at all steps
+    assert sorted(shape[0] for shape in kept if len(shape) == 3) == [states, steps, steps, steps]
+
+
+def test_what_runs_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_c(rows: int, size: int, dtype: torch.dtype = torch.float32, steps: int = 8) -> bool:
+        s = torch.empty(rows, size, dtype=dtype)
+        return c_loop.runs_in_c(s, s.expand(steps, -1, -1))
+
+    monkeypatch.undo()
+    assert not in_c(16, 128, steps=7)
+    assert all(in_c(rows, size) for rows in (1, 2, 64) for size in (1, 512, 1024))
+    assert in_c(16, 2048)
+    assert not in_c(16, 2048, torch.float64)
+    assert not in_c(16, 4096)
+    torch.set_num_threads(16)
+    assert in_c(1, 512)
+    assert not in_c(1, 1024), "15 threads would be idle"
+    assert in_c(16, 1024)
+
+
+def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(source: str) -> Any:
+        raise CompileError("no vectors")
+
+    monkeypatch.setattr(c_abi, "library", fail)
+    c_abi._library.cache_clear()
+    taken = ways(monkeypatch)
+    check(scan(3, 2, 5))
+    assert not taken
+    c_abi._library.cache_clear()

@@ -1,0 +1,206 @@
+"""Recurrent steps in scan: against a numpy loop, an unrolled network, and the fused backend against the loop."""
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch import functional as F
+from spikingtorch.testing import assert_close
+from tests.functional.fused.recurrent import cases
+from tests.functional.fused.recurrent.cases import BACKENDS, LENGTHS, Case, check, draw, on, slopes
+from tests.fused import Scan
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+every_case, few_cases = cases.each_of(cases.CASES), cases.each_of(cases.FEW)
+
+
+@every_case
+def test_the_numpy_loop(case: Case) -> None:
+    for step, reset in itertools.product((F.if_step, F.lif_step), (F.to_zero, F.by_subtraction)):
+        for steps in LENGTHS if np.prod(case.shape) < 20 else (3,):
+            scan = draw(case, steps, step=step, reset=reset, decay=0.8, threshold=0.9)
+            want = cases.oracle(scan)
+            for backend in BACKENDS:
+                assert_close(scan.run(backend), want, backend)
+            assert steps < 3 or 0.05 < want[1].mean() < 0.95, "no dynamics to compare"
+
+
+def test_the_oracle_by_hand() -> None:
+    """The first spike of neuron 0 arrives at neuron 1 one step later, with weight[1, 0]; zeros surround an image."""
+    pair, kernel = np.array([[0.0, 10.0], [1.0, 0.0]]), np.array([[[3.0, 5.0, 7.0]]])
+    assert cases.currents(F.dense, np.array([1.0, 0.0]), pair).tolist() == [0.0, 1.0]
+    assert cases.currents(F.convolution, np.array([[1.0, 0.0, 2.0]]), kernel).tolist() == [[5.0, 17.0, 10.0]]
+
+
+@every_case
+def test_gradients_of_an_unrolled_network(case: Case) -> None:
+    for reset in (F.to_zero, F.by_subtraction):
+        scan = draw(case, 7, reset=reset)
+        want = cases.outcome(scan, cases.unrolled)
+        assert all(bool(g.any()) for g in want[1]), "a gradient is zero, and so compares nothing"
+        for backend in ("loop", "fused"):
+            assert_close(cases.outcome(scan, on(backend)), want, backend)
+
+
+# the fused backend beside the loop
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@every_case
+def test_every_dtype_and_length(case: Case, dtype: torch.dtype) -> None:
+    # in float32 no parameter is shared: rounding does not show in large sums that cancel
+    shape = () if dtype == torch.float64 else case.shape
+    for steps in LENGTHS:
+        check(draw(case, steps, dtype=dtype, decay=shape, threshold=shape))
+
+
+SHAPES = {
+    "dense-1-batch-axis": [0.8, (), (5,), (3, 5), (1, 5), (3, 1)],
+    "per-channel": [0.8, (), (4, 1, 1), (4, 3, 3)],
+    "conv-2d-groups": [0.8, (), (4, 1, 1), (4, 5, 4), (2, 1, 1, 1)],
+}
+
+
+def scattered(tensor: Tensor) -> Tensor:
+    if tensor.ndim > 1 and tensor.shape[-1] * tensor.shape[-2] > 1:
+        return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+    return torch.stack([tensor, tensor.new_full(tensor.shape, torch.nan)], -1)[..., 0]
+
+
+def shared(tensor: Tensor) -> Tensor:
+    """Return a tensor with strides of zero."""
+    return tensor[:1].expand_as(tensor) if tensor.ndim else tensor
+
+
+def forms(case: Case) -> Iterator[Scan]:
+    """Yield a scan with parameters of every shape, every axis of time, and every order of memory."""
+    shapes = SHAPES[case.name]
+    for decay, threshold in [*zip(shapes, shapes[1:] + shapes[:1], strict=True), *((s, s) for s in shapes)]:
+        yield draw(case, 3, decay=decay, threshold=threshold)
+    for steps, dim in itertools.product(LENGTHS, (1, -1)):
+        scan = draw(case, steps)
+        moved = scan.xs.movedim(0, dim)
+        for xs in (moved, moved.contiguous()):
+            yield scan._replace(xs=xs, dim=dim)
+    make, tensors = cases.of_tensors(draw(case, 6, decay=case.weight[:1] + (1,) * (len(case.shape) - 2)), lambda s: s)
+    # v, s, xs and weight, each alone and all of them
+    for change, which in itertools.product((scattered, shared), [[0], [1], [2], [5], [0, 1, 2, 5]]):
+        yield make(*[change(tensor) if index in which else tensor for index, tensor in enumerate(tensors)])
+
+
+@few_cases
+def test_every_form_of_inputs(case: Case) -> None:
+    for scan in forms(case):
+        check(scan)
+
+
+@few_cases
+def test_every_combination_of_inputs_with_gradients(case: Case) -> None:
+    scan = draw(case, 2)
+    whole = scan.gradients("loop")
+    combinations = [names for k in range(1, 7) for names in itertools.combinations(whole, k)]
+    for names in combinations if case.synapse is not F.convolution else combinations[::3]:
+        assert_close(scan.gradients("fused", only=names), {name: whole[name] for name in names}, str(names))
+        watched = scan.watched(names)[0]
+        loop, fused = ([r.requires_grad for r in pytree.tree_leaves(watched.run(b))] for b in ("loop", "fused"))
+        assert loop == fused
+
+
+@few_cases
+def test_results_that_are_not_used(case: Case) -> None:
+    """The loss sees some of membrane, s and outputs, or one step of the outputs."""
+    for used, steps in itertools.product([(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), None], (1, 5)):
+
+        def some(scan: Scan, run: cases.Run, used: Any = used) -> Any:
+            results = pytree.tree_leaves(run(scan))
+            return results[2][len(results[2]) // 2] if used is None else [results[index] for index in used]
+
+        got, want = (slopes(draw(case, steps), partial(some, run=run)) for run in (on("fused"), cases.unrolled))
+        assert_close(got, want)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@few_cases
+def test_half_precision(case: Case, dtype: torch.dtype) -> None:
+    scan = draw(case, 8, dtype=torch.float32, decay=case.shape, threshold=case.shape)
+    half = scan._replace(xs=scan.xs.to(dtype))
+    full = half._replace(xs=half.xs.float())
+    for backend in BACKENDS:
+        state, outs = half.run(backend)
+        assert outs.dtype == dtype
+        assert_close((state, outs.float()), full.run("loop"))
+    # the cotangent of the outputs is in half precision as well
+    by_hand = slopes(full, lambda scan: (scan.run("loop")[0], scan.run("loop")[1].to(dtype)))
+    got, want = slopes(half, on("fused")), slopes(half, on("loop"))
+    # both round once, from values that agree to float32
+    torch.testing.assert_close(got.pop(2), want.pop(2))
+    assert_close(got, want)
+    assert_close(got, by_hand[:2] + by_hand[3:])
+
+
+def test_outputs_that_are_rounded() -> None:
+    """The outputs of LI are its membrane: they come back through the weight in float32, rounded only on the way out."""
+    torch.manual_seed(0)
+    xs, weight = torch.rand(9, 3, 5).bfloat16(), torch.randn(5, 5) / 5
+    v, s = torch.rand(3, 5), torch.rand(3, 5)
+    state, params = F.RecurrentState(F.LIState(v), s), {"decay": 0.9, "recurrent_weight": weight}
+    outs = []
+    for x in xs:
+        v = s = 0.9 * v + x.float() + s @ weight.T
+        outs.append(s)
+    for backend in BACKENDS:
+        final, found = Scan(cases.Recurrent(F.li_step), state, xs, params).run(backend)
+        assert_close(final, F.RecurrentState(F.LIState(v), s))
+        torch.testing.assert_close(found, torch.stack(outs).bfloat16())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@cases.each_of([case for case in cases.CASES if "no-batch" not in case.name and "0-batch" not in case.name])
+def test_no_samples(case: Case, backend: Any) -> None:
+    scan = draw(case._replace(shape=(0, *case.shape[1:])), 4)
+    if backend == "fused" and case.synapse is not F.per_channel:
+        with pytest.raises(ValueError, match="no neurons"):
+            scan.run(backend)
+        return
+    assert_close(scan.run(backend), (scan.state, scan.xs))
+    want = list(map(torch.zeros_like, cases.of_tensors(scan, on(backend))[1]))
+    assert_close(slopes(scan, on(backend)), want)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@every_case
+def test_no_steps(case: Case, backend: Any) -> None:
+    scan = draw(case, 0)
+    assert_close(scan.run(backend), (scan.state, scan.xs))
+    assert_close(slopes(scan, lambda scan: scan.run(backend)[0].s.sum())[1], torch.ones_like(scan.state.s))
+
+
+def test_a_synapse_of_ones_own() -> None:
+    def ring(s: Tensor, weight: Tensor) -> Tensor:
+        return weight * s.roll(1, -1)
+
+    scan = draw(Case("ring", ring, (3, 5), ()), 6)
+    matrix = scan.params["recurrent_weight"] * torch.eye(5, dtype=torch.float64).roll(1, 0)
+    dense = scan._replace(step=cases.Recurrent(F.lif_step), params={**scan.params, "recurrent_weight": matrix})
+    assert_close(slopes(scan, on("loop"))[:5], slopes(dense, on("loop"))[:5])
+    with pytest.warns(RuntimeWarning, match="Python loop"):
+        found = scan.run("auto")
+    for each in (scan.run("loop"), found):
+        assert_close(each, dense.run("loop"))
+
+
+@every_case
+def test_explanations(case: Case) -> None:
+    scan = draw(case, 4)
+    for backend in BACKENDS:
+        found = F.explain_scan(scan.step, scan.state, scan.xs, params=scan.params, backend=backend)
+        assert found.backend == ("loop" if backend == "loop" else "fused")
+        name = {F.dense: "dense", F.convolution: "convolution"}.get(case.synapse, "")
+        assert backend == "loop" or name in str(found)

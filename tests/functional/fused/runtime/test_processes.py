@@ -1,0 +1,144 @@
+"""The fused scan in threads and processes, and with any number of threads."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused.runtime import cpu
+from spikingtorch.testing import assert_close
+from tests.caches import forget
+from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
+from tests.processes import at_once, python
+
+T, SIZE = 20, 2048  # so much that a team of threads works on it
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Put back the number of threads."""
+    number = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(number)
+
+
+def arguments(seed: int, *shape: int) -> list[Tensor]:
+    shape = shape or (SIZE,)
+    return [draw(T, *shape, seed=seed), draw(*shape[-1:], seed=seed + 1), draw(seed=seed + 2)[0, 0], draw(*shape)]
+
+
+def fused(step: Any, state: Any, xs: Tensor, params: Any) -> Any:
+    return F.scan(step, state, xs, params=params, backend="fused")
+
+
+def scanned(run: Callable[..., Any], step: Any, inputs: list[Tensor]) -> tuple[Any, list[Tensor]]:
+    """Return what a scan returns, and leaves for its gradients."""
+    xs, decay, threshold, v = leaves = [leaf.clone().requires_grad_() for leaf in inputs]
+    return run(step, F.IFState(v), xs, {"decay": decay, "threshold": threshold}), leaves
+
+
+def results(run: Callable[..., Any], step: Any, inputs: list[Tensor]) -> list[Tensor]:
+    """Return outputs, final states and all gradients of a scan."""
+    found, leaves = scanned(run, step, inputs)
+    return [found[1].detach(), found[0].v.detach(), *torch.autograd.grad(value(found), leaves)]
+
+
+def made(function: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """Return one of several different steps."""
+
+    def step(state: F.IFState, x: Tensor, *, decay: Any, threshold: Any) -> Any:
+        u = decay * state.v + function(x)
+        spike = F.Arctan(1.5)(u - threshold)
+        return F.IFState(u * (1.0 - spike)), spike
+
+    return step
+
+
+STEPS = {
+    "one step": [leaky] * 6,
+    "six steps": [made(each) for each in (torch.tanh, torch.sigmoid, torch.sin, torch.exp, torch.abs, torch.neg)],
+}
+
+
+@pytest.mark.parametrize("size", [3, SIZE])
+@pytest.mark.parametrize("kind", STEPS)
+def test_scans_in_many_threads(kind: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch)
+    cpu.forward_kernel.cache_clear()
+    cpu.backward_kernel.cache_clear()
+    calls = [(step, arguments(seed, size)) for seed, step in enumerate(STEPS[kind])]
+
+    def work(step: Any, inputs: list[Tensor]) -> list[Tensor]:
+        return [results(fused, step, inputs) for _ in range(3)][-1]
+
+    for got, call in zip(at_once(*(partial(work, *call) for call in calls)), calls, strict=True):
+        assert_close(got, results(loop, *call))
+
+
+def test_transforms_in_many_threads() -> None:
+    func: Any = torch.func
+
+    def total(run: Any, decay: Tensor, x: Tensor) -> Tensor:
+        return value(run(leaky, F.IFState(torch.zeros_like(x[0])), x, {"decay": decay}))
+
+    batches, decay = [draw(3, T, 5, seed=seed) for seed in range(4)], draw(5)
+    mapped = func.vmap(func.grad(partial(total, fused)), (None, 0))
+    for got, xs in zip(at_once(*(partial(mapped, decay, xs) for xs in batches)), batches, strict=True):
+        assert_close(got, stack([gradients(partial(total, loop), decay, x)[0] for x in xs]))
+
+
+def test_backward_in_another_thread() -> None:
+    found, leaves = scanned(fused, leaky, arguments(3))
+    (got,) = at_once(lambda: torch.autograd.grad(value(found), leaves))
+    assert_close(list(got), results(loop, leaky, arguments(3))[2:])
+
+
+@pytest.mark.parametrize("shape", [(SIZE,), (3, 1000), (2000, 3), (7, 5, 31), (1, SIZE), (20000,)], ids=str)
+def test_the_number_of_threads_changes_no_bit(shape: tuple[int, ...]) -> None:
+    given, found = arguments(1, *shape), []
+    for number in (1, 2, 3, 2, 1):
+        torch.set_num_threads(number)
+        found.append(results(fused, leaky, given))
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+    assert_close(found[0], results(loop, leaky, given))
+
+
+def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = cpu.CLaunch._fields
+
+    def fields(self: cpu.CLaunch) -> Any:
+        found = real(self)
+        seen.append(found[0])
+        return found
+
+    monkeypatch.setattr(cpu.CLaunch, "_fields", fields)
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        results(fused, leaky, arguments(0))
+        # in a thread of the user as well
+        at_once(lambda: results(fused, leaky, arguments(0)))
+        # a team takes longer to wake than these few neurons take
+        results(fused, leaky, arguments(0, 3))
+        assert seen == [number] * 4 + [1] * 2
+        seen.clear()
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_processes(way: str) -> None:
+    assert python("-m", "tests.functional.fused.runtime.worker", way) == "done\n"
+
+
+def test_a_forked_child_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as child, counting() as counts:
+        child.setattr(cpu._Process, "forked", True)
+        found = results(fused, leaky, arguments(0))
+        assert cpu.threads_for(10**9) == 1
+    assert (counts.forward, counts.backward) == (1, 1)
+    assert all(map(torch.equal, found, results(fused, leaky, arguments(0))))
