@@ -19,7 +19,7 @@ from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 from spikingtorch.testing import assert_close
 from tests.fold import worker
 from tests.fold_nets import assert_gradients, assert_same, cotangent_like, network, slopes, states, train
-from tests.test_fused_processes import python
+from tests.processes import python
 
 MODES: tuple[Mode, ...] = ("auto", "step", "fold")
 some_networks = pytest.mark.parametrize("name", ["LIF, learning", "tutorial", "BioLIF, learning"])

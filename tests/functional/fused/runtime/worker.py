@@ -15,12 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spikingtorch import functional as F
-<<<<<<< HEAD:tests/fused_worker.py
-from spikingtorch.functional.fused.runtime import cpu
-=======
 from spikingtorch.functional.core import lru
 from spikingtorch.functional.fused.runtime import cpu
->>>>>>> wt-build:tests/functional/fused/runtime/worker.py
 from tests.fused_steps import counting, draw, leaky
 
 # so much that a team of threads works on it, and so little that torch's own operations, which hang after a fork, do not
@@ -94,17 +90,6 @@ def forked(seed: int, then: Callable[[], Any] = lambda: None) -> None:
     """Fork by hand: the child is right, and does more."""
     child = os.fork()
     if child == 0:
-<<<<<<< HEAD:tests/fused_worker.py
-        assert cpu.threads_for(10**9) == 1
-        right(0)
-        grandchild = os.fork()
-        if grandchild == 0:
-            os._exit(7 if right(1) else 1)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7
-    assert cpu.threads_for(10**9) == 2
-=======
         signal.alarm(PATIENCE)  # a child that hangs
         assert cpu.threads_for(10**9) == 1
         code = 7 if right(seed) else 1
@@ -136,7 +121,6 @@ def forked_while_locked() -> None:
         for cache in lru._all:
             stack.enter_context(cache._lock)
         forked(0)
->>>>>>> wt-build:tests/functional/fused/runtime/worker.py
 
 
 if __name__ == "__main__":
