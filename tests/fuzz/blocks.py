@@ -6,9 +6,10 @@ Spiking layers are of every kind of the library, and of steps that a user could 
 import copy
 import operator
 import random
+from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +26,19 @@ Shape = tuple[int, ...]
 HANDED: list[str] = [""]
 
 
-def _row(block: Any, h: Tensor, init: Any) -> Tensor:
+_iadd: Callable[[Any, Any], Any] = operator.iadd
+_imul: Callable[[Any, Any], Any] = operator.imul
+
+
+def _row(block: Any, h: Any, init: Any) -> Any:
     for part in block:
         h = part(h, init) if isinstance(part, Timed | StepLayer) else part(h)
     return h
 
 
-def _pair(block: Any, h: Tensor, init: Any) -> Tensor:
+def _pair(block: Any, h: Tensor, init: Any) -> Any:
     spike, u, large = block[0](h, init)
-    mixed: Tensor = spike + 0.1 * u * large
-    return mixed
+    return spike + 0.1 * u * large
 
 
 def _count(block: Any, h: Tensor, init: Any) -> Tensor:
@@ -47,21 +51,20 @@ def _previous(block: Any, h: Tensor, init: Any) -> Tensor:
     return h if last is None or last.shape != h.shape else h + 0.3 * last
 
 
-def _running(block: Any, h: Tensor, init: Any) -> Tensor:
+def _running(block: Any, h: Any, init: Any) -> Any:
     block.mean.mul_(0.9).add_(0.1 * h.detach().mean() if h.numel() else 0.0)
-    mixed: Tensor = h - block.mean
-    return mixed
+    return h - block.mean
 
 
 # what blocks do with their parts: rows of blocks, layers, and weights behind them
-TIMED: dict[str, Callable[[Any, Tensor, Any], Tensor]] = {
+TIMED: dict[str, Callable[[Any, Tensor, Any], Any]] = {
     "row": _row,
     "layer of two inputs": lambda block, h, init: block[0](h.abs(), 0.5 * h.clamp(min=0.0), init),
     "layer of three outputs": _pair,
     "h = h + f(h)": lambda block, h, init: h + block[0](h, init),
-    "h += f(h)": lambda block, h, init: operator.iadd(h, block[0](h, init)),
-    "f(h) += h": lambda block, h, init: operator.iadd(block[0](h, init), h),
-    "h *= 0.5": lambda block, h, init: block[0](h, init) + operator.imul(h, 0.5),
+    "h += f(h)": lambda block, h, init: _iadd(h, block[0](h, init)),
+    "f(h) += h": lambda block, h, init: _iadd(block[0](h, init), h),
+    "h *= 0.5": lambda block, h, init: block[0](h, init) + _imul(h, 0.5),
     "h = h * f(h)": lambda block, h, init: h * block[0](h, init),
     "cat": lambda block, h, init: block[2](torch.cat([block[0](h, init), block[1](h, init)], 1)),
     "difference": lambda block, h, init: block[0](h, init) - 0.5 * block[1](h, init),
@@ -101,7 +104,7 @@ class Timed(nn.ModuleList):
         self.last: Any = None
         self.register_buffer("mean", torch.zeros(()))
 
-    def forward(self, h: Tensor, init: Any) -> Tensor:
+    def forward(self, h: Tensor, init: Any) -> Any:
         HANDED[0] = type(init).__name__
         return TIMED[self.what](self, h, init)
 
@@ -146,8 +149,7 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         q, k, v = self.l(h.flatten(2).transpose(1, 2)).chunk(3, -1)
-        attended: Tensor = nn.functional.scaled_dot_product_attention(q, k, v)
-        return attended.transpose(1, 2).reshape(h.shape)
+        return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(h.shape)
 
 
 class Offset(nn.Module):
@@ -197,23 +199,11 @@ STYLES: dict[str, tuple[F.Surrogate, F.Reset]] = {
 FORMS = ("float", "learned", "learned per channel", "buffer")
 
 
-class Adaptive(NamedTuple):
-    v: Tensor
-    a: Tensor  # what recent spikes added to the threshold
-
-
-class Pausing(NamedTuple):
-    v: Tensor
-    left: Tensor  # how many steps it still rests
-
-
-class Fired(NamedTuple):
-    v: Tensor
-    fired: Tensor  # whether it has just spiked
-
-
-class Last(NamedTuple):
-    last: Tensor  # the last input itself, no copy of it
+# a: what recent spikes added to the threshold; left: how many steps a neuron still rests; last: the last input itself
+Adaptive = namedtuple("Adaptive", ["v", "a"])
+Pausing = namedtuple("Pausing", ["v", "left"])
+Fired = namedtuple("Fired", ["v", "fired"])
+Last = namedtuple("Last", ["last"])
 
 
 def adaptive_step(state: Adaptive, x: Tensor, *, decay: Any, surrogate: Any) -> tuple[Adaptive, Tensor]:
