@@ -41,7 +41,7 @@ def _pair(block: Any, h: Tensor, init: Any) -> Any:
     return spike + 0.1 * u * large
 
 
-def _count(block: Any, h: Tensor, init: Any) -> Tensor:
+def _count(block: Any, h: Tensor, init: Any) -> Any:
     block.n += 1
     return h * (1 + 0.1 * (block.n % 3))
 

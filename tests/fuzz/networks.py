@@ -64,7 +64,7 @@ class Case(NamedTuple):
     def build(self) -> SpikingNet:
         """Return the network over time, in float64."""
         torch.manual_seed(self.seed)
-        net: Any = Timed("row", *[eval(text, vars(blocks)) for text in self.network.blocks]).double()
+        net: Any = Timed("row", *[eval(text, dict(vars(blocks))) for text in self.network.blocks]).double()
         net.takes = self.network.takes
         return SpikingNet(train(net) if self.training else net.eval(), self.network.gives)
 
@@ -175,8 +175,8 @@ def _one(pick: st.DrawFn, shape: Shape) -> Texts:
 def _nested(pick: st.DrawFn, kind: str, shape: Shape, depth: int) -> Texts:
     if kind == "sharing":
         pair, matrix = pick(layers(shape, _SINGLE)), plain(shape)["weights"][0]
-        both = timed("shared parameters", f"*twins({pair})", matrix)
-        return (pick(st.sampled_from([timed("shared weights", pair, matrix), both])),)
+        parameters = timed("shared parameters", f"*twins({pair})", matrix)
+        return (pick(st.sampled_from([timed("shared weights", pair, matrix), parameters])),)
     first = timed("row", *pick(_units(shape)))
     if kind == "branches":
         both = (first, timed("row", *pick(_chains(shape, depth))))
