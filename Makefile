@@ -35,10 +35,10 @@ check: lint
 MINUTES ?= 10
 test-long: .venv/.dev
 	@echo "== $(MINUTES) minutes of each fuzzer"
-	@$(BIN)/python -m tests.fuzz_scan --minutes $(MINUTES) & scan=$$!; \
-	$(BIN)/python -m tests.fuzz_networks --minutes $(MINUTES) && wait $$scan
+	@$(BIN)/python -m tests.fuzz.scan --minutes $(MINUTES) & scan=$$!; \
+	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan
 	@echo "== kernels under AddressSanitizer"
-	@$(BIN)/python tests/address_sanitizer.py
+	@$(BIN)/python -m tests.fuzz.address_sanitizer
 	@echo "== random programs"
 	@SPIKINGTORCH_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_fused_programs.py --timeout=0
 

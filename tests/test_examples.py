@@ -1,25 +1,36 @@
-"""Every example, run for two batches."""
+"""Every example, run for two batches of two hundred images or sequences."""
 
+import functools
 import importlib
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
+from examples import data, training
 from spikingtorch import SpikingNet
 
-ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parents[1] / "examples"
 # modules that examples share, and the training command, which has tests of its own
 SHARED = {"__init__", "checkpoint", "data", "pictures", "train", "training"}
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in SHARED)
+EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
+
+
+@functools.cache
+def few(load: Any, *of: str) -> list[TensorDataset]:
+    return [TensorDataset(*[tensor[:200] for tensor in given.tensors]) for given in load(*of)]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for module, load in ((training, "load"), (data, "load"), (data, "load_sequences")):
+        monkeypatch.setattr(module, load, functools.partial(few, getattr(data, load)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, "--epochs", "1", "--batches", "2"])
     monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)

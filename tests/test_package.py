@@ -29,9 +29,7 @@ def test_wheel_has_one_top_level_package(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"spikingtorch", wheel.stem.rsplit("-", 3)[0] + ".dist-info"}
-    assert {"spikingtorch/py.typed", "spikingtorch/functional/README.md", "spikingtorch/functional/scan.py"} <= set(
-        names
-    )
+    assert {f"spikingtorch/{name}" for name in ("py.typed", "functional/README.md", "functional/scan.py")} <= {*names}
 
 
 def test_functional_is_a_link() -> None:
@@ -40,10 +38,8 @@ def test_functional_is_a_link() -> None:
 
 
 def test_import_is_lean() -> None:
-    code = (
-        "import sys, spikingtorch; heavy = {'jax', 'matplotlib', 'mlxtend', 'torchvision', 'functional'};"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
+    heavy = {"jax", "matplotlib", "mlxtend", "torchvision", "functional"}
+    code = f"import sys, spikingtorch; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
 
@@ -58,9 +54,8 @@ def test_functional_does_not_need_the_modules_above_it() -> None:
 @pytest.mark.parametrize("module", PUBLIC)
 def test_every_public_name_is_documented(module: str) -> None:
     loaded = importlib.import_module(module)
-    assert list(loaded.__all__) == sorted(
-        loaded.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name)
-    )
+    known = sorted(loaded.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert list(loaded.__all__) == known
     for name in loaded.__all__:
         value = getattr(loaded, name)
         if inspect.ismodule(value) or inspect.isclass(value) or inspect.isfunction(value):
@@ -74,10 +69,7 @@ def test_version_is_that_of_the_distribution() -> None:
 
 def test_the_linter_sees_every_module() -> None:
     """A pattern meant for the link at the top, ``functional``, easily leaves out the package of that name too."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--show-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    seen = set(listed.stdout.split())
-    package = ROOT / "spikingtorch"
-    assert {str(path) for path in package.rglob("*.py")} <= seen
+    command = [sys.executable, "-m", "ruff", "check", "--show-files"]
+    seen = {*subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()}
+    assert {str(path) for path in (ROOT / "spikingtorch").rglob("*.py")} <= seen
     assert not [path for path in seen if path.startswith(str(ROOT / "functional"))]

@@ -1,40 +1,60 @@
 """The training command: it learns, and nothing that it wrote is ever lost."""
 
 import errno
-import functools
+import io
+import itertools
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from examples import checkpoint, data, train, training
 
-LOAD = functools.cache(data.load)
 KEYS = {"settings", "history", "model", "optimizer", "generators"}
-SHORT = ["--batches", "3", "--batch-size", "16"]
-
-
-@pytest.fixture(autouse=True)
-def digits_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("examples.train.load", LOAD)
+Captured = pytest.CaptureFixture[str]
 
 
 def run(out: Path, *arguments: str) -> int:
-    return train.main(["--out", str(out), *SHORT, *arguments])
+    return train.main(["--out", str(out), "--batches", "3", "--batch-size", "16", *arguments])
 
 
-def test_resumed_run_equals_one_that_never_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _few_digits_and_interrupts() -> Iterator[None]:
+    """Train on few digits, and let SIGINT interrupt, which a shell turns off for what it runs in the background."""
+    sets = [TensorDataset(*[tensor[:100] for tensor in digits.tensors]) for digits in data.load("digits")]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("examples.train.load", lambda _: sets)
+        yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained")
+    assert run(out, "--epochs", "1") == 0
+    return out
+
+
+@pytest.fixture
+def out(trained: Path, tmp_path: Path) -> Path:
+    """Return the folder of a run of one epoch."""
+    return Path(shutil.copytree(trained, tmp_path / "digits"))
+
+
+def test_resumed_run_equals_one_that_never_stopped(out: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run(tmp_path / "whole", "--epochs", "2") == 0
-    assert run(tmp_path / "parts", "--epochs", "1") == 0
-    assert run(tmp_path / "parts", "--epochs", "2", "--resume") == 0
-    whole, parts = (checkpoint.load(tmp_path / name / "checkpoint.pt", KEYS) for name in ("whole", "parts"))
+    assert run(out, "--epochs", "2", "--resume") == 0
+    whole, parts = (checkpoint.load(folder / "checkpoint.pt", KEYS) for folder in (tmp_path / "whole", out))
     assert whole["history"] == parts["history"]
     for name, weight in whole["model"].items():
         assert torch.equal(weight, parts["model"][name])
@@ -45,55 +65,31 @@ def test_resumed_run_equals_one_that_never_stopped(tmp_path: Path, capsys: pytes
     assert "Resumed after epoch 1: test accuracy" in text
 
 
-def test_new_run_keeps_the_earlier_one(tmp_path: Path) -> None:
-    out = tmp_path / "digits"
-    assert run(out, "--epochs", "1") == 0
+def test_new_run_keeps_the_earlier_one_and_other_files(out: Path) -> None:
+    (out / "thesis.txt").write_text("years of work")
     earlier = (out / "checkpoint.pt").read_bytes()
     assert run(out, "--epochs", "1", "--seed", "1") == 0
     (aside,) = out.glob("before-*")
     assert (aside / "checkpoint.pt").read_bytes() == earlier
+    assert (out / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.fixture(autouse=True)
-def _interrupts() -> Iterator[None]:
-    """Let SIGINT interrupt, which a shell turns off for what it runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
+@pytest.mark.parametrize(("epoch", "kept"), [(1, "No epoch was saved."), (2, "The checkpoint of epoch 1 is in")])
 def test_interrupt_loses_the_current_epoch_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, epoch: int, kept: str
 ) -> None:
-    whole = training.train_epoch
-    calls = []
+    epochs = itertools.count(1)
 
     def interrupted(*arguments: Any) -> float:
-        calls.append(1)
-        if len(calls) == 2:
+        if next(epochs) == epoch:
             signal.raise_signal(signal.SIGINT)
-        return whole(*arguments)
+        return training.train_epoch(*arguments)
 
     monkeypatch.setattr("examples.train.train_epoch", interrupted)
     assert run(tmp_path, "--epochs", "3") == 130
-    assert "Interrupted. The checkpoint of epoch 1 is in" in capsys.readouterr().err
-    monkeypatch.undo()
-    assert run(tmp_path, "--epochs", "2", "--resume") == 0
+    assert f"Interrupted. {kept}" in capsys.readouterr().err
+    assert run(tmp_path, "--epochs", "2", *["--resume"] * (epoch > 1)) == 0
     assert len(checkpoint.load(tmp_path / "checkpoint.pt", KEYS)["history"]) == 2
-
-
-def test_resume_with_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, "--epochs", "1") == 0
-    assert run(tmp_path, "--epochs", "2", "--resume", "--nsteps", "4") == 1
-    assert "was trained with --nsteps 8. Resume with the same." in capsys.readouterr().err
-
-
-def test_interrupt_before_the_first_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("examples.train.train_epoch", lambda *_: signal.raise_signal(signal.SIGINT))
-    assert run(tmp_path, "--epochs", "3") == 130
-    assert "Interrupted. No epoch was saved." in capsys.readouterr().err
 
 
 def test_interrupt_while_libraries_are_imported_ends_quietly(tmp_path: Path) -> None:
@@ -101,9 +97,8 @@ def test_interrupt_while_libraries_are_imported_ends_quietly(tmp_path: Path) -> 
     (tmp_path / "torch.py").write_text(
         "import contextlib, signal\nwith contextlib.suppress(BaseException):\n    signal.raise_signal(signal.SIGINT)\n"
     )
-    command = [sys.executable, "-m", "examples.train", "--out", str(tmp_path / "out")]
     ended = subprocess.run(
-        command,
+        [sys.executable, "-m", "examples.train", "--out", str(tmp_path / "out")],
         cwd=Path(train.__file__).parent.parent,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
@@ -114,79 +109,67 @@ def test_interrupt_while_libraries_are_imported_ends_quietly(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    for _ in range(2):
-        assert run(tmp_path, "--epochs", "1") == 0
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+def test_two_runs_in_one_folder(out: Path, capsys: Captured) -> None:
+    with checkpoint.locked(out):
+        assert run(out, "--epochs", "1") == 1
+    assert f"Another run is training into {out}" in capsys.readouterr().err
+    assert run(out, "--epochs", "1", "--resume") == 0
 
 
-def test_two_runs_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with checkpoint.locked(tmp_path):
-        assert run(tmp_path, "--epochs", "1") == 1
-    assert f"Another run is training into {tmp_path}" in capsys.readouterr().err
-    assert run(tmp_path, "--epochs", "1") == 0
-
-
-def test_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_is_a_file(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "file").write_text("")
     assert run(tmp_path / "file", "--epochs", "1") == 1
     assert "File exists" in capsys.readouterr().err
 
 
-def test_checkpoint_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, "--epochs", "1") == 0
-    path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, checkpoint.load(path, KEYS) | {"model": {"weight": torch.ones(2)}})
-    before = path.read_bytes()
-    assert run(tmp_path, "--epochs", "2", "--resume") == 1
-    assert "is not a checkpoint of this network (RuntimeError). The file was left as it is" in capsys.readouterr().err
-    assert path.read_bytes() == before
-
-
-def test_resume_with_an_option_that_was_not_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train.main(["--out", str(tmp_path), "--epochs", "1", "--batch-size", "2000"]) == 0
-    assert train.main(["--out", str(tmp_path), "--resume", "--batch-size", "2000", "--batches", "3"]) == 1
-    assert "was trained without --batches. Resume with the same" in capsys.readouterr().err
-
-
-def test_resume_without_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, "--resume") == 1
-    assert "There is no checkpoint at" in capsys.readouterr().err
-
-
-def flip(content: bytes) -> bytes:
+def flipped(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes(255 - byte for byte in content[middle : middle + 64]) + content[middle + 64 :]
 
 
-def cut(content: bytes) -> bytes:
-    return content[: len(content) // 2]
+def of_another_network(content: bytes) -> bytes:
+    return packed(torch.load(io.BytesIO(content)) | {"model": {"weight": torch.ones(2)}})
 
 
-def emptied(content: bytes) -> bytes:
-    return content[:0]
+def without_batches(content: bytes) -> bytes:
+    known = torch.load(io.BytesIO(content))
+    return packed(known | {"settings": known["settings"] | {"batches": None}})
 
 
-def replaced(content: bytes) -> bytes:
-    return b"not a checkpoint, " + content[:10]
+def packed(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
-@pytest.mark.parametrize("damage", [flip, cut, emptied, replaced])
-def test_damaged_checkpoint_is_named_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Any) -> None:
-    assert run(tmp_path, "--epochs", "1") == 0
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(damage(path.read_bytes()))
-    damaged = path.read_bytes()
-    assert run(tmp_path, "--epochs", "2", "--resume") == 1
-    assert "cannot be read" in capsys.readouterr().err
-    assert path.read_bytes() == damaged
+@pytest.mark.parametrize(
+    ("change", "option", "message"),
+    [
+        (lambda content: content, ["--nsteps", "4"], "was trained with --nsteps 8. Resume with the same."),
+        (without_batches, [], "was trained without --batches. Resume with the same"),
+        (of_another_network, [], "is not a checkpoint of this network (RuntimeError). The file was left as it is"),
+        (flipped, [], "cannot be read"),
+        (lambda content: content[: len(content) // 2], [], "cannot be read"),
+        (lambda content: b"", [], "cannot be read"),
+        (lambda content: b"not a checkpoint, " + content[:10], [], "cannot be read"),
+        (lambda content: packed({"weights": torch.ones(2)}), [], "cannot be read (it does not hold ['generators'"),
+    ],
+    ids=["settings", "option", "network", "flipped", "cut", "empty", "no checkpoint", "of something else"],
+)
+def test_checkpoint_that_cannot_be_resumed_is_named_and_kept(
+    out: Path, capsys: Captured, change: Callable[[bytes], bytes], option: list[str], message: str
+) -> None:
+    path = out / "checkpoint.pt"
+    path.write_bytes(change(path.read_bytes()))
+    before = path.read_bytes()
+    assert run(out, "--epochs", "2", "--resume", *option) == 1
+    assert message in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
-def test_checkpoint_of_something_else(tmp_path: Path) -> None:
-    torch.save({"weights": torch.ones(2)}, tmp_path / "checkpoint.pt")
-    with pytest.raises(checkpoint.CheckpointError, match=r"it does not hold \['generators'.*left as it is"):
-        checkpoint.load(tmp_path / "checkpoint.pt", KEYS)
+def test_resume_without_a_checkpoint(tmp_path: Path, capsys: Captured) -> None:
+    assert run(tmp_path, "--resume") == 1
+    assert "There is no checkpoint at" in capsys.readouterr().err
 
 
 FULL_DISK = """
@@ -213,25 +196,19 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
-def test_full_disk_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(tmp_path, "--epochs", "1") == 0
-
+def test_full_disk_is_reported(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fail)
-    assert run(tmp_path, "--epochs", "2", "--resume") == 1
-    assert "Epoch 2 could not be saved: [Errno 28] No space left on device. The checkpoint of epoch 1 is in" in (
-        capsys.readouterr().err
-    )
-    monkeypatch.undo()
-    assert len(checkpoint.load(tmp_path / "checkpoint.pt", KEYS)["history"]) == 1
+    assert run(out, "--epochs", "2", "--resume") == 1
+    message = "Epoch 2 could not be saved: [Errno 28] No space left on device. The checkpoint of epoch 1 is in"
+    assert message in capsys.readouterr().err
+    assert len(checkpoint.load(out / "checkpoint.pt", KEYS)["history"]) == 1
 
 
 @pytest.mark.parametrize("option", ["--epochs", "--nsteps", "--batches", "--batch-size"])
-def test_numbers_on_the_command_line(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_on_the_command_line(option: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         train.parse([option, "0"])
     assert "'0' is not a whole number above zero" in capsys.readouterr().err

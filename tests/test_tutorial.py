@@ -1,18 +1,16 @@
-"""The user's tutorial, block by block, as it stands there."""
+"""The user's tutorial, as it stands there."""
 
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-PRELUDE = """
+TUTORIAL = """
 import torch.nn as nn
 import torch.nn.functional as F
 from spikingtorch import SpikingNet
 Nout, nsteps = 10, 8
-"""
 
-NEURONS = """
 from spikingtorch import IF
 import torch.nn as nn
 
@@ -40,27 +38,19 @@ class MySNN(nn.Module):
         xi = s2.view(s2.shape[0],-1)
         xi2 = self.l1(xi)
         return self.sl3(xi2, init)
-"""
 
-NET = """
 net = MySNN()
 model = SpikingNet(net, (Nout,))
-"""
 
-ENCODER = """
 from spikingtorch.spikeio import PoissonEncoder
 
 nsteps = 8
 enc = PoissonEncoder(nsteps, 1.0)
-"""
 
-DECODER = """
 from spikingtorch.spikeio import SumDecoder
 decoder = SumDecoder(nsteps, 1.0)
 encoder = enc
-"""
 
-TRAINING = """
 mdata = encoder(data)
 output = decoder(model(mdata))
 loss = F.cross_entropy(output, mtarget)
@@ -73,8 +63,7 @@ def test_tutorial_runs_as_it_stands() -> None:
     images = TensorDataset(torch.rand(64, 1, 28, 28), torch.randint(10, (64,)))
     data, mtarget = next(iter(DataLoader(images, batch_size=32)))
     names: dict[str, Any] = {"data": data, "mtarget": mtarget}
-    for block in (PRELUDE, NEURONS, NET, ENCODER, DECODER, TRAINING):
-        exec(block, names)
+    exec(TUTORIAL, names)
     assert names["mdata"].shape == (32, 8, 1, 28, 28)
     assert names["output"].shape == (32, 10)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in names["model"].parameters())

@@ -1,7 +1,7 @@
 """Run the scans of ``widths`` under AddressSanitizer, which sees every read and write beside an array.
 
-    python tests/address_sanitizer.py                all cases, two minutes on two cores
-    python tests/address_sanitizer.py vmap dense     those with one of these words in their names
+    python -m tests.fuzz.address_sanitizer                all cases, two minutes on two cores
+    python -m tests.fuzz.address_sanitizer vmap dense     those with one of these words in their names
 
 The kernels of a Python of its own are instrumented by GCC and begin in an empty folder. First a kernel that writes one
 byte too far shows that the sanitizer is awake. ``CC`` names another GCC. The script exits with 1 if a case is reported
@@ -17,7 +17,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
 CHECK, CASES = "--check-the-sanitizer", "--run-cases"
 TOO_FAR = "void write_at(char *array, long position) { array[position] = 1; }"
 
@@ -26,7 +25,7 @@ def main(words: list[str]) -> int:
     """Run the cases with one of these words in their names, and return the exit code."""
     compiler = shlex.split(os.environ.get("CC") or "gcc")
     runtime = _runtime(compiler)
-    if runtime is None:
+    if not os.path.isabs(runtime):
         print(f"No sanitizer: {shlex.join(compiler)} has no libasan.so. Install GCC's, or name a GCC in CC.")
         return 2
     with tempfile.TemporaryDirectory() as folder:
@@ -48,17 +47,16 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _runtime(compiler: list[str]) -> str | None:
-    """Return the path of the sanitizer's library, or None."""
+def _runtime(compiler: list[str]) -> str:
+    """Return the path of the sanitizer's library, or no path."""
     if shutil.which(compiler[0]) is None:
-        return None
+        return ""
     command = [*compiler, "-print-file-name=libasan.so"]
-    found = subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
-    return found if os.path.isabs(found) else None
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
 
 
-def _run(compiler: list[str], runtime: str, folder: Path, *arguments: str) -> int:
-    """Run this file in a Python with the sanitizer, and return its exit code."""
+def _run(compiler: list[str], runtime: str, folder: Path, mode: str, *words: str) -> int:
+    """Run this module in a Python with the sanitizer, and return its exit code."""
     instrumented = [*compiler, "-fsanitize=address", "-fno-omit-frame-pointer"]
     environment = os.environ | {
         "LD_PRELOAD": runtime,
@@ -66,11 +64,9 @@ def _run(compiler: list[str], runtime: str, folder: Path, *arguments: str) -> in
         "SPIKINGTORCH_CACHE_DIR": str(folder / "kernels"),
         "ASAN_OPTIONS": f"detect_leaks=0:log_path={folder / 'report'}",
         "PYTHONMALLOC": "malloc",  # so that floats and records of arrays lie in memory of their own as well
-        "PYTHONPATH": str(ROOT),
     }
-    mode, *words = arguments
-    command = [sys.executable, "-m", "tests.address_sanitizer", mode, str(folder), *words]
-    return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
+    command = [sys.executable, "-m", "tests.fuzz.address_sanitizer", mode, str(folder), *words]
+    return subprocess.run(command, check=False, cwd=Path(__file__).parents[2], env=environment).returncode
 
 
 def _report(folder: Path) -> str:
