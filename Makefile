@@ -2,7 +2,7 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer, many random programs
+# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer, flipped signs in the equations
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
@@ -26,11 +26,12 @@ test: lint types
 coverage: .venv/.dev
 	@$(BIN)/python -m pytest -n $(WORKERS) --timeout=900 --cov=spikingtorch --cov-branch --cov-report=term:skip-covered $(ARGS)
 
+CHECKED := test_architecture.py functional/test_neurons.py functional/fused/trace layers/test_layers.py layers/test_threads.py
 check: lint
 	@echo "== mypy"
 	@$(BIN)/mypy spikingtorch
-	@echo "== pytest: architecture, neurons, scan, guards, layers"
-	@$(BIN)/python -m pytest $(addprefix tests/test_,architecture.py neurons.py scan.py guard.py layers.py threads.py) $(ARGS)
+	@echo "== pytest: architecture, neurons, traces and guards, layers, threads"
+	@$(BIN)/python -m pytest -n $(WORKERS) $(addprefix tests/,$(CHECKED)) $(ARGS)
 
 MINUTES ?= 10
 test-long: .venv/.dev
@@ -39,8 +40,8 @@ test-long: .venv/.dev
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan
 	@echo "== kernels under AddressSanitizer"
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
-	@echo "== random programs"
-	@SPIKINGTORCH_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_fused_programs.py --timeout=0
+	@echo "== every sign in the equations flipped"
+	@$(BIN)/python -m tests.verification.flip_signs
 
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python -m benchmarks $(ARGS)

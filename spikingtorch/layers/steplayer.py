@@ -236,9 +236,10 @@ class StepLayer(StatefulLayer):
 
     def _of_all(self, fold: FoldToken, make: Callable[[], WholeStep]) -> WholeStep:
         """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
+        if torch.compiler.is_compiling():
+            return make()
         kinds = type(self).__module__, type(self.recurrent).__module__
-        own = all([kind.startswith(_NEVER_DRAW) for kind in kinds]) and "step_params" not in self.__dict__
-        if own or torch.compiler.is_compiling():
+        if all([kind.startswith(_NEVER_DRAW) for kind in kinds]) and "step_params" not in self.__dict__:
             return make()
         before = torch.get_rng_state()
         found = make()

@@ -123,9 +123,7 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     scalars = (*(neuron.floats if plan_.floats_are_inputs else ()), *plan_.literals)
     counts = len(neuron.states), len(xs), len(params)
     tensors = [*neuron.states, s, *xs, weight, *params]
-    saves = torch.compiler.is_compiling() or (
-        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    )
+    saves = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     if saves:
         results = FusedRecurrence.apply(  # type: ignore[no-untyped-call]
             plan_.program, scalars, plan_.differentiable, synapse, counts, _reference(found, call), *tensors

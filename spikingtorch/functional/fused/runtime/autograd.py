@@ -37,8 +37,9 @@ def fused_scan(
             *groups, scalars, spec.program, spec.dim, spec.saves_states
         )
         return found
-    transformed = torch.compiler.is_compiling() or peek_interpreter_stack() is not None
-    if transformed or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+    # torch.compile takes no Function without a gradient to compute, and never is inside a transform here
+    transformed = not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
+    if transformed or (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
         found = FusedScan.apply(spec, None, scalars, reference, *tensors)  # type: ignore[no-untyped-call]
     else:
         found = torch.ops.spikingtorch.scan_forward(*groups, scalars, spec.program, spec.dim, False)
