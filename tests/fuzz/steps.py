@@ -29,6 +29,7 @@ EXACT = [
     *("{a}.expand_as({b})", "{a}.view_as({a})", "{s}({a} - {k})", "{s}({a} - {b})", "F.to_zero({a}, {s}({a}), {k})"),
     *("F.by_subtraction({a}, {s}({b} - {k}), {k})", "F.detached(F.to_zero)({a}, {s}({a} - {k}), {k})"),
     *("F.Sigmoid({c})({a} - {k})", "F.Triangular()({a})", "F.StraightThrough()({a} - {k})", "F.heaviside({a} - {k})"),
+    *("1.0 / (1.0 + {a} * {a})", "torch.nn.functional.leaky_relu({a}, 0.1)", "F.Gaussian()({a} - {b})"),
     "F.FromPrimitive(lambda u: 0.5 * torch.tanh({c} * u))({a})",
     "F.FromDerivative(lambda u: (u.abs() < 0.5).to(u.dtype))({a} - {k})",
 ]
@@ -36,6 +37,8 @@ INEXACT = [
     *("torch.exp({a}.clamp(-3.0, 1.0))", "torch.tanh({a})", "torch.sigmoid({k} * {a})", "torch.sqrt({a}.abs() + 0.2)"),
     *("torch.log1p({a}.abs())", "torch.erf({a})", "torch.sin({a})", "torch.atan({a})", "torch.lerp({a}, {b}, 0.3)"),
     *("torch.nn.functional.softplus({a})", "({a}.abs() + 0.4).clamp(max=4.0) ** 1.3"),
+    *("torch.expm1({a}.clamp(-2.0, 1.0))", "torch.cos({a} * {k})", "torch.log({a}.abs() + 0.3)"),
+    "torch.nn.functional.silu({a})",
     "torch.addcmul({a}, {b}.clamp(-1.0, 1.0), {a}.clamp(-1.0, 1.0), value=0.4)",
 ]
 BOOLS = [
