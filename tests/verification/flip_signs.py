@@ -1,7 +1,7 @@
 """Flip every sign in the physics, one at a time, and see the verification turn red.
 
-    python tests/verification/flip_signs.py                 all places, some minutes on two cores
-    python tests/verification/flip_signs.py leaky reset     those in files with these names
+    python -m tests.verification.flip_signs                 all places, some minutes on two cores
+    python -m tests.verification.flip_signs leaky reset     those in files with these names
 
 A place is a plus or minus in a function of a neuron, a surrogate, a reset rule or a coefficient, on the torch side or
 in the JAX twin. For each, a copy of the package has that one sign flipped, and ``python -m spikingtorch verify`` runs
