@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,6 @@ T, N = 9, 4
 X = torch.rand(T, N, generator=torch.Generator().manual_seed(0))
 LOG: list[Tensor] = []
 COUNT = 0
-Made: TypeAlias = tuple[Callable[[], Any], Callable[..., Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -63,152 +62,73 @@ class Recorder:
     __call__ = step
 
 
-def closure() -> Made:
-    kept: list[Any] = []
+def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
+    """Return steps that change what is outside of them, and how often any of them has."""
+    log: list[Any] = []
+    table: dict[int, Any] = {}
+    queue, numbers, recorder = deque[Any](), itertools.count(), Recorder()
+    tensor, count, start = torch.zeros(N), 0, COUNT
 
-    def step(state: F.IFState, x: Tensor) -> Any:
+    def ran() -> float:
+        lengths = sum(map(len, (LOG, log, table, queue, recorder.log)))
+        return lengths + float(tensor[0]) + count + COUNT - start + recorder.count + int(repr(numbers)[6:-1])
+
+    def closure(state: F.IFState, x: Tensor) -> Any:
+        log.append(x)
+        return integrate(state, x)
+
+    def default_of_an_argument(state: F.IFState, x: Tensor, kept: Any = log) -> Any:
         kept.append(x)
         return integrate(state, x)
 
-    return lambda: len(kept), step
+    def list_under_another_name(x: Tensor) -> None:
+        kept = []
+        if x is not None:
+            kept = log
+        kept.append(x)
 
-
-def global_list() -> Made:
-    return lambda: len(LOG), that(lambda x: LOG.append(x))
-
-
-def global_variable() -> Made:
-    def step(state: F.IFState, x: Tensor) -> Any:
+    def global_variable(x: Tensor) -> None:
         global COUNT
         COUNT += 1
-        return integrate(state, x)
 
-    start = COUNT
-    return lambda: COUNT - start, step
-
-
-def list_under_another_name() -> Made:
-    kept: list[Any] = []
-
-    def step(state: F.IFState, x: Tensor) -> Any:
-        log = []
-        if x is not None:
-            log = kept
-        log.append(x)
-        return integrate(state, x)
-
-    return lambda: len(kept), step
-
-
-def nonlocal_variable() -> Made:
-    count = 0
-
-    def step(state: F.IFState, x: Tensor) -> Any:
+    def nonlocal_variable(x: Tensor) -> None:
         nonlocal count
         count += 1
-        return integrate(state, x)
 
-    return lambda: count, step
+    def attribute(x: Tensor) -> None:
+        recorder.count += 1
 
+    def item(x: Tensor) -> None:
+        table[len(table)] = x
 
-def attribute() -> Made:
-    kept = Recorder()
+    def item_of_a_tensor(x: Tensor) -> None:
+        tensor[0] += 1
 
-    def step(state: F.IFState, x: Tensor) -> Any:
-        kept.count += 1
-        return integrate(state, x)
-
-    return lambda: kept.count, step
-
-
-def method_of_an_object() -> Made:
-    kept = Recorder()
-    return lambda: len(kept.log), that(lambda x: kept.keep(x))
-
-
-def called_object() -> Made:
-    kept = Recorder()
-    return lambda: len(kept.log), kept
-
-
-def bound_method() -> Made:
-    kept = Recorder()
-    return lambda: len(kept.log), kept.step
+    in_steps = {step.__name__: step for step in (closure, default_of_an_argument)}
+    in_functions: list[Any] = [list_under_another_name, global_variable, nonlocal_variable, attribute, item]
+    in_functions.append(item_of_a_tensor)
+    others = {
+        "global list": that(lambda x: LOG.append(x)),
+        "method of an object": that(lambda x: recorder.keep(x)),
+        "called object": recorder,
+        "bound method": recorder.step,
+        "method of a list": that(log.append),
+        "left of a deque": that(lambda x: queue.appendleft(x)),
+        "tensor in place": that(lambda x: tensor.add_(1.0)),
+        "iterator": that(lambda x: next(numbers)),
+    }
+    return ran, in_steps | {effect.__name__: that(effect) for effect in in_functions} | others
 
 
-def method_of_a_list() -> Made:
-    kept: list[Any] = []
-    return lambda: len(kept), that(kept.append)
-
-
-def item() -> Made:
-    kept: dict[int, Any] = {}
-
-    def step(state: F.IFState, x: Tensor) -> Any:
-        kept[len(kept)] = x
-        return integrate(state, x)
-
-    return lambda: len(kept), step
-
-
-def left_of_a_deque() -> Made:
-    kept: deque[Any] = deque()
-    return lambda: len(kept), that(lambda x: kept.appendleft(x))
-
-
-def default_of_an_argument() -> Made:
-    kept: list[Any] = []
-
-    def step(state: F.IFState, x: Tensor, log: Any = kept) -> Any:
-        log.append(x)
-        return integrate(state, x)
-
-    return lambda: len(kept), step
-
-
-def tensor_in_place() -> Made:
-    kept = torch.zeros(N)
-    return lambda: float(kept[0]), that(lambda x: kept.add_(1.0))
-
-
-def item_of_a_tensor() -> Made:
-    kept = torch.zeros(N)
-
-    def step(state: F.IFState, x: Tensor) -> Any:
-        kept[0] += 1
-        return integrate(state, x)
-
-    return lambda: float(kept[0]), step
-
-
-def iterator() -> Made:
-    kept = itertools.count()
-    return lambda: int(repr(kept)[6:-1]), that(lambda x: next(kept))
-
-
-MAKERS = [
-    closure,
-    global_list,
-    global_variable,
-    list_under_another_name,
-    nonlocal_variable,
-    attribute,
-    method_of_an_object,
-    called_object,
-    bound_method,
-    method_of_a_list,
-    item,
-    left_of_a_deque,
-    default_of_an_argument,
-    tensor_in_place,
-    item_of_a_tensor,
-    iterator,
-]
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_it_runs_once_for_each_step(make: Callable[[], Made]) -> None:
-    ran, step = make()
+@pytest.mark.parametrize("name", outside()[1])
+def test_it_runs_once_for_each_step_and_not_to_be_explained_or_refused(name: str) -> None:
+    ran, steps = outside()
+    step = steps[name]
+    assert F.explain_scan(step, rest(), X).backend == "loop"
+    assert F.explain_scan(step, F.IFState(torch.zeros(1)), X).backend == "loop"
+    with pytest.raises(ValueError, match="backend='fused' cannot run.*(outside of it|may change itself)"):
+        F.scan(step, rest(), X, backend="fused")
+    assert ran() == 0
     with pytest.warns(RuntimeWarning, match="on the Python loop.*one more output, or carry it in the state"):
         got = F.scan(step, rest(), X)[1]
     assert ran() == T
@@ -217,49 +137,28 @@ def test_it_runs_once_for_each_step(make: Callable[[], Made]) -> None:
     assert ran() == 2 * T
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_it_does_not_run_to_be_explained_or_refused(make: Callable[[], Made]) -> None:
-    ran, step = make()
-    assert F.explain_scan(step, rest(), X).backend == "loop"
-    assert F.explain_scan(step, F.IFState(torch.zeros(1)), X).backend == "loop"
-    with pytest.raises(
-        ValueError, match=r"backend='fused' cannot run.*outside of it|may change itself|among its parameters"
-    ):
-        F.scan(step, rest(), X, backend="fused")
-    assert ran() == 0
-
-
 def test_it_runs_once_for_each_step_in_compiled_code() -> None:
-    kept: list[int] = []
-
-    def step(state: F.IFState, x: Tensor) -> Any:
-        kept.append(1)
-        return integrate(state, x)
-
+    ran, steps = outside()
+    step = steps["closure"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.compile(lambda xs: F.scan(step, rest(), xs)[1], backend="eager")(X)
-    assert len(kept) == T
+    assert ran() == T
 
 
 def test_a_network_with_such_a_layer_steps_without_a_trial() -> None:
-    kept: list[int] = []
-
-    def step(state: F.IFState, x: Tensor) -> Any:
-        kept.append(1)
-        return integrate(state, x)
-
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer = st.StepLayer(step, F.IFState)
+            self.layer = st.StepLayer(steps["closure"], F.IFState)
 
         def forward(self, x: Tensor, init: Any) -> Tensor:
             return self.layer(x, init)  # type: ignore[no-any-return]
 
+    ran, steps = outside()
     with pytest.warns(RuntimeWarning, match="holds layer, whose step may change a list outside of it"):
         st.SpikingNet(Net(), N)(torch.rand(2, T, N))
-    assert len(kept) == T
+    assert ran() == T
 
 
 @pytest.mark.parametrize("bound", [False, True])
@@ -274,6 +173,8 @@ def test_a_parameter_that_a_step_appends_to(bound: bool) -> None:
         out: Tensor = F.scan(given, rest(), X, params={} if bound else params, backend=backend)[1]
         return out
 
+    with pytest.raises(ValueError, match="backend='fused' cannot run.*among its parameters"):
+        run("fused")
     with pytest.warns(RuntimeWarning, match="may change a list among its parameters"):
         got = run("auto")
     assert torch.equal(got, run("loop"))
