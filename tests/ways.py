@@ -30,6 +30,15 @@ def scanned(step: Any, state: Any, xs: Any, params: Any = None, dim: int = 0, ba
     return F.scan(step, state, xs, params=params, dim=dim, backend=backend)
 
 
+def eager(function: Function) -> Function:
+    return function
+
+
+def compiled(function: Any) -> Any:
+    torch._dynamo.reset()
+    return torch.compile(function, backend="aot_eager", fullgraph=True)
+
+
 def number(function: Function) -> Callable[..., Tensor]:
     """Return the number that depends on all results of a function."""
     return lambda *tensors: value(function(*tensors))
