@@ -72,28 +72,37 @@ def second_order(function: Function, *x: Tensor) -> Any:
     return gradients(number(first), *x)
 
 
-def packed(function: Function, *x: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Return the function as one of a single vector to a single vector, and the vector."""
-    sizes = [leaf.numel() for leaf in x]
+def on_vectors(of: Function) -> Function:
+    """Return what calls ``of`` with the function as one of a single vector to a single vector, and the vector."""
 
-    def unpacked(numbers: Tensor) -> Tensor:
-        parts = zip(numbers.split(sizes), x, strict=True)
-        return flat(function(*[part.reshape(leaf.shape) for part, leaf in parts]))
+    def call(function: Function, *x: Tensor) -> Any:
+        def unpacked(numbers: Tensor) -> Tensor:
+            parts = zip(numbers.split([leaf.numel() for leaf in x]), x, strict=True)
+            return flat(function(*[part.reshape(leaf.shape) for part, leaf in parts]))
 
-    return unpacked, flat(x)
+        return of(unpacked, flat(x))
 
-
-def jacobian(function: Function, *x: Tensor) -> Tensor:
-    unpacked, numbers = packed(function, *x)
-    (leaf,) = watched([numbers])
-    return torch.stack([torch.autograd.grad(entry, leaf, retain_graph=True)[0] for entry in unpacked(leaf)])
+    return call
 
 
-def curvature(function: Function, *x: Tensor) -> Tensor:
-    unpacked, numbers = packed(function, *x)
-    (leaf,) = watched([numbers])
-    (first,) = torch.autograd.grad(value(unpacked(leaf)), leaf, create_graph=True)
+@on_vectors
+def jacobian(function: Function, x: Tensor) -> Tensor:
+    (leaf,) = watched([x])
+    return torch.stack([torch.autograd.grad(entry, leaf, retain_graph=True)[0] for entry in function(leaf)])
+
+
+@on_vectors
+def curvature(function: Function, x: Tensor) -> Tensor:
+    (leaf,) = watched([x])
+    (first,) = torch.autograd.grad(value(function(leaf)), leaf, create_graph=True)
     return torch.stack([torch.autograd.grad(entry, leaf, retain_graph=True)[0] for entry in first])
+
+
+def both(function: Function, *x: Tensor) -> Any:
+    """Return results and gradients, of one call."""
+    leaves = watched(x)
+    found = flat(function(*leaves))
+    return found.detach(), torch.autograd.grad(value(found), leaves, materialize_grads=True)
 
 
 def tangents(function: Function, *x: Tensor) -> Any:
@@ -149,13 +158,11 @@ def within(context: Callable[[], Any]) -> Function:
 def twice_backward(function: Function, *x: Tensor) -> Any:
     leaves = watched(x)
     total = number(function)(*leaves)
-    first, second = (
-        torch.autograd.grad(total, leaves, retain_graph=again, materialize_grads=True) for again in (True, False)
-    )
-    assert all(map(torch.equal, first, second))
+    found = [torch.autograd.grad(total, leaves, retain_graph=k < 2, materialize_grads=True) for k in (1, 2)]
+    assert all(map(torch.equal, *found))
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
         total.backward()
-    return second
+    return found[1]
 
 
 def accumulated(through: Callable[[Function], Function]) -> Function:
@@ -178,12 +185,8 @@ def first_of_two(function: Function, *x: Tensor) -> Any:
     return tuple([leaf.detach() for leaf in found])
 
 
-def every(x: tuple[Tensor, ...]) -> tuple[int, ...]:
-    return tuple(range(len(x)))
-
-
 def by_grad(function: Function, *x: Tensor) -> Any:
-    return grad(number(function), every(x))(*x)
+    return grad(number(function), tuple(range(len(x))))(*x)
 
 
 def by_vjp(function: Function, *x: Tensor) -> Any:
@@ -191,43 +194,18 @@ def by_vjp(function: Function, *x: Tensor) -> Any:
     return found, pull(weights(len(found)))
 
 
-def by_jacobian(transform: Callable[..., Any], chunk: int | None = None) -> Function:
-    def call(function: Function, *x: Tensor) -> Any:
-        unpacked, numbers = packed(function, *x)
-        return transform(unpacked, chunk_size=chunk)(numbers)
-
-    return call
-
-
-def by_hessian(transform: Callable[..., Any]) -> Function:
-    def call(function: Function, *x: Tensor) -> Any:
-        unpacked, numbers = packed(function, *x)
-        return transform(number(unpacked))(numbers)
-
-    return call
-
-
-def by_jvp(function: Function, *x: Tensor) -> Any:
-    unpacked, numbers = packed(function, *x)
-    return jvp(unpacked, (numbers,), (torch.ones_like(numbers),))
-
-
-def by_dual_numbers(function: Function, *x: Tensor) -> Any:
-    unpacked, numbers = packed(function, *x)
+@on_vectors
+def by_dual_numbers(function: Function, x: Tensor) -> Any:
     with forward_ad.dual_level():
-        return tuple(forward_ad.unpack_dual(unpacked(forward_ad.make_dual(numbers, torch.ones_like(numbers)))))
-
-
-def by_vmap(function: Function, dims: Any, *x: Tensor) -> Any:
-    return vmap(function, dims)(*x)
+        return tuple(forward_ad.unpack_dual(function(forward_ad.make_dual(x, torch.ones_like(x)))))
 
 
 def by_vmap_of_grad(function: Function, dims: Any, *x: Tensor, chunk: int | None = None) -> Any:
-    return vmap(grad(number(function), every(x)), dims, chunk_size=chunk)(*x)
+    return vmap(lambda *x: by_grad(function, *x), dims, chunk_size=chunk)(*x)
 
 
 def by_grad_of_vmap(function: Function, dims: Any, *x: Tensor) -> Any:
-    return grad(lambda *x: vmap(number(function), dims)(*x).sum(), every(x))(*x)
+    return grad(lambda *x: vmap(number(function), dims)(*x).sum(), tuple(range(len(x))))(*x)
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
@@ -254,6 +232,7 @@ class Way(NamedTuple):
             backends.add(F.explain_scan(step, state, xs, params=params, dim=dim).backend)
             return scanned(step, state, xs, params, dim)
 
+        assert max(leaf.abs().max() for leaf in pytree.tree_leaves(want)) > 0
         fused = self.kernels != LOOP
         for traces in (first, 0) if fused else (0,):
             with counting() as ran:
@@ -281,17 +260,17 @@ WAYS = {
     "create_graph": Way(first_of_two, kernels=(1, 0)),
     "double backward": Way(second_order, second_order, (1, 0)),
     "grad": Way(by_grad),
-    "vjp": Way(by_vjp, lambda function, *x: (flat(function(*x)), slopes(function, *x))),
-    "jacrev": Way(by_jacobian(jacrev), jacobian),
-    "jacfwd": Way(by_jacobian(lambda function, chunk_size: jacfwd(function)), jacobian, LOOP),
-    "jvp": Way(by_jvp, tangents, LOOP),
+    "vjp": Way(by_vjp, both),
+    "jacrev": Way(on_vectors(lambda f, x: jacrev(f)(x)), jacobian),
+    "jacfwd": Way(on_vectors(lambda f, x: jacfwd(f)(x)), jacobian, LOOP),
+    "jvp": Way(on_vectors(lambda f, x: jvp(f, (x,), (torch.ones_like(x),))), tangents, LOOP),
     "dual numbers": Way(by_dual_numbers, tangents, LOOP),
-    "hessian": Way(by_hessian(hessian), curvature, LOOP),
-    "jacrev(jacrev)": Way(by_hessian(lambda function: jacrev(jacrev(function))), curvature, LOOP),
-    "jacrev(grad)": Way(by_hessian(lambda function: jacrev(grad(function))), curvature, LOOP),
+    "hessian": Way(on_vectors(lambda f, x: hessian(number(f))(x)), curvature, LOOP),
+    "jacrev(jacrev)": Way(on_vectors(lambda f, x: jacrev(jacrev(number(f)))(x)), curvature, LOOP),
+    "jacrev(grad)": Way(on_vectors(lambda f, x: jacrev(grad(number(f)))(x)), curvature, LOOP),
 }
 MAPS = {
-    "vmap": Way(by_vmap, for_each(results), (1, 0)),
+    "vmap": Way(lambda f, dims, *x: vmap(f, dims)(*x), for_each(results), (1, 0)),
     "vmap(grad)": Way(by_vmap_of_grad, for_each(slopes)),
     "grad(vmap)": Way(by_grad_of_vmap, summed),
 }
@@ -361,8 +340,8 @@ def neuron(name: str, steps: int = 4) -> Scan:
     return Scan(found.step, drawn)
 
 
-LEAKY = Scan(leaky, _leaky)
-SCANS = {"leaky": LEAKY, "synaptic": Scan(synaptic, _synaptic, -1)} | {each.name: neuron(each.name) for each in NEURONS}
+SCANS = {"leaky": Scan(leaky, _leaky), "synaptic": Scan(synaptic, _synaptic, -1)}
+SCANS |= {each.name: neuron(each.name) for each in NEURONS}
 
 
 class Net(torch.nn.Module):

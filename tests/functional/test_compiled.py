@@ -8,17 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
-from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional import compiled
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.testing import assert_close
-from tests.fused_steps import draw, gradients, value
+from tests.fused_steps import draw, loop
+from tests.ways import Scan, both, scanned
 
 N, M = 3, 6
 CHUNK = compiled.CHUNK
-RECURRENT = F.Recurrent(functools.partial(F.lif_step, decay=0.8))
 GAIN = 1.5  # which a step reads through this module
 
 
@@ -42,50 +41,44 @@ def coupled(state: Coupled, x: Any, weight: Tensor, decay: Any) -> Any:
     return Coupled(u * (1.0 - spike), {"s": 0.5 * state.trace["s"] + spike}), (spike, {"u": u})
 
 
-def coupled_call(T: int, batch: int = N) -> tuple[Any, ...]:
-    state = Coupled(draw(batch, M), {"s": draw(batch, M, seed=1)})
-    xs = {"a": draw(T, batch, M, seed=2), "b": draw(T, batch, M, seed=3)}
-    return coupled, state, xs, {"weight": draw(M, M, seed=4) - 0.5, "decay": draw(M, seed=5)}
+def coupled_scan(T: int, dim: int = 0) -> Scan:
+    state = Coupled(draw(N, M), {"s": draw(N, M, seed=1)})
+    a, b = (draw(T, N, M, seed=seed).movedim(0, dim) for seed in (2, 3))
+    params = {"weight": draw(M, M, seed=4) - 0.5, "decay": draw(M, seed=5)}
+    return Scan(coupled, lambda seed: (state, {"a": a, "b": b}, params), dim)
 
 
-def recurrent_call(T: int, batch: int = N) -> tuple[Any, ...]:
+def recurrent_scan(T: int, batch: int = N) -> Scan:
     state = F.RecurrentState(F.LIFState(draw(batch, M)), draw(batch, M, seed=1))
-    params = {"recurrent_weight": draw(M, M, seed=4) - 0.5}
-    return RECURRENT, state, draw(T, batch, M, seed=2), params
+    params = {"recurrent_weight": draw(M, M, seed=4) - 0.5, "decay": 0.8}
+    return Scan(F.Recurrent(F.lif_step), lambda seed: (state, draw(T, batch, M, seed=2), params))
 
 
-def check_is_the_loop(call: tuple[Any, ...], dim: int = 0) -> None:
-    """Compare outputs, final state and all gradients."""
+compiles: Any = functools.partial(scanned, backend="compile")
 
-    def number(state: Any, xs: Any, params: Any, backend: Any) -> Tensor:
-        moved = pytree.tree_map(lambda x: x.movedim(0, dim), xs)
-        results = F.scan(call[0], state, moved, params=params, dim=dim, backend=backend)
-        found.append([leaf.detach() for leaf in pytree.tree_leaves(results)])
-        return value(results)
 
-    found: list[Any] = []
-    by_compiler, by_loop = (gradients(functools.partial(number, backend=b), *call[1:]) for b in ("compile", "loop"))
-    assert_close((found[0], by_compiler), (found[1], by_loop))
+def check_is_the_loop(scan: Scan) -> None:
+    assert_close(*(both(scan(run), *scan.tensors()) for run in (compiles, loop)))
 
 
 @pytest.mark.usefixtures("only_traced")
 def test_is_the_loop() -> None:
     for T in (1, 15, 16, 2 * CHUNK + 3):
-        check_is_the_loop(coupled_call(T))
-    check_is_the_loop(coupled_call(CHUNK + 2), dim=1)
-    check_is_the_loop(recurrent_call(CHUNK + 2))
+        check_is_the_loop(coupled_scan(T))
+    check_is_the_loop(coupled_scan(CHUNK + 2, dim=1))
+    check_is_the_loop(recurrent_scan(CHUNK + 2))
 
 
 @pytest.mark.timeout(600)
 def test_by_the_compiler_that_torch_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "CHUNK", 2)
-    check_is_the_loop(coupled_call(5))
+    check_is_the_loop(coupled_scan(5))
 
 
 @pytest.mark.usefixtures("only_traced")
 def test_graphs_do_not_grow() -> None:
     def graphs(T: int, batch: int) -> int:
-        check_is_the_loop(recurrent_call(T, batch))
+        check_is_the_loop(recurrent_scan(T, batch))
         return int(counters["stats"]["unique_graphs"])
 
     known = graphs(2 * CHUNK + 1, batch=4)
@@ -96,31 +89,29 @@ def test_graphs_do_not_grow() -> None:
         assert graphs(2 * CHUNK + 1, batch) == second
 
 
-def unrecorded(call: tuple[Any, ...], backend: Any) -> tuple[Any, Any]:
-    step, state, xs, params = call
-    with torch.no_grad():
-        return F.scan(step, state, xs, params=params, backend=backend)
-
-
+@torch.no_grad()
 @pytest.mark.usefixtures("only_traced")
 def test_what_a_step_reads_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = coupled_scan(3)
     for gain in (0.5, 2.0):
         monkeypatch.setitem(globals(), "GAIN", gain)
-        assert_close(*(unrecorded(coupled_call(3), backend) for backend in ("compile", "loop")))
+        assert_close(*(scan(run)(*scan.tensors()) for run in (compiles, loop)))
 
 
+@torch.no_grad()
 @pytest.mark.usefixtures("only_traced")
 def test_half_is_rounded_at_the_end_only() -> None:
-    step, state, xs, params = recurrent_call(5)
-    state, params = pytree.tree_map(lambda leaf: leaf.float() if isinstance(leaf, Tensor) else leaf, (state, params))
-    got, want = (unrecorded((step, state, xs.bfloat16(), params), backend) for backend in ("compile", "loop"))
+    scan = recurrent_scan(5)
+    v, s, xs, weight = (tensor.float() for tensor in scan.tensors())
+    got, want = (scan(run)(v, s, xs.bfloat16(), weight) for run in (compiles, scanned))
     assert got[1].dtype == torch.bfloat16
     assert torch.equal(got[1], want[1])
     assert got[0].neuron.v.dtype == torch.float32
     assert_close(got[0], want[0])
 
 
-STEP, STATE, XS, PARAMS = recurrent_call(3)
+STEP = F.Recurrent(F.lif_step)
+STATE, XS, PARAMS = recurrent_scan(3).draw(0)
 
 
 def total(x: Tensor) -> Tensor:

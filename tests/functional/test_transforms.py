@@ -12,7 +12,8 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.caches import forget
-from tests.fused_steps import draw, value
+from tests.fold_nets import network, train
+from tests.fused_steps import counting, value
 from tests.ways import MAPS, SCANS, WAYS, by_grad, compiled, eager, func, functional_call, grad, slopes, vmap
 
 
@@ -32,6 +33,13 @@ def test_is_the_loop(scan: str, way: str) -> None:
 @pytest.mark.parametrize("scan", SCANS)
 def test_of_many_members_is_one_loop_for_each(scan: str, way: str, roles: str) -> None:
     MAPS[way].check(SCANS[scan], *SCANS[scan].members(roles), first=True)
+
+
+def test_one_way_after_the_other() -> None:
+    with counting() as all_of_them:
+        for way in (*WAYS.values(), *reversed(WAYS.values())):
+            way.check(SCANS["leaky"], *SCANS["leaky"].tensors())
+    assert all_of_them.traces == 1
 
 
 # --- stateless layers over time ---------------------------------------------------------------------------------------
@@ -68,31 +76,12 @@ def test_time_map_refuses_a_layer_with_a_state() -> None:
 # --- whole networks ---------------------------------------------------------------------------------------------------
 
 
-class Network(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.l1 = torch.nn.Linear(4, 6)
-        self.sl1 = st.LIF(tau=torch.full((6,), 4.0), v0=0.2, learnable="tau")
-        self.l2 = torch.nn.Linear(6, 3)
-        self.sl2 = st.CoarseLIF(tau=4.0, v0=0.1)
-
-    def forward(self, x: Tensor, init: bool) -> Tensor:
-        out: Tensor = self.sl2(self.l2(self.sl1(self.l1(x), init)), init)
-        return out
-
-
-def network(seed: int = 0) -> st.SpikingNet:
-    torch.manual_seed(seed)
-    return st.SpikingNet(Network(), 3).double()
-
-
-def trains(count: int = 3, steps: int = 4) -> Tensor:
-    return 2 * draw(count, steps, 4, seed=9)
-
-
 @pytest.mark.parametrize("run", [eager, compiled])
 def test_gradients_and_ensembles_of_networks(run: Callable[[Any], Any]) -> None:
-    models, x = [network(seed) for seed in range(3)], trains()
+    models = [network("CoarseLIF, learning") for _ in range(3)]
+    for k, model in enumerate(models):
+        torch.nn.init.normal_(model.net.l1.weight, generator=torch.Generator().manual_seed(k))
+    x = train(models[0], 3, 4)
     weights = {name: weight.detach() for name, weight in models[0].named_parameters()}
     stacked, buffers = func.stack_module_state(models)
 
@@ -117,7 +106,8 @@ def test_gradients_and_ensembles_of_networks(run: Callable[[Any], Any]) -> None:
 
 
 def test_a_compiled_network() -> None:
-    model, x = network(), trains(5)
+    model = network("LIF, learning")
+    x = train(model, 5, 4)
     vmap(lambda row: model(row[None])[0])(x)  # leaves nothing of itself behind
     run, leaves = compiled(model), list(model.parameters())
     assert torch.equal(run(x), model(x))
@@ -125,11 +115,12 @@ def test_a_compiled_network() -> None:
     assert torch.equal(torch.cat([run(x[:, :2]), run(x[:, 2:], init=False)], 1), model(x))
     for mode, count in ((model.train, 3), (model.eval, 7)):
         mode()
-        assert torch.equal(run(trains(count)), model(trains(count)))
+        assert torch.equal(run(train(model, count, 4)), model(train(model, count, 4)))
 
 
 def test_an_exported_network() -> None:
-    model, x = network().eval(), trains(5)
+    model = network("LIF, learning").eval()
+    x = train(model, 5, 4)
     count = torch.export.Dim("count", min=2, max=64)
     exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: count}})
     for some in (x, x[:3]):
@@ -137,7 +128,8 @@ def test_an_exported_network() -> None:
 
 
 def test_a_stream_cannot_go_on_inside_a_transform() -> None:
-    model, x = network(), trains()
+    model = network("LIF, learning")
+    x = train(model, 3, 4)
 
     def stream(x: Tensor) -> Tensor:
         return torch.cat([model(x[:, :2]), model(x[:, 2:], init=False)], 1).sum()

@@ -16,15 +16,8 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES, RESETS, TWINS
-from tests.fused_steps import counting, draw, flat, loop, stack, value
-from tests.ways import MAPS, WAYS, Function, Way, compiled, grad, neuron, number, scanned, slopes, vmap, watched
-
-
-def both(function: Function, *x: Tensor) -> Any:
-    """Return results and gradients."""
-    leaves = watched(x)
-    results = flat(function(*leaves))
-    return results.detach(), torch.autograd.grad(value(results), leaves, materialize_grads=True)
+from tests.fused_steps import counting, draw, loop, stack
+from tests.ways import MAPS, WAYS, Function, Way, both, compiled, grad, neuron, number, scanned, slopes, vmap
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES])
