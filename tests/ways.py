@@ -4,6 +4,7 @@ A way is given a function of tensors that scans; so is what it has to give, whic
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
@@ -278,7 +279,8 @@ MAPS = {
 # --- cases ------------------------------------------------------------------------------------------------------------
 
 
-class Scan(NamedTuple):
+@dataclass(frozen=True)
+class Scan:
     """A scan: a step; state, inputs and parameters by a seed; and the axis of time."""
 
     step: Any

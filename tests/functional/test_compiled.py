@@ -110,7 +110,7 @@ def test_half_is_rounded_at_the_end_only() -> None:
     assert_close(got[0], want[0])
 
 
-STEP = F.Recurrent(F.lif_step)
+STEP: Any = F.Recurrent(F.lif_step)
 STATE, XS, PARAMS = recurrent_scan(3).draw(0)
 
 

@@ -78,7 +78,7 @@ def test_time_map_refuses_a_layer_with_a_state() -> None:
 
 @pytest.mark.parametrize("run", [eager, compiled])
 def test_gradients_and_ensembles_of_networks(run: Callable[[Any], Any]) -> None:
-    models = [network("CoarseLIF, learning") for _ in range(3)]
+    models: list[Any] = [network("CoarseLIF, learning") for _ in range(3)]
     for k, model in enumerate(models):
         torch.nn.init.normal_(model.net.l1.weight, generator=torch.Generator().manual_seed(k))
     x = train(models[0], 3, 4)
@@ -111,7 +111,8 @@ def test_a_compiled_network() -> None:
     vmap(lambda row: model(row[None])[0])(x)  # leaves nothing of itself behind
     run, leaves = compiled(model), list(model.parameters())
     assert torch.equal(run(x), model(x))
-    assert_close(*(torch.autograd.grad(value(each(x)), leaves) for each in (run, model)))
+    got, want = (torch.autograd.grad(value(each(x)), leaves) for each in (run, model))
+    assert_close(got, want)
     assert torch.equal(torch.cat([run(x[:, :2]), run(x[:, 2:], init=False)], 1), model(x))
     for mode, count in ((model.train, 3), (model.eval, 7)):
         mode()

@@ -50,7 +50,7 @@ OF_X = of("x")(scanned), of("x")(loop)
 
 @pytest.mark.parametrize("wanted", list(itertools.product([False, True], repeat=4))[1:])
 def test_every_combination_of_gradients(ran: Counts, wanted: tuple[bool, ...]) -> None:
-    found = []
+    found: list[Any] = []
     for function in ALL:
         leaves = [
             leaf.clone().requires_grad_(want) for leaf, want in zip((V, X, DECAY, THRESHOLD), wanted, strict=True)
@@ -169,7 +169,7 @@ def slope(function: Callable[..., Tensor], leaf: Tensor) -> Tensor:
 @pytest.mark.parametrize("outer", ["decay", "threshold"])
 def test_a_gradient_inside_and_one_outside(ran: Counts, outer: str) -> None:
     """As in MAML: the outer backward pass goes through the inner gradient, which may close over a leaf of its graph."""
-    found = []
+    found: list[Any] = []
     for run in (scanned, loop):
         leaves = {"decay": DECAY.clone(), "threshold": THRESHOLD.clone()}
         leaves[outer].requires_grad_()
@@ -206,7 +206,12 @@ def test_saves_its_inputs_and_one_state_in_sixteen(monkeypatch: pytest.MonkeyPat
     for _ in range(calls):  # the first one of all traces under the hooks
         scanned(leaky, state, xs, params)
     kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda saved: kept.append(saved) or saved, lambda saved: saved):
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
         scanned(leaky, state, xs, params)
     assert sorted(tuple(tensor.shape) for tensor in kept) == sorted([(steps, N), (N,), (N,), (N,), (steps // 16, N)])
     inputs = {tensor.data_ptr() for tensor in (xs, state.v, *params.values())}
