@@ -14,8 +14,6 @@ from spikingtorch.functional.fused.trace import programs
 
 DECAY = 0.5  # a number that steps read through this module
 T, N = 19, 3  # two chunks of 16 steps, the second one cut short
-
-
 SURROGATE = F.FastSigmoid(4.0)
 
 
@@ -34,13 +32,6 @@ def leaky(
     return F.IFState(u * (1.0 - spike)), spike
 
 
-def synaptic(state: Pair, x: Tensor, *, alpha: Any, beta: Any) -> tuple[Pair, tuple[Tensor, Tensor]]:
-    i = alpha * state.i + x
-    u = beta * state.v + torch.tanh(i)
-    spike = F.Sigmoid(3.0)(u - 0.4)
-    return Pair(u - 0.4 * spike, i), (spike, u * i)
-
-
 def rest(*shape: int) -> F.IFState:
     return F.IFState(torch.full(shape or (N,), 0.2, dtype=torch.float64))
 
@@ -50,22 +41,29 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape or (T, N), dtype=torch.float64, generator=generator)
 
 
-def loop(step: Callable[..., Any], state: Any, xs: Tensor, params: Any = None, dim: int = 0) -> tuple[Any, Any]:
+def loop(step: Callable[..., Any], state: Any, xs: Any, params: Any = None, dim: int = 0) -> tuple[Any, Any]:
     """Return final state and outputs by a for statement."""
+    streams, form = pytree.tree_flatten(xs)
     outs = []
-    for x in xs.unbind(dim):
-        state, out = step(state, x, **(params or {}))
+    for x in zip(*(stream.unbind(dim) for stream in streams), strict=True):
+        state, out = step(state, pytree.tree_unflatten(x, form), **(params or {}))
         outs.append(out)
     return state, pytree.tree_map(lambda *leaves: torch.stack(leaves, dim), *outs)
 
 
+def flat(results: Any) -> Tensor:
+    """Return all results as one vector."""
+    return torch.cat([leaf.flatten() for leaf in pytree.tree_leaves(results)])
+
+
 def value(results: Any) -> Tensor:
     """Return a number that depends on every result, each element weighted by its own cosine."""
-    total = torch.zeros((), dtype=torch.float64)
-    for index, leaf in enumerate(pytree.tree_leaves(results)):
-        weights = torch.cos(torch.arange(leaf.numel(), dtype=torch.float64) + index).reshape(leaf.shape)
-        total = total + (weights * leaf).sum()
-    return total
+    vector = flat(results)
+    return vector.double() @ weights(len(vector))
+
+
+def weights(count: int) -> Tensor:
+    return torch.cos(torch.arange(count, dtype=torch.float64))
 
 
 def gradients(function: Callable[..., Tensor], *inputs: Any) -> Any:

@@ -40,9 +40,17 @@ def draw(seed: int = 0) -> Tensor:
     return (torch.rand(3, 6, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) < 0.3).float()
 
 
-@pytest.mark.parametrize("learnable", [(), "tau"])
-@pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+@pytest.mark.parametrize(
+    ("mode", "before", "learnable"),
+    [
+        ("auto", False, "tau"),
+        ("auto", True, ()),
+        ("step", False, ()),
+        ("step", True, "tau"),
+        ("fold", False, ()),
+        ("fold", True, "tau"),
+    ],
+)
 def test_jit_trace(mode: Mode, before: bool, learnable: Any) -> None:
     model = st.SpikingNet(Net(learnable), 5, mode=mode)
     if before:  # with kernels at hand
@@ -84,15 +92,6 @@ def test_older_onnx_export() -> None:
     assert sizes[0] == sizes[1] > 1000
 
 
-class Inner(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(5, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.linear(x))
-
-
 class Outer(Net):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -106,7 +105,7 @@ class Outer(Net):
 @pytest.mark.parametrize("compiled", ["scripted", "traced", "frozen"])
 def test_scripted_and_traced_submodules(compiled: str) -> None:
     torch.manual_seed(0)
-    plain = Inner().eval()
+    plain = nn.Sequential(nn.Linear(5, 5), nn.Tanh()).eval()
     inner: Any = torch.jit.trace(plain, (torch.rand(2, 5),)) if compiled == "traced" else torch.jit.script(plain)
     inner = torch.jit.freeze(inner) if compiled == "frozen" else inner
     want, model = st.SpikingNet(Outer(plain), 5, mode="step"), st.SpikingNet(Outer(inner), 5)

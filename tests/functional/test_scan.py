@@ -9,6 +9,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close, relative_error
 from spikingtorch.verification.cases import CASES, LENGTHS, Case, by_name
+from tests.fused_steps import loop
 
 
 def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
@@ -27,16 +28,14 @@ def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_is_the_loop(case: Case, T: int) -> None:
     xs, params = case.draw(T)
-    state, want = case.initial(xs), []
-    for t in range(T):
-        state, out = case.step(state, tuple(x[t] for x in xs) if isinstance(xs, tuple) else xs[t], **params)
-        want.append(out)
+    given = case.step, case.initial(xs), xs
+    state, want = loop(*given, params)
+    exact = F.explain_scan(*given, params=params).exactness == "E"
     for backend in ("auto", "loop"):
-        got = F.scan(case.step, case.initial(xs), xs, params=params, backend=backend)
-        assert torch.equal(got[1], torch.stack(want))
-        exact = backend == "loop" or F.explain_scan(case.step, case.initial(xs), xs, params=params).exactness == "E"
+        got = F.scan(*given, params=params, backend=backend)
+        assert torch.equal(got[1], want)
         for a, b in zip(got[0], state, strict=True):
-            assert torch.equal(a, b) if exact else relative_error(a, b) < 1e-14
+            assert torch.equal(a, b) if exact or backend == "loop" else relative_error(a, b) < 1e-14
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, -1, -2, -3])
@@ -51,9 +50,8 @@ def test_dim(dim: int) -> None:
 
 def test_non_contiguous_input() -> None:
     x = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(lif(x.T)[1], lif(x.T.contiguous())[1])
-    expanded = torch.rand(1, 5).expand(6, 5)
-    assert torch.equal(lif(expanded)[1], lif(expanded.contiguous())[1])
+    for strided in (x.T, x[:1].expand(6, 5)):
+        assert torch.equal(lif(strided)[1], lif(strided.contiguous())[1])
 
 
 class Trace(NamedTuple):
@@ -137,25 +135,15 @@ def test_no_steps(case: Case) -> None:
         assert torch.equal(a, b)
 
 
-def test_no_steps_along_another_axis() -> None:
-    x = torch.ones(2, 0, 3)
-    assert lif(x, dim=1, state=F.LIFState(torch.zeros(2, 3)))[1].shape == (2, 0, 3)
-
-
-def test_no_neurons() -> None:
-    assert lif(torch.ones(5, 0, 3))[1].shape == (5, 0, 3)
+@pytest.mark.parametrize(("shape", "dim", "neurons"), [((2, 0, 3), 1, (2, 3)), ((5, 0, 3), 0, (0, 3))])
+def test_no_steps_along_another_axis_and_no_neurons(shape: Any, dim: int, neurons: Any) -> None:
+    assert lif(torch.ones(shape), dim=dim, state=F.LIFState(torch.zeros(neurons)))[1].shape == shape
 
 
 def test_nan_is_handed_on() -> None:
     x = torch.ones(3, 2)
     x[1, 0] = torch.nan
     assert lif(x)[1].isnan().tolist() == [[False, False], [True, False], [True, False]]
-
-
-def test_inference_mode() -> None:
-    with torch.inference_mode():
-        x = torch.ones(3, 2)
-        assert lif(x)[1].tolist() == torch.ones(3, 2).tolist()
 
 
 def test_zeros_state_of_a_custom_neuron() -> None:
@@ -176,7 +164,7 @@ def test_reset_where_is_safe_for_nan() -> None:
 
 # --- bad input --------------------------------------------------------------------------------------------------------
 
-X = torch.ones(5, 3)
+X, DOUBLE = torch.ones(5, 3), torch.zeros(3).double()
 
 
 @pytest.mark.parametrize(
@@ -191,28 +179,12 @@ X = torch.ones(5, 3)
         ({"dim": -3}, ValueError, r"no time axis dim=-3"),
         ({"xs": (X, X[:4])}, ValueError, r"inputs differ in length along dim=0: \{'xs\[0\]': 5, 'xs\[1\]': 4\}"),
         ({"state": None}, TypeError, "state is a NoneType, expected a tensor"),
-        (
-            {"state": F.LIFState(torch.zeros(3).double())},
-            TypeError,
-            r"mixed dtypes: .*'state\.v': 'torch\.float64'",
-        ),
+        ({"state": F.LIFState(DOUBLE)}, TypeError, r"mixed dtypes: .*'state\.v': 'torch\.float64'"),
         ({"state": F.LIFState(torch.zeros(3, device="meta"))}, ValueError, r"mixed devices: .*'state\.v': 'meta'"),
-        (
-            {"params": {"decay": torch.ones(3).double()}},
-            TypeError,
-            r"mixed dtypes: .*decay.*float64",
-        ),
-        (
-            {"params": {"decay": torch.ones(5, 1)}},
-            ValueError,
-            r"state\.v of shape \(3,\) into \(5, 3\).*decay",
-        ),
+        ({"params": {"decay": DOUBLE}}, TypeError, r"mixed dtypes: .*decay.*float64"),
+        ({"params": {"decay": torch.ones(5, 1)}}, ValueError, r"state\.v of shape \(3,\) into \(5, 3\).*decay"),
         ({"state": F.LIFState(torch.zeros(()))}, ValueError, r"turned state\.v of shape \(\) into \(3,\).*zeros_state"),
-        (
-            {"state": F.LIFState(torch.zeros(3, dtype=torch.int64))},
-            TypeError,
-            r"state\.v from torch\.int64 into",
-        ),
+        ({"state": F.LIFState(DOUBLE.long())}, TypeError, r"state\.v from torch\.int64 into"),
         ({"state": F.IFState(torch.zeros(3))}, TypeError, r"was given the state IFState.* and returned LIFState"),
         ({"backend": "warp"}, ValueError, "backend='warp' is not one of 'auto', 'loop', 'fused'"),
         ({"step": lambda s, x, decay: s}, TypeError, r"a step returns the pair \(state, output\)"),
@@ -247,16 +219,11 @@ def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad]) -> N
         F.scan(step, F.LIFState(torch.zeros(3)), torch.ones(5, 3), params={"threshold": torch.ones(3)})
 
 
-def test_nothing_is_written_on() -> None:
-    x, v = torch.rand(5, 3), torch.rand(3)
+def test_nothing_is_written_on_and_the_state_carries_on() -> None:
+    x, v = torch.rand(6, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(3)
     copies = x.clone(), v.clone()
-    lif(x, state=F.LIFState(v))
-    assert torch.equal(x, copies[0])
-    assert torch.equal(v, copies[1])
-
-
-def test_state_carries_on() -> None:
-    x = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
-    state, first = lif(x[:2])
+    state, first = lif(x[:2], state=F.LIFState(v))
     _, second = lif(x[2:], state=state)
     assert_close(torch.cat([first, second]), lif(x)[1])
+    assert torch.equal(x, copies[0])
+    assert torch.equal(v, copies[1])

@@ -1,0 +1,144 @@
+"""torch.compile(fullgraph=True): the same results and gradients, and changes after a call take effect.
+
+The backend aot_eager traces forward and backward like the default one, and needs no C++ compiler.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.testing import assert_close
+from spikingtorch.verification.cases import CASES, RESETS, TWINS
+from tests.fused_steps import counting, draw, loop, stack
+from tests.ways import MAPS, WAYS, Function, Way, both, compiled, grad, neuron, number, scanned, slopes, vmap
+
+
+@pytest.mark.parametrize("name", [case.name for case in CASES])
+def test_a_step_and_a_scan(name: str) -> None:
+    case = neuron(name, 3)
+
+    def first(step: Any, state: Any, xs: Any, params: Any, dim: int) -> Any:
+        return step(state, pytree.tree_map(lambda x: x[0], xs), **params)
+
+    def of(run: Callable[..., Any]) -> Function:
+        scan, step = case(run), case(first)
+        return lambda *x: (scan(*x), step(*x))
+
+    with counting() as ran:
+        assert_close(both(compiled(of(scanned)), *case.tensors()), both(of(loop), *case.tensors()))
+    assert (ran.forward, ran.backward) == (1, 1)
+
+
+ENSEMBLE = Way(
+    lambda function, x, p: vmap(vmap(grad(number(function), (0, 1)), (0, None)), (None, 0))(x, p),
+    lambda function, x, p: stack([stack([slopes(function, each, member) for each in x]) for member in p]),
+)
+# one input, two inputs, two states: each of them meets transforms of every kind
+KINDS = ("lif", "biolif", "coarse_lif")
+TRANSFORMS = [
+    *((name, "") for name in ("grad", "vjp", "jacrev", "jacfwd", "jvp", "hessian", "jacrev(grad)")),
+    *(("vmap", "x"), ("vmap", "p"), ("vmap(grad)", "x"), ("vmap(grad)", "p"), ("grad(vmap)", "x")),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "roles", "kind"),
+    [(name, roles, KINDS[(k + k // 3) % 3]) for k, (name, roles) in enumerate(TRANSFORMS)],
+)
+def test_a_transform(name: str, roles: str, kind: str) -> None:
+    way, case = (MAPS if roles else WAYS)[name], neuron(kind, 2)
+    dims, *given = case.members(roles) if roles else ((), *case.tensors())
+    first = (dims,) if roles else ()
+    function = case(scanned)
+    got = compiled(lambda *given: way.by(function, *first, *given))(*given)
+    assert_close(got, way.want(case(loop), *first, *given))
+
+
+def test_a_transform_in_a_transform() -> None:
+    def case(run: Callable[..., Any]) -> Function:
+        return lambda x, decay: run(F.lif_step, F.LIFState(torch.zeros(3).double()), x, {"decay": decay})
+
+    given = draw(3, 2, 3), draw(2, 3, seed=1)
+    function = case(scanned)
+    assert_close(compiled(lambda *given: ENSEMBLE.by(function, *given))(*given), ENSEMBLE.want(case(loop), *given))
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+class Layers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        spiking = (st.IF(v0=0.7), st.LIF(learnable=True, v0=0.7), st.LI(), st.CoarseLIF(tau=4.0, v0=0.7))
+        self.single = nn.ModuleList([*spiking, st.SpikingDecay(tau=2.0, v0=0.7), st.McPitts(thr=0.5)])
+        self.of_two = st.BioLIF(nudt=0.9, v0=0.2)
+
+    def forward(self, x: Tensor, init: bool) -> Tensor:
+        return torch.stack([*(layer(x, init) for layer in self.single), self.of_two(x, x, init)])
+
+
+def over_time(layer: Callable[..., Tensor]) -> Function:
+    return lambda *x: torch.stack([layer(each, t == 0) for t, each in enumerate(x)])
+
+
+def test_layers() -> None:
+    plain = Layers()
+    fast = copy.deepcopy(plain)
+    x = torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(0)) + 0.2
+    assert (over_time(plain)(*x).mean((0, 2, 3)) > 0).all()
+    assert_close(both(over_time(compiled(fast)), *x), both(over_time(plain), *x))
+    for ours, theirs in zip(plain.single, fast.single, strict=True):
+        assert_close(theirs.s, ours.s)
+
+
+def test_every_surrogate_and_every_reset() -> None:
+    def function(u: Tensor) -> Any:
+        spikes = [surrogate(u) for surrogate, _ in TWINS]
+        return spikes, [rule(u, spikes[0], 0.3) for rule in RESETS]
+
+    u = draw(5) - 0.5
+    assert_close(both(compiled(function), u), both(function, u))
+
+
+# no more of them: torch.compile gives up after eight variants of one function
+CHANGES: list[tuple[str, Any]] = [
+    ("surrogate", F.Sigmoid(9.0)),
+    ("surrogate", F.FastSigmoid(9.0)),  # the same numbers, another type
+    ("surrogate", F.FromPrimitive(torch.tanh)),
+    ("surrogate", F.FromPrimitive(torch.sin)),
+    ("reset_rule", F.by_subtraction),
+    ("reset_rule", F.detached(F.by_subtraction)),
+    ("v0", 0.4),
+]
+
+
+def test_a_change_of_a_layer_takes_effect() -> None:
+    layer: Any = st.IF(v0=0.7)
+    run, seen = compiled(over_time(layer)), set()
+    x = 2 * torch.rand(3, 5, generator=torch.Generator().manual_seed(0))
+    for name, to in CHANGES:
+        setattr(layer, name, to)
+        want = both(over_time(st.IF(layer.v0, surrogate=layer.surrogate, reset=layer.reset_rule)), *x)
+        assert_close(both(run, *x), want, name)
+        seen.add(str(want))
+    assert len(seen) == len(CHANGES)
+
+
+def test_options_of_scan_take_effect() -> None:
+    x = 2 * draw(4, 5)
+
+    def run(x: Tensor, surrogate: F.Surrogate, reset: F.Reset) -> Any:
+        params = {"surrogate": surrogate, "reset": reset}
+        return F.scan(F.if_step, F.IFState(torch.zeros(5).double()), x, params=params)
+
+    fast = compiled(run)
+    for options in ((F.Sigmoid(), F.to_zero), (F.Sigmoid(2.0), F.to_zero), (F.FastSigmoid(2.0), F.none)):
+        got, want = (both(lambda x, f=f, options=options: f(x, *options), x) for f in (fast, run))
+        assert_close(got, want, repr(options))

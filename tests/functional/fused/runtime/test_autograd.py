@@ -1,0 +1,278 @@
+"""The fused scan under vmap along every axis, in nested gradients, in modules, and the life of its graph."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.dispatch import explain
+from spikingtorch.testing import assert_close
+from tests import ways
+from tests.caches import forget
+from tests.fused_steps import Counts, N, T, counting, draw, gradients, leaky, loop, rest, stack, value
+from tests.ways import MAPS, Case, Function, Way, grad, number, scanned, slopes, vmap, watched
+
+B = 3
+TENSORS = {"v": draw(B, N), "x": draw(B, T, N, seed=1), "decay": draw(B, N, seed=2), "threshold": draw(B, N, seed=3)}
+V, X, DECAY, THRESHOLD = (tensor[0] for tensor in TENSORS.values())
+
+
+@pytest.fixture
+def ran() -> Iterator[Counts]:
+    with counting() as counts:
+        yield counts
+
+
+def of(*names: str, dim: int = 0, **fixed: Any) -> Case:
+    """Return a scan as a function of the named tensors."""
+
+    def case(run: Callable[..., Any]) -> Function:
+        def function(*tensors: Tensor) -> Any:
+            given = {"v": V, "x": X, "decay": DECAY, "threshold": THRESHOLD} | fixed
+            given |= dict(zip(names, tensors, strict=True))
+            state, xs = F.IFState(given.pop("v")), given.pop("x")
+            return run(leaky, state, xs, given, dim)
+
+        return function
+
+    return case
+
+
+ALL = of(*TENSORS)(scanned), of(*TENSORS)(loop)
+OF_X = of("x")(scanned), of("x")(loop)
+
+
+@pytest.mark.parametrize("wanted", list(itertools.product([False, True], repeat=4))[1:])
+def test_every_combination_of_gradients(ran: Counts, wanted: tuple[bool, ...]) -> None:
+    found: list[Any] = []
+    for function in ALL:
+        leaves = [
+            leaf.clone().requires_grad_(want) for leaf, want in zip((V, X, DECAY, THRESHOLD), wanted, strict=True)
+        ]
+        results = function(*leaves)
+        found.append(torch.autograd.grad(value(results), [leaf for leaf in leaves if leaf.requires_grad]))
+        if function is ALL[0]:
+            assert {leaf.grad_fn.name()[:9] for leaf in (results[0].v, results[1])} == {"FusedScan"}
+    assert_close(*found)
+    assert (ran.forward, ran.backward) == (1, 1)
+
+
+# --- vmap -------------------------------------------------------------------------------------------------------------
+
+
+def mapped() -> Iterator[Any]:
+    """Return scans, with axes for vmap and tensors."""
+    for dims in list(itertools.product([None, 0], repeat=4))[1:]:
+        given = [tensor if dim == 0 else tensor[0] for tensor, dim in zip(TENSORS.values(), dims, strict=True)]
+        yield pytest.param(of(*TENSORS), dims, given, id=f"mapped {dims}")
+    for dim, axis in itertools.product((0, 1, 2, -1), range(4)):
+        xs = draw(B, T, 2, N, seed=4).movedim(1, dim if dim < 0 else dim + 1).movedim(0, axis)
+        yield pytest.param(of("x", v=draw(2, N), dim=dim), (axis,), [xs], id=f"time {dim}, members {axis}")
+    for shape, axis in itertools.product([(), (1,), (N,)], (0, -1)):
+        decay = draw(B, *shape, seed=12).movedim(0, axis)
+        yield pytest.param(of("decay"), (axis,), [decay], id=f"parameter {shape}, members {axis}")
+    one = of("decay", x=draw(T, 1), threshold=0.7, v=rest(1).v)
+    yield pytest.param(one, (0,), [draw(B, 1)], id="one neuron")
+    bare = of("x", decay=0.9, threshold=0.7, v=draw(1)[0])
+    yield pytest.param(bare, (0,), [draw(B, T)], id="neurons without axes")
+    yield pytest.param(between_products, (None, 0), [draw(N, N), TENSORS["x"]], id="between products")
+    yield pytest.param(ways.in_a_module, (None, None, 0), [draw(N, N), DECAY, TENSORS["x"]], id="in a module")
+
+
+def between_products(run: Callable[..., Any]) -> Function:
+    def function(weight: Tensor, x: Tensor) -> Any:
+        params = {"decay": weight.mean(0), "threshold": THRESHOLD}
+        return run(leaky, rest(), x @ weight, params)[1] @ weight
+
+    return function
+
+
+@pytest.mark.parametrize(("case", "dims", "given"), list(mapped()))
+def test_vmap(case: Case, dims: Any, given: list[Tensor]) -> None:
+    for way in MAPS.values():
+        way.check(case, dims, *given)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("out_axis", [0, 1, 2, -1])
+def test_axes_of_vmap(axis: int, out_axis: int) -> None:
+    way = Way(
+        lambda function, x: vmap(lambda x: function(x)[1], axis, out_axis)(x.movedim(0, axis)),
+        lambda function, x: torch.stack([function(each)[1] for each in x]).movedim(0, out_axis),
+        (1, 0),
+    )
+    way.check(of("x"), TENSORS["x"])
+
+
+@pytest.mark.parametrize("sizes", [(1, 3), (3, 1), (2, 3), (1, 1)])
+def test_vmap_of_vmap(sizes: tuple[int, int]) -> None:
+    def nested(each: Callable[[Function], Function]) -> Function:
+        return lambda function, x, decay: vmap(vmap(each(function), (0, None)), (None, 0))(x, decay)
+
+    def looped(each: Callable[[Function], Function]) -> Function:
+        return lambda function, x, decay: stack([stack([each(function)(one, d) for one in x]) for d in decay])
+
+    given = draw(sizes[1], T, N, seed=20), draw(sizes[0], N, seed=21)
+    Way(nested(lambda f: f), looped(lambda f: f), (1, 0)).check(of("x", "decay"), *given)
+    gradient, by_loop = nested(lambda f: grad(number(f), (0, 1))), looped(lambda f: partial(slopes, f))
+    Way(gradient, by_loop).check(of("x", "decay"), *given)
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_in_chunks(chunk: int) -> None:
+    def count(members: int) -> int:
+        return math.ceil(members / chunk)
+
+    way = Way(partial(ways.by_vmap_of_grad, chunk=chunk), ways.for_each(slopes), (count(B), count(B)))
+    way.check(of("x", "decay"), (0, None), TENSORS["x"], DECAY)
+    by_rows = ways.on_vectors(lambda function, x: ways.jacrev(function, chunk_size=chunk)(x))
+    Way(by_rows, ways.jacobian, (1, count(N + 4 * N))).check(of("x"), X[:4])
+
+
+def test_cotangents_that_are_mapped_alone() -> None:
+    def pulled(function: Function, cotangents: Tensor, *x: Tensor) -> Any:
+        return vmap(ways.vjp(ways.vector(function), *x)[1])(cotangents)
+
+    def one_by_one(function: Function, cotangents: Tensor, *x: Tensor) -> Any:
+        return stack([gradients(lambda *x, c=c: ways.vector(function)(*x) @ c, *x) for c in cotangents])
+
+    Way(pulled, one_by_one).check(of("x", "decay"), draw(B, N + T * N, seed=40), X, DECAY)
+
+
+# --- gradients inside of gradients ------------------------------------------------------------------------------------
+
+
+def test_grad_of_vmap_of_grad_takes_the_loop() -> None:
+    def by(function: Function, xs: Tensor, decay: Tensor) -> Any:
+        return grad(lambda decay: value(vmap(grad(number(function)), (0, None))(xs, decay)))(decay)
+
+    def want(function: Function, xs: Tensor, decay: Tensor) -> Any:
+        def inner(decay: Tensor) -> Tensor:
+            return value([slope(lambda x: number(function)(x, decay), x) for x in watched(xs)])
+
+        return gradients(inner, decay)[0]
+
+    Way(by, want, ways.LOOP).check(of("x", "decay"), TENSORS["x"], DECAY)
+
+
+def slope(function: Callable[..., Tensor], leaf: Tensor) -> Tensor:
+    """Return a gradient that can be differentiated again, by plain autograd."""
+    return torch.autograd.grad(function(leaf), leaf, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("outer", ["decay", "threshold"])
+def test_a_gradient_inside_and_one_outside(ran: Counts, outer: str) -> None:
+    """As in MAML: the outer backward pass goes through the inner gradient, which may close over a leaf of its graph."""
+    found: list[Any] = []
+    for run in (scanned, loop):
+        leaves = {"decay": DECAY.clone(), "threshold": THRESHOLD.clone()}
+        leaves[outer].requires_grad_()
+        function = number(of("decay", threshold=leaves["threshold"])(run))
+        if run is loop:
+            inner = slope(function, leaves["decay"].requires_grad_())
+        else:
+            explain._warn_once.cache_clear()
+            with pytest.warns(RuntimeWarning, match="requires a gradient outside"):
+                inner = grad(function)(leaves["decay"])
+        found.append(torch.autograd.grad(inner.square().sum(), leaves[outer])[0])
+    assert found[1].abs().sum() > 0
+    assert_close(*found)
+    assert ran.forward == 0
+
+
+def test_a_parameter_of_a_model_under_grad_without_an_outer_graph(ran: Counts) -> None:
+    """Parameters that require a gradient are no reason for the loop where nobody records one."""
+    with torch.no_grad():
+        got = grad(number(of("x", decay=torch.nn.Parameter(DECAY.clone()))(scanned)))(X)
+    assert_close(got, slopes(OF_X[1], X)[0])
+    assert (ran.forward, ran.backward) == (1, 1)
+
+
+# --- the life of a graph ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [T, 100])
+@pytest.mark.parametrize("calls", [0, 1])
+def test_saves_its_inputs_and_one_state_in_sixteen(monkeypatch: pytest.MonkeyPatch, steps: int, calls: int) -> None:
+    forget(monkeypatch)
+    params = {"decay": DECAY, "threshold": THRESHOLD}
+    state, (xs,) = rest(), watched([draw(steps, N)])
+    for _ in range(calls):  # the first one of all traces under the hooks
+        scanned(leaky, state, xs, params)
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        scanned(leaky, state, xs, params)
+    assert sorted(tuple(tensor.shape) for tensor in kept) == sorted([(steps, N), (N,), (N,), (N,), (steps // 16, N)])
+    inputs = {tensor.data_ptr() for tensor in (xs, state.v, *params.values())}
+    assert inputs <= {tensor.data_ptr() for tensor in kept}  # themselves, no copies of them
+
+
+def test_autocast(ran: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def logarithmic(state: F.IFState, x: Tensor) -> Any:
+        u = 0.9 * state.v + torch.log1p(x.abs()) * 1.95
+        return F.IFState(u), u
+
+    forget(monkeypatch)
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(N, N)
+    found = []
+    for backend in ("fused", "loop"):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            current = linear(X.float())
+            assert current.dtype == torch.bfloat16
+            out = scanned(logarithmic, F.IFState(torch.zeros(N)), current, backend=backend)[1]
+        assert out.dtype == torch.bfloat16
+        found.append((out, *torch.autograd.grad((out.float() * X).sum(), list(linear.parameters()))))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(*[each[1:] for each in found], rtol=2e-2, atol=2e-2)  # the gradient passes a bfloat16
+    assert (ran.forward, ran.backward, ran.traces) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("which", ["x", "decay", "v"])
+def test_a_write_on_an_input_is_noticed(which: str) -> None:
+    leaf = {"v": V, "x": X, "decay": DECAY}[which].clone()
+    out = of(which, threshold=THRESHOLD.clone().requires_grad_())(scanned)(leaf)[1]
+    leaf.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+def test_a_write_on_a_result_is_fine() -> None:
+    def written_on(function: Function, *x: Tensor) -> Any:
+        def then(*x: Tensor) -> Any:
+            state, out = function(*x)
+            out, v = (out, state.v) if function is OF_X[0] else (out.clone(), state.v.clone())
+            return out.mul_(2.0), v.add_(1.0)
+
+        return slopes(then, *x)
+
+    assert_close(*[written_on(function, X) for function in OF_X])
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_results_of_one_kind_only(kind: int) -> None:
+    assert_close(*[slopes(lambda *x, f=function: f(*x)[kind], V, X, DECAY, THRESHOLD) for function in ALL])
+
+
+def test_hooks_of_tensors_see_gradients() -> None:
+    (xs,) = watched([X])
+    current = 2 * xs
+    seen: list[Tensor] = []
+    current.register_hook(seen.append)
+    out = OF_X[0](current)[1]
+    out.retain_grad()
+    out.sum().backward()
+    assert len(seen) == 1
+    assert out.grad is not None
+    assert_close(xs.grad, 2 * seen[0])

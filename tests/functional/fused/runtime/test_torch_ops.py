@@ -1,0 +1,268 @@
+"""The raw operators: torch's own checks of them, what does not fit, which no memory is touched for, and export."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch import functional as F
+from spikingtorch.functional.dispatch import recurrent
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.fused.trace.programs import trace_step
+from spikingtorch.testing import assert_close
+from tests import fused_steps
+from tests.caches import forget
+from tests.fused_steps import loop, value
+from tests.ways import Net
+from tests.widths import drawn
+
+T, SHAPE = 20, (3, 5)
+Arguments = dict[str, Any]
+OPERATORS: Any = torch.ops.spikingtorch
+SYNAPSES = pytest.mark.parametrize("synapse", ["dense", "dense in C", "convolution"])
+
+
+@pytest.fixture(autouse=True)
+def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch)
+
+
+def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return drawn(dtype, shape, 0)
+
+
+def scan_forward(dtype: torch.dtype = torch.float32, keep: bool = True) -> Arguments:
+    """Return arguments of the raw operator that fit."""
+    state, x, decay, threshold = (numbers(*shape, dtype=dtype) for shape in (SHAPE, (T, *SHAPE), (5,), (1,)))
+    call = Call.of(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold}, 0, dtype)
+    found = trace_step(call.step, call.arguments())
+    given: Arguments = {"states": [state], "xs": [x], "params": call.tensor_params}  # the threshold first
+    return given | {"scalars": (*call.floats, *found.literals), "program": found.program, "dim": 0, "keep": keep}
+
+
+def scan_backward(dtype: torch.dtype = torch.float32) -> Arguments:
+    given = scan_forward(dtype)
+    *_, kept = OPERATORS.scan_forward(*given.values())
+    incoming = {"kept": [kept], "cotangents": [None, numbers(T, *SHAPE, dtype=dtype)]}
+    rest = {name: given[name] for name in ("scalars", "program", "dim")}
+    return {name: given[name] for name in ("states", "xs", "params")} | incoming | rest | {"wanted": [True] * 4}
+
+
+def of_two(state: F.LIFState, x: tuple[Tensor, Tensor], **params: Any) -> tuple[F.LIFState, Tensor]:
+    return F.lif_step(state, x[0] * x[1], **params)
+
+
+def recurrence_forward(synapse: str = "dense", second: bool = False) -> Arguments:
+    shape, weight = ((2, 4, 6), (4, 4, 3)) if synapse == "convolution" else (SHAPE, (5, 5))
+    state, x = F.RecurrentState(F.LIFState(numbers(*shape)), numbers(*shape)), numbers(T, *shape)
+    params = {"decay": numbers(shape[-1]), "threshold": numbers(1), "recurrent_weight": numbers(*weight)}
+    step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if synapse == "convolution" else F.dense)
+    found = recurrent.recurrence(Call.of(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
+    neuron, literals = found.parts.neuron, found.plan.literals
+    given: Arguments = {"states": neuron.states, "s": state.s, "xs": neuron.xs, "weight": found.parts.weight}
+    given |= {"params": neuron.tensor_params, "scalars": (*neuron.floats, *literals), "program": found.plan.program}
+    return given | {"synapse": synapse, "differentiable": found.plan.differentiable, "keep": True}
+
+
+def recurrence_backward(synapse: str = "dense", second: bool = False) -> Arguments:
+    given = recurrence_forward(synapse, second)
+    _, _, outs, *rest = OPERATORS.recurrence_forward(*given.values())
+    tensors = {name: given[name] for name in ("states", "s", "xs", "weight", "params")}
+    incoming = {"trace": [outs, *rest], "cotangents": [None, None, torch.ones_like(outs)]}
+    options = {name: given[name] for name in ("scalars", "program", "synapse", "differentiable")}
+    return tensors | incoming | options | {"wanted": [True] * (7 if second else 6)}
+
+
+SCANS: dict[str, Callable[..., Arguments]] = {"scan_forward": scan_forward, "scan_backward": scan_backward}
+RECURRENCES: dict[str, Callable[..., Arguments]] = {
+    "recurrence_forward": recurrence_forward,
+    "recurrence_backward": recurrence_backward,
+}
+GOOD = SCANS | RECURRENCES
+
+# --- what fits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_opcheck(dtype: torch.dtype) -> None:
+    for keep in (False, True):
+        torch.library.opcheck(OPERATORS.scan_forward.default, tuple(scan_forward(dtype, keep).values()))
+    torch.library.opcheck(OPERATORS.scan_backward.default, tuple(scan_backward(dtype).values()))
+
+
+def test_scan_forward_is_the_loop() -> None:
+    given = scan_forward(torch.float64)
+    (v,), (x,), (threshold, decay) = (given[name] for name in ("states", "xs", "params"))
+
+    def looped(x: Tensor) -> Any:
+        return loop(F.lif_step, F.LIFState(v), x, {"decay": decay, "threshold": threshold})
+
+    final, out, kept = OPERATORS.scan_forward(*given.values())
+    assert_close((F.LIFState(final), out), looped(x))
+    assert_close((F.LIFState(kept[0]), kept.shape[0]), (looped(x[:16])[0], 1))
+
+
+@pytest.mark.parametrize("group", ["states", "xs", "params"])
+@pytest.mark.parametrize("name", GOOD)
+def test_gradients_are_refused(name: str, group: str) -> None:
+    given = GOOD[name]()
+    given[group] = [given[group][0].requires_grad_(), *given[group][1:]]
+    with pytest.raises(RuntimeError, match=r"requires a gradient.*functional\.scan"):
+        getattr(OPERATORS, name)(*given.values())
+    with torch.no_grad():
+        assert not any(result.requires_grad for result in getattr(OPERATORS, name)(*given.values()))
+
+
+@SYNAPSES
+@pytest.mark.parametrize("name", RECURRENCES)
+def test_recurrence_in_scattered_memory(name: str, synapse: str) -> None:
+    given = RECURRENCES[name](synapse, second=True)
+
+    def scattered(tensor: Any) -> Any:
+        return tensor.mT.contiguous().mT if isinstance(tensor, Tensor) and tensor.ndim > 1 else tensor
+
+    moved = {key: pytree.tree_map(scattered, value) for key, value in given.items()}
+    assert_close(*(getattr(OPERATORS, name)(*each.values()) for each in (moved, given)))
+
+
+# --- what does not ----------------------------------------------------------------------------------------------------
+
+# what is changed in arguments that fit, and what the error says of it
+X, META = numbers(T, 3, 5), numbers(T, 3, 5).to("meta")
+EACH: list[tuple[Arguments, str]] = [
+    ({"xs": []}, "got 0 xs, expected 1"),
+    ({"xs": [X, X]}, "got 2 xs, expected 1"),
+    ({"xs": [X.double()]}, "xs[0] is torch.float64 of shape (20, 3, 5) on cpu, expected torch.float32"),
+    ({"xs": [X[..., :4]]}, "that do not broadcast, of shapes"),
+    ({"xs": [X[:, 0]]}, "xs[0] is torch.float32 of shape (20, 5) on cpu, expected torch.float32 of shape (20, 3"),
+    ({"xs": [X[:0]]}, "xs[0] of shape (0, 3, 5), expected an axis of it, with one step at least"),
+    ({"states": []}, "got 0 states, expected 1"),
+    ({"states": [X[0] > 0]}, "states[0] is torch.bool of shape (3, 5) on cpu, expected torch.float32"),
+    ({"states": [X[:2]]}, "expected torch.float32 of shape (20, 2, 3, 5)"),
+    ({"params": [numbers(1)]}, "got 1 params, expected 2"),
+    ({"params": [numbers(5), numbers(5)]}, "params[0] has shape (5,), expected a single number"),
+    ({"params": [numbers(1), numbers(5).to(torch.int8)]}, "params[1] is torch.int8 of shape (5,)"),
+    ({"scalars": ()}, "got 0 scalars, expected 4"),
+]
+FORWARD: list[tuple[Arguments, str]] = [
+    ({"dim": 3}, "dim=3 and xs[0] of shape (20, 3, 5)"),
+    ({"dim": -1}, "dim=-1 and xs[0] of shape (20, 3, 5)"),
+    ({"xs": [META]}, "got tensors on cpu and meta"),
+]
+BACKWARD: list[tuple[Arguments, str]] = [
+    ({"kept": []}, "got 0 kept, expected 1"),
+    ({"kept": [X[:0]]}, "kept[0] is torch.float32 of shape (0, 3, 5) on cpu, expected torch.float32 of sh"),
+    ({"kept": [X[:1].double()]}, "kept[0] is torch.float64"),
+    ({"kept": [META[:1]]}, "got tensors on cpu and meta"),
+    ({"cotangents": [None]}, "got 1 cotangents, expected 2"),
+    ({"cotangents": [None, X[:6]]}, "of shape (6, 3, 5) on cpu, expected torch.float32 of shape (20, 3, 5)"),
+    ({"cotangents": [None, X.half()]}, "cotangents[1] is torch.float16"),
+    ({"cotangents": [None, META]}, "got tensors on cpu and meta"),
+    ({"cotangents": [X[0, :, :4], None]}, "cotangents[0] is torch.float32 of shape (3, 4) on cpu, expected"),
+    ({"cotangents": [X[0, 0], None]}, "cotangents[0] is torch.float32 of shape (5,)"),
+    ({"wanted": [True] * 3}, "got 3 wanted, expected 4"),
+]
+RECURRENCE: list[tuple[Arguments, str]] = [
+    ({"states": [X[0, 0]]}, "states[0] is torch.float32 of shape (5,) on cpu, expected torch.float32 of shape (3, 5)"),
+    ({"s": X[0, 0]}, "s is torch.float32 of shape (5,) on cpu, expected torch.float32 of shape (3, 5)"),
+    ({"s": X[0].double()}, "s is torch.float64"),
+    ({"s": META[0]}, "got tensors on cpu and meta"),
+    ({"xs": [X[:, :1]]}, "xs[0] is torch.float32 of shape (20, 1, 5) on cpu, expected torch.float32 of shape"),
+    ({"weight": numbers(4, 4)}, "weight has shape (4, 4) for spikes of shape (3, 5); expected (M, M) = (5, 5)"),
+    ({"weight": numbers(5, 5).double()}, "weight is torch.float64"),
+    ({"synapse": "sparse"}, "got synapse 'sparse'"),
+    ({"differentiable": (True,)}, "got differentiable (True,), expected (True, True, True, True)"),
+]
+INCOMING: list[tuple[Arguments, str]] = [
+    ({"trace": []}, "got 0 trace, expected 3"),
+    ({"cotangents": [None, X]}, "got 2 cotangents, expected 3"),
+    ({"cotangents": [None, X[0, :1], None]}, "cotangents[1] is torch.float32 of shape (1, 5)"),
+    ({"cotangents": [None, None, X[:4]]}, "cotangents[2] is torch.float32 of shape (4, 3, 5)"),
+    ({"cotangents": [None, None, X.half()]}, "cotangents[2] is torch.float16"),
+    ({"wanted": [True] * 5}, "got 5 wanted, expected 6"),
+]
+
+
+def check_refused(name: str, given: Arguments, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^scan: .*{message}"):
+        getattr(OPERATORS, name)(*given.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("scan_forward", EACH + FORWARD),
+        ("scan_backward", EACH + BACKWARD),
+        ("recurrence_forward", EACH + RECURRENCE),
+        ("recurrence_backward", EACH + RECURRENCE + INCOMING),
+    ],
+)
+def test_call_that_does_not_fit(name: str, changes: list[tuple[Arguments, str]], monkeypatch: Any) -> None:
+    given = GOOD[name]()
+    for change, message in changes:
+        forget(monkeypatch)
+        for _ in range(2):  # nothing of it is remembered
+            check_refused(name, given | change, re.escape(message))
+        getattr(OPERATORS, name)(*given.values())
+
+
+@SYNAPSES
+@pytest.mark.parametrize("index", range(3))
+def test_trace_that_does_not_fit(index: int, synapse: str) -> None:
+    given = recurrence_backward(synapse)
+    changes: list[Callable[[Tensor], Tensor]] = [lambda t: t[1:], lambda t: t.double(), lambda t: t[..., :1]]
+    for change in changes:
+        trace = [change(each) if k == index else each for k, each in enumerate(given["trace"])]
+        check_refused("recurrence_backward", given | {"trace": trace}, rf"trace\[{index}\] is torch")
+
+
+def test_gradient_that_there_is_not() -> None:
+    def step(state: F.LIFState, x: Tensor, unused: Tensor) -> Any:
+        v = 0.5 * state.v + x
+        return F.LIFState(v), v
+
+    call = Call.of(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)}, 0, torch.float32)
+    found = trace_step(call.step, call.arguments())
+    given = [call.states, call.xs, call.tensor_params, [], [None, numbers(4, 3)], found.literals, found.program, 0]
+    with pytest.raises(ValueError, match=r"got wanted \[True, True, True\], and there are these gradients alone"):
+        OPERATORS.scan_backward(*given, [True] * 3)
+    OPERATORS.scan_backward(*given, [True, True, False])
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+LOADED = """
+import sys
+import torch
+import spikingtorch
+x, want = torch.load(sys.argv[1])
+for file in sys.argv[2:]:
+    module = torch.export.load(file).module()
+    with torch.no_grad():
+        print(torch.equal(module(x), want), "scan_exported" in str(module.graph))
+"""
+
+
+def test_an_exported_module_has_values_and_gradients_and_survives_a_file(tmp_path: Path) -> None:
+    x, plain, files = fused_steps.draw(seed=77), Net(loop), [str(tmp_path / "x.pt")]
+    want = plain(x)
+    slopes = torch.autograd.grad(value(want), list(plain.parameters()))
+    torch.save((x, want.detach()), files[0])
+    for strict in (False, True):
+        program = torch.export.export(Net(), (fused_steps.draw(),), strict=strict)
+        module = program.module()
+        assert_close(module(x), want)
+        named = dict(module.named_parameters())
+        got = torch.autograd.grad(value(module(x)), [named[name] for name, _ in plain.named_parameters()])
+        assert_close(got, slopes)
+        files.append(str(tmp_path / f"{strict}.pt2"))
+        torch.export.save(program, files[-1])
+    command = [sys.executable, "-W", "ignore", "-c", LOADED, *files]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["True"] * 4

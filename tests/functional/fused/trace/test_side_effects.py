@@ -1,0 +1,257 @@
+"""A step that changes what is outside of it runs on the loop, once for each step, and nowhere else."""
+
+import itertools
+import random
+import warnings
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.functional.dispatch import explain
+
+T, N = 9, 4
+X = torch.rand(T, N, generator=torch.Generator().manual_seed(0))
+LOG: list[Tensor] = []
+COUNT = 0
+
+
+@pytest.fixture(autouse=True)
+def warn_anew() -> None:
+    LOG.clear()
+    explain._warn_once.cache_clear()
+
+
+def rest() -> F.IFState:
+    return F.IFState(torch.zeros(N))
+
+
+def integrate(state: F.IFState, x: Tensor) -> tuple[F.IFState, Tensor]:
+    v = 0.5 * state.v + x
+    return F.IFState(v), v
+
+
+def that(effect: Callable[[Tensor], Any]) -> Callable[..., Any]:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        effect(x)
+        return integrate(state, x)
+
+    return step
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+        self.count = 0
+
+    def keep(self, x: Tensor) -> None:
+        self.log.append(x)
+
+    def step(self, state: F.IFState, x: Tensor) -> Any:
+        self.keep(x)
+        return integrate(state, x)
+
+    __call__ = step
+
+
+def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
+    """Return steps that change what is outside of them, and how often any of them has."""
+    log: list[Any] = []
+    table: dict[int, Any] = {}
+    queue, numbers, recorder = deque[Any](), itertools.count(), Recorder()
+    tensor, count, start = torch.zeros(N), 0, COUNT
+
+    def ran() -> float:
+        lengths = sum(map(len, (LOG, log, table, queue, recorder.log)))
+        return lengths + float(tensor[0]) + count + COUNT - start + recorder.count + int(repr(numbers)[6:-1])
+
+    def closure(state: F.IFState, x: Tensor) -> Any:
+        log.append(x)
+        return integrate(state, x)
+
+    def default_of_an_argument(state: F.IFState, x: Tensor, kept: Any = log) -> Any:
+        kept.append(x)
+        return integrate(state, x)
+
+    def list_under_another_name(x: Tensor) -> None:
+        kept = []
+        if x is not None:
+            kept = log
+        kept.append(x)
+
+    def global_variable(x: Tensor) -> None:
+        global COUNT
+        COUNT += 1
+
+    def nonlocal_variable(x: Tensor) -> None:
+        nonlocal count
+        count += 1
+
+    def attribute(x: Tensor) -> None:
+        recorder.count += 1
+
+    def item(x: Tensor) -> None:
+        table[len(table)] = x
+
+    def item_of_a_tensor(x: Tensor) -> None:
+        tensor[0] += 1
+
+    in_steps = {step.__name__: step for step in (closure, default_of_an_argument)}
+    in_functions: list[Any] = [list_under_another_name, global_variable, nonlocal_variable, attribute, item]
+    in_functions.append(item_of_a_tensor)
+    others = {
+        "global list": that(lambda x: LOG.append(x)),
+        "method of an object": that(lambda x: recorder.keep(x)),
+        "called object": recorder,
+        "bound method": recorder.step,
+        "method of a list": that(log.append),
+        "left of a deque": that(lambda x: queue.appendleft(x)),
+        "tensor in place": that(lambda x: tensor.add_(1.0)),
+        "iterator": that(lambda x: next(numbers)),
+    }
+    return ran, in_steps | {effect.__name__: that(effect) for effect in in_functions} | others
+
+
+@pytest.mark.parametrize("name", outside()[1])
+def test_it_runs_once_for_each_step_and_not_to_be_explained_or_refused(name: str) -> None:
+    ran, steps = outside()
+    step = steps[name]
+    assert F.explain_scan(step, rest(), X).backend == "loop"
+    assert F.explain_scan(step, F.IFState(torch.zeros(1)), X).backend == "loop"
+    with pytest.raises(ValueError, match=r"backend='fused' cannot run.*(outside of it|change itself|its parameters)"):
+        F.scan(step, rest(), X, backend="fused")
+    assert ran() == 0
+    with pytest.warns(RuntimeWarning, match="on the Python loop.*one more output, or carry it in the state"):
+        got = F.scan(step, rest(), X)[1]
+    assert ran() == T
+    assert torch.equal(got, F.scan(integrate, rest(), X, backend="loop")[1])
+    F.scan(step, rest(), X)
+    assert ran() == 2 * T
+
+
+def test_it_runs_once_for_each_step_in_compiled_code() -> None:
+    ran, steps = outside()
+    step = steps["closure"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.compile(lambda xs: F.scan(step, rest(), xs)[1], backend="eager")(X)
+    assert ran() == T
+
+
+def test_a_network_with_such_a_layer_steps_without_a_trial() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = st.StepLayer(steps["closure"], F.IFState)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            return self.layer(x, init)  # type: ignore[no-any-return]
+
+    ran, steps = outside()
+    with pytest.warns(RuntimeWarning, match="holds layer, whose step may change a list outside of it"):
+        st.SpikingNet(Net(), N)(torch.rand(2, T, N))
+    assert ran() == T
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_parameter_that_a_step_appends_to(bound: bool) -> None:
+    def step(state: F.IFState, x: Tensor, *, log: list[float]) -> Any:
+        log.append(1.0)
+        return integrate(state, x * len(log))
+
+    def run(backend: Any) -> Tensor:
+        params: dict[str, Any] = {"log": [1.0]}
+        given: Any = partial(step, **params) if bound else step
+        out: Tensor = F.scan(given, rest(), X, params={} if bound else params, backend=backend)[1]
+        return out
+
+    with pytest.raises(ValueError, match=r"backend='fused' cannot run.*among its parameters"):
+        run("fused")
+    with pytest.warns(RuntimeWarning, match="may change a list among its parameters"):
+        got = run("auto")
+    assert torch.equal(got, run("loop"))
+    assert got[-1].mean() > 4 * got[0].mean()
+
+
+@pytest.mark.parametrize("draw", [lambda: np.random.rand(), lambda: random.random()], ids=["numpy", "python"])
+def test_random_numbers_of_a_step_are_those_of_the_loop(draw: Callable[[], float]) -> None:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return integrate(state, x + draw())
+
+    found = []
+    for backend in ("auto", "loop"):
+        random.seed(0)
+        np.random.seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(F.scan(step, rest(), X, backend=backend)[1])
+    assert torch.equal(found[0], found[1])
+
+
+@dataclass(frozen=True)
+class Gains:
+    high: float = 0.5
+
+    def double(self) -> float:
+        return 2 * self.high
+
+
+class Kinetics:
+    def __init__(self) -> None:
+        self.gain = 0.5
+
+    def set_gain(self, gain: float) -> None:
+        self.gain = gain
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.factor = 2.0
+        return 2.0 * x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0] * float(ctx.factor)
+
+
+WEIGHTS, KINETICS, GAINS = [0.5, 0.25], Kinetics(), Gains()
+
+
+def with_local_containers(state: F.IFState, x: Tensor) -> Any:
+    found, names, currents = {"a": x}, {"a"}, []
+    found.update(b=2 * x)
+    names.add("b")
+    found["c"] = 3 * x
+    currents.append(found.pop("a"))
+    return integrate(state, currents[0] + found["c"])
+
+
+def beside_objects_that_are_read(state: F.IFState, x: Tensor) -> Any:
+    total: Any = Doubled.apply(x)  # type: ignore[no-untyped-call]
+    total += (KINETICS.gain + GAINS.double()) * x
+    total.mul_(0.5)
+
+    def add(more: Tensor) -> None:
+        nonlocal total
+        total = total + more
+
+    add(0.5 * x)
+    currents = [total]
+    for weight in WEIGHTS:
+        currents.append(weight * x)  # noqa: PERF401
+    return integrate(state, total.add(state.v).add(currents[2]))
+
+
+@pytest.mark.parametrize("step", [with_local_containers, beside_objects_that_are_read])
+def test_a_step_may_change_what_it_has_made_itself(step: Any) -> None:
+    got = F.scan(step, rest(), X, backend="fused")[1]
+    assert torch.equal(got, F.scan(step, rest(), X, backend="loop")[1])

@@ -1,0 +1,142 @@
+"""scan under everything that torch offers is the loop: values, gradients, which road it takes, and how often."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.testing import assert_close
+from tests.caches import forget
+from tests.fold_nets import network, train
+from tests.fused_steps import counting, value
+from tests.ways import MAPS, SCANS, WAYS, by_grad, compiled, eager, func, functional_call, grad, slopes, vmap
+
+
+@pytest.fixture(autouse=True)
+def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("scan", SCANS)
+def test_is_the_loop(scan: str, way: str) -> None:
+    WAYS[way].check(SCANS[scan], *SCANS[scan].tensors(), first=True)
+
+
+@pytest.mark.parametrize("roles", ["x", "p", "sxp"])
+@pytest.mark.parametrize("way", MAPS)
+@pytest.mark.parametrize("scan", SCANS)
+def test_of_many_members_is_one_loop_for_each(scan: str, way: str, roles: str) -> None:
+    MAPS[way].check(SCANS[scan], *SCANS[scan].members(roles), first=True)
+
+
+def test_one_way_after_the_other() -> None:
+    with counting() as all_of_them:
+        for way in (*WAYS.values(), *reversed(WAYS.values())):
+            way.check(SCANS["leaky"], *SCANS["leaky"].tensors())
+    assert all_of_them.traces == 1
+
+
+# --- stateless layers over time ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", [eager, compiled])
+def test_time_map(run: Callable[[Any], Any]) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(2, 3, 3).double()
+    xs = torch.rand(5, 5, 2, 6, 6, dtype=torch.float64)
+
+    def over_time(xs: Tensor) -> Any:
+        return F.time_map(layer, xs), F.time_map(layer, xs, dim=1)
+
+    def looped(xs: Tensor) -> Any:
+        return tuple(torch.stack([layer(x) for x in xs.unbind(dim)], dim) for dim in (0, 1))
+
+    got = run(lambda xs: (over_time(xs), by_grad(over_time, xs)))(xs)
+    assert_close(pytree.tree_map(Tensor.detach, got), pytree.tree_map(Tensor.detach, (looped(xs), slopes(looped, xs))))
+
+
+def test_time_map_draws_anew_at_each_step() -> None:
+    torch.manual_seed(0)
+    out = F.time_map(torch.nn.Dropout(0.5), torch.ones(4, 100))
+    assert not torch.equal(out[0], out[1])
+
+
+def test_time_map_refuses_a_layer_with_a_state() -> None:
+    for layer in (st.IF(), torch.nn.Sequential(torch.nn.Flatten(), st.LIF())):
+        with pytest.raises(TypeError, match="keeps a state from step to step; use scan, or SpikingNet"):
+            F.time_map(layer, torch.ones(4, 2, 2))
+
+
+# --- whole networks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", [eager, compiled])
+def test_gradients_and_ensembles_of_networks(run: Callable[[Any], Any]) -> None:
+    models: list[Any] = [network("CoarseLIF, learning") for _ in range(3)]
+    for k, model in enumerate(models):
+        torch.nn.init.normal_(model.net.l1.weight, generator=torch.Generator().manual_seed(k))
+    x = train(models[0], 3, 4)
+    weights = {name: weight.detach() for name, weight in models[0].named_parameters()}
+    stacked, buffers = func.stack_module_state(models)
+
+    def number(weights: Any, x: Tensor) -> Tensor:
+        return value(functional_call(models[0], weights, (x,)))
+
+    def everything(weights: Any, stacked: Any, x: Tensor) -> Any:
+        each = vmap(grad(lambda weights, x: number(weights, x[None])), (None, 0))(weights, x)
+        members = vmap(lambda p, b: functional_call(models[0], (p, b), (x,)))(stacked, buffers)
+        return grad(number)(weights, x), each, members
+
+    whole, each, members = run(everything)(weights, stacked, x)
+    want = torch.stack([model(x) for model in models])
+    assert 0 < want.mean() < 1
+    assert_close(members.detach(), want.detach())
+    leaves = list(models[0].parameters())
+    assert_close(tuple(whole.values()), torch.autograd.grad(value(models[0](x)), leaves))
+    for n in range(3):
+        gradients = torch.autograd.grad(value(models[0](x[n : n + 1])), leaves)
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+        assert_close(tuple(gradient[n] for gradient in each.values()), gradients)
+
+
+def test_a_compiled_network() -> None:
+    model = network("LIF, learning")
+    x = train(model, 5, 4)
+    vmap(lambda row: model(row[None])[0])(x)  # leaves nothing of itself behind
+    run, leaves = compiled(model), list(model.parameters())
+    assert torch.equal(run(x), model(x))
+    got, want = (torch.autograd.grad(value(each(x)), leaves) for each in (run, model))
+    assert_close(got, want)
+    assert torch.equal(torch.cat([run(x[:, :2]), run(x[:, 2:], init=False)], 1), model(x))
+    for mode, count in ((model.train, 3), (model.eval, 7)):
+        mode()
+        assert torch.equal(run(train(model, count, 4)), model(train(model, count, 4)))
+
+
+def test_an_exported_network() -> None:
+    model = network("LIF, learning").eval()
+    x = train(model, 5, 4)
+    count = torch.export.Dim("count", min=2, max=64)
+    exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: count}})
+    for some in (x, x[:3]):
+        assert torch.equal(exported.module()(some), model(some))
+
+
+def test_a_stream_cannot_go_on_inside_a_transform() -> None:
+    model = network("LIF, learning")
+    x = train(model, 3, 4)
+
+    def stream(x: Tensor) -> Tensor:
+        return torch.cat([model(x[:, :2]), model(x[:, 2:], init=False)], 1).sum()
+
+    with torch.no_grad():
+        with pytest.raises(ValueError, match=r"no call leaves a state to go on from.*functional\.scan"):
+            grad(stream)(x)
+        model(x)
+        assert grad(lambda x: model(x, init=False).sum())(x).abs().sum() > 0  # from a state outside of it, it can
