@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-TUTORIAL = """
+NET = """
 import torch.nn as nn
 import torch.nn.functional as F
 from spikingtorch import SpikingNet
@@ -41,7 +41,9 @@ class MySNN(nn.Module):
 
 net = MySNN()
 model = SpikingNet(net, (Nout,))
+"""
 
+TRAINING = """
 from spikingtorch.spikeio import PoissonEncoder
 
 nsteps = 8
@@ -63,7 +65,7 @@ def test_tutorial_runs_as_it_stands() -> None:
     images = TensorDataset(torch.rand(64, 1, 28, 28), torch.randint(10, (64,)))
     data, mtarget = next(iter(DataLoader(images, batch_size=32)))
     names: dict[str, Any] = {"data": data, "mtarget": mtarget}
-    exec(TUTORIAL, names)
+    exec(NET + TRAINING, names)
     assert names["mdata"].shape == (32, 8, 1, 28, 28)
     assert names["output"].shape == (32, 10)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in names["model"].parameters())

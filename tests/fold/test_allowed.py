@@ -16,7 +16,7 @@ import spikingtorch as st
 from spikingtorch import functional as SF
 from spikingtorch.testing import assert_close
 from tests.nets_that_step import Hole, Own, Two, besides, centred, differences, parameter, run, through, train, with_l1
-from tests.test_tutorial import NET, NEURONS, PRELUDE
+from tests.test_tutorial import NET
 
 
 def shaped(*shape: int) -> Hole:
@@ -210,8 +210,7 @@ def test_network_that_runs_in_float32_alone_folds() -> None:
 
 def test_tutorial_folds() -> None:
     names: dict[str, Any] = {}
-    for block in (PRELUDE, NEURONS, NET):
-        exec(block, names)
+    exec(NET, names)
     torch.manual_seed(0)
     model = names["model"].double()
     x = torch.rand(4, 8, 1, 28, 28, dtype=torch.float64)

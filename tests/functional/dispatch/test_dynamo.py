@@ -5,6 +5,7 @@ The backend aot_eager traces forward and backward like the default one, and need
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -34,6 +35,39 @@ def test_a_step_and_a_scan(name: str) -> None:
     with counting() as ran:
         assert_close(both(compiled(of(scanned)), *case.tensors()), both(of(loop), *case.tensors()))
     assert (ran.forward, ran.backward) == (1, 1)
+
+
+@pytest.mark.parametrize("requires", [False, True], ids=["no gradient", "under no_grad"])
+@pytest.mark.parametrize("recurrent", [False, True], ids=["scan", "recurrence"])
+def test_without_a_gradient(recurrent: bool, requires: bool) -> None:
+    step: Any = F.Recurrent(F.lif_step, F.dense) if recurrent else F.lif_step
+    params = {"decay": 0.9, **({"recurrent_weight": draw(3, 3)} if recurrent else {})}
+
+    def run(xs: Tensor) -> Tensor:
+        rest: Any = F.LIFState(torch.zeros(3, dtype=torch.float64))
+        _, out = F.scan(step, F.RecurrentState(rest, rest.v) if recurrent else rest, xs, params=params)
+        return out
+
+    xs = draw(20, 3).requires_grad_(requires)
+    with torch.no_grad() if requires else nullcontext():
+        assert_close(compiled(run)(xs), run(xs.detach()))
+
+
+@pytest.mark.parametrize(
+    "weight", [nn.Parameter(torch.full((3,), 0.3)), nn.Linear(3, 3, bias=False)], ids=["own", "dense"]
+)
+def test_a_folded_recurrent_layer(weight: Any) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = st.LIF(recurrent=weight)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            return self.layer(x, init)
+
+    model = st.SpikingNet(Net(), 3, "fold", warn_silent=False)
+    x = draw(2, 9, 3).float()
+    assert_close(compiled(model)(x), model(x))
 
 
 ENSEMBLE = Way(
