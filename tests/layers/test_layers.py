@@ -81,7 +81,7 @@ def test_names_of_the_older_package() -> None:
         (st.McPitts(0.5, learnable="thr"), {"thr"}),
         (st.BioLIF(0.5, learnable=True), {"v0"}),
     ],
-    ids=repr,
+    ids=lambda given: repr(given) if isinstance(given, st.StepLayer) else ",".join(sorted(given)),
 )
 def test_learnable_parameters_get_gradients(layer: st.StepLayer, names: set[str]) -> None:
     assert {name for name, _ in layer.named_parameters()} == names

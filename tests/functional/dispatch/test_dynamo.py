@@ -43,7 +43,7 @@ def test_without_a_gradient(recurrent: bool, requires: bool) -> None:
     step: Any = F.Recurrent(F.lif_step, F.dense) if recurrent else F.lif_step
     params = {"decay": 0.9, **({"recurrent_weight": draw(3, 3)} if recurrent else {})}
 
-    def run(xs: Tensor) -> Tensor:
+    def run(xs: Tensor) -> Any:
         rest: Any = F.LIFState(torch.zeros(3, dtype=torch.float64))
         _, out = F.scan(step, F.RecurrentState(rest, rest.v) if recurrent else rest, xs, params=params)
         return out
@@ -62,7 +62,7 @@ def test_a_folded_recurrent_layer(weight: Any) -> None:
             super().__init__()
             self.layer = st.LIF(recurrent=weight)
 
-        def forward(self, x: Tensor, init: Any) -> Tensor:
+        def forward(self, x: Tensor, init: Any) -> Any:
             return self.layer(x, init)
 
     model = st.SpikingNet(Net(), 3, "fold", warn_silent=False)
