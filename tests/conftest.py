@@ -1,7 +1,6 @@
 """Fixtures of the tests."""
 
 import copy
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +9,6 @@ import torch
 import spikingtorch as st
 from tests.every_layer import LAYERS
 from tests.folded_layer import Took, draw, learning, over_time, repeat
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Take addresses out of the names of cases: the processes of a run have to agree on them."""
-    item._nodeid = re.sub(r" at 0x[0-9a-f]+", "", item._nodeid)
 
 
 @pytest.fixture(params=LAYERS)

@@ -33,7 +33,7 @@ HAND: list[tuple[str, dict[str, Any], list[float], list[float], list[float]]] = 
 ]
 
 
-@pytest.mark.parametrize(("name", "params", "inputs", "outputs", "membranes"), HAND, ids=str)
+@pytest.mark.parametrize(("name", "params", "inputs", "outputs", "membranes"), HAND, ids=range(len(HAND)))
 def test_hand_table(name: str, params: Any, inputs: list[float], outputs: list[float], membranes: list[float]) -> None:
     state = F.zeros_state(NAMED[name].state_type, torch.zeros(1, dtype=torch.float64))
     for t, x in enumerate(inputs):

@@ -50,7 +50,7 @@ def timed(dim: int, reset: F.Reset) -> Any:
     xs = draw(T, 3, N).movedim(0, dim).contiguous()
     params = {"decay": draw(N, seed=2) / 5 + 0.7, "threshold": torch.tensor(0.9).double(), "reset": reset}
     scan = Scan(F.lif_step, lambda seed: (F.LIFState(draw(3, N, seed=1)), xs, params), dim)
-    return pytest.param(scan, scan.tensors(), id=f"time {dim}, {reset}")
+    return pytest.param(scan, scan.tensors(), id=f"time {dim}")
 
 
 @pytest.mark.parametrize(
