@@ -20,6 +20,8 @@ from spikingtorch.functional.fused.runtime.target import Kernel, Launch, Target
 
 # a team of threads costs some microseconds to wake: below this many neuron steps one thread is faster
 _SERIAL = 16384
+# name of the threads that compile backward passes beside forward passes
+BACKGROUND = "spikingtorch: compiles a backward pass"
 # fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
 _NARROW, _LONG = 4, 16384
 
@@ -147,7 +149,7 @@ def _begin_backward(program: str, wanted: tuple[bool, ...]) -> None:
         with contextlib.suppress(NoCompiler, CompileError):  # the backward pass will say so, if it comes
             backward_kernel(program, wanted)
 
-    threading.Thread(target=compile_backward, daemon=True).start()
+    threading.Thread(target=compile_backward, name=BACKGROUND, daemon=True).start()
 
 
 class _Process:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.fused.lower.rules import COMPARISONS, RULES
+from spikingtorch.functional.fused.runtime.cpu import CPU
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.tracer import trace
 from tests.caches import forget
@@ -192,6 +193,7 @@ def test_every_rule_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
         return call
 
     forget(monkeypatch)
+    monkeypatch.setattr(type(CPU), "failure", lambda self, program: None)  # the traces alone: nothing is compiled
     for name, rule in list(RULES.items()):
         monkeypatch.setitem(RULES, name, noted(name, rule))
     for names in GROUPS:
