@@ -16,4 +16,4 @@ def test_random_scans() -> None:
 def test_random_networks() -> None:
     counts = counted(networks.FUZZER._replace(size=25), seed=3)
     assert counts["folded, nothing mixes"] > 6, counts
-    assert counts["gradients compared"] > 100, counts
+    assert counts["gradients compared"] > 50, counts

@@ -58,7 +58,8 @@ def agrees(place: Place, values: tuple[Any, ...] = VALUES) -> int:
         traces += counts.traces
         loaded.add(compiled())
     assert not torch.equal(*[*seen.values()][:2]), "the number does not matter, so nothing was tested"
-    assert len(loaded) == 1, "the number is part of the kernel"
+    # a float is a slot to fill in, and any other number one that the step holds itself
+    assert len(loaded) <= len({type(number) is float for number in values}), "the number is part of the kernel"
     return traces
 
 
