@@ -1,11 +1,14 @@
 """SpikingNet: an ordinary module, run over time."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
+from spikingtorch.fold.batch_norm import StatisticsOfSteps
 from spikingtorch.fold.guard import modules_of, parameter_of
 from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
@@ -19,6 +22,11 @@ from spikingtorch.layers.threads import CallLock
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
 # warnings may be errors
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
+
+# how a network runs; stepping is false
+_FOLDING, _NORMALISING = 1, 2
+Statistics: TypeAlias = Literal["step", "sequence"]
 
 
 class SpikingNet(nn.Module):
@@ -35,12 +43,13 @@ class SpikingNet(nn.Module):
         net: a module whose ``forward(self, x, init)`` takes one step of a batch, (N, ...), hands ``init`` to each of
             its spiking layers, and returns (N, *Nout).
         Nout: shape of the output of one sample at one step; a tuple, or an int for one axis.
-        mode: "auto"; "step", one call of net a step; or "fold", one call for all steps, whatever the network is: batch
-            norm in training then takes its statistics over batch and time.
+        mode: "auto"; "step", one call of net a step; or "fold", one call for all steps, whatever the network is.
         time_chunk: run so many steps at a time, the state carried on. Without gradients, memory is that of a chunk.
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next one, with
             ``init=False``, differentiates through it. By default a call leaves plain numbers behind.
+        statistics: what batch norm in training normalises: "step", each step by itself, as one call of net a step does;
+            or, with mode="fold", "sequence", batch and time together.
         warn_silent: warn, once, when a layer has been silent, or has always fired, for several batches of training.
 
     Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a
@@ -71,6 +80,7 @@ class SpikingNet(nn.Module):
         *,
         truncate: bool = False,
         carry_graph: bool = False,
+        statistics: Statistics = "step",
         warn_silent: bool = True,
     ) -> None:
         super().__init__()
@@ -83,17 +93,25 @@ class SpikingNet(nn.Module):
             raise ValueError(
                 "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
             )
+        if statistics not in ("step", "sequence"):
+            raise ValueError(f"SpikingNet: statistics={statistics!r} is not one of 'step', 'sequence'")
+        if statistics == "sequence" and mode != "fold":
+            raise ValueError(
+                f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={mode!r} may run it "
+                "step by step; pass mode='fold'"
+            )
         self.net = net
         self.Nout = checks.check_shape("SpikingNet", "Nout", Nout)
         self.mode: Mode = mode
         self.time_chunk = time_chunk
         self.truncate = truncate
         self.carry_graph = carry_graph
+        self.statistics: Statistics = statistics
         self.warn_silent = warn_silent
         self._policy = FoldPolicy()
         self._activity = Activity()
         self._lock = CallLock()
-        self._decisions: Recomputation[bool] = Recomputation()
+        self._decisions: Recomputation[int] = Recomputation()
 
     def forward(self, x: Tensor, init: bool | Tensor = True) -> Tensor:
         """Run the network over a sequence.
@@ -169,7 +187,7 @@ class SpikingNet(nn.Module):
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
-                return self._run_folded(x, init, layers)
+                return self._run_folded(x, init, layers, normalises=self.statistics == "step")
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "
@@ -178,11 +196,12 @@ class SpikingNet(nn.Module):
         if self.mode == "step" or checks.is_traced():
             return self._run_steps(x, init)
         if torch.compiler.is_compiling():
-            return self._run_folded(x, init, layers) if self._folds(x) else self._run_steps(x, init)
-        if self._folds(x):
+            way = self._way(x)
+            return self._run_folded(x, init, layers, way == _NORMALISING) if way else self._run_steps(x, init)
+        if way := self._way(x):
             memories, drawn = [layer._memory for layer in layers], random_state(x.device)
             try:
-                return self._run_folded(x, init, layers)
+                return self._run_folded(x, init, layers, way == _NORMALISING)
             except _FAILURES as error:
                 for layer, memory in zip(layers, memories, strict=True):
                     layer._memory = memory
@@ -194,29 +213,38 @@ class SpikingNet(nn.Module):
         self._policy.warn(self.net)
         return outputs
 
-    def _folds(self, x: Tensor) -> bool:
+    def _way(self, x: Tensor) -> int:
+        """Return how mode "auto" runs the network on x: step by step, folded, or folded with batch norm in training."""
         here = region()
         if here is not None and here.run is not None:
             return self._decisions.next(here)  # checkpoint repeats a call, which has to go the same way again
-        folds = self._policy.folds(self.net, x)
+        way = self._policy.folds(self.net, x) and (_NORMALISING if self._policy.normalises else _FOLDING)
         if here is not None:
-            self._decisions.note(here, folds)
-        return folds
+            self._decisions.note(here, way)
+        return way
 
     # torch.compile asks this while it traces, and takes the answer for granted; it looks by itself at what the network
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
-    _folds._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _run_folded(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
+    def _run_folded(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], normalises: bool) -> Tensor:
         N, T = x.shape[:2]
         whole = init is True and self.time_chunk is None and not self.carry_graph and not torch.compiler.is_compiling()
         fold = FoldToken(N, T, init, whole)
-        with participating(fold, layers):
-            out: Tensor = self.net(x.flatten(0, 1), fold)
-        if fold.refusal is not None:
-            raise fold.refusal
-        fold.check_saved()
-        self._check_output(out, N * T)
+        norms = StatisticsOfSteps(fold, modules_of(self.net)) if normalises else None
+        try:
+            with participating(fold, layers), norms or nullcontext():
+                out: Tensor = self.net(x.flatten(0, 1), fold)
+            if fold.refusal is not None:
+                raise fold.refusal
+            fold.check_saved()
+            self._check_output(out, N * T)
+        except BaseException:
+            if norms is not None:
+                norms.undo()
+            raise
+        if norms is not None:
+            norms.commit()
         # step by step, the output never is a view of the input
         return fold.split(out.clone() if checks.share_memory(out, x) else out)
 

@@ -69,6 +69,12 @@ class FoldPolicy:
         found = self.finding(net, sample)
         return found is not None and found.reason is None
 
+    @property
+    def normalises(self) -> bool:
+        """Whether the network that ``folds`` was asked about has batch norm in training."""
+        found = self._last[1]
+        return found is not None and found.normalises
+
     def finding(self, net: nn.Module, sample: Sample) -> FoldDecision | None:
         """Return what there is to know of a network in the form that it has now; None as long as it is incomplete."""
         if self._guard is not None and self._guard[1] == sample and self._guard[0].unchanged():

@@ -151,8 +151,8 @@ def compare(folded: Any, steps: Any, what: str) -> None:
     check_same(folded.detach(), want, what)
 
 
-def check_same(got: Tensor, want: Tensor, what: str) -> None:
-    """Raise unless two tensors are the same up to rounding."""
+def check_same(got: Tensor, want: Tensor, what: str, least: float = 0.0) -> None:
+    """Raise unless two tensors are the same up to rounding, of numbers of that size at least."""
     finite = want[want.isfinite()] if want.is_floating_point() else want.flatten()
     if not finite.numel():
         if want.numel():
@@ -163,5 +163,5 @@ def check_same(got: Tensor, want: Tensor, what: str) -> None:
     some = sizes[:: 1 + sizes.numel() // 10**6]
     scale = min(float(sizes.max()), 1e4 * float(some.quantile(0.1))) if sizes.numel() else 1.0
     tolerance = _TOLERANCE.get(want.dtype, 0.0)
-    if not torch.allclose(got, want, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
+    if not torch.allclose(got, want, rtol=tolerance, atol=tolerance * max(scale, least), equal_nan=True):
         raise FoldError(f"computes {what} differently with all steps at once: something mixes steps or samples")

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import deque
+from collections.abc import Container
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
@@ -21,11 +22,16 @@ _STATE = ("_memory", "_fold", "_activity", "_recomputation", "_overtaken", "_rep
 _DEPTH = 9
 
 
-def snapshot(net: nn.Module) -> Snapshot:
-    """Return all attributes of all modules, and what lies inside lists, dicts and objects that are kept there."""
+def snapshot(net: nn.Module, ignored: Container[int] = ()) -> Snapshot:
+    """Return all attributes of all modules, and what lies inside lists, dicts and objects that are kept there.
+
+    Args:
+        net: the network.
+        ignored: identities of tensors that may change.
+    """
     marks: Snapshot = {}
     _mark("", net, marks, _DEPTH, {})
-    return marks
+    return {name: (value, None if id(value) in ignored else digest) for name, (value, digest) in marks.items()}
 
 
 def changed(before: Snapshot, after: Snapshot) -> str | None:

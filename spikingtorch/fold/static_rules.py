@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize
 
+from spikingtorch.fold.batch_norm import takes_statistics
 from spikingtorch.layers.steplayer import StepLayer
 
 # the files of torch.nn.modules whose modules compute each sample of a batch by itself ...
@@ -18,7 +19,6 @@ _KNOWN = {f"torch.nn.modules.{name}" for name in _FILES} | {
 }
 # ... but for these
 _MIXES = (nn.MultiheadAttention, nn.EmbeddingBag)
-_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 _INSTANCE_NORMS = (nn.modules.instancenorm._InstanceNorm,)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -58,8 +58,8 @@ def reason_to_step(net: nn.Module) -> str | None:
 
 
 def _objection_to(module: nn.Module) -> str | None:
-    if isinstance(module, _BATCH_NORMS) and (module.training or module.running_mean is None):
-        return "which takes its statistics over the batch of a step; in a folded call it would take them over all steps"
+    if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module):
+        return "which takes its statistics over several processes, step by step; nn.BatchNorm in its place folds"
     if isinstance(module, _INSTANCE_NORMS) and module.training and module.track_running_stats:
         return "which updates its statistics at every step"
     kind = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)

@@ -1,0 +1,157 @@
+"""Batch norm in training, folded: the statistics of each step, as stepping takes them."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from spikingtorch.layers.fold_token import FoldToken
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def takes_statistics(module: nn.Module) -> bool:
+    """Say whether a module is a batch norm that normalises with the statistics of its batch."""
+    return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
+
+
+class _Update(NamedTuple):
+    """What a call of batch norm does to running statistics.
+
+    Attributes:
+        running: mean and variance.
+        of_steps: those of each step, (T, C).
+        momentum: the share of the new ones; None for the mean over all batches.
+        counter: of the batches, if they are counted.
+    """
+
+    running: tuple[Tensor, Tensor]
+    of_steps: tuple[Tensor, Tensor]
+    momentum: float | None
+    counter: Tensor | None
+
+
+class StatisticsOfSteps(TorchFunctionMode):
+    """Within it, batch norm in training normalises each step of a fold by itself.
+
+        y[n, t] = (x[n, t] - mean[t]) / sqrt(var[t] + eps) * weight + bias,   mean and var over samples and space
+        running = (1 - momentum) running + momentum new[t],   t = 0 ... T-1 in order
+
+    The samples of a fold are (N T, C, ...), viewed as (N, T C, ...): one call of torch's batch norm for all steps. The
+    running statistics are left to ``commit``, for a call that fails is run again step by step.
+
+    Args:
+        fold: the fold.
+        modules: of the network.
+
+    Attributes:
+        met: whether there was a batch norm in training.
+    """
+
+    def __init__(self, fold: FoldToken, modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.met = False
+        self._fold = fold
+        # a running mean tells whose call it is
+        tracked = [module for module in modules if isinstance(module, _BatchNorm) and module.running_mean is not None]
+        self._modules = {id(module.running_mean): module for module in tracked}
+        self._updates: list[_Update] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return self._batch_norm(*args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
+
+    def _batch_norm(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Do what ``torch.nn.functional.batch_norm`` does, step by step."""
+        if not training:
+            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        self.met = True
+        N, T, C, rest = self._fold.N, self._fold.T, input.shape[1], input.shape[2:]
+        # parts of samples may have been made a batch of their own: (N T P, C, ...)
+        parts = self._parts_of(input)
+        steps = input.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
+        weights, biases = [None if each is None else each.repeat(T) for each in (weight, bias)]
+        # with a momentum of 1, running statistics are those of this batch
+        mean = None if running_mean is None else running_mean.new_empty(T * C)
+        var = None if running_var is None else running_var.new_empty(T * C)
+        out = F.batch_norm(steps, mean, var, weights, biases, True, 1.0, eps)
+        if running_mean is not None and running_var is not None and mean is not None and var is not None:
+            of_steps = mean.view(T, C), var.view(T, C)
+            module = self._modules.get(id(running_mean))
+            share = momentum if module is None else module.momentum
+            counter = None if module is None else module.num_batches_tracked
+            self._updates.append(_Update((running_mean, running_var), of_steps, share, counter))
+        return out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
+
+    def _parts_of(self, input: Tensor) -> int:
+        parts, others = divmod(input.shape[0], self._fold.N * self._fold.T)
+        if others or not parts:
+            self._fold.refuse(
+                f"normalises an input of shape {tuple(input.shape)}, whose first axis is not the batch, with batch norm"
+            )
+        return parts
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        """Update running statistics and counters, in the order of the steps."""
+        T = self._fold.T
+        counted = {id(update.counter): update.counter for update in self._updates if update.counter is not None}
+        calls = {key: sum(update.counter is counter for update in self._updates) for key, counter in counted.items()}
+        # torch has counted each call once, in the first step
+        batches = {key: int(counter) - calls[key] for key, counter in counted.items() if self._averages(counter)}
+        for t in range(T):
+            for update in self._updates:
+                share = update.momentum
+                if share is None:
+                    batches[id(update.counter)] += 1
+                    share = 1.0 / batches[id(update.counter)]
+                for running, new in zip(update.running, update.of_steps, strict=True):
+                    # .data: as torch's own kernel, for graphs that hold the buffer and do not read it
+                    running.data.mul_(1.0 - share).add_(new[t], alpha=share)
+        for key, counter in counted.items():
+            counter.add_((T - 1) * calls[key])
+
+    def _averages(self, counter: Tensor) -> bool:
+        return any([update.momentum is None for update in self._updates if update.counter is counter])
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """Leave the counters as they were."""
+        for update in self._updates:
+            if update.counter is not None:
+                update.counter.sub_(1)
+
+
+class RunningStatistics(TorchFunctionMode):
+    """Notes the running statistics that batch norm updates, and the counters of its batches.
+
+    Args:
+        modules: of the network.
+
+    Attributes:
+        buffers: those tensors, by identity.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        counters = [module.num_batches_tracked for module in modules if isinstance(module, _BatchNorm)]
+        self.buffers: dict[int, Tensor] = {id(counter): counter for counter in counters if counter is not None}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
+            self.buffers |= {id(buffer): buffer for buffer in args[1:3] if buffer is not None}
+        return func(*args, **kwargs)
