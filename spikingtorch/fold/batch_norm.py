@@ -48,13 +48,14 @@ class StatisticsOfSteps(TorchFunctionMode):
         modules: of the network.
 
     Attributes:
+        fold: the fold.
         met: whether there was a batch norm in training.
     """
 
     def __init__(self, fold: FoldToken, modules: Iterable[nn.Module]) -> None:
         super().__init__()
         self.met = False
-        self._fold = fold
+        self.fold = fold
         # a running mean tells whose call it is
         tracked = [module for module in modules if isinstance(module, _BatchNorm) and module.running_mean is not None]
         self._modules = {id(module.running_mean): module for module in tracked}
@@ -62,54 +63,24 @@ class StatisticsOfSteps(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        return self._batch_norm(*args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
+        # a function and no method, which torch.compile does not follow here
+        return _batch_norm(self, *args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
 
-    def _batch_norm(
-        self,
-        input: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        """Do what ``torch.nn.functional.batch_norm`` does, step by step."""
-        if not training:
-            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-        self.met = True
-        N, T, C, rest = self._fold.N, self._fold.T, input.shape[1], input.shape[2:]
-        # parts of samples may have been made a batch of their own: (N T P, C, ...)
-        parts = self._parts_of(input)
-        steps = input.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
-        weights, biases = [None if each is None else each.repeat(T) for each in (weight, bias)]
-        # with a momentum of 1, running statistics are those of this batch
-        mean = None if running_mean is None else running_mean.new_empty(T * C)
-        var = None if running_var is None else running_var.new_empty(T * C)
-        out = F.batch_norm(steps, mean, var, weights, biases, True, 1.0, eps)
-        if running_mean is not None and running_var is not None and mean is not None and var is not None:
-            of_steps = mean.view(T, C), var.view(T, C)
-            module = self._modules.get(id(running_mean))
-            share = momentum if module is None else module.momentum
-            counter = None if module is None else module.num_batches_tracked
-            self._updates.append(_Update((running_mean, running_var), of_steps, share, counter))
-        return out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
+    def note(self, running: tuple[Tensor, Tensor], of_steps: tuple[Tensor, Tensor], momentum: float) -> None:
+        """Note what running statistics are to be updated with."""
+        module = self._modules.get(id(running[0]))
+        share = momentum if module is None else module.momentum
+        self._updates.append(_Update(running, of_steps, share, None if module is None else module.num_batches_tracked))
 
-    def _parts_of(self, input: Tensor) -> int:
-        parts, others = divmod(input.shape[0], self._fold.N * self._fold.T)
-        if others or not parts:
-            self._fold.refuse(
-                f"normalises an input of shape {tuple(input.shape)}, whose first axis is not the batch, with batch norm"
-            )
-        return parts
-
-    @torch.no_grad()
     def commit(self) -> None:
         """Update running statistics and counters, in the order of the steps."""
-        T = self._fold.T
+        with torch.no_grad():
+            self._commit()
+
+    def _commit(self) -> None:
+        T = self.fold.T
         counted = {id(update.counter): update.counter for update in self._updates if update.counter is not None}
-        calls = {key: sum(update.counter is counter for update in self._updates) for key, counter in counted.items()}
+        calls = {key: sum([update.counter is counter for update in self._updates]) for key, counter in counted.items()}
         # torch has counted each call once, in the first step
         batches = {key: int(counter) - calls[key] for key, counter in counted.items() if self._averages(counter)}
         for t in range(T):
@@ -127,12 +98,45 @@ class StatisticsOfSteps(TorchFunctionMode):
     def _averages(self, counter: Tensor) -> bool:
         return any([update.momentum is None for update in self._updates if update.counter is counter])
 
-    @torch.no_grad()
     def undo(self) -> None:
         """Leave the counters as they were."""
-        for update in self._updates:
-            if update.counter is not None:
-                update.counter.sub_(1)
+        with torch.no_grad():
+            for update in self._updates:
+                if update.counter is not None:
+                    update.counter.sub_(1)
+
+
+def _batch_norm(
+    mode: StatisticsOfSteps,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Do what ``torch.nn.functional.batch_norm`` does, step by step."""
+    if not training:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    mode.met = True
+    N, T, C, rest = mode.fold.N, mode.fold.T, input.shape[1], input.shape[2:]
+    # parts of samples may have been made a batch of their own: (N T P, C, ...)
+    parts, others = divmod(input.shape[0], N * T)
+    if others or not parts:
+        mode.fold.refuse(
+            f"normalises an input of shape {tuple(input.shape)}, whose first axis is not the batch, with batch norm"
+        )
+    steps = input.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
+    weights, biases = [None if each is None else each.repeat(T) for each in (weight, bias)]
+    # with a momentum of 1, running statistics are those of this batch; zeros, for a NaN times zero is one
+    mean = None if running_mean is None else running_mean.new_zeros(T * C)
+    var = None if running_var is None else running_var.new_zeros(T * C)
+    out = F.batch_norm(steps, mean, var, weights, biases, True, 1.0, eps)
+    if running_mean is not None and running_var is not None and mean is not None and var is not None:
+        mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
+    return out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
 
 
 class RunningStatistics(TorchFunctionMode):
