@@ -187,7 +187,9 @@ class SpikingNet(nn.Module):
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
-                return self._run_folded(x, init, layers, normalises=self.statistics == "step")
+                return self._run_folded(
+                    x, init, layers, self.statistics == "step" and self._policy.may_normalise(self.net)
+                )
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "
@@ -197,7 +199,8 @@ class SpikingNet(nn.Module):
             return self._run_steps(x, init)
         if torch.compiler.is_compiling():
             way = self._way(x)
-            return self._run_folded(x, init, layers, way == _NORMALISING) if way else self._run_steps(x, init)
+            folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
+            return self._run_folded(x, init, layers, way == _NORMALISING) if folds else self._run_steps(x, init)
         if way := self._way(x):
             memories, drawn = [layer._memory for layer in layers], random_state(x.device)
             try:
@@ -231,6 +234,8 @@ class SpikingNet(nn.Module):
         N, T = x.shape[:2]
         whole = init is True and self.time_chunk is None and not self.carry_graph and not torch.compiler.is_compiling()
         fold = FoldToken(N, T, init, whole)
+        if normalises and torch.compiler.is_exporting():
+            fold.refuse("takes the statistics of each step in batch norm, which torch.export does not follow")
         norms = StatisticsOfSteps(fold, modules_of(self.net)) if normalises else None
         try:
             with participating(fold, layers), norms or nullcontext():
@@ -245,6 +250,7 @@ class SpikingNet(nn.Module):
             raise
         if norms is not None:
             norms.commit()
+            self._policy.note_norms(self.net, norms.met)
         # step by step, the output never is a view of the input
         return fold.split(out.clone() if checks.share_memory(out, x) else out)
 

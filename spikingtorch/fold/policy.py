@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from spikingtorch.fold.batch_norm import takes_statistics
 from spikingtorch.fold.guard import NetworkGuard, modules_of
 from spikingtorch.fold.probe import OWN_STATE, FoldDecision, probe
 from spikingtorch.fold.static_rules import HOOKS, hooks_of_all_modules
@@ -48,6 +49,8 @@ class FoldPolicy:
         self._last: tuple[Hashable, FoldDecision | None] = (None, None)
         # the finding that unchanged as long as a guard at the network finds nothing else, and for which sample
         self._guard: tuple[NetworkGuard, Sample, Hashable, FoldDecision] | None = None
+        # whether a network that folds whatever it is has batch norm in training, as long as it stays as it was
+        self._norms: tuple[NetworkGuard, bool] | None = None
         self._warned = False
 
     def __reduce__(self) -> Any:
@@ -68,6 +71,17 @@ class FoldPolicy:
             self.seen, self.sample = x.shape, sample
         found = self.finding(net, sample)
         return found is not None and found.reason is None
+
+    def may_normalise(self, net: nn.Module) -> bool:
+        """Say whether a network that folds whatever it is may have batch norm in training, as a function maybe."""
+        if self._norms is not None and self._norms[0].unchanged():
+            return self._norms[1]
+        return not torch.compiler.is_compiling() or any([takes_statistics(module) for module in modules_of(net)])
+
+    def note_norms(self, net: nn.Module, met: bool) -> None:
+        """Remember whether a folded call of a network has met batch norm in training."""
+        if not torch.compiler.is_compiling() and (self._norms is None or not self._norms[0].unchanged()):
+            self._norms = (NetworkGuard(net), met)
 
     @property
     def normalises(self) -> bool:

@@ -1,0 +1,179 @@
+"""Batch norm in training: folded, each step has its own statistics, as it has step by step."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import spikingtorch as st
+from spikingtorch.fold.policy import Mode
+from spikingtorch.testing import assert_close
+from tests.nets_that_step import Own, Two, centred, through
+
+N, T = 4, 5
+
+
+class Images(nn.Module):
+    """Two convolutions with a norm behind each."""
+
+    def __init__(self, first: nn.Module, second: nn.Module | None = None) -> None:
+        super().__init__()
+        self.c1, self.c2 = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.n1 = first
+        self.n2 = first if second is None else second
+        self.s1, self.s2, self.s3 = st.LIF(v0=0.4), st.LIF(v0=0.4), st.LIF(v0=0.2)
+        self.out = nn.Linear(36, 3)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        x = F.max_pool2d(self.s1(self.n1(self.c1(x)), init), 2)
+        found: Tensor = self.s3(self.out(self.s2(self.n2(self.c2(x)), init).flatten(1)), init)
+        return found
+
+
+def functional(net: Any, x: Tensor, init: Any) -> Tensor:
+    return F.batch_norm(x, net.mean, net.var, net.gain, training=True, momentum=0.3)
+
+
+def tokens(net: Any, x: Tensor, init: Any) -> Tensor:
+    """Normalise parts of a sample that were made samples of their own."""
+    found: Tensor = net.module(x.reshape(-1, 2)).view(x.shape)
+    return found
+
+
+norm2d = nn.BatchNorm2d
+buffers: dict[str, Any] = {
+    "mean": nn.Buffer(torch.zeros(4)),
+    "var": nn.Buffer(torch.ones(4)),
+    "gain": nn.Parameter(torch.rand(4) + 0.5),
+}
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "1d": lambda: Two(through, module=nn.BatchNorm1d(4)),
+    "1d over a sequence": lambda: Two(lambda net, x, init: net.module(x[:, :, None])[..., 0], module=nn.BatchNorm1d(4)),
+    "3d": lambda: Two(lambda net, x, init: net.module(x.view(-1, 2, 2, 1, 1)).flatten(1), module=nn.BatchNorm3d(2)),
+    "tokens": lambda: Two(tokens, module=nn.BatchNorm1d(2)),
+    "functional": lambda: Two(functional, **copy.deepcopy(buffers)),
+    "functional, untracked": lambda: Two(lambda net, x, init: F.batch_norm(x, None, None, training=True)),
+    "2d": lambda: Images(norm2d(4), norm2d(4, momentum=0.37)),
+    "shared": lambda: Images(norm2d(4)),
+    "not affine": lambda: Images(norm2d(4, affine=False), norm2d(4)),
+    "untracked": lambda: Images(norm2d(4, track_running_stats=False), norm2d(4)),
+    "channels last": lambda: Images(norm2d(4), norm2d(4)).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+}
+# their averages over all batches read a counter, which a network in mode "auto" steps for
+AVERAGES: dict[str, Callable[[], nn.Module]] = {
+    "averages": lambda: Images(norm2d(4, momentum=None), norm2d(4)),
+    "averages, shared": lambda: Images(norm2d(4, momentum=None)),
+}
+
+
+def inputs(net: nn.Module, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    shape = (1, 6, 6) if isinstance(net, Images) else (4,)
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.arange(1.0, T + 1).view(T, *(1,) * len(shape))  # so that the statistics of steps differ
+    return (scale * torch.rand(N, T, *shape, generator=generator)).to(dtype)
+
+
+def numbers(model: st.SpikingNet, x: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    """Return the output, all gradients in units of the largest one, and what the network holds afterwards."""
+    x = x.clone().requires_grad_()
+    out = model(x)
+    cotangent = torch.cos(torch.arange(out.numel()).to(out)).view(out.shape)
+    found = torch.autograd.grad(out, [x, *model.parameters()], cotangent, allow_unused=True, materialize_grads=True)
+    # norms take away what a bias before them adds, so that its gradient is zero but for rounding
+    largest = max(float(each.abs().max()) for each in found)
+    held = {name: buffer.double() for name, buffer in model.named_buffers()}
+    return out.detach(), [each / largest + 1.0 for each in found], held
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize(
+    ("name", "mode"), [*((n, m) for n in NETS for m in ("auto", "fold")), *((n, "fold") for n in AVERAGES)]
+)
+def test_statistics_are_those_of_each_step(name: str, mode: Mode, chunk: int | None) -> None:
+    torch.manual_seed(0)
+    net = (NETS | AVERAGES)[name]().double()
+    folded = st.SpikingNet(copy.deepcopy(net), 3, mode=mode, time_chunk=chunk, warn_silent=False)
+    stepped = st.SpikingNet(net, 3, mode="step", warn_silent=False)
+    for seed in range(3):
+        x = inputs(net, seed)
+        assert_close(numbers(folded, x), numbers(stepped, x))
+    assert folded.explain().mode == "fold", folded.explain().reason
+    for model in (folded, stepped):
+        model.eval()
+    assert torch.equal(folded(inputs(net, 9)), stepped(inputs(net, 9)))
+
+
+def test_float32_and_bits_of_the_counter() -> None:
+    torch.manual_seed(0)
+    net = Images(norm2d(4))
+    folded = st.SpikingNet(copy.deepcopy(net), 3, warn_silent=False)
+    stepped = st.SpikingNet(net, 3, mode="step", warn_silent=False)
+    for seed in range(2):
+        x = inputs(net, seed, torch.float32)
+        assert torch.equal(folded(x), stepped(x))
+    for name, buffer in folded.named_buffers():
+        torch.testing.assert_close(buffer, stepped.get_buffer(name), rtol=1e-5, atol=1e-6)
+    assert int(net.get_buffer("n1.num_batches_tracked")) == 2 * 2 * T
+
+
+def test_a_sequence_has_statistics_of_its_own_on_request() -> None:
+    net = Two(through, module=nn.BatchNorm1d(4)).double()
+    x = inputs(net, 0)
+    model: Any = st.SpikingNet(net, 3, mode="fold", statistics="sequence", warn_silent=False)
+    model(x)
+    assert_close(model.net.module.running_mean, 0.1 * x.flatten(0, 1).mean(0))
+    assert model.net.module.num_batches_tracked == 1
+
+
+def test_a_folded_call_that_fails_leaves_no_statistics_behind() -> None:
+    def code(net: Any, x: Tensor, init: Any) -> Tensor:
+        h = net.module(x)
+        if len(x) > 9:  # as no trial of it is
+            raise ValueError("takes nine samples")
+        found: Tensor = net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
+        return found
+
+    net = Own(code, module=nn.BatchNorm1d(4)).double()
+    folded = st.SpikingNet(copy.deepcopy(net), 3, warn_silent=False)
+    stepped = st.SpikingNet(net, 3, mode="step", warn_silent=False)
+    x = inputs(net, 0)
+    with pytest.warns(RuntimeWarning, match="failed with all steps at once .*takes nine samples"):
+        got = folded(x)
+    assert torch.equal(got, stepped(x))
+    assert_close(dict(folded.named_buffers()), dict(stepped.named_buffers()))
+
+
+def test_samples_that_mix_elsewhere_are_still_seen() -> None:
+    net = Two(lambda net, x, init: centred(net.module(x)), module=nn.BatchNorm1d(4)).double()
+    model = st.SpikingNet(net, 3, mode="auto", warn_silent=False)
+    assert model.explain(inputs(net, 0)).mode == "step"
+
+
+ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
+    "an input that is no batch": (
+        lambda: st.SpikingNet(
+            Two(lambda net, x, init: x + net.module(net.weight)[0], module=nn.BatchNorm1d(4), weight=torch.rand(3, 4)),
+            *(3, "fold"),
+        )(torch.rand(N, T, 4)),
+        r"because it normalises an input of shape \(3, 4\), whose first axis is not the batch, with batch norm",
+    ),
+    "a sequence that may be stepped": (
+        lambda: st.SpikingNet(Two(), 3, statistics="sequence"),
+        r"statistics='sequence' needs the whole sequence in one call, and mode='auto' may run it.*pass mode='fold'",
+    ),
+    "another name": (
+        lambda: st.SpikingNet(Two(), 3, statistics="batch"),  # type: ignore[arg-type]
+        r"statistics='batch' is not one of 'step', 'sequence'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error(name: str) -> None:
+    run, message = ERRORS[name]
+    with pytest.raises(ValueError, match=message):
+        run()
