@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
+from spikingtorch.fold.probe import FoldDecision
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -59,7 +60,7 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode) -> Report:
         )
     N, T = policy.seen[:2]
     found = policy.finding(net, policy.sample)
-    taken, reason = _taken(mode, T, UNDECIDED if found is None else found.reason)
+    taken, reason = _taken(mode, T, FoldDecision(UNDECIDED, {}) if found is None else found)
     inputs = {} if found is None else found.inputs
     kind = policy.sample.dtype, policy.sample.device
     layers = [
@@ -70,14 +71,16 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode) -> Report:
     return Report(taken, reason, tuple(layers))
 
 
-def _taken(mode: Mode, T: int, reason_to_step: str | None) -> tuple[str, str]:
+def _taken(mode: Mode, T: int, found: FoldDecision) -> tuple[str, str]:
     if mode != "auto":
-        difference = "" if reason_to_step is None else f"; in mode 'auto' it would step because it {reason_to_step}"
+        difference = "" if found.reason is None else f"; in mode 'auto' it would step because it {found.reason}"
         return mode, f"as asked for{difference if mode == 'fold' else ''}"
     if T == 1:
         return "step", "the input has one step"
-    if reason_to_step is not None:
-        return "step", f"the network {reason_to_step}"
+    if found.reason is not None:
+        return "step", f"the network {found.reason}"
+    if found.normalises:
+        return "fold", "nothing in the network mixes steps; batch norm takes the statistics of each step by itself"
     return "fold", "nothing in the network mixes samples or steps; dropout draws a mask for each step and sample"
 
 

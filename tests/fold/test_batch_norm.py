@@ -101,7 +101,9 @@ def test_statistics_are_those_of_each_step(name: str, mode: Mode, chunk: int | N
     for seed in range(3):
         x = inputs(net, seed)
         assert_close(numbers(folded, x), numbers(stepped, x))
-    assert folded.explain().mode == "fold", folded.explain().reason
+    report = folded.explain()
+    assert report.mode == "fold", report.reason
+    assert mode == "fold" or "batch norm takes the statistics of each step" in report.reason
     for model in (folded, stepped):
         model.eval()
     assert torch.equal(folded(inputs(net, 9)), stepped(inputs(net, 9)))
