@@ -187,9 +187,7 @@ class SpikingNet(nn.Module):
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
-                return self._run_folded(
-                    x, init, layers, self.statistics == "step" and self._policy.may_normalise(self.net)
-                )
+                return self._run_folded(x, init, layers, self.statistics == "step" and self._policy.may_normalise())
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from spikingtorch.fold.batch_norm import takes_statistics
 from spikingtorch.fold.guard import NetworkGuard, modules_of
 from spikingtorch.fold.probe import OWN_STATE, FoldDecision, probe
 from spikingtorch.fold.static_rules import HOOKS, hooks_of_all_modules
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import FoldError
+from spikingtorch.validation import is_traced
 
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
@@ -72,15 +72,18 @@ class FoldPolicy:
         found = self.finding(net, sample)
         return found is not None and found.reason is None
 
-    def may_normalise(self, net: nn.Module) -> bool:
-        """Say whether a network that folds whatever it is may have batch norm in training, as a function maybe."""
-        if self._norms is not None and self._norms[0].unchanged():
-            return self._norms[1]
-        return not torch.compiler.is_compiling() or any([takes_statistics(module) for module in modules_of(net)])
+    def may_normalise(self) -> bool:
+        """Say whether the network, folded whatever it is, may have batch norm in training, as a function maybe."""
+        # what is traced is run more than once, each time in the same way
+        if torch.compiler.is_compiling() or is_traced() or self._norms is None or not self._norms[0].unchanged():
+            return True
+        return self._norms[1]
 
     def note_norms(self, net: nn.Module, met: bool) -> None:
         """Remember whether a folded call of a network has met batch norm in training."""
-        if not torch.compiler.is_compiling() and (self._norms is None or not self._norms[0].unchanged()):
+        if torch.compiler.is_compiling() or is_traced():
+            return
+        if self._norms is None or not self._norms[0].unchanged():
             self._norms = (NetworkGuard(net), met)
 
     @property

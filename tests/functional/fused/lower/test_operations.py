@@ -207,6 +207,19 @@ def test_what_has_no_gradient_is_refused_by_name(name: str) -> None:
         Scan(lambda state, x: (state, TABLE[name](*x)), (), operands(torch.float32)).run("fused")
 
 
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (lambda x: (x.long() & 3).to(x), "takes the bitwise and of i64"),
+        (lambda x: (x.abs().long() ** x.abs().long()).to(x), "takes pow of i64; convert to a floating dtype first"),
+    ],
+    ids=["and", "pow"],
+)
+def test_integers_are_refused_where_a_kernel_has_floats_or_bools(operation: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Scan(lambda state, x: (state, operation(x)), (), torch.rand(5, 3)).run("fused")
+
+
 def test_what_eager_rounds_in_more_than_one_way_is_not_class_e() -> None:
     one = tuple(Spec.of(torch.float32, (5,)) for _ in range(3))
     for name in TABLE:
