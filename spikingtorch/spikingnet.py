@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
-from spikingtorch.fold.batch_norm import StatisticsOfSteps
+from spikingtorch.fold.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.fold.guard import modules_of, parameter_of
 from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
@@ -234,6 +234,8 @@ class SpikingNet(nn.Module):
         fold = FoldToken(N, T, init, whole)
         if normalises and torch.compiler.is_exporting():
             fold.refuse("takes the statistics of each step in batch norm, which torch.export does not follow")
+        if normalises and (scripted := scripted_norm(self.net)):
+            fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics of each step are out of reach")
         norms = StatisticsOfSteps(fold, modules_of(self.net)) if normalises else None
         try:
             with participating(fold, layers), norms or nullcontext():

@@ -18,6 +18,15 @@ def takes_statistics(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
 
 
+def scripted_norm(net: nn.Module) -> str | None:
+    """Return the path of a scripted batch norm in training, if there is one: no mode of torch reaches what it calls."""
+    for path, module in net.named_modules():
+        trains = isinstance(module, torch.jit.ScriptModule) and getattr(module, "training", False)
+        if trains and "BatchNorm" in str(getattr(module, "original_name", "")):
+            return str(path)
+    return None
+
+
 class _Update(NamedTuple):
     """What a call of batch norm does to running statistics.
 
@@ -59,10 +68,14 @@ class StatisticsOfSteps(TorchFunctionMode):
         # a running mean tells whose call it is
         tracked = [module for module in modules if isinstance(module, _BatchNorm) and module.running_mean is not None]
         self._modules = {id(module.running_mean): module for module in tracked}
+        counters = [module.num_batches_tracked for module in tracked if module.num_batches_tracked is not None]
+        self._counted = [] if torch.compiler.is_compiling() else [(each, each.clone()) for each in counters]
         self._updates: list[_Update] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
+            self.fold.refuse("calls torch.batch_norm, where torch.nn.functional.batch_norm would fold")
         # a function and no method, which torch.compile does not follow here
         return _batch_norm(self, *args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
 
@@ -100,10 +113,8 @@ class StatisticsOfSteps(TorchFunctionMode):
 
     def undo(self) -> None:
         """Leave the counters as they were."""
-        with torch.no_grad():
-            for update in self._updates:
-                if update.counter is not None:
-                    update.counter.sub_(1)
+        for counter, before in self._counted:
+            counter.copy_(before)
 
 
 def _batch_norm(
@@ -133,7 +144,10 @@ def _batch_norm(
     # with a momentum of 1, running statistics are those of this batch; zeros, for a NaN times zero is one
     mean = None if running_mean is None else running_mean.new_zeros(T * C)
     var = None if running_var is None else running_var.new_zeros(T * C)
-    out = F.batch_norm(steps, mean, var, weights, biases, True, 1.0, eps)
+    if steps.numel() == T * C:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
+    # what both of torch's other functions come to, so that this is not asked again where torch.compile goes through it
+    out: Tensor = torch.native_batch_norm(steps, weights, biases, mean, var, True, 1.0, eps)[0]
     if running_mean is not None and running_var is not None and mean is not None and var is not None:
         mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
     return out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)

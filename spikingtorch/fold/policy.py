@@ -14,7 +14,6 @@ from spikingtorch.fold.probe import OWN_STATE, FoldDecision, probe
 from spikingtorch.fold.static_rules import HOOKS, hooks_of_all_modules
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import FoldError
-from spikingtorch.validation import is_traced
 
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
@@ -75,13 +74,13 @@ class FoldPolicy:
     def may_normalise(self) -> bool:
         """Say whether the network, folded whatever it is, may have batch norm in training, as a function maybe."""
         # what is traced is run more than once, each time in the same way
-        if torch.compiler.is_compiling() or is_traced() or self._norms is None or not self._norms[0].unchanged():
+        if _is_traced() or self._norms is None or not self._norms[0].unchanged():
             return True
         return self._norms[1]
 
     def note_norms(self, net: nn.Module, met: bool) -> None:
         """Remember whether a folded call of a network has met batch norm in training."""
-        if torch.compiler.is_compiling() or is_traced():
+        if _is_traced():
             return
         if self._norms is None or not self._norms[0].unchanged():
             self._norms = (NetworkGuard(net), met)
@@ -138,6 +137,10 @@ class FoldPolicy:
             RuntimeWarning,
             stacklevel=8,
         )
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def _form(net: nn.Module) -> tuple[Hashable, Hashable]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,6 +39,10 @@ def functional(net: Any, x: Tensor, init: Any) -> Tensor:
     return F.batch_norm(x, net.mean, net.var, net.gain, training=True, momentum=0.3)
 
 
+def bare(net: Any, x: Tensor, init: Any) -> Tensor:
+    return torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)
+
+
 def tokens(net: Any, x: Tensor, init: Any) -> Tensor:
     """Normalise parts of a sample that were made samples of their own."""
     found: Tensor = net.module(x.reshape(-1, 2)).view(x.shape)
@@ -45,6 +50,7 @@ def tokens(net: Any, x: Tensor, init: Any) -> Tensor:
 
 
 norm2d = nn.BatchNorm2d
+compiled: Any = partial(torch.compile, backend="eager")
 buffers: dict[str, Any] = {
     "mean": nn.Buffer(torch.zeros(4)),
     "var": nn.Buffer(torch.ones(4)),
@@ -59,6 +65,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "functional, untracked": lambda: Two(lambda net, x, init: F.batch_norm(x, None, None, training=True)),
     "2d": lambda: Images(norm2d(4), norm2d(4, momentum=0.37)),
     "shared": lambda: Images(norm2d(4)),
+    "compiled": lambda: Images(compiled(norm2d(4)), norm2d(4)),
     "not affine": lambda: Images(norm2d(4, affine=False), norm2d(4)),
     "untracked": lambda: Images(norm2d(4, track_running_stats=False), norm2d(4)),
     "channels last": lambda: Images(norm2d(4), norm2d(4)).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -162,6 +169,18 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
             *(3, "fold"),
         )(torch.rand(N, T, 4)),
         r"because it normalises an input of shape \(3, 4\), whose first axis is not the batch, with batch norm",
+    ),
+    "a scripted norm": (
+        lambda: st.SpikingNet(Images(torch.jit.script(norm2d(4)), norm2d(4)), 3, "fold")(torch.rand(N, T, 1, 6, 6)),
+        r"because it holds n1, a scripted batch norm, whose statistics of each step are out of reach",
+    ),
+    "another function of torch": (
+        lambda: st.SpikingNet(Two(bare), 3, "fold")(torch.rand(N, T, 4)),
+        r"because it calls torch\.batch_norm, where torch\.nn\.functional\.batch_norm would fold",
+    ),
+    "a single value": (
+        lambda: st.SpikingNet(Two(through, module=nn.BatchNorm1d(4)), 3, "fold")(torch.rand(1, T, 4)),
+        r"Expected more than 1 value per channel when training",
     ),
     "a sequence that may be stepped": (
         lambda: st.SpikingNet(Two(), 3, statistics="sequence"),
