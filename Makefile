@@ -2,7 +2,8 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer, flipped signs in the equations
+# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer
+# make mutate   flip every sign in the equations, one at a time, and see the verification turn red: a quarter of an hour and more
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
@@ -11,7 +12,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long bench lint types clean
+.PHONY: help train test coverage check test-long mutate bench lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -40,8 +41,10 @@ test-long: .venv/.dev
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan
 	@echo "== kernels under AddressSanitizer"
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
-	@echo "== every sign in the equations flipped"
-	@$(BIN)/python -m tests.verification.flip_signs
+
+mutate: .venv/.dev
+	@echo "== every sign in the equations flipped, one at a time"
+	@$(BIN)/python -m tests.verification.flip_signs $(ARGS)
 
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python -m benchmarks $(ARGS)
