@@ -3,7 +3,7 @@
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
 # make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer
-# make mutate   flip every sign in the equations, one at a time, and see the verification turn red: a quarter of an hour and more
+# make mutate   flip every sign in the equations, one at a time, and see the verification turn red
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
