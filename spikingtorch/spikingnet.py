@@ -232,8 +232,6 @@ class SpikingNet(nn.Module):
         N, T = x.shape[:2]
         whole = init is True and self.time_chunk is None and not self.carry_graph and not torch.compiler.is_compiling()
         fold = FoldToken(N, T, init, whole)
-        if normalises and torch.compiler.is_exporting():
-            fold.refuse("takes the statistics of each step in batch norm, which torch.export does not follow")
         if normalises and (scripted := scripted_norm(self.net)):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics of each step are out of reach")
         norms = StatisticsOfSteps(fold, modules_of(self.net)) if normalises else None

@@ -131,6 +131,8 @@ def _batch_norm(
     """Do what ``torch.nn.functional.batch_norm`` does, step by step."""
     if not training:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if torch.compiler.is_exporting():
+        mode.fold.refuse("takes the statistics of each step in batch norm, which torch.export does not follow")
     mode.met = True
     N, T, C, rest = mode.fold.N, mode.fold.T, input.shape[1], input.shape[2:]
     # parts of samples may have been made a batch of their own: (N T P, C, ...)

@@ -198,3 +198,13 @@ def test_error(name: str) -> None:
     run, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         run()
+
+
+def test_a_forced_fold_is_exported_unless_it_takes_statistics() -> None:
+    net = Two(through, module=nn.BatchNorm1d(4))
+    model, x = st.SpikingNet(net, 3, mode="fold", warn_silent=False), torch.rand(N, T, 4)
+    with pytest.raises(ValueError, match="takes the statistics of each step in batch norm, which torch"):
+        torch.export.export(model, (x,), strict=False)
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(torch.export.export(model, (x,), strict=False).module()(x), model(x))
