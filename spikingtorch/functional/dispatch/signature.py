@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
@@ -21,7 +22,6 @@ from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.launcher import layouts_of
 from spikingtorch.functional.fused.runtime.targets import target_of
-from spikingtorch.functional.fused.trace.guard import Guard
 from spikingtorch.functional.fused.trace.step_key import NoStepKey, guarded_key, is_immutable
 
 _LIMIT = 1024

@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from spikingtorch.functional.core.bytecode import CHANGES, Reads, reads_of
+from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.fused.errors import NotFusible
-from spikingtorch.functional.fused.trace.bytecode import CHANGES, reads_of
-from spikingtorch.functional.fused.trace.guard import Guard
 
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
 # what these define stays what it is, so that the function or class itself is its identity
 _FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "spikingtorch"}
+# what a trace answers otherwise than the loop
+_MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
+_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 _DEFINITIONS = (
     type,
     types.FunctionType,
@@ -171,6 +174,7 @@ class _Walk:
         if _module_of(function) in _FIXED:  # a wrapper of torch's, say, around a function of the user's
             return function, *map(self.of, _cells(function))
         reads = reads_of(function.__code__)
+        _check_answers(reads)
         if reads.rebinds and not self._in_class:
             raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
         self.guard.watch_names(function.__globals__, reads.names)
@@ -246,6 +250,16 @@ class _Walk:
             raise SideEffect(f"may change itself ({changes[0]})")
         self.guard.watch_attribute(value, "__class__")
         return self.of(kind), self.of(value.__dict__)
+
+
+def _check_answers(reads: Reads) -> None:
+    """Raise where code asks for what a trace answers otherwise than the loop."""
+    if asked := {*reads.names, *reads.attributes} & _MODES:
+        raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
+    if asked := _SIZES.intersection(reads.attributes):
+        raise NotFusible(
+            f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"
+        )
 
 
 def _changes_of(value: Any, changes: Iterable[str]) -> list[str]:

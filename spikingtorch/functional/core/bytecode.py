@@ -1,4 +1,4 @@
-"""What the code of a step reads and changes, as its bytecode tells without running it."""
+"""What code reads and changes, as its bytecode tells without running it."""
 
 import dis
 import inspect
@@ -7,13 +7,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from spikingtorch.functional.fused.errors import NotFusible
-
 # what reads by a name that is in no code
 _OPAQUE = {"getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"}
-# what a trace answers otherwise than the loop
-_MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
-_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 # methods of containers, and instructions, that change what they are used on
 CHANGES = {
     *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "discard"),
@@ -77,20 +72,9 @@ def reads_of(code: types.CodeType) -> Reads:
             rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
             changes.update(inner.changes)
     changes |= names & CHANGES
-    _check_answers(names, attributes)
     opaque |= (names | attributes) & _OPAQUE
     hidden, rebound = min(opaque, default=""), min(rebinds, default="")
     return Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
-
-
-def _check_answers(names: set[str], attributes: set[str]) -> None:
-    """Raise where code asks for what a trace answers otherwise than the loop."""
-    if asked := (names | attributes) & _MODES:
-        raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
-    if asked := attributes & _SIZES:
-        raise NotFusible(
-            f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"
-        )
 
 
 def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:

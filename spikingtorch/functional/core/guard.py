@@ -1,7 +1,7 @@
-"""Guards: cheap checks that nothing has changed which the key of a step was made from.
+"""Guards: cheap checks that nothing has changed which a decision was made from.
 
-To make a key walks through all that a step can read. Whether it is all the same is quickly seen by identity: the walk
-notes each place where another object could be put, and the object that it found there.
+To decide, one walks through all that a step, or a network, can read. Whether it is all the same is quickly seen by
+identity: the walk notes each place where another object could be put, and the object that it found there.
 """
 
 import types
