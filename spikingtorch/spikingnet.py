@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
-from spikingtorch.fold.batch_norm import StatisticsOfSteps, scripted_norm
+from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.fold.guard import modules_of, parameter_of
 from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report

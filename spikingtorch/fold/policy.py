@@ -1,71 +1,59 @@
 """FoldPolicy: whether a network steps or folds, found out once and remembered."""
 
 import warnings
-from collections.abc import Hashable
-from types import FunctionType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from spikingtorch.fold.guard import NetworkGuard, modules_of
-from spikingtorch.fold.probe import OWN_STATE, FoldDecision, probe
-from spikingtorch.fold.static_rules import HOOKS, hooks_of_all_modules
-from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.fold.guard import HOOKS, Look, hooks_of_all_modules
+from spikingtorch.fold.proof import FoldDecision, Sample, prove
+from spikingtorch.fold.rules import Rule
+from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
+from spikingtorch.layers.steplayer import StepLayer
 
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
 
-UNDECIDED = "has not been tried out yet, for some of its weights get their shape from the first input"
-# after so many trials, what changes is a number that is annealed or counted, and further trials would find the same
-_TRIALS = 8
+UNDECIDED = "has not been looked at yet, for some of its weights get their shape from the first input"
 _KEPT = 64
-# attributes of every module that are looked at in another way, or say nothing
-_HELD = set(vars(nn.Module()))
-
-
-class Sample(NamedTuple):
-    """What a probe has to know of a call."""
-
-    shape: tuple[int, ...]  # of the input of one sample at one step
-    dtype: torch.dtype
-    device: torch.device
-    differentiates: bool
 
 
 class FoldPolicy:
     """What was found out about a network, for each form in which it was called.
 
     A copy, and what comes out of a pickle, finds out anew.
+
+    Args:
+        taught: rules of the user's, by operation.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, taught: Mapping[Any, Rule] | None = None) -> None:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
-        self._findings: dict[Hashable, FoldDecision] = {}
-        self._last: tuple[Hashable, FoldDecision | None] = (None, None)
-        # the finding that unchanged as long as a guard at the network finds nothing else, and for which sample
-        self._guard: tuple[NetworkGuard, Sample, Hashable, FoldDecision] | None = None
+        self._taught = dict(taught or {})
+        self._found: list[tuple[Look, Sample, FoldDecision]] = []
+        self._last: FoldDecision | None = None
         # whether a network that folds whatever it is has batch norm in training, as long as it stays as it was
-        self._norms: tuple[NetworkGuard, bool] | None = None
+        self._norms: tuple[Look, bool] | None = None
         self._warned = False
 
     def __reduce__(self) -> Any:
-        return FoldPolicy, ()
+        return FoldPolicy, (self._taught,)
 
     def note_input(self, x: Tensor) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen = x.shape
-        self.sample = Sample(tuple(x.shape[2:]), x.dtype, x.device, torch.is_grad_enabled())
+        self.seen, self.sample = x.shape, _sample(x)
 
     def folds(self, net: nn.Module, x: Tensor) -> bool:
         """Say whether a network is to be handed all steps of x at once."""
-        self._last = (None, None)
+        self._last = None
         if x.shape[0] == 0 or x.shape[1] == 1:
             return False
-        sample = Sample(tuple(x.shape[2:]), x.dtype, x.device, torch.is_grad_enabled())
+        sample = _sample(x)
         if self.sample is None:  # in torch.compile, which does not let the call see its input
             self.seen, self.sample = x.shape, sample
         found = self.finding(net, sample)
@@ -74,7 +62,7 @@ class FoldPolicy:
     def may_normalise(self) -> bool:
         """Say whether the network, folded whatever it is, may have batch norm in training, as a function maybe."""
         # what is traced is run more than once, each time in the same way
-        if _is_traced() or self._norms is None or not self._norms[0].unchanged():
+        if _is_traced() or self._norms is None or not self._norms[0].holds():
             return True
         return self._norms[1]
 
@@ -82,100 +70,86 @@ class FoldPolicy:
         """Remember whether a folded call of a network has met batch norm in training."""
         if _is_traced():
             return
-        if self._norms is None or not self._norms[0].unchanged():
-            self._norms = (NetworkGuard(net), met)
+        if self._norms is None or not self._norms[0].holds():
+            self._norms = (Look(net), met)
 
     @property
     def normalises(self) -> bool:
         """Whether the network that ``folds`` was asked about has batch norm in training."""
-        found = self._last[1]
-        return found is not None and found.normalises
+        return self._last is not None and self._last.normalises
 
     def finding(self, net: nn.Module, sample: Sample) -> FoldDecision | None:
         """Return what there is to know of a network in the form that it has now; None as long as it is incomplete."""
-        if self._guard is not None and self._guard[1] == sample and self._guard[0].unchanged():
-            self._last = self._guard[2:]
-            return self._guard[3]
-        guard = NetworkGuard(net)
-        kinds, numbers = _form(net)
-        rough = (sample, kinds)
-        key: Hashable = (rough, numbers)
-        if rough in self._findings:
-            key = rough
-        elif key not in self._findings:
-            if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
-                return None
-            tried = sum(isinstance(other, tuple) and other[0] == rough for other in self._findings)
-            found = probe(net, *sample)
-            final = found.reason is not None and found.reason.startswith(OWN_STATE)
-            key = rough if final or tried >= _TRIALS else key
-            self._findings[key] = found
-            while len(self._findings) > _KEPT:
-                self._findings.pop(next(iter(self._findings)))
-        self._last = (key, self._findings[key])
-        self._guard = (guard, sample, *self._last) if guard.is_exact else None
-        return self._findings[key]
+        for place, (look, kind, decision) in enumerate(self._found):
+            if kind == sample and look.holds():
+                self._last = decision
+                if place:
+                    self._found.insert(0, self._found.pop(place))
+                return decision
+        if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+            return None
+        self._last = self._look(net, sample)
+        return self._last
+
+    def _look(self, net: nn.Module, sample: Sample) -> FoldDecision:
+        """Find out about a network that is not as it was at any call, as far as is seen at once."""
+        look = Look(net)
+        for place, (before, kind, decision) in enumerate(self._found):
+            if kind == sample and look.same_as(before, decision.changing):
+                del self._found[place]
+                break
+        else:
+            decision = _objection(net, look) or prove(net, sample, self._taught)
+        self._found = [(look, sample, decision), *self._found[: _KEPT - 1]]
+        return decision
 
     def revoke(self, error: Exception) -> None:
-        """Remember that a network which passed its trial failed all the same, and that stepping went well."""
-        key, found = self._last
-        assert found is not None
+        """Remember that a network which was proven to fold failed all the same, and that stepping went well."""
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
-        found = self._findings[key] = found._replace(reason=reason)
-        self._last, self._guard = (key, found), None
+        for place, (look, sample, decision) in enumerate(self._found):
+            if decision is self._last:
+                self._last = decision._replace(reason=reason)
+                self._found[place] = look, sample, self._last
+                return
 
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
-        found = self._last[1]
+        found = self._last
         if self._warned or found is None or found.reason is None:
             return
         self._warned = True
+        remedy = f". To let it fold, {found.remedy}" if found.remedy else ""
         warnings.warn(
             f"SpikingNet: {type(net).__name__} runs step by step, slower than all steps at once, because it "
-            f"{found.reason}. The results are the same; mode='step' asks for this and does not warn",
+            f"{found.reason}{remedy}. The results are the same; mode='step' asks for this and does not warn",
             RuntimeWarning,
             stacklevel=8,
         )
+
+
+def _sample(x: Tensor) -> Sample:
+    kind = x.device.type
+    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    grad = torch.is_grad_enabled()
+    return Sample(tuple(x.shape[2:]), x.dtype, x.device, (grad, grad and x.requires_grad), precision)
 
 
 def _is_traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
-def _form(net: nn.Module) -> tuple[Hashable, Hashable]:
-    """Return what a decision holds for: kinds of modules, whether they train, what they hold; and numbers."""
-    kinds: list[Hashable] = [hooks_of_all_modules()]
-    numbers: list[Hashable] = []
-    for module in modules_of(net):
-        if isinstance(module, torch.jit.ScriptModule):
-            kinds.append((type(module), id(module), getattr(module, "training", None)))
-            continue
-        own = vars(module)
-        hooked = [bool(own[hooks]) for hooks in HOOKS]
-        missing = [name for name, buffer in own["_buffers"].items() if buffer is None]
-        kinds.append((type(module), module.training, own.get("forward"), *hooked, *missing))
-        # the threshold of a spiking layer changes numbers, and not what belongs together
-        if not isinstance(module, StatefulLayer):
-            depth = 0 if type(module).__module__.startswith("torch.") else 3
-            for name, value in own.items():
-                if name not in _HELD:
-                    _sort(name, value, kinds, numbers, depth)
-    return tuple(kinds), tuple(numbers)
-
-
-def _sort(name: object, value: Any, kinds: list[Hashable], numbers: list[Hashable], depth: int) -> None:
-    if isinstance(value, (bool, str, type(None))):
-        kinds.append((name, value))
-    elif isinstance(value, (int, float)):
-        numbers.append((name, value))
-    elif isinstance(value, (Tensor, nn.Module, type, FunctionType)):
-        kinds.append((name, id(value), isinstance(value, nn.Module) and value.training))
-    elif depth > 0:
-        if callable(value):
-            kinds.append((name, id(value)))
-        items = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-        if isinstance(value, (list, tuple)):
-            items = dict(enumerate(value))
-        for key, item in items.items():
-            _sort((name, key), item, kinds, numbers, depth - 1)
+def _objection(net: nn.Module, look: Look) -> FoldDecision | None:
+    """Return a decision about a network that is not to be run even on trial."""
+    if hooks_of_all_modules():
+        return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")
+    for path, module in net.named_modules():
+        where = path or "the network"
+        if any(getattr(module, hooks, None) for hooks in HOOKS):
+            return FoldDecision(f"has hooks on {where}, which are called once a step", {}, "remove them")
+        if isinstance(module, StepLayer) and (effect := module.side_effect()):
+            return FoldDecision(f"holds {where}, whose step {effect}", {})
+        if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module):
+            text = f"holds {where}, a SyncBatchNorm, which takes its statistics over several processes, step by step"
+            return FoldDecision(text, {}, "take nn.BatchNorm in its place")
+    return None if look.reason is None else FoldDecision(look.reason, {}, look.remedy)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
-from spikingtorch.fold.probe import FoldDecision
+from spikingtorch.fold.proof import FoldDecision
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.layers.steplayer import StepLayer
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
 
 def random_state(device: torch.device) -> list[Tensor]:
@@ -26,24 +25,15 @@ def set_random_state(device: torch.device, states: list[Tensor]) -> None:
         torch.cuda.set_rng_state(states[1], device)
 
 
-def generator_state(args: Any) -> bytes | None:
-    """Return where the generator is that an operation with these arguments draws from; None if it is not in sight."""
-    leaves = pytree.tree_leaves(args)
-    given = [leaf.get_state() for leaf in leaves if isinstance(leaf, Generator)]
-    if given:
-        return given[0].numpy().tobytes()
-    devices = [leaf.device if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-    # a number may come as a tensor on the CPU
-    others = [each for each in devices if isinstance(each, torch.device) and each.type != "cpu"]
-    device = others[0] if others else torch.device("cpu")
-    if device.type not in ("cpu", "cuda"):
-        return None
-    return random_state(device)[-1].numpy().tobytes()
+def digest(device: torch.device) -> bytes:
+    """Return where torch's random numbers are, to be compared."""
+    return b"".join([state.numpy().tobytes() for state in random_state(device)])
 
 
-def python_rng_state() -> tuple[Any, str]:
+def python_rng_state() -> tuple[Any, ...]:
     """Return where the generators of Python and numpy are."""
-    return random.getstate(), str(np.random.get_state())
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return random.getstate(), name, keys.tobytes(), *rest
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class FoldToken:
         self.thread = this_thread()  # what another one does with a layer meanwhile has nothing to do with the fold
         self.called: list[Foldable] = []
         # inputs that the backward pass will read, and how often they had been written on when they were read
-        self._saved: list[tuple[Foldable, Tensor, int]] = []
+        self.saved: list[tuple[Foldable, Tensor, int]] = []
         self.refusal: FoldError | None = None
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
@@ -53,12 +53,12 @@ class FoldToken:
         versions = [] if torch.compiler.is_compiling() else [(x, _version(x)) for x in _leaves(inputs)]
         output = layer._advance_all(inputs, self)
         if any([out.requires_grad for out in _leaves(output)]):
-            self._saved += [(layer, x, version) for x, version in versions]
+            self.saved += [(layer, x, version) for x, version in versions]
         return output
 
     def check_saved(self) -> None:
         """Raise if the network has written on the input of a layer, which the gradient of all steps needs as it was."""
-        for layer, x, version in self._saved:
+        for layer, x, version in self.saved:
             if _version(x) != version:
                 self.refuse(
                     f"writes in place on the input of {self.name(layer)}, which the gradient of all steps needs as it "

@@ -3,9 +3,14 @@
 import dis
 import inspect
 import types
+from collections import deque
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
 
 # what reads by a name that is in no code
 _OPAQUE = {"getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"}
@@ -15,6 +20,17 @@ CHANGES = {
     *("pop", "popleft", "popitem", "clear", "remove", "sort", "reverse", "__setitem__", "setattr", "__setattr__"),
     *("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"),
 }
+# what these packages define stays what it is, so that the function or class itself is its identity
+FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "spikingtorch"}
+DEFINITIONS = (
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    np.ufunc,
+)
+_CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
 _MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE"}
 _REBINDS = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 
@@ -93,3 +109,56 @@ def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set
 def _variables(instruction: dis.Instruction) -> tuple[str, ...]:
     """Return the variables of an instruction, of which Python 3.13 joins two."""
     return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+
+
+def changes_of(value: Any, changes: Iterable[str]) -> list[str]:
+    """Return which of the changes that a function makes can be to a value."""
+    if isinstance(value, types.BuiltinFunctionType):  # log.append, kept under another name
+        return [value.__name__] if isinstance(value.__self__, _CONTAINERS) and value.__name__ in CHANGES else []
+    if isinstance(value, _CONTAINERS):
+        return [change for change in changes if " " in change or hasattr(value, change)]
+    if isinstance(value, (*DEFINITIONS, types.ModuleType)) or module_of(type(value)) in FIXED:
+        return []
+    # an object may hold a container, on which the names of tensors' own methods say nothing
+    return [c for c in changes if not hasattr(torch.Tensor, c)] if hasattr(value, "__dict__") else []
+
+
+def changes_by_methods(value: Any, called: Iterable[str]) -> list[str]:
+    """Return the changes that an object makes to itself where it is called, or one of these methods is."""
+    if isinstance(value, (*DEFINITIONS, types.ModuleType)) or not hasattr(value, "__dict__"):
+        return []
+    found: list[str] = []
+    ahead, seen = ["__call__", *called], set[str]()
+    while ahead:
+        name = ahead.pop()
+        method: Any = getattr(type(value), name, None)
+        method = method.fget if isinstance(method, property) else method
+        if name not in seen and isinstance(method, types.FunctionType) and module_of(method) not in FIXED:
+            reads = reads_of(method.__code__)
+            found += reads.changes
+            ahead += reads.attributes
+        seen.add(name)
+    return found
+
+
+def module_of(value: Any) -> str:
+    """Return the package that defines a value."""
+    if isinstance(value, types.ModuleType):
+        name: Any = value.__name__
+    elif isinstance(value, types.FunctionType):
+        name = value.__globals__.get("__name__")  # a wrapper says that it is from where what it wraps is from
+    else:
+        name = getattr(value, "__module__", None)
+    return name.partition(".")[0] if isinstance(name, str) else ""
+
+
+def cells_of(value: Any) -> list[Any]:
+    """Return what a function closes over."""
+    return [_content(cell) for cell in value.__closure__ or ()] if isinstance(value, types.FunctionType) else []
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a cell that is empty yet
+        return None

@@ -14,24 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikingtorch.functional.core.bytecode import CHANGES, Reads, reads_of
+from spikingtorch.functional.core.bytecode import (
+    DEFINITIONS,
+    FIXED,
+    Reads,
+    cells_of,
+    changes_by_methods,
+    changes_of,
+    module_of,
+    reads_of,
+)
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.fused.errors import NotFusible
 
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
-# what these define stays what it is, so that the function or class itself is its identity
-_FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "spikingtorch"}
 # what a trace answers otherwise than the loop
 _MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
 _SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
-_DEFINITIONS = (
-    type,
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    np.ufunc,
-)
 _PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.device)
 _GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}
 _ABOUT_CLASSES = {
@@ -45,9 +44,6 @@ _ABOUT_CLASSES = {
     "__parameters__",
     "__qualname__",
 } | (_GENERATED - {"__new__", "__repr__", "_make", "_replace", "_asdict"})
-
-
-_CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
 
 
 class NoStepKey(Exception):
@@ -106,7 +102,7 @@ def check_containers(step: Any, kinds: Iterable[type]) -> None:
     """
     changes = reads_of(step.__code__).changes if isinstance(step, types.FunctionType) else ()
     for kind in kinds if changes else ():
-        if kind in (list, dict, deque) and (told := _changes_of(kind(), changes)):
+        if kind in (list, dict, deque) and (told := changes_of(kind(), changes)):
             raise SideEffect(f"may change a {kind.__name__} among its parameters ({told[0]})")
 
 
@@ -115,8 +111,8 @@ def is_immutable(value: Any) -> bool:
     kind = type(value)
     if kind in _PLAIN:
         return True
-    if isinstance(value, _DEFINITIONS):
-        return _module_of(value) in _FIXED and not _cells(value)
+    if isinstance(value, DEFINITIONS):
+        return module_of(value) in FIXED and not cells_of(value)
     named = issubclass(kind, tuple) and hasattr(kind, "_fields")
     return (kind is tuple or (named and is_immutable(kind))) and all(map(is_immutable, value))
 
@@ -132,7 +128,7 @@ class _Walk:
         """Return the identity of a value."""
         if type(value) in _PLAIN or isinstance(value, np.generic):
             return type(value), repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
-        if isinstance(value, _DEFINITIONS) and _module_of(value) in _FIXED and not _cells(value):
+        if isinstance(value, DEFINITIONS) and module_of(value) in FIXED and not cells_of(value):
             return value
         if id(value) in self._seen:
             return "seen", self._seen[id(value)]
@@ -165,21 +161,21 @@ class _Walk:
             return value
         if kind is type:
             return self._class(value)
-        if isinstance(value, _DEFINITIONS):
+        if isinstance(value, DEFINITIONS):
             return value
         return self._object(value)
 
     def _function(self, function: types.FunctionType) -> Any:
         self.guard.watch_function(function)
-        if _module_of(function) in _FIXED:  # a wrapper of torch's, say, around a function of the user's
-            return function, *map(self.of, _cells(function))
+        if module_of(function) in FIXED:  # a wrapper of torch's, say, around a function of the user's
+            return function, *map(self.of, cells_of(function))
         reads = reads_of(function.__code__)
         _check_answers(reads)
         if reads.rebinds and not self._in_class:
             raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
         self.guard.watch_names(function.__globals__, reads.names)
         spaces = [function.__globals__[name] for name in reads.names if name in function.__globals__]
-        cells = _cells(function)
+        cells = cells_of(function)
         self._check_unchanged(function, [*cells, *spaces, *(function.__defaults__ or ()), *vars(function).values()])
         if reads.opaque:
             raise NoStepKey(f"calls {reads.opaque}")
@@ -197,7 +193,7 @@ class _Walk:
             return
         reads = reads_of(function.__code__)
         for value in outside:
-            changes = [*_changes_of(value, reads.changes), *_changes_by_methods(value, reads.attributes)]
+            changes = [*changes_of(value, reads.changes), *changes_by_methods(value, reads.attributes)]
             if isinstance(value, Iterator):
                 changes.append("next")
             if changes:
@@ -205,7 +201,7 @@ class _Walk:
 
     def _module(self, module: types.ModuleType, names: Iterable[str]) -> Any:
         """Return what code can read of a module, and of modules in it, by the names of attributes."""
-        if _module_of(module) in _FIXED:
+        if module_of(module) in FIXED:
             return None
         if "__getattr__" in vars(module):
             raise NoStepKey("reads a module that makes its attributes")
@@ -234,7 +230,7 @@ class _Walk:
             return property, *map(self.of, (item.fget, item.fset, item.fdel))
         if isinstance(item, staticmethod | classmethod):
             return type(item), self.of(item.__func__)
-        if hasattr(type(item), "__get__") and not isinstance(item, _DEFINITIONS):
+        if hasattr(type(item), "__get__") and not isinstance(item, DEFINITIONS):
             raise NoStepKey(f"has an attribute that is a {type(item).__name__}")
         return self.of(item)
 
@@ -244,9 +240,9 @@ class _Walk:
         ours = [base for base in kind.__mro__ if base is not object]
         if type(kind) is not type or any("__slots__" in vars(base) for base in ours) or not hasattr(value, "__dict__"):
             raise NoStepKey(f"reads a {kind.__name__}, whose content is not in sight")
-        if any(_module_of(base) in _FIXED and base is not torch.nn.Module for base in ours):
+        if any(module_of(base) in FIXED and base is not torch.nn.Module for base in ours):
             raise NoStepKey(f"reads a {kind.__name__}")
-        if changes := _changes_by_methods(value, ()):
+        if changes := changes_by_methods(value, ()):
             raise SideEffect(f"may change itself ({changes[0]})")
         self.guard.watch_attribute(value, "__class__")
         return self.of(kind), self.of(value.__dict__)
@@ -260,55 +256,3 @@ def _check_answers(reads: Reads) -> None:
         raise NotFusible(
             f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"
         )
-
-
-def _changes_of(value: Any, changes: Iterable[str]) -> list[str]:
-    """Return which of the changes that a function makes can be to a value."""
-    if isinstance(value, types.BuiltinFunctionType):  # log.append, kept under another name
-        return [value.__name__] if isinstance(value.__self__, _CONTAINERS) and value.__name__ in CHANGES else []
-    if isinstance(value, _CONTAINERS):
-        return [change for change in changes if " " in change or hasattr(value, change)]
-    if isinstance(value, (*_DEFINITIONS, types.ModuleType)) or _module_of(type(value)) in _FIXED:
-        return []
-    # an object may hold a container, on which the names of tensors' own methods say nothing
-    return [c for c in changes if not hasattr(torch.Tensor, c)] if hasattr(value, "__dict__") else []
-
-
-def _changes_by_methods(value: Any, called: Iterable[str]) -> list[str]:
-    """Return the changes that an object makes to itself where it is called, or one of these methods is."""
-    if isinstance(value, (*_DEFINITIONS, types.ModuleType)) or not hasattr(value, "__dict__"):
-        return []
-    found: list[str] = []
-    ahead, seen = ["__call__", *called], set[str]()
-    while ahead:
-        name = ahead.pop()
-        method: Any = getattr(type(value), name, None)
-        method = method.fget if isinstance(method, property) else method
-        if name not in seen and isinstance(method, types.FunctionType) and _module_of(method) not in _FIXED:
-            reads = reads_of(method.__code__)
-            found += reads.changes
-            ahead += reads.attributes
-        seen.add(name)
-    return found
-
-
-def _module_of(value: Any) -> str:
-    if isinstance(value, types.ModuleType):
-        name: Any = value.__name__
-    elif isinstance(value, types.FunctionType):
-        name = value.__globals__.get("__name__")  # a wrapper says that it is from where what it wraps is from
-    else:
-        name = getattr(value, "__module__", None)
-    return name.partition(".")[0] if isinstance(name, str) else ""
-
-
-def _cells(value: Any) -> list[Any]:
-    """Return what a function closes over."""
-    return [_content(cell) for cell in value.__closure__ or ()] if isinstance(value, types.FunctionType) else []
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # a cell that is empty yet
-        return None

@@ -153,25 +153,3 @@ def _batch_norm(
     if running_mean is not None and running_var is not None and mean is not None and var is not None:
         mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
     return out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
-
-
-class RunningStatistics(TorchFunctionMode):
-    """Notes the running statistics that batch norm updates, and the counters of its batches.
-
-    Args:
-        modules: of the network.
-
-    Attributes:
-        buffers: those tensors, by identity.
-    """
-
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
-        super().__init__()
-        counters = [module.num_batches_tracked for module in modules if isinstance(module, _BatchNorm)]
-        self.buffers: dict[int, Tensor] = {id(counter): counter for counter in counters if counter is not None}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
-            self.buffers |= {id(buffer): buffer for buffer in args[1:3] if buffer is not None}
-        return func(*args, **kwargs)

@@ -1,0 +1,326 @@
+"""The proof that a network may be handed all steps of a sequence as one batch.
+
+Three traces of a copy are compared: 7 samples in a fold, 11 samples in a first step, 7 samples in a later one. They
+have to be the same but for the sizes that are a multiple of the batch. Then each operation is judged by its rule. What
+comes out of an operation that mixes samples does no harm as long as nothing is made of it.
+"""
+
+import contextlib
+import copy
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.overrides import _pop_mode_temporarily
+from torch.utils import _pytree as pytree
+
+from spikingtorch.fold import rng
+from spikingtorch.fold.guard import Look
+from spikingtorch.fold.rules import ANY, SIZES, Batch, Operation, Rule, Value, judge, values_in
+from spikingtorch.fold.trace import (
+    BACKWARD,
+    BATCH_NORM,
+    GRADIENTS,
+    LAYER,
+    PARAMETERS,
+    RETURNED,
+    Call,
+    Noted,
+    Objection,
+    Rehearsal,
+    Trace,
+    record,
+)
+from spikingtorch.functional.core.modes import outside_transforms
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.fold_token import FoldError, participating
+
+_FEW, _MORE = 7, 11
+_OTHERWISE = "computes something else for another number of samples, or at another step"
+_NO_BATCH = "make the batch the first axis of what layers are handed and of what forward returns"
+Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
+
+
+class Sample(NamedTuple):
+    """What of a call a decision depends on.
+
+    Attributes:
+        shape: of the input of one sample at one step.
+        dtype: of the input.
+        device: of the input.
+        differentiates: whether gradients are recorded, and whether the input has one.
+        precision: in which autocast computes; None where it is off.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    differentiates: tuple[bool, bool]
+    precision: torch.dtype | None
+
+
+class FoldDecision(NamedTuple):
+    """What is known of a network in the form that it has.
+
+    Attributes:
+        reason: why it has to step, after "it"; None if it folds.
+        inputs: for each spiking layer, by its path, the shapes of its inputs for one sample, and the form of the tree
+            that they are the leaves of; a layer is missing where the trace did not come to its end.
+        remedy: what would let it fold, if that can be said.
+        normalises: whether it has batch norm in training, whose statistics are those of each step.
+        changing: attributes that the network changes at a call.
+    """
+
+    reason: str | None
+    inputs: dict[str, Inputs]
+    remedy: str = ""
+    normalises: bool = False
+    changing: tuple[str, ...] = ()
+
+
+def prove(net: nn.Module, sample: Sample, taught: Mapping[Any, Rule]) -> FoldDecision:
+    """Find out whether a network may be handed all steps at once.
+
+    Args:
+        net: as SpikingNet has it. A copy of it runs; neither it nor any source of random numbers changes.
+        sample: what it is called with.
+        taught: rules of the user's, by operation.
+    """
+    inputs: dict[str, Inputs] = {}
+    try:
+        with _isolated(sample):
+            return _Proof(net, sample, taught).run(inputs)
+    except Objection as objection:
+        return FoldDecision(str(objection), inputs, objection.remedy)
+    except FoldError as error:
+        return FoldDecision(str(error), inputs)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return FoldDecision(f"does not run on a few samples of noise ({text})", inputs)
+
+
+class _Proof:
+    """One network, and what is known of the tensors of its traces."""
+
+    def __init__(self, net: nn.Module, sample: Sample, taught: Mapping[Any, Rule]) -> None:
+        self.net = copy.deepcopy(net, _shared(net))
+        for module in self.net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.num_batches_tracked = None  # it is counted outside of the fold
+        self.sample, self.taught = sample, taught
+        self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
+        self.outer: dict[int, int] = {}
+        self.poison: dict[int, Objection] = {}  # tensors that samples were mixed in, and how
+        self.sums: set[int] = set()  # gradients that are a sum over the batch
+        self.memory: dict[int, tuple[int, int]] = {}  # where each tensor lies, and how many entries are of one sample
+
+    def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
+        """Trace and judge; note what the inputs of the layers are."""
+        before, drawn = Look(self.net), rng.python_rng_state()
+        first, few = self._record(_FEW, None)
+        for path, layer in self.layers.items():
+            if id(layer) in few.inputs:
+                leaves, form = pytree.tree_flatten(few.inputs[id(layer)])
+                inputs[path] = ([tuple(leaf.shape[1:]) for leaf in leaves], form)
+        if changing := Look(self.net).changed_since(before):
+            text = f"changes {changing[0]} while it runs: it keeps a state, or a record, of its own"
+            return FoldDecision(text, inputs, "return it as a part of the output", changing=changing)
+        if rng.python_rng_state() != drawn:
+            raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
+        second, _ = self._record(_MORE, True)
+        later, _ = self._record(_FEW, False)
+        for one, other in zip(first, later, strict=False):
+            _merged_call(one, other, (_FEW, _FEW))
+        if not len(first) == len(second) == len(later):
+            raise Objection(_OTHERWISE)
+        self._judge_all(first, second)
+        return FoldDecision(None, inputs, normalises=any(call.func == BATCH_NORM for call in first))
+
+    def _record(self, N: int, init: bool | None) -> tuple[list[Call], Rehearsal]:
+        names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
+        shape, dtype, device, (grad, differentiable), _ = self.sample
+        x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
+        trace = Trace(device)
+        rehearsal = Rehearsal(trace, N, names, init)
+        with participating(rehearsal, list(self.layers.values())):
+            record(self.net, x, rehearsal)
+        return trace.calls, rehearsal
+
+    def _judge_all(self, first: list[Call], second: list[Call]) -> None:
+        backward = False
+        for one, other in zip(first, second, strict=True):
+            given, made = _merged_call(one, other, (_FEW, _MORE))
+            tensors, outs = ([self._placed(value) for value in values_in(tree)] for tree in (given, made))
+            backward = backward or (isinstance(one.func, str) and one.func.startswith(BACKWARD))
+            named = pytree.tree_map(lambda x: self._placed(x) if isinstance(x, Value) else x, given)
+            self._judge(Operation(one, named, tensors, outs), backward)
+
+    def _placed(self, value: Value) -> Value:
+        outer = 1 if value.number is None else self.outer.get(value.number, 1)
+        return Value(value.number, value.shape, value.storage, outer)
+
+    def _judge(self, op: Operation, backward: bool) -> None:
+        """Judge an operation, and note what is known of what it made."""
+        func = op.call.func
+        found = next((self.poison[t.number] for t in op.tensors if t.number in self.poison), None)
+        if isinstance(func, str):
+            if found is not None:
+                raise found
+            self._judge_text(op, func)
+            return
+        outer = 1
+        try:
+            if found is None and backward and self._is_sum(op):
+                self.sums |= {out.number for out in op.outs if out.number is not None}
+            elif found is None:
+                outer = judge(op, self.taught)
+        except Objection as objection:
+            found = objection
+        if found is not None and (func._schema.is_mutable or backward):
+            raise found
+        for out in op.outs:
+            if out.number is None:
+                continue
+            self.outer[out.number] = 1 if out.k == 1 else outer
+            self.memory[out.number] = out.storage, out.k
+            lost = op.carrying and out.axis is None and out.shape != (0,) and out.number not in self.sums
+            if found is not None or lost:
+                self.poison[out.number] = found or Objection(
+                    f"makes one out of all samples of the batch ({op.call.name})",
+                    "keep the batch the first axis",
+                )
+        if func._schema.is_mutable and op.carrying and outer != ANY:
+            self._forget_aliases(op)
+
+    def _forget_aliases(self, op: Operation) -> None:
+        """After a write, what lies in the same memory is no constant any more along an axis of several entries."""
+        written = {out.storage for out in op.outs}
+        for number, (storage, k) in self.memory.items():
+            if storage in written and k > 1 and self.outer.get(number) == ANY:
+                self.poison[number] = Objection(f"writes samples into a part of a tensor ({op.call.name})")
+
+    def _judge_text(self, op: Operation, func: str) -> None:
+        """Judge what is no operation of torch: layers, their parameters, the output, gradients, batch norm."""
+        if func == PARAMETERS:
+            if op.carrying:
+                raise Objection("has neurons whose parameters come from the batch")
+        elif func in (LAYER, RETURNED):
+            what = "hands a spiking layer an input" if func == LAYER else "returns something"
+            for value in (*op.tensors, *op.outs):
+                if value.axis != 0 or value.k != 1:
+                    raise Objection(f"{what} whose first axis is not the batch ({op.call.name})", _NO_BATCH)
+        elif func == BATCH_NORM:
+            x = op.tensors[0]
+            op.need(len(op.carrying) == 1 and x.axis == 0 and x.outer in (1, ANY), "normalises over the batch")
+        elif func == GRADIENTS:
+            for value in op.tensors:
+                if value.axis is None and value.number not in self.sums:
+                    raise Objection("computes a gradient that is no sum over the samples", "return such a sum, or None")
+        for out in op.outs:
+            if out.k > 1 and func.startswith(BACKWARD):
+                raise Objection("merges the batch with other axes before a function with a backward pass of its own")
+
+    def _is_sum(self, op: Operation) -> bool:
+        """In a backward pass: say whether what comes out is a sum over the samples; raise if more is made of one."""
+        name = op.call.func._opname
+        given = [tensor.number in self.sums for tensor in op.tensors]
+        if not any(given):
+            return name in _SUMS and bool(op.carrying) and all(out.axis is None for out in op.outs)
+        adds = name in ("add", "sub") and all(given) and len(given) == 2
+        scales = name in ("mul", "div") and sum(given) == 1 and (given[0] or name == "mul")
+        moves = name in _LINEAR
+        op.need((adds or scales or moves) and not op.carrying, "computes with a sum over the samples of the batch")
+        return True
+
+
+_SUMS = {"sum", "mm", "bmm", "mv", "dot"}
+_LINEAR = {"neg", "clone", "_to_copy", "sum", "permute", "transpose", "t", "select", "slice", "expand", "squeeze"} | {
+    *("unsqueeze", "view", "_unsafe_view", "detach", "alias", "reshape")
+}
+
+
+def _merged_call(one: Call, other: Call, sizes: tuple[int, int]) -> tuple[Any, Any]:
+    """Return the arguments of a call, and what it made, in both traces."""
+    if one.func is not other.func and one.func != other.func:
+        raise Objection(f"{_OTHERWISE} ({one.name})")
+    size = "" if isinstance(one.func, str) else SIZES.get(one.func._opname, "")
+    try:
+        return _merged(one.given, other.given, sizes, size), _merged(one.made, other.made, sizes, size)
+    except Objection as objection:
+        text = "computes other parameters of a spiking layer at each step" if one.func == PARAMETERS else objection
+        raise Objection(f"{text} ({one.name})", objection.remedy) from None
+
+
+def _merged(a: Any, b: Any, sizes: tuple[int, int], size: str, name: str = "") -> Any:
+    """Make one of what two traces noted; ``size`` names the argument that may be a multiple of the batch."""
+    if isinstance(a, Noted) and isinstance(b, Noted):
+        constant = a.number is b.number is None and (a.held is b.held or _equal(a.held, b.held))
+        if (a.number != b.number or a.number is None and not constant) or len(a.shape) != len(b.shape):
+            raise Objection(_OTHERWISE)
+        shape = tuple([_size(i, j, sizes) for i, j in zip(a.shape, b.shape, strict=True)])
+        if sum([isinstance(each, Batch) for each in shape]) > 1:
+            raise Objection("compares the samples of a batch with each other")
+        return Value(a.number, shape, a.storage)
+    if type(a) is not type(b):
+        raise Objection(_OTHERWISE)
+    if isinstance(a, dict):
+        return {key: _merged(a[key], b[key], sizes, size, key) for key in a}
+    if isinstance(a, list | tuple):
+        if len(a) != len(b):
+            raise Objection(_OTHERWISE)
+        return [_merged(i, j, sizes, size, name) for i, j in zip(a, b, strict=True)]
+    if a is b or a == b or a != a:
+        return a
+    if type(a) is int and name == size:
+        return _size(a, b, sizes)
+    raise Objection("computes with the number of samples, or with a number that changes", "leave it out of the network")
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Say whether two tensors that came from nowhere, such as torch.tensor(...), hold the same."""
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+
+
+def _size(a: int, b: int, sizes: tuple[int, int]) -> int | Batch:
+    if a == b:
+        return a
+    k = a // sizes[0]
+    if k * sizes[0] != a or k * sizes[1] != b:
+        raise Objection("makes a size of that of the batch which is no multiple of it")
+    return Batch(k)
+
+
+def _shared(net: nn.Module) -> dict[int, Any]:
+    """Return, by identity, what a copy of a network holds in place of weights: the same memory, which no trace writes.
+
+    In a transform or an export, weights hold no numbers: there, any will do.
+    """
+    found: dict[int, Any] = {}
+    for module in net.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            found[id(module)] = module
+    for tensor in net.parameters():
+        plain = type(tensor) in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(tensor)
+        value = tensor.detach() if plain and not tensor.is_meta else torch.rand(tensor.shape).to(tensor.dtype)
+        found[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+    return found
+
+
+@contextlib.contextmanager
+def _isolated(sample: Sample) -> Iterator[None]:
+    """Leave random numbers as they are, and run outside of every transform, mode and compiler."""
+    with contextlib.ExitStack() as stack:
+        if torch.compiler.is_exporting():  # with a mode that writes down what is done here
+            for _ in range(torch._C._len_torch_function_stack()):
+                stack.enter_context(_pop_mode_temporarily())
+        stack.enter_context(outside_transforms())
+        if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(rng.preserved(sample.device))
+        stack.enter_context(torch.set_grad_enabled(sample.differentiates[0]))
+        kind = {} if sample.precision is None else {"dtype": sample.precision}
+        stack.enter_context(torch.autocast(sample.device.type, enabled=sample.precision is not None, **kind))
+        yield

@@ -1,0 +1,486 @@
+"""Rules: which operations keep the samples of a batch apart, and where the samples are in what comes out.
+
+A trace of a batch of 7 and one of 11 samples differ in the sizes that depend on the batch. In a shape, such a size is a
+``Batch(k)``, k times the batch. The entries of that axis are numbered (outer, batch, inner), and ``outer`` is kept for
+each tensor: views can merge other axes with that of the batch. A rule is a function of a call that raises ``Objection``
+unless each sample of what comes out is computed from the same sample of what went in. An operation without a rule
+objects. Constants, which are the same for all samples, may go in anywhere.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch.utils import _pytree as pytree
+
+from spikingtorch.fold.trace import Call, Objection
+
+ANY = 0  # an axis along which all entries are the same, or drawn alike: every outer factor is right
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A size of k times the batch."""
+
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of both traces.
+
+    Attributes:
+        number: which one it is; None if it was there before.
+        shape: its sizes; at most one is a Batch.
+        storage: of its memory, in the first trace.
+        outer: how many entries of the axis lie between two samples, counted from outside.
+    """
+
+    number: int | None
+    shape: tuple[int | Batch, ...]
+    storage: int
+    outer: int = 1
+
+    @property
+    def axis(self) -> int | None:
+        """The axis of the samples; None for what is the same for all."""
+        return next((axis for axis, size in enumerate(self.shape) if isinstance(size, Batch)), None)
+
+    @property
+    def last(self) -> int | None:
+        """The same, counted from the end."""
+        return None if self.axis is None else self.axis - len(self.shape)
+
+    @property
+    def k(self) -> int:
+        """How many entries of the axis are of one sample."""
+        size = None if self.axis is None else self.shape[self.axis]
+        return size.k if isinstance(size, Batch) else 0
+
+
+class Operation(NamedTuple):
+    """A call of an operation in both traces.
+
+    Attributes:
+        call: as it was noted first.
+        named: its arguments by name.
+        tensors: those that go in.
+        outs: those that come out.
+    """
+
+    call: Call
+    named: dict[str, Any]
+    tensors: list[Value]
+    outs: list[Value]
+
+    @property
+    def carrying(self) -> list[Value]:
+        """The tensors that go in and differ from sample to sample."""
+        return [tensor for tensor in self.tensors if tensor.axis is not None]
+
+    def need(self, condition: object, what: str, remedy: str = "") -> None:
+        """Object unless a condition holds."""
+        if not condition:
+            raise Objection(f"{what} ({self.call.name})", remedy)
+
+    def dims(self) -> list[int]:
+        """Return the axes that the operation works along, of the first tensor."""
+        found: list[int] = []
+        for name in ("dim", "dims", "dim0", "dim1", "dim2", "dimension"):
+            dims = self.named.get(name, [])
+            found += dims if isinstance(dims, list | tuple) else [dims]
+        self.need(found and all(type(dim) is int for dim in found), _REDUCES, _AXES)
+        return [dim % max(len(self.tensors[0].shape), 1) for dim in found]
+
+
+Rule: TypeAlias = Callable[[Operation], int]  # returns the outer factor of what comes out
+_REDUCES = "works along the axis of the batch"
+_AXES = "work along other axes, so that each sample is computed by itself"
+_MOVES = "moves samples to another place of the batch"
+_KEEP = "keep the batch the first axis"
+_COMBINES = "combines the samples of a batch with each other"
+
+
+def outer_of(op: Operation, tensors: Iterable[Value]) -> int:
+    """Return the outer factor that tensors have in common."""
+    found = {tensor.outer for tensor in tensors} - {ANY}
+    op.need(len(found) <= 1, _COMBINES, _KEEP)
+    return found.pop() if found else ANY
+
+
+def together(op: Operation, *, last: bool = True) -> int:
+    """Demand that all tensors that carry samples have them in the same place."""
+    places = {(tensor.last if last else tensor.axis, tensor.k) for tensor in op.carrying}
+    op.need(len(places) == 1, _COMBINES, _KEEP)
+    return outer_of(op, op.carrying)
+
+
+def pointwise(op: Operation) -> int:
+    """f(a, b, ...) of entries in the same place, broadcast from the last axis on."""
+    outer = together(op)
+    op.need(all(out.last == op.carrying[0].last for out in op.outs if out.axis is not None), _MOVES, _KEEP)
+    return outer
+
+
+def of_first(op: Operation) -> int:
+    """A function of the entries of the first tensor alone; the others are the same for all samples."""
+    op.need(op.carrying == op.tensors[:1], "takes from the batch what is to be the same for all samples")
+    return pointwise(op)
+
+
+def of_second(op: Operation) -> int:
+    """The same of the second tensor, in a table of one axis."""
+    op.need(op.carrying == op.tensors[1:2] and len(op.tensors[0].shape) == 1, "looks up samples in each other")
+    return pointwise(op)
+
+
+def row_major(op: Operation) -> int:
+    """The same entries in the same order, in axes of other sizes."""
+    x, out = op.tensors[0], op.outs[0]
+    a, b = x.axis, out.axis
+    if a is None or b is None or (op.call.func._opname == "squeeze" and "dim" not in op.named):
+        op.need(False, "drops or moves the axis of the batch", _KEEP)
+        return ANY
+    before, after = (math.prod(size for size in each if type(size) is int) for each in (x.shape[:a], out.shape[:b]))
+    if x.outer == ANY:  # alike along the whole axis, which may be taken apart
+        op.need(after % before == 0 and x.k % (after // before) == 0, _MOVES, _KEEP)
+        return 1 if out.k == 1 else ANY
+    op.need(before * x.outer % after == 0 and out.k % (before * x.outer // after) == 0, _MOVES, _KEEP)
+    return before * x.outer // after
+
+
+def expanded(op: Operation) -> int:
+    """The same entries for all indices of new or longer axes."""
+    x, out = op.tensors[0], op.outs[0]
+    if x.axis is None:
+        return ANY
+    op.need((x.last, x.k) == (out.last, out.k), _MOVES, _KEEP)
+    return x.outer
+
+
+def permuted(op: Operation) -> int:
+    """Axes in another order: the one of the batch is where its size is."""
+    return op.tensors[0].outer
+
+
+def along(op: Operation) -> int:
+    """Each index of the axes that an operation does not work along by itself; all tensors are alike."""
+    for tensor in op.carrying:
+        op.need(len(tensor.shape) == len(op.tensors[0].shape), _COMBINES, _KEEP)
+        op.need(tensor.axis not in op.dims(), _REDUCES, _AXES)
+    return together(op)
+
+
+def along_all(op: Operation) -> int:
+    """The same, where every tensor has to carry the samples: its entries are read or written by their index."""
+    plain = [tensor for tensor in op.tensors if tensor.axis is None and len(tensor.shape)]
+    op.need(not plain, "picks entries by the place of a sample in the batch", "expand what all samples share")
+    return along(op._replace(tensors=op.carrying, named=op.named))
+
+
+def along_index(op: Operation) -> int:
+    """Entries picked, or written, by an index along one axis; or rows of a table, picked by each sample."""
+    x, index = op.tensors[0], op.tensors[1]
+    if x.axis is None and op.call.func._opname == "index_select":
+        op.need(op.dims() == [op.outs[0].axis], _MOVES)
+        return index.outer
+    op.need(index.axis is None, "picks by samples what is to be the same for all")
+    return along(op)
+
+
+def joined(op: Operation) -> int:
+    """Tensors put side by side, along an axis that is not the batch's."""
+    parts = [tensor for tensor in op.tensors if tensor.shape != (0,)]
+    op.need(len(parts) == len(op.carrying), _COMBINES, _AXES)
+    out = op.outs[0]
+    op.need(out.axis is not None and out.axis != op.named["dim"] % len(out.shape), _REDUCES, _AXES)
+    return together(op, last=False)
+
+
+def sliced(op: Operation) -> int:
+    """A range of an axis: of the batch's, the whole of it."""
+    x = op.tensors[0]
+    if op.dims() == [x.axis]:
+        start, end, step = (op.named.get(name) for name in ("start", "end", "step"))
+        whole = start in (0, None) and step == 1 and end in (None, 2**63 - 1, x.shape[x.axis or 0])
+        op.need(whole, "takes some samples out of the batch", "take them before SpikingNet, or all of them")
+    return together(op)
+
+
+def product(op: Operation) -> int:
+    """(bias,) a, b of a product of matrices, or of batches of them: neither contracts the samples."""
+    a, b = op.tensors[-2:]
+    matrices = len(a.shape) > 1 and len(b.shape) > 1
+    contracts = a.last == -1 or (b.axis is not None and (not matrices or b.last == -2))
+    op.need(not contracts, "sums over the samples of the batch", _AXES)
+    if a.axis is not None and b.axis is not None:
+        op.need(len(a.shape) == 3 and a.axis == b.axis == 0, "multiplies samples with each other", _AXES)
+    for bias in op.tensors[:-2]:
+        op.need(bias.axis is None or bias.last == op.outs[0].last, _COMBINES, _KEEP)
+    return outer_of(op, op.carrying)
+
+
+def linear(op: Operation) -> int:
+    """x @ w.T + b along the last axis of x."""
+    op.need(op.carrying == op.tensors[:1] and op.tensors[0].last != -1, *_FIRST)
+    return op.tensors[0].outer
+
+
+_FIRST = ("works along the axis of the batch, or takes its weights from the batch", _KEEP)
+
+
+def rows(op: Operation) -> int:
+    """A function of each row (the first axis) of one tensor."""
+    op.need(op.tensors[0].axis == 0 and len(op.carrying) == 1, *_FIRST)
+    return op.tensors[0].outer
+
+
+def rows_of_all(op: Operation) -> int:
+    """A function of each row (the first axis) of several tensors."""
+    op.need(all(tensor.axis == 0 for tensor in (*op.carrying, op.tensors[0], op.outs[0])), *_FIRST)
+    return together(op, last=False)
+
+
+def convolution(op: Operation) -> int:
+    """Each image of a batch by itself; or, with a group for each sample, images that are channels of one."""
+    if not isinstance(op.named["groups"], Batch):
+        return rows(op)
+    x, weight, *bias = op.tensors
+    op.need(x.axis == 1 and all(each.axis == 0 for each in (weight, *bias)), *_FIRST)
+    op.need(outer_of(op, op.tensors) in (1, ANY), *_FIRST)
+    return 1
+
+
+def before(n: int) -> Rule:
+    """Return the rule of what happens in the last n axes of all tensors."""
+
+    def rule(op: Operation) -> int:
+        wide = [tensor for tensor in op.carrying if tensor.last is not None and tensor.last < -n]
+        op.need(len(wide) == len(op.carrying), _REDUCES, _AXES)
+        return together(op)
+
+    return rule
+
+
+def spatial(op: Operation) -> int:
+    """What happens in the axes of space, whose number is part of the operation's name."""
+    found = re.search(r"([123])d", op.call.func._opname)
+    return before(int(found[1]) if found else 3)(op)
+
+
+def layer_norm(op: Operation) -> int:
+    """Statistics over the last axes, and weights that are the same for all samples."""
+    op.need(op.carrying == op.tensors[:1], *_FIRST)
+    return before(len(op.named["normalized_shape"]))(op)
+
+
+def norm_of_channels(op: Operation) -> int:
+    """Batch norm: in evaluation each entry by itself; with statistics, those of each channel, which samples may be."""
+    x, *others = op.tensors
+    trains = op.named.get("training", op.named.get("train", "legit_no_training" not in op.call.func._opname))
+    op.need(not trains or x.axis == 1, "takes statistics over the batch", _AXES)
+    op.need(x.axis is not None and all(other.axis is None or x.axis == 1 for other in others), *_FIRST)
+    return outer_of(op, op.carrying)
+
+
+def attention(op: Operation) -> int:
+    """softmax(q k^T + mask) v in the last two axes."""
+    q, k, v, *mask = op.tensors
+    op.need(q.axis == k.axis == v.axis, "attends from one sample to others", "pass (N, L, E), with batch_first=True")
+    op.need(all(each.axis is None or each.last == q.last for each in mask), _COMBINES)
+    return before(2)(op._replace(tensors=[q, k, v]))
+
+
+def embedding(op: Operation) -> int:
+    """Rows of a table, picked by each sample."""
+    op.need(op.tensors[0].axis is None, "looks samples up in each other")
+    return op.tensors[1].outer
+
+
+def indexed(op: Operation) -> int:
+    """x[i, j, ...], picked or written; or entries of a table, picked by each sample."""
+    x, indices = op.tensors[0], op.named["indices"]
+    own = [index for index in indices if isinstance(index, Value)]
+    values = op.named.get("values")
+    if x.axis is None:
+        op.need(values is None and len({index.last for index in own}) == 1, _COMBINES)
+        return outer_of(op, [index for index in own if index.axis is not None])
+    if values is not None and len(own) == len(indices) == 1 and own[0].shape == x.shape and not values.shape:
+        return together(op)  # one value where a mask of all entries says so
+    op.need(x.axis >= len(indices) or indices[x.axis] is None, "picks samples by index")
+    op.need(all(index.axis is None for index in own), "picks by samples what is to be the same for all")
+    # along one axis, what is picked lies where it was
+    one = len(own) == 1 and len(own[0].shape) == 1
+    op.need(len(op.carrying) == 1 or one, _COMBINES, "use torch.where")
+    return together(op)
+
+
+def distances(op: Operation) -> int:
+    """(..., n, i), (..., m, i) -> (..., n, m)."""
+    a, b = op.tensors
+    op.need(a.last != -1 and b.last != -1, "measures over the batch", _AXES)
+    return before(2)(op) if a.axis is not None and b.axis is not None else outer_of(op, op.carrying)
+
+
+def bilinear(op: Operation) -> int:
+    """x1^T W x2 of rows, as torch.nn.functional.bilinear asks for it."""
+    a, weight, b = op.tensors
+    op.need(a.axis == 0 and b.axis == 0 and weight.axis is None, *_FIRST)
+    wanted = ([1, 3], [0], [1, 2], [2, 3])
+    op.need(wanted == tuple([*op.named[name]] for name in ("expand1", "expand2", "expand3", "sumdim")), *_FIRST)
+    return together(op, last=False)
+
+
+def repeated(op: Operation) -> int:
+    """Entries repeated along axes: those of the batch once, or a constant for each sample."""
+    x, repeats = op.tensors[0], op.named["repeats"]
+    if x.axis is None:
+        return 1
+    op.need(repeats[len(repeats) - len(x.shape) + x.axis] == 1, "repeats the samples of the batch", _KEEP)
+    return x.outer
+
+
+def padded(op: Operation) -> int:
+    """Constants around other axes than the batch's."""
+    x = op.tensors[0]
+    axes = [len(x.shape) - 1 - i // 2 for i, width in enumerate(op.named["pad"]) if width]
+    op.need(x.axis not in axes, _REDUCES, _AXES)
+    return x.outer
+
+
+def _table(*rows: tuple[Rule, str]) -> dict[str, Rule]:
+    return {name: rule for rule, names in rows for name in names.split()}
+
+
+RULES: dict[str, Rule] = _table(
+    (
+        pointwise,
+        """clone _to_copy contiguous copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill lerp real
+        imag conj _conj _neg_view resolve_conj view_as_complex isclose _prelu_kernel rrelu_with_noise
+        native_dropout bernoulli normal normal_functional uniform random exponential geometric cauchy log_normal poisson
+        rand_like randn_like randint_like binary_cross_entropy mse_loss smooth_l1_loss huber_loss softplus elu hardtanh
+        hardswish hardsigmoid floor_divide""",
+    ),
+    (of_first, "bucketize isin"),
+    (of_second, "searchsorted"),
+    (row_major, "view _unsafe_view reshape _reshape_alias _reshape_copy unsqueeze squeeze view_as_real unflatten flatten"),
+    (expanded, "expand broadcast_to"),
+    (permuted, "permute transpose t movedim swapaxes numpy_T"),
+    (
+        along,
+        """sum mean amax amin prod var std var_mean std_mean logsumexp linalg_vector_norm norm any all argmax argmin max
+        min median nanmedian mode kthvalue count_nonzero nansum aminmax _softmax _log_softmax softmax log_softmax
+        _safe_softmax cumsum cumprod _cummax_helper _cummin_helper cummax cummin logcumsumexp _logcumsumexp sort argsort
+        topk flip roll rot90 unfold select split split_with_sizes unbind unsafe_split unsafe_chunk chunk glu _fft_c2c
+        _fft_r2c _fft_c2r diagonal linalg_cross""",
+    ),
+    (along_all, "gather scatter scatter_add scatter_reduce slice_scatter"),
+    (along_index, "index_select index_add index_fill index_copy"),
+    (joined, "cat stack"),
+    (sliced, "slice"),
+    (product, "mm addmm bmm baddbmm mv addmv"),
+    (linear, "linear"),
+    (convolution, "convolution"),
+    (rows, "native_group_norm native_channel_shuffle channel_shuffle"),
+    (
+        rows_of_all,
+        """affine_grid_generator grid_sampler_2d grid_sampler_3d multinomial _transformer_encoder_layer_fwd
+        _native_multi_head_attention""",
+    ),
+    (
+        spatial,
+        """max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_max_pool2d
+        _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d max_unpool2d max_unpool3d
+        upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d
+        upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa
+        reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d""",
+    ),
+    (before(3), "pixel_shuffle pixel_unshuffle im2col"),
+    (
+        before(2),
+        """col2im tril triu linalg_inv_ex linalg_cholesky_ex _linalg_svd linalg_qr _linalg_det linalg_matrix_exp
+        _linalg_eigh _linalg_solve_ex linalg_solve_triangular linalg_eig""",
+    ),
+    (before(1), "_fused_rms_norm"),
+    (layer_norm, "native_layer_norm"),
+    (
+        norm_of_channels,
+        """native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
+        miopen_batch_norm _batch_norm_no_update _batch_norm_with_update batch_norm""",
+    ),
+    (
+        attention,
+        """_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
+        _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention scaled_dot_product_attention""",
+    ),
+    (embedding, "embedding"),
+    (indexed, "index index_put _index_put_impl _unsafe_index"),
+    (distances, "_cdist_forward _euclidean_dist"),
+    (bilinear, "_trilinear"),
+    (repeated, "repeat"),
+    (padded, "constant_pad_nd"),
+)
+# what comes out depends on no number that goes in
+FACTORIES = set(
+    """zeros ones full empty new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like scalar_tensor
+    empty_strided new_empty_strided empty_permuted rand randn randint rand_like randn_like randint_like""".split()
+)
+# arguments that may be the size of the batch; elsewhere, it would be a number to compute with
+SIZES = {
+    **dict.fromkeys(FACTORIES | {"normal", "view", "_unsafe_view", "expand", "affine_grid_generator"}, "size"),
+    **{"reshape": "shape", "slice": "end", "repeat": "repeats", "native_group_norm": "N", "convolution": "groups"},
+}
+
+
+def rule_of(func: Any, taught: Mapping[Any, Rule]) -> Rule | None:
+    """Return the rule of an operation: one that the user taught, one of the table, or that of torch's tag."""
+    for key in (func, func.overloadpacket):
+        if key in taught:
+            return taught[key]
+    name = func._opname if func._opname in RULES else func._opname.removesuffix("_")
+    known = RULES.get(name) if func.namespace == "aten" else None
+    return pointwise if known is None and torch.Tag.pointwise in func.tags else known
+
+
+def judge(op: Operation, taught: Mapping[Any, Rule]) -> int:
+    """Return the outer factor of what an operation makes.
+
+    Raises:
+        Objection: it does not keep samples apart, as far as is known.
+    """
+    func, name, samples = op.call.func, op.call.func._opname, any(out.axis is not None for out in op.outs)
+    if torch.Tag.nondeterministic_seeded in func.tags and _draws(op):
+        op.need(
+            all(out.axis is not None for out in op.outs[:1]),
+            "draws random numbers that all samples share, which would be one draw for all steps",
+            "draw for each sample, with the batch as the first axis",
+        )
+    if name in FACTORIES or (name == "normal" and not op.tensors):
+        return ANY
+    rule = rule_of(func, taught)
+    if not op.carrying:
+        op.need(not samples or rule in (expanded, repeated), "numbers the samples of the batch", _SHARE)
+        return 1 if rule is None or not samples else rule(op)
+    if rule is None:
+        raise Objection(
+            f"runs an operation that is not known to keep samples apart ({op.call.name})",
+            f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.namespace}.{name}: 'rows'}})",
+        )
+    return rule(op)
+
+
+_SHARE = "what depends on the place of a sample in the batch would depend on the step"
+
+
+def _draws(op: Operation) -> bool:
+    """Say whether an operation that can draw random numbers does."""
+    off = op.named.get("dropout_p", 1.0) == 0.0 or op.named.get("train", True) is False
+    return not off and op.named.get("training", True) is not False
+
+
+def values_in(tree: Any) -> list[Value]:
+    """Return the tensors of a tree of arguments."""
+    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Value)]

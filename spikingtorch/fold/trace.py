@@ -1,0 +1,420 @@
+"""Trace: what a network asks of torch in one step of a small batch, written down.
+
+A copy of the network runs on a few made-up samples. Its spiking layers are known to keep samples and steps apart, so
+they only take part as sources of fresh tensors. Everything between them is noted: each operation, its arguments, what
+came out, and the line of the user's code that called it. What no list of operations can tell, such as the value of a
+tensor that Python looks at, raises ``Objection``.
+"""
+
+import contextlib
+import linecache
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spikingtorch.fold import rng
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.fold_token import FoldToken
+
+# an operation that is no torch function: the outputs of a spiking layer, its parameters, batch norm, what is returned
+LAYER, PARAMETERS, BATCH_NORM, RETURNED = "a spiking layer", "the parameters of", "batch norm", "the output"
+BACKWARD, GRADIENTS = "a backward pass", "the gradients of"
+_LIMIT = 50_000  # operations
+_LEAVES_TORCH = {"numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "_version"}
+_HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
+_SIZES = {"shape", "size", "__len__", "numel", "nelement", "stride", "nbytes", "element_size"}
+_BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
+# where the code lies that no user has written
+_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), contextlib.__file__, "<frozen")
+
+
+class Objection(Exception):
+    """Something mixes samples or steps, or cannot be known not to.
+
+    Args:
+        what: the network does, after "it".
+        remedy: what would let it fold.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Noted:
+    """A tensor, as it was when it was noted.
+
+    Attributes:
+        number: which one it is; None if it was there before.
+        shape: its sizes.
+        storage: of its memory.
+        held: the tensor itself.
+    """
+
+    number: int | None
+    shape: tuple[int, ...]
+    storage: int
+    held: Tensor
+
+
+class Call(NamedTuple):
+    """An operation of a trace.
+
+    Attributes:
+        func: the operation; a text for what is none of torch's.
+        given: its arguments by name, tensors noted.
+        made: what came out.
+        place: the user's line.
+    """
+
+    func: Any
+    given: Any
+    made: Any
+    place: tuple[str, int]
+
+    @property
+    def name(self) -> str:
+        """What a message calls the operation."""
+        name = self.func if isinstance(self.func, str) else self.func._opname
+        line = linecache.getline(*self.place).strip()
+        where = f", line {self.place[1]} of {Path(self.place[0]).name}" if self.place[1] else ""
+        return f"{name}{where}{f': {line}' if line else ''}"
+
+
+class Trace(TorchDispatchMode):
+    """The operations that run within it.
+
+    Attributes:
+        calls: in order.
+        is_quiet: whether nothing is noted for now.
+        reads: names of what Python has asked tensors for: "sizes", "requires_grad".
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Call] = []
+        self.reads: set[str] = set()
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Tensor] = []
+        self._owned: dict[int, str] = {}  # memory that outlives the step, and whose it is
+        self._blank: set[int] = set()  # memory that nobody has written on yet
+        self.is_quiet = False
+        self._device = device
+        self._seed = self._random_state()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # the wrapper that it asks for imports the whole compiler
+
+    @contextlib.contextmanager
+    def looks_away(self) -> Iterator[None]:
+        """Within it, whatever happens is not the network's doing."""
+        self._check_seed()
+        before, self.is_quiet = self.is_quiet, True
+        try:
+            yield
+        finally:
+            self.is_quiet, self._seed = before, self._random_state()
+
+    def add(self, func: str, given: Any, made: Any) -> None:
+        """Note an operation that is none of torch's."""
+        before, self.is_quiet = self.is_quiet, True
+        pytree.tree_map_(self._number, made)
+        self.calls.append(Call(func, self._noted(given), self._noted(made), _place()))
+        self.is_quiet = before
+
+    def own(self, tensor: Tensor, whose: str) -> None:
+        """Note memory that may not be written on."""
+        self._owned[_storage(tensor)] = whose
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.is_quiet or func.namespace == "prim":
+            return func(*args, **kwargs)
+        self._check_values(func, args)
+        draws = torch.Tag.nondeterministic_seeded in func.tags
+        if draws:
+            self._check_seed()
+            self._check_generator(args, kwargs)
+        given = self._noted(_by_name(func, args, kwargs))
+        self._check_memory(func, given)
+        out = func(*args, **kwargs)
+        if draws:
+            self._seed = self._random_state()
+        pytree.tree_map_(self._number, out)
+        if func._opname in _BLANK:
+            self._blank.add(_storage(out))
+        if len(self.calls) >= _LIMIT:
+            raise Objection(f"does more than {_LIMIT} operations in a step, too many to look through")
+        self.calls.append(Call(func, given, self._noted(out), _place()))
+        return out
+
+    def _number(self, x: Any) -> None:
+        if isinstance(x, Tensor) and id(x) not in self._numbers:
+            self._alive.append(x)
+            self._numbers[id(x)] = len(self._numbers)
+
+    def _noted(self, tree: Any) -> Any:
+        def note(x: Any) -> Any:
+            if not isinstance(x, Tensor):
+                return x
+            self._alive.append(x)  # so that no other tensor takes its identity
+            number, storage = self._numbers.get(id(x)), _storage(x)
+            if number is None:
+                self._owned.setdefault(storage, "a tensor that outlives the step")
+            return Noted(number, tuple(x.shape), storage, x)
+
+        return pytree.tree_map(note, tree)
+
+    def _check_values(self, func: Any, args: Any) -> None:
+        """Raise where an operation hands values of tensors to Python, as a number or as a size."""
+        sizes = torch.Tag.dynamic_output_shape in func.tags
+        if sizes and func._opname == "index":  # by numbers, the size is known
+            sizes = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        if sizes or torch.Tag.data_dependent_output in func.tags:
+            raise Objection(
+                "reads the value of a tensor, with .item(), float(), in a condition or as a size "
+                f"({Call(func, (), (), _place()).name})",
+                "compute with tensors, for instance with torch.where in place of a condition",
+            )
+
+    def _random_state(self) -> bytes:
+        before, self.is_quiet = self.is_quiet, True
+        try:
+            return rng.digest(self._device)
+        finally:
+            self.is_quiet = before
+
+    def forget_seed(self) -> None:
+        """Take random numbers to be where they are: somebody else has drawn."""
+        self._seed = self._random_state()
+
+    def _check_seed(self) -> None:
+        if self._random_state() != self._seed:
+            raise Objection("sets the seed of its random numbers anew", "set seeds outside of the network")
+
+    def _check_generator(self, args: Any, kwargs: Any) -> None:
+        leaves = pytree.tree_leaves((args, kwargs))
+        devices = {leaf.device.type if isinstance(leaf, Tensor) else leaf.type for leaf in leaves if _has_device(leaf)}
+        if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self._device.type, "cpu"}:
+            raise Objection(
+                "may draw random numbers from a generator that is not in sight", "draw from torch's own generator"
+            )
+
+    def _check_memory(self, func: Any, given: dict[str, Any]) -> None:
+        """Raise where an operation writes on what outlives the step, or reads what it has not seen written."""
+        written = set()
+        for argument in func._schema.arguments:
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            for tensor in noted_in(given.get(argument.name)):
+                written.add(tensor.storage)
+                if tensor.storage in self._owned:
+                    whose = self._owned[tensor.storage]
+                    raise Objection(
+                        f"writes on {whose} in place ({Call(func, (), (), _place()).name})",
+                        "make a new tensor in its place",
+                    )
+                if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.held.stride(), strict=True)):
+                    raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
+        if func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
+            _check_statistics(given)
+        for tensor in noted_in(given) if self._blank else ():
+            if tensor.storage in self._blank and tensor.storage not in written:
+                if func._schema.returns and any(each.alias_info is not None for each in func._schema.returns):
+                    continue  # a view of it
+                raise Objection("reads memory that it has not written on, as far as can be seen")
+        self._blank -= written
+
+
+def _check_statistics(given: dict[str, Any]) -> None:
+    trains = given.get("training", given.get("train", True))
+    if trains and any(tensor.number is None for tensor in noted_in([given["running_mean"], given["running_var"]])):
+        raise Objection(
+            "updates running statistics by a call that is out of reach",
+            "call torch.nn.functional.batch_norm, which takes the statistics of each step",
+        )
+
+
+def noted_in(tree: Any) -> list[Noted]:
+    """Return the tensors of a tree that was noted."""
+    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Noted)]
+
+
+def _by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return all arguments by their names, in the order of the schema."""
+    named = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args):
+            named[argument.name] = args[place]
+        else:
+            named[argument.name] = kwargs.get(argument.name, argument.default_value)
+    return named
+
+
+def _has_device(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor | torch.device)
+
+
+def _storage(tensor: Tensor) -> int:
+    try:
+        return tensor.untyped_storage()._cdata
+    except NotImplementedError:  # a layout without
+        return id(tensor)
+
+
+def _place() -> tuple[str, int]:
+    """Return the file and the line of the user's code that is running."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_LIBRARIES):
+            return file, frame.f_lineno
+        frame = frame.f_back
+    return "", 0
+
+
+class Questions(TorchFunctionMode):
+    """What Python asks tensors within it, and batch norm in training, which is folded in a way of its own."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.trace.is_quiet:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        owner = getattr(getattr(func, "__self__", None), "__name__", "") if name in ("__get__", "__set__") else ""
+        name = owner or name
+        if name in _LEAVES_TORCH:
+            raise Objection(
+                f"leaves torch, with {name}, where nobody can see what it does with the steps",
+                "compute with tensors alone",
+            )
+        if name in _HOOKS:
+            raise Objection(
+                f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
+            )
+        if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
+            raise Objection(f"reads {name} of a tensor", "compute it outside of the network")
+        self.trace.reads |= {"sizes"} if name in _SIZES else {name} & {"requires_grad"}
+        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
+            return self._batch_norm(*args, **kwargs)
+        if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
+            return _one_hot(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _batch_norm(
+        self, x: Tensor, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, *args: Any, **kw: Any
+    ) -> Tensor:
+        with self.trace.looks_away():
+            out = F.batch_norm(x, None, None, weight, bias, training=True)
+        self.trace.add(BATCH_NORM, (x, weight, bias), out)
+        return out
+
+
+def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
+    """Do what one_hot does, which looks at the values to check them."""
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
+
+
+class Rehearsal(FoldToken):
+    """A fold whose layers hand out fresh tensors of the right form, for one step.
+
+    Args:
+        trace: where it is noted.
+        N: samples.
+        names: of the layers, by their identity.
+        init: what the network is handed; None for the fold itself.
+    """
+
+    def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | None) -> None:
+        super().__init__(N, 1, True)
+        self.trace = trace
+        self.names = names
+        self.given = self if init is None else init
+        self.thread = None  # type: ignore[assignment]  # of any: nobody else knows the copy
+        self.inputs: dict[int, Any] = {}
+        self.roots: list[Tensor] = []
+
+    def name(self, layer: Any) -> str:
+        """Return what messages call a layer."""
+        return self.names[id(layer)]
+
+    def call(self, layer: Any, inputs: Any, init: object) -> Any:
+        """Note the inputs of a layer, and return outputs like those it would have."""
+        with self.trace.looks_away():
+            self.admit(layer, inputs, self if init is self.given else init)
+        params = pytree.tree_leaves(layer.whole_step()[1])
+        leaves = pytree.tree_leaves(inputs)
+        self.inputs[id(layer)] = inputs
+        with self.trace.looks_away():
+            with torch.no_grad():
+                out = layer._advance_one(tree_map(lambda x: x.detach().clone(), inputs), True)
+            differentiable = torch.is_grad_enabled()
+            out = tree_map(lambda x: x.detach().requires_grad_(differentiable and x.is_floating_point()), out)
+            if differentiable:
+                self.saved += [(layer, x, x._version) for x in leaves]
+        self.trace.add(PARAMETERS, params, ())
+        self.trace.add(LAYER, leaves, out)
+        self.roots += leaves
+        # a copy, for a network may write on what it is given
+        return tree_map(torch.clone, out)
+
+
+def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
+    """Run one step of a network within a trace, and what of its backward pass is not torch's own.
+
+    Raises:
+        Objection: the network does what no operation tells.
+        FoldError: it uses init, or a layer, in a way that steps could tell apart.
+    """
+    trace = rehearsal.trace
+    trace.add("the input", (), x)
+    trace.own(x, "its input")
+    with Questions(trace), trace:
+        out = net(x.view_as(x) if x.requires_grad else x, rehearsal.given)
+        if rehearsal.refusal is not None:
+            raise rehearsal.refusal
+        with trace.looks_away():
+            rehearsal.check_saved()
+        trace.add(RETURNED, out, ())
+    for node in _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)]):
+        _backward(node, trace)
+
+
+def _own_nodes(roots: list[Any]) -> list[Any]:
+    """Return the backward passes that are not torch's own: those of torch keep apart what forward does."""
+    ahead = [root.grad_fn for root in roots if isinstance(root, Tensor) and root.grad_fn is not None]
+    seen: dict[Any, None] = {}
+    while ahead:
+        node: Any = ahead.pop()
+        if node not in seen:
+            seen[node] = None
+            ahead += [before for before, _ in node.next_functions if before is not None]
+    return [node for node in seen if hasattr(node, "_forward_cls")]
+
+
+def _backward(node: Any, trace: Trace) -> None:
+    """Run the backward pass of a function of the user's on random gradients."""
+    if node._forward_cls.__module__ == "torch.utils.checkpoint":
+        raise Objection("runs a checkpoint with use_reentrant=True", "pass use_reentrant=False")
+    grads = [torch.randn(each.shape, dtype=each.dtype, device=each.device) for each in node._input_metadata]
+    trace.add(f"{BACKWARD} of {node._forward_cls.__name__}", (), grads)
+    trace.forget_seed()
+    with Questions(trace), trace, torch.no_grad():
+        found = node.apply(*grads)
+    trace.add(GRADIENTS, found, ())
