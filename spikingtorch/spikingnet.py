@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
-from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.fold.guard import modules_of, parameter_of
 from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rng import random_state, set_random_state
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
 from spikingtorch.layers.threads import CallLock

@@ -8,6 +8,7 @@ over. ``Look`` walks through all of it once, and leaves a guard that sees by ide
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -17,12 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from spikingtorch.fold.outside import Outside
 from spikingtorch.functional.core.bytecode import (
     DEFINITIONS,
     FIXED,
     cells_of,
-    changes_by_methods,
-    changes_of,
     module_of,
     reads_of,
 )
@@ -83,6 +83,7 @@ class Look:
     Attributes:
         reason: why nothing can be decided about it, after "it"; None if something can.
         remedy: what would let it fold.
+        outside: what a copy of the network shares with it.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -94,6 +95,7 @@ class Look:
             names |= walk.names
         self.reason, self.remedy = walk.reason, walk.remedy
         self._marks, self._guard, self._hooks = walk.marks, walk.guard, walk.hooks
+        self.outside = walk.outside
         self._alive = walk.alive  # so that no other object takes the identity of one
 
     def holds(self) -> bool:
@@ -132,6 +134,8 @@ class _Walk:
         self.guard = Guard()
         self.hooks: list[Any] = []
         self.alive: list[Any] = []
+        self.outside = Outside()
+        self._is_outside = False
         self._read = names
         self._seen: set[int] = set()
         modules = modules_of(net)
@@ -190,6 +194,7 @@ class _Walk:
                 continue
             self._seen.add(id(base))
             self.guard.watch_mapping(vars(base))
+            self.outside.keep_attributes(base)
             for key, item in list(vars(base).items()):
                 if key not in _ABOUT and (key != "__init__" or not issubclass(base, nn.Module)):
                     self._member(f"{name}.{key}", item, self._reads(key))
@@ -202,7 +207,8 @@ class _Walk:
             if isinstance(function, types.FunctionType):
                 self._function(name, function)
             elif read and not hasattr(type(member), "__get__"):
-                self._value(name, member)
+                with self._from_outside():
+                    self._value(name, member)
 
     # --- code ---------------------------------------------------------------------------------------------------------
 
@@ -221,33 +227,31 @@ class _Walk:
         self.guard.watch_names(function.__globals__, reads.names)
         if "site-packages" in function.__code__.co_filename:  # what is installed is there to be used by many
             return
-        self.names.update(reads.attributes, reads.names)
+        self.names.update(reads.attributes, reads.names, reads.stores)
         told = {*reads.names, *reads.attributes}
         if reads.rebinds:
-            self._refuse(f"assigns to {reads.rebinds}, a variable outside of it", "return the value, or keep it in self")
+            self._refuse(
+                f"assigns to {reads.rebinds}, a variable outside of it", "return the value, or keep it in self"
+            )
+        if reads.stores and told & {"type", "__class__"}:
+            self._refuse("may change an attribute of a class", "keep it in an attribute of self")
         if effects := told & _EFFECTS:
             self._refuse(f"calls {min(effects)}, which is to be called at each step", "leave that call out")
-        if hidden := told & (_OPAQUE | _ASKS):
+        if hidden := {*reads.names} & _OPAQUE | told & _ASKS:
             self._refuse(f"calls {min(hidden)}, behind which nobody can look", "write what it stands for")
         space = function.__globals__
+        self.outside.keep_names(space, reads.names)
+        self.outside.keep_cells(function.__closure__ or (), cells)
         outside = {key: space[key] for key in reads.names if key in space}
         outside |= dict(zip(function.__code__.co_freevars, cells, strict=True))
         outside |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
         for key, value in (outside | (function.__kwdefaults__ or {})).items():
-            self._check_unchanged(key, value, reads)
-            self._value(f"{name}.{key}", value)
+            if isinstance(value, Iterator):
+                self._refuse(f"uses up {key}, a {type(value).__name__} outside of the network", "keep a list")
+            with self._from_outside():
+                self._value(f"{name}.{key}", value)
             if isinstance(value, types.ModuleType):
                 self._space(f"{name}.{key}", value, reads.attributes)
-
-    def _check_unchanged(self, name: str, value: Any, reads: Any) -> None:
-        """Refuse a function that may change something which it did not make itself, and which a copy would share."""
-        changes = [*changes_of(value, reads.changes), *changes_by_methods(value, reads.attributes)]
-        if isinstance(value, nn.Module) or (isinstance(value, Tensor) and not isinstance(value, nn.Buffer)):
-            changes = []  # torch says what is written on a tensor
-        if changes or isinstance(value, Iterator):
-            self._refuse(
-                f"may change {name}, a {type(value).__name__} outside of the network", "keep it in an attribute of self"
-            )
 
     def _space(self, name: str, module: types.ModuleType, names: Iterable[str]) -> None:
         """Look at what code reads of a module of Python, by the names of attributes."""
@@ -256,7 +260,17 @@ class _Walk:
         self.guard.watch_names(vars(module), names)
         for key in names:
             if key in vars(module) and not isinstance(vars(module)[key], types.ModuleType):
-                self._value(f"{name}.{key}", vars(module)[key])
+                with self._from_outside():
+                    self._value(f"{name}.{key}", vars(module)[key])
+
+    @contextmanager
+    def _from_outside(self) -> Iterator[None]:
+        """Within it, what is found is shared with a copy of the network."""
+        before, self._is_outside = self._is_outside, True
+        try:
+            yield
+        finally:
+            self._is_outside = before
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -279,12 +293,19 @@ class _Walk:
         self._mark(name, value, id(value))
         if isinstance(value, types.FunctionType):
             self._function(name, value)
+            if vars(value) and module_of(value) not in FIXED:
+                self.outside.keep_attributes(value)
+                for key, item in vars(value).items():
+                    with self._from_outside():
+                        self._value(f"{name}.{key}", item)
         elif isinstance(value, type):
             self._classes(name, value)
 
     def _compound(self, name: str, value: Any, deep: bool) -> None:
         kind: Any = type(value)
         inside: Any = None
+        if self._is_outside:
+            self.outside.keep_content(value)
         if kind in (tuple, list, deque) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
             inside = dict(enumerate(value))
             if kind is list:
@@ -333,6 +354,8 @@ class _Walk:
         self._classes(f"{name}.{kind.__name__}", kind)
         own = vars(value) if hasattr(value, "__dict__") else {}
         self.guard.watch_mapping(own)
+        if self._is_outside and own:
+            self.outside.keep_attributes(value)
         return own | {slot: getattr(value, slot, None) for slot in slots}
 
 

@@ -56,7 +56,7 @@ class FoldPolicy:
         sample = _sample(x)
         if self.sample is None:  # in torch.compile, which does not let the call see its input
             self.seen, self.sample = x.shape, sample
-        found = self.finding(net, sample)
+        found = self.finding(net, sample, x.shape)
         return found is not None and found.reason is None
 
     def may_normalise(self) -> bool:
@@ -78,28 +78,44 @@ class FoldPolicy:
         """Whether the network that ``folds`` was asked about has batch norm in training."""
         return self._last is not None and self._last.normalises
 
-    def finding(self, net: nn.Module, sample: Sample) -> FoldDecision | None:
-        """Return what there is to know of a network in the form that it has now; None as long as it is incomplete."""
+    def finding(self, net: nn.Module, sample: Sample, shape: torch.Size) -> FoldDecision | None:
+        """Return what there is to know of a network in the form that it has now; None as long as it is incomplete.
+
+        Args:
+            net: the network.
+            sample: what it is called with.
+            shape: of the input, (N, T, ...).
+        """
+        found = self._known(net, sample)
+        if found is None and not any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+            found = self._look(net, sample)
+        if found is not None and found.sizes is not None and found.reason is None:
+            for N in (shape[0], shape[0] * shape[1]):
+                if (reason := found.sizes.objection_to(N)) is not None:
+                    found = found._replace(reason=reason, remedy="compute the same for each number of samples")
+                    break
+        self._last = found
+        return found
+
+    def _known(self, net: nn.Module, sample: Sample) -> FoldDecision | None:
         for place, (look, kind, decision) in enumerate(self._found):
             if kind == sample and look.holds():
-                self._last = decision
                 if place:
                     self._found.insert(0, self._found.pop(place))
                 return decision
-        if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
-            return None
-        self._last = self._look(net, sample)
-        return self._last
+        return None
 
     def _look(self, net: nn.Module, sample: Sample) -> FoldDecision:
         """Find out about a network that is not as it was at any call, as far as is seen at once."""
         look = Look(net)
         for place, (before, kind, decision) in enumerate(self._found):
-            if kind == sample and look.same_as(before, decision.changing):
+            if kind == sample and look.same_as(before, decision.changing if decision.settled else ()):
                 del self._found[place]
                 break
         else:
-            decision = _objection(net, look) or prove(net, sample, self._taught)
+            decision = _objection(net, look) or prove(net, sample, self._taught, look.outside)
+            again = [other.changing for _, kind, other in self._found if kind == sample and other.changing]
+            decision = decision._replace(settled=decision.changing in again)
         self._found = [(look, sample, decision), *self._found[: _KEPT - 1]]
         return decision
 
@@ -108,7 +124,7 @@ class FoldPolicy:
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
         for place, (look, sample, decision) in enumerate(self._found):
-            if decision is self._last:
+            if place == 0:
                 self._last = decision._replace(reason=reason)
                 self._found[place] = look, sample, self._last
                 return
@@ -116,7 +132,7 @@ class FoldPolicy:
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
         found = self._last
-        if self._warned or found is None or found.reason is None:
+        if self._warned or found is None or found.reason is None or (found.changing and not found.settled):
             return
         self._warned = True
         remedy = f". To let it fold, {found.remedy}" if found.remedy else ""

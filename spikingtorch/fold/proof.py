@@ -19,7 +19,9 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.fold import rng
 from spikingtorch.fold.guard import Look
-from spikingtorch.fold.rules import ANY, SIZES, Batch, Operation, Rule, Value, judge, values_in
+from spikingtorch.fold.outside import Outside
+from spikingtorch.fold.replay import Expected, Replay
+from spikingtorch.fold.rules import ANY, FEW, MORE, SIZES, Batch, Operation, Rule, Value, judge, merged_size, values_in
 from spikingtorch.fold.trace import (
     BACKWARD,
     BATCH_NORM,
@@ -38,7 +40,6 @@ from spikingtorch.functional.core.modes import outside_transforms
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import FoldError, participating
 
-_FEW, _MORE = 7, 11
 _OTHERWISE = "computes something else for another number of samples, or at another step"
 _NO_BATCH = "make the batch the first axis of what layers are handed and of what forward returns"
 Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
@@ -72,6 +73,8 @@ class FoldDecision(NamedTuple):
         remedy: what would let it fold, if that can be said.
         normalises: whether it has batch norm in training, whose statistics are those of each step.
         changing: attributes that the network changes at a call.
+        settled: whether it does so at each call, and not at the first alone.
+        sizes: finds out whether it does the same for other numbers of samples; None if it never asks for one.
     """
 
     reason: str | None
@@ -79,15 +82,18 @@ class FoldDecision(NamedTuple):
     remedy: str = ""
     normalises: bool = False
     changing: tuple[str, ...] = ()
+    settled: bool = False
+    sizes: "_Proof | None" = None
 
 
-def prove(net: nn.Module, sample: Sample, taught: Mapping[Any, Rule]) -> FoldDecision:
+def prove(net: nn.Module, sample: Sample, taught: Mapping[Any, Rule], outside: Outside) -> FoldDecision:
     """Find out whether a network may be handed all steps at once.
 
     Args:
         net: as SpikingNet has it. A copy of it runs; neither it nor any source of random numbers changes.
         sample: what it is called with.
         taught: rules of the user's, by operation.
+        outside: what the copy shares with the network, to be put back.
     """
     inputs: dict[str, Inputs] = {}
     try:
@@ -100,6 +106,8 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[Any, Rule]) -> FoldDec
     except Exception as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         return FoldDecision(f"does not run on a few samples of noise ({text})", inputs)
+    finally:
+        outside.restore()
 
 
 class _Proof:
@@ -115,12 +123,15 @@ class _Proof:
         self.outer: dict[int, int] = {}
         self.poison: dict[int, Objection] = {}  # tensors that samples were mixed in, and how
         self.sums: set[int] = set()  # gradients that are a sum over the batch
+        self.asks = any(isinstance(module, torch.jit.ScriptModule) for module in self.net.modules())
+        self.expected: list[Expected] = []
+        self.known: dict[int, str | None] = {}  # what is otherwise for how many samples
         self.memory: dict[int, tuple[int, int]] = {}  # where each tensor lies, and how many entries are of one sample
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
         """Trace and judge; note what the inputs of the layers are."""
         before, drawn = Look(self.net), rng.python_rng_state()
-        first, few = self._record(_FEW, None)
+        first, few = self._record(FEW, None)
         for path, layer in self.layers.items():
             if id(layer) in few.inputs:
                 leaves, form = pytree.tree_flatten(few.inputs[id(layer)])
@@ -130,29 +141,46 @@ class _Proof:
             return FoldDecision(text, inputs, "return it as a part of the output", changing=changing)
         if rng.python_rng_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
-        second, _ = self._record(_MORE, True)
-        later, _ = self._record(_FEW, False)
+        second, _ = self._record(MORE, True)
+        later, _ = self._record(FEW, False)
         for one, other in zip(first, later, strict=False):
-            _merged_call(one, other, (_FEW, _FEW))
+            _merged_call(one, other)
         if not len(first) == len(second) == len(later):
             raise Objection(_OTHERWISE)
         self._judge_all(first, second)
-        return FoldDecision(None, inputs, normalises=any(call.func == BATCH_NORM for call in first))
+        normalises = any(call.func == BATCH_NORM for call in first)
+        return FoldDecision(None, inputs, normalises=normalises, sizes=self if self.asks else None)
 
-    def _record(self, N: int, init: bool | None) -> tuple[list[Call], Rehearsal]:
+    def objection_to(self, N: int) -> str | None:
+        """Return what a network does otherwise for a number of samples, after "it"."""
+        if N not in self.known:
+            self.known[N] = None
+            try:
+                with _isolated(self.sample):
+                    self._record(N, None, Replay(self.sample.device, self.expected, N))
+            except (Objection, FoldError) as error:
+                self.known[N] = str(error)
+            except Exception as error:
+                self.known[N] = f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
+        return self.known[N]
+
+    def _record(self, N: int, init: bool | None, trace: Trace | None = None) -> tuple[list[Call], Rehearsal]:
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
         shape, dtype, device, (grad, differentiable), _ = self.sample
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
-        trace = Trace(device)
+        trace = trace or Trace(device)
+        trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, init)
         with participating(rehearsal, list(self.layers.values())):
             record(self.net, x, rehearsal)
+        self.asks = self.asks or "sizes" in trace.reads
         return trace.calls, rehearsal
 
     def _judge_all(self, first: list[Call], second: list[Call]) -> None:
         backward = False
         for one, other in zip(first, second, strict=True):
-            given, made = _merged_call(one, other, (_FEW, _MORE))
+            given, made = _merged_call(one, other)
+            self.expected.append(Expected(one, other, given, made))
             tensors, outs = ([self._placed(value) for value in values_in(tree)] for tree in (given, made))
             backward = backward or (isinstance(one.func, str) and one.func.startswith(BACKWARD))
             named = pytree.tree_map(lambda x: self._placed(x) if isinstance(x, Value) else x, given)
@@ -242,55 +270,46 @@ _LINEAR = {"neg", "clone", "_to_copy", "sum", "permute", "transpose", "t", "sele
 }
 
 
-def _merged_call(one: Call, other: Call, sizes: tuple[int, int]) -> tuple[Any, Any]:
+def _merged_call(one: Call, other: Call) -> tuple[Any, Any]:
     """Return the arguments of a call, and what it made, in both traces."""
     if one.func is not other.func and one.func != other.func:
         raise Objection(f"{_OTHERWISE} ({one.name})")
     size = "" if isinstance(one.func, str) else SIZES.get(one.func._opname, "")
     try:
-        return _merged(one.given, other.given, sizes, size), _merged(one.made, other.made, sizes, size)
+        return _merged(one.given, other.given, size), _merged(one.made, other.made, size)
     except Objection as objection:
         text = "computes other parameters of a spiking layer at each step" if one.func == PARAMETERS else objection
         raise Objection(f"{text} ({one.name})", objection.remedy) from None
 
 
-def _merged(a: Any, b: Any, sizes: tuple[int, int], size: str, name: str = "") -> Any:
+def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
     """Make one of what two traces noted; ``size`` names the argument that may be a multiple of the batch."""
     if isinstance(a, Noted) and isinstance(b, Noted):
         constant = a.number is b.number is None and (a.held is b.held or _equal(a.held, b.held))
-        if (a.number != b.number or a.number is None and not constant) or len(a.shape) != len(b.shape):
+        if (a.number != b.number or (a.number is None and not constant)) or len(a.shape) != len(b.shape):
             raise Objection(_OTHERWISE)
-        shape = tuple([_size(i, j, sizes) for i, j in zip(a.shape, b.shape, strict=True)])
+        shape = tuple([merged_size(i, j) for i, j in zip(a.shape, b.shape, strict=True)])
         if sum([isinstance(each, Batch) for each in shape]) > 1:
             raise Objection("compares the samples of a batch with each other")
         return Value(a.number, shape, a.storage)
     if type(a) is not type(b):
         raise Objection(_OTHERWISE)
     if isinstance(a, dict):
-        return {key: _merged(a[key], b[key], sizes, size, key) for key in a}
+        return {key: _merged(a[key], b[key], size, key) for key in a}
     if isinstance(a, list | tuple):
         if len(a) != len(b):
             raise Objection(_OTHERWISE)
-        return [_merged(i, j, sizes, size, name) for i, j in zip(a, b, strict=True)]
+        return [_merged(i, j, size, name) for i, j in zip(a, b, strict=True)]
     if a is b or a == b or a != a:
         return a
     if type(a) is int and name == size:
-        return _size(a, b, sizes)
+        return merged_size(a, b)
     raise Objection("computes with the number of samples, or with a number that changes", "leave it out of the network")
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
     """Say whether two tensors that came from nowhere, such as torch.tensor(...), hold the same."""
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
-
-
-def _size(a: int, b: int, sizes: tuple[int, int]) -> int | Batch:
-    if a == b:
-        return a
-    k = a // sizes[0]
-    if k * sizes[0] != a or k * sizes[1] != b:
-        raise Objection("makes a size of that of the batch which is no multiple of it")
-    return Batch(k)
 
 
 def _shared(net: nn.Module) -> dict[int, Any]:
@@ -302,9 +321,17 @@ def _shared(net: nn.Module) -> dict[int, Any]:
     for module in net.modules():
         if isinstance(module, torch.jit.ScriptModule):
             found[id(module)] = module
-    for tensor in net.parameters():
-        plain = type(tensor) in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(tensor)
-        value = tensor.detach() if plain and not tensor.is_meta else torch.rand(tensor.shape).to(tensor.dtype)
+    for tensor in (*net.parameters(), *net.buffers()):
+        if (
+            type(tensor) not in (Tensor, nn.Parameter, nn.Buffer)
+            or is_functorch_wrapped_tensor(tensor)
+            or tensor.is_meta
+        ):
+            value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype)
+        elif isinstance(tensor, nn.Parameter):
+            value = tensor.detach()
+        else:
+            continue
         found[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
     return found
 
@@ -321,6 +348,7 @@ def _isolated(sample: Sample) -> Iterator[None]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(rng.preserved(sample.device))
         stack.enter_context(torch.set_grad_enabled(sample.differentiates[0]))
-        kind = {} if sample.precision is None else {"dtype": sample.precision}
-        stack.enter_context(torch.autocast(sample.device.type, enabled=sample.precision is not None, **kind))
+        # without the cache of casts, which the first trace would fill
+        on = sample.precision is not None
+        stack.enter_context(torch.autocast(sample.device.type, sample.precision, on, cache_enabled=False))
         yield

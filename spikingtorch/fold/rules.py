@@ -1,6 +1,6 @@
 """Rules: which operations keep the samples of a batch apart, and where the samples are in what comes out.
 
-A trace of a batch of 7 and one of 11 samples differ in the sizes that depend on the batch. In a shape, such a size is a
+A trace of a batch of 7 samples and one of 11 differ in the sizes that depend on the batch. In a shape, such a size is a
 ``Batch(k)``, k times the batch. The entries of that axis are numbered (outer, batch, inner), and ``outer`` is kept for
 each tensor: views can merge other axes with that of the batch. A rule is a function of a call that raises ``Objection``
 unless each sample of what comes out is computed from the same sample of what went in. An operation without a rule
@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.trace import Call, Objection
 
+FEW, MORE = 7, 11  # samples of the two traces
 ANY = 0  # an axis along which all entries are the same, or drawn alike: every outer factor is right
 
 
@@ -59,6 +60,20 @@ class Value:
         """How many entries of the axis are of one sample."""
         size = None if self.axis is None else self.shape[self.axis]
         return size.k if isinstance(size, Batch) else 0
+
+
+def merged_size(a: int, b: int) -> int | Batch:
+    """Return a size of both traces.
+
+    Raises:
+        Objection: it depends on the batch, and is no multiple of it.
+    """
+    if a == b:
+        return a
+    k = a // FEW
+    if k * FEW != a or k * MORE != b:
+        raise Objection("makes a size of that of the batch which is no multiple of it")
+    return Batch(k)
 
 
 class Operation(NamedTuple):
@@ -224,7 +239,7 @@ def product(op: Operation) -> int:
 
 
 def linear(op: Operation) -> int:
-    """x @ w.T + b along the last axis of x."""
+    """X @ w.T + b along the last axis of x."""
     op.need(op.carrying == op.tensors[:1] and op.tensors[0].last != -1, *_FIRST)
     return op.tensors[0].outer
 
@@ -297,6 +312,7 @@ def attention(op: Operation) -> int:
 def embedding(op: Operation) -> int:
     """Rows of a table, picked by each sample."""
     op.need(op.tensors[0].axis is None, "looks samples up in each other")
+    op.need(not op.named.get("scale_grad_by_freq"), "scales gradients by how often a row is picked in a batch")
     return op.tensors[1].outer
 
 
@@ -366,7 +382,10 @@ RULES: dict[str, Rule] = _table(
     ),
     (of_first, "bucketize isin"),
     (of_second, "searchsorted"),
-    (row_major, "view _unsafe_view reshape _reshape_alias _reshape_copy unsqueeze squeeze view_as_real unflatten flatten"),
+    (
+        row_major,
+        "view _unsafe_view reshape _reshape_alias _reshape_copy unsqueeze squeeze view_as_real unflatten flatten",
+    ),
     (expanded, "expand broadcast_to"),
     (permuted, "permute transpose t movedim swapaxes numpy_T"),
     (
@@ -424,10 +443,11 @@ RULES: dict[str, Rule] = _table(
     (padded, "constant_pad_nd"),
 )
 # what comes out depends on no number that goes in
-FACTORIES = set(
-    """zeros ones full empty new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like scalar_tensor
-    empty_strided new_empty_strided empty_permuted rand randn randint rand_like randn_like randint_like""".split()
-)
+FACTORIES = {
+    *("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "scalar_tensor"),
+    *("zeros_like", "ones_like", "full_like", "empty_like", "empty_strided", "new_empty_strided", "empty_permuted"),
+    *("rand", "randn", "randint", "rand_like", "randn_like", "randint_like"),
+}
 # arguments that may be the size of the batch; elsewhere, it would be a number to compute with
 SIZES = {
     **dict.fromkeys(FACTORIES | {"normal", "view", "_unsafe_view", "expand", "affine_grid_generator"}, "size"),

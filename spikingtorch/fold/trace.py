@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.fold import rng
 from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
 
 # an operation that is no torch function: the outputs of a spiking layer, its parameters, batch norm, what is returned
@@ -95,16 +96,23 @@ class Call(NamedTuple):
 class Trace(TorchDispatchMode):
     """The operations that run within it.
 
+    Args:
+        device: of the network.
+
     Attributes:
         calls: in order.
         is_quiet: whether nothing is noted for now.
         reads: names of what Python has asked tensors for: "sizes", "requires_grad".
+        statistics: memory of the running statistics that are updated at each step.
     """
+
+    computes = True  # whether tensors hold what operations make
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self.reads: set[str] = set()
+        self.statistics: set[int] = set()
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._owned: dict[int, str] = {}  # memory that outlives the step, and whose it is
@@ -127,6 +135,19 @@ class Trace(TorchDispatchMode):
         finally:
             self.is_quiet, self._seed = before, self._random_state()
 
+    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
+        """Return what an operation makes."""
+        return func(*args, **kwargs)
+
+    def advance(self, layer: Any, inputs: Any) -> Any:
+        """Return the outputs of a layer."""
+        with torch.no_grad():
+            return layer._advance_one(tree_map(lambda x: x.detach().clone(), inputs), True)
+
+    def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Return what batch norm makes."""
+        return F.batch_norm(x, None, None, weight, bias, training=True)
+
     def add(self, func: str, given: Any, made: Any) -> None:
         """Note an operation that is none of torch's."""
         before, self.is_quiet = self.is_quiet, True
@@ -148,10 +169,11 @@ class Trace(TorchDispatchMode):
             self._check_seed()
             self._check_generator(args, kwargs)
         given = self._noted(_by_name(func, args, kwargs))
-        self._check_memory(func, given)
-        out = func(*args, **kwargs)
+        if self.computes:
+            self._check_memory(func, given)
+        out = self.run(func, given, args, kwargs)
         if draws:
-            self._seed = self._random_state()
+            self.forget_seed()
         pytree.tree_map_(self._number, out)
         if func._opname in _BLANK:
             self._blank.add(_storage(out))
@@ -313,15 +335,22 @@ class Questions(TorchFunctionMode):
         self.trace.reads |= {"sizes"} if name in _SIZES else {name} & {"requires_grad"}
         if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
             return self._batch_norm(*args, **kwargs)
+        if func is torch.cross and len(args) < 3 and "dim" not in kwargs:
+            raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
         if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
             return _one_hot(*args, **kwargs)
         return func(*args, **kwargs)
 
     def _batch_norm(
-        self, x: Tensor, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, *args: Any, **kw: Any
+        self, x: Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *args: Any, **kwargs: Any
     ) -> Tensor:
+        if region() is not None:
+            raise Objection(
+                "takes statistics of batch norm inside a checkpoint", "put the checkpoint around other modules"
+            )
         with self.trace.looks_away():
-            out = F.batch_norm(x, None, None, weight, bias, training=True)
+            out = self.trace.normalise(x, weight, bias)
+            self.trace.statistics |= {_storage(each) for each in (mean, variance) if each is not None}
         self.trace.add(BATCH_NORM, (x, weight, bias), out)
         return out
 
@@ -362,8 +391,7 @@ class Rehearsal(FoldToken):
         leaves = pytree.tree_leaves(inputs)
         self.inputs[id(layer)] = inputs
         with self.trace.looks_away():
-            with torch.no_grad():
-                out = layer._advance_one(tree_map(lambda x: x.detach().clone(), inputs), True)
+            out = self.trace.advance(layer, inputs)
             differentiable = torch.is_grad_enabled()
             out = tree_map(lambda x: x.detach().requires_grad_(differentiable and x.is_floating_point()), out)
             if differentiable:
@@ -392,6 +420,9 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
         with trace.looks_away():
             rehearsal.check_saved()
         trace.add(RETURNED, out, ())
+    for call in trace.calls if trace.statistics else ():
+        if any(tensor.storage in trace.statistics for tensor in noted_in(call.given)):
+            raise Objection(f"reads running statistics, which change at each step ({call.name})")
     for node in _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)]):
         _backward(node, trace)
 

@@ -41,6 +41,7 @@ class Reads(NamedTuple):
     Attributes:
         names: of globals that it reads.
         attributes: names of the attributes that it reads.
+        stores: names of the attributes that it assigns to.
         opaque: what hides more of what it reads.
         rebinds: a variable outside of it that it assigns to.
         changes: what it calls or does to change containers or objects, its own maybe.
@@ -48,6 +49,7 @@ class Reads(NamedTuple):
 
     names: tuple[str, ...]
     attributes: tuple[str, ...]
+    stores: tuple[str, ...]
     opaque: str
     rebinds: str
     changes: tuple[str, ...]
@@ -58,6 +60,7 @@ def reads_of(code: types.CodeType) -> Reads:
     """Return what code reads, that of functions inside it included."""
     names: set[str] = set()
     attributes: set[str] = set()
+    stores: set[str] = set()
     opaque: set[str] = set()
     rebinds: set[str] = set()
     changes: set[str] = set()
@@ -78,19 +81,23 @@ def reads_of(code: types.CodeType) -> Reads:
         elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in code.co_freevars):
             rebinds.add(name)
         elif operation in CHANGES:
+            stores.update({name} if operation == "STORE_ATTR" else ())
             changes.add("an assignment to an attribute" if "ATTR" in operation else "an assignment to an item")
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = reads_of(constant)
             names.update(inner.names)
             attributes.update(inner.attributes)
+            stores.update(inner.stores)
             opaque.update({inner.opaque} - {""})
             rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
             changes.update(inner.changes)
     changes |= names & CHANGES
     opaque |= (names | attributes) & _OPAQUE
     hidden, rebound = min(opaque, default=""), min(rebinds, default="")
-    return Reads(tuple(sorted(names)), tuple(sorted(attributes)), hidden, rebound, tuple(sorted(changes)))
+    return Reads(
+        tuple(sorted(names)), tuple(sorted(attributes)), tuple(sorted(stores)), hidden, rebound, tuple(sorted(changes))
+    )
 
 
 def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:

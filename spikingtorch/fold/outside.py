@@ -1,0 +1,73 @@
+"""What the code of a network can change besides the network: put back after a copy of it has run."""
+
+import types
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+
+class Outside:
+    """Places that a copy of a network shares with it, and what was in them."""
+
+    def __init__(self) -> None:
+        self._restorers: list[Callable[[], object]] = []
+
+    def keep_names(self, space: dict[str, Any], names: Iterable[str]) -> None:
+        """Keep variables of a module of Python."""
+        before = {name: space[name] for name in names if name in space}
+
+        def restore() -> None:
+            for name in [name for name, value in before.items() if space.get(name) is not value]:
+                space[name] = before[name]
+
+        self._restorers.append(restore)
+
+    def keep_cells(self, cells: Iterable[types.CellType], contents: Iterable[Any]) -> None:
+        """Keep the variables that a function closes over."""
+        before = list(zip(cells, contents, strict=True))
+
+        def restore() -> None:
+            for cell, value in before:
+                cell.cell_contents = value
+
+        self._restorers.append(restore)
+
+    def keep_attributes(self, owner: Any) -> None:
+        """Keep the attributes of a class, a function or an object."""
+        before = {name: value for name, value in vars(owner).items() if not name.startswith("__")}
+
+        def restore() -> None:
+            for name in [name for name in vars(owner) if name not in before and not name.startswith("__")]:
+                delattr(owner, name)
+            for name, value in before.items():
+                if vars(owner).get(name) is not value:
+                    setattr(owner, name, value)
+
+        self._restorers.append(restore)
+
+    def keep_content(self, value: Any) -> None:
+        """Keep what a container holds."""
+        if isinstance(value, np.ndarray):
+            array = value.copy()
+            self._restorers.append(lambda: np.copyto(value, array) if value.flags.writeable else None)
+        elif isinstance(value, list | deque):
+            items = list(value)
+            self._restorers.append(lambda: (value.clear(), value.extend(items)) if _differ(value, items) else None)
+        elif isinstance(value, dict | set):
+            whole = value.copy()
+            self._restorers.append(lambda: (value.clear(), value.update(whole)) if _differ(value, whole) else None)
+
+    def restore(self) -> None:
+        """Put everything back."""
+        for restorer in self._restorers:
+            restorer()
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Say whether two containers do not hold the very same things in the same order."""
+    pairs = (one.items(), other.items()) if isinstance(one, dict) else ([(x,) for x in one], [(x,) for x in other])
+    return len(one) != len(other) or any(
+        a is not b for x, y in zip(*pairs, strict=True) for a, b in zip(x, y, strict=True)
+    )

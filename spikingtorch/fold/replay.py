@@ -1,0 +1,97 @@
+"""Replay: the trace of a network once more, for a number of samples that it was not traced for.
+
+Where a network asks for sizes, it may do something else for many samples than for a few. It is run for the numbers of a
+call, step by step and folded, and has to ask for the same operations. Nothing is computed: what comes out is empty.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.fold.rules import Batch, Value, merged_size, values_in
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, noted_in
+
+
+class Expected(NamedTuple):
+    """A call of both traces: as it was noted in each, its arguments, and what came out."""
+
+    call: Call
+    other: Call
+    given: Any
+    made: Any
+
+
+class Replay(Trace):
+    """A trace that has to be the one that is known.
+
+    Args:
+        device: of the network.
+        expected: the operations.
+        N: samples.
+    """
+
+    computes = False
+
+    def __init__(self, device: torch.device, expected: Sequence[Expected], N: int) -> None:
+        super().__init__(device)
+        self._expected, self._N = expected, N
+
+    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
+        """Return something of the right form."""
+        expected = self._next(func, given)
+        if torch.Tag.inplace_view in func.tags:
+            return func(*args, **kwargs)
+        if func._schema.is_mutable:
+            written = [each.name for each in func._schema.arguments if each.alias_info and each.alias_info.is_write]
+            tensors = [tensor.held for name in written for tensor in noted_in(given[name])]
+            return tensors[0] if len(tensors) == 1 else tuple(tensors)
+        return self._made(expected)
+
+    def advance(self, layer: Any, inputs: Any) -> Any:
+        """Return outputs of the right form."""
+        return self._made(self._next(LAYER, None, after=1))
+
+    def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Return a tensor of the right form, which has a gradient."""
+        made: Tensor = self._made(self._next(BATCH_NORM, None))
+        return made + x if x.requires_grad else made
+
+    def _next(self, func: Any, given: Any, after: int = 0) -> Expected:
+        place = len(self.calls) + after
+        expected = self._expected[place] if place < len(self._expected) else None
+        if expected is None or expected.call.func != func:
+            raise Objection(f"computes something else for {self._N} samples than for a few")
+        if given is not None and not self._agree(given, expected.given):
+            raise Objection(f"computes something else for {self._N} samples than for a few ({expected.call.name})")
+        return expected
+
+    def _made(self, expected: Expected) -> Any:
+        """Return tensors of the sizes and strides that were expected; memory that nobody writes on costs none."""
+        parts = zip(values_in(expected.made), noted_in(expected.other.made), strict=True)
+
+        def make(one: Any) -> Any:
+            if not isinstance(one, Noted):
+                return one
+            value, other = next(parts)
+            shape = [self._at(size) for size in value.shape]
+            strides = zip(one.held.stride(), other.held.stride(), strict=True)
+            strides = [self._at(merged_size(a, b)) for a, b in strides]
+            return torch.empty_strided(shape, strides, dtype=one.held.dtype, device=one.held.device)
+
+        return pytree.tree_map(make, expected.call.made)
+
+    def _at(self, size: Any) -> Any:
+        return size.k * self._N if isinstance(size, Batch) else size
+
+    def _agree(self, given: Any, expected: Any) -> bool:
+        if isinstance(expected, Value):
+            shape = tuple([self._at(size) for size in expected.shape])
+            return isinstance(given, Noted) and (given.number, given.shape) == (expected.number, shape)
+        if isinstance(expected, dict):
+            return all(self._agree(given[key], expected[key]) for key in expected)
+        if isinstance(expected, list):
+            return len(given) == len(expected) and all(map(self._agree, given, expected))
+        return bool(given is expected or given == self._at(expected) or given != given)
