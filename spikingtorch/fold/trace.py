@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode_temporarily
 
 from spikingtorch.fold import rng
 from spikingtorch.functional.core.tree import tree_map
@@ -129,11 +129,19 @@ class Trace(TorchDispatchMode):
     def looks_away(self) -> Iterator[None]:
         """Within it, whatever happens is not the network's doing."""
         self._check_seed()
-        before, self.is_quiet = self.is_quiet, True
-        try:
+        with self._quiet():
             yield
+        self.forget_seed()
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        before, self.is_quiet = self.is_quiet, True
+        inside = torch._C._len_torch_dispatch_stack() > 0  # and not in a call of an operation
+        try:
+            with _pop_mode_temporarily() if inside else contextlib.nullcontext():
+                yield
         finally:
-            self.is_quiet, self._seed = before, self._random_state()
+            self.is_quiet = before
 
     def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
         """Return what an operation makes."""
@@ -150,19 +158,24 @@ class Trace(TorchDispatchMode):
 
     def add(self, func: str, given: Any, made: Any) -> None:
         """Note an operation that is none of torch's."""
-        before, self.is_quiet = self.is_quiet, True
-        pytree.tree_map_(self._number, made)
-        self.calls.append(Call(func, self._noted(given), self._noted(made), _place()))
-        self.is_quiet = before
+        with self._quiet():
+            pytree.tree_map_(self._number, made)
+            self.calls.append(Call(func, self._noted(given), self._noted(made), _place()))
 
     def own(self, tensor: Tensor, whose: str) -> None:
         """Note memory that may not be written on."""
         self._owned[_storage(tensor)] = whose
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self.is_quiet or func.namespace == "prim":
-            return func(*args, **kwargs)
+        if func.namespace == "prim":
+            return func(*args, **(kwargs or {}))
+        before, self.is_quiet = self.is_quiet, True  # a scripted module does not do so
+        try:
+            return self._noted_call(func, args, kwargs or {})
+        finally:
+            self.is_quiet = before
+
+    def _noted_call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self._check_values(func, args)
         draws = torch.Tag.nondeterministic_seeded in func.tags
         if draws:
@@ -212,11 +225,8 @@ class Trace(TorchDispatchMode):
             )
 
     def _random_state(self) -> bytes:
-        before, self.is_quiet = self.is_quiet, True
-        try:
+        with self._quiet():
             return rng.digest(self._device)
-        finally:
-            self.is_quiet = before
 
     def forget_seed(self) -> None:
         """Take random numbers to be where they are: somebody else has drawn."""
