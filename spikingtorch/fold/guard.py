@@ -5,6 +5,7 @@ what lies inside them, the functions of their classes, and what these read of gl
 over. ``Look`` walks through all of it once, and leaves a guard that sees by identity whether anything has changed.
 """
 
+import copyreg
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -96,11 +97,12 @@ class Look:
         self.reason, self.remedy = walk.reason, walk.remedy
         self._marks, self._guard, self._hooks = walk.marks, walk.guard, walk.hooks
         self.outside = walk.outside
+        self._hooked = hooks_of_all_modules()
         self._alive = walk.alive  # so that no other object takes the identity of one
 
     def holds(self) -> bool:
         """Say at once whether all is as it was; False as well where only another look can tell."""
-        return not any(self._hooks) and not hooks_of_all_modules() and self._guard.unchanged()
+        return not (any(self._hooks) or self._hooked or hooks_of_all_modules()) and self._guard.unchanged()
 
     def changed_since(self, before: "Look") -> tuple[str, ...]:
         """Return the names of what is not as it was."""
@@ -140,6 +142,7 @@ class _Walk:
         self._seen: set[int] = set()
         modules = modules_of(net)
         self._registered = {id(module) for module in modules}
+        self._mark("hooks of all modules", net, hooks_of_all_modules())
         for path, module in net.named_modules():
             self._module(path, module)
 
@@ -168,6 +171,7 @@ class _Walk:
         self._mark(f"{prefix}training", module.training, module.training)
         layer = isinstance(module, StatefulLayer)
         self.hooks += [own[hooks] for hooks in HOOKS]
+        self._mark(f"{prefix}hooks", own, *[tuple(map(id, own[hooks].values())) for hooks in HOOKS])
         self.guard.watch_names(own, ("training", "forward", *HOOKS))
         for entries in ("_modules", "_buffers"):
             self.guard.watch_mapping(own[entries])
@@ -193,6 +197,7 @@ class _Walk:
             if base is object or module_of(base) in FIXED or id(base) in self._seen:
                 continue
             self._seen.add(id(base))
+            copyreg._slotnames(base)  # type: ignore[attr-defined]  # copies note it in the class
             self.guard.watch_mapping(vars(base))
             self.outside.keep_attributes(base)
             for key, item in list(vars(base).items()):

@@ -152,7 +152,9 @@ class _Proof:
         return FoldDecision(None, inputs, normalises=normalises, sizes=self if self.asks else None)
 
     def objection_to(self, N: int) -> str | None:
-        """Return what a network does otherwise for a number of samples, after "it"."""
+        """Return what the network does otherwise for a number of samples, after "it"."""
+        if isinstance(N, torch.SymInt):  # that of the example that is compiled or exported
+            N = N.node.hint or 0
         if N not in self.known:
             self.known[N] = None
             try:
@@ -173,7 +175,7 @@ class _Proof:
         rehearsal = Rehearsal(trace, N, names, init)
         with participating(rehearsal, list(self.layers.values())):
             record(self.net, x, rehearsal)
-        self.asks = self.asks or "sizes" in trace.reads
+        self.asks = self.asks or trace.asks
         return trace.calls, rehearsal
 
     def _judge_all(self, first: list[Call], second: list[Call]) -> None:
@@ -321,18 +323,17 @@ def _shared(net: nn.Module) -> dict[int, Any]:
     for module in net.modules():
         if isinstance(module, torch.jit.ScriptModule):
             found[id(module)] = module
+    kinds = (Tensor, nn.Parameter, nn.Buffer)
     for tensor in (*net.parameters(), *net.buffers()):
-        if (
-            type(tensor) not in (Tensor, nn.Parameter, nn.Buffer)
-            or is_functorch_wrapped_tensor(tensor)
-            or tensor.is_meta
-        ):
+        if type(tensor) not in kinds or is_functorch_wrapped_tensor(tensor) or tensor.is_meta:
             value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype)
-        elif isinstance(tensor, nn.Parameter):
-            value = tensor.detach()
         else:
-            continue
-        found[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+            value = tensor.detach()
+        if isinstance(tensor, nn.Parameter):
+            value = nn.Parameter(value, tensor.requires_grad)
+        elif any(tensor is buffer for buffer in net.buffers()):  # which batch norm writes, unseen
+            value = value.clone()
+        found[id(tensor)] = value.requires_grad_(tensor.requires_grad)
     return found
 
 

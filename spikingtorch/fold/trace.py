@@ -102,7 +102,7 @@ class Trace(TorchDispatchMode):
     Attributes:
         calls: in order.
         is_quiet: whether nothing is noted for now.
-        reads: names of what Python has asked tensors for: "sizes", "requires_grad".
+        asks: whether the user's code has asked for a size.
         statistics: memory of the running statistics that are updated at each step.
     """
 
@@ -111,7 +111,7 @@ class Trace(TorchDispatchMode):
     def __init__(self, device: torch.device) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
-        self.reads: set[str] = set()
+        self.asks = False
         self.statistics: set[int] = set()
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
@@ -317,6 +317,14 @@ def _place() -> tuple[str, int]:
     return "", 0
 
 
+def _asker() -> str:
+    """Return the file of the code that asks a tensor for something."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename in (torch._tensor.__file__, torch.overrides.__file__):
+        frame = frame.f_back  # where torch's own methods pass it on
+    return frame.f_code.co_filename if frame is not None else ""
+
+
 class Questions(TorchFunctionMode):
     """What Python asks tensors within it, and batch norm in training, which is folded in a way of its own."""
 
@@ -342,7 +350,8 @@ class Questions(TorchFunctionMode):
             )
         if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
             raise Objection(f"reads {name} of a tensor", "compute it outside of the network")
-        self.trace.reads |= {"sizes"} if name in _SIZES else {name} & {"requires_grad"}
+        if name in _SIZES and not _asker().startswith(_LIBRARIES):
+            self.trace.asks = True
         if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
             return self._batch_norm(*args, **kwargs)
         if func is torch.cross and len(args) < 3 and "dim" not in kwargs:

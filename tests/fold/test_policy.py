@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
-from spikingtorch.fold.rehearsal import check_same
-from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.testing import assert_close
 from tests.fold.test_attacks import homeostasis_no_grad, homeostatic
 from tests.nets_that_step import Hole, Own, Two, besides, centred, through, train
@@ -116,8 +114,9 @@ def test_warns_once_in_training_and_evaluation_and_for_inputs_of_several_sizes()
     assert len(found) == 1, found
 
 
-def test_warns_of_a_number_that_grows_at_the_first_call() -> None:
+def test_warns_of_a_number_that_grows_at_each_call() -> None:
     model = st.SpikingNet(Two(besides(lambda net, x: setattr(net, "steps", net.steps + 1)), steps=0).double(), 3)
+    assert not texts(lambda: model(train()))  # it may be what the first batch sets up
     (warned,) = texts(lambda: model(train()))
     assert "changes steps" in warned
 
@@ -137,13 +136,15 @@ def test_eight_refusals_in_training_leave_evaluation_alone() -> None:
     assert model.eval().explain(train()).mode == "fold", model.explain().reason
 
 
-def test_tries_no_network_out_again_for_each_value_of_a_number() -> None:
-    net = Two(lambda net, x, init: x * net.temperature, temperature=1.0)
-    model: Any = st.SpikingNet(net.double(), 3, warn_silent=False)
-    for epoch in range(50):
-        model.net.temperature = 0.9**epoch
-        model(train())
-    assert len(model._policy._findings) < 20
+def test_looks_again_for_each_value_of_a_number() -> None:
+    mixes_late = Two(lambda net, x, init: centred(x) if net.epoch > 12 else x * net.temperature, temperature=1.0)
+    auto: Any = st.SpikingNet(mixes_late.double(), 3, warn_silent=False)
+    step: Any = st.SpikingNet(mixes_late, 3, mode="step", warn_silent=False)
+    for epoch in range(16):
+        mixes_late.epoch, mixes_late.temperature = epoch, 0.9**epoch
+        assert_close(auto(train()), step(train()))
+        assert auto.explain().mode == ("step" if epoch > 12 else "fold")
+    assert len(auto._policy._found) == 16
 
 
 def test_functional_call_with_computed_weights() -> None:
@@ -154,13 +155,6 @@ def test_functional_call_with_computed_weights() -> None:
     torch.func.functional_call(model, weights, (train(),))
     model(train())
     assert model.explain().mode == "fold", model.explain().reason
-
-
-def test_a_large_tensor_of_small_numbers_is_compared() -> None:
-    want = torch.full((1_100_000,), 1e-12, dtype=torch.float64)
-    check_same(want, want, "the gradient")
-    with pytest.raises(FoldError, match="the gradient"):
-        check_same(2 * want, want, "the gradient")
 
 
 # --- what it leaves alone ---------------------------------------------------------------------------------------------
