@@ -43,6 +43,7 @@ _STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", 
 # methods that no step calls
 _ABOUT = {"__repr__", "__str__", "__eq__", "__hash__", "__new__", "__post_init__", "__replace__", "extra_repr"}
 _LIMIT = 5000  # values
+_LONG = 500  # entries of one container
 _BYTES = 2**16  # of an array that is compared by value
 
 
@@ -109,8 +110,8 @@ class Look:
         one, other = before._marks, self._marks
         if one == other:
             return ()
-        found = [name for name in one | other if name not in one or name not in other or one[name] != other[name]]
-        return tuple(dict.fromkeys(found))
+        found = {name for name in one | other if name not in one or name not in other or one[name] != other[name]}
+        return tuple(sorted(name for name in found if not any(name.startswith(f"{outer}.") for outer in found)))
 
     def same_as(self, before: "Look", changing: tuple[str, ...]) -> bool:
         """Say whether a network is as it was, but for attributes that it changes itself, of which the kind counts."""
@@ -333,6 +334,9 @@ class _Walk:
             return
         if inside is not None:
             self._mark(name, value, kind, len(inside))
+            if len(inside) > _LONG:
+                self._refuse(f"reads {name}, which is too long to be looked through at each call", "keep a tensor")
+                return
         elif module_of(kind) == "spikingtorch":  # surrogates, resets: such a thing does not change
             self._mark(name, value, id(value))
             return

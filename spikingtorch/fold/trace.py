@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode_temporarily
 
 from spikingtorch.fold import rng
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
@@ -239,7 +240,7 @@ class Trace(TorchDispatchMode):
     def _check_generator(self, args: Any, kwargs: Any) -> None:
         leaves = pytree.tree_leaves((args, kwargs))
         devices = {leaf.device.type if isinstance(leaf, Tensor) else leaf.type for leaf in leaves if _has_device(leaf)}
-        if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self._device.type, "cpu"}:
+        if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self._device.type, HOST.type}:
             raise Objection(
                 "may draw random numbers from a generator that is not in sight", "draw from torch's own generator"
             )

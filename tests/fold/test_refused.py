@@ -153,14 +153,10 @@ def changing_l1(change: Callable[[Any], object]) -> Make:
     return lambda: with_l1(change)
 
 
-def over_time(kind: Callable[..., nn.Module], *sizes: Any) -> Make:
-    return lambda: Two(sequence, module=kind(*sizes, batch_first=True))
-
-
 # what the reason says -> networks for which it does
 CASES: dict[str, dict[str, Make]] = {
     "changes last.*keeps a state": {"tensor": lambda: Two(tensor_attribute, last=torch.zeros(()))},
-    "changes b ": {
+    "writes on a tensor that outlives the step": {
         "buffer": lambda: Two(
             lambda net, x, init: x + net.b.mul_(0.5).add_(x.detach().mean()), b=nn.Buffer(torch.zeros(()))
         )
@@ -172,7 +168,7 @@ CASES: dict[str, dict[str, Make]] = {
     "changes count": {"counter": lambda: Two(counts, count=0)},
     r"changes holder\.n": {"object": lambda: Two(object_attribute, holder=Holder())},
     "changes last": {"feedback": lambda: Two(feeds_back, after=besides(put_last), last=None)},
-    r"changes sl2\.v0": {"slow threshold": lambda: Two(between=besides(raise_threshold))},
+    "computes other parameters of a spiking layer": {"slow threshold": lambda: Two(between=besides(raise_threshold))},
     "changes factor": {
         "weight over time": lambda: Two(between=weight_over_time, mix=nn.Parameter(torch.eye(6)), factor=1.0)
     },
@@ -182,9 +178,11 @@ CASES: dict[str, dict[str, Make]] = {
         )
     },
     "changes turn": {"by turns": lambda: Own(by_turns, sl3=st.LIF(), turn=0)},
-    "changes|keeps a state|differently": {"spectral_norm": changing_l1(parametrizations.spectral_norm)},
-    "its output differently": {"minus mean of output": lambda: Two(after=lambda net, x, init: centred(x))},
-    "differently|mixes": {
+    "writes on a tensor that outlives .*div": {"spectral_norm": changing_l1(parametrizations.spectral_norm)},
+    "works along the axis of the batch .mean, line": {
+        "minus mean of output": lambda: Two(after=lambda net, x, init: centred(x))
+    },
+    "batch|number of samples|another step": {
         "minus mean": lambda: Two(lambda net, x, init: centred(x)),
         "minus mean of spikes": lambda: Two(between=lambda net, x, init: centred(x)),
         "softmax": lambda: Two(lambda net, x, init: x.softmax(0)),
@@ -213,13 +211,12 @@ CASES: dict[str, dict[str, Make]] = {
         "isinstance": lambda: Two(lambda net, x, init: x if isinstance(init, bool) else 2 * x),
     },
     "does not run": {"hard-coded batch": lambda: Two(lambda net, x, init: x.view(5, 4))},
-    "reads the value of a tensor": {"BatchNorm": lambda: Two(through, module=nn.BatchNorm1d(4, momentum=None))},
-    "InstanceNorm1d": {"InstanceNorm": lambda: Two(sequence, module=nn.InstanceNorm1d(1, track_running_stats=True))},
-    "a RNN": {"RNN": over_time(nn.RNN, 4, 4)},
-    "a LSTM": {"LSTM": over_time(nn.LSTM, 4, 4)},
-    "a GRU": {"GRU": over_time(nn.GRU, 4, 4)},
-    "Transformer|MultiheadAttention": {"Transformer": over_time(nn.TransformerEncoderLayer, 4, 2, 8, 0.0)},
-    "MultiheadAttention": {"MultiheadAttention": lambda: Two(attention, module=nn.MultiheadAttention(4, 2))},
+    "writes on a tensor that outlives .*copy_": {
+        "InstanceNorm": lambda: Two(sequence, module=nn.InstanceNorm1d(1, track_running_stats=True))
+    },
+    "samples of a batch with each other": {
+        "MultiheadAttention": lambda: Two(attention, module=nn.MultiheadAttention(4, 2))
+    },
     "init": {
         "if init": lambda: Two(lambda net, x, init: 2 * x if init else x),
         "init == True": lambda: Two(lambda net, x, init: 2 * x if init == True else x),  # noqa: E712
@@ -241,7 +238,9 @@ CASES: dict[str, dict[str, Make]] = {
     r"uses BioLIF\.act": {"act": lambda: Own(active, sl1=st.BioLIF(0.5, v0=0.1, track_act=True))},
     r"uses LIF\.reset": {"reset": lambda: Two(between=besides(lambda net, x: net.sl2.reset()))},
     r"uses LIF\.detach_": {"detach_": lambda: Two(between=besides(lambda net, x: net.sl2.detach_()))},
-    r"LIF\.reset": {"nested": lambda: Own(nested, inner=st.SpikingNet(Own(lambda net, x, init: net.sl1(x, init)), 6))},
+    "reads the value of a tensor": {
+        "nested": lambda: Own(nested, inner=st.SpikingNet(Own(lambda net, x, init: net.sl1(x, init)), 6))
+    },
     "twice|several times": {
         "twice": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.sl1(net.l1(x), init), init)), init)),
         "tied": tied,
@@ -270,13 +269,13 @@ CASES: dict[str, dict[str, Make]] = {
         "Python's numbers": lambda: Two(lambda net, x, init: x * random.random()),
         "numpy's numbers": lambda: Two(lambda net, x, init: x * float(np.random.rand())),
     },
-    "parameters of": {
+    "all samples share|something else": {
         "drawn threshold": lambda: Two(sl2=Noisy(decay=0.0)),
         "drawn parameter": lambda: dropped(st.LIF(v0=torch.full((3,), 0.3), learnable="v0"), "", "v0"),
         "drawn weight": lambda: dropped(st.LIF(v0=0.3, recurrent=nn.Linear(3, 3, False)), "recurrent", "weight"),
     },
-    r"changes sl2\.generator": {"generator of a layer": lambda: Two(sl2=OfItsOwn(decay=0.0))},
-    r"input of a LIF layer.*h = h \+ layer\(h, init\)": {"shortcut": lambda: Own(shortcut)},
+    "a generator that is not in sight": {"generator of a layer": lambda: Two(sl2=OfItsOwn(decay=0.0))},
+    r"input of sl2.*h = h \+ layer\(h, init\)": {"shortcut": lambda: Own(shortcut)},
     "hooks on l1": {
         "hook": changing_l1(lambda l1: l1.register_forward_hook(lambda module, args, out: 2 * out)),
         "backward hook": changing_l1(lambda l1: l1.register_full_backward_hook(unit_gradient)),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.fold.table.case import SEQUENCE, Case, buffer, linear, steps, through, weight
+from tests.fold.table.case import SEQUENCE, Case, buffer, folds, linear, steps, through, weight
 
 
 class Centred(nn.Module):
@@ -254,7 +254,8 @@ MIXING: dict[str, Case] = {
     # the size of the batch, and the place in it
     "over the size": steps(lambda net, x: x / len(x)),
     "over the root of the size": steps(lambda net, x: x / x.shape[0] ** 0.5),
-    "large batches": steps(lambda net, x: 2.0 * x if len(x) > 20000 else x),
+    # it folds for as few samples as the calls of the table have
+    "large batches": folds(lambda net, x: 2.0 * x if len(x) > 20000 else x),
     "odd batches": steps(odd_batches),
     "place in the batch": steps(lambda net, x: x + torch.arange(len(x))[:, None]),
     "drift along the batch": steps(drifts_along_the_batch),

@@ -67,7 +67,7 @@ NORMS: dict[str, Case] = {
     "batch norm of samples in reverse": steps(lambda net, x: net.module(x.flip(0)).flip(0), module=norm_1d),
     "batch norm of a part": steps(lambda net, x: torch.cat([net.module(x[::2]), x[1::2]]), module=norm_1d),
     "batch norm in a list": steps(lambda net, x: net.hidden[0](x), hidden=lambda: [norm_1d().double()]),
-    "batch norm with average": steps(through, module=lambda: nn.BatchNorm1d(6, momentum=None)),
+    "batch norm with average": folds(through, module=lambda: nn.BatchNorm1d(6, momentum=None)),
     "running mean taken off": steps(running_mean_taken_off, module=norm_1d),
     "number of batches used": steps(scaled_by_count, module=norm_1d),
     "renormalised": steps(renormalised, mean=buffer(6), var=buffer(6)),
