@@ -9,6 +9,7 @@ Start with the README.
 """
 
 from spikingtorch import functional, layers, spikeio, utils
+from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.neurons import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.spikingnet import SpikingNet
@@ -22,6 +23,7 @@ __all__ = [
     "BioLIF",
     "CoarseLIF",
     "McPitts",
+    "SequenceDropout",
     "SpikingDecay",
     "SpikingNet",
     "StepLayer",

@@ -1,8 +1,8 @@
 """SpikingNet: an ordinary module, run over time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from spikingtorch.fold.guard import modules_of, parameter_of
 from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rng import random_state, set_random_state
+from spikingtorch.fold.rules import taught_rules
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
@@ -35,8 +36,8 @@ class SpikingNet(nn.Module):
         out[:, t] = net(x[:, t], init)          init is True at t = 0 and False after it
 
     The network is called once a step or, which is faster, once for all steps: they become one batch of N T
-    samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it makes no
-    difference, which a look at the modules and a trial of a copy on noise find out; ``explain`` says what they found.
+    samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it is proven
+    to make no difference: a copy is run on a few samples, and each operation judged; ``explain`` says what was found.
     Dropout draws a mask for each step and sample either way; one seed gives other masks in one way than in the other.
 
     Args:
@@ -50,14 +51,17 @@ class SpikingNet(nn.Module):
             ``init=False``, differentiates through it. By default a call leaves plain numbers behind.
         statistics: what batch norm in training normalises: "step", each step by itself, as one call of net a step does;
             or, with mode="fold", "sequence", batch and time together.
+        fold_rules: what mode "auto" is to take for granted of operations that it does not know, such as those of a library
+            of your own, ``torch.ops.mylib.smooth``: "pointwise", each entry is computed from the entries in its place;
+            or "rows", each index of the first axis by itself.
         warn_silent: warn, once, when a layer has been silent, or has always fired, for several batches of training.
 
     Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a
     call with ``init=False`` from another one is an error as long as the first lives.
 
     Raises:
-        TypeError: net is no module, or its ``forward`` takes no ``init``.
-        ValueError: there is no such mode, time_chunk is below 1, or truncate is asked for without it.
+        TypeError: net is no module, its ``forward`` takes no ``init``, or fold_rules names no operation.
+        ValueError: there is no such mode or rule, time_chunk is below 1, or truncate is asked for without it.
 
     >>> from spikingtorch import IF
     >>> class Net(nn.Module):
@@ -81,6 +85,7 @@ class SpikingNet(nn.Module):
         truncate: bool = False,
         carry_graph: bool = False,
         statistics: Statistics = "step",
+        fold_rules: Mapping[Any, Literal["pointwise", "rows"]] | None = None,
         warn_silent: bool = True,
     ) -> None:
         super().__init__()
@@ -108,7 +113,7 @@ class SpikingNet(nn.Module):
         self.carry_graph = carry_graph
         self.statistics: Statistics = statistics
         self.warn_silent = warn_silent
-        self._policy = FoldPolicy()
+        self._policy = FoldPolicy(taught_rules(fold_rules))
         self._activity = Activity()
         self._lock = CallLock()
         self._decisions: Recomputation[int] = Recomputation()

@@ -31,7 +31,7 @@ class FoldPolicy:
         taught: rules of the user's, by operation.
     """
 
-    def __init__(self, taught: Mapping[Any, Rule] | None = None) -> None:
+    def __init__(self, taught: Mapping[str, Rule] | None = None) -> None:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
         self._taught = dict(taught or {})

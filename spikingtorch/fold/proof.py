@@ -21,7 +21,20 @@ from spikingtorch.fold import rng
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.replay import Expected, Replay
-from spikingtorch.fold.rules import ANY, FEW, MORE, SIZES, Batch, Operation, Rule, Value, judge, merged_size, values_in
+from spikingtorch.fold.rules import (
+    FEW,
+    MORE,
+    SIZES,
+    Batch,
+    Operation,
+    Rule,
+    Value,
+    aten_name,
+    judge,
+    merged_size,
+    outer_of,
+    values_in,
+)
 from spikingtorch.fold.trace import (
     BACKWARD,
     BATCH_NORM,
@@ -34,7 +47,9 @@ from spikingtorch.fold.trace import (
     Objection,
     Rehearsal,
     Trace,
+    noted_in,
     record,
+    same_constant,
 )
 from spikingtorch.functional.core.modes import outside_transforms
 from spikingtorch.layers.base import StatefulLayer
@@ -86,7 +101,7 @@ class FoldDecision(NamedTuple):
     sizes: "_Proof | None" = None
 
 
-def prove(net: nn.Module, sample: Sample, taught: Mapping[Any, Rule], outside: Outside) -> FoldDecision:
+def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Outside) -> FoldDecision:
     """Find out whether a network may be handed all steps at once.
 
     Args:
@@ -113,7 +128,7 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[Any, Rule], outside: O
 class _Proof:
     """One network, and what is known of the tensors of its traces."""
 
-    def __init__(self, net: nn.Module, sample: Sample, taught: Mapping[Any, Rule]) -> None:
+    def __init__(self, net: nn.Module, sample: Sample, taught: Mapping[str, Rule]) -> None:
         self.net = copy.deepcopy(net, _shared(net))
         for module in self.net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -126,7 +141,6 @@ class _Proof:
         self.asks = any(isinstance(module, torch.jit.ScriptModule) for module in self.net.modules())
         self.expected: list[Expected] = []
         self.known: dict[int, str | None] = {}  # what is otherwise for how many samples
-        self.memory: dict[int, tuple[int, int]] = {}  # where each tensor lies, and how many entries are of one sample
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
         """Trace and judge; note what the inputs of the layers are."""
@@ -214,23 +228,13 @@ class _Proof:
         for out in op.outs:
             if out.number is None:
                 continue
-            self.outer[out.number] = 1 if out.k == 1 else outer
-            self.memory[out.number] = out.storage, out.k
+            self.outer[out.number] = outer
             lost = op.carrying and out.axis is None and out.shape != (0,) and out.number not in self.sums
             if found is not None or lost:
                 self.poison[out.number] = found or Objection(
                     f"makes one out of all samples of the batch ({op.call.name})",
                     "keep the batch the first axis",
                 )
-        if func._schema.is_mutable and op.carrying and outer != ANY:
-            self._forget_aliases(op)
-
-    def _forget_aliases(self, op: Operation) -> None:
-        """After a write, what lies in the same memory is no constant any more along an axis of several entries."""
-        written = {out.storage for out in op.outs}
-        for number, (storage, k) in self.memory.items():
-            if storage in written and k > 1 and self.outer.get(number) == ANY:
-                self.poison[number] = Objection(f"writes samples into a part of a tensor ({op.call.name})")
 
     def _judge_text(self, op: Operation, func: str) -> None:
         """Judge what is no operation of torch: layers, their parameters, the output, gradients, batch norm."""
@@ -244,7 +248,7 @@ class _Proof:
                     raise Objection(f"{what} whose first axis is not the batch ({op.call.name})", _NO_BATCH)
         elif func == BATCH_NORM:
             x = op.tensors[0]
-            op.need(len(op.carrying) == 1 and x.axis == 0 and x.outer in (1, ANY), "normalises over the batch")
+            op.need(len(op.carrying) == 1 and x.axis == 0 and x.outer == 1, "normalises over the batch")
         elif func == GRADIENTS:
             for value in op.tensors:
                 if value.axis is None and value.number not in self.sums:
@@ -255,14 +259,18 @@ class _Proof:
 
     def _is_sum(self, op: Operation) -> bool:
         """In a backward pass: say whether what comes out is a sum over the samples; raise if more is made of one."""
-        name = op.call.func._opname
+        name = aten_name(op.call.func)
         given = [tensor.number in self.sums for tensor in op.tensors]
         if not any(given):
-            return name in _SUMS and bool(op.carrying) and all(out.axis is None for out in op.outs)
+            sums = name in _SUMS and bool(op.carrying) and all(out.axis is None for out in op.outs)
+            return sums and bool(outer_of(op, op.carrying))
         adds = name in ("add", "sub") and all(given) and len(given) == 2
         scales = name in ("mul", "div") and sum(given) == 1 and (given[0] or name == "mul")
-        moves = name in _LINEAR
-        op.need((adds or scales or moves) and not op.carrying, "computes with a sum over the samples of the batch")
+        moves = name in _LINEAR and all(out.held.is_floating_point() for out in noted_in(op.call.made))
+        stays = op.named.get("rounding_mode") is None and all(out.axis is None for out in op.outs)
+        op.need(
+            (adds or scales or moves) and stays and not op.carrying, "computes with a sum over the samples of the batch"
+        )
         return True
 
 
@@ -276,7 +284,7 @@ def _merged_call(one: Call, other: Call) -> tuple[Any, Any]:
     """Return the arguments of a call, and what it made, in both traces."""
     if one.func is not other.func and one.func != other.func:
         raise Objection(f"{_OTHERWISE} ({one.name})")
-    size = "" if isinstance(one.func, str) else SIZES.get(one.func._opname, "")
+    size = "" if isinstance(one.func, str) else SIZES.get(aten_name(one.func), "")
     try:
         return _merged(one.given, other.given, size), _merged(one.made, other.made, size)
     except Objection as objection:
@@ -287,8 +295,7 @@ def _merged_call(one: Call, other: Call) -> tuple[Any, Any]:
 def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
     """Make one of what two traces noted; ``size`` names the argument that may be a multiple of the batch."""
     if isinstance(a, Noted) and isinstance(b, Noted):
-        constant = a.number is b.number is None and (a.held is b.held or _equal(a.held, b.held))
-        if (a.number != b.number or (a.number is None and not constant)) or len(a.shape) != len(b.shape):
+        if a.number != b.number or (a.number is None and not same_constant(a, b)) or len(a.shape) != len(b.shape):
             raise Objection(_OTHERWISE)
         shape = tuple([merged_size(i, j) for i, j in zip(a.shape, b.shape, strict=True)])
         if sum([isinstance(each, Batch) for each in shape]) > 1:
@@ -307,11 +314,6 @@ def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
     if type(a) is int and name == size:
         return merged_size(a, b)
     raise Objection("computes with the number of samples, or with a number that changes", "leave it out of the network")
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    """Say whether two tensors that came from nowhere, such as torch.tensor(...), hold the same."""
-    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
 
 
 def _shared(net: nn.Module) -> dict[int, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.rules import Batch, Value, merged_size, values_in
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, noted_in
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, noted_in, same_constant
 
 
 class Expected(NamedTuple):
@@ -64,7 +64,7 @@ class Replay(Trace):
         expected = self._expected[place] if place < len(self._expected) else None
         if expected is None or expected.call.func != func:
             raise Objection(f"computes something else for {self._N} samples than for a few")
-        if given is not None and not self._agree(given, expected.given):
+        if given is not None and not self._agree(given, expected.given, expected.call.given):
             raise Objection(f"computes something else for {self._N} samples than for a few ({expected.call.name})")
         return expected
 
@@ -86,12 +86,13 @@ class Replay(Trace):
     def _at(self, size: Any) -> Any:
         return size.k * self._N if isinstance(size, Batch) else size
 
-    def _agree(self, given: Any, expected: Any) -> bool:
+    def _agree(self, given: Any, expected: Any, first: Any) -> bool:
         if isinstance(expected, Value):
             shape = tuple([self._at(size) for size in expected.shape])
-            return isinstance(given, Noted) and (given.number, given.shape) == (expected.number, shape)
+            same = isinstance(given, Noted) and (given.number, given.shape) == (expected.number, shape)
+            return same and (given.number is not None or same_constant(given, first))
         if isinstance(expected, dict):
-            return all(self._agree(given[key], expected[key]) for key in expected)
+            return all(self._agree(given[key], expected[key], first[key]) for key in expected)
         if isinstance(expected, list):
-            return len(given) == len(expected) and all(map(self._agree, given, expected))
+            return len(given) == len(expected) and all(map(self._agree, given, expected, first))
         return bool(given is expected or given == self._at(expected) or given != given)

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch.utils import _pytree as pytree
 
-from spikingtorch.fold.trace import Call, Objection
+from spikingtorch.fold.trace import Call, Objection, noted_in
 
 FEW, MORE = 7, 11  # samples of the two traces
-ANY = 0  # an axis along which all entries are the same, or drawn alike: every outer factor is right
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +120,9 @@ _COMBINES = "combines the samples of a batch with each other"
 
 def outer_of(op: Operation, tensors: Iterable[Value]) -> int:
     """Return the outer factor that tensors have in common."""
-    found = {tensor.outer for tensor in tensors} - {ANY}
-    op.need(len(found) <= 1, _COMBINES, _KEEP)
-    return found.pop() if found else ANY
+    found = {tensor.outer for tensor in tensors}
+    op.need(len(found) == 1, _COMBINES, _KEEP)
+    return found.pop()
 
 
 def together(op: Operation, *, last: bool = True) -> int:
@@ -141,37 +140,35 @@ def pointwise(op: Operation) -> int:
 
 
 def of_first(op: Operation) -> int:
-    """A function of the entries of the first tensor alone; the others are the same for all samples."""
+    """Compute with the entries of the first tensor alone; the others are the same for all samples."""
     op.need(op.carrying == op.tensors[:1], "takes from the batch what is to be the same for all samples")
     return pointwise(op)
 
 
 def of_second(op: Operation) -> int:
-    """The same of the second tensor, in a table of one axis."""
+    """Look up the entries of the second tensor in a table of one axis."""
     op.need(op.carrying == op.tensors[1:2] and len(op.tensors[0].shape) == 1, "looks up samples in each other")
     return pointwise(op)
 
 
 def row_major(op: Operation) -> int:
-    """The same entries in the same order, in axes of other sizes."""
+    """Keep the entries in their order, in axes of other sizes."""
     x, out = op.tensors[0], op.outs[0]
     a, b = x.axis, out.axis
-    if a is None or b is None or (op.call.func._opname == "squeeze" and "dim" not in op.named):
+    squeezed = op.call.func._opname.startswith("squeeze") and ("dim" not in op.named or a in op.dims())
+    if a is None or b is None or squeezed:  # which would drop a batch of one sample
         op.need(False, "drops or moves the axis of the batch", _KEEP)
-        return ANY
+        return 1
     before, after = (math.prod(size for size in each if type(size) is int) for each in (x.shape[:a], out.shape[:b]))
-    if x.outer == ANY:  # alike along the whole axis, which may be taken apart
-        op.need(after % before == 0 and x.k % (after // before) == 0, _MOVES, _KEEP)
-        return 1 if out.k == 1 else ANY
     op.need(before * x.outer % after == 0 and out.k % (before * x.outer // after) == 0, _MOVES, _KEEP)
     return before * x.outer // after
 
 
 def expanded(op: Operation) -> int:
-    """The same entries for all indices of new or longer axes."""
+    """Take the same entries for all indices of new or longer axes."""
     x, out = op.tensors[0], op.outs[0]
     if x.axis is None:
-        return ANY
+        return 1
     op.need((x.last, x.k) == (out.last, out.k), _MOVES, _KEEP)
     return x.outer
 
@@ -190,7 +187,7 @@ def along(op: Operation) -> int:
 
 
 def along_all(op: Operation) -> int:
-    """The same, where every tensor has to carry the samples: its entries are read or written by their index."""
+    """Do so where entries are read or written by their index, so that every tensor has to carry the samples."""
     plain = [tensor for tensor in op.tensors if tensor.axis is None and len(tensor.shape)]
     op.need(not plain, "picks entries by the place of a sample in the batch", "expand what all samples share")
     return along(op._replace(tensors=op.carrying, named=op.named))
@@ -216,7 +213,7 @@ def joined(op: Operation) -> int:
 
 
 def sliced(op: Operation) -> int:
-    """A range of an axis: of the batch's, the whole of it."""
+    """Take a range of an axis: of the batch's, the whole of it."""
     x = op.tensors[0]
     if op.dims() == [x.axis]:
         start, end, step = (op.named.get(name) for name in ("start", "end", "step"))
@@ -247,14 +244,26 @@ def linear(op: Operation) -> int:
 _FIRST = ("works along the axis of the batch, or takes its weights from the batch", _KEEP)
 
 
+def group_norm(op: Operation) -> int:
+    """Take statistics of groups of channels, for each row."""
+    op.need([op.named["N"], op.named["C"]] == [*op.tensors[0].shape[:2]], *_FIRST)
+    return rows(op)
+
+
+def solved(op: Operation) -> int:
+    """Solve A X = B in the last two axes; a batch of vectors would be told from matrices by its size."""
+    op.need(len({len(tensor.shape) for tensor in op.tensors}) == 1, _COMBINES, "give both as many axes")
+    return before(2)(op)
+
+
 def rows(op: Operation) -> int:
-    """A function of each row (the first axis) of one tensor."""
+    """Compute with each row (the first axis) of one tensor."""
     op.need(op.tensors[0].axis == 0 and len(op.carrying) == 1, *_FIRST)
     return op.tensors[0].outer
 
 
 def rows_of_all(op: Operation) -> int:
-    """A function of each row (the first axis) of several tensors."""
+    """Compute with each row (the first axis) of several tensors."""
     op.need(all(tensor.axis == 0 for tensor in (*op.carrying, op.tensors[0], op.outs[0])), *_FIRST)
     return together(op, last=False)
 
@@ -265,7 +274,7 @@ def convolution(op: Operation) -> int:
         return rows(op)
     x, weight, *bias = op.tensors
     op.need(x.axis == 1 and all(each.axis == 0 for each in (weight, *bias)), *_FIRST)
-    op.need(outer_of(op, op.tensors) in (1, ANY), *_FIRST)
+    op.need(outer_of(op, op.tensors) == 1, *_FIRST)
     return 1
 
 
@@ -281,7 +290,7 @@ def before(n: int) -> Rule:
 
 
 def spatial(op: Operation) -> int:
-    """What happens in the axes of space, whose number is part of the operation's name."""
+    """Compute in the axes of space, whose number is part of the operation's name."""
     found = re.search(r"([123])d", op.call.func._opname)
     return before(int(found[1]) if found else 3)(op)
 
@@ -295,7 +304,8 @@ def layer_norm(op: Operation) -> int:
 def norm_of_channels(op: Operation) -> int:
     """Batch norm: in evaluation each entry by itself; with statistics, those of each channel, which samples may be."""
     x, *others = op.tensors
-    trains = op.named.get("training", op.named.get("train", "legit_no_training" not in op.call.func._opname))
+    name = op.call.func._opname
+    trains = op.named.get("training", op.named.get("train", not name.endswith(("no_training", "no_update"))))
     op.need(not trains or x.axis == 1, "takes statistics over the batch", _AXES)
     op.need(x.axis is not None and all(other.axis is None or x.axis == 1 for other in others), *_FIRST)
     return outer_of(op, op.carrying)
@@ -303,10 +313,10 @@ def norm_of_channels(op: Operation) -> int:
 
 def attention(op: Operation) -> int:
     """softmax(q k^T + mask) v in the last two axes."""
-    q, k, v, *mask = op.tensors
+    q, k, v = op.tensors[:3]
     op.need(q.axis == k.axis == v.axis, "attends from one sample to others", "pass (N, L, E), with batch_first=True")
-    op.need(all(each.axis is None or each.last == q.last for each in mask), _COMBINES)
-    return before(2)(op._replace(tensors=[q, k, v]))
+    before(2)(op._replace(tensors=[q, k, v]))
+    return together(op)
 
 
 def embedding(op: Operation) -> int:
@@ -324,7 +334,9 @@ def indexed(op: Operation) -> int:
     if x.axis is None:
         op.need(values is None and len({index.last for index in own}) == 1, _COMBINES)
         return outer_of(op, [index for index in own if index.axis is not None])
-    if values is not None and len(own) == len(indices) == 1 and own[0].shape == x.shape and not values.shape:
+    kinds = {index.held.dtype for index in noted_in(op.call.given["indices"])}
+    masks = kinds <= {torch.bool, torch.uint8} and len(own) == len(indices) == 1 and own[0].shape == x.shape
+    if values is not None and masks and not values.shape:
         return together(op)  # one value where a mask of all entries says so
     op.need(x.axis >= len(indices) or indices[x.axis] is None, "picks samples by index")
     op.need(all(index.axis is None for index in own), "picks by samples what is to be the same for all")
@@ -374,8 +386,8 @@ def _table(*rows: tuple[Rule, str]) -> dict[str, Rule]:
 RULES: dict[str, Rule] = _table(
     (
         pointwise,
-        """clone _to_copy contiguous copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill lerp real
-        imag conj _conj _neg_view resolve_conj view_as_complex isclose _prelu_kernel rrelu_with_noise
+        """clone _to_copy  copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill lerp 
+          _conj _neg_view    _prelu_kernel rrelu_with_noise
         native_dropout bernoulli normal normal_functional uniform random exponential geometric cauchy log_normal poisson
         rand_like randn_like randint_like binary_cross_entropy mse_loss smooth_l1_loss huber_loss softplus elu hardtanh
         hardswish hardsigmoid floor_divide""",
@@ -384,16 +396,16 @@ RULES: dict[str, Rule] = _table(
     (of_second, "searchsorted"),
     (
         row_major,
-        "view _unsafe_view reshape _reshape_alias _reshape_copy unsqueeze squeeze view_as_real unflatten flatten",
+        "view _unsafe_view  _reshape_alias _reshape_copy unsqueeze squeeze view_as_real view_as_complex  ",
     ),
-    (expanded, "expand broadcast_to"),
-    (permuted, "permute transpose t movedim swapaxes numpy_T"),
+    (expanded, "expand "),
+    (permuted, "permute transpose t   "),
     (
         along,
         """sum mean amax amin prod var std var_mean std_mean logsumexp linalg_vector_norm norm any all argmax argmin max
         min median nanmedian mode kthvalue count_nonzero nansum aminmax _softmax _log_softmax softmax log_softmax
-        _safe_softmax cumsum cumprod _cummax_helper _cummin_helper cummax cummin logcumsumexp _logcumsumexp sort argsort
-        topk flip roll rot90 unfold select split split_with_sizes unbind unsafe_split unsafe_chunk chunk glu _fft_c2c
+        _safe_softmax cumsum cumprod _cummax_helper _cummin_helper cummax cummin logcumsumexp _logcumsumexp sort 
+        topk flip roll rot90 unfold select split split_with_sizes unbind unsafe_split   glu _fft_c2c
         _fft_r2c _fft_c2r diagonal linalg_cross""",
     ),
     (along_all, "gather scatter scatter_add scatter_reduce slice_scatter"),
@@ -403,7 +415,8 @@ RULES: dict[str, Rule] = _table(
     (product, "mm addmm bmm baddbmm mv addmv"),
     (linear, "linear"),
     (convolution, "convolution"),
-    (rows, "native_group_norm native_channel_shuffle channel_shuffle"),
+    (group_norm, "native_group_norm"),
+    (rows, "channel_shuffle"),
     (
         rows_of_all,
         """affine_grid_generator grid_sampler_2d grid_sampler_3d multinomial _transformer_encoder_layer_fwd
@@ -421,19 +434,19 @@ RULES: dict[str, Rule] = _table(
     (
         before(2),
         """col2im tril triu linalg_inv_ex linalg_cholesky_ex _linalg_svd linalg_qr _linalg_det linalg_matrix_exp
-        _linalg_eigh _linalg_solve_ex linalg_solve_triangular linalg_eig""",
+        _linalg_eigh linalg_eig""",
     ),
-    (before(1), "_fused_rms_norm"),
+    (solved, "_linalg_solve_ex linalg_solve_triangular"),
     (layer_norm, "native_layer_norm"),
     (
         norm_of_channels,
         """native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
-        miopen_batch_norm _batch_norm_no_update _batch_norm_with_update batch_norm""",
+        miopen_batch_norm _batch_norm_no_update _batch_norm_with_update """,
     ),
     (
         attention,
         """_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
-        _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention scaled_dot_product_attention""",
+        _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention """,
     ),
     (embedding, "embedding"),
     (indexed, "index index_put _index_put_impl _unsafe_index"),
@@ -445,7 +458,7 @@ RULES: dict[str, Rule] = _table(
 # what comes out depends on no number that goes in
 FACTORIES = {
     *("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "scalar_tensor"),
-    *("zeros_like", "ones_like", "full_like", "empty_like", "empty_strided", "new_empty_strided", "empty_permuted"),
+    *("zeros_like", "ones_like", "full_like", "empty_like"),
     *("rand", "randn", "randint", "rand_like", "randn_like", "randint_like"),
 }
 # arguments that may be the size of the batch; elsewhere, it would be a number to compute with
@@ -455,23 +468,55 @@ SIZES = {
 }
 
 
-def rule_of(func: Any, taught: Mapping[Any, Rule]) -> Rule | None:
+def aten_name(func: Any) -> str:
+    """Return the name of one of torch's operations; none for those of others, which may mean anything."""
+    return str(func._opname) if getattr(func, "namespace", "") == "aten" else ""
+
+
+# what a user can say of an operation that is not in the table
+TAUGHT: dict[str, Rule] = {"pointwise": pointwise, "rows": rows_of_all}
+
+
+def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
+    """Return the rules of a user, by the name of the operation.
+
+    Raises:
+        TypeError: a key is no operation.
+        ValueError: a value is no rule.
+    """
+    found = {}
+    for operation, rule in (rules or {}).items():
+        if not isinstance(operation, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+            raise TypeError(
+                f"SpikingNet: fold_rules has the key {operation!r}, expected an operation such as torch.ops.mylib.smooth"
+            )
+        if rule not in TAUGHT:
+            raise ValueError(
+                f"SpikingNet: fold_rules says {rule!r} of {operation}, expected 'pointwise' (each entry is computed from "
+                "the entries in its place) or 'rows' (each index of the first axis by itself)"
+            )
+        found[str(operation)] = TAUGHT[rule]
+    return found
+
+
+def rule_of(func: Any, taught: Mapping[str, Rule]) -> Rule | None:
     """Return the rule of an operation: one that the user taught, one of the table, or that of torch's tag."""
-    for key in (func, func.overloadpacket):
+    for key in (str(func), str(func.overloadpacket)):
         if key in taught:
             return taught[key]
-    name = func._opname if func._opname in RULES else func._opname.removesuffix("_")
-    known = RULES.get(name) if func.namespace == "aten" else None
+    name = aten_name(func)
+    known = RULES.get(name) or RULES.get(name.removesuffix("_"))
     return pointwise if known is None and torch.Tag.pointwise in func.tags else known
 
 
-def judge(op: Operation, taught: Mapping[Any, Rule]) -> int:
+def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
     """Return the outer factor of what an operation makes.
 
     Raises:
         Objection: it does not keep samples apart, as far as is known.
     """
-    func, name, samples = op.call.func, op.call.func._opname, any(out.axis is not None for out in op.outs)
+    func, samples = op.call.func, any(out.axis is not None for out in op.outs)
+    name = aten_name(func)
     if torch.Tag.nondeterministic_seeded in func.tags and _draws(op):
         op.need(
             all(out.axis is not None for out in op.outs[:1]),
@@ -479,7 +524,7 @@ def judge(op: Operation, taught: Mapping[Any, Rule]) -> int:
             "draw for each sample, with the batch as the first axis",
         )
     if name in FACTORIES or (name == "normal" and not op.tensors):
-        return ANY
+        return 1
     rule = rule_of(func, taught)
     if not op.carrying:
         op.need(not samples or rule in (expanded, repeated), "numbers the samples of the batch", _SHARE)
@@ -487,7 +532,7 @@ def judge(op: Operation, taught: Mapping[Any, Rule]) -> int:
     if rule is None:
         raise Objection(
             f"runs an operation that is not known to keep samples apart ({op.call.name})",
-            f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.namespace}.{name}: 'rows'}})",
+            f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.namespace}.{func._opname}: 'rows'}})",
         )
     return rule(op)
 

@@ -280,6 +280,12 @@ def _check_statistics(given: dict[str, Any]) -> None:
         )
 
 
+def same_constant(a: Noted, b: Noted) -> bool:
+    """Say whether two tensors that no operation made, such as weights or torch.tensor(...), are or hold the same."""
+    same = a.held.shape == b.held.shape and a.held.dtype == b.held.dtype
+    return a.held is b.held or (same and torch.equal(a.held, b.held))
+
+
 def noted_in(tree: Any) -> list[Noted]:
     """Return the tensors of a tree that was noted."""
     return [x for x in pytree.tree_leaves(tree) if isinstance(x, Noted)]
@@ -355,7 +361,7 @@ class Questions(TorchFunctionMode):
             self.trace.asks = True
         if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
             return self._batch_norm(*args, **kwargs)
-        if func is torch.cross and len(args) < 3 and "dim" not in kwargs:
+        if name == "cross" and len(args) < 3 and "dim" not in kwargs:
             raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
         if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
             return _one_hot(*args, **kwargs)

@@ -3,14 +3,17 @@
 base            StatefulLayer: a state that lives between calls, and whose it is
 steplayer       StepLayer: a pure step as a layer, the base of every one and the way to make your own
 neurons         IF, LIF, ...
+dropout         SequenceDropout: one mask for all steps
 options         the names of surrogates and reset rules
 recurrent       the weights of a recurrent layer
 fold_token      all steps of a layer at once: the token that SpikingNet hands to its layers
 checkpoint      a call that torch.utils.checkpoint repeats
 activity        layers that stay silent, or fire at every step
-call_lock       one thread at a time
+batch_norm      batch norm in training, folded
+threads         one thread at a time
 """
 
+from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.neurons import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, SpikingLayer
 
-__all__ = ["IF", "LI", "LIF", "BioLIF", "CoarseLIF", "McPitts", "SpikingDecay", "SpikingLayer"]
+__all__ = ["IF", "LI", "LIF", "BioLIF", "CoarseLIF", "McPitts", "SequenceDropout", "SpikingDecay", "SpikingLayer"]
