@@ -1,0 +1,233 @@
+"""Functions of a batch for the proof to judge: with samples apart, mixed, and mixed in ways that are hard to see."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.fold.rules.oracle import Code
+
+
+class Case(NamedTuple):
+    """Code between two layers, (N, *shape) -> (N, ...).
+
+    Attributes:
+        code: the function.
+        shape: of a sample.
+        weights: what else is differentiated.
+        gradients: whether gradients are recorded.
+    """
+
+    code: Code
+    shape: tuple[int, ...] = (6,)
+    weights: Sequence[Tensor] = ()
+    gradients: bool = True
+
+
+def _numbers(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+THREE, SIX, SQUARE = _numbers(3), nn.Parameter(_numbers(6)), _numbers(6, 6)
+WEIGHT = nn.Parameter(_numbers(3, 3))
+FOR_FEW, FOR_MANY = _numbers(6), _numbers(6) + 1
+
+
+def halves(x: Tensor) -> Tensor:
+    """Put the second half of all samples behind the first half of all samples: (N, 6) -> (2 N, 3)."""
+    return x.reshape(-1, 2, 3).transpose(0, 1).reshape(-1, 3)
+
+
+def entry_by_index(x: Tensor) -> Tensor:
+    y = x[:, 0].clone()
+    y[x[:, 1].long()] = 5.0  # an index of the shape of y, which is no mask
+    return y[:, None]
+
+
+def constant_flattened(x: Tensor) -> Tensor:
+    N = len(x)
+    return x * THREE.expand(2 * N, 3).reshape(-1).view(6, N).T
+
+
+def constant_written(x: Tensor) -> Tensor:
+    N = len(x)
+    zeros = x.new_zeros(2 * N, 3)
+    flat = zeros.view(6 * N)
+    zeros.copy_(THREE.expand(2 * N, 3))
+    return x * flat.view(6, N).T
+
+
+def two_views(x: Tensor) -> Tensor:
+    N = len(x)
+    zeros = x.new_zeros(2 * N, 6)
+    read, written = zeros.view(N, 2, 6), zeros.view(2, N, 6)
+    written[0].copy_(x)
+    return read.sum(1)
+
+
+def squeezed(x: Tensor) -> Tensor:
+    return x.squeeze(0).softmax(1).view(-1, 4, 4)  # along another axis for a single sample
+
+
+def solved(x: Tensor) -> Tensor:
+    a = torch.eye(6, dtype=x.dtype) * (x[:, :, None] + 1) + 0.1
+    y: Tensor = torch.linalg.solve(a, SQUARE)  # six samples make six vectors of a matrix
+    return (x[:, None] @ y)[:, 0]
+
+
+def crossed(x: Tensor) -> Tensor:
+    y: Tensor = x.cross(THREE.expand_as(x))  # along the first axis of size 3, as a method
+    return y
+
+
+def groups_of_rows(x: Tensor) -> Tensor:
+    N = len(x)
+    rows = x.view(N, 2, 2, 3).transpose(0, 1).reshape(2 * N, 2, 3)
+    y: Tensor = torch.ops.aten.native_group_norm(rows, None, None, N, 4, 3, 1, 1e-5)[0]
+    return y.view(2, N, 2, 3).transpose(0, 1)
+
+
+def other_mask(x: Tensor) -> Tensor:
+    N = len(x)
+    q, mask = x.reshape(2 * N, 1, 4, 8), x[..., :4].transpose(0, 1).reshape(2 * N, 1, 4, 4)
+    return F.scaled_dot_product_attention(q, q, q, mask).reshape(N, 2, 4, 8)
+
+
+def written_on_itself(x: Tensor) -> Tensor:
+    y = torch.empty_strided(x.shape, (1, 1), dtype=x.dtype)
+    return y.copy_(x.detach()) * 1.0
+
+
+def tensor_by_size(x: Tensor) -> Tensor:
+    return x * torch.tensor(1.0 if len(x) < 50 else 2.0, dtype=x.dtype)
+
+
+def weight_by_size(x: Tensor) -> Tensor:
+    return x * (FOR_FEW if len(x) < 50 else FOR_MANY)
+
+
+@torch.library.custom_op("spikingtorch_rules::full_like", mutates_args=())
+def _full_like(x: Tensor) -> Tensor:
+    return x - x.mean(0)
+
+
+def named_as_factory(x: Tensor) -> Tensor:
+    y: Tensor = torch.ops.spikingtorch_rules.full_like(x.detach())
+    return y
+
+
+class _SpreadsSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad.sum(0).expand_as(grad)
+
+
+class _PairsOthers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return (x.view(-1, 2, 3) @ weight).flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        of_weight = x.reshape(-1, 3).t().mm(halves(grad))
+        return (grad.view(-1, 2, 3) @ weight.t()).flatten(1), of_weight
+
+
+class _RoundsSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        return x * weight
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, grad.sum(0).to(torch.int64).to(grad.dtype)
+
+
+class _FloorsSum(_RoundsSum):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, grad.sum(0).div(0.5, rounding_mode="floor")
+
+
+def spreads_sum(x: Tensor) -> Tensor:
+    y: Tensor = _SpreadsSum.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+def pairs_others(x: Tensor) -> Tensor:
+    y: Tensor = _PairsOthers.apply(x, WEIGHT)  # type: ignore[no-untyped-call]
+    return y
+
+
+def rounds_sum(x: Tensor) -> Tensor:
+    y: Tensor = _RoundsSum.apply(x, SIX)  # type: ignore[no-untyped-call]
+    return y
+
+
+def floors_sum(x: Tensor) -> Tensor:
+    y: Tensor = _FloorsSum.apply(x, SIX)  # type: ignore[no-untyped-call]
+    return y
+
+
+def groups_of_samples(x: Tensor) -> Tensor:
+    N = len(x)
+    return F.conv1d(x.reshape(1, 2 * N, 3), x[:, :4].reshape(4 * N, 1, 1), groups=2 * N).view(N, -1)
+
+
+def groups_of_others(x: Tensor) -> Tensor:
+    N = len(x)
+    return F.conv1d(x.reshape(1, 2 * N, 3), halves(x)[:, :1, None], groups=2 * N).view(N, 6)
+
+
+def overlapping(x: Tensor) -> Tensor:
+    y = x.clone()
+    y.unfold(1, 3, 1).mul_(2.0)
+    return y
+
+
+APART = {
+    "samples as groups": Case(groups_of_samples),
+    "write on windows": Case(overlapping),
+    "instance norm": Case(lambda x: F.instance_norm(x.view(-1, 2, 3)).flatten(1)),
+    "samples along the last axis": Case(lambda x: x.T.topk(5, 0).values.T),
+    "repeated and cut": Case(lambda x: x.repeat(1, 77)[:, :100]),
+    "batch of products": Case(lambda x: (x.view(-1, 2, 3) @ x.view(-1, 3, 2)).flatten(1)),
+    "mask of entries": Case(lambda x: x.masked_fill(x > 0.5, 0.0)),
+}
+MIXED = {
+    "samples as groups of others": Case(groups_of_others),
+    "transposed and viewed": Case(lambda x: x.T.reshape(-1).view(-1, 6)),
+    "numbered": Case(lambda x: x * x.new_ones(x.shape).cumsum(0)),
+    "Gram matrix": Case(lambda x: torch.einsum("ni,mi->nm", x, x) @ x),
+    "halves of others": Case(lambda x: torch.bmm(halves(x)[:, None], x.reshape(-1, 3, 1)).view(-1, 2)),
+    "moved by padding": Case(lambda x: F.pad(x, (0, 0, 1, -1))),
+    "scattered over samples": Case(lambda x: torch.zeros_like(x).scatter_add(0, x.long(), x)),
+}
+# mixed, or otherwise for some numbers of samples, and the proof does not see it yet
+UNSEEN = {
+    "entry by index": Case(entry_by_index),
+    "constant flattened": Case(constant_flattened),
+    "constant written on a view": Case(constant_written),
+    "written in one view, read in another": Case(two_views),
+    "single sample squeezed": Case(squeezed, (4, 4)),
+    "solved for as many vectors as samples": Case(solved),
+    "cross product along the first axis of 3": Case(crossed, (3,)),
+    "group norm of two samples": Case(groups_of_rows, (4, 3)),
+    "mask of other samples": Case(other_mask, (2, 4, 8), gradients=False),
+    "written on itself": Case(written_on_itself),
+    "tensor by size": Case(tensor_by_size),
+    "weight by size": Case(weight_by_size),
+    "custom operation named as a factory": Case(named_as_factory),
+    "gradient spreads a sum": Case(spreads_sum),
+    "gradient pairs other samples": Case(pairs_others, weights=[WEIGHT]),
+    "gradient rounds a sum": Case(rounds_sum, weights=[SIX]),
+    "gradient floors a sum": Case(floors_sum, weights=[SIX]),
+}
