@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import modules_of, parameter_of
+from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rng import random_state, set_random_state
@@ -36,8 +37,9 @@ class SpikingNet(nn.Module):
         out[:, t] = net(x[:, t], init)          init is True at t = 0 and False after it
 
     The network is called once a step or, which is faster, once for all steps: they become one batch of N T
-    samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it is proven
-    to make no difference: a copy is run on a few samples, and each operation judged; ``explain`` says what was found.
+    samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it is
+    proven to make no difference: a copy is run on a few samples, and each operation judged; ``explain`` says what was
+    found.
     Dropout draws a mask for each step and sample either way; one seed gives other masks in one way than in the other.
 
     Args:
@@ -51,9 +53,11 @@ class SpikingNet(nn.Module):
             ``init=False``, differentiates through it. By default a call leaves plain numbers behind.
         statistics: what batch norm in training normalises: "step", each step by itself, as one call of net a step does;
             or, with mode="fold", "sequence", batch and time together.
-        fold_rules: what mode "auto" is to take for granted of operations that it does not know, such as those of a library
-            of your own, ``torch.ops.mylib.smooth``: "pointwise", each entry is computed from the entries in its place;
-            or "rows", each index of the first axis by itself.
+        fold_rules: what mode "auto" is to take for granted of operations that it does not know, such as those of a
+            library of your own, ``torch.ops.mylib.smooth``: "pointwise", each entry is computed from the entries in its
+            place; or "rows", each index of the first axis by itself.
+        hooks: "step", hooks of modules are called at each step, so that a network with hooks steps; or "sequence", forward
+            hooks only look, and in a fold are called once, with all steps: (N T, ...).
         warn_silent: warn, once, when a layer has been silent, or has always fired, for several batches of training.
 
     Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a
@@ -86,6 +90,7 @@ class SpikingNet(nn.Module):
         carry_graph: bool = False,
         statistics: Statistics = "step",
         fold_rules: Mapping[Any, Literal["pointwise", "rows"]] | None = None,
+        hooks: Literal["step", "sequence"] = "step",
         warn_silent: bool = True,
     ) -> None:
         super().__init__()
@@ -98,8 +103,9 @@ class SpikingNet(nn.Module):
             raise ValueError(
                 "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
             )
-        if statistics not in ("step", "sequence"):
-            raise ValueError(f"SpikingNet: statistics={statistics!r} is not one of 'step', 'sequence'")
+        for name, value in (("statistics", statistics), ("hooks", hooks)):
+            if value not in ("step", "sequence"):
+                raise ValueError(f"SpikingNet: {name}={value!r} is not one of 'step', 'sequence'")
         if statistics == "sequence" and mode != "fold":
             raise ValueError(
                 f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={mode!r} may run it "
@@ -112,8 +118,9 @@ class SpikingNet(nn.Module):
         self.truncate = truncate
         self.carry_graph = carry_graph
         self.statistics: Statistics = statistics
+        self.hooks: Literal["step", "sequence"] = hooks
         self.warn_silent = warn_silent
-        self._policy = FoldPolicy(taught_rules(fold_rules))
+        self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
         self._decisions: Recomputation[int] = Recomputation()
@@ -240,8 +247,9 @@ class SpikingNet(nn.Module):
         if normalises and (scripted := scripted_norm(self.net)):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics of each step are out of reach")
         norms = StatisticsOfSteps(fold, modules_of(self.net)) if normalises else None
+        hooks = only_looking(modules_of(self.net), fold) if self.hooks == "sequence" else nullcontext()
         try:
-            with participating(fold, layers), norms or nullcontext():
+            with participating(fold, layers), norms or nullcontext(), hooks:
                 out: Tensor = self.net(x.flatten(0, 1), fold)
             if fold.refusal is not None:
                 raise fold.refusal

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
+from spikingtorch.fold.hooks import HOOKS, computed_attributes, hooks_of_all_modules
 from spikingtorch.fold.outside import Outside
 from spikingtorch.functional.core.bytecode import (
     DEFINITIONS,
@@ -30,7 +30,6 @@ from spikingtorch.functional.core.bytecode import (
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.layers.base import StatefulLayer
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, Enum)
 _OF_MODULES = set(vars(nn.Module()))
 # of a spiking layer, which is there to change
@@ -69,11 +68,6 @@ def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:
             if weight is not None:
                 return weight
     return None
-
-
-def hooks_of_all_modules() -> bool:
-    """Say whether there are hooks that every module calls."""
-    return any(getattr(torch_module, f"_global{name}", None) for name in HOOKS)
 
 
 class Look:
@@ -181,7 +175,7 @@ class _Walk:
         torchs = module_of(kind) == "torch"
         if not layer:
             self.guard.watch_mapping(own)
-        for name in [name for name in own if name not in _OF_MODULES]:
+        for name in [name for name in own if name not in _OF_MODULES | computed_attributes(module)]:
             if self._changes_params(kind, name) if layer else torchs or self._reads(name):
                 self._value(f"{prefix}{name}", own[name], deep=not torchs)
         self._classes(f"{prefix}{kind.__name__}", kind)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from spikingtorch.fold.guard import HOOKS, Look, hooks_of_all_modules
+from spikingtorch.fold.guard import Look
+from spikingtorch.fold.hooks import hooks_of_all_modules, objection_to_hooks
 from spikingtorch.fold.proof import FoldDecision, Sample, prove
 from spikingtorch.fold.rules import Rule
 from spikingtorch.layers.batch_norm import takes_statistics
@@ -29,12 +30,13 @@ class FoldPolicy:
 
     Args:
         taught: rules of the user's, by operation.
+        hooks_look: whether forward hooks only look, and may be called once with all steps.
     """
 
-    def __init__(self, taught: Mapping[str, Rule] | None = None) -> None:
+    def __init__(self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False) -> None:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
-        self._taught = dict(taught or {})
+        self._taught, self._hooks_look = dict(taught or {}), hooks_look
         self._found: list[tuple[Look, Sample, FoldDecision]] = []
         self._last: FoldDecision | None = None
         # whether a network that folds whatever it is has batch norm in training, as long as it stays as it was
@@ -42,7 +44,7 @@ class FoldPolicy:
         self._warned = False
 
     def __reduce__(self) -> Any:
-        return FoldPolicy, (self._taught,)
+        return FoldPolicy, (self._taught, self._hooks_look)
 
     def note_input(self, x: Tensor) -> None:
         """Remember the form of an input, (N, T, ...)."""
@@ -113,7 +115,7 @@ class FoldPolicy:
                 del self._found[place]
                 break
         else:
-            decision = _objection(net, look) or prove(net, sample, self._taught, look.outside)
+            decision = _objection(net, look, self._hooks_look) or prove(net, sample, self._taught, look.outside)
             again = [other.changing for _, kind, other in self._found if kind == sample and other.changing]
             decision = decision._replace(settled=decision.changing in again)
         self._found = [(look, sample, decision), *self._found[: _KEPT - 1]]
@@ -155,14 +157,15 @@ def _is_traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
-def _objection(net: nn.Module, look: Look) -> FoldDecision | None:
+def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | None:
     """Return a decision about a network that is not to be run even on trial."""
     if hooks_of_all_modules():
         return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")
     for path, module in net.named_modules():
         where = path or "the network"
-        if any(getattr(module, hooks, None) for hooks in HOOKS):
-            return FoldDecision(f"has hooks on {where}, which are called once a step", {}, "remove them")
+        if objection_to_hooks(module, hooks_look):
+            remedy = "remove them, or, where forward hooks only look, pass hooks='sequence'"
+            return FoldDecision(f"has hooks on {where}, which are called once a step", {}, remedy)
         if isinstance(module, StepLayer) and (effect := module.side_effect()):
             return FoldDecision(f"holds {where}, whose step {effect}", {})
         if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module):

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.fold import rng
 from spikingtorch.fold.guard import Look
+from spikingtorch.fold.hooks import remove_looking
 from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.replay import Expected, Replay
 from spikingtorch.fold.rules import (
@@ -130,6 +131,7 @@ class _Proof:
 
     def __init__(self, net: nn.Module, sample: Sample, taught: Mapping[str, Rule]) -> None:
         self.net = copy.deepcopy(net, _shared(net))
+        remove_looking(self.net.modules())
         for module in self.net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.num_batches_tracked = None  # it is counted outside of the fold
@@ -325,6 +327,9 @@ def _shared(net: nn.Module) -> dict[int, Any]:
     for module in net.modules():
         if isinstance(module, torch.jit.ScriptModule):
             found[id(module)] = module
+            continue
+        kept = [value for value in vars(module).values() if isinstance(value, Tensor) and value.grad_fn is not None]
+        found |= {id(value): value.detach() for value in kept}  # which cannot be copied
     kinds = (Tensor, nn.Parameter, nn.Buffer)
     for tensor in (*net.parameters(), *net.buffers()):
         if type(tensor) not in kinds or is_functorch_wrapped_tensor(tensor) or tensor.is_meta:

@@ -178,7 +178,10 @@ CASES: dict[str, dict[str, Make]] = {
         )
     },
     "changes turn": {"by turns": lambda: Own(by_turns, sl3=st.LIF(), turn=0)},
-    "writes on a tensor that outlives .*div": {"spectral_norm": changing_l1(parametrizations.spectral_norm)},
+    "writes on a tensor that outlives .*div": {
+        "spectral_norm": changing_l1(parametrizations.spectral_norm),
+        "old spectral_norm": changing_l1(spectral_norm),
+    },
     "works along the axis of the batch .mean, line": {
         "minus mean of output": lambda: Two(after=lambda net, x, init: centred(x))
     },
@@ -279,8 +282,6 @@ CASES: dict[str, dict[str, Make]] = {
     "hooks on l1": {
         "hook": changing_l1(lambda l1: l1.register_forward_hook(lambda module, args, out: 2 * out)),
         "backward hook": changing_l1(lambda l1: l1.register_full_backward_hook(unit_gradient)),
-        "old spectral_norm": changing_l1(spectral_norm),
-        "old spectral_norm in evaluation": lambda: with_l1(spectral_norm).eval(),
     },
 }
 

@@ -11,13 +11,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # networks that could fold and step, with what they are told
 FALSE_REFUSALS: dict[str, str] = {
-    "weight norm by hooks": "has hooks on module, which are called once a step",
-    "spectral norm by hooks in evaluation": "has hooks on module, which are called once a step",
     "embedding bag": "computes with the number of samples, or with a number that c.*arange",
     "reentrant checkpoint": "runs a checkpoint with use_reentrant=True",
     "gradient of an energy": "reads grad of a tensor",
     "sparse weight": "runs an operation that is not known to keep samples apart.*_sparse_addmm",
-    "pruned weight": "has hooks on module, which are called once a step",
     "copies of the batch": "repeats the samples of the batch.*repeat",
     "value at the largest": "computes with the number of samples, or with a number that c.*arange",
     "sample by sample": "computes something else for another number of samples, or at",

@@ -1,0 +1,66 @@
+"""Hooks on the modules of a network: which let it fold."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from spikingtorch.layers.fold_token import FoldToken
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def hooks_of_all_modules() -> bool:
+    """Say whether there are hooks that every module calls."""
+    return any(getattr(torch_module, f"_global{name}", None) for name in HOOKS)
+
+
+def computed_attributes(module: nn.Module) -> set[str]:
+    """Return the attributes that torch's own hooks compute before each call, as the weight of weight_norm."""
+    hooks = [hook for hook in vars(module)["_forward_pre_hooks"].values() if _is_torchs(hook)]
+    return {getattr(hook, "name", None) or getattr(hook, "_tensor_name", "") for hook in hooks}
+
+
+def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
+    """Say whether hooks of a module stand in the way of folding."""
+    for name in HOOKS:
+        for hook in getattr(module, name, {}).values():
+            computes = name == "_forward_pre_hooks" and _is_torchs(hook)
+            if not (computes or (name == "_forward_hooks" and allows_looking)):
+                return True
+    return False
+
+
+def remove_looking(modules: Iterable[nn.Module]) -> None:
+    """Remove forward hooks, from a copy that is run to look at it."""
+    for module in modules:
+        getattr(module, "_forward_hooks", {}).clear()
+
+
+@contextmanager
+def only_looking(modules: Iterable[nn.Module], fold: FoldToken) -> Iterator[None]:
+    """Within it, a forward hook that returns something ends the fold."""
+    found = [(hooks, dict(hooks)) for module in modules if (hooks := getattr(module, "_forward_hooks", None))]
+    try:
+        for hooks, before in found:
+            hooks.update({key: _checked(hook, fold) for key, hook in before.items()})
+        yield
+    finally:
+        for hooks, before in found:
+            hooks.update({key: hook for key, hook in before.items() if key in hooks})
+
+
+def _checked(hook: Callable[..., Any], fold: FoldToken) -> Callable[..., None]:
+    def look(*args: Any, **kwargs: Any) -> None:
+        if hook(*args, **kwargs) is not None:
+            fold.refuse(
+                "has a forward hook that returns something, which hooks='sequence' takes for one that only looks"
+            )
+
+    return look
+
+
+def _is_torchs(hook: object) -> bool:
+    return type(hook).__module__.startswith("torch.nn.utils.")
