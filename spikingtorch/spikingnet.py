@@ -208,10 +208,10 @@ class SpikingNet(nn.Module):
         if self.mode == "step" or checks.is_traced():
             return self._run_steps(x, init)
         if torch.compiler.is_compiling():
-            way = self._way(x)
+            way = self._way(x, init)
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
             return self._run_folded(x, init, layers, way == _NORMALISING) if folds else self._run_steps(x, init)
-        if way := self._way(x):
+        if way := self._way(x, init):
             memories, drawn = [layer._memory for layer in layers], random_state(x.device)
             try:
                 return self._run_folded(x, init, layers, way == _NORMALISING)
@@ -226,12 +226,12 @@ class SpikingNet(nn.Module):
         self._policy.warn(self.net)
         return outputs
 
-    def _way(self, x: Tensor) -> int:
+    def _way(self, x: Tensor, init: bool | Tensor) -> int:
         """Return how mode "auto" runs the network on x: step by step, folded, or folded with batch norm in training."""
         here = region()
         if here is not None and here.run is not None:
             return self._decisions.next(here)  # checkpoint repeats a call, which has to go the same way again
-        way = self._policy.folds(self.net, x) and (_NORMALISING if self._policy.normalises else _FOLDING)
+        way = self._policy.folds(self.net, x, init) and (_NORMALISING if self._policy.normalises else _FOLDING)
         if here is not None:
             self._decisions.note(here, way)
         return way

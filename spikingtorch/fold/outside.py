@@ -24,9 +24,9 @@ class Outside:
 
         self._restorers.append(restore)
 
-    def keep_cells(self, cells: Iterable[types.CellType], contents: Iterable[Any]) -> None:
+    def keep_cells(self, cells: Iterable[types.CellType]) -> None:
         """Keep the variables that a function closes over."""
-        before = list(zip(cells, contents, strict=True))
+        before = [(cell, content) for cell in cells for content in _content(cell)]
 
         def restore() -> None:
             for cell, value in before:
@@ -36,13 +36,14 @@ class Outside:
 
     def keep_attributes(self, owner: Any) -> None:
         """Keep the attributes of a class, a function or an object."""
-        before = {name: value for name, value in vars(owner).items() if not name.startswith("__")}
+        before = {name: value for name, value in _attributes(owner).items() if not name.startswith("__")}
 
         def restore() -> None:
-            for name in [name for name in vars(owner) if name not in before and not name.startswith("__")]:
+            now = _attributes(owner)
+            for name in [name for name in now if name not in before and not name.startswith("__")]:
                 delattr(owner, name)
             for name, value in before.items():
-                if vars(owner).get(name) is not value:
+                if now.get(name) is not value:
                     setattr(owner, name, value)
 
         self._restorers.append(restore)
@@ -71,3 +72,26 @@ def _differ(one: Any, other: Any) -> bool:
     return len(one) != len(other) or any(
         a is not b for x, y in zip(*pairs, strict=True) for a, b in zip(x, y, strict=True)
     )
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    slots = {name: getattr(owner, name) for name in slots_of(type(owner)) if hasattr(owner, name)}
+    return slots | dict(vars(owner) if hasattr(owner, "__dict__") else {})
+
+
+def slots_of(kind: type) -> list[str]:
+    """Return the names under which objects of a class keep what is in their slots."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            private = slot.startswith("__") and not slot.endswith("__")
+            found.append(f"_{base.__name__.lstrip('_')}{slot}" if private else slot)
+    return [slot for slot in found if slot not in ("__dict__", "__weakref__")]
+
+
+def _content(cell: types.CellType) -> list[Any]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # empty yet
+        return []

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.guard import Look
@@ -48,14 +49,14 @@ class FoldPolicy:
 
     def note_input(self, x: Tensor) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen, self.sample = x.shape, _sample(x)
+        self.seen, self.sample = x.shape, _sample(x, False)
 
-    def folds(self, net: nn.Module, x: Tensor) -> bool:
+    def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor) -> bool:
         """Say whether a network is to be handed all steps of x at once."""
         self._last = None
         if x.shape[0] == 0 or x.shape[1] == 1:
             return False
-        sample = _sample(x)
+        sample = _sample(x, isinstance(init, Tensor))
         if self.sample is None:  # in torch.compile, which does not let the call see its input
             self.seen, self.sample = x.shape, sample
         found = self.finding(net, sample, x.shape)
@@ -88,7 +89,7 @@ class FoldPolicy:
             sample: what it is called with.
             shape: of the input, (N, T, ...).
         """
-        found = self._known(net, sample)
+        found = self._known(sample)
         if found is None and not any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
             found = self._look(net, sample)
         if found is not None and found.sizes is not None and found.reason is None:
@@ -99,7 +100,7 @@ class FoldPolicy:
         self._last = found
         return found
 
-    def _known(self, net: nn.Module, sample: Sample) -> FoldDecision | None:
+    def _known(self, sample: Sample) -> FoldDecision | None:
         for place, (look, kind, decision) in enumerate(self._found):
             if kind == sample and look.holds():
                 if place:
@@ -111,13 +112,14 @@ class FoldPolicy:
         """Find out about a network that is not as it was at any call, as far as is seen at once."""
         look = Look(net)
         for place, (before, kind, decision) in enumerate(self._found):
-            if kind == sample and look.same_as(before, decision.changing if decision.settled else ()):
+            if kind == sample and look.same_as(before):
                 del self._found[place]
                 break
         else:
             decision = _objection(net, look, self._hooks_look) or prove(net, sample, self._taught, look.outside)
             again = [other.changing for _, kind, other in self._found if kind == sample and other.changing]
-            decision = decision._replace(settled=decision.changing in again)
+            if decision.changing in again:  # at each call: it steps whatever these attributes are
+                decision, look = decision._replace(settled=True), Look(net, decision.changing)
         self._found = [(look, sample, decision), *self._found[: _KEPT - 1]]
         return decision
 
@@ -146,11 +148,15 @@ class FoldPolicy:
         )
 
 
-def _sample(x: Tensor) -> Sample:
+def _sample(x: Tensor, masked: bool) -> Sample:
     kind = x.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    grad = torch.is_grad_enabled()
-    return Sample(tuple(x.shape[2:]), x.dtype, x.device, (grad, grad and x.requires_grad), precision)
+    forward = forward_ad._current_level >= 0
+    grad = torch.is_grad_enabled() or forward
+    here = masked, torch.get_default_dtype(), torch._C._len_torch_function_stack()
+    return Sample(
+        tuple(x.shape[2:]), x.dtype, x.device, (grad, grad and (x.requires_grad or forward)), precision, *here
+    )
 
 
 def _is_traced() -> bool:

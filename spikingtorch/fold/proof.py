@@ -70,6 +70,9 @@ class Sample(NamedTuple):
         device: of the input.
         differentiates: whether gradients are recorded, and whether the input has one.
         precision: in which autocast computes; None where it is off.
+        masked: whether init says for each sample whether it starts anew.
+        default: dtype of tensors that are made anew.
+        modes: how many modes of torch functions are active, such as a device context.
     """
 
     shape: tuple[int, ...]
@@ -77,6 +80,9 @@ class Sample(NamedTuple):
     device: torch.device
     differentiates: tuple[bool, bool]
     precision: torch.dtype | None
+    masked: bool
+    default: torch.dtype
+    modes: int
 
 
 class FoldDecision(NamedTuple):
@@ -133,20 +139,20 @@ class _Proof:
         self.net = copy.deepcopy(net, _shared(net))
         remove_looking(self.net.modules())
         for module in self.net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
                 module.num_batches_tracked = None  # it is counted outside of the fold
         self.sample, self.taught = sample, taught
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
         self.outer: dict[int, int] = {}
         self.poison: dict[int, Objection] = {}  # tensors that samples were mixed in, and how
         self.sums: set[int] = set()  # gradients that are a sum over the batch
-        self.asks = any(isinstance(module, torch.jit.ScriptModule) for module in self.net.modules())
+        self.asks = False
         self.expected: list[Expected] = []
         self.known: dict[int, str | None] = {}  # what is otherwise for how many samples
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
         """Trace and judge; note what the inputs of the layers are."""
-        before, drawn = Look(self.net), rng.python_rng_state()
+        before = Look(self.net)
         first, few = self._record(FEW, None)
         for path, layer in self.layers.items():
             if id(layer) in few.inputs:
@@ -155,8 +161,6 @@ class _Proof:
         if changing := Look(self.net).changed_since(before):
             text = f"changes {changing[0]} while it runs: it keeps a state, or a record, of its own"
             return FoldDecision(text, inputs, "return it as a part of the output", changing=changing)
-        if rng.python_rng_state() != drawn:
-            raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         second, _ = self._record(MORE, True)
         later, _ = self._record(FEW, False)
         for one, other in zip(first, later, strict=False):
@@ -175,22 +179,30 @@ class _Proof:
             self.known[N] = None
             try:
                 with _isolated(self.sample):
-                    self._record(N, None, Replay(self.sample.device, self.expected, N))
+                    self._record(N, None, Replay(self.sample.device, self.taught, self.expected, N))
             except (Objection, FoldError) as error:
                 self.known[N] = str(error)
             except Exception as error:
                 self.known[N] = f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
         return self.known[N]
 
-    def _record(self, N: int, init: bool | None, trace: Trace | None = None) -> tuple[list[Call], Rehearsal]:
+    def _record(self, N: int, init: bool | None, replay: Replay | None = None) -> tuple[list[Call], Rehearsal]:
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
-        shape, dtype, device, (grad, differentiable), _ = self.sample
+        shape, dtype, device, (grad, differentiable) = self.sample[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
-        trace = trace or Trace(device)
+        starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
+        trace, drawn = replay or Trace(device, self.taught), rng.python_rng_state()
+        for module in self.net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                trace.buffers.add(id(module.running_mean))
         trace.forget_seed()
-        rehearsal = Rehearsal(trace, N, names, init)
+        rehearsal = Rehearsal(trace, N, names, starts)
         with participating(rehearsal, list(self.layers.values())):
             record(self.net, x, rehearsal)
+        if replay is not None:
+            replay.check()
+        if rng.python_rng_state() != drawn:
+            raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         self.asks = self.asks or trace.asks
         return trace.calls, rehearsal
 
@@ -225,7 +237,7 @@ class _Proof:
                 outer = judge(op, self.taught)
         except Objection as objection:
             found = objection
-        if found is not None and (func._schema.is_mutable or backward):
+        if found is not None and (func._schema.is_mutable or backward or not op.outs):
             raise found
         for out in op.outs:
             if out.number is None:
@@ -325,14 +337,16 @@ def _shared(net: nn.Module) -> dict[int, Any]:
     """
     found: dict[int, Any] = {}
     for module in net.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            found[id(module)] = module
-            continue
         kept = [value for value in vars(module).values() if isinstance(value, Tensor) and value.grad_fn is not None]
         found |= {id(value): value.detach() for value in kept}  # which cannot be copied
     kinds = (Tensor, nn.Parameter, nn.Buffer)
     for tensor in (*net.parameters(), *net.buffers()):
-        if type(tensor) not in kinds or is_functorch_wrapped_tensor(tensor) or tensor.is_meta:
+        made_up = is_functorch_wrapped_tensor(tensor) or tensor.is_meta or _is_fake(tensor)
+        if type(tensor) not in kinds and not made_up:
+            raise Objection(
+                f"holds a {type(tensor).__name__}, a kind of tensor that is not known", "hold plain tensors"
+            )
+        if made_up:
             value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype)
         else:
             value = tensor.detach()
@@ -342,6 +356,10 @@ def _shared(net: nn.Module) -> dict[int, Any]:
             value = value.clone()
         found[id(tensor)] = value.requires_grad_(tensor.requires_grad)
     return found
+
+
+def _is_fake(tensor: Tensor) -> bool:
+    return type(tensor).__module__.startswith(("torch._subclasses", "torch._functorch"))
 
 
 @contextlib.contextmanager
@@ -355,6 +373,7 @@ def _isolated(sample: Sample) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(rng.preserved(sample.device))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         stack.enter_context(torch.set_grad_enabled(sample.differentiates[0]))
         # without the cache of casts, which the first trace would fill
         on = sample.precision is not None

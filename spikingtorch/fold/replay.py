@@ -4,7 +4,7 @@ Where a network asks for sizes, it may do something else for many samples than f
 call, step by step and folded, and has to ask for the same operations. Nothing is computed: what comes out is empty.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,19 +29,20 @@ class Replay(Trace):
 
     Args:
         device: of the network.
+        taught: names of operations that the user knows.
         expected: the operations.
         N: samples.
     """
 
     computes = False
 
-    def __init__(self, device: torch.device, expected: Sequence[Expected], N: int) -> None:
-        super().__init__(device)
+    def __init__(self, device: torch.device, taught: Container[str], expected: Sequence[Expected], N: int) -> None:
+        super().__init__(device, taught)
         self._expected, self._N = expected, N
 
     def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
         """Return something of the right form."""
-        expected = self._next(func, given)
+        expected = self._next(func)
         if torch.Tag.inplace_view in func.tags:
             return func(*args, **kwargs)
         if func._schema.is_mutable:
@@ -52,21 +53,34 @@ class Replay(Trace):
 
     def advance(self, layer: Any, inputs: Any) -> Any:
         """Return outputs of the right form."""
-        return self._made(self._next(LAYER, None, after=1))
+        return self._made(self._next(LAYER, after=1))
 
     def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Return a tensor of the right form, which has a gradient."""
-        made: Tensor = self._made(self._next(BATCH_NORM, None))
+        made: Tensor = self._made(self._next(BATCH_NORM))
         return made + x if x.requires_grad else made
 
-    def _next(self, func: Any, given: Any, after: int = 0) -> Expected:
+    def _next(self, func: Any, after: int = 0) -> Expected:
         place = len(self.calls) + after
         expected = self._expected[place] if place < len(self._expected) else None
         if expected is None or expected.call.func != func:
             raise Objection(f"computes something else for {self._N} samples than for a few")
-        if given is not None and not self._agree(given, expected.given, expected.call.given):
-            raise Objection(f"computes something else for {self._N} samples than for a few ({expected.call.name})")
         return expected
+
+    def check(self) -> None:
+        """Raise unless all was as expected."""
+        calls = zip(self.calls, self._expected, strict=False)
+        wrong = [call for call, expected in calls if not self._is(call, expected)]
+        if wrong or len(self.calls) != len(self._expected):
+            where = f" ({wrong[0].name})" if wrong else ""
+            raise Objection(f"computes something else for {self._N} samples than for a few{where}")
+
+    def _is(self, call: Call, expected: Expected) -> bool:
+        return (
+            call.func == expected.call.func
+            and self._agree(call.given, expected.given, expected.call.given)
+            and self._agree(call.made, expected.made, expected.call.made)
+        )
 
     def _made(self, expected: Expected) -> Any:
         """Return tensors of the sizes and strides that were expected; memory that nobody writes on costs none."""
@@ -94,5 +108,9 @@ class Replay(Trace):
         if isinstance(expected, dict):
             return all(self._agree(given[key], expected[key], first[key]) for key in expected)
         if isinstance(expected, list):
-            return len(given) == len(expected) and all(map(self._agree, given, expected, first))
+            return (
+                isinstance(given, list | tuple)
+                and len(given) == len(expected)
+                and all(map(self._agree, given, expected, first))
+            )
         return bool(given is expected or given == self._at(expected) or given != given)

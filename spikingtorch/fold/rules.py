@@ -386,7 +386,7 @@ def _table(*rows: tuple[Rule, str]) -> dict[str, Rule]:
 RULES: dict[str, Rule] = _table(
     (
         pointwise,
-        """clone _to_copy  copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill lerp 
+        """_linalg_check_errors clone _to_copy  copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill lerp 
           _conj _neg_view    _prelu_kernel rrelu_with_noise
         native_dropout bernoulli normal normal_functional uniform random exponential geometric cauchy log_normal poisson
         rand_like randn_like randint_like binary_cross_entropy mse_loss smooth_l1_loss huber_loss softplus elu hardtanh

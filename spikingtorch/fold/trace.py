@@ -9,7 +9,7 @@ tensor that Python looks at, raises ``Objection``.
 import contextlib
 import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,7 +32,18 @@ from spikingtorch.layers.fold_token import FoldToken
 LAYER, PARAMETERS, BATCH_NORM, RETURNED = "a spiking layer", "the parameters of", "batch norm", "the output"
 BACKWARD, GRADIENTS = "a backward pass", "the gradients of"
 _LIMIT = 50_000  # operations
-_LEAVES_TORCH = {"numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "_version"}
+_LEAVES_TORCH = {
+    "numpy",
+    "tolist",
+    "__array__",
+    "__dlpack__",
+    "data_ptr",
+    "untyped_storage",
+    "_version",
+    "apply_",
+    "map_",
+}
+_LIES = {"is_contiguous", "storage_offset"}
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
 _SIZES = {"shape", "size", "__len__", "numel", "nelement", "stride", "nbytes", "element_size"}
 _BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
@@ -99,27 +110,32 @@ class Trace(TorchDispatchMode):
 
     Args:
         device: of the network.
+        taught: names of operations that the user knows.
 
     Attributes:
         calls: in order.
+        refusal: the first objection, which the network may have caught.
         is_quiet: whether nothing is noted for now.
         asks: whether the user's code has asked for a size.
+        buffers: identities of the running statistics of modules.
         statistics: memory of the running statistics that are updated at each step.
     """
 
     computes = True  # whether tensors hold what operations make
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, taught: Container[str] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.refusal: Objection | None = None
         self.calls: list[Call] = []
         self.asks = False
         self.statistics: set[int] = set()
+        self.buffers: set[int] = set()
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._owned: dict[int, str] = {}  # memory that outlives the step, and whose it is
         self._blank: set[int] = set()  # memory that nobody has written on yet
         self.is_quiet = False
-        self._device = device
+        self._device, self._taught = device, taught
         self._seed = self._random_state()
 
     @classmethod
@@ -173,10 +189,14 @@ class Trace(TorchDispatchMode):
         before, self.is_quiet = self.is_quiet, True  # a scripted module does not do so
         try:
             return self._noted_call(func, args, kwargs or {})
+        except Objection as objection:
+            self.refusal = self.refusal or objection
+            raise
         finally:
             self.is_quiet = before
 
     def _noted_call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        self._check_kind(func)
         self._check_values(func, args)
         draws = torch.Tag.nondeterministic_seeded in func.tags
         if draws:
@@ -212,6 +232,21 @@ class Trace(TorchDispatchMode):
             return Noted(number, tuple(x.shape), storage, x)
 
         return pytree.tree_map(note, tree)
+
+    def _check_kind(self, func: Any) -> None:
+        """Raise where nobody knows what an operation does, and what else is done with tensors that autograd saves."""
+        names = str(func), str(func.overloadpacket)
+        own = func.namespace not in ("aten", "prims") and torch.Tag.pointwise not in func.tags
+        if own and not any(name in self._taught for name in names):
+            raise Objection(
+                f"runs an operation that is not known to keep samples apart ({Call(func, (), (), _place()).name})",
+                f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{names[1]}: 'rows'}})",
+            )
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore
+        if hooks is not None and not str(getattr(hooks[0], "__module__", "")).startswith(("torch.", "spikingtorch.")):
+            raise Objection(
+                "changes what autograd saves, by torch.autograd.graph.saved_tensors_hooks", "leave them out"
+            )
 
     def _check_values(self, func: Any, args: Any) -> None:
         """Raise where an operation hands values of tensors to Python, as a number or as a size."""
@@ -324,11 +359,12 @@ def _place() -> tuple[str, int]:
     return "", 0
 
 
-def _asker() -> str:
-    """Return the file of the code that asks a tensor for something."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename in (torch._tensor.__file__, torch.overrides.__file__):
-        frame = frame.f_back  # where torch's own methods pass it on
+def _asker(*passed_on: str) -> str:
+    """Return the file of the code that asks a tensor for something; torch's own methods pass it on."""
+    skipped = (__file__, torch._tensor.__file__, torch.overrides.__file__, *passed_on)
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename in skipped:
+        frame = frame.f_back
     return frame.f_code.co_filename if frame is not None else ""
 
 
@@ -343,6 +379,18 @@ class Questions(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.trace.is_quiet:
             return func(*args, **kwargs)
+        try:
+            self._check(func, args, kwargs)
+        except Objection as objection:
+            self.trace.refusal = self.trace.refusal or objection
+            raise
+        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
+            return self._batch_norm(*args, **kwargs)
+        if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
+            return _one_hot(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _check(self, func: Any, args: Any, kwargs: Any) -> None:
         name = getattr(func, "__name__", "")
         owner = getattr(getattr(func, "__self__", None), "__name__", "") if name in ("__get__", "__set__") else ""
         name = owner or name
@@ -355,17 +403,14 @@ class Questions(TorchFunctionMode):
             raise Objection(
                 f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
             )
+        if name in _LIES and not _asker().startswith(_LIBRARIES):
+            raise Objection(f"asks how a tensor lies in memory, with {name}", "call contiguous() in any case")
+        if name == "cross" and len(args) < 3 and "dim" not in kwargs:
+            raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
         if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
             raise Objection(f"reads {name} of a tensor", "compute it outside of the network")
         if name in _SIZES and not _asker().startswith(_LIBRARIES):
             self.trace.asks = True
-        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
-            return self._batch_norm(*args, **kwargs)
-        if name == "cross" and len(args) < 3 and "dim" not in kwargs:
-            raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
-        if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
-            return _one_hot(*args, **kwargs)
-        return func(*args, **kwargs)
 
     def _batch_norm(
         self, x: Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *args: Any, **kwargs: Any
@@ -374,6 +419,8 @@ class Questions(TorchFunctionMode):
             raise Objection(
                 "takes statistics of batch norm inside a checkpoint", "put the checkpoint around other modules"
             )
+        if mean is not None and id(mean) in self.trace.buffers and not _asker(F.__file__).endswith("batchnorm.py"):
+            raise Objection("calls F.batch_norm with the statistics of a module", "call the module")
         with self.trace.looks_away():
             out = self.trace.normalise(x, weight, bias)
             self.trace.statistics |= {_storage(each) for each in (mean, variance) if each is not None}
@@ -396,7 +443,7 @@ class Rehearsal(FoldToken):
         init: what the network is handed; None for the fold itself.
     """
 
-    def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | None) -> None:
+    def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | Tensor | None) -> None:
         super().__init__(N, 1, True)
         self.trace = trace
         self.names = names
@@ -418,7 +465,8 @@ class Rehearsal(FoldToken):
         self.inputs[id(layer)] = inputs
         with self.trace.looks_away():
             out = self.trace.advance(layer, inputs)
-            differentiable = torch.is_grad_enabled()
+            tensors = [x for x in (*leaves, *params) if isinstance(x, Tensor)]
+            differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
             out = tree_map(lambda x: x.detach().requires_grad_(differentiable and x.is_floating_point()), out)
             if differentiable:
                 self.saved += [(layer, x, x._version) for x in leaves]
@@ -443,14 +491,17 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
         out = net(x.view_as(x) if x.requires_grad else x, rehearsal.given)
         if rehearsal.refusal is not None:
             raise rehearsal.refusal
+        if trace.refusal is not None:
+            raise trace.refusal
         with trace.looks_away():
             rehearsal.check_saved()
         trace.add(RETURNED, out, ())
     for call in trace.calls if trace.statistics else ():
         if any(tensor.storage in trace.statistics for tensor in noted_in(call.given)):
             raise Objection(f"reads running statistics, which change at each step ({call.name})")
-    for node in _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)]):
-        _backward(node, trace)
+    nodes = _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)])
+    for node in nodes:
+        _backward(node, trace, nodes)
 
 
 def _own_nodes(roots: list[Any]) -> list[Any]:
@@ -465,13 +516,23 @@ def _own_nodes(roots: list[Any]) -> list[Any]:
     return [node for node in seen if hasattr(node, "_forward_cls")]
 
 
-def _backward(node: Any, trace: Trace) -> None:
+def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
     """Run the backward pass of a function of the user's on random gradients."""
     if node._forward_cls.__module__ == "torch.utils.checkpoint":
         raise Objection("runs a checkpoint with use_reentrant=True", "pass use_reentrant=False")
+    if node._forward_cls.jvp is not torch.autograd.Function.jvp:
+        raise Objection(f"runs {node._forward_cls.__name__}, whose jvp is not looked at", "leave it out")
     grads = [torch.randn(each.shape, dtype=each.dtype, device=each.device) for each in node._input_metadata]
     trace.add(f"{BACKWARD} of {node._forward_cls.__name__}", (), grads)
     trace.forget_seed()
-    with Questions(trace), trace, torch.no_grad():
+    grads = [grad.requires_grad_(grad.is_floating_point() or grad.is_complex()) for grad in grads]
+    with Questions(trace), trace, torch.enable_grad():
         found = node.apply(*grads)
+    if any(each not in known for each in _own_nodes([*found] if isinstance(found, tuple) else [found])):
+        raise Objection(
+            f"calls a function with a backward pass of its own in that of {node._forward_cls.__name__}",
+            "compute it with torch's own operations",
+        )
+    if trace.refusal is not None:
+        raise trace.refusal
     trace.add(GRADIENTS, found, ())

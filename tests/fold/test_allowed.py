@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize, spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
@@ -155,8 +155,6 @@ MUST: dict[str, Callable[[], nn.Module]] = {
     "spectral norm in eval": lambda: with_l1(parametrizations.spectral_norm).eval(),
     "shared linear": lambda: Two(lambda net, x, init: x + net.l3(net.l3(x)), l3=nn.Linear(4, 4)),
     "old spectral norm in eval": lambda: with_l1(spectral_norm).eval(),
-    "old weight norm": lambda: with_l1(weight_norm),
-    "pruned": lambda: with_l1(lambda l1: prune.random_unstructured(l1, "weight", 0.5)),
     "own attention": lambda: Two(own_attention),
     "attention without dropout draws nothing": lambda: attention_heads(0.0),
     "shape": lambda: Two(checked_shape),

@@ -210,13 +210,27 @@ def test_decides_as_a_fresh_one(name: str) -> None:
         assert model.explain().mode == "step" or name in CHANGES
 
 
-@pytest.mark.parametrize("box", [{1}, deque([1]), np.zeros(3), Slots(), {"a": {2}}])
-def test_another_look_where_the_first_cannot_be_held_against(box: Any) -> None:
+def fill(array: Any) -> None:
+    array[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("box", "change"),
+    [
+        ({1}, lambda box: box.add(2)),
+        (deque([1]), lambda box: box.append(1)),
+        (np.zeros(3), fill),
+        (Slots(), set_mix),
+        ({"a": {2}}, lambda box: box["a"].clear()),
+    ],
+    ids=["set", "deque", "array", "slots", "set in a dict"],
+)
+def test_notices_what_has_no_attributes(box: Any, change: Callable[[Any], object]) -> None:
     net = Two(lambda net, x, init: x if net.box is None else x * 2.0, box=box)
-    before = Look(net)
-    assert before.reason is None
+    before = look(net)
+    change(box)
     assert not before.holds()
-    assert Look(net).same_as(before, ())
+    assert not Look(net).same_as(before)
 
 
 @pytest.mark.parametrize("box", [torch.Generator(), np.random.default_rng(0), itertools.count(), iter([1])])

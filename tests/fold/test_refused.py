@@ -277,7 +277,7 @@ CASES: dict[str, dict[str, Make]] = {
         "drawn parameter": lambda: dropped(st.LIF(v0=torch.full((3,), 0.3), learnable="v0"), "", "v0"),
         "drawn weight": lambda: dropped(st.LIF(v0=0.3, recurrent=nn.Linear(3, 3, False)), "recurrent", "weight"),
     },
-    "a generator that is not in sight": {"generator of a layer": lambda: Two(sl2=OfItsOwn(decay=0.0))},
+    "a generator that is not in sight|reads sl2": {"generator of a layer": lambda: Two(sl2=OfItsOwn(decay=0.0))},
     r"input of sl2.*h = h \+ layer\(h, init\)": {"shortcut": lambda: Own(shortcut)},
     "hooks on l1": {
         "hook": changing_l1(lambda l1: l1.register_forward_hook(lambda module, args, out: 2 * out)),
@@ -298,6 +298,6 @@ def test_steps(make: Make, reason: str) -> None:
     assert (report.mode, differences(got, want)) == ("step", []), report.reason
     assert len(got.warned) == 1, got.warned
     assert re.search(reason, report.reason), report.reason
-    assert report.reason.removeprefix("the network ") in got.warned[0]
+    assert re.search(reason, got.warned[0]), got.warned
     assert not want.warned
     assert want.outputs[0].abs().sum() > 0

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # networks that could fold and step, with what they are told
 FALSE_REFUSALS: dict[str, str] = {
     "embedding bag": "computes with the number of samples, or with a number that c.*arange",
+    "scripted": "a scripted module, whose code is not in sight",
     "reentrant checkpoint": "runs a checkpoint with use_reentrant=True",
     "gradient of an energy": "reads grad of a tensor",
     "sparse weight": "runs an operation that is not known to keep samples apart.*_sparse_addmm",

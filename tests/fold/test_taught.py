@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ NAME = "spikingtorch_tests::smooth"
 
 
 @pytest.fixture(scope="module")
-def smooth() -> Iterator[Any]:
+def smooth() -> Any:
     """A custom operation that smooths each row."""
 
     @torch.library.custom_op(NAME, mutates_args=())
@@ -25,7 +24,7 @@ def smooth() -> Iterator[Any]:
         return 0.5 * (x + x.roll(1, -1))
 
     operation.register_autograd(lambda ctx, grad: 0.5 * (grad + grad.roll(-1, -1)))
-    yield torch.ops.spikingtorch_tests.smooth
+    return torch.ops.spikingtorch_tests.smooth
 
 
 def through(net: Any, x: Tensor, init: Any) -> Tensor:

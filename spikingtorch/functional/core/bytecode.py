@@ -42,6 +42,8 @@ class Reads(NamedTuple):
         names: of globals that it reads.
         attributes: names of the attributes that it reads.
         stores: names of the attributes that it assigns to.
+        texts: strings in it, which may be names of attributes as well.
+        imports: modules that it imports.
         opaque: what hides more of what it reads.
         rebinds: a variable outside of it that it assigns to.
         changes: what it calls or does to change containers or objects, its own maybe.
@@ -50,6 +52,8 @@ class Reads(NamedTuple):
     names: tuple[str, ...]
     attributes: tuple[str, ...]
     stores: tuple[str, ...]
+    texts: tuple[str, ...]
+    imports: tuple[str, ...]
     opaque: str
     rebinds: str
     changes: tuple[str, ...]
@@ -61,6 +65,8 @@ def reads_of(code: types.CodeType) -> Reads:
     names: set[str] = set()
     attributes: set[str] = set()
     stores: set[str] = set()
+    texts: set[str] = set()
+    imports: set[str] = set()
     opaque: set[str] = set()
     rebinds: set[str] = set()
     changes: set[str] = set()
@@ -76,28 +82,33 @@ def reads_of(code: types.CodeType) -> Reads:
             own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in made
             if (name in CHANGES or in_place) and not own:
                 changes.add(name)
+        elif operation == "IMPORT_FROM":
+            attributes.add(name)
         elif operation == "IMPORT_NAME":
             opaque.add("import")
+            imports.add(name)
         elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in code.co_freevars):
             rebinds.add(name)
         elif operation in CHANGES:
             stores.update({name} if operation == "STORE_ATTR" else ())
             changes.add("an assignment to an attribute" if "ATTR" in operation else "an assignment to an item")
     for constant in code.co_consts:
+        texts.update([each for each in (constant if isinstance(constant, tuple) else (constant,)) if type(each) is str])
         if isinstance(constant, types.CodeType):
             inner = reads_of(constant)
             names.update(inner.names)
             attributes.update(inner.attributes)
             stores.update(inner.stores)
+            texts.update(inner.texts)
+            imports.update(inner.imports)
             opaque.update({inner.opaque} - {""})
             rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
             changes.update(inner.changes)
     changes |= names & CHANGES
     opaque |= (names | attributes) & _OPAQUE
     hidden, rebound = min(opaque, default=""), min(rebinds, default="")
-    return Reads(
-        tuple(sorted(names)), tuple(sorted(attributes)), tuple(sorted(stores)), hidden, rebound, tuple(sorted(changes))
-    )
+    told = [tuple(sorted(found)) for found in (names, attributes, stores, texts, imports)]
+    return Reads(*told, hidden, rebound, tuple(sorted(changes)))
 
 
 def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:

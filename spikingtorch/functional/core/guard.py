@@ -6,7 +6,7 @@ identity: the walk notes each place where another object could be put, and the o
 
 import types
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
 from operator import is_
 from typing import Any
@@ -26,6 +26,7 @@ class Guard:
         self._names: list[tuple[Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
         self._mappings: list[tuple[Mapping[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = []
         self._items: list[tuple[list[Any], tuple[Any, ...]]] = []
+        self._copies: list[tuple[Callable[[], Any], Any]] = []
         self._is_blind = False
         self._is_empty = True
 
@@ -60,6 +61,11 @@ class Guard:
         self._is_empty = False
         self._items.append((items, tuple(items)))
 
+    def watch_value(self, look: Callable[[], Any]) -> None:
+        """Watch what a function returns, by value."""
+        self._is_empty = False
+        self._copies.append((look, look()))
+
     def watch_tree(self, tree: Any) -> None:
         """Watch the lists and dicts of a tree, whose leaves are watched by somebody else."""
         if isinstance(tree, list):
@@ -88,6 +94,7 @@ class Guard:
                 and all([_still(*each) for each in self._names])
                 and all([_has(mapping, keys, values) for mapping, keys, values in self._mappings])
                 and all([len(items) == len(values) and all(map(is_, items, values)) for items, values in self._items])
+                and all([look() == value for look, value in self._copies])
             )
         except RuntimeError:  # another thread changes a mapping meanwhile
             return False

@@ -68,7 +68,7 @@ def run(case: Case, mode: Literal["auto", "step"]) -> Run:
     with warnings.catch_warnings(), torch.set_grad_enabled(case.gradients):
         warnings.simplefilter("ignore")
         model = st.SpikingNet(case.make(), _output_shape(case, inputs[0]), mode=mode)
-        report = model.explain(inputs[0])
+        report = model.explain(inputs[0].clone().requires_grad_(case.gradients))
         torch.manual_seed(0)
         random.seed(0)
         np.random.seed(0)

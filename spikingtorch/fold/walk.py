@@ -1,0 +1,355 @@
+"""Walk: through all that the code of a network can read, starting at its modules."""
+
+import copyreg
+import sys
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.fold.hooks import HOOKS, computed_attributes, hooks_of_all_modules
+from spikingtorch.fold.outside import Outside, slots_of
+from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of
+from spikingtorch.functional.core.guard import Guard
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.steplayer import StepLayer
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, Enum)
+_OF_MODULES = set(vars(nn.Module()))
+# of a spiking layer, which is there to change
+_OF_LAYERS = {"_memory", "_fold", "_activity", "_recomputation", "_overtaken", "_repeated", "_dropped", "_repetitions"}
+_DYNAMIC = {"getattr", "vars", "__dict__", "hasattr"}  # read attributes whose name is in no code
+# what is to happen at each step, and what nobody can look behind
+_EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr"}
+_OPAQUE = {"globals", "locals", "eval", "exec", "__import__"}
+_ASKS = {
+    *("is_inference_mode_enabled", "is_inference", "environ", "getenv", "num_batches_tracked", "__globals__"),
+    *("are_deterministic_algorithms_enabled", "get_num_threads"),
+}
+_STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", "contextlib", "warnings", "abc", "enum"}
+# methods that no step calls
+_ABOUT = {"__repr__", "__str__", "__eq__", "__hash__", "__new__", "__post_init__", "__replace__", "extra_repr"}
+_LIMIT = 5000  # values
+_LONG = 500  # entries of one container
+_BYTES = 2**16  # of an array that is compared by value
+
+
+class Walk:
+    """One walk, for attributes of some names.
+
+    Attributes:
+        names: that the code reads, as far as it was found.
+        reason: why nothing can be decided, and the remedy.
+        marks: what is to be the same, by name.
+        guard: sees at once whether it is.
+        hooks: all dicts of hooks.
+        alive: what was marked.
+        outside: what a copy of the network shares with it.
+    """
+
+    def __init__(self, names: set[str], ignored: tuple[str, ...]) -> None:
+        self.names: set[str] = set()
+        self.reason: str | None = None
+        self.remedy = ""
+        self.marks: dict[str, tuple[Any, ...]] = {}
+        self.guard = Guard()
+        self.hooks: list[Any] = []
+        self.alive: list[Any] = []
+        self.outside = Outside()
+        self._is_outside = False
+        self._read, self._ignored = names, ignored
+        self._seen: set[int] = set()
+        self._registered: set[int] = set()
+
+    def through(self, net: nn.Module, modules: list[nn.Module]) -> None:
+        """Walk."""
+        self._registered = {id(module) for module in modules}
+        self._mark("hooks of all modules", net, hooks_of_all_modules())
+        for path, module in net.named_modules():
+            self._module(path, module)
+
+    def _refuse(self, reason: str, remedy: str = "") -> None:
+        if self.reason is None:
+            self.reason, self.remedy = reason, remedy
+
+    def _mark(self, name: str, value: Any, *what: Any) -> None:
+        self.alive.append(value)
+        self.marks[name] = (type(value), *what)
+        if len(self.marks) > _LIMIT:
+            self._refuse(f"reads more than {_LIMIT} values, too many to look through at each call")
+
+    def _watch(self, name: str, mapping: Any) -> None:
+        """Watch a mapping of attributes, but for those that are ignored."""
+        skipped = {each[len(name) :].partition(".")[0] for each in self._ignored if each.startswith(name)}
+        if skipped:
+            self.guard.watch_names(mapping, [key for key in mapping if key not in skipped])
+        else:
+            self.guard.watch_mapping(mapping)
+
+    # --- modules ------------------------------------------------------------------------------------------------------
+
+    def _module(self, path: str, module: nn.Module) -> None:
+        self._seen.add(id(module))
+        prefix = f"{path}." if path else ""
+        if isinstance(module, torch.jit.ScriptModule):
+            self._refuse(
+                f"holds {path or 'the network'}, a scripted module, whose code is not in sight",
+                "leave this part to Python, or script what holds the SpikingNet",
+            )
+            return
+        own, kind = vars(module), type(module)
+        self.guard.watch_attribute(module, "__class__")
+        self._mark(path, module, kind, id(own.get("forward")))
+        self._mark(f"{prefix}training", module.training, module.training)
+        self.hooks += [own[hooks] for hooks in HOOKS]
+        self._mark(f"{prefix}hooks", own, *[tuple(map(id, own[hooks].values())) for hooks in HOOKS])
+        if id(module) not in self._registered and any(own[hooks] for hooks in HOOKS):
+            self._refuse(f"has hooks on {path}, which are called once a step", "remove them")
+        for entries in ("_modules", "_buffers"):
+            self.guard.watch_mapping(own[entries])
+            for name, value in own[entries].items():
+                self._mark(f"{prefix}{entries}.{name}", value, id(value), getattr(value, "shape", None))
+        self._parameters(prefix, own["_parameters"], module_of(kind) != "torch")
+        self._attributes(prefix, module, own, kind)
+        self._classes(f"{prefix}{kind.__name__}", kind)
+
+    def _parameters(self, prefix: str, weights: dict[str, Any], shaped: bool) -> None:
+        for name, weight in weights.items():
+            flags = (None,) if weight is None else (weight.requires_grad, weight.shape if shaped else None)
+            self._mark(f"{prefix}_parameters.{name}", None, *flags)
+            if type(weight) is nn.Parameter and vars(weight):
+                self._watch(f"{prefix}{name}.", vars(weight))
+                for key, value in vars(weight).items():
+                    self._value(f"{prefix}{name}.{key}", value)
+
+    def _attributes(self, prefix: str, module: nn.Module, own: dict[str, Any], kind: type) -> None:
+        """Look at the attributes of a module: of its own, those that code reads; of others' modules, all."""
+        # what torch's or others' code reads is not looked at
+        foreign = any(
+            base is not nn.Module and _is_foreign(base) for base in kind.__mro__ if issubclass(base, nn.Module)
+        )
+        skipped = _OF_MODULES | computed_attributes(module) | {"forward"}
+        if isinstance(module, StatefulLayer):
+            changing = {*module._attributes.values()} if isinstance(module, StepLayer) else set()
+            skipped |= _OF_LAYERS | changing  # the threshold of a layer is a number, and mixes nothing
+            self.guard.watch_names(own, [name for name in own if name not in skipped] + ["training", "forward", *HOOKS])
+            self.guard.watch_value(own.__len__)
+        else:
+            self._watch(prefix, own)
+        for name in [name for name in own if name not in skipped]:
+            if foreign or self._reads(name):
+                self._value(f"{prefix}{name}", own[name], deep=not foreign or self._reads(name))
+        if isinstance(forward := own.get("forward"), types.FunctionType | types.MethodType | partial):
+            self._value(f"{prefix}forward", forward, deep=module_of(forward) not in FIXED)
+
+    def _reads(self, name: str) -> bool:
+        return name in self._read or not self._read.isdisjoint(_DYNAMIC)
+
+    def _classes(self, name: str, kind: type, made: bool = False) -> None:
+        """Look at what a class defines, and those that it inherits from; ``made`` if code makes objects of it."""
+        for base in kind.__mro__:
+            if base is object or module_of(base) in FIXED or id(base) in self._seen:
+                continue
+            self._seen.add(id(base))
+            copyreg._slotnames(base)  # type: ignore[attr-defined]  # copies note it in the class
+            self.guard.watch_mapping(vars(base))
+            self.outside.keep_attributes(base)
+            for key, item in list(vars(base).items()):
+                if key not in _ABOUT and (made or key != "__init__" or not issubclass(base, nn.Module)):
+                    self._member(f"{name}.{key}", item, self._reads(key))
+
+    def _member(self, name: str, item: Any, read: bool) -> None:
+        """Look at what a class defines: a method, what computes an attribute, or a value that is read."""
+        found = (item.fget, item.fset) if isinstance(item, property) else (item,)
+        for member in (item.func,) if isinstance(item, cached_property) else found:
+            function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+            builtin = module_of(type(function)).lstrip("_") in FIXED and hasattr(type(function), "__get__")
+            if isinstance(function, types.FunctionType):
+                self._function(name, function)
+            elif read and hasattr(function, "cache_info"):
+                self._refuse(f"keeps what {name} returns in a cache", "keep it in an attribute, made in __init__")
+            elif read and not builtin and function is not None:
+                with self._from_outside():
+                    self._value(name, function)
+
+    # --- code ---------------------------------------------------------------------------------------------------------
+
+    def _function(self, name: str, function: types.FunctionType) -> None:
+        if id(function) in self._seen:
+            return
+        self._seen.add(id(function))
+        self.guard.watch_function(function)
+        self._mark(name, function, function.__code__)
+        self.outside.keep_cells(function.__closure__ or ())
+        cells = dict(zip(function.__code__.co_freevars, cells_of(function), strict=True))
+        if module_of(function) in FIXED:  # a wrapper of torch's, say, around a function of the user's
+            for key, cell in cells.items():
+                self._shared(f"{name}.{key}", cell, deep=False)
+            return
+        reads, space = reads_of(function.__code__), function.__globals__
+        self.guard.watch_names(space, reads.names)
+        self.names.update(reads.attributes, reads.names, reads.stores, reads.texts)
+        if "site-packages" in function.__code__.co_filename:  # what is installed is there to be used by many
+            return
+        self._check_calls(reads)
+        self.outside.keep_names(space, reads.names)
+        outside = {key: space[key] for key in reads.names if key in space} | cells
+        outside |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
+        outside |= {key: sys.modules[key] for key in reads.imports if key in sys.modules}
+        for key, value in (outside | (function.__kwdefaults__ or {})).items():
+            if isinstance(value, Iterator):
+                self._refuse(f"uses up {key}, a {type(value).__name__} outside of the network", "keep a list")
+            if isinstance(value, nn.Module):
+                self._refuse(f"closes over {key}, a module", "hand it to the function, or make that a method")
+            self._shared(f"{name}.{key}", value)
+            if isinstance(value, types.ModuleType):
+                self._space(f"{name}.{key}", value, {*reads.attributes, *reads.stores})
+
+    def _check_calls(self, reads: Reads) -> None:
+        told = {*reads.names, *reads.attributes}
+        if effects := told & _EFFECTS:
+            self._refuse(f"calls {min(effects)}, which is to be called at each step", "leave that call out")
+        if hidden := {*reads.names} & _OPAQUE | told & _ASKS:
+            self._refuse(f"uses {min(hidden)}, behind which nobody can look", "write what it stands for")
+
+    def _space(self, name: str, module: types.ModuleType, names: Iterable[str]) -> None:
+        """Look at what code reads of a module of Python, by the names of attributes."""
+        if module_of(module) in FIXED or module_of(module) in _STANDARD or id(module) in self._seen:
+            return
+        self._seen.add(id(module))
+        self.guard.watch_names(vars(module), names)
+        self.outside.keep_names(vars(module), names)
+        for key in [key for key in names if key in vars(module)]:
+            value = vars(module)[key]
+            if isinstance(value, types.ModuleType):
+                self._space(f"{name}.{key}", value, names)
+            else:
+                self._shared(f"{name}.{key}", value)
+
+    @contextmanager
+    def _from_outside(self) -> Iterator[None]:
+        """Within it, what is found is shared with a copy of the network."""
+        before, self._is_outside = self._is_outside, True
+        try:
+            yield
+        finally:
+            self._is_outside = before
+
+    def _shared(self, name: str, value: Any, deep: bool = True) -> None:
+        with self._from_outside():
+            self._value(name, value, deep)
+
+    # --- values -------------------------------------------------------------------------------------------------------
+
+    def _value(self, name: str, value: Any, deep: bool = True) -> None:
+        """Mark a value, and what lies inside it; what cannot be looked into is a reason to step where it may matter."""
+        kind: Any = type(value)
+        if name in self._ignored:
+            return
+        if isinstance(value, _PLAIN):
+            self._mark(name, value, repr(value))
+        elif isinstance(value, Tensor | nn.Module) or kind is types.ModuleType:
+            self._mark(name, value, id(value))
+            if isinstance(value, nn.Module) and id(value) not in self._registered | self._seen:
+                self._module(name, value)
+        elif isinstance(value, DEFINITIONS):
+            self._definition(name, value)
+        elif id(value) not in self._seen or kind in (tuple, frozenset):
+            self._seen.add(id(value))
+            self._compound(name, value, deep)
+
+    def _definition(self, name: str, value: Any) -> None:
+        self._mark(name, value, id(value))
+        if isinstance(value, types.FunctionType):
+            self._function(name, value)
+            if vars(value) and module_of(value) not in FIXED:
+                self.outside.keep_attributes(value)
+                for key, item in vars(value).items():
+                    self._shared(f"{name}.{key}", item)
+        elif isinstance(value, type):
+            self._classes(name, value, made=True)
+        elif isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | type):
+            self._shared(f"{name}.self", value.__self__)  # a method of a list, say, which a copy shares
+
+    def _compound(self, name: str, value: Any, deep: bool) -> None:
+        kind: Any = type(value)
+        if self._is_outside:
+            self.outside.keep_content(value)
+        if isinstance(value, np.ndarray) and value.nbytes <= _BYTES and value.dtype != object:
+            self.guard.watch_value(value.tobytes)
+            self._mark(name, value, value.shape, value.dtype, value.tobytes())
+            return
+        inside = self._inside(name, value)
+        if inside is None and module_of(kind) == "spikingtorch":  # surrogates, resets: such a thing does not change
+            self._mark(name, value, id(value))
+            return
+        if inside is None:
+            inside = self._object(name, value, deep)
+        else:
+            self._mark(name, value, kind, tuple(inside) if len(inside) <= _LONG else len(inside))
+        if len(inside) > _LONG:
+            self._refuse(f"reads {name}, which is too long to be looked through at each call", "keep a tensor")
+            return
+        for key, item in inside.items():
+            self._value(f"{name}.{key}", item, deep)
+
+    def _inside(self, name: str, value: Any) -> dict[Any, Any] | None:
+        """Return what a container holds, by place or key; None for what is no container."""
+        kind: Any = type(value)
+        named = issubclass(kind, tuple) and hasattr(kind, "_fields")
+        if kind in (tuple, list, deque) or named:
+            if kind is list:
+                self.guard.watch_items(value)
+            elif kind is deque:
+                self.guard.watch_value(lambda: [*map(id, value)])
+            elif named:
+                self._classes(f"{name}.{kind.__name__}", kind)
+            return dict(enumerate(value))
+        if kind is dict or (issubclass(kind, dict) and not getattr(value, "__dict__", None)):
+            self._watch(f"{name}.", value)
+            return {key if type(key) is str else f"#{key!r}": item for key, item in value.items()}
+        if kind in (set, frozenset):
+            if kind is set:
+                self.guard.watch_value(lambda: [*map(id, value)])
+            return {repr(each): each for each in value}
+        if kind is types.MethodType:
+            return {"self": value.__self__, "method": value.__func__}
+        if kind is partial:
+            return {"func": value.func, "args": value.args, "keywords": value.keywords}
+        return None
+
+    def _object(self, name: str, value: Any, deep: bool) -> dict[str, Any]:
+        """Return what an object holds: all of it in its ``__dict__`` and its slots, or it is not in sight."""
+        kind = type(value)
+        self._mark(name, value, id(value))
+        slots = slots_of(kind)
+        ordinary: Any = object.__reduce__
+        plain = (slots or hasattr(value, "__dict__")) and not isinstance(value, list | tuple | set | dict | bytearray)
+        plain = plain and kind.__reduce__ is ordinary and not hasattr(kind, "__deepcopy__")
+        if deep and (module_of(kind) in FIXED or not plain):
+            self._refuse(
+                f"reads {name}, a {kind.__name__} whose content is not in sight",
+                "keep what forward reads in plain attributes: numbers, texts, tensors, lists of them",
+            )
+            return {}
+        if slots:
+            self.guard.watch_value(lambda: [id(getattr(value, slot, None)) for slot in slots])
+        self._classes(f"{name}.{kind.__name__}", kind)
+        own = vars(value) if hasattr(value, "__dict__") else {}
+        self._watch(f"{name}.", own)
+        if self._is_outside:
+            self.outside.keep_attributes(value)
+        return own | {slot: getattr(value, slot, None) for slot in slots}
+
+
+def _is_foreign(kind: type) -> bool:
+    """Whether a class is torch's, or of another package that is installed: its code is not looked at."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+    return module_of(kind) == "torch" or "site-packages" in file

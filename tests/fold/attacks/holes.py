@@ -1,0 +1,48 @@
+"""Networks with holes for what hides from a proof."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import spikingtorch as st
+from tests.nets_that_step import Hole, Two, centred, nothing, train
+
+
+def readout(code: Hole = nothing, **holes: Any) -> Two:
+    """Return a network whose output tells small differences apart."""
+    return Two(code, sl1=st.LI(), sl2=st.LI(), **holes)
+
+
+def mixing_if(asked: Callable[[Any], Any]) -> Hole:
+    """Return code that mixes samples if the network says so."""
+    return lambda net, x, init: centred(x) if asked(net) else x
+
+
+def late(count: Callable[[Any], int]) -> Hole:
+    """Return code that counts its calls, and does another thing from the fifth on."""
+    return lambda net, x, init: x * 0.5 if count(net) > 4 else x
+
+
+def case(name: str, value: Any, reason: str) -> Any:
+    """Return a parameter of a test; the reason is what let it through."""
+    assert reason
+    return pytest.param(value, id=name)
+
+
+def with_attribute(path: str, name: str, value: Any, code: Hole) -> Two:
+    net = readout(code)
+    setattr(net.get_submodule(path), name, value)
+    return net
+
+
+def decides_anew(make: Callable[[], Any], change: Callable[[Any], object], stays: bool = False) -> None:
+    """Check that a model computes what steps do after a change; ``stays`` where it steps before it as well."""
+    torch.manual_seed(0)
+    net = make().double()
+    model = st.SpikingNet(net, 3)
+    model(train())
+    assert stays or model.explain().mode == "fold"
+    change(net)
+    torch.testing.assert_close(model(train()), st.SpikingNet(net, 3, mode="step")(train()))
