@@ -80,9 +80,9 @@ class Sample(NamedTuple):
     device: torch.device
     differentiates: tuple[bool, bool]
     precision: torch.dtype | None
-    masked: bool
-    default: torch.dtype
-    modes: int
+    masked: bool = False
+    default: torch.dtype = torch.float32
+    modes: int = 0
 
 
 class FoldDecision(NamedTuple):

@@ -260,12 +260,12 @@ class Walk:
             if isinstance(value, nn.Module) and id(value) not in self._registered | self._seen:
                 self._module(name, value)
         elif isinstance(value, DEFINITIONS):
-            self._definition(name, value)
+            self._definition(name, value, deep)
         elif id(value) not in self._seen or kind in (tuple, frozenset):
             self._seen.add(id(value))
             self._compound(name, value, deep)
 
-    def _definition(self, name: str, value: Any) -> None:
+    def _definition(self, name: str, value: Any, deep: bool) -> None:
         self._mark(name, value, id(value))
         if isinstance(value, types.FunctionType):
             self._function(name, value)
@@ -276,7 +276,7 @@ class Walk:
         elif isinstance(value, type):
             self._classes(name, value, made=True)
         elif isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | type):
-            self._shared(f"{name}.self", value.__self__)  # a method of a list, say, which a copy shares
+            self._shared(f"{name}.self", value.__self__, deep)  # a method of a list, say, which a copy shares
 
     def _compound(self, name: str, value: Any, deep: bool) -> None:
         kind: Any = type(value)
