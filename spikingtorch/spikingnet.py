@@ -184,7 +184,7 @@ class SpikingNet(nn.Module):
         elif not self.carry_graph:
             self.detach_()
         if not torch.compiler.is_compiling():
-            self._policy.note_input(x)
+            self._policy.note_input(x, init)
         outputs: list[Tensor] = []
         for chunk in (x,) if self.time_chunk is None else x.split(self.time_chunk, 1):
             if outputs and self.truncate:

@@ -74,7 +74,7 @@ class Look:
                 break
             names |= walk.names
         self.reason, self.remedy, self.outside = walk.reason, walk.remedy, walk.outside
-        self._marks, self._guard, self._hooks = walk.marks, walk.guard, walk.hooks
+        self._marks, self._guard, self._empty = walk.marks, walk.guard, walk.empty
         holding = [module for module in modules_of(net) if module._parameters or module._buffers]
         torchs = [type(module).__module__.startswith("torch.") for module in holding]
         self._holders = [(not of, each._parameters, each._buffers) for of, each in zip(torchs, holding, strict=True)]
@@ -84,7 +84,7 @@ class Look:
 
     def holds(self) -> bool:
         """Say at once whether all is as it was; False as well where only another look can tell."""
-        if any(self._hooks) or self._hooked or hooks_of_all_modules() or not self._guard.unchanged():
+        if any(self._empty) or self._hooked or hooks_of_all_modules() or not self._guard.unchanged():
             return False
         return _flags(self._holders) == self._were
 

@@ -47,19 +47,19 @@ class FoldPolicy:
     def __reduce__(self) -> Any:
         return FoldPolicy, (self._taught, self._hooks_look)
 
-    def note_input(self, x: Tensor) -> None:
+    def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen, self.sample = x.shape, _sample(x, False)
+        self.seen, self.sample = x.shape, _sample(x, isinstance(init, Tensor))
 
     def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor) -> bool:
         """Say whether a network is to be handed all steps of x at once."""
         self._last = None
         if x.shape[0] == 0 or x.shape[1] == 1:
             return False
-        sample = _sample(x, isinstance(init, Tensor))
-        if self.sample is None:  # in torch.compile, which does not let the call see its input
-            self.seen, self.sample = x.shape, sample
-        found = self.finding(net, sample, x.shape)
+        if self.sample is None or _is_traced():  # torch.compile does not let the call see its input
+            self.note_input(x, init)
+        assert self.sample is not None
+        found = self.finding(net, self.sample, x.shape)
         return found is not None and found.reason is None
 
     def may_normalise(self) -> bool:

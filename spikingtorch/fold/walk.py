@@ -49,7 +49,7 @@ class Walk:
         reason: why nothing can be decided, and the remedy.
         marks: what is to be the same, by name.
         guard: sees at once whether it is.
-        hooks: all dicts of hooks.
+        empty: dicts, of hooks mostly, that hold nothing as long as all is as it was.
         alive: what was marked.
         outside: what a copy of the network shares with it.
     """
@@ -60,7 +60,7 @@ class Walk:
         self.remedy = ""
         self.marks: dict[str, tuple[Any, ...]] = {}
         self.guard = Guard()
-        self.hooks: list[Any] = []
+        self.empty: list[Any] = []
         self.alive: list[Any] = []
         self.outside = Outside()
         self._is_outside = False
@@ -108,12 +108,15 @@ class Walk:
         self.guard.watch_attribute(module, "__class__")
         self._mark(path, module, kind, id(own.get("forward")))
         self._mark(f"{prefix}training", module.training, module.training)
-        self.hooks += [own[hooks] for hooks in HOOKS]
+        self.empty += [own[hooks] for hooks in HOOKS]
         self._mark(f"{prefix}hooks", own, *[tuple(map(id, own[hooks].values())) for hooks in HOOKS])
         if id(module) not in self._registered and any(own[hooks] for hooks in HOOKS):
             self._refuse(f"has hooks on {path}, which are called once a step", "remove them")
         for entries in ("_modules", "_buffers"):
-            self.guard.watch_mapping(own[entries])
+            if own[entries]:
+                self.guard.watch_mapping(own[entries])
+            else:
+                self.empty.append(own[entries])
             for name, value in own[entries].items():
                 self._mark(f"{prefix}{entries}.{name}", value, id(value), getattr(value, "shape", None))
         self._parameters(prefix, own["_parameters"], module_of(kind) != "torch")

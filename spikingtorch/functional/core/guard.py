@@ -24,8 +24,11 @@ class Guard:
         self._attributes: list[tuple[weakref.ref[Any], str, Any]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
         self._names: list[tuple[Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
-        self._mappings: list[tuple[Mapping[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = []
-        self._items: list[tuple[list[Any], tuple[Any, ...]]] = []
+        self._mappings: list[Mapping[Any, Any]] = []
+        self._items: list[list[Any]] = []
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._contents: list[Any] = []
         self._copies: list[tuple[Callable[[], Any], Any]] = []
         self._is_blind = False
         self._is_empty = True
@@ -54,12 +57,31 @@ class Guard:
     def watch_mapping(self, mapping: Mapping[Any, Any]) -> None:
         """Watch all entries of a mapping."""
         self._is_empty = False
-        self._mappings.append((mapping, tuple(mapping), tuple(mapping.values())))
+        self._mappings.append(mapping)
+        self._keys += [len(mapping), *mapping]
+        self._values += mapping.values()
 
     def watch_items(self, items: list[Any]) -> None:
         """Watch the items of a list."""
         self._is_empty = False
-        self._items.append((items, tuple(items)))
+        self._items.append(items)
+        self._contents += [len(items), *items]
+
+    def _still_holds(self) -> bool:
+        """Say whether mappings and lists hold what they held; in a row, which costs less than a look at each."""
+        keys: list[Any] = []
+        values: list[Any] = []
+        contents: list[Any] = []
+        for mapping in self._mappings:
+            keys.append(len(mapping))
+            keys += mapping
+            values += mapping.values()
+        if keys != self._keys or not all(map(is_, values, self._values)):
+            return False
+        for items in self._items:
+            contents.append(len(items))
+            contents += items
+        return len(contents) == len(self._contents) and all(map(is_, contents, self._contents))
 
     def watch_value(self, look: Callable[[], Any]) -> None:
         """Watch what a function returns, by value."""
@@ -92,8 +114,7 @@ class Guard:
                 all([getattr(owner(), name, _MISSING) is value for owner, name, value in self._attributes])
                 and all([_content(cell) is value for cell, value in self._cells])
                 and all([_still(*each) for each in self._names])
-                and all([_has(mapping, keys, values) for mapping, keys, values in self._mappings])
-                and all([len(items) == len(values) and all(map(is_, items, values)) for items, values in self._items])
+                and self._still_holds()
                 and all([look() == value for look, value in self._copies])
             )
         except RuntimeError:  # another thread changes a mapping meanwhile
@@ -102,10 +123,6 @@ class Guard:
 
 def _still(space: Mapping[str, Any], names: tuple[str, ...], values: tuple[Any, ...]) -> bool:
     return all(map(is_, map(space.get, names, repeat(_MISSING)), values))
-
-
-def _has(mapping: Mapping[Any, Any], keys: tuple[Any, ...], values: tuple[Any, ...]) -> bool:
-    return len(mapping) == len(keys) and all(map(is_, mapping, keys)) and all(map(is_, mapping.values(), values))
 
 
 def _content(cell: types.CellType) -> Any:
