@@ -56,8 +56,8 @@ class SpikingNet(nn.Module):
         fold_rules: what mode "auto" is to take for granted of operations that it does not know, such as those of a
             library of your own, ``torch.ops.mylib.smooth``: "pointwise", each entry is computed from the entries in its
             place; or "rows", each index of the first axis by itself.
-        hooks: "step", hooks of modules are called at each step, so that a network with hooks steps; or "sequence", forward
-            hooks only look, and in a fold are called once, with all steps: (N T, ...).
+        hooks: "step", hooks of modules are called at each step, so that a network with hooks steps; or "sequence",
+            forward hooks only look, and in a fold are called once, with all steps: (N T, ...).
         warn_silent: warn, once, when a layer has been silent, or has always fired, for several batches of training.
 
     Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a

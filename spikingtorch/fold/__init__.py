@@ -2,11 +2,12 @@
 
 policy          what was decided for a network, and when it is asked again
 guard           whether a network is still the one that was decided about
-probe           the decision itself: a trial on noise, folded and step by step
-rehearsal       a run of the trial
-watch           what operations do to samples while the trial runs
-static_rules    modules that are known to mix samples
-snapshot        everything that a call can change, before and after
-rng             the generators of random numbers, recorded and replayed
+walk            through all that its code can read
+hooks, outside  what is called, or changed, beside it
+proof           the decision itself: traces of a copy, compared and judged
+trace           what a network asks of torch in one step
+replay          the same for other numbers of samples
+rules           which operations keep the samples of a batch apart
 report          the decision, for people
+rng             where random numbers are
 """

@@ -40,7 +40,7 @@ def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:
 
 
 def _flags(modules: list[tuple[bool, dict[str, Any], dict[str, Any]]]) -> list[Any]:
-    """Return which parameters there are, which of them are trained, and the shapes of those that the user's code reads."""
+    """Return which parameters there are, which are trained, and the shapes of those that the user's code reads."""
     found: list[Any] = []
     for own, weights, buffers in modules:
         found += [None if weight is None else weight.requires_grad for weight in weights.values()]

@@ -20,7 +20,7 @@ def hooks_of_all_modules() -> bool:
 def computed_attributes(module: nn.Module) -> set[str]:
     """Return the attributes that torch's own hooks compute before each call, as the weight of weight_norm."""
     hooks = [hook for hook in vars(module)["_forward_pre_hooks"].values() if _is_torchs(hook)]
-    return {getattr(hook, "name", None) or getattr(hook, "_tensor_name", "") for hook in hooks}
+    return {str(getattr(hook, "name", None) or getattr(hook, "_tensor_name", "")) for hook in hooks}
 
 
 def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:

@@ -111,14 +111,15 @@ class FoldPolicy:
     def _look(self, net: nn.Module, sample: Sample) -> FoldDecision:
         """Find out about a network that is not as it was at any call, as far as is seen at once."""
         look = Look(net)
-        for place, (before, kind, decision) in enumerate(self._found):
-            if kind == sample and look.same_as(before):
-                del self._found[place]
-                break
+        known = [found for found in self._found if found[1] == sample]
+        same = next((found for found in known if look.same_as(found[0])), None)
+        if same is not None:
+            self._found.remove(same)
+            decision = same[2]
         else:
             decision = _objection(net, look, self._hooks_look) or prove(net, sample, self._taught, look.outside)
-            again = [other.changing for _, kind, other in self._found if kind == sample and other.changing]
-            if decision.changing in again:  # at each call: it steps whatever these attributes are
+            if decision.changing in [each.changing for _, _, each in known if each.changing]:
+                # at each call: it steps, whatever these attributes are
                 decision, look = decision._replace(settled=True), Look(net, decision.changing)
         self._found = [(look, sample, decision), *self._found[: _KEPT - 1]]
         return decision
@@ -164,7 +165,7 @@ def _is_traced() -> bool:
 
 
 def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | None:
-    """Return a decision about a network that is not to be run even on trial."""
+    """Return a decision about a network that is not to be run even to look at it."""
     if hooks_of_all_modules():
         return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")
     for path, module in net.named_modules():

@@ -121,10 +121,8 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: O
     try:
         with _isolated(sample):
             return _Proof(net, sample, taught).run(inputs)
-    except Objection as objection:
-        return FoldDecision(str(objection), inputs, objection.remedy)
     except FoldError as error:
-        return FoldDecision(str(error), inputs)
+        return FoldDecision(str(error), inputs, error.remedy)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         return FoldDecision(f"does not run on a few samples of noise ({text})", inputs)
@@ -180,7 +178,7 @@ class _Proof:
             try:
                 with _isolated(self.sample):
                     self._record(N, None, Replay(self.sample.device, self.taught, self.expected, N))
-            except (Objection, FoldError) as error:
+            except FoldError as error:
                 self.known[N] = str(error)
             except Exception as error:
                 self.known[N] = f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
@@ -339,20 +337,17 @@ def _shared(net: nn.Module) -> dict[int, Any]:
     for module in net.modules():
         kept = [value for value in vars(module).values() if isinstance(value, Tensor) and value.grad_fn is not None]
         found |= {id(value): value.detach() for value in kept}  # which cannot be copied
-    kinds = (Tensor, nn.Parameter, nn.Buffer)
+    kinds, buffers = (Tensor, nn.Parameter, nn.Buffer), {*map(id, net.buffers())}
     for tensor in (*net.parameters(), *net.buffers()):
         made_up = is_functorch_wrapped_tensor(tensor) or tensor.is_meta or _is_fake(tensor)
         if type(tensor) not in kinds and not made_up:
             raise Objection(
                 f"holds a {type(tensor).__name__}, a kind of tensor that is not known", "hold plain tensors"
             )
-        if made_up:
-            value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype)
-        else:
-            value = tensor.detach()
+        value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype) if made_up else tensor.detach()
         if isinstance(tensor, nn.Parameter):
             value = nn.Parameter(value, tensor.requires_grad)
-        elif any(tensor is buffer for buffer in net.buffers()):  # which batch norm writes, unseen
+        elif id(tensor) in buffers:  # which batch norm writes, unseen
             value = value.clone()
         found[id(tensor)] = value.requires_grad_(tensor.requires_grad)
     return found

@@ -51,11 +51,11 @@ class Replay(Trace):
             return tensors[0] if len(tensors) == 1 else tuple(tensors)
         return self._made(expected)
 
-    def advance(self, layer: Any, inputs: Any) -> Any:
+    def advance(self, layer: Any, inputs: Any) -> Any:  # noqa: ARG002
         """Return outputs of the right form."""
         return self._made(self._next(LAYER, after=1))
 
-    def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:  # noqa: ARG002
         """Return a tensor of the right form, which has a gradient."""
         made: Tensor = self._made(self._next(BATCH_NORM))
         return made + x if x.requires_grad else made
@@ -91,8 +91,8 @@ class Replay(Trace):
                 return one
             value, other = next(parts)
             shape = [self._at(size) for size in value.shape]
-            strides = zip(one.held.stride(), other.held.stride(), strict=True)
-            strides = [self._at(merged_size(a, b)) for a, b in strides]
+            both = zip(one.held.stride(), other.held.stride(), strict=True)
+            strides = [self._at(merged_size(a, b)) for a, b in both]
             return torch.empty_strided(shape, strides, dtype=one.held.dtype, device=one.held.device)
 
         return pytree.tree_map(make, expected.call.made)

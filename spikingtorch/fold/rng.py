@@ -33,7 +33,7 @@ def digest(device: torch.device) -> bytes:
 def python_rng_state() -> tuple[Any, ...]:
     """Return where the generators of Python and numpy are."""
     name, keys, *rest = np.random.get_state(legacy=True)
-    return random.getstate(), name, keys.tobytes(), *rest
+    return random.getstate(), name, np.asarray(keys).tobytes(), *rest
 
 
 @contextmanager

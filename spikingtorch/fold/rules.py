@@ -386,27 +386,23 @@ def _table(*rows: tuple[Rule, str]) -> dict[str, Rule]:
 RULES: dict[str, Rule] = _table(
     (
         pointwise,
-        """_linalg_check_errors clone _to_copy  copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill lerp 
-          _conj _neg_view    _prelu_kernel rrelu_with_noise
-        native_dropout bernoulli normal normal_functional uniform random exponential geometric cauchy log_normal poisson
-        rand_like randn_like randint_like binary_cross_entropy mse_loss smooth_l1_loss huber_loss softplus elu hardtanh
-        hardswish hardsigmoid floor_divide""",
+        """_linalg_check_errors clone _to_copy copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill
+        lerp _conj _neg_view _prelu_kernel rrelu_with_noise native_dropout bernoulli normal normal_functional uniform
+        random exponential geometric cauchy log_normal poisson rand_like randn_like randint_like binary_cross_entropy
+        mse_loss smooth_l1_loss huber_loss softplus elu hardtanh hardswish hardsigmoid floor_divide""",
     ),
     (of_first, "bucketize isin"),
     (of_second, "searchsorted"),
-    (
-        row_major,
-        "view _unsafe_view  _reshape_alias _reshape_copy unsqueeze squeeze view_as_real view_as_complex  ",
-    ),
-    (expanded, "expand "),
-    (permuted, "permute transpose t   "),
+    (row_major, "view _unsafe_view _reshape_alias _reshape_copy unsqueeze squeeze view_as_real view_as_complex"),
+    (expanded, "expand"),
+    (permuted, "permute transpose t"),
     (
         along,
         """sum mean amax amin prod var std var_mean std_mean logsumexp linalg_vector_norm norm any all argmax argmin max
         min median nanmedian mode kthvalue count_nonzero nansum aminmax _softmax _log_softmax softmax log_softmax
-        _safe_softmax cumsum cumprod _cummax_helper _cummin_helper cummax cummin logcumsumexp _logcumsumexp sort 
-        topk flip roll rot90 unfold select split split_with_sizes unbind unsafe_split   glu _fft_c2c
-        _fft_r2c _fft_c2r diagonal linalg_cross""",
+        _safe_softmax cumsum cumprod _cummax_helper _cummin_helper cummax cummin logcumsumexp _logcumsumexp sort topk
+        flip roll rot90 unfold select split split_with_sizes unbind unsafe_split glu _fft_c2c _fft_r2c _fft_c2r diagonal
+        linalg_cross""",
     ),
     (along_all, "gather scatter scatter_add scatter_reduce slice_scatter"),
     (along_index, "index_select index_add index_fill index_copy"),
@@ -488,12 +484,13 @@ def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
     for operation, rule in (rules or {}).items():
         if not isinstance(operation, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
             raise TypeError(
-                f"SpikingNet: fold_rules has the key {operation!r}, expected an operation such as torch.ops.mylib.smooth"
+                f"SpikingNet: fold_rules has the key {operation!r}, expected an operation such as "
+                "torch.ops.mylib.smooth"
             )
         if rule not in TAUGHT:
             raise ValueError(
-                f"SpikingNet: fold_rules says {rule!r} of {operation}, expected 'pointwise' (each entry is computed from "
-                "the entries in its place) or 'rows' (each index of the first axis by itself)"
+                f"SpikingNet: fold_rules says {rule!r} of {operation}, expected 'pointwise' (each entry is computed "
+                "from the entries in its place) or 'rows' (each index of the first axis by itself)"
             )
         found[str(operation)] = TAUGHT[rule]
     return found

@@ -26,7 +26,7 @@ from spikingtorch.fold import rng
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.fold_token import FoldError, FoldToken
 
 # an operation that is no torch function: the outputs of a spiking layer, its parameters, batch norm, what is returned
 LAYER, PARAMETERS, BATCH_NORM, RETURNED = "a spiking layer", "the parameters of", "batch norm", "the output"
@@ -51,17 +51,8 @@ _BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_stride
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), contextlib.__file__, "<frozen")
 
 
-class Objection(Exception):
-    """Something mixes samples or steps, or cannot be known not to.
-
-    Args:
-        what: the network does, after "it".
-        remedy: what would let it fold.
-    """
-
-    def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(what)
-        self.remedy = remedy
+class Objection(FoldError):  # noqa: N818
+    """Something mixes samples or steps, or cannot be known not to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +151,7 @@ class Trace(TorchDispatchMode):
         finally:
             self.is_quiet = before
 
-    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
+    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:  # noqa: ARG002
         """Return what an operation makes."""
         return func(*args, **kwargs)
 
@@ -343,7 +334,7 @@ def _has_device(leaf: Any) -> bool:
 
 def _storage(tensor: Tensor) -> int:
     try:
-        return tensor.untyped_storage()._cdata
+        return int(tensor.untyped_storage()._cdata)
     except NotImplementedError:  # a layout without
         return id(tensor)
 
@@ -361,7 +352,7 @@ def _place() -> tuple[str, int]:
 
 def _asker(*passed_on: str) -> str:
     """Return the file of the code that asks a tensor for something; torch's own methods pass it on."""
-    skipped = (__file__, torch._tensor.__file__, torch.overrides.__file__, *passed_on)
+    skipped = (__file__, Tensor.__len__.__code__.co_filename, torch.overrides.__file__, *passed_on)
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename in skipped:
         frame = frame.f_back
@@ -413,7 +404,7 @@ class Questions(TorchFunctionMode):
             self.trace.asks = True
 
     def _batch_norm(
-        self, x: Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *args: Any, **kwargs: Any
+        self, x: Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *_: Any, **__: Any
     ) -> Tensor:
         if region() is not None:
             raise Objection(
@@ -448,7 +439,7 @@ class Rehearsal(FoldToken):
         self.trace = trace
         self.names = names
         self.given = self if init is None else init
-        self.thread = None  # type: ignore[assignment]  # of any: nobody else knows the copy
+        self.thread = None  # of any: nobody else knows the copy
         self.inputs: dict[int, Any] = {}
         self.roots: list[Tensor] = []
 

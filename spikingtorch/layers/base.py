@@ -114,7 +114,8 @@ class StatefulLayer(nn.Module):
     def _refuse_in_fold(self, name: str) -> None:
         fold = self._fold_of_this_thread()
         if fold is not None:
-            fold.refuse(f"uses {type(self).__name__}.{name} between two steps")
+            text = f"uses {type(self).__name__}.{name} between two steps"
+            fold.refuse(text, "let the step of the layer compute it, and give it out")
 
     def _fold_of_this_thread(self) -> FoldToken | None:
         fold = self._fold

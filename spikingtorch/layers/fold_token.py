@@ -11,7 +11,19 @@ from spikingtorch.layers.threads import this_thread
 
 
 class FoldError(RuntimeError):
-    """A network does something that only makes sense one step at a time; the message says what, after "it"."""
+    """A network does something that only makes sense one step at a time; the message says what, after "it".
+
+    Args:
+        what: it does.
+        remedy: what would let it fold.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+_INIT = "hand init to the spiking layers alone, and keep what starts anew in the state of a layer"
 
 
 class Foldable(Protocol):
@@ -65,21 +77,23 @@ class FoldToken:
                     "was (write h = h + layer(h, init), not h += layer(h, init))"
                 )
 
-    def refuse(self, reason: str) -> NoReturn:
+    def refuse(self, reason: str, remedy: str = "") -> NoReturn:
         """End the fold, even if the network catches what is raised here."""
-        self.refusal = FoldError(reason)
+        self.refusal = FoldError(reason, remedy)
         raise self.refusal
 
     def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
         """Raise unless this call of a layer means the same folded as step by step."""
         if init is not self and not layer.memoryless:
-            self.refuse(f"calls {self.name(layer)} without handing it the init that forward was given")
+            text = f"calls {self.name(layer)} without handing it the init that forward was given"
+            self.refuse(text, "call it as layer(x, init)")
         if any([other is layer for other in self.called]):
-            self.refuse(f"calls {self.name(layer)} twice in a step")
+            self.refuse(f"calls {self.name(layer)} twice in a step", "make a layer for each call")
         for x in _leaves(inputs):
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-                self.refuse(f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch")
+                text = f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch"
+                self.refuse(text, "hand it (N, ...)")
         self.called.append(layer)
 
     def name(self, layer: Foldable) -> str:
@@ -96,12 +110,12 @@ class FoldToken:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        self.refuse(f"reads init.{name}")
+        self.refuse(f"reads init.{name}", _INIT)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
         fold = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, FoldToken))
-        fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}")
+        fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}", _INIT)
 
 
 def _leaves(tree: Any) -> tuple[Any, ...]:
@@ -131,7 +145,7 @@ class participating:  # noqa: N801
 
 def _refusing(reason: str) -> Any:
     def method(self: FoldToken, *_: object) -> NoReturn:
-        self.refuse(reason)
+        self.refuse(reason, _INIT)
 
     return method
 

@@ -244,7 +244,8 @@ class StepLayer(StatefulLayer):
         before = torch.get_rng_state()
         found = make()
         if not torch.equal(before, torch.get_rng_state()):
-            fold.refuse(f"draws the parameters of {fold.name(self)} at random, at each step anew")
+            text = f"draws the parameters of {fold.name(self)} at random, at each step anew"
+            fold.refuse(text, "draw them where a sequence starts, in rest_state")
         return found
 
     @property

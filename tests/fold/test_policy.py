@@ -137,7 +137,7 @@ def test_eight_refusals_in_training_leave_evaluation_alone() -> None:
 
 
 def test_looks_again_for_each_value_of_a_number() -> None:
-    mixes_late = Two(lambda net, x, init: centred(x) if net.epoch > 12 else x * net.temperature, temperature=1.0)
+    mixes_late: Any = Two(lambda net, x, init: centred(x) if net.epoch > 12 else x * net.temperature, temperature=1.0)
     auto: Any = st.SpikingNet(mixes_late.double(), 3, warn_silent=False)
     step: Any = st.SpikingNet(mixes_late, 3, mode="step", warn_silent=False)
     for epoch in range(16):

@@ -107,8 +107,8 @@ def reads_of(code: types.CodeType) -> Reads:
     changes |= names & CHANGES
     opaque |= (names | attributes) & _OPAQUE
     hidden, rebound = min(opaque, default=""), min(rebinds, default="")
-    told = [tuple(sorted(found)) for found in (names, attributes, stores, texts, imports)]
-    return Reads(*told, hidden, rebound, tuple(sorted(changes)))
+    found = [tuple(sorted(each)) for each in (names, attributes, stores, texts, imports)]
+    return Reads(found[0], found[1], found[2], found[3], found[4], hidden, rebound, tuple(sorted(changes)))
 
 
 def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:

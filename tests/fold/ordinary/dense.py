@@ -100,10 +100,10 @@ class RegNet(nn.Module):
     """Widths from a line, rounded (Radosavovic et al. 2020), with convolutions whose weights are standardised."""
 
     class Standardised(nn.Conv2d):
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, input: Tensor) -> Tensor:
             w = self.weight
             w = (w - w.mean(dim=(1, 2, 3), keepdim=True)) / (w.std(dim=(1, 2, 3), keepdim=True) + 1e-5)
-            return F.conv2d(x, w, self.bias, self.stride, self.padding, self.dilation, self.groups)
+            return F.conv2d(input, w, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def __init__(self) -> None:
         super().__init__()

@@ -211,8 +211,8 @@ class ThresholdNorm(nn.BatchNorm2d):
         super().__init__(channels)
         self.alpha, self.threshold = alpha, threshold
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.alpha * self.threshold * super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return self.alpha * self.threshold * super().forward(input)
 
 
 class ThresholdNet(nn.Module):

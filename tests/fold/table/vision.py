@@ -305,7 +305,7 @@ VISION: dict[str, Case] = {
         through,
         IMAGE,
         module=lambda: nn.Sequential(
-            nn.GroupNorm(2, C), nn.InstanceNorm2d(C, affine=True), nn.LayerNorm((H, W)), nn.LocalResponseNorm(2)
+            nn.GroupNorm(2, C), nn.InstanceNorm2d(C, affine=True), nn.LayerNorm([H, W]), nn.LocalResponseNorm(2)
         ),
     ),
     "style of each sample": folds(style_of_each_sample, IMAGE, module=linear(C, 2 * C)),
