@@ -22,9 +22,6 @@ from spikingtorch import LIF, StepLayer
 from spikingtorch import functional as F
 
 Shape = tuple[int, ...]
-# the type of the last init that a network was handed
-HANDED: list[str] = [""]
-
 
 _iadd: Callable[[Any, Any], Any] = operator.iadd
 _imul: Callable[[Any, Any], Any] = operator.imul
@@ -105,7 +102,6 @@ class Timed(nn.ModuleList):
         self.register_buffer("mean", torch.zeros(()))
 
     def forward(self, h: Tensor, init: Any) -> Any:
-        HANDED[0] = type(init).__name__
         return TIMED[self.what](self, h, init)
 
 

@@ -4,9 +4,8 @@ A short run is part of the tests. For a longer one, of other networks,
 
     python -m tests.fuzz.networks --minutes 60 --seed 1
 
-Networks are drawn as source, a text for each block. Left out is what the trial of a network is known not to see: what
-its first batch sets up, attributes of odd types, numbers that count up to a threshold, mixing that hides behind a
-condition, closures that are used up.
+Networks are drawn as source, a text for each block. What a proof has to see beyond operations (what a first batch sets
+up, attributes of odd types, closures that are used up) is in ``tests/fold``.
 """
 
 import random
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from spikingtorch import SpikingNet
 from spikingtorch.testing import relative_error
 from tests.fuzz import blocks
-from tests.fuzz.blocks import FORMS, HANDED, KINDS, PLAIN, STYLES, TIMED, Margins, Shape, Timed
+from tests.fuzz.blocks import FORMS, KINDS, PLAIN, STYLES, TIMED, Margins, Shape, Timed
 from tests.fuzz.driver import Fuzzer, main
 from tests.fuzz.events import CHANGES, GRADS, INITS, LAYOUTS, THENS, WAYS, Change, Results, Run, snapshot, train
 
@@ -37,6 +36,22 @@ TOLERANCE = 1e-9
 NOISE = 1e-14
 # what autograd says of a tensor that it saved and somebody wrote on
 _WRITTEN = re.compile("modified (by an )?inplace")
+
+
+# how the last call ran
+WAY: list[str] = [""]
+
+
+class Watched(SpikingNet):
+    """A network that notes how it runs."""
+
+    def _run_folded(self, *args: Any) -> Tensor:
+        WAY[0] = "folded"
+        return super()._run_folded(*args)
+
+    def _run_steps(self, *args: Any) -> Tensor:
+        WAY[0] = "stepped"
+        return super()._run_steps(*args)
 
 
 class Network(NamedTuple):
@@ -66,7 +81,7 @@ class Case(NamedTuple):
         torch.manual_seed(self.seed)
         net: Any = Timed("row", *[eval(text, dict(vars(blocks))) for text in self.network.blocks]).double()
         net.takes = self.network.takes
-        return SpikingNet(train(net) if self.training else net.eval(), self.network.gives)
+        return Watched(train(net) if self.training else net.eval(), self.network.gives)
 
 
 # --- what is drawn ----------------------------------------------------------------------------------------------------
@@ -282,7 +297,7 @@ def count(case: Case, event: Run | Change, got: Any, warned: Iterable[str], coun
         return
     counts[f"runs: {event.way}"] += 1
     if event.way in ("call", "stream") and event.T > 1 and event.N > 0 and not isinstance(got, Exception):
-        way = "folded" if HANDED[0] == "FoldToken" else "stepped"
+        way = WAY[0]
         counts[f"{way}, {'mixing' if case.network.has('mixing') else 'nothing mixes'}"] += 1
         counts["gradients compared"] += sum(name.startswith("d ") for name in got)
         counts["silent outputs"] += not bool(got["out"].any())
