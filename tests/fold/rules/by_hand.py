@@ -10,6 +10,7 @@ import torch
 
 from spikingtorch.fold.rules import Batch, Operation, Value, judge, merged_size, values_in
 from spikingtorch.fold.trace import Call, Objection
+from tests.fold.rules.layers import MATRICES, SPACES
 
 N, N2, N4 = Batch(1), Batch(2), Batch(4)
 
@@ -96,7 +97,10 @@ KEPT: list[tuple[Any, ...]] = [
         for name in ("cudnn", "miopen")
         for image in (IMAGE, value(N4, 4, 8, outer=2))
     ),
-    *((f"{name}_batch_norm", TURNED, TURNED, value(N), None, None, None, True, 0.1, 1e-5) for name in ("cudnn", "miopen")),
+    *(
+        (f"{name}_batch_norm", TURNED, TURNED, value(N), None, None, None, True, 0.1, 1e-5)
+        for name in ("cudnn", "miopen")
+    ),
     ("_scaled_dot_product_flash_attention", (Q, value()), Q, Q, Q),
     ("_scaled_dot_product_efficient_attention", Q, Q, Q, Q, value(4, 4), True),
     ("_scaled_dot_product_efficient_attention", Q, Q, Q, Q, value(N2, 2, 4, 4, outer=2), True),
@@ -107,6 +111,18 @@ KEPT: list[tuple[Any, ...]] = [
     ("normal.float_float", X, 0.0, 1.0, [N, 6]),
     ("normal.Tensor_float", X4, X4, 1.0),
     ("exp", C, C),
+    ("unfold", value(2, N, 3), value(6, N), 0, 3, 3),
+    ("diagonal", value(N, 4), value(4, N, 4), 0, 0, 2),
+    ("_fft_r2c", value(4, N), value(6, N), [0], 0, True),
+    ("_transformer_encoder_layer_fwd", CUBE, CUBE, 6, 2, W, C, W, C, False, False, 1e-5, *[C] * 8, value(N, 6)),
+    ("_native_batch_norm_legit_no_training", TURNED, TURNED, value(N), None, C, C, 0.1, 1e-5),
+    ("_batch_norm_no_update", TURNED, TURNED, value(N), None, C, C, 0.1, 1e-5),
+    ("view_as_real", value(6, N, 2), value(6, N)),
+    ("view_as_complex", value(6, N), value(6, N, 2)),
+    ("_reshape_alias", value(2, 3, N), value(6, N), [2, 3, N], [3, 1, 1]),
+    ("bucketize.Tensor", value(6, N), value(6, N), value(6)),
+    ("isin.Tensor_Tensor", value(6, N), value(6, N), value(6)),
+    ("repeat", value(2, N, 12), X, [2, 1, 2]),
 ]
 MIXING: list[tuple[Any, ...]] = [
     ("mul.Tensor", X, X, value(N)),
@@ -122,7 +138,7 @@ MIXING: list[tuple[Any, ...]] = [
     ("expand", value(6, N), X, [6, N]),
     ("expand", value(N2, 6), X, [N2, 6]),
     ("sum.dim_IntList", value(), X, None),
-    ("linalg_cross", value(3, N, 6), value(3, N, 6), X),
+    ("linalg_cross", value(3, N, 6), value(3, N, 6), X, -1),
     ("index_add", X, W, 0, value(N), W),
     ("index_select", value(6, N), W, 0, value(N)),
     ("cat", X, [X, W], 1),
@@ -175,6 +191,23 @@ MIXING: list[tuple[Any, ...]] = [
     ("cudnn_batch_norm", C, C, value(N), C, C, C, False, 0.1, 1e-5),
     ("_scaled_dot_product_flash_attention", (C, C), C, C, C, 0.5),
     ("native_dropout", (C, C), C, 0.5, True),
+    ("searchsorted.Tensor", X, value(6), X, False, False, None, X),
+    *((name, X, X, *more, 0) for name, more in (("topk", [2]), ("split.Tensor", [2]), ("unsafe_split.Tensor", [2]))),
+    ("split_with_sizes", X, X, [1, 1], 0),
+    ("_fft_r2c", X, X, [0], 0, True),
+    ("_fft_c2r", X, X, [0], 0, 7),
+    ("slice_scatter", X, X, X, 0),
+    ("addmm", X, W, X, X),
+    ("bmm", *[value(2, N, 6)] * 3),
+    ("baddbmm", *[value(2, N, 6)] * 4),
+    ("channel_shuffle", TURNED, TURNED, 2),
+    ("grid_sampler_2d", TURNED, TURNED, TURNED),
+    ("grid_sampler_3d", TURNED, TURNED, TURNED),
+    ("multinomial", value(6, N), value(6, N), 6),
+    ("multinomial", X, value(6, N), 6),
+    ("_native_batch_norm_legit_no_training", IMAGE, IMAGE, IMAGE, None, C, C, 0.1, 1e-5),
+    ("_batch_norm_no_update", IMAGE, IMAGE, IMAGE, None, C, C, 0.1, 1e-5),
+    ("arange", value(N), 7),
     ("rrelu_with_noise", C, C, C, 0.1, 0.3, True),
     ("normal.Tensor_float", X, C, 1.0),
 ]
@@ -183,3 +216,7 @@ for _name in ("flash", "efficient", "cudnn"):
     MIXING += [(_full, Q, Q, OTHER, Q), (_full, Q, Q, Q, OTHER), (_full, LAST, LAST, LAST, LAST)]
     MIXING += [(_full, Q, Q, value(1, 2, 4, 8), Q), (_full, Q, value(1, 2, 4, 8), Q, Q)]
     MIXING += [] if _name == "flash" else [(_full, Q, Q, Q, Q, value(N2, 2, 4, 4), True)]
+# in the axes of space, or of matrices; any may come before them
+BEFORE = [*SPACES, *MATRICES]
+KEPT += [(name, value(2, N, 4, 8, 8), value(2, N, 4, 8, 8)) for name in BEFORE]
+MIXING += [(name, value(2, 2, 4, 8, N), value(2, 2, 4, 8, N)) for name in BEFORE]

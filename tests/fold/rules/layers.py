@@ -45,7 +45,13 @@ def _layers() -> dict[str, Row]:
     def many(x: Tensor) -> Tensor:
         return x.reshape(-1, 1, 2, 4, 8)
 
-    heads = lambda q, k, v: aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)[0]  # noqa: E731
+    def other_statistics(x: Tensor) -> Tensor:
+        own, y = (x.detach()[:, :2, 0, 0] + 1).flatten(), halves(x[:, :, 0, 0].repeat(1, 2)[:, :6])
+        return F.batch_norm(y.view(1, -1, 3), own, own).view(-1, 6)
+
+    def heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return first(aten._scaled_dot_product_flash_attention_for_cpu(q, k, v))
+
     eval_ = (four, ones, False, 0.1, 1e-5)
     found = {
         "convolution": Row(
@@ -95,10 +101,7 @@ def _layers() -> dict[str, Row]:
             [
                 lambda x: first(torch.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-05)),
                 lambda x: F.batch_norm(x, x.detach().mean((0, 2, 3)), ones),
-                lambda x: F.batch_norm(
-                    halves(x[:, :, 0, 0].repeat(1, 2)[:, :6]).view(1, -1, 3),
-                    *([(x.detach()[:, :2, 0, 0] + 1).flatten()] * 2),
-                ).view(-1, 6),
+                other_statistics,
             ],
             image,
         ),
@@ -174,7 +177,6 @@ def _layers() -> dict[str, Row]:
     big = (noise(24, (8,), 1), noise(24, (), 2), SQUARE8, small[0])
     for name, f in (("_native_multi_head_attention", attended), ("_transformer_encoder_layer_fwd", encoded)):
         found[name] = Row([f], [crosswise_rows(f)], image)
-    found |= _spaces()
     return found
 
 
@@ -189,8 +191,8 @@ def _spaces() -> dict[str, Row]:
         pad = (1, 1) * n
         spaces |= {
             f"upsample_nearest{n}d": (lambda x: F.interpolate(x, scale_factor=2), n),
-            f"reflection_pad{n}d": (lambda x, pad=pad: F.pad(x, pad, "reflect"), n),
-            f"replication_pad{n}d": (lambda x, pad=pad: F.pad(x, pad, "replicate"), n),
+            f"reflection_pad{n}d": (lambda x, pad=pad: F.pad(x, pad, "reflect"), n),  # type: ignore[misc]
+            f"replication_pad{n}d": (lambda x, pad=pad: F.pad(x, pad, "replicate"), n),  # type: ignore[misc]
         }
     for n in (1, 2):
         exact: Function = lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact")  # noqa: E731
@@ -305,4 +307,4 @@ def _factories() -> dict[str, Row]:
     return found
 
 
-LAYERS, MATRICES, FACTORIES = _layers(), _matrices(), _factories()
+LAYERS, SPACES, MATRICES, FACTORIES = _layers(), _spaces(), _matrices(), _factories()

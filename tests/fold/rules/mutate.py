@@ -17,6 +17,7 @@ from spikingtorch.fold import proof, rules
 from spikingtorch.fold.trace import Objection
 from tests.fold.rules.by_hand import KEPT, MERGED, MIXING, judged, merged, outer_of
 from tests.fold.rules.cases import APART, MIXED, SUBTLE
+from tests.fold.rules.gradients import FOLDED, REFUSED, SUMS_APART, SUMS_MIXED
 from tests.fold.rules.oracle import Code, decide
 from tests.fold.test_rules import ROWS
 
@@ -78,12 +79,13 @@ class Mutant(NamedTuple):
 def checks() -> list[Check]:
     """Return the calls of the tests whose traces come as far as to be judged; the traces are kept."""
     codes: list[tuple[str, Code, tuple[int, ...], bool, bool]] = []
+    seen = {name: case for name, case in SUBTLE.items() if decide(case.code, case.shape, case.gradients).reason}
+    for refused, cases in ((False, APART | SUMS_APART), (True, MIXED | SUMS_MIXED), (True, seen)):
+        codes += [(name, case.code, case.shape, refused, case.gradients) for name, case in cases.items()]
     for name, row in ROWS.items():
         codes += [(name, code, row.shape, False, True) for code in row.keeps]
         codes += [(name, code, row.shape, True, True) for code in row.mixes]
-    seen = {name: case for name, case in SUBTLE.items() if decide(case.code, case.shape, case.gradients).reason}
-    for refused, cases in ((False, APART), (True, MIXED), (True, seen)):
-        codes += [(name, case.code, case.shape, refused, case.gradients) for name, case in cases.items()]
+    codes += [(name, code, (6,), name in REFUSED, True) for name, code in (FOLDED | REFUSED).items()]
     found = []
     for name, code, shape, refused, gradients in codes:
         with torch.set_grad_enabled(gradients):
@@ -153,17 +155,17 @@ def changes(node: ast.AST, same: list[ast.AST]) -> Iterator[tuple[str, Callable[
         yield "dropped", lambda node: ast.Pass()
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         for other in COMPARED.get(type(node.ops[0]), []):
-            yield f"compares with {other.__name__}", lambda n, o=other: ast.Compare(n.left, [o()], n.comparators)
+            yield f"compares with {other.__name__}", lambda n, o=other: ast.Compare(n.left, [o()], n.comparators)  # type: ignore[misc]
     if isinstance(node, ast.BoolOp):
         other = ast.Or if isinstance(node.op, ast.And) else ast.And
-        yield f"joined by {other.__name__}", lambda n, o=other: ast.BoolOp(o(), n.values)
+        yield f"joined by {other.__name__}", lambda n, o=other: ast.BoolOp(o(), n.values)  # type: ignore[misc]
         for i, value in enumerate(node.values):
-            yield f"without {ast.unparse(value)}", lambda n, i=i: _joined(n.op, n.values[:i] + n.values[i + 1 :])
+            yield f"without {ast.unparse(value)}", lambda n, i=i: _joined(n.op, n.values[:i] + n.values[i + 1 :])  # type: ignore[misc]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield "without not", lambda n: n.operand
     if isinstance(node, ast.If | ast.IfExp):
-        for value in (True, False):
-            yield f"if {value}", lambda n, v=value: type(n)(ast.Constant(v), n.body, n.orelse)
+        for answer in (True, False):
+            yield f"if {answer}", lambda n, v=answer: type(n)(ast.Constant(v), n.body, n.orelse)  # type: ignore[misc]
     if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in SWAPPED and node not in same:
         yield f"{SWAPPED[node.attr]} for {node.attr}", lambda n: ast.Attribute(n.value, SWAPPED[n.attr], n.ctx)
     if isinstance(node, ast.Name) and node.id in SWAPPED:
@@ -195,7 +197,11 @@ def mutants() -> Iterator[Mutant]:
     for module in (rules, proof):
         tree = ast.parse(inspect.getsource(module))
         lines = inspect.getsource(module).splitlines()
-        for owner in (tree, *[each for each in tree.body if isinstance(each, ast.ClassDef)]):
+        owners: list[ast.Module | ast.ClassDef] = [
+            tree,
+            *[each for each in tree.body if isinstance(each, ast.ClassDef)],
+        ]
+        for owner in owners:
             for function in [each for each in owner.body if isinstance(each, ast.FunctionDef)]:
                 if (module is proof and function.name not in JUDGING) or function.name in NO_JUDGES:
                     continue
@@ -225,8 +231,8 @@ def _of_function(module: Any, place: Any, function: ast.FunctionDef, lines: list
                 f"{module.__name__.rpartition('.')[2]}.{function.name}",
                 line,
                 f"{ast.unparse(node)[:60]}: {what}",
-                lambda olds=olds, code=code: _install(olds, code),
-                lambda check, reached=reached: bool(reached & check.reached),
+                lambda olds=olds, code=code: _install(olds, code),  # type: ignore[misc]
+                lambda check, reached=reached: bool(reached & check.reached),  # type: ignore[misc]
             )
 
 

@@ -14,6 +14,7 @@ aten = torch.ops.aten
 ROW, WEIGHTS, TABLE, EIGHTS = THREE.repeat(2), SQUARE[:4], SQUARE[:, :3].contiguous(), noise(8, (8,), 7)
 INDEX, ONES = torch.tensor([2, 0, 1]), torch.ones(6, dtype=torch.float64)
 Function = Callable[..., Any]
+MULTINOMIAL: Function = lambda x: torch.multinomial(x.softmax(-1), 6)  # noqa: E731
 
 
 class Row(NamedTuple):
@@ -44,7 +45,8 @@ def first(found: Any) -> Tensor:
 
 def whole(y: Tensor) -> Tensor:
     """Undo ``halves``."""
-    return y.unflatten(0, (2, -1)).transpose(0, 1).flatten(1)
+    parts: Tensor = y.unflatten(0, (2, -1))
+    return parts.transpose(0, 1).flatten(1)
 
 
 def called(f: Function, *args: Any, **kwargs: Any) -> Code:
@@ -65,7 +67,7 @@ def in_place(name: str, *args: Any) -> Code:
 def entrywise(f: Function) -> Row:
     """Return calls of f(x), which has the shape of x."""
     return Row(
-        [lambda x: first(f(x)), lambda x: whole(first(f(halves(x))))],
+        [lambda x: first(f(x)), lambda x: whole(first(f(halves(x)))), lambda x: first(f(x.T)).movedim(1, 0)],
         [lambda x: first(f(halves(x))).reshape(len(x), -1) + x.sum(1, True)],
     )
 
@@ -81,7 +83,8 @@ def drawn(f: Function, in_place: bool = False) -> Row:
     """Return calls of f(x), which draws; a draw of one row would be shared."""
     copy = torch.clone if in_place else torch.detach
     draw: Code = lambda x: x + first(f(copy(x.detach())))  # noqa: E731
-    return Row([draw, lambda x: x + whole(halves(draw(x)))], [lambda x: x * first(f(ROW.clone()))], draws=True)
+    turned: list[Code] = [] if f is MULTINOMIAL else [lambda x: draw(x.T).T]
+    return Row([draw, lambda x: x + whole(halves(draw(x))), *turned], [lambda x: x * first(f(ROW.clone()))], draws=True)
 
 
 def reduced(f: Function, **kwargs: Any) -> Row:
@@ -197,13 +200,11 @@ def _entries() -> dict[str, Row]:
         "uniform_": lambda x: x.clone().uniform_(),
         "random_": lambda x: x.clone().random_(),
         "exponential_": lambda x: x.clone().exponential_(),
-        "multinomial": lambda x: torch.multinomial(x.softmax(-1), 6),
+        "multinomial": MULTINOMIAL,
     }
-    losses = {
-        name: of_two(f)._replace(mixes=[*of_two(f).mixes, lambda x, name=name: x * getattr(F, name)(x, x.detach() / 2)])
-        for name, f in binary.items()
-        if name.endswith(("loss", "entropy"))
-    }
+    losses = {name: of_two(f) for name, f in binary.items() if name.endswith(("loss", "entropy"))}
+    for name, row in losses.items():
+        row.mixes.append(_reduced_loss(getattr(F, name)))
     sizes: Code = lambda x: x + torch.normal(0.0, 1.0, x.shape)  # noqa: E731
     found = {name: drawn(f) for name, f in draws.items()}
     found["normal"].keeps.append(sizes)
@@ -215,13 +216,25 @@ def _entries() -> dict[str, Row]:
     )
 
 
+def _reduced_loss(f: Function) -> Code:
+    return lambda x: x * f(x, x.detach() / 2)
+
+
+def _after(before: Function, f: Function) -> Function:
+    return lambda x, dim, **kwargs: f(before(x), dim, **kwargs)
+
+
+def _into(f: Function) -> Function:
+    return lambda x, dim: f(x.detach(), dim, out=torch.empty_like(x))
+
+
 def _along() -> dict[str, Row]:
     names = "sum mean amax amin prod var std logsumexp argmax argmin max min mode nansum"
     found = {name: reduced(getattr(torch, name)) for name in (*names.split(), "var_mean", "std_mean")}
     for name in ("median", "nanmedian"):  # of a copy: torch itself mixes what is expanded
-        found[name] = reduced(lambda x, dim, f=getattr(torch, name): f(x.contiguous(), dim))
+        found[name] = reduced(_after(torch.Tensor.contiguous, getattr(torch, name)))
     found |= {"linalg_vector_norm": reduced(lambda x, dim: torch.linalg.vector_norm(x, 2, dim))}
-    found |= {name: reduced(lambda x, dim, f=getattr(torch, name): f(x > 0.5, dim)) for name in ("any", "all")}
+    found |= {name: reduced(_after(lambda x: x > 0.5, getattr(torch, name))) for name in ("any", "all")}
     found |= {"kthvalue": reduced(lambda x, dim: x.kthvalue(1, dim)), "topk": reduced(lambda x, dim: x.topk(1, dim))}
     found |= {"count_nonzero": reduced(lambda x, dim: torch.count_nonzero(x > 0.5, dim))}
     found |= {"aminmax": reduced(lambda x, dim: torch.aminmax(x, dim=dim))}
@@ -234,13 +247,11 @@ def _along() -> dict[str, Row]:
     same = "softmax log_softmax cumsum cumprod cummax cummin logcumsumexp"
     found |= {name: shaped(getattr(torch, name)) for name in same.split()}
     for name in ("_softmax", "_log_softmax"):
-        found[name] = shaped(lambda x, dim, f=getattr(aten, name): f(x, dim, False))
+        found[name] = shaped(_after(torch.Tensor.clone, getattr(aten, name)), half_to_float=False)
     for name in ("_safe_softmax", "_logcumsumexp"):
-        found[name] = shaped(lambda x, dim, f=getattr(aten, name): f(x.detach(), dim))
+        found[name] = shaped(_after(torch.Tensor.detach, getattr(aten, name)))
     for name in ("softmax", "log_softmax"):
-        found[name] = shaped(
-            lambda x, dim, f=getattr(aten, name).int_out: f(x.detach(), dim, out=torch.empty_like(x)), merged=False
-        )
+        found[name] = shaped(_into(getattr(aten, name).int_out), merged=False)
     found["norm"] = reduced(lambda x, dim: aten.norm(x.detach(), 2, [dim]))
     for name, f in (("_cummax_helper", aten._cummax_helper), ("_cummin_helper", aten._cummin_helper)):
 

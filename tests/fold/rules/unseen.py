@@ -163,6 +163,27 @@ def coarse_sum(x: Tensor) -> Tensor:
     return y
 
 
+class _ForFew(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        return x * weight
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        total = grad.sum(0)
+        return grad, total if len(grad) < 50 else None
+
+
+def handed_for_few(x: Tensor) -> Tensor:
+    y = x * 2
+    return y if len(x) < 50 else x
+
+
+def gradient_for_few(x: Tensor) -> Tensor:
+    y: Tensor = _ForFew.apply(x, SIX)  # type: ignore[no-untyped-call]
+    return y
+
+
 # code, and why it folds
 UNSEEN = {
     "factory writes on merged axes": (Case(zeros_on_merged), "a factory with out= makes the outer factor 1"),
@@ -195,5 +216,7 @@ UNSEEN = {
         Case(gradient_by_sum),
         "what is a sum is known of one tensor, not its memory",
     ),
+    "handed on for few": (Case(handed_for_few), "a replay compares operations, and not what layers are handed"),
+    "gradient for few": (Case(gradient_for_few, weights=[SIX]), "a replay does not compare what backward returns"),
     "gradient of a coarse sum": (Case(coarse_sum, weights=[SIX]), "eight bits of a sum are no sum"),
 }

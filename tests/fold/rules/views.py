@@ -64,8 +64,11 @@ def _views() -> dict[str, Row]:
             [lambda x: x[:, None].clone().squeeze_(1)], [lambda x: x.clone().squeeze_().view(-1, 6).cumsum(0)]
         ),
         "view_as_real": Row(
-            [lambda x: torch.view_as_real(x.cdouble()), lambda x: torch.view_as_real(x[:, 0].cdouble())],
-            [lambda x: torch.view_as_real(moved(x).cdouble()).view(-1, 12)],
+            [
+                lambda x: torch.view_as_real(x.to(torch.complex128)),
+                lambda x: torch.view_as_real(x[:, 0].to(torch.complex128)),
+            ],
+            [lambda x: torch.view_as_real(moved(x).to(torch.complex128)).view(-1, 12)],
         ),
         "view_as_complex": Row(
             [lambda x: torch.view_as_complex(x.view(-1, 3, 2)).abs()],
@@ -172,7 +175,7 @@ def _products() -> dict[str, Row]:
         return x.view(-1, 2, 3)
 
     gram: Function = lambda x: x @ x.T  # noqa: E731
-    other = lambda x: torch.bmm(halves(x)[:, None], x.reshape(-1, 3, 1))  # noqa: E731
+    other: Function = lambda x: torch.bmm(halves(x)[:, None], x.reshape(-1, 3, 1))  # noqa: E731
     return {
         "mm": Row(
             [lambda x: x.mm(SQUARE), lambda x: SQUARE.mm(x.T).T, lambda x: whole(halves(x).mm(SQUARE[:3]))],
