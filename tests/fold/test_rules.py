@@ -1,5 +1,6 @@
 """The rules of the fold against an oracle that knows of numbers alone."""
 
+import contextlib
 from typing import Any
 
 import hypothesis
@@ -9,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.fold.rules import FACTORIES, RULES
 from spikingtorch.fold.trace import Objection
-from tests.fold.rules.by_hand import KEPT, MERGED, MIXING, judged, merged, outer_of
+from tests.fold.rules.by_hand import KEPT, MERGED, MIXING, TOLD_KEPT, TOLD_MIXING, judged, merged, outer_of, told
 from tests.fold.rules.cases import APART, MIXED, SUBTLE, Case
 from tests.fold.rules.gradients import FOLDED, REFUSED, SUMS_APART, SUMS_MIXED
 from tests.fold.rules.layers import FACTORIES as MAKES
@@ -122,6 +123,12 @@ def test_shapes_keep_samples_apart(call: tuple[Any, ...]) -> None:
 def test_shapes_mix_samples(call: tuple[Any, ...]) -> None:
     with pytest.raises(Objection):
         judged(*call)
+
+
+@pytest.mark.parametrize("call", [*TOLD_KEPT, *TOLD_MIXING], ids=lambda call: call[0])
+def test_what_is_no_operation(call: tuple[Any, ...]) -> None:
+    with contextlib.nullcontext() if call in TOLD_KEPT else pytest.raises(Objection):
+        told(*call)
 
 
 @pytest.mark.parametrize("sizes", MERGED)

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from spikingtorch.fold.proof import _Proof
 from spikingtorch.fold.rules import Batch, Operation, Value, judge, merged_size, values_in
-from spikingtorch.fold.trace import Call, Objection
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Call, Objection
 from tests.fold.rules.layers import MATRICES, SPACES
 
 N, N2, N4 = Batch(1), Batch(2), Batch(4)
@@ -30,6 +31,17 @@ def judged(name: str, made: Value | tuple[Value, ...], *given: Any, **more: Any)
     named = dict(zip([argument.name for argument in func._schema.arguments], given, strict=False)) | more
     outs = list(made) if isinstance(made, tuple) else [made]
     return judge(Operation(Call(func, named, (made,), ("", 0)), named, values_in(named), outs), {})
+
+
+def told(func: str, *tensors: Value) -> None:
+    """Judge what is no operation of torch.
+
+    Raises:
+        Objection: it takes what is not of samples, or is.
+    """
+    proof = _Proof.__new__(_Proof)
+    proof.poison, proof.sums, proof.outer = {}, set(), {}
+    proof._judge(Operation(Call(func, tensors, (), ("", 0)), {}, list(tensors), []), False)
 
 
 def outer_of(made: Value | tuple[Value, ...]) -> int:
@@ -216,6 +228,20 @@ for _name in ("flash", "efficient", "cudnn"):
     MIXING += [(_full, Q, Q, OTHER, Q), (_full, Q, Q, Q, OTHER), (_full, LAST, LAST, LAST, LAST)]
     MIXING += [(_full, Q, Q, value(1, 2, 4, 8), Q), (_full, Q, value(1, 2, 4, 8), Q, Q)]
     MIXING += [] if _name == "flash" else [(_full, Q, Q, Q, Q, value(N2, 2, 4, 4), True)]
+# of layers, their parameters, what is returned, and batch norm
+TOLD_KEPT: list[tuple[Any, ...]] = [
+    (LAYER, X),
+    (LAYER, X, value(N)),
+    (RETURNED, X),
+    (PARAMETERS, C),
+    (BATCH_NORM, X, C, C),
+    (BATCH_NORM, value(N2, 3)),
+]
+TOLD_MIXING: list[tuple[Any, ...]] = [
+    *((func, each) for func in (LAYER, RETURNED) for each in (value(6, N), value(N2, 6), C)),
+    *((BATCH_NORM, *each) for each in ((value(6, N), C), (X, value(N)), (value(N2, 6, outer=2), C))),
+    (PARAMETERS, X),
+]
 # in the axes of space, or of matrices; any may come before them
 BEFORE = [*SPACES, *MATRICES]
 KEPT += [(name, value(2, N, 4, 8, 8), value(2, N, 4, 8, 8)) for name in BEFORE]

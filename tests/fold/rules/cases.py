@@ -196,6 +196,10 @@ def for_few(x: Tensor) -> bool:
     return len(x) < 9
 
 
+def one_of(x: Tensor, y: Tensor) -> Tensor:
+    return x if for_few(x) else y
+
+
 def groups_of_samples(x: Tensor) -> Tensor:
     N = len(x)
     return F.conv1d(x.reshape(1, 2 * N, 3), x[:, :4].reshape(4 * N, 1, 1), groups=2 * N).view(N, -1)
@@ -228,7 +232,9 @@ MIXED = {
     "Gram matrix": Case(lambda x: torch.einsum("ni,mi->nm", x, x) @ x),
     "halves of others": Case(lambda x: torch.bmm(halves(x)[:, None], x.reshape(-1, 3, 1)).view(-1, 2)),
     "moved by padding": Case(lambda x: F.pad(x, (0, 0, 1, -1))),
-    "operation by size": Case(lambda x: x * 3 if for_few(x) else x + 2),
+    "operation by size": Case(lambda x: x.sin() if for_few(x) else x.cos()),
+    "tensor of samples by size": Case(lambda x: one_of(x * 2, x * 3) + 1),
+    "pairs": Case(lambda x: (x[:, None] * x[None]).sum(1)),
     "number by size": Case(lambda x: x * (3.0 if for_few(x) else 2.0)),
     "divided by size": Case(lambda x: x / len(x)),
     "constant by size": Case(lambda x: x * (FOR_FEW if for_few(x) else FOR_MANY)),

@@ -96,7 +96,7 @@ FOLDED: dict[str, Code] = {
 }
 REFUSED: dict[str, Code] = {
     "normed by samples": lambda x: normed(x.T).T,
-    "normed by other parts": lambda x: normed(halves(x)).view(2, -1, 3).transpose(0, 1).flatten(1),
+    "normed by other parts": lambda x: normed(halves(x)).view(-1, 6),
     "normed in a middle axis": lambda x: normed(x.view(-1, 2, 3).permute(2, 1, 0)).permute(2, 1, 0),
     "parts returned": lambda x: x.view(-1, 3),
     "other parts returned": halves,

@@ -5,6 +5,7 @@ Run: python -m tests.fold.rules.mutate [part of the name of a function]
 
 import ast
 import copy
+import functools
 import inspect
 import sys
 import types
@@ -15,7 +16,7 @@ import torch
 
 from spikingtorch.fold import proof, rules
 from spikingtorch.fold.trace import Objection
-from tests.fold.rules.by_hand import KEPT, MERGED, MIXING, judged, merged, outer_of
+from tests.fold.rules.by_hand import KEPT, MERGED, MIXING, TOLD_KEPT, TOLD_MIXING, judged, merged, outer_of, told
 from tests.fold.rules.cases import APART, MIXED, SUBTLE
 from tests.fold.rules.gradients import FOLDED, REFUSED, SUMS_APART, SUMS_MIXED
 from tests.fold.rules.oracle import Code, decide
@@ -100,6 +101,8 @@ def checks() -> list[Check]:
                     raise ValueError("another outer factor")
 
             found.append(_checked(call[0], refused, by_hand, {call[0].partition(".")[0]}))
+    for refused, texts in ((False, TOLD_KEPT), (True, TOLD_MIXING)):
+        found += [_checked(call[0], refused, functools.partial(told, *call), set()) for call in texts]
     for sizes, size in MERGED.items():
 
         def by_sizes(sizes: tuple[int, int] = sizes, size: Any = size) -> None:
