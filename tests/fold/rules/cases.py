@@ -177,6 +177,29 @@ def floors_sum(x: Tensor) -> Tensor:
     return y
 
 
+class _SignOfGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return weight * 2
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad.sign()
+
+
+def sign_of_gradient(x: Tensor) -> Tensor:
+    y: Tensor = x * _SignOfGradient.apply(SIX)  # type: ignore[no-untyped-call]
+    return y
+
+
+def for_few(x: Tensor) -> bool:
+    return len(x) < 9
+
+
+def one_of(x: Tensor, y: Tensor) -> Tensor:
+    return x if for_few(x) else y
+
+
 def groups_of_samples(x: Tensor) -> Tensor:
     N = len(x)
     return F.conv1d(x.reshape(1, 2 * N, 3), x[:, :4].reshape(4 * N, 1, 1), groups=2 * N).view(N, -1)
@@ -209,10 +232,20 @@ MIXED = {
     "Gram matrix": Case(lambda x: torch.einsum("ni,mi->nm", x, x) @ x),
     "halves of others": Case(lambda x: torch.bmm(halves(x)[:, None], x.reshape(-1, 3, 1)).view(-1, 2)),
     "moved by padding": Case(lambda x: F.pad(x, (0, 0, 1, -1))),
+    "operation by size": Case(lambda x: x.sin() if for_few(x) else x.cos()),
+    "tensor of samples by size": Case(lambda x: one_of(x * 2, x * 3) + 1),
+    "pairs": Case(lambda x: (x[:, None] * x[None]).sum(1)),
+    "number by size": Case(lambda x: x * (3.0 if for_few(x) else 2.0)),
+    "divided by size": Case(lambda x: x / len(x)),
+    "constant by size": Case(lambda x: x * (FOR_FEW if for_few(x) else FOR_MANY)),
+    "argument by size": Case(lambda x: x.clamp(None if for_few(x) else 0.5)),
+    "parts by size": Case(lambda x: torch.cat([x, x] if for_few(x) else [x, x, x], 1)),
+    "axes by size": Case(lambda x: x.view(-1, 2, 3) if for_few(x) else x.view(-1, 6)),
+    "sign of a gradient of weights": Case(sign_of_gradient, weights=[SIX]),
     "scattered over samples": Case(lambda x: torch.zeros_like(x).scatter_add(0, x.long(), x)),
 }
-# mixed, or otherwise for some numbers of samples, and the proof does not see it yet
-UNSEEN = {
+# mixed, or otherwise for some numbers of samples
+SUBTLE = {
     "entry by index": Case(entry_by_index),
     "constant flattened": Case(constant_flattened),
     "constant written on a view": Case(constant_written),
