@@ -23,6 +23,7 @@ from spikingtorch.fold.hooks import remove_looking
 from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.replay import Expected, Replay
 from spikingtorch.fold.rules import (
+    FACTORIES,
     FEW,
     MORE,
     SIZES,
@@ -235,18 +236,33 @@ class _Proof:
                 outer = judge(op, self.taught)
         except Objection as objection:
             found = objection
+        writes = func._schema.is_mutable and torch.Tag.inplace_view not in func.tags
+        if found is None and writes and "batch_norm" not in func._opname:
+            self._judge_written(op, outer, backward)
         if found is not None and (func._schema.is_mutable or backward or not op.outs):
             raise found
         for out in op.outs:
             if out.number is None:
                 continue
-            self.outer[out.number] = outer
+            if not writes:  # what is written on keeps its place
+                self.outer[out.number] = outer
             lost = op.carrying and out.axis is None and out.shape != (0,) and out.number not in self.sums
+            lost = lost and aten_name(func) not in FACTORIES
             if found is not None or lost:
                 self.poison[out.number] = found or Objection(
                     f"makes one out of all samples of the batch ({op.call.name})",
                     "keep the batch the first axis",
                 )
+
+    def _judge_written(self, op: Operation, outer: int, backward: bool) -> None:
+        """Raise unless what is written on a tensor has its samples where it had them, for others look at its memory."""
+        arguments = op.call.func._schema.arguments
+        written = [each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write]
+        for value in [value for name in written for value in values_in(op.named[name])]:
+            same = value.shape in [out.shape for out in op.outs] or not op.outs
+            place = value.outer == outer or aten_name(op.call.func) in FACTORIES
+            op.need(same and (place if value.axis is not None else not op.carrying), "writes samples in another place")
+        op.need(not (backward and self.sums.intersection(t.number for t in op.outs)), "writes a sum over the samples")
 
     def _judge_text(self, op: Operation, func: str) -> None:
         """Judge what is no operation of torch: layers, their parameters, the output, gradients, batch norm."""
@@ -263,7 +279,7 @@ class _Proof:
             op.need(len(op.carrying) == 1 and x.axis == 0 and x.outer == 1, "normalises over the batch")
         elif func == GRADIENTS:
             for value in op.tensors:
-                if value.axis is None and value.number not in self.sums:
+                if value.k > 1 or (value.axis is None and value.number not in self.sums):
                     raise Objection("computes a gradient that is no sum over the samples", "return such a sum, or None")
         for out in op.outs:
             if out.k > 1 and func.startswith(BACKWARD):
@@ -278,7 +294,7 @@ class _Proof:
             return sums and bool(outer_of(op, op.carrying))
         adds = name in ("add", "sub") and all(given) and len(given) == 2
         scales = name in ("mul", "div") and sum(given) == 1 and (given[0] or name == "mul")
-        moves = name in _LINEAR and all(out.held.is_floating_point() for out in noted_in(op.call.made))
+        moves = name in _LINEAR and all(out.held.dtype in _WIDE for out in noted_in(op.call.made))
         stays = op.named.get("rounding_mode") is None and all(out.axis is None for out in op.outs)
         op.need(
             (adds or scales or moves) and stays and not op.carrying, "computes with a sum over the samples of the batch"
@@ -287,6 +303,7 @@ class _Proof:
 
 
 _SUMS = {"sum", "mm", "bmm", "mv", "dot"}
+_WIDE = (torch.float32, torch.float64)
 _LINEAR = {"neg", "clone", "_to_copy", "sum", "permute", "transpose", "t", "select", "slice", "expand", "squeeze"} | {
     *("unsqueeze", "view", "_unsafe_view", "detach", "alias", "reshape")
 }

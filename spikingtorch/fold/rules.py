@@ -142,6 +142,7 @@ def pointwise(op: Operation) -> int:
 def of_first(op: Operation) -> int:
     """Compute with the entries of the first tensor alone; the others are the same for all samples."""
     op.need(op.carrying == op.tensors[:1], "takes from the batch what is to be the same for all samples")
+    op.need(not op.named.get("assume_unique"), "takes the entries of a batch to differ from each other")
     return pointwise(op)
 
 
@@ -186,6 +187,14 @@ def along(op: Operation) -> int:
     return together(op)
 
 
+def middle(op: Operation) -> int:
+    """Take the median; of an expanded tensor, torch's own is that of other entries."""
+    op.need(
+        0 not in noted_in(op.call.given)[0].held.stride(), "takes the median of an expanded tensor", "copy it first"
+    )
+    return along(op)
+
+
 def along_all(op: Operation) -> int:
     """Do so where entries are read or written by their index, so that every tensor has to carry the samples."""
     plain = [tensor for tensor in op.tensors if tensor.axis is None and len(tensor.shape)]
@@ -219,6 +228,8 @@ def sliced(op: Operation) -> int:
         start, end, step = (op.named.get(name) for name in ("start", "end", "step"))
         whole = start in (0, None) and step == 1 and end in (None, 2**63 - 1, x.shape[x.axis or 0])
         op.need(whole, "takes some samples out of the batch", "take them before SpikingNet, or all of them")
+    else:
+        op.need(not isinstance(op.named.get("end"), Batch), "counts by the number of samples", _SHARE)
     return together(op)
 
 
@@ -339,6 +350,7 @@ def indexed(op: Operation) -> int:
     if values is not None and masks and not values.shape:
         return together(op)  # one value where a mask of all entries says so
     op.need(x.axis >= len(indices) or indices[x.axis] is None, "picks samples by index")
+    op.need(not kinds & {torch.bool, torch.uint8}, "picks by a mask", "use torch.where")
     op.need(all(index.axis is None for index in own), "picks by samples what is to be the same for all")
     # along one axis, what is picked lies where it was
     one = len(own) == 1 and len(own[0].shape) == 1
@@ -399,11 +411,12 @@ RULES: dict[str, Rule] = _table(
     (
         along,
         """sum mean amax amin prod var std var_mean std_mean logsumexp linalg_vector_norm norm any all argmax argmin max
-        min median nanmedian mode kthvalue count_nonzero nansum aminmax _softmax _log_softmax softmax log_softmax
+        min mode kthvalue count_nonzero nansum aminmax _softmax _log_softmax softmax log_softmax
         _safe_softmax cumsum cumprod _cummax_helper _cummin_helper cummax cummin logcumsumexp _logcumsumexp sort topk
         flip roll rot90 unfold select split split_with_sizes unbind unsafe_split glu _fft_c2c _fft_r2c _fft_c2r diagonal
         linalg_cross""",
     ),
+    (middle, "median nanmedian"),
     (along_all, "gather scatter scatter_add scatter_reduce slice_scatter"),
     (along_index, "index_select index_add index_fill index_copy"),
     (joined, "cat stack"),
@@ -423,7 +436,8 @@ RULES: dict[str, Rule] = _table(
         """max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_max_pool2d
         _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d max_unpool2d max_unpool3d
         upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d
-        upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa
+        _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
+        _upsample_bilinear2d_aa
         reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d""",
     ),
     (before(3), "pixel_shuffle pixel_unshuffle im2col"),
@@ -524,6 +538,8 @@ def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
         return 1
     rule = rule_of(func, taught)
     if not op.carrying:
+        sized = any(isinstance(value, Batch) for value in op.named.values())
+        op.need(samples or not sized, "counts by the number of samples", _SHARE)
         op.need(not samples or rule in (expanded, repeated), "numbers the samples of the batch", _SHARE)
         return 1 if rule is None or not samples else rule(op)
     if rule is None:

@@ -45,7 +45,7 @@ _LEAVES_TORCH = {
 }
 _LIES = {"is_contiguous", "storage_offset"}
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
-_SIZES = {"shape", "size", "__len__", "numel", "nelement", "stride", "nbytes", "element_size"}
+_SIZES = {"shape", "size", "__len__", "numel", "nelement", "stride", "nbytes", "element_size", "is_same_size"}
 _BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
 # where the code lies that no user has written
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), contextlib.__file__, "<frozen")
@@ -123,6 +123,7 @@ class Trace(TorchDispatchMode):
         self.buffers: set[int] = set()
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
+        self._memory: set[int] = set()  # memory of what operations have made
         self._owned: dict[int, str] = {}  # memory that outlives the step, and whose it is
         self._blank: set[int] = set()  # memory that nobody has written on yet
         self.is_quiet = False
@@ -196,7 +197,12 @@ class Trace(TorchDispatchMode):
         given = self._noted(_by_name(func, args, kwargs))
         if self.computes:
             self._check_memory(func, given)
-        out = self.run(func, given, args, kwargs)
+        try:
+            out = self.run(func, given, args, kwargs)
+        except FoldError:
+            raise
+        except Exception as error:
+            raise Objection(f"fails in {Call(func, (), (), _place()).name} ({error})".splitlines()[0]) from error
         if draws:
             self.forget_seed()
         pytree.tree_map_(self._number, out)
@@ -211,6 +217,8 @@ class Trace(TorchDispatchMode):
         if isinstance(x, Tensor) and id(x) not in self._numbers:
             self._alive.append(x)
             self._numbers[id(x)] = len(self._numbers)
+            if _storage(x) not in self._owned:
+                self._memory.add(_storage(x))
 
     def _noted(self, tree: Any) -> Any:
         def note(x: Any) -> Any:
@@ -218,6 +226,8 @@ class Trace(TorchDispatchMode):
                 return x
             self._alive.append(x)  # so that no other tensor takes its identity
             number, storage = self._numbers.get(id(x)), _storage(x)
+            if number is None and storage in self._memory:
+                raise Objection("reads memory by a tensor that no operation made")
             if number is None:
                 self._owned.setdefault(storage, "a tensor that outlives the step")
             return Noted(number, tuple(x.shape), storage, x)
@@ -298,8 +308,8 @@ class Trace(TorchDispatchMode):
 
 
 def _check_statistics(given: dict[str, Any]) -> None:
-    trains = given.get("training", given.get("train", True))
-    if trains and any(tensor.number is None for tensor in noted_in([given["running_mean"], given["running_var"]])):
+    trains, statistics = given.get("training", given.get("train", True)), [given["running_mean"], given["running_var"]]
+    if trains and any(each.number is None or not each.held.is_contiguous() for each in noted_in(statistics)):
         raise Objection(
             "updates running statistics by a call that is out of reach",
             "call torch.nn.functional.batch_norm, which takes the statistics of each step",
@@ -390,13 +400,15 @@ class Questions(TorchFunctionMode):
                 f"leaves torch, with {name}, where nobody can see what it does with the steps",
                 "compute with tensors alone",
             )
+        if func.__name__ == "__set__" and name == "data":
+            raise Objection("puts other numbers into a tensor, by .data", "use the new tensor in its place")
         if name in _HOOKS:
             raise Objection(
                 f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
             )
         if name in _LIES and not _asker().startswith(_LIBRARIES):
             raise Objection(f"asks how a tensor lies in memory, with {name}", "call contiguous() in any case")
-        if name == "cross" and len(args) < 3 and "dim" not in kwargs:
+        if name == "cross" and (args[2] if len(args) > 2 else kwargs.get("dim")) is None:
             raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
         if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
             raise Objection(f"reads {name} of a tensor", "compute it outside of the network")

@@ -31,7 +31,7 @@ _EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr"}
 _OPAQUE = {"globals", "locals", "eval", "exec", "__import__"}
 _ASKS = {
     *("is_inference_mode_enabled", "is_inference", "environ", "getenv", "num_batches_tracked", "__globals__"),
-    *("are_deterministic_algorithms_enabled", "get_num_threads"),
+    *("are_deterministic_algorithms_enabled", "get_num_threads", "swap_tensors"),
 }
 _STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", "contextlib", "warnings", "abc", "enum"}
 # methods that no step calls
@@ -290,7 +290,8 @@ class Walk:
             self._mark(name, value, value.shape, value.dtype, value.tobytes())
             return
         inside = self._inside(name, value)
-        if inside is None and module_of(kind) == "spikingtorch":  # surrogates, resets: such a thing does not change
+        # surrogates, resets, names of operations: such a thing does not change
+        if inside is None and (module_of(kind) == "spikingtorch" or kind.__module__ == "torch._ops"):
             self._mark(name, value, id(value))
             return
         if inside is None:

@@ -194,7 +194,7 @@ def _spaces() -> dict[str, Row]:
             f"reflection_pad{n}d": (lambda x, pad=pad: F.pad(x, pad, "reflect"), n),  # type: ignore[misc]
             f"replication_pad{n}d": (lambda x, pad=pad: F.pad(x, pad, "replicate"), n),  # type: ignore[misc]
         }
-    for n in (1, 2):
+    for n in (1, 2, 3):
         exact: Function = lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact")  # noqa: E731
         spaces[f"_upsample_nearest_exact{n}d"] = (exact, n)
     for n in (2, 3):
@@ -259,6 +259,7 @@ def _matrices() -> dict[str, Row]:
             [],
             (2, 3, 3),
         ),
+        "_linalg_check_errors": Row([lambda x: torch.linalg.inv(x + 3 * torch.eye(3, dtype=D))], [], (3, 3)),
         "linalg_solve_triangular": Row(
             [lambda x: torch.linalg.solve_triangular(x.triu() + torch.eye(3, dtype=D), x, upper=True)],
             [],

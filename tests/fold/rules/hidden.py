@@ -1,4 +1,4 @@
-"""What mixes samples, or computes otherwise for some numbers of samples, and the proof does not see yet."""
+"""What mixes samples, or computes otherwise for some numbers of samples, and is hard to see."""
 
 from typing import Any
 
@@ -184,8 +184,8 @@ def gradient_for_few(x: Tensor) -> Tensor:
     return y
 
 
-# code, and why it folds
-UNSEEN = {
+# code, and why it could fold
+HIDDEN = {
     "factory writes on merged axes": (Case(zeros_on_merged), "a factory with out= makes the outer factor 1"),
     "rows written on merged axes": (Case(rows_on_merged), "no rule compares the outer factor of out= with its own"),
     "out= resizes a view": (Case(resized), "what is written may get other strides in the memory of others"),
