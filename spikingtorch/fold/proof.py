@@ -21,7 +21,7 @@ from spikingtorch.fold import rng
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import remove_looking
 from spikingtorch.fold.outside import Outside
-from spikingtorch.fold.replay import Expected, Replay
+from spikingtorch.fold.replay import Expected, Replay, light
 from spikingtorch.fold.rules import (
     FACTORIES,
     FEW,
@@ -167,6 +167,7 @@ class _Proof:
         if not len(first) == len(second) == len(later):
             raise Objection(_OTHERWISE)
         self._judge_all(first, second)
+        self.expected = [each._replace(call=light(each.call), other=light(each.other)) for each in self.expected]
         normalises = any(call.func == BATCH_NORM for call in first)
         return FoldDecision(None, inputs, normalises=normalises, sizes=self if self.asks else None)
 

@@ -24,6 +24,19 @@ class Expected(NamedTuple):
     made: Any
 
 
+def light(call: Call) -> Call:
+    """Return a call whose tensors take no memory, but for those that no operation made: a trace is kept for long."""
+
+    def empty(x: Any) -> Any:
+        if not isinstance(x, Noted) or x.number is None:
+            return x
+        shape, strides = x.held.shape, x.held.stride()
+        held = torch.empty_strided(shape, strides, dtype=x.held.dtype, device="meta")
+        return Noted(x.number, x.shape, x.storage, held)
+
+    return call._replace(given=pytree.tree_map(empty, call.given), made=pytree.tree_map(empty, call.made))
+
+
 class Replay(Trace):
     """A trace that has to be the one that is known.
 
@@ -93,7 +106,7 @@ class Replay(Trace):
             shape = [self._at(size) for size in value.shape]
             both = zip(one.held.stride(), other.held.stride(), strict=True)
             strides = [self._at(merged_size(a, b)) for a, b in both]
-            return torch.empty_strided(shape, strides, dtype=one.held.dtype, device=one.held.device)
+            return torch.empty_strided(shape, strides, dtype=one.held.dtype, device=self.device)
 
         return pytree.tree_map(make, expected.call.made)
 

@@ -127,7 +127,7 @@ class Trace(TorchDispatchMode):
         self._owned: dict[int, str] = {}  # memory that outlives the step, and whose it is
         self._blank: set[int] = set()  # memory that nobody has written on yet
         self.is_quiet = False
-        self._device, self._taught = device, taught
+        self.device, self._taught = device, taught
         self._seed = self._random_state()
 
     @classmethod
@@ -263,7 +263,7 @@ class Trace(TorchDispatchMode):
 
     def _random_state(self) -> bytes:
         with self._quiet():
-            return rng.digest(self._device)
+            return rng.digest(self.device)
 
     def forget_seed(self) -> None:
         """Take random numbers to be where they are: somebody else has drawn."""
@@ -276,7 +276,7 @@ class Trace(TorchDispatchMode):
     def _check_generator(self, args: Any, kwargs: Any) -> None:
         leaves = pytree.tree_leaves((args, kwargs))
         devices = {leaf.device.type if isinstance(leaf, Tensor) else leaf.type for leaf in leaves if _has_device(leaf)}
-        if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self._device.type, HOST.type}:
+        if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self.device.type, HOST.type}:
             raise Objection(
                 "may draw random numbers from a generator that is not in sight", "draw from torch's own generator"
             )
