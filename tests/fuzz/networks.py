@@ -45,11 +45,11 @@ WAY: list[str] = [""]
 class Watched(SpikingNet):
     """A network that notes how it runs."""
 
-    def _run_folded(self, *args: Any) -> Tensor:
+    def _run_folded(self, *args: Any) -> Tensor:  # pyright: ignore
         WAY[0] = "folded"
         return super()._run_folded(*args)
 
-    def _run_steps(self, *args: Any) -> Tensor:
+    def _run_steps(self, *args: Any) -> Tensor:  # pyright: ignore
         WAY[0] = "stepped"
         return super()._run_steps(*args)
 

@@ -124,7 +124,8 @@ class _SpreadsSum(torch.autograd.Function):
         return x * 2
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return grad.sum(0).expand_as(grad)
 
 
@@ -135,7 +136,8 @@ class _PairsOthers(torch.autograd.Function):
         return (x.view(-1, 2, 3) @ weight).flatten(1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         x, weight = ctx.saved_tensors
         of_weight = x.reshape(-1, 3).t().mm(halves(grad))
         return (grad.view(-1, 2, 3) @ weight.t()).flatten(1), of_weight
@@ -147,13 +149,15 @@ class _RoundsSum(torch.autograd.Function):
         return x * weight
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return grad, grad.sum(0).to(torch.int64).to(grad.dtype)
 
 
 class _FloorsSum(_RoundsSum):
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return grad, grad.sum(0).div(0.5, rounding_mode="floor")
 
 
@@ -183,7 +187,8 @@ class _SignOfGradient(torch.autograd.Function):
         return weight * 2
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return grad.sign()
 
 

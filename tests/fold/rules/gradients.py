@@ -22,7 +22,8 @@ class _Own(torch.autograd.Function):
         return x * weight if weight.dim() == 1 else x @ weight
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return *ctx.own(grad, *ctx.saved_tensors), None
 
 

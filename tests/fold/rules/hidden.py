@@ -121,7 +121,8 @@ class _OtherPlaces(torch.autograd.Function):
         return x.view(2, -1, 3).transpose(0, 1).flatten(1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return grad.reshape(-1, 3)
 
 
@@ -131,7 +132,8 @@ class _SumOnView(torch.autograd.Function):
         return x * 2
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         total = torch.zeros(6, dtype=grad.dtype)
         read = total.view(6)
         torch.sum(grad, 0, out=total)
@@ -144,7 +146,8 @@ class _CoarseSum(torch.autograd.Function):
         return x * weight
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         return grad, grad.sum(0).to(torch.float8_e8m0fnu).to(grad.dtype)
 
 
@@ -169,7 +172,8 @@ class _ForFew(torch.autograd.Function):
         return x * weight
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         total = grad.sum(0)
         return grad, total if len(grad) < 50 else None
 

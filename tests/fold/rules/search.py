@@ -245,7 +245,8 @@ class _Random(torch.autograd.Function):
         return x * weight.sum() if choices[0] % 2 else x @ weight
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
         (x,) = ctx.saved_tensors
         draw = Replayed(ctx.choices)
         of_x, of_weight = grad, grad
@@ -325,7 +326,10 @@ def main(examples: str = "3000", seed: str = "0") -> None:
 
     checks = hypothesis.HealthCheck
     options = hypothesis.settings(
-        max_examples=int(examples), deadline=None, suppress_health_check=[*checks], database=None
+        max_examples=int(examples),
+        deadline=None,
+        suppress_health_check=[*checks],
+        database=None,  # pyright: ignore
     )
     hypothesis.seed(int(seed))(options(hypothesis.given(CHOICES)(check)))()
     print(f"{len(FOLDED)} folded")
