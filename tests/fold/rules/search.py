@@ -324,7 +324,7 @@ def main(examples: str = "3000", seed: str = "0") -> None:
         found = false_fold(choices)
         assert not found, found
 
-    checks = hypothesis.HealthCheck
+    checks: Any = hypothesis.HealthCheck
     options = hypothesis.settings(
         max_examples=int(examples),
         deadline=None,
