@@ -21,6 +21,7 @@ from spikingtorch.fold import rng
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import remove_looking
 from spikingtorch.fold.outside import Outside
+from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.replay import Expected, Replay, light
 from spikingtorch.fold.rules import (
     FACTORIES,
@@ -47,10 +48,8 @@ from spikingtorch.fold.trace import (
     Call,
     Noted,
     Objection,
-    Rehearsal,
     Trace,
     noted_in,
-    record,
     same_constant,
 )
 from spikingtorch.functional.core.modes import outside_transforms

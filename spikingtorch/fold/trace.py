@@ -16,39 +16,23 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode_temporarily
 
 from spikingtorch.fold import rng
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.fold_token import FoldError, FoldToken
+from spikingtorch.layers.fold_token import FoldError
 
 # an operation that is no torch function: the outputs of a spiking layer, its parameters, batch norm, what is returned
 LAYER, PARAMETERS, BATCH_NORM, RETURNED = "a spiking layer", "the parameters of", "batch norm", "the output"
 BACKWARD, GRADIENTS = "a backward pass", "the gradients of"
 _LIMIT = 50_000  # operations
-_LEAVES_TORCH = {
-    "numpy",
-    "tolist",
-    "__array__",
-    "__dlpack__",
-    "data_ptr",
-    "untyped_storage",
-    "_version",
-    "apply_",
-    "map_",
-}
-_LIES = {"is_contiguous", "storage_offset"}
-_HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
-_SIZES = {"shape", "size", "__len__", "numel", "nelement", "stride", "nbytes", "element_size", "is_same_size"}
 _BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
 # where the code lies that no user has written
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), contextlib.__file__, "<frozen")
+LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), contextlib.__file__, "<frozen")
 
 
 class Objection(FoldError):  # noqa: N818
@@ -173,7 +157,7 @@ class Trace(TorchDispatchMode):
 
     def own(self, tensor: Tensor, whose: str) -> None:
         """Note memory that may not be written on."""
-        self._owned[_storage(tensor)] = whose
+        self._owned[storage_of(tensor)] = whose
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace == "prim":
@@ -207,7 +191,7 @@ class Trace(TorchDispatchMode):
             self.forget_seed()
         pytree.tree_map_(self._number, out)
         if func._opname in _BLANK:
-            self._blank.add(_storage(out))
+            self._blank.add(storage_of(out))
         if len(self.calls) >= _LIMIT:
             raise Objection(f"does more than {_LIMIT} operations in a step, too many to look through")
         self.calls.append(Call(func, given, self._noted(out), _place()))
@@ -217,15 +201,15 @@ class Trace(TorchDispatchMode):
         if isinstance(x, Tensor) and id(x) not in self._numbers:
             self._alive.append(x)
             self._numbers[id(x)] = len(self._numbers)
-            if _storage(x) not in self._owned:
-                self._memory.add(_storage(x))
+            if storage_of(x) not in self._owned:
+                self._memory.add(storage_of(x))
 
     def _noted(self, tree: Any) -> Any:
         def note(x: Any) -> Any:
             if not isinstance(x, Tensor):
                 return x
             self._alive.append(x)  # so that no other tensor takes its identity
-            number, storage = self._numbers.get(id(x)), _storage(x)
+            number, storage = self._numbers.get(id(x)), storage_of(x)
             if number is None and storage in self._memory:
                 raise Objection("reads memory by a tensor that no operation made")
             if number is None:
@@ -342,7 +326,8 @@ def _has_device(leaf: Any) -> bool:
     return isinstance(leaf, Tensor | torch.device)
 
 
-def _storage(tensor: Tensor) -> int:
+def storage_of(tensor: Tensor) -> int:
+    """Return the identity of a tensor's memory."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except NotImplementedError:  # a layout without
@@ -354,188 +339,7 @@ def _place() -> tuple[str, int]:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_LIBRARIES):
+        if not file.startswith(LIBRARIES):
             return file, frame.f_lineno
         frame = frame.f_back
     return "", 0
-
-
-def _asker(*passed_on: str) -> str:
-    """Return the file of the code that asks a tensor for something; torch's own methods pass it on."""
-    skipped = (__file__, Tensor.__len__.__code__.co_filename, torch.overrides.__file__, *passed_on)
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename in skipped:
-        frame = frame.f_back
-    return frame.f_code.co_filename if frame is not None else ""
-
-
-class Questions(TorchFunctionMode):
-    """What Python asks tensors within it, and batch norm in training, which is folded in a way of its own."""
-
-    def __init__(self, trace: Trace) -> None:
-        super().__init__()
-        self.trace = trace
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self.trace.is_quiet:
-            return func(*args, **kwargs)
-        try:
-            self._check(func, args, kwargs)
-        except Objection as objection:
-            self.trace.refusal = self.trace.refusal or objection
-            raise
-        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
-            return self._batch_norm(*args, **kwargs)
-        if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
-            return _one_hot(*args, **kwargs)
-        return func(*args, **kwargs)
-
-    def _check(self, func: Any, args: Any, kwargs: Any) -> None:
-        name = getattr(func, "__name__", "")
-        owner = getattr(getattr(func, "__self__", None), "__name__", "") if name in ("__get__", "__set__") else ""
-        name = owner or name
-        if name in _LEAVES_TORCH:
-            raise Objection(
-                f"leaves torch, with {name}, where nobody can see what it does with the steps",
-                "compute with tensors alone",
-            )
-        if func.__name__ == "__set__" and name == "data":
-            raise Objection("puts other numbers into a tensor, by .data", "use the new tensor in its place")
-        if name in _HOOKS:
-            raise Objection(
-                f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
-            )
-        if name in _LIES and not _asker().startswith(_LIBRARIES):
-            raise Objection(f"asks how a tensor lies in memory, with {name}", "call contiguous() in any case")
-        if name == "cross" and (args[2] if len(args) > 2 else kwargs.get("dim")) is None:
-            raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
-        if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
-            raise Objection(f"reads {name} of a tensor", "compute it outside of the network")
-        if name in _SIZES and not _asker().startswith(_LIBRARIES):
-            self.trace.asks = True
-
-    def _batch_norm(
-        self, x: Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *_: Any, **__: Any
-    ) -> Tensor:
-        if region() is not None:
-            raise Objection(
-                "takes statistics of batch norm inside a checkpoint", "put the checkpoint around other modules"
-            )
-        if mean is not None and id(mean) in self.trace.buffers and not _asker(F.__file__).endswith("batchnorm.py"):
-            raise Objection("calls F.batch_norm with the statistics of a module", "call the module")
-        with self.trace.looks_away():
-            out = self.trace.normalise(x, weight, bias)
-            self.trace.statistics |= {_storage(each) for each in (mean, variance) if each is not None}
-        self.trace.add(BATCH_NORM, (x, weight, bias), out)
-        return out
-
-
-def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
-    """Do what one_hot does, which looks at the values to check them."""
-    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
-
-
-class Rehearsal(FoldToken):
-    """A fold whose layers hand out fresh tensors of the right form, for one step.
-
-    Args:
-        trace: where it is noted.
-        N: samples.
-        names: of the layers, by their identity.
-        init: what the network is handed; None for the fold itself.
-    """
-
-    def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | Tensor | None) -> None:
-        super().__init__(N, 1, True)
-        self.trace = trace
-        self.names = names
-        self.given = self if init is None else init
-        self.thread = None  # of any: nobody else knows the copy
-        self.inputs: dict[int, Any] = {}
-        self.roots: list[Tensor] = []
-
-    def name(self, layer: Any) -> str:
-        """Return what messages call a layer."""
-        return self.names[id(layer)]
-
-    def call(self, layer: Any, inputs: Any, init: object) -> Any:
-        """Note the inputs of a layer, and return outputs like those it would have."""
-        with self.trace.looks_away():
-            self.admit(layer, inputs, self if init is self.given else init)
-        params = pytree.tree_leaves(layer.whole_step()[1])
-        leaves = pytree.tree_leaves(inputs)
-        self.inputs[id(layer)] = inputs
-        with self.trace.looks_away():
-            out = self.trace.advance(layer, inputs)
-            tensors = [x for x in (*leaves, *params) if isinstance(x, Tensor)]
-            differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-            out = tree_map(lambda x: x.detach().requires_grad_(differentiable and x.is_floating_point()), out)
-            if differentiable:
-                self.saved += [(layer, x, x._version) for x in leaves]
-        self.trace.add(PARAMETERS, params, ())
-        self.trace.add(LAYER, leaves, out)
-        self.roots += leaves
-        # a copy, for a network may write on what it is given
-        return tree_map(torch.clone, out)
-
-
-def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
-    """Run one step of a network within a trace, and what of its backward pass is not torch's own.
-
-    Raises:
-        Objection: the network does what no operation tells.
-        FoldError: it uses init, or a layer, in a way that steps could tell apart.
-    """
-    trace = rehearsal.trace
-    trace.add("the input", (), x)
-    trace.own(x, "its input")
-    with Questions(trace), trace:
-        out = net(x.view_as(x) if x.requires_grad else x, rehearsal.given)
-        if rehearsal.refusal is not None:
-            raise rehearsal.refusal
-        if trace.refusal is not None:
-            raise trace.refusal
-        with trace.looks_away():
-            rehearsal.check_saved()
-        trace.add(RETURNED, out, ())
-    for call in trace.calls if trace.statistics else ():
-        if any(tensor.storage in trace.statistics for tensor in noted_in(call.given)):
-            raise Objection(f"reads running statistics, which change at each step ({call.name})")
-    nodes = _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)])
-    for node in nodes:
-        _backward(node, trace, nodes)
-
-
-def _own_nodes(roots: list[Any]) -> list[Any]:
-    """Return the backward passes that are not torch's own: those of torch keep apart what forward does."""
-    ahead = [root.grad_fn for root in roots if isinstance(root, Tensor) and root.grad_fn is not None]
-    seen: dict[Any, None] = {}
-    while ahead:
-        node: Any = ahead.pop()
-        if node not in seen:
-            seen[node] = None
-            ahead += [before for before, _ in node.next_functions if before is not None]
-    return [node for node in seen if hasattr(node, "_forward_cls")]
-
-
-def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
-    """Run the backward pass of a function of the user's on random gradients."""
-    if node._forward_cls.__module__ == "torch.utils.checkpoint":
-        raise Objection("runs a checkpoint with use_reentrant=True", "pass use_reentrant=False")
-    if node._forward_cls.jvp is not torch.autograd.Function.jvp:
-        raise Objection(f"runs {node._forward_cls.__name__}, whose jvp is not looked at", "leave it out")
-    grads = [torch.randn(each.shape, dtype=each.dtype, device=each.device) for each in node._input_metadata]
-    trace.add(f"{BACKWARD} of {node._forward_cls.__name__}", (), grads)
-    trace.forget_seed()
-    grads = [grad.requires_grad_(grad.is_floating_point() or grad.is_complex()) for grad in grads]
-    with Questions(trace), trace, torch.enable_grad():
-        found = node.apply(*grads)
-    if any(each not in known for each in _own_nodes([*found] if isinstance(found, tuple) else [found])):
-        raise Objection(
-            f"calls a function with a backward pass of its own in that of {node._forward_cls.__name__}",
-            "compute it with torch's own operations",
-        )
-    if trace.refusal is not None:
-        raise trace.refusal
-    trace.add(GRADIENTS, found, ())

@@ -1,0 +1,96 @@
+"""Questions: what Python asks of tensors while a network is traced, which no operation tells."""
+
+import sys
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from spikingtorch.fold.trace import BATCH_NORM, LIBRARIES, Objection, Trace, storage_of
+from spikingtorch.layers.checkpoint import region
+
+_LEAVES_TORCH = {
+    *("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "_version", "apply_", "map_"),
+}
+_LIES = {"is_contiguous", "storage_offset"}
+_HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
+_SIZES = {"shape", "size", "__len__", "numel", "nelement", "stride", "nbytes", "element_size", "is_same_size"}
+
+
+def _asker(*passed_on: str) -> str:
+    """Return the file of the code that asks a tensor for something; torch's own methods pass it on."""
+    skipped = (__file__, Tensor.__len__.__code__.co_filename, torch.overrides.__file__, *passed_on)
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename in skipped:
+        frame = frame.f_back
+    return frame.f_code.co_filename if frame is not None else ""
+
+
+class Questions(TorchFunctionMode):
+    """What Python asks tensors within it, and batch norm in training, which is folded in a way of its own."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.trace.is_quiet:
+            return func(*args, **kwargs)
+        try:
+            self._check(func, args, kwargs)
+        except Objection as objection:
+            self.trace.refusal = self.trace.refusal or objection
+            raise
+        if func is F.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
+            return self._batch_norm(*args, **kwargs)
+        if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
+            return _one_hot(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _check(self, func: Any, args: Any, kwargs: Any) -> None:
+        name = getattr(func, "__name__", "")
+        owner = getattr(getattr(func, "__self__", None), "__name__", "") if name in ("__get__", "__set__") else ""
+        name = owner or name
+        if name in _LEAVES_TORCH:
+            raise Objection(
+                f"leaves torch, with {name}, where nobody can see what it does with the steps",
+                "compute with tensors alone",
+            )
+        if func.__name__ == "__set__" and name == "data":
+            raise Objection("puts other numbers into a tensor, by .data", "use the new tensor in its place")
+        if name in _HOOKS:
+            raise Objection(
+                f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
+            )
+        if name in _LIES and not _asker().startswith(LIBRARIES):
+            raise Objection(f"asks how a tensor lies in memory, with {name}", "call contiguous() in any case")
+        if name == "cross" and (args[2] if len(args) > 2 else kwargs.get("dim")) is None:
+            raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
+        if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
+            raise Objection(f"reads {name} of a tensor", "compute it outside of the network")
+        if name in _SIZES and not _asker().startswith(LIBRARIES):
+            self.trace.asks = True
+
+    def _batch_norm(
+        self, x: Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *_: Any, **__: Any
+    ) -> Tensor:
+        if region() is not None:
+            raise Objection(
+                "takes statistics of batch norm inside a checkpoint", "put the checkpoint around other modules"
+            )
+        if mean is not None and id(mean) in self.trace.buffers and not _asker(F.__file__).endswith("batchnorm.py"):
+            raise Objection("calls F.batch_norm with the statistics of a module", "call the module")
+        with self.trace.looks_away():
+            out = self.trace.normalise(x, weight, bias)
+            self.trace.statistics |= {storage_of(each) for each in (mean, variance) if each is not None}
+        self.trace.add(BATCH_NORM, (x, weight, bias), out)
+        return out
+
+
+def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
+    """Do what one_hot does, which looks at the values to check them."""
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()

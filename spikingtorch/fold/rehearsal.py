@@ -1,0 +1,117 @@
+"""Rehearsal: one step of a network whose spiking layers are sources of fresh tensors, within a trace."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from spikingtorch.fold.questions import Questions
+from spikingtorch.fold.trace import BACKWARD, GRADIENTS, LAYER, PARAMETERS, RETURNED, Objection, Trace, noted_in
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.layers.fold_token import FoldToken
+
+
+class Rehearsal(FoldToken):
+    """A fold whose layers hand out fresh tensors of the right form, for one step.
+
+    Args:
+        trace: where it is noted.
+        N: samples.
+        names: of the layers, by their identity.
+        init: what the network is handed; None for the fold itself.
+    """
+
+    def __init__(self, trace: Trace, N: int, names: dict[int, str], init: bool | Tensor | None) -> None:
+        super().__init__(N, 1, True)
+        self.trace = trace
+        self.names = names
+        self.given = self if init is None else init
+        self.thread = None  # of any: nobody else knows the copy
+        self.inputs: dict[int, Any] = {}
+        self.roots: list[Tensor] = []
+
+    def name(self, layer: Any) -> str:
+        """Return what messages call a layer."""
+        return self.names[id(layer)]
+
+    def call(self, layer: Any, inputs: Any, init: object) -> Any:
+        """Note the inputs of a layer, and return outputs like those it would have."""
+        with self.trace.looks_away():
+            self.admit(layer, inputs, self if init is self.given else init)
+        params = pytree.tree_leaves(layer.whole_step()[1])
+        leaves = pytree.tree_leaves(inputs)
+        self.inputs[id(layer)] = inputs
+        with self.trace.looks_away():
+            out = self.trace.advance(layer, inputs)
+            tensors = [x for x in (*leaves, *params) if isinstance(x, Tensor)]
+            differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+            out = tree_map(lambda x: x.detach().requires_grad_(differentiable and x.is_floating_point()), out)
+            if differentiable:
+                self.saved += [(layer, x, x._version) for x in leaves]
+        self.trace.add(PARAMETERS, params, ())
+        self.trace.add(LAYER, leaves, out)
+        self.roots += leaves
+        # a copy, for a network may write on what it is given
+        return tree_map(torch.clone, out)
+
+
+def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
+    """Run one step of a network within a trace, and what of its backward pass is not torch's own.
+
+    Raises:
+        Objection: the network does what no operation tells.
+        FoldError: it uses init, or a layer, in a way that steps could tell apart.
+    """
+    trace = rehearsal.trace
+    trace.add("the input", (), x)
+    trace.own(x, "its input")
+    with Questions(trace), trace:
+        out = net(x.view_as(x) if x.requires_grad else x, rehearsal.given)
+        if rehearsal.refusal is not None:
+            raise rehearsal.refusal
+        if trace.refusal is not None:
+            raise trace.refusal
+        with trace.looks_away():
+            rehearsal.check_saved()
+        trace.add(RETURNED, out, ())
+    for call in trace.calls if trace.statistics else ():
+        if any(tensor.storage in trace.statistics for tensor in noted_in(call.given)):
+            raise Objection(f"reads running statistics, which change at each step ({call.name})")
+    nodes = _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)])
+    for node in nodes:
+        _backward(node, trace, nodes)
+
+
+def _own_nodes(roots: list[Any]) -> list[Any]:
+    """Return the backward passes that are not torch's own: those of torch keep apart what forward does."""
+    ahead = [root.grad_fn for root in roots if isinstance(root, Tensor) and root.grad_fn is not None]
+    seen: dict[Any, None] = {}
+    while ahead:
+        node: Any = ahead.pop()
+        if node not in seen:
+            seen[node] = None
+            ahead += [before for before, _ in node.next_functions if before is not None]
+    return [node for node in seen if hasattr(node, "_forward_cls")]
+
+
+def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
+    """Run the backward pass of a function of the user's on random gradients."""
+    if node._forward_cls.__module__ == "torch.utils.checkpoint":
+        raise Objection("runs a checkpoint with use_reentrant=True", "pass use_reentrant=False")
+    if node._forward_cls.jvp is not torch.autograd.Function.jvp:
+        raise Objection(f"runs {node._forward_cls.__name__}, whose jvp is not looked at", "leave it out")
+    grads = [torch.randn(each.shape, dtype=each.dtype, device=each.device) for each in node._input_metadata]
+    trace.add(f"{BACKWARD} of {node._forward_cls.__name__}", (), grads)
+    trace.forget_seed()
+    grads = [grad.requires_grad_(grad.is_floating_point() or grad.is_complex()) for grad in grads]
+    with Questions(trace), trace, torch.enable_grad():
+        found = node.apply(*grads)
+    if any(each not in known for each in _own_nodes([*found] if isinstance(found, tuple) else [found])):
+        raise Objection(
+            f"calls a function with a backward pass of its own in that of {node._forward_cls.__name__}",
+            "compute it with torch's own operations",
+        )
+    if trace.refusal is not None:
+        raise trace.refusal
+    trace.add(GRADIENTS, found, ())
