@@ -331,14 +331,21 @@ def compare(case: Case, event: Run | Change, got: Any, want: Any, counts: Counte
         compare_trees(f"{event} in parts", {"out": got["out"]}, {"out": got["whole"]})
 
 
+def _has_numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 0
+
+
 def compare_trees(what: str, got: Results, want: Results) -> None:
     """Assert that named numbers agree."""
     assert got.keys() == want.keys(), f"{what}: there is {sorted(got)}, expected {sorted(want)}"
+    slopes = [value.abs().max() for name, value in want.items() if " d " in f" {name}" and _has_numbers(value)]
+    # a gradient that is zero but for rounding, as before batch norm, is as large as the rounding of others
+    noise = NOISE * max([10.0, *[10.0 * float(slope) for slope in slopes if slope.isfinite()]])
     for name, value in want.items():
         ours, told = got[name], f"{what}: {name} is {got[name]}, expected {value}"
         if isinstance(value, Tensor) and isinstance(ours, Tensor):
             assert ours.shape == value.shape, told
-            assert relative_error(ours, value) <= TOLERANCE or bool(((ours - value).abs() <= NOISE).all()), told
+            assert relative_error(ours, value) <= TOLERANCE or bool(((ours - value).abs() <= noise).all()), told
         else:
             assert ours == value, told
 
