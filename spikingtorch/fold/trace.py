@@ -162,7 +162,7 @@ class Trace(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace == "prim":
             return func(*args, **(kwargs or {}))
-        before, self.is_quiet = self.is_quiet, True  # a scripted module does not do so
+        before, self.is_quiet = self.is_quiet, True  # what is asked here, the network does not ask
         try:
             return self._noted_call(func, args, kwargs or {})
         except Objection as objection:

@@ -65,7 +65,6 @@ def reads_of(code: types.CodeType) -> Reads:
     names: set[str] = set()
     attributes: set[str] = set()
     stores: set[str] = set()
-    texts: set[str] = set()
     imports: set[str] = set()
     opaque: set[str] = set()
     rebinds: set[str] = set()
@@ -92,23 +91,29 @@ def reads_of(code: types.CodeType) -> Reads:
         elif operation in CHANGES:
             stores.update({name} if operation == "STORE_ATTR" else ())
             changes.add("an assignment to an attribute" if "ATTR" in operation else "an assignment to an item")
-    for constant in code.co_consts:
-        texts.update([each for each in (constant if isinstance(constant, tuple) else (constant,)) if type(each) is str])
-        if isinstance(constant, types.CodeType):
-            inner = reads_of(constant)
-            names.update(inner.names)
-            attributes.update(inner.attributes)
-            stores.update(inner.stores)
-            texts.update(inner.texts)
-            imports.update(inner.imports)
-            opaque.update({inner.opaque} - {""})
-            rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
-            changes.update(inner.changes)
+    for inner in [reads_of(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]:
+        own_sets = names, attributes, stores, imports, changes
+        for own_set, its in zip(
+            own_sets, (inner.names, inner.attributes, inner.stores, inner.imports, inner.changes), strict=True
+        ):
+            own_set.update(its)
+        opaque.update({inner.opaque} - {""})
+        rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
     changes |= names & CHANGES
     opaque |= (names | attributes) & _OPAQUE
     hidden, rebound = min(opaque, default=""), min(rebinds, default="")
-    found = [tuple(sorted(each)) for each in (names, attributes, stores, texts, imports)]
+    found = [tuple(sorted(each)) for each in (names, attributes, stores, _texts_of(code), imports)]
     return Reads(found[0], found[1], found[2], found[3], found[4], hidden, rebound, tuple(sorted(changes)))
+
+
+def _texts_of(code: types.CodeType) -> set[str]:
+    """Return the strings of code, those in tuples and in functions inside it included."""
+    found: set[str] = set()
+    for constant in code.co_consts:
+        found.update([each for each in (constant if isinstance(constant, tuple) else (constant,)) if type(each) is str])
+        if isinstance(constant, types.CodeType):
+            found |= _texts_of(constant)
+    return found
 
 
 def _made_here(code: types.CodeType, instructions: list[dis.Instruction]) -> set[str]:
