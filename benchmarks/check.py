@@ -1,13 +1,15 @@
 """The equality checks without which nothing is timed."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from benchmarks import peers
+from benchmarks import convolutional, peers
 from benchmarks.networks import ARCHITECTURES
 from benchmarks.neurons import NEURONS
 from benchmarks.ours import CALLS, SWEEP
-from benchmarks.subject import Subject
-from benchmarks.suite import Array, Case, Size
+from benchmarks.subject import Observation, Subject
+from benchmarks.suite import CHANNELS_LAST, Array, Case, Size
 
 # odd lengths, so that no block of a kernel comes out even
 SIZE = Size(T=203, B=3, N=257)
@@ -15,6 +17,7 @@ SIZE = Size(T=203, B=3, N=257)
 SIZES = {"digits": Size(T=8, B=5, N=784), "deep": Size(T=8, B=3, N=3 * 8 * 8)}
 SIZES |= dict.fromkeys(["recurrent", "linear", *SWEEP], Size(T=67, B=3, N=65))
 SIZES |= dict.fromkeys(CALLS, Size(T=17, B=3, N=11))
+SIZES |= dict.fromkeys(convolutional.CHECKED, Size(T=8, B=3, N=12 * 12))
 
 # largest error of a gradient over its largest entry. A time constant's is a sum over a whole input, of either sign;
 # another library rounds elsewhere
@@ -22,6 +25,11 @@ GRADIENT, SWEEP_GRADIENT, JAX_GRADIENT, PEER_GRADIENT = 1e-5, 1e-4, 1e-4, 1e-3
 # share of neurons whose spikes may differ, where one rounding error near threshold changes all that follows
 NEAR_THRESHOLD = 0.01
 COUNT, RATES = 0.02, (0.01, 0.5)
+# of a readout, and of what goes through batch norm, over the largest entry. Channels-last, torch's sums over a batch of
+# all steps round to 1e-4
+READOUT, NORMED_GRADIENT = 1e-5, 3e-4
+# contestants that compute the same with batch norm, and the statistics of each step or one for all
+SAME = {"spikingtorch": "spikingtorch, step", "spikingjelly": "spikingtorch, sequence"}
 
 
 def demand(condition: bool, message: str) -> None:
@@ -31,9 +39,14 @@ def demand(condition: bool, message: str) -> None:
 
 
 def check(contestant: str, model: str, backend: str) -> None:
-    """Compare a contestant with a plain loop, and our networks with their steps; raise ValueError if they differ."""
+    """Do the check of a model, its own or that of all others; raise ValueError if something differs."""
     if contestant.startswith(("torch.add", "ReLU")):
         return  # yardsticks, which are no neurons
+    OWN_CHECKS.get(model, check_spikes)(contestant, model, backend)
+
+
+def check_spikes(contestant: str, model: str, backend: str) -> None:
+    """Compare a contestant with a plain loop, and our networks with their steps."""
     case = Case(contestant, model, SIZES.get(model, SIZE))
     found = peers.subject(case, backend)
     compare(model, found, peers.subject(case, backend, plain=True), *_tolerance(case))
@@ -78,3 +91,35 @@ def error_of(found: Array, expected: Array) -> float:
     if not np.isfinite(found).all() or largest == 0.0 or not found.any():
         return float("inf")
     return float(np.abs(found - expected).max()) / largest
+
+
+def check_convolutional(contestant: str, _: str, backend: str) -> None:
+    """Compare the network with batch norm with a plain loop, and with another contestant that computes the same.
+
+    The readout, all gradients and the running statistics are compared, in training without dropout and with a fixed
+    mask, and in evaluation. Masks at random differ: a network that folds draws those of all steps at once. Contestants
+    that take the statistics of each step do not compute what those compute that take one for all, but in evaluation.
+    The constant that its neurons learn is a library's own: its gradient is compared with that of the loop alone.
+    """
+    name = contestant.removesuffix(CHANNELS_LAST)
+    for variant in convolutional.CHECKED:
+        case = Case(contestant, variant, SIZES[variant])
+        found = peers.subject(case, backend).observe(None)
+        same_readout(variant, found, peers.subject(case, backend, plain=True).observe(None))
+        if name in SAME:
+            out, others = peers.subject(case._replace(contestant=SAME[name]), backend).observe(None)
+            shared = slice(None) if case.is_ours else slice(-len(convolutional.CHANNELS))
+            same_readout(f"{variant}, {SAME[name]}", (found[0], found[1][shared]), (out, others[shared]))
+
+
+def same_readout(what: str, found: Observation, expected: Observation) -> None:
+    """Compare readouts, and gradients and running statistics."""
+    off = error_of(found[0], expected[0])
+    demand(off <= READOUT, f"{what}: readout off by {off:.1e} of its largest entry, and {READOUT:.0e} is the limit")
+    error = max(map(error_of, found[1], expected[1]))
+    text = f"{what}: gradient or running statistic off by {error:.1e} of its largest entry"
+    demand(error <= NORMED_GRADIENT, f"{text}, and {NORMED_GRADIENT:.0e} is the limit")
+
+
+# what compares the contestants of a model that are not told apart by their neurons alone
+OWN_CHECKS: dict[str, Callable[[str, str, str], None]] = {convolutional.MODEL: check_convolutional}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from benchmarks.subject import Implementation, Run, Subject, documented, laid_out, torch_subject
+from benchmarks.subject import Call, Implementation, Run, Subject, documented, laid_out, torch_subject
 from benchmarks.suite import CHANNELS_LAST, DECAY, TRAINING, Case, Size
 from examples.data import load
 
@@ -33,13 +33,23 @@ def _vgg(_: int) -> Synapses:
     return [conv(3, 64), conv(64, 64), pooled[0], conv(128, 128), pooled[1], readout]
 
 
+def digits(size: Size, k: int) -> tuple[Tensor, Tensor]:
+    """Return the images (B, 1, 28, 28) of a batch of digits, and their classes (B,)."""
+    images, classes = _load("digits")[0].tensors
+    chosen = torch.arange(k * size.B, (k + 1) * size.B) % len(images)
+    return images[chosen], classes[chosen]
+
+
+def poisson(rates: Tensor, T: int, generator: Generator) -> Tensor:
+    """Return spikes (T, ...) of neurons with rates (...)."""
+    return torch.stack([torch.bernoulli(rates, generator=generator) for _ in range(T)])
+
+
 def batch(model: str, size: Size, k: int) -> tuple[Tensor, Tensor]:
     """Return spikes (T, B, ...) in Poisson coding, and classes (B,)."""
     generator = Generator().manual_seed(k)
     if model == "digits":
-        images, classes = _load("digits")[0].tensors
-        chosen = torch.arange(k * size.B, (k + 1) * size.B) % len(images)
-        rates, classes = images[chosen], classes[chosen]
+        rates, classes = digits(size, k)
     elif model == "linear":
         rates = torch.full((size.B, size.N), 0.05)
         classes = torch.randint(size.N, (size.B,), generator=generator)
@@ -47,7 +57,7 @@ def batch(model: str, size: Size, k: int) -> tuple[Tensor, Tensor]:
         side = math.isqrt(size.N // 3)
         rates = torch.rand(size.B, 3, side, side, generator=generator)
         classes = torch.randint(CLASSES, (size.B,), generator=generator)
-    return torch.stack([torch.bernoulli(rates, generator=generator) for _ in range(size.T)]), classes
+    return poisson(rates, size.T, generator), classes
 
 
 # synapses, with torch's own initialisation; a gain on their weights, with which the neurons of every layer spike in 4 %
@@ -74,7 +84,7 @@ class Stepped(nn.Module):
         return x
 
 
-def chain(synapses: Synapses, neurons: Sequence[Run]) -> Run:
+def chain(synapses: Sequence[Run], neurons: Sequence[Run]) -> Run:
     """Return a network by layer: the synapses see steps and batch, the first two axes, as one."""
 
     def run(xs: Tensor) -> Tensor:
@@ -114,20 +124,27 @@ def network_subject(case: Case, build: Builder) -> Subject:
     with torch.no_grad():
         for weight in weights:
             weight.mul_(gain / made.gain)
+    batches = functools.partial(batch, case.model, case.size)
+    found = torch_subject(made, [batches(0)[0]], weights, inputs_learn=False)
+    return found._replace(calls=found.calls | {TRAINING: training(case, made, weights, batches)})
+
+
+def training(
+    case: Case, made: Implementation, weights: Sequence[Tensor], batches: Callable[[int], tuple[Tensor, Tensor]]
+) -> Call:
+    """Return steps of training: forward, cross entropy of the centred counts, or sums of a readout, backward, Adam."""
     optimizer = torch.optim.Adam(weights, lr=0.005)
 
     @functools.cache
     def ready(k: int) -> tuple[Tensor, Tensor]:
-        spikes, classes = batch(case.model, case.size, k)
+        spikes, classes = batches(k)
         return laid_out(spikes, made.time), classes
 
     def train() -> None:
         for spikes, classes in map(ready, range(case.batches)):
             optimizer.zero_grad()
-            # the loss is the cross entropy of the centred counts
             counts = made.run(spikes).sum(made.time) - case.size.T / 2
             nn.functional.cross_entropy(counts, classes).backward()
             optimizer.step()
 
-    found = torch_subject(made, [batch(case.model, case.size, 0)[0]], weights, inputs_learn=False)
-    return found._replace(calls=found.calls | {TRAINING: train})
+    return train

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.networks import ARCHITECTURES, Builder, Stepped, Synapses, as_documented, network_subject
+from benchmarks import convolutional
+from benchmarks.networks import ARCHITECTURES, CLASSES, Builder, Stepped, Synapses, as_documented, network_subject
 from benchmarks.neurons import NEURONS, OWN_LAMBDA, OWN_STEP, SURROGATE, Step, scanned
 from benchmarks.subject import Call, Implementation, Subject, documented, neuron_subject, seconds, torch_subject
 from benchmarks.suite import BETA, BOTH, CHANNELS_LAST, DECAY, OURS, TAU, THRESHOLD, Case, Size, draw, draw_weight
@@ -16,6 +17,7 @@ from spikingtorch.functional import LIFState, decay_from_tau, lif_step
 
 BACKENDS = {f"{OURS}, loop": "loop", f"{OURS}, compile": "compile"}
 MODES: dict[str, dict[str, Any]] = {OURS: {}, f"{OURS}, fold": {"mode": "fold"}, f"{OURS}, step": {"mode": "step"}}
+MODES[f"{OURS}, sequence"] = {"mode": "fold", "statistics": "sequence"}
 MODES[f"{OURS}, fold by 8"] = {"mode": "fold", "time_chunk": 8}
 TAUS = (4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 30.0)
 ONE_CALL, SHARED_INPUT, OWN_INPUTS = SWEEP = ("one call", "vmap", "vmap, own inputs")
@@ -66,6 +68,25 @@ def network(options: dict[str, Any]) -> Builder:
         return Implementation(SpikingNet(Stepped(synapses, neurons), linear[-1].out_features, **options), time=1)
 
     return build
+
+
+def convolutional_network(options: dict[str, Any]) -> convolutional.Builder:
+    """Return the builder of the network with batch norm in one mode of ``SpikingNet``."""
+
+    def build(layers: convolutional.Layers) -> convolutional.Network:
+        neurons = [LIF(tau=TAU, v0=THRESHOLD, beta=BETA, learnable="tau") for _ in layers.synapses]
+        net = SpikingNet(convolutional.ReadOut(layers, neurons), CLASSES, **options)
+        taus = [each.get_parameter("tau") for each in neurons]
+        of_steps = options.get("statistics") != "sequence"
+        return convolutional.Network(net, taus, leak, of_steps=of_steps, time=1)
+
+    return build
+
+
+def leak(tau: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the decay and the gain of ``LIF(tau)``, as its documentation has them."""
+    decay = torch.exp(-1.0 / tau)
+    return decay, tau * (1.0 - decay)
 
 
 def addition(case: Case) -> Subject:
@@ -135,6 +156,9 @@ def subject(case: Case, backend: str, plain: bool = False) -> Subject:
     """Return what a case is about, or our own loop; a plain loop for that itself, and for networks."""
     if not case.is_ours:
         return addition(case)
+    if case.model in convolutional.VARIANTS:
+        mode = MODES[case.contestant.removesuffix(CHANNELS_LAST)]
+        return convolutional.subject(case, convolutional_network(mode), plain)
     if case.model in ARCHITECTURES:
         build = network(MODES[case.contestant.removesuffix(CHANNELS_LAST)])
         return network_subject(case, as_documented(build) if plain else build)

@@ -6,6 +6,7 @@ from benchmarks.suite import BOTH, CHANNELS_LAST, DEFAULT, FORWARD, KEPT, TRAINI
 
 OURS, LOOP, EAGER, JAX = "spikingtorch", "spikingtorch, loop", "eager loop", "jax.lax.scan"
 FOLD, STEP, OLDER, JELLY = "spikingtorch, fold", "spikingtorch, step", "older spikingtorch", "spikingjelly"
+SEQUENCE = "spikingtorch, sequence"
 
 
 def in_both(*names: str) -> list[str]:
@@ -22,6 +23,12 @@ def images(than: str, over: Sequence[str], limit: float, *Bs: int) -> Bar:
     """Return the bar of training on so many times the images a second, each in its faster format."""
     text = f"images a second, the fold over {than}"
     return Bar(text, "images a second", in_both(FOLD), in_both(*over), limit, {"B": Bs})
+
+
+def default_mode(form: str, limit: float) -> Bar:
+    """Return the bar of being so many times as fast in the default mode as step by step, in one format."""
+    text = f"images a second, the default over stepping{form}"
+    return Bar(text, "images a second", [OURS + form], [STEP + form], limit)
 
 
 LIF_PEERS = [JELLY, "snntorch", "norse", "norse, Lift", "sinabs"]
@@ -114,6 +121,16 @@ SUITES: dict[str, Suite] = {
         [images(JELLY, [JELLY], 1.3, 16, 8),
          Bar("peak memory over spikingjelly's", "MB", in_both(FOLD), in_both(JELLY), 0.7)],
         modes=[TRAINING], kinds=["time", "memory"], memory_runs=3),  # peaks vary by a tenth
+    "convolutional": Suite(
+        "Training two convolutions with batch norm, LIF that learns tau, pooling and dropout",
+        {"convolutional": in_both(STEP, OURS, SEQUENCE, JELLY, "ReLU, no neurons")}, [Size(8, 64, 784)],
+        [Layout("milliseconds", columns=["T", "B"]), *BY_SIZE],
+        [default_mode("", 1.0), default_mode(CHANNELS_LAST, 1.0),
+         Bar("the default over stepping, each in its faster format", "images a second", in_both(OURS), in_both(STEP),
+             1.5, {"setting": [KEPT]}),
+         Bar("the default over spikingjelly, each in its faster format", "images a second", in_both(OURS),
+             in_both(JELLY), 1.7, {"setting": [KEPT]})],
+        modes=[TRAINING], threads=2),
     "inference-memory": Suite(
         "Peak memory of the tutorial's network without gradients, above its inputs",
         {"digits": [FOLD, "spikingtorch, fold by 8", STEP]}, [Size(T, 32, 784) for T in (8, 64, 256, 1024)],

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks import convolutional
 from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
 from benchmarks.subject import Implementation, Subject, documented, neuron_subject
 from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
@@ -22,9 +23,12 @@ class Library(NamedTuple):
     neurons: Mapping[str, Callable[[float], Implementation]]  # LIF from its decay, which is one for integrate-and-fire
     recurrent: Mapping[str, Callable[[Tensor], Implementation]]  # LIF from the weights through which spikes come back
     networks: Mapping[str, Builder]
+    normed: Mapping[str, convolutional.Builder] = {}  # the convolutional network with batch norm
 
     def subject(self, case: Case, _: str, plain: bool = False) -> Subject:
         """Return what a case is about, or a plain loop that computes what it says that it computes."""
+        if case.model in convolutional.VARIANTS:
+            return convolutional.subject(case, self.normed[case.contestant.removesuffix(CHANNELS_LAST)], plain)
         if case.model in ARCHITECTURES:
             build = self.networks[case.contestant.removesuffix(CHANNELS_LAST)]
             return network_subject(case, as_documented(build) if plain else build)

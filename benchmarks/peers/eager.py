@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks import convolutional
 from benchmarks.networks import Stepped, Synapses, by_layer, chain
 from benchmarks.peers import Library
 from benchmarks.subject import Implementation, loop
@@ -62,4 +63,16 @@ def older_network(synapses: Synapses, decay: float) -> Implementation:
 
 NETWORKS = {"eager loop": by_layer(neuron), "older spikingtorch": older_network}
 NETWORKS["ReLU, no neurons"] = lambda synapses, _: Implementation(chain(synapses, [torch.relu] * len(synapses)))
-LIBRARY = Library({"eager loop": neuron}, {"eager loop": lambda weight: neuron(DECAY, weight)}, NETWORKS)
+
+
+def without_neurons(layers: convolutional.Layers) -> convolutional.Network:
+    """Return the network with batch norm by layer, with ReLU in place of neurons."""
+    return convolutional.Network(convolutional.by_layer(layers, [torch.relu] * len(layers.synapses)))
+
+
+LIBRARY = Library(
+    {"eager loop": neuron},
+    {"eager loop": lambda weight: neuron(DECAY, weight)},
+    NETWORKS,
+    {"ReLU, no neurons": without_neurons},
+)

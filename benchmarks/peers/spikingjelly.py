@@ -6,10 +6,11 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from benchmarks.convolutional import Layers, Network
 from benchmarks.networks import Synapses
 from benchmarks.peers import Library
 from benchmarks.subject import Implementation, from_rest
-from benchmarks.suite import BETA, DECAY, THRESHOLD
+from benchmarks.suite import BETA, DECAY, TAU, THRESHOLD
 
 NAME = "spikingjelly"
 SETTINGS = {"v_threshold": THRESHOLD, "v_reset": 0.0, "detach_reset": False}
@@ -42,4 +43,22 @@ def network(synapses: Synapses, decay: float) -> Implementation:
     return over_time(nn.Sequential(*[module for pair in pairs for module in pair]))
 
 
-LIBRARY = Library({NAME: lambda decay: over_time(node(decay))}, {NAME: recurrent}, {NAME: network})
+def convolutional(layers: Layers) -> Network:
+    """Return the multi-step form with ``ParametricLIFNode``, u[t] = (1 - r) v[t-1] + r x[t], r = sigmoid(w)."""
+    settings = {**SETTINGS, "step_mode": "m", "surrogate_function": surrogate.Sigmoid(alpha=BETA)}
+    neurons = [neuron.ParametricLIFNode(init_tau=1.0 / (1.0 - DECAY), **settings) for _ in layers.synapses]
+    pairs = zip(map(layer.SeqToANNContainer, layers.synapses), neurons, strict=True)
+    net = nn.Sequential(*[module for pair in pairs for module in pair], layer.SeqToANNContainer(layers.readout))
+    # LIF(tau) has the gain tau r
+    return Network(over_time(net).run, [each.w for each in neurons], leak, gain=1.0 / TAU)
+
+
+def leak(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the decay and the gain of ``ParametricLIFNode``, from its parameter."""
+    r = w.sigmoid()
+    return 1.0 - r, r
+
+
+LIBRARY = Library(
+    {NAME: lambda decay: over_time(node(decay))}, {NAME: recurrent}, {NAME: network}, {NAME: convolutional}
+)
