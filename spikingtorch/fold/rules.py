@@ -168,8 +168,6 @@ def row_major(op: Operation) -> int:
 def expanded(op: Operation) -> int:
     """Take the same entries for all indices of new or longer axes."""
     x, out = op.tensors[0], op.outs[0]
-    if x.axis is None:
-        return 1
     op.need((x.last, x.k) == (out.last, out.k), _MOVES, _KEEP)
     return x.outer
 
@@ -318,7 +316,7 @@ def norm_of_channels(op: Operation) -> int:
     name = op.call.func._opname
     trains = op.named.get("training", op.named.get("train", not name.endswith(("no_training", "no_update"))))
     op.need(not trains or x.axis == 1, "takes statistics over the batch", _AXES)
-    op.need(x.axis is not None and all(other.axis is None or x.axis == 1 for other in others), *_FIRST)
+    op.need(all(other.axis is None or x.axis == 1 for other in others), *_FIRST)
     return outer_of(op, op.carrying)
 
 
@@ -371,7 +369,7 @@ def bilinear(op: Operation) -> int:
     op.need(a.axis == 0 and b.axis == 0 and weight.axis is None, *_FIRST)
     wanted = ([1, 3], [0], [1, 2], [2, 3])
     op.need(wanted == tuple([*op.named[name]] for name in ("expand1", "expand2", "expand3", "sumdim")), *_FIRST)
-    return together(op, last=False)
+    return together(op)
 
 
 def repeated(op: Operation) -> int:
@@ -400,7 +398,7 @@ RULES: dict[str, Rule] = _table(
         pointwise,
         """_linalg_check_errors clone _to_copy copy detach alias lift_fresh lift_fresh_copy where fill zero masked_fill
         lerp _conj _neg_view _prelu_kernel rrelu_with_noise native_dropout bernoulli normal normal_functional uniform
-        random exponential geometric cauchy log_normal poisson rand_like randn_like randint_like binary_cross_entropy
+        random exponential geometric cauchy log_normal poisson binary_cross_entropy
         mse_loss smooth_l1_loss huber_loss softplus elu hardtanh hardswish hardsigmoid floor_divide""",
     ),
     (of_first, "bucketize isin"),
@@ -541,7 +539,7 @@ def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
         sized = any(isinstance(value, Batch) for value in op.named.values())
         op.need(samples or not sized, "counts by the number of samples", _SHARE)
         op.need(not samples or rule in (expanded, repeated), "numbers the samples of the batch", _SHARE)
-        return 1 if rule is None or not samples else rule(op)
+        return 1
     if rule is None:
         raise Objection(
             f"runs an operation that is not known to keep samples apart ({op.call.name})",

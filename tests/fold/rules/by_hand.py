@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from spikingtorch.fold.proof import _Proof
-from spikingtorch.fold.rules import Batch, Operation, Value, judge, merged_size, values_in
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Call, Objection
+from spikingtorch.fold.proof import _merged, _Proof
+from spikingtorch.fold.rules import Batch, Operation, Value, judge, rows_of_all, values_in
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Call, Noted, Objection
 from tests.fold.rules.layers import MATRICES, SPACES
 
 N, N2, N4 = Batch(1), Batch(2), Batch(4)
+OWN = "spikingtorch_rules::full_like"  # a user's, who says that it keeps rows apart
 
 
 def value(*shape: int | Batch, outer: int = 1) -> Value:
@@ -26,11 +27,15 @@ def judged(name: str, made: Value | tuple[Value, ...], *given: Any, **more: Any)
     Raises:
         Objection: it mixes samples.
     """
+    space, _, name = name.rpartition("::")
     packet, _, overload = name.partition(".")
-    func = getattr(getattr(torch.ops.aten, packet), overload or "default")
+    func = getattr(getattr(getattr(torch.ops, space or "aten"), packet), overload or "default")
     named = dict(zip([argument.name for argument in func._schema.arguments], given, strict=False)) | more
     outs = list(made) if isinstance(made, tuple) else [made]
-    return judge(Operation(Call(func, named, (made,), ("", 0)), named, values_in(named), outs), {})
+    return judge(
+        Operation(Call(func, named, (made,), ("", 0)), named, values_in(named), outs),
+        {OWN.replace("::", "."): rows_of_all},
+    )
 
 
 def told(func: str, *tensors: Value) -> None:
@@ -38,27 +43,41 @@ def told(func: str, *tensors: Value) -> None:
 
     Raises:
         Objection: it takes what is not of samples, or is.
+        ValueError: the objection says something else.
     """
     proof = _Proof.__new__(_Proof)
     proof.poison, proof.sums, proof.outer = {}, set(), {}
-    proof._judge(Operation(Call(func, tensors, (), ("", 0)), {}, list(tensors), []), False)
+    try:
+        proof._judge(Operation(Call(func, tensors, (), ("", 0)), {}, list(tensors), []), False)
+    except Objection as objection:
+        if SAYS[func] not in str(objection):
+            raise ValueError(f"{func}: {objection}") from None
+        raise
 
 
 def outer_of(made: Value | tuple[Value, ...]) -> int:
-    return made[0].outer if isinstance(made, tuple) else made.outer
+    outs = made if isinstance(made, tuple) else (made,)
+    return next((out.outer for out in outs), 1)
 
 
-def merged(a: int, b: int) -> int | Batch | None:
-    """Return a size of both traces; None where there is none."""
+def merged(a: Any, b: Any) -> Any:
+    """Return what is given as a size in both traces; None where there is none."""
     try:
-        return merged_size(a, b)
+        return _merged(a, b, "size", "size")
     except Objection:
         return None
 
 
+def noted(*shape: int) -> Noted:
+    return Noted(0, shape, 0, torch.zeros(shape))
+
+
 # sizes of 7 and of 11 samples
-MERGED = {(5, 5): 5, (0, 0): 0, (7, 11): N, (14, 22): N2, (28, 44): N4}
+MERGED: dict[tuple[Any, Any], Any] = {(5, 5): 5, (0, 0): 0, (7, 11): N, (14, 22): N2, (28, 44): N4}
 MERGED |= dict.fromkeys([(8, 12), (7, 12), (8, 11), (14, 21), (11, 7), (1, 0), (15, 22), (14, 23)])
+MERGED |= dict.fromkeys([((7.0,), (11.0,)), (6, 6.0), ((7,), (11, 11)), ((6, 6), 6), (None, 7)])
+MERGED |= {(noted(7, 6), noted(11, 6)): Value(0, (N, 6), 0), (noted(7, 14), noted(11, 22)): None}
+MERGED |= dict.fromkeys([(noted(7, 6), noted(11, 6, 1)), (noted(6), None), (None, noted(6)), (noted(6), 6)])
 
 X, X4, W, C = value(N, 6), value(N4, 6, outer=2), value(6, 6), value(4)
 IMAGE, TURNED = value(N, 4, 8, 8), value(4, N, 8, 8)
@@ -135,6 +154,11 @@ KEPT: list[tuple[Any, ...]] = [
     ("bucketize.Tensor", value(6, N), value(6, N), value(6)),
     ("isin.Tensor_Tensor", value(6, N), value(6, N), value(6)),
     ("repeat", value(2, N, 12), X, [2, 1, 2]),
+    ("repeat.out", X, value(6), [N, 1], X),
+    ("_reshape_alias", value(N, 2, 3), X, [N, 2, 3], [6, 3, 1]),
+    ("index.Tensor", X, X, [None]),
+    ("_fused_sdp_choice", (), C, C, C, None, 0.5),
+    (OWN, X, X),
 ]
 MIXING: list[tuple[Any, ...]] = [
     ("mul.Tensor", X, X, value(N)),
@@ -222,12 +246,28 @@ MIXING: list[tuple[Any, ...]] = [
     ("arange", value(N), 7),
     ("rrelu_with_noise", C, C, C, 0.1, 0.3, True),
     ("normal.Tensor_float", X, C, 1.0),
+    ("_unsafe_view.out", value(N), value(1), [N], value(N)),
+    ("index_select", X, X, 1, X),
+    ("mv.out", value(6), W, value(6), value(6, N)),
+    ("mv.out", value(N), X, value(6), C),
+    ("_trilinear", X, X, value(6, N, 6), X, *TRI),
+    ("bmm", CUBE, X, CUBE),
+    ("diagonal", C, value(4, N, 4), 0, None, 2),
+    ("affine_grid_generator", value(2, N, 8, 2), value(N, 2, 3), [2, 1, N, 8]),
+    ("multinomial", value(6, N), X, 6),
+    (OWN, value(6, N), value(6, N)),
 ]
 for _name in ("flash", "efficient", "cudnn"):
     _full = f"_scaled_dot_product_{_name}_attention"
     MIXING += [(_full, Q, Q, OTHER, Q), (_full, Q, Q, Q, OTHER), (_full, LAST, LAST, LAST, LAST)]
     MIXING += [(_full, Q, Q, value(1, 2, 4, 8), Q), (_full, Q, value(1, 2, 4, 8), Q, Q)]
     MIXING += [] if _name == "flash" else [(_full, Q, Q, Q, Q, value(N2, 2, 4, 4), True)]
+SAYS = {
+    LAYER: "hands a spiking layer an input whose first axis is not the batch",
+    RETURNED: "returns something whose first axis is not the batch",
+    PARAMETERS: "has neurons whose parameters come from the batch",
+    BATCH_NORM: "normalises over the batch",
+}
 # of layers, their parameters, what is returned, and batch norm
 TOLD_KEPT: list[tuple[Any, ...]] = [
     (LAYER, X),

@@ -201,6 +201,21 @@ def for_few(x: Tensor) -> bool:
     return len(x) < 9
 
 
+def kind_by_size(x: Tensor) -> Tensor:
+    whole = (x.detach() * 9).long()
+    return x * torch.full_like(whole * (1 if for_few(x) else 1.0), 0.5)  # of integers, where both are
+
+
+def with_statistics(x: Tensor) -> Tensor:
+    y, mean, _ = torch.native_batch_norm(x, None, None, FOR_FEW, FOR_MANY, False, 0.1, 1e-5)
+    return torch.cat([y, mean], 1)  # of no entries, without training
+
+
+def asserted(x: Tensor) -> Tensor:
+    torch.ops.aten._assert_async(x.detach().sum() > 5.0)
+    return x * 2
+
+
 def one_of(x: Tensor, y: Tensor) -> Tensor:
     return x if for_few(x) else y
 
@@ -229,6 +244,10 @@ APART = {
     "repeated and cut": Case(lambda x: x.repeat(1, 77)[:, :100]),
     "batch of products": Case(lambda x: (x.view(-1, 2, 3) @ x.view(-1, 3, 2)).flatten(1)),
     "mask of entries": Case(lambda x: x.masked_fill(x > 0.5, 0.0)),
+    "mask of no numbers": Case(lambda x: x.masked_fill(x > 0.5, float("nan")).nan_to_num(0.3)),
+    "mixed and not used": Case(lambda x: (x.cumsum(0), x * 2)[1]),
+    "constant of the batch's kind": Case(lambda x: x + x.new_ones(6)),
+    "empty statistics": Case(with_statistics),
 }
 MIXED = {
     "samples as groups of others": Case(groups_of_others),
@@ -247,6 +266,12 @@ MIXED = {
     "parts by size": Case(lambda x: torch.cat([x, x] if for_few(x) else [x, x, x], 1)),
     "axes by size": Case(lambda x: x.view(-1, 2, 3) if for_few(x) else x.view(-1, 6)),
     "sign of a gradient of weights": Case(sign_of_gradient, weights=[SIX]),
+    "unknown operation": Case(lambda x: x.renorm(2, 1, 1.0)),
+    "counted by a square": Case(lambda x: x * x.new_ones(len(x), len(x)).sum(1, True)),
+    "asserted of all": Case(asserted),
+    "weight or none by size": Case(lambda x: F.layer_norm(x, (6,), FOR_FEW if for_few(x) else None)),
+    "none or weight by size": Case(lambda x: F.layer_norm(x, (6,), None if for_few(x) else FOR_FEW)),
+    "kind of number by size": Case(kind_by_size),
     "scattered over samples": Case(lambda x: torch.zeros_like(x).scatter_add(0, x.long(), x)),
 }
 # mixed, or otherwise for some numbers of samples

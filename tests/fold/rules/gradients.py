@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import spikingtorch as st
 from tests.fold.rules.cases import SIX, SQUARE, Case, halves
+from tests.fold.rules.operations import whole
 from tests.fold.rules.oracle import Code
 
 Backward = Callable[[Tensor, Tensor], tuple[Tensor | None, Tensor | None]]
@@ -38,6 +40,12 @@ def of_sum(f: Callable[[Tensor], Tensor], weight: Tensor = SIX) -> Case:
     return own(lambda g, x: (g, f((g * x).sum(0)) if weight.dim() == 1 else f(x.t().mm(g))), weight)
 
 
+def of_halves(backward: Backward) -> Case:
+    """Return code with a backward pass for rows that are halves of samples."""
+    code: Code = lambda x: whole(_Own.apply(halves(x), SIX[:3], backward))  # type: ignore[no-untyped-call]  # noqa: E731
+    return Case(code, weights=[SIX])
+
+
 SUMS_APART = {
     "sum": of_sum(lambda s: s),
     "product": of_sum(lambda s: s, WIDE),
@@ -53,6 +61,8 @@ SUMS_APART = {
     "spread": of_sum(lambda s: s.sum().expand(6)),
     "viewed": of_sum(lambda s: s.view(2, 3).transpose(0, 1).reshape(6)),
     "counted": own(lambda g, x: (g, (g > 0.5).sum(0).to(g.dtype))),
+    "constant summed": own(lambda g, x: (g * ROW.sum(), g.sum(0))),
+    "sum of each": own(lambda g, x: (g * g.sum(1, True), None)),
     "of rows": own(lambda g, x: (g, torch.mv(g.t(), x[:, 0]))),
 }
 SUMS_MIXED = {
@@ -72,16 +82,8 @@ SUMS_MIXED = {
     "others": own(lambda g, x: (g.t().reshape(g.shape), None)),
     "constant": own(lambda g, x: (g, ROW * 1.0)),
     "product of three": own(lambda g, x: (g, torch.addmm(SQUARE, g.t(), x)), WIDE),
-    "merged": Case(
-        lambda x: (
-            _Own.apply(  # type: ignore[no-untyped-call]
-                halves(x), SIX[:3], lambda g, x: (g.view(-1, 6).softmax(1).view(-1, 3), None)
-            )
-            .view(2, -1, 3)
-            .transpose(0, 1)
-            .flatten(1)
-        )
-    ),
+    "merged": of_halves(lambda g, x: (g.view(-1, 6).softmax(1).view(-1, 3), None)),
+    "sum of merged": of_halves(lambda g, x: (None, g.view(-1, 6).softmax(1).sum(0)[:3])),
 }
 
 
@@ -89,11 +91,24 @@ def normed(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return F.batch_norm(x, None, None, weight, weight, training=True)
 
 
+class Tuned(nn.Module):
+    """A neuron with a threshold for each channel, which is made of the batch."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.f, self.layer = f, st.McPitts(thr=1.0, learnable="thr")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.func.functional_call(self.layer, {"thr": self.f(x.detach())}, (x, True))
+        return y
+
+
 # no question of the oracle: statistics are those of a step, and what is returned has to be of samples
 FOLDED: dict[str, Code] = {
     "normed": normed,
     "normed by parts": lambda x: normed(x.view(-1, 3)).view(-1, 6),
     "normed and weighted": lambda x: normed(x, SIX),
+    "neuron tuned by a constant": Tuned(lambda x: SIX.detach() * 2),
 }
 REFUSED: dict[str, Code] = {
     "normed by samples": lambda x: normed(x.T).T,
@@ -102,4 +117,5 @@ REFUSED: dict[str, Code] = {
     "parts returned": lambda x: x.view(-1, 3),
     "other parts returned": halves,
     "samples as an axis": lambda x: x.T,
+    "neuron tuned by a sum": Tuned(lambda x: x.sum(0)),
 }

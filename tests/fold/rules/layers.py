@@ -259,7 +259,7 @@ def _matrices() -> dict[str, Row]:
             [],
             (2, 3, 3),
         ),
-        "_linalg_check_errors": Row([lambda x: torch.linalg.inv(x + 3 * torch.eye(3, dtype=D))], [], (3, 3)),
+        "_linalg_check_errors": of_matrices(lambda x: torch.linalg.inv(x + 3 * torch.eye(3, dtype=D)), square=True),
         "linalg_solve_triangular": Row(
             [lambda x: torch.linalg.solve_triangular(x.triu() + torch.eye(3, dtype=D), x, upper=True)],
             [],

@@ -9,7 +9,7 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,9 @@ from spikingtorch.fold import proof, rules
 from spikingtorch.fold.trace import Objection
 from tests.fold.rules.by_hand import KEPT, MERGED, MIXING, TOLD_KEPT, TOLD_MIXING, judged, merged, outer_of, told
 from tests.fold.rules.cases import APART, MIXED, SUBTLE
+from tests.fold.rules.equivalent import SAME, WORDS
 from tests.fold.rules.gradients import FOLDED, REFUSED, SUMS_APART, SUMS_MIXED
+from tests.fold.rules.hidden import HIDDEN
 from tests.fold.rules.oracle import Code, decide
 from tests.fold.test_rules import ROWS
 
@@ -80,7 +82,8 @@ class Mutant(NamedTuple):
 def checks() -> list[Check]:
     """Return the calls of the tests whose traces come as far as to be judged; the traces are kept."""
     codes: list[tuple[str, Code, tuple[int, ...], bool, bool]] = []
-    seen = {name: case for name, case in SUBTLE.items() if decide(case.code, case.shape, case.gradients).reason}
+    hard = SUBTLE | {name: case for name, (case, _) in HIDDEN.items()}
+    seen = {name: case for name, case in hard.items() if decide(case.code, case.shape, case.gradients).reason}
     for refused, cases in ((False, APART | SUMS_APART), (True, MIXED | SUMS_MIXED), (True, seen)):
         codes += [(name, case.code, case.shape, refused, case.gradients) for name, case in cases.items()]
     for name, row in ROWS.items():
@@ -305,8 +308,25 @@ def main(part: str = "") -> None:
             restore()
         if not killed:
             lived.append(mutant)
-            print(f"lives: {mutant.where}: {mutant.what}    [{mutant.line}]", flush=True)
-    print(f"{total - len(lived)} of {total} killed, {100 - 100 * len(lived) / total:.1f} %")
+            if not _listed(mutant, SAME) and not _listed(mutant, WORDS):
+                print(f"lives: {mutant.where}: {mutant.what}    [{mutant.line}]", flush=True)
+    _report(part, total, lived)
+
+
+def _listed(mutant: Mutant, table: Mapping[str, Mapping[str, str]]) -> bool:
+    return mutant.what in table.get(mutant.where, {})
+
+
+def _report(part: str, total: int, lived: list[Mutant]) -> None:
+    same, words = ([mutant for mutant in lived if _listed(mutant, table)] for table in (SAME, WORDS))
+    killed, others = total - len(lived), total - len(same) - len(words)
+    print(f"{killed} of {total} killed, {100 * killed / total:.1f} %")
+    print(f"without {len(same)} that judge every call alike and {len(words)} that differ in words: ", end="")
+    print(f"{killed} of {others}, {100 * killed / others:.1f} %")
+    listed = [(where, what) for table in (SAME, WORDS) for where, found in table.items() for what in found]
+    for where, what in listed:
+        if part in where and (where, what) not in [(mutant.where, mutant.what) for mutant in lived]:
+            print(f"listed, and does not live: {where}: {what}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def noise(N: int, shape: Sequence[int], seed: int) -> Tensor:
 def decide(code: Code, shape: Sequence[int], gradients: bool = True) -> FoldDecision:
     """Return what the proof says of a network that calls code between two spiking layers."""
     torch.manual_seed(0)
-    net = Between(lambda net, x: code(x)).to(torch.float64)
+    net = Between(lambda net, x: net.own(x), own=code).to(torch.float64)
     sample = Sample(tuple(shape), torch.float64, torch.device("cpu"), (gradients, gradients), None)
     return prove(net, sample, {}, Outside())
 
