@@ -3,12 +3,13 @@
     model = SpikingNet(net, (Nout,))        an ordinary module, run over time
     IF, LIF, ...                            spiking layers, called as layer(x, init)
     spikingtorch.spikeio                    encoders and decoders
+    spikingtorch.losses, .metrics           what to train on, and how well it went
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
 
 Start with the README.
 """
 
-from spikingtorch import functional, layers, spikeio, utils
+from spikingtorch import functional, layers, losses, metrics, spikeio, utils
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.neurons import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay
 from spikingtorch.layers.steplayer import StepLayer
@@ -29,6 +30,8 @@ __all__ = [
     "StepLayer",
     "functional",
     "layers",
+    "losses",
+    "metrics",
     "spikeio",
     "utils",
 ]

@@ -1,6 +1,6 @@
 """SpikingNet: an ordinary module, run over time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, TypeAlias
 
@@ -14,11 +14,13 @@ from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rng import random_state, set_random_state
 from spikingtorch.fold.rules import taught_rules
+from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
+from spikingtorch.layers.handing import Given, givens_of, hand_on, handing
 from spikingtorch.layers.threads import CallLock
 
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
@@ -44,8 +46,11 @@ class SpikingNet(nn.Module):
 
     Args:
         net: a module whose ``forward(self, x, init)`` takes one step of a batch, (N, ...), hands ``init`` to each of
-            its spiking layers, and returns (N, *Nout).
-        Nout: shape of the output of one sample at one step; a tuple, or an int for one axis.
+            its spiking layers, and returns (N, *Nout), or a tuple, list or dict of such tensors. A layer that is called
+            without ``init`` takes the network's, so that net may be an ``nn.Sequential``; there, other modules whose
+            forward takes ``init`` are handed it as well.
+        Nout: shape of the output of one sample at one step, a tuple, or an int for one axis: a promise, which is
+            checked. Left out, the network may return any shape, or tree of tensors, and Nout tells it after a call.
         mode: "auto"; "step", one call of net a step; or "fold", one call for all steps, whatever the network is.
         time_chunk: run so many steps at a time, the state carried on. Without gradients, memory is that of a chunk.
         truncate: with time_chunk, cut the graph between two chunks: truncated back-propagation through time.
@@ -64,7 +69,8 @@ class SpikingNet(nn.Module):
     call with ``init=False`` from another one is an error as long as the first lives.
 
     Raises:
-        TypeError: net is no module, its ``forward`` takes no ``init``, or fold_rules names no operation.
+        TypeError: net is no module, its ``forward`` takes no ``init`` and holds no spiking layer, or fold_rules names
+            no operation.
         ValueError: there is no such mode or rule, time_chunk is below 1, or truncate is asked for without it.
 
     >>> from spikingtorch import IF
@@ -82,7 +88,7 @@ class SpikingNet(nn.Module):
     def __init__(
         self,
         net: nn.Module,
-        Nout: int | Sequence[int],
+        Nout: int | Sequence[int] | None = None,
         mode: Mode = "auto",
         time_chunk: int | None = None,
         *,
@@ -94,7 +100,7 @@ class SpikingNet(nn.Module):
         warn_silent: bool = True,
     ) -> None:
         super().__init__()
-        checks.check_takes_init(net)
+        hands_init = checks.check_takes_init(net, isinstance(net, nn.Module) and bool(_layers_of(modules_of(net))))
         if mode not in MODES:
             raise ValueError(f"SpikingNet: mode={mode!r} is not one of {', '.join(map(repr, MODES))}")
         if time_chunk is not None:
@@ -111,8 +117,11 @@ class SpikingNet(nn.Module):
                 f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={mode!r} may run it "
                 "step by step; pass mode='fold'"
             )
+        hand_on(net)
         self.net = net
-        self.Nout = checks.check_shape("SpikingNet", "Nout", Nout)
+        self.Nout: Any = None if Nout is None else checks.check_shape("SpikingNet", "Nout", Nout)
+        self._finds_Nout = Nout is None
+        self._hands_init = hands_init
         self.mode: Mode = mode
         self.time_chunk = time_chunk
         self.truncate = truncate
@@ -125,7 +134,7 @@ class SpikingNet(nn.Module):
         self._lock = CallLock()
         self._decisions: Recomputation[int] = Recomputation()
 
-    def forward(self, x: Tensor, init: bool | Tensor = True) -> Tensor:
+    def forward(self, x: Tensor, init: bool | Tensor = True) -> Any:
         """Run the network over a sequence.
 
         Args:
@@ -134,13 +143,14 @@ class SpikingNet(nn.Module):
                 that start anew.
 
         Returns:
-            The output at each step, shape (N, T, *Nout).
+            The output at each step, shape (N, T, *Nout); where net returns a tree, one like it, with time the second
+            axis of each tensor.
 
         Raises:
             ValueError: x has a wrong rank, no steps, NaN or infinities, or lies on another device than the network; the
                 network returns another shape than Nout; a stream is to go on inside a ``torch.func`` transform; mode is
                 "fold" and the network does what makes sense one step at a time only.
-            TypeError: x is not floating, or of another dtype than the network.
+            TypeError: x is not floating, or of another dtype than the network; the network returns what is no tensor.
             RuntimeError: a stream is to go on that another thread has begun.
         """
         if torch.compiler.is_compiling():
@@ -148,10 +158,10 @@ class SpikingNet(nn.Module):
         with self._lock:
             return self._call(x, init)
 
-    def _call(self, x: Tensor, init: bool | Tensor) -> Tensor:
+    def _call(self, x: Tensor, init: bool | Tensor) -> Any:
         modules = modules_of(self.net)
         self._check_input(x, modules)
-        layers = [module for module in modules if isinstance(module, StatefulLayer)]
+        layers = _layers_of(modules)
         before = [layer._memory for layer in layers]
         repeats = backward_pass() != -1
         if repeats:  # checkpoint calls once more, and the layers stay as they are
@@ -160,7 +170,7 @@ class SpikingNet(nn.Module):
         watches = self.warn_silent and self.training and not repeats and checks.has_values(x)
         watches = watches and self._activity.begin(layers)
         try:
-            out = self._forward(x, init, layers)
+            out = self._forward(x, init, layers, givens_of(modules))
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
                 layer._memory, layer._activity = memory, None
@@ -172,7 +182,7 @@ class SpikingNet(nn.Module):
             self._activity.end(self.net, layers, stacklevel=6)
         return out
 
-    def _forward(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
+    def _forward(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], givens: list[Given]) -> Any:
         if init is True:
             for layer in layers:  # for one that is not handed init as well
                 layer.reset()
@@ -185,44 +195,47 @@ class SpikingNet(nn.Module):
             self.detach_()
         if not torch.compiler.is_compiling():
             self._policy.note_input(x, init)
-        outputs: list[Tensor] = []
+        outputs: list[Any] = []
         for chunk in (x,) if self.time_chunk is None else x.split(self.time_chunk, 1):
             if outputs and self.truncate:
                 self.detach_()
-            outputs.append(self._run(chunk, False if outputs else init, layers))
+            outputs.append(self._run(chunk, False if outputs else init, layers, givens))
         if not self.carry_graph or checks.functorch_active():
             for layer in layers:
                 layer._end_of_sequence()
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+        return outputs[0] if len(outputs) == 1 else _joined(torch.cat, outputs)
 
-    def _run(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer]) -> Tensor:
+    def _run(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], givens: list[Given]) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
-                return self._run_folded(x, init, layers, self.statistics == "step" and self._policy.may_normalise())
+                normalises = self.statistics == "step" and self._policy.may_normalise()
+                return self._run_folded(x, init, layers, givens, normalises)
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "
                     "runs it step by step"
                 ) from error
         if self.mode == "step" or checks.is_traced():
-            return self._run_steps(x, init)
+            return self._run_steps(x, init, givens)
         if torch.compiler.is_compiling():
             way = self._way(x, init)
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
-            return self._run_folded(x, init, layers, way == _NORMALISING) if folds else self._run_steps(x, init)
+            if not folds:
+                return self._run_steps(x, init, givens)
+            return self._run_folded(x, init, layers, givens, way == _NORMALISING)
         if way := self._way(x, init):
             memories, drawn = [layer._memory for layer in layers], random_state(x.device)
             try:
-                return self._run_folded(x, init, layers, way == _NORMALISING)
+                return self._run_folded(x, init, layers, givens, way == _NORMALISING)
             except _FAILURES as error:
                 for layer, memory in zip(layers, memories, strict=True):
                     layer._memory = memory
                 set_random_state(x.device, drawn)
-                outputs = self._run_steps(x, init)  # raises what is wrong either way
+                outputs = self._run_steps(x, init, givens)  # raises what is wrong either way
                 self._policy.revoke(error)
         else:
-            outputs = self._run_steps(x, init)
+            outputs = self._run_steps(x, init, givens)
         self._policy.warn(self.net)
         return outputs
 
@@ -240,7 +253,9 @@ class SpikingNet(nn.Module):
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
     _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _run_folded(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], normalises: bool) -> Tensor:
+    def _run_folded(
+        self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], givens: list[Given], normalises: bool
+    ) -> Any:
         N, T = x.shape[:2]
         whole = init is True and self.time_chunk is None and not self.carry_graph and not torch.compiler.is_compiling()
         fold = FoldToken(N, T, init, whole)
@@ -249,8 +264,8 @@ class SpikingNet(nn.Module):
         norms = StatisticsOfSteps(fold, modules_of(self.net)) if normalises else None
         hooks = only_looking(modules_of(self.net), fold) if self.hooks == "sequence" else nullcontext()
         try:
-            with participating(fold, layers), norms or nullcontext(), hooks:
-                out: Tensor = self.net(x.flatten(0, 1), fold)
+            with participating(fold, layers), handing(fold, givens), norms or nullcontext(), hooks:
+                out = self._step(x.flatten(0, 1), fold)
             if fold.refusal is not None:
                 raise fold.refusal
             fold.check_saved()
@@ -262,19 +277,19 @@ class SpikingNet(nn.Module):
         if norms is not None:
             norms.commit()
             self._policy.note_norms(self.net, norms.met)
-        # step by step, the output never is a view of the input
-        return fold.split(out.clone() if checks.share_memory(out, x) else out)
+        return tree_map(fold.split, _unshared_outputs(out, x))
 
-    def _run_steps(self, x: Tensor, init: bool | Tensor) -> Tensor:
-        outputs: list[Tensor] = []
-        for x_t in x.unbind(1):
-            out = self._first_step(x_t, init) if not outputs else self.net(x_t, False)
-            outputs.append(out)
-        return torch.stack(outputs, 1)
+    def _run_steps(self, x: Tensor, init: bool | Tensor, givens: list[Given]) -> Any:
+        first, *others = x.unbind(1)
+        with handing(init, givens):
+            outputs = [self._first_step(first, init)]
+        with handing(False, givens):
+            outputs += [self._step(x_t, False) for x_t in others]
+        return _joined(torch.stack, outputs)
 
-    def _first_step(self, x: Tensor, init: bool | Tensor) -> Tensor:
+    def _first_step(self, x: Tensor, init: bool | Tensor) -> Any:
         try:
-            out: Tensor = self.net(x, init)
+            out = self._step(x, init)
         except RuntimeError as error:
             error.add_note(
                 f"SpikingNet: raised in the first step, where net saw a batch of shape {tuple(x.shape)}. "
@@ -283,6 +298,9 @@ class SpikingNet(nn.Module):
             raise
         self._check_output(out, x.shape[0])
         return out
+
+    def _step(self, x: Tensor, init: Any) -> Any:
+        return self.net(x, init) if self._hands_init else self.net(x)
 
     def explain(self, x: Tensor | None = None) -> Report:
         """Say how the network runs, which backend each spiking layer takes, and why.
@@ -309,7 +327,7 @@ class SpikingNet(nn.Module):
             layer.detach_()
 
     def _layers(self) -> list[StatefulLayer]:
-        return [module for module in modules_of(self.net) if isinstance(module, StatefulLayer)]
+        return _layers_of(modules_of(self.net))
 
     def _check_input(self, x: Tensor, modules: Sequence[nn.Module]) -> None:
         checks.check_floating("SpikingNet", "x", x)
@@ -329,14 +347,31 @@ class SpikingNet(nn.Module):
                 f"SpikingNet: x is {x.dtype}, the network {weight.dtype}. Convert one of them with .to(dtype)"
             )
 
-    def _check_output(self, out: Tensor, N: int) -> None:
-        if not isinstance(out, Tensor):
-            raise TypeError(f"SpikingNet: net returned a {type(out).__name__}, expected a tensor")
-        if out.shape != (N, *self.Nout):
+    def _check_output(self, out: Any, N: int) -> None:
+        if not isinstance(out, Tensor) and not self._finds_Nout:
+            raise TypeError(
+                f"SpikingNet: net returned a {type(out).__name__}, expected a tensor of shape (N, *Nout) = "
+                f"{(N, *self.Nout)}. A network that returns several tensors is made without Nout: SpikingNet(net)"
+            )
+        for leaf in leaves_of(out):
+            if not isinstance(leaf, Tensor):
+                place = "" if leaf is out else f" in its {type(out).__name__}"
+                raise TypeError(
+                    f"SpikingNet: net returned a {type(leaf).__name__}{place}, expected a tensor, or a tuple, list or "
+                    "dict of tensors"
+                )
+            if self._finds_Nout and leaf.shape[:1] != (N,):
+                raise ValueError(
+                    f"SpikingNet: net returned shape {tuple(leaf.shape)} for a batch of {N}, expected (N, ...), one "
+                    "output for each sample"
+                )
+        if not self._finds_Nout and out.shape != (N, *self.Nout):
             raise ValueError(
                 f"SpikingNet: net returned shape {tuple(out.shape)}, expected (N, *Nout) = {(N, *self.Nout)}. "
                 "Change Nout, or flatten what forward returns"
             )
+        if self._finds_Nout and not torch.compiler.is_compiling():
+            self.Nout = tree_map(lambda leaf: tuple(leaf.shape[1:]), out)
 
     def extra_repr(self) -> str:
         """Name the output shape and what is not as by default."""
@@ -344,3 +379,38 @@ class SpikingNet(nn.Module):
         chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
         chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
         return ", ".join([f"Nout={self.Nout}", *chosen])
+
+
+def _layers_of(modules: Sequence[nn.Module]) -> list[StatefulLayer]:
+    return [module for module in modules if isinstance(module, StatefulLayer)]
+
+
+def _joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> Any:
+    """Return the outputs of steps, or of chunks, along the axis of time.
+
+    Raises:
+        ValueError: the network returns now one tree, now another.
+    """
+    if isinstance(outputs[0], Tensor):
+        return join(outputs, 1)
+    if not torch.compiler.is_compiling():
+        first = flatten(outputs[0])[1]
+        for t, out in enumerate(outputs):
+            if flatten(out)[1] != first:
+                raise ValueError(
+                    f"SpikingNet: net returned another tree of outputs at step {t} than at the first. Return the same "
+                    "at each step"
+                )
+    return tree_map(lambda *leaves: join([*leaves], 1), *outputs)
+
+
+def _unshared_outputs(out: Any, x: Tensor) -> Any:
+    """Return outputs in memory of their own: step by step, none is a view of the input, or of another one."""
+    taken = [x]
+
+    def own(leaf: Tensor) -> Tensor:
+        found = leaf.clone() if any([checks.share_memory(leaf, other) for other in taken]) else leaf
+        taken.append(found)
+        return found
+
+    return tree_map(own, out)

@@ -88,6 +88,68 @@ def check_count(owner: str, name: str, count: int) -> int:
     return int(count)
 
 
+def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[int], N: int, T: int) -> Tensor:
+    """Return the lengths of a batch of sequences as a tensor of int64, or raise.
+
+    Sample n of a padded batch (N, T, ...) is its first ``lengths[n]`` steps; what stands after them is padding.
+
+    Args:
+        owner: who asks, for the messages.
+        lengths: whole numbers of shape (N,), each from 1 to T: a tensor, an array or a list.
+        N: number of samples.
+        T: number of steps of the padded batch.
+
+    Returns:
+        The lengths, int64, shape (N,), on the device where they were.
+
+    Raises:
+        TypeError: lengths are not whole numbers.
+        ValueError: they have another shape than (N,), or one is below 1 or above T.
+
+    >>> check_lengths("Decoder", [3, 5], N=2, T=5)
+    tensor([3, 5])
+    """
+    found = _as_lengths(owner, lengths, N)
+    if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+        hint = "sum a mask of steps over them: mask.sum(1)" if found.dtype == torch.bool else "convert: lengths.long()"
+        raise TypeError(f"{owner}: lengths has dtype {found.dtype}, expected whole numbers such as torch.int64; {hint}")
+    if found.shape != (N,):
+        raise ValueError(
+            f"{owner}: lengths has shape {tuple(found.shape)}, expected ({N},): one number of steps for each sample of "
+            "the batch"
+        )
+    found = found.long()
+    if has_values(found):
+        # one look at the values, which waits for the device once
+        low, high = (int(bound) for bound in torch.stack(torch.aminmax(found)).tolist())
+        if low < 1:
+            where = int(found.argmin())
+            raise ValueError(
+                f"{owner}: lengths[{where}] is {low}, expected at least 1 step. Leave empty sequences out of the batch"
+            )
+        if high > T:
+            where = int(found.argmax())
+            raise ValueError(
+                f"{owner}: lengths[{where}] is {high}, expected at most T = {T}, the steps of the padded batch "
+                "(N, T, ...). Pad to the longest sequence"
+            )
+    return found
+
+
+def _as_lengths(owner: str, lengths: Any, N: int) -> Tensor:
+    """Return what was given as a tensor of whatever dtype and shape."""
+    if isinstance(lengths, Tensor):
+        return lengths
+    expected = f"expected a tensor, an array or a list of {N} whole numbers, one number of steps for each sample"
+    if isinstance(lengths, str | bytes) or not isinstance(lengths, np.ndarray | Sequence | np.generic | Real):
+        raise TypeError(f"{owner}: lengths is a {type(lengths).__name__}, {expected}")
+    try:
+        given = np.asarray(lengths)
+        return torch.from_numpy(given if given.size else given.astype(np.int64))
+    except (TypeError, ValueError):
+        raise TypeError(f"{owner}: lengths={lengths!r}, {expected}") from None
+
+
 def check_parameter(
     owner: str,
     name: str,
@@ -168,16 +230,45 @@ def check_shape(owner: str, name: str, shape: int | Sequence[int]) -> tuple[int,
     return tuple(int(n) for n in sizes)
 
 
-def check_takes_init(net: nn.Module) -> None:
-    """Raise unless net is a module whose forward takes x and init."""
+def check_takes_init(net: nn.Module, spikes: bool) -> bool:
+    """Say whether a network's forward takes x and init, or x alone, with layers that take the init of the network.
+
+    Args:
+        net: the network.
+        spikes: whether there is a spiking layer in it.
+
+    Raises:
+        TypeError: net is no module, or forward takes neither; or nothing in it would learn when a sequence starts.
+    """
     if not isinstance(net, nn.Module):
         hint = f"; make one of the class: {net.__name__}()" if isinstance(net, type) else ""
         raise TypeError(f"SpikingNet: net is a {type(net).__name__}, expected a torch.nn.Module{hint}")
+    while (inner := _wrapped(net)) is not None:
+        net = inner
     signature = inspect.signature(net.forward)
+    second = [*signature.parameters.values()][1:2]
+    named = "init" in signature.parameters or not second or second[0].default is inspect.Parameter.empty
+    if _binds(signature, None, True):
+        if named:
+            return True
+    elif _binds(signature, None) and spikes:
+        return False
+    hint = "" if spikes else ". It may take x alone where it holds spiking layers, which then take init by themselves"
+    raise TypeError(
+        f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), and "
+        f"hand init to each spiking layer: s = self.layer(x, init){hint}"
+    )
+
+
+def _wrapped(net: nn.Module) -> nn.Module | None:
+    """Return the module that another one stands for: torch.compile's, DistributedDataParallel."""
+    parallel = isinstance(net, nn.parallel.DistributedDataParallel | nn.DataParallel)
+    return net._modules.get("module" if parallel else "_orig_mod")
+
+
+def _binds(signature: inspect.Signature, *args: object) -> bool:
     try:
-        signature.bind(None, True)
+        signature.bind(*args)
     except TypeError:
-        raise TypeError(
-            f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), and "
-            "hand init to each spiking layer: s = self.layer(x, init)"
-        ) from None
+        return False
+    return True

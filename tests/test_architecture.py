@@ -37,15 +37,17 @@ MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", *_BELOW_SCA
 _PUBLIC = {"functional", "functional/scan", "functional/physics", "functional/core"}
 MAY_IMPORT["validation"] = _PUBLIC
 MAY_IMPORT["layers"] = {*_PUBLIC, "functional/dispatch", "validation"}
-MAY_IMPORT["fold"] = {*_PUBLIC, "layers"}
+MAY_IMPORT["fold"] = {*_PUBLIC, "layers", "validation"}
+MAY_IMPORT["losses"] = {*_PUBLIC, "validation"}
+MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {*_PUBLIC, "validation"}
-MAY_IMPORT["spikingnet"] = {"fold", "layers", "validation"}
+MAY_IMPORT["spikingnet"] = {*_PUBLIC, "fold", "layers", "validation"}
 MAY_IMPORT["interop"] = MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
 MAY_IMPORT["cache_command"] = {"functional/fused/build"}
 MAY_IMPORT["__main__"] = {"cache_command", "verification"}
-MAY_IMPORT["spikingtorch"] = {"functional", "layers", "spikeio", "spikingnet", "utils"}
+MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spikeio", "spikingnet", "utils"}
 
 
 def modules() -> dict[str, Path]:

@@ -13,7 +13,7 @@ import pytest
 import spikingtorch
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = ("spikingtorch", "spikingtorch.functional")
+PUBLIC = ("spikingtorch", "spikingtorch.functional", "spikingtorch.losses", "spikingtorch.metrics")
 
 
 def test_wheel_has_one_top_level_package(tmp_path: Path) -> None:

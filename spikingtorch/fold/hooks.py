@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.handing import InitHook
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -27,7 +28,7 @@ def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
     """Say whether hooks of a module stand in the way of folding."""
     for name in HOOKS:
         for hook in getattr(module, name, {}).values():
-            computes = name == "_forward_pre_hooks" and _is_torchs(hook)
+            computes = name == "_forward_pre_hooks" and (_is_torchs(hook) or isinstance(hook, InitHook))
             if not (computes or (name == "_forward_hooks" and allows_looking)):
                 return True
     return False

@@ -55,6 +55,7 @@ from spikingtorch.fold.trace import (
 from spikingtorch.functional.core.modes import outside_transforms
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import FoldError, participating
+from spikingtorch.layers.handing import givens_of, handing
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
 _NO_BATCH = "make the batch the first axis of what layers are handed and of what forward returns"
@@ -196,7 +197,8 @@ class _Proof:
                 trace.buffers.add(id(module.running_mean))
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
-        with participating(rehearsal, list(self.layers.values())):
+        layers, givens = list(self.layers.values()), givens_of(self.net.modules())
+        with participating(rehearsal, layers), handing(rehearsal.given, givens):
             record(self.net, x, rehearsal)
         if replay is not None:
             replay.check()

@@ -10,6 +10,7 @@ from spikingtorch.fold.questions import Questions
 from spikingtorch.fold.trace import BACKWARD, GRADIENTS, LAYER, PARAMETERS, RETURNED, Objection, Trace, noted_in
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.validation import check_takes_init
 
 
 class Rehearsal(FoldToken):
@@ -66,8 +67,10 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
     trace = rehearsal.trace
     trace.add("the input", (), x)
     trace.own(x, "its input")
+    hands_init = check_takes_init(net, spikes=True)
     with Questions(trace), trace:
-        out = net(x.view_as(x) if x.requires_grad else x, rehearsal.given)
+        start = x.view_as(x) if x.requires_grad else x
+        out = net(start, rehearsal.given) if hands_init else net(start)
         if rehearsal.refusal is not None:
             raise rehearsal.refusal
         if trace.refusal is not None:

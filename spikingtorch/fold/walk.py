@@ -18,13 +18,14 @@ from spikingtorch.fold.hooks import HOOKS, computed_attributes, hooks_of_all_mod
 from spikingtorch.fold.outside import Outside, slots_of
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of
 from spikingtorch.functional.core.guard import Guard
-from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.base import CHANGES, StatefulLayer
+from spikingtorch.layers.handing import InitHook
 from spikingtorch.layers.steplayer import StepLayer
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, Enum)
 _OF_MODULES = set(vars(nn.Module()))
 # of a spiking layer, which is there to change
-_OF_LAYERS = {"_memory", "_fold", "_activity", "_recomputation", "_overtaken", "_repeated", "_dropped", "_repetitions"}
+_OF_LAYERS = {*CHANGES, "_recomputation", "_given"}
 _DYNAMIC = {"getattr", "vars", "__dict__", "hasattr"}  # read attributes whose name is in no code
 # what is to happen at each step, and what nobody can look behind
 _EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr"}
@@ -108,7 +109,11 @@ class Walk:
         self.guard.watch_attribute(module, "__class__")
         self._mark(path, module, kind, id(own.get("forward")))
         self._mark(f"{prefix}training", module.training, module.training)
-        self.empty += [own[hooks] for hooks in HOOKS]
+        for hooks in HOOKS:
+            if own[hooks] and all(isinstance(hook, InitHook) for hook in own[hooks].values()):
+                self.guard.watch_mapping(own[hooks])
+            else:
+                self.empty.append(own[hooks])
         self._mark(f"{prefix}hooks", own, *[tuple(map(id, own[hooks].values())) for hooks in HOOKS])
         if id(module) not in self._registered and any(own[hooks] for hooks in HOOKS):
             self._refuse(f"has hooks on {path}, which are called once a step", "remove them")

@@ -15,6 +15,7 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.handing import Given
 from spikingtorch.layers.threads import this_thread
 
 
@@ -29,7 +30,7 @@ class Memory(NamedTuple):
 
 
 # attributes that change at every call
-_CHANGES = ("_memory", "_fold", "_activity", "_overtaken", "_repeated", "_dropped")
+CHANGES = ("_memory", "_fold", "_activity", "_overtaken", "_repeated", "_dropped")
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -52,6 +53,7 @@ class StatefulLayer(nn.Module):
         super().__init__()
         self._memory: Memory | None = None
         self._fold: FoldToken | None = None  # the fold that the layer takes part in right now
+        self._given = Given()
         self._activity: Activity | None = None  # what looks at the outputs of this batch
         self._recomputation: Recomputation[Memory] = Recomputation()
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
@@ -68,7 +70,7 @@ class StatefulLayer(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # what changes at every call is neither parameter nor module: nn.Module would look for that first
-        if name in _CHANGES:
+        if name in CHANGES:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

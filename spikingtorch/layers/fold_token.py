@@ -59,6 +59,10 @@ class FoldToken:
         self.saved: list[tuple[Foldable, Tensor, int]] = []
         self.refusal: FoldError | None = None
 
+    def copy(self) -> "FoldToken":
+        """Return a token of the same fold, without what has happened in it."""
+        return FoldToken(self.N, self.T, self.init, self.whole)
+
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
         self.admit(layer, inputs, init)

@@ -266,7 +266,7 @@ class BioLIF(StepLayer):
         super().__init__(F.biolif_step, F.BioLIFState, learnable=names, recurrent=recurrent, nudt=nudt, **neuron)
         self.track_act = track_act
 
-    def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor = False) -> Tensor:  # type: ignore[override]
+    def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Advance one step with the excitatory and the inhibitory conductance; see ``StepLayer.forward``."""
         output: Tensor = self._advance(F.BioLIFInput(xe, xi), init)
         return output

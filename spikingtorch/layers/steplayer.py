@@ -138,12 +138,13 @@ class StepLayer(StatefulLayer):
         rest = self.rest_state(x)
         return rest if self.synapse is None else F.RecurrentState(rest, lift(torch.zeros_like(x, requires_grad=False)))
 
-    def forward(self, x: Tensor, init: bool | Tensor = False) -> Tensor:
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Advance one step.
 
         Args:
             x: input, floating, shape (N, ...).
             init: True to start a new sequence, False to go on, or a bool tensor (N,) of the samples that start anew.
+                Left out, it is that of the ``SpikingNet`` that runs the layer; outside of one, False.
 
         Returns:
             The output of the step, spikes as a rule, shape (N, ...).
@@ -156,13 +157,16 @@ class StepLayer(StatefulLayer):
         output: Tensor = self._advance(x, init)
         return output
 
-    def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+    def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         output = self._called(inputs, init)
         if self._activity is not None:
             self._activity.note(self, output)
         return output
 
-    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+        if init is None:
+            given = self._given.take()
+            init = False if given is None else given
         if (own := self._fold_of_this_thread()) is not None:
             return own.call(self, inputs, init)
         if isinstance(init, FoldToken):

@@ -46,11 +46,11 @@ WAY: list[str] = [""]
 class Watched(SpikingNet):
     """A network that notes how it runs."""
 
-    def _run_folded(self, *args: Any) -> Tensor:  # pyright: ignore
+    def _run_folded(self, *args: Any) -> Any:  # pyright: ignore
         WAY[0] = "folded"
         return super()._run_folded(*args)
 
-    def _run_steps(self, *args: Any) -> Tensor:  # pyright: ignore
+    def _run_steps(self, *args: Any) -> Any:  # pyright: ignore
         WAY[0] = "stepped"
         return super()._run_steps(*args)
 

@@ -1,0 +1,35 @@
+"""Losses: pure functions of outputs (N, T, ...) over time, of targets, and of the lengths of the sequences.
+
+    rate_cross_entropy, count_cross_entropy                         a spike is a vote
+    max_over_time_cross_entropy, last_step_cross_entropy            membranes of a readout
+    first_spike_time, first_spike_cross_entropy                     the earliest spike counts
+    rate_mse, count_mse                                             a rate or a count to reach
+    van_rossum_distance                                             a sequence of spikes to reach
+    firing_rate_penalty                                             bounds on the rates of a layer
+
+Only the first ``lengths[n]`` steps of sample n count, whatever stands after them. Inside ``torch.func`` and
+``torch.compile``, where Python cannot read values, those are not checked: a length out of range gives NaN.
+"""
+
+from spikingtorch.losses.cross_entropy import (
+    count_cross_entropy,
+    last_step_cross_entropy,
+    max_over_time_cross_entropy,
+    rate_cross_entropy,
+)
+from spikingtorch.losses.first_spike import first_spike_cross_entropy, first_spike_time
+from spikingtorch.losses.rates import count_mse, firing_rate_penalty, rate_mse
+from spikingtorch.losses.van_rossum import van_rossum_distance
+
+__all__ = [
+    "count_cross_entropy",
+    "count_mse",
+    "firing_rate_penalty",
+    "first_spike_cross_entropy",
+    "first_spike_time",
+    "last_step_cross_entropy",
+    "max_over_time_cross_entropy",
+    "rate_cross_entropy",
+    "rate_mse",
+    "van_rossum_distance",
+]

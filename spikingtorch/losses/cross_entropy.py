@@ -1,0 +1,151 @@
+"""Cross-entropy of the outputs of a network: of rates, counts, the largest membrane, and the last one."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from spikingtorch import validation as checks
+from spikingtorch.losses.steps import (
+    Lengths,
+    Reduction,
+    check_classes,
+    check_number,
+    count_of,
+    rate_of,
+    reduced,
+    valid_steps,
+)
+
+
+def cross_entropy(owner: str, logits: Tensor, target: Tensor, reduction: Reduction) -> Tensor:
+    """Return -log softmax(logits)[target]. Unlike torch's it has no index that is skipped: each one is a class."""
+    losses = -torch.log_softmax(logits, 1).gather(1, target.unsqueeze(1)).squeeze(1)
+    return reduced(owner, losses, reduction)
+
+
+def rate_cross_entropy(
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, scale: float = 1.0, reduction: Reduction = "mean"
+) -> Tensor:
+    """Return the cross-entropy of mean outputs over time.
+
+        z[n, c] = scale / T[n]  sum over t < T[n] of outputs[n, t, c]
+        loss[n] = -log softmax(z[n])[target[n]]                             T[n] = lengths[n], or T
+
+    Rates lie between 0 and 1, so with scale = 1 the loss of C classes cannot fall below log(1 + (C - 1) / e), which is
+    1.46 for ten. A larger scale lifts that limit.
+
+    Args:
+        outputs: spikes or any other output, floating, shape (N, T, classes), as SpikingNet returns them. float16 and
+            bfloat16 are computed in float32, and so is the loss.
+        target: class indices, int64, shape (N,).
+        lengths: number of steps of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        scale: factor of the rates, not negative.
+        reduction: "mean" or "sum" over the samples, or "none".
+
+    Returns:
+        The loss, a scalar, or of shape (N,) with reduction "none". The mean over no samples is NaN, as in torch.
+
+    Raises:
+        ValueError: a shape, a class, a length or the reduction does not fit; outputs are NaN or infinite.
+        TypeError: outputs are not floating, or target and lengths not whole numbers.
+
+    Source: J. K. Eshraghian et al., Proc. IEEE 111 (2023), doi:10.1109/JPROC.2023.3308088, for counts.
+
+    >>> spikes = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    >>> rate_cross_entropy(spikes, torch.tensor([0]))
+    tensor(0.3133)
+    """
+    owner = "rate_cross_entropy"
+    check_classes(owner, "outputs", outputs, target)
+    check_number(owner, "scale", scale)
+    return cross_entropy(owner, scale * rate_of(owner, "outputs", outputs, lengths), target, reduction)
+
+
+def count_cross_entropy(
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean"
+) -> Tensor:
+    """Return the cross-entropy of outputs summed over time, for spikes their counts.
+
+        z[n, c] = sum over t < T[n] of outputs[n, t, c]
+        loss[n] = -log softmax(z[n])[target[n]]
+
+    Args:
+        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
+        target: class indices, int64, shape (N,).
+        lengths: number of steps of each sample, shape (N,).
+        reduction: "mean" or "sum" over the samples, or "none".
+
+    Source: J. K. Eshraghian et al., Proc. IEEE 111 (2023), doi:10.1109/JPROC.2023.3308088.
+
+    >>> spikes = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    >>> count_cross_entropy(spikes, torch.tensor([0]))
+    tensor(0.1269)
+    >>> count_cross_entropy(spikes, torch.tensor([0]), lengths=[1])
+    tensor(0.3133)
+    """
+    owner = "count_cross_entropy"
+    check_classes(owner, "outputs", outputs, target)
+    return cross_entropy(owner, count_of(owner, "outputs", outputs, lengths), target, reduction)
+
+
+def max_over_time_cross_entropy(
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean"
+) -> Tensor:
+    """Return the cross-entropy of each class's largest output, for membranes of a readout such as LI.
+
+        z[n, c] = max over t < T[n] of outputs[n, t, c]
+        loss[n] = -log softmax(z[n])[target[n]]
+
+    Steps that share the largest value share its gradient evenly.
+
+    Args:
+        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
+        target: class indices, int64, shape (N,).
+        lengths: number of steps of each sample, shape (N,).
+        reduction: "mean" or "sum" over the samples, or "none".
+
+    Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
+
+    >>> membrane = torch.tensor([[[0.0, 1.0], [2.0, 0.5]]])
+    >>> max_over_time_cross_entropy(membrane, torch.tensor([0]))
+    tensor(0.3133)
+    """
+    owner = "max_over_time_cross_entropy"
+    check_classes(owner, "outputs", outputs, target)
+    valid = valid_steps(owner, "outputs", outputs, lengths)
+    logits = (valid.x if valid.mask is None else valid.x.masked_fill(~valid.mask, -math.inf)).amax(1)
+    checks.check_finite(owner, "the maximum of outputs over time", logits)
+    return cross_entropy(owner, logits, target, reduction)
+
+
+def last_step_cross_entropy(
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean"
+) -> Tensor:
+    """Return the cross-entropy of the output at the last step of each sample, for membranes of a readout such as LI.
+
+        loss[n] = -log softmax(outputs[n, T[n] - 1])[target[n]]
+
+    Args:
+        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
+        target: class indices, int64, shape (N,).
+        lengths: number of steps of each sample, shape (N,).
+        reduction: "mean" or "sum" over the samples, or "none".
+
+    Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
+
+    >>> membrane = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [float("nan"), 0.0]]])
+    >>> last_step_cross_entropy(membrane, torch.tensor([0]), lengths=[2])
+    tensor(0.3133)
+    """
+    owner = "last_step_cross_entropy"
+    check_classes(owner, "outputs", outputs, target)
+    x, _, steps = valid_steps(owner, "outputs", outputs, lengths)
+    N, T, C = x.shape
+    if isinstance(steps, Tensor):
+        last = (steps - 1).clamp(0, T - 1).unsqueeze(1).expand(N, 1, C)
+        logits = x.gather(1, last).squeeze(1)
+    else:
+        logits = x[:, -1]
+    checks.check_finite(owner, "the last step of outputs", logits)
+    return cross_entropy(owner, logits, target, reduction)

@@ -1,0 +1,114 @@
+"""The time of the first spike, with a gradient, and the cross-entropy of a code in which the earliest class wins."""
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional import scan
+from spikingtorch.losses.cross_entropy import cross_entropy
+from spikingtorch.losses.steps import (
+    Lengths,
+    Reduction,
+    Valid,
+    check_binary,
+    check_classes,
+    check_number,
+    valid_steps,
+)
+
+
+def first_spike_time(spikes: Tensor, lengths: Lengths = None) -> Tensor:
+    """Return the step of each neuron's first spike, counted from 0, with a gradient.
+
+        silent[t] = product over k <= t of (1 - s[k])       1 until the first spike, 0 from it on
+        time      = sum over t < T[n] of silent[t]          T[n] if there is no spike
+
+    The sum is linear in each s[k]. So its derivative by s[k] is exactly the change of the time that a spike at step k
+    makes, all other spikes as they are:
+
+        k before the first spike    k - time            a spike there would come earlier
+        k at the first spike        time - time of the second spike, or time - T[n] without one
+        k after it                  0
+
+    The surrogate of the neuron carries it on to the membrane. A silent neuron is driven to fire, the more the earlier;
+    a spike that comes too early is moved back. If s[k] were probabilities of independent spikes, the sum would be the
+    expected time.
+
+    Args:
+        spikes: 0 or 1, floating, shape (N, T, ...). float16 and bfloat16 are computed in float32.
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+
+    Returns:
+        Times in steps, shape (N, ...).
+
+    Raises:
+        ValueError: a shape or a length does not fit, or a value is neither 0 nor 1.
+        TypeError: spikes are not floating, or lengths not whole numbers.
+
+    Source of surrogate gradients: E. Neftci, H. Mostafa, F. Zenke, IEEE Signal Process. Mag. 36 (2019),
+    doi:10.1109/MSP.2019.2931595.
+
+    >>> spikes = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]], requires_grad=True)
+    >>> times = first_spike_time(spikes)
+    >>> times.tolist()
+    [[1.0, 3.0]]
+    >>> times.sum().backward()
+    >>> spikes.grad[0].T.tolist()
+    [[-1.0, -2.0, -0.0], [-3.0, -2.0, -1.0]]
+    """
+    valid = valid_steps("first_spike_time", "spikes", spikes, lengths)
+    check_binary("first_spike_time", "spikes", valid.x)
+    return silent_steps(valid)
+
+
+def first_spike_cross_entropy(
+    spikes: Tensor,
+    target: Tensor,
+    lengths: Lengths = None,
+    *,
+    temperature: float = 1.0,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Return the cross-entropy of a code in which the class that spikes first wins.
+
+        loss[n] = -log softmax(-time[n] / temperature)[target[n]]           time of ``first_spike_time``
+
+    Args:
+        spikes: 0 or 1, floating, shape (N, T, classes), as SpikingNet returns them.
+        target: class indices, int64, shape (N,).
+        lengths: number of steps of each sample, shape (N,), from 1 to T.
+        temperature: in steps, positive: a class that leads by so many steps is e times as likely.
+        reduction: "mean" or "sum" over the samples, or "none".
+
+    Returns:
+        The loss, a scalar, or of shape (N,) with reduction "none"; at least float32. The mean over no samples is NaN.
+
+    Raises:
+        ValueError: a shape, a class, a length, temperature or the reduction does not fit; a value is neither 0 nor 1.
+        TypeError: spikes are not floating, target and lengths not whole numbers, or temperature is a tensor.
+
+    Source: J. Göltz et al., Nat. Mach. Intell. 3 (2021), doi:10.1038/s42256-021-00388-x, in continuous time.
+
+    >>> spikes = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])
+    >>> first_spike_cross_entropy(spikes, torch.tensor([0]))
+    tensor(0.3133)
+    """
+    owner = "first_spike_cross_entropy"
+    check_classes(owner, "spikes", spikes, target)
+    check_number(owner, "temperature", temperature, above=0.0)
+    valid = valid_steps(owner, "spikes", spikes, lengths)
+    check_binary(owner, "spikes", valid.x)
+    return cross_entropy(owner, -silent_steps(valid) / temperature, target, reduction)
+
+
+def silent_steps(valid: Valid) -> Tensor:
+    """Return the number of steps before the first spike. No division, so that spikes of exactly 1 do no harm."""
+    # a scan: one pass over time forward and one backward, products only
+    silent = scan(_stay_silent, torch.ones_like(valid.x[:, 0]), valid.x, dim=1)[1]
+    if valid.mask is not None:
+        silent = torch.where(valid.mask, silent, 0.0)
+    return silent.sum(1)
+
+
+def _stay_silent(silent: Tensor, spike: Tensor) -> tuple[Tensor, Tensor]:
+    silent = silent * (1.0 - spike)
+    return silent, silent

@@ -1,0 +1,138 @@
+"""Squared errors of rates and counts, and a penalty on rates outside of bounds."""
+
+import torch
+from torch import Tensor
+
+from spikingtorch import validation as checks
+from spikingtorch.losses.steps import Lengths, Reduction, check_classes, check_number, count_of, rate_of, reduced
+
+
+def rate_mse(
+    spikes: Tensor,
+    target: Tensor,
+    lengths: Lengths = None,
+    *,
+    correct: Tensor | float,
+    incorrect: Tensor | float,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Return the squared error of each class's firing rate.
+
+        r[n, c]    = 1 / T[n]  sum over t < T[n] of spikes[n, t, c]
+        loss[n, c] = (r[n, c] - correct)^2 for c = target[n], (r[n, c] - incorrect)^2 for the others
+
+    Args:
+        spikes: floating, shape (N, T, classes), as SpikingNet returns them. float16 and bfloat16 are computed in
+            float32, and so is the loss.
+        target: class indices, int64, shape (N,).
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        correct: rate that the class of the sample is to have, in spikes per step, from 0 to 1; a number, or a tensor
+            (classes,).
+        incorrect: rate that the other classes are to have.
+        reduction: "mean" or "sum" over samples and classes, or "none".
+
+    Returns:
+        The loss, a scalar, or of shape (N, classes) with reduction "none". The mean over no samples is NaN.
+
+    Raises:
+        ValueError: a shape, a class, a length, a rate or the reduction does not fit; spikes are NaN or infinite.
+        TypeError: spikes are not floating, or target and lengths not whole numbers.
+
+    Source: S. B. Shrestha, G. Orchard, NeurIPS (2018), arXiv:1810.08646, with counts of the true and the other classes.
+
+    >>> spikes = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    >>> rate_mse(spikes, torch.tensor([0]), correct=0.75, incorrect=0.0, reduction="none")
+    tensor([[0.0625, 0.0000]])
+    """
+    owner = "rate_mse"
+    check_classes(owner, "spikes", spikes, target)
+    rates = rate_of(owner, "spikes", spikes, lengths)
+    wanted = _wanted(owner, rates, target, {"correct": correct, "incorrect": incorrect}, 1.0)
+    return reduced(owner, (rates - wanted).square(), reduction)
+
+
+def count_mse(
+    spikes: Tensor,
+    target: Tensor,
+    lengths: Lengths = None,
+    *,
+    correct: Tensor | float,
+    incorrect: Tensor | float,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Return the squared error of each class's number of spikes; see ``rate_mse``.
+
+        m[n, c]    = sum over t < T[n] of spikes[n, t, c]
+        loss[n, c] = (m[n, c] - correct)^2 for c = target[n], (m[n, c] - incorrect)^2 for the others
+
+    Args:
+        spikes: as in ``rate_mse``; so are the other arguments, what comes back, the errors and the source.
+        target: class indices, int64, shape (N,).
+        lengths: number of steps of each sample, shape (N,). The counts to reach are the same for all of them.
+        correct: spikes that the class of the sample is to fire, from 0 to T; a number, or a tensor (classes,).
+        incorrect: spikes that the other classes are to fire.
+        reduction: "mean" or "sum" over samples and classes, or "none".
+
+    >>> spikes = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    >>> count_mse(spikes, torch.tensor([0]), correct=2.0, incorrect=0.0, reduction="none")
+    tensor([[1., 0.]])
+    """
+    owner = "count_mse"
+    check_classes(owner, "spikes", spikes, target)
+    counts = count_of(owner, "spikes", spikes, lengths)
+    wanted = _wanted(owner, counts, target, {"correct": correct, "incorrect": incorrect}, float(spikes.shape[1]))
+    return reduced(owner, (counts - wanted).square(), reduction)
+
+
+def firing_rate_penalty(
+    spikes: Tensor, lengths: Lengths = None, *, low: float, high: float, reduction: Reduction = "mean"
+) -> Tensor:
+    """Return a penalty on neurons that fire too rarely or too often, zero in between.
+
+        r[n, i]    = 1 / T[n]  sum over t < T[n] of spikes[n, t, i]
+        loss[n, i] = max(0, low - r[n, i])^2 + max(0, r[n, i] - high)^2
+
+    Call it for the spikes of each layer and add the results to the loss, each with a weight.
+
+    Args:
+        spikes: of one layer, floating, shape (N, T, ...). float16 and bfloat16 are computed in float32, and so is the
+            penalty.
+        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        low: lowest rate without a penalty, in spikes per step, from 0 on; 0 is no limit.
+        high: highest one, from low to 1; 1 is no limit.
+        reduction: "mean" or "sum" over samples and neurons, or "none".
+
+    Returns:
+        The penalty, a scalar, or of shape (N, ...) with reduction "none". The mean over no samples is NaN, as in torch.
+
+    Raises:
+        ValueError: a shape, a length, a bound or the reduction does not fit; spikes are NaN or infinite.
+        TypeError: spikes are not floating, lengths are not whole numbers, or a bound is a tensor.
+
+    Source: F. Zenke, T. P. Vogels, Neural Computation 33 (2021), doi:10.1162/neco_a_01367, with the lower bound of each
+    neuron on its count.
+
+    >>> spikes = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    >>> firing_rate_penalty(spikes, low=0.1, high=0.5, reduction="none")
+    tensor([[0.2500, 0.0100]])
+    """
+    owner = "firing_rate_penalty"
+    check_number(owner, "low", low, most=1.0)
+    check_number(owner, "high", high, most=1.0)
+    if low > high:
+        raise ValueError(f"{owner}: low={low!r} is above high={high!r}, expected low <= high; exchange them")
+    rates = rate_of(owner, "spikes", spikes, lengths)
+    penalty = (low - rates).clamp_min(0.0).square() + (rates - high).clamp_min(0.0).square()
+    return reduced(owner, penalty, reduction)
+
+
+def _wanted(owner: str, like: Tensor, target: Tensor, values: dict[str, Tensor | float], most: float) -> Tensor:
+    """Return what each class of each sample is to reach, (N, classes): the first value for its class, or the second."""
+    C = like.shape[1]
+    rows = []
+    for name, value in values.items():
+        checks.check_parameter(owner, name, value, least=0.0, most=most)
+        checks.check_broadcast(owner, name, value, torch.Size((C,)))
+        rows.append(torch.as_tensor(value, dtype=like.dtype, device=like.device))
+    of_class = torch.arange(C, device=like.device) == target.unsqueeze(1)
+    return torch.where(of_class, rows[0], rows[1])

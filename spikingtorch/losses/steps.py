@@ -1,0 +1,131 @@
+"""What the losses share: which steps of a sample count, checks of targets, and the reduction over samples."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from spikingtorch import validation as checks
+from spikingtorch.functional.core.precision import lift
+
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
+Lengths: TypeAlias = Tensor | Sequence[int] | None
+
+
+class Valid(NamedTuple):
+    """A batch of sequences without its padding.
+
+    Attributes:
+        x: the values, at least float32, zero in the padding, shape (N, T, ...).
+        mask: True at the steps that count, shape (N, T, 1, ...); None if all of them do.
+        steps: how many those are, T or a tensor of shape (N, 1, ...) that broadcasts to a sum over time.
+    """
+
+    x: Tensor
+    mask: Tensor | None
+    steps: Tensor | int
+
+
+def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths) -> Valid:
+    """Return the steps of a batch that count: the first ``lengths[n]`` of sample n, or all.
+
+    Whatever stands in the padding, NaN too, is replaced before any arithmetic, so that its gradient is exactly zero.
+    Where Python cannot read the lengths (``torch.func``, ``torch.compile``), a sample whose length is not in 1 ... T
+    becomes NaN.
+
+    Raises:
+        TypeError: x is not floating, or the lengths are not whole numbers.
+        ValueError: x has no time axis or no steps, or the lengths do not fit it.
+    """
+    checks.check_floating(owner, name, x)
+    checks.check_rank(owner, name, x, "(N, T, ...): samples, steps, neurons", 2)
+    N, T = x.shape[:2]
+    if T == 0:
+        raise ValueError(
+            f"{owner}: {name} has shape {tuple(x.shape)}, which is no steps on axis 1; expected at least one"
+        )
+    x = lift(x)
+    if lengths is None:
+        return Valid(x, None, T)
+    counts = checks.check_lengths(owner, lengths, N, T).to(x.device).reshape(N, *[1] * (x.ndim - 1))
+    time = torch.arange(T, device=x.device).reshape(T, *[1] * (x.ndim - 2))
+    mask = time < counts
+    x_valid = torch.where(mask, x, 0.0)
+    if not checks.has_values(counts):
+        fits = (counts >= 1) & (counts <= T)
+        x_valid, mask = torch.where(fits, x_valid, math.nan), mask | ~fits
+    return Valid(x_valid, mask, counts.squeeze(1))
+
+
+def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths) -> Tensor:
+    """Return the mean over the steps that count, shape (N, ...); raise where it is NaN or infinite."""
+    valid = valid_steps(owner, name, x, lengths)
+    rate = valid.x.sum(1) / valid.steps
+    checks.check_finite(owner, f"the mean of {name} over time", rate)
+    return rate
+
+
+def count_of(owner: str, name: str, x: Tensor, lengths: Lengths) -> Tensor:
+    """Return the sum over the steps that count, shape (N, ...); raise where it is NaN or infinite."""
+    count = valid_steps(owner, name, x, lengths).x.sum(1)
+    checks.check_finite(owner, f"the sum of {name} over time", count)
+    return count
+
+
+def check_classes(owner: str, name: str, x: Tensor, target: Tensor) -> None:
+    """Raise unless x is (N, T, classes) and target holds one class index, int64, for each sample."""
+    checks.check_floating(owner, name, x)
+    if x.ndim != 3 or x.shape[2] == 0:
+        raise ValueError(
+            f"{owner}: {name} has shape {tuple(x.shape)}, expected (N, T, classes), as SpikingNet returns it"
+        )
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{owner}: target is a {type(target).__name__}, expected a torch.Tensor; torch.tensor(target)")
+    if target.dtype != torch.int64:
+        hint = "convert it with target.long()"
+        if target.is_floating_point():
+            hint = "class probabilities and one-hot rows become indices with target.argmax(1)"
+        raise TypeError(f"{owner}: target has dtype {target.dtype}, expected class indices, torch.int64; {hint}")
+    if target.shape != x.shape[:1]:
+        raise ValueError(
+            f"{owner}: target has shape {tuple(target.shape)}, expected ({x.shape[0]},): one class index for each "
+            f"sample of {name}, whose shape is {tuple(x.shape)}"
+        )
+    if target.device != x.device:
+        raise ValueError(
+            f"{owner}: target is on {target.device}, {name} on {x.device}; move it: target.to({name}.device)"
+        )
+    if checks.has_values(target):
+        low, high = (int(bound) for bound in torch.stack(torch.aminmax(target)).tolist())
+        if low < 0 or high >= x.shape[2]:
+            raise ValueError(
+                f"{owner}: target holds class {low if low < 0 else high}, expected 0 to {x.shape[2] - 1}, since {name} "
+                f"has {x.shape[2]} classes. Leave samples without a class out of the batch"
+            )
+
+
+def check_binary(owner: str, name: str, x: Tensor) -> None:
+    """Raise where a value is neither 0 nor 1, if Python may look."""
+    if checks.has_values(x) and bool((wrong := (x != 0) & (x != 1)).any()):
+        raise ValueError(
+            f"{owner}: {name} holds {x[wrong][0].item():.6g}, expected spikes, 0 or 1. For a membrane, use "
+            "max_over_time_cross_entropy or last_step_cross_entropy"
+        )
+
+
+def check_number(owner: str, name: str, value: float, *, above: float | None = None, most: float = math.inf) -> None:
+    """Raise unless value is a number, not a tensor, above one limit (or at least 0) and at most another."""
+    if isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {name} is a Tensor, expected a number; {name}.item() makes one")
+    checks.check_parameter(owner, name, value, above=above, least=0.0, most=most)
+
+
+def reduced(owner: str, values: Tensor, reduction: Reduction) -> Tensor:
+    """Return the mean or the sum of all values, or the values; the mean of none is NaN, as in torch."""
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"{owner}: reduction={reduction!r} is not one of 'mean', 'sum', 'none'")
+    if reduction == "none":
+        return values
+    return values.mean() if reduction == "mean" else values.sum()

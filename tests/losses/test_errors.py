@@ -1,0 +1,107 @@
+"""Each error says what came, what is expected and how to fix it."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import losses, metrics
+from tests.losses.cases import BY_NAME, Case
+
+CLASSES: list[tuple[str, Callable[..., Tensor]]] = [
+    *((case.name, case.call) for case in BY_NAME.values() if case.target == "class"),
+    ("rate_accuracy", metrics.rate_accuracy),
+    ("first_spike_accuracy", metrics.first_spike_accuracy),
+]
+of_classes = pytest.mark.parametrize(("name", "call"), CLASSES)
+each_case = pytest.mark.parametrize("case", BY_NAME.values(), ids=BY_NAME.keys())
+X = torch.zeros(2, 4, 3)
+Y = torch.tensor([0, 2])
+
+
+def says(call: Callable[[], Any], kind: type[Exception], *parts: str) -> None:
+    """Assert that a call raises one kind of error, with each of these in its message."""
+    with pytest.raises(kind, match=re.escape(parts[0])) as caught:
+        call()
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@of_classes
+def test_targets(name: str, call: Callable[..., Tensor]) -> None:
+    says(lambda: call(X, Y.int()), TypeError, f"{name}: target has dtype torch.int32", "torch.int64", "target.long()")
+    says(lambda: call(X, Y.float()), TypeError, f"{name}: target has dtype torch.float32", "target.argmax(1)")
+    says(lambda: call(X, [0, 2]), TypeError, f"{name}: target is a list", "torch.tensor(target)")
+    says(lambda: call(X, Y[:1]), ValueError, f"{name}: target has shape (1,), expected (2,)")
+    says(lambda: call(X, Y[None]), ValueError, f"{name}: target has shape (1, 2), expected (2,)")
+    says(lambda: call(X, Y + 1), ValueError, f"{name}: target holds class 3, expected 0 to 2", "has 3 classes")
+    says(lambda: call(X, Y - 100), ValueError, f"{name}: target holds class -100, expected 0 to 2")
+    says(lambda: call(X, Y.to("meta")), ValueError, f"{name}: target is on meta", "target.to(")
+
+
+@of_classes
+def test_outputs_of_classes(name: str, call: Callable[..., Tensor]) -> None:
+    says(lambda: call(X[0], Y), ValueError, "has shape (4, 3), expected (N, T, classes)")
+    says(lambda: call(X[..., None], Y), ValueError, "has shape (2, 4, 3, 1), expected (N, T, classes)")
+    says(lambda: call(X[..., :0], Y), ValueError, "has shape (2, 4, 0), expected (N, T, classes)")
+
+
+@each_case
+def test_every_loss(case: Case) -> None:
+    x, target = case.draw(3, 4, torch.float32)
+    owner = case.name
+    says(lambda: case.call(x.long(), target), TypeError, f"{owner}: ", "has dtype torch.int64", ".float()")
+    says(lambda: case.call(x[:, :0], target), ValueError, f"{owner}: ", "no steps on axis 1")
+    says(lambda: case.call(x, target, [4, 5, 1]), ValueError, f"{owner}: lengths[1] is 5")
+    says(lambda: case.call(x, target, [4, 0, 1]), ValueError, f"{owner}: lengths[1] is 0")
+    says(lambda: case.call(x, target, [4, 4]), ValueError, f"{owner}: lengths has shape (2,)")
+    says(lambda: case.call(x, target, torch.ones(3)), TypeError, f"{owner}: lengths has dtype torch.float32")
+    if owner != "first_spike_time":
+        says(lambda: case.call(x, target, reduction="avg"), ValueError, f"{owner}: reduction='avg'", "'mean', 'sum'")
+    for value in (torch.nan, torch.inf):
+        wrong = x.clone()
+        wrong[1, 3] = value
+        says(lambda wrong=wrong: case.call(wrong, target), ValueError, f"{owner}: ")  # type: ignore[misc]
+        case.call(wrong, target, [4, 3, 4])
+
+
+def test_spikes_are_binary() -> None:
+    soft = torch.full((2, 4, 3), 0.25)
+    calls: list[Callable[[], Tensor]] = [
+        lambda: losses.first_spike_time(soft),
+        lambda: losses.first_spike_cross_entropy(soft, Y),
+        lambda: metrics.first_spike_accuracy(soft, Y),
+    ]
+    for call in calls:
+        says(call, ValueError, "spikes holds 0.25, expected spikes, 0 or 1", "max_over_time_cross_entropy")
+
+
+def test_parameters() -> None:
+    first, mse, count = losses.first_spike_cross_entropy, losses.rate_mse, losses.count_mse
+    says(lambda: first(X, Y, temperature=0.0), ValueError, "first_spike_cross_entropy: temperature=0.0", "above 0")
+    says(lambda: losses.van_rossum_distance(X, X, tau=-1.0), ValueError, "van_rossum_distance: tau=-1.0", "above 0")
+    tau: Any = torch.tensor(2.0)
+    says(lambda: losses.van_rossum_distance(X, X, tau=tau), TypeError, "tau is a Tensor", "tau.item()")
+    says(
+        lambda: losses.rate_cross_entropy(X, Y, scale=-1.0), ValueError, "rate_cross_entropy: scale=-1.0", "at least 0"
+    )
+    says(lambda: mse(X, Y, correct=30.0, incorrect=0.0), ValueError, "rate_mse: correct=30.0", "at most 1")
+    says(lambda: count(X, Y, correct=5.0, incorrect=0.0), ValueError, "count_mse: correct=5.0", "at most 4")
+    says(lambda: count(X, Y, correct=2.0, incorrect=torch.ones(2)), ValueError, "count_mse: incorrect of shape (2,)")
+    penalty = losses.firing_rate_penalty
+    says(lambda: penalty(X, low=0.5, high=0.1), ValueError, "low=0.5 is above high=0.1", "low <= high")
+    says(lambda: penalty(X, low=0.0, high=20.0), ValueError, "firing_rate_penalty: high=20.0", "at most 1")
+
+
+def test_shapes_of_sequences() -> None:
+    says(
+        lambda: losses.van_rossum_distance(X, X[:, :3], tau=2.0),
+        ValueError,
+        "van_rossum_distance: target has shape (2, 3, 3)",
+        "expected that of spikes, (2, 4, 3)",
+    )
+    says(lambda: losses.firing_rate_penalty(X[0, 0], low=0.0, high=1.0), ValueError, "has shape (3,), expected (N, T")
+    says(lambda: metrics.firing_rate(X[0, 0]), ValueError, "firing_rate: spikes has shape (3,), expected (N, T")

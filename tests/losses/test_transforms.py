@@ -1,0 +1,71 @@
+"""The losses inside torch.func and torch.compile."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch.metrics import first_spike_accuracy, rate_accuracy
+from spikingtorch.testing import assert_close
+from tests.losses.cases import BY_NAME, Case
+
+func: Any = torch.func
+each_case = pytest.mark.parametrize("case", BY_NAME.values(), ids=BY_NAME.keys())
+
+
+@each_case
+def test_gradients_of_each_sample(case: Case) -> None:
+    x, target = case.draw(4, 6, torch.float64)
+    lengths = torch.tensor([6, 1, 4, 3])
+
+    def alone(x: Tensor, length: Tensor, *aim: Tensor) -> Tensor:
+        return case.call(x[None], aim[0][None] if aim else None, length[None]).sum()
+
+    given = (x, lengths) if target is None else (x, lengths, target)
+    gradients, values = func.vmap(func.grad_and_value(alone))(*given)
+    leaf = x.clone().requires_grad_()
+    want = (
+        case.call(leaf, target, lengths).flatten(1)
+        if case.call(x, target).ndim > 1
+        else case.call(leaf, target, lengths)
+    )
+    (want_gradients,) = torch.autograd.grad(want.sum(), leaf)
+    assert_close((values, gradients), ((want.sum(1) if want.ndim > 1 else want).detach(), want_gradients))
+
+
+@each_case
+def test_a_length_out_of_range_is_nan_where_it_cannot_be_read(case: Case) -> None:
+    x, target = case.draw(3, 6, torch.float64)
+
+    def alone(x: Tensor, length: Tensor, *aim: Tensor) -> Tensor:
+        return case.call(x[None], aim[0][None] if aim else None, length[None]).sum()
+
+    given = (x, torch.tensor([0, 7, 6])) if target is None else (x, torch.tensor([0, 7, 6]), target)
+    assert func.vmap(alone)(*given).isnan().tolist() == [True, True, False]
+
+
+def test_compiled_as_one_graph() -> None:
+    names = ("max_over_time", "last_step", "first_spike", "count_mse", "tau=3", "penalty")
+    cases = [case for name, case in BY_NAME.items() if any(each in name for each in names)]
+    drawn = [case.draw(3, 5, torch.float32) for case in cases]
+    lengths = torch.tensor([5, 1, 3])
+
+    def run(*xs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(case.call(x, target, lengths) for case, x, (_, target) in zip(cases, xs, drawn, strict=True))
+
+    torch._dynamo.reset()
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    results = []
+    for function in (run, compiled):
+        leaves = [x.clone().requires_grad_() for x, _ in drawn]
+        values = function(*leaves)
+        results.append(([v.detach() for v in values], torch.autograd.grad([v.sum() for v in values], leaves)))
+    assert_close(results[1], results[0])
+    spikes, label = BY_NAME["first_spike_cross_entropy-temperature=2.5"].draw(3, 5, torch.float32)
+
+    def accuracies(spikes: Tensor) -> tuple[Tensor, Tensor]:
+        assert label is not None
+        return rate_accuracy(spikes, label, lengths), first_spike_accuracy(spikes, label, lengths)
+
+    assert_close(torch.compile(accuracies, backend="aot_eager", fullgraph=True)(spikes), accuracies(spikes))

@@ -1,0 +1,174 @@
+"""Values and gradients of the losses: against their twins, finite differences, and one sample at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from spikingtorch.interop import to_jax, to_torch
+from spikingtorch.losses.first_spike import silent_steps
+from spikingtorch.losses.steps import valid_steps
+from spikingtorch.testing import assert_close
+from tests.losses.cases import BY_NAME, Case
+
+F32, F64 = torch.float32, torch.float64
+each_case = pytest.mark.parametrize("case", BY_NAME.values(), ids=BY_NAME.keys())
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda x: x.clone(),
+    "time first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "every other": lambda x: x.repeat_interleave(2, 2)[:, :, ::2],
+    "classes first": lambda x: x.movedim(2, 0).contiguous().movedim(0, 2),
+}
+
+
+def padded(x: Tensor, lengths: list[int], value: float = torch.nan) -> Tensor:
+    """Return a copy with a value after the steps that count."""
+    x = x.clone()
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = value
+    return x
+
+
+def of_twin(case: Case, x: Tensor, target: Tensor | None, lengths: list[int], cotangent: Tensor) -> list[Tensor]:
+    """Return value and gradients (zero in the padding) of the twin, one sample at a time."""
+    floats = [x] if case.target != "sequence" or target is None else [x, target]
+    gradients = [torch.zeros_like(each) for each in floats]
+    values = []
+    with jax.enable_x64(True):
+        for n, T in enumerate(lengths):
+            label = () if case.target != "class" or target is None else (int(target[n]),)
+            run = lambda *given, label=label: case.twin(*given, *label, **case.keywords)  # noqa: E731
+            value, pull_back = jax.vjp(run, *(to_jax(each[n, :T].double()) for each in floats))
+            values.append(to_torch(value).to(x.dtype))
+            for gradient, found in zip(gradients, pull_back(to_jax(cotangent[n].double())), strict=True):
+                gradient[n, :T] = to_torch(found).to(x.dtype)
+    return [torch.stack(values), *gradients]
+
+
+def ours(
+    case: Case, x: Tensor, target: Tensor | None, lengths: list[int] | None, cotangent: Tensor | None = None
+) -> list[Tensor]:
+    """Return value and gradients of a loss, whose input has the strides of x."""
+    sequence = case.target == "sequence" and target is not None
+    floats = [each.detach().requires_grad_() for each in ([x, target] if sequence and target is not None else [x])]
+    value = case.call(floats[0], floats[1] if sequence else target, lengths)
+    given = torch.ones_like(value) if cotangent is None else cotangent
+    return [value.detach(), *torch.autograd.grad(value, floats, given)]
+
+
+@each_case
+@pytest.mark.parametrize("dtype", [F64, F32])
+@pytest.mark.parametrize("T", [1, 2, 17])
+def test_as_the_twin(case: Case, dtype: torch.dtype, T: int) -> None:
+    x, target = case.draw(4, T, dtype, seed=T)
+    some = [T, 1, (T + 1) // 2, T]
+    for index, lengths in enumerate((None, some)):
+        cotangent = torch.randn(case.call(x, target).shape, generator=Generator().manual_seed(1), dtype=dtype)
+        want = of_twin(case, x, target, lengths or [T] * 4, cotangent)
+        sequence = target is not None and case.target == "sequence"
+        for name, layout in LAYOUTS.items() if T == 17 else [*LAYOUTS.items()][index : index + 1]:
+            dirty = layout(padded(x, some) if lengths else x)
+            aim = layout(padded(target, some) if lengths else target) if sequence and target is not None else target
+            got = ours(case, dirty, aim, lengths, cotangent)
+            assert_close(got, want, f"{name}, lengths {lengths}")
+            for gradient in got[1:] if lengths else ():
+                assert all((row[n:] == 0).all() for row, n in zip(gradient, some, strict=True))
+
+
+@each_case
+def test_each_sample_by_itself(case: Case) -> None:
+    lengths = [9, 1, 5, 8]
+    x, target = case.draw(4, 9, F64)
+    for value in (torch.nan, torch.inf, -1e300):
+        sequence = case.target == "sequence" and target is not None
+        aim = padded(target, lengths, value) if sequence and target is not None else target
+        got = ours(case, padded(x, lengths, value), aim, lengths)
+        for n, T in enumerate(lengths):
+            short = target[n : n + 1, :T] if sequence and target is not None else None
+            label = target[n : n + 1] if target is not None and not sequence else short
+            alone = ours(case, x[n : n + 1, :T], label, None)
+            assert_close(got[0][n : n + 1], alone[0])
+            assert_close(got[1][n : n + 1, :T], alone[1])
+
+
+@each_case
+@pytest.mark.parametrize("lengths", [None, [4, 1, 3]])
+def test_finite_differences(case: Case, lengths: list[int] | None) -> None:
+    x, target = case.draw(3, 4, F64, C=3)
+
+    def run(x: Tensor, *more: Tensor) -> Tensor:
+        if case.binary:  # the polynomial behind the times, where values lie between 0 and 1
+            return silent_steps(valid_steps("test", "x", x, lengths))
+        return case.call(x, more[0] if more else target, lengths)
+
+    floats = (x,) if case.target != "sequence" or target is None else (x, target)
+    if case.binary:
+        floats = (torch.rand(3, 4, 3, generator=Generator().manual_seed(0), dtype=F64),)
+    given = tuple(each.clone().requires_grad_() for each in floats)
+    assert torch.autograd.gradcheck(run, given)
+    assert torch.autograd.gradgradcheck(run, given)
+
+
+@each_case
+def test_reductions(case: Case) -> None:
+    if case.name == "first_spike_time":
+        return
+    x, target = case.draw(3, 6, F64)
+    values = case.call(x, target, [6, 2, 3])
+    assert_close(case.call(x, target, [6, 2, 3], reduction="mean"), values.mean())
+    assert_close(case.call(x, target, [6, 2, 3], reduction="sum"), values.sum())
+    default = case.loss(*(x,) if target is None else (x, target), **case.keywords)
+    assert_close(default, case.call(x, target).mean())
+
+
+@each_case
+def test_no_samples(case: Case) -> None:
+    x, target = case.draw(0, 4, F32)
+    for lengths in (None, torch.zeros(0, dtype=torch.int64)):
+        leaf = x.clone().requires_grad_()
+        values = case.call(leaf, target, lengths)
+        assert values.shape[0] == 0
+        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+        assert gradient.shape == x.shape
+        if case.name != "first_spike_time":
+            assert case.call(x, target, lengths, reduction="sum") == 0
+            assert case.call(x, target, lengths, reduction="mean").isnan()
+
+
+@each_case
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(case: Case, dtype: torch.dtype) -> None:
+    x, target = case.draw(3, 300, dtype)
+    leaf = x.clone().requires_grad_()
+    value = case.call(leaf, target)
+    assert_close(value.detach(), case.call(x.float(), target))
+    value.sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.dtype == dtype
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_close(case.call(x, target), value.detach())
+
+
+@each_case
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_all_silent_and_all_firing(case: Case, value: float) -> None:
+    _, target = case.draw(2, 6, F64)
+    x = torch.full((2, 6, 5), value, dtype=F64)
+    cotangent = torch.rand(case.call(x, target).shape, dtype=F64)
+    assert_close(ours(case, x, target, [6, 3], cotangent), of_twin(case, x, target, [6, 3], cotangent))
+
+
+@pytest.mark.parametrize("name", ["rate", "count", "max_over_time", "last_step"])
+def test_large_logits(name: str) -> None:
+    case: Any = BY_NAME[f"{name}_cross_entropy"]
+    target = torch.tensor([0, 1])
+    for size in (1e4, 1e30):
+        x = torch.tensor([[[size, -size, 0.0]]]).expand(2, 1, 3).clone().requires_grad_()
+        value = case.call(x, target)
+        value.sum().backward()
+        assert value.tolist() == pytest.approx([0.0, 2 * size])
+        assert x.grad is not None
+        assert x.grad[1, 0].tolist() == [1.0, -1.0, 0.0]

@@ -1,0 +1,69 @@
+"""Independent JAX implementations of the losses, from their equations: one sample (T, ...) at a time, unpadded."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def _cross_entropy(z: jax.Array, target: int) -> jax.Array:
+    return jax.scipy.special.logsumexp(z) - z[target]
+
+
+def rate_cross_entropy(x: jax.Array, target: int, *, scale: float = 1.0) -> jax.Array:
+    return _cross_entropy(scale * jnp.mean(x, axis=0), target)
+
+
+def count_cross_entropy(x: jax.Array, target: int) -> jax.Array:
+    return _cross_entropy(jnp.sum(x, axis=0), target)
+
+
+def max_over_time_cross_entropy(x: jax.Array, target: int) -> jax.Array:
+    return _cross_entropy(jnp.max(x, axis=0), target)
+
+
+def last_step_cross_entropy(x: jax.Array, target: int) -> jax.Array:
+    return _cross_entropy(x[-1], target)
+
+
+def first_spike_time(x: jax.Array) -> jax.Array:
+    """Each product by itself, of the steps up to it."""
+    T = x.shape[0]
+    earlier = jnp.tril(jnp.ones((T, T), bool)).reshape(T, T, *[1] * (x.ndim - 1))
+    return jnp.prod(jnp.where(earlier, 1.0 - x, 1.0), axis=1).sum(0)
+
+
+def first_spike_cross_entropy(x: jax.Array, target: int, *, temperature: float = 1.0) -> jax.Array:
+    return _cross_entropy(-first_spike_time(x) / temperature, target)
+
+
+def rate_mse(x: jax.Array, target: int, *, correct: float, incorrect: float) -> jax.Array:
+    wanted = jnp.where(jax.nn.one_hot(target, x.shape[1]) == 1.0, jnp.asarray(correct), jnp.asarray(incorrect))
+    return (jnp.mean(x, axis=0) - wanted) ** 2
+
+
+def count_mse(x: jax.Array, target: int, *, correct: float, incorrect: float) -> jax.Array:
+    wanted = jnp.where(jax.nn.one_hot(target, x.shape[1]) == 1.0, jnp.asarray(correct), jnp.asarray(incorrect))
+    return (jnp.sum(x, axis=0) - wanted) ** 2
+
+
+def van_rossum_distance(x: jax.Array, target: jax.Array, *, tau: float) -> jax.Array:
+    """The integral of a product of two kernels is tau / 2 exp(-|t_i - t_j| / tau): a sum over pairs of spikes."""
+    time = jnp.arange(x.shape[0])
+    kernel = jnp.exp(-jnp.abs(time[:, None] - time[None, :]) / tau)
+    return jnp.einsum("i...,ij,j...->...", x - target, kernel, x - target) / 2.0
+
+
+def firing_rate_penalty(x: jax.Array, *, low: float, high: float) -> jax.Array:
+    r = jnp.mean(x, axis=0)
+    return jnp.where(r < low, (low - r) ** 2, 0.0) + jnp.where(r > high, (r - high) ** 2, 0.0)
+
+
+def integral_of_van_rossum(x: list[float], target: list[float], tau: float, substeps: int = 200) -> float:
+    """The integral itself, by the midpoint rule, until the kernels have decayed by e^-20."""
+    total, dt = 0.0, 1.0 / substeps
+    for i in range(int((len(x) + 20 * tau) * substeps)):
+        t = (i + 0.5) * dt
+        pairs = [(k, a - b) for k, (a, b) in enumerate(zip(x, target, strict=True)) if k <= t]
+        total += sum(d * math.exp(-(t - k) / tau) for k, d in pairs) ** 2 * dt
+    return total / tau

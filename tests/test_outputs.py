@@ -1,0 +1,125 @@
+"""What a network may return: one tensor or a tree of them, with time in each, stepped, folded and in chunks."""
+
+import copy
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from spikingtorch import LIF, SpikingNet
+
+
+class Pair(NamedTuple):
+    spikes: Tensor
+    rate: Tensor
+
+
+class Net(nn.Module):
+    """Returns its spikes in a form of choice."""
+
+    def __init__(self, form: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.neurons, self.form = nn.Linear(5, 4), LIF(v0=0.3), form
+
+    def forward(self, x: Tensor, init: bool | Tensor) -> Any:
+        return self.form(x, self.neurons(self.linear(x), init))
+
+
+FORMS: dict[str, Any] = {
+    "tensor": lambda x, s: s,
+    "pair": lambda x, s: (s, s.mean(1)),
+    "list": lambda x, s: [s, x],
+    "dict": lambda x, s: {"s": s, "inner": {"h": (2 * s, s[:, :1])}},
+    "named": lambda x, s: Pair(s, s.mean(1)),
+    "twice": lambda x, s: {"a": s, "b": s},
+}
+
+
+@pytest.mark.parametrize("mode", [{"mode": "auto"}, {"mode": "step"}, {"mode": "fold"}, {"time_chunk": 2}], ids=str)
+@pytest.mark.parametrize("form", FORMS)
+def test_time_is_in_each_leaf(form: str, mode: Any) -> None:
+    net = Net(FORMS[form])
+    x = torch.rand(3, 7, 5, requires_grad=True)
+    steps = [net(x_t, t == 0) for t, x_t in enumerate(x.unbind(1))]
+    expected = pytree.tree_map(lambda *each: torch.stack(each, 1), *steps)
+    model = SpikingNet(copy.deepcopy(net), **mode)
+    found = model(x)
+    spec = pytree.tree_flatten(expected)[1]
+    assert pytree.tree_flatten(found)[1] == spec
+    leaves, others = pytree.tree_leaves(found), pytree.tree_leaves(expected)
+    for one, other in zip(leaves, others, strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other)
+    cotangents = [torch.rand(leaf.shape) for leaf in leaves]
+    sources = [x, *net.parameters()]
+    mine = torch.autograd.grad(leaves, [x, *model.parameters()], cotangents)
+    theirs = torch.autograd.grad(others, sources, cotangents)
+    for one, other in zip(mine, theirs, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    shapes = pytree.tree_map(lambda leaf: tuple(leaf.shape[2:]), expected)
+    assert model.Nout == shapes
+    assert model.explain().mode == ("step" if mode == {"mode": "step"} else "fold")
+
+
+@pytest.mark.parametrize("mode", ["auto", "step"])
+@pytest.mark.parametrize("form", ["list", "twice"])
+def test_no_output_is_a_view_of_the_input_or_of_another(form: str, mode: Any) -> None:
+    x = torch.rand(3, 7, 5)
+    with torch.no_grad():
+        one, other = pytree.tree_leaves(SpikingNet(Net(FORMS[form]), mode=mode)(x))
+    before = x.clone(), one.clone()
+    other += 1.0
+    assert torch.equal(x, before[0])
+    assert torch.equal(one, before[1])
+
+
+def test_a_tree_of_a_compiled_network() -> None:
+    model, x = SpikingNet(Net(FORMS["dict"])), torch.rand(3, 7, 5)
+    expected = model(x)
+    found = torch.compile(model, backend="eager", fullgraph=True)(x)
+    for one, other in zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_Nout_is_found_anew_and_a_promise_is_kept() -> None:
+    model = SpikingNet(Net(FORMS["tensor"]))
+    assert model.Nout is None
+    model(torch.rand(3, 2, 5))
+    assert model.Nout == (4,)
+    model(torch.rand(3, 2, 6, 5))
+    assert model.Nout == (6, 4)
+    with pytest.raises(ValueError, match=r"expected \(N, \*Nout\) = \(3, 9\)"):
+        SpikingNet(Net(FORMS["tensor"]), 9)(torch.rand(3, 2, 5))
+    with pytest.raises(TypeError, match=r"net returned a dict, expected a tensor .* made without Nout"):
+        SpikingNet(Net(FORMS["dict"]), 4)(torch.rand(3, 2, 5))
+
+
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
+    "nothing": (lambda x, s: None, TypeError, "net returned a NoneType, expected a tensor, or a tuple"),
+    "a number": (lambda x, s: (s, 1.0), TypeError, "net returned a float in its tuple"),
+    "no batch": (lambda x, s: {"loss": s.sum()}, ValueError, r"net returned shape \(\) for a batch of 3"),
+    "turned": (lambda x, s: s.T, ValueError, r"net returned shape \(4, 3\) for a batch of 3"),
+}
+
+
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+@pytest.mark.parametrize("form", WRONG)
+@pytest.mark.filterwarnings("ignore:SpikingNet")
+def test_what_no_output_can_be(form: str, mode: Any) -> None:
+    make, error, text = WRONG[form]
+    size = "(6|3)" if mode == "fold" else "3"
+    with pytest.raises(error, match=text.replace(" of 3", f" of {size}").replace("4, 3", f"4, {size}")):
+        SpikingNet(Net(make), mode=mode)(torch.rand(3, 2, 5))
+
+
+def test_another_tree_at_another_step_is_an_error() -> None:
+    class Changing(Net):
+        def forward(self, x: Tensor, init: bool | Tensor) -> Any:
+            s = super().forward(x, init)
+            return s if init else (s, s)
+
+    with pytest.raises(ValueError, match="another tree of outputs at step 1 than at the first"):
+        SpikingNet(Changing(lambda x, s: [s]), mode="step")(torch.rand(3, 2, 5))
