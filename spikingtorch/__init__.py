@@ -13,6 +13,7 @@ from spikingtorch import functional, layers, losses, metrics, spikeio, utils
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.neurons import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 from spikingtorch.spikingnet import SpikingNet
 
 __version__ = "1.0.0.dev0"
@@ -28,6 +29,9 @@ __all__ = [
     "SpikingDecay",
     "SpikingNet",
     "StepLayer",
+    "ThresholdDependentBatchNorm",
+    "TimeBatchNorm1d",
+    "TimeBatchNorm2d",
     "functional",
     "layers",
     "losses",

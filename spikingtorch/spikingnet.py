@@ -1,8 +1,8 @@
 """SpikingNet: an ordinary module, run over time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
 from spikingtorch.layers.handing import Given, givens_of, hand_on, handing
+from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
+from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
 
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
@@ -31,6 +33,29 @@ _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, A
 # how a network runs; stepping is false
 _FOLDING, _NORMALISING = 1, 2
 Statistics: TypeAlias = Literal["step", "sequence"]
+
+
+class _Chunk(NamedTuple):
+    """Some steps of a sequence.
+
+    Attributes:
+        x: inputs, (N, T, ...).
+        init: of the first step.
+        running: which steps are no padding, (N, T); None if all are.
+        complete: whether these are all steps of the sequence.
+    """
+
+    x: Tensor
+    init: bool | Tensor
+    running: Tensor | None
+    complete: bool
+
+
+class _Parts(NamedTuple):
+    """What of a network takes part in a call: its spiking layers, and what hands init on."""
+
+    layers: list[StatefulLayer]
+    givens: list[Given]
 
 
 class SpikingNet(nn.Module):
@@ -134,32 +159,40 @@ class SpikingNet(nn.Module):
         self._lock = CallLock()
         self._decisions: Recomputation[int] = Recomputation()
 
-    def forward(self, x: Tensor, init: bool | Tensor = True) -> Any:
+    def forward(self, x: Tensor, init: bool | Tensor = True, lengths: Lengths | None = None) -> Any:
         """Run the network over a sequence.
 
         Args:
             x: floating, shape (N, T, ...), as the encoders make it; T is at least 1, N may be 0.
             init: True to start a new sequence, False to go on with the last one, or a bool tensor (N,) of the samples
                 that start anew.
+            lengths: for a padded batch, the number of steps of each sample, (N,), each from 1 to T. After them, its
+                state stays and its outputs are zero, and what x holds there, NaN too, makes no difference. Batch norm
+                in training takes its statistics over the samples that are still running.
 
         Returns:
             The output at each step, shape (N, T, *Nout); where net returns a tree, one like it, with time the second
             axis of each tensor.
 
         Raises:
-            ValueError: x has a wrong rank, no steps, NaN or infinities, or lies on another device than the network; the
-                network returns another shape than Nout; a stream is to go on inside a ``torch.func`` transform; mode is
-                "fold" and the network does what makes sense one step at a time only.
+            ValueError: x has a wrong rank, no steps, NaN or infinities, or lies on another device than the network; a
+                length is out of range; the network returns another shape than Nout; a stream is to go on inside a
+                ``torch.func`` transform; mode is "fold" and the network does what makes sense one step at a time only.
             TypeError: x is not floating, or of another dtype than the network; the network returns what is no tensor.
             RuntimeError: a stream is to go on that another thread has begun.
         """
         if torch.compiler.is_compiling():
-            return self._call(x, init)
+            return self._call(x, init, lengths)
         with self._lock:
-            return self._call(x, init)
+            return self._call(x, init, lengths)
 
-    def _call(self, x: Tensor, init: bool | Tensor) -> Any:
+    def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
         modules = modules_of(self.net)
+        _check_form(x)
+        running, T = None, x.shape[1]
+        if lengths is not None:
+            check_norms_of_padded(self.net)
+            x, running = without_padding(x, lengths)
         self._check_input(x, modules)
         layers = _layers_of(modules)
         before = [layer._memory for layer in layers]
@@ -170,7 +203,7 @@ class SpikingNet(nn.Module):
         watches = self.warn_silent and self.training and not repeats and checks.has_values(x)
         watches = watches and self._activity.begin(layers)
         try:
-            out = self._forward(x, init, layers, givens_of(modules))
+            out = self._forward(x, init, running, _Parts(layers, givens_of(modules)))
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
                 layer._memory, layer._activity = memory, None
@@ -180,13 +213,13 @@ class SpikingNet(nn.Module):
                 layer._repeated = None
         if watches:
             self._activity.end(self.net, layers, stacklevel=6)
-        return out
+        return out if running is None else tree_map(lambda leaf: padded(leaf, running, T), out)
 
-    def _forward(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], givens: list[Given]) -> Any:
+    def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: _Parts) -> Any:
         if init is True:
-            for layer in layers:  # for one that is not handed init as well
+            for layer in parts.layers:  # for one that is not handed init as well
                 layer.reset()
-        elif checks.functorch_active() and any(layer._memory is None for layer in layers):
+        elif checks.functorch_active() and any(layer._memory is None for layer in parts.layers):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
                 "from. Give the transform the whole sequence at once, or use functional.scan, which returns the state"
@@ -196,46 +229,44 @@ class SpikingNet(nn.Module):
         if not torch.compiler.is_compiling():
             self._policy.note_input(x, init)
         outputs: list[Any] = []
-        for chunk in (x,) if self.time_chunk is None else x.split(self.time_chunk, 1):
+        for chunk in _chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
                 self.detach_()
-            outputs.append(self._run(chunk, False if outputs else init, layers, givens))
+            outputs.append(self._run(chunk, parts))
         if not self.carry_graph or checks.functorch_active():
-            for layer in layers:
+            for layer in parts.layers:
                 layer._end_of_sequence()
         return outputs[0] if len(outputs) == 1 else _joined(torch.cat, outputs)
 
-    def _run(self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], givens: list[Given]) -> Any:
+    def _run(self, chunk: _Chunk, parts: _Parts) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
-                normalises = self.statistics == "step" and self._policy.may_normalise()
-                return self._run_folded(x, init, layers, givens, normalises)
+                may_normalise = self.statistics == "step" and self._policy.may_normalise()
+                return self._run_folded(chunk, parts, _NORMALISING if may_normalise else _FOLDING)
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "
                     "runs it step by step"
                 ) from error
         if self.mode == "step" or checks.is_traced():
-            return self._run_steps(x, init, givens)
+            return self._run_steps(chunk, parts)
+        way = self._way(chunk.x, chunk.init)
         if torch.compiler.is_compiling():
-            way = self._way(x, init)
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
-            if not folds:
-                return self._run_steps(x, init, givens)
-            return self._run_folded(x, init, layers, givens, way == _NORMALISING)
-        if way := self._way(x, init):
-            memories, drawn = [layer._memory for layer in layers], random_state(x.device)
+            return self._run_folded(chunk, parts, way) if folds else self._run_steps(chunk, parts)
+        if way:
+            memories, drawn = [layer._memory for layer in parts.layers], random_state(chunk.x.device)
             try:
-                return self._run_folded(x, init, layers, givens, way == _NORMALISING)
+                return self._run_folded(chunk, parts, way)
             except _FAILURES as error:
-                for layer, memory in zip(layers, memories, strict=True):
+                for layer, memory in zip(parts.layers, memories, strict=True):
                     layer._memory = memory
-                set_random_state(x.device, drawn)
-                outputs = self._run_steps(x, init, givens)  # raises what is wrong either way
+                set_random_state(chunk.x.device, drawn)
+                outputs = self._run_steps(chunk, parts)  # raises what is wrong either way
                 self._policy.revoke(error)
         else:
-            outputs = self._run_steps(x, init, givens)
+            outputs = self._run_steps(chunk, parts)
         self._policy.warn(self.net)
         return outputs
 
@@ -253,18 +284,15 @@ class SpikingNet(nn.Module):
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
     _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _run_folded(
-        self, x: Tensor, init: bool | Tensor, layers: list[StatefulLayer], givens: list[Given], normalises: bool
-    ) -> Any:
+    def _run_folded(self, chunk: _Chunk, parts: _Parts, way: int) -> Any:
+        x, init, running, complete = chunk
         N, T = x.shape[:2]
-        whole = init is True and self.time_chunk is None and not self.carry_graph and not torch.compiler.is_compiling()
-        fold = FoldToken(N, T, init, whole)
-        if normalises and (scripted := scripted_norm(self.net)):
-            fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics of each step are out of reach")
-        norms = StatisticsOfSteps(fold, modules_of(self.net)) if normalises else None
+        whole = complete and not self.carry_graph and not torch.compiler.is_compiling()
+        fold = FoldToken(N, T, init, whole, complete, running)
+        norms = self._norms(fold, way)
         hooks = only_looking(modules_of(self.net), fold) if self.hooks == "sequence" else nullcontext()
         try:
-            with participating(fold, layers), handing(fold, givens), norms or nullcontext(), hooks:
+            with participating(fold, parts.layers), handing(fold, parts.givens), norms or nullcontext(), hooks:
                 out = self._step(x.flatten(0, 1), fold)
             if fold.refusal is not None:
                 raise fold.refusal
@@ -276,16 +304,39 @@ class SpikingNet(nn.Module):
             raise
         if norms is not None:
             norms.commit()
-            self._policy.note_norms(self.net, norms.met)
+            if way == _NORMALISING:
+                self._policy.note_norms(self.net, norms.met)
         return tree_map(fold.split, _unshared_outputs(out, x))
 
-    def _run_steps(self, x: Tensor, init: bool | Tensor, givens: list[Given]) -> Any:
+    def _norms(self, fold: FoldToken, way: int) -> StatisticsOfSteps | None:
+        """Return what takes the statistics of batch norm in a fold, if torch's own would be others."""
+        if way != _NORMALISING and fold.running is None:
+            return None
+        if scripted := scripted_norm(self.net):
+            fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
+        return StatisticsOfSteps(fold, modules_of(self.net), merged=way != _NORMALISING)
+
+    def _run_steps(self, chunk: _Chunk, parts: _Parts) -> Any:
+        x, init, running, _ = chunk
+        if running is not None:
+            return _joined(torch.stack, self._run_padded_steps(x, init, running, parts))
         first, *others = x.unbind(1)
-        with handing(init, givens):
+        with handing(init, parts.givens):
             outputs = [self._first_step(first, init)]
-        with handing(False, givens):
+        with handing(False, parts.givens):
             outputs += [self._step(x_t, False) for x_t in others]
         return _joined(torch.stack, outputs)
+
+    def _run_padded_steps(self, x: Tensor, init: bool | Tensor, running: Tensor, parts: _Parts) -> list[Any]:
+        outputs: list[Any] = []
+        modules = modules_of(self.net)
+        for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
+            start, step = (False, self._step) if outputs else (init, self._first_step)
+            norms = StatisticsOfSteps(FoldToken(x.shape[0], 1, start, running=here[:, None]), modules)
+            with handing(start, parts.givens, here), norms:
+                outputs.append(step(x_t, start))
+            norms.commit()
+        return outputs
 
     def _first_step(self, x: Tensor, init: bool | Tensor) -> Any:
         try:
@@ -312,6 +363,7 @@ class SpikingNet(nn.Module):
             ValueError: x is left out before the first call.
         """
         if x is not None:
+            _check_form(x)
             self._check_input(x, modules_of(self.net))
             self._policy.note_input(x)
         return report(self._policy, self.net, self.mode)
@@ -320,6 +372,27 @@ class SpikingNet(nn.Module):
         """Forget the state of every spiking layer."""
         for layer in self._layers():
             layer.reset()
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Return what the next call with ``init=False`` starts from.
+
+        Returns:
+            A flat dict, by layer and field: ``{"l1.v": (N, ...), ...}``, copies, with their graph if ``carry_graph``.
+            It can be saved, moved, indexed and concatenated along the samples:
+            ``{name: each[:4] for name, each in state.items()}``. Empty before the first call.
+        """
+        with self._lock:
+            return state_of(self.net, self.carry_graph)
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Let the next call with ``init=False`` go on from a state that ``get_state`` returned.
+
+        Raises:
+            TypeError: it holds something else than tensors.
+            ValueError: it is that of another network: names, shapes or dtypes differ.
+        """
+        with self._lock:
+            take_state(self.net, dict(state))
 
     def detach_(self) -> None:
         """Cut the state of every spiking layer from the graph that computed it."""
@@ -330,10 +403,6 @@ class SpikingNet(nn.Module):
         return _layers_of(modules_of(self.net))
 
     def _check_input(self, x: Tensor, modules: Sequence[nn.Module]) -> None:
-        checks.check_floating("SpikingNet", "x", x)
-        checks.check_rank("SpikingNet", "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
-        if x.shape[1] == 0:
-            raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
         checks.check_finite("SpikingNet", "x", x)
         weight = parameter_of(modules)
         if weight is None:
@@ -379,6 +448,21 @@ class SpikingNet(nn.Module):
         chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
         chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
         return ", ".join([f"Nout={self.Nout}", *chosen])
+
+
+def _check_form(x: Tensor) -> None:
+    checks.check_floating("SpikingNet", "x", x)
+    checks.check_rank("SpikingNet", "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
+    if x.shape[1] == 0:
+        raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
+
+
+def _chunks(x: Tensor, init: bool | Tensor, running: Tensor | None, size: int | None) -> Iterator[_Chunk]:
+    """Yield the chunks of a sequence; the first of them alone starts with init."""
+    pieces = (x,) if size is None else x.split(size, 1)
+    masks = (running,) * len(pieces) if running is None or size is None else running.split(size, 1)
+    for place, (piece, mask) in enumerate(zip(pieces, masks, strict=True)):
+        yield _Chunk(piece, False if place else init, mask, init is True and len(pieces) == 1)
 
 
 def _layers_of(modules: Sequence[nn.Module]) -> list[StatefulLayer]:

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PHYSICS = "functional/{neurons,surrogate,reset,spike,state,recurrent,reparametrized,time_map}"
+PHYSICS = "functional/{neurons,surrogate,reset,spike,state,recurrent,masked,reparametrized,time_map}"
 # the rooms of the house, from the ground up
 MAY_IMPORT: dict[str, set[str]] = {
     "functional/core": set(),

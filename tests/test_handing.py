@@ -21,7 +21,7 @@ class Block(nn.Module):
         super().__init__()
         self.linear, self.neurons = nn.Linear(8, 8), LIF(tau=3.0, v0=0.3)
 
-    def forward(self, x: Tensor, init: bool | Tensor) -> Tensor:
+    def forward(self, x: Tensor, init: bool | Tensor) -> Any:
         return x + self.neurons(self.linear(x), init)
 
 

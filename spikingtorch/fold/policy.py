@@ -16,6 +16,7 @@ from spikingtorch.fold.rules import Rule
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.layers.time_norm import TimeNorm, needs_sequence
 
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
@@ -54,7 +55,7 @@ class FoldPolicy:
     def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor) -> bool:
         """Say whether a network is to be handed all steps of x at once."""
         self._last = None
-        if x.shape[0] == 0 or x.shape[1] == 1:
+        if x.shape[0] == 0 or (x.shape[1] == 1 and not any(needs_sequence(module) for module in net.modules())):
             return False
         if self.sample is None or _is_traced():  # torch.compile does not let the call see its input
             self.note_input(x, init)
@@ -168,6 +169,8 @@ def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | N
     """Return a decision about a network that is not to be run even to look at it."""
     if hooks_of_all_modules():
         return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")
+    # one within a norm over time is called once
+    inner = {id(module.norm) for module in net.modules() if isinstance(module, TimeNorm)}
     for path, module in net.named_modules():
         where = path or "the network"
         if objection_to_hooks(module, hooks_look):
@@ -175,7 +178,7 @@ def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | N
             return FoldDecision(f"has hooks on {where}, which are called once a step", {}, remedy)
         if isinstance(module, StepLayer) and (effect := module.side_effect()):
             return FoldDecision(f"holds {where}, whose step {effect}", {})
-        if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module):
+        if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module) and id(module) not in inner:
             text = f"holds {where}, a SyncBatchNorm, which takes its statistics over several processes, step by step"
             return FoldDecision(text, {}, "take nn.BatchNorm in its place")
     return None if look.reason is None else FoldDecision(look.reason, {}, look.remedy)

@@ -143,7 +143,7 @@ class Trace(TorchDispatchMode):
     def advance(self, layer: Any, inputs: Any) -> Any:
         """Return the outputs of a layer."""
         with torch.no_grad():
-            return layer._advance_one(tree_map(lambda x: x.detach().clone(), inputs), True)
+            return layer._rehearse(tree_map(lambda x: x.detach().clone(), inputs))
 
     def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Return what batch norm makes."""

@@ -4,6 +4,7 @@ from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.dispatch.eligibility import Backend
 from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.loop import Step
+from spikingtorch.functional.masked import Masked
 from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
 from spikingtorch.functional.neurons.integrator import IFState, if_step
@@ -53,6 +54,7 @@ __all__ = [
     "IFState",
     "LIFState",
     "LIState",
+    "Masked",
     "McPittsState",
     "PiecewiseExponential",
     "Recurrent",

@@ -10,10 +10,28 @@ fold_token      all steps of a layer at once: the token that SpikingNet hands to
 checkpoint      a call that torch.utils.checkpoint repeats
 activity        layers that stay silent, or fire at every step
 batch_norm      batch norm in training, folded
+time_norm       batch norms with one statistic over batch and time
+padding         batches of sequences of different lengths
+streams         the state of a whole network, to be kept and set
+handing         init for layers that are called without it
 threads         one thread at a time
 """
 
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.neurons import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay, SpikingLayer
+from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 
-__all__ = ["IF", "LI", "LIF", "BioLIF", "CoarseLIF", "McPitts", "SequenceDropout", "SpikingDecay", "SpikingLayer"]
+__all__ = [
+    "IF",
+    "LI",
+    "LIF",
+    "BioLIF",
+    "CoarseLIF",
+    "McPitts",
+    "SequenceDropout",
+    "SpikingDecay",
+    "SpikingLayer",
+    "ThresholdDependentBatchNorm",
+    "TimeBatchNorm1d",
+    "TimeBatchNorm2d",
+]

@@ -52,19 +52,26 @@ class StatisticsOfSteps(TorchFunctionMode):
     The samples of a fold are (N T, C, ...), viewed as (N, T C, ...): one call of torch's batch norm for all steps. The
     running statistics are left to ``commit``, for a call that fails is run again step by step.
 
+    In a padded batch, samples that have come to their end do not count, and become zero.
+
     Args:
         fold: the fold.
         modules: of the network.
+        merged: take one statistic for all steps.
 
     Attributes:
         fold: the fold.
+        sizes: number of samples and of steps.
+        running: which samples count at which step, of these sizes; None if all do.
         met: whether there was a batch norm in training.
     """
 
-    def __init__(self, fold: FoldToken, modules: Iterable[nn.Module]) -> None:
+    def __init__(self, fold: FoldToken, modules: Iterable[nn.Module], merged: bool = False) -> None:
         super().__init__()
         self.met = False
         self.fold = fold
+        self.sizes = (fold.N * fold.T, 1) if merged else (fold.N, fold.T)
+        self.running = None if fold.running is None else fold.running.reshape(self.sizes)
         # a running mean tells whose call it is
         tracked = [module for module in modules if isinstance(module, _BatchNorm) and module.running_mean is not None]
         self._modules = {id(module.running_mean): module for module in tracked}
@@ -74,6 +81,8 @@ class StatisticsOfSteps(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.fold.is_together:
+            return func(*args, **kwargs)
         if func is torch.batch_norm and (args[5] if len(args) > 5 else kwargs.get("training")):
             self.fold.refuse("calls torch.batch_norm, where torch.nn.functional.batch_norm would fold")
         # a function and no method, which torch.compile does not follow here
@@ -91,7 +100,7 @@ class StatisticsOfSteps(TorchFunctionMode):
             self._commit()
 
     def _commit(self) -> None:
-        T = self.fold.T
+        T = self.sizes[1]
         counted = {id(update.counter): update.counter for update in self._updates if update.counter is not None}
         calls = {key: sum([update.counter is counter for update in self._updates]) for key, counter in counted.items()}
         # torch has counted each call once, in the first step
@@ -134,13 +143,16 @@ def _batch_norm(
     if torch.compiler.is_exporting():
         mode.fold.refuse("takes the statistics of each step in batch norm, which torch.export does not follow")
     mode.met = True
-    N, T, C, rest = mode.fold.N, mode.fold.T, input.shape[1], input.shape[2:]
+    (N, T), C, rest = mode.sizes, input.shape[1], input.shape[2:]
     # parts of samples may have been made a batch of their own: (N T P, C, ...)
     parts, others = divmod(input.shape[0], N * T)
     if others or not parts:
         mode.fold.refuse(
             f"normalises an input of shape {tuple(input.shape)}, whose first axis is not the batch, with batch norm"
         )
+    if mode.running is not None:
+        x = input.reshape(N * T, parts, C, *rest)
+        return _of_running(mode, x, (running_mean, running_var), (weight, bias), momentum, eps).view(input.shape)
     steps = input.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
     weights, biases = [None if each is None else each.repeat(T) for each in (weight, bias)]
     # with a momentum of 1, running statistics are those of this batch; zeros, for a NaN times zero is one
@@ -153,3 +165,35 @@ def _batch_norm(
     if running_mean is not None and running_var is not None and mean is not None and var is not None:
         mode.note((running_mean, running_var), (mean.view(T, C), var.view(T, C)), momentum)
     return out.reshape(N, parts, T, C, *rest).transpose(1, 2).reshape(input.shape)
+
+
+def _of_running(
+    mode: StatisticsOfSteps,
+    x: Tensor,
+    running: tuple[Tensor | None, Tensor | None],
+    affine: tuple[Tensor | None, Tensor | None],
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Normalise the samples of each step that have not come to their end; the others are zero.
+
+    Args:
+        mode: whose fold says which they are.
+        x: samples of all steps, (N T, parts, C, ...).
+        running: mean and variance.
+        affine: weight and bias.
+        momentum: share of the new statistics.
+        eps: added to the variance.
+    """
+    assert mode.running is not None
+    T = mode.sizes[1]
+    places = [rows.nonzero()[:, 0] * T + t for t, rows in enumerate(mode.running.unbind(1))]
+    outs, statistics = [], []
+    for rows in places:
+        mean, var = [None if each is None else torch.zeros_like(each) for each in running]
+        outs.append(F.batch_norm(x[rows].flatten(0, 1), mean, var, affine[0], affine[1], True, 1.0, eps))
+        statistics.append((mean, var))
+    if running[0] is not None and running[1] is not None:
+        means, variances = [torch.stack([each[place] for each in statistics]) for place in (0, 1)]  # type: ignore[misc]
+        mode.note((running[0], running[1]), (means, variances), momentum)
+    return x.new_zeros(x.shape).index_put((torch.cat(places),), torch.cat(outs).view(-1, *x.shape[1:]))

@@ -31,6 +31,9 @@ class Foldable(Protocol):
 
     memoryless: bool
 
+    def _rehearse(self, inputs: Any) -> Any:
+        """Return outputs like those of one step."""
+
     def _advance_all(self, inputs: Any, fold: "FoldToken") -> Any:
         """Advance all steps of the fold."""
 
@@ -46,13 +49,26 @@ class FoldToken:
         T: number of steps.
         init: what the first step is handed; the others are handed False.
         whole: whether these are all steps of a sequence, whose last state has no gradient.
+        complete: whether these are all steps of a sequence.
+        running: which steps are those of a sample, and not padding, (N, T); None if all are.
     """
 
-    def __init__(self, N: int, T: int, init: bool | Tensor, whole: bool = False) -> None:
+    def __init__(
+        self,
+        N: int,
+        T: int,
+        init: bool | Tensor,
+        whole: bool = False,
+        complete: bool = False,
+        running: Tensor | None = None,
+    ) -> None:
         self.N = N
         self.T = T
         self.init = init
         self.whole = whole
+        self.complete = complete
+        self.running = running
+        self.is_together = False
         self.thread = this_thread()  # what another one does with a layer meanwhile has nothing to do with the fold
         self.called: list[Foldable] = []
         # inputs that the backward pass will read, and how often they had been written on when they were read
@@ -61,7 +77,11 @@ class FoldToken:
 
     def copy(self) -> "FoldToken":
         """Return a token of the same fold, without what has happened in it."""
-        return FoldToken(self.N, self.T, self.init, self.whole)
+        return FoldToken(self.N, self.T, self.init, self.whole, self.complete, self.running)
+
+    def together(self) -> "_Together":
+        """Return a context within which batch norm takes one statistic of all steps."""
+        return _Together(self)
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
@@ -129,6 +149,17 @@ def _leaves(tree: Any) -> tuple[Any, ...]:
 def _version(tensor: Tensor) -> int:
     """Return how often a tensor has been written on; inference tensors keep no count, and have no gradient either."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+class _Together:
+    def __init__(self, fold: FoldToken) -> None:
+        self.fold = fold
+
+    def __enter__(self) -> None:
+        self.fold.is_together = True
+
+    def __exit__(self, *error: object) -> None:
+        self.fold.is_together = False
 
 
 class participating:  # noqa: N801

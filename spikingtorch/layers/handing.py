@@ -4,38 +4,44 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from spikingtorch.layers.checkpoint import Recomputation, region
 from spikingtorch.layers.fold_token import FoldToken
 
 
 class Given:
-    """The init of the network that runs, for one module that may be called without it.
+    """What a network that runs tells one of its modules about the step.
 
-    A copy, and what comes out of a pickle, has none.
+    A copy, and what comes out of a pickle, knows of none.
 
     Attributes:
         init: of the step, or of the fold; None outside of a network.
+        running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
     """
 
     def __init__(self) -> None:
         self.init: Any = None
+        self.running: Tensor | None = None
         self._recomputed: Recomputation[Any] = Recomputation()
 
     def __reduce__(self) -> Any:
         return Given, ()
 
-    def take(self) -> Any:
-        """Return the init for a call; within a second run of ``checkpoint`` that of the first."""
-        here = region()
-        if here is None:
-            return self.init
-        if here.run is not None:  # by then, the call of the network is over
-            return self._recomputed.next(here)
-        # the token itself would keep the graph alive
-        self._recomputed.note(here, self.init.copy() if isinstance(self.init, FoldToken) else self.init)
-        return self.init
+    def take(self, init: Any) -> tuple[Any, Tensor | None]:
+        """Return init for a call that may have been handed it, and which samples are running.
+
+        Within a second run of ``checkpoint``, they are those of the first.
+        """
+        now, here = (self.init, self.running), region()
+        if here is not None and here.run is not None:  # by then, the call of the network is over
+            now = self._recomputed.next(here)
+        elif here is not None:
+            # the token itself would keep the graph alive
+            copied = self.init.copy() if isinstance(self.init, FoldToken) else self.init
+            self._recomputed.note(here, (copied, self.running))
+        return (now[0] if init is None else init), now[1]
 
 
 class handing:  # noqa: N801
@@ -44,19 +50,21 @@ class handing:  # noqa: N801
     Args:
         init: of the step, or of the fold.
         givens: of the modules of the network.
+        running: which samples have not come to their end.
     """
 
-    def __init__(self, init: Any, givens: Iterable[Given]) -> None:
+    def __init__(self, init: Any, givens: Iterable[Given], running: Tensor | None = None) -> None:
         self.init = init
         self.givens = givens
+        self.running = running
 
     def __enter__(self) -> None:
         for given in self.givens:
-            given.init = self.init
+            given.init, given.running = self.init, self.running
 
     def __exit__(self, *error: object) -> None:
         for given in self.givens:
-            given.init = None
+            given.init = given.running = None
 
 
 class InitHook:
@@ -70,11 +78,11 @@ class InitHook:
         self.given = Given()
         self._place = place
 
-    def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
         """Return the arguments of a call with init among them."""
         if "init" in kwargs or len(args) > self._place:
             return None
-        init = self.given.take()
+        init, _ = self.given.take(None)
         return None if init is None else (args, {**kwargs, "init": init})
 
 
@@ -84,15 +92,15 @@ def givens_of(modules: Iterable[nn.Module]) -> list[Given]:
     for module in modules:
         given = vars(module).get("_given")
         found += [given] if isinstance(given, Given) else []
-        if module._forward_pre_hooks:
-            found += [hook.given for hook in module._forward_pre_hooks.values() if isinstance(hook, InitHook)]
+        if hooks := getattr(module, "_forward_pre_hooks", None):  # what is scripted has none
+            found += [hook.given for hook in hooks.values() if isinstance(hook, InitHook)]
     return found
 
 
 def hand_on(net: nn.Module) -> None:
     """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init."""
     for parent in net.modules():
-        if type(parent).forward is not nn.Sequential.forward:
+        if isinstance(parent, torch.jit.ScriptModule) or type(parent).forward is not nn.Sequential.forward:
             continue
         for child in parent.children():
             names = list(inspect.signature(child.forward).parameters)

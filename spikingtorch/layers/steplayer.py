@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
-from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
@@ -164,9 +164,8 @@ class StepLayer(StatefulLayer):
         return output
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        if init is None:
-            given = self._given.take()
-            init = False if given is None else given
+        init, running = self._given.take(init)
+        init = False if init is None else init
         if (own := self._fold_of_this_thread()) is not None:
             return own.call(self, inputs, init)
         if isinstance(init, FoldToken):
@@ -177,15 +176,26 @@ class StepLayer(StatefulLayer):
                     "an nn.ModuleList"
                 )
             return self._advance_all(inputs, init)
-        return self._advance_one(inputs, init)
+        return self._advance_one(inputs, init, running)
 
-    def _advance_one(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor) -> Any:
+    def _rehearse(self, inputs: Any) -> Any:
+        return self._advance_one(inputs, True)
+
+    def _advance_one(
+        self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor, running: Tensor | None = None
+    ) -> Any:
         first = self._check_inputs(inputs)
         memory = self._start(first, init)
         step, params = self.whole_step()
         starts = self._starts(memory, params, first)
-        state, output = one_step(step, memory.state, inputs, params, check=starts)
-        self._remember(memory, state, output, output)
+        if running is None:
+            state, output = one_step(step, memory.state, inputs, params, check=starts)
+            shown = output
+        else:
+            masked, mask = _masked(step), running.view(-1, *(1,) * (first.ndim - 1))
+            state, output = one_step(masked, memory.state, (inputs, mask), params, check=starts)
+            state, shown = _held(memory, state, output, getattr(state, "s", None), running)
+        self._remember(memory, state, shown, output)
         # a copy, to be written on: the layer shows the other one, and its gradient may need it
         return tree_map(torch.clone, output)
 
@@ -201,7 +211,14 @@ class StepLayer(StatefulLayer):
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         # inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted
-        rests = fold.whole and not self.track_act and self.synapse is None and self._rests_at_zero and region() is None
+        rests = (
+            fold.whole
+            and fold.running is None
+            and not self.track_act
+            and self.synapse is None
+            and self._rests_at_zero
+            and region() is None
+        )
         mapped = rests and self._is_mapped
         step, params = self._of_all(fold, self._mapped_step if mapped else self.whole_step)
         signed = folded.signature(step, self.state_type, leaves, params, size) if rests else None
@@ -216,9 +233,18 @@ class StepLayer(StatefulLayer):
         self._starts(memory, params, first)
         if signed is not None and (found := folded.first(signed, memory.state, xs, size)) is not None:
             return self._take_over(found)
-        state, outputs = scan(step, memory.state, xs, params=params, dim=1)
-        # a copy: a slice would keep the whole sequence alive
-        last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
+        if fold.running is None:
+            state, outputs = scan(step, memory.state, xs, params=params, dim=1)
+            # a copy: a slice would keep the whole sequence alive
+            last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
+        else:
+            mask = fold.running.view(*fold.running.shape, *(1,) * (first.ndim - 1))
+            # in full precision, for the output that a recurrent neuron goes on from
+            state, outputs = scan(_masked(step), memory.state, (lift(xs), mask), params=params, dim=1)
+            ends = fold.running.sum(1).sub(1).clamp(min=0)
+            last = tree_map(lambda out: out[torch.arange(fold.N, device=ends.device), ends], outputs)
+            state, last = _held(memory, state, last, last, fold.running.any(1))
+            outputs, last = rounded((outputs, last), first.dtype)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
         return tree_map(lambda out: out.flatten(0, 1), outputs)
 
@@ -308,6 +334,29 @@ class StepLayer(StatefulLayer):
         shown = {name: _shown(getattr(self, name)) for name in self._attributes.values()} | recurrent
         listed = [f"{name}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
         return ", ".join([_shown(self.step), *listed] if type(self) is StepLayer else listed)
+
+
+def _masked(step: Any) -> Any:
+    """Return the step for samples of which some have come to their end."""
+    if isinstance(step, F.Recurrent):
+        neuron: Any = F.Masked(step.step)
+        return F.Recurrent(neuron, step.synapse)
+    return F.Masked(step)
+
+
+def _held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
+    """Return state and last output after some steps: of the samples that had none of these, those before.
+
+    Args:
+        memory: before the steps.
+        state: after them.
+        output: of the last step that each sample had.
+        s: the same, in full precision.
+        running: which samples had a step, (N,).
+    """
+    if isinstance(state, F.RecurrentState):
+        state = state._replace(s=F.reset_where(running, memory.state.s, s))
+    return state, output if memory.output is None else F.reset_where(running, memory.output, output)
 
 
 def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:

@@ -172,7 +172,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a scripted norm": (
         lambda: st.SpikingNet(Images(torch.jit.script(norm2d(4)), norm2d(4)), 3, "fold")(torch.rand(N, T, 1, 6, 6)),
-        r"because it holds n1, a scripted batch norm, whose statistics of each step are out of reach",
+        r"because it holds n1, a scripted batch norm, whose statistics are out of reach",
     ),
     "another function of torch": (
         lambda: st.SpikingNet(Two(bare), 3, "fold")(torch.rand(N, T, 4)),

@@ -249,7 +249,7 @@ CASES: dict[str, dict[str, Make]] = {
         "tied": tied,
     },
     "without handing it the init": {
-        "without init": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x))), init)),
+        "always False": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x), False)), init)),
         "always True": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x), True)), init)),
     },
     "not among its submodules": {"list": lambda: Own(hidden, hidden=[st.LIF(v0=0.3)])},

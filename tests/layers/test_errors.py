@@ -71,7 +71,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     r"cpu\).*meta\).*Pass init=True": (ValueError, lambda: then(AGAIN.to("meta"))),
     r"init=.*expected a bool, or a bool tensor with one value for each sample": (
         TypeError,
-        *[partial(then, AGAIN, init) for init in ([True, False, True], 1, None, "yes")],
+        *[partial(then, AGAIN, init) for init in ([True, False, True], 1, "yes")],
     ),
     r"init is a tensor of .* expected torch\.bool and shape \(3,\)": (
         ValueError,

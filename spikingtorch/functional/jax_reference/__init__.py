@@ -4,6 +4,7 @@ Written from the equations, to check the torch code against; usable on its own u
 dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls.
 """
 
+from spikingtorch.functional.jax_reference.masked import Masked
 from spikingtorch.functional.jax_reference.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.jax_reference.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
 from spikingtorch.functional.jax_reference.neurons.integrator import IFState, if_step
@@ -22,6 +23,7 @@ from spikingtorch.functional.jax_reference.neurons.refractory import (
     coarse_lif_step,
     refractory_gain_from_tau,
 )
+from spikingtorch.functional.jax_reference.norms import time_batch_norm
 from spikingtorch.functional.jax_reference.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.jax_reference.reset import Detached, Reset, by_subtraction, detached, none, to_zero
 from spikingtorch.functional.jax_reference.scan import scan
@@ -55,6 +57,7 @@ __all__ = [
     "IFState",
     "LIFState",
     "LIState",
+    "Masked",
     "McPittsState",
     "Parameter",
     "PiecewiseExponential",
@@ -84,6 +87,7 @@ __all__ = [
     "refractory_gain_from_tau",
     "scan",
     "spiking_decay_step",
+    "time_batch_norm",
     "to_zero",
     "zeros_state",
 ]

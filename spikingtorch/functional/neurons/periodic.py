@@ -1,4 +1,4 @@
-"""The neuron behind PeriodicEncoder."""
+"""The neurons behind PeriodicEncoder: their input is the same at every step, so that they need not add it up."""
 
 from typing import NamedTuple
 
@@ -37,6 +37,35 @@ def periodic_step(state: PeriodicState, x: Tensor, *, threshold: float) -> tuple
     m = state.n + 1.0
     spike = _surrogate(m * x - threshold)
     return PeriodicState(to_zero(m, spike, threshold)), spike
+
+
+class RegularState(NamedTuple):
+    """State of ``regular_step``: n, the number of steps, and k, the number of spikes since the sequence began."""
+
+    n: Tensor
+    k: Tensor
+
+
+def regular_step(state: RegularState, x: Tensor) -> tuple[RegularState, Tensor]:
+    """Advance an integrate-and-fire neuron that resets by subtraction and whose input is the same at every step.
+
+        n[t] = n[t-1] + 1
+        s[t] = H(n[t] x - k[t-1] - 1)           H(0) = 1
+        k[t] = k[t-1] + s[t]
+
+    The membrane n x - k rounds once, where a sum rounds at every step. So after n steps the neuron has fired
+    floor(n x) times, for x in [0, 1].
+
+    Args:
+        state: n[t-1] and k[t-1], each of shape (*N,).
+        x: the input, shape (*N,).
+
+    Returns:
+        The state at t and the spikes s[t], of shape (*N,).
+    """
+    n = state.n + 1.0
+    spike = _surrogate(n * x - state.k - 1.0)
+    return RegularState(n, state.k + spike), spike
 
 
 def firing_threshold(dtype: torch.dtype) -> float:

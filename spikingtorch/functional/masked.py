@@ -1,0 +1,49 @@
+"""Masked: a step for samples that end at different times."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from spikingtorch.functional.core.tree import tree_map
+
+
+class Masked(NamedTuple):
+    """The step of a neuron, for samples of which some have come to their end.
+
+        state[t], out[t] = step(state[t-1], x[t])   where running[t]
+                         = state[t-1], 0            elsewhere
+
+    Its input is a pair, (x, running); running is bool and broadcasts to the state, (N, 1, ...) for samples (N, ...).
+    x may be anything finite where a sample does not run. No gradient reaches it there.
+
+    Args:
+        step: the step of the neuron, ``(state, x, **params) -> (state, out)``.
+
+    >>> from spikingtorch.functional import IFState, if_step, scan
+    >>> xs = torch.full((3, 2), 0.4)
+    >>> running = torch.tensor([[True, True], [True, False], [True, False]])
+    >>> scan(Masked(if_step), IFState(v=torch.zeros(2)), (xs, running))
+    (IFState(v=tensor([0.0000, 0.4000])), tensor([[0., 0.],
+            [0., 0.],
+            [1., 0.]]))
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> Any:
+        """Advance one step.
+
+        Args:
+            state: that of the neuron.
+            x: its input, and which samples are running.
+            **params: its parameters.
+        """
+        inputs, running = x
+        after, out = self.step(state, inputs, **params)
+        held = tree_map(lambda new, old: torch.where(running, new, old), after, state)
+        return held, tree_map(lambda each: torch.where(running, each, torch.zeros_like(each)), out)
+
+    @property
+    def __name__(self) -> str:
+        return f"Masked({getattr(self.step, '__name__', type(self.step).__name__)})"

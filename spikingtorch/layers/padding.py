@@ -1,0 +1,61 @@
+"""Padded batches: sequences of different lengths, padded at their ends to the length of the longest."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.layers.batch_norm import scripted_norm, takes_statistics
+from spikingtorch.layers.time_norm import TimeNorm
+from spikingtorch.validation import check_lengths, has_values
+
+Lengths: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[int]
+
+
+def without_padding(x: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor]:
+    """Return a padded batch with zeros as its padding, up to the end of the longest sequence, and where there is none.
+
+    Args:
+        x: padded batch, (N, T, ...).
+        lengths: of the sequences, (N,).
+
+    Returns:
+        (N, T', ...) and a mask (N, T'), T' the greatest length where Python may look at it, else T.
+    """
+    N, T = x.shape[:2]
+    checked = check_lengths("SpikingNet", lengths, N, T).to(x.device)
+    running = torch.arange(T, device=x.device) < checked[:, None]
+    if has_values(checked):
+        longest = int(checked.max())
+        x, running = x[:, :longest], running[:, :longest]
+    return padded(x, running, x.shape[1]), running
+
+
+def padded(x: Tensor, running: Tensor, T: int) -> Tensor:
+    """Return (N, T, ...), zero where no sample is running.
+
+    Args:
+        x: shape (N, T', ...).
+        running: shape (N, T').
+        T: number of steps, at least T'.
+    """
+    mask = running.view(*running.shape, *(1,) * (x.ndim - 2))
+    kept = torch.where(mask, x, torch.zeros_like(x))
+    after = T - x.shape[1]
+    return torch.cat([kept, kept.new_zeros(x.shape[0], after, *x.shape[2:])], 1) if after else kept
+
+
+def check_norms_of_padded(net: nn.Module) -> None:
+    """Raise where a batch norm would take its statistics over padding."""
+    inside = {id(module.norm) for module in net.modules() if isinstance(module, TimeNorm)}
+    where = scripted_norm(net)
+    for path, module in net.named_modules():
+        if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module) and id(module) not in inside:
+            where = path
+    if where is not None:
+        raise ValueError(
+            f"SpikingNet: with lengths, {where} would take its statistics over the padding as well, and it is a batch "
+            "norm that cannot be told. Take nn.BatchNorm1d, or TimeBatchNorm1d, in its place"
+        )

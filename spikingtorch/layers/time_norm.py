@@ -1,0 +1,183 @@
+"""Batch norms that know of time: one statistic over the batch and all steps of a sequence."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.batch_norm import takes_statistics
+from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.validation import check_parameter
+
+
+class TimeNorm(StatefulLayer):
+    """A batch norm of torch's, called once with all steps of a sequence.
+
+    Args:
+        norm: the batch norm. It is a submodule, so that what looks for torch's norms finds it, as
+            ``nn.SyncBatchNorm.convert_sync_batchnorm`` does, whose statistics are those of all processes.
+        scale: factor of the weight.
+
+    Attributes:
+        norm: the batch norm.
+        scale: as above.
+    """
+
+    memoryless = True
+
+    def __init__(self, norm: nn.Module, scale: float = 1.0) -> None:
+        super().__init__()
+        self.norm = norm
+        self.scale = scale
+
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
+        """Normalise one step, in evaluation, or all steps of a fold.
+
+        Args:
+            x: shape (N, C, ...).
+            init: of the network; it may be left out.
+
+        Raises:
+            ValueError: it takes the statistics of its input, and that is not all steps of a sequence.
+        """
+        init, running = self._given.take(init)
+        out: Tensor
+        if (fold := self._fold_of_this_thread()) is not None:
+            out = fold.call(self, x, init)
+        elif isinstance(init, FoldToken):  # of a call that is over, which checkpoint repeats
+            out = self._advance_all(x, init)
+        else:
+            out = self._advance_one(x, init, running)
+        return out
+
+    def whole_step(self) -> Any:
+        """Return the norm and its parameters."""
+        return self.norm, dict(self.norm.named_parameters())
+
+    def _rehearse(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+    def _advance_one(self, x: Tensor, init: object, running: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        if takes_statistics(self.norm):
+            raise ValueError(
+                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it was "
+                "called with one of them. Run it in a SpikingNet that folds: SpikingNet(..., mode='fold') does, or "
+                "says what stands in the way. In evaluation, any way will do"
+            )
+        return self._normalise(x)
+
+    def _advance_all(self, x: Tensor, fold: FoldToken) -> Tensor:
+        if not takes_statistics(self.norm):
+            return self._normalise(x)
+        if not fold.complete:
+            raise ValueError(
+                f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it was "
+                "called with a part of one. Leave out time_chunk, and start with init=True"
+            )
+        with fold.together():
+            if fold.running is None:
+                return self._normalise(x)
+            rows = fold.running.flatten()
+            return torch.zeros_like(x).index_put((rows,), self._normalise(x[rows]))
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        out: Tensor
+        if self.scale == 1.0:
+            out = self.norm(x)
+        else:
+            out = functional_call(self.norm, {"weight": self.scale * self.norm.get_parameter("weight")}, (x,))
+        return out
+
+
+def needs_sequence(module: nn.Module) -> bool:
+    """Say whether a module needs all steps of a sequence in one call."""
+    return isinstance(module, TimeNorm) and takes_statistics(module.norm)
+
+
+class TimeBatchNorm1d(TimeNorm):
+    """Batch norm whose statistics are those of the batch and all steps together.
+
+        y[n, t, c, ...] = (x[n, t, c, ...] - mean[c]) / sqrt(var[c] + eps) * weight[c] + bias[c]
+        mean[c], var[c] over n, t and space;   running = (1 - momentum) running + momentum new, once a sequence
+
+    ``nn.BatchNorm1d`` takes statistics of each step by itself. In training, this one needs all steps of a sequence in
+    one call: a ``SpikingNet`` that folds, without ``time_chunk``. In evaluation it is an ``nn.BatchNorm1d``, in any
+    mode. With ``lengths``, the steps after the end of a sample do not count.
+
+    Args:
+        num_features: C, of inputs (N, C) or (N, C, L).
+        eps: added to the variance.
+        momentum: share of the new statistics in the running ones; None for their average.
+        affine: whether weight and bias are learned.
+
+    Raises:
+        ValueError: in training, it is called with a part of a sequence.
+
+    >>> from spikingtorch import SpikingNet
+    >>> model = SpikingNet(nn.Sequential(TimeBatchNorm1d(1)))
+    >>> model(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]])).flatten()  # of mean 2.5, whatever the step
+    tensor([-1.3416, -0.4472,  0.4472,  1.3416], grad_fn=<ViewBackward0>)
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
+        super().__init__(nn.BatchNorm1d(num_features, eps, momentum, affine))
+
+
+class TimeBatchNorm2d(TimeNorm):
+    """Batch norm of images whose statistics are those of the batch and all steps together; see ``TimeBatchNorm1d``.
+
+    Args:
+        num_features: C, of inputs (N, C, H, W).
+        eps: added to the variance.
+        momentum: share of the new statistics in the running ones; None for their average.
+        affine: whether weight and bias are learned.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
+        super().__init__(nn.BatchNorm2d(num_features, eps, momentum, affine))
+
+
+class ThresholdDependentBatchNorm(TimeNorm):
+    """Batch norm over batch and time that scales its output to the threshold of the neurons behind it.
+
+        y[n, t, c, ...] = weight[c] (alpha threshold (x[n, t, c, ...] - mean[c]) / sqrt(var[c] + eps)) + bias[c]
+
+    mean and var are those of ``TimeBatchNorm1d``, and so is what it needs in training. As in H. Zheng, Y. Wu, L. Deng,
+    Y. Hu, G. Li, AAAI 2021, "Going deeper with directly-trained larger spiking neural networks".
+
+    Args:
+        num_features: C, of inputs (N, C) or (N, C, ...), with any axes of space.
+        threshold: of the neurons behind it, v0; positive.
+        alpha: another factor, for branches that are added up; positive.
+        eps: added to the variance.
+        momentum: share of the new statistics in the running ones; None for their average.
+
+    Raises:
+        ValueError: threshold or alpha is not positive; or as in ``TimeBatchNorm1d``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        threshold: float = 1.0,
+        alpha: float = 1.0,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+    ) -> None:
+        for name, value in (("threshold", threshold), ("alpha", alpha)):
+            check_parameter(type(self).__name__, name, value, above=0.0)
+        super().__init__(_AnyBatchNorm(num_features, eps, momentum), scale=alpha * threshold)
+
+    def extra_repr(self) -> str:
+        """Name the factor."""
+        return f"scale={self.scale:g}"
+
+
+class _AnyBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm of inputs with any axes of space."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"expected an input (N, C, ...), got shape {tuple(input.shape)}")

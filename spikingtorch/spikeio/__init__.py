@@ -1,0 +1,36 @@
+"""Encoders turn a batch (N, ...) into a sequence (N, T, ...); decoders turn the sequence of a network into numbers.
+
+Encoders take what a DataLoader gives, of any number of channels and dimensions, on any device. Each is a module, so
+that ``nn.Sequential(encoder, model, decoder)`` is a classifier. Events of a camera become a sequence in
+``events_to_sequence``, and sequences of different lengths a batch in ``pad_sequences``.
+"""
+
+from spikingtorch.spikeio.collate import pad_sequences
+from spikingtorch.spikeio.constant import ConstantEncoder
+from spikingtorch.spikeio.decoders import FirstSpikeDecoder, MaxMembraneDecoder, RateDecoder, SumDecoder
+from spikingtorch.spikeio.delta import DeltaEncoder
+from spikingtorch.spikeio.events import events_to_sequence, sequence_to_events
+from spikingtorch.spikeio.latency import LatencyEncoder
+from spikingtorch.spikeio.periodic import PeriodicEncoder
+from spikingtorch.spikeio.poisson import Poisson2D, PoissonEncoder, markov_spikes, poisson_spikes, poisson_spikes2d
+from spikingtorch.spikeio.population import PopulationEncoder
+
+__all__ = [
+    "ConstantEncoder",
+    "DeltaEncoder",
+    "FirstSpikeDecoder",
+    "LatencyEncoder",
+    "MaxMembraneDecoder",
+    "PeriodicEncoder",
+    "Poisson2D",
+    "PoissonEncoder",
+    "PopulationEncoder",
+    "RateDecoder",
+    "SumDecoder",
+    "events_to_sequence",
+    "markov_spikes",
+    "pad_sequences",
+    "poisson_spikes",
+    "poisson_spikes2d",
+    "sequence_to_events",
+]

@@ -1,0 +1,262 @@
+"""Events of a camera, (t, x, y, p), as a sequence of steps, and back."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikingtorch import validation as checks
+
+OWNER = "events_to_sequence"
+Events = np.ndarray[Any, Any] | Sequence[Tensor]
+
+
+class _Events(NamedTuple):
+    """Columns of the events, each of shape (E,): t is int64 or float64, the others int64."""
+
+    t: Tensor
+    x: Tensor
+    y: Tensor
+    p: Tensor
+
+
+def events_to_sequence(
+    events: Events,
+    nsteps: int,
+    sensor_size: Sequence[int],
+    *,
+    duration: float | None = None,
+    dt: float | None = None,
+    start: float | None = None,
+    binary: bool = False,
+) -> Tensor:
+    """Count the events of each pixel and polarity in equal bins of time.
+
+        s[k, p, y, x] = number of events (t, x, y, p) with  start + k dt <= t < start + (k + 1) dt,     k = 0 .. T - 1
+
+    So an event at a border belongs to the later bin. The window is given in one of three ways:
+
+    - ``dt``, the width of a bin. An event before the start, or at or after ``start + nsteps dt``, is an error.
+    - ``duration``: the same with ``dt = duration / nsteps``.
+    - Neither: the window reaches from the start to the last event, which belongs to the last bin.
+
+    Times that are integers, such as microseconds, are compared with the borders without rounding where start, dt and
+    duration are integers as well. For all others, t - start is compared with k duration / nsteps in float64.
+
+    Args:
+        events: a structured numpy array with the fields t, x, p and, unless the sensor is one row, y, as the package
+            tonic has them; or four tensors (t, x, y, p) of shape (E,). Times do not decrease. If P is 1, p may be any
+            whole number, the same for all events.
+        nsteps: number of bins T.
+        sensor_size: (width W, height H, polarities P), in the order of tonic.
+        duration: length of the window, in the unit of t.
+        dt: width of a bin, in the unit of t.
+        start: where the first bin begins; by default at the first event.
+        binary: 1 for a pixel with any event, in place of the count.
+
+    Returns:
+        Counts, float32, shape (T, P, H, W), on the device of the events.
+
+    Raises:
+        ValueError: there are no events; one is outside of the sensor, of the polarities or of the window; times
+            decrease; both duration and dt are given, or one is not above 0.
+        TypeError: events are none of these, or coordinates are no integers.
+
+    >>> t, x, y, p = (torch.tensor(column) for column in ([0, 4, 10, 19], [0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]))
+    >>> sequence = events_to_sequence((t, x, y, p), nsteps=2, sensor_size=(2, 1, 2), dt=10)
+    >>> sequence.shape
+    torch.Size([2, 2, 1, 2])
+    >>> sequence[:, 1, 0]  # p = 1
+    tensor([[0., 1.],
+            [0., 2.]])
+    """
+    T = checks.check_count(OWNER, "nsteps", nsteps)
+    W, H, P = _sensor_size(sensor_size)
+    columns = _columns(events, H, P)
+    for name, column, size, hint in (
+        ("x", columns.x, W, "sensor_size is (width, height, polarities)"),
+        ("y", columns.y, H, "sensor_size is (width, height, polarities)"),
+        ("p", columns.p, P, "Polarities count from 0; of -1 and 1, p > 0 makes 0 and 1"),
+    ):
+        _check_range(name, column, size, hint)
+    _check_order(columns.t)
+    k = _bins(columns.t, T, *_window(columns.t, T, duration, dt, start))
+    pixel = ((k * P + columns.p) * H + columns.y) * W + columns.x
+    counts = torch.bincount(pixel, minlength=T * P * H * W).reshape(T, P, H, W)
+    return (counts.clamp(max=1) if binary else counts).float()
+
+
+def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> np.ndarray[Any, Any]:
+    """Return the events of a sequence of counts, each at the beginning of its bin.
+
+        t = start + k dt
+
+    for each of the ``s[k, p, y, x]`` events, ordered by k, then p, y and x. For integers dt and start,
+    ``events_to_sequence(events, T, (W, H, P), dt=dt, start=start)`` gives the sequence again.
+
+    Args:
+        sequence: counts, whole numbers of 0 or more of any dtype, shape (T, P, H, W); of a batch, take one sample.
+        dt: width of a bin, above 0.
+        start: time of the first bin.
+
+    Returns:
+        A structured array, shape (E,), with the fields x, y, p, int32, and t, int64, or float64 where dt or start is no
+        integer: what the transforms of tonic take.
+
+    Raises:
+        ValueError: the sequence has another number of axes, or entries that are no counts; dt is not above 0.
+        TypeError: the sequence is no tensor.
+
+    >>> sequence = torch.zeros(3, 2, 1, 1)
+    >>> sequence[2, 1] = 2
+    >>> sequence_to_events(sequence, dt=1000)[["t", "p"]].tolist()
+    [(2000, 1), (2000, 1)]
+    """
+    owner = "sequence_to_events"
+    if not isinstance(sequence, Tensor):
+        raise TypeError(f"{owner}: the sequence is a {type(sequence).__name__}, expected a torch.Tensor")
+    if sequence.ndim != 4:
+        raise ValueError(
+            f"{owner}: the sequence has shape {tuple(sequence.shape)}, expected (T, P, H, W): steps, polarities, "
+            "height, width. Of a batch, take one sample"
+        )
+    checks.check_parameter(owner, "dt", dt, above=0.0)
+    checks.check_parameter(owner, "start", start)
+    values = sequence.detach().cpu()
+    counts = values.long()
+    if values.is_complex() or not ((counts == values) & (counts >= 0)).all():
+        raise ValueError(f"{owner}: the sequence holds entries that are no counts, expected whole numbers of 0 or more")
+    where = counts.nonzero()
+    k, p, y, x = where.repeat_interleave(counts[tuple(where.T)], 0).T.numpy()
+    whole = isinstance(dt, Integral) and isinstance(start, Integral)
+    fields = [("x", np.int32), ("y", np.int32), ("t", np.int64 if whole else np.float64), ("p", np.int32)]
+    events = np.empty(len(k), np.dtype(fields))
+    events["x"], events["y"], events["t"], events["p"] = x, y, start + k * dt, p
+    return events
+
+
+def _sensor_size(sensor_size: Sequence[int]) -> tuple[int, int, int]:
+    sizes = checks.check_shape(OWNER, "sensor_size", sensor_size) if isinstance(sensor_size, tuple | list) else ()
+    if len(sizes) != 3:
+        raise ValueError(
+            f"{OWNER}: sensor_size={sensor_size!r}, expected (width, height, polarities), such as (34, 34, 2)"
+        )
+    W, H, P = sizes
+    return W, H, P
+
+
+def _columns(events: Any, H: int, P: int) -> _Events:
+    """Return the columns of the events as tensors."""
+    expected = "expected a structured array with the fields t, x, y, p, or four tensors (t, x, y, p)"
+    if isinstance(events, np.ndarray):
+        names = events.dtype.names or ()
+        missing = {"t", "x", "p"} - {*names} or ({"y"} - {*names} if H > 1 else set())
+        if missing:
+            raise TypeError(
+                f"{OWNER}: events is an array with the fields {names}, without {sorted(missing)}; {expected}"
+            )
+        columns = [_tensor(events[name]) if name in names else None for name in _Events._fields]
+        t, x, y, p = (column if column is not None else torch.zeros(len(events)).long() for column in columns)
+    elif isinstance(events, tuple | list) and len(events) == 4 and all(isinstance(c, Tensor) for c in events):
+        t, x, y, p = events
+    else:
+        raise TypeError(f"{OWNER}: events is a {type(events).__name__}, {expected}")
+    shapes = [tuple(column.shape) for column in (t, x, y, p)]
+    if len(shapes[0]) != 1 or len({*shapes}) > 1:
+        raise ValueError(f"{OWNER}: t, x, y, p have the shapes {shapes}, expected one axis (E,) of the same length")
+    if shapes[0] == (0,):
+        raise ValueError(f"{OWNER}: there are no events. The sequence of none is torch.zeros(nsteps, P, H, W)")
+    for name, column in (("x", x), ("y", y), ("p", p)):
+        if column.is_floating_point() or column.is_complex():
+            raise TypeError(f"{OWNER}: {name} has dtype {column.dtype}, expected integers; round them, and convert")
+    if t.dtype == torch.bool or t.is_complex():
+        raise TypeError(f"{OWNER}: t has dtype {t.dtype}, expected times")
+    t = t.double() if t.is_floating_point() else t.long()
+    if not t.isfinite().all():
+        raise ValueError(f"{OWNER}: t holds NaN or infinite values. Look at the recording")
+    if P == 1 and (p == p[0]).all():
+        p = torch.zeros_like(p)
+    return _Events(t, x.long(), y.long(), p.long())
+
+
+def _tensor(column: np.ndarray[Any, Any]) -> Tensor:
+    """Return a field of a structured array, which is no contiguous array, as a tensor."""
+    if column.dtype.kind == "u":
+        if column.dtype.itemsize == 8 and column.size and column.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{OWNER}: a value of {column.max()} does not fit int64. Subtract the first time from all")
+        column = column.astype(np.int64)
+    if column.dtype.kind not in "bif":
+        raise TypeError(f"{OWNER}: a field has dtype {column.dtype}, expected numbers")
+    native = column.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(column, dtype=native if column.dtype.itemsize <= 8 else np.float64))
+
+
+def _check_range(name: str, column: Tensor, size: int, hint: str) -> None:
+    outside = (column < 0) | (column >= size)
+    if outside.any():
+        i = int(outside.nonzero()[0, 0])
+        raise ValueError(f"{OWNER}: event {i} has {name}={int(column[i])}, expected 0 to {size - 1}. {hint}")
+
+
+def _check_order(t: Tensor) -> None:
+    earlier = t[1:] < t[:-1]
+    if earlier.any():
+        i = int(earlier.nonzero()[0, 0])
+        raise ValueError(
+            f"{OWNER}: times decrease from {t[i].item()} to {t[i + 1].item()} at event {i + 1}; sort them by time: "
+            "events[np.argsort(events['t'], kind='stable')]"
+        )
+
+
+def _window(
+    t: Tensor, T: int, duration: float | None, dt: float | None, start: float | None
+) -> tuple[float, float, bool]:
+    """Return the start and the length of the window, and whether its end belongs to it; all events lie in it."""
+    if duration is not None and dt is not None:
+        raise ValueError(f"{OWNER}: duration={duration!r} and dt={dt!r} both say how wide a bin is; give one of them")
+    for name, value in (("duration", duration), ("dt", dt), ("start", start)):
+        if value is not None:
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise TypeError(f"{OWNER}: {name} is a {type(value).__name__}, expected a number, in the unit of t")
+            checks.check_parameter(OWNER, name, value, above=None if name == "start" else 0.0)
+    first, last = t[0].item(), t[-1].item()
+    start = first if start is None else _whole(start)
+    if first < start:
+        raise ValueError(
+            f"{OWNER}: the first event is at t={first}, before start={start}. Lower start, or cut the events"
+        )
+    if duration is None and dt is None:
+        if last == start:
+            raise ValueError(
+                f"{OWNER}: all events are at the start, t={start}, which leaves bins no width. Give duration or dt"
+            )
+        return start, last - start, True
+    length = _whole(duration) if duration is not None else T * _whole(dt or 0)
+    if last - start >= length:
+        raise ValueError(
+            f"{OWNER}: the last event is at t={last}, expected times below start + duration = {start + length} "
+            f"({start} + {length}). Raise nsteps or the width of a bin, or cut the events: events[events['t'] < end]"
+        )
+    return start, length, False
+
+
+def _bins(t: Tensor, T: int, start: float, duration: float, closed: bool) -> Tensor:
+    """Return the bin of each time, k with start + k duration / T <= t; the end belongs to the last one if closed."""
+    whole = not t.is_floating_point() and isinstance(start, int) and isinstance(duration, int)
+    if whole and T * duration < 2**63:
+        k = (t - start) * T // duration
+    else:
+        borders = torch.arange(T + 1, dtype=torch.float64, device=t.device) * duration / T
+        # integers are subtracted first: float64 may not hold the times, but their distance from the start
+        elapsed = (t if isinstance(start, int) else t.double()) - start
+        k = torch.searchsorted(borders, elapsed.double(), right=True) - 1
+        closed = True  # the window was checked; rounding alone can put a time at its end
+    return k.clamp(max=T - 1) if closed else k
+
+
+def _whole(value: Any) -> float:
+    """Return a number as an int where it is one, of numpy or a float without a fraction."""
+    return int(value) if isinstance(value, Integral) or float(value).is_integer() else float(value)

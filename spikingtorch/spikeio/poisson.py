@@ -1,0 +1,133 @@
+"""Spikes drawn at random, each step by itself or from a chain."""
+
+import math
+import warnings
+
+import torch
+from torch import Generator, Tensor
+
+from spikingtorch import validation as checks
+from spikingtorch.functional import lift
+from spikingtorch.spikeio._checks import Encoder, check_batch, check_generator, check_no_gradient, over_time
+
+
+def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Draw independent spikes, which have no gradient.
+
+        P(s[n, t, ...] = 1) = scale x[n, ...]
+
+    Args:
+        x: rates in spikes per step, floating, shape (N, ...). A rate above 1 saturates at a spike in each step, with a
+            warning; one below 0 never spikes.
+        nsteps: number of steps T.
+        scale: factor of the rates.
+        generator: source of randomness on the device of x; the same generator in the same state draws the same spikes.
+
+    Returns:
+        Spikes, 0 or 1 in the dtype of x, shape (N, T, ...).
+
+    Raises:
+        ValueError: x requires a gradient, among others.
+
+    >>> poisson_spikes(torch.tensor([[0.0, 1.0]]), nsteps=3)
+    tensor([[[0., 1.],
+             [0., 1.],
+             [0., 1.]]])
+    """
+    rates = _rates("poisson_spikes", x, nsteps, scale)
+    check_generator("poisson_spikes", x, generator)
+    return torch.bernoulli(over_time(rates, nsteps), generator=generator)
+
+
+def poisson_spikes2d(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Draw independent spikes for images, (N, C, H, W) or (N, H, W); see ``poisson_spikes``."""
+    checks.check_floating("poisson_spikes2d", "x", x)
+    if x.ndim not in (3, 4):
+        raise ValueError(f"poisson_spikes2d: x has shape {tuple(x.shape)}, expected images (N, C, H, W) or (N, H, W)")
+    return poisson_spikes(x, nsteps, scale, generator=generator)
+
+
+def markov_spikes(x: Tensor, nsteps: int, *, generator: Generator | None = None) -> Tensor:
+    """Draw spikes from a chain that remembers whether it spiked last; they have no gradient.
+
+        after no spike:  s[t] = 1 if r[t] < x
+        after a spike:   s[t] = 0 if r[t] < 1 - x           r[t] uniform in [0, 1)
+
+    Either way a step spikes with probability x, so the rate is that of a Poisson process; the same random numbers
+    give another sequence.
+
+    Args:
+        x: rates in spikes per step, floating, shape (N, ...).
+        nsteps: number of steps T.
+        generator: source of randomness on the device of x.
+
+    Returns:
+        Spikes, 0 or 1 in the dtype of x, shape (N, T, ...).
+
+    Raises:
+        ValueError: x requires a gradient, among others.
+    """
+    rates = lift(_rates("markov_spikes", x, nsteps, 1.0))  # bfloat16 has no random numbers near 0 and 1
+    check_generator("markov_spikes", x, generator)
+    spiked = torch.zeros_like(rates, dtype=torch.bool)
+    spikes = []
+    for _ in range(nsteps):
+        r = torch.rand(rates.shape, dtype=rates.dtype, device=rates.device, generator=generator)
+        spiked = torch.where(spiked, r >= 1.0 - rates, r < rates)
+        spikes.append(spiked)
+    return torch.stack(spikes, 1).to(x.dtype)
+
+
+class PoissonEncoder(Encoder):
+    """Rate code by independent spikes of probability ``scale x`` in each step; see ``poisson_spikes``.
+
+    Spikes drawn at random have no gradient, so an input that requires one is an error.
+
+    Args:
+        nsteps: number of steps T.
+        scale: factor of the rates.
+        generator: source of randomness; the global one of torch by default.
+
+    >>> encoder = PoissonEncoder(8, generator=torch.Generator().manual_seed(0))
+    >>> encoder(torch.rand(32, 1, 28, 28)).shape
+    torch.Size([32, 8, 1, 28, 28])
+    """
+
+    def __init__(self, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> None:
+        super().__init__(nsteps, scale)
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spikes (N, T, ...) for rates x (N, ...)."""
+        return poisson_spikes(x, self.nsteps, self.scale, generator=self.generator)
+
+
+class Poisson2D(PoissonEncoder):
+    """PoissonEncoder that takes images, (N, C, H, W) or (N, H, W), and nothing else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spikes (N, T, ...) for images x."""
+        return poisson_spikes2d(x, self.nsteps, self.scale, generator=self.generator)
+
+
+def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
+    """Return the probabilities of a spike, in [0, 1]."""
+    checks.check_count(owner, "nsteps", nsteps)
+    if isinstance(scale, Tensor):
+        raise TypeError(f"{owner}: scale is a Tensor, expected a number; multiply the rates by it instead")
+    checks.check_parameter(owner, "scale", scale)
+    bounds = check_batch(owner, x)
+    fix = (
+        f"Draw from x.detach(), encode with ConstantEncoder({nsteps}), whose gradient is exact, or give an estimate of "
+        f"your own: the straight-through one is {owner}(x.detach(), {nsteps}) + (x - x.detach()).unsqueeze(1)"
+    )
+    check_no_gradient(owner, x, "spikes drawn at random", fix)
+    rates = scale * x
+    highest = max(scale * bound for bound in bounds)
+    if highest > 1.0 and not math.isclose(highest, 1.0, rel_tol=1e-3):
+        warnings.warn(
+            f"{owner}: rates reach {highest:.3g} spikes per step and saturate at 1. Divide the input by its maximum, "
+            "or lower scale",
+            stacklevel=3,
+        )
+    return rates.clamp(0.0, 1.0)

@@ -1,0 +1,288 @@
+"""Events as sequences beside a loop over events in exact fractions, the way back, and batches of sequences."""
+
+import math
+import pickle
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from spikingtorch import spikeio as io
+
+W, H, P = 5, 4, 2
+SENSOR = (W, H, P)
+TONIC = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
+Array = np.ndarray[Any, Any]
+
+
+def recording(E: int = 500, last: int = 1000, seed: int = 0, dtype: np.dtype[Any] = TONIC) -> Array:
+    random = np.random.default_rng(seed)
+    events = np.zeros(E, dtype)
+    events["t"] = np.sort(random.integers(0, last + 1, E))
+    for name, size in (("x", W), ("y", H), ("p", P)):
+        events[name] = random.integers(0, size, E)
+    return events
+
+
+def columns(events: Array) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    t, x, y, p = (torch.from_numpy(events[name].astype(np.int64)) for name in "txyp")
+    return t, x, y, p
+
+
+def by_loop(events: Array, T: int, start: Fraction, dt: Fraction, closed: bool = False) -> Array:
+    counts = np.zeros((T, P, H, W))
+    for event in events:
+        k = math.floor((Fraction(event["t"].item()) - start) / dt)
+        counts[min(k, T - 1) if closed else k, int(event["p"]), event["y"], event["x"]] += 1
+    return counts
+
+
+@pytest.mark.parametrize("T", [1, 2, 7, 1001])
+def test_counts_by_a_loop_over_events(T: int) -> None:
+    events = recording()
+    first, last = (Fraction(int(events["t"][i])) for i in (0, -1))
+    cases: list[tuple[dict[str, Any], Fraction, Fraction, bool]] = [
+        ({}, first, (last - first) / T, True),
+        ({"start": -100}, Fraction(-100), (last + 100) / T, True),
+        ({"duration": 1001, "start": 0}, Fraction(0), Fraction(1001, T), False),
+        ({"duration": 1024.0}, first, Fraction(1024, T), False),
+        ({"dt": 1001, "start": 0}, Fraction(0), Fraction(1001), False),
+        ({"dt": np.int32(2000), "start": np.int64(-7)}, Fraction(-7), Fraction(2000), False),
+    ]
+    for options, start, dt, closed in cases:
+        got = io.events_to_sequence(events, T, SENSOR, **options)
+        want = by_loop(events, T, start, dt, closed)
+        assert got.dtype == torch.float32
+        assert got.shape == (T, P, H, W)
+        assert got.sum() == len(events)
+        assert np.array_equal(got.numpy(), want)
+        assert torch.equal(io.events_to_sequence(columns(events), T, SENSOR, **options), got)
+        binary = io.events_to_sequence(events, T, SENSOR, binary=True, **options)
+        assert np.array_equal(binary.numpy(), np.minimum(want, 1))
+
+
+def test_borders_by_hand() -> None:
+    events = np.zeros(5, TONIC)
+    events["t"] = [0, 9, 10, 20, 29]
+
+    def bins(**options: Any) -> list[int]:
+        return [int(n) for n in io.events_to_sequence(events, 3, (1, 1, 1), **options).flatten()]
+
+    assert bins(dt=10) == bins(duration=30) == [2, 1, 2]
+    assert bins() == [2, 1, 2]  # bins of 29 / 3
+    assert bins(dt=11, start=-1) == [2, 2, 1]
+    events["t"][-1] = 30
+    assert bins() == [2, 1, 2]  # the last event belongs to the last bin
+    with pytest.raises(ValueError, match=r"last event is at t=30, expected times below start \+ duration = 30"):
+        bins(dt=10)
+
+
+def test_times_as_floats() -> None:
+    t = torch.arange(10) / 10  # in float32, and borders in float64
+    zeros = torch.zeros(10, dtype=torch.int64)
+    for times in (t, t.double(), torch.arange(10, dtype=torch.float64) * 0.1):
+        got = io.events_to_sequence((times, zeros, zeros, zeros), 10, (1, 1, 1), duration=1.0)
+        edges = np.arange(11) * 1.0 / 10
+        want = np.histogram(times.double().numpy(), edges)[0]
+        assert got.flatten().tolist() == want.tolist()
+    got = io.events_to_sequence((torch.arange(10), zeros, zeros, zeros), 4, (1, 1, 1), dt=2.5)
+    assert got.flatten().tolist() == [3, 2, 3, 2]
+    # float64 cannot hold these times, but their distance from the start
+    got = io.events_to_sequence((2**61 + torch.arange(10), zeros, zeros, zeros), 4, (1, 1, 1), dt=2.5)
+    assert got.flatten().tolist() == [3, 2, 3, 2]
+
+
+def test_times_of_any_integers() -> None:
+    base = recording()
+    want = io.events_to_sequence(base, 7, SENSOR)
+    for of_time in (np.int32, np.uint32, np.uint64, np.dtype(">i8"), np.uint16):
+        for of_place in (np.uint8, np.int8, np.uint16, np.int64):
+            dtype = np.dtype([("t", of_time), ("x", of_place), ("y", of_place), ("p", of_place)])
+            assert torch.equal(
+                io.events_to_sequence(base.astype(TONIC)[["t", "x", "y", "p"]].astype(dtype), 7, SENSOR), want
+            )
+    later = base.copy()
+    later["t"] += 2**61  # a time that float64 cannot hold
+    assert torch.equal(io.events_to_sequence(later, 7, SENSOR), want)
+    huge = base.astype([("t", np.uint64), ("x", int), ("y", int), ("p", int)])
+    huge["t"] += 2**63
+    with pytest.raises(ValueError, match="does not fit int64"):
+        io.events_to_sequence(huge, 7, SENSOR)
+
+
+def test_views_and_what_is_left_alone() -> None:
+    events = recording()
+    before = events.copy()
+    doubled = np.repeat(events, 2)[::2]
+    assert torch.equal(io.events_to_sequence(doubled, 5, SENSOR), io.events_to_sequence(events, 5, SENSOR))
+    stacked = torch.stack(columns(events), 1)  # columns that are no contiguous tensors
+    assert torch.equal(io.events_to_sequence(stacked.unbind(1), 5, SENSOR), io.events_to_sequence(events, 5, SENSOR))
+    assert np.array_equal(events, before)
+
+
+def test_one_row_and_one_polarity() -> None:
+    audio = np.zeros(4, np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)]))
+    audio["t"], audio["x"], audio["p"] = [0, 1, 2, 3], [3, 1, 1, 0], 1
+    got = io.events_to_sequence(audio, 2, (4, 1, 1), dt=2)
+    assert got[:, 0, 0].tolist() == [[0, 1, 0, 1], [1, 1, 0, 0]]
+    audio["p"] = [0, 1, 1, 1]
+    with pytest.raises(ValueError, match="event 1 has p=1, expected 0 to 0"):
+        io.events_to_sequence(audio, 2, (4, 1, 1), dt=2)
+    with pytest.raises(TypeError, match=r"without \['y'\]"):
+        io.events_to_sequence(audio, 2, (4, 2, 2), dt=2)
+
+
+def test_as_tonic_does() -> None:
+    transforms = pytest.importorskip("tonic.transforms")
+    events = recording()
+    events["t"] -= events["t"][0]
+    for T in (3, 8):
+        dt = int(events["t"][-1] - events["t"][0]) // T  # the width of a bin in tonic, which leaves out the rest
+        inside = events[events["t"] < T * dt]
+        want = transforms.ToFrame(sensor_size=SENSOR, n_time_bins=T)(events.copy())
+        assert np.array_equal(io.events_to_sequence(inside, T, SENSOR, dt=dt, start=0).numpy(), want)
+
+
+# --- and back -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+def test_there_and_back(dtype: torch.dtype) -> None:
+    counts = torch.randint(0, 3, (6, P, H, W), generator=torch.Generator().manual_seed(0)).to(dtype)
+    steps: list[tuple[Any, Any]] = [(1, 0), (1000, -7), (np.int64(3), np.int64(5))]
+    for dt, start in steps:
+        events = io.sequence_to_events(counts, dt=dt, start=start)
+        assert events.dtype.names == ("x", "y", "t", "p")
+        assert len(events) == counts.sum()
+        assert torch.equal(io.events_to_sequence(events, 6, SENSOR, dt=dt, start=start), counts.float())
+    assert torch.equal(
+        io.events_to_sequence(
+            io.sequence_to_events(counts.permute(1, 0, 2, 3).contiguous().transpose(0, 1)), 6, SENSOR, dt=1, start=0
+        ),
+        counts.float(),
+    )
+
+
+def test_events_by_hand() -> None:
+    counts = torch.zeros(3, 2, 2, 3)
+    counts[0, 1, 1, 2] = 2
+    counts[2, 0, 0, 1] = 1
+    events = io.sequence_to_events(counts, dt=10, start=5)
+    assert events.tolist() == [(2, 1, 5, 1), (2, 1, 5, 1), (1, 0, 25, 0)]
+    assert io.sequence_to_events(counts, dt=0.5)["t"].tolist() == [0.0, 0.0, 1.0]
+    assert len(io.sequence_to_events(torch.zeros(3, 2, 2, 3))) == 0
+    assert io.sequence_to_events(counts.requires_grad_())["t"].tolist() == [0, 0, 2]
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+
+def lots() -> list[tuple[Tensor, int]]:
+    return [(torch.full((n, 2, 3), float(n)), n) for n in (4, 1, 3, 2, 7)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_padded_batches_of_a_dataloader(workers: int) -> None:
+    lot: Any = lots()
+    start = "spawn" if workers else None  # a fork would inherit the threads of jax
+    options: Any = {"num_workers": workers, "multiprocessing_context": start}
+    loader: Any = DataLoader(lot, batch_size=3, collate_fn=io.pad_sequences, **options)
+    batches = list(loader)
+    assert [tuple(x.shape) for x, _, _ in batches] == [(3, 4, 2, 3), (2, 7, 2, 3)]
+    assert [lengths.tolist() for _, lengths, _ in batches] == [[4, 1, 3], [2, 7]]
+    for x, lengths, targets in batches:
+        assert lengths.dtype == torch.int64
+        assert targets.tolist() == lengths.tolist()
+        for one, length in zip(x, lengths.tolist(), strict=True):
+            assert (one[:length] == length).all()
+            assert not one[length:].any()
+
+
+def test_pad_sequences_of_arrays_and_other_targets() -> None:
+    pair = [(np.ones((2, 3), np.float32), {"label": 1}), (np.ones((4, 3), np.float32), {"label": 2})]
+    x, lengths, targets = io.pad_sequences(pair)
+    assert x.shape == (2, 4, 3)
+    assert x.dtype == torch.float32
+    assert lengths.tolist() == [2, 4]
+    assert targets["label"].tolist() == [1, 2]
+    assert pickle.loads(pickle.dumps(io.pad_sequences)) is io.pad_sequences
+    assert io.SumDecoder(9)(x, lengths).tolist() == [[1.0] * 3, [2.0] * 3]
+    assert io.pad_sequences([(torch.ones(2), 0), (torch.ones(1), 1)])[0].tolist() == [[1, 1], [1, 0]]
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------
+
+
+def changed(name: str, i: int, value: int) -> Array:
+    events = recording(dtype=np.dtype([(each, np.int64) for each in "txyp"]))
+    events[name][i] = value
+    return events
+
+
+def to_sequence(events: Any, T: Any = 3, sensor: Any = SENSOR, **options: Any) -> Tensor:
+    return io.events_to_sequence(events, T, sensor, **options)
+
+
+GOOD = recording()
+ZERO = torch.zeros(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: to_sequence(changed("x", 7, 5)), ValueError, "event 7 has x=5, expected 0 to 4"),
+        (lambda: to_sequence(changed("y", 7, -1)), ValueError, "event 7 has y=-1, expected 0 to 3"),
+        (lambda: to_sequence(changed("p", 2, -1)), ValueError, "event 2 has p=-1, expected 0 to 1.*p > 0"),
+        (lambda: to_sequence(changed("t", 9, 5000)), ValueError, "times decrease from 5000 to .* at event 10.*argsort"),
+        (lambda: to_sequence(GOOD[:0]), ValueError, "there are no events"),
+        (lambda: to_sequence(GOOD[:1]), ValueError, "all events are at the start.*Give duration or dt"),
+        (lambda: to_sequence(GOOD, dt=1, duration=3), ValueError, "duration=3 and dt=1 both say"),
+        (lambda: to_sequence(GOOD, dt=0), ValueError, "dt=0.*above 0"),
+        (lambda: to_sequence(GOOD, dt=math.nan), ValueError, "dt=nan"),
+        (lambda: to_sequence(GOOD, duration=-1), ValueError, "duration=-1"),
+        (lambda: to_sequence(GOOD, dt="1"), TypeError, "dt is a str, expected a number"),
+        (lambda: to_sequence(GOOD, dt=10), ValueError, "the last event is at t=.*Raise nsteps or the width of a bin"),
+        (lambda: to_sequence(GOOD, start=500), ValueError, "the first event is at t=.*, before start=500"),
+        (lambda: to_sequence(GOOD, 0), ValueError, "nsteps=0"),
+        (lambda: to_sequence(GOOD, sensor=(5, 4)), ValueError, r"sensor_size=\(5, 4\), expected \(width, height"),
+        (lambda: to_sequence(GOOD, sensor=None), ValueError, "sensor_size=None, expected"),
+        (lambda: to_sequence(GOOD, sensor=(5, 0, 2)), ValueError, "sensor_size"),
+        (lambda: to_sequence(GOOD[["x", "y"]]), TypeError, r"without \['p', 't'\]"),
+        (lambda: to_sequence(np.zeros((4, 4))), TypeError, r"with the fields \(\)"),
+        (lambda: to_sequence(torch.zeros(4, 4)), TypeError, "events is a Tensor, expected a structured array"),
+        (lambda: to_sequence((ZERO, ZERO, ZERO)), TypeError, "events is a tuple"),
+        (lambda: to_sequence((ZERO, ZERO, ZERO, ZERO[:2])), ValueError, "of the same length"),
+        (
+            lambda: to_sequence((ZERO, ZERO.float(), ZERO, ZERO)),
+            TypeError,
+            "x has dtype torch.float32, expected integers",
+        ),
+        (lambda: to_sequence((ZERO.float() + math.nan, ZERO, ZERO, ZERO)), ValueError, "t holds NaN"),
+        (lambda: to_sequence((ZERO.bool(), ZERO, ZERO, ZERO)), TypeError, "t has dtype torch.bool"),
+        (lambda: io.sequence_to_events(torch.zeros(2, 3, 2, 4, 4)), ValueError, r"expected \(T, P, H, W\).*one sample"),
+        (lambda: io.sequence_to_events(np.zeros(3)), TypeError, "is a ndarray"),  # type: ignore[arg-type]
+        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), 0.5)), ValueError, "no counts"),
+        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), -1)), ValueError, "no counts"),
+        (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), math.nan)), ValueError, "no counts"),
+        (lambda: io.sequence_to_events(torch.zeros(1, 1, 1, 1), dt=0), ValueError, "dt=0"),
+        (lambda: io.pad_sequences([]), ValueError, "the batch is empty"),
+        (lambda: io.pad_sequences([torch.ones(3)]), TypeError, "sample 0 is a Tensor, expected a pair"),  # type: ignore[list-item]
+        (lambda: io.pad_sequences([([1, 2], 0)]), TypeError, "the sequence of sample 0 is a list"),
+        (lambda: io.pad_sequences([(torch.ones(()), 0)]), ValueError, r"sample 0 has shape \(\)"),
+        (lambda: io.pad_sequences([(torch.ones(2), 0), (torch.ones(0), 0)]), ValueError, "sample 1 .* has no steps"),
+        (
+            lambda: io.pad_sequences([(torch.ones(2, 3), 0), (torch.ones(2, 4), 0)]),
+            ValueError,
+            r"shape \(4,\), that of",
+        ),
+        (lambda: io.pad_sequences([(torch.ones(2), 0), (torch.ones(2).double(), 0)]), TypeError, "dtype torch.float64"),
+    ],
+)
+def test_bad_calls(call: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,159 @@
+"""The state of a network: kept, set, split and put together."""
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, SequenceDropout, SpikingNet, TimeBatchNorm1d
+
+
+class Bio(nn.Module):
+    """Tracks its activity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neurons = BioLIF(nudt=0.5, v0=0.2, track_act=True)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.neurons(x.abs(), 0.3 * x.abs())
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    recurrent = LIF(v0=0.4, recurrent=nn.Linear(6, 6, bias=False))
+    layers = [nn.Linear(4, 6), recurrent, CoarseLIF(tau=2.0, v0=0.3), SequenceDropout(0.3), Bio(), LI(tau=3.0)]
+    return nn.Sequential(*layers, TimeBatchNorm1d(6).eval()).double()
+
+
+def sequences(N: int, T: int = 8) -> Tensor:
+    return torch.rand(N, T, 4, dtype=torch.double, generator=torch.Generator().manual_seed(N)) * 2
+
+
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+def test_a_stream_goes_on_from_a_state_bit_for_bit(mode: Any) -> None:
+    model, x = SpikingNet(network(), mode=mode), sequences(3)
+    torch.manual_seed(1)
+    whole = torch.cat([model(x[:, :5]), model(x[:, 5:], init=False)], 1)
+    torch.manual_seed(1)
+    first = model(x[:, :5])
+    state, act = model.get_state(), model.net[4].neurons.act  # type: ignore[index]
+    model(sequences(3) / 2, init=False)  # another stream
+    model.set_state(state)
+    again = torch.cat([first, model(x[:, 5:], init=False)], 1)
+    assert torch.equal(whole, again)
+    assert list(state) == ["1.neuron.v", "1.s", "2.v", "2.s", "3.mask", "4.neurons.v", "4.neurons.act", "5.v"]
+    model.set_state(state)
+    assert torch.equal(model.net[4].neurons.act, act)  # type: ignore[index]
+
+
+def test_a_state_from_a_file_in_a_new_network() -> None:
+    model, x = SpikingNet(network()), sequences(3)
+    model(x[:, :5])
+    file = io.BytesIO()
+    torch.save(model.get_state(), file)
+    file.seek(0)
+    expected = model(x[:, 5:], init=False)
+    other = SpikingNet(network(), mode="step")
+    drawn = torch.get_rng_state()
+    other.set_state(torch.load(file, weights_only=True))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert torch.equal(other(x[:, 5:], init=False), expected)
+
+
+def test_states_of_two_batches_are_put_together_and_taken_apart() -> None:
+    net = network().eval()
+    model = SpikingNet(net)
+    x = sequences(5)
+    expected = model(x)[:, 5:]
+    parts = []
+    for rows in (slice(0, 2), slice(2, 5)):
+        model(x[rows, :5])
+        parts.append(model.get_state())
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    model.set_state(joined)
+    assert torch.allclose(model(x[:, 5:], init=False), expected, rtol=1e-12, atol=1e-12)
+    model.set_state({name: each[[4, 1]] for name, each in joined.items()})
+    assert torch.allclose(model(x[[4, 1], 5:], init=False), expected[[4, 1]], rtol=1e-12, atol=1e-12)
+
+
+def test_states_are_copies_and_none_is_none() -> None:
+    model, x = SpikingNet(network().eval()), sequences(3)
+    assert model.get_state() == {}
+    model(x)
+    state = model.get_state()
+    kept = copy.deepcopy(state)
+    expected = model(x, init=False)
+    for each in state.values():
+        each.fill_(7.0)
+    model.set_state(kept)
+    for each in kept.values():
+        each.fill_(7.0)
+    assert torch.equal(model(x, init=False), expected)
+    model.set_state({})
+    assert model.get_state() == {}
+
+
+def test_gradients_reach_a_state() -> None:
+    model, x = SpikingNet(nn.Sequential(LI(tau=2.0)), carry_graph=True), sequences(3)
+    v = torch.zeros(3, 4, dtype=torch.double, requires_grad=True)
+    model.set_state({"0.v": v})
+    model(x, init=False).sum().backward()
+    assert v.grad is not None
+    decay = torch.tensor(-0.5, dtype=torch.double).exp()
+    assert torch.allclose(v.grad, sum(decay ** (t + 1) for t in range(8)).expand(3, 4))  # type: ignore[union-attr]
+
+
+def test_a_layer_that_no_call_reaches_has_none() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.spare = LI(tau=2.0), IF()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.used(x)
+
+    model = SpikingNet(Net())
+    model(sequences(2))
+    model.set_state(model.get_state())
+    with pytest.raises(ValueError, match=r"state holds nothing for spare \(IF\)"):
+        SpikingNet(Net()).set_state(model.get_state())
+
+
+def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key: each for key, each in state.items() if not key.startswith(name)}
+
+
+WRONG: dict[str, tuple[Any, type[Exception]]] = {
+    "state holds 9.v, which this network has no state for; it has 1, 2, 3, 4.neurons, 5": (
+        lambda state: {**state, "9.v": state["2.v"]},
+        ValueError,
+    ),
+    r"state lacks 1\.s, which layer 1 \(LIF\) keeps": (lambda state: without(state, "1.s"), ValueError),
+    r"state holds nothing for 2 \(CoarseLIF\)": (lambda state: without(state, "2."), ValueError),
+    r"state\['2.s'\] has shape \(3, 6\) and dtype torch.float64, expected \(3, 5\)": (
+        lambda state: {**state, "2.v": state["2.v"][:, :5]},
+        ValueError,
+    ),
+    r"state\['2.s'\] has shape .* and dtype torch.float64, expected .* torch.float32": (
+        lambda state: {**state, "2.v": state["2.v"].float()},
+        ValueError,
+    ),
+    "state is of different numbers of samples": (lambda state: {**state, "5.v": state["5.v"][:2]}, ValueError),
+    r"state\['5.v'\] is a list, expected a tensor": (lambda state: {**state, "5.v": [0.0]}, TypeError),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_states_of_other_networks(message: str) -> None:
+    change, error = WRONG[message]
+    model = SpikingNet(network())
+    model(sequences(3))
+    state = model.get_state()
+    with pytest.raises(error, match=message):
+        model.set_state(change(state))
+    now = model.get_state()  # nothing of it was taken over
+    assert all(torch.equal(now[name], state[name]) for name in state)
