@@ -176,7 +176,10 @@ def check_parameter(
         limits = [f"above {above:g}"] if above is not None else []
         limits += [f"at least {least:g}"] if least > -math.inf else []
         limits += [f"at most {most:g}"] if most < math.inf else []
-        raise ValueError(f"{owner}: {name}={value!r}, expected a finite value {' and '.join(limits)}".rstrip())
+        came = f"={value!r}"
+        if isinstance(value, Tensor):
+            came = f"={low:g}" if value.numel() == 1 else f" has values from {low:g} to {high:g}"
+        raise ValueError(f"{owner}: {name}{came}, expected a finite value {' and '.join(limits)}".rstrip())
 
 
 def check_broadcast(owner: str, name: str, value: object, shape: torch.Size) -> None:

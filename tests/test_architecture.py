@@ -42,6 +42,7 @@ MAY_IMPORT["losses"] = {*_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {*_PUBLIC, "validation"}
 MAY_IMPORT["spikingnet"] = {*_PUBLIC, "fold", "layers", "validation"}
+MAY_IMPORT["init"] = {"functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["interop"] = MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}

@@ -142,6 +142,7 @@ def packed(content: object) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore:load_state_dict")
 @pytest.mark.parametrize(
     ("change", "option", "message"),
     [

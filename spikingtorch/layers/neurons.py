@@ -6,15 +6,15 @@ the equations.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch.layers.options import Learnable, Value, decay_and_gain, decay_and_gains, firing, leak, surrogate_of
+from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
+from spikingtorch.layers.options import Learnable, Value, decay_and_gain, decay_and_gains, firing, surrogate_of
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.steplayer import StepLayer, chosen_names
-from spikingtorch.validation import check_parameter
 
 _NAMES = {"threshold": "v0", "reset": "reset_rule"}
 
@@ -32,6 +32,7 @@ class IF(StepLayer):
             ``spikingtorch.functional``.
         learnable: names of parameters to train, or True for all: "v0".
         recurrent: weights through which the spikes come back one step later, as in StepLayer.
+        constrain: keep a v0 that learns above zero; False lets it take any value.
 
     >>> import torch
     >>> layer = IF()
@@ -40,6 +41,7 @@ class IF(StepLayer):
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+    limits: ClassVar[Mapping[str, Any]] = {"v0": THRESHOLD, **KINDS}
 
     def __init__(
         self,
@@ -50,9 +52,10 @@ class IF(StepLayer):
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
     ) -> None:
         neuron = firing("IF", v0, beta, surrogate, reset)
-        super().__init__(F.if_step, F.IFState, learnable=learnable, recurrent=recurrent, **neuron)
+        super().__init__(F.if_step, F.IFState, learnable=learnable, recurrent=recurrent, constrain=constrain, **neuron)
 
 
 class LIF(StepLayer):
@@ -70,6 +73,7 @@ class LIF(StepLayer):
         reset: what a spike does to the membrane, as in IF.
         learnable: names of parameters to train, or True for all: "tau" or "decay", "v0".
         recurrent: weights through which the spikes come back one step later, as in StepLayer.
+        constrain: keep what learns within its limits: tau and v0 above zero, decay in [0, 1]. False lets it go.
 
     >>> import torch
     >>> LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau")
@@ -77,6 +81,7 @@ class LIF(StepLayer):
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+    limits: ClassVar[Mapping[str, Any]] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}
 
     def __init__(
         self,
@@ -89,10 +94,13 @@ class LIF(StepLayer):
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
     ) -> None:
-        kept = leak("LIF", tau, decay)
+        kept = {"tau": tau} if decay is None else {"decay": decay}
         neuron = firing("LIF", v0, beta, surrogate, reset)
-        super().__init__(F.lif_step, F.LIFState, learnable=learnable, recurrent=recurrent, **kept, **neuron)
+        super().__init__(
+            F.lif_step, F.LIFState, learnable=learnable, recurrent=recurrent, constrain=constrain, **kept, **neuron
+        )
 
     param_map = staticmethod(decay_and_gain)
 
@@ -107,11 +115,14 @@ class LI(StepLayer):
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
         learnable: names of parameters to train, or True for all: "tau" or "decay".
         recurrent: weights through which the spikes come back one step later, as in StepLayer.
+        constrain: keep what learns within its limits: tau above zero, decay in [0, 1]. False lets it go.
 
     >>> import torch
     >>> LI(decay=0.5)(torch.ones(1))
     tensor([1.])
     """
+
+    limits: ClassVar[Mapping[str, Any]] = {"tau": POSITIVE, "decay": SHARE}
 
     def __init__(
         self,
@@ -120,8 +131,10 @@ class LI(StepLayer):
         *,
         learnable: Learnable = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
     ) -> None:
-        super().__init__(F.li_step, F.LIState, learnable=learnable, recurrent=recurrent, **leak("LI", tau, decay))
+        kept = {"tau": tau} if decay is None else {"decay": decay}
+        super().__init__(F.li_step, F.LIState, learnable=learnable, recurrent=recurrent, constrain=constrain, **kept)
 
     param_map = staticmethod(decay_and_gain)
 
@@ -139,9 +152,11 @@ class CoarseLIF(StepLayer):
         surrogate: another spike function in its place.
         learnable: names of parameters to train, or True for all: "tau", "v0".
         recurrent: weights through which the spikes come back one step later, as in StepLayer.
+        constrain: keep what learns above zero; False lets it take any value.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+    limits: ClassVar[Mapping[str, Any]] = {"tau": POSITIVE, "v0": THRESHOLD, **KINDS}
 
     def __init__(
         self,
@@ -152,12 +167,17 @@ class CoarseLIF(StepLayer):
         surrogate: F.Surrogate | None = None,
         learnable: Learnable = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
     ) -> None:
-        check_parameter("CoarseLIF", "tau", tau, above=0.0)
-        check_parameter("CoarseLIF", "v0", v0)
         neuron = {"threshold": v0, "surrogate": surrogate_of("CoarseLIF", beta, surrogate)}
         super().__init__(
-            F.coarse_lif_step, F.CoarseLIFState, learnable=learnable, recurrent=recurrent, tau=tau, **neuron
+            F.coarse_lif_step,
+            F.CoarseLIFState,
+            learnable=learnable,
+            recurrent=recurrent,
+            constrain=constrain,
+            tau=tau,
+            **neuron,
         )
 
     param_map = staticmethod(decay_and_gains)
@@ -176,9 +196,12 @@ class SpikingDecay(StepLayer):
         reset: what a spike does to the membrane, as in IF.
         learnable: names of parameters to train, or True for all: "tau", "v0".
         recurrent: weights through which the spikes come back one step later, as in StepLayer.
+        constrain: keep a tau that learns at 1 or above, where the membrane decays, and v0 above zero. False lets
+                them go.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+    limits: ClassVar[Mapping[str, Any]] = {"tau": DIVISOR, "v0": THRESHOLD, **KINDS}
 
     def __init__(
         self,
@@ -190,11 +213,17 @@ class SpikingDecay(StepLayer):
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
     ) -> None:
-        check_parameter("SpikingDecay", "tau", tau, above=0.0)
         neuron = firing("SpikingDecay", v0, beta, surrogate, reset)
         super().__init__(
-            F.spiking_decay_step, F.SpikingDecayState, learnable=learnable, recurrent=recurrent, tau=tau, **neuron
+            F.spiking_decay_step,
+            F.SpikingDecayState,
+            learnable=learnable,
+            recurrent=recurrent,
+            constrain=constrain,
+            tau=tau,
+            **neuron,
         )
 
 
@@ -209,9 +238,11 @@ class McPitts(StepLayer):
         surrogate: another spike function in its place.
         learnable: names of parameters to train, or True for all: "thr".
         recurrent: weights through which the spikes come back one step later, as in StepLayer.
+        constrain: keep a thr that learns above zero; False lets it take any value.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "thr"}
+    limits: ClassVar[Mapping[str, Any]] = {"thr": THRESHOLD, **KINDS}
 
     def __init__(
         self,
@@ -221,10 +252,12 @@ class McPitts(StepLayer):
         surrogate: F.Surrogate | None = None,
         learnable: Learnable = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
     ) -> None:
-        check_parameter("McPitts", "thr", thr)
         neuron = {"threshold": thr, "surrogate": surrogate_of("McPitts", beta, surrogate, default=3.0)}
-        super().__init__(F.mcpitts_step, F.McPittsState, learnable=learnable, recurrent=recurrent, **neuron)
+        super().__init__(
+            F.mcpitts_step, F.McPittsState, learnable=learnable, recurrent=recurrent, constrain=constrain, **neuron
+        )
 
 
 class BioLIF(StepLayer):
@@ -242,9 +275,11 @@ class BioLIF(StepLayer):
         reset: what a spike does to the membrane, as in IF.
         learnable: "v0" or True to train the threshold. No gradient reaches nudt, which enters through a alone.
         recurrent: weights through which the spikes come back one step later, as in StepLayer.
+        constrain: keep a v0 that learns above zero; False lets it take any value.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = _NAMES
+    limits: ClassVar[Mapping[str, Any]] = {"nudt": POSITIVE, "v0": THRESHOLD, **KINDS}
 
     def __init__(
         self,
@@ -257,13 +292,15 @@ class BioLIF(StepLayer):
         reset: F.Reset = F.to_zero,
         learnable: Learnable = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
     ) -> None:
-        check_parameter("BioLIF", "nudt", nudt, above=0.0)
         names = {"v0"} if learnable is True else chosen_names(learnable)
         if isinstance(nudt, nn.Parameter) or "nudt" in names:
             raise ValueError("BioLIF: nudt cannot be learned: it enters through a alone, which carries no gradient")
         neuron = firing("BioLIF", v0, beta, surrogate, reset)
-        super().__init__(F.biolif_step, F.BioLIFState, learnable=names, recurrent=recurrent, nudt=nudt, **neuron)
+        super().__init__(
+            F.biolif_step, F.BioLIFState, learnable=names, recurrent=recurrent, constrain=constrain, nudt=nudt, **neuron
+        )
         self.track_act = track_act
 
     def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor | None = None) -> Tensor:  # type: ignore[override]

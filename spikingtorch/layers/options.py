@@ -6,16 +6,14 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.validation import check_parameter, check_reset, check_surrogate
+from spikingtorch.validation import check_parameter
 
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
 
 
 def firing(owner: str, v0: Value, beta: float, surrogate: F.Surrogate | None, reset: F.Reset) -> dict[str, Any]:
-    """Return what fires and resets, checked."""
-    check_parameter(owner, "v0", v0)
-    check_reset(owner, reset)
+    """Return what fires and resets."""
     return {"threshold": v0, "surrogate": surrogate_of(owner, beta, surrogate), "reset": reset}
 
 
@@ -28,17 +26,7 @@ def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default
         raise ValueError(
             f"{owner}: beta={beta!r} is the slope of the default surrogate, give it to {surrogate!r} instead"
         )
-    check_surrogate(owner, surrogate)
     return surrogate
-
-
-def leak(owner: str, tau: Value, decay: Value | None) -> dict[str, Value]:
-    """Return the one parameter that sets the leak, checked."""
-    if decay is None:
-        check_parameter(owner, "tau", tau, above=0.0)
-        return {"tau": tau}
-    check_parameter(owner, "decay", decay, least=0.0, most=1.0)
-    return {"decay": decay}
 
 
 def decay_and_gain(stored: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
+from spikingtorch.layers.constants import NOTICE, described, packed, same_kind, shown, taken_over, unpacked
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.limits import Range, may_write
 from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
 from spikingtorch.layers.threads import this_thread
 
@@ -44,6 +46,7 @@ class StepLayer(StatefulLayer):
             ``nn.Linear(M, M, bias=False)``; ``nn.Conv2d(C, C, k, padding="same", bias=False)`` with odd k, or Conv1d or
             Conv3d; or a tensor that broadcasts to the neurons, for instance (C, 1, 1), each of which then feeds back to
             itself alone. They are trained: a tensor becomes an ``nn.Parameter``.
+        constrain: keep parameters that learn within their limits, those in ``limits``: a time constant above zero, say.
         **params: keyword arguments of the step. Floats stay floats; tensors (per channel, per neuron) become buffers.
             Each is an attribute of the same name, but for those that ``attribute_names`` renames.
 
@@ -56,6 +59,8 @@ class StepLayer(StatefulLayer):
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
+    # what the attributes may be, in the constructor and later
+    limits: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
@@ -64,16 +69,19 @@ class StepLayer(StatefulLayer):
         *,
         learnable: bool | str | Iterable[str] = (),
         recurrent: Weights | None = None,
+        constrain: bool = True,
         **params: Any,
     ) -> None:
         super().__init__()
         self.step = step
         self.state_type = state_type
+        self.constrain = constrain
+        self._ranges: dict[str, Range] = {}  # of the parameters that learn and have limits
         self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
         self.recurrent = trained(recurrent)
         self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None
-        self._attributes = {name: self.attribute_names.get(name, name) for name in params}
-        values = {self._attributes[name]: value for name, value in params.items()}
+        attributes = {name: self.attribute_names.get(name, name) for name in params}
+        values = {attributes[name]: value for name, value in params.items()}
         trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor)}
         chosen = trainable if learnable is True else chosen_names(learnable)
         if not chosen <= trainable:
@@ -82,10 +90,35 @@ class StepLayer(StatefulLayer):
             )
         for name, value in values.items():
             self._store(name, value, name in chosen)
+        self._attributes = attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.limits and name in self.__dict__.get("_attributes", {}).values():
+            self._check_limits(name, value, isinstance(value, nn.Parameter))
+        super().__setattr__(name, value)
+
+    def _check_limits(self, name: str, value: Any, learns: bool) -> None:
+        """Raise unless a value is within its limits; note the range of one that learns."""
+        limits = self.limits.get(name)
+        if limits is None:
+            return
+        limits.check(type(self).__name__, name, value, learns and self.constrain)
+        if learns and self.constrain:
+            self._ranges[name] = limits.kept_within(value)
+
+    def _put_back(self) -> None:
+        """Put parameters that an optimizer has moved out of their limits back to the nearest value within."""
+        if not self._ranges or torch.compiler.is_compiling():
+            return
+        for name, within in self._ranges.items():
+            parameter: Any = self._parameters.get(name)
+            if may_write(parameter):
+                within.put_back(parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
         if hasattr(self, name):
             raise ValueError(f"{type(self).__name__}: parameter {name!r} would hide the layer's attribute of that name")
+        self._check_limits(name, value, learnable or isinstance(value, nn.Parameter))
         if isinstance(value, Real):
             value = float(value)
         if isinstance(value, nn.Parameter):
@@ -116,8 +149,15 @@ class StepLayer(StatefulLayer):
         return stored
 
     def _stored_params(self) -> dict[str, Any]:
-        values = [(name, getattr(self, attribute)) for name, attribute in self._attributes.items()]
+        values = [
+            (name, self._within(attribute, getattr(self, attribute))) for name, attribute in self._attributes.items()
+        ]
         return {name: value if type(value) is float else lift(value) for name, value in values}
+
+    def _within(self, name: str, value: Any) -> Any:
+        """Return a parameter within its limits, where it could not be put back."""
+        within = self._ranges.get(name)
+        return value if within is None or may_write(value) else within.within(value)
 
     def whole_step(self) -> WholeStep:
         """Return the step and its keyword arguments, with the recurrence around it if there is one."""
@@ -176,6 +216,7 @@ class StepLayer(StatefulLayer):
                     "an nn.ModuleList"
                 )
             return self._advance_all(inputs, init)
+        self._put_back()
         return self._advance_one(inputs, init, running)
 
     def _rehearse(self, inputs: Any) -> Any:
@@ -209,6 +250,7 @@ class StepLayer(StatefulLayer):
         Returns:
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
+        self._put_back()
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         # inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted
         rests = (
@@ -327,12 +369,61 @@ class StepLayer(StatefulLayer):
                     f"them, for instance with layer.to({x.dtype})"
                 )
 
+    def get_extra_state(self) -> Tensor:
+        """Return the constants of the layer, for ``state_dict``; see ``layers.constants``."""
+        return packed({name: self._constant(name) for name in self._attributes.values()})
+
+    def _constant(self, name: str) -> Any:
+        if name in self._parameters:
+            return {"kind": "learnable"}
+        return {"kind": "a tensor"} if name in self._buffers else described(getattr(self, name))
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take over constants that another layer has saved.
+
+        Raises:
+            ValueError: they are those of a layer of another kind.
+        """
+        saved = unpacked(state)
+        if saved.keys() != {*self._attributes.values()}:
+            names = ", ".join(saved), ", ".join(self._attributes.values())
+            raise ValueError(f"the checkpoint has {names[0] or 'no constants'}, and the layer {names[1] or 'none'}")
+        for name, value in saved.items():
+            here = self._constant(name)
+            if not same_kind(here, value):
+                raise ValueError(f"{name} is {shown(value)} in the checkpoint and {shown(here)} in the layer")
+        constants = {*saved} - {*self._parameters} - {*self._buffers}
+        found = {name: taken_over(getattr(self, name), saved[name]) for name in constants}
+        for name, value in found.items():
+            setattr(self, name, value)
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self._put_back()
+        super()._save_to_state_dict(*args)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        missing, errors = args[2], args[4]
+        key = f"{prefix}_extra_state"
+        kept = {key: state_dict[key]} if key in state_dict else {}
+        # torch raises what is wrong with an extra state at once, and misses one in older checkpoints
+        super()._load_from_state_dict({**state_dict, key: self.get_extra_state()}, prefix, *args)
+        if not kept:
+            NOTICE.old_checkpoint(missing)
+        try:
+            for state in kept.values():
+                self.set_extra_state(state)
+            for name in self._ranges:
+                self._check_limits(name, self._parameters[name], True)
+        except (TypeError, ValueError) as error:
+            errors.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
+
     def extra_repr(self) -> str:
         """Name the step's parameters."""
         own = dict(self.named_parameters(recurse=False))
         recurrent = {"recurrent": _shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
         shown = {name: _shown(getattr(self, name)) for name in self._attributes.values()} | recurrent
         listed = [f"{name}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
+        listed += [] if self.constrain else ["constrain=False"]
         return ", ".join([_shown(self.step), *listed] if type(self) is StepLayer else listed)
 
 

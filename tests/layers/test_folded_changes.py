@@ -122,7 +122,7 @@ def new(*shape: int) -> nn.Parameter:
 CHANGES: dict[str, tuple[Callable[[], st.StepLayer], Callable[[Any], Any], bool | None]] = {
     "float": (floats, put("v0", 0.2), True),
     "negative zero": (floats, put("v0", -0.0), True),
-    "infinity": (floats, put("v0", float("inf")), True),
+    "infinity": (floats, lambda layer: vars(layer).update(v0=float("inf")), True),
     "float to int": (floats, put("v0", 1), None),
     "float to numpy": (floats, put("v0", np.float64(0.2)), None),
     "numpy float": (numpy_float, put("v0", np.float64(0.2)), None),

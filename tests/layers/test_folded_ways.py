@@ -247,7 +247,8 @@ def test_what_a_gradient_needs_may_not_be_overwritten(which: str, took: Took) ->
 @pytest.mark.parametrize("way", COPIES)
 def test_copies_learn_anew(way: str, model: st.SpikingNet, took: Took) -> None:
     other = COPIES[way](model)
-    assert other.state_dict().keys() == model.state_dict().keys() == {"net.layer.decay", "net.layer.v0"}
+    names = {"net.layer.decay", "net.layer.v0", "net.layer._extra_state"}
+    assert other.state_dict().keys() == model.state_dict().keys() == names
     with torch.no_grad():
         held(other).v0.mul_(0.5)
     repeat(other, took)

@@ -1,0 +1,109 @@
+"""Limits of the parameters of neurons: what they may be, and where those that learn are kept.
+
+A parameter is its own value: nothing is stored in its place. An optimizer moves it wherever it likes; before a layer
+computes with it, it is put back to the nearest value that makes sense (projected gradient descent). Where code is
+traced or transformed and nothing may be written, the same value is computed, with the gradient of the parameter,
+
+    p = clamp(q, low, high),   dL/dq = dL/dp
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.validation import check_parameter, check_reset, check_surrogate, has_values, value_range
+
+FLOOR = 1e-3  # of what has to be positive and learns; a smaller value that is given becomes the floor
+
+
+class Limits(NamedTuple):
+    """What a parameter may be.
+
+    Attributes:
+        above: a bound that is no value itself.
+        least: the least value.
+        most: the greatest value.
+        learned: the same for one that learns, where it is narrower.
+    """
+
+    above: float | None = None
+    least: float = -math.inf
+    most: float = math.inf
+    learned: "Limits | None" = None
+
+    def check(self, owner: str, name: str, value: Any, learns: bool) -> None:
+        """Raise unless a value is within the limits.
+
+        Args:
+            owner: who asks, for the messages.
+            name: of the parameter.
+            value: of the parameter, a float or a tensor.
+            learns: whether it is to be kept within the limits of one that learns.
+        """
+        check_parameter(owner, name, value, above=self.above, least=self.least, most=self.most)
+        if learns and self.learned is not None:
+            try:
+                self.learned.check(owner, name, value, False)
+            except ValueError as error:
+                raise ValueError(f"{error}, since it learns. constrain=False lets it take any value") from None
+
+    def kept_within(self, value: Tensor | float) -> "Range":
+        """Return where a parameter that learns is kept, given what it is."""
+        limits = self.learned or self
+        if limits.above is None:
+            return Range(limits.least, limits.most)
+        bounds = value_range("", "", torch.as_tensor(value))
+        floor = FLOOR if bounds is None else min(FLOOR, bounds[0])
+        return Range(floor, limits.most)
+
+
+class Range(NamedTuple):
+    """Where a parameter that learns is kept.
+
+    Attributes:
+        low: the least value.
+        high: the greatest value.
+    """
+
+    low: float
+    high: float
+
+    def put_back(self, parameter: nn.Parameter) -> None:
+        """Put a parameter back into the range, in place.
+
+        Through ``data``, which counts no write: what is within stays as it is, for graphs that hold the parameter, and
+        hand-written optimizers that write on ``data`` are seen as well.
+        """
+        parameter.data.clamp_(self.low, self.high)
+
+    def within(self, value: Tensor) -> Tensor:
+        """Return the nearest value in the range, with the gradient of the value; the value itself if it is within."""
+        return value.detach().clamp(self.low, self.high) + (value - value.detach())
+
+
+POSITIVE = Limits(above=0.0)
+SHARE = Limits(least=0.0, most=1.0)
+ANY = Limits()
+THRESHOLD = Limits(learned=POSITIVE)
+DIVISOR = Limits(above=0.0, learned=Limits(least=1.0))
+
+
+class Kind(NamedTuple):
+    """What an attribute that is no number may be: ``test(owner, value)`` raises where it is not."""
+
+    test: Callable[[str, Any], None]
+
+    def check(self, owner: str, name: str, value: Any, learns: bool) -> None:  # noqa: ARG002
+        """Raise unless a value is of this kind."""
+        self.test(owner, value)
+
+
+KINDS = {"surrogate": Kind(check_surrogate), "reset_rule": Kind(check_reset)}
+
+
+def may_write(value: Any) -> bool:
+    """Say whether a parameter can be put back in place."""
+    return isinstance(value, nn.Parameter) and has_values(value)
