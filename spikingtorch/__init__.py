@@ -3,6 +3,7 @@
     model = SpikingNet(net, (Nout,))        an ordinary module, run over time
     IF, LIF, ...                            spiking layers, called as layer(x, init)
     spikingtorch.spikeio                    encoders and decoders
+    spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
 
@@ -43,4 +44,4 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """Return the public names, those of the modules that are imported on demand included."""
-    return sorted([*__all__, "__version__", "interop", "performance", "testing"])
+    return sorted([*__all__, "__version__", "init", "interop", "performance", "testing"])

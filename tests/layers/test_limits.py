@@ -105,7 +105,8 @@ class _Both(nn.Module):
 
 
 def test_a_parameter_at_its_limit_learns_its_way_back() -> None:
-    model = SpikingNet(nn.Sequential(layer := LI(decay=0.5, learnable=True)))
+    layer: Any = LI(decay=0.5, learnable=True)
+    model = SpikingNet(nn.Sequential(layer))
     x, optimizer = torch.ones(1, 9, 1), torch.optim.SGD(model.parameters(), lr=100.0)
     for want in (0.0, 1.0, 0.0):  # decay 0 keeps the membrane at 1, decay 1 sums
         for _ in range(3):
@@ -119,7 +120,7 @@ def test_a_parameter_at_its_limit_learns_its_way_back() -> None:
 
 @pytest.mark.parametrize("way", ["deepcopy", "pickle", "load"])
 def test_a_copy_is_kept_within_as_well(way: str) -> None:
-    layer = LIF(tau=3.0, learnable="tau")
+    layer: Any = LIF(tau=3.0, learnable="tau")
     run(layer)
     other = copy.deepcopy(layer) if way == "deepcopy" else pickle.loads(pickle.dumps(layer))
     if way == "load":
@@ -132,7 +133,7 @@ def test_a_copy_is_kept_within_as_well(way: str) -> None:
 
 
 def test_a_second_call_writes_nothing() -> None:
-    layer = LIF(tau=3.0, learnable="tau")
+    layer: Any = LIF(tau=3.0, learnable="tau")
     one, other = run(layer), run(layer)  # both graphs hold the parameter
     version = layer.tau._version
     (one + other).sum().backward()
@@ -201,20 +202,21 @@ def test_what_learns_is_checked_in_the_constructor(kind: str) -> None:
 
 def test_a_threshold_that_does_not_learn_may_be_anything() -> None:
     assert IF(v0=-0.5)(torch.zeros(1, 1)).item() == 1.0
-    assert LIF(decay=0.0, learnable="decay").decay.item() == 0.0
+    assert LIF(decay=0.0, learnable="decay").get_parameter("decay").item() == 0.0
 
 
 def test_a_checkpoint_is_within_the_limits() -> None:
-    layer = LIF(tau=3.0, learnable="tau")
+    layer: Any = LIF(tau=3.0, learnable="tau")
     with torch.no_grad():
         layer.tau.fill_(-2.0)
-    other = LIF(learnable="tau")
+    other: Any = LIF(learnable="tau")
     other.load_state_dict(layer.state_dict())
     assert other.tau.item() == layer.tau.item() == pytest.approx(FLOOR)
 
 
 def test_a_checkpoint_out_of_the_limits_is_an_error() -> None:
-    free, layer = LIF(tau=3.0, learnable="tau", constrain=False), LIF(tau=3.0, learnable="tau")
+    free: Any = LIF(tau=3.0, learnable="tau", constrain=False)
+    layer = LIF(tau=3.0, learnable="tau")
     with torch.no_grad():
         free.tau.fill_(-2.0)
     with pytest.raises(RuntimeError, match=r"the layer \(LIF\): LIF: tau=.*expected a finite value above 0"):
