@@ -1,5 +1,6 @@
 """Spiking layers: the parameters of a neuron, and one call into ``spikingtorch.functional``.
 
+Each is called as ``layer(x, init)``: x of shape (N, ...), and spikes of the same shape come back, 0 or 1 in the dtype of x.
 Parameters are floats, or tensors that broadcast to the input: shape (C, 1, 1) is one value per channel of images
 (N, C, H, W), shape (M,) one per neuron of (N, M). ``learnable`` names those to train. Time is in steps, and H(0) = 1 in
 the equations.
@@ -20,7 +21,9 @@ _NAMES = {"threshold": "v0", "reset": "reset_rule"}
 
 
 class IF(StepLayer):
-    """Integrate-and-fire neuron.
+    """Apply integrate-and-fire neurons to an input, one step of time a call.
+
+    For each entry of the input, with a membrane v of its own,
 
         u[t] = v[t-1] + x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
 
@@ -59,7 +62,9 @@ class IF(StepLayer):
 
 
 class LIF(StepLayer):
-    """Leaky integrate-and-fire neuron.
+    """Apply leaky integrate-and-fire neurons to an input, one step of time a call.
+
+    For each entry of the input, with a membrane v of its own,
 
         u[t] = a v[t-1] + b x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
         a = exp(-1 / tau), b = tau (1 - a);  with ``decay``: a = decay, b = 1
@@ -106,7 +111,9 @@ class LIF(StepLayer):
 
 
 class LI(StepLayer):
-    """Leaky integrator, a readout that does not spike; its output is its membrane.
+    """Apply leaky integrators to an input, one step of time a call: a readout whose output is its membrane.
+
+    For each entry of the input,
 
         v[t] = a v[t-1] + b x[t],  a and b as in LIF
 
@@ -140,7 +147,9 @@ class LI(StepLayer):
 
 
 class CoarseLIF(StepLayer):
-    """LIF neuron on a time step as coarse as its refractory time: it integrates less in the step after a spike.
+    """Apply LIF neurons to an input, on a time step as coarse as their refractory time.
+
+    For each entry of the input; in the step after a spike it integrates less,
 
         u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t],  s[t] = H(u[t] - v0),  v[t] = (1 - s[t]) u[t]
         a = exp(-1 / tau), b = tau (1 - a), c = tau (1 - b)
@@ -184,7 +193,9 @@ class CoarseLIF(StepLayer):
 
 
 class SpikingDecay(StepLayer):
-    """Neuron whose membrane is divided by tau at each step.
+    """Apply neurons whose membrane is divided by tau to an input, one step of time a call.
+
+    For each entry of the input,
 
         u[t] = v[t-1] / tau + x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
 
@@ -228,7 +239,9 @@ class SpikingDecay(StepLayer):
 
 
 class McPitts(StepLayer):
-    """Memoryless binary neuron.
+    """Apply binary neurons without a memory to an input.
+
+    For each entry of the input,
 
         s[t] = H(x[t] - thr)
 
@@ -261,7 +274,9 @@ class McPitts(StepLayer):
 
 
 class BioLIF(StepLayer):
-    """Conductance-based LIF neuron with shunting inhibition.
+    """Apply conductance-based LIF neurons with shunting inhibition to two inputs, one step of time a call.
+
+    For each entry of the conductances xe, which excites, and xi, which inhibits,
 
         nu = 1 + xe + xi,  a = exp(-nudt nu), with no gradient through a
         u[t] = a v[t-1] + (xe / nu) (1 - a),  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)

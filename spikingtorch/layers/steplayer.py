@@ -354,16 +354,19 @@ class StepLayer(StatefulLayer):
         return zeros_state(self.state_type, x)
 
     def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
-        for name, value in params.items():
+        """Raise unless the parameters fit to the input: first those that are stored, which the user knows."""
+        stored = {name: getattr(self, name) for name in self._attributes.values()}
+        computed = {name: value for name, value in params.items() if name not in self._attributes}
+        for name, value in (stored | computed).items():
             if not isinstance(value, Tensor):
                 continue
-            shown = self._attributes.get(name, name)
+            shown = name
             if name == "recurrent_weight" and self.synapse is not None:
                 shown = "recurrent"
                 check_weight(type(self).__name__, self.synapse, value, x.shape)
             else:
-                checks.check_broadcast(type(self).__name__, shown, value, x.shape)
-            if value.dtype != lifted_dtype(x):
+                checks.check_broadcast(type(self).__name__, name, value, x.shape)
+            if lifted_dtype(value) != lifted_dtype(x):
                 raise TypeError(
                     f"{type(self).__name__}: mixed dtypes: x is {x.dtype} and {shown} {value.dtype}. Convert one of "
                     f"them, for instance with layer.to({x.dtype})"

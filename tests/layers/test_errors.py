@@ -69,6 +69,14 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     ),
     r"torch\.float32.*got.*torch\.float64.*Pass init=True": (ValueError, lambda: then(AGAIN.double())),
     r"cpu\).*meta\).*Pass init=True": (ValueError, lambda: then(AGAIN.to("meta"))),
+    r"LIF: tau of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (
+        ValueError,
+        lambda: st.LIF(tau=torch.full((4,), 8.0))(torch.ones(2, 3)),
+    ),
+    r"LIF: mixed dtypes: x is torch\.float32 and tau torch\.float64": (
+        TypeError,
+        lambda: st.LIF(tau=torch.full((3,), 8.0).double())(torch.ones(2, 3)),
+    ),
     r"init=.*expected a bool, or a bool tensor with one value for each sample": (
         TypeError,
         *[partial(then, AGAIN, init) for init in ([True, False, True], 1, "yes")],
@@ -146,3 +154,14 @@ def test_error(message: str) -> None:
     for use in uses:
         with pytest.raises(error, match=message):
             use()
+
+
+def test_a_float_that_torch_does_not_take_names_what_does() -> None:
+    def step(state: F.LIFState, x: torch.Tensor, *, tau: Any) -> tuple[F.LIFState, torch.Tensor]:
+        v = torch.exp(-1 / tau) * state.v + x
+        return F.LIFState(v), v
+
+    with pytest.raises(TypeError, match="must be Tensor, not float") as caught:
+        st.StepLayer(step, F.LIFState, tau=8.0)(torch.ones(2, 3))
+    assert "tau: a parameter given as a float" in caught.value.__notes__[0]
+    assert "decay_from_tau(tau) of spikingtorch.functional" in caught.value.__notes__[0]

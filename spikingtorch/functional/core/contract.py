@@ -85,6 +85,15 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
         shapes = ", ".join(f"{name}: {tuple(t.shape)}" for name, t in tensors.items() if isinstance(t, Tensor))
         error.add_note(f"scan: raised in the first step of {_name(step)}, called with shapes {shapes}")
         raise
+    except TypeError as error:
+        floats = [name for name, value in params.items() if type(value) is float]
+        if floats and "must be Tensor, not float" in str(error):
+            error.add_note(
+                f"scan: raised in the first step of {_name(step)}. {', '.join(floats)}: a parameter given as a float is "
+                "a float inside the step as well, which torch's functions do not take. For exp(-1 / tau) there is "
+                "decay_from_tau(tau) of spikingtorch.functional, which takes both; or give it as torch.tensor(...)"
+            )
+        raise
 
 
 def _check_form(step: Callable[..., Any], before: Any, after: Any, params: dict[str, Any]) -> None:
