@@ -89,7 +89,7 @@ def main() -> None:
         reached = (run(w, spikes).sum(1).argmax(1) == labels).mean()
         print(f"epoch {epoch:2}/{options.epochs}   test accuracy {reached:6.1%}", flush=True)
 
-    net.load_state_dict(to_torch(w))
+    net.load_state_dict(net.state_dict() | to_torch(w))
     with torch.no_grad():
         out = SpikingNet(net, 10)(to_torch(spikes))
     equal = (out == to_torch(run(w, spikes))).float().mean()

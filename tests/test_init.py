@@ -166,6 +166,15 @@ def network(name: str, **options: Any) -> SpikingNet:
     return SpikingNet(NETS[name][0](), **options)
 
 
+def _keeping(outputs: list[Tensor]) -> Any:
+    """Return a hook that keeps outputs."""
+
+    def keep(_: nn.Module, args: Any, out: Any) -> None:  # noqa: ARG001
+        outputs.append(out.double())
+
+    return keep
+
+
 def rates_of(model: SpikingNet, x: Tensor, lengths: Tensor | None = None) -> dict[str, float]:
     """Return the rates of what spikes, counted by hooks, without dropout."""
     model = copy.deepcopy(model)
@@ -175,7 +184,7 @@ def rates_of(model: SpikingNet, x: Tensor, lengths: Tensor | None = None) -> dic
             layer.eval()
         elif isinstance(layer, StatefulLayer) and not isinstance(layer, LI | TimeNorm):
             steps[path] = []
-            layer.register_forward_hook(lambda _, args, out, to=steps[path]: to.append(out.double()))
+            layer.register_forward_hook(_keeping(steps[path]))
     if any(isinstance(module, TimeNorm) for module in model.modules()):
         model.mode = "fold"
     model.warn_silent = False

@@ -1,6 +1,6 @@
 """Spiking layers: the parameters of a neuron, and one call into ``spikingtorch.functional``.
 
-Each is called as ``layer(x, init)``: x of shape (N, ...), and spikes of the same shape come back, 0 or 1 in the dtype of x.
+Each is called as ``layer(x, init)``: x of shape (N, ...), and spikes of the same shape and dtype come back, 0 or 1.
 Parameters are floats, or tensors that broadcast to the input: shape (C, 1, 1) is one value per channel of images
 (N, C, H, W), shape (M,) one per neuron of (N, M). ``learnable`` names those to train. Time is in steps, and H(0) = 1 in
 the equations.

@@ -400,25 +400,34 @@ class StepLayer(StatefulLayer):
         for name, value in found.items():
             setattr(self, name, value)
 
-    def _save_to_state_dict(self, *args: Any) -> None:
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._put_back()
-        super()._save_to_state_dict(*args)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        missing, errors = args[2], args[4]
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: Any,
+    ) -> None:
         key = f"{prefix}_extra_state"
         kept = {key: state_dict[key]} if key in state_dict else {}
         # torch raises what is wrong with an extra state at once, and misses one in older checkpoints
-        super()._load_from_state_dict({**state_dict, key: self.get_extra_state()}, prefix, *args)
+        whole = {**state_dict, key: self.get_extra_state()}
+        super()._load_from_state_dict(whole, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         if not kept:
-            NOTICE.old_checkpoint(missing)
+            NOTICE.old_checkpoint(missing_keys)
         try:
             for state in kept.values():
                 self.set_extra_state(state)
             for name in self._ranges:
                 self._check_limits(name, self._parameters[name], True)
         except (TypeError, ValueError) as error:
-            errors.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
+            error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
 
     def extra_repr(self) -> str:
         """Name the step's parameters."""

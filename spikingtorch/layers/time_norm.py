@@ -56,8 +56,8 @@ class TimeNorm(StatefulLayer):
         """Return the norm and its parameters."""
         return self.norm, dict(self.norm.named_parameters())
 
-    def _rehearse(self, x: Tensor) -> Tensor:
-        return x.clone()
+    def _rehearse(self, inputs: Any) -> Any:
+        return inputs.clone()
 
     def _advance_one(self, x: Tensor, init: object, running: Tensor | None = None) -> Tensor:  # noqa: ARG002
         if takes_statistics(self.norm):
@@ -68,7 +68,8 @@ class TimeNorm(StatefulLayer):
             )
         return self._normalise(x)
 
-    def _advance_all(self, x: Tensor, fold: FoldToken) -> Tensor:
+    def _advance_all(self, inputs: Any, fold: FoldToken) -> Any:
+        x: Tensor = inputs
         if not takes_statistics(self.norm):
             return self._normalise(x)
         if not fold.complete:

@@ -98,7 +98,8 @@ def test_a_norm_over_time_needs_a_whole_sequence(kind: str, options: Any) -> Non
         model(x, init=False)
     model.eval()
     expected = model(x)
-    for other in ({"mode": "step"}, {"mode": "fold"}, {"time_chunk": 2}):
+    others: Any = ({"mode": "step"}, {"mode": "fold"}, {"time_chunk": 2})
+    for other in others:
         assert torch.allclose(SpikingNet(model.net, **other).eval()(x), expected)
 
 
@@ -120,7 +121,7 @@ def test_a_norm_over_time_of_one_step_and_in_a_network_that_steps() -> None:
 
 
 def test_a_synchronised_norm_over_time_folds() -> None:
-    net = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(TimeBatchNorm1d(3)))
+    net: Any = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(TimeBatchNorm1d(3)))
     assert isinstance(net[0].norm, nn.SyncBatchNorm)
     model = SpikingNet(net.eval())
     model.train()

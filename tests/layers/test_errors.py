@@ -94,7 +94,10 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         *[partial(make, **{name: value}) for make, name in POSITIVE.items() for value in (-1.0, 0.0, torch.nan)],
     ),
-    r"LIF: tau has values from -8 to 8, expected a finite value above 0": (ValueError, lambda: st.LIF(tau=torch.tensor([8.0, -8.0]))),
+    r"LIF: tau has values from -8 to 8, expected a finite value above 0": (
+        ValueError,
+        lambda: st.LIF(tau=torch.tensor([8.0, -8.0])),
+    ),
     "expected a finite value at least 0 and at most 1": (
         ValueError,
         *[partial(st.LIF, decay=decay) for decay in (-0.1, 1.1, torch.nan)],

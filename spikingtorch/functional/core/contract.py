@@ -89,8 +89,8 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
         floats = [name for name, value in params.items() if type(value) is float]
         if floats and "must be Tensor, not float" in str(error):
             error.add_note(
-                f"scan: raised in the first step of {_name(step)}. {', '.join(floats)}: a parameter given as a float is "
-                "a float inside the step as well, which torch's functions do not take. For exp(-1 / tau) there is "
+                f"scan: raised in the first step of {_name(step)}. {', '.join(floats)}: a parameter given as a float "
+                "is a float inside the step as well, which torch's functions do not take. For exp(-1 / tau) there is "
                 "decay_from_tau(tau) of spikingtorch.functional, which takes both; or give it as torch.tensor(...)"
             )
         raise
