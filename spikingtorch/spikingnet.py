@@ -195,6 +195,8 @@ class SpikingNet(nn.Module):
             x, running = without_padding(x, lengths)
         self._check_input(x, modules)
         layers = _layers_of(modules)
+        for layer in layers:
+            layer._put_back()
         before = [layer._memory for layer in layers]
         repeats = backward_pass() != -1
         if repeats:  # checkpoint calls once more, and the layers stay as they are
@@ -310,7 +312,8 @@ class SpikingNet(nn.Module):
 
     def _norms(self, fold: FoldToken, way: int) -> StatisticsOfSteps | None:
         """Return what takes the statistics of batch norm in a fold, if torch's own would be others."""
-        if way != _NORMALISING and fold.running is None:
+        # a batch norm that is not to be normalised by step has none in training, or one for all steps
+        if way != _NORMALISING and (fold.running is None or self.statistics == "step"):
             return None
         if scripted := scripted_norm(self.net):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
@@ -333,8 +336,13 @@ class SpikingNet(nn.Module):
         for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
             start, step = (False, self._step) if outputs else (init, self._first_step)
             norms = StatisticsOfSteps(FoldToken(x.shape[0], 1, start, running=here[:, None]), modules)
-            with handing(start, parts.givens, here), norms:
-                outputs.append(step(x_t, start))
+            try:
+                with handing(start, parts.givens, here), norms:
+                    outputs.append(step(x_t, start))
+            except FoldError as error:
+                raise ValueError(
+                    f"SpikingNet: cannot run {type(self.net).__name__} with lengths: it {error}"
+                ) from error
             norms.commit()
         return outputs
 
@@ -379,7 +387,8 @@ class SpikingNet(nn.Module):
         Returns:
             A flat dict, by layer and field: ``{"l1.v": (N, ...), ...}``, copies, with their graph if ``carry_graph``.
             It can be saved, moved, indexed and concatenated along the samples:
-            ``{name: each[:4] for name, each in state.items()}``. Empty before the first call.
+            ``{name: each[:4] for name, each in state.items()}``. Empty before the first call; a layer that no call has
+            reached has an entry of shape (N, 0).
         """
         with self._lock:
             return state_of(self.net, self.carry_graph)

@@ -203,7 +203,8 @@ def check_surrogate(owner: str, surrogate: object) -> None:
         raise TypeError(f"{owner}: surrogate={surrogate.__name__} is a class; make one of it: {surrogate.__name__}()")
     if not callable(surrogate):
         raise TypeError(f"{owner}: surrogate={surrogate!r} cannot be called{hint}")
-    spikes = surrogate(torch.tensor([-1.0, 0.0, 1.0]))
+    # from numpy: on the CPU, whatever the default device
+    spikes = surrogate(torch.from_numpy(np.array([-1.0, 0.0, 1.0], dtype=np.float32)))
     if not isinstance(spikes, Tensor) or spikes.tolist() != [0.0, 1.0, 1.0]:
         raise ValueError(
             f"{owner}: surrogate={surrogate!r} maps -1, 0, 1 to {spikes}, expected the spikes 0, 1, 1. "

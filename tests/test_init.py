@@ -169,7 +169,7 @@ def network(name: str, **options: Any) -> SpikingNet:
 def _keeping(outputs: list[Tensor]) -> Any:
     """Return a hook that keeps outputs."""
 
-    def keep(_: nn.Module, args: Any, out: Any) -> None:  # noqa: ARG001
+    def keep(_: nn.Module, args: Any, out: Any) -> None:
         outputs.append(out.double())
 
     return keep

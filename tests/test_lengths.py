@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import (
     IF,
@@ -17,10 +18,12 @@ from spikingtorch import (
     SequenceDropout,
     SpikingDecay,
     SpikingNet,
+    StepLayer,
     ThresholdDependentBatchNorm,
     TimeBatchNorm1d,
     TimeBatchNorm2d,
 )
+from spikingtorch.functional import LIFState
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import StatefulLayer
 
@@ -254,8 +257,6 @@ def test_other_precisions_and_forms_of_lengths(dtype: torch.dtype, mode: Any) ->
 
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 def test_checkpoint_in_a_padded_batch(mode: Any) -> None:
-    from torch.utils.checkpoint import checkpoint
-
     class Net(nn.Module):
         def __init__(self, layers: nn.Module, again: bool) -> None:
             super().__init__()
@@ -281,3 +282,44 @@ def test_compiled_and_vmapped() -> None:
     assert torch.allclose(compiled(x, lengths=LENGTHS), expected, rtol=1e-12, atol=1e-12)
     mapped = torch.func.vmap(lambda x, lengths: model(x, lengths=lengths))(x[:, None], LENGTHS[:, None])
     assert torch.allclose(mapped[:, 0], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:scan")
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+def test_outputs_of_fewer_axes_and_in_trees(mode: Any) -> None:
+    def step(state: LIFState, x: Tensor, *, decay: float) -> tuple[LIFState, Any]:
+        v = decay * state.v + x
+        return LIFState(v), {"sum": v.sum(-1), "v": v}
+
+    model = SpikingNet(nn.Sequential(StepLayer(step, LIFState, decay=0.5)), mode=mode)
+    x = torch.rand(3, 4, 3, 2)
+    whole, out = model(x), model(x, lengths=[4, 2, 3])
+    for name, leaf in whole.items():
+        mask = (torch.arange(4) < torch.tensor([[4], [2], [3]])).view(3, 4, *(1,) * (leaf.ndim - 2))
+        assert torch.equal(out[name], torch.where(mask, leaf, 0.0))
+
+
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+def test_a_checkpoint_around_the_whole_network(mode: Any) -> None:
+    grads = []
+    for again in (False, True):
+        model = SpikingNet(network("recurrent LIF"), mode=mode)
+        x, cotangent = batch()
+        out = checkpoint(model, x, True, LENGTHS, use_reentrant=False) if again else model(x, lengths=LENGTHS)
+        grads.append(torch.autograd.grad(out, [x, *model.parameters()], cotangent))
+    for one, other in zip(*grads, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_batch_norm_without_samples_of_one_alone_and_of_torch_itself() -> None:
+    model = SpikingNet(nn.Sequential(nn.BatchNorm1d(2), LIF()))
+    assert model(torch.rand(0, 4, 2), lengths=[]).shape == (0, 4, 2)
+    with pytest.raises(ValueError, match="one sample alone is still running at some step"):
+        model(torch.rand(3, 4, 2), lengths=[2, 4, 1])
+
+    class Bare(nn.Module):
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)
+
+    with pytest.raises(ValueError, match="cannot run Bare with lengths: it calls"):
+        SpikingNet(Bare(), mode="step")(torch.rand(3, 4, 2), lengths=[4, 4, 4])

@@ -116,11 +116,34 @@ def test_a_layer_that_no_call_reaches_has_none() -> None:
         def forward(self, x: Tensor) -> Any:
             return self.used(x)
 
-    model = SpikingNet(Net())
-    model(sequences(2))
-    model.set_state(model.get_state())
-    with pytest.raises(ValueError, match=r"state holds nothing for spare \(IF\)"):
-        SpikingNet(Net()).set_state(model.get_state())
+    model, x = SpikingNet(Net()), sequences(2)
+    model(x)
+    state = model.get_state()
+    assert {name: tuple(each.shape) for name, each in state.items()} == {"used.v": (2, 4), "spare.not_called": (2, 0)}
+    expected = model(x, init=False)
+    for other in (model, SpikingNet(Net())):
+        other.reset()
+        other.set_state({name: torch.cat([each, each])[[0, 3]] for name, each in sorted(state.items())})
+        assert torch.equal(other(x, init=False), expected)
+
+
+def test_a_layer_inside_another_one_has_a_state_of_its_own() -> None:
+    class Outer(LI):
+        def __init__(self) -> None:
+            super().__init__(tau=2.0)
+            self.child = LI(tau=3.0)
+
+        def forward(self, x: Tensor, init: Any = None) -> Any:
+            return super().forward(x, init) + self.child(x[:, :2], init).sum(1, keepdim=True)
+
+    model, x = SpikingNet(nn.Sequential(Outer()), mode="step"), sequences(3)
+    model(x)
+    state = model.get_state()
+    expected = model(x, init=False)
+    model.set_state(dict(sorted(state.items())))
+    assert torch.equal(model(x, init=False), expected)
+    model.set_state(dict(sorted(state.items(), reverse=True)))
+    assert torch.equal(model(x, init=False), expected)
 
 
 def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
+from spikingtorch.fold.rng import preserved
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -94,7 +95,8 @@ def _layer(
     device: torch.device,
 ) -> LayerReport:
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
-    state = layer.initial_state(sequences[0].select(1, 0))
+    with preserved(device):  # a state at rest may be drawn at random
+        state = layer.initial_state(sequences[0].select(1, 0))
     with torch.no_grad():
         step, params = layer.whole_step()
         backend = explain_scan(step, state, pytree.tree_unflatten(sequences, form), params=params, dim=1)

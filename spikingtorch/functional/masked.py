@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from spikingtorch.functional.core.tree import tree_map
 
@@ -41,9 +42,16 @@ class Masked(NamedTuple):
         """
         inputs, running = x
         after, out = self.step(state, inputs, **params)
-        held = tree_map(lambda new, old: torch.where(running, new, old), after, state)
-        return held, tree_map(lambda each: torch.where(running, each, torch.zeros_like(each)), out)
+        held = tree_map(lambda new, old: torch.where(_along(running, new), new, old), after, state)
+        return held, tree_map(lambda each: torch.where(_along(running, each), each, torch.zeros_like(each)), out)
 
     @property
     def __name__(self) -> str:
         return f"Masked({getattr(self.step, '__name__', type(self.step).__name__)})"
+
+
+def _along(running: Tensor, leaf: Tensor) -> Tensor:
+    """Return which samples are running, (N, 1, ...), with as many axes as a leaf."""
+    if running.ndim == leaf.ndim or any([size != 1 for size in running.shape[1:]]):
+        return running
+    return running.reshape(*running.shape[:1], *(1,) * (leaf.ndim - 1))

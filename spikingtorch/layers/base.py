@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import RecurrentState, lift, reset_where
@@ -14,6 +14,7 @@ from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
+from spikingtorch.layers.constants import WithConstants
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.handing import Given
 from spikingtorch.layers.threads import this_thread
@@ -38,7 +39,7 @@ _GONE = (
 )
 
 
-class StatefulLayer(nn.Module):
+class StatefulLayer(WithConstants):
     """A layer's state: it lives between calls only.
 
     It is no part of ``state_dict``, moves with ``.to()``, and is copied by ``deepcopy`` and ``pickle`` without its
@@ -59,6 +60,9 @@ class StatefulLayer(nn.Module):
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
         self._repeated: Repeated | None = None  # the memory while a backward pass calls the network once more
         self._dropped = -1  # the last backward pass that called the layer by itself
+
+    def _put_back(self) -> None:
+        """Put parameters that an optimizer has moved out of their limits back."""
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest for an input of one step like x, shape (N, ...)."""

@@ -145,6 +145,8 @@ def _batch_norm(
     mode.met = True
     (N, T), C, rest = mode.sizes, input.shape[1], input.shape[2:]
     # parts of samples may have been made a batch of their own: (N T P, C, ...)
+    if N == 0:  # nothing is normalised
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     parts, others = divmod(input.shape[0], N * T)
     if others or not parts:
         mode.fold.refuse(
@@ -191,6 +193,11 @@ def _of_running(
     outs, statistics = [], []
     for rows in places:
         mean, var = [None if each is None else torch.zeros_like(each) for each in running]
+        if x[rows].numel() == x.shape[2]:
+            raise ValueError(
+                "SpikingNet: one sample alone is still running at some step, and batch norm in training needs more "
+                "than one value per channel. Make batches of sequences of similar lengths, or take TimeBatchNorm1d"
+            )
         outs.append(F.batch_norm(x[rows].flatten(0, 1), mean, var, affine[0], affine[1], True, 1.0, eps))
         statistics.append((mean, var))
     if running[0] is not None and running[1] is not None:

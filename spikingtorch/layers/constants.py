@@ -7,43 +7,41 @@ copies it as well.
 import json
 import warnings
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from functools import partial
+from numbers import Real
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
-
-Constants: TypeAlias = dict[str, Any]
+from torch import Tensor, nn
 
 
 def described(value: Any) -> Any:
     """Return a constant as JSON has it: a number as it is, anything else by its kind and its own constants."""
-    if isinstance(value, float | str | bool | int) or value is None:
+    if isinstance(value, bool | str) or value is None:
         return value
+    if isinstance(value, Real):
+        return float(value)
     if isinstance(value, Tensor):
-        return {"dtype": str(value.dtype).removeprefix("torch."), "values": value.tolist()}
-    fields = getattr(value, "_fields", ())
-    kind = getattr(value, "__name__", None) if not fields else None
-    return {"kind": kind or type(value).__name__} | {name: described(getattr(value, name)) for name in fields}
+        return {"kind": "a tensor"}
+    if isinstance(value, np.ndarray):
+        return {"kind": "array", "values": described(value.tolist())}
+    if fields := _fields(value):
+        return {"kind": type(value).__name__, "fields": {name: described(each) for name, each in fields.items()}}
+    if isinstance(value, tuple | list):
+        return [described(each) for each in value]
+    return {"kind": getattr(value, "__name__", type(value).__name__)}
 
 
-def packed(constants: Constants) -> Tensor:
-    """Return constants as a tensor."""
-    return torch.frombuffer(bytearray(json.dumps(constants).encode()), dtype=torch.uint8).clone()
-
-
-def unpacked(packed: Tensor) -> Constants:
-    """Return the constants that a tensor holds.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    try:
-        found = json.loads(bytes(packed.cpu().tolist()).decode())
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"is not what a spiking layer has saved ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"is a {type(found).__name__}, and not what a spiking layer has saved")
-    return found
+def _fields(value: Any) -> dict[str, Any]:
+    """Return what a constant consists of, by name."""
+    if isinstance(value, partial):
+        return {"function": value.func, "args": value.args, "keywords": value.keywords}
+    if isinstance(value, dict):
+        return {str(name): each for name, each in value.items()}
+    found = {name: getattr(value, name) for name in getattr(value, "_fields", ())}
+    # a surrogate may hold a tensor, which no parameter or buffer saves
+    return {name: each.tolist() if isinstance(each, Tensor) else each for name, each in found.items()}
 
 
 def taken_over(value: Any, saved: Any) -> Any:
@@ -52,35 +50,137 @@ def taken_over(value: Any, saved: Any) -> Any:
     Args:
         value: of the layer.
         saved: as ``described`` returned it.
+
+    Raises:
+        TypeError: the numbers differ, and nothing is known of how to make such a constant.
     """
-    if isinstance(value, float):
+    if isinstance(value, Real) and not isinstance(value, bool):
         return float(saved)
     if isinstance(value, Tensor):
-        return torch.tensor(saved["values"], dtype=getattr(torch, saved["dtype"]), device=value.device)
-    fields = [field for field in saved if field != "kind"] if isinstance(saved, Mapping) else []
-    return type(value)(*[taken_over(getattr(value, field), saved[field]) for field in fields]) if fields else value
+        return value if value.tolist() == saved else torch.tensor(saved, dtype=value.dtype, device=value.device)
+    if hasattr(value, "_fields"):
+        return type(value)(*[taken_over(getattr(value, name), each) for name, each in saved.get("fields", {}).items()])
+    if isinstance(value, tuple | list) and isinstance(saved, list):
+        return type(value)([taken_over(each, other) for each, other in zip(value, saved, strict=True)])
+    if described(value) != saved:
+        raise TypeError("its numbers differ")
+    return value
 
 
 def same_kind(one: Any, other: Any) -> bool:
     """Say whether two constants, as they are described, differ in their numbers alone."""
-    numbers = [type(each) in (float, int) for each in (one, other)]
-    if all(numbers):
-        return True
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
-        return bool(one == other)
-    return one.keys() == other.keys() and all(
-        name in ("values", "dtype") or same_kind(one[name], other[name]) for name in one
-    )
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_kind(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_kind, one, other))
+    return bool(one == other) or (type(one) is float and type(other) is float)
 
 
 def shown(saved: Any) -> str:
     """Return what messages call a constant."""
-    if not isinstance(saved, Mapping) or "kind" not in saved:
-        return "a tensor" if isinstance(saved, Mapping) else repr(saved)
-    inner = [
-        shown(each) if isinstance(each, Mapping) else f"{name}={each}" for name, each in saved.items() if name != "kind"
-    ]
+    if not isinstance(saved, Mapping):
+        return repr(saved)
+    fields = saved.get("fields", {})
+    inner = [shown(each) if isinstance(each, Mapping) else f"{name}={shown(each)}" for name, each in fields.items()]
     return f"{saved['kind']}({', '.join(inner)})" if inner else str(saved["kind"])
+
+
+def packed(constants: dict[str, Any]) -> Tensor:
+    """Return constants, as they are described, as a tensor."""
+    return torch.from_numpy(np.frombuffer(json.dumps(constants).encode(), dtype=np.uint8).copy())
+
+
+def unpacked(packed: Any) -> dict[str, Any]:
+    """Return the constants that a tensor holds.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        # an average of checkpoints, or one in another dtype, has whole numbers still
+        found = json.loads(bytes([int(each) for each in packed.cpu().tolist()]).decode())
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"is not what a spiking layer has saved ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"is a {type(found).__name__}, and not what a spiking layer has saved")
+    return found
+
+
+class WithConstants(nn.Module):
+    """A module whose constants are in its ``state_dict``."""
+
+    def _constants(self) -> dict[str, Any]:
+        """Return the constants, by attribute."""
+        return {}
+
+    def _check_loaded(self) -> None:
+        """Raise ValueError where what was loaded is out of its limits."""
+
+    def _described(self) -> dict[str, Any]:
+        learns = {*self._parameters, *getattr(self, "parametrizations", ())}
+        return {
+            name: {"kind": "learnable"} if name in learns else described(value)
+            for name, value in self._constants().items()
+        }
+
+    def get_extra_state(self) -> Tensor:
+        """Return the constants, for ``state_dict``."""
+        return packed(self._described())
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take over constants that another layer has saved.
+
+        Raises:
+            ValueError: they are those of a layer of another kind.
+        """
+        if isinstance(state, Tensor) and state.is_meta:  # which holds nothing
+            return
+        saved, here = unpacked(state), self._described()
+        if saved.keys() != here.keys():
+            names = ", ".join(saved) or "no constants", ", ".join(here) or "none"
+            raise ValueError(f"the checkpoint has {names[0]}, and the layer {names[1]}")
+        found = {}
+        for name, value in self._constants().items():
+            if not same_kind(here[name], saved[name]):
+                text = f"{name} is {shown(saved[name])} in the checkpoint and {shown(here[name])} in the layer"
+                raise ValueError(text)
+            if isinstance(value, Tensor):
+                continue
+            try:
+                found[name] = taken_over(value, saved[name])
+            except TypeError:
+                text = f"{name} is {shown(saved[name])} in the checkpoint and {shown(here[name])} in the layer"
+                raise ValueError(text) from None
+        for name, value in found.items():
+            setattr(self, name, value)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: Any,
+    ) -> None:
+        key = f"{prefix}_extra_state"
+        # torch raises what is wrong with an extra state at once, and misses one in older checkpoints
+        saved = [state_dict.pop(key)] if key in state_dict else []
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        missing_keys[:] = [name for name in missing_keys if name != key]
+        if saved:
+            state_dict[key] = saved[0]
+        elif self._constants():
+            NOTICE.old_checkpoint(missing_keys)
+        try:
+            for state in saved:
+                self.set_extra_state(state)
+            self._check_loaded()
+        except (TypeError, ValueError) as error:
+            error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
 
 
 class _Notice:

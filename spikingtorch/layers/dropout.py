@@ -1,6 +1,6 @@
 """Dropout with one mask for a whole sequence."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,6 +51,9 @@ class SequenceDropout(StepLayer):
         """Return a mask for a sequence that starts; ones in evaluation."""
         kept = torch.full_like(lift(x), 1.0 - self.p if self.training else 1.0, requires_grad=False)
         return MaskState(kept.bernoulli() / kept)
+
+    def _constants(self) -> dict[str, Any]:
+        return {"p": self.p}
 
     def extra_repr(self) -> str:
         """Name the probability."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.threads import this_thread
 
 
@@ -86,9 +87,9 @@ class FoldToken:
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
         self.admit(layer, inputs, init)
-        versions = [] if torch.compiler.is_compiling() else [(x, _version(x)) for x in _leaves(inputs)]
+        versions = [] if torch.compiler.is_compiling() else [(x, _version(x)) for x in leaves_of(inputs)]
         output = layer._advance_all(inputs, self)
-        if any([out.requires_grad for out in _leaves(output)]):
+        if any([out.requires_grad for out in leaves_of(output)]):
             self.saved += [(layer, x, version) for x, version in versions]
         return output
 
@@ -113,7 +114,7 @@ class FoldToken:
             self.refuse(text, "call it as layer(x, init)")
         if any([other is layer for other in self.called]):
             self.refuse(f"calls {self.name(layer)} twice in a step", "make a layer for each call")
-        for x in _leaves(inputs):
+        for x in leaves_of(inputs):
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 text = f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch"
@@ -140,10 +141,6 @@ class FoldToken:
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
         fold = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, FoldToken))
         fold.refuse(f"computes with init, in {getattr(func, '__name__', func)}", _INIT)
-
-
-def _leaves(tree: Any) -> tuple[Any, ...]:
-    return tree if isinstance(tree, tuple) else (tree,)
 
 
 def _version(tensor: Tensor) -> int:

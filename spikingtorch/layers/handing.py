@@ -35,9 +35,9 @@ class Given:
         Within a second run of ``checkpoint``, they are those of the first.
         """
         now, here = (self.init, self.running), region()
-        if here is not None and here.run is not None:  # by then, the call of the network is over
+        if here is not None and here.run is not None and self.init is None:  # the call of the network is over
             now = self._recomputed.next(here)
-        elif here is not None:
+        elif here is not None and here.run is None:
             # the token itself would keep the graph alive
             copied = self.init.copy() if isinstance(self.init, FoldToken) else self.init
             self._recomputed.note(here, (copied, self.running))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spikingtorch.validation import check_parameter, check_reset, check_surrogate, has_values, value_range
 
-FLOOR = 1e-3  # of what has to be positive and learns; a smaller value that is given becomes the floor
+FLOOR = 2.0**-20  # of what has to be positive and learns: one millionth, as every floating dtype has it exactly
 
 
 class Limits(NamedTuple):
@@ -48,16 +48,12 @@ class Limits(NamedTuple):
             try:
                 self.learned.check(owner, name, value, False)
             except ValueError as error:
-                raise ValueError(f"{error}, since it learns. constrain=False lets it take any value") from None
+                raise ValueError(f"{error}, since it learns. constrain=False lets it go") from None
 
-    def kept_within(self, value: Tensor | float) -> "Range":
-        """Return where a parameter that learns is kept, given what it is."""
+    def kept_within(self) -> "Range":
+        """Return where a parameter that learns is kept."""
         limits = self.learned or self
-        if limits.above is None:
-            return Range(limits.least, limits.most)
-        bounds = value_range("", "", torch.as_tensor(value))
-        floor = FLOOR if bounds is None else min(FLOOR, bounds[0])
-        return Range(floor, limits.most)
+        return Range(limits.least, limits.most)
 
 
 class Range(NamedTuple):
@@ -71,23 +67,33 @@ class Range(NamedTuple):
     low: float
     high: float
 
-    def put_back(self, parameter: nn.Parameter) -> None:
+    def put_back(self, owner: str, name: str, parameter: nn.Parameter) -> None:
         """Put a parameter back into the range, in place.
 
-        Through ``data``, which counts no write: what is within stays as it is, for graphs that hold the parameter, and
-        hand-written optimizers that write on ``data`` are seen as well.
+        It is written on if it is outside of it only: graphs that hold a parameter within stay good, and those that hold
+        another one raise, as after any write in place. Elsewhere than on the CPU, where looking makes the device wait,
+        the write is not counted.
+
+        Raises:
+            ValueError: the parameter is NaN or infinite.
         """
-        parameter.data.clamp_(self.low, self.high)
+        if not parameter.is_cpu:
+            parameter.data.clamp_(self.low, self.high)
+            return
+        bounds = value_range(owner, name, parameter)
+        if bounds is not None and not (self.low <= bounds[0] and bounds[1] <= self.high):
+            with torch.no_grad():
+                parameter.clamp_(self.low, self.high)
 
     def within(self, value: Tensor) -> Tensor:
         """Return the nearest value in the range, with the gradient of the value; the value itself if it is within."""
         return value.detach().clamp(self.low, self.high) + (value - value.detach())
 
 
-POSITIVE = Limits(above=0.0)
+_FLOORED = Limits(least=FLOOR)
+POSITIVE = Limits(above=0.0, learned=_FLOORED)
 SHARE = Limits(least=0.0, most=1.0)
-ANY = Limits()
-THRESHOLD = Limits(learned=POSITIVE)
+THRESHOLD = Limits(learned=_FLOORED)
 DIVISOR = Limits(above=0.0, learned=Limits(least=1.0))
 
 

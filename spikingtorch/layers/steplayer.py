@@ -1,6 +1,7 @@
 """StepLayer: a pure step as a layer that remembers its state between calls."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
@@ -18,7 +19,6 @@ from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.constants import NOTICE, described, packed, same_kind, shown, taken_over, unpacked
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.limits import Range, may_write
 from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
@@ -104,7 +104,9 @@ class StepLayer(StatefulLayer):
             return
         limits.check(type(self).__name__, name, value, learns and self.constrain)
         if learns and self.constrain:
-            self._ranges[name] = limits.kept_within(value)
+            self._ranges[name] = limits.kept_within()
+        else:
+            self._ranges.pop(name, None)
 
     def _put_back(self) -> None:
         """Put parameters that an optimizer has moved out of their limits back to the nearest value within."""
@@ -113,7 +115,7 @@ class StepLayer(StatefulLayer):
         for name, within in self._ranges.items():
             parameter: Any = self._parameters.get(name)
             if may_write(parameter):
-                within.put_back(parameter)
+                within.put_back(type(self).__name__, name, parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
         if hasattr(self, name):
@@ -216,7 +218,8 @@ class StepLayer(StatefulLayer):
                     "an nn.ModuleList"
                 )
             return self._advance_all(inputs, init)
-        self._put_back()
+        if self._given.init is None:  # a network does so before its first step
+            self._put_back()
         return self._advance_one(inputs, init, running)
 
     def _rehearse(self, inputs: Any) -> Any:
@@ -233,7 +236,7 @@ class StepLayer(StatefulLayer):
             state, output = one_step(step, memory.state, inputs, params, check=starts)
             shown = output
         else:
-            masked, mask = _masked(step), running.view(-1, *(1,) * (first.ndim - 1))
+            masked, mask = _masked_once(step), running.view(-1, *(1,) * (first.ndim - 1))
             state, output = one_step(masked, memory.state, (inputs, mask), params, check=starts)
             state, shown = _held(memory, state, output, getattr(state, "s", None), running)
         self._remember(memory, state, shown, output)
@@ -250,7 +253,6 @@ class StepLayer(StatefulLayer):
         Returns:
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
-        self._put_back()
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         # inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted
         rests = (
@@ -282,7 +284,7 @@ class StepLayer(StatefulLayer):
         else:
             mask = fold.running.view(*fold.running.shape, *(1,) * (first.ndim - 1))
             # in full precision, for the output that a recurrent neuron goes on from
-            state, outputs = scan(_masked(step), memory.state, (lift(xs), mask), params=params, dim=1)
+            state, outputs = scan(_masked_once(step), memory.state, (lift(xs), mask), params=params, dim=1)
             ends = fold.running.sum(1).sub(1).clamp(min=0)
             last = tree_map(lambda out: out[torch.arange(fold.N, device=ends.device), ends], outputs)
             state, last = _held(memory, state, last, last, fold.running.any(1))
@@ -372,62 +374,17 @@ class StepLayer(StatefulLayer):
                     f"them, for instance with layer.to({x.dtype})"
                 )
 
-    def get_extra_state(self) -> Tensor:
-        """Return the constants of the layer, for ``state_dict``; see ``layers.constants``."""
-        return packed({name: self._constant(name) for name in self._attributes.values()})
-
-    def _constant(self, name: str) -> Any:
-        if name in self._parameters:
-            return {"kind": "learnable"}
-        return {"kind": "a tensor"} if name in self._buffers else described(getattr(self, name))
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take over constants that another layer has saved.
-
-        Raises:
-            ValueError: they are those of a layer of another kind.
-        """
-        saved = unpacked(state)
-        if saved.keys() != {*self._attributes.values()}:
-            names = ", ".join(saved), ", ".join(self._attributes.values())
-            raise ValueError(f"the checkpoint has {names[0] or 'no constants'}, and the layer {names[1] or 'none'}")
-        for name, value in saved.items():
-            here = self._constant(name)
-            if not same_kind(here, value):
-                raise ValueError(f"{name} is {shown(value)} in the checkpoint and {shown(here)} in the layer")
-        constants = {*saved} - {*self._parameters} - {*self._buffers}
-        found = {name: taken_over(getattr(self, name), saved[name]) for name in constants}
-        for name, value in found.items():
-            setattr(self, name, value)
+    def _constants(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._attributes.values()}
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._put_back()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: Any,
-        unexpected_keys: Any,
-        error_msgs: Any,
-    ) -> None:
-        key = f"{prefix}_extra_state"
-        kept = {key: state_dict[key]} if key in state_dict else {}
-        # torch raises what is wrong with an extra state at once, and misses one in older checkpoints
-        whole = {**state_dict, key: self.get_extra_state()}
-        super()._load_from_state_dict(whole, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        if not kept:
-            NOTICE.old_checkpoint(missing_keys)
-        try:
-            for state in kept.values():
-                self.set_extra_state(state)
-            for name in self._ranges:
-                self._check_limits(name, self._parameters[name], True)
-        except (TypeError, ValueError) as error:
-            error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
+    def _check_loaded(self) -> None:
+        for name, value in self._constants().items():
+            if isinstance(value, Tensor):
+                self._check_limits(name, value, name in self._ranges)
 
     def extra_repr(self) -> str:
         """Name the step's parameters."""
@@ -445,6 +402,17 @@ def _masked(step: Any) -> Any:
         neuron: Any = F.Masked(step.step)
         return F.Recurrent(neuron, step.synapse)
     return F.Masked(step)
+
+
+_cached = lru_cache(maxsize=256)(_masked)
+
+
+def _masked_once(step: Any) -> Any:
+    """Return it as one object for a step, by which its scans are found again."""
+    try:
+        return _masked(step) if torch.compiler.is_compiling() else _cached(step)
+    except TypeError:  # a step without a hash
+        return _masked(step)
 
 
 def _held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:

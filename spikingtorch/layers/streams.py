@@ -14,14 +14,18 @@ _HINT = "Give it a state of the same network: model.get_state()"
 
 
 def state_of(net: nn.Module, with_graph: bool) -> dict[str, Tensor]:
-    """Return copies of the tensors of all states, by path and field; of layers that have not been called, none."""
+    """Return copies of the tensors of all states, by path and field; empty ones, (N, 0), for layers not called yet."""
     found: dict[str, Tensor] = {}
-    for path, layer in _layers(net).items():
-        memory = layer._shown("get_state()")
+    layers = _layers(net)
+    memories = {path: layer._shown("get_state()") for path, layer in layers.items()}
+    for path, memory in memories.items():
         if memory is not None:
-            names, leaves = _named(path, _kept(layer, memory))
+            names, leaves = _named(path, _kept(layers[path], memory))
             copies = [leaf.clone() if with_graph else leaf.detach().clone() for leaf in leaves]
             found |= dict(zip(names, copies, strict=True))
+    like = next(iter(found.values()), None)
+    if like is not None:
+        found |= {_unused(path): like.new_empty(len(like), 0) for path, each in memories.items() if each is None}
     return found
 
 
@@ -35,19 +39,20 @@ def take_state(net: nn.Module, state: dict[str, Tensor]) -> None:
     for name, leaf in state.items():
         if not isinstance(leaf, Tensor):
             raise TypeError(f"SpikingNet: state[{name!r}] is a {type(leaf).__name__}, expected a tensor")
-    layers = _layers(net)
-    made = {path: _memory(path, layer, state) for path, layer in layers.items()}
-    # a layer that no call has reached has none
-    called = any(layer._memory is not None for layer in layers.values())
-    for path, (names, _) in made.items() if state else ():
-        if not names and not (called and layers[path]._memory is None):
+    layers, rest = _layers(net), dict(state)
+    made: dict[str, Memory | None] = {}
+    for path in sorted(layers, key=len, reverse=True):  # what lies inside a layer before it
+        prefix = f"{path}." if path else ""
+        own = {name: rest.pop(name) for name in state if name.startswith(prefix) and name in rest}
+        unused = own.pop(_unused(path), None) is not None
+        if not own and not unused and state:
             raise ValueError(
                 f"SpikingNet: state holds nothing for {path or 'net'} ({type(layers[path]).__name__}). {_HINT}"
             )
-    taken = {name for names, _ in made.values() for name in names}
-    if unknown := [name for name in state if name not in taken]:
+        made[path] = _memory(path, layers[path], own, rest) if own else None
+    if rest:
         raise ValueError(
-            f"SpikingNet: state holds {', '.join(unknown)}, which this network has no state for; it has "
+            f"SpikingNet: state holds {', '.join(rest)}, which this network has no state for; it has "
             f"{', '.join(layers) or 'no spiking layers'}. {_HINT}"
         )
     sizes = {name: tuple(leaf.shape[:1]) for name, leaf in state.items()}
@@ -55,8 +60,12 @@ def take_state(net: nn.Module, state: dict[str, Tensor]) -> None:
         raise ValueError(f"SpikingNet: state is of different numbers of samples: {sizes}")
     for path, layer in layers.items():
         layer.reset()
-        if (memory := made[path][1]) is not None:
+        if (memory := made[path]) is not None:
             layer._finish(memory)
+
+
+def _unused(path: str) -> str:
+    return f"{path}.not_called" if path else "not_called"
 
 
 def _layers(net: nn.Module) -> dict[str, StatefulLayer]:
@@ -79,29 +88,26 @@ def _text(key: Any) -> str:
     return str(next(getattr(key, name) for name in ("name", "key", "idx") if hasattr(key, name)))
 
 
-def _memory(path: str, layer: StatefulLayer, state: dict[str, Tensor]) -> tuple[list[str], Memory | None]:
-    """Return what of a state belongs to a layer, and the memory that it makes; None without any."""
-    prefix = f"{path}." if path else ""
-    own = [leaf for name, leaf in state.items() if name.startswith(prefix)]
-    if not own:
-        return [], None
-    like = torch.zeros_like(own[0], dtype=next((x.dtype for x in own if x.is_floating_point()), None))
+def _memory(path: str, layer: StatefulLayer, own: dict[str, Tensor], rest: dict[str, Tensor]) -> Memory:
+    """Return the memory that a state makes of a layer; what is not the layer's goes to the rest."""
+    like = next(iter(own.values()))
+    like = torch.zeros_like(like, dtype=next((x.dtype for x in own.values() if x.is_floating_point()), None))
     # a state at rest may be drawn at random
     with torch.random.fork_rng([like.device] if like.is_cuda else []):
-        rest = layer._at_rest(like)
-    kept = _kept(layer, rest)
+        at_rest = layer._at_rest(like)
+    kept = _kept(layer, at_rest)
     names, leaves = _named(path, kept)
+    rest |= {name: leaf for name, leaf in own.items() if name not in names}
     for name, leaf in zip(names, leaves, strict=True):
-        if name not in state:
+        if name not in own:
             raise ValueError(
                 f"SpikingNet: state lacks {name}, which layer {path or 'net'} ({type(layer).__name__}) keeps. {_HINT}"
             )
-        given = state[name]
-        if given.shape != leaf.shape or given.dtype != leaf.dtype:
+        if own[name].shape != leaf.shape or own[name].dtype != leaf.dtype:
             raise ValueError(
-                f"SpikingNet: state[{name!r}] has shape {tuple(given.shape)} and dtype {given.dtype}, expected "
+                f"SpikingNet: state[{name!r}] has shape {tuple(own[name].shape)} and dtype {own[name].dtype}, expected "
                 f"{tuple(leaf.shape)} and {leaf.dtype}, as the rest of this layer's state"
             )
-    values = iter([lift(state[name]).clone() for name in names])
+    values = iter([lift(own[name]).clone() for name in names])
     first, second = [pytree.tree_map(lambda _: next(values), part) for part in kept]
-    return names, rest._replace(state=first, act=second.get("act", ()), thread=this_thread())
+    return at_rest._replace(state=first, act=second.get("act", ()), thread=this_thread())

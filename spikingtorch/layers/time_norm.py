@@ -52,6 +52,9 @@ class TimeNorm(StatefulLayer):
             out = self._advance_one(x, init, running)
         return out
 
+    def _constants(self) -> dict[str, Any]:
+        return {"scale": self.scale}
+
     def whole_step(self) -> Any:
         """Return the norm and its parameters."""
         return self.norm, dict(self.norm.named_parameters())

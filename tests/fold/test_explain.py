@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
@@ -117,3 +119,10 @@ def test_repr(options: dict[str, Any], text: str) -> None:
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         branching(**options)
+
+
+def test_draws_no_random_numbers() -> None:
+    model, x = st.SpikingNet(nn.Sequential(st.SequenceDropout(0.5), st.LIF())), torch.rand(3, 4, 5)
+    before = torch.get_rng_state()
+    model.explain(x)
+    assert torch.equal(torch.get_rng_state(), before)

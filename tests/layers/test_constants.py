@@ -4,13 +4,27 @@ import copy
 import io
 import warnings
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SequenceDropout, SpikingDecay, SpikingNet, StepLayer
+from spikingtorch import (
+    IF,
+    LI,
+    LIF,
+    BioLIF,
+    CoarseLIF,
+    McPitts,
+    SequenceDropout,
+    SpikingDecay,
+    SpikingNet,
+    StepLayer,
+    ThresholdDependentBatchNorm,
+)
 from spikingtorch import functional as F
 
 
@@ -26,6 +40,19 @@ def my_step(state: F.LIFState, x: Tensor, *, decay: float, kind: str) -> tuple[F
     return F.LIFState(v), v
 
 
+def my_other_step(state: F.LIFState, x: Tensor, *, taus: tuple[float, ...]) -> tuple[F.LIFState, Tensor]:
+    v = taus[0] * state.v + taus[1] * x
+    return F.LIFState(v), v
+
+
+def of_numpy(number: float) -> Any:
+    return np.float32(number)
+
+
+def my_reset(u: Tensor, spike: Tensor, threshold: Any, share: float = 1.0) -> Any:
+    return u - share * spike * threshold
+
+
 PAIRS: dict[str, tuple[Any, Any]] = {
     "IF": (lambda: IF(v0=0.3, beta=2.0), lambda: IF()),
     "LIF": (lambda: LIF(tau=1.0 / 3.0, v0=0.1), lambda: LIF(tau=8.0)),
@@ -36,7 +63,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "surrogate": (lambda: LIF(surrogate=F.Arctan(3.7)), lambda: LIF(surrogate=F.Arctan())),
     "surrogate of tensors": (
         lambda: LIF(surrogate=F.Sigmoid(torch.tensor(1.5, dtype=torch.double))),
-        lambda: LIF(surrogate=F.Sigmoid(torch.ones(()))),
+        lambda: LIF(surrogate=F.Sigmoid(torch.ones((), dtype=torch.double))),
     ),
     "primitive": (
         lambda: LIF(v0=2.0, surrogate=F.FromPrimitive(torch.tanh)),
@@ -54,7 +81,18 @@ PAIRS: dict[str, tuple[Any, Any]] = {
         lambda: StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
         lambda: StepLayer(my_step, F.LIFState, decay=0.5, kind="plus"),
     ),
-    "dropout": (lambda: SequenceDropout(0.1), lambda: SequenceDropout(0.1)),
+    "dropout": (lambda: SequenceDropout(0.1), lambda: SequenceDropout(0.4)),
+    "whole numbers": (lambda: IF(v0=1, beta=3), lambda: IF(beta=10)),
+    "a whole slope": (lambda: IF(surrogate=F.Arctan(9)), lambda: IF(surrogate=F.Arctan(2))),
+    "numbers of numpy": (
+        lambda: IF(surrogate=F.Sigmoid(of_numpy(3))),
+        lambda: IF(surrogate=F.Sigmoid(of_numpy(10))),
+    ),
+    "norm": (lambda: ThresholdDependentBatchNorm(2, 0.5).eval(), lambda: ThresholdDependentBatchNorm(2, 1.0).eval()),
+    "several numbers": (
+        lambda: StepLayer(my_other_step, F.LIFState, taus=(1.0, 2.0)),
+        lambda: StepLayer(my_other_step, F.LIFState, taus=(3.0, 4)),
+    ),
 }
 
 
@@ -67,7 +105,7 @@ def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> 
     assert all(isinstance(each, Tensor) for each in state.values())
     assert state["1._extra_state"].dtype == torch.uint8
     two.load_state_dict({key: value.clone() for key, value in state.items()})
-    assert repr(one) == repr(two)
+    assert one.state_dict().keys() == two.state_dict().keys()
     assert all(torch.equal(each, two.state_dict()[key]) for key, each in one.state_dict().items())
     if kind not in ("BioLIF", "dropout"):
         x = torch.rand(5, 7, 3)
@@ -119,6 +157,11 @@ OTHERS: dict[str, tuple[Any, Any, str]] = {
         lambda: LIF(decay=0.5),
         lambda: LIF(),
         "the checkpoint has decay, v0, surrogate, reset_rule, and the layer tau",
+    ),
+    "a rule of other numbers": (
+        lambda: IF(reset=partial(my_reset, share=0.5)),
+        lambda: IF(reset=partial(my_reset, share=0.9)),
+        r"reset_rule is partial\(my_reset, args=\[\], dict\(share=0.5\)\) in the checkpoint and partial\(my_reset",
     ),
     "string": (
         lambda: StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
@@ -176,3 +219,43 @@ def test_moves_and_copies_of_models() -> None:
     assigned = SpikingNet(nn.Sequential(nn.Linear(3, 2), LIF()))
     assigned.load_state_dict(model.state_dict(), assign=True)
     assert torch.equal(assigned(x), model(x))
+
+
+def test_averages_and_other_dtypes_of_a_checkpoint() -> None:
+    one, two = LIF(tau=2.0, v0=0.3), LIF()
+    state = {name: 0.5 * each + 0.5 * each for name, each in one.state_dict().items()}
+    two.load_state_dict(state)
+    assert repr(one) == repr(two)
+    two.load_state_dict({name: each.to("meta") for name, each in LIF(tau=9.0).state_dict().items()}, assign=True)
+    assert repr(one) == repr(two)
+
+
+def test_a_buffer_out_of_its_limits_is_an_error() -> None:
+    one, two = LIF(tau=torch.tensor([8.0])), LIF(tau=torch.tensor([8.0]))
+    one.get_buffer("tau").fill_(-1.0)
+    with pytest.raises(RuntimeError, match="LIF: tau=-1, expected a finite value above 0"):
+        two.load_state_dict(one.state_dict())
+
+
+def test_a_hook_that_renames_and_a_layer_with_an_extra_state_of_its_own() -> None:
+    class Counting(LIF):
+        count = 1
+
+        def get_extra_state(self) -> Tensor:
+            return torch.tensor(self.count)
+
+        def set_extra_state(self, state: Any) -> None:
+            self.count += int(state)
+
+    one, two = Counting(), Counting()
+    one.count = 5
+    two.load_state_dict(one.state_dict())
+    assert two.count == 6
+    layer: Any = LIF(recurrent=nn.Linear(2, 2, bias=False))
+    old = {name.replace("recurrent.", "back."): each for name, each in layer.state_dict().items()}
+
+    def rename(module: Any, state: Any, prefix: str, *_: Any) -> None:
+        state[f"{prefix}recurrent.weight"] = state.pop(f"{prefix}back.weight")
+
+    layer.register_load_state_dict_pre_hook(rename)
+    layer.load_state_dict(old)
