@@ -3,6 +3,7 @@
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
 # make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer
+# make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make mutate   flip every sign in the equations, one at a time, and see the verification turn red
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # Each creates its virtual environment and installs into it when that has not happened yet.
@@ -12,7 +13,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long mutate bench lint types clean
+.PHONY: help train test coverage check test-long test-oldest mutate bench lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -42,6 +43,10 @@ test-long: .venv/.dev
 	@echo "== kernels under AddressSanitizer"
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
 
+test-oldest: .venv-oldest/.installed
+	@echo "== pytest with the oldest versions:" $$(grep -E '^(torch|numpy|jax)=' .venv-oldest/oldest.txt)
+	@.venv-oldest/bin/python -m pytest -n $(WORKERS) $(ARGS)
+
 mutate: .venv/.dev
 	@echo "== every sign in the equations flipped, one at a time"
 	@$(BIN)/python -m tests.verification.flip_signs $(ARGS)
@@ -61,7 +66,7 @@ types: .venv/.dev
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
 
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # One stamp for each set of packages: it is made anew when pyproject.toml changes.
 .venv/.%: pyproject.toml | .venv
@@ -74,7 +79,16 @@ clean:
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
 	@touch $@
 
-.venv .venv-bench:
+# Each range of [project] dependencies and of the extra jax, by its lower end.
+OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*[each.replace(">=", "==") for each in p["dependencies"] + p["optional-dependencies"]["jax"]], sep="\n")
+.venv-oldest/.installed: pyproject.toml | .venv-oldest
+	@echo "== installing the oldest versions into .venv-oldest; the first time takes some minutes"
+	@.venv-oldest/bin/python -c '$(OLDEST)' > .venv-oldest/oldest.txt
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/oldest.txt --editable '.[dev]'
+	@touch $@
+
+.venv .venv-bench .venv-oldest:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
 	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== creating the virtual environment $@"

@@ -1,23 +1,31 @@
-"""Every example, run for two batches of two hundred images or sequences."""
+"""Every example, run for two batches of two hundred images or sequences, or of as little as it takes."""
 
 import functools
 import importlib
+import importlib.util
 import runpy
+import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from examples import data, training
+from examples import data, training, vowels
 from spikingtorch import SpikingNet
 
 FOLDER = Path(__file__).parents[1] / "examples"
 # modules that examples share, and the training command, which has tests of its own
 SHARED = {"__init__", "checkpoint", "data", "pictures", "train", "training"}
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
+# in processes of its own; with a package of its own
+APART = {"distributed", "lightning"}
+ARGUMENTS = {"streams": ["--streams", "12", "--steps", "40", "--batch", "5"], "distributed": ["--batches", "2"]}
+SAYS = {"streams": "steps a second"}
 
 
 @functools.cache
@@ -25,18 +33,63 @@ def few(load: Any, *of: str) -> list[TensorDataset]:
     return [TensorDataset(*[tensor[:200] for tensor in given.tensors]) for given in load(*of)]
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+def utterances(split: str) -> tuple[list[Any], list[str]]:
+    """Return noise in place of what the package aeon has."""
+    draw = np.random.default_rng(len(split))
+    return [draw.normal(size=(12, 7 + n % 23)) for n in range(36)], [f"{1 + n % 9}.0" for n in range(36)]
+
+
+def start(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, load in ((training, "load"), (data, "load"), (data, "load_sequences")):
+        monkeypatch.setattr(module, load, functools.partial(few, getattr(data, load)))
+    if importlib.util.find_spec("aeon") is None:
+        aeon = types.ModuleType("aeon.datasets")
+        aeon.load_japanese_vowels = utterances  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "aeon", types.ModuleType("aeon"))
+        monkeypatch.setitem(sys.modules, "aeon.datasets", aeon)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS.get(name, ["--epochs", "1", "--batches", "2"])])
+    monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)
+    runpy.run_module(f"examples.{name}", run_name="__main__")
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in APART])
 def test_example(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module, load in ((training, "load"), (data, "load"), (data, "load_sequences")):
-        monkeypatch.setattr(module, load, functools.partial(few, getattr(data, load)))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [name, "--epochs", "1", "--batches", "2"])
-    monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)
-    runpy.run_module(f"examples.{name}", run_name="__main__")
-    assert "test accuracy" in capsys.readouterr().out
+    start(name, tmp_path, monkeypatch)
+    assert SAYS.get(name, "test accuracy") in capsys.readouterr().out
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.rglob("*.png"))
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if importlib.util.find_spec("pytorch_lightning") is None:
+        with pytest.raises(SystemExit, match=r"pip install 'spikingtorch\[lightning\]'"):
+            start("lightning", tmp_path, monkeypatch)
+        return
+    start("lightning", tmp_path, monkeypatch)
+    assert "test accuracy" in capsys.readouterr().out
+
+
+def test_vowels_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("aeon", "aeon.datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit, match=r"pip install 'spikingtorch\[vowels\]'"):
+        vowels.load("TRAIN")
+
+
+def test_two_processes_have_the_gradient_of_one() -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "examples.distributed", "--batches", "2"]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
+    assert "gradient of 2 processes: that of one" in done.stdout, done.stdout + done.stderr
+    assert "test accuracy" in done.stdout
+
+
+def test_one_process_is_told_how_to_start_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="torchrun"):
+        start("distributed", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "train"])
@@ -49,4 +102,5 @@ def test_network_runs_all_steps_at_once(name: str) -> None:
 
 def test_there_are_examples_of_every_kind() -> None:
     assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)
-    assert {"ensemble_tau", "per_sample_gradients", "jax_mnist", "mnist1d"} <= set(EXAMPLES)
+    assert {"ensemble_tau", "per_sample_gradients", "jax_mnist", "mnist1d", "events", "vowels"} <= set(EXAMPLES)
+    assert {"digits", "recipes", "streams", "distributed", "lightning"} <= set(EXAMPLES)
