@@ -8,8 +8,8 @@ after training on the other 270, the network gets
     97.6, 97.8 and 96.5 % right, for the seeds 0, 1 and 2
 
 after a minute and a half each, on two cores. 1-nearest-neighbour with dynamic time warping gets 94.9 %, MiniRocket
-98.9 %. The settings were chosen by cross-validation among the 270, of which ``--validate`` does one fold of five; an earlier choice
-had been tried on the test split before them, so that the figures may be a little too good.
+98.9 %. The settings were chosen by cross-validation among the 270, of which ``--validate`` does one fold of five; an
+earlier choice had been tried on the test split before them, so that the figures may be a little too good.
 
 The data come inside the package aeon: ``pip install aeon``. M. Kudo, J. Toyama and M. Shimbo, "Multidimensional curve
 classification using passing-through regions", Pattern Recognition Letters 20, 1103 (1999),
