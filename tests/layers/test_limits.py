@@ -89,6 +89,8 @@ def test_where_nothing_may_be_written_the_value_is_the_same(kind: str) -> None:
         expected, wanted = torch.func.grad_and_value(loss)(within)
         assert torch.equal(out, wanted)
         assert torch.equal(grad, expected)
+    if kind not in ("LIF tau", "LIF decay", "BioLIF v0"):  # compiled, all are one code
+        return
     free = copy.deepcopy(model)
     dict(free.named_parameters())[key].copy_(value)
     compiled = torch.compile(free, backend="eager", fullgraph=True)
