@@ -246,6 +246,8 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
+# torch 2.12 ends a generator of its own with an error that nobody can catch
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*_checkpoint_without_reentrant_generator")
 @pytest.mark.parametrize("name", ERRORS)
 def test_what_cannot_know_its_start_is_an_error(name: str) -> None:
     make, message = ERRORS[name]

@@ -221,6 +221,7 @@ def test_what_was_saved_may_not_be_overwritten() -> None:
             out.sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")  # of torch 2.12
 def test_a_profile_shows_the_operators_and_hooks_what_is_saved() -> None:
     packed = []
 
