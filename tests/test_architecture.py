@@ -40,7 +40,7 @@ MAY_IMPORT["layers"] = {*_PUBLIC, "functional/dispatch", "validation"}
 MAY_IMPORT["fold"] = {*_PUBLIC, "layers", "validation"}
 MAY_IMPORT["losses"] = {*_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
-MAY_IMPORT["spikeio"] = {*_PUBLIC, "validation"}
+MAY_IMPORT["spikeio"] = {*_PUBLIC, "losses", "validation"}
 MAY_IMPORT["spikingnet"] = {*_PUBLIC, "fold", "layers", "validation"}
 MAY_IMPORT["init"] = {"functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["interop"] = MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.losses.first_spike import first_spike_time
 from spikingtorch.spikeio._checks import along_samples, check_sequence, counting_steps
 
 Lengths = Tensor | Sequence[int] | None
@@ -135,8 +136,7 @@ class FirstSpikeDecoder(nn.Module):
                 "FirstSpikeDecoder: the sequence holds other values than 0 and 1, expected spikes. For the membranes "
                 "of a leaky integrator, take MaxMembraneDecoder()"
             )
-        silent = 1.0 - s.to(lifted_dtype(s))
-        return torch.cumprod(silent, 1).sum(1).to(s.dtype)
+        return first_spike_time(s).to(s.dtype)
 
 
 class MaxMembraneDecoder(nn.Module):
