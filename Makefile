@@ -4,6 +4,7 @@
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
 # make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
+# make test-peers    the layers of spikingtorch.like beside the libraries that they equal (.venv-bench)
 # make mutate   flip every sign in the equations, one at a time, and see the verification turn red
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # Each creates its virtual environment and installs into it when that has not happened yet.
@@ -13,7 +14,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest mutate bench lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-peers mutate bench lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -47,6 +48,10 @@ test-oldest: .venv-oldest/.installed
 	@echo "== pytest with the oldest versions:" $$(grep -E '^(torch|numpy|jax)=' .venv-oldest/oldest.txt)
 	@.venv-oldest/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
+test-peers: .venv-bench/.peers
+	@echo "== pytest: spikingtorch.like beside the other libraries"
+	@.venv-bench/bin/python -m pytest -n $(WORKERS) -W ignore tests/peers $(ARGS)
+
 mutate: .venv/.dev
 	@echo "== every sign in the equations flipped, one at a time"
 	@$(BIN)/python -m tests.verification.flip_signs $(ARGS)
@@ -77,6 +82,14 @@ clean:
 .venv-bench/.installed: pyproject.toml benchmarks/requirements.txt | .venv-bench
 	@echo "== installing the other libraries into .venv-bench; the first time takes some minutes"
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
+	@touch $@
+
+# The older spikingtorch has the name of ours: it lies in a folder of its own, from which the tests load it.
+.venv-bench/.peers: .venv-bench/.installed
+	@echo "== installing pytest and the older spikingtorch into .venv-bench"
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout pytest-xdist
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+	--target .venv-bench/older spikingtorch==0.1.3
 	@touch $@
 
 # Each range of [project] dependencies and of the extra jax, by its lower end.

@@ -12,7 +12,32 @@ Start with the README.
 
 from spikingtorch import functional, layers, losses, metrics, spikeio, utils
 from spikingtorch.layers.dropout import SequenceDropout
-from spikingtorch.layers.neurons import IF, LI, LIF, BioLIF, CoarseLIF, McPitts, SpikingDecay
+from spikingtorch.layers.neurons import (
+    ALIF,
+    IF,
+    LI,
+    LIF,
+    AdEx,
+    AlphaLIF,
+    AlphaSynapse,
+    BalancedResonateAndFire,
+    BioLIF,
+    CoarseLIF,
+    CubaLIF,
+    Delay,
+    ExponentialIF,
+    ExponentialSynapse,
+    GradedLIF,
+    Izhikevich,
+    McPitts,
+    ParametricLIF,
+    QuadraticIF,
+    ResonateAndFire,
+    ShortTermPlasticity,
+    SigmaDelta,
+    SpikingDecay,
+    StochasticLIF,
+)
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 from spikingtorch.spikingnet import SpikingNet
@@ -20,16 +45,33 @@ from spikingtorch.spikingnet import SpikingNet
 __version__ = "1.0.0.dev0"
 
 __all__ = [
+    "ALIF",
     "IF",
     "LI",
     "LIF",
+    "AdEx",
+    "AlphaLIF",
+    "AlphaSynapse",
+    "BalancedResonateAndFire",
     "BioLIF",
     "CoarseLIF",
+    "CubaLIF",
+    "Delay",
+    "ExponentialIF",
+    "ExponentialSynapse",
+    "GradedLIF",
+    "Izhikevich",
     "McPitts",
+    "ParametricLIF",
+    "QuadraticIF",
+    "ResonateAndFire",
     "SequenceDropout",
+    "ShortTermPlasticity",
+    "SigmaDelta",
     "SpikingDecay",
     "SpikingNet",
     "StepLayer",
+    "StochasticLIF",
     "ThresholdDependentBatchNorm",
     "TimeBatchNorm1d",
     "TimeBatchNorm2d",
@@ -44,4 +86,4 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """Return the public names, those of the modules that are imported on demand included."""
-    return sorted([*__all__, "__version__", "init", "interop", "performance", "testing"])
+    return sorted([*__all__, "__version__", "init", "interop", "like", "performance", "testing"])

@@ -11,6 +11,8 @@ import torch
 import torch._C._functorch as functorch
 from torch import Tensor, nn
 
+from spikingtorch.functional.firing import Strict
+
 
 def functorch_active() -> bool:
     """Say whether a ``torch.func`` transform such as vmap or grad is running."""
@@ -203,18 +205,43 @@ def check_surrogate(owner: str, surrogate: object) -> None:
         raise TypeError(f"{owner}: surrogate={surrogate.__name__} is a class; make one of it: {surrogate.__name__}()")
     if not callable(surrogate):
         raise TypeError(f"{owner}: surrogate={surrogate!r} cannot be called{hint}")
+    if callable(own := getattr(surrogate, "fire", None)):
+        check_surrogate(owner, getattr(surrogate, "surrogate", own))
+        return
     # from numpy: on the CPU, whatever the default device
     spikes = surrogate(torch.from_numpy(np.array([-1.0, 0.0, 1.0], dtype=np.float32)))
-    if not isinstance(spikes, Tensor) or spikes.tolist() != [0.0, 1.0, 1.0]:
+    at_threshold = 0.0 if isinstance(surrogate, Strict) else 1.0
+    if not isinstance(spikes, Tensor) or spikes.tolist() != [0.0, at_threshold, 1.0]:
         raise ValueError(
             f"{owner}: surrogate={surrogate!r} maps -1, 0, 1 to {spikes}, expected the spikes 0, 1, 1. "
             "A smooth function becomes a surrogate with FromPrimitive(function)"
         )
 
 
+def check_plain(owner: str, surrogate: object) -> None:
+    """Raise unless the surrogate turns numbers into spikes of 0 and 1."""
+    if hasattr(surrogate, "fire"):
+        raise TypeError(f"{owner}: surrogate={surrogate!r} makes more than spikes of 0 and 1; give it a plain one")
+    check_surrogate(owner, surrogate)
+
+
+def check_escape(owner: str, surrogate: object) -> None:
+    """Raise unless the surrogate's primitive is a probability."""
+    primitive = getattr(surrogate, "primitive", None)
+    ends = [] if primitive is None or isinstance(surrogate, type) else primitive(torch.tensor([-1e6, 1e6])).tolist()
+    if not (len(ends) == 2 and abs(ends[0]) < 1e-3 and abs(ends[1] - 1.0) < 1e-3):
+        raise ValueError(
+            f"{owner}: surrogate={surrogate!r} has no primitive that goes from 0 to 1, the probability of a spike. "
+            "Sigmoid, Arctan, Triangular, Gaussian, Erf and PiecewiseExponential have one"
+        )
+
+
 def check_reset(owner: str, rule: object) -> None:
     """Raise unless the rule maps membrane, spike and threshold to a membrane."""
-    hint = "expected a rule (u, spike, threshold) -> v, such as to_zero, by_subtraction, none or detached(to_zero)"
+    hint = (
+        "expected a rule (u, spike, threshold) -> v, such as to_zero, by_subtraction, none, to_value(0.0) or "
+        "detached(to_zero)"
+    )
     if not callable(rule) or isinstance(rule, type):
         raise TypeError(f"{owner}: reset={rule!r}, {hint}")
     try:

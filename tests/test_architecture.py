@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PHYSICS = "functional/{neurons,surrogate,reset,spike,state,recurrent,masked,reparametrized,time_map}"
+PHYSICS = "functional/{neurons,surrogate,reset,spike,firing,state,recurrent,masked,refractory_period,reparametrized}"
+PHYSICS += "functional/{time_map}"
 # the rooms of the house, from the ground up
 MAY_IMPORT: dict[str, set[str]] = {
     "functional/core": set(),
@@ -32,7 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 _FUSED = {room for room in MAY_IMPORT if room.startswith("functional/fused/")}
 MAY_IMPORT["functional/dispatch"] = {*_FUSED, "functional/physics", "functional/core", "functional/loop"}
 _BELOW_SCAN = {"functional/dispatch", "functional/core", "functional/loop", "functional/compiled"}
-MAY_IMPORT["functional/scan"] = {*_BELOW_SCAN, "functional/fused/trace"}
+MAY_IMPORT["functional/parallel"] = {"functional/core", "functional/fused/ir"}
+MAY_IMPORT["functional/scan"] = {*_BELOW_SCAN, *(f"functional/{room}" for room in ("parallel", "fused/trace"))}
+MAY_IMPORT["functional/scan"] |= {"functional/fused/ir", "functional/fused/errors"}
 MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", *_BELOW_SCAN}
 _PUBLIC = {"functional", "functional/scan", "functional/physics", "functional/core"}
 MAY_IMPORT["validation"] = _PUBLIC
@@ -43,6 +46,7 @@ MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {*_PUBLIC, "losses", "validation"}
 MAY_IMPORT["spikingnet"] = {*_PUBLIC, "fold", "layers", "validation"}
 MAY_IMPORT["init"] = {"functional/core", "fold", "layers", "spikingnet", "validation"}
+MAY_IMPORT["like"] = {*_PUBLIC, "layers", "validation"}
 MAY_IMPORT["interop"] = MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}

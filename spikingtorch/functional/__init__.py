@@ -3,10 +3,15 @@
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.dispatch.eligibility import Backend
 from spikingtorch.functional.dispatch.explain import Explanation
+from spikingtorch.functional.firing import Fired, Graded, MultiSpike, Strict, Ternary, fire
 from spikingtorch.functional.loop import Step
 from spikingtorch.functional.masked import Masked
+from spikingtorch.functional.neurons.adaptive import ALIFState, alif_step
 from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
+from spikingtorch.functional.neurons.delay import DelayState, delay_step, empty_delay
+from spikingtorch.functional.neurons.euler import EulerLIFState, euler_lif_step, leak_from_w
+from spikingtorch.functional.neurons.exponential import AdExState, ExponentialIFState, adex_step, exponential_if_step
 from spikingtorch.functional.neurons.integrator import IFState, if_step
 from spikingtorch.functional.neurons.leaky import (
     LIFState,
@@ -18,9 +23,39 @@ from spikingtorch.functional.neurons.leaky import (
     lif_step,
     spiking_decay_step,
 )
+from spikingtorch.functional.neurons.quadratic import (
+    IzhikevichCurve,
+    IzhikevichState,
+    QuadraticIFState,
+    izhikevich_step,
+    quadratic_if_step,
+)
 from spikingtorch.functional.neurons.refractory import CoarseLIFState, coarse_lif_step, refractory_gain_from_tau
+from spikingtorch.functional.neurons.resonate import (
+    BalancedResonateAndFireState,
+    ResonateAndFireState,
+    balanced_resonate_and_fire_step,
+    resonate_and_fire_step,
+)
+from spikingtorch.functional.neurons.sigma_delta import SigmaDeltaState, sigma_delta_step
+from spikingtorch.functional.neurons.stochastic import StochasticInput, StochasticLIFState, stochastic_lif_step
+from spikingtorch.functional.neurons.synapses import (
+    AlphaSynapseState,
+    ExponentialSynapseState,
+    ShortTermPlasticityState,
+    alpha_synapse_step,
+    exponential_synapse_step,
+    short_term_plasticity_step,
+)
+from spikingtorch.functional.neurons.synaptic import AlphaLIFState, CubaLIFState, alpha_lif_step, cuba_lif_step
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
-from spikingtorch.functional.reset import Detached, Reset, by_subtraction, detached, none, to_zero
+from spikingtorch.functional.refractory_period import (
+    Refractory,
+    RefractoryState,
+    RelativeRefractory,
+    RelativeRefractoryState,
+)
+from spikingtorch.functional.reset import Detached, Reset, ToValue, by_subtraction, detached, none, to_value, to_zero
 from spikingtorch.functional.scan import explain_scan, scan
 from spikingtorch.functional.spike import Surrogate, heaviside
 from spikingtorch.functional.state import reset_where, zeros_state
@@ -39,55 +74,103 @@ from spikingtorch.functional.surrogate import (
 from spikingtorch.functional.time_map import time_map
 
 __all__ = [
+    "ALIFState",
+    "AdExState",
+    "AlphaLIFState",
+    "AlphaSynapseState",
     "Arctan",
     "Backend",
+    "BalancedResonateAndFireState",
     "BioLIFInput",
     "BioLIFState",
     "CoarseLIFState",
+    "CubaLIFState",
+    "DelayState",
     "Detached",
     "Erf",
+    "EulerLIFState",
     "Explanation",
+    "ExponentialIFState",
+    "ExponentialSynapseState",
     "FastSigmoid",
+    "Fired",
     "FromDerivative",
     "FromPrimitive",
     "Gaussian",
+    "Graded",
     "IFState",
+    "IzhikevichCurve",
+    "IzhikevichState",
     "LIFState",
     "LIState",
     "Masked",
     "McPittsState",
+    "MultiSpike",
     "PiecewiseExponential",
+    "QuadraticIFState",
     "Recurrent",
     "RecurrentState",
+    "Refractory",
+    "RefractoryState",
+    "RelativeRefractory",
+    "RelativeRefractoryState",
     "Reset",
+    "ResonateAndFireState",
+    "ShortTermPlasticityState",
+    "SigmaDeltaState",
     "Sigmoid",
     "SpikingDecayState",
     "Step",
+    "StochasticInput",
+    "StochasticLIFState",
     "StraightThrough",
+    "Strict",
     "Surrogate",
+    "Ternary",
+    "ToValue",
     "Triangular",
+    "adex_step",
+    "alif_step",
+    "alpha_lif_step",
+    "alpha_synapse_step",
+    "balanced_resonate_and_fire_step",
     "biolif_step",
     "by_subtraction",
     "coarse_lif_step",
     "convolution",
+    "cuba_lif_step",
     "decay_from_tau",
+    "delay_step",
     "dense",
     "detached",
+    "empty_delay",
+    "euler_lif_step",
     "explain_scan",
+    "exponential_if_step",
+    "exponential_synapse_step",
+    "fire",
     "gain_from_tau",
     "heaviside",
     "if_step",
+    "izhikevich_step",
+    "leak_from_w",
     "li_step",
     "lif_step",
     "lift",
     "mcpitts_step",
     "none",
     "per_channel",
+    "quadratic_if_step",
     "refractory_gain_from_tau",
     "reset_where",
+    "resonate_and_fire_step",
     "scan",
+    "short_term_plasticity_step",
+    "sigma_delta_step",
     "spiking_decay_step",
+    "stochastic_lif_step",
     "time_map",
+    "to_value",
     "to_zero",
     "zeros_state",
 ]

@@ -35,7 +35,10 @@ def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> tupl
     sources = tuple([name for name in params if name not in same])
     given = {_SOURCE + name: params[name] for name in sources}
     if not any([isinstance(q, Tensor) and q.requires_grad for q in given.values()]):
-        return step, values
+        # one that is handed on may be what others are computed from as well
+        computed = [p for name, p in function({**params}).items() if name not in same]
+        if not any([isinstance(p, Tensor) and p.requires_grad for p in computed]):
+            return step, values
     return _with_sources(step, function, sources, same), values | given
 
 

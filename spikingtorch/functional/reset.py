@@ -6,7 +6,10 @@ through the spike as well; ``detached(rule)`` stops it there.
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from spikingtorch.functional.core.compare import compared_by_type
 
 
 class Reset(Protocol):
@@ -18,8 +21,40 @@ class Reset(Protocol):
 
 
 def to_zero(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
-    """Return ``(1 - spike) u``: a spike discharges the membrane, as in the older package."""
-    return (1.0 - spike) * u
+    """Return ``(1 - spike) u``: a spike discharges the membrane, as in the older package.
+
+    A membrane of infinity is discharged as well: it counts as the largest number of its dtype.
+    """
+    return (1.0 - spike) * _limited(u)
+
+
+@compared_by_type
+class ToValue(NamedTuple):
+    """The reset rule ``(1 - spike) u + spike v_reset``; made by ``to_value(v_reset)``.
+
+    Attributes:
+        v_reset: membrane after a spike, broadcastable to it; a tensor may require a gradient.
+    """
+
+    v_reset: Tensor | float
+
+    def __call__(self, u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:
+        """Return u without a spike, and v_reset with one."""
+        return (1.0 - spike) * _limited(u) + spike * self.v_reset
+
+
+def to_value(v_reset: Tensor | float) -> ToValue:
+    """Return the rule ``(1 - spike) u + spike v_reset``: a spike sets the membrane to a value.
+
+    >>> to_value(-0.5)(torch.tensor([0.8, 1.2]), torch.tensor([0.0, 1.0]), 1.0)
+    tensor([ 0.8000, -0.5000])
+    """
+    return ToValue(v_reset)
+
+
+def _limited(u: Tensor) -> Tensor:
+    """Return u, and the largest number of its dtype in place of infinity: 0 times infinity would be NaN."""
+    return u.clamp(max=torch.finfo(u.dtype).max)
 
 
 def by_subtraction(u: Tensor, spike: Tensor, threshold: Tensor | float) -> Tensor:

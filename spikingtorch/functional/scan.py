@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional import compiled
+from spikingtorch.functional import compiled, parallel
 from spikingtorch.functional.core import contract as contract
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
@@ -17,7 +17,9 @@ from spikingtorch.functional.dispatch.eligibility import Backend, check_backend,
 from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.dispatch.recurrent import Recurrence
 from spikingtorch.functional.dispatch.signature import signature
-from spikingtorch.functional.fused.trace.programs import TracedStep
+from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.ir import from_text
+from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.fused.trace.step_key import SideEffect
 from spikingtorch.functional.loop import Step, loop, no_steps
 
@@ -49,8 +51,10 @@ def scan(
         backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any
             order of derivative; "fused", one compiled loop over time, for elementwise and recurrent steps on the CPU,
             whose gradient the loop computes if it is to be differentiated again; "compile", torch.compile over 16 steps
-            at a time, for every step and device, after a first call that compiles for up to a minute; "auto", the
-            faster of loop and fused that is exact here. ``explain_scan`` tells which that is.
+            at a time, for every step and device, after a first call that compiles for up to a minute; "parallel", all
+            steps at once in a tree of depth log2 T, for elementwise steps whose states are linear functions of
+            themselves, such as LI, and LIF without a reset; "auto", the faster of loop and fused that is exact here.
+            ``explain_scan`` tells which that is.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``; in memory of their own. Infinite
@@ -80,6 +84,8 @@ def scan(
         final, outputs = compiled.scan(step, lift(state), lift(xs), lift(kwargs), dim)
         return unshared(final, (state, xs, kwargs)), rounded(outputs, dtype)
     call = Call.of(step, state, xs, kwargs, dim, dtype)
+    if backend == "parallel":
+        return parallel.scan(step, state, xs, kwargs, dim, dtype, _order_of_states(call))
     if torch.compiler.is_dynamo_compiling():
         inside = dynamo.scan(call, backend) if T > 1 else None
         return loop(step, state, xs, kwargs, dim, dtype) if inside is None else inside
@@ -99,6 +105,27 @@ def scan(
     results = loop(step, state, xs, kwargs, dim, dtype)
     explain.warn(step, plan)
     return results
+
+
+def _order_of_states(call: Call) -> list[int]:
+    """Return the order in which backend "parallel" solves the states.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    name = explain.name(call.step)
+    try:
+        program = from_text(trace_step(call.step, call.arguments()).program)
+    except NotFusible as refusal:
+        raise ValueError(f"scan: backend='parallel' cannot run {name}, which {str(refusal).rstrip('.')}") from None
+    order = parallel.order_of_states(program)
+    if order is None:
+        raise ValueError(
+            f"scan: backend='parallel' cannot run {name}: a state of it is no linear function of itself at the step "
+            "before. It takes neurons without a reset, such as li_step, or lif_step with reset=none; "
+            "backend='auto' takes every step"
+        )
+    return order
 
 
 def explain_scan(
@@ -130,6 +157,9 @@ def explain_scan(
     if backend == "compile":
         return Explanation("compile", "T", f"{compiled.CHUNK} steps at a time through torch.compile, as asked for")
     call = Call.of(step, state, xs, kwargs, dim, contract.output_dtype(xs))
+    if backend == "parallel":
+        _order_of_states(call)
+        return Explanation("parallel", "T", "all steps at once, in a tree of depth log2 T, as asked for")
     return explain.explain(choose(call, backend))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
-from spikingtorch.functional import RecurrentState, lift, reset_where
+from spikingtorch.functional import RecurrentState, RefractoryState, lift, reset_where
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.activity import Activity
@@ -84,7 +84,9 @@ class StatefulLayer(WithConstants):
         """The membrane after the reset, or None before the first step and for a neuron without one."""
         memory = self._shown("v")
         state = None if memory is None else memory.state
-        return getattr(state.neuron if isinstance(state, RecurrentState) else state, "v", None)
+        while isinstance(state, RecurrentState | RefractoryState):
+            state = state.neuron
+        return getattr(state, "v", None)
 
     @property
     def s(self) -> Any:

@@ -1,20 +1,71 @@
 """What the constructors of the layers have in common: options of a layer to keyword arguments of its step, checked."""
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.layers.recurrent import Weights
 from spikingtorch.validation import check_parameter
 
 Value: TypeAlias = Tensor | float
 Learnable: TypeAlias = bool | str | Iterable[str]
 
+# of a step's parameters, the attributes that hold them, by the names of the older package
+OLDER_NAMES = {"threshold": "v0", "reset": "reset_rule"}
 
-def firing(owner: str, v0: Value, beta: float, surrogate: F.Surrogate | None, reset: F.Reset) -> dict[str, Any]:
-    """Return what fires and resets."""
-    return {"threshold": v0, "surrogate": surrogate_of(owner, beta, surrogate), "reset": reset}
+
+class StepOptions(TypedDict, total=False):
+    """What every layer takes besides the parameters of its neuron; see StepLayer.
+
+    Attributes:
+        learnable: names of the parameters to train, or True for all.
+        recurrent: weights through which the output comes back one step later.
+        constrain: keep parameters that learn within their limits.
+        refractory: for how long a neuron rests after each of its spikes.
+    """
+
+    learnable: Learnable
+    recurrent: Weights | None
+    constrain: bool
+    refractory: Value | None
+
+
+class Options(StepOptions, total=False):
+    """The same, for a layer whose times are in steps or in a unit of the user's.
+
+    Attributes:
+        dt: length of a step, in the unit of the time constants and of ``refractory``.
+    """
+
+    dt: float
+
+
+def firing(
+    owner: str,
+    v0: Value,
+    threshold: Value | None,
+    beta: float,
+    surrogate: F.Surrogate | None,
+    older: str = "v0",
+    defaults: tuple[float, float] = (1.0, 5.0),
+) -> dict[str, Any]:
+    """Return what fires, and by which of its two names the threshold was given."""
+    found = threshold_of(owner, older, v0, threshold, defaults[0])
+    names = {} if threshold is None else {older: "threshold"}
+    return {"threshold": found, "surrogate": surrogate_of(owner, beta, surrogate, defaults[1]), "other_names": names}
+
+
+def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, default: float) -> Value:
+    """Return the threshold that was given, by its name or by the older one."""
+    if threshold is None:
+        return value
+    if isinstance(value, Tensor) or value != default:
+        raise ValueError(
+            f"{owner}: {older}={value!r} and threshold={threshold!r} are the same parameter; give one of them"
+        )
+    return threshold
 
 
 def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:
@@ -29,15 +80,13 @@ def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default
     return surrogate
 
 
-def decay_and_gain(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with tau turned into the decay and the gain that it stands for."""
-    if "tau" not in stored:
-        return stored
-    params = dict(stored)
-    tau = params.pop("tau")
-    return params | {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}
+def threshold_property(older: str) -> Any:
+    """Return the attribute ``threshold`` of a layer that stores it by an older name."""
 
+    def read(layer: Any) -> Any:
+        return getattr(layer, older)
 
-def decay_and_gains(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with tau turned into the decay, the gain and the gain after a spike."""
-    return decay_and_gain(stored) | {"refractory_gain": F.refractory_gain_from_tau(stored["tau"])}
+    def write(layer: Any, value: Any) -> None:
+        setattr(layer, older, value)
+
+    return property(read, write, doc="Membrane at which the neuron fires.")

@@ -20,8 +20,10 @@ from spikingtorch.functional.scan import one_step
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.limits import Range, may_write
+from spikingtorch.layers.limits import COMMON, Range, may_write
+from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
+from spikingtorch.layers.reset_value import Valued, is_open, opened, shown_rule, value_of, with_value
 from spikingtorch.layers.threads import this_thread
 
 # a step and its keyword arguments
@@ -47,8 +49,13 @@ class StepLayer(StatefulLayer):
             Conv3d; or a tensor that broadcasts to the neurons, for instance (C, 1, 1), each of which then feeds back to
             itself alone. They are trained: a tensor becomes an ``nn.Parameter``.
         constrain: keep parameters that learn within their limits, those in ``limits``: a time constant above zero, say.
+        refractory: for how long a neuron rests after each of its spikes: it takes no input, and its state does not
+            move. In steps, rounded up; with ``dt`` in its unit of time.
+        other_names: of attributes, by which messages and the repr call them.
         **params: keyword arguments of the step. Floats stay floats; tensors (per channel, per neuron) become buffers.
-            Each is an attribute of the same name, but for those that ``attribute_names`` renames.
+            Each is an attribute of the same name, but for those that ``attribute_names`` renames. A reset rule
+            ``to_value(v_reset)`` brings v_reset with it, as a parameter like any other. ``dt`` is the length of a step:
+            the layers of this library take time constants in units of it, in milliseconds say.
 
     >>> from spikingtorch.functional import LIFState, lif_step
     >>> layer = StepLayer(lif_step, LIFState, decay=0.5, threshold=1.0, learnable="decay")
@@ -60,7 +67,9 @@ class StepLayer(StatefulLayer):
 
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
     # what the attributes may be, in the constructor and later
-    limits: ClassVar[Mapping[str, Any]] = {}
+    limits: Mapping[str, Any] = {}
+    # the parameters that are times, in steps or in units of dt; None where dt is a parameter of the step
+    times: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(
         self,
@@ -70,39 +79,78 @@ class StepLayer(StatefulLayer):
         learnable: bool | str | Iterable[str] = (),
         recurrent: Weights | None = None,
         constrain: bool = True,
+        refractory: Tensor | float | None = None,
+        other_names: Mapping[str, str] | None = None,
         **params: Any,
     ) -> None:
         super().__init__()
         self.step = step
         self.state_type = state_type
         self.constrain = constrain
+        self._other_names = other_names or {}
+        self._apart: tuple[str, ...] = ()  # attributes that are no parameters of the step
         self._ranges: dict[str, Range] = {}  # of the parameters that learn and have limits
         self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
         self.recurrent = trained(recurrent)
         self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None
+        self._sets_value = value_of(type(self).__name__, params.get("reset")) is not None
+        if self._sets_value:
+            params |= {"v_reset": value_of(type(self).__name__, params["reset"]), "reset": opened(params["reset"])}
         attributes = {name: self.attribute_names.get(name, name) for name in params}
         values = {attributes[name]: value for name, value in params.items()}
-        trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor)}
-        chosen = trainable if learnable is True else chosen_names(learnable)
+        trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor) and name != "dt"}
+        given = {self._name(name): name for name in trainable}
+        named = trainable if learnable is True else chosen_names(learnable)
+        chosen = {given.get(name, name) for name in named}
         if not chosen <= trainable:
             raise ValueError(
-                f"{type(self).__name__}: learnable names {sorted(chosen - trainable)}; choose from {sorted(trainable)}"
+                f"{type(self).__name__}: learnable names {sorted(chosen - trainable)}; choose from {sorted(given)}"
             )
         for name, value in values.items():
             self._store(name, value, name in chosen)
         self._attributes = attributes
+        self.refractory: Any = None
+        self._keep("refractory", refractory)
+
+    def _keep(self, name: str, value: Tensor | float | None) -> None:
+        """Store an attribute that is no parameter of the step."""
+        if value is not None:
+            self.__dict__.pop(name, None)
+            self._store(name, value, False)
+            self._apart = (*self._apart, name)
+
+    def _name(self, attribute: str) -> str:
+        """Return the name by which the user knows an attribute."""
+        return self._other_names.get(attribute, attribute)
+
+    def _names(self) -> list[str]:
+        """Return the attributes that say what the layer computes."""
+        return [*self._attributes.values(), *self._apart]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.limits and name in self.__dict__.get("_attributes", {}).values():
+        if (name in self.limits or name in COMMON) and name in self.__dict__.get("_attributes", {}).values():
             self._check_limits(name, value, isinstance(value, nn.Parameter))
+            if name == "reset_rule":
+                value = self._opened(value)
         super().__setattr__(name, value)
+
+    def _opened(self, rule: Any) -> Any:
+        """Return a reset rule without its value, which the layer takes over if there is one."""
+        if self._sets_value and is_open(rule):
+            return rule
+        v_reset = value_of(type(self).__name__, rule)
+        if v_reset is None:
+            return rule
+        self._attributes["v_reset"], self._sets_value = "v_reset", True
+        super().__setattr__("v_reset", v_reset)
+        return opened(rule)
 
     def _check_limits(self, name: str, value: Any, learns: bool) -> None:
         """Raise unless a value is within its limits; note the range of one that learns."""
-        limits = self.limits.get(name)
+        limits = self.limits.get(name) or COMMON.get(name)
         if limits is None:
             return
-        limits.check(type(self).__name__, name, value, learns and self.constrain)
+        limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
         if learns and self.constrain:
             self._ranges[name] = limits.kept_within()
         else:
@@ -115,7 +163,7 @@ class StepLayer(StatefulLayer):
         for name, within in self._ranges.items():
             parameter: Any = self._parameters.get(name)
             if may_write(parameter):
-                within.put_back(type(self).__name__, name, parameter)
+                within.put_back(type(self).__name__, self._name(name), parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:
         if hasattr(self, name):
@@ -143,7 +191,16 @@ class StepLayer(StatefulLayer):
 
         Override ``param_map`` where they are computed from what the layer stores, or this where from something else.
         """
-        return self.param_map(self._stored_params())
+        params: dict[str, Any] = self._map(self._stored_params())
+        return params
+
+    @property
+    def _map(self) -> Any:
+        return (
+            self.param_map
+            if self.times is None or "dt" not in self._attributes
+            else InSteps(self.param_map, self.times)
+        )
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
@@ -163,13 +220,19 @@ class StepLayer(StatefulLayer):
 
     def whole_step(self) -> WholeStep:
         """Return the step and its keyword arguments, with the recurrence around it if there is one."""
-        step: Any = self.step
+        step: Any = self._valued_step()
         params = self.step_params()
+        if self.refractory is not None:
+            dt: Any = getattr(self, "dt", 1.0)
+            step, params = once(F.Refractory, step), params | {"refractory": rest_in_steps(self.refractory, dt)}
         if self.synapse is None:
             return step, params
         weight = self.recurrent.weight if isinstance(self.recurrent, nn.Module) else self.recurrent
-        step = F.Recurrent(step, self.synapse)
+        step = once(F.Recurrent, step, self.synapse)
         return step, params | {"recurrent_weight": lift(weight)}
+
+    def _valued_step(self) -> Any:
+        return once(Valued, self.step) if self._sets_value else self.step
 
     def side_effect(self) -> str | None:
         """Return what the step changes outside of itself, as far as its code tells; None for a pure function."""
@@ -177,8 +240,10 @@ class StepLayer(StatefulLayer):
 
     def initial_state(self, x: Tensor) -> Any:
         """Return the state of the whole step at rest, for an input of one step like x."""
-        rest = self.rest_state(x)
-        return rest if self.synapse is None else F.RecurrentState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+        rest, zeros = self.rest_state(x), lift(torch.zeros_like(x, requires_grad=False))
+        if self.refractory is not None:
+            rest = F.RefractoryState(rest, zeros)
+        return rest if self.synapse is None else F.RecurrentState(rest, zeros.clone())
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Advance one step.
@@ -236,7 +301,7 @@ class StepLayer(StatefulLayer):
             state, output = one_step(step, memory.state, inputs, params, check=starts)
             shown = output
         else:
-            masked, mask = _masked_once(step), running.view(-1, *(1,) * (first.ndim - 1))
+            masked, mask = once(_masked, step), running.view(-1, *(1,) * (first.ndim - 1))
             state, output = one_step(masked, memory.state, (inputs, mask), params, check=starts)
             state, shown = _held(memory, state, output, getattr(state, "s", None), running)
         self._remember(memory, state, shown, output)
@@ -284,7 +349,7 @@ class StepLayer(StatefulLayer):
         else:
             mask = fold.running.view(*fold.running.shape, *(1,) * (first.ndim - 1))
             # in full precision, for the output that a recurrent neuron goes on from
-            state, outputs = scan(_masked_once(step), memory.state, (lift(xs), mask), params=params, dim=1)
+            state, outputs = scan(once(_masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
             ends = fold.running.sum(1).sub(1).clamp(min=0)
             last = tree_map(lambda out: out[torch.arange(fold.N, device=ends.device), ends], outputs)
             state, last = _held(memory, state, last, last, fold.running.any(1))
@@ -301,12 +366,12 @@ class StepLayer(StatefulLayer):
         """Whether the parameters of the step are what ``param_map`` returns for those that are stored."""
         kind, own = type(self), self.__dict__
         inherits = kind.step_params is StepLayer.step_params and kind.whole_step is StepLayer.whole_step
-        maps = kind.param_map is not StepLayer.param_map and "param_map" not in own
+        maps = (kind.param_map is not StepLayer.param_map or "dt" in self._attributes) and "param_map" not in own
         return maps and inherits and "step_params" not in own and "whole_step" not in own
 
     def _mapped_step(self) -> WholeStep:
         """Return the step and its parameters; the gradients of those that are stored are part of its kernel."""
-        return reparametrized(self.step, self.param_map, self._stored_params())
+        return reparametrized(self._valued_step(), self._map, self._stored_params())
 
     def _of_all(self, fold: FoldToken, make: Callable[[], WholeStep]) -> WholeStep:
         """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
@@ -326,7 +391,8 @@ class StepLayer(StatefulLayer):
     def _rests_at_zero(self) -> bool:
         kind, own = type(self), self.__dict__
         inherits = kind.rest_state is StepLayer.rest_state and kind.initial_state is StepLayer.initial_state
-        return inherits and "rest_state" not in own and "initial_state" not in own
+        rests = inherits and "rest_state" not in own and "initial_state" not in own
+        return rests and self.refractory is None
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the first of the inputs; raise where one cannot be computed with."""
@@ -357,17 +423,17 @@ class StepLayer(StatefulLayer):
 
     def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
         """Raise unless the parameters fit to the input: first those that are stored, which the user knows."""
-        stored = {name: getattr(self, name) for name in self._attributes.values()}
+        stored = {name: getattr(self, name) for name in self._names()}
         computed = {name: value for name, value in params.items() if name not in self._attributes}
         for name, value in (stored | computed).items():
             if not isinstance(value, Tensor):
                 continue
-            shown = name
+            shown = self._name(name)
             if name == "recurrent_weight" and self.synapse is not None:
                 shown = "recurrent"
                 check_weight(type(self).__name__, self.synapse, value, x.shape)
             else:
-                checks.check_broadcast(type(self).__name__, name, value, x.shape)
+                checks.check_broadcast(type(self).__name__, shown, value, x.shape)
             if lifted_dtype(value) != lifted_dtype(x):
                 raise TypeError(
                     f"{type(self).__name__}: mixed dtypes: x is {x.dtype} and {shown} {value.dtype}. Convert one of "
@@ -375,7 +441,7 @@ class StepLayer(StatefulLayer):
                 )
 
     def _constants(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._attributes.values()}
+        return {name: getattr(self, name) for name in self._names()}
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._put_back()
@@ -390,8 +456,8 @@ class StepLayer(StatefulLayer):
         """Name the step's parameters."""
         own = dict(self.named_parameters(recurse=False))
         recurrent = {"recurrent": _shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
-        shown = {name: _shown(getattr(self, name)) for name in self._attributes.values()} | recurrent
-        listed = [f"{name}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
+        shown = {name: _shown(getattr(self, name)) for name in self._names()} | recurrent
+        listed = [f"{self._name(name)}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
         listed += [] if self.constrain else ["constrain=False"]
         return ", ".join([_shown(self.step), *listed] if type(self) is StepLayer else listed)
 
@@ -402,17 +468,6 @@ def _masked(step: Any) -> Any:
         neuron: Any = F.Masked(step.step)
         return F.Recurrent(neuron, step.synapse)
     return F.Masked(step)
-
-
-_cached = lru_cache(maxsize=256)(_masked)
-
-
-def _masked_once(step: Any) -> Any:
-    """Return it as one object for a step, by which its scans are found again."""
-    try:
-        return _masked(step) if torch.compiler.is_compiling() else _cached(step)
-    except TypeError:  # a step without a hash
-        return _masked(step)
 
 
 def _held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
@@ -430,6 +485,19 @@ def _held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> t
     return state, output if memory.output is None else F.reset_where(running, memory.output, output)
 
 
+@lru_cache(maxsize=256)
+def _cached(make: Callable[..., Any], *parts: Any) -> Any:
+    return make(*parts)
+
+
+def once(make: Callable[..., Any], *parts: Any) -> Any:
+    """Return a step around others as one object for equal ones, by which its scans are found again."""
+    try:
+        return make(*parts) if torch.compiler.is_compiling() else _cached(make, *parts)
+    except TypeError:  # a step without a hash
+        return make(*parts)
+
+
 def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
     """Return the names in ``learnable``; none for False."""
     if isinstance(learnable, bool):
@@ -438,6 +506,8 @@ def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, F.Detached):
+        return shown_rule(value)
     if isinstance(value, Tensor):
         scalar = value.ndim == 0 and checks.has_values(value)
         return f"{value.item():g}" if scalar else f"<{'x'.join(map(str, value.shape))}>"

@@ -1,32 +1,20 @@
 """One record for each neuron: the table that the tests and ``python -m spikingtorch verify`` run over."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import torch
-from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.interop import to_jax
 from spikingtorch.verification import oracles
-from spikingtorch.verification.trial import Trial
+from spikingtorch.verification.case import BINDING, MARGIN, ORACLE_RESETS, RESETS, Case
+
+__all__ = ["BINDING", "CASES", "LENGTHS", "MARGIN", "ORACLE_RESETS", "RESETS", "Case", "by_name"]
 
 LENGTHS = (1, 2, 17)
-MARGIN = 1e-6  # least distance of a membrane from the threshold, against rounding errors of 1e-15
-ORACLE_RESETS: dict[F.Reset, oracles.Reset] = {
-    F.to_zero: oracles.to_zero,
-    F.by_subtraction: oracles.by_subtraction,
-    F.none: oracles.none,
-}
-RESETS: tuple[F.Reset, ...] = (
-    *ORACLE_RESETS,
-    F.detached(F.to_zero),
-    F.detached(F.by_subtraction),
-    F.detached(F.none),
-)
 SURROGATES = (
     F.Sigmoid(),
     F.FastSigmoid(),
@@ -39,133 +27,136 @@ SURROGATES = (
 )
 # every surrogate beside its twin, those that users fill in among them
 TWINS: tuple[tuple[F.Surrogate, Any], ...] = (
-    *((surrogate, to_jax(surrogate)) for surrogate in SURROGATES),
+    *((surrogate, to_jax(surrogate)) for surrogate in (*SURROGATES, F.Strict())),
     (F.FromPrimitive(torch.tanh), J.FromPrimitive(jnp.tanh)),
     (F.FromDerivative(torch.cos), J.FromDerivative(jnp.cos)),
+)
+# spike functions of more than 0 and 1
+LEVELS: tuple[tuple[F.Surrogate, Any], ...] = tuple(
+    (surrogate, to_jax(surrogate)) for surrogate in (F.Graded(), F.Ternary(), F.MultiSpike())
 )
 COEFFICIENTS = (
     (F.decay_from_tau, J.decay_from_tau),
     (F.gain_from_tau, J.gain_from_tau),
     (F.refractory_gain_from_tau, J.refractory_gain_from_tau),
+    (F.leak_from_w, J.leak_from_w),
 )
-
-
-class Case(NamedTuple):
-    """A neuron.
-
-    Attributes:
-        name: as in the names of its functions, ``name_step``.
-        step: the torch step.
-        twin: the JAX step.
-        state_type: NamedTuple of the state.
-        oracle: the numpy loop.
-        params: parameters, each with the range that it is drawn from.
-        inputs: the range of each input.
-        resets: whether the neuron takes reset rules.
-        spikes: whether it spikes at all.
-        shape: of the neurons, eight of them.
-        weights: shape of the recurrent weights of a recurrent neuron.
-    """
-
-    name: str
-    step: Callable[..., tuple[Any, Tensor]]
-    twin: Callable[..., Any]
-    state_type: type[Any]
-    oracle: Callable[..., oracles.Result]
-    params: dict[str, tuple[float, float]]
-    inputs: tuple[tuple[float, float], ...] = ((-0.6, 1.4),)
-    resets: bool = True
-    spikes: bool = True
-    shape: tuple[int, ...] = (8,)
-    weights: tuple[int, ...] | None = None
-
-    def draw(self, T: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Any, dict[str, Tensor]]:
-        """Draw inputs (T, *shape), a tuple of them where the neuron has several, and parameters for each neuron."""
-        rng = np.random.default_rng(seed)
-        xs = [torch.tensor(rng.uniform(*span, size=(T, *self.shape))).to(dtype) for span in self.inputs]
-        spans = self.params.items()
-        params = {name: torch.tensor(rng.uniform(*span, size=self.shape)).to(dtype) for name, span in spans}
-        if self.weights is not None:
-            params["recurrent_weight"] = torch.tensor(rng.uniform(-0.1, 0.1, size=self.weights)).to(dtype)
-        return (tuple(xs) if len(xs) > 1 else xs[0]), params
-
-    def rest(self, xs: Any) -> Any:
-        """Return the state at rest."""
-        first: Tensor = xs[0] if len(self.inputs) > 1 else xs
-        rest = F.zeros_state(self.state_type, first[0])
-        return rest if self.weights is None else F.RecurrentState(rest, torch.zeros_like(first[0]))
-
-    def initial(self, xs: Any) -> Any:
-        """Return a state between rest and threshold."""
-
-        def lifted(state: Any) -> Any:
-            return state._replace(v=state.v + 0.1) if "v" in state._fields else state
-
-        rest = self.rest(xs)
-        return lifted(rest) if self.weights is None else F.RecurrentState(lifted(rest.neuron), rest.s + 0.5)
-
-    def recurrent(self, synapse: str, shape: tuple[int, ...], weights: tuple[int, ...]) -> "Case":
-        """Return the neuron with its spikes coming back to it, shaped for a synapse."""
-        step: Any = F.Recurrent(self.step, getattr(F, synapse))
-        twin: Any = J.Recurrent(self.twin, getattr(J, synapse))
-        return self._replace(name=f"{self.name}, {synapse}", step=step, twin=twin, shape=shape, weights=weights)
-
-    def rules(self) -> tuple[F.Reset | None, ...]:
-        """Return the reset rules that the neuron takes; None stands for the one that is built in."""
-        return RESETS if self.resets else (None,)
-
-    def options(self, surrogate: Any = None, reset: Any = None) -> dict[str, Any]:
-        """Return the keyword arguments for a surrogate and a reset rule, as far as the neuron takes them."""
-        chosen = {"surrogate": surrogate if self.spikes else None, "reset": reset if self.resets else None}
-        return {name: value for name, value in chosen.items() if value is not None}
-
-    def margin(self, T: int, reset: F.Reset | None = None) -> float:
-        """Return the least distance of a membrane from the threshold in a drawn sequence."""
-        distances = [torch.inf]
-
-        def record(u: Tensor) -> Tensor:
-            distances.append(u.abs().min().item())
-            return F.heaviside(u)
-
-        xs, params = self.draw(T)
-        F.scan(self.step, self.initial(xs), xs, params=params | self.options(record, reset), backend="loop")
-        return min(distances)
-
-    def trial(self, T: int, surrogate: F.Surrogate, twin: Any, reset: F.Reset | None) -> Trial:
-        """Return the comparison with the twin for T steps, a surrogate with its twin, and a reset rule."""
-        xs, params = self.draw(T)
-        ours, theirs = self.options(surrogate, reset), self.options(twin)
-        return Trial(self.step, self.twin, self.initial(xs), xs, params | ours, theirs)
-
 
 _THRESHOLD = {"threshold": (0.5, 1.2)}
 _LEAK = {"decay": (0.5, 0.98), "gain": (0.5, 1.2)}
 _COARSE = _LEAK | {"refractory_gain": (0.3, 0.6)} | _THRESHOLD
 _BIO = {"nudt": (0.2, 0.9), "threshold": (0.2, 0.4)}
 _CONDUCTANCES = ((0.0, 3.0), (0.0, 1.0))
+_SYNAPSE = {"decay_syn": (0.3, 0.8), "decay": (0.5, 0.95), "gain": (0.3, 0.8)}
+_RISE = {"decay_rise": (0.2, 0.6), "gain_rise": (0.4, 0.9)}
+_ADAPTS = {"decay_adaptation": (0.7, 0.98), "adaptation": (0.5, 2.0)}
+_EULER = {"leak": (0.1, 0.6), "v_rest": (-0.2, 0.2)}
+_UPSTROKE = {"v_rheobase": (0.3, 0.7), "sharpness": (0.2, 0.5)}
+_PARABOLA = {"v_critical": (0.5, 0.9), "curvature": (0.5, 1.5)}
+_IZHIKEVICH = {"a": (0.02, 0.1), "b": (0.2, 0.26), "d": (2.0, 8.0), "v_recovery": (-2.0, 2.0)}
+_OSCILLATES = {"omega": (2.0, 5.0), "dt": (0.05, 0.15)} | _THRESHOLD
+_V_MILLIVOLT = F.to_value(torch.tensor(-65.0, dtype=torch.float64))
+_IN_MILLIVOLT = (_V_MILLIVOLT, F.detached(_V_MILLIVOLT))
+NO_RESET: tuple[F.Reset, ...] = ()
+
+
+def _filter(name: str, state_type: type[Any], oracle: Any, params: dict[str, tuple[float, float]], **more: Any) -> Case:
+    """Return the record of a step without spikes of its own."""
+    step, twin = getattr(F, f"{name}_step"), getattr(J, f"{name}_step")
+    return Case(name, step, twin, state_type, oracle, params, resets=NO_RESET, spikes=False, **more)
+
+
 CASES = (
     Case("if", F.if_step, J.if_step, F.IFState, oracles.integrate_and_fire, _THRESHOLD),
     Case("lif", F.lif_step, J.lif_step, F.LIFState, oracles.leaky, _LEAK | _THRESHOLD),
     Case(
-        "coarse_lif",
-        F.coarse_lif_step,
-        J.coarse_lif_step,
-        F.CoarseLIFState,
-        oracles.coarse_lif,
-        _COARSE,
-        resets=False,
+        *("coarse_lif", F.coarse_lif_step, J.coarse_lif_step, F.CoarseLIFState, oracles.coarse_lif, _COARSE),
+        resets=NO_RESET,
     ),
     Case("biolif", F.biolif_step, J.biolif_step, F.BioLIFState, oracles.biolif, _BIO, _CONDUCTANCES),
-    Case("mcpitts", F.mcpitts_step, J.mcpitts_step, F.McPittsState, oracles.mcpitts, _THRESHOLD, resets=False),
+    Case("mcpitts", F.mcpitts_step, J.mcpitts_step, F.McPittsState, oracles.mcpitts, _THRESHOLD, resets=NO_RESET),
     Case(
-        "spiking_decay",
-        F.spiking_decay_step,
-        J.spiking_decay_step,
-        F.SpikingDecayState,
-        oracles.spiking_decay,
+        *("spiking_decay", F.spiking_decay_step, J.spiking_decay_step, F.SpikingDecayState, oracles.spiking_decay),
         {"tau": (1.2, 8.0)} | _THRESHOLD,
     ),
-    Case("li", F.li_step, J.li_step, F.LIState, oracles.leaky_integrator, _LEAK, resets=False, spikes=False),
+    _filter("li", F.LIState, oracles.leaky_integrator, _LEAK),
+    Case(
+        *("euler_lif", F.euler_lif_step, J.euler_lif_step, F.EulerLIFState, oracles.euler, _EULER | _THRESHOLD),
+        inputs=((-0.6, 3.0),),
+    ),
+    Case(
+        *("cuba_lif", F.cuba_lif_step, J.cuba_lif_step, F.CubaLIFState, oracles.cuba_lif, _SYNAPSE | _THRESHOLD),
+        inputs=((-0.5, 1.1),),
+    ),
+    Case(
+        *("alpha_lif", F.alpha_lif_step, J.alpha_lif_step, F.AlphaLIFState, oracles.alpha_lif),
+        _RISE | _SYNAPSE | _THRESHOLD,
+        inputs=((-0.6, 1.0),),
+    ),
+    Case(
+        *("alif", F.alif_step, J.alif_step, F.ALIFState, oracles.adaptive_leaky, _LEAK | _ADAPTS | _THRESHOLD),
+    ),
+    Case(
+        *("exponential_if", F.exponential_if_step, J.exponential_if_step, F.ExponentialIFState),
+        *(oracles.exponential_if, _EULER | _UPSTROKE | _THRESHOLD),
+        inputs=((-0.5, 2.1),),
+        resets=BINDING,
+    ),
+    Case(
+        *("adex", F.adex_step, J.adex_step, F.AdExState, oracles.adex),
+        _EULER | _UPSTROKE | _THRESHOLD | {"leak_w": (0.02, 0.2), "a": (0.0, 0.5), "b": (0.0, 0.3)},
+        inputs=((-0.6, 2.0),),
+        resets=BINDING,
+    ),
+    Case(
+        *("quadratic_if", F.quadratic_if_step, J.quadratic_if_step, F.QuadraticIFState, oracles.quadratic_if),
+        _EULER | _PARABOLA | _THRESHOLD,
+        inputs=((-0.6, 2.4),),
+        resets=BINDING,
+    ),
+    Case(
+        *("izhikevich", F.izhikevich_step, J.izhikevich_step, F.IzhikevichState, oracles.izhikevich),
+        _IZHIKEVICH | {"dt": (0.5, 1.0), "threshold": (25.0, 35.0)},
+        inputs=((0.0, 60.0),),
+        resets=_IN_MILLIVOLT,
+        at_rest=-65.0,
+        levels=False,
+    ),
+    Case(
+        *("resonate_and_fire", F.resonate_and_fire_step, J.resonate_and_fire_step, F.ResonateAndFireState),
+        *(oracles.resonate_and_fire, _OSCILLATES | {"damping": (-1.0, -0.2)}),
+        inputs=((-4.0, 9.0),),
+    ),
+    Case(
+        *("balanced_resonate_and_fire", F.balanced_resonate_and_fire_step, J.balanced_resonate_and_fire_step),
+        *(F.BalancedResonateAndFireState, oracles.balanced_resonate_and_fire),
+        _OSCILLATES | {"offset": (0.2, 1.0), "decay_refractory": (0.7, 0.95)},
+        inputs=((-4.0, 9.0),),
+        resets=NO_RESET,
+    ),
+    Case(
+        *("sigma_delta", F.sigma_delta_step, J.sigma_delta_step, F.SigmaDeltaState, oracles.sigma_delta),
+        {"threshold": (0.1, 0.5)},
+        inputs=((-0.6, 0.8),),
+        resets=NO_RESET,
+        levels=False,
+    ),
+    Case(
+        *("stochastic_lif", F.stochastic_lif_step, J.stochastic_lif_step, F.StochasticLIFState),
+        *(oracles.stochastic_leaky, _LEAK | _THRESHOLD, ((-0.6, 1.4), (0.0, 1.0))),
+        levels=False,
+    ),
+    _filter("exponential_synapse", F.ExponentialSynapseState, oracles.exponential_synapse, {"decay": (0.3, 0.9)}),
+    _filter("alpha_synapse", F.AlphaSynapseState, oracles.alpha_synapse, _RISE | {"decay": (0.3, 0.9)}),
+    _filter(
+        *("short_term_plasticity", F.ShortTermPlasticityState, oracles.short_term_plasticity),
+        {"release": (0.1, 0.6), "decay_facilitation": (0.5, 0.95), "decay_recovery": (0.5, 0.95)},
+        inputs=((0.0, 1.0),),
+    ),
+    _filter(
+        *("delay", F.DelayState, partial(oracles.delay, longest=4), {"delay": (0.2, 3.8)}),
+        make_rest=partial(F.empty_delay, 4),
+    ),
 )
 # synapses, each with a shape of the neurons and of the weights
 SYNAPSES: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
@@ -183,4 +174,6 @@ def by_name(value: object) -> str:
     rule = getattr(value, "rule", None)
     if rule is not None:
         return f"{by_name(rule)}, detached"
+    if isinstance(value, F.ToValue):
+        return "to_value"
     return str(getattr(value, "name", None) or getattr(value, "__name__", None) or type(value).__name__)

@@ -99,3 +99,17 @@ def test_a_map_that_is_not_elementwise_is_computed_before_the_scan(took: Took) -
     model = over_time(Shared(tau=learned((M,)))).double()
     for seed in range(2):
         agrees(model, draw(seed).requires_grad_(), took)
+
+
+class Handed(st.LIF):
+    """A map that hands a parameter on and computes another one from it."""
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        return stored | {"gain": 1.0 - stored["decay"]}
+
+
+def test_a_parameter_that_is_handed_on_and_computed_with(took: Took) -> None:
+    model = over_time(Handed(decay=torch.tensor(0.8), learnable="decay")).double()
+    for seed in range(3):
+        assert agrees(model, 4.0 * draw(seed).requires_grad_(), took)

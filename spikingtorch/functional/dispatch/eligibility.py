@@ -19,8 +19,8 @@ from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.fused.trace.step_key import SideEffect, check_pure
 from spikingtorch.functional.fused.trace.tracer import not_pointwise
 
-Backend: TypeAlias = Literal["auto", "loop", "fused", "compile"]
-BACKENDS = ("auto", "loop", "fused", "compile")
+Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
+BACKENDS = ("auto", "loop", "fused", "compile", "parallel")
 _LARGE = 2**17
 _PLAIN = (Tensor, torch.nn.Parameter)
 

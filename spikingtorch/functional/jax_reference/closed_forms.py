@@ -9,7 +9,7 @@ from jax.nn import sigmoid
 from jax.scipy.special import erf
 
 from spikingtorch.functional.core.compare import compared_by_type
-from spikingtorch.functional.jax_reference.spike import Parameter, fire, widened
+from spikingtorch.functional.jax_reference.spike import Parameter, spike, widened
 
 
 @compared_by_type
@@ -22,7 +22,7 @@ class Sigmoid(NamedTuple):
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dbeta = u phi (1 - phi)."""
         dbeta = u * sigmoid(self.beta * u) * sigmoid(-self.beta * u)
-        return fire(u, (u, self.beta), (self.derivative(u), dbeta))
+        return spike(u, (u, self.beta), (self.derivative(u), dbeta))
 
     @widened
     def primitive(self, u: jax.Array) -> jax.Array:
@@ -46,7 +46,7 @@ class FastSigmoid(NamedTuple):
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dbeta = -u |u| / (1 + beta |u|)^2."""
         dbeta = -u * jnp.abs(u) / (1 + self.beta * jnp.abs(u)) ** 2
-        return fire(u, (u, self.beta), (self.derivative(u), dbeta))
+        return spike(u, (u, self.beta), (self.derivative(u), dbeta))
 
     @widened
     def primitive(self, u: jax.Array) -> jax.Array:
@@ -69,7 +69,7 @@ class Arctan(NamedTuple):
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dalpha = (u/2) / (1 + (pi alpha u / 2)^2)."""
         dalpha = (u / 2) / (1 + (math.pi * self.alpha * u / 2) ** 2)
-        return fire(u, (u, self.alpha), (self.derivative(u), dalpha))
+        return spike(u, (u, self.alpha), (self.derivative(u), dalpha))
 
     @widened
     def primitive(self, u: jax.Array) -> jax.Array:
@@ -92,7 +92,7 @@ class Triangular(NamedTuple):
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dbeta = u max(0, 1 - beta |u|)."""
         dbeta = u * jnp.maximum(0, 1 - self.beta * jnp.abs(u))
-        return fire(u, (u, self.beta), (self.derivative(u), dbeta))
+        return spike(u, (u, self.beta), (self.derivative(u), dbeta))
 
     @widened
     def primitive(self, u: jax.Array) -> jax.Array:
@@ -116,7 +116,7 @@ class Gaussian(NamedTuple):
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dsigma = -(u / sigma) phi'."""
         dphi = self.derivative(u)
-        return fire(u, (u, self.sigma), (dphi, -u / self.sigma * dphi))
+        return spike(u, (u, self.sigma), (dphi, -u / self.sigma * dphi))
 
     @widened
     def primitive(self, u: jax.Array) -> jax.Array:
@@ -139,7 +139,7 @@ class Erf(NamedTuple):
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dalpha = u exp(-(alpha u)^2) / sqrt(pi)."""
         dalpha = u * jnp.exp(-((self.alpha * u) ** 2)) / math.sqrt(math.pi)
-        return fire(u, (u, self.alpha), (self.derivative(u), dalpha))
+        return spike(u, (u, self.alpha), (self.derivative(u), dalpha))
 
     @widened
     def primitive(self, u: jax.Array) -> jax.Array:
@@ -162,7 +162,7 @@ class PiecewiseExponential(NamedTuple):
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dalpha = (u/2) exp(-alpha |u|)."""
         dalpha = u / 2 * jnp.exp(-self.alpha * jnp.abs(u))
-        return fire(u, (u, self.alpha), (self.derivative(u), dalpha))
+        return spike(u, (u, self.alpha), (self.derivative(u), dalpha))
 
     @widened
     def primitive(self, u: jax.Array) -> jax.Array:

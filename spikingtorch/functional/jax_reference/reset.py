@@ -3,10 +3,12 @@
 The gradient flows through the spike, unless the rule is detached.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
+from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.jax_reference.spike import Parameter
 
 
@@ -19,8 +21,8 @@ class Reset(Protocol):
 
 
 def to_zero(u: jax.Array, spike: jax.Array, threshold: Parameter) -> jax.Array:
-    """Return v = (1 - s) u."""
-    return (1 - spike) * u
+    """Return v = (1 - s) u, with u = +inf taken for the largest finite number."""
+    return (1 - spike) * _finite_above(u)
 
 
 def by_subtraction(u: jax.Array, spike: jax.Array, threshold: Parameter) -> jax.Array:
@@ -31,6 +33,22 @@ def by_subtraction(u: jax.Array, spike: jax.Array, threshold: Parameter) -> jax.
 def none(u: jax.Array, spike: jax.Array, threshold: Parameter) -> jax.Array:
     """Return v = u."""
     return u
+
+
+@compared_by_type
+class ToValue(NamedTuple):
+    """A rule that puts the membrane to v_reset, broadcasting to (*N,), in units of the membrane."""
+
+    v_reset: Parameter
+
+    def __call__(self, u: jax.Array, spike: jax.Array, threshold: Parameter) -> jax.Array:
+        """Return v = (1 - s) u + s v_reset, with u = +inf taken for the largest finite number."""
+        return (1 - spike) * _finite_above(u) + spike * self.v_reset
+
+
+def to_value(v_reset: Parameter) -> ToValue:
+    """Return the rule that puts the membrane to v_reset."""
+    return ToValue(v_reset)
 
 
 class Detached(NamedTuple):
@@ -46,3 +64,11 @@ class Detached(NamedTuple):
 def detached(rule: Reset) -> Detached:
     """Return the rule without the gradient through its spike."""
     return Detached(rule)
+
+
+def _finite_above(u: jax.Array) -> jax.Array:
+    """Return min(u, largest finite number); its gradient is 0 at +inf, and 1 below."""
+    # 0 times infinity would be NaN.
+    u = jnp.asarray(u)
+    largest: Any = jnp.finfo(u.dtype).max  # type: ignore[no-untyped-call]
+    return jnp.where(u == jnp.inf, largest, u)

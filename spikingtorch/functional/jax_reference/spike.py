@@ -22,7 +22,7 @@ def heaviside(u: jax.Array) -> jax.Array:
     return (u >= 0).astype(u.dtype)
 
 
-def fire(u: jax.Array, wrt: tuple[Parameter, ...], slopes: tuple[Parameter, ...]) -> jax.Array:
+def spike(u: jax.Array, wrt: tuple[Parameter, ...], slopes: tuple[Parameter, ...]) -> jax.Array:
     """Return H(u), differentiated as a primitive phi whose partial derivatives are given in closed form.
 
         s  = H(u)
@@ -43,22 +43,22 @@ def fire(u: jax.Array, wrt: tuple[Parameter, ...], slopes: tuple[Parameter, ...]
     def as_arrays(numbers: tuple[Parameter, ...]) -> Arrays:
         return tuple(jnp.asarray(number, u.dtype) for number in numbers)
 
-    return _fire(u, as_arrays(wrt), as_arrays(slopes))
+    return _spike(u, as_arrays(wrt), as_arrays(slopes))
 
 
 @jax.custom_jvp
-def _fire(u: jax.Array, wrt: Arrays, slopes: Arrays) -> jax.Array:
+def _spike(u: jax.Array, wrt: Arrays, slopes: Arrays) -> jax.Array:
     return heaviside(u)
 
 
-@_fire.defjvp
-def _fire_jvp(
+@_spike.defjvp
+def _spike_jvp(
     primals: tuple[jax.Array, Arrays, Arrays], tangents: tuple[jax.Array, Arrays, Arrays]
 ) -> tuple[jax.Array, jax.Array]:
     u, wrt, slopes = primals
     _, wrt_dot, _ = tangents
     ds = sum((slope * dot for slope, dot in zip(slopes, wrt_dot, strict=True)), start=jnp.zeros_like(u))
-    return _fire(u, wrt, slopes), ds
+    return _spike(u, wrt, slopes), ds
 
 
 def widened(method: Callable[[S, jax.Array], jax.Array]) -> Callable[[S, jax.Array], jax.Array]:

@@ -22,7 +22,7 @@ from spikingtorch.functional.jax_reference.closed_forms import (
     Sigmoid,
     Triangular,
 )
-from spikingtorch.functional.jax_reference.spike import fire, heaviside, widened
+from spikingtorch.functional.jax_reference.spike import heaviside, spike, widened
 
 __all__ = [
     "Arctan",
@@ -33,6 +33,7 @@ __all__ = [
     "Gaussian",
     "PiecewiseExponential",
     "Sigmoid",
+    "Smooth",
     "StraightThrough",
     "Surrogate",
     "Triangular",
@@ -48,6 +49,20 @@ class Surrogate(Protocol):
         ...
 
 
+class Smooth(Surrogate, Protocol):
+    """A surrogate whose primitive is known."""
+
+    @property
+    def primitive(self) -> Callable[[jax.Array], jax.Array]:
+        """phi, elementwise."""
+        ...
+
+    @property
+    def derivative(self) -> Callable[[jax.Array], jax.Array]:
+        """phi', elementwise."""
+        ...
+
+
 @compared_by_type
 class StraightThrough(NamedTuple):
     """Surrogate that lets the gradient pass unchanged."""
@@ -55,7 +70,7 @@ class StraightThrough(NamedTuple):
     @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u)."""
-        return fire(u, (u,), (1.0,))
+        return spike(u, (u,), (1.0,))
 
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = u."""
@@ -75,7 +90,7 @@ class FromPrimitive(NamedTuple):
     @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u), with the tangent of phi(u)."""
-        return fire(u, (self.primitive(u),), (1.0,))
+        return spike(u, (self.primitive(u),), (1.0,))
 
     @widened
     def derivative(self, u: jax.Array) -> jax.Array:
@@ -97,4 +112,4 @@ class FromDerivative(NamedTuple):
     @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u), with ds = stop_gradient(phi'(u)) du."""
-        return fire(u, (u,), (jax.lax.stop_gradient(self.derivative(u)),))
+        return spike(u, (u,), (jax.lax.stop_gradient(self.derivative(u)),))

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from spikingtorch.functional.firing import fire
+from spikingtorch.functional.reset import none
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
@@ -34,4 +36,4 @@ def mcpitts_step(
 
     Source: W. S. McCulloch, W. Pitts, Bull. Math. Biophys. 5 (1943), doi:10.1007/BF02478259.
     """
-    return state, surrogate(x - threshold)
+    return state, fire(x, threshold, surrogate, none).out

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.firing import fire
 from spikingtorch.functional.reset import Reset, to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
@@ -57,5 +58,5 @@ def biolif_step(
     nu = 1.0 + xe + xi
     a = torch.exp(-nudt * nu).detach()
     u = a * state.v + (xe / nu) * (1.0 - a)
-    spike = surrogate(u - threshold)
-    return BioLIFState(v=reset(u, spike, threshold)), spike
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return BioLIFState(v=v), out

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from spikingtorch.functional.firing import fire
 from spikingtorch.functional.reset import Reset, to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
@@ -47,5 +48,5 @@ def if_step(
     (IFState(v=tensor([0.5000, 0.0000, 0.0000])), tensor([0., 1., 1.]))
     """
     u = state.v + x
-    spike = surrogate(u - threshold)
-    return IFState(v=reset(u, spike, threshold)), spike
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return IFState(v=v), out

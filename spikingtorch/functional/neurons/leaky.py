@@ -6,6 +6,7 @@ from typing import NamedTuple, overload
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.firing import fire
 from spikingtorch.functional.reset import Reset, to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
@@ -86,8 +87,8 @@ def lif_step(
     (LIFState(v=tensor([0.7500, 0.0000])), tensor([0., 1.]))
     """
     u = decay * state.v + gain * x
-    spike = surrogate(u - threshold)
-    return LIFState(v=reset(u, spike, threshold)), spike
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return LIFState(v=v), out
 
 
 class SpikingDecayState(NamedTuple):
@@ -125,8 +126,8 @@ def spiking_decay_step(
     Source: SpikingDecay of spikingtorch 0.1.3, which returned s[t-1].
     """
     u = state.v / tau + x
-    spike = surrogate(u - threshold)
-    return SpikingDecayState(v=reset(u, spike, threshold)), spike
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return SpikingDecayState(v=v), out
 
 
 class LIState(NamedTuple):

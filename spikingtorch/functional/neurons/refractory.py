@@ -4,7 +4,9 @@ from typing import NamedTuple, overload
 
 from torch import Tensor
 
+from spikingtorch.functional.firing import fire
 from spikingtorch.functional.neurons.leaky import gain_from_tau
+from spikingtorch.functional.reset import to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
@@ -70,5 +72,5 @@ def coarse_lif_step(
     Source: A. Yanguas-Gil, "Coarse scale representation of spiking neural networks", arXiv:2007.06176.
     """
     u = decay * state.v + ((1.0 - state.s) * gain + state.s * refractory_gain) * x
-    spike = surrogate(u - threshold)
-    return CoarseLIFState(v=(1.0 - spike) * u, s=spike), spike
+    v, out, _, fired = fire(u, threshold, surrogate, to_zero)
+    return CoarseLIFState(v=v, s=fired), out

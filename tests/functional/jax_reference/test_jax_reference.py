@@ -15,7 +15,8 @@ from tests.processes import python
 def total(case: Case, xs: Any, params: Any) -> Any:
     state = to_jax(case.initial(case.draw(1)[0]))
     final, out = J.scan(case.twin, jax.tree.map(lambda leaf: leaf.astype(jnp.float64), state), xs, params=params)
-    return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum() + sum(leaf.sum() for leaf in final)
+    states = sum(leaf.sum() for leaf in jax.tree.leaves(final))
+    return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum() + states
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import jax
 
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
+from spikingtorch.functional.jax_reference.reset import none
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
 
 class McPittsState(NamedTuple):
@@ -17,7 +19,7 @@ def mcpitts_step(
     x: jax.Array,
     *,
     threshold: Parameter,
-    surrogate: Surrogate = Sigmoid(beta=3.0),
+    surrogate: SpikeFunction = Sigmoid(beta=3.0),
 ) -> tuple[McPittsState, jax.Array]:
     """Advance a McCulloch-Pitts neuron by one step.
 
@@ -32,4 +34,4 @@ def mcpitts_step(
     Returns:
         The state, and the spike s[t] of shape (*N,).
     """
-    return state, surrogate(x - threshold)
+    return state, fire(x, threshold, surrogate, none).out

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
 from spikingtorch.functional.jax_reference.reset import Reset, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
 
 class BioLIFState(NamedTuple):
@@ -29,7 +30,7 @@ def biolif_step(
     *,
     nudt: Parameter,
     threshold: Parameter = 0.5,
-    surrogate: Surrogate = Sigmoid(beta=5.0),
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
     reset: Reset = to_zero,
 ) -> tuple[BioLIFState, jax.Array]:
     """Advance a conductance-based neuron by one step.
@@ -55,5 +56,5 @@ def biolif_step(
     nu = 1 + xe + xi
     a = jax.lax.stop_gradient(jnp.exp(-nudt * nu))
     u = a * state.v + (xe / nu) * (1 - a)
-    spike = surrogate(u - threshold)
-    return BioLIFState(v=reset(u, spike, threshold)), spike
+    fired = fire(u, threshold, surrogate, reset)
+    return BioLIFState(v=fired.v), fired.out

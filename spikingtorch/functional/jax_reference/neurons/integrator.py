@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import jax
 
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
 from spikingtorch.functional.jax_reference.reset import Reset, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
 
 class IFState(NamedTuple):
@@ -20,7 +21,7 @@ def if_step(
     x: jax.Array,
     *,
     threshold: Parameter = 1.0,
-    surrogate: Surrogate = Sigmoid(beta=5.0),
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
     reset: Reset = to_zero,
 ) -> tuple[IFState, jax.Array]:
     """Advance an integrate-and-fire neuron by one step.
@@ -40,5 +41,5 @@ def if_step(
         The state v[t] and the spike s[t], both of shape (*N,).
     """
     u = state.v + x
-    spike = surrogate(u - threshold)
-    return IFState(v=reset(u, spike, threshold)), spike
+    fired = fire(u, threshold, surrogate, reset)
+    return IFState(v=fired.v), fired.out

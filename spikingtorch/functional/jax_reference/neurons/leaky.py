@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
 from spikingtorch.functional.jax_reference.reset import Reset, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
 
 class LIFState(NamedTuple):
@@ -45,7 +46,7 @@ def lif_step(
     decay: Parameter,
     gain: Parameter = 1.0,
     threshold: Parameter = 1.0,
-    surrogate: Surrogate = Sigmoid(beta=5.0),
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
     reset: Reset = to_zero,
 ) -> tuple[LIFState, jax.Array]:
     """Advance a leaky integrate-and-fire neuron by one step.
@@ -67,8 +68,8 @@ def lif_step(
         The state v[t] and the spike s[t], both of shape (*N,).
     """
     u = decay * state.v + gain * x
-    spike = surrogate(u - threshold)
-    return LIFState(v=reset(u, spike, threshold)), spike
+    fired = fire(u, threshold, surrogate, reset)
+    return LIFState(v=fired.v), fired.out
 
 
 def spiking_decay_step(
@@ -77,7 +78,7 @@ def spiking_decay_step(
     *,
     tau: Parameter,
     threshold: Parameter = 1.0,
-    surrogate: Surrogate = Sigmoid(beta=5.0),
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
     reset: Reset = to_zero,
 ) -> tuple[SpikingDecayState, jax.Array]:
     """Advance a neuron that divides its membrane by tau, by one step.
@@ -98,8 +99,8 @@ def spiking_decay_step(
         The state v[t] and the spike s[t], both of shape (*N,).
     """
     u = state.v / tau + x
-    spike = surrogate(u - threshold)
-    return SpikingDecayState(v=reset(u, spike, threshold)), spike
+    fired = fire(u, threshold, surrogate, reset)
+    return SpikingDecayState(v=fired.v), fired.out
 
 
 def li_step(state: LIState, x: jax.Array, *, decay: Parameter, gain: Parameter = 1.0) -> tuple[LIState, jax.Array]:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
+from spikingtorch.functional.jax_reference.reset import to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
 
 class CoarseLIFState(NamedTuple):
@@ -42,7 +44,7 @@ def coarse_lif_step(
     gain: Parameter,
     refractory_gain: Parameter,
     threshold: Parameter = 1.0,
-    surrogate: Surrogate = Sigmoid(beta=5.0),
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
 ) -> tuple[CoarseLIFState, jax.Array]:
     """Advance a coarse-grained LIF neuron by one step.
 
@@ -70,5 +72,5 @@ def coarse_lif_step(
         The state (v[t], s[t]) and the spike s[t], all of shape (*N,).
     """
     w = decay * state.v + ((1 - state.s) * gain + state.s * refractory_gain) * x
-    spike = surrogate(w - threshold)
-    return CoarseLIFState(v=(1 - spike) * w, s=spike), spike
+    fired = fire(w, threshold, surrogate, to_zero)
+    return CoarseLIFState(v=fired.v, s=fired.fired), fired.out

@@ -1,0 +1,181 @@
+"""Firing: the one place where a membrane meets its threshold, and spike functions with other rules for it.
+
+A plain surrogate maps ``u - threshold`` to spikes of 0 and 1. ``Strict`` is one as well. ``Graded``, ``Ternary`` and
+``MultiSpike`` give out other numbers, for which they need membrane and threshold apart: they have a method ``fire``.
+Every neuron takes them all in place of its surrogate.
+"""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from spikingtorch.functional.core.compare import compared_by_type
+from spikingtorch.functional.reset import Detached, Reset, by_subtraction, none
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
+
+
+class Fired(NamedTuple):
+    """A membrane after it met its threshold.
+
+    Attributes:
+        v: membrane after the reset, shape (*N,).
+        out: output of the neuron, shape (*N,).
+        number: of spikes, which adaptation counts, 0 or more, shape (*N,).
+        fired: 1 where there is a spike and 0 elsewhere, shape (*N,).
+    """
+
+    v: Tensor
+    out: Tensor
+    number: Tensor
+    fired: Tensor
+
+
+def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Reset) -> Fired:
+    """Return what becomes of a membrane at its threshold.
+
+        s = surrogate(u - threshold)
+        v = reset(u, s, threshold)
+
+    Args:
+        u: membrane before the reset, shape (*N,).
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function; one with a method ``fire(u, threshold, reset)`` says itself what happens.
+        reset: what a spike does to the membrane.
+
+    >>> import torch
+    >>> fire(torch.tensor([0.5, 1.5]), 1.0, Sigmoid(), by_subtraction).v
+    tensor([0.5000, 0.5000])
+    """
+    own = getattr(surrogate, "fire", None)
+    if own is not None:
+        found: Fired = own(u, threshold, reset)
+        return found
+    s = surrogate(u - threshold)
+    return Fired(reset(u, s, threshold), s, s, s)
+
+
+@compared_by_type
+class Strict(NamedTuple):
+    """A spike above the threshold, and none at it: the comparison of snnTorch and of NIR.
+
+        s = 1 where u > threshold, else 0;  derivative as that of the surrogate
+
+    Args:
+        surrogate: a plain surrogate.
+
+    >>> import torch
+    >>> Strict(Sigmoid())(torch.tensor([-0.1, 0.0, 0.1]))
+    tensor([0., 0., 1.])
+    """
+
+    surrogate: Surrogate = Sigmoid()
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return phi(u) of the surrogate."""
+        found: Tensor = self.surrogate.primitive(u)  # type: ignore[attr-defined]
+        return found
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Return 1 where ``u > 0``, with the derivative of the surrogate."""
+        s = self.surrogate(u)
+        return (u > 0).to(u.dtype) + (s - s.detach())
+
+
+@compared_by_type
+class Graded(NamedTuple):
+    """A spike that carries the membrane: its height before the reset (graded spikes, as Loihi 2 sends them).
+
+        e = surrogate(u - threshold)
+        v = reset(u, e, threshold),  out = e u
+
+    Args:
+        surrogate: a plain surrogate.
+
+    Source: G. Orchard et al., "Efficient neuromorphic signal processing with Loihi 2", IEEE SiPS 2021,
+    doi:10.1109/SiPS52927.2021.00053.
+    """
+
+    surrogate: Surrogate = Sigmoid()
+
+    def __call__(self, _: Tensor) -> Tensor:
+        """Raise: membrane and threshold are needed apart."""
+        return _apart(self)
+
+    def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
+        """Return what becomes of a membrane at its threshold."""
+        e = self.surrogate(u - threshold)
+        return Fired(reset(u, e, threshold), e * u, e, e)
+
+
+@compared_by_type
+class Ternary(NamedTuple):
+    """A spike of 1 above the threshold and of -1 below its mirror image.
+
+        up = surrogate(u - threshold),  down = surrogate(-u - threshold)
+        out = up - down;  a spike of -1 resets as the mirror image of one of 1
+
+    Args:
+        surrogate: a plain surrogate.
+
+    Source: Y. Guo et al., "Ternary spike", AAAI 2024, doi:10.1609/aaai.v38i11.29114.
+
+    >>> import torch
+    >>> fire(torch.tensor([-1.5, 0.5, 1.5]), 1.0, Ternary(), by_subtraction)[:2]
+    (tensor([-0.5000,  0.5000,  0.5000]), tensor([-1.,  0.,  1.]))
+    """
+
+    surrogate: Surrogate = Sigmoid()
+
+    def __call__(self, _: Tensor) -> Tensor:
+        """Raise: membrane and threshold are needed apart."""
+        return _apart(self)
+
+    def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
+        """Return what becomes of a membrane at its two thresholds."""
+        up, down = self.surrogate(u - threshold), self.surrogate(-u - threshold)
+        v = -reset(-reset(u, up, threshold), down, threshold)
+        return Fired(v, up - down, up + down, up + down)
+
+
+@compared_by_type
+class MultiSpike(NamedTuple):
+    """As many spikes in a step as the membrane holds thresholds, the default of Sinabs.
+
+        n = floor(u / threshold) where u >= threshold, else 0
+        dn/du = phi'(u - k threshold) at the nearest multiple, k = max(1, round(u / threshold)), which is held constant
+
+    ``by_subtraction`` takes n thresholds off. A rule that replaces the membrane does so once.
+
+    Args:
+        surrogate: a plain surrogate.
+
+    >>> import torch
+    >>> fire(torch.tensor([0.5, 1.0, 3.5]), 1.0, MultiSpike(), by_subtraction)[:2]
+    (tensor([0.5000, 0.0000, 0.5000]), tensor([0., 1., 3.]))
+    """
+
+    surrogate: Surrogate = Sigmoid()
+
+    def __call__(self, _: Tensor) -> Tensor:
+        """Raise: membrane and threshold are needed apart."""
+        return _apart(self)
+
+    def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
+        """Return what becomes of a membrane at the multiples of its threshold."""
+        ratio = (u / threshold).detach()
+        nearest = ratio.round().clamp(min=1.0)
+        s = self.surrogate(u - nearest * threshold)
+        n = ratio.floor().clamp(min=0.0) + (s - s.detach())
+        once = n.clamp(max=1.0)
+        rule = reset.rule if isinstance(reset, Detached) else reset
+        counts = rule is by_subtraction or rule is none
+        return Fired(reset(u, n if counts else once, threshold), n, n, once)
+
+
+def _apart(surrogate: Any) -> Tensor:
+    name = type(surrogate).__name__
+    raise TypeError(
+        f"{name} needs the membrane and the threshold apart. In your step, write "
+        "`v, out, number, fired = F.fire(u, threshold, surrogate, reset)` in place of surrogate(u - threshold)"
+    )

@@ -1,0 +1,141 @@
+"""Firing, common to all neurons: from the membrane before the reset to the spikes and the membrane after it.
+
+A spike function is a surrogate f, as it is or within Strict, Graded, Ternary or MultiSpike.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+
+from spikingtorch.functional.core.compare import compared_by_type
+from spikingtorch.functional.jax_reference.reset import Detached, Reset, by_subtraction, none
+from spikingtorch.functional.jax_reference.spike import Parameter, spike, widened
+from spikingtorch.functional.jax_reference.surrogate import Smooth, Surrogate
+
+
+class Fired(NamedTuple):
+    """What a neuron does at the end of a step, each of shape (*N,).
+
+    Attributes:
+        v: membrane after the reset.
+        out: what the neuron gives out.
+        number: of its spikes, at least 0.
+        fired: 1 where there is a spike, else 0.
+    """
+
+    v: jax.Array
+    out: jax.Array
+    number: jax.Array
+    fired: jax.Array
+
+
+@compared_by_type
+class Strict(NamedTuple):
+    """Surrogate that spikes above the threshold only, not at it; its derivative is that of the surrogate."""
+
+    surrogate: Surrogate
+
+    @widened
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Return 1 where u > 0, else 0."""
+        return spike(jnp.where(u > 0, u, -1.0), (self.surrogate(u),), (1.0,))
+
+    @property
+    def primitive(self) -> Callable[[jax.Array], jax.Array]:
+        """Phi of the surrogate."""
+        return cast(Smooth, self.surrogate).primitive
+
+    @property
+    def derivative(self) -> Callable[[jax.Array], jax.Array]:
+        """Phi' of the surrogate."""
+        return cast(Smooth, self.surrogate).derivative
+
+
+@compared_by_type
+class Graded(NamedTuple):
+    """Spikes that carry the membrane u."""
+
+    surrogate: Surrogate
+
+    def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
+        """Return out = e u, for e = f(u - threshold)."""
+        e = self.surrogate(u - threshold)
+        return Fired(v=reset(u, e, threshold), out=e * u, number=e, fired=e)
+
+
+@compared_by_type
+class Ternary(NamedTuple):
+    """Spikes of both signs, +1 from threshold > 0 upwards and -1 from -threshold downwards."""
+
+    surrogate: Surrogate
+
+    def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
+        """Return out = up - down, for up = f(u - threshold) and down = f(-u - threshold).
+
+        A negative spike resets as a positive one of the neuron with its sign turned: v = -reset(-v1, down, threshold),
+        where v1 = reset(u, up, threshold).
+        """
+        up, down = self.surrogate(u - threshold), self.surrogate(-u - threshold)
+        v1 = reset(u, up, threshold)
+        fired = up + down
+        return Fired(v=-reset(-v1, down, threshold), out=up - down, number=fired, fired=fired)
+
+
+@compared_by_type
+class MultiSpike(NamedTuple):
+    """Several spikes in a step, one for each time that threshold > 0 fits into the membrane u."""
+
+    surrogate: Surrogate
+
+    def fire(self, u: jax.Array, threshold: Parameter, reset: Reset) -> Fired:
+        """Return out = n = floor(u / threshold) where u >= threshold, else 0.
+
+        Its derivative is phi'(y), y = u - threshold m the distance from the nearest multiple of the threshold, whose
+        index m = max(1, round(u / threshold)) is held constant. Subtraction takes n thresholds off the membrane; the
+        other rules act on fired = min(n, 1).
+        """
+        n = self._number(u, threshold)
+        # Not jnp.minimum, which halves the gradient at n = 1.
+        fired = jnp.where(n <= 1, n, 1)
+        return Fired(v=reset(u, n if _counts(reset) else fired, threshold), out=n, number=n, fired=fired)
+
+    def _number(self, u: jax.Array, threshold: Parameter) -> jax.Array:
+        hold = jax.lax.stop_gradient
+        m = hold(jnp.maximum(1, jnp.round(u / threshold)))
+        nearest = self.surrogate(u - threshold * m)
+        n = hold(self.surrogate(u - threshold) * jnp.maximum(1, jnp.floor(u / threshold)))
+        # The bracket is exactly zero: it lends its derivative.
+        return n + (nearest - hold(nearest))
+
+
+SpikeFunction = Surrogate | Graded | Ternary | MultiSpike
+
+
+def fire(u: jax.Array, threshold: Parameter, surrogate: SpikeFunction, reset: Reset) -> Fired:
+    """Let neurons fire, and reset those that do.
+
+        s[t] = f(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        u: membrane before the reset, shape (*N,).
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: f; Graded, Ternary and MultiSpike say in their own docstrings what they do in place of the above.
+        reset: the rule that gives v from u.
+
+    Returns:
+        Membrane after the reset, output, number of spikes, and whether there is one, each of shape (*N,).
+    """
+    if isinstance(surrogate, Graded | Ternary | MultiSpike):
+        return surrogate.fire(u, threshold, reset)
+    s = surrogate(u - threshold)
+    return Fired(v=reset(u, s, threshold), out=s, number=s, fired=s)
+
+
+def _counts(reset: Reset) -> bool:
+    """Whether the rule takes a number of spikes."""
+    while isinstance(reset, Detached):
+        reset = reset.rule
+    return reset is by_subtraction or reset is none

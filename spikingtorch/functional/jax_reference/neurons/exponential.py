@@ -1,0 +1,122 @@
+"""Neurons with an exponential upswing of the membrane: exponential integrate-and-fire, and AdEx, which adapts."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
+from spikingtorch.functional.jax_reference.reset import Reset, to_zero
+from spikingtorch.functional.jax_reference.spike import Parameter
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid
+
+
+class ExponentialIFState(NamedTuple):
+    """Membrane v after the reset, shape (*N,)."""
+
+    v: jax.Array
+
+
+class AdExState(NamedTuple):
+    """Membrane v after the reset and adaptation current w, each of shape (*N,)."""
+
+    v: jax.Array
+    w: jax.Array
+
+
+def exponential_if_step(
+    state: ExponentialIFState,
+    x: jax.Array,
+    *,
+    leak: Parameter,
+    v_rest: Parameter = 0.0,
+    v_rheobase: Parameter = 0.8,
+    sharpness: Parameter = 1.0,
+    threshold: Parameter = 1.0,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[ExponentialIFState, jax.Array]:
+    """Advance an exponential integrate-and-fire neuron by one step of Euler's method.
+
+        g    = exp(min((v[t-1] - v_rheobase) / sharpness, 20))
+        u[t] = v[t-1] + leak (v_rest - v[t-1] + sharpness g + x[t])
+        s[t] = H(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold)
+
+    Fourcaud-Trocme et al., "How spike generation mechanisms determine the neuronal response to fluctuating inputs",
+    J. Neurosci. 2003, doi:10.1523/JNEUROSCI.23-37-11628.2003.
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current, shape (*N,), in units of the membrane.
+        leak: step over membrane time constant, in [0, 1], broadcasting to (*N,).
+        v_rest: membrane at rest, broadcasting to (*N,).
+        v_rheobase: membrane from which a spike starts, broadcasting to (*N,).
+        sharpness: width of the upswing, > 0, in units of the membrane, broadcasting to (*N,).
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient.
+        reset: the rule that gives v from u.
+
+    Returns:
+        The state v[t] and the spike s[t], both of shape (*N,).
+    """
+    v = state.v
+    u = v + leak * (v_rest - v + sharpness * _upswing(v, v_rheobase, sharpness) + x)
+    fired = fire(u, threshold, surrogate, reset)
+    return ExponentialIFState(v=fired.v), fired.out
+
+
+def adex_step(
+    state: AdExState,
+    x: jax.Array,
+    *,
+    leak: Parameter,
+    leak_w: Parameter,
+    a: Parameter,
+    b: Parameter,
+    v_rest: Parameter = 0.0,
+    v_rheobase: Parameter = 0.8,
+    sharpness: Parameter = 1.0,
+    threshold: Parameter = 1.0,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[AdExState, jax.Array]:
+    """Advance an adaptive exponential integrate-and-fire neuron by one step of Euler's method.
+
+        g    = exp(min((v[t-1] - v_rheobase) / sharpness, 20))
+        u[t] = v[t-1] + leak (v_rest - v[t-1] + sharpness g - w[t-1] + x[t])
+        s[t] = H(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold)
+        w[t] = w[t-1] + leak_w (a (v[t-1] - v_rest) - w[t-1]) + b s[t]
+
+    Brette and Gerstner, "Adaptive exponential integrate-and-fire model as an effective description of neuronal
+    activity", J. Neurophysiol. 2005, doi:10.1152/jn.00686.2005. Spikes in w are counted, as in ``alif_step``.
+
+    Args:
+        state: v[t-1] and w[t-1], each of shape (*N,).
+        x: input current, shape (*N,), in units of the membrane.
+        leak: step over membrane time constant, in [0, 1], broadcasting to (*N,).
+        leak_w: step over time constant of the adaptation, in [0, 1], broadcasting to (*N,).
+        a: adaptation per unit of the membrane, broadcasting to (*N,).
+        b: adaptation per spike, broadcasting to (*N,).
+        v_rest: membrane at rest, broadcasting to (*N,).
+        v_rheobase: membrane from which a spike starts, broadcasting to (*N,).
+        sharpness: width of the upswing, > 0, in units of the membrane, broadcasting to (*N,).
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient.
+        reset: the rule that gives v from u.
+
+    Returns:
+        The state (v[t], w[t]) and the spike s[t], all of shape (*N,).
+    """
+    v, w = state
+    u = v + leak * (v_rest - v + sharpness * _upswing(v, v_rheobase, sharpness) - w + x)
+    fired = fire(u, threshold, surrogate, reset)
+    w = w + leak_w * (a * (v - v_rest) - w) + b * fired.number
+    return AdExState(v=fired.v, w=w), fired.out
+
+
+def _upswing(v: jax.Array, v_rheobase: Parameter, sharpness: Parameter) -> jax.Array:
+    """Return g = exp(min((v - v_rheobase) / sharpness, 20))."""
+    z = (v - v_rheobase) / sharpness
+    return jnp.exp(jnp.where(z > 20, 20.0, z))

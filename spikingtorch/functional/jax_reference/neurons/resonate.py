@@ -1,0 +1,112 @@
+"""Neurons whose membrane oscillates: resonate-and-fire, and its balanced form."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
+from spikingtorch.functional.jax_reference.reset import Reset, none
+from spikingtorch.functional.jax_reference.spike import Parameter
+from spikingtorch.functional.jax_reference.surrogate import Sigmoid
+
+
+class ResonateAndFireState(NamedTuple):
+    """Membrane v after the reset and the part w of the oscillation that lags behind it, each of shape (*N,)."""
+
+    v: jax.Array
+    w: jax.Array
+
+
+class BalancedResonateAndFireState(NamedTuple):
+    """Membrane v, the part w of the oscillation that lags behind it, and refractoriness q, each of shape (*N,)."""
+
+    v: jax.Array
+    w: jax.Array
+    q: jax.Array
+
+
+def resonate_and_fire_step(
+    state: ResonateAndFireState,
+    x: jax.Array,
+    *,
+    omega: Parameter,
+    damping: Parameter,
+    dt: Parameter = 0.01,
+    threshold: Parameter = 1.0,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+    reset: Reset = none,
+) -> tuple[ResonateAndFireState, jax.Array]:
+    """Advance a resonate-and-fire neuron by one step of Euler's method.
+
+        u[t] = v[t-1] + dt (damping v[t-1] - omega w[t-1] + x[t])
+        w[t] = w[t-1] + dt (omega v[t-1] + damping w[t-1])
+        s[t] = H(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold)
+
+    Izhikevich, "Resonate-and-fire neurons", Neural Networks 2001, doi:10.1016/S0893-6080(01)00078-8.
+
+    Args:
+        state: v[t-1] and w[t-1], each of shape (*N,).
+        x: input current, shape (*N,), in units of the membrane per unit of time.
+        omega: angular frequency, in radians per unit of time, broadcasting to (*N,).
+        damping: rate of growth, negative where the oscillation fades, broadcasting to (*N,).
+        dt: step, broadcasting to (*N,).
+        threshold: in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient.
+        reset: the rule that gives v from u.
+
+    Returns:
+        The state (v[t], w[t]) and the spike s[t], all of shape (*N,).
+    """
+    v, w = state
+    u = v + dt * (damping * v - omega * w + x)
+    w = w + dt * (omega * v + damping * w)
+    fired = fire(u, threshold, surrogate, reset)
+    return ResonateAndFireState(v=fired.v, w=w), fired.out
+
+
+def balanced_resonate_and_fire_step(
+    state: BalancedResonateAndFireState,
+    x: jax.Array,
+    *,
+    omega: Parameter,
+    offset: Parameter,
+    decay_refractory: Parameter = 0.9,
+    dt: Parameter = 0.01,
+    threshold: Parameter = 1.0,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+) -> tuple[BalancedResonateAndFireState, jax.Array]:
+    """Advance a balanced resonate-and-fire neuron, whose spikes damp it and raise its threshold, by one step.
+
+        p     = (-1 + sqrt(1 - (dt omega)^2)) / dt         the damping at which the step neither grows nor fades
+        b     = p - offset - q[t-1]
+        theta = threshold + q[t-1]
+        v[t]  = v[t-1] + dt (b v[t-1] - omega w[t-1] + x[t])
+        w[t]  = w[t-1] + dt (omega v[t-1] + b w[t-1])
+        s[t]  = H(v[t] - theta)
+        q[t]  = decay_refractory q[t-1] + s[t]
+
+    Higuchi et al., "Balanced resonate-and-fire neurons", ICML 2024, doi:10.48550/arXiv.2402.14603. Spikes in q are
+    counted, as in ``alif_step``.
+
+    Args:
+        state: v[t-1], w[t-1] and q[t-1], each of shape (*N,).
+        x: input current, shape (*N,), in units of the membrane per unit of time.
+        omega: angular frequency, below 1 / dt, in radians per unit of time, broadcasting to (*N,).
+        offset: damping beyond p, broadcasting to (*N,).
+        decay_refractory: the part of q that is left after a step, broadcasting to (*N,).
+        dt: step, broadcasting to (*N,).
+        threshold: without refractoriness, in units of the membrane, broadcasting to (*N,).
+        surrogate: H, and its gradient.
+
+    Returns:
+        The state (v[t], w[t], q[t]) and the spike s[t], all of shape (*N,).
+    """
+    v, w, q = state
+    p = (-1 + jnp.sqrt(1 - (dt * omega) ** 2)) / dt
+    b = p - offset - q
+    u = v + dt * (b * v - omega * w + x)
+    w = w + dt * (omega * v + b * w)
+    fired = fire(u, threshold + q, surrogate, none)
+    return BalancedResonateAndFireState(v=fired.v, w=w, q=decay_refractory * q + fired.number), fired.out

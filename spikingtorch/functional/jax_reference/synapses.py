@@ -1,0 +1,62 @@
+"""Synapses with a current that outlasts the spike."""
+
+from typing import NamedTuple
+
+import jax
+
+from spikingtorch.functional.jax_reference.spike import Parameter
+
+
+class ExponentialSynapseState(NamedTuple):
+    """Synaptic current i, shape (*N,)."""
+
+    i: jax.Array
+
+
+class AlphaSynapseState(NamedTuple):
+    """Synaptic current i and its rise r, each of shape (*N,)."""
+
+    i: jax.Array
+    r: jax.Array
+
+
+def exponential_synapse_step(
+    state: ExponentialSynapseState, x: jax.Array, *, decay: Parameter
+) -> tuple[ExponentialSynapseState, jax.Array]:
+    """Advance a synapse whose current falls exponentially by one step.
+
+        i[t] = decay i[t-1] + x[t]
+
+    Args:
+        state: i[t-1], shape (*N,).
+        x: input, shape (*N,).
+        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
+
+    Returns:
+        The state i[t], and i[t] as the output, shape (*N,).
+    """
+    i = decay * state.i + x
+    return ExponentialSynapseState(i=i), i
+
+
+def alpha_synapse_step(
+    state: AlphaSynapseState, x: jax.Array, *, decay_rise: Parameter, gain_rise: Parameter, decay: Parameter
+) -> tuple[AlphaSynapseState, jax.Array]:
+    """Advance a synapse whose current rises and falls by one step.
+
+        r[t] = decay_rise r[t-1] + gain_rise x[t]
+        i[t] = decay i[t-1] + r[t]
+
+    Args:
+        state: i[t-1] and r[t-1], each of shape (*N,).
+        x: input, shape (*N,).
+        decay_rise: exp(-1 / tau) of the rise, in [0, 1], broadcasting to (*N,).
+        gain_rise: current per unit of x, broadcasting to (*N,).
+        decay: exp(-1 / tau) of the current, in [0, 1], broadcasting to (*N,).
+
+    Returns:
+        The state (i[t], r[t]), and i[t] as the output, all of shape (*N,).
+    """
+    r = decay_rise * state.r + gain_rise * x
+    i = decay * state.i + r
+    return AlphaSynapseState(i=i, r=r), i

@@ -1,0 +1,121 @@
+"""Neurons whose membrane follows a parabola: the quadratic integrate-and-fire neuron, and that of Izhikevich."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from spikingtorch.functional.firing import fire
+from spikingtorch.functional.reset import Reset, to_value, to_zero
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
+
+
+class QuadraticIFState(NamedTuple):
+    """State of ``quadratic_if_step``: v, the membrane after the reset."""
+
+    v: Tensor
+
+
+def quadratic_if_step(
+    state: QuadraticIFState,
+    x: Tensor,
+    *,
+    leak: Tensor | float,
+    v_rest: Tensor | float = 0.0,
+    v_critical: Tensor | float = 0.8,
+    curvature: Tensor | float = 1.0,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[QuadraticIFState, Tensor]:
+    """Advance a quadratic integrate-and-fire neuron by one step of Euler's method.
+
+        u[t] = v[t-1] + leak (curvature (v[t-1] - v_rest) (v[t-1] - v_critical) + x[t])
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, in units of the membrane, shape (*N,).
+        leak: length of a step over the membrane time constant, in [0, 1], broadcastable to (*N,).
+        v_rest: membrane to which small deviations return, broadcastable to (*N,).
+        v_critical: membrane above which it runs away, broadcastable to (*N,).
+        curvature: of the parabola, in 1 / units of the membrane, positive, broadcastable to (*N,).
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes s[t], each of shape (*N,).
+
+    Source: W. Gerstner, W. M. Kistler, R. Naud, L. Paninski, "Neuronal Dynamics", section 5.3 (2014),
+    doi:10.1017/CBO9781107447615.
+    """
+    v = state.v
+    u = v + leak * (curvature * (v - v_rest) * (v - v_critical) + x)
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return QuadraticIFState(v=v), out
+
+
+class IzhikevichState(NamedTuple):
+    """State of ``izhikevich_step``: v, the membrane after the reset in mV, and w, the recovery (u of the papers)."""
+
+    v: Tensor
+    w: Tensor
+
+
+class IzhikevichCurve(NamedTuple):
+    """The parabola ``square v^2 + slope v + offset`` of the membrane, in mV / ms for v in mV."""
+
+    square: Tensor | float = 0.04
+    slope: Tensor | float = 5.0
+    offset: Tensor | float = 140.0
+
+
+def izhikevich_step(
+    state: IzhikevichState,
+    x: Tensor,
+    *,
+    a: Tensor | float,
+    b: Tensor | float,
+    d: Tensor | float,
+    curve: IzhikevichCurve = IzhikevichCurve(),
+    v_recovery: Tensor | float = 0.0,
+    dt: Tensor | float = 1.0,
+    threshold: Tensor | float = 30.0,
+    surrogate: Surrogate = Sigmoid(beta=0.5),
+    reset: Reset = to_value(-65.0),
+) -> tuple[IzhikevichState, Tensor]:
+    """Advance an Izhikevich neuron by one step of Euler's method, the recovery after the membrane.
+
+        u[t] = v[t-1] + dt (square v[t-1]^2 + slope v[t-1] + offset - w[t-1] + x[t])
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+        w[t] = w[t-1] + dt a (b (u[t] - v_recovery) - w[t-1]) + d s[t]
+
+    The parameter c of the papers is the value of the reset rule: ``to_value(c)``.
+
+    Args:
+        state: v[t-1] and w[t-1], each of shape (*N,).
+        x: input current of this step, in mV / ms, shape (*N,).
+        a: rate of the recovery, in 1 / ms, broadcastable to (*N,).
+        b: recovery per unit of the membrane, in 1 / ms, broadcastable to (*N,).
+        d: recovery that a spike adds, in mV / ms, broadcastable to (*N,).
+        curve: parabola of the membrane; two of the published firing patterns have another one.
+        v_recovery: membrane that the recovery is measured from, in mV; zero for all patterns but one.
+        dt: length of a step, in ms.
+        threshold: membrane at which a spike has its peak, in mV, broadcastable to (*N,).
+        surrogate: spike function, of u - threshold in mV.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t], w[t] and the spikes s[t], each of shape (*N,).
+
+    Source: E. M. Izhikevich, IEEE Trans. Neural Netw. 14 (2003), doi:10.1109/TNN.2003.820440, and 15 (2004),
+    doi:10.1109/TNN.2004.832719.
+    """
+    v, w = state.v, state.w
+    u = v + dt * (curve.square * v * v + curve.slope * v + curve.offset - w + x)
+    w = w + dt * (a * (b * (u - v_recovery) - w))
+    v, out, number, _ = fire(u, threshold, surrogate, reset)
+    return IzhikevichState(v=v, w=w + d * number), out

@@ -1,0 +1,114 @@
+"""Leaky neurons behind a synapse: the input becomes a current that decays, with one time constant or with two."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from spikingtorch.functional.firing import fire
+from spikingtorch.functional.reset import Reset, to_zero
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
+
+
+class CubaLIFState(NamedTuple):
+    """State of ``cuba_lif_step``: v, the membrane after the reset, and i, the synaptic current."""
+
+    v: Tensor
+    i: Tensor
+
+
+def cuba_lif_step(
+    state: CubaLIFState,
+    x: Tensor,
+    *,
+    decay_syn: Tensor | float,
+    decay: Tensor | float,
+    gain: Tensor | float = 1.0,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[CubaLIFState, Tensor]:
+    """Advance a current-based LIF neuron by one step: the input feeds a current, the current the membrane.
+
+        i[t] = decay_syn i[t-1] + x[t]
+        u[t] = decay v[t-1] + gain i[t]
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1] and i[t-1], each of shape (*N,).
+        x: input of this step, in units of the current, shape (*N,).
+        decay_syn: share of the current kept over a step, in [0, 1], broadcastable to (*N,).
+        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,).
+        gain: membrane per unit of current, broadcastable to (*N,).
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t], i[t] and the spikes s[t], each of shape (*N,).
+
+    Source: W. Gerstner, W. M. Kistler, R. Naud, L. Paninski, "Neuronal Dynamics", section 3.1 (2014),
+    doi:10.1017/CBO9781107447615.
+    """
+    i = decay_syn * state.i + x
+    u = decay * state.v + gain * i
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return CubaLIFState(v=v, i=i), out
+
+
+class AlphaLIFState(NamedTuple):
+    """State of ``alpha_lif_step``: v, the membrane after the reset, i, the current, and r, which i follows."""
+
+    v: Tensor
+    i: Tensor
+    r: Tensor
+
+
+def alpha_lif_step(
+    state: AlphaLIFState,
+    x: Tensor,
+    *,
+    decay_rise: Tensor | float,
+    gain_rise: Tensor | float,
+    decay_syn: Tensor | float,
+    decay: Tensor | float,
+    gain: Tensor | float = 1.0,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[AlphaLIFState, Tensor]:
+    """Advance a LIF neuron by one step whose synaptic current rises with one time constant and decays with another.
+
+        r[t] = decay_rise r[t-1] + gain_rise x[t]
+        i[t] = decay_syn i[t-1] + r[t]
+        u[t] = decay v[t-1] + gain i[t]
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+
+    A spike makes a current that is a difference of two exponentials, and where both decays are equal the alpha function
+    n decay^n.
+
+    Args:
+        state: v[t-1], i[t-1] and r[t-1], each of shape (*N,).
+        x: input of this step, in units of the current, shape (*N,).
+        decay_rise: share of r kept over a step, in [0, 1], broadcastable to (*N,).
+        gain_rise: r per unit of input, broadcastable to (*N,); 1 - decay_rise keeps the charge of ``cuba_lif_step``.
+        decay_syn: share of the current kept over a step, in [0, 1], broadcastable to (*N,).
+        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,).
+        gain: membrane per unit of current, broadcastable to (*N,).
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t], i[t], r[t] and the spikes s[t], each of shape (*N,).
+
+    Source: W. Gerstner, W. M. Kistler, R. Naud, L. Paninski, "Neuronal Dynamics", section 3.1 (2014),
+    doi:10.1017/CBO9781107447615.
+    """
+    r = decay_rise * state.r + gain_rise * x
+    i = decay_syn * state.i + r
+    u = decay * state.v + gain * i
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return AlphaLIFState(v=v, i=i, r=r), out

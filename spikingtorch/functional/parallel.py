@@ -1,0 +1,141 @@
+"""Backend "parallel": neurons without a reset, all steps at once.
+
+A state that follows from the one before by a linear function,
+
+    v[t] = a[t] v[t-1] + b[t]
+
+needs no loop: two steps in a row are one of the same kind, so that T steps are a tree of depth log2 T (G. E. Blelloch,
+"Prefix sums and their applications", 1990; in networks E. Martin, C. Cundy, ICLR 2018, arXiv:1709.04057). Several
+states go one after the other, where each depends on those before it alone.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.precision import lift, rounded
+from spikingtorch.functional.core.sharing import unshared
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.fused.ir import Program, operands
+
+_LINEAR = {"add", "sub", "neg", "cast"}
+
+
+def order_of_states(program: Program) -> list[int] | None:
+    """Return the order in which the states of a step can be solved, or None if one is no linear function of itself.
+
+    Args:
+        program: of the step.
+    """
+    reads = [_dependence(program, final) for final in program.finals]
+    linear = [_degree(program, final, state) <= 1 for state, final in enumerate(program.finals)]
+    order: list[int] = []
+    while len(order) < len(reads):
+        ready = [k for k, read in enumerate(reads) if k not in order and read <= {k, *order}]
+        if not ready or not all(linear):
+            return None
+        order += ready
+    return order
+
+
+def _is_state(program: Program, node: int, state: int) -> bool:
+    return program.nodes[node].op == "input" and program.nodes[node].args == ("state", state)
+
+
+def _dependence(program: Program, node: int) -> set[int]:
+    """Return the states that a value depends on."""
+    inputs = [program.nodes[index] for index in program.live([node]) if program.nodes[index].op == "input"]
+    return {int(each.args[1]) for each in inputs if each.args[0] == "state"}
+
+
+def _degree(program: Program, node: int, state: int) -> int:
+    """Return the degree of a value as a polynomial in a state; 2 for what is no polynomial, and beyond."""
+    degrees: dict[int, int] = {}
+    for index in program.live([node]):
+        op, args = program.nodes[index].op, [degrees[arg] for arg in operands(program.nodes[index])]
+        if _is_state(program, index, state):
+            found = 1
+        elif op == "mul":
+            found = sum(args)
+        elif op == "div":
+            found = args[0] if args[1] == 0 else 2
+        elif op == "where":
+            found = max(args[1:]) if args[0] == 0 else 2
+        elif op in _LINEAR or not any(args):
+            found = max(args, default=0)
+        else:
+            found = 2
+        degrees[index] = min(found, 2)
+    return degrees[node]
+
+
+def scan(
+    step: Callable[..., tuple[Any, Any]],
+    state: Any,
+    xs: Any,
+    params: dict[str, Any],
+    dim: int,
+    dtype: torch.dtype,
+    order: list[int],
+) -> tuple[Any, Any]:
+    """Run a step over time, its arguments checked; see ``spikingtorch.functional.scan``.
+
+    Args:
+        step: as in scan; so are state, xs, params and dim.
+        state: state before the first step.
+        xs: inputs over time.
+        params: keyword arguments of the step.
+        dim: the axis of time.
+        dtype: what outputs are rounded to, if that is float16 or bfloat16.
+        order: in which the states are solved.
+    """
+    first, form = pytree.tree_flatten(lift(state))
+    inputs, keywords = tree_map(lambda x: lift(x).movedim(dim, 0), xs), lift(params)
+    T = len(pytree.tree_leaves(inputs)[0])
+    # of each state, what it is before each step; of those not solved yet nothing is known, and nothing is needed
+    before = [leaf.expand(T, *leaf.shape) for leaf in first]
+    for k in order:
+
+        def next_state(value: Tensor, k: int = k) -> Tensor:
+            states = [*before[:k], value, *before[k + 1 :]]
+            after, _ = step(pytree.tree_unflatten(states, form), inputs, **keywords)
+            found: Tensor = pytree.tree_leaves(after)[k]
+            return found
+
+        zeros = torch.zeros_like(before[k])
+        b, a = _value_and_slope(next_state, zeros)
+        b = torch.cat([b[:1] + a[:1] * first[k], b[1:]])
+        before[k] = torch.cat([first[k].unsqueeze(0), linear_recurrence(a, b)[:-1]])
+    after, out = step(pytree.tree_unflatten(before, form), inputs, **keywords)
+    final = tree_map(lambda leaf: leaf[-1], after)
+    return unshared(final, (state, xs, params)), rounded(tree_map(lambda leaf: leaf.movedim(0, dim), out), dtype)
+
+
+def _value_and_slope(function: Callable[[Tensor], Tensor], zeros: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an elementwise linear function at zero, and its slope."""
+    found: tuple[Tensor, Tensor] = torch.func.jvp(function, (zeros,), (torch.ones_like(zeros),))[:2]
+    return found
+
+
+def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
+    """Return v[t] = a[t] v[t-1] + b[t] for v[-1] = 0, in a tree of depth log2 T with O(T) products.
+
+    Args:
+        a: shape (T, *N).
+        b: shape (T, *N).
+
+    >>> linear_recurrence(torch.full((4,), 0.5), torch.ones(4))
+    tensor([1.0000, 1.5000, 1.7500, 1.8750])
+    """
+    if len(b) < 2:
+        return b
+    pairs = len(b) // 2
+    (a_even, a_odd), (b_even, b_odd) = (each[: 2 * pairs].unflatten(0, (pairs, 2)).unbind(1) for each in (a, b))
+    # two steps in a row are one, from an odd time to the next
+    at_odd = linear_recurrence(a_odd * a_even, a_odd * b_even + b_odd)
+    at_even = torch.cat([b_even[:1], a_even[1:] * at_odd[:-1] + b_even[1:]])
+    found = torch.stack([at_even, at_odd], 1).flatten(0, 1)
+    return found if len(b) % 2 == 0 else torch.cat([found, a[-1:] * found[-1:] + b[-1:]])

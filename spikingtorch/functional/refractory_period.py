@@ -1,0 +1,111 @@
+"""Refractory periods around the step of any neuron: absolute and relative."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.tree import tree_map
+
+
+class RefractoryState(NamedTuple):
+    """State of ``Refractory``: that of the neuron, and left, the number of steps that it still rests."""
+
+    neuron: Any
+    left: Tensor
+
+
+class Refractory(NamedTuple):
+    """The step of a neuron that rests for some steps after each of its spikes.
+
+        out[t], state[t] = 0, state[t-1]                where left[t-1] > 0
+                         = step(state[t-1], x[t])       elsewhere
+        left[t]          = left[t-1] - 1                where left[t-1] > 0
+                         = steps                        where out[t] is not 0
+                         = 0                            elsewhere
+
+    A neuron at rest takes no input, and its state does not move.
+
+    Args:
+        step: the step of the neuron, ``(state, x, **params) -> (state, out)``, whose output is a tensor.
+        steps: length of the rest, in steps; the parameter ``refractory`` of a call replaces it.
+
+    >>> from spikingtorch.functional import IFState, if_step, scan
+    >>> rest = RefractoryState(IFState(v=torch.zeros(1)), left=torch.zeros(1))
+    >>> scan(Refractory(if_step, 2), rest, torch.ones(5, 1))[1].flatten()
+    tensor([1., 0., 0., 1., 0.])
+    """
+
+    step: Callable[..., tuple[Any, Tensor]]
+    steps: float = 1.0
+
+    def __call__(
+        self, state: RefractoryState, x: Any, *, refractory: Tensor | float | None = None, **params: Any
+    ) -> tuple[RefractoryState, Tensor]:
+        """Advance one step.
+
+        Args:
+            state: that of the neuron, and the steps that it still rests.
+            x: its input.
+            refractory: length of the rest in place of ``steps``, broadcastable to the neurons.
+            **params: its parameters.
+        """
+        after, out = self.step(state.neuron, x, **params)
+        resting = state.left > 0
+        neuron = tree_map(lambda new, old: torch.where(resting, old, new), after, state.neuron)
+        out = torch.where(resting, torch.zeros_like(out), out)
+        period = self.steps if refractory is None else refractory
+        left = torch.where(resting, state.left - 1.0, (out != 0).to(state.left.dtype) * period)
+        return RefractoryState(neuron, left.detach()), out
+
+    @property
+    def __name__(self) -> str:
+        return f"Refractory({getattr(self.step, '__name__', type(self.step).__name__)}, {self.steps:g})"
+
+
+class RelativeRefractoryState(NamedTuple):
+    """State of ``RelativeRefractory``: that of the neuron, and r, by how much its threshold is raised."""
+
+    neuron: Any
+    r: Tensor
+
+
+class RelativeRefractory(NamedTuple):
+    """The step of a neuron whose threshold jumps at each of its spikes and comes back.
+
+        state[t], out[t] = step(state[t-1], x[t], threshold + r[t-1])
+        r[t]             = decay r[t-1] + jump out[t]
+
+    Args:
+        step: the step of the neuron, with a parameter ``threshold``, whose output is a tensor.
+        jump: rise of the threshold by a spike, in units of the membrane.
+        decay: share of the rise that is left after a step, in [0, 1].
+
+    >>> from spikingtorch.functional import IFState, if_step, scan
+    >>> rest = RelativeRefractoryState(IFState(v=torch.zeros(1)), r=torch.zeros(1))
+    >>> scan(RelativeRefractory(if_step, jump=1.0, decay=0.5), rest, torch.ones(5, 1))[1].flatten()
+    tensor([1., 0., 1., 0., 1.])
+    """
+
+    step: Callable[..., tuple[Any, Tensor]]
+    jump: float = 1.0
+    decay: float = 0.5
+
+    def __call__(
+        self, state: RelativeRefractoryState, x: Any, *, threshold: Tensor | float = 1.0, **params: Any
+    ) -> tuple[RelativeRefractoryState, Tensor]:
+        """Advance one step.
+
+        Args:
+            state: that of the neuron, and the rise of its threshold.
+            x: its input.
+            threshold: membrane at which a neuron fires that has been silent.
+            **params: its other parameters.
+        """
+        neuron, out = self.step(state.neuron, x, threshold=threshold + state.r, **params)
+        return RelativeRefractoryState(neuron, self.decay * state.r + self.jump * out), out
+
+    @property
+    def __name__(self) -> str:
+        return f"RelativeRefractory({getattr(self.step, '__name__', type(self.step).__name__)})"

@@ -1,0 +1,51 @@
+"""Spiking layers: the parameters of a neuron, and one call into ``spikingtorch.functional``; one family a file.
+
+Each is called as ``layer(x, init)``: x of shape (N, ...), and spikes of the same shape and dtype come back, 0 or 1 if
+the surrogate says nothing else. Parameters are floats, or tensors that broadcast to the input: shape (C, 1, 1) is one
+value per channel of images (N, C, H, W), shape (M,) one per neuron of (N, M). ``learnable`` names those to train. Time
+is in steps, or in the unit of ``dt`` where that is given, and H(0) = 1 in the equations.
+"""
+
+from spikingtorch.layers.neurons.adaptive import ALIF
+from spikingtorch.layers.neurons.binary import McPitts
+from spikingtorch.layers.neurons.conductance import BioLIF
+from spikingtorch.layers.neurons.delay import Delay
+from spikingtorch.layers.neurons.euler import ParametricLIF
+from spikingtorch.layers.neurons.exponential import AdEx, ExponentialIF
+from spikingtorch.layers.neurons.integrator import IF
+from spikingtorch.layers.neurons.leaky import LI, LIF, GradedLIF, SpikingDecay
+from spikingtorch.layers.neurons.quadratic import Izhikevich, QuadraticIF
+from spikingtorch.layers.neurons.refractory import CoarseLIF, SpikingLayer
+from spikingtorch.layers.neurons.resonate import BalancedResonateAndFire, ResonateAndFire
+from spikingtorch.layers.neurons.sigma_delta import SigmaDelta
+from spikingtorch.layers.neurons.stochastic import StochasticLIF
+from spikingtorch.layers.neurons.synapses import AlphaSynapse, ExponentialSynapse, ShortTermPlasticity
+from spikingtorch.layers.neurons.synaptic import AlphaLIF, CubaLIF
+
+__all__ = [
+    "ALIF",
+    "IF",
+    "LI",
+    "LIF",
+    "AdEx",
+    "AlphaLIF",
+    "AlphaSynapse",
+    "BalancedResonateAndFire",
+    "BioLIF",
+    "CoarseLIF",
+    "CubaLIF",
+    "Delay",
+    "ExponentialIF",
+    "ExponentialSynapse",
+    "GradedLIF",
+    "Izhikevich",
+    "McPitts",
+    "ParametricLIF",
+    "QuadraticIF",
+    "ResonateAndFire",
+    "ShortTermPlasticity",
+    "SigmaDelta",
+    "SpikingDecay",
+    "SpikingLayer",
+    "StochasticLIF",
+]

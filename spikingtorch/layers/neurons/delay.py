@@ -1,0 +1,52 @@
+"""The layer of delays."""
+
+import math
+from typing import Any, ClassVar, Unpack
+
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.layers.limits import Limits
+from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.param_maps import unchanged
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.validation import check_count, check_parameter
+
+
+class Delay(StepLayer):
+    """Hand inputs on some steps later: per channel, per neuron, or all alike.
+
+        out[t] = sum_k max(0, 1 - |delay - k|) x[t-k]       k = 0 .. longest
+
+    A delay between two steps takes a share of both, so that it has a gradient: ``learnable="delay"``. Groups of
+    connections with delays of their own are layers side by side: ``sum(linear(delay(x)))`` over the groups.
+
+    Args:
+        delay: in steps, with ``dt`` in its unit; broadcasts to the input: (C, 1, 1) is one for each channel of images.
+        longest: the longest delay that there may be, in steps: what is remembered, and the limit of one that learns.
+            By default that of ``delay``, rounded up.
+        **options: learnable ("delay"), constrain and dt, as in StepLayer.
+
+    >>> import torch
+    >>> layer = Delay(2)
+    >>> [layer(torch.tensor([x]), init=(x == 1.0)).item() for x in (1.0, 2.0, 3.0, 4.0)]
+    [0.0, 0.0, 1.0, 2.0]
+    """
+
+    times: ClassVar[tuple[str, ...]] = ("delay",)
+    param_map = staticmethod(unchanged)
+
+    def __init__(self, delay: Value, longest: int | None = None, **options: Unpack[Options]) -> None:
+        check_parameter("Delay", "delay", delay, least=0.0)
+        dt = options.get("dt", 1.0)
+        check_parameter("Delay", "dt", dt, above=0.0)
+        most = float(delay.max() if isinstance(delay, Tensor) else delay) / dt
+        steps = max(1, math.ceil(most)) if longest is None else check_count("Delay", "longest", longest)
+        object.__setattr__(self, "limits", {"delay": Limits(least=0.0, most=steps * dt)})
+        super().__init__(F.delay_step, F.DelayState, delay=delay, **options)
+        self.longest: Any = None
+        self._keep("longest", float(steps))
+
+    def rest_state(self, x: Tensor) -> Any:
+        """Return a delay line without anything in it."""
+        return F.empty_delay(int(self.longest), x)

@@ -1,0 +1,132 @@
+"""Layers of neurons whose membrane follows a parabola."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
+
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
+from spikingtorch.layers.options import Options, StepOptions, Value
+from spikingtorch.layers.param_maps import leaks
+from spikingtorch.layers.rest import RestingLayer, filled
+from spikingtorch.layers.steplayer import StepLayer
+
+
+class QuadraticIF(RestingLayer):
+    """Apply quadratic integrate-and-fire neurons to an input, by Euler's method.
+
+        u[t] = v[t-1] + (curvature (v[t-1] - v_rest) (v[t-1] - v_critical) + x[t]) / tau
+        s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        tau: membrane time constant in steps, positive; with ``dt`` in its unit.
+        threshold: membrane at which the neuron fires.
+        v_rest: membrane to which small deviations return; a sequence starts there.
+        v_critical: membrane above which it runs away.
+        curvature: of the parabola, positive.
+        surrogate: spike function.
+        reset: what a spike does to the membrane, as in IF.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and dt, as in
+            StepLayer.
+    """
+
+    limits: Mapping[str, Any] = {
+        "tau": POSITIVE,
+        "threshold": THRESHOLD,
+        "curvature": POSITIVE,
+        **KINDS,
+    }
+    times: ClassVar[tuple[str, ...]] = ("tau",)
+    param_map = staticmethod(leaks)
+
+    def __init__(
+        self,
+        tau: Value = 8.0,
+        threshold: Value = 1.0,
+        v_rest: Value = 0.0,
+        v_critical: Value = 0.8,
+        curvature: Value = 1.0,
+        *,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
+        reset: F.Reset = F.to_zero,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(
+            F.quadratic_if_step,
+            F.QuadraticIFState,
+            tau=tau,
+            threshold=threshold,
+            v_rest=v_rest,
+            v_critical=v_critical,
+            curvature=curvature,
+            surrogate=surrogate,
+            reset=reset,
+            **options,
+        )
+
+
+class Izhikevich(StepLayer):
+    """Apply Izhikevich neurons to an input, v in mV and time in ms.
+
+        u[t] = v[t-1] + dt (0.04 v[t-1]^2 + 5 v[t-1] + 140 - w[t-1] + x[t]),  s[t] = H(u[t] - threshold)
+        v[t] = reset(u[t], s[t], threshold),  w[t] = w[t-1] + dt a (b (u[t] - v_recovery) - w[t-1]) + d s[t]
+
+    Args:
+        a: rate of the recovery, in 1 / ms.
+        b: recovery per unit of the membrane.
+        c: membrane after a spike, in mV.
+        d: recovery that a spike adds.
+        threshold: membrane at which a spike has its peak, in mV.
+        dt: length of a step, in ms.
+        v_rest: membrane at which a sequence starts, in mV, with w = b (v_rest - v_recovery); c by default.
+        curve: the parabola of the membrane, where it is another one.
+        v_recovery: membrane that the recovery is measured from, in mV.
+        surrogate: spike function, of u - threshold in mV.
+        reset: another reset rule in place of ``to_value(c)``, such as ``detached(to_value(c))``.
+        **options: learnable (names of parameters, among them "v_reset", which is c, or True for all), recurrent,
+            constrain and refractory, as in StepLayer.
+    """
+
+    limits: Mapping[str, Any] = {"threshold": Limits(), **KINDS}
+
+    def __init__(
+        self,
+        a: Value = 0.02,
+        b: Value = 0.2,
+        c: Value | None = None,
+        d: Value = 8.0,
+        *,
+        threshold: Value = 30.0,
+        dt: float = 1.0,
+        v_rest: Value | None = None,
+        curve: F.IzhikevichCurve = F.IzhikevichCurve(),
+        v_recovery: Value = 0.0,
+        surrogate: F.Surrogate = F.Sigmoid(beta=0.5),
+        reset: F.Reset | None = None,
+        **options: Unpack[StepOptions],
+    ) -> None:
+        if c is not None and reset is not None:
+            raise ValueError(f"Izhikevich: c={c!r} is the value of the reset rule; give it to reset={reset!r} instead")
+        super().__init__(
+            F.izhikevich_step,
+            F.IzhikevichState,
+            a=a,
+            b=b,
+            d=d,
+            curve=curve,
+            v_recovery=v_recovery,
+            dt=dt,
+            threshold=threshold,
+            surrogate=surrogate,
+            reset=reset or F.to_value(-65.0 if c is None else c),
+            **options,
+        )
+        self.v_rest: Any = None
+        self._keep("v_rest", v_rest)
+
+    def rest_state(self, x: Tensor) -> F.IzhikevichState:
+        """Return the state at which a sequence starts."""
+        own: Any = self
+        v = filled(x, getattr(own, "v_reset", -65.0) if own.v_rest is None else own.v_rest)
+        return F.IzhikevichState(v=v, w=filled(x, own.b) * (v - filled(x, own.v_recovery)))

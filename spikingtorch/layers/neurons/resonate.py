@@ -1,0 +1,101 @@
+"""Layers of neurons that oscillate."""
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from spikingtorch import functional as F
+from spikingtorch.layers.limits import KINDS, POSITIVE, SHARE, THRESHOLD
+from spikingtorch.layers.options import StepOptions, Value
+from spikingtorch.layers.steplayer import StepLayer
+
+
+class ResonateAndFire(StepLayer):
+    """Apply resonate-and-fire neurons to an input: they fire at their own frequency.
+
+        u[t] = v[t-1] + dt (damping v[t-1] - omega w[t-1] + x[t]),  w[t] = w[t-1] + dt (omega v[t-1] + damping w[t-1])
+        s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        omega: angular frequency, in radians per unit of time.
+        damping: rate at which an oscillation decays, negative.
+        threshold: membrane at which the neuron fires.
+        dt: length of a step, in the unit of time.
+        surrogate: spike function.
+        reset: what a spike does to the membrane, as in IF.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain and refractory, as in
+            StepLayer.
+    """
+
+    limits: Mapping[str, Any] = {"threshold": THRESHOLD, **KINDS}
+
+    def __init__(
+        self,
+        omega: Value = 10.0,
+        damping: Value = -1.0,
+        threshold: Value = 1.0,
+        dt: float = 0.01,
+        *,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
+        reset: F.Reset = F.none,
+        **options: Unpack[StepOptions],
+    ) -> None:
+        super().__init__(
+            F.resonate_and_fire_step,
+            F.ResonateAndFireState,
+            omega=omega,
+            damping=damping,
+            dt=dt,
+            threshold=threshold,
+            surrogate=surrogate,
+            reset=reset,
+            **options,
+        )
+
+
+class BalancedResonateAndFire(StepLayer):
+    """Apply balanced resonate-and-fire neurons to an input: stable at every frequency, refractory in place of a reset.
+
+        p = (-1 + sqrt(1 - (dt omega)^2)) / dt,  b[t] = p - offset - q[t-1]
+        v[t] = v[t-1] + dt (b[t] v[t-1] - omega w[t-1] + x[t]),  w[t] = w[t-1] + dt (omega v[t-1] + b[t] w[t-1])
+        s[t] = H(v[t] - threshold - q[t-1]),  q[t] = decay_refractory q[t-1] + s[t]
+
+    Args:
+        omega: angular frequency, in radians per unit of time, below 1 / dt.
+        offset: damping beyond that of an oscillation that keeps its height, positive.
+        threshold: membrane at which a neuron fires that has been silent.
+        decay_refractory: share of q kept over a step, in [0, 1].
+        dt: length of a step, in the unit of time.
+        surrogate: spike function.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain and refractory, as in
+            StepLayer.
+    """
+
+    limits: Mapping[str, Any] = {
+        "threshold": THRESHOLD,
+        "offset": POSITIVE,
+        "decay_refractory": SHARE,
+        **KINDS,
+    }
+
+    def __init__(
+        self,
+        omega: Value = 10.0,
+        offset: Value = 1.0,
+        threshold: Value = 1.0,
+        decay_refractory: Value = 0.9,
+        dt: float = 0.01,
+        *,
+        surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
+        **options: Unpack[StepOptions],
+    ) -> None:
+        super().__init__(
+            F.balanced_resonate_and_fire_step,
+            F.BalancedResonateAndFireState,
+            omega=omega,
+            offset=offset,
+            decay_refractory=decay_refractory,
+            dt=dt,
+            threshold=threshold,
+            surrogate=surrogate,
+            **options,
+        )

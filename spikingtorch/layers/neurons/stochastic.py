@@ -1,0 +1,83 @@
+"""The layer of leaky neurons with escape noise."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.layers.limits import POSITIVE, SHARE, THRESHOLD, Kind
+from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.param_maps import decay_and_gain
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.validation import check_escape, check_floating, check_reset
+
+
+class StochasticLIF(StepLayer):
+    """Apply LIF neurons with escape noise to an input: they fire by chance.
+
+        u[t] = a v[t-1] + b x[t],  a and b as in LIF
+        s[t] = 1 with probability phi(u[t] - threshold), else 0,  v[t] = reset(u[t], s[t], threshold)
+
+    The gradient of s is that of its probability. The noise is drawn at each call, from torch's generator or from one of
+    yours; ``layer(x, init, noise=...)`` takes numbers of your own, uniform in [0, 1).
+
+    Args:
+        tau: membrane time constant in steps, positive, with ``dt`` in its unit.
+        threshold: membrane around which the neuron fires.
+        surrogate: its primitive phi is the probability of a spike: Sigmoid, Arctan, Triangular, Gaussian, Erf or
+            PiecewiseExponential.
+        reset: what a spike does to the membrane, as in IF.
+        generator: draws the noise in place of torch's; copies of the layer share it.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and dt, as in
+            StepLayer.
+
+    >>> StochasticLIF(tau=8.0)(torch.tensor([0.5, 1.5]), init=True, noise=torch.tensor([0.9, 0.1]))
+    tensor([0., 1.])
+    """
+
+    limits: Mapping[str, Any] = {
+        "tau": POSITIVE,
+        "decay": SHARE,
+        "threshold": THRESHOLD,
+        "surrogate": Kind(check_escape),
+        "reset_rule": Kind(check_reset),
+    }
+    times: ClassVar[tuple[str, ...]] = ("tau",)
+    param_map = staticmethod(decay_and_gain)
+
+    def __init__(
+        self,
+        tau: Value = 8.0,
+        threshold: Value = 1.0,
+        *,
+        surrogate: Any = F.Sigmoid(beta=5.0),
+        reset: F.Reset = F.to_zero,
+        generator: torch.Generator | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(
+            F.stochastic_lif_step,
+            F.StochasticLIFState,
+            tau=tau,
+            threshold=threshold,
+            surrogate=surrogate,
+            reset=reset,
+            **options,
+        )
+        self.generator = generator
+
+    def forward(self, x: Tensor, init: bool | Tensor | None = None, *, noise: Tensor | None = None) -> Tensor:
+        """Advance one step; see ``StepLayer.forward``.
+
+        Args:
+            x: input, floating, shape (N, ...).
+            init: as in ``StepLayer.forward``.
+            noise: numbers that are uniform in [0, 1), of the shape of x; drawn by default.
+        """
+        check_floating("StochasticLIF", "x", x)
+        if noise is None:
+            noise = torch.rand(x.shape, generator=self.generator, dtype=F.lift(x).dtype, device=x.device).to(x.dtype)
+        output: Tensor = self._advance(F.StochasticInput(x, noise), init)
+        return output

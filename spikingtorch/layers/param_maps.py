@@ -1,0 +1,82 @@
+"""From what a layer stores to the parameters of its step: time constants to decays, gains and leaks."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.layers.options import Value
+
+# a rest of 1.1 in steps of 0.1 is eleven steps, though 1.1 / 0.1 rounds to more than that
+_ROUNDING = 1e-6
+
+
+class InSteps(NamedTuple):
+    """A map of parameters whose times are in units of dt.
+
+    Attributes:
+        map: of parameters whose times are in steps.
+        times: names of the times.
+    """
+
+    map: Callable[[dict[str, Any]], dict[str, Any]]
+    times: tuple[str, ...]
+
+    def __call__(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the step."""
+        params = dict(stored)
+        dt = params.pop("dt")
+        return self.map(params | {name: params[name] / dt for name in self.times if name in params})
+
+
+def rest_in_steps(refractory: Value, dt: float) -> Value:
+    """Return a refractory period in whole steps, rounded up."""
+    steps = refractory / dt - _ROUNDING
+    return torch.ceil(F.lift(steps)) if isinstance(steps, Tensor) else float(math.ceil(steps))
+
+
+def decay_and_gain(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with tau turned into the decay and the gain that it stands for."""
+    if "tau" not in stored:
+        return stored
+    params = dict(stored)
+    tau = params.pop("tau")
+    return params | {"decay": F.decay_from_tau(tau), "gain": F.gain_from_tau(tau)}
+
+
+def decay_and_gains(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with tau turned into the decay, the gain and the gain after a spike."""
+    return decay_and_gain(stored) | {"refractory_gain": F.refractory_gain_from_tau(stored["tau"])}
+
+
+def leaks(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with time constants turned into leaks, 1 / tau."""
+    named = {"tau": "leak", "tau_w": "leak_w"}
+    return {named.get(name, name): 1.0 / value if name in named else value for name, value in stored.items()}
+
+
+def decays(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with each ``tau_name`` turned into ``decay_name``."""
+    named = {name: f"decay_{name.removeprefix('tau_')}" for name in stored if name.startswith("tau_")}
+    return {named.get(name, name): F.decay_from_tau(v) if name in named else v for name, v in stored.items()}
+
+
+def synaptic_decays(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the same, with tau turned into a decay and a gain, and a rise that keeps the charge of a spike."""
+    params = decays(decay_and_gain(stored))
+    return params | {"gain_rise": 1.0 - params["decay_rise"]} if "decay_rise" in params else params
+
+
+def filter_decays(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the same, for a filter of spikes, whose tau is a decay alone."""
+    params = synaptic_decays(stored)
+    params.pop("gain", None)
+    return params
+
+
+def unchanged(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters as they are."""
+    return stored

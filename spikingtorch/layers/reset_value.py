@@ -1,0 +1,60 @@
+"""Reset rules that set the membrane to a value: the value is a parameter of the layer, apart from its rule."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from spikingtorch import functional as F
+from spikingtorch.layers.options import Value
+
+# a rule that waits for its value
+_OPEN: Any = F.to_value
+
+
+def value_of(owner: str, rule: Any) -> Value | None:
+    """Return the value that a reset rule sets the membrane to, if it sets it to one."""
+    inner = rule.rule if isinstance(rule, F.Detached) else rule
+    if is_open(rule):
+        raise TypeError(f"{owner}: reset={shown_rule(rule)} lacks the value; write to_value(0.0) for instance")
+    return inner.v_reset if isinstance(inner, F.ToValue) else None
+
+
+def is_open(rule: Any) -> bool:
+    """Say whether a reset rule waits for its value."""
+    return rule is _OPEN or (isinstance(rule, F.Detached) and rule.rule is _OPEN)
+
+
+def opened(rule: Any) -> Any:
+    """Return a reset rule that sets the membrane to a value, without the value, which the layer stores by itself."""
+    return F.Detached(_OPEN) if isinstance(rule, F.Detached) else _OPEN
+
+
+def with_value(rule: Any, v_reset: Value) -> Any:
+    """Return a reset rule with the value that belongs to it; one that sets no value as it is."""
+    if not is_open(rule):
+        return rule
+    return F.to_value(v_reset) if rule is _OPEN else F.Detached(F.to_value(v_reset))
+
+
+class Valued(NamedTuple):
+    """A step whose reset rule has its value beside it, as a parameter of its own.
+
+    Attributes:
+        step: the step, with a parameter ``reset``.
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+
+    def __call__(self, state: Any, x: Any, *, reset: Any, v_reset: Value, **params: Any) -> tuple[Any, Any]:
+        """Advance one step."""
+        return self.step(state, x, reset=with_value(reset, v_reset), **params)
+
+    @property
+    def __name__(self) -> str:
+        return getattr(self.step, "__name__", type(self.step).__name__)
+
+
+def shown_rule(rule: Any) -> str:
+    """Return a reset rule as messages have it."""
+    return (
+        f"detached({shown_rule(rule.rule)})" if isinstance(rule, F.Detached) else getattr(rule, "__name__", repr(rule))
+    )

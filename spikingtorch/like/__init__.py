@@ -1,0 +1,33 @@
+"""Layers of ours that equal the neurons of other libraries: the same names and arguments, the same spikes, bit by bit.
+
+    like.snntorch       snnTorch 1.0.0:       Leaky, Lapicque, Synaptic, Alpha, RLeaky, RSynaptic
+    like.spikingjelly   SpikingJelly 2.0.0:   IFNode, LIFNode, ParametricLIFNode, QIFNode, EIFNode, IzhikevichNode, ...
+    like.norse          Norse 1.1.0:          LIFCell, LIFBoxCell, IAFCell, LICell, LSNNCell, LIFAdExCell, ...
+    like.sinabs         Sinabs 3.1.3:         LIF, IAF, ALIF, ExpLeak
+    like.older          spikingtorch 0.1.3:   IF, LIF, McPitts, SpikingDecay, CoarseLIF
+
+None of them imports the other library. Each is a ``StepLayer``: it is called as ``layer(x, init)``, remembers its state
+by itself, and runs inside a ``SpikingNet``. Its step keeps the other library's order of operations, of which
+docs/coming_from.md tells for each neuron, together with what is wrong there.
+
+>>> from spikingtorch import like
+>>> like.spikingjelly.IFNode(v_reset=None)
+IFNode(v_threshold=1.0, surrogate_function=Sigmoid(beta=4.0), reset_rule=by_subtraction)
+"""
+
+import importlib
+from typing import Any
+
+_MODULES = ("norse", "older", "sinabs", "snntorch", "spikingjelly")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a submodule when it is asked for."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_MODULES)}")
+
+
+def __dir__() -> list[str]:
+    """Return the names of the submodules."""
+    return sorted(_MODULES)

@@ -1,0 +1,59 @@
+"""The cells of Norse 1.1.0 as layers of ours: their names, parameters and order of operations.
+
+Numbers in the parameters count as Norse's own defaults do, as tensors of one float32 number; those of IzhikevichCell
+stay floats, as there.
+
+>>> import torch
+>>> layer = LIFBoxCell(LIFBoxParameters(tau_mem_inv=500.0))
+>>> [layer(torch.tensor([1.5]), init=(t == 0)).item() for t in range(4)]
+[0.0, 1.0, 0.0, 1.0]
+"""
+
+from spikingtorch.like.norse.cells import IAFCell, LIBoxCell, LICell, LIFBoxCell, LIFCell, LIFRefracCell, LSNNCell
+from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFExCell
+from spikingtorch.like.norse.parameters import (
+    IAFParameters,
+    IzhikevichParameters,
+    IzhikevichSpikingBehavior,
+    IzhikevichState,
+    LIBoxParameters,
+    LIFAdExParameters,
+    LIFBoxParameters,
+    LIFExParameters,
+    LIFParameters,
+    LIFRefracParameters,
+    LIParameters,
+    LSNNParameters,
+    create_izhikevich_spiking_behavior,
+    threshold,
+)
+from spikingtorch.like.steps.norse import reset_subtract, reset_value
+
+__all__ = [
+    "IAFCell",
+    "IAFParameters",
+    "IzhikevichCell",
+    "IzhikevichParameters",
+    "IzhikevichSpikingBehavior",
+    "IzhikevichState",
+    "LIBoxCell",
+    "LIBoxParameters",
+    "LICell",
+    "LIFAdExCell",
+    "LIFAdExParameters",
+    "LIFBoxCell",
+    "LIFBoxParameters",
+    "LIFCell",
+    "LIFExCell",
+    "LIFExParameters",
+    "LIFParameters",
+    "LIFRefracCell",
+    "LIFRefracParameters",
+    "LIParameters",
+    "LSNNCell",
+    "LSNNParameters",
+    "create_izhikevich_spiking_behavior",
+    "reset_subtract",
+    "reset_value",
+    "threshold",
+]

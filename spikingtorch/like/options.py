@@ -1,0 +1,68 @@
+"""What the constructors of ``spikingtorch.like`` have in common: checks, and other libraries' values to ours."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.validation import check_parameter, check_surrogate
+
+Value: TypeAlias = Tensor | float
+
+
+def refuse(owner: str, others: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
+    """Raise where there are arguments that have no meaning here.
+
+    Args:
+        owner: who asks, for the messages.
+        others: arguments that are no parameters.
+        reasons: what to do about those that the other library has.
+    """
+    for name, value in others.items():
+        if name not in reasons:
+            raise TypeError(f"{owner}: there is no argument {name!r}")
+        raise TypeError(f"{owner}: {name}={value!r} has no meaning here: {reasons[name]}")
+
+
+def number(owner: str, name: str, value: object, **limits: Any) -> None:
+    """Raise unless a value is a finite float, or a floating tensor of them, within limits."""
+    if isinstance(value, bool):
+        raise TypeError(f"{owner}: {name} is a bool, expected a float, or a tensor that broadcasts to the neurons")
+    check_parameter(owner, name, value, **limits)
+
+
+def bounded(value: Value) -> Value:
+    """Return a value clamped to [0, 1]."""
+    return value.clamp(0.0, 1.0) if isinstance(value, Tensor) else min(max(value, 0.0), 1.0)
+
+
+def stopped(value: Value) -> Value:
+    """Return a value without its gradient."""
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def surrogate(owner: str, name: str, given: F.Surrogate | None, default: F.Surrogate) -> F.Surrogate:
+    """Return a surrogate of ours, checked; the default for None."""
+    if given is None:
+        return default
+    if type(given).__module__.split(".")[0] in ("snntorch", "spikingjelly", "sinabs", "norse"):
+        raise TypeError(
+            f"{owner}: {name} is a {type(given).__name__} of another library; take the one of the same name from "
+            f"spikingtorch.like, or a surrogate of spikingtorch.functional"
+        )
+    if not isinstance(given, F.Strict):
+        check_surrogate(owner, given)
+    return given
+
+
+def strict(owner: str, name: str, given: F.Surrogate | None, default: F.Surrogate) -> F.Surrogate:
+    """Return a surrogate of ours that fires above the threshold, and not at it."""
+    found = surrogate(owner, name, given, default)
+    return found if isinstance(found, F.Strict) else F.Strict(found)
+
+
+def tensor(value: Any) -> Tensor:
+    """Return a tensor for a number, as libraries do that compute with tensors of one number; a tensor as it is."""
+    return value if isinstance(value, Tensor) else torch.tensor(float(value))

@@ -1,0 +1,40 @@
+"""The spiking layers of Sinabs 3.1.3 as layers of ours: their names and arguments, their order of operations.
+
+A layer of ours takes one step a call, (N, ...), and all steps at once inside a ``SpikingNet``. Time constants are
+trained, as in Sinabs.
+
+>>> import torch
+>>> layer = IAF()
+>>> [layer(torch.tensor([1.5]), init=(t == 0)).item() for t in range(4)]
+[1.0, 2.0, 1.0, 2.0]
+"""
+
+from spikingtorch.like.sinabs.layers import ALIF, IAF, LIF, ExpLeak
+from spikingtorch.like.sinabs.spike_fn import (
+    Gaussian,
+    Heaviside,
+    MaxSpike,
+    MultiGaussian,
+    MultiSpike,
+    PeriodicExponential,
+    SingleExponential,
+    SingleSpike,
+)
+from spikingtorch.like.steps.sinabs_firing import MembraneReset, MembraneSubtract
+
+__all__ = [
+    "ALIF",
+    "IAF",
+    "LIF",
+    "ExpLeak",
+    "Gaussian",
+    "Heaviside",
+    "MaxSpike",
+    "MembraneReset",
+    "MembraneSubtract",
+    "MultiGaussian",
+    "MultiSpike",
+    "PeriodicExponential",
+    "SingleExponential",
+    "SingleSpike",
+]

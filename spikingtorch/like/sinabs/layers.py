@@ -1,0 +1,231 @@
+"""LIF, IAF, ALIF and ExpLeak."""
+
+from collections.abc import Callable
+from typing import Any, TypedDict, Unpack
+
+import torch
+
+from spikingtorch.like.base import PeerLayer
+from spikingtorch.like.options import Value, number, refuse, tensor
+from spikingtorch.like.sinabs.spike_fn import MultiSpike, SingleExponential, SingleSpike
+from spikingtorch.like.steps import sinabs as steps
+from spikingtorch.like.steps.sinabs_firing import Gradient, MembraneSubtract, ResetFunction, SpikeFunction
+
+_NORMALISED = "1 - alpha_mem"
+_REASONS = {
+    "shape": "the state takes the shape of the input: leave it out",
+    "record_states": "the membrane of the last step is layer.v; scan() of spikingtorch.functional gives all of them",
+    "tau_syn": "it is None where there is no current: leave it out",
+}
+
+
+class Spiking(TypedDict, total=False):
+    """What every spiking layer takes besides its time constants.
+
+    Attributes:
+        spike_threshold: membrane at which it fires.
+        spike_fn: SingleSpike, MultiSpike or MaxSpike(n), of ``like.sinabs``.
+        reset_fn: MembraneSubtract() or MembraneReset().
+        surrogate_grad_fn: derivative of the spikes, SingleExponential() or another one of ``like.sinabs``.
+        min_v_mem: the least membrane, None for any.
+        shape, record_states: have no meaning here, as the error says.
+    """
+
+    spike_threshold: Value
+    spike_fn: Callable[[Gradient], SpikeFunction]
+    reset_fn: ResetFunction
+    surrogate_grad_fn: Gradient
+    min_v_mem: Value | None
+    shape: Any
+    record_states: bool
+
+
+def _spiking(owner: str, given: Any, spike_fn: Callable[[Gradient], SpikeFunction]) -> dict[str, Any]:
+    options = dict(given)
+    gradient = options.pop("surrogate_grad_fn", SingleExponential())
+    if isinstance(gradient, type) or not hasattr(gradient, "primitive"):
+        raise TypeError(
+            f"{owner}: surrogate_grad_fn={gradient!r}, expected one of like.sinabs, for instance SingleExponential()"
+        )
+    reset_fn = options.pop("reset_fn", MembraneSubtract())
+    if isinstance(reset_fn, type) or not callable(reset_fn):
+        raise TypeError(
+            f"{owner}: reset_fn={reset_fn!r}, expected MembraneSubtract() or MembraneReset() of like.sinabs"
+        )
+    made = options.pop("spike_fn", spike_fn)(gradient)
+    if not callable(made):
+        raise TypeError(f"{owner}: spike_fn is none of SingleSpike, MultiSpike and MaxSpike(n) of like.sinabs")
+    threshold, least = options.pop("spike_threshold", 1.0), options.pop("min_v_mem", None)
+    refuse(owner, options, _REASONS)
+    for name, value in {"spike_threshold": threshold, **({} if least is None else {"min_v_mem": least})}.items():
+        number(owner, name, value)
+    return {"spike_fn": made, "reset_fn": reset_fn, "spike_threshold": threshold, "min_v_mem": least}
+
+
+def _times(owner: str, train_alphas: bool, **taus: Value | None) -> dict[str, Any]:
+    """Return the time constants that are given, or their decays, which are both trained."""
+    found = {}
+    for name, tau in taus.items():
+        if tau is None:
+            continue
+        number(owner, name, tau, above=0.0)
+        end = name.removeprefix("tau_")
+        found["alpha_" + end if train_alphas else name] = torch.exp(-1.0 / tensor(tau)) if train_alphas else tensor(tau)
+    return found
+
+
+_DECAYS = {"mem": "decay", "syn": "decay_syn", "adapt": "decay_adapt"}
+
+
+def decays(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with each time constant turned into a decay, and with the gain of the input."""
+    params = dict(stored)
+    for end, name in _DECAYS.items():
+        if f"tau_{end}" in params:
+            params[name] = torch.exp(-1.0 / params.pop(f"tau_{end}"))
+        elif f"alpha_{end}" in params:
+            params[name] = params.pop(f"alpha_{end}")
+    normalised = params.pop("norm_input", None) is not None
+    return params | ({"gain": 1 - params["decay"]} if normalised else {})
+
+
+class _Layer(PeerLayer):
+    param_map = staticmethod(decays)
+
+
+class LIF(_Layer):
+    """Apply Sinabs' LIF neurons to an input, one step of time a call.
+
+    For each entry of the input, with alpha = exp(-1 / tau), and gain = 1 - alpha_mem, or 1 without norm_input,
+
+        i[t] = alpha_syn (i[t-1] + x[t]), or x[t] without tau_syn;  u[t] = alpha_mem v[t-1] + gain i[t]
+        n[t] = spike_fn(u[t], spike_threshold),  v[t] = max(reset_fn(n[t], u[t], spike_threshold), min_v_mem)
+
+    Args:
+        tau_mem: time constant of the membrane in steps, trained.
+        tau_syn: time constant of the current in steps, trained; None for no current.
+        train_alphas: train the decays alpha in place of the time constants.
+        norm_input: multiply the current by 1 - alpha_mem.
+        **spiking: spike_threshold=1.0, spike_fn=MultiSpike, reset_fn=MembraneSubtract(),
+            surrogate_grad_fn=SingleExponential(), min_v_mem=None.
+    """
+
+    def __init__(
+        self,
+        tau_mem: Value,
+        tau_syn: Value | None = None,
+        *,
+        train_alphas: bool = False,
+        norm_input: bool = True,
+        **spiking: Unpack[Spiking],
+    ) -> None:
+        times = _times("LIF", train_alphas, tau_mem=tau_mem, tau_syn=tau_syn)
+        step: Any = steps.lif_layer_step if tau_syn is None else steps.lif_current_layer_step
+        state: Any = steps.MembraneState if tau_syn is None else steps.SynapseState
+        super().__init__(
+            step,
+            state,
+            learnable=list(times),
+            **times,
+            norm_input=_NORMALISED if norm_input else None,
+            **_spiking("LIF", spiking, MultiSpike),
+        )
+
+
+class IAF(_Layer):
+    """Apply Sinabs' IAF neurons to an input, one step of time a call.
+
+    For each entry of the input, as in LIF with alpha_mem = 1 and gain = 1.
+
+    Args:
+        tau_syn: time constant of the current in steps, trained; None for no current.
+        **spiking: spike_threshold=1.0, spike_fn=MultiSpike, reset_fn=MembraneSubtract(),
+            surrogate_grad_fn=SingleExponential(), min_v_mem=None.
+    """
+
+    def __init__(self, *, tau_syn: Value | None = None, **spiking: Unpack[Spiking]) -> None:
+        times = _times("IAF", False, tau_syn=tau_syn)
+        step: Any = steps.lif_layer_step if tau_syn is None else steps.lif_current_layer_step
+        state: Any = steps.MembraneState if tau_syn is None else steps.SynapseState
+        super().__init__(
+            step, state, learnable=list(times), **times, alpha_mem=1.0, **_spiking("IAF", spiking, MultiSpike)
+        )
+
+
+class ALIF(_Layer):
+    """Apply Sinabs' ALIF neurons, whose threshold rises with their spikes, to an input, one step of time a call.
+
+    For each entry of the input, with alpha = exp(-1 / tau), and gain = 1 - alpha_mem, or 1 without norm_input,
+
+        i[t] = gain alpha_syn (i[t-1] + x[t]), or gain x[t] without tau_syn;  u[t] = alpha_mem v[t-1] + i[t]
+        theta[t] = spike_threshold + adapt_scale b[t-1],  n[t] = spike_fn(u[t], theta[t])
+        v[t] = max(reset_fn(n[t], u[t], theta[t]), min_v_mem),  b[t] = alpha_adapt b[t-1] + (1 - alpha_adapt) n[t]
+
+    No gradient flows from the spikes to the threshold, and so none from them to the adaptation but through the reset.
+
+    Args:
+        tau_mem: time constant of the membrane in steps, trained.
+        tau_adapt: time constant of the adaptation in steps, trained.
+        tau_syn: time constant of the current in steps, trained; None for no current.
+        adapt_scale: threshold per unit of adaptation.
+        train_alphas: train the decays alpha in place of the time constants.
+        norm_input: multiply the current by 1 - alpha_mem, at every step anew.
+        **spiking: spike_threshold=1.0, spike_fn=SingleSpike, reset_fn=MembraneSubtract(),
+            surrogate_grad_fn=SingleExponential(), min_v_mem=None.
+    """
+
+    def __init__(
+        self,
+        tau_mem: Value,
+        tau_adapt: Value,
+        tau_syn: Value | None = None,
+        adapt_scale: Value = 1.8,
+        *,
+        train_alphas: bool = False,
+        norm_input: bool = True,
+        **spiking: Unpack[Spiking],
+    ) -> None:
+        times = _times("ALIF", train_alphas, tau_mem=tau_mem, tau_syn=tau_syn, tau_adapt=tau_adapt)
+        number("ALIF", "adapt_scale", adapt_scale)
+        super().__init__(
+            steps.alif_layer_step,
+            steps.ALIFLayerState,
+            learnable=list(times),
+            **times,
+            adapt_scale=adapt_scale,
+            norm_input=_NORMALISED if norm_input else None,
+            **_spiking("ALIF", spiking, SingleSpike),
+        )
+
+
+class ExpLeak(_Layer):
+    """Apply Sinabs' ExpLeak, a readout whose output is its membrane, to an input, one step of time a call.
+
+    For each entry of the input, with alpha_mem = exp(-1 / tau_mem), and gain = 1 - alpha_mem with norm_input, else 1,
+
+        u[t] = alpha_mem v[t-1] + gain x[t],  out[t] = u[t],  v[t] = max(u[t], min_v_mem)
+
+    Args:
+        tau_mem: time constant of the membrane in steps, trained.
+        train_alphas: train the decay alpha_mem in place of it.
+        min_v_mem: the least membrane, None for any.
+        norm_input: multiply the input by 1 - alpha_mem.
+    """
+
+    def __init__(
+        self,
+        tau_mem: Value,
+        *,
+        train_alphas: bool = False,
+        min_v_mem: Value | None = None,
+        norm_input: bool = False,
+    ) -> None:
+        times = _times("ExpLeak", train_alphas, tau_mem=tau_mem)
+        super().__init__(
+            steps.exp_leak_step,
+            steps.MembraneState,
+            learnable=list(times),
+            **times,
+            min_v_mem=min_v_mem,
+            norm_input=_NORMALISED if norm_input else None,
+        )

@@ -1,0 +1,143 @@
+"""Leaky and Lapicque: neurons of one state."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.like.options import number, tensor
+from spikingtorch.like.snntorch.neuron import Neuron, chosen, delayed
+from spikingtorch.like.steps import snntorch as steps
+from spikingtorch.like.steps.snntorch import Mechanism, Value
+
+
+class Leaky(Neuron):
+    """Apply snnTorch's Leaky neurons to an input, one step of time a call.
+
+    For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
+
+        subtract: v[t] = beta v[t-1] + x[t] - r[t] threshold,   zero: v[t] = beta (1 - r[t]) v[t-1] + x[t]
+        out[t] = H(v[t] - threshold) graded_spikes_factor
+
+    Args:
+        beta: share of the membrane kept over a step; clamped to [0, 1].
+        threshold: membrane above which the neuron fires.
+        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
+        learn_beta: train beta.
+        learn_threshold: train the threshold.
+        reset_mechanism: "subtract", "zero" or "none".
+        graded_spikes_factor: height of a spike.
+        learn_graded_spikes_factor: train it.
+        reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
+        **others: other arguments of snnTorch, of which the error says what to do.
+
+    Raises:
+        TypeError, ValueError: an argument is none of these, or has no meaning here.
+    """
+
+    def __init__(
+        self,
+        beta: Value,
+        threshold: Value = 1.0,
+        spike_grad: F.Surrogate | None = None,
+        *,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: Mechanism = "subtract",
+        graded_spikes_factor: Value = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        reset_delay: bool = True,
+        **others: Any,
+    ) -> None:
+        super().__init__(
+            delayed(steps.leaky_step, reset_delay),
+            steps.LeakyState,
+            beta=beta,
+            threshold=threshold,
+            factor=graded_spikes_factor,
+            spike_grad=spike_grad,
+            reset_mechanism=reset_mechanism,
+            others=others,
+            learnable=chosen(
+                beta=learn_beta, threshold=learn_threshold, graded_spikes_factor=learn_graded_spikes_factor
+            ),
+        )
+
+
+class Lapicque(Neuron):
+    """Apply snnTorch's Lapicque neurons, Euler's steps of an RC circuit, to an input, one step of time a call.
+
+    For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
+
+        u = x[t] R (1 / (R C)) time_step + (1 - time_step / (R C)) v[t-1]
+        subtract: v[t] = u - r[t] threshold,   zero: v[t] = u - r[t] u,   s[t] = H(v[t] - threshold)
+
+    Two of beta, R and C are given, or beta alone (with R = 1): beta = exp(-time_step / (R C)). The membrane does not
+    decay by beta, but by 1 + log(beta), its first order.
+
+    Args:
+        beta: as said, in (0, 1).
+        R: resistance.
+        C: capacitance.
+        time_step: length of a step.
+        threshold: membrane above which the neuron fires.
+        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
+        learn_threshold: train the threshold.
+        reset_mechanism: "subtract", "zero" or "none".
+        **others: other arguments of snnTorch, of which the error says what to do.
+
+    Raises:
+        TypeError, ValueError: an argument is none of these, has no meaning here, or too few are given.
+    """
+
+    def __init__(
+        self,
+        beta: Value | None = None,
+        R: Value | None = None,
+        C: Value | None = None,
+        time_step: Value = 1.0,
+        threshold: Value = 1.0,
+        spike_grad: F.Surrogate | None = None,
+        *,
+        learn_threshold: bool = False,
+        reset_mechanism: Mechanism = "subtract",
+        **others: Any,
+    ) -> None:
+        super().__init__(
+            steps.lapicque_step,
+            steps.LeakyState,
+            **circuit(beta, R, C, time_step),
+            threshold=threshold,
+            spike_grad=spike_grad,
+            reset_mechanism=reset_mechanism,
+            others=others,
+            learnable=chosen(threshold=learn_threshold),
+        )
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters with C turned into the rate of the circuit and what it keeps."""
+        params = {name: value for name, value in stored.items() if name != "C"}
+        r, c = params.pop("R"), stored["C"]
+        return params | {"r": r, "inverse": 1 / (r * c), "keep": 1 - stored["time_step"] / (r * c)}
+
+
+def circuit(beta: Value | None, R: Value | None, C: Value | None, time_step: Value) -> dict[str, Tensor]:
+    """Return R, C and time_step of an RC circuit, as tensors of one number, in which snnTorch computes."""
+    given = {"beta": beta, "R": R, "C": C}
+    known = {name: value for name, value in given.items() if value is not None}
+    for name, value in (known | {"time_step": time_step}).items():
+        number("Lapicque", name, value, above=0.0)
+    length = tensor(time_step)
+    if {"R", "C"} <= known.keys() and beta is None:
+        return {"R": tensor(R), "C": tensor(C), "time_step": length}
+    if beta is None or len(known) == 3:
+        raise ValueError(
+            f"Lapicque: {', '.join(known) or 'nothing'} given, expected beta, or two of beta, R and C: Lapicque(0.9)"
+        )
+    rate = torch.log(1 / tensor(beta))
+    if C is not None:
+        return {"R": length / (tensor(C) * rate), "C": tensor(C), "time_step": length}
+    r = tensor(1.0 if R is None else R)
+    return {"R": r, "C": length / (r * rate), "time_step": length}

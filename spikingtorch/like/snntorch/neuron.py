@@ -1,0 +1,72 @@
+"""What all neurons of snnTorch check and store in the same way."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from spikingtorch import functional as F
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.like.options import bounded, number, refuse, strict
+from spikingtorch.like.snntorch.spike_grad import atan
+from spikingtorch.like.steps import snntorch as steps
+from spikingtorch.like.steps.snntorch import Mechanism
+
+_WITHOUT_MEANING = {
+    "init_hidden": "a layer remembers its state by itself: leave it out",
+    "output": "a layer gives out spikes, and its attribute v is the membrane: leave it out",
+    "inhibition": "it is not elementwise, and has no equal here",
+    "state_quant": "it has no equal here; write a step that quantizes, around the one of this neuron",
+    "surrogate_disable": "give spike_grad=StraightThrough() and train nothing, or call the layer under torch.no_grad()",
+}
+
+
+def clamped(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with alpha and beta clamped to [0, 1]: outside of it, they get no gradient."""
+    return stored | {name: bounded(stored[name]) for name in ("alpha", "beta") if name in stored}
+
+
+class Neuron(StepLayer):
+    """A neuron of snnTorch: what all of them check and store in the same way."""
+
+    attribute_names: ClassVar[Mapping[str, str]] = {
+        "surrogate": "spike_grad",
+        "factor": "graded_spikes_factor",
+        "weight": "V",
+    }
+
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        state_type: type[Any],
+        *,
+        spike_grad: F.Surrogate | None,
+        reset_mechanism: Mechanism,
+        others: dict[str, Any],
+        learnable: Iterable[str] = (),
+        **params: Any,
+    ) -> None:
+        owner = type(self).__name__
+        refuse(owner, others, _WITHOUT_MEANING)
+        if reset_mechanism not in ("subtract", "zero", "none"):
+            raise ValueError(f"{owner}: reset_mechanism={reset_mechanism!r}, expected 'subtract', 'zero' or 'none'")
+        for name, value in params.items():
+            number(owner, self.attribute_names.get(name, name), value)
+        super().__init__(
+            step,
+            state_type,
+            learnable=learnable,
+            **params,
+            surrogate=strict(owner, "spike_grad", spike_grad, atan()),
+            reset_mechanism=reset_mechanism,
+        )
+
+    param_map = staticmethod(clamped)
+
+
+def delayed(step: Callable[..., Any], reset_delay: bool) -> Any:
+    """Return a step whose reset is delayed, or not."""
+    return step if reset_delay else steps.Undelayed(step)
+
+
+def chosen(**names: bool) -> list[str]:
+    """Return the names of what is to be trained."""
+    return [name for name, learns in names.items() if learns]

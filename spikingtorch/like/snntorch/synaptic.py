@@ -1,0 +1,118 @@
+"""Synaptic and Alpha: neurons whose input is a current that lasts."""
+
+from typing import Any
+
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.like.options import number, tensor
+from spikingtorch.like.snntorch.neuron import Neuron, chosen, clamped, delayed
+from spikingtorch.like.steps import snntorch as steps
+from spikingtorch.like.steps.snntorch import Mechanism, Value
+
+
+class Synaptic(Neuron):
+    """Apply snnTorch's Synaptic neurons, with a current that decays, to an input, one step of time a call.
+
+    For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
+
+        i[t] = alpha i[t-1] + x[t],  u = beta v[t-1] + i[t]
+        subtract: v[t] = u - r[t] threshold,   zero: v[t] = u - r[t] u,   s[t] = H(v[t] - threshold)
+
+    Args:
+        alpha: share of the current kept over a step; clamped to [0, 1].
+        beta: share of the membrane kept over a step; clamped to [0, 1].
+        threshold: membrane above which the neuron fires.
+        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
+        learn_alpha: train alpha.
+        learn_beta: train beta.
+        learn_threshold: train the threshold.
+        reset_mechanism: "subtract", "zero" or "none".
+        reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
+        **others: other arguments of snnTorch, of which the error says what to do.
+    """
+
+    def __init__(
+        self,
+        alpha: Value,
+        beta: Value,
+        threshold: Value = 1.0,
+        spike_grad: F.Surrogate | None = None,
+        *,
+        learn_alpha: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: Mechanism = "subtract",
+        reset_delay: bool = True,
+        **others: Any,
+    ) -> None:
+        super().__init__(
+            delayed(steps.synaptic_step, reset_delay),
+            steps.SynapticState,
+            alpha=alpha,
+            beta=beta,
+            threshold=threshold,
+            spike_grad=spike_grad,
+            reset_mechanism=reset_mechanism,
+            others=others,
+            learnable=chosen(alpha=learn_alpha, beta=learn_beta, threshold=learn_threshold),
+        )
+
+
+class Alpha(Neuron):
+    """Apply snnTorch's Alpha neurons, driven by a difference of two currents, to an input, one step of time a call.
+
+    For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
+
+        e = alpha e[t-1] + x[t],  n = beta n[t-1] - x[t],  u = (log alpha / (log beta - log alpha) + 1) (e + n)
+        zero:      e, n and u are set to zero where r[t] = 1;  v[t] = u, e[t] = e, n[t] = n
+        subtract:  e[t] = e - r[t] threshold,  n[t] = (1 - r[t]) n,  v[t] = u + r[t] n[t-1]
+        s[t] = H(v[t] - threshold)
+
+    Args:
+        alpha: share of the exciting current kept over a step, in (0, 1) and greater than beta.
+        beta: share of the inhibiting current kept over a step, in (0, 1).
+        threshold: membrane above which the neuron fires.
+        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
+        learn_alpha: train alpha, which snnTorch 1.0.0 cannot: its constructor raises.
+        learn_beta: train beta.
+        learn_threshold: train the threshold.
+        reset_mechanism: "zero", "subtract" or "none".
+        **others: other arguments of snnTorch, of which the error says what to do.
+    """
+
+    def __init__(
+        self,
+        alpha: Value,
+        beta: Value,
+        threshold: Value = 1.0,
+        spike_grad: F.Surrogate | None = None,
+        *,
+        learn_alpha: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: Mechanism = "zero",
+        **others: Any,
+    ) -> None:
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            number("Alpha", name, value, above=0.0, most=1.0)
+        if bool((tensor(alpha) <= tensor(beta)).any()):
+            raise ValueError(f"Alpha: alpha={alpha!r} is not greater than beta={beta!r}; exchange them")
+        super().__init__(
+            steps.alpha_step,
+            steps.AlphaState,
+            alpha=tensor(alpha),
+            beta=tensor(beta),
+            threshold=threshold,
+            spike_grad=spike_grad,
+            reset_mechanism=reset_mechanism,
+            others=others,
+            learnable=chosen(alpha=learn_alpha, beta=learn_beta, threshold=learn_threshold),
+        )
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters with the scale that alpha and beta make."""
+        params = clamped(stored)
+        log_alpha, log_beta = torch.log(params["alpha"]), torch.log(params["beta"])
+        return params | {"scale": log_alpha / (log_beta - log_alpha) + 1}

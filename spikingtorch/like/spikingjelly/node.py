@@ -1,0 +1,106 @@
+"""What all nodes of SpikingJelly check and store in the same way."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypedDict
+
+from spikingtorch import functional as F
+from spikingtorch.like.base import PeerLayer
+from spikingtorch.like.options import Value, number, refuse, surrogate
+
+REASONS = {
+    "step_mode": "a layer takes one step a call, and all at once in a SpikingNet: leave it out",
+    "store_v_seq": "the membrane of the last step is layer.v; scan() of spikingtorch.functional gives all of them",
+}
+
+
+class Firing(TypedDict, total=False):
+    """What every node takes besides the parameters of its membrane.
+
+    Attributes:
+        v_threshold: membrane at which it fires.
+        v_reset: membrane after a spike, and where it starts; None takes the threshold off, and starts at 0.
+        surrogate_function: a surrogate of ours, or one of ``like.spikingjelly``; None is theirs.
+        detach_reset: stop the gradient through the reset.
+        step_mode, store_v_seq: have no meaning here, as the error says.
+    """
+
+    v_threshold: Value
+    v_reset: float | None
+    surrogate_function: F.Surrogate | None
+    detach_reset: bool
+    step_mode: str
+    store_v_seq: bool
+
+
+def reset_rule(v_reset: float | None, detach_reset: bool) -> F.Reset:
+    """Return the reset to a value, or by subtraction for None."""
+    rule: Any = F.by_subtraction if v_reset is None else F.to_zero if v_reset == 0.0 else F.ToValue(v_reset)
+    return F.detached(rule) if detach_reset else rule
+
+
+class Node(PeerLayer):
+    """A node: its step, with a threshold, a reset and a spike function.
+
+    Attributes:
+        v_reset: membrane after a spike; None for the reset by subtraction.
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = {
+        "threshold": "v_threshold",
+        "surrogate": "surrogate_function",
+        "rule": "reset_rule",
+    }
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_reset"}
+    default_surrogate: ClassVar[F.Surrogate] = F.Sigmoid(4.0)
+    defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": 0.0}
+
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        state_type: type[Any],
+        firing: Mapping[str, Any],
+        learnable: Iterable[str] = (),
+        **params: Any,
+    ) -> None:
+        owner = type(self).__name__
+        given = dict(firing)
+        threshold = given.pop("v_threshold", self.defaults["v_threshold"])
+        reset = given.pop("v_reset", self.defaults["v_reset"])
+        spike = surrogate(owner, "surrogate_function", given.pop("surrogate_function", None), self.default_surrogate)
+        detach = given.pop("detach_reset", False)
+        refuse(owner, given, REASONS)
+        if not (reset is None or (isinstance(reset, float | int) and not isinstance(reset, bool))):
+            raise TypeError(f"{owner}: v_reset={reset!r}, expected a float, or None to subtract the threshold")
+        for name, value in ({"v_threshold": threshold} | params).items():
+            if not callable(value):
+                number(owner, name, value)
+        v_reset = None if reset is None else float(reset)
+        super().__init__(
+            step,
+            state_type,
+            learnable=learnable,
+            threshold=threshold,
+            surrogate=spike,
+            rule=reset_rule(v_reset, bool(detach)),
+            **params,
+        )
+
+    @property
+    def v_reset(self) -> float | None:
+        """Membrane after a spike, and where it starts; None for the reset by subtraction."""
+        rule: Any = self.reset_rule
+        rule = rule.rule if isinstance(rule, F.Detached) else rule
+        if rule is F.by_subtraction:
+            return None
+        return float(rule.v_reset) if isinstance(rule, F.ToValue) else 0.0
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters with the reset rule by its name in a step."""
+        params = dict(stored)
+        return {"reset": params.pop("rule")} | params
+
+
+def above_one(owner: str, name: str, tau: Value) -> None:
+    """Raise unless a time constant is above one step."""
+    number(owner, name, tau, above=1.0)

@@ -1,0 +1,193 @@
+"""IFNode, LIFNode and their variants."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Unpack
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.like.options import Value, number, tensor
+from spikingtorch.like.spikingjelly.node import Firing, Node, above_one
+from spikingtorch.like.steps import spikingjelly as steps
+from spikingtorch.like.surrogates import Boxcar
+
+
+def _charge(decay_input: bool) -> steps.Charge:
+    return steps.decayed_input if decay_input else steps.whole_input
+
+
+class IFNode(Node):
+    """Apply SpikingJelly's IFNode to an input, one step of time a call.
+
+    For each entry of the input, with H(0) = 1,
+
+        u[t] = v[t-1] + x[t],  s[t] = H(u[t] - v_threshold),  v[t] = v_reset where s[t] = 1, else u[t]
+
+    Args:
+        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
+            detach_reset=False.
+    """
+
+    def __init__(self, **firing: Unpack[Firing]) -> None:
+        super().__init__(F.if_step, F.IFState, firing)
+
+
+class LIFNode(Node):
+    """Apply SpikingJelly's LIFNode to an input, one step of time a call.
+
+    For each entry of the input, with H(0) = 1 and v_rest = v_reset, or 0 where that is None,
+
+        decay_input:  u[t] = v[t-1] + (x[t] - (v[t-1] - v_rest)) / tau
+        otherwise:    u[t] = v[t-1] - (v[t-1] - v_rest) / tau + x[t]
+        s[t] = H(u[t] - v_threshold),  v[t] = v_reset where s[t] = 1, else u[t]
+
+    Args:
+        tau: time constant in steps, above 1.
+        decay_input: divide the input by tau as well.
+        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
+            detach_reset=False.
+    """
+
+    def __init__(self, tau: Value = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None:
+        above_one("LIFNode", "tau", tau)
+        super().__init__(
+            steps.lif_node_step,
+            steps.NodeState,
+            firing,
+            tau=tau,
+            charge=_charge(decay_input),
+            v_rest=firing.get("v_reset", 0.0) or 0.0,
+        )
+
+
+class ParametricLIFNode(Node):
+    """Apply SpikingJelly's ParametricLIFNode, which learns its time constant, one step of time a call.
+
+    For each entry of the input, as in LIFNode with 1 / tau = sigmoid(w), and w an ``nn.Parameter``.
+
+    Args:
+        init_tau: time constant in steps to begin with, above 1; w = -log(init_tau - 1).
+        decay_input: multiply the input by sigmoid(w) as well.
+        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
+            detach_reset=False.
+    """
+
+    def __init__(self, init_tau: float = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None:
+        above_one("ParametricLIFNode", "init_tau", init_tau)
+        super().__init__(
+            steps.lif_node_step,
+            steps.NodeState,
+            firing,
+            learnable=["w"],
+            w=tensor(-math.log(init_tau - 1.0)),
+            charge=steps.decayed_input_by_rate if decay_input else steps.whole_input_by_rate,
+            v_rest=firing.get("v_reset", 0.0) or 0.0,
+        )
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters with w turned into the inverse of the time constant."""
+        params = Node.param_map(stored)
+        return params | {"tau": torch.sigmoid(params.pop("w"))}
+
+
+class LIAFNode(Node):
+    """Apply SpikingJelly's LIAFNode, a LIFNode that gives out its membrane, one step of time a call.
+
+    For each entry of the input, with u, s and v as in LIFNode: out[t] = act(u[t] - v_threshold), or act(u[t]).
+
+    Args:
+        act: an elementwise function.
+        threshold_related: take the threshold off the membrane before ``act``.
+        tau: time constant in steps, above 1.
+        decay_input: divide the input by tau as well.
+        **firing: as in LIFNode.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[Tensor], Tensor],
+        threshold_related: bool,
+        tau: Value = 2.0,
+        decay_input: bool = True,
+        **firing: Unpack[Firing],
+    ) -> None:
+        above_one("LIAFNode", "tau", tau)
+        if not callable(act):
+            raise TypeError(f"LIAFNode: act={act!r} cannot be called; give a function such as torch.relu")
+        super().__init__(
+            steps.liaf_node_step,
+            steps.NodeState,
+            firing,
+            act=act,
+            below=firing.get("v_threshold", 1.0) if threshold_related else 0.0,
+            tau=tau,
+            charge=_charge(decay_input),
+            v_rest=firing.get("v_reset", 0.0) or 0.0,
+        )
+
+
+class KLIFNode(Node):
+    """Apply SpikingJelly's KLIFNode, which learns a scale of its membrane, one step of time a call.
+
+    For each entry of the input, with v_rest = v_reset, or 0 where that is None, and k = 1 an ``nn.Parameter``,
+
+        u[t] = relu(k (v[t-1] + (x[t] - (v[t-1] - v_rest)) / tau)),  s[t] = H(u[t] - v_threshold)
+
+    and the reset of LIFNode; with ``scale_reset``, it acts on u[t] / k and v_threshold / k.
+
+    Args:
+        scale_reset: reset in units before the scaling.
+        tau: time constant in steps, above 1.
+        decay_input: divide the input by tau as well; otherwise it is added as it is.
+        **firing: as in LIFNode.
+    """
+
+    def __init__(
+        self, scale_reset: bool = False, tau: Value = 2.0, decay_input: bool = True, **firing: Unpack[Firing]
+    ) -> None:
+        above_one("KLIFNode", "tau", tau)
+        fixed = {} if scale_reset else {"scale": 1.0}
+        super().__init__(
+            steps.klif_node_step,
+            steps.NodeState,
+            firing,
+            learnable=["k"],
+            k=tensor(1.0),
+            tau=tau,
+            charge=_charge(decay_input),
+            v_rest=firing.get("v_reset", 0.0) or 0.0,
+            **fixed,
+        )
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters with k for the scale of the reset where there is no other."""
+        return {"scale": stored["k"]} | Node.param_map(stored)
+
+
+class CUBALIFNode(Node):
+    """Apply SpikingJelly's CUBALIFNode, with a current that decays, one step of time a call.
+
+    For each entry of the input,
+
+        c[t] = c[t-1] c_decay + x[t],  u[t] = v[t-1] v_decay + c[t]
+
+    and s and v as in LIFNode.
+
+    Args:
+        c_decay: share of the current kept over a step.
+        v_decay: share of the membrane kept over a step.
+        **firing: v_threshold=0.5, v_reset=0.0, surrogate_function=None for Rect(1.0); detach_reset, which theirs lacks.
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = {**Node.attribute_names, "decay_syn": "c_decay", "decay": "v_decay"}
+    default_surrogate: ClassVar[F.Surrogate] = Boxcar(1.0)
+    defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 0.5, "v_reset": 0.0}
+
+    def __init__(self, c_decay: Value = 0.5, v_decay: Value = 0.75, **firing: Unpack[Firing]) -> None:
+        for name, value in (("c_decay", c_decay), ("v_decay", v_decay)):
+            number("CUBALIFNode", name, value)
+        super().__init__(F.cuba_lif_step, F.CubaLIFState, firing, decay_syn=c_decay, decay=v_decay)

@@ -1,0 +1,251 @@
+"""Steps in the order of operations of Norse 1.1.0, in which time constants are inverse and times a step's length.
+
+In all of them H(0) = 0, the gradient flows through the reset, and
+
+    leak = dt tau_mem_inv,  syn = -dt tau_syn_inv
+    s[t] = H(u[t] - v_th),  v[t] = (1 - s[t]) u[t] + s[t] v_reset
+
+Its IAFCell is ``if_step`` of ``spikingtorch.functional``.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.firing import Strict
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import FastSigmoid
+
+Value: TypeAlias = Tensor | float
+ResetMethod: TypeAlias = Callable[[Tensor, Tensor, Value, Value], Tensor]
+SUPER: Surrogate = Strict(FastSigmoid(beta=1.0))
+
+
+class BoxState(NamedTuple):
+    """State of neurons with a membrane alone: v."""
+
+    v: Tensor
+
+
+class CurrentState(NamedTuple):
+    """State of neurons with a membrane v and a current i."""
+
+    v: Tensor
+    i: Tensor
+
+
+class RefractoryCellState(NamedTuple):
+    """State of ``lif_refrac_cell_step``: v, i and rho, the number of steps that are left to rest."""
+
+    v: Tensor
+    i: Tensor
+    rho: Tensor
+
+
+class LSNNState(NamedTuple):
+    """State of ``lsnn_cell_step``: v, i and b, the threshold."""
+
+    v: Tensor
+    i: Tensor
+    b: Tensor
+
+
+def reset_value(z: Tensor, v: Tensor, reset: Value, th: Value) -> Tensor:  # noqa: ARG001
+    """Return (1 - z) v + z reset: a spike sets the membrane to a value."""
+    return (1 - z) * v + z * reset
+
+
+def reset_subtract(z: Tensor, v: Tensor, reset: Value, th: Value) -> Tensor:  # noqa: ARG001
+    """Return (1 - z) v + z (v - th): a spike takes the threshold off."""
+    return (1 - z) * v + z * (v - th)
+
+
+def lif_cell_step(
+    state: CurrentState,
+    x: Tensor,
+    *,
+    leak: Value,
+    syn: Value,
+    v_leak: Value = 0.0,
+    v_th: Value = 1.0,
+    v_reset: Value = 0.0,
+    surrogate: Surrogate = SUPER,
+) -> tuple[CurrentState, Tensor]:
+    """Advance an LIFCell by one step.
+
+        j = i[t-1] + x[t],  u[t] = v[t-1] + leak ((v_leak - v[t-1]) + j),  i[t] = j + syn j
+
+    Args:
+        state: v[t-1] and i[t-1], each of shape (*N,).
+        x: input of this step, shape (*N,).
+        leak: dt tau_mem_inv, broadcastable to (*N,).
+        syn: -dt tau_syn_inv, broadcastable to (*N,).
+        v_leak: membrane without input.
+        v_th: membrane above which the neuron fires.
+        v_reset: membrane after a spike.
+        surrogate: spike function, with H(0) = 0.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    j = state.i + x
+    u = state.v + leak * ((v_leak - state.v) + j)
+    s = surrogate(u - v_th)
+    return CurrentState(v=reset_value(s, u, v_reset, v_th), i=j + syn * j), s
+
+
+def lif_refrac_cell_step(
+    state: RefractoryCellState,
+    x: Tensor,
+    *,
+    leak: Value,
+    syn: Value,
+    rho_reset: Value = 5.0,
+    v_leak: Value = 0.0,
+    v_th: Value = 1.0,
+    v_reset: Value = 0.0,
+    surrogate: Surrogate = SUPER,
+) -> tuple[RefractoryCellState, Tensor]:
+    """Advance an LIFRefracCell, whose membrane is held for some steps after a spike, by one step.
+
+        v', i[t], s' as v, i, s of ``lif_cell_step``
+        m = H(rho[t-1]),  v[t] = (1 - m) v' + m v[t-1],  s[t] = (1 - m) s'
+        rho[t] = (1 - s[t]) relu(rho[t-1] - m) + s[t] rho_reset
+
+    Args:
+        state: v, i and rho at t-1, each of shape (*N,).
+        x: input of this step, shape (*N,).
+        leak: dt tau_mem_inv.
+        syn: -dt tau_syn_inv.
+        rho_reset: number of steps to rest after a spike.
+        v_leak: membrane without input.
+        v_th: membrane above which the neuron fires.
+        v_reset: membrane after a spike.
+        surrogate: spike function, with H(0) = 0; m has its derivative as well.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    lif = CurrentState(state.v, state.i)
+    after, fired = lif_cell_step(
+        lif, x, leak=leak, syn=syn, v_leak=v_leak, v_th=v_th, v_reset=v_reset, surrogate=surrogate
+    )
+    m = surrogate(state.rho)
+    s = (1 - m) * fired
+    rho = (1 - s) * torch.relu(state.rho - m) + s * rho_reset
+    return RefractoryCellState(v=(1 - m) * after.v + m * state.v, i=after.i, rho=rho), s
+
+
+def lif_box_cell_step(
+    state: BoxState,
+    x: Tensor,
+    *,
+    leak: Value,
+    v_leak: Value = 0.0,
+    v_th: Value = 1.0,
+    v_reset: Value = 0.0,
+    reset_method: ResetMethod = reset_value,
+    surrogate: Surrogate = SUPER,
+) -> tuple[BoxState, Tensor]:
+    """Advance an LIFBoxCell, a LIF neuron without a current, by one step.
+
+        u[t] = v[t-1] + leak ((x[t] + v_leak) - v[t-1]),  v[t] = reset_method(s[t], u[t], v_reset, v_th)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input of this step, shape (*N,).
+        leak: dt tau_mem_inv.
+        v_leak: membrane without input.
+        v_th: membrane above which the neuron fires.
+        v_reset: membrane after a spike.
+        reset_method: ``reset_value``, ``reset_subtract``, or a function like them.
+        surrogate: spike function, with H(0) = 0.
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    u = state.v + leak * (x + v_leak - state.v)
+    s = surrogate(u - v_th)
+    return BoxState(v=reset_method(s, u, v_reset, v_th)), s
+
+
+def li_cell_step(
+    state: CurrentState, x: Tensor, *, leak: Value, syn: Value, v_leak: Value = 0.0
+) -> tuple[CurrentState, Tensor]:
+    """Advance an LICell, a readout that never spikes, by one step.
+
+        j = i[t-1] + x[t],  v[t] = v[t-1] + leak ((v_leak - v[t-1]) + j),  i[t] = j + syn j
+
+    Args:
+        state: v[t-1] and i[t-1], each of shape (*N,).
+        x: input of this step, shape (*N,).
+        leak: dt tau_mem_inv.
+        syn: -dt tau_syn_inv.
+        v_leak: membrane without input.
+
+    Returns:
+        The state at t and v[t], of shape (*N,).
+    """
+    j = state.i + x
+    v = state.v + leak * ((v_leak - state.v) + j)
+    return CurrentState(v=v, i=j + syn * j), v
+
+
+def li_box_cell_step(state: BoxState, x: Tensor, *, leak: Value, v_leak: Value = 0.0) -> tuple[BoxState, Tensor]:
+    """Advance an LIBoxCell, a readout without a current, by one step.
+
+        v[t] = v[t-1] + leak ((v_leak - v[t-1]) + x[t])
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input of this step, shape (*N,).
+        leak: dt tau_mem_inv.
+        v_leak: membrane without input.
+
+    Returns:
+        The state v[t] and v[t], each of shape (*N,).
+    """
+    v = state.v + leak * ((v_leak - state.v) + x)
+    return BoxState(v=v), v
+
+
+def lsnn_cell_step(
+    state: LSNNState,
+    x: Tensor,
+    *,
+    leak: Value,
+    syn: Value,
+    adapt: Value,
+    beta: Value = 1.8,
+    v_leak: Value = 0.0,
+    v_th: Value = 1.0,
+    v_reset: Value = 0.0,
+    surrogate: Surrogate = SUPER,
+) -> tuple[LSNNState, Tensor]:
+    """Advance an LSNNCell, a LIF neuron whose threshold rises with each spike, by one step.
+
+        u[t] = v[t-1] + leak ((v_leak - v[t-1]) + i[t-1]),  i[t] = i[t-1] + syn i[t-1] + x[t]
+        c = b[t-1] + adapt (v_th - b[t-1]),  s[t] = H(u[t] - c),  b[t] = c + s[t] beta
+
+    Args:
+        state: v, i and b at t-1, each of shape (*N,).
+        x: input of this step, which reaches the membrane in the next one, shape (*N,).
+        leak: dt tau_mem_inv.
+        syn: -dt tau_syn_inv.
+        adapt: dt tau_adapt_inv.
+        beta: rise of the threshold with a spike.
+        v_leak: membrane without input.
+        v_th: threshold at rest.
+        v_reset: membrane after a spike.
+        surrogate: spike function, with H(0) = 0.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    u = state.v + leak * ((v_leak - state.v) + state.i)
+    i = state.i + syn * state.i
+    c = state.b + adapt * (v_th - state.b)
+    s = surrogate(u - c)
+    return LSNNState(v=reset_value(s, u, v_reset, v_th), i=i + x, b=c + s * beta), s

@@ -1,0 +1,157 @@
+"""Steps in the order of operations of Norse 1.1.0: neurons whose membrane grows by itself; see ``steps.norse``."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.like.steps.norse import SUPER, CurrentState, Value, reset_value
+
+
+class AdExCellState(NamedTuple):
+    """State of ``lif_adex_cell_step``: v, the membrane, i, the current, and a, the adaptation."""
+
+    v: Tensor
+    i: Tensor
+    a: Tensor
+
+
+class IzhikevichCellState(NamedTuple):
+    """State of ``izhikevich_cell_step``: v, the membrane, and u, the recovery."""
+
+    v: Tensor
+    u: Tensor
+
+
+class Curve(NamedTuple):
+    """The parabola sq v^2 + mn v + bias of an IzhikevichCell."""
+
+    sq: Value = 0.04
+    mn: Value = 5.0
+    bias: Value = 140.0
+
+
+def lif_ex_cell_step(
+    state: CurrentState,
+    x: Tensor,
+    *,
+    leak: Value,
+    syn: Value,
+    delta_T: Value = 0.5,
+    v_leak: Value = 0.0,
+    v_th: Value = 1.0,
+    v_reset: Value = 0.0,
+    surrogate: Surrogate = SUPER,
+) -> tuple[CurrentState, Tensor]:
+    """Advance an LIFExCell, an exponential integrate-and-fire neuron, by one step.
+
+        j = i[t-1] + x[t],  e = delta_T exp((v[t-1] - v_th) / delta_T)
+        u[t] = v[t-1] + leak ((v_leak - v[t-1]) + e + j),  i[t] = j + syn j
+
+    Args:
+        state: v[t-1] and i[t-1], each of shape (*N,).
+        x: input of this step, shape (*N,).
+        leak: dt tau_mem_inv.
+        syn: -dt tau_syn_inv.
+        delta_T: sharpness of the exponential.
+        v_leak: membrane without input.
+        v_th: membrane above which the neuron fires, and where the exponential begins.
+        v_reset: membrane after a spike.
+        surrogate: spike function, with H(0) = 0.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    j = state.i + x
+    growth = delta_T * torch.exp((state.v - v_th) / delta_T)
+    u = state.v + leak * ((v_leak - state.v) + growth + j)
+    s = surrogate(u - v_th)
+    return CurrentState(v=reset_value(s, u, v_reset, v_th), i=j + syn * j), s
+
+
+def lif_adex_cell_step(
+    state: AdExCellState,
+    x: Tensor,
+    *,
+    leak: Value,
+    syn: Value,
+    ada: Value,
+    adaptation_current: Value = 4.0,
+    adaptation_spike: Value = 0.02,
+    delta_T: Value = 0.5,
+    v_leak: Value = 0.0,
+    v_th: Value = 1.0,
+    v_reset: Value = 0.0,
+    surrogate: Surrogate = SUPER,
+) -> tuple[AdExCellState, Tensor]:
+    """Advance an LIFAdExCell, an exponential integrate-and-fire neuron with adaptation, by one step.
+
+        j = i[t-1] + x[t],  e = delta_T exp((v[t-1] - v_th) / delta_T)
+        u[t] = v[t-1] + leak ((v_leak - v[t-1]) + e + j - a[t-1]),  i[t] = j + syn j
+        a[t] = a[t-1] + ada (adaptation_current (v[t-1] - v_leak) - a[t-1]) + s[t] adaptation_spike
+
+    Args:
+        state: v, i and a at t-1, each of shape (*N,).
+        x: input of this step, shape (*N,).
+        leak: dt tau_mem_inv.
+        syn: -dt tau_syn_inv.
+        ada: dt tau_ada_inv.
+        adaptation_current: adaptation per unit of the membrane.
+        adaptation_spike: adaptation per spike.
+        delta_T: sharpness of the exponential.
+        v_leak: membrane without input.
+        v_th: membrane above which the neuron fires, and where the exponential begins.
+        v_reset: membrane after a spike.
+        surrogate: spike function, with H(0) = 0.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    j = state.i + x
+    growth = delta_T * torch.exp((state.v - v_th) / delta_T)
+    u = state.v + leak * ((v_leak - state.v) + growth + j - state.a)
+    a = state.a + ada * (adaptation_current * (state.v - v_leak) - state.a)
+    s = surrogate(u - v_th)
+    return AdExCellState(v=reset_value(s, u, v_reset, v_th), i=j + syn * j, a=a + s * adaptation_spike), s
+
+
+def izhikevich_cell_step(
+    state: IzhikevichCellState,
+    x: Tensor,
+    *,
+    rate: Value,
+    rate_u: Value,
+    b: Value,
+    c: Value,
+    d: Value,
+    curve: Curve = Curve(),  # noqa: B008
+    v_th: Value = 30.0,
+    surrogate: Surrogate = SUPER,
+) -> tuple[IzhikevichCellState, Tensor]:
+    """Advance an IzhikevichCell by one step.
+
+        p = v[t-1] + rate (sq v[t-1]^2 + mn v[t-1] + bias - u[t-1] + x[t]),  s[t] = H(p - v_th)
+        q = u[t-1] + rate_u (b v[t-1] - u[t-1])
+        v[t] = (1 - s[t]) p + s[t] c,  u[t] = (1 - s[t]) q + s[t] (q + d)
+
+    Args:
+        state: v[t-1] and u[t-1], each of shape (*N,).
+        x: input current of this step, shape (*N,).
+        rate: tau_inv dt.
+        rate_u: tau_inv dt a.
+        b: recovery per unit of the membrane.
+        c: membrane after a spike.
+        d: recovery per spike.
+        curve: sq, mn and bias.
+        v_th: membrane above which the neuron fires.
+        surrogate: spike function, with H(0) = 0.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    v, u = state
+    p = v + rate * (curve.sq * (v * v) + curve.mn * v + curve.bias - u + x)
+    q = u + rate_u * (b * v - u)
+    s = surrogate(p - v_th)
+    return IzhikevichCellState(v=reset_value(s, p, c, v_th), u=(1 - s) * q + s * (q + d)), s

@@ -1,0 +1,244 @@
+"""Steps in the order of operations of snnTorch 1.0.0, which resets a membrane one step after its spike.
+
+In all of them H(0) = 0 (a spike needs a membrane above the threshold), and
+
+    r[t] = H(v[t-1] - threshold)                no gradient flows through r
+    s[t] = H(v[t] - threshold),  out[t] = s[t] factor
+
+``reset_mechanism`` is "subtract", "zero" or "none". The gradient of a spike is that of the surrogate.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from spikingtorch.functional.core.compare import compared_by_type
+from spikingtorch.functional.firing import Strict
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Arctan
+
+Mechanism: TypeAlias = Literal["subtract", "zero", "none"]
+Value: TypeAlias = Tensor | float
+ATAN: Surrogate = Strict(Arctan(alpha=2.0))
+
+
+class LeakyState(NamedTuple):
+    """State of ``leaky_step`` and ``lapicque_step``: v, the membrane before the reset."""
+
+    v: Tensor
+
+
+class SynapticState(NamedTuple):
+    """State of ``synaptic_step``: v, the membrane before the reset, and i, the synaptic current."""
+
+    v: Tensor
+    i: Tensor
+
+
+class AlphaState(NamedTuple):
+    """State of ``alpha_step``: v, the membrane, and e and n, the exciting and the inhibiting current."""
+
+    v: Tensor
+    e: Tensor
+    n: Tensor
+
+
+def reset_due(v: Tensor, threshold: Value, surrogate: Surrogate) -> Tensor:
+    """Return r[t], 1 where the membrane was above the threshold one step before; no gradient."""
+    return surrogate(v - threshold).detach()
+
+
+def delayed_reset(u: Tensor, r: Tensor, threshold: Value, reset_mechanism: Mechanism) -> Tensor:
+    """Return u with the reset that is due: u - r threshold, u - r u, or u as it is."""
+    if reset_mechanism == "subtract":
+        return u - r * threshold
+    return u - r * u if reset_mechanism == "zero" else u
+
+
+def leaky_step(
+    state: LeakyState,
+    x: Tensor,
+    *,
+    beta: Value,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = ATAN,
+    reset_mechanism: Mechanism = "subtract",
+    factor: Value = 1.0,
+) -> tuple[LeakyState, Tensor]:
+    """Advance a Leaky neuron by one step.
+
+        subtract:  v[t] = beta v[t-1] + x[t] - r[t] threshold
+        zero:      v[t] = beta (1 - r[t]) v[t-1] + x[t]
+        none:      v[t] = beta v[t-1] + x[t]
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        beta: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,).
+        threshold: membrane above which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function, with H(0) = 0.
+        reset_mechanism: what a spike does to the membrane one step later.
+        factor: height of a spike, broadcastable to (*N,).
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    r = reset_due(state.v, threshold, surrogate)
+    if reset_mechanism == "zero":
+        u = beta * ((1 - r) * state.v) + x
+    else:
+        u = delayed_reset(beta * state.v + x, r, threshold, reset_mechanism)
+    return LeakyState(v=u), surrogate(u - threshold) * factor
+
+
+def lapicque_step(
+    state: LeakyState,
+    x: Tensor,
+    *,
+    r: Value,
+    inverse: Value,
+    time_step: Value,
+    keep: Value,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = ATAN,
+    reset_mechanism: Mechanism = "subtract",
+) -> tuple[LeakyState, Tensor]:
+    """Advance a Lapicque neuron, Euler's step of an RC circuit.
+
+        u = x[t] R inverse time_step + keep v[t-1],  inverse = 1 / (R C),  keep = 1 - time_step / (R C)
+        subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        r: the resistance R.
+        inverse: 1 / (R C), the rate of the circuit.
+        time_step: length of a step.
+        keep: share of the membrane kept over a step.
+        threshold: membrane above which the neuron fires.
+        surrogate: spike function, with H(0) = 0.
+        reset_mechanism: what a spike does to the membrane one step later.
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    due = reset_due(state.v, threshold, surrogate)
+    u = delayed_reset(x * r * inverse * time_step + keep * state.v, due, threshold, reset_mechanism)
+    return LeakyState(v=u), surrogate(u - threshold)
+
+
+def synaptic_step(
+    state: SynapticState,
+    x: Tensor,
+    *,
+    alpha: Value,
+    beta: Value,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = ATAN,
+    reset_mechanism: Mechanism = "subtract",
+) -> tuple[SynapticState, Tensor]:
+    """Advance a Synaptic neuron, a LIF neuron with a current that decays, by one step.
+
+        i[t] = alpha i[t-1] + x[t],  u = beta v[t-1] + i[t]
+        subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
+
+    Args:
+        state: v[t-1] and i[t-1], each of shape (*N,).
+        x: input of this step, shape (*N,).
+        alpha: share of the current kept over a step, in [0, 1].
+        beta: share of the membrane kept over a step, in [0, 1].
+        threshold: membrane above which the neuron fires.
+        surrogate: spike function, with H(0) = 0.
+        reset_mechanism: what a spike does to the membrane one step later.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    r = reset_due(state.v, threshold, surrogate)
+    i = alpha * state.i + x
+    u = delayed_reset(beta * state.v + i, r, threshold, reset_mechanism)
+    return SynapticState(v=u, i=i), surrogate(u - threshold)
+
+
+def alpha_step(
+    state: AlphaState,
+    x: Tensor,
+    *,
+    alpha: Value,
+    beta: Value,
+    scale: Value,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = ATAN,
+    reset_mechanism: Mechanism = "zero",
+) -> tuple[AlphaState, Tensor]:
+    """Advance an Alpha neuron, whose membrane is the difference of two currents, by one step.
+
+        e = alpha e[t-1] + x[t],  n = beta n[t-1] - x[t],  u = scale (e + n)
+        zero:      e[t] = e - r[t] e,          n[t] = n - r[t] n,  v[t] = u - r[t] u
+        subtract:  e[t] = e - r[t] threshold,  n[t] = n - r[t] n,  v[t] = u + r[t] n[t-1]
+        none:      e[t] = e,                   n[t] = n,           v[t] = u
+
+    Args:
+        state: v[t-1], e[t-1] and n[t-1], each of shape (*N,).
+        x: input of this step, shape (*N,).
+        alpha: share of the exciting current kept over a step, in (0, 1), greater than beta.
+        beta: share of the inhibiting current kept over a step, in (0, 1).
+        scale: log(alpha) / (log(beta) - log(alpha)) + 1.
+        threshold: membrane above which the neuron fires.
+        surrogate: spike function, with H(0) = 0.
+        reset_mechanism: what a spike does one step later.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    r = reset_due(state.v, threshold, surrogate)
+    e = alpha * state.e + x
+    n = beta * state.n - x
+    u = scale * (e + n)
+    if reset_mechanism == "zero":
+        e, n, u = e - e * r, n - n * r, u - u * r
+    elif reset_mechanism == "subtract":
+        e, n, u = e - threshold * r, n - n * r, u - (-state.n) * r
+    return AlphaState(v=u, e=e, n=n), surrogate(u - threshold)
+
+
+@compared_by_type
+class Undelayed(NamedTuple):
+    """A step of snnTorch with ``reset_delay=False``: a spike resets at once, and the gradient flows through it.
+
+        v, out = step(...)
+        d = out / factor - r[t]
+        subtract:  v[t] = v - d threshold,    zero:  v[t] = v - d v,    none:  v[t] = v
+
+    A membrane that is above the threshold after its reset is reset once in the next step: that is r[t].
+
+    Args:
+        step: the step with a delayed reset.
+    """
+
+    step: Callable[..., tuple[Any, Tensor]]
+
+    def __call__(
+        self,
+        state: Any,
+        x: Tensor,
+        *,
+        threshold: Value = 1.0,
+        surrogate: Surrogate = ATAN,
+        reset_mechanism: Mechanism = "subtract",
+        **params: Any,
+    ) -> tuple[Any, Tensor]:
+        """Advance one step, with the parameters of the step."""
+        firing: dict[str, Any] = {
+            "threshold": threshold,
+            "surrogate": surrogate,
+            "reset_mechanism": reset_mechanism,
+        }
+        after, out = self.step(state, x, **firing, **params)
+        due = out / params.get("factor", 1.0) - reset_due(state.v, threshold, surrogate)
+        return after._replace(v=delayed_reset(after.v, due, threshold, reset_mechanism)), out
+
+    @property
+    def __name__(self) -> str:
+        return f"Undelayed({getattr(self.step, '__name__', type(self.step).__name__)})"

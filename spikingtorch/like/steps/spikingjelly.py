@@ -1,0 +1,155 @@
+"""Steps in the order of operations of SpikingJelly 2.0.0, which divides by a time constant: linear neurons.
+
+In all of them H(0) = 1, the gradient flows through the reset unless the rule is detached, and
+
+    s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
+
+Its IFNode is ``if_step``, its CUBALIFNode ``cuba_lif_step`` of ``spikingtorch.functional``.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.firing import fire
+from spikingtorch.functional.reset import Reset, to_zero
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
+
+Value: TypeAlias = Tensor | float
+Charge: TypeAlias = Callable[[Tensor, Tensor, Value, Value], Tensor]
+SIGMOID: Surrogate = Sigmoid(beta=4.0)
+
+
+class NodeState(NamedTuple):
+    """State of a node with a membrane alone: v, after the reset."""
+
+    v: Tensor
+
+
+def decayed_input(v: Tensor, x: Tensor, tau: Value, v_rest: Value) -> Tensor:
+    """Return u = v + (x - (v - v_rest)) / tau."""
+    return v + (x - (v - v_rest)) / tau
+
+
+def whole_input(v: Tensor, x: Tensor, tau: Value, v_rest: Value) -> Tensor:
+    """Return u = v - (v - v_rest) / tau + x."""
+    return v - (v - v_rest) / tau + x
+
+
+def decayed_input_by_rate(v: Tensor, x: Tensor, rate: Value, v_rest: Value) -> Tensor:
+    """Return u = v + (x - (v - v_rest)) rate."""
+    return v + (x - (v - v_rest)) * rate
+
+
+def whole_input_by_rate(v: Tensor, x: Tensor, rate: Value, v_rest: Value) -> Tensor:
+    """Return u = v - (v - v_rest) rate + x."""
+    return v - (v - v_rest) * rate + x
+
+
+def lif_node_step(
+    state: NodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    charge: Charge = decayed_input,
+    v_rest: Value = 0.0,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = SIGMOID,
+    reset: Reset = to_zero,
+) -> tuple[NodeState, Tensor]:
+    """Advance a LIFNode, or a ParametricLIFNode, by one step.
+
+        u[t] = charge(v[t-1], x[t], tau, v_rest)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        tau: time constant in steps, or its inverse where ``charge`` takes a rate; broadcastable to (*N,).
+        charge: ``decayed_input`` or ``whole_input``, or these by a rate.
+        v_rest: membrane without input, broadcastable to (*N,).
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    v, out, _, _ = fire(charge(state.v, x, tau, v_rest), threshold, surrogate, reset)
+    return NodeState(v=v), out
+
+
+def liaf_node_step(
+    state: NodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    act: Callable[[Tensor], Tensor],
+    below: Value = 0.0,
+    charge: Charge = decayed_input,
+    v_rest: Value = 0.0,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = SIGMOID,
+    reset: Reset = to_zero,
+) -> tuple[NodeState, Tensor]:
+    """Advance a LIAFNode, which gives out a function of its membrane, by one step.
+
+        u[t] = charge(v[t-1], x[t], tau, v_rest),  out[t] = act(u[t] - below)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        tau: time constant in steps.
+        act: an elementwise function.
+        below: what is taken off the membrane before ``act``: 0, or the threshold.
+        charge: as in ``lif_node_step``.
+        v_rest: membrane without input.
+        threshold: membrane at which the neuron resets.
+        surrogate: spike function.
+        reset: what a spike, which is not given out, does to the membrane.
+
+    Returns:
+        The state v[t] and the output, each of shape (*N,).
+    """
+    u = charge(state.v, x, tau, v_rest)
+    return NodeState(v=fire(u, threshold, surrogate, reset).v), act(u - below)
+
+
+def klif_node_step(
+    state: NodeState,
+    x: Tensor,
+    *,
+    k: Value,
+    tau: Value,
+    scale: Value = 1.0,
+    charge: Charge = decayed_input,
+    v_rest: Value = 0.0,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = SIGMOID,
+    reset: Reset = to_zero,
+) -> tuple[NodeState, Tensor]:
+    """Advance a KLIFNode, whose membrane is scaled and rectified, by one step.
+
+        u[t] = relu(k charge(v[t-1], x[t], tau, v_rest))
+        s[t] = H(u[t] - threshold),  v[t] = reset(u[t] / scale, s[t], threshold / scale)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        k: scale of the membrane, broadcastable to (*N,).
+        tau: time constant in steps.
+        scale: 1, or k to reset in units before the scaling.
+        charge: as in ``lif_node_step``.
+        v_rest: membrane without input.
+        threshold: membrane at which the neuron fires.
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    u = torch.relu(k * charge(state.v, x, tau, v_rest))
+    s = surrogate(u - threshold)
+    return NodeState(v=reset(u / scale, s, threshold / scale)), s

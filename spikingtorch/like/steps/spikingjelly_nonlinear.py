@@ -1,0 +1,135 @@
+"""Steps in the order of operations of SpikingJelly 2.0.0: neurons whose membrane grows by itself.
+
+H(0) = 1, and s and v after the reset are those of ``steps.spikingjelly``.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.firing import fire
+from spikingtorch.functional.reset import Reset, ToValue, to_zero
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.like.steps.spikingjelly import SIGMOID, NodeState, Value
+
+
+class AdaptiveNodeState(NamedTuple):
+    """State of ``izhikevich_node_step``: v, the membrane after the reset, and w, the recovery."""
+
+    v: Tensor
+    w: Tensor
+
+
+def qif_node_step(
+    state: NodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    v_c: Value = 0.8,
+    a0: Value = 1.0,
+    v_rest: Value = 0.0,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = SIGMOID,
+    reset: Reset = ToValue(-0.1),
+) -> tuple[NodeState, Tensor]:
+    """Advance a QIFNode, a quadratic integrate-and-fire neuron, by one step.
+
+        u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c)) / tau
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        tau: time constant in steps.
+        v_c: membrane above which it grows by itself.
+        a0: curvature.
+        v_rest: membrane without input.
+        threshold: membrane at which the neuron fires.
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    u = state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c)) / tau
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return NodeState(v=v), out
+
+
+def eif_node_step(
+    state: NodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    delta_T: Value = 1.0,
+    theta_rh: Value = 0.8,
+    v_rest: Value = 0.0,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = SIGMOID,
+    reset: Reset = ToValue(-0.1),
+) -> tuple[NodeState, Tensor]:
+    """Advance an EIFNode, an exponential integrate-and-fire neuron, by one step.
+
+        u[t] = v[t-1] + (x[t] + v_rest - v[t-1] + delta_T exp((v[t-1] - theta_rh) / delta_T)) / tau
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, shape (*N,).
+        tau: time constant in steps.
+        delta_T: sharpness of the exponential.
+        theta_rh: membrane where it begins.
+        v_rest: membrane without input.
+        threshold: membrane at which the neuron fires.
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    growth = delta_T * torch.exp((state.v - theta_rh) / delta_T)
+    u = state.v + (x + v_rest - state.v + growth) / tau
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return NodeState(v=v), out
+
+
+def izhikevich_node_step(
+    state: AdaptiveNodeState,
+    x: Tensor,
+    *,
+    tau: Value,
+    tau_w: Value,
+    a: Value,
+    b: Value,
+    v_c: Value = 0.8,
+    a0: Value = 1.0,
+    v_rest: Value = -0.1,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = SIGMOID,
+    reset: Reset = to_zero,
+) -> tuple[AdaptiveNodeState, Tensor]:
+    """Advance an IzhikevichNode, a quadratic neuron with a recovery, by one step.
+
+        u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c) - w[t-1]) / tau
+        w[t] = w[t-1] + (a (u[t] - v_rest) - w[t-1]) / tau_w + b s[t]
+
+    Args:
+        state: v[t-1] and w[t-1], each of shape (*N,).
+        x: input current of this step, shape (*N,).
+        tau: time constant of the membrane in steps.
+        tau_w: time constant of the recovery in steps.
+        a: recovery per unit of the membrane.
+        b: recovery per spike.
+        v_c: membrane above which it grows by itself.
+        a0: curvature.
+        v_rest: membrane without input.
+        threshold: membrane at which the neuron fires.
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    u = state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c) - state.w) / tau
+    v, out, count, _ = fire(u, threshold, surrogate, reset)
+    w = state.w + (a * (u - v_rest) - state.w) / tau_w + b * count
+    return AdaptiveNodeState(v=v, w=w), out

@@ -1,0 +1,63 @@
+"""Numpy loops over time, one a neuron, written from the published equations and not from the library.
+
+Each takes inputs (T, N) and returns the outputs (T, N) and the state after them by field. They keep the membrane before
+the reset (w) and the last spike (s), the form in which the older package and the papers write them, so that they share
+no line of thought with the library, which keeps the membrane after the reset. Where a recurrence is linear they sum its
+closed form instead.
+"""
+
+from spikingtorch.verification.oracles.adaptive import adaptive_leaky
+from spikingtorch.verification.oracles.binary import mcpitts
+from spikingtorch.verification.oracles.conductance import biolif
+from spikingtorch.verification.oracles.leaky import euler, integrate_and_fire, leaky, leaky_integrator, spiking_decay
+from spikingtorch.verification.oracles.nonlinear import adex, exponential_if, izhikevich, quadratic_if
+from spikingtorch.verification.oracles.refractory import coarse_lif, refractory_leaky, relative_refractory_leaky
+from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, none, to_value, to_zero
+from spikingtorch.verification.oracles.resonate import balanced_resonate_and_fire, resonate_and_fire
+from spikingtorch.verification.oracles.sigma_delta import sigma_delta
+from spikingtorch.verification.oracles.spikes import Levels
+from spikingtorch.verification.oracles.stochastic import stochastic_leaky
+from spikingtorch.verification.oracles.synaptic import (
+    alpha_lif,
+    alpha_synapse,
+    cuba_lif,
+    delay,
+    exponential_synapse,
+    short_term_plasticity,
+)
+
+__all__ = [
+    "Array",
+    "Levels",
+    "Reset",
+    "Result",
+    "adaptive_leaky",
+    "adex",
+    "alpha_lif",
+    "alpha_synapse",
+    "balanced_resonate_and_fire",
+    "biolif",
+    "by_subtraction",
+    "coarse_lif",
+    "cuba_lif",
+    "delay",
+    "euler",
+    "exponential_if",
+    "exponential_synapse",
+    "integrate_and_fire",
+    "izhikevich",
+    "leaky",
+    "leaky_integrator",
+    "mcpitts",
+    "none",
+    "quadratic_if",
+    "refractory_leaky",
+    "relative_refractory_leaky",
+    "resonate_and_fire",
+    "short_term_plasticity",
+    "sigma_delta",
+    "spiking_decay",
+    "stochastic_leaky",
+    "to_value",
+    "to_zero",
+]

@@ -1,0 +1,40 @@
+"""Spikes of a membrane: one above the threshold, or what the spike functions make of it."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from spikingtorch.verification.oracles.reset import Array, Reset
+
+Levels = Literal["plain", "strict", "graded", "ternary", "multi"]
+
+
+def spikes(w: Array, threshold: Any, levels: Levels = "plain") -> Array:
+    """Return the number of spikes, negative for negative ones."""
+    if levels == "strict":
+        return np.where(w > threshold, 1.0, 0.0)
+    if levels == "ternary":
+        return np.where(np.abs(w) >= threshold, np.sign(w), 0.0)
+    if levels == "multi":
+        fits: Array = np.maximum(w // threshold, 0.0)
+        return fits
+    return np.where(w >= threshold, 1.0, 0.0)
+
+
+def output(w: Array, n: Array, levels: Levels = "plain") -> Array:
+    """Return the membrane at a spike where spikes are graded, else their number."""
+    return np.where(n > 0, w, 0.0) if levels == "graded" else n
+
+
+def after(w: Array, n: Array, threshold: Any, reset: Reset) -> Array:
+    """Return the membrane after n spikes, each with a reset of its own, and negative ones with the sign turned."""
+    sign = np.where(n < 0, -1.0, 1.0)
+    level = sign * w
+    for k in range(int(np.max(np.abs(n)))):
+        level = reset(level, np.where(np.abs(n) > k, 1.0, 0.0), threshold)
+    return sign * level
+
+
+def trace(x: Array, decay: Any) -> Array:
+    """Return the sum over k of decay^(t - k) x[k] for each t, the closed form of y[t] = decay y[t-1] + x[t]."""
+    return np.array([sum(decay ** (t - k) * x[k] for k in range(t + 1)) for t in range(len(x))])

@@ -1,0 +1,90 @@
+"""Spike functions of more than 0 and 1, reset rules with a value, and what becomes of infinity."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.verification import oracles
+from spikingtorch.verification.cases import LEVELS, MARGIN, RESETS, by_name
+from tests.functional.test_neurons import NAMED
+
+LIF = NAMED["lif"]
+# spike function, reset, membranes before the reset, outputs and membranes after it; every number is exact in binary and
+# one of each row meets the threshold of 1, or a multiple of it, exactly
+HAND: list[tuple[Any, Any, list[float], list[float], list[float]]] = [
+    (F.Strict(), F.to_zero, [0.5, 1.0, 1.25], [0, 0, 1], [0.5, 1.0, 0.0]),
+    (F.Strict(F.Arctan()), F.by_subtraction, [0.5, 1.0, 1.25], [0, 0, 1], [0.5, 1.0, 0.25]),
+    (F.Graded(), F.to_zero, [0.5, 1.0, 1.25], [0, 1.0, 1.25], [0.5, 0.0, 0.0]),
+    (F.Graded(F.Strict()), F.by_subtraction, [0.5, 1.0, 1.25], [0, 0, 1.25], [0.5, 1.0, 0.25]),
+    (F.Ternary(), F.to_zero, [-1.25, -1.0, -0.5, 1.0], [-1, -1, 0, 1], [0.0, 0.0, -0.5, 0.0]),
+    (F.Ternary(), F.by_subtraction, [-1.25, -1.0, -0.5, 1.5], [-1, -1, 0, 1], [-0.25, 0.0, -0.5, 0.5]),
+    (F.Ternary(), F.to_value(0.25), [-1.25, 1.25], [-1, 1], [-0.25, 0.25]),
+    (F.MultiSpike(), F.by_subtraction, [-3.5, 0.5, 1.0, 1.75, 3.25], [0, 0, 1, 1, 3], [-3.5, 0.5, 0.0, 0.75, 0.25]),
+    (F.MultiSpike(), F.to_zero, [0.5, 1.0, 3.25], [0, 1, 3], [0.5, 0.0, 0.0]),
+    (F.MultiSpike(), F.to_value(-0.5), [0.5, 1.0, 3.25], [0, 1, 3], [0.5, -0.5, -0.5]),
+    (F.MultiSpike(), F.none, [0.5, 3.25], [0, 3], [0.5, 3.25]),
+    (F.Sigmoid(), F.to_value(-0.5), [0.5, 1.0, 1.25], [0, 1, 1], [0.5, -0.5, -0.5]),
+]
+
+
+@pytest.mark.parametrize(("surrogate", "reset", "us", "outs", "vs"), HAND, ids=range(len(HAND)))
+def test_hand_table(surrogate: Any, reset: Any, us: list[float], outs: list[float], vs: list[float]) -> None:
+    fired = F.fire(torch.tensor(us), 1.0, surrogate, reset)
+    assert fired.out.tolist() == outs
+    assert fired.v.tolist() == vs
+    assert fired.fired.tolist() == [float(out != 0) for out in outs]
+    counts = isinstance(surrogate, F.MultiSpike)
+    assert fired.number.tolist() == [abs(out) if counts else float(out != 0) for out in outs]
+
+
+@pytest.mark.parametrize("surrogate", [surrogate for surrogate, _ in LEVELS], ids=by_name)
+@pytest.mark.parametrize("reset", RESETS[:4], ids=by_name)
+def test_lif_against_numpy(surrogate: Any, reset: Any) -> None:
+    rule = {F.to_zero: oracles.to_zero, F.by_subtraction: oracles.by_subtraction, F.none: oracles.none}
+    levels: Any = {F.Graded: "graded", F.Ternary: "ternary", F.MultiSpike: "multi"}[type(surrogate)]
+    for T in (1, 2, 17):
+        assert LIF.is_robust(T, surrogate, reset), MARGIN
+        xs, params = LIF.draw(T)
+        xs = 2.0 * xs
+        state, out = F.scan(F.lif_step, LIF.rest(xs), xs, params=params | LIF.options(surrogate, reset))
+        arrays = {name: value.numpy() for name, value in params.items()}
+        want, last = oracles.leaky(xs.numpy(), **arrays, reset=rule.get(reset, oracles.to_value(-0.25)), levels=levels)
+        torch.testing.assert_close(out, torch.tensor(want))
+        torch.testing.assert_close(state.v, torch.tensor(last["v"]))
+
+
+def test_derivative_of_several_spikes() -> None:
+    # at the middle between two multiples the nearer of them counts, to even; the slope of Triangular is 1 - |y|
+    u = torch.tensor([0.25, 1.0, 1.75, 2.0, 3.25], dtype=torch.float64, requires_grad=True)
+    threshold = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    n = F.fire(u, threshold, F.MultiSpike(F.Triangular()), F.none).out
+    du, dthreshold = torch.autograd.grad(n.sum(), (u, threshold))
+    assert du.tolist() == [0.25, 1.0, 0.75, 1.0, 0.75]
+    assert dthreshold.tolist() == [-0.25, -1.0, -1.5, -2.0, -2.25]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("reset", "value"), [(F.to_zero, 0.0), (F.to_value(-0.5), -0.5)], ids=["zero", "value"])
+def test_infinity_is_discharged(reset: Any, value: float, dtype: torch.dtype) -> None:
+    u = torch.tensor([torch.inf, 2.0, -torch.inf], dtype=dtype, requires_grad=True)
+    v = F.fire(u, 1.0, F.Sigmoid(), reset).v
+    assert v.tolist() == [value, value, -torch.inf]
+    (du,) = torch.autograd.grad(v[:2].sum(), u)
+    assert du[:2].isfinite().all()
+    ran: list[Tensor] = []
+    for backend in ("loop", "fused"):
+        xs = torch.tensor([[torch.inf], [0.5], [0.25]], dtype=dtype)
+        run: Any = backend
+        ran.append(F.scan(F.if_step, F.zeros_state(F.IFState, xs[0]), xs, params={"reset": reset}, backend=run)[1])
+    assert ran[0].tolist() == ran[1].tolist()
+    assert ran[0].flatten().tolist()[0] == 1.0
+    assert not ran[0].isnan().any()
+
+
+@pytest.mark.parametrize("surrogate", [F.Graded(), F.Ternary(), F.MultiSpike()], ids=by_name)
+def test_a_step_that_takes_spikes_of_0_and_1_alone(surrogate: Any) -> None:
+    with pytest.raises(TypeError, match=r"needs the membrane and the threshold apart.*F\.fire\(u, threshold"):
+        F.sigma_delta_step(F.zeros_state(F.SigmaDeltaState, torch.ones(1)), torch.ones(1), surrogate=surrogate)

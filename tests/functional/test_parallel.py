@@ -1,0 +1,125 @@
+"""Backend "parallel": what it computes is what the loop computes, and what it cannot compute is an error."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.parallel import linear_recurrence
+from spikingtorch.testing import relative_error
+from spikingtorch.verification.cases import CASES, Case, by_name
+
+NONE: Any = F.none
+LINEAR = {
+    *("li", "exponential_synapse", "alpha_synapse"),
+    *("if", "lif", "spiking_decay", "euler_lif", "cuba_lif", "alpha_lif", "biolif", "short_term_plasticity"),
+    *("stochastic_lif", "mcpitts", "delay"),
+}
+
+
+def options(case: Case) -> dict[str, Any]:
+    return case.options(F.Sigmoid(), NONE)
+
+
+def outcome(case: Case, backend: Any, T: int, dim: int = 0) -> list[Tensor]:
+    """Return outputs, final state and the gradients of inputs, initial state and parameters."""
+    xs, params = case.draw(T)
+    state = case.initial(xs)
+    leaves = [leaf.clone().requires_grad_() for leaf in torch.utils._pytree.tree_leaves((state, xs, params))]
+    form = torch.utils._pytree.tree_structure((state, xs, params))
+    state, xs, params = torch.utils._pytree.tree_unflatten(leaves, form)
+    along = torch.utils._pytree.tree_map(lambda x: x.movedim(0, dim), xs)
+    final, out = F.scan(case.step, state, along, params=params | options(case), dim=dim, backend=backend)
+    results = [out, *torch.utils._pytree.tree_leaves(final)]
+    pulls = [torch.randn(each.shape, generator=torch.Generator().manual_seed(1), dtype=each.dtype) for each in results]
+    grads = torch.autograd.grad(results, leaves, pulls, allow_unused=True, materialize_grads=True)
+    return [*[each.detach() for each in results], *grads]
+
+
+@pytest.mark.parametrize("T", [1, 2, 17, 64])
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in LINEAR], ids=by_name)
+def test_equals_the_loop(case: Case, T: int) -> None:
+    for got, want in zip(outcome(case, "parallel", T), outcome(case, "loop", T), strict=True):
+        assert relative_error(got, want) < 1e-12
+
+
+def test_along_another_axis() -> None:
+    (li,) = (case for case in CASES if case.name == "li")
+    for got, want in zip(outcome(li, "parallel", 17, 1), outcome(li, "loop", 17, 1), strict=True):
+        assert relative_error(got, want) < 1e-12
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name not in LINEAR], ids=by_name)
+def test_what_is_not_linear_is_an_error(case: Case) -> None:
+    xs, params = case.draw(5)
+    with pytest.raises(ValueError, match=f"backend='parallel' cannot run {case.step.__name__}.*no linear function"):
+        F.scan(case.step, case.initial(xs), xs, params=params | options(case), backend="parallel")
+
+
+@pytest.mark.parametrize("reset", [F.to_zero, F.by_subtraction, F.to_value(0.5), F.detached(F.to_zero)], ids=by_name)
+def test_a_reset_is_an_error(reset: Any) -> None:
+    xs = torch.rand(5, 3)
+    with pytest.raises(ValueError, match=r"takes neurons without a reset.*backend='auto'"):
+        F.scan(F.if_step, F.zeros_state(F.IFState, xs[0]), xs, params={"reset": reset}, backend="parallel")
+
+
+def test_a_product_of_matrices_is_an_error() -> None:
+    xs: Tensor = torch.rand(5, 3)
+    step: Any = F.Recurrent(F.li_step)
+    state = F.RecurrentState(F.LIState(torch.zeros(3)), torch.zeros(3))
+    params = {"decay": 0.5, "recurrent_weight": torch.ones(3, 3)}
+    with pytest.raises(ValueError, match="backend='parallel' cannot run"):
+        F.scan(step, state, xs, params=params, backend="parallel")
+
+
+class Both(NamedTuple):
+    v: Tensor
+    w: Tensor
+
+
+def test_a_step_of_your_own_whose_decay_depends_on_its_input() -> None:
+    def gated(state: Both, x: Tensor) -> tuple[Both, Tensor]:
+        v = torch.sigmoid(x) * state.v + x
+        w = torch.cos(v) * state.w + state.v * state.v
+        return Both(v, w), torch.tanh(w)
+
+    xs = torch.randn(33, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    state = F.zeros_state(Both, xs[0])
+    got, want = (F.scan(gated, state, xs, backend=backend) for backend in ("parallel", "loop"))
+    assert relative_error(got[1], want[1]) < 1e-12
+    assert "tree of depth log2 T" in str(F.explain_scan(gated, state, xs, backend="parallel"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_precision(dtype: torch.dtype) -> None:
+    xs = torch.rand(100, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
+    state = F.zeros_state(F.LIState, xs[0])
+    got, want = (F.scan(F.li_step, state, xs, params={"decay": 0.9}, backend=each) for each in ("parallel", "loop"))
+    assert got[1].dtype == want[1].dtype == dtype
+    assert got[0].v.dtype == torch.float32
+    assert relative_error(got[0].v, want[0].v) < 1e-6
+
+
+def test_under_transforms() -> None:
+    xs = torch.rand(6, 9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def loss(x: Tensor, decay: Tensor, backend: Any) -> Tensor:
+        rest = F.LIState(torch.zeros(3, dtype=x.dtype))
+        return F.scan(F.li_step, rest, x, params={"decay": decay}, backend=backend)[1].square().sum()
+
+    decay = torch.full((), 0.8, dtype=torch.float64)
+    for transform in (torch.func.grad, torch.func.hessian, torch.func.jacfwd):
+        mapped = torch.func.vmap(transform(loss, argnums=1), (0, None, None))
+        assert relative_error(mapped(xs, decay, "parallel"), mapped(xs, decay, "loop")) < 1e-12
+
+
+@pytest.mark.parametrize("T", range(1, 12))
+def test_linear_recurrence_of_every_length(T: int) -> None:
+    a, b = torch.rand(2, T, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(T))
+    v, want = torch.zeros(3, dtype=torch.float64), []
+    for t in range(T):
+        v = a[t] * v + b[t]
+        want.append(v)
+    assert relative_error(linear_recurrence(a, b), torch.stack(want)) < 1e-14

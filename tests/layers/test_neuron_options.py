@@ -1,0 +1,306 @@
+"""What all layers take: both names of the threshold, a value to reset to, steps in milliseconds, refractory periods."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.layers import neurons
+from spikingtorch.testing import assert_close
+from tests.every_layer import MAKERS, call
+from tests.fold_nets import span
+from tests.folded_layer import M, N, T, draw, over_time, results
+
+OLDER: dict[str, Callable[..., st.StepLayer]] = {
+    "IF": st.IF,
+    "LIF": st.LIF,
+    "CoarseLIF": lambda **options: st.CoarseLIF(8.0, **options),
+    "SpikingDecay": lambda **options: st.SpikingDecay(2.0, **options),
+    "BioLIF": lambda **options: st.BioLIF(0.5, **options),
+    "McPitts": st.McPitts,
+}
+
+
+def test_every_layer_is_tested() -> None:
+    assert {*MAKERS} == {*neurons.__all__} - {"SpikingLayer"}
+    assert all(getattr(st, name) is getattr(neurons, name) for name in MAKERS)
+
+
+# --- the threshold ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_threshold_has_two_names(name: str) -> None:
+    older = "thr" if name == "McPitts" else "v0"
+    one, other = OLDER[name](threshold=0.75), OLDER[name](**{older: 0.75})
+    for layer in (one, other):
+        assert layer.threshold == getattr(layer, older) == 0.75
+    assert "threshold=0.75" in repr(one)
+    assert f"{older}=0.75" in repr(other)
+    x = draw(0, N, M)
+    assert_close(call(one, x, True), call(other, x, True))
+    one.threshold = 0.25
+    assert getattr(one, older) == 0.25
+    # checkpoints are the same by either name
+    other.load_state_dict(one.state_dict())
+    assert other.threshold == 0.25
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_learnable_by_either_name(name: str) -> None:
+    older = "thr" if name == "McPitts" else "v0"
+    layer = OLDER[name](threshold=0.75, learnable="threshold")
+    assert [*dict(layer.named_parameters())] == [older]
+    assert "threshold=0.75 (learnable)" in repr(layer)
+    with pytest.raises(ValueError, match=f"{older}=0.25 and threshold=0.75 are the same parameter"):
+        OLDER[name](**{older: 0.25}, threshold=0.75)
+    with pytest.raises(ValueError, match="threshold=nan, expected a finite value"):
+        OLDER[name](threshold=math.nan)
+    with pytest.raises(ValueError, match=r"learnable names \['nonsense'\]; choose from .*'threshold'"):
+        OLDER[name](threshold=0.75, learnable="nonsense")
+    with pytest.raises(ValueError, match=r"threshold of shape \(7,\) does not broadcast"):
+        call(OLDER[name](threshold=torch.ones(7)), torch.ones(2, 3), True)
+
+
+def test_mcpitts_without_a_threshold() -> None:
+    with pytest.raises(TypeError, match="the threshold is missing"):
+        st.McPitts()
+
+
+# --- a value to reset to ----------------------------------------------------------------------------------------------
+
+MODES: tuple[Any, ...] = ("fold", "step")
+VALUES: dict[str, Any] = {"float": -0.25, "tensor": span(-0.5, 0.25, M)}
+
+
+@pytest.mark.parametrize("learnable", [(), "v_reset"], ids=["fixed", "learns"])
+@pytest.mark.parametrize("detach", [False, True], ids=["", "detached"])
+@pytest.mark.parametrize("value", VALUES)
+def test_reset_to_a_value(value: str, detach: bool, learnable: Any) -> None:
+    rule: Any = F.to_value(VALUES[value])
+    layer = st.LIF(reset=F.detached(rule) if detach else rule, learnable=learnable).double()
+    v_reset = torch.as_tensor(VALUES[value], dtype=torch.float64).clone().requires_grad_(bool(learnable))
+    model, x = over_time(layer), (3.0 * draw(0)).requires_grad_()
+    whole: Any = F.to_value(v_reset)
+    params: dict[str, Any] = {"decay": F.decay_from_tau(8.0), "gain": F.gain_from_tau(8.0)}
+    params |= {"reset": F.detached(whole) if detach else whole}
+    rest = F.LIFState(torch.zeros(N, M, dtype=torch.float64))
+    out = F.scan(F.lif_step, rest, x, params=params, dim=1, backend="loop")[1]
+    assert out.sum() > N
+    pull = draw(99, *out.shape) - 0.5
+    leaves = [x, v_reset] if learnable else [x]
+    want = [out, *torch.autograd.grad(out, leaves, pull)]
+    for mode in ("fold", "step", "fold"):
+        found = results(model, x, mode)
+        assert_close([found["out"], found["d x"], *([found["d net.layer.v_reset"]] if learnable else [])], want, mode)
+
+
+def test_the_value_is_an_attribute() -> None:
+    layer: Any = st.IF(reset=F.to_value(-0.25))
+    assert repr(layer) == "IF(v0=1.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_value, v_reset=-0.25)"
+    layer.v_reset = 0.5
+    layer(torch.tensor([1.5]))
+    assert layer.v.item() == 0.5
+    layer.reset_rule = F.to_value(0.125)
+    layer(torch.tensor([1.5]))
+    assert (layer.v_reset, layer.v.item()) == (0.125, 0.125)
+    layer.reset_rule = F.detached(F.to_value(-1.0))
+    layer(torch.tensor([1.5]))
+    assert (layer.v_reset, layer.v.item()) == (-1.0, -1.0)
+    layer.reset_rule = F.by_subtraction
+    layer(torch.tensor([2.5]), init=True)
+    assert layer.v.item() == 1.5
+    assert "detached(to_value)" in repr(st.IF(reset=F.detached(F.to_value(0.5))))
+    with pytest.raises(TypeError, match=r"reset=to_value lacks the value; write to_value\(0.0\)"):
+        st.IF(reset=F.to_value)  # type: ignore[arg-type]
+
+
+def test_the_value_is_in_checkpoints() -> None:
+    one, other = st.LIF(reset=F.to_value(-0.25)), st.LIF(reset=F.to_value(0.5))
+    other.load_state_dict(one.state_dict())
+    assert other.v_reset == -0.25
+    with pytest.raises(RuntimeError, match="the checkpoint has"):
+        st.LIF().load_state_dict(one.state_dict())
+
+
+# --- physical units ---------------------------------------------------------------------------------------------------
+
+TIMED: dict[str, Callable[..., Any]] = {
+    "LIF": lambda scale, **dt: st.LIF(8.0 * scale, **dt),
+    "LI": lambda scale, **dt: st.LI(8.0 * scale, **dt),
+    "CoarseLIF": lambda scale, **dt: st.CoarseLIF(8.0 * scale, **dt),
+    "ParametricLIF": lambda scale, **dt: st.ParametricLIF(4.0 * scale, **dt),
+    "CubaLIF": lambda scale, **dt: st.CubaLIF(4.0 * scale, 8.0 * scale, **dt),
+    "AlphaLIF": lambda scale, **dt: st.AlphaLIF(2.0 * scale, 4.0 * scale, 8.0 * scale, **dt),
+    "ALIF": lambda scale, **dt: st.ALIF(8.0 * scale, tau_adaptation=16.0 * scale, **dt),
+    "ExponentialIF": lambda scale, **dt: st.ExponentialIF(8.0 * scale, **dt),
+    "AdEx": lambda scale, **dt: st.AdEx(8.0 * scale, tau_w=16.0 * scale, **dt),
+    "QuadraticIF": lambda scale, **dt: st.QuadraticIF(8.0 * scale, **dt),
+    "ExponentialSynapse": lambda scale, **dt: st.ExponentialSynapse(4.0 * scale, **dt),
+    "AlphaSynapse": lambda scale, **dt: st.AlphaSynapse(2.0 * scale, 4.0 * scale, **dt),
+    "ShortTermPlasticity": lambda scale, **dt: st.ShortTermPlasticity(0.3, 8.0 * scale, 16.0 * scale, **dt),
+    "Delay": lambda scale, **dt: st.Delay(1.5 * scale, **dt),
+}
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_times_in_units_of_dt(name: str) -> None:
+    # a quarter is exact in binary: the same numbers to the bit
+    in_steps, in_ms = TIMED[name](1.0).double(), TIMED[name](0.25, dt=0.25).double()
+    x = (4.0 * draw(0)).requires_grad_()
+    want = results(over_time(in_steps), x, "step")
+    for mode in ("fold", "step"):
+        found = results(over_time(in_ms), x, mode)
+        assert_close([found["out"], found["d x"]], [want["out"], want["d x"]], mode)
+    with pytest.raises(ValueError, match=r"dt=0.0, expected a finite value above 0"):
+        TIMED[name](1.0, dt=0.0)
+    assert "dt=0.25" in repr(in_ms)
+
+
+def test_gradient_of_a_time_constant_in_milliseconds() -> None:
+    layer = st.LIF(tau=20.0, dt=2.5, learnable="tau").double()
+    x = (3.0 * draw(0)).requires_grad_()
+    got, stepped = results(over_time(layer), x, "fold"), results(over_time(layer), x, "step")
+    assert_close(got["d net.layer.tau"], stepped["d net.layer.tau"])
+    same = results(over_time(st.LIF(tau=8.0, learnable="tau").double()), x, "step")
+    assert_close(got["d net.layer.tau"], same["d net.layer.tau"] / 2.5)
+
+
+# --- refractory periods -----------------------------------------------------------------------------------------------
+
+
+def rests(period: float, **dt: float) -> list[float]:
+    """Return the spikes of a neuron that would fire at every step."""
+    layer = st.IF(refractory=period, **dt)  # type: ignore[arg-type]
+    return [layer(torch.tensor([[1.0]]), init=t == 0).item() for t in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("period", "dt", "steps"),
+    [(0.0, 1.0, 0), (2.0, 1.0, 2), (1.5, 1.0, 2), (1.1, 0.55, 2), (0.3, 0.1, 3), (2.0, 2.0, 1)],
+)
+def test_rests_for_whole_steps(period: float, dt: float, steps: int) -> None:
+    assert rests(period, dt=dt) == [float(t % (steps + 1) == 0) for t in range(8)]
+
+
+@pytest.mark.parametrize("period", [2.0, torch.arange(M).double()], ids=["float", "per neuron"])
+@pytest.mark.parametrize("make", [st.LIF, st.CubaLIF, st.AdEx], ids=lambda make: make.__name__)
+def test_refractory_layers_fold(make: Any, period: Any) -> None:
+    layer = make(refractory=period, learnable="tau").double()
+    model, x = over_time(layer), (4.0 * draw(0, N, 4 * T, M)).requires_grad_()
+    folded, stepped = results(model, x, "fold"), results(model, x, "step")
+    assert folded["out"].sum() > 0
+    assert_close(folded, stepped, "folded")
+    again = copy.deepcopy(model)
+    assert_close(results(again, x, "fold"), folded, "a copy")
+    assert layer.v is not None
+    free = results(over_time(make(learnable="tau").double()), x, "fold")
+    assert folded["out"].sum() < free["out"].sum()
+
+
+def test_refractory_with_recurrence_and_init_of_some_samples() -> None:
+    layer = st.LIF(refractory=2.0, recurrent=torch.full((M,), 0.5)).double()
+    x = 4.0 * draw(0, 6, N, M)
+    outs: list[Tensor] = [layer(x[0], True), *(layer(x[t]) for t in range(1, 3))]
+    mixed = layer(x[3], torch.tensor([True, False, False]))
+    fresh = copy.deepcopy(layer)
+    assert_close(mixed[:1], fresh(x[3], True)[:1])
+    assert_close(mixed[1:].sum(), mixed[1:].sum())
+    assert len(outs) == 3
+
+
+def test_refractory_periods_are_numbers() -> None:
+    with pytest.raises(ValueError, match=r"refractory=-1.0, expected a finite value at least 0"):
+        st.LIF(refractory=-1.0)
+
+
+# --- single layers ----------------------------------------------------------------------------------------------------
+
+
+def test_parametric_lif_learns_its_time_constant() -> None:
+    layer = st.ParametricLIF(tau=4.0)
+    assert layer.tau.item() == pytest.approx(4.0, rel=1e-6)
+    assert st.ParametricLIF(tau=torch.tensor([4.0, 8.0]), dt=2.0).tau.tolist() == pytest.approx([4.0, 8.0], rel=1e-6)
+    layer(torch.ones(1, 3), True).sum().backward()
+    assert layer.w.grad is not None
+    with pytest.raises(ValueError, match=r"tau=1.0, expected a finite value above 1"):
+        st.ParametricLIF(tau=1.0)
+
+
+def test_where_a_sequence_starts() -> None:
+    x = torch.zeros(2, 3)
+    for layer, v in (
+        (st.AdEx(v_rest=-0.5), -0.5),
+        (st.Izhikevich(c=-50.0), -50.0),
+        (st.Izhikevich(v_rest=-70.0), -70.0),
+    ):
+        rest: Any = layer.initial_state(x)
+        assert (rest.v == v).all()
+    assert (rest.w == 0.2 * -70.0).all()
+    with pytest.raises(ValueError, match=r"c=-50.0 is the value of the reset rule"):
+        st.Izhikevich(c=-50.0, reset=F.to_value(-60.0))
+
+
+def test_stochastic_lif_fires_by_chance() -> None:
+    layer = st.StochasticLIF(tau=1e9, reset=F.none, generator=torch.Generator().manual_seed(0))
+    x = torch.full((1, 20_000), 1.1)
+    p = torch.sigmoid(torch.tensor(0.5)).item()
+    spikes = layer(x, True)
+    assert spikes.mean().item() == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 20_000))
+    with pytest.raises(ValueError, match="has no primitive that goes from 0 to 1"):
+        st.StochasticLIF(surrogate=F.StraightThrough())
+    with pytest.raises(ValueError, match="inputs differ in shape"):
+        layer(x, True, noise=torch.rand(1, 3))
+
+
+def test_stochastic_lif_in_a_network_keeps_its_noise() -> None:
+    model = over_time(st.StochasticLIF(tau=8.0), use=lambda layer, x, init: layer(x, init))
+    x = 2.0 * draw(0, dtype=torch.float32)
+    torch.manual_seed(0)
+    one = model(x)
+    torch.manual_seed(0)
+    assert torch.equal(model(x), one)
+    assert not torch.equal(model(x), one)
+    # the mean over many draws, folded and stepped
+    wide = x.repeat(3000, 1, 1)
+    means = []
+    for mode in MODES:
+        model.mode = mode
+        means.append(model(wide).reshape(3000, N, T, M).mean(0))
+    assert (means[0] - means[1]).abs().max() < 0.06
+    assert (means[0] - means[1]).abs().mean() < 0.01
+
+
+def test_delay() -> None:
+    with pytest.raises(ValueError, match=r"delay=3.0, expected a finite value .*at most 2"):
+        st.Delay(3.0, longest=2)
+    layer: Any = st.Delay(torch.tensor([0.0, 1.0, 2.5]), longest=3, learnable="delay").double()
+    x = draw(0, 1, 6, 3).requires_grad_()
+    out = over_time(layer, 3)(x)
+    assert_close(out[0, :, 0], x[0, :, 0])
+    assert_close(out[0, 1:, 1], x[0, :-1, 1])
+    assert_close(out[0, 3:, 2], 0.5 * (x[0, :3, 2] + x[0, 1:4, 2]))
+    out.square().sum().backward()
+    assert layer.delay.grad is not None
+    # a whole delay learns as well
+    assert (layer.delay.grad != 0).all()
+    with torch.no_grad():
+        layer.delay.fill_(9.0)
+    over_time(layer, 3)(x)
+    assert layer.delay.tolist() == [3.0] * 3
+
+
+def test_levels_in_layers() -> None:
+    x = torch.tensor([[-3.0, 0.5, 3.5]])
+    assert st.IF(surrogate=F.Ternary())(x).tolist() == [[-1.0, 0.0, 1.0]]
+    assert st.IF(surrogate=F.MultiSpike())(x).tolist() == [[0.0, 0.0, 3.0]]
+    assert st.GradedLIF(tau=1e9, threshold=0.5)(x).tolist() == [[0.0, 0.5, 3.5]]
+    assert st.IF(surrogate=F.Strict())(torch.ones(1)).tolist() == [0.0]
+    with pytest.raises(TypeError, match="makes more than spikes of 0 and 1"):
+        st.SigmaDelta(surrogate=F.MultiSpike())

@@ -1,0 +1,22 @@
+"""These tests compare with other libraries; `make test-peers` runs them where those are installed.
+
+Elsewhere, and beside other releases than those in benchmarks/requirements.txt, nothing here is collected.
+"""
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+PEERS = ("spikingjelly", "snntorch", "norse", "sinabs")
+_REQUIREMENTS = Path(__file__).parents[2] / "benchmarks" / "requirements.txt"
+
+
+def _installed() -> bool:
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", _REQUIREMENTS.read_text(), re.MULTILINE))
+    try:
+        return all([metadata.version(name) == pinned[name] for name in PEERS])
+    except metadata.PackageNotFoundError:
+        return False
+
+
+collect_ignore_glob = [] if _installed() else ["*.py"]

@@ -1,0 +1,112 @@
+"""Cells of Norse and ours."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import norse.torch as norse
+import torch
+from norse.torch.functional.lif_refrac import LIFRefracParameters
+from norse.torch.functional.reset import reset_subtract
+from norse.torch.functional.threshold import threshold
+from torch import Tensor
+
+from spikingtorch import like
+from tests.peers.pair import Pair, Theirs, value
+
+_LIF = {"tau_syn_inv": 300.0, "tau_mem_inv": 250.0, "v_leak": 0.1, "v_th": 0.9, "v_reset": -0.1}
+_BOX = {"tau_mem_inv": 250.0, "v_leak": 0.1, "v_th": 0.9, "v_reset": -0.1}
+_ADEX = {"adaptation_current": 0.5, "adaptation_spike": 0.1, "delta_T": 0.4, "tau_ada_inv": 20.0}
+
+
+def _pair(
+    cell: str, numbers: Mapping[str, float], *, mean: float, name: str = "", subtract: bool = False, spikes: bool = True
+) -> Pair:
+    """Return a pair of equal names and parameters, all of which are trained."""
+    parameters = cell.replace("Cell", "Parameters")
+
+    def theirs() -> Theirs:
+        made = {key: value(each, learns=True) for key, each in numbers.items()}
+        fixed = {"reset_method": reset_subtract} if subtract else {}
+        return Theirs(_over_time(getattr(norse, cell)(getattr(norse, parameters)(**made, **fixed))), made)
+
+    def ours() -> Any:
+        fixed = {"reset_method": like.norse.reset_subtract} if subtract else {}
+        return getattr(like.norse, cell)(getattr(like.norse, parameters)(**_trained(numbers), **fixed))
+
+    return Pair(f"norse {name or cell}", ours, theirs, mean, 1.0, spikes)
+
+
+def _trained(numbers: Mapping[str, float]) -> dict[str, torch.nn.Parameter]:
+    return {key: torch.nn.Parameter(value(each)) for key, each in numbers.items()}
+
+
+def _over_time(cell: Any) -> Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]:
+    def run(xs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        state: Any = None
+        outs = []
+        for x in xs:
+            out, state = cell(x, state)
+            outs.append(out)
+        flat: dict[str, Tensor] = {}
+        fields: dict[str, Any] = state._asdict()
+        for key, each in fields.items():
+            flat |= each._asdict() if hasattr(each, "_asdict") else {key: each}
+        return torch.stack(outs), flat
+
+    return run
+
+
+def _refractory() -> Pair:
+    def theirs() -> Theirs:
+        made = {key: value(each, learns=True) for key, each in {**_LIF, "rho_reset": 3.0}.items()}
+        lif = norse.LIFParameters(**{key: made[key] for key in _LIF})
+        cell = norse.LIFRefracCell(LIFRefracParameters(lif, made["rho_reset"]))
+        return Theirs(_over_time(cell), made)
+
+    def ours() -> Any:
+        lif = like.norse.LIFParameters(**_trained(_LIF))
+        return like.norse.LIFRefracCell(like.norse.LIFRefracParameters(lif, **_trained({"rho_reset": 3.0})))
+
+    return Pair("norse LIFRefracCell", ours, theirs, 0.5, 1.0)
+
+
+def _izhikevich(name: str, a: float, b: float, c: float, d: float, start: float) -> Pair:
+    def theirs() -> Theirs:
+        p = norse.IzhikevichParameters(a=a, b=b, c=c, d=d)
+        state = norse.IzhikevichState(v=value(start), u=value(start * b))
+        return Theirs(_over_time(norse.IzhikevichCell(norse.IzhikevichSpikingBehavior(p, state))))
+
+    def ours() -> Any:
+        return like.norse.IzhikevichCell(
+            like.norse.create_izhikevich_spiking_behavior(a=a, b=b, c=c, d=d, v_rest=start, u_rest=start)
+        )
+
+    return Pair(f"norse IzhikevichCell {name}", ours, theirs, 10.0, 5.0)
+
+
+_DEFAULT = {"tau_syn_inv": 200.0, "tau_mem_inv": 100.0}
+PAIRS = [
+    _pair("LIFCell", _LIF, mean=0.3),
+    _pair("LIFCell", _DEFAULT, mean=0.6, name="LIFCell as it is"),
+    _refractory(),
+    _pair("LIFBoxCell", _BOX, mean=1.0),
+    _pair("LIFBoxCell", _BOX, mean=1.0, name="LIFBoxCell reset_subtract", subtract=True),
+    _pair("IAFCell", {"v_th": 0.9, "v_reset": -0.1}, mean=0.2),
+    _pair("LICell", {key: _LIF[key] for key in ("tau_syn_inv", "tau_mem_inv", "v_leak")}, mean=0.3, spikes=False),
+    _pair("LIBoxCell", {key: _BOX[key] for key in ("tau_mem_inv", "v_leak")}, mean=0.3, spikes=False),
+    _pair("LSNNCell", {**_LIF, "tau_adapt_inv": 20.0, "beta": 0.4}, mean=0.8),
+    _pair("LIFExCell", {**_LIF, "delta_T": 0.4}, mean=0.1),
+    _pair("LIFAdExCell", {**_LIF, **_ADEX}, mean=0.3),
+    _izhikevich("tonic spiking", 0.02, 0.2, -65.0, 6.0, -70.0),
+    _izhikevich("tonic bursting", 0.02, 0.2, -50.0, 2.0, -70.0),
+]
+_ALPHAS = {"super": 100.0, "heaviside": 1.0, "triangle": 0.3, "tanh": 2.0, "circ": 0.7, "heavi_erfc": 1.5}
+
+
+def _spike(method: str, alpha: float) -> Callable[[Tensor], Tensor]:
+    return lambda u: threshold(u, method, alpha)
+
+
+SURROGATES: dict[str, tuple[Any, Any]] = {
+    method: (like.norse.threshold(method, alpha), _spike(method, alpha)) for method, alpha in _ALPHAS.items()
+}

@@ -1,0 +1,76 @@
+"""Pair: a neuron of another library, and the layer of ours that is to equal it."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch import StepLayer
+from spikingtorch.functional.surrogate import Arctan
+
+
+class Theirs(NamedTuple):
+    """A neuron of another library.
+
+    Attributes:
+        run: from inputs (T, N, M) to outputs (T, N, M), and the final state by the fields of ours.
+        parameters: tensors that are trained, by the attributes of ours.
+    """
+
+    run: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
+    parameters: Mapping[str, Tensor] = {}
+
+
+class Pair(NamedTuple):
+    """Two neurons that are to be equal, both made in the default dtype.
+
+    Attributes:
+        name: of the neuron and its options, with the library first.
+        ours: makes the layer.
+        theirs: makes the neuron of the other library.
+        mean: of the inputs, which are normal.
+        deviation: their standard deviation.
+        spikes: whether the output is one of spikes.
+    """
+
+    name: str
+    ours: Callable[[], StepLayer]
+    theirs: Callable[[], Theirs]
+    mean: float = 0.3
+    deviation: float = 0.6
+    spikes: bool = True
+
+
+def value(number: float, learns: bool = False) -> Tensor:
+    """Return a number as a tensor of the default dtype."""
+    return torch.tensor(number, requires_grad=learns)
+
+
+def is_exact() -> bool:
+    """Say whether the default dtype is float64, in which spike functions that round to float32 are replaced."""
+    return torch.get_default_dtype() == torch.float64
+
+
+class _Above(torch.autograd.Function):
+    """H(u) with H(0) = 0 in the dtype of u, and the derivative of an arctangent."""
+
+    @staticmethod
+    def forward(ctx: object, u: Tensor) -> Tensor:
+        ctx.save_for_backward(u)  # type: ignore[attr-defined]
+        return (u > 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        (u,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        with torch.enable_grad():
+            at = u.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(Arctan(2.0).primitive(at).sum(), at)
+        found: Tensor = gradients[0] * slope
+        return found
+
+
+def atan_in_dtype(u: Tensor) -> Tensor:
+    """Return snnTorch's default spike without its rounding of outputs and gradients to float32."""
+    found: Tensor = _Above.apply(u)  # type: ignore[no-untyped-call]
+    return found

@@ -1,0 +1,147 @@
+"""Each layer of spikingtorch.like beside the neuron that it is to equal, in the release that is installed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch.functional import scan
+from tests.peers import norse_pairs, older_pairs, sinabs_pairs, snntorch_pairs, spikingjelly_pairs
+from tests.peers.pair import Pair, Theirs
+
+Mode = Literal["step", "fold"]
+_TABLES = (snntorch_pairs, spikingjelly_pairs, norse_pairs, sinabs_pairs, older_pairs)
+PAIRS = {pair.name: pair for table in _TABLES for pair in table.PAIRS}
+N, M = 3, 8
+# of the largest entry
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+DTYPES = [pytest.param(torch.float32, id="float32"), pytest.param(torch.float64, id="float64")]
+
+
+@pytest.fixture(params=PAIRS)
+def pair(request: pytest.FixtureRequest) -> Pair:
+    found: Pair = PAIRS[request.param]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _default_dtype() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(before)
+
+
+def inputs(pair: Pair, T: int) -> Tensor:
+    """Return inputs (T, N, M) with which the neurons fire, some often and some seldom."""
+    generator = torch.Generator().manual_seed(0)
+    means = pair.mean * (0.5 + torch.rand(M, generator=generator, dtype=torch.float64))
+    noise = torch.randn(T, N, M, generator=generator, dtype=torch.float64)
+    # of few digits, so that float32 and float64 start from equal numbers
+    return (means + pair.deviation * noise).float().to(torch.get_default_dtype())
+
+
+def cotangent(like: Tensor, seed: int) -> Tensor:
+    """Return a random output gradient that float32 holds exactly, as libraries hand gradients on in it."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(like.shape, generator=generator).to(like.dtype)
+
+
+def equal(layer: st.StepLayer, theirs: Theirs) -> st.StepLayer:
+    """Return the layer with the parameters of theirs, which may have been rounded to float32."""
+    with torch.no_grad():
+        for name, each in theirs.parameters.items():
+            getattr(layer, name).copy_(each)
+    return layer
+
+
+def close(got: Tensor, want: Tensor, what: str, least: float = 1e-3) -> None:
+    allowed = TOLERANCE[torch.get_default_dtype()]
+    scale = max(least, float(want.detach().abs().max()))
+    worst = float((got - want).detach().abs().max())
+    assert worst <= allowed * scale, f"{what}: off by {worst / scale:.3g} of the largest entry, allowed {allowed}"
+
+
+def same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Compare gradients; that of a parameter, a sum over all inputs that may cancel, on the scale of theirs."""
+    scale = float(wanted["x"].abs().max())
+    for name, each in wanted.items():
+        close(found[name], each, f"gradient of {name}", least=scale)
+
+
+def test_outputs_are_identical_over_a_thousand_steps(pair: Pair) -> None:
+    xs = inputs(pair, 1000)
+    with torch.no_grad():
+        theirs, finals = pair.theirs().run(xs)
+        layer = pair.ours()
+        stepped = torch.stack([layer(x, init=(t == 0)) for t, x in enumerate(xs)])
+        folded = st.SpikingNet(pair.ours(), (M,), mode="fold")(xs.transpose(0, 1)).transpose(0, 1)
+    assert torch.equal(stepped, theirs)
+    if layer.v is not None:
+        assert torch.equal(layer.v, finals["v"]), "the membrane after the last step"
+    if pair.spikes:
+        rates = (theirs != 0).double().mean((0, 1))
+        assert float(rates.min()) > 0.0, f"a neuron is silent: {rates}"
+        assert float(rates.mean()) < 0.9, f"the neurons always fire: {rates}"
+        assert torch.equal(folded, theirs)
+    else:
+        close(folded, theirs, "folded")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_and_final_states_are_equal(pair: Pair, dtype: torch.dtype) -> None:
+    torch.set_default_dtype(dtype)
+    xs = inputs(pair, 50).requires_grad_()
+    theirs = pair.theirs()
+    outs, finals = theirs.run(xs)
+    pulls = {"out": cotangent(outs, 1)} | {
+        name: cotangent(each.expand(xs.shape[1:]), 2 + place) for place, (name, each) in enumerate(finals.items())
+    }
+    wanted = _gradients(xs, outs, finals, pulls, theirs.parameters)
+
+    layer = equal(pair.ours(), theirs)
+    step, params = layer.whole_step()
+    after, scanned = scan(step, layer.initial_state(xs[0].detach()), xs, params=params, dim=0)
+    ours = {name: getattr(layer, name) for name in theirs.parameters}
+    state = {name: getattr(after, name) for name in finals}
+    close(scanned, outs, "outputs")
+    for name, each in finals.items():
+        close(state[name], each, f"final {name}")
+    found = _gradients(xs, scanned, state, pulls, ours)
+    assert found.keys() == wanted.keys()
+    same(found, wanted)
+
+
+@pytest.mark.parametrize("mode", ["step", "fold"])
+def test_gradients_of_a_network_are_equal(pair: Pair, mode: Mode) -> None:
+    torch.set_default_dtype(torch.float64)
+    xs = inputs(pair, 20).requires_grad_()
+    theirs = pair.theirs()
+    outs, _ = theirs.run(xs)
+    pull = {"out": cotangent(outs, 1)}
+    wanted = _gradients(xs, outs, {}, pull, theirs.parameters)
+    layer = equal(pair.ours(), theirs)
+    model = st.SpikingNet(nn.Sequential(layer), (M,), mode=mode, warn_silent=False)
+    mine = model(xs.transpose(0, 1)).transpose(0, 1)
+    ours = {name: getattr(layer, name) for name in theirs.parameters}
+    found = _gradients(xs, mine, {}, pull, ours)
+    same(found, wanted)
+
+
+def _gradients(
+    xs: Tensor,
+    outs: Tensor,
+    finals: Mapping[str, Tensor],
+    pulls: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return the gradients of the input and the parameters, zero where there is none."""
+    loss = (outs * pulls["out"]).sum() + sum([(each * pulls[name]).sum() for name, each in finals.items()])
+    named = {"x": xs} | {name: each for name, each in parameters.items() if each.requires_grad}
+    found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
+    return {
+        name: torch.zeros_like(each) if gradient is None else gradient
+        for (name, each), gradient in zip(named.items(), found, strict=True)
+    }

@@ -1,0 +1,180 @@
+"""spikingtorch.like without the other libraries: tests/peers compares with them, where they are installed."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch import like
+
+MAKERS: dict[str, Callable[[], st.StepLayer]] = {
+    "snntorch.Leaky": lambda: like.snntorch.Leaky(beta=0.9),
+    "snntorch.Lapicque": lambda: like.snntorch.Lapicque(beta=0.9),
+    "snntorch.Synaptic": lambda: like.snntorch.Synaptic(alpha=0.8, beta=0.9),
+    "snntorch.Alpha": lambda: like.snntorch.Alpha(alpha=0.9, beta=0.8),
+    "snntorch.RLeaky": lambda: like.snntorch.RLeaky(beta=0.9, all_to_all=False),
+    "snntorch.RSynaptic": lambda: like.snntorch.RSynaptic(alpha=0.8, beta=0.9, all_to_all=False, reset_delay=False),
+    "spikingjelly.IFNode": lambda: like.spikingjelly.IFNode(),
+    "spikingjelly.LIFNode": lambda: like.spikingjelly.LIFNode(v_reset=-0.2),
+    "spikingjelly.ParametricLIFNode": lambda: like.spikingjelly.ParametricLIFNode(),
+    "spikingjelly.QIFNode": lambda: like.spikingjelly.QIFNode(),
+    "spikingjelly.EIFNode": lambda: like.spikingjelly.EIFNode(),
+    "spikingjelly.IzhikevichNode": lambda: like.spikingjelly.IzhikevichNode(w_rest=0.1),
+    "spikingjelly.KLIFNode": lambda: like.spikingjelly.KLIFNode(),
+    "spikingjelly.LIAFNode": lambda: like.spikingjelly.LIAFNode(torch.relu, True),
+    "spikingjelly.CUBALIFNode": lambda: like.spikingjelly.CUBALIFNode(),
+    "norse.LIFCell": lambda: like.norse.LIFCell(),
+    "norse.LIFRefracCell": lambda: like.norse.LIFRefracCell(),
+    "norse.LIFBoxCell": lambda: like.norse.LIFBoxCell(),
+    "norse.IAFCell": lambda: like.norse.IAFCell(),
+    "norse.LICell": lambda: like.norse.LICell(),
+    "norse.LIBoxCell": lambda: like.norse.LIBoxCell(),
+    "norse.LSNNCell": lambda: like.norse.LSNNCell(),
+    "norse.LIFExCell": lambda: like.norse.LIFExCell(),
+    "norse.LIFAdExCell": lambda: like.norse.LIFAdExCell(),
+    "norse.IzhikevichCell": lambda: like.norse.IzhikevichCell(
+        like.norse.create_izhikevich_spiking_behavior(a=0.02, b=0.2, c=-65.0, d=6.0, v_rest=-70.0, u_rest=-70.0)
+    ),
+    "sinabs.LIF": lambda: like.sinabs.LIF(tau_mem=5.0, tau_syn=3.0),
+    "sinabs.IAF": lambda: like.sinabs.IAF(),
+    "sinabs.ALIF": lambda: like.sinabs.ALIF(tau_mem=5.0, tau_adapt=20.0),
+    "sinabs.ExpLeak": lambda: like.sinabs.ExpLeak(tau_mem=5.0),
+    "older.IF": lambda: like.older.IF(),
+    "older.LIF": lambda: like.older.LIF(),
+    "older.McPitts": lambda: like.older.McPitts(thr=0.5),
+    "older.SpikingDecay": lambda: like.older.SpikingDecay(tau=2.0),
+    "older.CoarseLIF": lambda: like.older.CoarseLIF(tau=4.0),
+}
+
+
+def run(layer: st.StepLayer, *inputs: float) -> list[float]:
+    """Return the outputs of one neuron."""
+    return [round(layer(torch.tensor([x]), init=(t == 0)).item(), 6) for t, x in enumerate(inputs)]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_layer_has_its_name_and_runs_on_after_a_copy(name: str) -> None:
+    layer = MAKERS[name]()
+    assert repr(layer).startswith(name.split(".")[1] + "(")
+    x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0)) + 1.0
+    stepped = [layer(each, init=(t == 0)) for t, each in enumerate(x.unbind(1))]
+    again = copy.deepcopy(layer)
+    assert torch.equal(layer(x[:, 0]), again(x[:, 0]))
+    folded = st.SpikingNet(nn.Sequential(MAKERS[name]()), (3,), mode="fold", warn_silent=False)(x)
+    torch.testing.assert_close(folded, torch.stack(stepped, 1))
+
+
+def test_the_submodules_are_imported_on_demand() -> None:
+    assert dir(like) == ["norse", "older", "sinabs", "snntorch", "spikingjelly"]
+    with pytest.raises(AttributeError, match=r"no attribute 'nengo'; it has norse, older"):
+        _ = like.nengo
+
+
+# by hand: what is left of a membrane, and when a spike resets it
+
+
+def test_snntorch_resets_a_step_later_and_fires_above_the_threshold() -> None:
+    # v = 1.5, then 0.5 * 1.5 - 1 + 0.5 = 0.25, then 0.125 + 0.875 = 1.0, which is not above 1
+    layer = like.snntorch.Leaky(beta=0.5)
+    assert run(layer, 1.5, 0.5, 0.875) == [1.0, 0.0, 0.0]
+    assert layer.v is not None
+    assert layer.v.item() == 1.0
+    # at once: 1.5 - 1 = 0.5, then 0.25 + 0.5 = 0.75, then 0.375 + 0.875 = 1.25
+    assert run(like.snntorch.Leaky(beta=0.5, reset_delay=False), 1.5, 0.5, 0.875) == [1.0, 0.0, 1.0]
+    # to zero: 1.5, then 0.5 * 0 + 1.25
+    assert run(like.snntorch.Leaky(beta=0.5, reset_mechanism="zero"), 1.5, 1.25) == [1.0, 1.0]
+
+
+def test_spikingjelly_fires_at_the_threshold_and_resets_to_a_value() -> None:
+    # starts at -0.5: -0.5 + (2.5 - 0) / 2 = 0.75, then 0.75 + (2 - 1.25) / 2 = 1.125, then as at the start
+    layer = like.spikingjelly.LIFNode(tau=2.0, v_reset=-0.5)
+    assert run(layer, 2.5, 2.0, 3.0) == [0.0, 1.0, 1.0]
+    assert layer.v is not None
+    assert layer.v.item() == -0.5
+    # by subtraction: 1, which fires, then 0 + 3 / 2 = 1.5, of which 0.5 is left
+    soft = like.spikingjelly.LIFNode(tau=2.0, v_reset=None)
+    assert run(soft, 2.0, 3.0) == [1.0, 1.0]
+    assert soft.v is not None
+    assert soft.v.item() == 0.5
+
+
+def test_norse_adds_its_input_to_a_current_that_decays_afterwards() -> None:
+    # dt tau_mem_inv = dt tau_syn_inv = 1/2: v = 1/2, i = 1/2; v = 1/2 + (-1/2 + 1/2 + 2) / 2 = 1.5 fires
+    p = like.norse.LIFParameters(tau_syn_inv=0.5, tau_mem_inv=0.5, v_reset=-1.0)
+    layer = like.norse.LIFCell(p, dt=1.0)
+    assert run(layer, 1.0, 2.0) == [0.0, 1.0]
+    assert layer.v is not None
+    assert layer.v.item() == -1.0
+    # at the threshold there is no spike
+    assert run(like.norse.IAFCell(), 1.0, 0.5) == [0.0, 1.0]
+
+
+def test_sinabs_spikes_several_times_in_a_step() -> None:
+    layer = like.sinabs.IAF()
+    assert run(layer, 2.5, 0.25, 0.25) == [2.0, 0.0, 1.0]
+    assert run(like.sinabs.IAF(spike_fn=like.sinabs.MaxSpike(2)), 3.5, 0.0) == [2.0, 1.0]
+    # the value of MembraneReset is added at every step
+    adding = like.sinabs.IAF(spike_fn=like.sinabs.SingleSpike, reset_fn=like.sinabs.MembraneReset(0.25))
+    assert run(adding, 0.0, 0.0, 0.5, 0.0) == [0.0, 0.0, 1.0, 0.0]
+
+
+def test_the_older_spiking_decay_gives_out_the_spike_before() -> None:
+    assert run(like.older.SpikingDecay(tau=2.0), 1.0, 0.5, 0.75) == [0.0, 1.0, 0.0]
+    assert run(st.SpikingDecay(tau=2.0), 1.0, 0.5, 0.75) == [1.0, 0.0, 1.0]
+
+
+# errors
+
+WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "no meaning": (
+        lambda: like.snntorch.Leaky(0.9, init_hidden=True),
+        TypeError,
+        "Leaky: init_hidden=True has no meaning here: a layer remembers its state",
+    ),
+    "unknown": (lambda: like.snntorch.Leaky(0.9, betta=1), TypeError, "Leaky: there is no argument 'betta'"),
+    "mechanism": (
+        lambda: like.snntorch.Leaky(0.9, reset_mechanism="substract"),
+        ValueError,
+        "Leaky: reset_mechanism='substract', expected 'subtract', 'zero' or 'none'",
+    ),
+    "text": (lambda: like.snntorch.Leaky("0.9"), TypeError, "Leaky: beta is a str"),
+    "class": (lambda: like.snntorch.Leaky(0.9, spike_grad=F.Arctan), TypeError, "is a class"),
+    "circuit": (lambda: like.snntorch.Lapicque(R=1.0), ValueError, "Lapicque: R given, expected beta, or two of"),
+    "order": (lambda: like.snntorch.Alpha(0.5, 0.9), ValueError, "Alpha: alpha=0.5 is not greater than beta=0.9"),
+    "dense": (lambda: like.snntorch.RLeaky(0.9), ValueError, "RLeaky: all_to_all=True is not elementwise"),
+    "tau": (
+        lambda: like.spikingjelly.LIFNode(tau=1.0),
+        ValueError,
+        "LIFNode: tau=1.0, expected a finite value above 1",
+    ),
+    "step mode": (lambda: like.spikingjelly.LIFNode(step_mode="m"), TypeError, "LIFNode: step_mode='m' has no meaning"),
+    "reset": (lambda: like.spikingjelly.IFNode(v_reset="soft"), TypeError, "IFNode: v_reset='soft', expected a float"),
+    "parameters": (
+        lambda: like.norse.LIFCell(like.norse.LIParameters()),
+        TypeError,
+        r"LIFCell: p is a LIParameters, expected like.norse.LIFParameters\(...\)",
+    ),
+    "method": (
+        lambda: like.norse.LIFCell(like.norse.LIFParameters(method="superb")),
+        ValueError,
+        "method='superb', expected one of 'super'",
+    ),
+    "gradient": (
+        lambda: like.sinabs.IAF(surrogate_grad_fn=like.sinabs.Gaussian),
+        TypeError,
+        "IAF: surrogate_grad_fn=.*, expected one of like.sinabs",
+    ),
+    "shape": (lambda: like.sinabs.IAF(shape=(3,)), TypeError, "IAF: shape=.* has no meaning here"),
+    "beta": (lambda: like.older.LIF(beta=0.0), ValueError, "LIF: beta=0.0, expected a finite value above 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_arguments_raise(case: str) -> None:
+    make, kind, message = WRONG[case]
+    with pytest.raises(kind, match=message):
+        make()
