@@ -205,8 +205,9 @@ def check_surrogate(owner: str, surrogate: object) -> None:
         raise TypeError(f"{owner}: surrogate={surrogate.__name__} is a class; make one of it: {surrogate.__name__}()")
     if not callable(surrogate):
         raise TypeError(f"{owner}: surrogate={surrogate!r} cannot be called{hint}")
-    if callable(own := getattr(surrogate, "fire", None)):
-        check_surrogate(owner, getattr(surrogate, "surrogate", own))
+    if hasattr(surrogate, "fire") or isinstance(surrogate, Strict):
+        check_plain(owner, getattr(surrogate, "surrogate", None))
+    if hasattr(surrogate, "fire"):
         return
     # from numpy: on the CPU, whatever the default device
     spikes = surrogate(torch.from_numpy(np.array([-1.0, 0.0, 1.0], dtype=np.float32)))
@@ -221,7 +222,7 @@ def check_surrogate(owner: str, surrogate: object) -> None:
 def check_plain(owner: str, surrogate: object) -> None:
     """Raise unless the surrogate turns numbers into spikes of 0 and 1."""
     if hasattr(surrogate, "fire"):
-        raise TypeError(f"{owner}: surrogate={surrogate!r} makes more than spikes of 0 and 1; give it a plain one")
+        raise TypeError(f"{owner}: surrogate={surrogate!r} makes more than spikes of 0 and 1; a plain one is expected")
     check_surrogate(owner, surrogate)
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from examples import data, training, vowels
+from examples import data, own_neurons, training, vowels
 from spikingtorch import SpikingNet
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -24,8 +24,13 @@ SHARED = {"__init__", "checkpoint", "data", "pictures", "train", "training"}
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 # in processes of its own; with a package of its own
 APART = {"distributed", "lightning"}
-ARGUMENTS = {"streams": ["--streams", "12", "--steps", "40", "--batch", "5"], "distributed": ["--batches", "2"]}
-SAYS = {"streams": "steps a second"}
+ARGUMENTS = {
+    "streams": ["--streams", "12", "--steps", "40", "--batch", "5"],
+    "distributed": ["--batches", "2"],
+    "izhikevich": [],
+    "neurons": [],
+}
+SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 
 
 @functools.cache
@@ -87,6 +92,11 @@ def test_two_processes_have_the_gradient_of_one() -> None:
     assert "test accuracy" in done.stdout
 
 
+def test_the_neuron_with_dendrites_passes_its_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    own_neurons.check()
+    assert "scan: fused" in capsys.readouterr().out
+
+
 def test_one_process_is_told_how_to_start_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="torchrun"):
         start("distributed", tmp_path, monkeypatch)
@@ -104,3 +114,4 @@ def test_there_are_examples_of_every_kind() -> None:
     assert {"if_mnist", "lif_mnist", "mcpitts_mnist", "biolif_mnist", "functional_mnist"} <= set(EXAMPLES)
     assert {"ensemble_tau", "per_sample_gradients", "jax_mnist", "mnist1d", "events", "vowels"} <= set(EXAMPLES)
     assert {"digits", "recipes", "streams", "distributed", "lightning"} <= set(EXAMPLES)
+    assert {"izhikevich", "neurons", "own_neurons"} <= set(EXAMPLES)

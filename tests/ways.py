@@ -3,7 +3,7 @@
 A way is given a function of tensors that scans; so is what it has to give, which is asked with a loop in its place.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -344,6 +344,18 @@ def neuron(name: str, steps: int = 4) -> Scan:
 
 SCANS = {"leaky": Scan(leaky, _leaky), "synaptic": Scan(synaptic, _synaptic, -1)}
 SCANS |= {each.name: neuron(each.name) for each in NEURONS}
+# one of each kind of program: states, inputs, functions; the others differ from these in their equation alone
+KINDS = {"leaky", "synaptic", "lif", "coarse_lif", "biolif", "mcpitts", "li", "adex", "stochastic_lif", "delay"}
+
+
+def pairs(ways: Collection[str], turns: int = 6) -> list[tuple[str, str]]:
+    """Return scans with ways: for one of each kind all ways, for the others one in some, others for each of them."""
+    return [
+        (scan, way)
+        for row, scan in enumerate(SCANS)
+        for column, way in enumerate(ways)
+        if scan in KINDS or (row + column) % turns == 0
+    ]
 
 
 class Net(torch.nn.Module):

@@ -6,7 +6,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import tree_map
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return lift(torch.zeros_like(like, requires_grad=False))
+
+
+def _inner_rest(step: Any, neuron: Any, like: Tensor) -> Any:
+    """Return the state at rest of a step, from that of the neuron inside."""
+    around = getattr(step, "at_rest", None)
+    return neuron if around is None else around(neuron, like)
 
 
 class RefractoryState(NamedTuple):
@@ -42,7 +53,7 @@ class Refractory(NamedTuple):
 
     def __call__(
         self, state: RefractoryState, x: Any, *, refractory: Tensor | float | None = None, **params: Any
-    ) -> tuple[RefractoryState, Tensor]:
+    ) -> Any:
         """Advance one step.
 
         Args:
@@ -58,6 +69,10 @@ class Refractory(NamedTuple):
         period = self.steps if refractory is None else refractory
         left = torch.where(resting, state.left - 1.0, (out != 0).to(state.left.dtype) * period)
         return RefractoryState(neuron, left.detach()), out
+
+    def at_rest(self, neuron: Any, like: Tensor) -> RefractoryState:
+        """Return the state at rest, from that of the neuron and an input of one step."""
+        return RefractoryState(_inner_rest(self.step, neuron, like), _zeros(like))
 
     @property
     def __name__(self) -> str:
@@ -94,7 +109,7 @@ class RelativeRefractory(NamedTuple):
 
     def __call__(
         self, state: RelativeRefractoryState, x: Any, *, threshold: Tensor | float = 1.0, **params: Any
-    ) -> tuple[RelativeRefractoryState, Tensor]:
+    ) -> Any:
         """Advance one step.
 
         Args:
@@ -105,6 +120,10 @@ class RelativeRefractory(NamedTuple):
         """
         neuron, out = self.step(state.neuron, x, threshold=threshold + state.r, **params)
         return RelativeRefractoryState(neuron, self.decay * state.r + self.jump * out), out
+
+    def at_rest(self, neuron: Any, like: Tensor) -> RelativeRefractoryState:
+        """Return the state at rest, from that of the neuron and an input of one step."""
+        return RelativeRefractoryState(_inner_rest(self.step, neuron, like), _zeros(like))
 
     @property
     def __name__(self) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
-from spikingtorch.functional import RecurrentState, RefractoryState, lift, reset_where
+from spikingtorch.functional import lift, reset_where
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.activity import Activity
@@ -83,10 +83,16 @@ class StatefulLayer(WithConstants):
     def v(self) -> Tensor | None:
         """The membrane after the reset, or None before the first step and for a neuron without one."""
         memory = self._shown("v")
-        state = None if memory is None else memory.state
-        while isinstance(state, RecurrentState | RefractoryState):
+        state: Any = None if memory is None else memory.state
+        while hasattr(state, "neuron"):
             state = state.neuron
         return getattr(state, "v", None)
+
+    @property
+    def state(self) -> Any:
+        """The state after the last step, a NamedTuple of tensors, or None before the first step."""
+        memory = self._shown("state")
+        return None if memory is None else memory.state
 
     @property
     def s(self) -> Any:

@@ -41,7 +41,8 @@ class StepLayer(StatefulLayer):
 
     Args:
         step: a pure function ``(state, x, **params) -> (state, output)``.
-        state_type: NamedTuple of the state's tensors, all zero at rest.
+        state_type: NamedTuple of the state's tensors, all zero at rest; for a step in ``F.Refractory`` or
+            ``F.RelativeRefractory`` that of the neuron inside.
         learnable: names of the parameters to train, or True for all that are floats or tensors. An ``nn.Parameter`` is
             learnable without being named.
         recurrent: weights through which the output comes back to the layer one step later, added to its (first) input:
@@ -392,7 +393,7 @@ class StepLayer(StatefulLayer):
         kind, own = type(self), self.__dict__
         inherits = kind.rest_state is StepLayer.rest_state and kind.initial_state is StepLayer.initial_state
         rests = inherits and "rest_state" not in own and "initial_state" not in own
-        return rests and self.refractory is None
+        return rests and self.refractory is None and not hasattr(self.step, "at_rest")
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the first of the inputs; raise where one cannot be computed with."""
@@ -419,7 +420,8 @@ class StepLayer(StatefulLayer):
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest for an input of one step like x; override where that is not zero."""
-        return zeros_state(self.state_type, x)
+        rest, around = zeros_state(self.state_type, x), getattr(self.step, "at_rest", None)
+        return rest if around is None else around(rest, x)
 
     def _check_params(self, params: dict[str, Any], x: Tensor) -> None:
         """Raise unless the parameters fit to the input: first those that are stored, which the user knows."""

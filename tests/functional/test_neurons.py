@@ -30,17 +30,95 @@ HAND: list[tuple[str, dict[str, Any], list[float], list[float], list[float]]] = 
     ("mcpitts", {"threshold": 0.5}, [0.25, 0.5, 0.75], [0, 1, 1], []),
     # u = 1, 0.5 + 1, 0.75 - 1
     ("li", {"decay": 0.5}, [1.0, 1.0, -1.0], [1.0, 1.5, -0.25], [1.0, 1.5, -0.25]),
+    # u = 0.5, 0.5 + (1.5 - 0.5) / 2 = 1, 0.25
+    ("euler_lif", {"leak": 0.5}, [1.0, 1.5, 0.5], [0, 1, 0], [0.5, 0.0, 0.25]),
+    # u = (1 - 0.5) / 2, then 0.25 + (2.25 - 0.75) / 2 = 1, then -0.5 + 0.5
+    (
+        *("euler_lif", {"leak": 0.5, "v_rest": -0.5, "reset": F.to_value(-0.5)}),
+        *([1.0, 2.25, 1.0], [0, 1, 0], [0.25, -0.5, 0.0]),
+    ),
+    # i = 0.25, 0.25, 0.8125, 0.40625; u = 0.25, 0.375, 0.1875 + 0.8125 = 1, 0.40625
+    (
+        *("cuba_lif", {"decay_syn": 0.5, "decay": 0.5}),
+        *([0.25, 0.125, 0.6875, 0.0], [0, 0, 1, 0], [0.25, 0.375, 0.0, 0.40625]),
+    ),
+    # r = 0.5, 0.25, 0.25, 0.3125; i = 0.5, 0.5, 0.5, 0.5625; u = 0.5, 0.75, 0.875, 0.4375 + 0.5625 = 1
+    (
+        *("alpha_lif", {"decay_rise": 0.5, "gain_rise": 0.5, "decay_syn": 0.5, "decay": 0.5}),
+        *([1.0, 0.0, 0.25, 0.375], [0, 0, 0, 1], [0.5, 0.75, 0.875, 0.0]),
+    ),
+    # threshold 1, 1.5, 1.25, 1.625; u = 1, 1.25, 0.625 + 0.625 = 1.25, 1.5; a = 0.5, 0.25, 0.625
+    (
+        *("alif", {"decay": 0.5, "decay_adaptation": 0.5, "adaptation": 1.0}),
+        *([1.0, 1.25, 0.625, 1.5], [1, 0, 1, 0], [0.0, 1.25, 0.0, 1.5]),
+    ),
+    # where the membrane is 0, exp(0) = 1: u = (0.5 + 1.5) / 2 = 1, (0.5 + 0.5) / 2
+    ("exponential_if", {"leak": 0.5, "v_rheobase": 0.0, "sharpness": 0.5}, [1.5, 0.5], [1, 0], [0.0, 0.5]),
+    # the same with w = 0.5 after the spike: u = 1, (0.5 - 0.5 + 1) / 2
+    (
+        *("adex", {"leak": 0.5, "leak_w": 0.5, "a": 1.0, "b": 0.5, "v_rheobase": 0.0, "sharpness": 0.5}),
+        *([1.5, 1.0], [1, 0], [0.0, 0.5]),
+    ),
+    # u = 0.5, 0.5 + (0 + 1) / 2 = 1, -0.5, -0.5 + (0.5 + 0.5) / 2
+    (
+        *("quadratic_if", {"leak": 0.5, "v_critical": 0.5}),
+        *([1.0, 1.0, -1.0, 0.5], [0, 1, 0, 0], [0.5, 0.0, -0.5, 0.0]),
+    ),
+    # v' = v^2 - w + x: u = 0.5, 0.5 + (0.25 - 0.0625 + 0.8125) / 2 = 1, -1 + (1 - 1.171875 + 0.171875) / 2
+    (
+        "izhikevich",
+        {"a": 0.5, "b": 0.5, "d": 1.0, "dt": 0.5, "threshold": 1.0, "curve": F.IzhikevichCurve(1.0, 0.0, 0.0)}
+        | {"reset": F.to_value(-1.0)},
+        *([1.0, 0.8125, 0.171875], [0, 1, 0], [0.5, -1.0, -1.0]),
+    ),
+    # u = 0.5, 0.5 + (-0.25 + 1.25) / 2 = 1, 1 + (-0.5 - 0.25 - 1.25) / 2
+    (
+        *("resonate_and_fire", {"omega": 1.0, "damping": -0.5, "dt": 0.5}),
+        *([1.0, 1.25, -1.25], [0, 1, 0], [0.5, 1.0, 0.0]),
+    ),
+    # without a frequency: b = -0.5, -1.5, -2; threshold 1, 2, 2.5; v = 1, 1 + (-1.5 + 3.5) / 2 = 2, 2 + (-4 + 2) / 2
+    (
+        *("balanced_resonate_and_fire", {"omega": 0.0, "offset": 0.5, "decay_refractory": 0.5, "dt": 0.5}),
+        *([2.0, 3.5, 2.0], [1, 1, 0], [1.0, 2.0, 1.0]),
+    ),
+    # e = 0.25, 0.5, 0 - 0.5, 0.25
+    ("sigma_delta", {"threshold": 0.5}, [0.25, 0.25, -0.75, 0.5], [0, 0.5, -0.5, 0], [0.25, 0.5, -0.25, 0.25]),
+    ("exponential_synapse", {"decay": 0.5}, [1.0, 0.0, 1.0], [1.0, 0.5, 1.25], []),
+    # r = 0.5, 0.25, 0.125
+    ("alpha_synapse", {"decay_rise": 0.5, "gain_rise": 0.5, "decay": 0.5}, [1.0, 0.0, 0.0], [0.5, 0.5, 0.375], []),
+    # f = 0.5, 0.25, 0.125 + 0.4375; of the resources are there 1, 0.75, 0.875
+    (
+        *("short_term_plasticity", {"release": 0.5, "decay_facilitation": 0.5, "decay_recovery": 0.5}),
+        *([1.0, 0.0, 1.0], [0.5, 0.0, 0.4921875], []),
+    ),
+    # three quarters one step later, one quarter two steps later
+    ("delay", {"delay": 1.25}, [1.0, 0.0, 0.0, 2.0], [0.0, 0.75, 0.25, 0.0], []),
 ]
 
 
 @pytest.mark.parametrize(("name", "params", "inputs", "outputs", "membranes"), HAND, ids=range(len(HAND)))
 def test_hand_table(name: str, params: Any, inputs: list[float], outputs: list[float], membranes: list[float]) -> None:
-    state = F.zeros_state(NAMED[name].state_type, torch.zeros(1, dtype=torch.float64))
+    zeros = torch.zeros(1, dtype=torch.float64)
+    case = NAMED[name]
+    state = F.zeros_state(case.state_type, zeros) if case.make_rest is None else case.make_rest(zeros)
     for t, x in enumerate(inputs):
         state, out = NAMED[name].step(state, torch.tensor([x], dtype=torch.float64), **params)
         assert out.tolist() == [outputs[t]], f"output of step {t}"
         if membranes:
             assert state.v.tolist() == [membranes[t]], f"membrane of step {t}"
+
+
+def test_every_neuron_is_worked_out_by_hand() -> None:
+    assert {name for name, *_ in HAND} | {"biolif", "stochastic_lif"} == {*NAMED}
+
+
+def test_stochastic_lif_by_hand() -> None:
+    # at the threshold the probability of a spike is 1 / 2, which noise of 1 / 2 does not fall below
+    state = F.StochasticLIFState(v=torch.zeros(2, dtype=torch.float64))
+    for noise, s, v in ((0.5, 0.0, 1.0), (0.25, 1.0, 0.0)):
+        x = torch.full((2,), 1.0 if s == 0.0 else 0.5, dtype=torch.float64)
+        state, spike = F.stochastic_lif_step(state, (x, torch.full_like(x, noise)), decay=0.5)
+        assert (spike.tolist(), state.v.tolist()) == ([s, s], [v, v])
 
 
 def test_biolif_by_hand() -> None:

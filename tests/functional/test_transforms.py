@@ -14,7 +14,7 @@ from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fold_nets import network, train
 from tests.fused_steps import counting, value
-from tests.ways import MAPS, SCANS, WAYS, by_grad, compiled, eager, func, functional_call, grad, slopes, vmap
+from tests.ways import MAPS, SCANS, WAYS, by_grad, compiled, eager, func, functional_call, grad, pairs, slopes, vmap
 
 
 @pytest.fixture(autouse=True)
@@ -22,15 +22,13 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
     forget(monkeypatch)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("scan", SCANS)
+@pytest.mark.parametrize(("scan", "way"), pairs(WAYS))
 def test_is_the_loop(scan: str, way: str) -> None:
     WAYS[way].check(SCANS[scan], *SCANS[scan].tensors(), first=True)
 
 
 @pytest.mark.parametrize("roles", ["x", "p", "sxp"])
-@pytest.mark.parametrize("way", MAPS)
-@pytest.mark.parametrize("scan", SCANS)
+@pytest.mark.parametrize(("scan", "way"), pairs(MAPS))
 def test_of_many_members_is_one_loop_for_each(scan: str, way: str, roles: str) -> None:
     MAPS[way].check(SCANS[scan], *SCANS[scan].members(roles), first=True)
 

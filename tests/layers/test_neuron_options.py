@@ -237,7 +237,7 @@ def test_where_a_sequence_starts() -> None:
     x = torch.zeros(2, 3)
     for layer, v in (
         (st.AdEx(v_rest=-0.5), -0.5),
-        (st.Izhikevich(c=-50.0), -50.0),
+        (st.Izhikevich(c=-50.0), -65.0),
         (st.Izhikevich(v_rest=-70.0), -70.0),
     ):
         rest: Any = layer.initial_state(x)
@@ -245,6 +245,44 @@ def test_where_a_sequence_starts() -> None:
     assert (rest.w == 0.2 * -70.0).all()
     with pytest.raises(ValueError, match=r"c=-50.0 is the value of the reset rule"):
         st.Izhikevich(c=-50.0, reset=F.to_value(-60.0))
+
+
+def test_izhikevich_has_c() -> None:
+    layer = st.Izhikevich(c=-50.0, learnable="c")
+    assert "c=-50 (learnable)" in repr(layer)
+    assert layer.c.item() == -50.0
+    assert layer(torch.zeros(1, 3), True).sum() == 0
+
+
+def test_frequency_of_balanced_resonate_and_fire() -> None:
+    with pytest.raises(ValueError, match=r"omega=200.0, expected a finite value at least -100 and at most 100"):
+        st.BalancedResonateAndFire(omega=200.0, dt=0.01)
+    layer: Any = st.BalancedResonateAndFire(omega=50.0, dt=0.01, learnable="omega")
+    with torch.no_grad():
+        layer.omega.fill_(200.0)
+    x = torch.ones(1, 3, requires_grad=True)
+    layer(x, True).sum().backward()
+    assert layer.omega.item() < 100.0
+    assert layer.omega.grad.isfinite()
+
+
+_RESTS: Any = F.Refractory(F.lif_step, 2.0)
+
+
+@pytest.mark.parametrize("wrapper", [_RESTS, F.RelativeRefractory(_RESTS, 0.5)], ids=["absolute", "both"])
+def test_steps_in_wrappers_are_layers(wrapper: Any) -> None:
+    layer: Any = st.StepLayer(wrapper, F.LIFState, decay=0.9, learnable="decay").double()
+    model, x = over_time(layer), (4.0 * draw(0)).requires_grad_()
+    assert_close(results(model, x, "fold"), results(model, x, "step"))
+    inner = layer.state.neuron if wrapper is _RESTS else layer.state.neuron.neuron
+    assert layer.v is inner.v
+
+
+def test_every_state_can_be_seen() -> None:
+    layer: Any = st.CubaLIF()
+    assert layer.state is None
+    layer(torch.ones(1, 3))
+    assert layer.state.i.tolist() == [[1.0] * 3]
 
 
 def test_stochastic_lif_fires_by_chance() -> None:
@@ -304,3 +342,8 @@ def test_levels_in_layers() -> None:
     assert st.IF(surrogate=F.Strict())(torch.ones(1)).tolist() == [0.0]
     with pytest.raises(TypeError, match="makes more than spikes of 0 and 1"):
         st.SigmaDelta(surrogate=F.MultiSpike())
+    for nested in (F.Graded(F.Ternary()), F.Strict(F.Ternary()), F.MultiSpike(F.Graded())):
+        with pytest.raises(TypeError, match="makes more than spikes of 0 and 1"):
+            st.IF(surrogate=nested)
+    with pytest.raises(ValueError, match="GradedLIF: beta"):
+        st.GradedLIF(beta=3.0)  # type: ignore[call-arg]

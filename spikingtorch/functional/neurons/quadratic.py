@@ -102,7 +102,7 @@ def izhikevich_step(
         b: recovery per unit of the membrane, in 1 / ms, broadcastable to (*N,).
         d: recovery that a spike adds, in mV / ms, broadcastable to (*N,).
         curve: parabola of the membrane; two of the published firing patterns have another one.
-        v_recovery: membrane that the recovery is measured from, in mV; zero for all patterns but one.
+        v_recovery: membrane that the recovery is measured from, in mV.
         dt: length of a step, in ms.
         threshold: membrane at which a spike has its peak, in mV, broadcastable to (*N,).
         surrogate: spike function, of u - threshold in mV.

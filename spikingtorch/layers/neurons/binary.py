@@ -43,5 +43,5 @@ class McPitts(StepLayer):
         if thr is None and threshold is None:
             raise TypeError("McPitts: the threshold is missing; write McPitts(threshold=1.0) for instance")
         given = _MISSING if thr is None else thr
-        neuron = firing("McPitts", given, threshold, beta, surrogate, "thr", (_MISSING, 3.0))
+        neuron = firing(type(self).__name__, given, threshold, beta, surrogate, "thr", (_MISSING, 3.0))
         super().__init__(F.mcpitts_step, F.McPittsState, **neuron, **options)

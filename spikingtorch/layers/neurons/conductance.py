@@ -53,7 +53,7 @@ class BioLIF(StepLayer):
         if isinstance(nudt, nn.Parameter) or "nudt" in names:
             raise ValueError("BioLIF: nudt cannot be learned: it enters through a alone, which carries no gradient")
         given: Options = {**options, "learnable": names}
-        neuron = firing("BioLIF", v0, threshold, beta, surrogate, defaults=(0.5, 5.0))
+        neuron = firing(type(self).__name__, v0, threshold, beta, surrogate, defaults=(0.5, 5.0))
         super().__init__(F.biolif_step, F.BioLIFState, nudt=nudt, **neuron, reset=reset, **given)
         self.track_act = track_act
 

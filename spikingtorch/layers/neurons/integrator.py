@@ -47,5 +47,5 @@ class IF(StepLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        neuron = firing("IF", v0, threshold, beta, surrogate)
+        neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
         super().__init__(F.if_step, F.IFState, **neuron, reset=reset, **options)

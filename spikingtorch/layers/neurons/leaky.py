@@ -53,7 +53,7 @@ class LIF(StepLayer):
         **options: Unpack[Options],
     ) -> None:
         kept: dict[str, Any] = {"tau": tau} if decay is None else {"decay": decay}
-        neuron = firing("LIF", v0, threshold, beta, surrogate)
+        neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
         super().__init__(F.lif_step, F.LIFState, **kept, **neuron, reset=reset, **options)
 
 
@@ -146,5 +146,5 @@ class SpikingDecay(StepLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        neuron = firing("SpikingDecay", v0, threshold, beta, surrogate)
+        neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
         super().__init__(F.spiking_decay_step, F.SpikingDecayState, tau=tau, **neuron, reset=reset, **options)

@@ -79,13 +79,13 @@ class Izhikevich(StepLayer):
         d: recovery that a spike adds.
         threshold: membrane at which a spike has its peak, in mV.
         dt: length of a step, in ms.
-        v_rest: membrane at which a sequence starts, in mV, with w = b (v_rest - v_recovery); c by default.
+        v_rest: membrane at which a sequence starts, in mV, with w = b (v_rest - v_recovery).
         curve: the parabola of the membrane, where it is another one.
         v_recovery: membrane that the recovery is measured from, in mV.
         surrogate: spike function, of u - threshold in mV.
         reset: another reset rule in place of ``to_value(c)``, such as ``detached(to_value(c))``.
-        **options: learnable (names of parameters, among them "v_reset", which is c, or True for all), recurrent,
-            constrain and refractory, as in StepLayer.
+        **options: learnable (names of parameters, among them "c", or True for all), recurrent, constrain and
+            refractory, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"threshold": Limits(), **KINDS}
@@ -99,7 +99,7 @@ class Izhikevich(StepLayer):
         *,
         threshold: Value = 30.0,
         dt: float = 1.0,
-        v_rest: Value | None = None,
+        v_rest: Value = -65.0,
         curve: F.IzhikevichCurve = F.IzhikevichCurve(),
         v_recovery: Value = 0.0,
         surrogate: F.Surrogate = F.Sigmoid(beta=0.5),
@@ -120,13 +120,19 @@ class Izhikevich(StepLayer):
             threshold=threshold,
             surrogate=surrogate,
             reset=reset or F.to_value(-65.0 if c is None else c),
+            other_names={"v_reset": "c"},
             **options,
         )
         self.v_rest: Any = None
         self._keep("v_rest", v_rest)
 
+    @property
+    def c(self) -> Any:
+        """Membrane after a spike, in mV: the value of the reset rule."""
+        return self.v_reset
+
     def rest_state(self, x: Tensor) -> F.IzhikevichState:
         """Return the state at which a sequence starts."""
         own: Any = self
-        v = filled(x, getattr(own, "v_reset", -65.0) if own.v_rest is None else own.v_rest)
+        v = filled(x, own.v_rest)
         return F.IzhikevichState(v=v, w=filled(x, own.b) * (v - filled(x, own.v_recovery)))

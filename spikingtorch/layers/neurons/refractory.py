@@ -44,7 +44,7 @@ class CoarseLIF(StepLayer):
         surrogate: F.Surrogate | None = None,
         **options: Unpack[Options],
     ) -> None:
-        neuron = firing("CoarseLIF", v0, threshold, beta, surrogate)
+        neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
         super().__init__(F.coarse_lif_step, F.CoarseLIFState, tau=tau, **neuron, **options)
 
 

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.limits import KINDS, POSITIVE, SHARE, THRESHOLD
+from spikingtorch.layers.limits import KINDS, POSITIVE, SHARE, THRESHOLD, Limits
 from spikingtorch.layers.options import StepOptions, Value
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.validation import check_parameter
+
+# of 1 / dt, where the derivative of the damping is infinite: a frequency that learns stays a little below it
+_HIGHEST = 1.0 - 2.0**-10
 
 
 class ResonateAndFire(StepLayer):
@@ -60,7 +64,7 @@ class BalancedResonateAndFire(StepLayer):
         s[t] = H(v[t] - threshold - q[t-1]),  q[t] = decay_refractory q[t-1] + s[t]
 
     Args:
-        omega: angular frequency, in radians per unit of time, below 1 / dt.
+        omega: angular frequency, in radians per unit of time, at most 1 / dt.
         offset: damping beyond that of an oscillation that keeps its height, positive.
         threshold: membrane at which a neuron fires that has been silent.
         decay_refractory: share of q kept over a step, in [0, 1].
@@ -88,6 +92,9 @@ class BalancedResonateAndFire(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         **options: Unpack[StepOptions],
     ) -> None:
+        check_parameter("BalancedResonateAndFire", "dt", dt, above=0.0)
+        most = Limits(least=-1.0 / dt, most=1.0 / dt, learned=Limits(least=-_HIGHEST / dt, most=_HIGHEST / dt))
+        object.__setattr__(self, "limits", {**type(self).limits, "omega": most})
         super().__init__(
             F.balanced_resonate_and_fire_step,
             F.BalancedResonateAndFireState,
