@@ -1,6 +1,7 @@
 """Layers whose neurons do not rest at zero."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,23 +11,28 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 def filled(like: Tensor, value: Tensor | float) -> Tensor:
-    """Return a state of one value, float or broadcastable, for an input like this."""
+    """Return a state of one value, float or broadcastable, for an input like this; it carries no gradient."""
     value = value.detach() if isinstance(value, Tensor) else value
     return lift(torch.zeros_like(like, requires_grad=False)) + value
 
 
 class RestingLayer(StepLayer):
-    """A layer whose membrane rests at ``v_rest``, where a sequence starts."""
+    """A layer whose sequences start where its attributes say.
 
-    v_rest: Any
+    Attributes:
+        starts: for fields of the state, the attribute that holds the value; None counts as zero.
+    """
+
+    starts: ClassVar[Mapping[str, str]] = {}
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest."""
-        rest = super().rest_state(x)
-        return rest._replace(v=filled(x, self.v_rest))
+        values = {field: getattr(self, name) for field, name in self.starts.items()}
+        moved = {field: filled(x, value) for field, value in values.items() if value is not None}
+        return super().rest_state(x)._replace(**moved)
 
     @property
     def _rests_at_zero(self) -> bool:
-        own = type(self).rest_state is RestingLayer.rest_state and type(self).initial_state is StepLayer.initial_state
-        at_zero = isinstance(self.v_rest, float) and self.v_rest == 0.0 and self.refractory is None
-        return own and at_zero and not {"rest_state", "initial_state"} & self.__dict__.keys()
+        values = [getattr(self, name) for name in self.starts.values()]
+        at_zero = all([value is None or (isinstance(value, float) and value == 0.0) for value in values])
+        return at_zero and self._rests_as(RestingLayer)

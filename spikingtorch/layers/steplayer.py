@@ -390,10 +390,13 @@ class StepLayer(StatefulLayer):
 
     @property
     def _rests_at_zero(self) -> bool:
-        kind, own = type(self), self.__dict__
-        inherits = kind.rest_state is StepLayer.rest_state and kind.initial_state is StepLayer.initial_state
-        rests = inherits and "rest_state" not in own and "initial_state" not in own
-        return rests and self.refractory is None and not hasattr(self.step, "at_rest")
+        return self._rests_as(StepLayer)
+
+    def _rests_as(self, kind: type["StepLayer"]) -> bool:
+        """Say whether the state at rest is that of a kind of layers, and of the neuron alone."""
+        own = type(self).rest_state is kind.rest_state and type(self).initial_state is StepLayer.initial_state
+        alone = self.refractory is None and not hasattr(self.step, "at_rest")
+        return own and alone and not {"rest_state", "initial_state"} & self.__dict__.keys()
 
     def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the first of the inputs; raise where one cannot be computed with."""

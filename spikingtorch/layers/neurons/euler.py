@@ -39,6 +39,7 @@ class ParametricLIF(RestingLayer):
     ParametricLIF(w=0 (learnable), threshold=1.0, v_rest=0.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_zero)
     """
 
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {"w": Limits(), "threshold": THRESHOLD, **KINDS}
     times: ClassVar[tuple[str, ...]] = ()
     param_map = staticmethod(_leak)

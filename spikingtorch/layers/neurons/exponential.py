@@ -28,6 +28,7 @@ class ExponentialIF(RestingLayer):
             StepLayer.
     """
 
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {
         "tau": POSITIVE,
         "threshold": THRESHOLD,
@@ -85,6 +86,7 @@ class AdEx(RestingLayer):
             StepLayer.
     """
 
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {
         "tau": POSITIVE,
         "tau_w": POSITIVE,

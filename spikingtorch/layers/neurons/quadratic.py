@@ -31,6 +31,7 @@ class QuadraticIF(RestingLayer):
             StepLayer.
     """
 
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {
         "tau": POSITIVE,
         "threshold": THRESHOLD,

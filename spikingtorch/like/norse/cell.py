@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from spikingtorch.like.base import PeerLayer
+from spikingtorch.layers.rest import RestingLayer
 from spikingtorch.like.norse.parameters import threshold
 from spikingtorch.like.options import number, tensor
 
@@ -24,7 +24,7 @@ def rates(stored: dict[str, Any]) -> dict[str, Any]:
     return params | found
 
 
-class Cell(PeerLayer):
+class Cell(RestingLayer):
     """A cell: its step with the parameters p, as tensors where Norse computes in tensors, and a spike function."""
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak"}

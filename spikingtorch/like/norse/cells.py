@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.like.base import PeerLayer
+from spikingtorch.layers.rest import RestingLayer
 from spikingtorch.like.norse.cell import Cell, cell_params, rates
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
@@ -38,7 +38,7 @@ class LIFCell(Cell):
         super().__init__(steps.lif_cell_step, steps.CurrentState, LIFParameters, p, dt)
 
 
-class LIFRefracCell(PeerLayer):
+class LIFRefracCell(RestingLayer):
     """Apply Norse's LIFRefracCell, which rests after a spike, to an input, one step of time a call.
 
     For each entry of the input, with v', i, s' as in LIFCell,
@@ -83,7 +83,7 @@ class LIFBoxCell(Cell):
         super().__init__(steps.lif_box_cell_step, steps.BoxState, LIFBoxParameters, p, dt)
 
 
-class IAFCell(PeerLayer):
+class IAFCell(RestingLayer):
     """Apply Norse's IAFCell to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,

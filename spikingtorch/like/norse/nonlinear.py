@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from spikingtorch.like.base import PeerLayer
+from spikingtorch.layers.rest import RestingLayer
 from spikingtorch.like.norse.cell import Cell, cell_params
 from spikingtorch.like.norse.parameters import (
     IzhikevichSpikingBehavior,
@@ -48,7 +48,7 @@ class LIFAdExCell(Cell):
         super().__init__(steps.lif_adex_cell_step, steps.AdExCellState, LIFAdExParameters, p, dt)
 
 
-class IzhikevichCell(PeerLayer):
+class IzhikevichCell(RestingLayer):
     """Apply Norse's IzhikevichCell to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0 and rate = tau_inv dt,

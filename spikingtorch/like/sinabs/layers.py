@@ -5,7 +5,7 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
-from spikingtorch.like.base import PeerLayer
+from spikingtorch.layers.rest import RestingLayer
 from spikingtorch.like.options import Value, number, refuse, tensor
 from spikingtorch.like.sinabs.spike_fn import MultiSpike, SingleExponential, SingleSpike
 from spikingtorch.like.steps import sinabs as steps
@@ -89,7 +89,7 @@ def decays(stored: dict[str, Any]) -> dict[str, Any]:
     return params | ({"gain": 1 - params["decay"]} if normalised else {})
 
 
-class _Layer(PeerLayer):
+class _Layer(RestingLayer):
     param_map = staticmethod(decays)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypedDict
 
 from spikingtorch import functional as F
-from spikingtorch.like.base import PeerLayer
+from spikingtorch.layers.rest import RestingLayer
 from spikingtorch.like.options import Value, number, refuse, surrogate
 
 REASONS = {
@@ -38,7 +38,7 @@ def reset_rule(v_reset: float | None, detach_reset: bool) -> F.Reset:
     return F.detached(rule) if detach_reset else rule
 
 
-class Node(PeerLayer):
+class Node(RestingLayer):
     """A node: its step, with a threshold, a reset and a spike function.
 
     Attributes:
