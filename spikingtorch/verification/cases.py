@@ -71,7 +71,6 @@ CASES = (
     Case("lif", F.lif_step, J.lif_step, F.LIFState, oracles.leaky, _LEAK | _THRESHOLD),
     Case(
         *("coarse_lif", F.coarse_lif_step, J.coarse_lif_step, F.CoarseLIFState, oracles.coarse_lif, _COARSE),
-        resets=NO_RESET,
     ),
     Case("biolif", F.biolif_step, J.biolif_step, F.BioLIFState, oracles.biolif, _BIO, _CONDUCTANCES),
     Case("mcpitts", F.mcpitts_step, J.mcpitts_step, F.McPittsState, oracles.mcpitts, _THRESHOLD, resets=NO_RESET),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spikingtorch.functional.firing import fire
 from spikingtorch.functional.neurons.leaky import gain_from_tau
-from spikingtorch.functional.reset import to_zero
+from spikingtorch.functional.reset import Reset, to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
@@ -47,15 +47,15 @@ def coarse_lif_step(
     refractory_gain: Tensor | float,
     threshold: Tensor | float = 1.0,
     surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
 ) -> tuple[CoarseLIFState, Tensor]:
     """Advance a LIF neuron on a time step as coarse as its refractory time.
 
         u[t] = decay v[t-1] + ((1 - s[t-1]) gain + s[t-1] refractory_gain) x[t]
         s[t] = H(u[t] - threshold)              H(0) = 1
-        v[t] = (1 - s[t]) u[t]
+        v[t] = reset(u[t], s[t], threshold)
 
-    A neuron that has just fired integrates only what is left of the step, hence the smaller gain. The reset to zero is
-    part of the model: there is no other.
+    A neuron that has just fired integrates only what is left of the step, hence the smaller gain.
 
     Args:
         state: v[t-1] and s[t-1], each of shape (*N,).
@@ -65,6 +65,7 @@ def coarse_lif_step(
         refractory_gain: the same in the step after a spike, broadcastable to (*N,); see ``refractory_gain_from_tau``.
         threshold: membrane at which the neuron fires, broadcastable to (*N,).
         surrogate: spike function.
+        reset: what a spike does to the membrane; the model as published resets it to zero.
 
     Returns:
         The state v[t], s[t] and the spikes s[t], each of shape (*N,).
@@ -72,5 +73,5 @@ def coarse_lif_step(
     Source: A. Yanguas-Gil, "Coarse scale representation of spiking neural networks", arXiv:2007.06176.
     """
     u = decay * state.v + ((1.0 - state.s) * gain + state.s * refractory_gain) * x
-    v, out, _, fired = fire(u, threshold, surrogate, to_zero)
+    v, out, _, fired = fire(u, threshold, surrogate, reset)
     return CoarseLIFState(v=v, s=fired), out

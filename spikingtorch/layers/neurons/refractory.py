@@ -15,7 +15,7 @@ class CoarseLIF(StepLayer):
 
     For each entry of the input; in the step after a spike it integrates less,
 
-        u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t],  s[t] = H(u[t] - v0),  v[t] = (1 - s[t]) u[t]
+        u[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t],  s[t] = H(u[t] - v0),  v[t] = reset(u[t], s[t], v0)
         a = exp(-1 / tau), b = tau (1 - a), c = tau (1 - b)
 
     Args:
@@ -24,6 +24,7 @@ class CoarseLIF(StepLayer):
         beta: slope of the default surrogate, Sigmoid(beta).
         threshold: the same as v0.
         surrogate: another spike function in its place.
+        reset: what a spike does to the membrane, as in IF.
         **options: learnable ("tau", "threshold" or True for all), recurrent, constrain, refractory and dt, as in
             StepLayer.
     """
@@ -42,10 +43,11 @@ class CoarseLIF(StepLayer):
         *,
         threshold: Value | None = None,
         surrogate: F.Surrogate | None = None,
+        reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
         neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
-        super().__init__(F.coarse_lif_step, F.CoarseLIFState, tau=tau, **neuron, **options)
+        super().__init__(F.coarse_lif_step, F.CoarseLIFState, tau=tau, **neuron, reset=reset, **options)
 
 
 SpikingLayer = CoarseLIF  # the older package's other name for it

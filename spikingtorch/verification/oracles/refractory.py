@@ -8,14 +8,16 @@ from spikingtorch.verification.oracles.reset import Array, Reset, Result, to_zer
 from spikingtorch.verification.oracles.spikes import spikes, trace
 
 
-def coarse_lif(x: Array, decay: Any, gain: Any, refractory_gain: Any, threshold: Any = 1.0) -> Result:
-    """W = decay w + gain x, or refractory_gain x after a spike."""
+def coarse_lif(
+    x: Array, decay: Any, gain: Any, refractory_gain: Any, threshold: Any = 1.0, reset: Reset = to_zero
+) -> Result:
+    """W = decay w + gain x, and after a spike decay reset(w) + refractory_gain x."""
     w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
     for x_t in x:
-        w = np.where(s > 0, refractory_gain * x_t, decay * w + gain * x_t)
+        w = np.where(s > 0, decay * reset(w, s, threshold) + refractory_gain * x_t, decay * w + gain * x_t)
         s = spikes(w, threshold)
         out.append(s)
-    return np.array(out), {"v": np.where(s > 0, 0.0, w), "s": s}
+    return np.array(out), {"v": reset(w, s, threshold), "s": s}
 
 
 def refractory_leaky(

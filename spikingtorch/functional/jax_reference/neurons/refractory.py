@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
-from spikingtorch.functional.jax_reference.reset import to_zero
+from spikingtorch.functional.jax_reference.reset import Reset, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
 from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
@@ -45,6 +45,7 @@ def coarse_lif_step(
     refractory_gain: Parameter,
     threshold: Parameter = 1.0,
     surrogate: SpikeFunction = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
 ) -> tuple[CoarseLIFState, jax.Array]:
     """Advance a coarse-grained LIF neuron by one step.
 
@@ -57,7 +58,7 @@ def coarse_lif_step(
 
         w[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t]
         s[t] = H(w[t] - threshold)
-        v[t] = (1 - s[t]) w[t]
+        v[t] = reset(w[t], s[t], threshold), which is (1 - s[t]) w[t] as published
 
     Args:
         state: v[t-1] and s[t-1], each of shape (*N,).
@@ -67,10 +68,11 @@ def coarse_lif_step(
         refractory_gain: the gain in the step after a spike, broadcasting to (*N,).
         threshold: in units of the membrane, broadcasting to (*N,).
         surrogate: H, and its gradient, which flows through s everywhere.
+        reset: what a spike does to the membrane.
 
     Returns:
         The state (v[t], s[t]) and the spike s[t], all of shape (*N,).
     """
     w = decay * state.v + ((1 - state.s) * gain + state.s * refractory_gain) * x
-    fired = fire(w, threshold, surrogate, to_zero)
+    fired = fire(w, threshold, surrogate, reset)
     return CoarseLIFState(v=fired.v, s=fired.fired), fired.out
