@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 import spikingtorch as st
+from spikingtorch import functional as F
 
+NOISE = 0.4
 MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "IF": st.IF,
     "LIF": st.LIF,
@@ -21,16 +23,19 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "McPitts": partial(st.McPitts, thr=0.5),
     "BioLIF": partial(st.BioLIF, nudt=0.5),
     "GradedLIF": st.GradedLIF,
-    "ParametricLIF": partial(st.ParametricLIF, learnable=()),
+    "ParametricLIF": partial(st.ParametricLIF, threshold=0.4, learnable=()),
     "CubaLIF": st.CubaLIF,
     "AlphaLIF": st.AlphaLIF,
     "ALIF": st.ALIF,
     "ExponentialIF": st.ExponentialIF,
     "AdEx": st.AdEx,
     "QuadraticIF": st.QuadraticIF,
-    "Izhikevich": st.Izhikevich,
-    "ResonateAndFire": partial(st.ResonateAndFire, dt=0.1, omega=2.0),
-    "BalancedResonateAndFire": partial(st.BalancedResonateAndFire, dt=0.1, omega=2.0),
+    # without a unit: for inputs of about one
+    "Izhikevich": partial(
+        st.Izhikevich, 0.1, 0.2, -0.5, 0.5, threshold=1.0, v_rest=-0.25, curve=F.IzhikevichCurve(0.5, 0.0, 0.1)
+    ),
+    "ResonateAndFire": partial(st.ResonateAndFire, dt=0.1, omega=2.0, threshold=0.1),
+    "BalancedResonateAndFire": partial(st.BalancedResonateAndFire, dt=0.1, omega=2.0, threshold=0.1),
     "SigmaDelta": st.SigmaDelta,
     "StochasticLIF": st.StochasticLIF,
     "ExponentialSynapse": st.ExponentialSynapse,
@@ -38,13 +43,15 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "ShortTermPlasticity": st.ShortTermPlasticity,
     "Delay": partial(st.Delay, delay=1.5),
 }
+# what has no spikes of its own
+FILTERS = {"LI", "ExponentialSynapse", "AlphaSynapse", "ShortTermPlasticity", "Delay"}
 LAYERS: dict[str, st.StepLayer] = {name: make() for name, make in MAKERS.items()}
 
 
 def call(layer: st.StepLayer, x: Tensor, init: bool | Tensor = False) -> Tensor:
     """Call a layer; BioLIF gets x and its half, and StochasticLIF noise that is no chance."""
     if isinstance(layer, st.StochasticLIF):
-        out: Tensor = layer(x, init, noise=torch.full_like(x, 0.4, requires_grad=False))
+        out: Tensor = layer(x, init, noise=torch.full_like(x, NOISE, requires_grad=False))
     else:
         out = layer(x, 0.5 * x, init) if isinstance(layer, st.BioLIF) else layer(x, init)
     return out

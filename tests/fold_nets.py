@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close, relative_error
-from tests.every_layer import LAYERS, call
+from tests.every_layer import FILTERS, LAYERS, NOISE, call
 
 # largest max|a - b| / max|b| of a gradient
 GRADIENT = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -69,7 +69,7 @@ def span(low: float, high: float, *shape: int) -> Tensor:
 
 
 def _of_two(name: str) -> Chain:
-    return Chain(copy.deepcopy(LAYERS[name]) if name != "LI" else lif(), copy.deepcopy(LAYERS[name]))
+    return Chain(copy.deepcopy(LAYERS[name]) if name not in FILTERS else lif(), copy.deepcopy(LAYERS[name]))
 
 
 def _biolif(reset: F.Reset) -> st.BioLIF:
@@ -200,18 +200,35 @@ def least_margin(model: st.SpikingNet, x: Tensor) -> float:
     """Return how near a membrane comes to its threshold, step by step in float64."""
     twin = copy.deepcopy(model).double()
     twin.mode = "step"
-    margins: list[float] = []
+    spike = Margins()
+    fires = [layer for layer in layers(twin).values() if spiking(layer)]
+    for layer in fires:
+        graded = isinstance(layer.surrogate, F.Graded)
+        object.__setattr__(layer, "surrogate", F.Graded(spike) if graded else spike)
+    twin(x.double())
+    assert len(spike.found) == len(fires) * x.shape[1]
+    return min(spike.found)
 
-    def spike(margin: Tensor) -> Tensor:
-        margins.append(float(margin.abs().min()))
+
+class Margins:
+    """A surrogate that notes how near membranes come to their thresholds, or probabilities to the noise of ``call``."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def __call__(self, margin: Tensor) -> Tensor:
+        self.found.append(float(margin.abs().min()))
         return (margin >= 0).to(margin)
 
-    spiking = [layer for layer in layers(twin).values() if not isinstance(layer, st.LI)]
-    for layer in spiking:
-        object.__setattr__(layer, "surrogate", spike)
-    twin(x.double())
-    assert len(margins) == len(spiking) * x.shape[1]
-    return min(margins)
+    def primitive(self, margin: Tensor) -> Tensor:
+        p = F.Sigmoid().primitive(margin)
+        self.found.append(float((p - NOISE).abs().min()))
+        return p
+
+
+def spiking(layer: st.StepLayer) -> bool:
+    """Say whether a layer has spikes of its own."""
+    return "surrogate" in layer._attributes
 
 
 def decided(model: st.SpikingNet, N: int, T: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close, relative_error
@@ -34,7 +35,7 @@ def test_is_the_loop(case: Case, T: int) -> None:
     for backend in ("auto", "loop"):
         got = F.scan(*given, params=params, backend=backend)
         assert torch.equal(got[1], want)
-        for a, b in zip(got[0], state, strict=True):
+        for a, b in zip(tree_leaves(got[0]), tree_leaves(state), strict=True):
             assert torch.equal(a, b) if exact or backend == "loop" else relative_error(a, b) < 1e-14
 
 
@@ -131,7 +132,7 @@ def test_no_steps(case: Case) -> None:
     state, out = F.scan(case.step, before, none, params=params)
     assert out.shape == (0, 8)
     assert out.dtype == torch.float64
-    for a, b in zip(state, before, strict=True):
+    for a, b in zip(tree_leaves(state), tree_leaves(before), strict=True):
         assert torch.equal(a, b)
 
 

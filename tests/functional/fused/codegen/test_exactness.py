@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from spikingtorch import functional as F
 from spikingtorch.testing import relative_error
@@ -17,6 +18,10 @@ SURROGATES: list[Any] = [surrogate for surrogate, _ in TWINS]
 # exp and cos stand in the value of these spikes, where they amount to 0 or NaN
 INEXACT = (F.PiecewiseExponential, F.FromDerivative)
 FLOATS = [torch.float32, torch.float64]
+# neurons with exp, a sigmoid or a square root on the way to their state, and how far they come from the loop, in units
+# of rounding: what exp amplifies adds up over 33 steps
+TRANSCENDENTAL = {"biolif", "exponential_if", "adex", "balanced_resonate_and_fire", "stochastic_lif"}
+BOUND = 4
 B, N = 3, 21  # neurons: not a multiple of any vector
 pytestmark = pytest.mark.usefixtures("poisoned")
 
@@ -42,7 +47,9 @@ def of_case(case: Case, T: int, dtype: torch.dtype) -> Scan:
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
 def test_lif(surrogate: Any, turn: int) -> None:
     """Each surrogate meets three reset rules, each rule five surrogates; a kernel for every pair takes long."""
-    reset, dtype = RESETS[(SURROGATES.index(surrogate) + turn) % len(RESETS)], FLOATS[turn == 2]
+    dtype = FLOATS[turn == 2]
+    # what a membrane is reset to has the dtype of the neurons
+    reset = tree_map_only(Tensor, lambda value: value.to(dtype), RESETS[(SURROGATES.index(surrogate) + turn) % len(RESETS)])
     scans = [lif(T, B, N, dtype=dtype, surrogate=surrogate, reset=reset) for T in LENGTHS]
     for scan in scans:
         check(scan, exact=not isinstance(surrogate, INEXACT))
@@ -54,11 +61,21 @@ def test_lif(surrogate: Any, turn: int) -> None:
 def test_every_neuron(case: Case, dtype: torch.dtype) -> None:
     for T in (*LENGTHS, 33):
         scan = of_case(case, T, dtype)
-        if case.name == "biolif":  # its decay is an exp
+        if case.name in TRANSCENDENTAL:
             check_gradients(scan)
             (got_state, got), (state, want) = scan.run("fused"), scan.run("loop")
             assert torch.equal(got, want)
-            assert all(relative_error(a, b) < 4 * torch.finfo(dtype).eps for a, b in zip(got_state, state, strict=True))
+            errors = [relative_error(a, b) / torch.finfo(dtype).eps for a, b in zip(got_state, state, strict=True)]
+            assert max(errors) < BOUND, errors
+        elif case.name == "izhikevich" and dtype == torch.float32:
+            # its steps amplify rounding by their slope, up to a million times: against float64, as long sequences are
+            assert scan.exactness == "E"
+            assert_same_bits(scan.run("fused"), scan.run("loop"))
+            exact = scan.converted(torch.float64).gradients("loop")
+            ours, loops = scan.gradients("fused"), scan.gradients("loop")
+            for name, want in exact.items():
+                error = relative_error(ours[name].double(), want)
+                assert error <= max(1e-5, 2.0 * relative_error(loops[name].double(), want)), name
         else:
             check(scan)
 
@@ -242,12 +259,15 @@ def test_special_inputs_of_every_neuron(case: Case) -> None:
         return rolled[:, :, None].expand(3, count, 8).contiguous()
 
     xs = tuple(stream(k) for k in range(len(scan.xs))) if isinstance(scan.xs, tuple) else stream(0)
-    state = type(scan.state)(*(numbers.roll(5 * k)[:, None].expand(count, 8) for k in range(len(scan.state))))
+    leaves, form = tree_flatten(scan.state)
+    state = tree_unflatten([numbers.roll(5 * k)[:, None].expand(count, 8) for k in range(len(leaves))], form)
     got, want = (Scan(scan.step, state, xs, scan.params).run(backend) for backend in ("fused", "loop"))
-    if case.name == "biolif":
+    if case.name in TRANSCENDENTAL:
         assert torch.equal(got[1].nan_to_num(7.0), want[1].nan_to_num(7.0))
         for a, b in zip(got[0], want[0], strict=True):
-            assert torch.allclose(a, b, rtol=1e-6, atol=1e-38, equal_nan=True)
+            # what is left of a difference of large numbers is as inexact as these are
+            largest = b[b.isfinite()].abs().max().item()
+            assert torch.allclose(a, b, rtol=1e-6, atol=4 * torch.finfo(b.dtype).eps * largest, equal_nan=True)
     else:
         assert_same_bits(got, want)
 
@@ -281,5 +301,7 @@ def test_an_infinity_gives_nan_gradients_where_the_loop_does_unless_a_result_is_
             ours, theirs = (scan.gradients(backend, of=of) for backend in ("fused", "loop"))
             for name, gradient in theirs.items():
                 # every parameter is one number a neuron, so the other neurons have nothing to do with the infinity
-                assert torch.allclose(ours[name][..., 1:], gradient[..., 1:], rtol=1e-10, atol=1e-15), name
+                # what the gradient is a difference of
+                scale = max(1.0, gradient[..., 1:].abs().max().item(), case.at_rest**2)
+                assert torch.allclose(ours[name][..., 1:], gradient[..., 1:], rtol=1e-10, atol=1e-15 * scale), name
                 assert of is not None or torch.equal(ours[name].isfinite(), gradient.isfinite()), name

@@ -149,7 +149,7 @@ EACH: list[tuple[Arguments, str]] = [
     ({"params": [numbers(1)]}, "got 1 params, expected 2"),
     ({"params": [numbers(5), numbers(5)]}, "params[0] has shape (5,), expected a single number"),
     ({"params": [numbers(1), numbers(5).to(torch.int8)]}, "params[1] is torch.int8 of shape (5,)"),
-    ({"scalars": ()}, "got 0 scalars, expected 4"),
+    ({"scalars": ()}, "got 0 scalars, expected 6"),
 ]
 FORWARD: list[tuple[Arguments, str]] = [
     ({"dim": 3}, "dim=3 and xs[0] of shape (20, 3, 5)"),
