@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks import convolutional, peers
+from benchmarks import beside, convolutional, peers
 from benchmarks.networks import ARCHITECTURES
 from benchmarks.neurons import NEURONS
 from benchmarks.ours import CALLS, SWEEP
@@ -121,5 +121,37 @@ def same_readout(what: str, found: Observation, expected: Observation) -> None:
     demand(error <= NORMED_GRADIENT, f"{text}, and {NORMED_GRADIENT:.0e} is the limit")
 
 
+def check_beside(contestant: str, model: str, backend: str) -> None:
+    """Compare a neuron beside LIF with a loop: ours with our own, that of a peer with the layer of ours that equals it.
+
+    Of a peer's neuron that is only the nearest one, see that it spikes and that its gradient is finite.
+    """
+    case, neuron = Case(contestant, model, SIZE), beside.NEURONS[model]
+    found = peers.subject(case, backend)
+    out, gradients = found.observe(None)
+    demand(bool(np.isfinite(out).all()), "an output is not finite")
+    rate = float((out != 0.0).mean())
+    spiking = RATES[0] <= rate <= RATES[1] if neuron.spikes else rate > 0.0
+    demand(spiking, f"spikes in {rate:.1%} of the steps, not in {RATES[0]:.0%} to {RATES[1]:.0%}")
+    demand(all(np.isfinite(each).all() and each.any() for each in gradients), "a gradient is zero or not finite")
+    if case.is_ours or neuron.peers[contestant].alike:
+        exact = neuron.exact and neuron.spikes
+        agree(found, peers.subject(case, backend, plain=True), GRADIENT if case.is_ours else PEER_GRADIENT, exact)
+
+
+def agree(one: Subject, other: Subject, limit: float, exact: bool) -> None:
+    """Compare outputs, exactly or but for rounding, and the gradients of those neurons whose outputs agree."""
+    (out, found), (others, expected) = one.observe(None), other.observe(None)
+    same = np.abs(out - others) <= (0.0 if exact else READOUT * np.abs(others).max())
+    differ = 1.0 - float(np.mean(same.all(axis=0)))
+    demand(differ <= (0.0 if exact else NEAR_THRESHOLD), f"other outputs in {differ:.2%} of the neurons")
+    if differ:
+        kept = np.asarray(same.all(axis=0, keepdims=True), np.float32)
+        found, expected = one.observe(kept)[1], other.observe(kept)[1]
+    error = max(map(error_of, found, expected))
+    demand(error <= limit, f"gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
+
+
 # what compares the contestants of a model that are not told apart by their neurons alone
 OWN_CHECKS: dict[str, Callable[[str, str, str], None]] = {convolutional.MODEL: check_convolutional}
+OWN_CHECKS |= dict.fromkeys(beside.NEURONS, check_beside)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import convolutional
+from benchmarks import beside, convolutional
 from benchmarks.networks import ARCHITECTURES, CLASSES, Builder, Stepped, Synapses, as_documented, network_subject
 from benchmarks.neurons import NEURONS, OWN_LAMBDA, OWN_STEP, SURROGATE, Step, scanned
 from benchmarks.subject import Call, Implementation, Subject, documented, neuron_subject, seconds, torch_subject
@@ -163,6 +163,8 @@ def subject(case: Case, backend: str, plain: bool = False) -> Subject:
         build = network(MODES[case.contestant.removesuffix(CHANNELS_LAST)])
         return network_subject(case, as_documented(build) if plain else build)
     backend = "loop" if plain else BACKENDS.get(case.contestant, backend)
+    if case.model in beside.NEURONS:
+        return beside.own_subject(case, backend)
     if case.model in CALLS:
         return CALLS[case.model](case.size, backend)
     if case.model in SWEEP:

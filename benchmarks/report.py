@@ -26,6 +26,7 @@ QUANTITIES = {
     "milliseconds": Quantity(TIME, lambda _, seconds: 1e3 * seconds),
     "microseconds": Quantity(TIME, lambda _, seconds: 1e6 * seconds),
     "microseconds a step": Quantity(TIME, lambda case, seconds: 1e6 * seconds / case.size.T),
+    "nanoseconds a neuron-step": Quantity(TIME, lambda case, seconds: 1e9 * seconds / math.prod(case.size)),
     "calls a second": Quantity(TIME, lambda _, seconds: 1.0 / seconds, True),
     "images a second": Quantity(TIME, lambda c, s: c.size.B * c.batches / s, True),
     # an addition moves three tensors; LIF five that no implementation can avoid: x twice, the spikes, two gradients

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks import beside
 from benchmarks.suite import BOTH, CHANNELS_LAST, DEFAULT, FORWARD, KEPT, TRAINING, Bar, Layout, Size, Suite
 
 OURS, LOOP, EAGER, JAX = "spikingtorch", "spikingtorch, loop", "eager loop", "jax.lax.scan"
@@ -17,6 +18,16 @@ def in_both(*names: str) -> list[str]:
 def faster(than: str, over: Sequence[str], limit: float | Mapping[str, float], *Ns: int) -> Bar:
     """Return the bar of being so many times faster, forward and backward."""
     return Bar(f"faster than {than}", "calls a second", [OURS], over, limit, {"N": Ns, "mode": [BOTH]})
+
+
+def ahead(peer: str) -> list[Bar]:
+    """Return the bars of being three times as fast as a peer: our neuron, and the one that equals the peer's."""
+    models = {name: neuron.peers[peer] for name, neuron in beside.NEURONS.items() if peer in neuron.peers}
+    alike = [name for name, found in models.items() if found.alike]
+    return [
+        Bar(f"{ours} faster than {peer}", "calls a second", [ours], [peer], 3.0, {"model": there})
+        for ours, there in ((OURS, list(models)), (beside.AS + peer, alike))
+    ]
 
 
 def images(than: str, over: Sequence[str], limit: float, *Bs: int) -> Bar:
@@ -70,6 +81,14 @@ SUITES: dict[str, Suite] = {
     "neurons": Suite(
         "Other neurons", {"if": [OURS, LOOP], "biolif": [OURS, LOOP], "adaptive": [OURS, JAX, LOOP]}, NEURON,
         modes=[BOTH, FORWARD]),
+    "neurons-beside": Suite(
+        "Neurons beside LIF against the same or the nearest neurons of other libraries",
+        {model: [tuple(beside.contestants(model))] for model, neuron in beside.NEURONS.items() if neuron.peers},
+        NEURON[:1], [Layout("nanoseconds a neuron-step")],
+        [bar for peer in (JELLY, "snntorch", "norse", "sinabs") for bar in ahead(peer)], settings=[KEPT]),
+    "neurons-over-lif": Suite(
+        "Neurons beside LIF over LIF", dict.fromkeys(["lif", *beside.NEURONS], (OURS,)), NEURON[:1],
+        [Layout("nanoseconds a neuron-step", "model", ["setting"])], settings=[KEPT], in_turns=True),
     "functions": Suite(
         "Functions inside a step of LIF", dict.fromkeys(["lif", *SMOOTH, *HARD], (OURS,)), NEURON[1:2], BY_SETTING,
         [Bar("exp, tanh, sigmoid: dearest over LIF", "milliseconds", SMOOTH, ["lif"], 1.3, {}, "model", worst=True),

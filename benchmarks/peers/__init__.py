@@ -2,19 +2,27 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from benchmarks import convolutional
+from benchmarks import beside, convolutional
 from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
-from benchmarks.subject import Implementation, Subject, documented, neuron_subject
+from benchmarks.subject import Implementation, Run, Subject, documented, neuron_subject
 from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
 
 # where a file is not called as the first word of a contestant's name
 FILES = {"jax.lax.scan": "peers.jax", "torch.add": "ours", OURS: "ours"}
 FILES |= dict.fromkeys(["eager loop", "older spikingtorch", "ReLU"], "peers.eager")
+
+
+class BesideLIF(NamedTuple):
+    """What runs the neurons that are in ``beside.NEURONS``."""
+
+    module: Any  # has the classes under their names
+    over_time: Callable[[Any], Run]  # from a neuron
+    time: int = 0  # the axis of time
 
 
 class Library(NamedTuple):
@@ -24,9 +32,12 @@ class Library(NamedTuple):
     recurrent: Mapping[str, Callable[[Tensor], Implementation]]  # LIF from the weights through which spikes come back
     networks: Mapping[str, Builder]
     normed: Mapping[str, convolutional.Builder] = {}  # the convolutional network with batch norm
+    beside_lif: BesideLIF | None = None  # the neurons beside LIF
 
     def subject(self, case: Case, _: str, plain: bool = False) -> Subject:
         """Return what a case is about, or a plain loop that computes what it says that it computes."""
+        if case.model in beside.NEURONS:
+            return self._beside(case, plain)
         if case.model in convolutional.VARIANTS:
             return convolutional.subject(case, self.normed[case.contestant.removesuffix(CHANNELS_LAST)], plain)
         if case.model in ARCHITECTURES:
@@ -37,6 +48,16 @@ class Library(NamedTuple):
         else:
             made = self.neurons[case.contestant](DECAY)
         return neuron_subject(case.size, documented(made) if plain else made)
+
+    def _beside(self, case: Case, plain: bool) -> Subject:
+        """Return a neuron beside LIF, or the layer of ours that equals it, in a loop."""
+        if plain or self.beside_lif is None:
+            return beside.own_subject(case._replace(contestant=beside.AS + case.contestant), "loop")
+        module, over_time, time = self.beside_lif
+        peer = beside.NEURONS[case.model].peers[case.contestant]
+        neuron = peer.make(module)
+        weights = beside.learned(neuron)
+        return beside.made_subject(case, peer.drive, over_time(neuron), weights, time)
 
 
 def subject(case: Case, backend: str, plain: bool = False) -> Subject:

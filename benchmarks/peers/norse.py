@@ -1,16 +1,18 @@
 """Norse: cells that take and return a state, in a loop over ``unbind``, which avoids the cost of indexing."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import norse.torch as norse
 import torch
 from norse.torch.functional.iaf import IAFFeedForwardState
+from norse.torch.functional.lif_refrac import LIFRefracParameters
 from torch import Tensor
 from torch.nn.functional import linear
 
 from benchmarks.networks import Synapses, by_layer
-from benchmarks.peers import Library
+from benchmarks.peers import BesideLIF, Library
 from benchmarks.subject import Implementation, Run
 from benchmarks.suite import DECAY
 
@@ -87,4 +89,8 @@ def network(synapses: Synapses, decay: float) -> Implementation:
 
 RECURRENT = {NAME: recurrent, f"{NAME}, LIFBoxCell": recurrent_box}
 NETWORKS = {NAME: network, f"{NAME}, by layer": by_layer(box)}
-LIBRARY = Library({NAME: box, f"{NAME}, Lift": lifted}, RECURRENT, NETWORKS)
+BESIDE_LIF = BesideLIF(
+    SimpleNamespace(**{"LIFRefracParameters": LIFRefracParameters, **vars(norse)}),
+    lambda neuron: over_time(neuron, lambda: None),
+)
+LIBRARY = Library({NAME: box, f"{NAME}, Lift": lifted}, RECURRENT, NETWORKS, beside_lif=BESIDE_LIF)

@@ -1,16 +1,17 @@
 """Sinabs: layers with the batch first, one spike a step and reset to zero; their backward pass costs O(T^2)."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from sinabs.activation import MembraneReset, SingleSpike
-from sinabs.layers import LIF, LIFRecurrent
+from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
+from sinabs.layers import ALIF, LIF, ExpLeak, LIFRecurrent
 from torch import Tensor, nn
 
 from benchmarks.networks import by_layer
-from benchmarks.peers import Library
-from benchmarks.subject import Implementation, from_rest
+from benchmarks.peers import BesideLIF, Library
+from benchmarks.subject import Implementation, Run, from_rest
 from benchmarks.suite import DECAY
 
 NAME = "sinabs"
@@ -42,4 +43,13 @@ def recurrent(weight: Tensor) -> Implementation:
     return over_time(LIFRecurrent(tau_mem=-1.0 / math.log(DECAY), rec_connect=linear, **SETTINGS), linear.weight)
 
 
-LIBRARY = Library({NAME: lif}, {NAME: recurrent}, {NAME: by_layer(lif)})
+def by_steps(layer: Any) -> Run:
+    """Return a layer that is called for each step: one call for all of them indexes its input, which costs O(T^2)."""
+    return from_rest(layer.reset_states, lambda xs: torch.cat([layer(x) for x in xs.split(1, 1)], 1))
+
+
+MODULE = SimpleNamespace(
+    ALIF=ALIF, LIF=LIF, ExpLeak=ExpLeak, SingleSpike=SingleSpike, MembraneSubtract=MembraneSubtract
+)
+BESIDE_LIF = BesideLIF(MODULE, by_steps, time=1)
+LIBRARY = Library({NAME: lif}, {NAME: recurrent}, {NAME: by_layer(lif)}, beside_lif=BESIDE_LIF)

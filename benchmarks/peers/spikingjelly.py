@@ -1,15 +1,17 @@
 """SpikingJelly in multi-step mode, which runs a registered operator with a backward pass of its own."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from benchmarks.convolutional import Layers, Network
 from benchmarks.networks import Synapses
-from benchmarks.peers import Library
-from benchmarks.subject import Implementation, from_rest
+from benchmarks.peers import BesideLIF, Library
+from benchmarks.subject import Implementation, Run, from_rest
 from benchmarks.suite import BETA, DECAY, TAU, THRESHOLD
 
 NAME = "spikingjelly"
@@ -59,6 +61,21 @@ def leak(w: Tensor) -> tuple[Tensor, Tensor]:
     return 1.0 - r, r
 
 
+def beside_over_time(node: Any) -> Run:
+    """Return a node in multi-step mode, or in a loop of its steps where the class of its step has no such operator.
+
+    The mode would index the input at each step, which costs O(T^2); and that of LIAFNode is LIFNode's: it gives spikes.
+    """
+    own = next(vars(kind) for kind in type(node).__mro__ if "single_step_functional_forward" in vars(kind))
+    if "multi_step_functional_forward" in own:
+        node.step_mode = "m"
+        return from_rest(node.reset, node)
+    return from_rest(node.reset, lambda xs: torch.stack([node(x) for x in xs.unbind(0)]))
+
+
+BESIDE_LIF = BesideLIF(
+    SimpleNamespace(**{**vars(neuron), "SynapseFilter": layer.SynapseFilter, "Delay": layer.Delay}), beside_over_time
+)
 LIBRARY = Library(
-    {NAME: lambda decay: over_time(node(decay))}, {NAME: recurrent}, {NAME: network}, {NAME: convolutional}
+    {NAME: lambda decay: over_time(node(decay))}, {NAME: recurrent}, {NAME: network}, {NAME: convolutional}, BESIDE_LIF
 )
