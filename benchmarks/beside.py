@@ -161,11 +161,13 @@ NEURONS: dict[str, Neuron] = {
 
 def over_time(layer: Any, backend: Any) -> Run:
     """Return a layer of ours over time; the noise of a StochasticLIF is drawn at each call."""
-    from spikingtorch.functional import scan, stochastic_lif_step
+    from spikingtorch.functional import delay_step, delayed, scan, stochastic_lif_step
 
     def run(xs: Tensor) -> Tensor:
         step, params = layer.whole_step()
         inputs: Any = xs
+        if step is delay_step and backend != "loop":  # what a folded layer does
+            return delayed(layer.initial_state(xs[0].detach()), xs, params["delay"])[1]
         if step is stochastic_lif_step:
             inputs = xs, torch.rand(xs.shape, generator=torch.Generator().manual_seed(0))
         found: Tensor = scan(step, layer.initial_state(xs[0].detach()), inputs, params=params, backend=backend)[1]

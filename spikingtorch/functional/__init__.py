@@ -9,7 +9,7 @@ from spikingtorch.functional.masked import Masked
 from spikingtorch.functional.neurons.adaptive import ALIFState, alif_step
 from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
-from spikingtorch.functional.neurons.delay import DelayState, delay_step, empty_delay
+from spikingtorch.functional.neurons.delay import DelayState, delay_step, delayed, empty_delay
 from spikingtorch.functional.neurons.euler import EulerLIFState, euler_lif_step, leak_from_w
 from spikingtorch.functional.neurons.exponential import AdExState, ExponentialIFState, adex_step, exponential_if_step
 from spikingtorch.functional.neurons.integrator import IFState, if_step
@@ -141,6 +141,7 @@ __all__ = [
     "cuba_lif_step",
     "decay_from_tau",
     "delay_step",
+    "delayed",
     "dense",
     "detached",
     "empty_delay",

@@ -344,7 +344,7 @@ class StepLayer(StatefulLayer):
         if signed is not None and (found := folded.first(signed, memory.state, xs, size)) is not None:
             return self._take_over(found)
         if fold.running is None:
-            state, outputs = scan(step, memory.state, xs, params=params, dim=1)
+            state, outputs = self._scan(step, memory.state, xs, params)
             # a copy: a slice would keep the whole sequence alive
             last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         else:
@@ -357,6 +357,10 @@ class StepLayer(StatefulLayer):
             outputs, last = rounded((outputs, last), first.dtype)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
         return tree_map(lambda out: out.flatten(0, 1), outputs)
+
+    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
+        """Run all steps of a fold, (N, T, ...)."""
+        return scan(step, state, xs, params=params, dim=1)
 
     def _take_over(self, found: folded.Folded) -> Tensor:
         self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))

@@ -181,3 +181,32 @@ def test_coefficients(tau: float) -> None:
     # in float32 as well, where the literal formulas have lost three digits and more at tau = 1000
     for coefficient in (F.decay_from_tau, F.gain_from_tau, F.refractory_gain_from_tau):
         assert float(coefficient(torch.tensor(tau))) == pytest.approx(float(coefficient(tau)), rel=3e-7)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("T", [1, 3, 9])
+@pytest.mark.parametrize(
+    "delay",
+    [0.0, 1.0, 2.25, 4.0, torch.tensor(2.5), torch.tensor([0.0, 1.75, 4.0]), torch.tensor([[3.0], [0.5]])],
+    ids=str,
+)
+def test_delayed_is_the_scan(delay: Any, T: int, dim: int) -> None:
+    xs = torch.rand(T, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(T))
+    past = torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    found = []
+    for run in (
+        lambda state, x, d: F.delayed(state, x, d, dim),
+        lambda state, x, d: F.scan(F.delay_step, state, x, params={"delay": d}, dim=dim, backend="loop"),
+    ):
+        leaves = [xs.movedim(0, dim).clone().requires_grad_(), past.clone().requires_grad_()]
+        learns = isinstance(delay, torch.Tensor)
+        d = delay.double().clone().requires_grad_() if learns else delay
+        state, out = run(F.DelayState(tuple(leaves[1].unbind(0))), leaves[0], d)
+        results = [out, *state.past]
+        pulls = [torch.rand(r.shape, dtype=r.dtype, generator=torch.Generator().manual_seed(5)) for r in results]
+        wanted = [*leaves, d] if learns else leaves
+        grads = torch.autograd.grad(results, wanted, pulls, allow_unused=True, materialize_grads=True)
+        found.append([*[r.detach() for r in results], *grads])
+    for name, got, want in zip(("out", *"abcd", "d xs", "d past", "d delay"), *found, strict=False):
+        assert_close(got, want, name)
+        assert name.startswith("d ") or torch.equal(got, want)

@@ -1,5 +1,6 @@
 """A delay line: inputs come out some steps later, the number of which may be learned."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -49,6 +50,44 @@ def delay_step(state: DelayState, x: Tensor, *, delay: Tensor | float) -> tuple[
     for k, then in enumerate(line):
         out = out + _share(delay - k) * then
     return DelayState(line[: len(state.past)]), out
+
+
+def delayed(state: DelayState, xs: Tensor, delay: Tensor | float, dim: int = 0) -> tuple[DelayState, Tensor]:
+    """Return what ``scan(delay_step, state, xs, params={"delay": delay}, dim=dim)`` returns, by moving the inputs.
+
+    A scan goes through all that a line may hold at each step; this takes the two inputs that come out.
+
+    Args:
+        state: inputs before the first step, each of shape (*N,).
+        xs: inputs over time, (T, *N) for dim = 0.
+        delay: in steps, from 0 to the longest, broadcastable to (*N,).
+        dim: the axis of time.
+
+    >>> delayed(empty_delay(2, torch.zeros(1)), torch.ones(4, 1), 1.5)[1].flatten()
+    tensor([0.0000, 0.5000, 1.0000, 1.0000])
+    """
+    longest, T = len(state.past), xs.shape[dim]
+    line = torch.cat([torch.stack(state.past[::-1], dim), lift(xs)], dim)
+    near, far = _taps(line, delay, longest, T, dim)
+    last = line.narrow(dim, T, longest).unbind(dim)[::-1]
+    return DelayState(tuple([each.clone() for each in last])), (near if far is None else near + far).to(xs.dtype)
+
+
+def _taps(line: Tensor, delay: Tensor | float, longest: int, T: int, dim: int) -> tuple[Tensor, Tensor | None]:
+    """Return the two inputs that come out at each step, times their shares; None for one that is not there."""
+    if not isinstance(delay, Tensor):
+        whole = math.floor(delay)
+        near = line.narrow(dim, longest - whole, T) * (1.0 - (delay - whole))
+        later = 1.0 + (delay - (whole + 1.0))
+        return near, line.narrow(dim, longest - whole - 1, T) * later if later > 0.0 else None
+    neurons = line.select(dim, 0).shape
+    delay = delay.to(line.dtype).expand(neurons).unsqueeze(dim)
+    whole_delays = delay.detach().floor()
+    steps = torch.arange(T, device=line.device).reshape(T, *(1,) * (line.ndim - 1)).movedim(0, dim)
+    at = steps + (longest - whole_delays.long())
+    later_share = (1.0 + (delay - (whole_delays + 1.0))) * (whole_delays < longest)
+    near = line.gather(dim, at) * (1.0 - (delay - whole_delays))
+    return near, line.gather(dim, (at - 1).clamp(min=0)) * later_share
 
 
 def _share(gap: Tensor) -> Tensor:

@@ -50,3 +50,8 @@ class Delay(StepLayer):
     def rest_state(self, x: Tensor) -> Any:
         """Return a delay line without anything in it."""
         return F.empty_delay(int(self.longest), x)
+
+    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
+        if step is not F.delay_step:  # there is a recurrence around it
+            return super()._scan(step, state, xs, params)
+        return F.delayed(state, xs, params["delay"], dim=1)

@@ -48,8 +48,9 @@ def of_case(case: Case, T: int, dtype: torch.dtype) -> Scan:
 def test_lif(surrogate: Any, turn: int) -> None:
     """Each surrogate meets three reset rules, each rule five surrogates; a kernel for every pair takes long."""
     dtype = FLOATS[turn == 2]
+    rule = RESETS[(SURROGATES.index(surrogate) + turn) % len(RESETS)]
     # what a membrane is reset to has the dtype of the neurons
-    reset = tree_map_only(Tensor, lambda value: value.to(dtype), RESETS[(SURROGATES.index(surrogate) + turn) % len(RESETS)])
+    reset = tree_map_only(Tensor, lambda value: value.to(dtype), rule)
     scans = [lif(T, B, N, dtype=dtype, surrogate=surrogate, reset=reset) for T in LENGTHS]
     for scan in scans:
         check(scan, exact=not isinstance(surrogate, INEXACT))
