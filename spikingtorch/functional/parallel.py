@@ -9,11 +9,14 @@ needs no loop: two steps in a row are one of the same kind, so that T steps are 
 states go one after the other, where each depends on those before it alone.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.precision import lift, rounded
@@ -21,7 +24,9 @@ from spikingtorch.functional.core.sharing import unshared
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.fused.ir import Program, operands
 
-_LINEAR = {"add", "sub", "neg", "cast"}
+_LINEAR = {"add", "sub", "neg"}
+_FLOATING = {"f32", "f64"}
+_NEURONS = 4  # that a step is tried on
 
 
 def order_of_states(program: Program) -> list[int] | None:
@@ -64,12 +69,60 @@ def _degree(program: Program, node: int, state: int) -> int:
             found = args[0] if args[1] == 0 else 2
         elif op == "where":
             found = max(args[1:]) if args[0] == 0 else 2
-        elif op in _LINEAR or not any(args):
+        elif op in _LINEAR or not any(args) or _keeps_numbers(program, index):
             found = max(args, default=0)
         else:
             found = 2
         degrees[index] = min(found, 2)
     return degrees[node]
+
+
+def drops_gradients(step: Callable[..., tuple[Any, Any]], state: Any, xs: Any, params: dict[str, Any]) -> bool:
+    """Say whether a state passes a ``detach`` on its way to the next step, so that its slope is not its gradient's.
+
+    Looked for with random numbers for a few neurons, for which the slope is computed with and without ``detach``.
+
+    Args:
+        step: as in scan.
+        state: whatever has its form and dtypes, as have the inputs of one step and params.
+        xs: inputs of one step.
+        params: keyword arguments of the step.
+    """
+    draw = np.random.default_rng(0)  # torch's numbers are not for everybody under vmap
+
+    def drawn(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+            return leaf
+        return torch.from_numpy(draw.random(_NEURONS)).to(leaf.device, leaf.dtype)
+
+    few, x, keywords = (tree_map(drawn, each) for each in (state, xs, params))
+    leaves, form = pytree.tree_flatten(few)
+    if not leaves:
+        return False
+
+    def after(*values: Tensor) -> tuple[Tensor, ...]:
+        return tuple(pytree.tree_leaves(step(pytree.tree_unflatten(list(values), form), x, **keywords)[0]))
+
+    slopes = []
+    for mode in (contextlib.nullcontext(), _WithoutDetach()):
+        with mode:
+            ones = tuple([torch.ones_like(leaf) for leaf in leaves])
+            slopes.append(torch.func.jvp(after, tuple(leaves), ones)[1])
+    return not all([torch.equal(one, other) for one, other in zip(*slopes, strict=True)])
+
+
+class _WithoutDetach(TorchFunctionMode):
+    """Let gradients through ``detach``."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in (Tensor.detach, torch.detach) else func(*args, **(kwargs or {}))
+
+
+def _keeps_numbers(program: Program, index: int) -> bool:
+    """Say whether a value is another one in another floating dtype."""
+    node = program.nodes[index]
+    kinds = {node.dtype, *(program.nodes[arg].dtype for arg in operands(node))}
+    return node.op == "cast" and kinds <= _FLOATING
 
 
 def scan(
@@ -83,6 +136,9 @@ def scan(
 ) -> tuple[Any, Any]:
     """Run a step over time, its arguments checked; see ``spikingtorch.functional.scan``.
 
+    A state that grows without bound, or an infinite input, can give NaN here where a loop has a number: products of
+    many slopes overflow, and 0 times infinity is NaN.
+
     Args:
         step: as in scan; so are state, xs, params and dim.
         state: state before the first step.
@@ -93,7 +149,8 @@ def scan(
         order: in which the states are solved.
     """
     first, form = pytree.tree_flatten(lift(state))
-    inputs, keywords = tree_map(lambda x: lift(x).movedim(dim, 0), xs), lift(params)
+    keywords = lift(params)
+    inputs = _aligned(tree_map(lambda x: lift(x).movedim(dim, 0), xs), max([leaf.ndim for leaf in first], default=0))
     T = len(pytree.tree_leaves(inputs)[0])
     # of each state, what it is before each step; of those not solved yet nothing is known, and nothing is needed
     before = [leaf.expand(T, *leaf.shape) for leaf in first]
@@ -105,13 +162,23 @@ def scan(
             found: Tensor = pytree.tree_leaves(after)[k]
             return found
 
-        zeros = torch.zeros_like(before[k])
-        b, a = _value_and_slope(next_state, zeros)
+        b, a = _value_and_slope(next_state, torch.zeros_like(before[k]))
         b = torch.cat([b[:1] + a[:1] * first[k], b[1:]])
         before[k] = torch.cat([first[k].unsqueeze(0), linear_recurrence(a, b)[:-1]])
     after, out = step(pytree.tree_unflatten(before, form), inputs, **keywords)
-    final = tree_map(lambda leaf: leaf[-1], after)
-    return unshared(final, (state, xs, params)), rounded(tree_map(lambda leaf: leaf.movedim(0, dim), out), dtype)
+    with torch.no_grad():
+        one = step(lift(state), tree_map(lambda x: x[0], inputs), **keywords)[1]
+    # an output that is no function of time has no axis for it
+    whole = tree_map(lambda leaf, shown: leaf.expand(T, *shown.shape), out, one)
+    final = tree_map(lambda leaf: leaf[-1].clone(), after)
+    outputs = unshared(tree_map(lambda leaf: leaf.movedim(0, dim), whole), (state, xs, params))
+    return unshared(final, (state, xs, params)), rounded(outputs, dtype)
+
+
+def _aligned(inputs: Any, rank: int) -> Any:
+    """Return inputs (T, *N) with as many axes after that of time as the neurons have."""
+    rank = max([rank, *(x.ndim - 1 for x in pytree.tree_leaves(inputs))])
+    return tree_map(lambda x: x.reshape(len(x), *(1,) * (rank + 1 - x.ndim), *x.shape[1:]), inputs)
 
 
 def _value_and_slope(function: Callable[[Tensor], Tensor], zeros: Tensor) -> tuple[Tensor, Tensor]:

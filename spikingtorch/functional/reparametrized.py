@@ -1,12 +1,14 @@
 """A step whose parameters are computed from others: tau in place of a decay and a gain, say."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from spikingtorch.functional.core.compare import typed
+from spikingtorch.functional.core.lru import LRUCache
 
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
 Map: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -42,10 +44,20 @@ def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> tupl
     return _with_sources(step, function, sources, same), values | given
 
 
-@lru_cache(maxsize=128)
+_made: LRUCache[Step] = LRUCache(128)
+
+
 def _with_sources(step: Step, function: Map, sources: tuple[str, ...], same: tuple[str, ...]) -> Step:
     """Return the step, one object for equal arguments, so that a scan of it is found again."""
+    key = typed((step, function, sources, same))
+    known = _made.get(key)
+    if known is None:
+        known = _making(step, function, sources, same)
+        _made.keep(key, known)
+    return known
 
+
+def _making(step: Step, function: Map, sources: tuple[str, ...], same: tuple[str, ...]) -> Step:
     def with_sources(state: Any, x: Any, **params: Any) -> tuple[Any, Any]:
         given = {name: params.pop(_SOURCE + name) for name in sources}
         computed = function({**given, **{name: params[name] for name in same}})

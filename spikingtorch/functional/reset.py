@@ -85,4 +85,4 @@ def detached(rule: Reset) -> Detached:
     >>> detached(to_zero) == detached(to_zero)
     True
     """
-    return Detached(rule)
+    return rule if isinstance(rule, Detached) else Detached(rule)

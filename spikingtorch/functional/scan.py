@@ -53,7 +53,8 @@ def scan(
             whose gradient the loop computes if it is to be differentiated again; "compile", torch.compile over 16 steps
             at a time, for every step and device, after a first call that compiles for up to a minute; "parallel", all
             steps at once in a tree of depth log2 T, for elementwise steps whose states are linear functions of
-            themselves, such as LI, and LIF without a reset; "auto", the faster of loop and fused that is exact here.
+            themselves, such as LI, and LIF without a reset (infinite inputs and states that grow without bound can
+            become NaN); "auto", the faster of loop and fused that is exact here.
             ``explain_scan`` tells which that is.
 
     Returns:
@@ -123,6 +124,13 @@ def _order_of_states(call: Call) -> list[int]:
         raise ValueError(
             f"scan: backend='parallel' cannot run {name}: a state of it is no linear function of itself at the step "
             "before. It takes neurons without a reset, such as li_step, or lif_step with reset=none; "
+            "backend='auto' takes every step"
+        )
+    x = pytree.tree_unflatten([leaf.select(call.dim, 0) for leaf in call.xs], call.forms[1])
+    state = pytree.tree_unflatten(call.states, call.forms[0])
+    if parallel.drops_gradients(call.step, state, x, pytree.tree_unflatten(call.params, call.forms[2])):
+        raise ValueError(
+            f"scan: backend='parallel' cannot run {name}: a state of it passes a detach() on its way to the next step. "
             "backend='auto' takes every step"
         )
     return order

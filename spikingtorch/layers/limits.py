@@ -95,6 +95,7 @@ POSITIVE = Limits(above=0.0, learned=_FLOORED)
 SHARE = Limits(least=0.0, most=1.0)
 THRESHOLD = Limits(learned=_FLOORED)
 DIVISOR = Limits(above=0.0, learned=Limits(least=1.0))
+ANY = Limits()
 # what every layer may have besides the parameters of its neuron
 COMMON = {"dt": POSITIVE, "refractory": Limits(least=0.0)}
 

@@ -34,7 +34,8 @@ class InSteps(NamedTuple):
 
 def rest_in_steps(refractory: Value, dt: float) -> Value:
     """Return a refractory period in whole steps, rounded up."""
-    steps = refractory / dt - _ROUNDING
+    steps = refractory / dt
+    steps = steps - _ROUNDING * (1.0 + steps)
     return torch.ceil(F.lift(steps)) if isinstance(steps, Tensor) else float(math.ceil(steps))
 
 

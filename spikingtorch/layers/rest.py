@@ -17,7 +17,7 @@ def filled(like: Tensor, value: Tensor | float) -> Tensor:
 
 
 class RestingLayer(StepLayer):
-    """A layer whose sequences start where its attributes say.
+    """A layer whose sequences start where its attributes say; where they start carries no gradient.
 
     Attributes:
         starts: for fields of the state, the attribute that holds the value; None counts as zero.

@@ -1,7 +1,6 @@
 """StepLayer: a pure step as a layer that remembers its state between calls."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
@@ -11,6 +10,8 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.functional.core.compare import typed
+from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
@@ -20,7 +21,7 @@ from spikingtorch.functional.scan import one_step
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.limits import COMMON, Range, may_write
+from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
 from spikingtorch.layers.reset_value import Valued, is_open, opened, shown_rule, value_of, with_value
@@ -29,6 +30,8 @@ from spikingtorch.layers.threads import this_thread
 # a step and its keyword arguments
 WholeStep: TypeAlias = tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]
 # where the classes of layers, weights and synapses are defined that compute parameters without random numbers
+# options that a layer is made with or without, and that others may depend on
+_CHECKED = ("dt", "refractory", "longest")
 _NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
 
 
@@ -69,6 +72,8 @@ class StepLayer(StatefulLayer):
     attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
     # what the attributes may be, in the constructor and later
     limits: Mapping[str, Any] = {}
+    # attributes that cannot change, because others depend on them
+    fixed: ClassVar[tuple[str, ...]] = ()
     # the parameters that are times, in steps or in units of dt; None where dt is a parameter of the step
     times: ClassVar[tuple[str, ...] | None] = None
 
@@ -93,7 +98,7 @@ class StepLayer(StatefulLayer):
         self._ranges: dict[str, Range] = {}  # of the parameters that learn and have limits
         self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
         self.recurrent = trained(recurrent)
-        self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None
+        self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None and refractory is None
         self._sets_value = value_of(type(self).__name__, params.get("reset")) is not None
         if self._sets_value:
             params |= {"v_reset": value_of(type(self).__name__, params["reset"]), "reset": opened(params["reset"])}
@@ -101,8 +106,9 @@ class StepLayer(StatefulLayer):
         values = {attributes[name]: value for name, value in params.items()}
         trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor) and name != "dt"}
         given = {self._name(name): name for name in trainable}
+        either = attributes | given  # the threshold has two names
         named = trainable if learnable is True else chosen_names(learnable)
-        chosen = {given.get(name, name) for name in named}
+        chosen = {either.get(name, name) for name in named}
         if not chosen <= trainable:
             raise ValueError(
                 f"{type(self).__name__}: learnable names {sorted(chosen - trainable)}; choose from {sorted(given)}"
@@ -110,15 +116,17 @@ class StepLayer(StatefulLayer):
         for name, value in values.items():
             self._store(name, value, name in chosen)
         self._attributes = attributes
-        self.refractory: Any = None
-        self._keep("refractory", refractory)
+        if refractory is None:
+            object.__setattr__(self, "refractory", None)
+        else:
+            self._keep("refractory", refractory)
 
-    def _keep(self, name: str, value: Tensor | float | None) -> None:
-        """Store an attribute that is no parameter of the step."""
-        if value is not None:
-            self.__dict__.pop(name, None)
-            self._store(name, value, False)
-            self._apart = (*self._apart, name)
+    def _keep(self, name: str, value: Tensor | float) -> None:
+        """Store an attribute that is no parameter of the step, and so cannot be learned."""
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise ValueError(f"{type(self).__name__}: {name} cannot be learned; give it {name}.detach()")
+        self._apart = (*self._apart, name)
+        self._store(name, value, False)
 
     def _name(self, attribute: str) -> str:
         """Return the name by which the user knows an attribute."""
@@ -129,26 +137,49 @@ class StepLayer(StatefulLayer):
         return [*self._attributes.values(), *self._apart]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if (name in self.limits or name in COMMON) and name in self.__dict__.get("_attributes", {}).values():
+        if name in _CHECKED and "_attributes" in self.__dict__:
+            self._check_given(name, value)
+        if name == "threshold":
+            name = self.attribute_names.get(name, name)  # which may be the older one
+        if "_attributes" in self.__dict__ and name in self._names():
             self._check_limits(name, value, isinstance(value, nn.Parameter))
             if name == "reset_rule":
                 value = self._opened(value)
         super().__setattr__(name, value)
+
+    def _check_given(self, name: str, value: Any) -> None:
+        """Raise where an option changes that the layer was made without, or that other attributes depend on."""
+        owner = type(self).__name__
+        if name not in self._names() and (self.limits or name == "refractory"):
+            raise ValueError(
+                f"{owner}: it was made without {name}; give it to the constructor: {owner}(..., {name}={value!r})"
+            )
+        if name in self.fixed and value != getattr(self, name, value):
+            raise ValueError(
+                f"{owner}: {name} is {getattr(self, name)!r} for good, because other attributes depend on it, and not "
+                f"{value!r}; make another layer"
+            )
 
     def _opened(self, rule: Any) -> Any:
         """Return a reset rule without its value, which the layer takes over if there is one."""
         if self._sets_value and is_open(rule):
             return rule
         v_reset = value_of(type(self).__name__, rule)
+        if self._sets_value:
+            delattr(self, "v_reset")
+            del self._attributes["v_reset"]
+        self._sets_value = v_reset is not None
         if v_reset is None:
             return rule
-        self._attributes["v_reset"], self._sets_value = "v_reset", True
-        super().__setattr__("v_reset", v_reset)
+        self._store("v_reset", v_reset, False)
+        self._attributes["v_reset"] = "v_reset"
         return opened(rule)
 
     def _check_limits(self, name: str, value: Any, learns: bool) -> None:
         """Raise unless a value is within its limits; note the range of one that learns."""
         limits = self.limits.get(name) or COMMON.get(name)
+        if limits is None and self.limits and isinstance(value, Real | Tensor):
+            limits = ANY  # a number of one of our own layers
         if limits is None:
             return
         limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
@@ -225,7 +256,8 @@ class StepLayer(StatefulLayer):
         params = self.step_params()
         if self.refractory is not None:
             dt: Any = getattr(self, "dt", 1.0)
-            step, params = once(F.Refractory, step), params | {"refractory": rest_in_steps(self.refractory, dt)}
+            rests: Any = self.refractory
+            step, params = once(F.Refractory, step), params | {"refractory": rest_in_steps(rests, dt)}
         if self.synapse is None:
             return step, params
         weight = self.recurrent.weight if isinstance(self.recurrent, nn.Module) else self.recurrent
@@ -434,6 +466,9 @@ class StepLayer(StatefulLayer):
         """Raise unless the parameters fit to the input: first those that are stored, which the user knows."""
         stored = {name: getattr(self, name) for name in self._names()}
         computed = {name: value for name, value in params.items() if name not in self._attributes}
+        if isinstance(stored.get("surrogate"), F.Ternary | F.MultiSpike):
+            name = self._attributes["threshold"]
+            checks.check_parameter(type(self).__name__, self._name(name), stored[name], above=0.0)
         for name, value in (stored | computed).items():
             if not isinstance(value, Tensor):
                 continue
@@ -494,17 +529,22 @@ def _held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> t
     return state, output if memory.output is None else F.reset_where(running, memory.output, output)
 
 
-@lru_cache(maxsize=256)
-def _cached(make: Callable[..., Any], *parts: Any) -> Any:
-    return make(*parts)
+_made: LRUCache[Any] = LRUCache(256)
 
 
 def once(make: Callable[..., Any], *parts: Any) -> Any:
     """Return a step around others as one object for equal ones, by which its scans are found again."""
+    if torch.compiler.is_compiling():
+        return make(*parts)
+    key = make, typed(parts)
     try:
-        return make(*parts) if torch.compiler.is_compiling() else _cached(make, *parts)
+        known = _made.get(key)
     except TypeError:  # a step without a hash
         return make(*parts)
+    if known is None:
+        known = make(*parts)
+        _made.keep(key, known)
+    return known
 
 
 def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:

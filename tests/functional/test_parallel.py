@@ -12,6 +12,7 @@ from spikingtorch.testing import relative_error
 from spikingtorch.verification.cases import CASES, Case, by_name
 
 NONE: Any = F.none
+BOTH: tuple[Any, ...] = ("parallel", "loop")
 LINEAR = {
     *("li", "exponential_synapse", "alpha_synapse"),
     *("if", "lif", "spiking_decay", "euler_lif", "cuba_lif", "alpha_lif", "biolif", "short_term_plasticity"),
@@ -123,3 +124,53 @@ def test_linear_recurrence_of_every_length(T: int) -> None:
         v = a[t] * v + b[t]
         want.append(v)
     assert relative_error(linear_recurrence(a, b), torch.stack(want)) < 1e-14
+
+
+class One(NamedTuple):
+    v: Tensor
+
+
+# a part of the state without a gradient, and states that are rounded
+NOT_LINEAR: list[Any] = [
+    lambda s, x: (One(0.5 * s.v.detach() + x), s.v),
+    lambda s, x: (One(0.5 * s.v + 0.3 * torch.detach(s.v)), s.v),
+    lambda s, x: (One(0.9 * s.v + (x - 0.2 * s.v).detach()), s.v),
+    lambda s, x: (One((0.5 * s.v).to(torch.int32).to(torch.float32) + x), s.v),
+    lambda s, x: (One(s.v.bool().float() + x), s.v),
+]
+
+
+@pytest.mark.parametrize("step", NOT_LINEAR, ids=range(len(NOT_LINEAR)))
+def test_what_only_looks_linear_is_an_error(step: Any) -> None:
+    with pytest.raises(ValueError, match="backend='parallel' cannot run"):
+        F.scan(step, One(torch.zeros(3)), torch.ones(4, 3), backend="parallel")
+
+
+@pytest.mark.parametrize("shapes", [((3, 3), (3,)), ((3, 3, 4), (3, 4)), ((5, 3), (5, 1))], ids=str)
+def test_inputs_of_other_ranks(shapes: Any) -> None:
+    xs = tuple(torch.rand(shape, generator=torch.Generator().manual_seed(k)) for k, shape in enumerate(shapes))
+    state = One(torch.zeros(shapes[0][1:]))
+
+    def step(s: One, x: Any) -> Any:
+        return One(0.5 * s.v + x[0] * x[1]), s.v
+
+    got, want = (F.scan(step, state, xs, backend=backend)[1] for backend in BOTH)
+    assert relative_error(got, want) < 1e-6
+
+
+def test_results_have_memory_of_their_own() -> None:
+    xs, factor = torch.rand(4, 3), torch.rand(3)
+    state, (v, x, p) = F.scan(
+        lambda s, x, factor: (One(0.5 * s.v + x), (s.v, x, factor)),
+        One(torch.zeros(3)),
+        xs,
+        params={"factor": factor},
+        backend="parallel",
+    )
+    assert (x.shape, p.shape) == ((4, 3), (4, 3))
+    kept = [each.clone() for each in (xs, factor, v, state.v)]
+    x.add_(5.0)
+    state.v.add_(5.0)
+    assert torch.equal(xs, kept[0])
+    assert torch.equal(factor, kept[1])
+    assert torch.equal(v, kept[2])

@@ -3,10 +3,11 @@
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 
 import spikingtorch as st
@@ -347,3 +348,134 @@ def test_levels_in_layers() -> None:
             st.IF(surrogate=nested)
     with pytest.raises(ValueError, match="GradedLIF: beta"):
         st.GradedLIF(beta=3.0)  # type: ignore[call-arg]
+
+
+# --- what changes, and what cannot ------------------------------------------------------------------------------------
+
+
+class Doubled(NamedTuple):
+    step: Any
+
+    def __call__(self, state: Any, x: Tensor, **params: Any) -> Any:
+        return self.step(state, 2.0 * x, **params)
+
+
+class Halved(NamedTuple):
+    step: Any
+
+    def __call__(self, state: Any, x: Tensor, **params: Any) -> Any:
+        return self.step(state, 0.5 * x, **params)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "refractory": {"refractory": 1.0},
+    "recurrent": {"recurrent": torch.zeros(M)},
+    "value": {"reset": F.to_value(0.0)},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_wrappers_of_one_content_are_told_apart(option: str) -> None:
+    x, counts = draw(0, N, 6, M).float(), []
+    wrappers: tuple[Any, ...] = (Doubled, Halved)
+    for wrapper in wrappers:
+        layer = st.StepLayer(wrapper(F.if_step), F.IFState, threshold=1.0, **OPTIONS[option])
+        counts.append(over_time(layer)(x).sum().item())
+    assert counts[0] > 2 * counts[1]
+
+
+def test_options_that_a_layer_was_made_without() -> None:
+    for name in ("dt", "refractory"):
+        with pytest.raises(ValueError, match=f"LIF: it was made without {name}; give it to the constructor"):
+            setattr(st.LIF(), name, 0.5)
+    layer: Any = st.LIF(dt=0.5, refractory=1.0)
+    layer.dt, layer.refractory = 0.25, 2.0
+    assert "dt=0.25, refractory=2.0" in repr(layer)
+    for name in ("dt", "refractory"):
+        with pytest.raises(ValueError, match=f"{name}=-1.0, expected"):
+            setattr(layer, name, -1.0)
+
+
+def test_what_others_depend_on_stays() -> None:
+    fixed: list[tuple[Any, str]] = [
+        (st.Delay(2.0, dt=1.0), "dt"),
+        (st.Delay(3.0), "longest"),
+        (st.BalancedResonateAndFire(), "dt"),
+        (st.ParametricLIF(dt=1.5), "dt"),
+    ]
+    for layer, name in fixed:
+        with pytest.raises(ValueError, match=f"{name} is .* for good"):
+            setattr(layer, name, 0.125)
+    with pytest.raises(RuntimeError, match=r"longest is 5\.0 for good"):
+        st.Delay(2.0, longest=5).load_state_dict(st.Delay(2.0).state_dict())
+
+
+def test_mcpitts_that_rests_has_a_state() -> None:
+    model = st.SpikingNet(torch.nn.Sequential(st.IF(), st.McPitts(threshold=0.5, refractory=5.0)))
+    x = torch.ones(1, 8, 1)
+    whole = model(x)
+    model(x[:, :4])
+    kept = model.get_state()
+    model(torch.zeros(1, 8, 1))
+    model.set_state(kept)
+    assert torch.equal(model(x[:, 4:], init=False), whole[:, 4:])
+
+
+@pytest.mark.parametrize("surrogate", [F.MultiSpike(), F.Ternary()], ids=["many", "ternary"])
+@pytest.mark.parametrize("threshold", [0.0, -1.0])
+def test_levels_need_a_threshold_above_zero(surrogate: Any, threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"threshold=.*above 0"):
+        st.IF(threshold=threshold, surrogate=surrogate)(torch.ones(1, 3))
+
+
+def test_the_threshold_by_its_other_name() -> None:
+    layer: Any = st.LIF(learnable="threshold")
+    assert isinstance(layer.v0, torch.nn.Parameter)
+    other: Any = st.LIF()
+    other.threshold = torch.nn.Parameter(torch.tensor(0.5))
+    assert [*dict(other.named_parameters())] == ["v0"]
+
+
+def test_a_rule_that_changes_takes_its_value_along() -> None:
+    layer: Any = st.LIF(reset=F.to_value(0.5))
+    layer.reset_rule = F.to_zero
+    assert not hasattr(layer, "v_reset")
+    st.LIF().load_state_dict(layer.state_dict())
+    layer.reset_rule = F.to_value(torch.tensor([0.5, 0.25]))
+    assert layer.double().v_reset.dtype == torch.float64
+    assert F.detached(F.detached(F.to_zero)) == F.detached(F.to_zero)
+
+
+BAD: dict[str, Callable[[], Any]] = {
+    "v_reset": lambda: st.IF(reset=F.to_value(math.nan)),
+    "v_rest": lambda: st.ExponentialIF(v_rest=math.nan),
+    "a": lambda: st.Izhikevich(a=math.inf),
+    "adaptation": lambda: st.ALIF(adaptation=torch.tensor([1.0, math.nan])),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_numbers_are_finite(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*(finite|infinite)"):
+        BAD[name]()
+
+
+def test_refractory_tensors_round_as_floats_do() -> None:
+    for n in (1, 33, 150):
+        period = n * 0.01
+        of_float, of_tensor = (st.IF(refractory=each, dt=0.01) for each in (period, torch.tensor(period)))
+        steps = [layer.whole_step()[1]["refractory"] for layer in (of_float, of_tensor)]
+        assert steps[0] == steps[1].item() == n
+
+
+def test_noise_in_half_precision_has_all_its_digits() -> None:
+    layer = st.StochasticLIF(tau=1e9, surrogate=F.Sigmoid(20.0))
+    spikes = layer(torch.full((1, 100_000), 10.0, dtype=torch.bfloat16), True)
+    assert (spikes.dtype, spikes.mean(dtype=torch.float32).item()) == (torch.bfloat16, 1.0)
+
+
+def test_a_generator_of_ones_own_in_a_checkpoint_is_an_error() -> None:
+    net = st.SpikingNet(st.StochasticLIF(generator=torch.Generator().manual_seed(1)))
+    x = torch.ones(1, 4, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="does not put a generator of yours back"):
+        torch.utils.checkpoint.checkpoint(net, x, use_reentrant=False)

@@ -22,7 +22,11 @@ def leak_from_w(w: Tensor | float) -> Tensor | float:
     Args:
         w: any number; the time constant is 1 / k = 1 + exp(-w) steps.
     """
-    return torch.sigmoid(w) if isinstance(w, Tensor) else 1.0 / (1.0 + math.exp(-w))
+    if isinstance(w, Tensor):
+        return torch.sigmoid(w)
+    # the exponential of a number below zero, which cannot overflow
+    small = math.exp(-abs(w))
+    return 1.0 / (1.0 + small) if w >= 0.0 else small / (1.0 + small)
 
 
 class EulerLIFState(NamedTuple):

@@ -33,6 +33,8 @@ class Delay(StepLayer):
     [0.0, 0.0, 1.0, 2.0]
     """
 
+    longest: Any
+    fixed: ClassVar[tuple[str, ...]] = ("dt", "longest")
     times: ClassVar[tuple[str, ...]] = ("delay",)
     param_map = staticmethod(unchanged)
 
@@ -44,7 +46,6 @@ class Delay(StepLayer):
         steps = max(1, math.ceil(most)) if longest is None else check_count("Delay", "longest", longest)
         object.__setattr__(self, "limits", {"delay": Limits(least=0.0, most=steps * dt)})
         super().__init__(F.delay_step, F.DelayState, delay=delay, **options)
-        self.longest: Any = None
         self._keep("longest", float(steps))
 
     def rest_state(self, x: Tensor) -> Any:

@@ -30,7 +30,7 @@ class ParametricLIF(RestingLayer):
     Args:
         tau: the time constant that it starts from, in steps, above 1; with ``dt`` in its unit, and above dt.
         threshold: membrane at which the neuron fires.
-        v_rest: membrane without input; a sequence starts there.
+        v_rest: membrane without input; a sequence starts there, without a gradient.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
         **options: learnable ("w" by default), recurrent, constrain, refractory and dt, as in StepLayer.
@@ -41,6 +41,7 @@ class ParametricLIF(RestingLayer):
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {"w": Limits(), "threshold": THRESHOLD, **KINDS}
+    fixed: ClassVar[tuple[str, ...]] = ("dt",)
     times: ClassVar[tuple[str, ...]] = ()
     param_map = staticmethod(_leak)
 

@@ -19,7 +19,7 @@ class ExponentialIF(RestingLayer):
     Args:
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
         threshold: membrane at which the neuron fires.
-        v_rest: membrane without input, but for the exponential; a sequence starts there.
+        v_rest: membrane without input, but for the exponential; a sequence starts there, without a gradient.
         v_rheobase: membrane at which the spike takes off.
         sharpness: range of the membrane in which it does, positive.
         surrogate: spike function.
@@ -77,7 +77,7 @@ class AdEx(RestingLayer):
         tau_w: time constant of the adaptation, positive, in the unit of tau.
         a: adaptation by the membrane.
         b: adaptation by a spike.
-        v_rest: membrane without input, but for the exponential; a sequence starts there.
+        v_rest: membrane without input, but for the exponential; a sequence starts there, without a gradient.
         v_rheobase: membrane at which the spike takes off.
         sharpness: range of the membrane in which it does, positive.
         surrogate: spike function.

@@ -22,7 +22,7 @@ class QuadraticIF(RestingLayer):
     Args:
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
         threshold: membrane at which the neuron fires.
-        v_rest: membrane to which small deviations return; a sequence starts there.
+        v_rest: membrane to which small deviations return; a sequence starts there, without a gradient.
         v_critical: membrane above which it runs away.
         curvature: of the parabola, positive.
         surrogate: spike function.
@@ -120,11 +120,10 @@ class Izhikevich(StepLayer):
             dt=dt,
             threshold=threshold,
             surrogate=surrogate,
-            reset=reset or F.to_value(-65.0 if c is None else c),
+            reset=F.to_value(-65.0 if c is None else c) if reset is None else reset,
             other_names={"v_reset": "c"},
             **options,
         )
-        self.v_rest: Any = None
         self._keep("v_rest", v_rest)
 
     @property

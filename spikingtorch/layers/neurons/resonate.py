@@ -1,7 +1,7 @@
 """Layers of neurons that oscillate."""
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import KINDS, POSITIVE, SHARE, THRESHOLD, Limits
@@ -9,8 +9,9 @@ from spikingtorch.layers.options import StepOptions, Value
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_parameter
 
-# of 1 / dt, where the derivative of the damping is infinite: a frequency that learns stays a little below it
-_HIGHEST = 1.0 - 2.0**-10
+# of 1 / dt, where the derivative of the damping is infinite: a frequency that learns stays below it
+# by more than the rounding of any dtype
+_HIGHEST = 1.0 - 2.0**-6
 
 
 class ResonateAndFire(StepLayer):
@@ -74,6 +75,7 @@ class BalancedResonateAndFire(StepLayer):
             StepLayer.
     """
 
+    fixed: ClassVar[tuple[str, ...]] = ("dt",)
     limits: Mapping[str, Any] = {
         "threshold": THRESHOLD,
         "offset": POSITIVE,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.limits import POSITIVE, SHARE, THRESHOLD, Kind
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import decay_and_gain
@@ -29,7 +30,7 @@ class StochasticLIF(StepLayer):
         surrogate: its primitive phi is the probability of a spike: Sigmoid, Arctan, Triangular, Gaussian, Erf or
             PiecewiseExponential.
         reset: what a spike does to the membrane, as in IF.
-        generator: draws the noise in place of torch's; copies of the layer share it.
+        generator: draws the noise in place of torch's.
         **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and dt, as in
             StepLayer.
 
@@ -77,7 +78,13 @@ class StochasticLIF(StepLayer):
             noise: numbers that are uniform in [0, 1), of the shape of x; drawn by default.
         """
         check_floating("StochasticLIF", "x", x)
+        if noise is None and self.generator is not None and region() is not None:
+            raise RuntimeError(
+                "StochasticLIF: torch.utils.checkpoint calls the layer twice, and does not put a generator of yours "
+                "back in between; leave generator out, or hand in noise="
+            )
         if noise is None:
-            noise = torch.rand(x.shape, generator=self.generator, dtype=F.lift(x).dtype, device=x.device).to(x.dtype)
-        output: Tensor = self._advance(F.StochasticInput(x, noise), init)
-        return output
+            noise = torch.rand(x.shape, generator=self.generator, dtype=F.lift(x).dtype, device=x.device)
+        # in full precision: in half of it, chances would come in steps of a 256th
+        output: Tensor = self._advance(F.StochasticInput(x, F.lift(noise)), init)
+        return output.to(x.dtype)
