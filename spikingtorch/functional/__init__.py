@@ -57,6 +57,7 @@ from spikingtorch.functional.refractory_period import (
 )
 from spikingtorch.functional.reset import Detached, Reset, ToValue, by_subtraction, detached, none, to_value, to_zero
 from spikingtorch.functional.scan import explain_scan, scan
+from spikingtorch.functional.sparse.layers import event_conv1d, event_conv2d, event_linear
 from spikingtorch.functional.spike import Surrogate, heaviside
 from spikingtorch.functional.state import reset_where, zeros_state
 from spikingtorch.functional.surrogate import (
@@ -146,6 +147,9 @@ __all__ = [
     "detached",
     "empty_delay",
     "euler_lif_step",
+    "event_conv1d",
+    "event_conv2d",
+    "event_linear",
     "explain_scan",
     "exponential_if_step",
     "exponential_synapse_step",

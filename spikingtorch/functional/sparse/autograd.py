@@ -1,0 +1,155 @@
+"""Layers that skip zeros as torch differentiates them: once by kernels, and a second time by torch's own operations."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.sparse import kernels
+from spikingtorch.functional.sparse.choose import can_run
+from spikingtorch.functional.sparse.kernels import Events
+from spikingtorch.functional.sparse.operations import Operation
+
+
+class Call:
+    """One call of a layer.
+
+    Attributes:
+        operation: the layer.
+        bits: where its input is one, if all else is zero.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.bits: Tensor | None = None
+
+
+def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the outputs of a layer that ``choose`` has found to be one of the kernels.
+
+    Spikes are kept as bits for the backward pass. What else is saved is left to hooks on saved tensors, if there are
+    any, as is an input that is not spikes: the number of saved tensors does not depend on values.
+
+    Args:
+        operation: the layer.
+        x: its input.
+        weight: its weights.
+        bias: its bias, if it has one.
+    """
+    call = Call(operation)
+    tensors = [x, weight] if bias is None else [x, weight, bias]
+    if not (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
+        return _forward(call, x, weight, bias)
+    hooked = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None  # pyright: ignore
+    out: Tensor = _apply(call, hooked, x, weight, bias)
+    if call.bits is not None:
+        node: Any = out.grad_fn
+        # torch lets go of x, and attaches what comes back to the graph of x
+        node._raw_saved_tensors[0].register_hooks(_shape_of, _zeros)
+    return out
+
+
+class EventLayer(Function):
+    """``apply(call, hooked, x, weight, bias)``; ``hooked`` says whether hooks take what is saved."""
+
+    @staticmethod
+    def forward(call: Call, hooked: bool, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG004
+        """Return the outputs."""
+        return _forward(call, x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        """Save weights, and the input if they have a gradient."""
+        call, hooked, x, weight, _ = inputs
+        ctx.save_for_backward(x if ctx.needs_input_grad[3] else None, weight)
+        if hooked or not ctx.needs_input_grad[3]:
+            call.bits = None
+        ctx.operation, ctx.bits, ctx.form = call.operation, call.bits, (x.shape, call.operation.format(x))
+        ctx.weight_shape = weight.shape
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the wanted gradients."""
+        wanted = ctx.needs_input_grad[2:]
+        if g is None:
+            return None, None, None, None, None
+        x, weight = ctx.saved_tensors
+        if x is None:
+            x = _unread(ctx.form, weight)
+        # hooks may have handed back something else, which torch is to complain about
+        same = x.shape == ctx.form[0] and weight.shape == ctx.weight_shape
+        if same and (can_run(g, x, weight) if ctx.bits is None else can_run(g, weight)):
+            with torch.autocast(weight.device.type, enabled=False):
+                return None, None, *_gradients(ctx, g, x, weight, wanted)
+        if ctx.bits is not None:
+            # x holds zeros, attached to the graph of the input
+            x = x + _spikes(ctx, Events(ctx.bits, None))
+        return None, None, *ctx.operation.gradients(g, x, weight, wanted)
+
+
+_apply: Any = getattr(super(Function, EventLayer), "apply")  # noqa: B009 - torch does not annotate it
+# torch looks up the signature of forward at every call
+_function: Any = EventLayer.forward
+_function.__signature__ = inspect.signature(_function)
+
+
+def _forward(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the outputs, and note the bits of the input if it is spikes."""
+    operation = call.operation
+    s = operation.shape(x.shape, weight.shape)
+    x, weight, bias = x.detach(), weight.detach(), None if bias is None else bias.detach()
+    events = kernels.mark(memory.contiguous(operation.in_memory(x)), s.threads)
+    out = memory.empty(operation.out_shape(x.shape, s), torch.float32, x.device)
+    start = None if bias is None else memory.contiguous(bias)
+    if not kernels.forward(s, events, memory.contiguous(weight), start, out):  # zero times infinity is no zero
+        return operation.dense(x, weight, bias)
+    if events.graded is None:
+        call.bits = events.bits
+    out = operation.from_memory(out)
+    return memory.contiguous(out) if operation.format(x, weight) == torch.contiguous_format else out
+
+
+def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+    """Return the wanted gradients, those of weights and bias by kernels."""
+    operation: Operation = ctx.operation
+    s = operation.shape(x.shape, weight.shape)
+    incoming = memory.contiguous(operation.in_memory(g))
+    found: list[Tensor | None] = [None, None, kernels.bias_gradient(s, incoming) if wanted[2] else None]
+    if wanted[1]:
+        bits: Tensor | None = ctx.bits
+        kept = None if bits is None else Events(bits, None)
+        events = kept or kernels.mark(memory.contiguous(operation.in_memory(x)), s.threads)
+        of_weight = kernels.weight_gradient(s, events, incoming)
+        if of_weight is None:  # zero times infinity is no zero
+            values = x if kept is None else _spikes(ctx, kept)
+            of_weight = operation.gradients(g, values, weight, (False, True, False))[1]
+        found[1] = None if of_weight is None else of_weight.view(weight.shape)
+    if wanted[0]:
+        found[0] = operation.gradients(g, _unread(ctx.form, weight), weight, (True, False, False))[0]
+    return found
+
+
+def _spikes(ctx: Any, events: Events) -> Tensor:
+    """Return an input from its bits."""
+    operation: Operation = ctx.operation
+    shape = operation.in_memory(_zeros(ctx.form[0])).shape
+    return operation.from_memory(kernels.spread(events, shape))
+
+
+def _unread(form: tuple[torch.Size, torch.memory_format], like: Tensor) -> Tensor:
+    """Return a tensor of which nothing but shape and strides is read."""
+    shape, layout = form
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _shape_of(x: Tensor) -> torch.Size:
+    return x.shape
+
+
+def _zeros(shape: torch.Size) -> Tensor:
+    return torch.zeros(()).expand(shape)

@@ -1,0 +1,134 @@
+"""The library of the C files here, and its records."""
+
+import ctypes
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from torch import Tensor
+
+from spikingtorch.functional.fused.build.cache import library
+from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
+
+SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h")
+# bytes behind bits that may be read
+BEHIND_BITS = 8
+_Number, _Memory = ctypes.c_int64, ctypes.c_void_p
+
+
+class Shape(ctypes.Structure):
+    """A layer of images in channels-last memory; see gather.h."""
+
+    threads: int
+    images: int
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    outputs: int
+    kernel_height: int
+    kernel_width: int
+    stride_y: int
+    stride_x: int
+    padding_y: int
+    padding_x: int
+    _fields_ = [
+        *((name, _Number) for name in ("threads", "images", "height", "width", "channels")),
+        *((name, _Number) for name in ("out_height", "out_width", "outputs", "kernel_height", "kernel_width")),
+        *((name, _Number) for name in ("stride_y", "stride_x", "padding_y", "padding_x")),
+    ]
+
+
+class Blocks(ctypes.Structure):
+    """How images are divided for the gradient of the weights; see weight_gradient.h."""
+
+    count: int
+    splits: int
+    images: int
+    rows: int
+    height: int
+    width: int
+    taps_y: int
+    taps_x: int
+    keys: int
+    widest: int
+    _fields_ = [
+        *((name, _Number) for name in ("count", "splits", "images", "rows")),
+        *((name, _Number) for name in ("height", "width", "taps_y", "taps_x", "keys", "widest")),
+    ]
+
+
+class Lists(ctypes.Structure):
+    """Places that are not zero: where lists start or end, the places, and their factors unless all are one."""
+
+    _fields_ = [(name, _Memory) for name in ("starts", "places", "factors")]
+
+
+def lists(starts: Tensor, places: Tensor, factors: Tensor | None) -> Lists:
+    """Return the record of lists."""
+    return Lists(starts.data_ptr(), places.data_ptr(), pointer(factors))
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Return where the memory of a tensor begins, None for none."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+_ANY_SHAPE, _ANY_BLOCKS, _ANY_LISTS = (ctypes.POINTER(kind) for kind in (Shape, Blocks, Lists))
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "padded": (_Number, _Number),
+    "mark": (_Memory, _Number, _Memory, _Number),
+    "count": (_Memory, _Number, _Number, _Memory, _Number),
+    "fill": (_Memory, _Memory, _Number, _Number, _Memory, _Number, _Memory, _Memory, _Number),
+    "forward": (_ANY_SHAPE, _ANY_LISTS, _Memory, _Number, *[_Memory] * 3),
+    "tables": (_ANY_SHAPE, _ANY_BLOCKS, _Memory, _Memory),
+    "sort": (_ANY_SHAPE, _ANY_BLOCKS, _ANY_LISTS, *[_Memory] * 5),
+    "weight_gradient": (
+        _ANY_SHAPE,
+        _ANY_BLOCKS,
+        _ANY_LISTS,
+        *(_Memory, _Memory, _Number),
+        *(_Memory, _Number, _Memory),
+    ),
+    "column_sums": (_Memory, _Number, _Number, _Number, _Memory, _Memory, _Number),
+}
+
+
+def source() -> str:
+    """Return the text of the library, to which definitions may be put in front."""
+    folder = resources.files("spikingtorch.functional.sparse")
+    return "\n".join((folder / name).read_text() for name in SOURCES)
+
+
+def loaded(text: str) -> Any:
+    """Return a text as a library, its functions with their types.
+
+    Raises:
+        NoCompiler: there is no compiler.
+        CompileError: the compiler failed, as one without GNU vectors does.
+    """
+    found = library(text)
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(found, name)
+        function.argtypes, function.restype = arguments, _Number
+    return found
+
+
+def failure() -> str | None:
+    """Return why there is no library, None if there is one."""
+    found = _library()
+    return found if isinstance(found, str) else None
+
+
+def functions() -> Any:
+    """Return the functions of the library, if it did not fail."""
+    return _library()
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    try:
+        return loaded(source())
+    except (NoCompiler, CompileError) as error:
+        return str(error)

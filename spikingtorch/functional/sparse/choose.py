@@ -1,0 +1,62 @@
+"""Which calls skip zeros: the one place that decides, and says why the others are torch's own."""
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.modes import are_plain, in_eager
+from spikingtorch.functional.fused.runtime.cpu import CPU
+from spikingtorch.functional.sparse.c_abi import failure
+from spikingtorch.functional.sparse.operations import Operation
+
+# numbers of a tensor, which kernels count in 32 bits
+_MOST = 2**31 - 2**16
+
+
+def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+    """Return why torch's own function computes a layer, as the rest of a sentence about it; None if kernels do.
+
+    Weights that are not finite are found later, by the kernels: zero times infinity is no zero, and all of the layer is
+    torch's then as well.
+
+    Args:
+        operation: the layer.
+        x: its input.
+        weight: its weights.
+        bias: its bias, if it has one.
+    """
+    if not in_eager():
+        return "is compiled, traced, transformed by torch.func, watched by a mode or differentiated in forward mode"
+    tensors = [x, weight] if bias is None else [x, weight, bias]
+    if not are_plain(tensors, CPU.plain):
+        return "has a tensor that is no plain tensor on the CPU"
+    if any([tensor.dtype != torch.float32 for tensor in tensors]):
+        return f"has tensors that are not float32: {', '.join(str(tensor.dtype) for tensor in tensors)}"
+    if torch.is_autocast_enabled(CPU.device):
+        return "is under autocast, which computes in half precision"
+    misfit = operation.misfit(x, weight)
+    if misfit is not None:
+        return misfit
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return f"has a bias of shape {tuple(bias.shape)} for weights of shape {tuple(weight.shape)}"
+    return _of_sizes(operation, x, weight)
+
+
+def can_run(*tensors: Tensor) -> bool:
+    """Say whether a backward pass may read these tensors with kernels, here and now, and is not differentiated."""
+    return (
+        not torch.is_grad_enabled()
+        and in_eager()
+        and are_plain(tensors, CPU.plain)
+        and all([tensor.dtype == torch.float32 for tensor in tensors])
+    )
+
+
+def _of_sizes(operation: Operation, x: Tensor, weight: Tensor) -> str | None:
+    if x.numel() == 0 or weight.numel() == 0:
+        return "has no inputs or no weights"
+    s = operation.shape(x.shape, weight.shape)
+    numbers = s.images * s.out_height * s.out_width * s.outputs
+    if max(x.numel(), weight.numel(), numbers) > _MOST:
+        return f"has a tensor of more than {_MOST} numbers"
+    missing = failure()
+    return None if missing is None else f"has no kernel: {missing}"

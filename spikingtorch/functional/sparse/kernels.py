@@ -1,0 +1,170 @@
+"""The kernels that skip zeros, on images in channels-last memory: see the C files beside this one."""
+
+import math
+from ctypes import byref
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.sparse.c_abi import BEHIND_BITS, Blocks, Lists, Shape, functions, lists, pointer
+
+# vectors that a panel of weights may have, and the most bytes of one; vectors that a panel of sums may have
+_WEIGHTS, _PANEL_BYTES, _SUMS = (16, 8, 4, 2), 2**20, (8, 4, 2)
+# vectors that are summed together, tasks for all threads, parts of a column's sum
+_TOGETHER, _TASKS, _PARTS = 16, 8, 64
+# numbers in the buffer of a block: a smaller one is nearer, and pays where each of its numbers is read often, that is
+# from one input in so many on that is not zero
+_BUFFER, _NEAR_BUFFER, _OFTEN = 2**16, 2**14, 8
+
+
+class Events(NamedTuple):
+    """What is not zero.
+
+    Attributes:
+        bits: one for each number, in the order of memory.
+        graded: the numbers, None if all that are not zero are one.
+    """
+
+    bits: Tensor
+    graded: Tensor | None
+
+
+def mark(x: Tensor, threads: int) -> Events:
+    """Return where contiguous numbers are not zero."""
+    bits = memory.empty((-(-x.numel() // 8) + BEHIND_BITS,), torch.uint8, x.device)
+    binary = functions().mark(x.data_ptr(), x.numel(), bits.data_ptr(), threads)
+    return Events(bits, None if binary else x)
+
+
+def spread(events: Events, shape: tuple[int, ...]) -> Tensor:
+    """Return the numbers of events."""
+    if events.graded is not None:
+        return events.graded
+    shifts = torch.arange(8, dtype=torch.uint8, device=events.bits.device)
+    bits = (events.bits[:-BEHIND_BITS, None] >> shifts) & 1
+    return bits.flatten()[: math.prod(shape)].reshape(shape).to(torch.float32)
+
+
+class _Listed(NamedTuple):
+    """Lists, with the memory that holds them, and whether all factors are finite."""
+
+    record: Lists
+    starts: Tensor
+    places: Tensor
+    factors: Tensor | None
+    finite: bool
+
+
+def _listed(s: Shape, events: Events, pieces: int) -> _Listed:
+    """Return the lists of all rows of images, with a start for each of so many pieces of a row."""
+    device, rows, width = events.bits.device, s.images * s.height, s.width * s.channels
+    starts = memory.empty((rows * pieces + 1,), torch.int32, device)
+    n = functions().count(events.bits.data_ptr(), rows * pieces, width // pieces, starts.data_ptr(), s.threads)
+    places = memory.empty((n,), torch.int32, device)
+    factors = None if events.graded is None else memory.empty((n,), torch.float32, device)
+    finite = functions().fill(
+        *(events.bits.data_ptr(), pointer(events.graded), rows, width, starts.data_ptr(), pieces),
+        *(places.data_ptr(), pointer(factors), s.threads),
+    )
+    return _Listed(lists(starts, places, factors), starts, places, factors, bool(finite))
+
+
+def forward(s: Shape, events: Events, weight: Tensor, bias: Tensor | None, out: Tensor) -> bool:
+    """Fill in the outputs, in channels-last memory, and say whether all weights are finite; if not, do not.
+
+    Args:
+        s: the layer.
+        events: its input.
+        weight: contiguous weights.
+        bias: contiguous bias, if there is one.
+        out: memory of the outputs.
+    """
+    listed, run = _listed(s, events, s.width), functions()
+    widest = _first([size for size in _WEIGHTS if _rows(s) * size * _lanes() * 4 <= _PANEL_BYTES], _WEIGHTS)
+    room = memory.empty((min(run.padded(s.outputs, widest), widest * _lanes()) * _rows(s),), torch.float32, out.device)
+    tensors = weight.data_ptr(), widest, pointer(bias), room.data_ptr(), out.data_ptr()
+    return bool(run.forward(byref(s), byref(listed.record), *tensors))
+
+
+def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
+    """Return the gradient of the weights, None if zeros meet what is not finite, of either gradient or input.
+
+    Args:
+        s: the layer.
+        events: its input.
+        g: gradient of its outputs, in channels-last memory.
+    """
+    rows, run = _listed(s, events, 1), functions()
+    if not rows.finite:  # the zeros around a gradient are no part of it
+        return None
+    often = rows.places.numel() * _OFTEN > s.images * s.height * s.width * s.channels
+    b = _blocks(s, _NEAR_BUFFER if often else _BUFFER)
+    ends = memory.empty((b.count * b.keys,), torch.int32, g.device)
+    table = memory.empty((2, s.width * s.channels), torch.int32, g.device)
+    places, factors = memory.like(rows.places), None if rows.factors is None else memory.like(rows.factors)
+    run.tables(byref(s), byref(b), table[0].data_ptr(), table[1].data_ptr())
+    run.sort(
+        *(byref(s), byref(b), byref(rows.record), table[0].data_ptr(), table[1].data_ptr()),
+        *(ends.data_ptr(), places.data_ptr(), pointer(factors)),
+    )
+    columns = run.padded(s.outputs, b.widest)
+    panel = min(columns, b.widest * _lanes())
+    buffers = memory.empty((s.threads, b.images * b.height * b.width * panel), torch.float32, g.device)
+    shape = (b.splits, columns * _rows(s)) if b.splits > 1 else (s.threads, panel * _rows(s))
+    room, sorted_lists = memory.empty(shape, torch.float32, g.device), lists(ends, places, factors)
+    found = memory.empty((s.outputs, s.channels, s.kernel_height, s.kernel_width), torch.float32, g.device)
+    finite = run.weight_gradient(
+        *(byref(s), byref(b), byref(sorted_lists), g.data_ptr(), buffers.data_ptr(), buffers.shape[1]),
+        *(room.data_ptr(), room.shape[1], found.data_ptr()),
+    )
+    return found if finite else None
+
+
+def bias_gradient(s: Shape, g: Tensor) -> Tensor:
+    """Return the sum over all but the last axis."""
+    rows = s.images * s.out_height * s.out_width
+    partial = memory.empty((_PARTS, s.outputs), torch.float64, g.device)
+    found = memory.empty((s.outputs,), torch.float32, g.device)
+    functions().column_sums(
+        *(g.data_ptr(), rows, s.outputs, _PARTS, partial.data_ptr(), found.data_ptr(), s.threads),
+    )
+    return found
+
+
+def _blocks(s: Shape, buffer: int) -> Blocks:
+    """Return how images are divided for a buffer of so many numbers; threads have no say in it."""
+    taps_y, taps_x = -(-s.kernel_height // s.stride_y), -(-s.kernel_width // s.stride_x)
+    widest = _first([size for size in _SUMS if size * taps_x <= _TOGETHER], _SUMS)
+    columns = min(functions().padded(s.outputs, widest), widest * _lanes())
+    width = (s.width - 1 + s.padding_x) // s.stride_x + taps_x
+
+    def height(rows: int) -> int:
+        return (rows - 1 + s.stride_y - 1) // s.stride_y + taps_y
+
+    room = max(buffer // (columns * width), 1)
+    images, rows = max(min(room // height(s.height), s.images), 1), s.height
+    if height(rows) > room:
+        rows = min(max((room - taps_y) * s.stride_y, 1), s.height)
+    count = -(-s.images // images) * -(-s.height // rows)
+    splits = min(-(-_TASKS // -(-s.outputs // columns)), count)
+    keys = s.stride_y * s.stride_x * s.channels
+    return Blocks(count, splits, images, rows, height(rows), width, taps_y, taps_x, keys, widest)
+
+
+def _first(fitting: list[int], sizes: tuple[int, ...]) -> int:
+    """Return the first size that fits, else the last of all sizes."""
+    return fitting[0] if fitting else sizes[-1]
+
+
+def _rows(s: Shape) -> int:
+    """Return how many weights an output has."""
+    return s.kernel_height * s.kernel_width * s.channels
+
+
+@lru_cache(maxsize=1)
+def _lanes() -> int:
+    """Return how many numbers a vector has."""
+    return int(functions().padded(1, 1))

@@ -1,0 +1,156 @@
+"""Linear layers and convolutions that skip the zeros of their input."""
+
+import operator
+from typing import Any, TypeAlias
+
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from spikingtorch.functional.sparse.autograd import run
+from spikingtorch.functional.sparse.choose import choose
+from spikingtorch.functional.sparse.operations import Conv2d, Linear
+
+Size: TypeAlias = int | tuple[int, ...]
+
+
+def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Apply a linear layer and skip the zeros of its input.
+
+        out[..., o] = bias[o] + sum over c with x[..., c] != 0 of weight[o, c] x[..., c]
+
+    It equals ``torch.nn.functional.linear`` but for rounding, gradients included. The sums, and those of the weights'
+    gradient, take time in proportion to how many inputs are not zero; the input's gradient is torch's own. It pays for
+    inputs that are mostly zero, as spikes are, and for many rows. What kernels do not know (other dtypes and devices,
+    torch.compile, torch.func, autocast, weights that are not finite) is torch's own function.
+
+    Args:
+        x: input, shape (*, C); spikes, or any numbers.
+        weight: shape (O, C).
+        bias: shape (O,).
+
+    Returns:
+        The outputs, shape (*, O).
+
+    Raises:
+        RuntimeError: shapes or dtypes do not fit, as in torch.
+
+    >>> import torch
+    >>> x, weight = torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    >>> event_linear(x, weight, bias=torch.tensor([0.5, 0.0]))
+    tensor([[2.5000, 5.0000]])
+    """
+    if choose(_LINEAR, x, weight, bias) is None:
+        return run(_LINEAR, x, weight, bias)
+    return nnf.linear(x, weight, bias)
+
+
+def event_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0
+) -> Tensor:
+    """Convolve images and skip their zeros.
+
+        out[n, o, i, j] = bias[o] + sum over c, k, l with x[n, c, i', j'] != 0 of weight[o, c, k, l] x[n, c, i', j'],
+                          i' = stride i + k - padding, j' = stride j + l - padding
+
+    It equals ``torch.nn.functional.conv2d`` but for rounding, gradients included; see ``event_linear``. Images in
+    channels-last memory are read as they are, others are copied.
+
+    Args:
+        x: images, shape (N, C, H, W).
+        weight: shape (O, C, K, L).
+        bias: shape (O,).
+        stride: one number, or one for each of height and width.
+        padding: zeros at each end, one number or one for each of height and width; or "valid" or "same".
+
+    Returns:
+        The outputs, shape (N, O, H', W'), in channels-last memory if images or weights are.
+
+    Raises:
+        RuntimeError: shapes or dtypes do not fit, as in torch.
+
+    >>> import torch
+    >>> spikes = (torch.rand(2, 3, 8, 8) < 0.1).float()
+    >>> event_conv2d(spikes, torch.randn(4, 3, 3, 3), stride=2, padding=1).shape
+    torch.Size([2, 4, 4, 4])
+    """
+    found = _convolution(x, weight, stride, padding, axes=2)
+    if found is not None and choose(found, x, weight, bias) is None:
+        return run(found, x, weight, bias)
+    function: Any = nnf.conv2d
+    out: Tensor = function(x, weight, bias, stride, padding)
+    return out
+
+
+def event_conv1d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0
+) -> Tensor:
+    """Convolve sequences and skip their zeros.
+
+        out[n, o, i] = bias[o] + sum over c, k with x[n, c, i'] != 0 of weight[o, c, k] x[n, c, i'],
+                       i' = stride i + k - padding
+
+    It equals ``torch.nn.functional.conv1d`` but for rounding, gradients included; see ``event_linear``.
+
+    Args:
+        x: sequences, shape (N, C, L).
+        weight: shape (O, C, K).
+        bias: shape (O,).
+        stride: how far the kernel moves.
+        padding: zeros at each end; or "valid" or "same".
+
+    Returns:
+        The outputs, shape (N, O, L').
+
+    Raises:
+        RuntimeError: shapes or dtypes do not fit, as in torch.
+
+    >>> import torch
+    >>> event_conv1d(torch.tensor([[[0.0, 1.0, 0.0, 0.0]]]), torch.tensor([[[1.0, 2.0, 3.0]]]), padding=1)
+    tensor([[[3., 2., 1., 0.]]])
+    """
+    found = _convolution(x, weight, stride, padding, axes=1)
+    if found is not None:
+        rows, kernels = x.unsqueeze(2), weight.unsqueeze(2)
+        if choose(found, rows, kernels, bias) is None:
+            return run(found, rows, kernels, bias).squeeze(2)
+    function: Any = nnf.conv1d
+    out: Tensor = function(x, weight, bias, stride, padding)
+    return out
+
+
+_LINEAR = Linear()
+
+
+def _convolution(x: Tensor, weight: Tensor, stride: Size, padding: Size | str, axes: int) -> Conv2d | None:
+    """Return a convolution with as many strides and paddings as it has axes, None if torch is to look at it.
+
+    A sequence is an image of height one.
+    """
+    if x.ndim != axes + 2 or weight.ndim != axes + 2:
+        return None
+    strides, paddings = _sizes(stride, axes), _padding(padding, weight, axes)
+    if strides is None or paddings is None or (padding == "same" and set(strides) != {1}):
+        return None
+    if axes == 1:
+        return Conv2d((1, strides[0]), (0, paddings[0]))
+    return Conv2d((strides[0], strides[1]), (paddings[0], paddings[1]))
+
+
+def _padding(padding: Size | str, weight: Tensor, axes: int) -> tuple[int, ...] | None:
+    if padding == "valid":
+        return (0,) * axes
+    if padding == "same":
+        # torch puts one more zero behind the images if a kernel is even
+        around = tuple([kernel - 1 for kernel in weight.shape[2:]])
+        return None if any([zeros % 2 for zeros in around]) else tuple([zeros // 2 for zeros in around])
+    return None if isinstance(padding, str) else _sizes(padding, axes)
+
+
+def _sizes(size: Size, axes: int) -> tuple[int, ...] | None:
+    """Return a number for each axis, None if there are not as many."""
+    try:
+        found = tuple(map(operator.index, size)) if isinstance(size, tuple | list) else (operator.index(size),) * axes
+    except TypeError:
+        return None
+    found = found * axes if len(found) == 1 else found
+    return found if len(found) == axes else None

@@ -1,0 +1,175 @@
+"""The layers that skip zeros, each as torch computes it and as a layer of images in channels-last memory."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from spikingtorch.functional.fused.runtime.cpu import threads_for
+from spikingtorch.functional.sparse.c_abi import Shape
+
+
+class Operation(Protocol):
+    """A layer without its weights."""
+
+    def misfit(self, x: Tensor, weight: Tensor) -> str | None:
+        """Return why the shapes do not make a layer of the kernels, None if they do."""
+        ...
+
+    def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
+        """Return the layer as the kernels know it, from the shapes of input and weights."""
+        ...
+
+    def in_memory(self, tensor: Tensor) -> Tensor:
+        """Return an input or output with its axes in the order of channels-last memory, without a copy."""
+        ...
+
+    def from_memory(self, tensor: Tensor) -> Tensor:
+        """Return what ``in_memory`` returned as it was."""
+        ...
+
+    def format(self, *tensors: Tensor) -> torch.memory_format:
+        """Return how torch lays out what it makes of tensors."""
+        ...
+
+    def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:
+        """Return the shape of the outputs, with the axes in the order of memory."""
+        ...
+
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what torch computes."""
+        ...
+
+    def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+        """Return the wanted gradients of x, weight and bias as torch computes them, differentiable."""
+        ...
+
+
+class Linear(NamedTuple):
+    """``torch.nn.functional.linear``: each row is an image of one pixel."""
+
+    def misfit(self, x: Tensor, weight: Tensor) -> str | None:
+        """Return why the shapes do not make a layer of the kernels, None if they do."""
+        fits = x.ndim > 0 and weight.ndim == 2 and x.shape[-1] == weight.shape[1]
+        return None if fits else f"has an input of shape {tuple(x.shape)} for weights of shape {tuple(weight.shape)}"
+
+    def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
+        """Return the layer as the kernels know it."""
+        outputs, channels = weight
+        rows = _product(x[:-1])
+        return Shape(threads_for(rows * (channels + outputs)), rows, 1, 1, channels, 1, 1, outputs, 1, 1, 1, 1, 0, 0)
+
+    def in_memory(self, tensor: Tensor) -> Tensor:
+        """Return the tensor itself."""
+        return tensor
+
+    def from_memory(self, tensor: Tensor) -> Tensor:
+        """Return the tensor itself."""
+        return tensor
+
+    def format(self, *tensors: Tensor) -> torch.memory_format:  # noqa: ARG002
+        """Return that of all tensors but images."""
+        return torch.contiguous_format
+
+    def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:
+        """Return the shape of the outputs."""
+        return (*x[:-1], s.outputs)
+
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what torch computes."""
+        return nnf.linear(x, weight, bias)
+
+    def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+        """Return the wanted gradients as torch computes them."""
+        rows = g.reshape(-1, g.shape[-1])
+        return [
+            g @ weight if wanted[0] else None,
+            rows.T @ x.reshape(-1, x.shape[-1]) if wanted[1] else None,
+            rows.sum(0) if wanted[2] else None,
+        ]
+
+
+class Conv2d(NamedTuple):
+    """``torch.nn.functional.conv2d`` of one group, without dilation.
+
+    Attributes:
+        stride: along height and width.
+        padding: at each end of height and width.
+    """
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+    def misfit(self, x: Tensor, weight: Tensor) -> str | None:
+        """Return why the shapes do not make a layer of the kernels, None if they do."""
+        if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
+            return f"has an input of shape {tuple(x.shape)} for weights of shape {tuple(weight.shape)}"
+        kernel = weight.shape[2:]
+        if min(self.stride) < 1 or any([not 0 <= pad < size for pad, size in zip(self.padding, kernel, strict=True)]):
+            return f"has stride {self.stride} and padding {self.padding} for a kernel of shape {tuple(kernel)}"
+        if min(self._size(x.shape, weight.shape)) < 1:
+            return f"has images of shape {tuple(x.shape[2:])} that are smaller than the kernel"
+        return None
+
+    def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
+        """Return the layer as the kernels know it."""
+        images, channels, height, width = x
+        out_height, out_width = self._size(x, weight)
+        threads = threads_for(images * (channels * height * width + weight[0] * out_height * out_width))
+        sizes = (images, height, width, channels, out_height, out_width, weight[0], *weight[2:])
+        return Shape(threads, *sizes, *self.stride, *self.padding)
+
+    def in_memory(self, tensor: Tensor) -> Tensor:
+        """Return images with their channels last."""
+        return tensor.permute(0, 2, 3, 1)
+
+    def from_memory(self, tensor: Tensor) -> Tensor:
+        """Return images with their channels first."""
+        return tensor.permute(0, 3, 1, 2)
+
+    def format(self, *tensors: Tensor) -> torch.memory_format:
+        """Return channels-last if the strides of any tensor look like it."""
+        return torch.channels_last if any(map(_is_channels_last, tensors)) else torch.contiguous_format
+
+    def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:  # noqa: ARG002
+        """Return the shape of the outputs, channels last."""
+        return (s.images, s.out_height, s.out_width, s.outputs)
+
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what torch computes."""
+        return nnf.conv2d(x, weight, bias, self.stride, self.padding)
+
+    def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+        """Return the wanted gradients as torch computes them."""
+        sizes, zeros = [weight.shape[0]] if wanted[2] else None, [0, 0]
+        stride, padding = list(self.stride), list(self.padding)
+        found = torch.ops.aten.convolution_backward(
+            g, x, weight, sizes, stride, padding, [1, 1], False, zeros, 1, list(wanted)
+        )
+        return list(found)
+
+    def _size(self, x: Sequence[int], weight: Sequence[int]) -> tuple[int, int]:
+        """Return height and width of the outputs."""
+        height, width = (
+            (size + 2 * padding - kernel) // stride + 1
+            for size, kernel, stride, padding in zip(x[2:], weight[2:], self.stride, self.padding, strict=True)
+        )
+        return height, width
+
+
+def _is_channels_last(images: Tensor) -> bool:
+    """Say what torch's ``suggest_memory_format`` says, axes of length one and gaps in memory included."""
+    sizes, strides, least = images.shape, images.stride(), 0
+    if strides[1] == 0:
+        return False
+    for axis in (1, 3, 2, 0):
+        if strides[axis] < least or (axis == 0 and least == strides[1]):
+            return False
+        least = strides[axis] * max(sizes[axis], 1)
+    return True
+
+
+def _product(sizes: Sequence[int]) -> int:
+    return torch.Size(sizes).numel()

@@ -1,0 +1,175 @@
+"""What torch does around a layer: second derivatives, hooks on saved tensors, checkpoints, batches of gradients."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from spikingtorch import functional as F
+from spikingtorch.functional.sparse import kernels
+from tests.functional.sparse.cases import CASES, Case, draw, outcome
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NAMES = ("linear-time", "conv-strides", "conv-small")
+few_cases = pytest.mark.parametrize("case", [CASES[name] for name in NAMES], ids=NAMES)
+both = pytest.mark.parametrize("graded", [False, True], ids=["spikes", "graded"])
+
+
+@pytest.fixture
+def backward_kernels(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each weight gradient by kernels, whether it came from bits."""
+    found, run = [], kernels.weight_gradient
+
+    def noted(s: Any, events: Any, g: Tensor) -> Tensor | None:
+        found.append(events.graded is None)
+        return run(s, events, g)
+
+    monkeypatch.setattr(kernels, "weight_gradient", noted)
+    return found
+
+
+@both
+@few_cases
+def test_second_derivatives(case: Case, graded: bool) -> None:
+    torch.manual_seed(0)
+    for which in ([0, 1, 2], [0], [1], [0, 1]):
+        given = [t.detach().requires_grad_(i in which) for i, t in enumerate(draw(case, 0.3, graded))]
+        leaves = [given[index] for index in which]
+        found = []
+        for layer in (case.event, case.dense):
+            # the input is no leaf, as it is in a network
+            x = given[0] * 1 if 0 in which else given[0]
+            out = layer(x, *given[1:], *case.options).sin()
+            grads = torch.autograd.grad(out.sum(), leaves, create_graph=True)
+            found.append([*grads, *torch.autograd.grad(torch.stack([(g**2).sum() for g in grads]).sum(), leaves)])
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+@few_cases
+def test_spikes_are_kept_as_bits(case: Case, backward_kernels: list[bool]) -> None:
+    torch.manual_seed(0)
+    for graded in (False, True):
+        tensors = draw(case, 0.3, graded)
+        out: Any = case.event(*tensors, *case.options)
+        raw = out.grad_fn._raw_saved_tensors
+        assert len(raw) == 2
+        # the bits, if there are some, are beside the saved tensors
+        assert (out.grad_fn.bits is None) is graded
+        out.sum().backward()
+    assert backward_kernels == [True, False]
+
+
+@both
+@few_cases
+def test_hooks_see_all_that_is_saved(case: Case, graded: bool) -> None:
+    torch.manual_seed(0)
+    tensors, seen = draw(case, 0.3, graded), []
+
+    def pack(tensor: Tensor) -> Tensor:
+        seen.append(tensor.shape)
+        return tensor.clone()
+
+    want = outcome(case.event, tensors, case.options)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        got = outcome(case.event, tensors, case.options)
+    assert seen == [tensors[0].shape, tensors[1].shape]
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("of_weight", [False, True])
+def test_hooks_that_hand_back_something_else(of_weight: bool) -> None:
+    x, weight = (torch.rand(6, 5) < 0.5).float().requires_grad_(), torch.randn(3, 5, requires_grad=True)
+
+    def unpack(tensor: Tensor) -> Tensor:
+        return tensor[:2] if (tensor.shape == weight.shape) is of_weight else tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+        out = F.event_linear(x, weight)
+    with pytest.raises(RuntimeError):
+        out.sum().backward()
+
+
+@both
+@pytest.mark.parametrize("reentrant", [False, True])
+@few_cases
+def test_checkpoint(case: Case, graded: bool, reentrant: bool) -> None:
+    torch.manual_seed(0)
+    tensors = draw(case, 0.3, graded)
+
+    def under(*given: Any) -> Tensor:
+        out: Tensor = checkpoint(case.event, *given, use_reentrant=reentrant)
+        return out
+
+    found = []
+    for layer in (under, case.event):
+        given = [tensor.detach().requires_grad_() for tensor in tensors]
+        layer(*given, *case.options).square().sum().backward()
+        found.append([tensor.grad for tensor in given])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@both
+@few_cases
+def test_a_batch_of_gradients(case: Case, graded: bool) -> None:
+    torch.manual_seed(0)
+    tensors = draw(case, 0.3, graded)
+    found = []
+    for layer in (case.event, case.dense):
+        out = layer(*tensors, *case.options)
+        g = torch.randn(3, *out.shape, generator=torch.Generator().manual_seed(0))
+        found.append(torch.autograd.grad(out, tensors, g, is_grads_batched=True))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+@both
+def test_twice_backward(graded: bool) -> None:
+    case = CASES["linear-small"]
+    tensors = draw(case, 0.3, graded)
+    out = case.event(*tensors)
+    first = torch.autograd.grad(out.sum(), tensors, retain_graph=True)
+    second = torch.autograd.grad(out.sum(), tensors)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(out.sum(), tensors)
+
+
+def test_weights_that_changed_in_place() -> None:
+    x, weight = (torch.rand(6, 5) < 0.5).float().requires_grad_(), torch.randn(3, 5, requires_grad=True)
+    for graded in (1.0, 0.5):
+        out = F.event_linear(x * graded, weight)
+        with torch.no_grad():
+            weight.add_(1.0)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.sum().backward()
+
+
+def test_spikes_that_changed_in_place() -> None:
+    """Their bits are those of the call."""
+    x, weight = (torch.rand(6, 5) < 0.5).float(), torch.randn(3, 5, requires_grad=True)
+    out, want = F.event_linear(x, weight), x.sum(0).expand(3, 5)
+    x.zero_()
+    out.sum().backward()
+    torch.testing.assert_close(weight.grad, want)
+
+
+def test_training_is_that_of_dense_layers(backward_kernels: list[bool]) -> None:
+    torch.manual_seed(0)
+    xs = (torch.rand(64, 2, 12, 12) < 0.1).float()
+    start = [torch.randn(8, 2, 3, 3) / 3, torch.randn(8), torch.randn(5, 8 * 36) / 9, torch.randn(5)]
+
+    def trained(convolve: Any, linear: Any) -> list[Tensor]:
+        kernel, first, weight, last = weights = [w.clone().requires_grad_() for w in copy.deepcopy(start)]
+        for _ in range(5):
+            hidden = (convolve(xs, kernel, first, 2, 1) > 0.5).float() * torch.ones(1)
+            loss = linear(hidden.flatten(1), weight, last).square().mean() + convolve(xs, kernel, first, 2, 1).mean()
+            with torch.no_grad():
+                for w, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+                    w -= 0.1 * grad
+        return weights
+
+    torch.testing.assert_close(trained(F.event_conv2d, F.event_linear), trained(nnf.conv2d, nnf.linear))
+    assert len(backward_kernels) == 10

@@ -1,0 +1,157 @@
+"""The kernels: memory beside their arrays, threads, and the forms of packing."""
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused.runtime import cpu, memory
+from spikingtorch.functional.sparse import c_abi, kernels
+from tests.functional.sparse.cases import CASES, DENSITIES, Case, draw, outcome
+from tests.guards import Guards
+from tests.processes import python
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+# the packing of AVX-512, of AVX2 and of any other processor, and vectors of 16 bytes
+FORMS = ("#define PACKING 0\n", "#define PACKING 1\n", "#undef __AVX512F__\n#undef __AVX2__\n#undef __AVX__\n")
+
+
+@pytest.fixture(params=FORMS, ids=["plain", "avx2", "narrow"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The kernels as another processor has them."""
+    if "PACKING 1" in request.param and "avx2" not in processor():
+        pytest.skip("a processor without AVX2")
+    found = c_abi.loaded(request.param + c_abi.source())
+    monkeypatch.setattr(kernels, "functions", lambda: found)
+    kernels._lanes.cache_clear()
+    yield
+    kernels._lanes.cache_clear()
+
+
+def processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return lines.read()
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
+    found = Guards()
+    monkeypatch.setattr(memory, "empty_strided", found.empty_strided)
+    return found
+
+
+@pytest.mark.usefixtures("one_thread")
+@every_case
+def test_nothing_beside_arrays(case: Case, guards: Guards) -> None:
+    """Neither read, for it is NaN there, nor written."""
+    torch.manual_seed(0)
+    for density, graded in ((0.0, False), (0.2, False), (0.2, True), (1.0, False)):
+        tensors = [guards.place(tensor.detach()).requires_grad_() for tensor in draw(case, density, graded)]
+        got = outcome(case.event, tensors, case.options)
+        assert guards.results > 5
+        guards.check()
+        assert all(bool(tensor.isfinite().all()) for tensor in got)
+
+
+@pytest.mark.usefixtures("one_thread")
+@every_case
+def test_every_form_of_packing(case: Case, form: None) -> None:
+    torch.manual_seed(0)
+    for density in (0.2, 1.0):
+        for graded in (False, True):
+            tensors = draw(case, density, graded)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(kernels, "functions", c_abi.functions)
+                kernels._lanes.cache_clear()
+                want = outcome(case.event, tensors, case.options)
+            kernels._lanes.cache_clear()
+            got = outcome(case.event, tensors, case.options)
+            for a, b in zip(got, want, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+            # a sum takes its places in the same order, whatever the vectors
+            assert graded or torch.equal(got[0], want[0])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_bits(form: None) -> None:
+    for n in (1, 7, 8, 16, 17, 4096, 4099, 8200):
+        for graded in (False, True):
+            x = (torch.rand(n) < 0.3) * (torch.randn(n) if graded else torch.ones(n))
+            x[-1] = torch.nan if graded else 1.0
+            events = kernels.mark(x, 1)
+            assert (events.graded is None) is not graded
+            assert torch.equal(kernels.spread(events._replace(graded=None), x.shape), (x != 0).float())
+
+
+@every_case
+def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(cpu, "_SERIAL", 0)
+    threads = torch.get_num_threads()
+    found: dict[int, list[Tensor]] = {}
+    tensors = draw(case, 0.2)
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        out = case.event(*tensors, *case.options)
+        g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+        found[number] = [out.detach(), *torch.autograd.grad(out, tensors[1:], g)]
+    torch.set_num_threads(threads)
+    for number in (2, 3):
+        assert all(torch.equal(a, b) for a, b in zip(found[1], found[number], strict=True))
+
+
+# torch's own operations on many threads hang in a forked child: none of them runs there
+FORKED = """
+import os, torch
+from spikingtorch import functional as F
+from spikingtorch.functional.sparse import kernels
+from spikingtorch.functional.sparse.operations import Linear
+torch.set_num_threads(2)
+x, weight, g = (torch.rand(4000, 64) < 0.1).float(), torch.randn(64, 64), torch.randn(4000, 64)
+def results():
+    s = Linear().shape(x.shape, weight.shape)
+    gradient = kernels.weight_gradient(s, kernels.mark(x, s.threads), g)
+    return s.threads, F.event_linear(x, weight).numpy().tobytes(), gradient.numpy().tobytes()
+threads, *want = results()
+child = os.fork()
+if child == 0:
+    found, *got = results()
+    os._exit(0 if (threads, found) == (2, 1) and got == want else 1)
+assert os.waitpid(child, 0)[1] == 0
+print("equal")
+"""
+
+
+def test_a_forked_child() -> None:
+    assert python("-c", FORKED, timeout=60) == "equal\n"
+
+
+def test_records() -> None:
+    """The records have as many numbers as those of C."""
+    for record, count in ((c_abi.Shape, 14), (c_abi.Blocks, 10)):
+        assert ctypes.sizeof(record) == 8 * count
+
+
+def test_scratch_is_sized_by_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def noted(shape: Any, strides: Any, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        found = torch.empty_strided(shape, strides, dtype=dtype, device=device)
+        sizes.append(found.nbytes)
+        return found
+
+    monkeypatch.setattr(memory, "empty_strided", noted)
+    x, weight = torch.zeros(1000, 1000), torch.randn(1, 1000)
+    for density in DENSITIES[:3]:
+        x = (torch.rand(1000, 1000) < density).float()
+        sizes.clear()
+        F.event_linear(x, weight)
+        kept = x.numel() / 8 + 4 * float(x.sum()) + 4 * 1001 + 4 * 1000
+        assert sum(sizes) < 1.2 * kept + 2**17
