@@ -5,7 +5,7 @@
 # make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-peers    the layers of spikingtorch.like beside the libraries that they equal (.venv-bench)
-# make mutate   flip every sign in the equations, one at a time, and see the verification turn red
+# make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
@@ -53,8 +53,8 @@ test-peers: .venv-bench/.peers
 	@.venv-bench/bin/python -m pytest -n $(WORKERS) -W ignore tests/peers $(ARGS)
 
 mutate: .venv/.dev
-	@echo "== every sign in the equations flipped, one at a time"
-	@$(BIN)/python -m tests.verification.flip_signs $(ARGS)
+	@echo "== every place in the equations changed, one at a time"
+	@$(BIN)/python -m tests.verification.mutate $(ARGS)
 
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python -m benchmarks $(ARGS)

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
 
 def _verify(arguments: list[str]) -> int:
     try:
-        from spikingtorch.verification.table import main as verify
+        from spikingtorch.verify_command import main as verify
     except ModuleNotFoundError as error:
         if error.name not in ("jax", "jaxlib", "tqdm"):
             raise

@@ -17,6 +17,7 @@ from torch.autograd.gradcheck import GradcheckError
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import Backend, scan
+from spikingtorch.verification.branches import path_branch, spike_branch, visits
 from spikingtorch.verification.trial import TOLERANCE, Trial, relative_error, replaced, tensors, twin_errors
 
 __all__ = ["TOLERANCE", "assert_close", "check_smooth", "check_twin", "relative_error"]
@@ -89,12 +90,25 @@ def check_smooth(
     params: Mapping[str, Any] | None = None,
     smooth: Callable[..., Any] | None = None,
 ) -> None:
-    """Assert that the gradients of a step's smooth version equal central finite differences.
+    """Assert that the gradients of a step's smooth version equal finite differences, and that no branch cuts them.
 
     The smooth version has the surrogate's primitive in place of the spike. It is an ordinary differentiable function
-    with the local derivatives that the spiking step uses, on other trajectories: a gradient that gets lost on the way
-    (a detach, a custom backward pass, a branch) shows. The surrogate itself is checked as well: it is H forward, and
-    its primitive backward.
+    with the local derivatives that the spiking step uses, on other trajectories. Three things are checked:
+
+    1. The gradients of the smooth version: a detach or a wrong backward pass on the way shows.
+    2. The spike, as a variable of its own: it goes from 0 to 1 at each step of a run, and no floating result may jump
+       or have another derivative at 0 or 1 than autograd says. So ``torch.where(spike > 0, 0.0, u)``, ``masked_fill``,
+       a product with ``(spike > 0).float()`` and an ``if`` are found, none of which lets a gradient through.
+    3. The smooth version between two steps of a run: no result may jump. So a branch on the membrane is found, as
+       ``torch.where(u >= threshold, 0.0, u)`` is, where a neuron fires at one of both steps and not at the other, and
+       one on a spike in the state.
+
+    The surrogate itself is checked as well: it is H forward, and its primitive backward.
+
+    It does not find a branch that no input reaches; what reaches a later step through whole numbers or bools, such as a
+    counter, or through a result that carries no gradient at all, as ``F.Refractory`` has one on purpose; and, with
+    ``smooth``, a branch on a spike inside of the step. An equation that is wrong together with its gradient is for
+    ``check_twin``.
 
     Args:
         step: torch step, ``(state, x, **params) -> (state, output)``.
@@ -104,7 +118,8 @@ def check_smooth(
         smooth: a smooth version to check in place of the step, for a step that holds its surrogate inside.
 
     Raises:
-        AssertionError: a gradient is wrong, and the message shows both Jacobians; or the surrogate is.
+        AssertionError: a gradient is wrong, and the message shows both Jacobians; or the step branches on its spike; or
+            the surrogate is wrong.
         TypeError: there is no surrogate to replace and ``smooth`` is not given, or a tensor is not float64.
 
     >>> from spikingtorch import functional as F
@@ -122,9 +137,7 @@ def check_smooth(
 
     def run(*leaves: Tensor) -> tuple[Tensor, ...]:
         built = replaced(tree, dict(zip(variables, leaves, strict=True)))
-        keywords = dict(built["params"])
-        if smooth is None:
-            keywords |= {name: each.primitive for name, each in _surrogates(step, keywords).items()}
+        keywords = dict(built["params"]) if smooth else _smoothed(step, built["params"])
         results = pytree.tree_leaves(scan(smooth or step, built["state"], built["xs"], params=keywords, backend="loop"))
         return tuple(leaf for leaf in results if leaf.is_floating_point())
 
@@ -132,6 +145,32 @@ def check_smooth(
         torch.autograd.gradcheck(run, list(variables.values()))
     except GradcheckError as error:
         raise AssertionError(f"{_name(step)}: its gradient is not that of its smooth version: {error}") from None
+    _check_branches(step, smooth, replaced(tree, {name: leaf.detach() for name, leaf in variables.items()}))
+
+
+def _check_branches(step: Callable[..., Any], smooth: Callable[..., Any] | None, given: dict[str, Any]) -> None:
+    """Assert that nothing jumps on the way from one spike to another, or from one step of a run to the next."""
+    params = given["params"]
+    seen = visits(step, given["state"], given["xs"], params)
+    if smooth is None:
+        found = spike_branch(step, seen, params, _surrogates(step, params))
+        assert not found, (
+            f"{_name(step)}: {found} does not follow the spike: the step branches on the spike, by torch.where, "
+            "masked_fill, a comparison or an if, and no gradient comes through a branch. Write a product in its place, "
+            "such as (1 - spike) * u, or v, out, number, fired = F.fire(u, threshold, surrogate, reset)"
+        )
+    keywords = dict(params) if smooth else _smoothed(step, params)
+    found = path_branch(smooth or step, seen, keywords)
+    assert not found, (
+        f"{_name(step)}: {found} of its smooth version jumps between two steps of this run: it branches on the "
+        "membrane or on a spike, and no gradient comes through a branch. Compute it from the spike, as (1 - spike) * u "
+        "does"
+    )
+
+
+def _smoothed(step: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of a step with primitives in place of the surrogates."""
+    return dict(params) | {name: each.primitive for name, each in _surrogates(step, params).items()}
 
 
 def _check_surrogate(surrogate: Any) -> None:

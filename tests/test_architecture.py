@@ -30,13 +30,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("functional/fused/ir", "functional/fused/errors"),
     },
 }
+MAY_IMPORT["functional/sparse"] = {"functional/core", "functional/fused/runtime", "functional/fused/build"}
 _FUSED = {room for room in MAY_IMPORT if room.startswith("functional/fused/")}
 MAY_IMPORT["functional/dispatch"] = {*_FUSED, "functional/physics", "functional/core", "functional/loop"}
 _BELOW_SCAN = {"functional/dispatch", "functional/core", "functional/loop", "functional/compiled"}
 MAY_IMPORT["functional/parallel"] = {"functional/core", "functional/fused/ir"}
 MAY_IMPORT["functional/scan"] = {*_BELOW_SCAN, *(f"functional/{room}" for room in ("parallel", "fused/trace"))}
 MAY_IMPORT["functional/scan"] |= {"functional/fused/ir", "functional/fused/errors"}
-MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", *_BELOW_SCAN}
+MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", "functional/sparse", *_BELOW_SCAN}
 _PUBLIC = {"functional", "functional/scan", "functional/physics", "functional/core"}
 MAY_IMPORT["validation"] = _PUBLIC
 MAY_IMPORT["layers"] = {*_PUBLIC, "functional/dispatch", "validation"}
@@ -51,7 +52,9 @@ MAY_IMPORT["interop"] = MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLI
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
 MAY_IMPORT["cache_command"] = {"functional/fused/build"}
-MAY_IMPORT["__main__"] = {"cache_command", "verification"}
+MAY_IMPORT["verify_own_step"] = {*_PUBLIC, "testing", "verification"}
+MAY_IMPORT["verify_command"] = {"functional/fused/build", "verification", "verify_own_step"}
+MAY_IMPORT["__main__"] = {"cache_command", "verify_command"}
 MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spikeio", "spikingnet", "utils"}
 
 
@@ -108,10 +111,12 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     fused = "spikingtorch.functional.fused"
     c = {f"{fused}.build.cache", f"{fused}.build.compiler", f"{fused}.codegen.c", f"{fused}.runtime.cpu"}
     loop_in_c = {f"{fused}.recurrent.c_abi", f"{fused}.recurrent.c_loop"}
+    # the layers that skip zeros have no program, and so no target: they are C alone
+    sparse = {f"spikingtorch.functional.sparse.{name}" for name in ("c_abi", "choose", "operations")}
     known = modules()
     knowing = {name for name, path in known.items() if imported(path, known) & c}
-    knowing -= {name for name in known if room(name) in ("functional/fused/build", "cache_command")}
-    assert knowing == {f"{fused}.runtime.cpu", f"{fused}.runtime.targets", *loop_in_c}
+    knowing -= {name for name in known if room(name) in ("functional/fused/build", "cache_command", "verify_command")}
+    assert knowing == {f"{fused}.runtime.cpu", f"{fused}.runtime.targets", *loop_in_c, *sparse}
     naming = {name for name, path in known.items() if '"cpu"' in path.read_text()}
     # the small tensors of a trace live there, whatever the target
     assert naming == {f"{fused}.runtime.cpu", "spikingtorch.functional.core.modes"}

@@ -1,6 +1,8 @@
 """The public helpers find what is wrong, and say where."""
 
+import contextlib
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +15,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.testing import assert_close, check_smooth, check_twin, relative_error
 from spikingtorch.verification.cases import CASES, Case, by_name
+from spikingtorch.verification.wrapped import WRAPPED
 
 
 class State(NamedTuple):
@@ -81,17 +84,108 @@ def test_a_wrong_twin_is_found(wrong: Any, named: str) -> None:
         check_twin(adaptive, wrong, state, xs, params=params)
 
 
-@pytest.mark.parametrize("case", CASES, ids=by_name)
+def mean_lif(state: F.StochasticLIFState, x: Any, *, decay: Tensor, gain: Tensor, threshold: Tensor) -> Any:
+    """The neuron that fires by chance, with the probability of a spike in its place."""
+    u = decay * state.v + gain * x[0]
+    p = F.Sigmoid().primitive(u - threshold)
+    return F.StochasticLIFState(v=F.to_zero(u, p, threshold)), p
+
+
+@pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
 def test_smooth_version_of_every_neuron(case: Case) -> None:
     xs, params = case.draw(3)
-    # an integrator without spikes is smooth as it is
-    smooth = None if case.spikes else case.step
-    if case.name != "biolif":
-        check_smooth(case.step, case.initial(xs), xs, params=params, smooth=smooth)
+    step: Any = case.step
+    state = case.initial(xs)
+    if case.name == "stochastic_lif":  # takes the primitive itself
+        check_smooth(step, state, xs, params=params, smooth=mean_lif)
         return
-    # its decay carries no gradient on purpose: finite differences see that, the twin agrees with it
-    with pytest.raises(AssertionError, match="biolif_step: its gradient is not that of its smooth version"):
-        check_smooth(case.step, case.initial(xs), xs, params=params)
+    if case.name == "masked_lif":
+        step, xs = F.Masked(F.lif_step), (xs[0], xs[1] > 0.3)
+    if case.name == "refractory_lif":  # away from zero, where a neuron wakes up
+        state = state._replace(left=state.left - 0.5)
+    for reset in (rule for rule in case.rules() if not isinstance(rule, F.Detached)):
+        keywords = params | case.options(F.Sigmoid(), reset)
+        if case.name != "biolif":
+            # an integrator without spikes is smooth as it is
+            smooth = None if case.spikes else step
+            check_smooth(step, state, xs, params=keywords, smooth=smooth)
+            continue
+        # its decay carries no gradient on purpose: finite differences see that, the twin agrees with it
+        with pytest.raises(AssertionError, match="biolif_step: its gradient is not that of its smooth version"):
+            check_smooth(step, state, xs, params=keywords)
+
+
+def resetting(rule: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Any]:
+    def step(state: F.LIFState, x: Tensor, *, surrogate: F.Surrogate = F.Sigmoid()) -> Any:
+        u = 0.9 * state.v + x
+        spike = surrogate(u - 1.0)
+        return F.LIFState(rule(u, spike)), spike
+
+    return step
+
+
+def written(u: Tensor, spike: Tensor) -> Tensor:
+    v = u.clone()
+    v[spike > 0] = 0.0
+    return v
+
+
+ON_THE_SPIKE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "where": lambda u, s: torch.where(s > 0, 0.0, u),
+    "where, one half": lambda u, s: torch.where(s > 0.5, 0.0, u),
+    "where, one": lambda u, s: torch.where(s == 1, 0.0, u),
+    "where, a side that follows": lambda u, s: torch.where(s > 0, (1 - s) * u, u),
+    "masked_fill": lambda u, s: u.masked_fill(s > 0, 0.0),
+    "masked_fill, bool": lambda u, s: u.masked_fill(s.bool(), 0.0),
+    "product": lambda u, s: u * (1 - (s > 0).to(u.dtype)),
+    "int": lambda u, s: u - s.int() * 1.0,
+    "round": lambda u, s: u * (1 - s.round()),
+    "sign": lambda u, s: u * (1 - torch.sign(s)),
+    "relu": lambda u, s: u - torch.relu(s),
+    "if": lambda u, s: u * 0.5 if (s > 0).any() else u,
+    "written": written,
+}
+DETACHED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "detach": lambda u, s: u * (1 - s.detach()),
+    "data": lambda u, s: u - s.data,
+    "item": lambda u, s: u * (1 - s.detach().sum().item() / 3),
+    "rule": lambda u, s: F.detached(F.to_zero)(u, s, 1.0),
+}
+WHOLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "product": lambda u, s: u * (1 - s),
+    "power": lambda u, s: u - 0.7 * s**3 + torch.exp(s),
+    "clamp": lambda u, s: (u * (1 - s)).clamp(-5.0, 0.8),
+    "a branch that agrees": lambda u, s: torch.where(u > 0.5, 2 * u - 0.5, u) * (1 - s),
+}
+SPIKE = r"state\.v does not follow the spike: the step branches on the spike"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        *((rule, SPIKE) for rule in ON_THE_SPIKE.values()),
+        *((rule, "its gradient is not that of its smooth version") for rule in DETACHED.values()),
+        (lambda u, s: torch.where(u >= 1.0, 0.0, u), r"state\.v of its smooth version jumps between two steps"),
+        *((rule, "") for rule in WHOLE.values()),
+    ],
+    ids=[*ON_THE_SPIKE, *DETACHED, "on the membrane", *(f"whole, {name}" for name in WHOLE)],
+)
+def test_a_gradient_that_is_cut_is_found(rule: Callable[[Tensor, Tensor], Tensor], message: str) -> None:
+    xs = 1.5 * torch.rand(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    state = F.LIFState(torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(AssertionError, match=message) if message else contextlib.nullcontext():
+        check_smooth(resetting(rule), state, xs)
+
+
+def test_a_branch_on_a_spike_in_the_state_is_found() -> None:
+    def step(state: State, x: Tensor, *, surrogate: F.Surrogate = F.Sigmoid()) -> Any:
+        u = torch.where(state.a > 0.5, 0.0, 0.9 * state.v) + x
+        spike = surrogate(u - 1.0)
+        return State(u, spike), spike
+
+    _, xs, _ = inputs()
+    with pytest.raises(AssertionError, match=r"state\.[va] of its smooth version jumps"):
+        check_smooth(step, F.zeros_state(State, xs[0]), 1.5 * xs[:6])
 
 
 class Slopes(NamedTuple):

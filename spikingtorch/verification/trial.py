@@ -115,6 +115,13 @@ def errors_by_backend(
     }
 
 
+def backend_errors(trial: Trial, reference: Backend, backend: Backend, seed: int = 0) -> dict[str, float]:
+    """Return the relative errors of a step on one backend against the same step on another."""
+    cotangents = _cotangents(trial, torch.Generator().manual_seed(seed))
+    want, got = (_torch_results(trial, cotangents, each) for each in (reference, backend))
+    return {name: relative_error(value, want[name]) for name, value in got.items()}
+
+
 def _cotangents(trial: Trial, draw: torch.Generator) -> dict[str, Tensor]:
     """Draw a cotangent for each floating result."""
     arguments = trial.arguments()

@@ -15,7 +15,7 @@ NAMED = {case.name: case for case in CASES}
 COARSE = {"decay": 0.5, "gain": 1.0, "refractory_gain": 0.25}
 # neuron, parameters, inputs, outputs and membranes by hand; every number is exact in binary, and one step of each row
 # meets the threshold exactly, where a neuron fires
-HAND: list[tuple[str, dict[str, Any], list[float], list[float], list[float]]] = [
+HAND: list[tuple[str, Any, list[float], Any, list[float]]] = [
     # u = 0.5, 1.25, 0.25, 1.0
     ("if", {}, [0.5, 0.75, 0.25, 0.75], [0, 1, 0, 1], [0.5, 0.0, 0.25, 0.0]),
     # u = 0.5, 1.25, 0.75, 1.0

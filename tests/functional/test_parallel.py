@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional.parallel import linear_recurrence
@@ -28,12 +29,12 @@ def outcome(case: Case, backend: Any, T: int, dim: int = 0) -> list[Tensor]:
     """Return outputs, final state and the gradients of inputs, initial state and parameters."""
     xs, params = case.draw(T)
     state = case.initial(xs)
-    leaves = [leaf.clone().requires_grad_() for leaf in torch.utils._pytree.tree_leaves((state, xs, params))]
-    form = torch.utils._pytree.tree_structure((state, xs, params))
-    state, xs, params = torch.utils._pytree.tree_unflatten(leaves, form)
-    along = torch.utils._pytree.tree_map(lambda x: x.movedim(0, dim), xs)
+    leaves = [leaf.clone().requires_grad_() for leaf in pytree.tree_leaves((state, xs, params))]
+    form = pytree.tree_structure((state, xs, params))
+    state, xs, params = pytree.tree_unflatten(leaves, form)
+    along = pytree.tree_map(lambda x: x.movedim(0, dim), xs)
     final, out = F.scan(case.step, state, along, params=params | options(case), dim=dim, backend=backend)
-    results = [out, *torch.utils._pytree.tree_leaves(final)]
+    results = [out, *pytree.tree_leaves(final)]
     pulls = [torch.randn(each.shape, generator=torch.Generator().manual_seed(1), dtype=each.dtype) for each in results]
     grads = torch.autograd.grad(results, leaves, pulls, allow_unused=True, materialize_grads=True)
     return [*[each.detach() for each in results], *grads]

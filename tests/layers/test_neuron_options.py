@@ -281,7 +281,8 @@ def test_steps_in_wrappers_are_layers(wrapper: Any) -> None:
 
 def test_every_state_can_be_seen() -> None:
     layer: Any = st.CubaLIF()
-    assert layer.state is None
+    before = layer.state
+    assert before is None
     layer(torch.ones(1, 3))
     assert layer.state.i.tolist() == [[1.0] * 3]
 

@@ -3,6 +3,7 @@
 import inspect
 import runpy
 import sys
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -10,47 +11,40 @@ import torch
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
+from spikingtorch import verify_command as table
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.interop import to_jax
-from spikingtorch.testing import TOLERANCE, relative_error
-from spikingtorch.verification import table
+from spikingtorch.layers import neurons
+from spikingtorch.testing import TOLERANCE, assert_close, relative_error
 from spikingtorch.verification.cases import (
     CASES,
     COEFFICIENTS,
     LENGTHS,
+    LEVELS,
     RECURRENT,
     RESETS,
-    SYNAPSES,
     TWINS,
     Case,
     by_name,
 )
+from spikingtorch.verification.cells import BACKENDS, Cell, Choice, choices, every_choice, measured, surrogates
 from spikingtorch.verification.functions import coefficient_errors, surrogate_errors
-from spikingtorch.verification.table import BACKENDS, neuron_rows
+from spikingtorch.verification.page import Line
+from spikingtorch.verification.pairwise import pairwise
+from spikingtorch.verification.wrapped import WRAPPED
 from tests.processes import ROOT
 
 ALLOWED = TOLERANCE[torch.float64]
 # what only one of the two sides needs: types for annotations, torch's own helpers
 ONE_SIDED = {
-    "Backend",
-    "Explanation",
-    "Parameter",
-    "Step",
-    "explain_scan",
-    "lift",
-    "reset_where",
-    "time_batch_norm",
-} | {"time_map"}
-RESETTING = [case for case in CASES if case.resets]
-
-
-def surrogates(case: Case, reset: F.Reset | None) -> tuple[Any, ...]:
-    """Return some surrogates with their twins: every neuron and every rule meets each of them, not every pair does."""
-    if reset is None:
-        return TWINS if case.spikes else TWINS[:1]
-    first = 3 * (RESETTING.index(case) + RESETS.index(reset))
-    return tuple(TWINS[(first + n) % len(TWINS)] for n in range(3))
+    *("Backend", "Explanation", "Parameter", "Step", "explain_scan", "lift", "reset_where", "time_batch_norm"),
+    *("time_map", "empty_delay", "delayed", "event_conv1d", "event_conv2d", "event_linear", "Smooth", "SpikeFunction"),
+}
+# arguments that only one side has
+ONE_SIDED_ARGUMENTS = {"backend"}
+EVERY = every_choice()
+OF_NEURONS = {case.name: [each for each in EVERY if each.case.name == case.name] for case in (*CASES, *WRAPPED)}
 
 
 def assert_small(errors: dict[str, float], *where: str) -> None:
@@ -58,35 +52,36 @@ def assert_small(errors: dict[str, float], *where: str) -> None:
     assert not wrong, f"{where}: {wrong}"
 
 
-RULED = [(case, reset) for case in CASES for reset in case.rules()]
+@pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
+def test_neuron(case: Case) -> None:
+    """The cells of the table, at lengths 1, 2 and 17, for every third choice; the table itself has them all."""
+    chosen = OF_NEURONS[case.name][::3]
+    cells = measured(chosen, LENGTHS)
+    assert [cell.backend for cell in cells] == [*BACKENDS] * len(chosen)
+    quantities = {"output"} | {f"d params.{name}" for name in case.params}
+    quantities |= {f"{kind}state.{field}" for field in case.state_type._fields for kind in ("", "d ")}
+    for cell in cells:
+        found = {name.replace(".past[0]", ".past").replace(".neuron.v", ".neuron") for name in cell.errors}
+        assert quantities <= found, cell
+        assert {name for name in cell.errors if name.startswith("d xs")}
+        assert_small(cell.errors, cell.where())
 
 
-@pytest.mark.parametrize(("case", "reset"), [*RULED, *((case, case.rules()[0]) for case in RECURRENT)], ids=by_name)
-def test_neuron(case: Case, reset: F.Reset | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    if case.weights is None:
-        monkeypatch.setattr(table, "TWINS", surrogates(case, reset))
-    rows = neuron_rows(case, reset, LENGTHS)
-    assert [row.backend for row in rows] == ["loop", "fused"]
-    owner, quantities = ("state", {"output"}) if case.weights is None else ("state.neuron", {"output", "state.s"})
-    quantities |= {f"d params.{name}" for name in case.params}
-    quantities |= {f"{kind}{owner}.{field}" for field in case.state_type._fields for kind in ("", "d ")}
-    quantities |= set() if case.weights is None else {"d state.s", "d params.recurrent_weight"}
-    for row in rows:
-        assert len(row.errors) == (len(surrogates(case, reset)) if case.weights is None else 1)
-        for column, errors in row.errors.items():
-            assert quantities <= errors.keys()
-            assert {name for name in errors if name.startswith("d xs")}
-            assert_small(errors, case.name, row.rule, row.backend, column)
+@pytest.mark.parametrize("case", RECURRENT[::3], ids=by_name)
+def test_recurrent_neuron(case: Case) -> None:
+    for cell in measured([Choice(case, TWINS[0], case.rules()[0])], LENGTHS):
+        assert {"output", "state.s", "d state.s", "d params.recurrent_weight"} <= cell.errors.keys()
+        assert_small(cell.errors, cell.where())
 
 
-@pytest.mark.parametrize(("case", "reset"), RULED, ids=by_name)
-def test_bits(case: Case, reset: F.Reset | None) -> None:
+@pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
+def test_bits(case: Case) -> None:
     """Fused against the loop, in both layouts; the kernels are those of test_neuron."""
-    for T in LENGTHS:
-        xs, params = case.draw(T)
-        both = tree_map(lambda x: torch.stack([x, x.flip(-1)], 1), xs)  # (T, 2, 8)
-        rest = tree_map(lambda v: torch.stack([v, v.flip(-1)]), case.initial(xs))
-        for surrogate, _ in surrogates(case, reset):
+    for _, (surrogate, _), reset in OF_NEURONS[case.name][::3]:
+        for T in LENGTHS:
+            xs, params = case.draw(T)
+            both = tree_map(lambda x: torch.stack([x, x.flip(-1)], 1), xs)  # (T, 2, 8)
+            rest = tree_map(lambda v: torch.stack([v, v.flip(-1)]), case.initial(xs))
             keywords = params | case.options(surrogate, reset)
             for dim in (0, 1):
                 trains = tree_map(lambda x, dim=dim: x.movedim(0, dim).contiguous(), both)
@@ -100,6 +95,19 @@ def test_bits(case: Case, reset: F.Reset | None) -> None:
                     assert torch.equal(a, b) if exact else relative_error(a, b) < 1e-14, (surrogate, T, dim)
 
 
+@pytest.mark.parametrize("case", WRAPPED, ids=by_name)
+def test_wrapped_neuron_against_numpy(case: Case) -> None:
+    for T in LENGTHS:
+        xs, params = case.draw(T)
+        state, out = F.scan(case.step, case.rest(xs), xs, params=params)
+        arrays = tuple(x.numpy() for x in xs) if isinstance(xs, tuple) else xs.numpy()
+        want, last = case.oracle(arrays, **{name: p.numpy() for name, p in params.items()})
+        assert_close(out, torch.tensor(want), "outputs")
+        for name, value in last.items():
+            owner = state if hasattr(state, name) else state.neuron
+            assert_close(getattr(owner, name), torch.tensor(value), f"state.{name}")
+
+
 @pytest.mark.parametrize(("ours", "twin"), [*TWINS, *COEFFICIENTS], ids=by_name)
 def test_function(ours: Any, twin: Any) -> None:
     errors = (coefficient_errors if inspect.isfunction(ours) else surrogate_errors)(ours, twin)
@@ -107,13 +115,45 @@ def test_function(ours: Any, twin: Any) -> None:
     assert_small(errors)
 
 
-def test_the_tables_hold_every_public_name() -> None:
+def test_the_cover_has_every_pair() -> None:
+    rows = [(a, b, c, d) for a in range(5) for b in range(4) for c in range(3) for d in range(2) if (a + b + c) % 4]
+    taken = pairwise(rows)
+    assert len(taken) < len(rows) / 2
+    pairs, found = ({pair for row in each for pair in combinations(enumerate(row), 2)} for each in (rows, taken))
+    assert found == pairs
+    assert pairwise(rows) == taken
+    assert pairwise([]) == []
+    plain, whole = ({each.names() for each in choices(CASES, every)} for every in (False, True))
+    assert plain < whole
+    for case in CASES:
+        mine = [names for names in plain if names[0] == case.name]
+        count = len(surrogates(case)) if case.spikes else 1
+        assert len({surrogate for _, surrogate, _ in mine}) == count
+        assert len({rule for *_, rule in mine}) == len(case.rules())
+
+
+def test_the_table_has_every_neuron() -> None:
+    steps = {name for name in F.__all__ if name.endswith("_step")}
+    assert {case.step.__name__ for case in CASES} == steps
+    assert len(CASES) == len(steps)
+    sources = {name: inspect.getsource(getattr(neurons, name)) for name in neurons.__all__}
+    for name, source in sources.items():
+        base = "".join(sources.get(parent.__name__, "") for parent in getattr(neurons, name).__mro__[1:])
+        assert [step for step in steps if f"F.{step}" in source + base], f"{name} runs no step of the table"
+    assert not [step for step in steps if not any([f"F.{step}" in source for source in sources.values()])]
+    assert {case.state_type for case in WRAPPED} == {F.RefractoryState, F.RelativeRefractoryState, F.LIFState}
+
+
+def test_the_table_holds_every_public_name() -> None:
     public = {name for name in F.__all__ if callable(getattr(F, name))}
-    tabled = {case.step.__name__ for case in CASES} | {case.state_type.__name__ for case in CASES}
-    tabled |= {type(surrogate).__name__ for surrogate, _ in TWINS} | {function.__name__ for function, _ in COEFFICIENTS}
-    tabled |= {rule.__name__ for rule in RESETS if inspect.isfunction(rule)}
-    tabled |= {"Recurrent", "RecurrentState", *(name for name, *_ in SYNAPSES)}
-    around = {"BioLIFInput", "Detached", "Masked", "Reset", "Surrogate", "detached", "heaviside", "scan", "zeros_state"}
+    tabled = {case.step.__name__ for case in CASES} | {case.state_type.__name__ for case in (*CASES, *WRAPPED)}
+    tabled |= {type(surrogate).__name__ for surrogate, _ in (*TWINS, *LEVELS)}
+    tabled |= {function.__name__ for function, _ in COEFFICIENTS}
+    tabled |= {rule.__name__ for rule in RESETS if inspect.isfunction(rule)} | {"ToValue", "to_value"}
+    tabled |= {"Recurrent", "RecurrentState", *(case.name.partition(", ")[2] for case in RECURRENT)}
+    tabled |= {"Masked", "Refractory", "RelativeRefractory"}
+    around = {"BioLIFInput", "Detached", "Fired", "IzhikevichCurve", "Reset", "StochasticInput", "Surrogate"}
+    around |= {"detached", "fire", "heaviside", "scan", "zeros_state"}
     assert public - ONE_SIDED == tabled | around
 
 
@@ -121,18 +161,17 @@ def test_both_sides_have_the_same_names_and_signatures() -> None:
     assert set(F.__all__) - ONE_SIDED == set(J.__all__) - ONE_SIDED
     for name in (name for name in F.__all__ if name.islower() and name not in ONE_SIDED):
         ours, theirs = (dict(inspect.signature(getattr(side, name)).parameters) for side in (F, J))
-        ours.pop("backend", None)
-        assert list(ours) == list(theirs), name
-        for our, their in zip(ours.values(), theirs.values(), strict=True):
+        assert [each for each in ours if each not in ONE_SIDED_ARGUMENTS] == list(theirs), name
+        for their in theirs.values():
+            our = ours[their.name]
             assert our.kind == their.kind, (name, our)
             assert str(to_jax(our.default)) == str(their.default) or inspect.isfunction(our.default), (name, our)
 
 
-def test_the_committed_table_has_every_row() -> None:
+def test_the_committed_page_has_every_cell() -> None:
     page = (ROOT / "docs" / "verification.md").read_text()
-    for case, reset in [*RULED, *((case, case.rules()[0]) for case in RECURRENT)]:
-        for backend in BACKENDS:
-            assert f"| {case.name} | {by_name(reset) if case.resets else 'built in'} | {backend} |" in page
+    for choice in EVERY:
+        assert f"| {' | '.join(choice.names())} | " in page
     for ours, _ in (*TWINS, *COEFFICIENTS):
         assert f"| {by_name(ours)} |" in page
     assert "**" not in page  # which marks what is out of tolerance
@@ -141,14 +180,19 @@ def test_the_committed_table_has_every_row() -> None:
 def test_a_neuron_comes_too_near_the_threshold() -> None:
     case = CASES[0]._replace(params={"threshold": (0.5, 0.5)}, inputs=((0.4, 0.4),))
     with pytest.raises(ValueError, match=r"a membrane comes within .* of the threshold; draw other inputs"):
-        neuron_rows(case, F.to_zero, (1,))
+        measured([Choice(case, TWINS[0], F.to_zero)], (1,))
+    case = CASES[0]._replace(params={"threshold": (0.25, 0.25)}, inputs=((0.4, 0.4),))
+    with pytest.raises(ValueError, match="with MultiSpike, rounding could decide about a spike"):
+        measured([Choice(case, LEVELS[2], F.to_zero)], (1,))
 
 
-def test_rows_with_nan_or_infinities_are_out_of_tolerance() -> None:
+def test_cells_with_nan_or_infinities_are_out_of_tolerance() -> None:
     finite, infinite = torch.ones(2), torch.tensor([1.0, torch.inf])
     for got, want in ((finite, infinite), (infinite, finite), (finite, finite * torch.nan)):
-        row = table.Row("x", "", "", {"a": {"first": 0.0, "second": relative_error(got, want)}})
-        assert row.worst()[0] == torch.inf
+        cell = Cell("x", "", "", "", {"first": 0.0, "second": relative_error(got, want)})
+        assert cell.worst() == (torch.inf, "second")
+        assert cell.is_wrong()
+        assert "OUT OF TOLERANCE" in str(Line("x", [cell]))
 
 
 def test_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,9 +200,11 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         ("", 2, "verify"),
         ("--help", 0, "verify"),
         ("verify --only nothing", 2, "invalid choice"),
-        ("verify --only li Sigmoid", 0, "0 rows out of tolerance"),
+        ("verify --only li --write page.md", 2, "leave --only and --mine out"),
+        ("verify --only li Sigmoid", 0, "3 cells in 2 lines; 0 lines out of tolerance"),
         ("cache", 0, "kernels"),
     ):
+        monkeypatch.setattr(table, "keep_programs", lambda: None)
         monkeypatch.setattr(sys, "argv", ["spikingtorch", *arguments.split()])
         with pytest.raises(SystemExit) as left:
             runpy.run_module("spikingtorch", run_name="__main__")
@@ -167,9 +213,11 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 
 def test_verify_fails_on_a_wrong_twin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = CASES[-1]._replace(twin=lambda state, x, *, decay, gain: J.li_step(state, x, decay=decay, gain=-gain))
-    monkeypatch.setattr(table, "CASES", (wrong,))
+    li = next(case for case in CASES if case.name == "li")
+    wrong = li._replace(twin=lambda state, x, *, decay, gain: J.li_step(state, x, decay=decay, gain=-gain))
+    monkeypatch.setattr(table, "every_choice", lambda whole: choices([wrong], whole))
+    monkeypatch.setattr(table, "keep_programs", lambda: None)
     assert table.main(["--only", "li"]) == 1
     text = capsys.readouterr().out
     assert "OUT OF TOLERANCE" in text
-    assert "2 cells in 2 rows; 2 rows out of tolerance" in text
+    assert "2 cells in 1 lines; 1 lines out of tolerance" in text

@@ -39,7 +39,7 @@ class Refractory(NamedTuple):
         after, out = self.step(state.neuron, x, **params)
         neuron = jax.tree.map(lambda new, old: jnp.where(resting, old, new), after, state.neuron)
         left = jnp.where(resting, state.left - 1, self.steps * (out != 0).astype(state.left.dtype))
-        return RefractoryState(neuron, left), jnp.where(resting, 0.0, out)
+        return RefractoryState(neuron, jax.lax.stop_gradient(left)), jnp.where(resting, 0.0, out)
 
 
 class RelativeRefractory(NamedTuple):

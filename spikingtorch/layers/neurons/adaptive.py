@@ -34,7 +34,7 @@ class ALIF(StepLayer):
         "tau_adaptation": POSITIVE,
         **KINDS,
     }
-    times: ClassVar[tuple[str, ...]] = ("tau", "tau_adaptation")
+    times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
     param_map = staticmethod(synaptic_decays)
 
     def __init__(

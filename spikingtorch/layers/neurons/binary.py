@@ -28,7 +28,7 @@ class McPitts(StepLayer):
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "thr"}
     limits: Mapping[str, Any] = {"thr": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...]] = ()
+    times: ClassVar[tuple[str, ...] | None] = ()
     threshold: Any = threshold_property("thr")
 
     def __init__(

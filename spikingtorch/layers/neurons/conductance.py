@@ -33,7 +33,7 @@ class BioLIF(StepLayer):
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
     limits: Mapping[str, Any] = {"nudt": POSITIVE, "v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...]] = ()
+    times: ClassVar[tuple[str, ...] | None] = ()
     threshold: Any = threshold_property("v0")
 
     def __init__(

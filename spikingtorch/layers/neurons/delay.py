@@ -35,7 +35,7 @@ class Delay(StepLayer):
 
     longest: Any
     fixed: ClassVar[tuple[str, ...]] = ("dt", "longest")
-    times: ClassVar[tuple[str, ...]] = ("delay",)
+    times: ClassVar[tuple[str, ...] | None] = ("delay",)
     param_map = staticmethod(unchanged)
 
     def __init__(self, delay: Value, longest: int | None = None, **options: Unpack[Options]) -> None:

@@ -42,7 +42,7 @@ class ParametricLIF(RestingLayer):
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     limits: Mapping[str, Any] = {"w": Limits(), "threshold": THRESHOLD, **KINDS}
     fixed: ClassVar[tuple[str, ...]] = ("dt",)
-    times: ClassVar[tuple[str, ...]] = ()
+    times: ClassVar[tuple[str, ...] | None] = ()
     param_map = staticmethod(_leak)
 
     def __init__(

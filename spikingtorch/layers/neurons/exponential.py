@@ -35,7 +35,7 @@ class ExponentialIF(RestingLayer):
         "sharpness": POSITIVE,
         **KINDS,
     }
-    times: ClassVar[tuple[str, ...]] = ("tau",)
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
     def __init__(
@@ -94,7 +94,7 @@ class AdEx(RestingLayer):
         "sharpness": POSITIVE,
         **KINDS,
     }
-    times: ClassVar[tuple[str, ...]] = ("tau", "tau_w")
+    times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_w")
     param_map = staticmethod(leaks)
 
     def __init__(

@@ -34,7 +34,7 @@ class IF(StepLayer):
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
     limits: Mapping[str, Any] = {"v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...]] = ()
+    times: ClassVar[tuple[str, ...] | None] = ()
     threshold: Any = threshold_property("v0")
 
     def __init__(

@@ -36,7 +36,7 @@ class LIF(StepLayer):
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE, "v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...]] = ("tau",)
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     threshold: Any = threshold_property("v0")
     param_map = staticmethod(decay_and_gain)
 
@@ -104,7 +104,7 @@ class LI(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "decay": SHARE}
-    times: ClassVar[tuple[str, ...]] = ("tau",)
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(decay_and_gain)
 
     def __init__(self, tau: Value = 8.0, decay: Value | None = None, **options: Unpack[Options]) -> None:
@@ -132,7 +132,7 @@ class SpikingDecay(StepLayer):
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
     limits: Mapping[str, Any] = {"tau": DIVISOR, "v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...]] = ()
+    times: ClassVar[tuple[str, ...] | None] = ()
     threshold: Any = threshold_property("v0")
 
     def __init__(

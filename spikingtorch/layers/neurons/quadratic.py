@@ -38,7 +38,7 @@ class QuadraticIF(RestingLayer):
         "curvature": POSITIVE,
         **KINDS,
     }
-    times: ClassVar[tuple[str, ...]] = ("tau",)
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
     def __init__(

@@ -31,7 +31,7 @@ class CoarseLIF(StepLayer):
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
     limits: Mapping[str, Any] = {"tau": POSITIVE, "v0": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...]] = ("tau",)
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     threshold: Any = threshold_property("v0")
     param_map = staticmethod(decay_and_gains)
 

@@ -24,7 +24,7 @@ class SigmaDelta(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"threshold": POSITIVE, "surrogate": Kind(check_plain)}
-    times: ClassVar[tuple[str, ...]] = ()
+    times: ClassVar[tuple[str, ...] | None] = ()
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class StochasticLIF(StepLayer):
         "surrogate": Kind(check_escape),
         "reset_rule": Kind(check_reset),
     }
-    times: ClassVar[tuple[str, ...]] = ("tau",)
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(decay_and_gain)
 
     def __init__(

@@ -22,7 +22,7 @@ class ExponentialSynapse(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE}
-    times: ClassVar[tuple[str, ...]] = ("tau",)
+    times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(filter_decays)
 
     def __init__(
@@ -52,7 +52,7 @@ class AlphaSynapse(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau": POSITIVE}
-    times: ClassVar[tuple[str, ...]] = ("tau_rise", "tau")
+    times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau")
     param_map = staticmethod(filter_decays)
 
     def __init__(
@@ -89,7 +89,7 @@ class ShortTermPlasticity(StepLayer):
         "tau_facilitation": POSITIVE,
         "tau_recovery": POSITIVE,
     }
-    times: ClassVar[tuple[str, ...]] = ("tau_facilitation", "tau_recovery")
+    times: ClassVar[tuple[str, ...] | None] = ("tau_facilitation", "tau_recovery")
     param_map = staticmethod(decays)
 
     def __init__(

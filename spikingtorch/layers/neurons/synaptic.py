@@ -27,7 +27,7 @@ class CubaLIF(StepLayer):
     """
 
     limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, "threshold": THRESHOLD, **KINDS}
-    times: ClassVar[tuple[str, ...]] = ("tau_syn", "tau")
+    times: ClassVar[tuple[str, ...] | None] = ("tau_syn", "tau")
     param_map = staticmethod(synaptic_decays)
 
     def __init__(
@@ -77,7 +77,7 @@ class AlphaLIF(StepLayer):
         "threshold": THRESHOLD,
         **KINDS,
     }
-    times: ClassVar[tuple[str, ...]] = ("tau_rise", "tau_syn", "tau")
+    times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau_syn", "tau")
     param_map = staticmethod(synaptic_decays)
 
     def __init__(

@@ -12,7 +12,8 @@ def resonate_and_fire(
     x: Array, omega: Any, damping: Any, dt: Any = 0.01, threshold: Any = 1.0, reset: Reset = none
 ) -> Result:
     """Z' = (damping + i omega) z + x, the real part of z being reset at a spike."""
-    z, s, out = np.zeros(x[0].shape, complex), np.zeros_like(x[0]), []
+    z: Any = np.zeros(x[0].shape, complex)
+    s, out = np.zeros_like(x[0]), []
     for x_t in x:
         z = reset(z.real, s, threshold) + 1j * z.imag
         z = (1 + dt * (damping + 1j * omega)) * z + dt * x_t
@@ -27,7 +28,8 @@ def balanced_resonate_and_fire(
     """Z' = (p - offset - q + i omega) z + x with |1 + dt (p + i omega)| = 1; q is a trace of the spikes."""
     # 1 + dt (p + i omega) is the point of the unit circle whose imaginary part is dt omega.
     p = (np.cos(np.arcsin(dt * omega)) - 1) / dt
-    z, out = np.zeros(x[0].shape, complex), [np.zeros_like(x[0])]
+    z: Any = np.zeros(x[0].shape, complex)
+    out = [np.zeros_like(x[0])]
     for x_t in x:
         q = trace(np.array(out), decay_refractory)[-1]
         z = z + dt * ((p - offset - q + 1j * omega) * z + x_t)

@@ -1,0 +1,191 @@
+"""Branches on a spike, which no derivative sees: on a way from one spike to another, a step may not jump.
+
+A derivative that is right everywhere on a way, of a function that never jumps on it, tells the whole change of the
+function. So a step whose smooth version has right derivatives, and that does not jump while a spike goes from 0 to 1,
+loses nothing of what a spike does.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.verification.trial import named, replaced, tensors
+
+# parts of a way that are looked at one by one, least share of a value that counts as a jump, and the width it has
+_PARTS, _LEAST, _WIDTH = 8, 1e-6, 1e-12
+_DIFFERENCE, _DERIVATIVE_TOLERANCE = 1e-6, 1e-4
+
+At = Callable[[float], dict[str, Tensor]]
+Surrogates = Mapping[str, Any]
+
+
+class Visit(NamedTuple):
+    """A state and an input that a run of the spiking step came to."""
+
+    state: Any
+    x: Any
+
+
+class _Injected:
+    """A surrogate whose call of one number gives the spikes of a way, and whose others give the real ones."""
+
+    def __init__(self, surrogate: Any, call: int, spikes: Callable[[Tensor], Tensor]) -> None:
+        self.surrogate, self.call, self.spikes, self.calls = surrogate, call, spikes, 0
+
+    def __call__(self, u: Tensor) -> Tensor:
+        real: Tensor = self.surrogate(u).detach()
+        self.calls += 1
+        return self.spikes(real) if self.calls == self.call + 1 else real
+
+
+def visits(step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any]) -> list[Visit]:
+    """Return where a run of a step comes to, one state and input a step."""
+    found = []
+    with torch.no_grad():
+        for t in range(len(next(iter(tensors({"xs": xs}).values())))):
+            x = tree_map(lambda leaf, t=t: leaf[t] if isinstance(leaf, Tensor) else leaf, xs)
+            found.append(Visit(state, x))
+            state, _ = step(state, x, **params)
+    return found
+
+
+def spike_branch(
+    step: Callable[..., Any], seen: Sequence[Visit], params: Mapping[str, Any], surrogates: Surrogates
+) -> str | None:
+    """Return what jumps, or has another derivative than autograd says, while a spike goes from 0 to 1; or None."""
+    for visit in seen:
+        for name, surrogate in surrogates.items():
+            counter = _Injected(surrogate, -1, lambda real: real)
+            _results(step, visit, {**params, name: counter}, set())
+            for call in range(counter.calls):
+                for turn in (_together, _flipped):
+                    found = _on_the_way(step, visit, params, name, _Turn(surrogate, call, turn))
+                    if found:
+                        return found
+    return None
+
+
+def path_branch(smooth: Callable[..., Any], seen: Sequence[Visit], params: Mapping[str, Any]) -> str | None:
+    """Return what jumps in a smooth step between two steps of a run; None if nothing does."""
+    for before, after in pairwise(seen):
+        start = {"state": before.state, "x": before.x}
+        carried = _carried(smooth, before, params)
+        ends = {n: v for n, v in tensors({"state": after.state, "x": after.x}).items() if n[0] == "x" or n in carried}
+        starts = tensors(start)
+
+        def at(share: float, start: Any = start, starts: Any = starts, ends: Any = ends, keep: Any = carried) -> Any:
+            moved = {name: starts[name] + share * (end - starts[name]) for name, end in ends.items()}
+            built = replaced(start, moved)
+            return _results(smooth, Visit(built["state"], built["x"]), params, keep)
+
+        with torch.no_grad():
+            found = _jump(at)
+        if found:
+            return found
+    return None
+
+
+class _Turn(NamedTuple):
+    """A call of a surrogate, and the way that its spikes take."""
+
+    surrogate: Any
+    call: int
+    spikes: Callable[[Tensor, Any], Tensor]
+
+
+def _together(real: Tensor, share: Any) -> Tensor:
+    """Return spikes that go from 0 to 1 in all neurons."""
+    found: Tensor = torch.zeros_like(real) + share
+    return found
+
+
+def _flipped(real: Tensor, share: Any) -> Tensor:
+    """Return spikes that go from what they are to the contrary."""
+    found: Tensor = real + share * (1.0 - 2.0 * real)
+    return found
+
+
+def _on_the_way(
+    step: Callable[..., Any], visit: Visit, params: Mapping[str, Any], name: str, turn: _Turn
+) -> str | None:
+    def run(share: Any, keep: set[str]) -> dict[str, Tensor]:
+        injected = _Injected(turn.surrogate, turn.call, lambda real: turn.spikes(real, share))
+        return _results(step, visit, {**params, name: injected}, keep)
+
+    carried = _carried(step, visit, {**params, name: turn.surrogate})
+    with torch.no_grad():
+        found = _jump(lambda share: run(share, carried))
+    return found or _wrong_at_an_end(lambda share: run(share, carried))
+
+
+def _jump(at: At) -> str | None:
+    """Return the name of what jumps between 0 and 1."""
+    places = [part / _PARTS for part in range(_PARTS + 1)]
+    values = [at(place) for place in places]
+    for (low, before), (high, after) in pairwise(zip(places, values, strict=True)):
+        found = _jump_between(at, (low, high), (before, after))
+        if found:
+            return found
+    return None
+
+
+def _jump_between(at: At, place: tuple[float, float], value: tuple[dict[str, Tensor], dict[str, Tensor]]) -> str | None:
+    """Halve a part of the way where the value moves more, until it has stopped moving or the part has no width left."""
+    (low, high), (before, after) = place, value
+    while True:
+        moved, name = _moved(before, after)
+        if moved <= _LEAST or high - low <= _WIDTH:
+            return name if moved > _LEAST else None
+        middle = (low + high) / 2
+        between = at(middle)
+        if _moved(before, between)[0] >= _moved(between, after)[0]:
+            high, after = middle, between
+        else:
+            low, before = middle, between
+
+
+def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> tuple[float, str]:
+    """Return by how much of its size the value moves that moves most, and its name."""
+    found = (0.0, "")
+    for name, one in before.items():
+        change = ((after[name] - one).abs() / (1.0 + one.abs() + after[name].abs())).nan_to_num()
+        if change.numel():
+            found = max(found, (change.max().item(), name))
+    return found
+
+
+def _wrong_at_an_end(run: Callable[[Any], dict[str, Tensor]]) -> str | None:
+    """Return the name of what has another derivative by the spike, where it is 0 or 1, than the difference to it."""
+    for end, way in ((0.0, _DIFFERENCE), (1.0, -_DIFFERENCE)):
+        share = torch.tensor(end, dtype=torch.float64, requires_grad=True)
+        generator = torch.Generator().manual_seed(0)
+        here = run(share)
+        with torch.no_grad():
+            there = run(share + way)
+        for name, value in here.items():
+            weights = torch.rand(value.shape, generator=generator, dtype=value.dtype) + 0.5
+            slope = ((there[name] - value).detach() * weights).sum().item() / way
+            got = torch.zeros(())
+            if value.requires_grad:
+                (got,) = torch.autograd.grad((value * weights).sum(), share, retain_graph=True, materialize_grads=True)
+            if abs(got.item() - slope) > _DERIVATIVE_TOLERANCE * (1.0 + abs(slope) + value.abs().sum().item()):
+                return name
+    return None
+
+
+def _carried(step: Callable[..., Any], visit: Visit, params: Mapping[str, Any]) -> set[str]:
+    """Return the names of the results that carry a gradient; a counter that is detached carries none."""
+    tree = {"state": visit.state, "x": visit.x, "params": dict(params)}
+    variables = {name: leaf.detach().clone().requires_grad_() for name, leaf in tensors(tree).items()}
+    built = replaced(tree, variables)
+    state, out = step(built["state"], built["x"], **built["params"])
+    return {name for name, leaf in tensors({"state": state, "output": out}).items() if leaf.requires_grad}
+
+
+def _results(step: Callable[..., Any], visit: Visit, params: Mapping[str, Any], keep: set[str]) -> dict[str, Tensor]:
+    state, out = step(visit.state, visit.x, **params)
+    return {name: leaf for name, leaf in named({"state": state, "output": out}).items() if name in keep}

@@ -1,0 +1,149 @@
+"""The cells of the verification table: which there are, and what is measured for each."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.verification.cases import CASES, LEVELS, MARGIN, RECURRENT, TWINS, Case, by_name
+from spikingtorch.verification.functions import surrogate_errors
+from spikingtorch.verification.pairwise import pairwise
+from spikingtorch.verification.trial import TOLERANCE, errors_by_backend
+from spikingtorch.verification.wrapped import WRAPPED
+
+ALLOWED = TOLERANCE[torch.float64]
+BACKENDS: tuple[F.Backend, ...] = ("loop", "fused")
+# compiling one program of many trials takes less time than many programs, but one of too many keeps others waiting
+TOGETHER = 14
+# in place of a surrogate, of a function by itself
+ALONE = "alone"
+_SLOPE = 1.75
+# fires by the probability that the primitive of its surrogate is
+_BY_CHANCE = "stochastic_lif"
+
+
+class Choice(NamedTuple):
+    """A neuron with one surrogate and one reset rule.
+
+    Attributes:
+        case: the neuron.
+        surrogate: the surrogate, with its twin.
+        reset: the reset rule; None is the one that is built in.
+    """
+
+    case: Case
+    surrogate: tuple[F.Surrogate, Any]
+    reset: F.Reset | None
+
+    def names(self) -> tuple[str, str, str]:
+        """Return the names of neuron, surrogate and reset rule."""
+        surrogate = by_name(self.surrogate[0]) if self.case.spikes else "no spikes"
+        return self.case.name, surrogate, by_name(self.reset) if self.case.resets else "built in"
+
+
+class Cell(NamedTuple):
+    """Relative errors of a neuron with a surrogate and a reset rule on a backend, or of a function by itself.
+
+    Attributes:
+        neuron: name of the neuron, with that of a synapse where it is recurrent; or name of the function.
+        surrogate: name of the surrogate.
+        rule: name of the reset rule.
+        backend: what ran the scan.
+        errors: the errors by quantity.
+    """
+
+    neuron: str
+    surrogate: str
+    rule: str
+    backend: str
+    errors: dict[str, float]
+
+    def worst(self) -> tuple[float, str]:
+        """Return the largest error, and the quantity."""
+        return max((error, quantity) for quantity, error in self.errors.items())
+
+    def is_wrong(self) -> bool:
+        """Say whether an error is out of tolerance."""
+        return not self.worst()[0] <= ALLOWED
+
+    def where(self) -> str:
+        """Return where the largest error is, in words."""
+        synapse = self.neuron.partition(", ")[2]
+        named = self.surrogate if self.surrogate != ALONE else ""
+        return ", ".join(each for each in (self.worst()[1], synapse, named, self.rule, self.backend) if each)
+
+
+def alone(surrogate: Any, twin: Any) -> dict[str, float]:
+    """Return the errors of a surrogate by itself, at its own slope and at another: by 1, no factor is seen."""
+    pairs = [(surrogate, twin)]
+    if any([isinstance(each, float) for each in surrogate]):
+        pairs.append((type(surrogate)(_SLOPE), type(twin)(_SLOPE)))
+    return _largest(surrogate_errors(*pair) for pair in pairs)
+
+
+def neuron_of(name: str) -> str:
+    """Return the name of a neuron without that of a synapse."""
+    return name.partition(", ")[0]
+
+
+def surrogates(case: Case) -> tuple[tuple[F.Surrogate, Any], ...]:
+    """Return the surrogates that a neuron takes, each with its twin; of a neuron without spikes, one that stands by."""
+    if not case.spikes or case.weights is not None:
+        return TWINS[:1]
+    if case.name == _BY_CHANCE:
+        return tuple(pair for pair in TWINS if hasattr(pair[0], "primitive"))
+    return TWINS + LEVELS if case.levels else TWINS
+
+
+def choices(cases: Iterable[Case], whole: bool = False) -> list[Choice]:
+    """Return what to measure: a pairwise cover of neurons, surrogates and reset rules, or all of the product."""
+    product = [Choice(case, pair, rule) for case in cases for pair in surrogates(case) for rule in case.rules()]
+    if whole:
+        return product
+    by_names = {choice.names(): choice for choice in product}
+    return [by_names[names] for names in pairwise(list(by_names))]
+
+
+def every_choice(whole: bool = False) -> list[Choice]:
+    """Return the choices of the whole table, neuron by neuron; a recurrent one has one surrogate and one reset rule."""
+    found = choices((*CASES, *WRAPPED), whole)
+    found += [Choice(case, TWINS[0], case.rules()[0]) for case in RECURRENT]
+    order = [case.name for case in (*CASES, *WRAPPED)]
+    return sorted(found, key=lambda choice: order.index(neuron_of(choice.case.name)))
+
+
+def measured(chosen: Sequence[Choice], lengths: Sequence[int]) -> list[Cell]:
+    """Compare neurons with their twins on every backend, all twins in one program.
+
+    Raises:
+        ValueError: the inputs drawn bring a membrane so near the threshold that rounding could decide.
+    """
+    for choice in chosen:
+        _refuse_near(choice, lengths)
+    trials = [each.case.trial(T, *each.surrogate, each.reset) for each in chosen for T in lengths]
+    found = {backend: iter(errors) for backend, errors in errors_by_backend(trials, BACKENDS).items()}
+    return [
+        Cell(*choice.names(), backend, _largest([next(errors) for _ in lengths]))
+        for choice in chosen
+        for backend, errors in found.items()
+    ]
+
+
+def _refuse_near(choice: Choice, lengths: Sequence[int]) -> None:
+    case, (surrogate, _), reset = choice
+    nearest = min(case.margin(T, reset) for T in lengths)
+    if nearest < MARGIN:
+        raise ValueError(f"{case.name}: a membrane comes within {nearest:.1e} of the threshold; draw other inputs")
+    plain = case.name != _BY_CHANCE and choice.surrogate not in LEVELS
+    if not plain and not all([case.is_robust(T, surrogate, reset) for T in lengths]):
+        name = by_name(surrogate)
+        raise ValueError(f"{case.name}: with {name}, rounding could decide about a spike; draw other inputs")
+
+
+def _largest(errors: Iterable[dict[str, float]]) -> dict[str, float]:
+    merged: dict[str, float] = {}
+    for each in errors:
+        for name, error in each.items():
+            merged[name] = max(error, merged.get(name, 0.0))
+    return merged

@@ -1,0 +1,83 @@
+"""Records of what goes around the step of a neuron, by the example of the leaky one: rests after spikes, and masks."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional import jax_reference as J
+from spikingtorch.verification import oracles
+from spikingtorch.verification.case import Case
+
+__all__ = ["WRAPPED", "masked_leaky"]
+
+_PARAMS = {"decay": (0.5, 0.98), "gain": (0.5, 1.2), "threshold": (0.5, 1.2)}
+_CURRENT = (-0.6, 1.4)
+# the share of the steps at which a masked neuron does not run
+_IDLE = 0.3
+
+
+def _masked_step(state: Any, x: Any, **params: Any) -> Any:
+    return F.Masked(F.lif_step)(state, (x[0], x[1] >= _IDLE), **params)
+
+
+def _masked_twin(state: Any, x: Any, **params: Any) -> Any:
+    return J.Masked(J.lif_step)(state, (x[0], x[1] >= _IDLE), **params)
+
+
+def _resting(x: Tensor) -> F.RefractoryState:
+    return F.RefractoryState(F.LIFState(torch.zeros_like(x)), torch.zeros_like(x))
+
+
+def _raised(x: Tensor) -> F.RelativeRefractoryState:
+    return F.RelativeRefractoryState(F.LIFState(torch.zeros_like(x)), torch.zeros_like(x))
+
+
+def _resting_leaky(x: oracles.Array, **params: Any) -> oracles.Result:
+    return oracles.refractory_leaky(x, 2.0, **params)
+
+
+def _raised_leaky(x: oracles.Array, **params: Any) -> oracles.Result:
+    return oracles.relative_refractory_leaky(x, 0.6, 0.7, **params)
+
+
+def masked_leaky(x: Any, **params: Any) -> oracles.Result:
+    """Return what each neuron does with the inputs of the steps at which it runs alone."""
+    current, chance = x
+    out, last = np.zeros_like(current), np.zeros_like(current[0])
+    for n in range(current.shape[1]):
+        runs = chance[:, n] >= _IDLE
+        if not runs.any():
+            continue
+        own: dict[str, Any] = {
+            name: value[n : n + 1] if isinstance(value, np.ndarray) else value for name, value in params.items()
+        }
+        spikes, state = oracles.leaky(current[runs, n : n + 1], **own)
+        out[runs, n], last[n] = spikes[:, 0], state["v"][0]
+    return out, {"v": last}
+
+
+_RESTS: tuple[Any, Any] = (F.Refractory(F.lif_step, 2.0), J.Refractory(J.lif_step, 2.0))
+_RISES: tuple[Any, Any] = (F.RelativeRefractory(F.lif_step, 0.6, 0.7), J.RelativeRefractory(J.lif_step, 0.6, 0.7))
+
+WRAPPED = (
+    Case(
+        "refractory_lif",
+        *_RESTS,
+        F.RefractoryState,
+        _resting_leaky,
+        _PARAMS,
+        make_rest=_resting,
+    ),
+    Case(
+        "relative_refractory_lif",
+        *_RISES,
+        F.RelativeRefractoryState,
+        _raised_leaky,
+        _PARAMS,
+        make_rest=_raised,
+    ),
+    Case("masked_lif", _masked_step, _masked_twin, F.LIFState, masked_leaky, _PARAMS, (_CURRENT, (0.0, 1.0))),
+)

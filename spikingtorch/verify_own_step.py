@@ -1,0 +1,219 @@
+"""``python -m spikingtorch verify --mine module:step``: a step of the user's own, found by names in its module."""
+
+import importlib
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.testing import check_smooth
+from spikingtorch.verification.cells import ALLOWED, Cell
+from spikingtorch.verification.page import HEAD, Line
+from spikingtorch.verification.trial import Trial, backend_errors, errors_by_backend
+
+LENGTH, NEURONS = 17, 8
+# finite differences of every number take long
+SHORT, FEW = 4, 3
+
+
+class MineError(Exception):
+    """A step cannot be checked as it is named; the message says what is missing."""
+
+
+class Mine(NamedTuple):
+    """A step of the user's.
+
+    Attributes:
+        name: of the step in its module.
+        step: the torch step.
+        twin: ``<step>_twin``, the same in JAX.
+        smooth: ``<step>_smooth``, the step with a smooth function in place of its spike.
+        state: ``<step>_state``, or the annotation: the type of the state, or what makes one of the input of a step.
+        params: ``<step>_params``.
+        inputs: type of the input where it is a NamedTuple.
+    """
+
+    name: str
+    step: Callable[..., Any]
+    twin: Callable[..., Any] | None
+    smooth: Callable[..., Any] | None
+    state: Any
+    params: dict[str, Any]
+    inputs: Any
+
+    def draw(self, length: int, neurons: int) -> tuple[Any, Any]:
+        """Return the initial state and drawn inputs with time first."""
+        generator = torch.Generator().manual_seed(0)
+
+        def stream() -> Tensor:
+            return torch.rand(length, neurons, generator=generator, dtype=torch.float64) * 2.0 - 0.6
+
+        xs = stream() if self.inputs is None else self.inputs(*[stream() for _ in self.inputs._fields])
+        first = tree_map(lambda x: x[0], xs)
+        like = leaves_of(first)[0]
+        state = F.zeros_state(self.state, like) if hasattr(self.state, "_fields") else self.state(first)
+        return tree_map(_double, state), xs
+
+
+def find(text: str) -> Mine:
+    """Return the step that ``module:step`` names, with what its module says about it.
+
+    Raises:
+        MineError: there is no such module or step, or no type of its state, or a parameter has no value.
+    """
+    module_name, colon, name = text.partition(":")
+    if not (module_name and colon and name.isidentifier()):
+        raise MineError(f"--mine takes module:step, such as my_neurons:my_step, and got {text!r}")
+    module = _imported(module_name)
+    step = getattr(module, name, None)
+    if not callable(step):
+        there = [each for each in vars(module) if each.endswith("_step")]
+        listed = f"; there are {', '.join(there)}" if there else ""
+        raise MineError(f"{module_name} has no function {name}{listed}")
+    parts = {part: getattr(module, f"{name}_{part}", None) for part in ("twin", "smooth", "state", "params")}
+    signature, hints = _described(step)
+    if len(signature) < 2:
+        raise MineError(f"{name} takes {len(signature)} arguments; a step takes (state, x, *, parameters)")
+    first, second = list(signature)[:2]
+    params = tree_map(_double, dict(parts["params"] or {}))
+    _refuse_missing(name, signature, params)
+    inputs = hints.get(second) if hasattr(hints.get(second), "_fields") else None
+    state = parts["state"] or hints.get(first)
+    if not (hasattr(state, "_fields") or (parts["state"] and callable(state))):
+        raise MineError(
+            f"the type of the state of {name} is not known. Annotate its argument {first!r} with a NamedTuple, or "
+            f"write {name}_state = MyState in {module_name}"
+        )
+    return Mine(name, step, parts["twin"], parts["smooth"], state, params, inputs)
+
+
+def verify_step(text: str) -> int:
+    """Check a step, print what was found, and return the exit code.
+
+    Raises:
+        MineError: it cannot be checked.
+    """
+    mine = find(text)
+    try:
+        state, xs = mine.draw(LENGTH, NEURONS)
+        out = F.scan(mine.step, state, xs, params=mine.params, backend="loop")[1]
+        explained = F.explain_scan(mine.step, state, xs, params=mine.params)
+    except Exception as error:
+        shape = f"inputs of shape ({LENGTH}, {NEURONS}) in float64"
+        raise MineError(f"{mine.name} fails on {shape}: {type(error).__name__}: {error}") from error
+    backends: tuple[F.Backend, ...] = ("loop", "fused") if explained.backend == "fused" else ("loop",)
+    trial = Trial(mine.step, mine.twin or mine.step, state, xs, mine.params)
+    passed = _against_twin(mine, trial, backends) if mine.twin else _against_differences(mine)
+    print(f"scan runs it as {explained}")
+    if explained.backend == "fused":
+        passed &= _fused_agrees(trial, explained.exactness)
+    for words in _unchecked(mine, out):
+        print(f"not checked: {words}")
+    return 0 if passed else 1
+
+
+def _against_twin(mine: Mine, trial: Trial, backends: tuple[F.Backend, ...]) -> bool:
+    try:
+        found = errors_by_backend([trial], backends)
+    except Exception as error:
+        print(f"{mine.name} and its twin cannot be compared: {type(error).__name__}: {error}")
+        return False
+    cells = [Cell(mine.name, "", "", backend, errors) for backend, (errors,) in found.items()]
+    line = Line(mine.name, cells)
+    print(f"{HEAD}\n{line}")
+    for cell in cells:
+        for quantity, off in cell.errors.items():
+            if not off <= ALLOWED:
+                print(f"  {quantity} on the {cell.backend} backend differs from the twin by {off:.1e}")
+    return not line.is_wrong()
+
+
+def _against_differences(mine: Mine) -> bool:
+    state, xs = mine.draw(SHORT, FEW)
+    try:
+        check_smooth(mine.step, state, xs, params=mine.params, smooth=mine.smooth)
+    except AssertionError as error:
+        print(f"{mine.name:26} OUT OF TOLERANCE\n  {error}")
+        return False
+    except TypeError as error:
+        raise MineError(
+            f"the gradient of {mine.name} cannot be checked: {error}. In the module, that is {mine.name}_smooth; or "
+            f"write a second implementation in JAX, {mine.name}_twin"
+        ) from error
+    print(f"{mine.name:26} its gradient is that of its smooth version, by finite differences")
+    return True
+
+
+def _fused_agrees(trial: Trial, exactness: str) -> bool:
+    errors = backend_errors(trial, "loop", "fused")
+    allowed = {name: 0.0 if exactness == "E" and not name.startswith("d ") else ALLOWED for name in errors}
+    wrong = {name: error for name, error in errors.items() if not error <= allowed[name]}
+    for name, error in wrong.items():
+        print(f"  {name}: the compiled loop differs from the Python loop by {error:.1e}, allowed {allowed[name]:g}")
+    if not wrong:
+        print(f"the compiled loop and the Python loop agree, with {max(errors.values()):.1e} between them at most")
+    return not wrong
+
+
+def _unchecked(mine: Mine, out: Any) -> list[str]:
+    """Return what no number speaks for, in words."""
+    found = []
+    if mine.twin is None:
+        found.append(
+            f"the equation itself. Finite differences compare the gradient with the step as it is written; for a "
+            f"second implementation write {mine.name}_twin in JAX"
+        )
+    if not [x for x in leaves_of(mine.params) if isinstance(x, Tensor) and x.is_floating_point()]:
+        found.append(
+            f"gradients of parameters, because none of them is a tensor; write tensors in {mine.name}_params, such as "
+            f'{{"decay": torch.full(({NEURONS},), 0.9)}}'
+        )
+    outputs = [each for each in leaves_of(out) if isinstance(each, Tensor) and each.numel()]
+    still = [each.flatten()[0].item() for each in outputs if not (each != each.flatten()[0]).any()]
+    return found + [f"spikes and resets, because the output was {value:g} throughout" for value in still]
+
+
+def _imported(name: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise MineError(f"there is no module {name} in {Path.cwd()} or installed; run from its folder") from error
+        raise MineError(f"{name} needs a module that is not there: {error.name}") from error
+    except Exception as error:
+        raise MineError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _described(step: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """Return the arguments of a step, and what they are annotated with as far as that is known."""
+    function: Any = step if inspect.isfunction(step) else getattr(type(step), "__call__", step)  # noqa: B004
+    signature = dict(inspect.signature(step).parameters)
+    try:
+        return signature, typing.get_type_hints(function)
+    except Exception:  # an annotation that names what the module does not have
+        return signature, {}
+
+
+def _refuse_missing(name: str, signature: Mapping[str, inspect.Parameter], params: Mapping[str, Any]) -> None:
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    takes = {each: p for each, p in list(signature.items())[2:] if p.kind not in kinds}
+    missing = [each for each, p in takes.items() if p.default is p.empty and each not in params]
+    if missing:
+        pasted = ", ".join(f'"{each}": ...' for each in missing)
+        raise MineError(f"{name} needs {', '.join(missing)}; write {name}_params = {{{pasted}}} in its module")
+    unknown = set(params) - takes.keys()
+    if unknown and not any([p.kind is p.VAR_KEYWORD for p in signature.values()]):
+        raise MineError(f"{name}_params has {', '.join(sorted(unknown))}, which {name} does not take")
+
+
+def _double(leaf: Any) -> Any:
+    return leaf.detach().double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf

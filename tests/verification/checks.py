@@ -1,0 +1,232 @@
+"""What a mutant has to get past: a part of the verification whose other side is computed once and kept in memory."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional import jax_reference as J
+from spikingtorch.functional.core import lru
+from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.interop import to_jax, to_torch
+from spikingtorch.verification import functions, trial
+from spikingtorch.verification.cases import CASES, COEFFICIENTS, LEVELS, RESETS, TWINS, by_name
+from spikingtorch.verification.cells import ALLOWED, TOGETHER, Choice, choices
+from spikingtorch.verification.trial import relative_error
+from spikingtorch.verification.wrapped import WRAPPED
+from spikingtorch.verify_command import keep_programs
+from tests.functional.fused.lower.test_operations import GROUPS, test_values_and_gradients
+from tests.functional.test_neurons import HAND, NAMED
+from tests.verification.edges import EDGES
+from tests.verification.mutants import Place, place_of
+
+LENGTH, MANY = 17, 48
+# of a neuron other than the leaky one, which meets every surrogate
+FEW = 4
+
+
+# the torch side holds this counter constant, and its twin does not
+_COUNTER = "d state.left"
+# in millivolts and far from the threshold, slopes of these leave too few digits for the tolerance
+_ILL = (("izhikevich", "FastSigmoid"), ("izhikevich", "Sigmoid"))
+
+
+class Check(NamedTuple):
+    """A comparison.
+
+    Attributes:
+        name: what is compared.
+        right: makes it and says whether the numbers agree.
+        reached: the functions that it calls.
+    """
+
+    name: str
+    right: Callable[[], bool]
+    reached: set[Place]
+
+    def fails(self) -> bool:
+        """Say whether the comparison fails, by its numbers or by an error."""
+        try:
+            return not self.right()
+        except Exception:
+            return True
+
+
+def checks(side: str) -> list[Check]:
+    """Return the comparisons that show a mutant of one side, each with the functions that it reaches."""
+    makers = {"torch": _torch_checks, "jax": _jax_checks, "c": _kernel_checks}
+    found = []
+    for name, right in makers[side]():
+        check = Check(name, right, set())
+        sys.setprofile(lambda frame, event, argument, check=check: check.reached.add(place_of(frame.f_code)))  # type: ignore[misc]
+        try:
+            failed = check.fails()
+        finally:
+            sys.setprofile(None)
+        if failed:
+            raise ValueError(f"{name} fails without any mutant")
+        found.append(check)
+    return found
+
+
+def _chosen() -> list[Choice]:
+    """Return the choices of the table that are compared: few of each neuron, all of the leaky one and of levels."""
+    found = []
+    for case in (*CASES, *WRAPPED):
+        mine = choices([case])
+        found += mine if case.name == "lif" else mine[:: max(1, len(mine) // FEW)]
+    found = [choice for choice in found if choice.names()[:2] not in _ILL]
+    return found + [Choice(CASES[0], pair, rule) for pair in LEVELS for rule in RESETS]
+
+
+class _Stored(NamedTuple):
+    trial: trial.Trial
+    cotangents: dict[str, Tensor]
+    ours: dict[str, Tensor]
+    theirs: dict[str, Tensor]
+
+
+def _stored(chosen: Sequence[Choice], twins: bool, shortened: bool = False) -> list[_Stored]:
+    """Return comparisons with the results of torch, and those of the twins where they are asked for."""
+    draw = torch.Generator().manual_seed(0)
+    trials = [_last_step(each) if shortened else _whole(each) for each in chosen]
+    cotangents = [trial._cotangents(each, draw) for each in trials]
+    ours = [trial._torch_results(*each, "loop") for each in zip(trials, cotangents, strict=True)]
+    theirs: list[dict[str, Tensor]] = []
+    for start in range(0, len(trials) if twins else 0, TOGETHER):
+        part = slice(start, start + TOGETHER)
+        theirs += _twins(trials[part], ours[part], cotangents[part])
+    return [_Stored(*each) for each in zip(trials, cotangents, ours, theirs or ours, strict=True)]
+
+
+def _whole(choice: Choice) -> trial.Trial:
+    return choice.case.trial(LENGTH, *choice.surrogate, choice.reset)
+
+
+def _last_step(choice: Choice) -> trial.Trial:
+    """Return the last step of a sequence of many neurons, some of which fire in it."""
+    whole = _whole(choice._replace(case=choice.case._replace(shape=(MANY,))))
+    state, _ = F.scan(
+        whole.step, whole.state, tree_map(lambda x: x[:-1], whole.xs), params=whole.params, backend="loop"
+    )
+    return whole._replace(state=tree_map(torch.detach, state), xs=tree_map(lambda x: x[-1:], whole.xs))
+
+
+def _one_step(step: Any, state: Any, xs: Any, *, params: Any) -> Any:
+    """Run a twin over a sequence of one step, in place of its scan."""
+    state, out = step(state, jax.tree.map(lambda x: x[0], xs), **params)
+    return state, jax.tree.map(lambda leaf: leaf[None], out)
+
+
+def _twins(trials: Any, ours: Any, cotangents: Any) -> list[dict[str, Tensor]]:
+    with jax.enable_x64(True):
+        jobs = [trial._twin_job(*each) for each in zip(trials, ours, cotangents, strict=True)]
+        run = jax.jit(lambda arguments: [job(*a) for (job, _), a in zip(jobs, arguments, strict=True)])
+        compiled = run.lower([a for _, a in jobs]).compile(trial._QUICK)
+        found: list[dict[str, Tensor]] = to_torch(compiled([a for _, a in jobs]))
+    return found
+
+
+def _twin(stored: _Stored) -> dict[str, Tensor]:
+    """Return the results of a twin operation by operation, which keeps what is compiled from one mutant to the next."""
+    with jax.enable_x64(True):
+        job, given = trial._twin_job(stored.trial, stored.ours, stored.cotangents)
+        found: dict[str, Tensor] = to_torch(job(*given))
+    return found
+
+
+def _agree(got: dict[str, Tensor], want: dict[str, Tensor]) -> bool:
+    compared = want.keys() - {_COUNTER}
+    return got.keys() == want.keys() and all([relative_error(got[name], want[name]) <= ALLOWED for name in compared])
+
+
+def _torch_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
+    keep_programs()
+    yield from _by_hand(F, lambda tree: tree)
+    yield from ((name, lambda edge=edge: edge(F, lambda x: x)) for name, edge in EDGES.items())
+    for ours, twin in _slopes():
+        with jax.enable_x64(True):
+            want = to_torch(functions._twin_values(twin, to_jax(functions.POINTS)))
+        yield by_name(ours), lambda ours=ours, want=want: _agree(functions._torch_values(ours, functions.POINTS), want)  # type: ignore[misc]
+    yield from _coefficients()
+    for each in _stored(_chosen(), twins=True):
+        run = each.trial
+        yield (
+            by_name(run.step),
+            lambda e=each: _agree(trial._torch_results(e.trial, e.cotangents, "loop"), e.theirs),  # type: ignore[misc]
+        )
+
+
+def _jax_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
+    for ours, twin in _slopes():
+        want = functions._torch_values(ours, functions.POINTS)
+
+        def right(twin: Any = twin, want: Any = want) -> bool:
+            with jax.enable_x64(True):
+                return _agree(want, to_torch(functions._twin_values(twin, to_jax(functions.POINTS))))
+
+        yield by_name(ours), right
+    yield from _coefficients()
+    yield from _by_hand(J, to_jax)
+    yield from ((name, lambda edge=edge: _wide(lambda: edge(J, to_jax))) for name, edge in EDGES.items())
+    J.scan = _one_step  # type: ignore[assignment]
+    for each in _stored(_chosen(), twins=False, shortened=True):
+        yield (
+            by_name(each.trial.step),
+            lambda e=each: _agree(_twin(e), e.ours),  # type: ignore[misc]
+        )
+
+
+def _kernel_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
+    for names in GROUPS:
+
+        def right(names: list[str] = names) -> bool:
+            lru.clear_all()
+            test_values_and_gradients(names, torch.float64)
+            return True
+
+        yield names[0], right
+
+
+def _slopes() -> list[tuple[Any, Any]]:
+    """Return the surrogates at their own slopes and at another."""
+    pairs: list[tuple[Any, Any]] = list(TWINS)
+    own = [(ours, twin) for ours, twin in pairs if any([isinstance(each, float) for each in ours])]
+    return [*pairs, *((type(ours)(1.75), type(twin)(1.75)) for ours, twin in own)]
+
+
+def _wide(run: Callable[[], bool]) -> bool:
+    with jax.enable_x64(True):
+        return run()
+
+
+def _coefficients() -> Iterator[tuple[str, Callable[[], bool]]]:
+    for ours, twin in COEFFICIENTS:
+        yield (
+            by_name(ours),
+            lambda a=ours, b=twin: max(functions.coefficient_errors(a, b).values()) <= ALLOWED,  # type: ignore[misc]
+        )
+
+
+def _by_hand(side: Any, convert: Callable[[Any], Any]) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """Yield the table of numbers worked out by hand, some of which meet the threshold exactly."""
+    for name, params, inputs, outputs, membranes in HAND:
+
+        def right(name: str = name, row: Any = (params, inputs, outputs, membranes)) -> bool:
+            params, inputs, outputs, membranes = row
+            case, zero = NAMED[name], torch.zeros(1, dtype=torch.float64)
+            zeros = F.zeros_state(case.state_type, zero) if case.make_rest is None else case.make_rest(zero)
+            with jax.enable_x64(True):
+                state = convert(zeros)
+                for t, x in enumerate(inputs):
+                    given = convert(torch.tensor([x], dtype=torch.float64))
+                    state, out = getattr(side, f"{name}_step")(state, given, **convert(params))
+                    if out.tolist() != [outputs[t]] or (membranes and state.v.tolist() != [membranes[t]]):
+                        return False
+            return True
+
+        yield f"{name} by hand", right

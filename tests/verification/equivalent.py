@@ -1,0 +1,41 @@
+"""Mutants that compute the same as the code, by the name of the function and the change, and why that is so."""
+
+_STEPS = "round and floor have no gradient, so that there is none to stop"
+_SIDE = "side is 1 or -1, by which it is the same to divide and to multiply"
+_SAME_NUMBER = "at this spike function, both are the same number"
+_SIGN = "the sign of what is a spike is read from it, and nothing else"
+_TYPES = "says to the type checker what holds"
+_SYMMETRIC = "the greater of two numbers, in either order, with equal ones nowhere near"
+
+SAME: dict[str, dict[str, str]] = {
+    "firing.MultiSpike.fire": {"(u / threshold).detach(): without detach": _STEPS},
+    "surrogate.PiecewiseExponential.primitive": {"0.5 * side: Div for Mult": _SIDE},
+    "surrogate.StraightThrough.__call__": {"spike(u, self.primitive(u)): arguments 0 and 1 swapped": "phi is u"},
+    "neurons.delay.delay_step": {"delay - k: operands swapped": "the share is symmetric but for its kinks"},
+    "jax_reference.delay.delay_step": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
+    "jax_reference.firing.Graded.fire": {
+        "Fired(v=reset(u, e, threshold), out=e * u, number=e, fired=e: keywords 2 and 3 swapped": _SAME_NUMBER,
+    },
+    "jax_reference.firing.Ternary.fire": {
+        "Fired(v=-reset(-v1, down, threshold), out=up - down, number=: keywords 2 and 3 swapped": _SAME_NUMBER,
+    },
+    "jax_reference.firing.MultiSpike.fire": {
+        "Fired(v=reset(u, n if _counts(reset) else fired, threshold),: keywords 1 and 2 swapped": _SAME_NUMBER,
+    },
+    "jax_reference.firing.fire": {
+        "Fired(v=reset(u, s, threshold), out=s, number=s, fired=s): keywords 1 and 2 swapped": _SAME_NUMBER,
+        "Fired(v=reset(u, s, threshold), out=s, number=s, fired=s): keywords 2 and 3 swapped": _SAME_NUMBER,
+    },
+    "jax_reference.firing.MultiSpike._number": {
+        "hold(jnp.maximum(1, jnp.round(u / threshold))): argument 0 alone": _STEPS,
+        "jnp.maximum(1, jnp.floor(u / threshold)): argument 1 alone": "it is at least 1 where there is a spike",
+        "jnp.maximum(1, jnp.floor(u / threshold)): arguments 0 and 1 swapped": _SYMMETRIC,
+        "jnp.maximum(1, jnp.round(u / threshold)): arguments 0 and 1 swapped": _SYMMETRIC,
+    },
+    "jax_reference.firing.Strict.derivative": {"cast(Smooth, self.surrogate): argument 1 alone": _TYPES},
+    "jax_reference.firing.Strict.primitive": {"cast(Smooth, self.surrogate): argument 1 alone": _TYPES},
+    "jax_reference.spike._spike_jvp": {
+        "_spike(u, wrt, slopes): arguments 1 and 2 swapped": "the spike itself does not depend on either",
+        "zip(slopes, wrt_dot, strict=True): arguments 0 and 1 swapped": "the factors of a product, in either order",
+    },
+}
