@@ -130,6 +130,16 @@ def test_spikingjelly_izhikevich_node_has_no_recovery_as_it_is() -> None:
     assert node.w.item() == 0.0
 
 
+def test_spikingjelly_liaf_node_gives_spikes_in_multi_step_mode() -> None:
+    x = torch.full((4, 1), 1.5)
+    outs = []
+    for mode in ("s", "m"):
+        node = neuron.LIAFNode(torch.relu, True, tau=2.0, step_mode=mode)
+        outs.append(node(x) if mode == "m" else torch.stack([node(each) for each in x]))
+    assert outs[1].unique().tolist() == [0.0, 1.0]
+    assert not torch.equal(outs[0], outs[1])
+
+
 def test_spikingjelly_takes_no_whole_numbers_and_does_not_say_so() -> None:
     with pytest.raises(AssertionError, match=r"^$"):
         neuron.LIFNode(tau=2)
