@@ -2,7 +2,14 @@
 
 base            StatefulLayer: a state that lives between calls, and whose it is
 steplayer       StepLayer: a pure step as a layer, the base of every one and the way to make your own
-neurons         IF, LIF, ...
+neurons         IF, LIF, ...; one family a file
+attributes      the parameters of a layer: checked, within limits, saved
+limits          what parameters may be, and where those that learn are kept
+param_maps      from time constants to decays, gains and leaks
+reset_value     rules that reset to a value, which is a parameter
+rest            layers that start elsewhere than at zero
+wrapping        steps around the step of a layer
+constants       what is no tensor, in checkpoints
 dropout         SequenceDropout: one mask for all steps
 options         the names of surrogates and reset rules
 recurrent       the weights of a recurrent layer

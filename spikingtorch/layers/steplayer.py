@@ -1,7 +1,6 @@
 """StepLayer: a pure step as a layer that remembers its state between calls."""
 
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
 import torch
@@ -10,32 +9,29 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
-from spikingtorch.functional.core.compare import typed
-from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
-from spikingtorch.layers.base import Memory, StatefulLayer
+from spikingtorch.layers.attributes import Attributes, shown
+from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
-from spikingtorch.layers.reset_value import Valued, is_open, opened, shown_rule, value_of, with_value
+from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.threads import this_thread
+from spikingtorch.layers.wrapping import held, masked, once
 
 # a step and its keyword arguments
 WholeStep: TypeAlias = tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]
 # where the classes of layers, weights and synapses are defined that compute parameters without random numbers
-# options that a layer is made with or without, and that others may depend on
-_CHECKED = ("dt", "refractory", "longest")
 _NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
 
 
-class StepLayer(StatefulLayer):
+class StepLayer(Attributes):
     """A step function with its parameters and its state: the base of every layer, and the way to make your own.
 
     Each call advances one step of time. ``init`` true starts a new sequence; a first call starts one as well. Inside a
@@ -69,11 +65,6 @@ class StepLayer(StatefulLayer):
     ([[0.0, 0.0]], [[1.0, 0.0]])
     """
 
-    attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
-    # what the attributes may be, in the constructor and later
-    limits: Mapping[str, Any] = {}
-    # attributes that cannot change, because others depend on them
-    fixed: ClassVar[tuple[str, ...]] = ()
     # the parameters that are times, in steps or in units of dt; None where dt is a parameter of the step
     times: ClassVar[tuple[str, ...] | None] = None
 
@@ -93,130 +84,14 @@ class StepLayer(StatefulLayer):
         self.step = step
         self.state_type = state_type
         self.constrain = constrain
-        self._other_names = other_names or {}
-        self._apart: tuple[str, ...] = ()  # attributes that are no parameters of the step
-        self._ranges: dict[str, Range] = {}  # of the parameters that learn and have limits
         self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
         self.recurrent = trained(recurrent)
         self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None and refractory is None
-        self._sets_value = value_of(type(self).__name__, params.get("reset")) is not None
-        if self._sets_value:
-            params |= {"v_reset": value_of(type(self).__name__, params["reset"]), "reset": opened(params["reset"])}
-        attributes = {name: self.attribute_names.get(name, name) for name in params}
-        values = {attributes[name]: value for name, value in params.items()}
-        trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor) and name != "dt"}
-        given = {self._name(name): name for name in trainable}
-        either = attributes | given  # the threshold has two names
-        named = trainable if learnable is True else chosen_names(learnable)
-        chosen = {either.get(name, name) for name in named}
-        if not chosen <= trainable:
-            raise ValueError(
-                f"{type(self).__name__}: learnable names {sorted(chosen - trainable)}; choose from {sorted(given)}"
-            )
-        for name, value in values.items():
-            self._store(name, value, name in chosen)
-        self._attributes = attributes
+        self._set_up(params, learnable, other_names or {})
         if refractory is None:
             object.__setattr__(self, "refractory", None)
         else:
             self._keep("refractory", refractory)
-
-    def _keep(self, name: str, value: Tensor | float) -> None:
-        """Store an attribute that is no parameter of the step, and so cannot be learned."""
-        if isinstance(value, Tensor) and value.requires_grad:
-            raise ValueError(f"{type(self).__name__}: {name} cannot be learned; give it {name}.detach()")
-        self._apart = (*self._apart, name)
-        self._store(name, value, False)
-
-    def _name(self, attribute: str) -> str:
-        """Return the name by which the user knows an attribute."""
-        return self._other_names.get(attribute, attribute)
-
-    def _names(self) -> list[str]:
-        """Return the attributes that say what the layer computes."""
-        return [*self._attributes.values(), *self._apart]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _CHECKED and "_attributes" in self.__dict__:
-            self._check_given(name, value)
-        if name == "threshold":
-            name = self.attribute_names.get(name, name)  # which may be the older one
-        if "_attributes" in self.__dict__ and name in self._names():
-            self._check_limits(name, value, isinstance(value, nn.Parameter))
-            if name == "reset_rule":
-                value = self._opened(value)
-        super().__setattr__(name, value)
-
-    def _check_given(self, name: str, value: Any) -> None:
-        """Raise where an option changes that the layer was made without, or that other attributes depend on."""
-        owner = type(self).__name__
-        if name not in self._names() and (self.limits or name == "refractory"):
-            raise ValueError(
-                f"{owner}: it was made without {name}; give it to the constructor: {owner}(..., {name}={value!r})"
-            )
-        if name in self.fixed and value != getattr(self, name, value):
-            raise ValueError(
-                f"{owner}: {name} is {getattr(self, name)!r} for good, because other attributes depend on it, and not "
-                f"{value!r}; make another layer"
-            )
-
-    def _opened(self, rule: Any) -> Any:
-        """Return a reset rule without its value, which the layer takes over if there is one."""
-        if self._sets_value and is_open(rule):
-            return rule
-        v_reset = value_of(type(self).__name__, rule)
-        if self._sets_value:
-            delattr(self, "v_reset")
-            del self._attributes["v_reset"]
-        self._sets_value = v_reset is not None
-        if v_reset is None:
-            return rule
-        self._store("v_reset", v_reset, False)
-        self._attributes["v_reset"] = "v_reset"
-        return opened(rule)
-
-    def _check_limits(self, name: str, value: Any, learns: bool) -> None:
-        """Raise unless a value is within its limits; note the range of one that learns."""
-        limits = self.limits.get(name) or COMMON.get(name)
-        if limits is None and self.limits and isinstance(value, Real | Tensor):
-            limits = ANY  # a number of one of our own layers
-        if limits is None:
-            return
-        limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
-        if learns and self.constrain:
-            self._ranges[name] = limits.kept_within()
-        else:
-            self._ranges.pop(name, None)
-
-    def _put_back(self) -> None:
-        """Put parameters that an optimizer has moved out of their limits back to the nearest value within."""
-        if not self._ranges or torch.compiler.is_compiling():
-            return
-        for name, within in self._ranges.items():
-            parameter: Any = self._parameters.get(name)
-            if may_write(parameter):
-                within.put_back(type(self).__name__, self._name(name), parameter)
-
-    def _store(self, name: str, value: Any, learnable: bool) -> None:
-        if hasattr(self, name):
-            raise ValueError(f"{type(self).__name__}: parameter {name!r} would hide the layer's attribute of that name")
-        self._check_limits(name, value, learnable or isinstance(value, nn.Parameter))
-        if isinstance(value, Real):
-            value = float(value)
-        if isinstance(value, nn.Parameter):
-            self.register_parameter(name, value)
-        elif learnable:
-            tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value)
-            self.register_parameter(name, nn.Parameter(tensor))
-        elif isinstance(value, Tensor):
-            if value.requires_grad:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} requires a gradient but is no nn.Parameter, so no optimizer would "
-                    f"find it. Wrap it in nn.Parameter, or pass learnable={name!r}"
-                )
-            self.register_buffer(name, value.clone())  # a copy: two layers made from one tensor share nothing
-        else:
-            setattr(self, name, value)
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of the step, tensors in float32 at least.
@@ -238,17 +113,6 @@ class StepLayer(StatefulLayer):
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of the step for those that the layer stores: a pure, elementwise function."""
         return stored
-
-    def _stored_params(self) -> dict[str, Any]:
-        values = [
-            (name, self._within(attribute, getattr(self, attribute))) for name, attribute in self._attributes.items()
-        ]
-        return {name: value if type(value) is float else lift(value) for name, value in values}
-
-    def _within(self, name: str, value: Any) -> Any:
-        """Return a parameter within its limits, where it could not be put back."""
-        within = self._ranges.get(name)
-        return value if within is None or may_write(value) else within.within(value)
 
     def whole_step(self) -> WholeStep:
         """Return the step and its keyword arguments, with the recurrence around it if there is one."""
@@ -334,9 +198,9 @@ class StepLayer(StatefulLayer):
             state, output = one_step(step, memory.state, inputs, params, check=starts)
             shown = output
         else:
-            masked, mask = once(_masked, step), running.view(-1, *(1,) * (first.ndim - 1))
-            state, output = one_step(masked, memory.state, (inputs, mask), params, check=starts)
-            state, shown = _held(memory, state, output, getattr(state, "s", None), running)
+            within, mask = once(masked, step), running.view(-1, *(1,) * (first.ndim - 1))
+            state, output = one_step(within, memory.state, (inputs, mask), params, check=starts)
+            state, shown = held(memory, state, output, getattr(state, "s", None), running)
         self._remember(memory, state, shown, output)
         # a copy, to be written on: the layer shows the other one, and its gradient may need it
         return tree_map(torch.clone, output)
@@ -382,10 +246,10 @@ class StepLayer(StatefulLayer):
         else:
             mask = fold.running.view(*fold.running.shape, *(1,) * (first.ndim - 1))
             # in full precision, for the output that a recurrent neuron goes on from
-            state, outputs = scan(once(_masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
+            state, outputs = scan(once(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
             ends = fold.running.sum(1).sub(1).clamp(min=0)
             last = tree_map(lambda out: out[torch.arange(fold.N, device=ends.device), ends], outputs)
-            state, last = _held(memory, state, last, last, fold.running.any(1))
+            state, last = held(memory, state, last, last, fold.running.any(1))
             outputs, last = rounded((outputs, last), first.dtype)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
         return tree_map(lambda out: out.flatten(0, 1), outputs)
@@ -484,80 +348,11 @@ class StepLayer(StatefulLayer):
                     f"them, for instance with layer.to({x.dtype})"
                 )
 
-    def _constants(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._names()}
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        self._put_back()
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-
-    def _check_loaded(self) -> None:
-        for name, value in self._constants().items():
-            if isinstance(value, Tensor):
-                self._check_limits(name, value, name in self._ranges)
-
     def extra_repr(self) -> str:
         """Name the step's parameters."""
         own = dict(self.named_parameters(recurse=False))
-        recurrent = {"recurrent": _shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
-        shown = {name: _shown(getattr(self, name)) for name in self._names()} | recurrent
-        listed = [f"{self._name(name)}={text}{' (learnable)' if name in own else ''}" for name, text in shown.items()]
+        recurrent = {"recurrent": shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
+        texts = {name: shown(getattr(self, name)) for name in self._names()} | recurrent
+        listed = [f"{self._name(name)}={text}{' (learnable)' if name in own else ''}" for name, text in texts.items()]
         listed += [] if self.constrain else ["constrain=False"]
-        return ", ".join([_shown(self.step), *listed] if type(self) is StepLayer else listed)
-
-
-def _masked(step: Any) -> Any:
-    """Return the step for samples of which some have come to their end."""
-    if isinstance(step, F.Recurrent):
-        neuron: Any = F.Masked(step.step)
-        return F.Recurrent(neuron, step.synapse)
-    return F.Masked(step)
-
-
-def _held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
-    """Return state and last output after some steps: of the samples that had none of these, those before.
-
-    Args:
-        memory: before the steps.
-        state: after them.
-        output: of the last step that each sample had.
-        s: the same, in full precision.
-        running: which samples had a step, (N,).
-    """
-    if isinstance(state, F.RecurrentState):
-        state = state._replace(s=F.reset_where(running, memory.state.s, s))
-    return state, output if memory.output is None else F.reset_where(running, memory.output, output)
-
-
-_made: LRUCache[Any] = LRUCache(256)
-
-
-def once(make: Callable[..., Any], *parts: Any) -> Any:
-    """Return a step around others as one object for equal ones, by which its scans are found again."""
-    if torch.compiler.is_compiling():
-        return make(*parts)
-    key = make, typed(parts)
-    try:
-        known = _made.get(key)
-    except TypeError:  # a step without a hash
-        return make(*parts)
-    if known is None:
-        known = make(*parts)
-        _made.keep(key, known)
-    return known
-
-
-def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
-    """Return the names in ``learnable``; none for False."""
-    if isinstance(learnable, bool):
-        return set()
-    return {learnable} if isinstance(learnable, str) else set(learnable)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, F.Detached):
-        return shown_rule(value)
-    if isinstance(value, Tensor):
-        scalar = value.ndim == 0 and checks.has_values(value)
-        return f"{value.item():g}" if scalar else f"<{'x'.join(map(str, value.shape))}>"
-    return getattr(value, "__name__", repr(value))
+        return ", ".join([shown(self.step), *listed] if type(self) is StepLayer else listed)

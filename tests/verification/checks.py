@@ -21,7 +21,7 @@ from spikingtorch.verification.wrapped import WRAPPED
 from spikingtorch.verify_command import keep_programs
 from tests.functional.fused.lower.test_operations import GROUPS, test_values_and_gradients
 from tests.functional.test_neurons import HAND, NAMED
-from tests.verification.edges import EDGES
+from tests.verification.edges import EDGES, TORCH_ALONE
 from tests.verification.mutants import Place, place_of
 
 LENGTH, MANY = 17, 48
@@ -29,8 +29,6 @@ LENGTH, MANY = 17, 48
 FEW = 4
 
 
-# the torch side holds this counter constant, and its twin does not
-_COUNTER = "d state.left"
 # in millivolts and far from the threshold, slopes of these leave too few digits for the tolerance
 _ILL = (("izhikevich", "FastSigmoid"), ("izhikevich", "Sigmoid"))
 
@@ -140,8 +138,7 @@ def _twin(stored: _Stored) -> dict[str, Tensor]:
 
 
 def _agree(got: dict[str, Tensor], want: dict[str, Tensor]) -> bool:
-    compared = want.keys() - {_COUNTER}
-    return got.keys() == want.keys() and all([relative_error(got[name], want[name]) <= ALLOWED for name in compared])
+    return got.keys() == want.keys() and all([relative_error(got[name], want[name]) <= ALLOWED for name in want])
 
 
 def _torch_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
@@ -153,6 +150,7 @@ def _torch_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
             want = to_torch(functions._twin_values(twin, to_jax(functions.POINTS)))
         yield by_name(ours), lambda ours=ours, want=want: _agree(functions._torch_values(ours, functions.POINTS), want)  # type: ignore[misc]
     yield from _coefficients()
+    yield from TORCH_ALONE.items()
     for each in _stored(_chosen(), twins=True):
         run = each.trial
         yield (

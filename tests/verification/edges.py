@@ -136,3 +136,40 @@ EDGES: dict[str, Callable[[Any, Convert], bool]] = {
     "rests": _rests,
     "a change sent": _sends,
 }
+
+
+def _delayed(delay: Any) -> bool:
+    """Say whether a delay that moves its inputs is the scan of its step, with all gradients."""
+    draw = torch.Generator().manual_seed(0)
+    xs, past = torch.rand(5, 2, 3, dtype=torch.float64, generator=draw), torch.rand(4, 2, 3, dtype=torch.float64)
+    learns = isinstance(delay, torch.Tensor)
+    found = []
+    for moves in (True, False):
+        leaves = [xs.movedim(0, 1).clone().requires_grad_(), past.clone().requires_grad_()]
+        d = delay.clone().requires_grad_() if learns else delay
+        before = F.DelayState(tuple(leaves[1].unbind(0)))
+        if moves:
+            state, out = F.delayed(before, leaves[0], d, 1)
+        else:
+            state, out = F.scan(F.delay_step, before, leaves[0], params={"delay": d}, dim=1, backend="loop")
+        pulls = [torch.cos(torch.arange(each.numel())).reshape(each.shape).double() for each in (out, *state.past)]
+        wanted = [*leaves, d] if learns else leaves
+        found.append([out, *state.past, *torch.autograd.grad((out, *state.past), wanted, pulls)])
+    return all([torch.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in zip(*found, strict=True)])
+
+
+def _leaks() -> bool:
+    pairs = [(w, 1.0 / (1.0 + math.exp(-w))) for w in (-2.0, -0.5, 0.0, 0.5, 2.0)]
+    right = all([abs(F.leak_from_w(w) - want) < 1e-15 for w, want in pairs])
+    return right and F.leak_from_w(-800.0) == 0.0 and F.leak_from_w(800.0) == 1.0
+
+
+_OF_EACH = torch.tensor([0.0, 1.75, 4.0], dtype=torch.float64)
+# what has no twin
+TORCH_ALONE: dict[str, Callable[[], bool]] = {
+    **{f"delayed by {delay}": lambda delay=delay: _delayed(delay) for delay in (0.0, 1.0, 2.25, 4.0)},  # type: ignore[misc]
+    "delayed, one each": lambda: _delayed(_OF_EACH),
+    "delayed, one for all": lambda: _delayed(torch.tensor(2.5, dtype=torch.float64)),
+    "leaks": _leaks,
+    "detached twice": lambda: F.detached(F.detached(F.none)) == F.detached(F.none) != F.none,
+}

@@ -5,6 +5,10 @@ _SIDE = "side is 1 or -1, by which it is the same to divide and to multiply"
 _SAME_NUMBER = "at this spike function, both are the same number"
 _SIGN = "the sign of what is a spike is read from it, and nothing else"
 _TYPES = "says to the type checker what holds"
+_UNUSED = "the value of a branch that is not taken, and that has only to be finite"
+_MEET = "both branches have the same value where they meet"
+_POSITIVE = "the sign of the number says whether there is a spike, and nothing else is read from it"
+_ORDER = "the greater, or the middle one, of the same numbers"
 _SYMMETRIC = "the greater of two numbers, in either order, with equal ones nowhere near"
 
 SAME: dict[str, dict[str, str]] = {
@@ -32,6 +36,28 @@ SAME: dict[str, dict[str, str]] = {
         "jnp.maximum(1, jnp.floor(u / threshold)): arguments 0 and 1 swapped": _SYMMETRIC,
         "jnp.maximum(1, jnp.round(u / threshold)): arguments 0 and 1 swapped": _SYMMETRIC,
     },
+    "jax_reference.closed_forms.PiecewiseExponential.primitive": {
+        "0: + 1": _UNUSED,
+        "jnp.where(u < 0, 0, u): arguments 0 and 1 swapped": "u < 0 is 0 or 1, and takes the place of the 0 not used",
+        "u < 0: compares with LtE": _MEET,
+    },
+    "jax_reference.closed_forms.Triangular.__call__": {
+        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER,
+    },
+    "jax_reference.closed_forms.Triangular.derivative": {
+        "jnp.maximum(0, 1 - self.beta * jnp.abs(u)): arguments 0 and 1 swapped": _ORDER,
+    },
+    "jax_reference.closed_forms.Triangular.primitive": {
+        "jnp.clip(self.beta * u, -1, 1): arguments 0 and 1 swapped": _ORDER,
+    },
+    "jax_reference.firing.Strict.__call__": {"1.0: + 1": _POSITIVE},
+    "jax_reference.neurons.exponential._upswing": {"z > 20: compares with GtE": _MEET},
+    "jax_reference.neurons.refractory.refractory_gain_from_tau": {
+        "18: + 1": "a term of the series below rounding",
+        "1: + 1": _UNUSED,
+        "h < 1: compares with LtE": _MEET,
+    },
+    "jax_reference.neurons.stochastic.stochastic_lif_step": {"1.0: + 1": _POSITIVE},
     "jax_reference.firing.Strict.derivative": {"cast(Smooth, self.surrogate): argument 1 alone": _TYPES},
     "jax_reference.firing.Strict.primitive": {"cast(Smooth, self.surrogate): argument 1 alone": _TYPES},
     "jax_reference.spike._spike_jvp": {

@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Unpack
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
+from spikingtorch.layers.attributes import chosen_names
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.options import OLDER_NAMES, Options, Value, firing, threshold_property
-from spikingtorch.layers.steplayer import StepLayer, chosen_names
+from spikingtorch.layers.steplayer import StepLayer
 
 
 class BioLIF(StepLayer):

@@ -1,0 +1,195 @@
+"""The parameters of a layer: attributes that are checked, learn within limits, and are saved."""
+
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch import validation as checks
+from spikingtorch.functional import lift
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
+from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
+
+# options that a layer is made with or without, and that others may depend on
+_CHECKED = ("dt", "refractory", "longest")
+
+
+class Attributes(StatefulLayer):
+    """A layer that stores the parameters of its step as attributes: floats, buffers, and what is trained."""
+
+    attribute_names: ClassVar[Mapping[str, str]] = {"reset": "reset_rule"}
+    # what the attributes may be, in the constructor and later
+    limits: Mapping[str, Any] = {}
+    # attributes that cannot change, because others depend on them
+    fixed: ClassVar[tuple[str, ...]] = ()
+    constrain: bool
+
+    def _set_up(self, params: dict[str, Any], learnable: bool | str | Iterable[str], names: Mapping[str, str]) -> None:
+        """Store parameters of the step as attributes.
+
+        Args:
+            params: by the names of the step.
+            learnable: names of those to train, or True for all.
+            names: of attributes, by which messages and the repr call them.
+        """
+        owner = type(self).__name__
+        self._other_names = names
+        self._apart: tuple[str, ...] = ()  # attributes that are no parameters of the step
+        self._ranges: dict[str, Range] = {}  # of the parameters that learn and have limits
+        v_reset = value_of(owner, params.get("reset"))
+        self._sets_value = v_reset is not None
+        if self._sets_value:
+            params |= {"v_reset": v_reset, "reset": opened(params["reset"])}
+        attributes = {name: self.attribute_names.get(name, name) for name in params}
+        values = {attributes[name]: value for name, value in params.items()}
+        trainable = {name for name, value in values.items() if isinstance(value, Real | Tensor) and name != "dt"}
+        given = {self._name(name): name for name in trainable}
+        either = attributes | given  # the threshold has two names
+        named = trainable if learnable is True else chosen_names(learnable)
+        chosen = {either.get(name, name) for name in named}
+        if not chosen <= trainable:
+            raise ValueError(f"{owner}: learnable names {sorted(chosen - trainable)}; choose from {sorted(given)}")
+        for name, value in values.items():
+            self._store(name, value, name in chosen)
+        self._attributes = attributes
+
+    def _keep(self, name: str, value: Tensor | float) -> None:
+        """Store an attribute that is no parameter of the step, and so cannot be learned."""
+        if isinstance(value, Tensor) and value.requires_grad:
+            raise ValueError(f"{type(self).__name__}: {name} cannot be learned; give it {name}.detach()")
+        self._apart = (*self._apart, name)
+        self._store(name, value, False)
+
+    def _name(self, attribute: str) -> str:
+        """Return the name by which the user knows an attribute."""
+        return self._other_names.get(attribute, attribute)
+
+    def _names(self) -> list[str]:
+        """Return the attributes that say what the layer computes."""
+        return [*self._attributes.values(), *self._apart]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKED and "_attributes" in self.__dict__:
+            self._check_given(name, value)
+        if name == "threshold":
+            name = self.attribute_names.get(name, name)  # which may be the older one
+        if "_attributes" in self.__dict__ and name in self._names():
+            self._check_limits(name, value, isinstance(value, nn.Parameter))
+            if name == "reset_rule":
+                value = self._opened(value)
+        super().__setattr__(name, value)
+
+    def _check_given(self, name: str, value: Any) -> None:
+        """Raise where an option changes that the layer was made without, or that other attributes depend on."""
+        owner = type(self).__name__
+        if name not in self._names() and (self.limits or name == "refractory"):
+            raise ValueError(
+                f"{owner}: it was made without {name}; give it to the constructor: {owner}(..., {name}={value!r})"
+            )
+        if name in self.fixed and value != getattr(self, name, value):
+            raise ValueError(
+                f"{owner}: {name} is {getattr(self, name)!r} for good, because other attributes depend on it, and not "
+                f"{value!r}; make another layer"
+            )
+
+    def _opened(self, rule: Any) -> Any:
+        """Return a reset rule without its value, which the layer takes over if there is one."""
+        if self._sets_value and is_open(rule):
+            return rule
+        v_reset = value_of(type(self).__name__, rule)
+        if self._sets_value:
+            delattr(self, "v_reset")
+            del self._attributes["v_reset"]
+        self._sets_value = v_reset is not None
+        if v_reset is None:
+            return rule
+        self._store("v_reset", v_reset, False)
+        self._attributes["v_reset"] = "v_reset"
+        return opened(rule)
+
+    def _check_limits(self, name: str, value: Any, learns: bool) -> None:
+        """Raise unless a value is within its limits; note the range of one that learns."""
+        limits = self.limits.get(name) or COMMON.get(name)
+        if limits is None and self.limits and isinstance(value, Real | Tensor):
+            limits = ANY  # a number of one of our own layers
+        if limits is None:
+            return
+        limits.check(type(self).__name__, self._name(name), with_value(value, 0.0), learns and self.constrain)
+        if learns and self.constrain:
+            self._ranges[name] = limits.kept_within()
+        else:
+            self._ranges.pop(name, None)
+
+    def _put_back(self) -> None:
+        """Put parameters that an optimizer has moved out of their limits back to the nearest value within."""
+        if not self._ranges or torch.compiler.is_compiling():
+            return
+        for name, within in self._ranges.items():
+            parameter: Any = self._parameters.get(name)
+            if may_write(parameter):
+                within.put_back(type(self).__name__, self._name(name), parameter)
+
+    def _store(self, name: str, value: Any, learnable: bool) -> None:
+        if hasattr(self, name):
+            raise ValueError(f"{type(self).__name__}: parameter {name!r} would hide the layer's attribute of that name")
+        self._check_limits(name, value, learnable or isinstance(value, nn.Parameter))
+        if isinstance(value, Real):
+            value = float(value)
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+        elif learnable:
+            tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value)
+            self.register_parameter(name, nn.Parameter(tensor))
+        elif isinstance(value, Tensor):
+            if value.requires_grad:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} requires a gradient but is no nn.Parameter, so no optimizer would "
+                    f"find it. Wrap it in nn.Parameter, or pass learnable={name!r}"
+                )
+            self.register_buffer(name, value.clone())  # a copy: two layers made from one tensor share nothing
+        else:
+            setattr(self, name, value)
+
+    def _stored_params(self) -> dict[str, Any]:
+        values = [
+            (name, self._within(attribute, getattr(self, attribute))) for name, attribute in self._attributes.items()
+        ]
+        return {name: value if type(value) is float else lift(value) for name, value in values}
+
+    def _within(self, name: str, value: Any) -> Any:
+        """Return a parameter within its limits, where it could not be put back."""
+        within = self._ranges.get(name)
+        return value if within is None or may_write(value) else within.within(value)
+
+    def _constants(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._names()}
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._put_back()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _check_loaded(self) -> None:
+        for name, value in self._constants().items():
+            if isinstance(value, Tensor):
+                self._check_limits(name, value, name in self._ranges)
+
+
+def chosen_names(learnable: bool | str | Iterable[str]) -> set[str]:
+    """Return the names in ``learnable``; none for False."""
+    if isinstance(learnable, bool):
+        return set()
+    return {learnable} if isinstance(learnable, str) else set(learnable)
+
+
+def shown(value: Any) -> str:
+    """Return a parameter as the repr of a layer has it."""
+    if isinstance(value, F.Detached):
+        return shown_rule(value)
+    if isinstance(value, Tensor):
+        scalar = value.ndim == 0 and checks.has_values(value)
+        return f"{value.item():g}" if scalar else f"<{'x'.join(map(str, value.shape))}>"
+    return getattr(value, "__name__", repr(value))

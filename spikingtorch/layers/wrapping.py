@@ -1,0 +1,53 @@
+"""Steps around the step of a layer, each made once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.compare import typed
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.layers.base import Memory
+
+
+def masked(step: Any) -> Any:
+    """Return the step for samples of which some have come to their end."""
+    if isinstance(step, F.Recurrent):
+        neuron: Any = F.Masked(step.step)
+        return F.Recurrent(neuron, step.synapse)
+    return F.Masked(step)
+
+
+def held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tuple[Any, Any]:
+    """Return state and last output after some steps: of the samples that had none of these, those before.
+
+    Args:
+        memory: before the steps.
+        state: after them.
+        output: of the last step that each sample had.
+        s: the same, in full precision.
+        running: which samples had a step, (N,).
+    """
+    if isinstance(state, F.RecurrentState):
+        state = state._replace(s=F.reset_where(running, memory.state.s, s))
+    return state, output if memory.output is None else F.reset_where(running, memory.output, output)
+
+
+_made: LRUCache[Any] = LRUCache(256)
+
+
+def once(make: Callable[..., Any], *parts: Any) -> Any:
+    """Return a step around others as one object for equal ones, by which its scans are found again."""
+    if torch.compiler.is_compiling():
+        return make(*parts)
+    key = make, typed(parts)
+    try:
+        known = _made.get(key)
+    except TypeError:  # a step without a hash
+        return make(*parts)
+    if known is None:
+        known = make(*parts)
+        _made.keep(key, known)
+    return known
