@@ -16,6 +16,17 @@ SAME: dict[str, dict[str, str]] = {
     "surrogate.PiecewiseExponential.primitive": {"0.5 * side: Div for Mult": _SIDE},
     "surrogate.StraightThrough.__call__": {"spike(u, self.primitive(u)): arguments 0 and 1 swapped": "phi is u"},
     "neurons.delay.delay_step": {"delay - k: operands swapped": "the share is symmetric but for its kinks"},
+    "neurons.delay._taps": {
+        "0: + 1": "the shape of every step is the same",
+        "delay.detach(): without detach": _STEPS,
+    },
+    "neurons.euler.leak_from_w": {"w >= 0.0: compares with Gt": _MEET},
+    "refractory_period.Refractory.__call__": {
+        "left.detach(): without detach": "the table starts from neurons that do not rest",
+    },
+    "jax_reference.refractory_wrappers.Refractory.__call__": {
+        "jax.lax.stop_gradient(left): argument 0 alone": "the table starts from neurons that do not rest",
+    },
     "jax_reference.delay.delay_step": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
     "jax_reference.firing.Graded.fire": {
         "Fired(v=reset(u, e, threshold), out=e * u, number=e, fired=e: keywords 2 and 3 swapped": _SAME_NUMBER,
