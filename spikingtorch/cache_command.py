@@ -1,6 +1,7 @@
 """The command ``python -m spikingtorch cache``: what is in the folder of compiled kernels, and clearing it."""
 
 import argparse
+import shutil
 import sys
 import time
 
@@ -35,9 +36,13 @@ def show() -> int:
 
 
 def clear() -> int:
-    """Remove the kernels and print how many that were; the exit code is 1 if some could not be removed."""
+    """Remove the kernels and print how many that were; the exit code is 1 if some could not be removed.
+
+    What ``verify`` keeps of compiled twins goes with them.
+    """
     before = cache.entries()
     removed = cache.clear()
+    shutil.rmtree(cache.cache_dir() / cache.PROGRAMS, ignore_errors=True)
     after = cache.entries()
     freed = sum(kernel.size for kernel in before) - sum(kernel.size for kernel in after)
     print(f"{counted(removed, 'kernel')} removed from {cache.cache_dir()}, {megabytes(freed)} freed")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spikingtorch.functional.fused.build.cache import cache_dir
+from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir
 from spikingtorch.functional.fused.build.private_dir import Folder, FolderError
 from spikingtorch.verification.cases import CASES, COEFFICIENTS, RECURRENT, TWINS, by_name
 from spikingtorch.verification.cells import (
@@ -87,7 +87,7 @@ def keep_programs() -> None:
     """Keep the compiled twins on the disk, beside the kernels: compiling them takes most of the time."""
     import jax
 
-    folder = cache_dir() / "twins"
+    folder = cache_dir() / PROGRAMS
     try:
         Folder(folder).close()
     except FolderError:

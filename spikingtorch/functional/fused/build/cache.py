@@ -23,6 +23,8 @@ from pathlib import Path
 from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
 from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
 
+# the folder of JAX's own compiled programs, beside the libraries
+PROGRAMS = "twins"
 MAX_FILES = 4096
 MAX_BYTES = 256 * 10**6
 LEFTOVER_AGE = 3600.0
