@@ -92,6 +92,8 @@ class RelativeRefractory(NamedTuple):
         state[t], out[t] = step(state[t-1], x[t], threshold + r[t-1])
         r[t]             = decay r[t-1] + jump out[t]
 
+    A spike of -1 lowers the threshold, and one of a graded height raises it by as much.
+
     Args:
         step: the step of the neuron, with a parameter ``threshold``, whose output is a tensor.
         jump: rise of the threshold by a spike, in units of the membrane.

@@ -48,6 +48,13 @@ class Delay(StepLayer):
         super().__init__(F.delay_step, F.DelayState, delay=delay, **options)
         self._keep("longest", float(steps))
 
+    def step_params(self) -> dict[str, Any]:
+        """Return the delay in steps; in half precision, its quotient by dt can round up beyond the longest."""
+        params = super().step_params()
+        delay = params["delay"]
+        within = delay.clamp(max=self.longest) if isinstance(delay, Tensor) else min(delay, self.longest)
+        return params | {"delay": within}
+
     def rest_state(self, x: Tensor) -> Any:
         """Return a delay line without anything in it."""
         return F.empty_delay(int(self.longest), x)

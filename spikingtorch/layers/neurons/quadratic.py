@@ -109,6 +109,8 @@ class Izhikevich(StepLayer):
     ) -> None:
         if c is not None and reset is not None:
             raise ValueError(f"Izhikevich: c={c!r} is the value of the reset rule; give it to reset={reset!r} instead")
+        if any([isinstance(each, Tensor) and each.requires_grad for each in curve]):
+            raise ValueError("Izhikevich: curve cannot be learned; give it tensors without a gradient")
         super().__init__(
             F.izhikevich_step,
             F.IzhikevichState,
@@ -130,6 +132,10 @@ class Izhikevich(StepLayer):
     def c(self) -> Any:
         """Membrane after a spike, in mV: the value of the reset rule."""
         return self.v_reset
+
+    @c.setter
+    def c(self, value: Any) -> None:
+        self.v_reset = value
 
     def rest_state(self, x: Tensor) -> F.IzhikevichState:
         """Return the state at which a sequence starts."""
