@@ -15,6 +15,7 @@ from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rng import random_state, set_random_state
 from spikingtorch.fold.rules import taught_rules
 from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
+from spikingtorch.functional.sparse.automatic import Automatic, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
@@ -33,6 +34,7 @@ _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, A
 # how a network runs; stepping is false
 _FOLDING, _NORMALISING = 1, 2
 Statistics: TypeAlias = Literal["step", "sequence"]
+EventDriven: TypeAlias = Literal["auto", "off", "on"]
 
 
 class _Chunk(NamedTuple):
@@ -89,6 +91,10 @@ class SpikingNet(nn.Module):
         hooks: "step", hooks of modules are called at each step, so that a network with hooks steps; or "sequence",
             forward hooks only look, and in a fold are called once, with all steps: (N T, ...).
         warn_silent: warn, once, when a layer has been silent, or has always fired, for several batches of training.
+        event_driven: whether ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d`` and their functions skip the zeros of their
+            inputs: "auto", where so few inputs are not zero that it is faster, which differs from torch's own in the
+            last digits; "off", never; or "on", wherever there are kernels for it, faster or not. ``explain`` says which
+            do.
 
     Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a
     call with ``init=False`` from another one is an error as long as the first lives.
@@ -123,6 +129,7 @@ class SpikingNet(nn.Module):
         fold_rules: Mapping[Any, Literal["pointwise", "rows"]] | None = None,
         hooks: Literal["step", "sequence"] = "step",
         warn_silent: bool = True,
+        event_driven: EventDriven = "auto",
     ) -> None:
         super().__init__()
         hands_init = checks.check_takes_init(net, isinstance(net, nn.Module) and bool(_layers_of(modules_of(net))))
@@ -137,6 +144,8 @@ class SpikingNet(nn.Module):
         for name, value in (("statistics", statistics), ("hooks", hooks)):
             if value not in ("step", "sequence"):
                 raise ValueError(f"SpikingNet: {name}={value!r} is not one of 'step', 'sequence'")
+        if event_driven not in ("auto", "off", "on"):
+            raise ValueError(f"SpikingNet: event_driven={event_driven!r} is not one of 'auto', 'off', 'on'")
         if statistics == "sequence" and mode != "fold":
             raise ValueError(
                 f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={mode!r} may run it "
@@ -154,6 +163,8 @@ class SpikingNet(nn.Module):
         self.statistics: Statistics = statistics
         self.hooks: Literal["step", "sequence"] = hooks
         self.warn_silent = warn_silent
+        self.event_driven: EventDriven = event_driven
+        self._skipping: Automatic | None = None
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
@@ -230,6 +241,8 @@ class SpikingNet(nn.Module):
             self.detach_()
         if not torch.compiler.is_compiling():
             self._policy.note_input(x, init)
+        if not torch.compiler.is_compiling():
+            self._skipping = automatic(self.event_driven)
         outputs: list[Any] = []
         for chunk in _chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
@@ -359,7 +372,11 @@ class SpikingNet(nn.Module):
         return out
 
     def _step(self, x: Tensor, init: Any) -> Any:
-        return self.net(x, init) if self._hands_init else self.net(x)
+        given = (x, init) if self._hands_init else (x,)
+        if torch.compiler.is_compiling() or self._skipping is None:
+            return self.net(*given)
+        with self._skipping:
+            return self.net(*given)
 
     def explain(self, x: Tensor | None = None) -> Report:
         """Say how the network runs, which backend each spiking layer takes, and why.
@@ -374,7 +391,7 @@ class SpikingNet(nn.Module):
             _check_form(x)
             self._check_input(x, modules_of(self.net))
             self._policy.note_input(x)
-        return report(self._policy, self.net, self.mode)
+        return report(self._policy, self.net, self.mode, {} if self._skipping is None else self._skipping.notes)
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""
@@ -455,6 +472,7 @@ class SpikingNet(nn.Module):
         """Name the output shape and what is not as by default."""
         chosen = [f"mode={self.mode!r}"] if self.mode != "auto" else []
         chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
+        chosen += [f"event_driven={self.event_driven!r}"] if self.event_driven != "auto" else []
         chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
         return ", ".join([f"Nout={self.Nout}", *chosen])
 

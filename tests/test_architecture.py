@@ -40,12 +40,12 @@ MAY_IMPORT["functional/scan"] |= {"functional/fused/ir", "functional/fused/error
 MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", "functional/sparse", *_BELOW_SCAN}
 _PUBLIC = {"functional", "functional/scan", "functional/physics", "functional/core"}
 MAY_IMPORT["validation"] = _PUBLIC
-MAY_IMPORT["layers"] = {*_PUBLIC, "functional/dispatch", "validation"}
-MAY_IMPORT["fold"] = {*_PUBLIC, "layers", "validation"}
+MAY_IMPORT["layers"] = {*_PUBLIC, "functional/dispatch", "functional/sparse", "validation"}
+MAY_IMPORT["fold"] = {*_PUBLIC, "functional/sparse", "layers", "validation"}
 MAY_IMPORT["losses"] = {*_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {*_PUBLIC, "losses", "validation"}
-MAY_IMPORT["spikingnet"] = {*_PUBLIC, "fold", "layers", "validation"}
+MAY_IMPORT["spikingnet"] = {*_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
 MAY_IMPORT["init"] = {"functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "layers", "validation"}
 MAY_IMPORT["interop"] = MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC

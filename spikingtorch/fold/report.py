@@ -1,15 +1,17 @@
 """What SpikingNet.explain returns."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
 from spikingtorch.fold.rng import preserved
 from spikingtorch.functional import Explanation, explain_scan
+from spikingtorch.functional.sparse.automatic import Note
 from spikingtorch.layers.steplayer import StepLayer
 
 
@@ -29,6 +31,36 @@ class LayerReport(NamedTuple):
     backend: Explanation
 
 
+class ProductReport(NamedTuple):
+    """How one linear layer or convolution was computed at the last call.
+
+    Attributes:
+        path: name of its module in the network; of its weights, if they are not the ``weight`` of a module of torch.
+        kind: the module's class, or "weights".
+        shape: of the weights.
+        reason: why it did not skip the zeros of its input, None if it did.
+        density: the part of the inputs that was not zero; None if they were not counted.
+        kept: bytes that the backward pass keeps in place of the input, None if it keeps the input or needs none.
+        inputs: numbers of its input.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    reason: str | None
+    density: float | None
+    kept: int | None
+    inputs: int
+
+    @property
+    def form(self) -> str:
+        """How it was computed, and why, as a sentence."""
+        if self.reason is not None:
+            return f"dense: {self.reason}"
+        bits = "" if self.kept is None else f"; {_bytes(self.kept)} kept in place of {_bytes(4 * self.inputs)}"
+        return f"event-driven: {self.density:.2g} of the inputs not zero{bits}"
+
+
 class Report(NamedTuple):
     """How a network runs.
 
@@ -36,21 +68,30 @@ class Report(NamedTuple):
         mode: "step" or "fold".
         reason: why.
         layers: how each spiking layer runs; those that are called, in the order of their definition.
+        products: how linear layers and convolutions were computed at the last call, empty before it.
     """
 
     mode: str
     reason: str
     layers: tuple[LayerReport, ...]
+    products: tuple[ProductReport, ...] = ()
 
     def __str__(self) -> str:
         rows = [(line.path, line.kind, "x".join(map(str, line.shape)), str(line.backend)) for line in self.layers]
+        rows += [(line.path, line.kind, "x".join(map(str, line.shape)), line.form) for line in self.products]
         widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
         texts = [[cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows]
         return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts)])
 
 
-def report(policy: FoldPolicy, net: nn.Module, mode: Mode) -> Report:
+def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, Note]) -> Report:
     """Return how a network runs an input like the last one.
+
+    Args:
+        policy: what was found out about the network.
+        net: the network.
+        mode: that was asked for.
+        notes: how layers were computed at the last call, by the identity of their weights.
 
     Raises:
         ValueError: there has been none.
@@ -69,7 +110,31 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode) -> Report:
         for path, layer in net.named_modules()
         if path in inputs and isinstance(layer, StepLayer)
     ]
-    return Report(taken, reason, tuple(layers))
+    products = [
+        _product(path, module, name, weight, notes[id(weight)])
+        for path, module in net.named_modules()
+        for name, weight in module.named_parameters(recurse=False)
+        if id(weight) in notes
+    ]
+    return Report(taken, reason, tuple(layers), tuple(products))
+
+
+def _product(path: str, module: nn.Module, name: str, weight: Tensor, note: Note) -> ProductReport:
+    """Return how the layer with these weights, ``name`` in a module, was computed."""
+    whole = name == "weight" and isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
+    names = (path, type(module).__name__) if whole else (f"{path}.{name}".removeprefix("."), "weights")
+    density = None if note.events is None else note.events / max(note.inputs, 1)
+    return ProductReport(*names, tuple(weight.shape), note.reason, density, note.kept, note.inputs)
+
+
+def _bytes(number: int) -> str:
+    """Return a number of bytes for people."""
+    size = float(number)
+    for unit in ("bytes", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
 
 
 def _taken(mode: Mode, T: int, found: FoldDecision) -> tuple[str, str]:

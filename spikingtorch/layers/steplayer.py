@@ -15,6 +15,7 @@ from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
+from spikingtorch.functional.sparse.automatic import aside
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
@@ -162,7 +163,8 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        output = self._called(inputs, init)
+        with aside():
+            output = self._called(inputs, init)
         if self._activity is not None:
             self._activity.note(self, output)
         return output

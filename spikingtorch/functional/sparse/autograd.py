@@ -20,15 +20,23 @@ class Call:
 
     Attributes:
         operation: the layer.
-        bits: where its input is one, if all else is zero.
+        events: where its input is not zero.
+        bits: what the backward pass reads in place of the input, if that is spikes.
     """
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Operation, events: Events) -> None:
         self.operation = operation
+        self.events = events
         self.bits: Tensor | None = None
 
 
-def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def marked(operation: Operation, x: Tensor, weight: Tensor, most: int | None = None) -> Events | None:
+    """Return where the input of a layer is not zero, None if more than so many numbers are not."""
+    numbers = memory.contiguous(operation.in_memory(x.detach()))
+    return kernels.mark(numbers, operation.shape(x.shape, weight.shape).threads, most)
+
+
+def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, events: Events) -> Tensor:
     """Return the outputs of a layer that ``choose`` has found to be one of the kernels.
 
     Spikes are kept as bits for the backward pass. What else is saved is left to hooks on saved tensors, if there are
@@ -39,8 +47,9 @@ def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) ->
         x: its input.
         weight: its weights.
         bias: its bias, if it has one.
+        events: what ``marked`` returned.
     """
-    call = Call(operation)
+    call = Call(operation, events)
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if not (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
         return _forward(call, x, weight, bias)
@@ -69,6 +78,7 @@ class EventLayer(Function):
         if hooked or not ctx.needs_input_grad[3]:
             call.bits = None
         ctx.operation, ctx.bits, ctx.form = call.operation, call.bits, (x.shape, call.operation.format(x))
+        ctx.number = call.events.number
         ctx.weight_shape = weight.shape
         ctx.set_materialize_grads(False)
 
@@ -88,7 +98,7 @@ class EventLayer(Function):
                 return None, None, *_gradients(ctx, g, x, weight, wanted)
         if ctx.bits is not None:
             # x holds zeros, attached to the graph of the input
-            x = x + _spikes(ctx, Events(ctx.bits, None))
+            x = x + _spikes(ctx, ctx.bits)
         return None, None, *ctx.operation.gradients(g, x, weight, wanted)
 
 
@@ -103,7 +113,7 @@ def _forward(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     operation = call.operation
     s = operation.shape(x.shape, weight.shape)
     x, weight, bias = x.detach(), weight.detach(), None if bias is None else bias.detach()
-    events = kernels.mark(memory.contiguous(operation.in_memory(x)), s.threads)
+    events = call.events
     out = memory.empty(operation.out_shape(x.shape, s), torch.float32, x.device)
     start = None if bias is None else memory.contiguous(bias)
     if not kernels.forward(s, events, memory.contiguous(weight), start, out):  # zero times infinity is no zero
@@ -122,11 +132,11 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
     found: list[Tensor | None] = [None, None, kernels.bias_gradient(s, incoming) if wanted[2] else None]
     if wanted[1]:
         bits: Tensor | None = ctx.bits
-        kept = None if bits is None else Events(bits, None)
-        events = kept or kernels.mark(memory.contiguous(operation.in_memory(x)), s.threads)
-        of_weight = kernels.weight_gradient(s, events, incoming)
+        kept = marked(operation, x, weight) if bits is None else Events(bits, None, ctx.number)
+        assert kept is not None
+        of_weight = kernels.weight_gradient(s, kept, incoming)
         if of_weight is None:  # zero times infinity is no zero
-            values = x if kept is None else _spikes(ctx, kept)
+            values = x if bits is None else _spikes(ctx, bits)
             of_weight = operation.gradients(g, values, weight, (False, True, False))[1]
         found[1] = None if of_weight is None else of_weight.view(weight.shape)
     if wanted[0]:
@@ -134,11 +144,10 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
     return found
 
 
-def _spikes(ctx: Any, events: Events) -> Tensor:
+def _spikes(ctx: Any, bits: Tensor) -> Tensor:
     """Return an input from its bits."""
     operation: Operation = ctx.operation
-    shape = operation.in_memory(_zeros(ctx.form[0])).shape
-    return operation.from_memory(kernels.spread(events, shape))
+    return operation.from_memory(kernels.spread(bits, operation.in_memory(_zeros(ctx.form[0])).shape))
 
 
 def _unread(form: tuple[torch.Size, torch.memory_format], like: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def pointer(tensor: Tensor | None) -> int | None:
 _ANY_SHAPE, _ANY_BLOCKS, _ANY_LISTS = (ctypes.POINTER(kind) for kind in (Shape, Blocks, Lists))
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "padded": (_Number, _Number),
-    "mark": (_Memory, _Number, _Memory, _Number),
+    "mark": (_Memory, _Number, _Memory, _Number, ctypes.POINTER(_Number), _Number),
     "count": (_Memory, _Number, _Number, _Memory, _Number),
     "fill": (_Memory, _Memory, _Number, _Number, _Memory, _Number, _Memory, _Memory, _Number),
     "forward": (_ANY_SHAPE, _ANY_LISTS, _Memory, _Number, *[_Memory] * 3),

@@ -30,7 +30,7 @@ def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None)
     if not are_plain(tensors, CPU.plain):
         return "has a tensor that is no plain tensor on the CPU"
     if any([tensor.dtype != torch.float32 for tensor in tensors]):
-        return f"has tensors that are not float32: {', '.join(str(tensor.dtype) for tensor in tensors)}"
+        return f"has tensors that are not float32: {', '.join(sorted({str(tensor.dtype) for tensor in tensors}))}"
     if torch.is_autocast_enabled(CPU.device):
         return "is under autocast, which computes in half precision"
     misfit = operation.misfit(x, weight)
@@ -39,6 +39,19 @@ def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None)
     if bias is not None and bias.shape != weight.shape[:1]:
         return f"has a bias of shape {tuple(bias.shape)} for weights of shape {tuple(weight.shape)}"
     return _of_sizes(operation, x, weight)
+
+
+def objection_within_networks(grad: bool) -> str | None:
+    """Return why no layer of a network skips zeros here by itself, as the rest of a sentence about it.
+
+    Args:
+        grad: whether gradients are recorded where the network is called.
+    """
+    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
+        return "is under hooks on saved tensors, as in a checkpoint"
+    if torch.is_grad_enabled() is not grad:  # a checkpoint's first run, perhaps; the second is not within the network
+        return "is called where gradients are switched on or off"
+    return "is to be deterministic as torch is" if torch.are_deterministic_algorithms_enabled() else None
 
 
 def can_run(*tensors: Tensor) -> bool:

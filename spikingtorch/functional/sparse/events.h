@@ -44,26 +44,35 @@ static inline uint32_t marks(const float *x, int64_t *binary) {
 #endif
 }
 
-// Writes n bits, and returns whether all numbers are 0 or 1.
-int64_t mark(const float *x, int64_t n, uint8_t *bits, int64_t threads) {
-    int64_t binary = 1;
+// Writes n bits and whether all numbers are 0 or 1, and returns how many are not zero. Beyond `most`, some number above
+// it is returned, as soon as there are so many: whether that happens does not depend on the number of threads.
+int64_t mark(const float *x, int64_t n, uint8_t *bits, int64_t most, int64_t *all_binary, int64_t threads) {
+    int64_t binary = 1, total = 0;
     const int64_t stretches = (n + STRETCH - 1) / STRETCH;
     #pragma omp parallel for schedule(static) reduction(&:binary) num_threads((int)threads) if (threads > 1)
     for (int64_t stretch = 0; stretch < stretches; stretch++) {
         const int64_t end = least(n, (stretch + 1) * STRETCH);
-        int64_t i = stretch * STRETCH;
+        int64_t i = stretch * STRETCH, sum = 0, before;
+        #pragma omp atomic read
+        before = total;
+        if (before > most) continue;
         for (; i + GROUP <= end; i += GROUP) {
             const uint16_t found = (uint16_t)marks(x + i, &binary);
+            sum += __builtin_popcount(found);
             memcpy(bits + i / 8, &found, 2);
         }
         if (i < end) {
             float last[GROUP] = {0};
             memcpy(last, x + i, (size_t)(end - i) * sizeof(float));
             const uint32_t found = marks(last, &binary);
+            sum += __builtin_popcount(found);
             for (int64_t at = i; at < end; at += 8) bits[at / 8] = (uint8_t)(found >> (at - i));
         }
+        #pragma omp atomic
+        total += sum;
     }
-    return binary;
+    *all_binary = binary;
+    return total;
 }
 
 // Returns at least 57 bits; bits have eight bytes behind them that may be read.

@@ -1,7 +1,7 @@
 """The kernels that skip zeros, on images in channels-last memory: see the C files beside this one."""
 
 import math
-from ctypes import byref
+from ctypes import byref, c_int64
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,26 +26,28 @@ class Events(NamedTuple):
     Attributes:
         bits: one for each number, in the order of memory.
         graded: the numbers, None if all that are not zero are one.
+        number: how many are not zero.
     """
 
     bits: Tensor
     graded: Tensor | None
+    number: int
 
 
-def mark(x: Tensor, threads: int) -> Events:
-    """Return where contiguous numbers are not zero."""
-    bits = memory.empty((-(-x.numel() // 8) + BEHIND_BITS,), torch.uint8, x.device)
-    binary = functions().mark(x.data_ptr(), x.numel(), bits.data_ptr(), threads)
-    return Events(bits, None if binary else x)
+def mark(x: Tensor, threads: int, most: int | None = None) -> Events | None:
+    """Return where contiguous numbers are not zero, None if more than so many are not."""
+    n = x.numel()
+    most = n if most is None else most
+    bits, binary = memory.empty((-(-n // 8) + BEHIND_BITS,), torch.uint8, x.device), c_int64()
+    number = functions().mark(x.data_ptr(), n, bits.data_ptr(), most, byref(binary), threads)
+    return Events(bits, None if binary.value else x, number) if number <= most else None
 
 
-def spread(events: Events, shape: tuple[int, ...]) -> Tensor:
-    """Return the numbers of events."""
-    if events.graded is not None:
-        return events.graded
-    shifts = torch.arange(8, dtype=torch.uint8, device=events.bits.device)
-    bits = (events.bits[:-BEHIND_BITS, None] >> shifts) & 1
-    return bits.flatten()[: math.prod(shape)].reshape(shape).to(torch.float32)
+def spread(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return spikes from their bits."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    numbers = (bits[:-BEHIND_BITS, None] >> shifts) & 1
+    return numbers.flatten()[: math.prod(shape)].reshape(shape).to(torch.float32)
 
 
 class _Listed(NamedTuple):

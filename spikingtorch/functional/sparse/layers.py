@@ -1,16 +1,75 @@
 """Linear layers and convolutions that skip the zeros of their input."""
 
 import operator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from spikingtorch.functional.sparse.autograd import run
+from spikingtorch.functional.sparse.autograd import marked, run
 from spikingtorch.functional.sparse.choose import choose
-from spikingtorch.functional.sparse.operations import Conv2d, Linear
+from spikingtorch.functional.sparse.kernels import Events
+from spikingtorch.functional.sparse.operations import Conv2d, Linear, Operation
 
 Size: TypeAlias = int | tuple[int, ...]
+
+
+class Layer(NamedTuple):
+    """A call of a layer as the kernels know it.
+
+    Attributes:
+        operation: the layer without its weights.
+        x: its input; a sequence is an image of height one.
+        weight: its weights.
+        bias: its bias, if it has one.
+        is_sequence: whether the outputs are sequences.
+    """
+
+    operation: Operation
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    is_sequence: bool = False
+
+    def objection(self) -> str | None:
+        """Return why torch's own function computes it, None if kernels do."""
+        return choose(self.operation, self.x, self.weight, self.bias)
+
+    def marked(self, most: int | None = None) -> Events | None:
+        """Return where its input is not zero, None if more than so many numbers are not."""
+        return marked(self.operation, self.x, self.weight, most)
+
+    def run(self, events: Events) -> Tensor:
+        """Return its outputs, computed by kernels."""
+        out = run(self.operation, self.x, self.weight, self.bias, events)
+        return out.squeeze(2) if self.is_sequence else out
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Layer:
+    """Return ``torch.nn.functional.linear`` of these arguments as a layer."""
+    return Layer(_LINEAR, x, weight, bias)
+
+
+def convolution(
+    axes: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Layer | None:
+    """Return ``torch.nn.functional.conv1d`` or ``conv2d`` of these arguments as a layer, None if it is none."""
+    if x.ndim != axes + 2 or weight.ndim != axes + 2 or groups != 1 or _sizes(dilation, axes) != (1,) * axes:
+        return None
+    strides, paddings = _sizes(stride, axes), _padding(padding, weight, axes)
+    if strides is None or paddings is None or (padding == "same" and set(strides) != {1}):
+        return None
+    if axes == 1:
+        operation = Conv2d((1, strides[0]), (0, paddings[0]))
+        return Layer(operation, x.unsqueeze(2), weight.unsqueeze(2), bias, is_sequence=True)
+    return Layer(Conv2d((strides[0], strides[1]), (paddings[0], paddings[1])), x, weight, bias)
 
 
 def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -39,9 +98,8 @@ def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     >>> event_linear(x, weight, bias=torch.tensor([0.5, 0.0]))
     tensor([[2.5000, 5.0000]])
     """
-    if choose(_LINEAR, x, weight, bias) is None:
-        return run(_LINEAR, x, weight, bias)
-    return nnf.linear(x, weight, bias)
+    found = _run(linear(x, weight, bias))
+    return nnf.linear(x, weight, bias) if found is None else found
 
 
 def event_conv2d(
@@ -73,11 +131,9 @@ def event_conv2d(
     >>> event_conv2d(spikes, torch.randn(4, 3, 3, 3), stride=2, padding=1).shape
     torch.Size([2, 4, 4, 4])
     """
-    found = _convolution(x, weight, stride, padding, axes=2)
-    if found is not None and choose(found, x, weight, bias) is None:
-        return run(found, x, weight, bias)
-    function: Any = nnf.conv2d
-    out: Tensor = function(x, weight, bias, stride, padding)
+    found = _run(convolution(2, x, weight, bias, stride, padding))
+    dense: Any = nnf.conv2d
+    out: Tensor = dense(x, weight, bias, stride, padding) if found is None else found
     return out
 
 
@@ -108,32 +164,22 @@ def event_conv1d(
     >>> event_conv1d(torch.tensor([[[0.0, 1.0, 0.0, 0.0]]]), torch.tensor([[[1.0, 2.0, 3.0]]]), padding=1)
     tensor([[[3., 2., 1., 0.]]])
     """
-    found = _convolution(x, weight, stride, padding, axes=1)
-    if found is not None:
-        rows, kernels = x.unsqueeze(2), weight.unsqueeze(2)
-        if choose(found, rows, kernels, bias) is None:
-            return run(found, rows, kernels, bias).squeeze(2)
-    function: Any = nnf.conv1d
-    out: Tensor = function(x, weight, bias, stride, padding)
+    found = _run(convolution(1, x, weight, bias, stride, padding))
+    dense: Any = nnf.conv1d
+    out: Tensor = dense(x, weight, bias, stride, padding) if found is None else found
     return out
 
 
 _LINEAR = Linear()
 
 
-def _convolution(x: Tensor, weight: Tensor, stride: Size, padding: Size | str, axes: int) -> Conv2d | None:
-    """Return a convolution with as many strides and paddings as it has axes, None if torch is to look at it.
-
-    A sequence is an image of height one.
-    """
-    if x.ndim != axes + 2 or weight.ndim != axes + 2:
+def _run(layer: Layer | None) -> Tensor | None:
+    """Return the outputs of a layer, None if torch is to compute them."""
+    if layer is None or layer.objection() is not None:
         return None
-    strides, paddings = _sizes(stride, axes), _padding(padding, weight, axes)
-    if strides is None or paddings is None or (padding == "same" and set(strides) != {1}):
-        return None
-    if axes == 1:
-        return Conv2d((1, strides[0]), (0, paddings[0]))
-    return Conv2d((strides[0], strides[1]), (paddings[0], paddings[1]))
+    events = layer.marked()
+    assert events is not None
+    return layer.run(events)
 
 
 def _padding(padding: Size | str, weight: Tensor, axes: int) -> tuple[int, ...] | None:

@@ -86,8 +86,13 @@ def test_bits(form: None) -> None:
             x = (torch.rand(n) < 0.3) * (torch.randn(n) if graded else torch.ones(n))
             x[-1] = torch.nan if graded else 1.0
             events = kernels.mark(x, 1)
+            assert events is not None
             assert (events.graded is None) is not graded
-            assert torch.equal(kernels.spread(events._replace(graded=None), x.shape), (x != 0).float())
+            assert events.number == int(x.count_nonzero())
+            assert torch.equal(kernels.spread(events.bits, x.shape), (x != 0).float())
+            for threads in (1, 2):
+                assert kernels.mark(x, threads, events.number) is not None
+                assert kernels.mark(x, threads, events.number - 1) is None
 
 
 @every_case

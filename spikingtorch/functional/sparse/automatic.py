@@ -1,0 +1,140 @@
+"""Automatic: torch's own layers, within a network, computed by kernels that skip zeros where these are faster."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext
+
+from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.sparse.choose import objection_within_networks
+from spikingtorch.functional.sparse.crossover import most_events
+from spikingtorch.functional.sparse.kernels import Events
+from spikingtorch.functional.sparse.layers import Layer, convolution, linear
+
+# torch's functions that are layers, and what reads their arguments
+_LAYERS: dict[Any, Callable[..., Layer | None]] = {
+    nnf.linear: linear,
+    torch.conv1d: partial(convolution, 1),
+    torch.conv2d: partial(convolution, 2),
+}
+
+
+class Note(NamedTuple):
+    """How a layer was computed.
+
+    Attributes:
+        reason: why torch's own function computed it, as the rest of a sentence about it; None if kernels did.
+        inputs: how many numbers its input has.
+        events: how many of them are not zero; None if torch's own function computed it.
+        kept: bytes that the backward pass keeps in place of the input; None if it keeps the input, or there is none.
+    """
+
+    reason: str | None
+    inputs: int
+    events: int | None
+    kept: int | None
+
+
+class Automatic(TorchFunctionMode):
+    """Within it, torch's linear layers and convolutions skip the zeros of their inputs.
+
+    Each call counts what is not zero, up to the number beyond which torch's own function is faster; that number depends
+    on shapes alone, so that equal inputs are computed in the same way. It is not for code that something compiles,
+    traces or transforms: see ``automatic``.
+
+    Args:
+        always: skip zeros whatever their number.
+
+    Attributes:
+        notes: how each layer was computed at its last call, by the identity of its weights.
+    """
+
+    def __init__(self, always: bool) -> None:
+        super().__init__()
+        self.notes: dict[int, Note] = {}
+        self._always = always
+        self._grad = torch.is_grad_enabled()
+
+    def __reduce__(self) -> Any:
+        return Automatic, (self._always,)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute a layer by kernels, or call what was called."""
+        if not torch.compiler.is_compiling() and (read := _LAYERS.get(func)) is not None:
+            out = self._run(read, args, kwargs or {})
+            if out is not None:
+                return out
+        return func(*args, **kwargs) if kwargs else func(*args)
+
+    def _run(self, read: Callable[..., Layer | None], args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+        """Return the outputs of a layer, None if torch is to compute them."""
+        try:
+            layer = read(*args, **{_NAMES.get(name, name): value for name, value in kwargs.items()})
+        except (TypeError, AttributeError):  # for torch to complain about
+            return None
+        if layer is None:
+            return None
+        reason, events = self._decide(layer)
+        out = None if events is None else layer.run(events)
+        weight = args[1] if len(args) > 1 else kwargs["weight"]
+        self.notes[id(weight)] = _note(layer, reason, events, out)
+        return out
+
+    def _decide(self, layer: Layer) -> tuple[str | None, Events | None]:
+        """Return why torch is to compute a layer, or where its input is not zero."""
+        reason = objection_within_networks(self._grad) or layer.objection()
+        if reason is not None:
+            return reason, None
+        shape = layer.operation.shape(layer.x.shape, layer.weight.shape)
+        most = layer.x.numel() if self._always else most_events(shape)
+        if most == 0:
+            return "is too small for it to pay", None
+        events = layer.marked(most)
+        part = most / layer.x.numel()
+        return (f"has more than {part:.0%} inputs that are not zero" if events is None else None), events
+
+
+def _note(layer: Layer, reason: str | None, events: Events | None, out: Tensor | None) -> Note:
+    kept = None
+    if out is not None and events is not None and out.grad_fn is not None and events.graded is None:
+        kept = events.bits.nbytes
+    return Note(reason, layer.x.numel(), None if events is None else events.number, kept)
+
+
+# what torch calls the arguments, and what they are called here
+_NAMES = {"input": "x"}
+
+
+def automatic(wanted: Literal["auto", "off", "on"]) -> Automatic | None:
+    """Return the mode for a call of a network, None where layers are left alone.
+
+    They are left alone where something compiles, traces or transforms the call, or watches it by a mode of its own.
+
+    Args:
+        wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
+    """
+    if wanted == "off" or not in_eager():
+        return None
+    watching = [torch._C._get_function_stack_at(place) for place in range(torch._C._len_torch_function_stack())]
+    return Automatic(wanted == "on") if all([isinstance(mode, DeviceContext) for mode in watching]) else None
+
+
+class aside:  # noqa: N801
+    """Within it, functions of torch run without asking the mode: for code that calls many of them, and no layers."""
+
+    def __enter__(self) -> None:
+        self._mode: Automatic | None = None
+        if not torch.compiler.is_compiling() and (number := torch._C._len_torch_function_stack()):
+            last = torch._C._get_function_stack_at(number - 1)
+            if type(last) is Automatic:
+                self._mode = last
+                torch._C._pop_torch_function_stack()
+
+    def __exit__(self, *error: object) -> None:
+        if self._mode is not None:
+            torch._C._push_on_torch_function_stack(self._mode)

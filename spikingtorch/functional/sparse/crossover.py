@@ -1,0 +1,37 @@
+"""Up to how many inputs that are not zero kernels are faster than torch's functions: measured, by class of shape."""
+
+from collections.abc import Sequence
+
+from spikingtorch.functional.sparse.c_abi import Shape
+
+# below so many products of an input and a weight, and outputs of each channel, the calls themselves take longest
+_PRODUCTS, _PLACES = 2**24, 256
+# classes of how many inputs an output has, and of how many channels the outputs have, each from a number on
+_INPUTS, _CHANNELS = (64, 256, 1024), (32, 64, 128, 512)
+# the part of the inputs, forward and weight gradient together: a row for each class of inputs, a column for each class
+# of channels, below the first number as well. Products of whole matrices are nearer to what a processor can do
+_LINEAR = (
+    (0.0, 0.0, 0.0, 0.12, 0.25),
+    (0.0, 0.0, 0.06, 0.16, 0.25),
+    (0.0, 0.0, 0.1, 0.2, 0.3),
+)
+_CONVOLUTION = (
+    (0.0, 0.0, 0.1, 0.15, 0.15),
+    (0.05, 0.1, 0.2, 0.3, 0.3),
+    (0.08, 0.16, 0.25, 0.3, 0.3),
+)
+
+
+def most_events(s: Shape) -> int:
+    """Return how many inputs of a layer may be not zero for kernels to be faster, 0 if torch is in any case."""
+    places, taps = s.images * s.out_height * s.out_width, s.kernel_height * s.kernel_width
+    inputs, size = s.channels * taps, s.images * s.height * s.width * s.channels
+    row = _class_of(inputs, _INPUTS)
+    if row == 0 or places < _PLACES or places * inputs * s.outputs < _PRODUCTS:
+        return 0
+    table = _LINEAR if taps == 1 else _CONVOLUTION
+    return int(table[row - 1][_class_of(s.outputs, _CHANNELS)] * size)
+
+
+def _class_of(number: int, bounds: Sequence[int]) -> int:
+    return sum([number >= least for least in bounds])

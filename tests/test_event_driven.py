@@ -1,0 +1,375 @@
+"""Networks whose linear layers and convolutions skip the zeros of their inputs."""
+
+import copy
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+import spikingtorch as st
+from spikingtorch.functional.sparse import automatic, kernels
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Net(nn.Module):
+    """Layers of each kind, as modules and as functions; their weights are so round that every order sums them alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(2, 5, 3, stride=2, padding=1), nn.Conv2d(5, 8, 3, padding="same", bias=False)
+        self.kernel = nn.Parameter(torch.empty(6, 8, 3))
+        self.out = nn.Linear(6 * 14, 3)
+        self.l1, self.l2, self.l3 = st.LIF(), st.LIF(), st.LIF()
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for weight in self.parameters():
+                weight.copy_(torch.randint(-8, 12, weight.shape, generator=generator) / 8)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l1(self.conv1(x), init)
+        h = self.l2(self.conv2(h), init).flatten(2)
+        h = self.l3(nnf.conv1d(h, weight=self.kernel, padding=(0,)), init)
+        return nnf.linear(input=h.flatten(1), weight=self.out.weight, bias=self.out.bias)
+
+
+KINDS = {"conv1": "Conv2d", "conv2": "Conv2d", "out": "Linear", "kernel": "weights"}
+
+
+def spikes(density: float = 0.3, T: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(3, T, 2, 8, 8, generator=generator) < density).float()
+
+
+def outcome(model: st.SpikingNet, x: Tensor) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    out = model(x)
+    g = torch.randint(-4, 5, out.shape, generator=torch.Generator().manual_seed(2)) / 4
+    return [out.detach(), *torch.autograd.grad(out, [x, *model.parameters()], g)]
+
+
+def model_of(event_driven: Any = "on", net: nn.Module | None = None, **options: Any) -> st.SpikingNet:
+    return st.SpikingNet(Net() if net is None else net, event_driven=event_driven, **options)
+
+
+def reasons(model: st.SpikingNet) -> dict[str, str | None]:
+    return {line.path: line.reason for line in model.explain().products}
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many numbers each layer that kernels compute has as its input."""
+    found: list[int] = []
+    run = kernels.forward
+
+    def noted(s: Any, events: Any, *args: Any) -> bool:
+        found.append(s.images * s.height * s.width * s.channels)
+        return run(s, events, *args)
+
+    monkeypatch.setattr(kernels, "forward", noted)
+    yield found
+    assert torch._C._len_torch_function_stack() == 0
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("options", [{"mode": "fold"}, {"mode": "step"}, {"time_chunk": 3}], ids=str)
+def test_as_dense(options: dict[str, Any], density: float, runs: list[int]) -> None:
+    """Where each order of summation gives the same, the same numbers; gradients have roundings of their own."""
+    event, dense = model_of(**options), model_of("off", **options)
+    got, want = outcome(event, spikes(density)), outcome(dense, spikes(density))
+    assert len(runs) == 4 * {"fold": 1, "step": 4}.get(options.get("mode", ""), 2)
+    assert torch.equal(got[0], want[0])
+    for a, b in zip(got[1:], want[1:], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    assert {line.path: line.kind for line in event.explain().products} == KINDS
+    assert set(reasons(event).values()) == {None}
+    assert dense.explain().products == ()
+
+
+def test_what_explain_says(runs: list[int]) -> None:
+    model, x = model_of(), spikes()
+    assert model.explain(x).products == ()
+    model(x)
+    lines = {line.path: line for line in model.explain().products}
+    assert lines["conv1"].density == pytest.approx(float(x.count_nonzero()) / x.numel())
+    assert lines["conv1"].inputs == runs[0] == x.numel()
+    kept = lines["conv1"].kept
+    assert kept is not None
+    assert kept < x.nbytes / 32 + 16
+    form = f"event-driven: {lines['conv1'].density:.2g} of the inputs not zero; 200 bytes kept in place of 6.14 KB"
+    assert form in str(model.explain())
+    with torch.no_grad():
+        model(x)
+    assert {line.kept for line in model.explain().products} == {None}
+    model(x * 0.5)
+    lines = {line.path: line for line in model.explain().products}
+    assert (lines["conv1"].kept, lines["conv1"].reason) == (None, None)
+    assert lines["conv2"].kept is not None
+
+
+def test_automatic_takes_what_is_faster(monkeypatch: pytest.MonkeyPatch, runs: list[int]) -> None:
+    model, x = model_of("auto"), spikes()
+    model(x)
+    assert not runs
+    assert set(reasons(model).values()) == {"is too small for it to pay"}
+    number, size = int(x.count_nonzero()), x.numel()
+    for most in (number - 1, number):
+        monkeypatch.setattr(automatic, "most_events", lambda s, most=most: most if s.channels == 2 else 10**6)
+        model(x)
+        first = f"has more than {most / size:.0%} inputs that are not zero" if most < number else None
+        assert reasons(model)["conv1"] == first
+        assert reasons(model)["out"] is None
+    assert len(runs) == 3 + 4
+
+
+def test_large_layers_by_default(runs: list[int]) -> None:
+    """Without an option, a layer of many spikes skips their zeros, and one of dense inputs does not."""
+    net = nn.Sequential(nn.Linear(256, 512), st.LIF())
+    model = st.SpikingNet(net)
+    x = (torch.rand(20, 50, 256) < 0.05).float()
+    assert model(x).shape == (20, 50, 512)
+    assert len(runs) == 1
+    model(torch.rand(20, 50, 256))
+    assert len(runs) == 1
+    assert reasons(model) == {"0": "has more than 25% inputs that are not zero"}
+
+
+def test_what_is_called_dense(runs: list[int]) -> None:
+    def said(model: st.SpikingNet, x: Tensor) -> set[str | None]:
+        model(x)
+        assert not runs
+        return set(reasons(model).values())
+
+    x = spikes()
+    assert said(model_of(net=Net().double()), x.double()) == {"has tensors that are not float32: torch.float64"}
+    with torch.autocast("cpu"):
+        assert "autocast" in str(said(model_of(), x))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+        assert said(model_of(), x) == {"is under hooks on saved tensors, as in a checkpoint"}
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert said(model_of(), x) == {"is to be deterministic as torch is"}
+    finally:
+        torch.use_deterministic_algorithms(False)
+    with FlopCounterMode(display=False):
+        assert said(model_of(mode="step"), x) == set()
+
+
+def test_grouped_and_dilated_convolutions(runs: list[int]) -> None:
+    for options in ({"groups": 2}, {"dilation": 2}):
+        net = nn.Sequential(nn.Conv2d(2, 4, 2, **options), st.LIF())  # type: ignore[arg-type]
+        model = model_of(net=net)
+        model(spikes())
+        assert not runs
+        assert model.explain().products == ()
+
+
+class Counting(TorchFunctionMode):
+    """Counts the linear layers that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen += func is nnf.linear
+        return func(*args, **(kwargs or {}))
+
+
+def test_other_modes(runs: list[int]) -> None:
+    """A mode around the network sees all that it saw; one inside of it is asked first; a device is no mode to watch."""
+    model = model_of()
+    with Counting() as mode:
+        model(spikes())
+    assert mode.seen > 0
+    assert not runs
+    with torch.device("cpu"):
+        model(spikes())
+    assert len(runs) == 4
+
+    class Inside(Net):
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            with mode:
+                return super().forward(x, init)
+
+    before, model = mode.seen, model_of(net=Inside(), mode="fold")
+    runs.clear()
+    model(spikes())
+    assert mode.seen == before + 1
+    assert len(runs) == 4
+
+
+def test_errors_are_those_of_torch() -> None:
+    class Wrong(nn.Module):
+        def __init__(self, call: Any) -> None:
+            super().__init__()
+            self.l1, self.weight, self.call = st.LIF(), nn.Parameter(torch.ones(4, 3)), call
+
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return self.call(self.l1(x, init), self.weight)
+
+    functions: list[Any] = [nnf.linear, torch.conv1d, torch.conv2d]
+    linear, conv1d, conv2d = functions
+    calls = [
+        lambda x, w: linear(x, w),
+        lambda x, w: linear(x, w, torch.ones(7)),
+        lambda x, w: linear(x),
+        lambda x, w: linear(x, None),
+        lambda x, w: conv1d(x[:, None], w[:, None], padding="half"),
+        lambda x, w: conv2d(x, w, unknown=1),
+    ]
+    for call in calls:
+        found = []
+        for event_driven in ("off", "on"):
+            with pytest.raises((RuntimeError, TypeError)) as error:
+                model_of(event_driven, Wrong(call), mode="step")(torch.ones(2, 3, 5))
+            found.append((type(error.value), str(error.value)[:60]))
+            assert torch._C._len_torch_function_stack() == 0
+        assert found[0] == found[1]
+
+
+def gradients(call: Any, x: Tensor, parameters: Any) -> list[Tensor | None]:
+    """Return the gradients of input and weights, by ``backward``, which checkpoint asks for."""
+    leaves = [x.clone().requires_grad_(), *parameters]
+    for leaf in leaves:
+        leaf.grad = None
+    out = call(leaves[0])
+    out.backward(torch.randint(-4, 5, out.shape, generator=torch.Generator().manual_seed(2)) / 4)
+    return [leaf.grad for leaf in leaves]
+
+
+class Checkpointed(Net):
+    """Its second convolution and what follows are computed twice."""
+
+    reentrant = False
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l1(self.conv1(x), init)
+        later: Any = checkpoint(lambda h: self.conv2(h).cos(), h, use_reentrant=self.reentrant)
+        out: Tensor = later.flatten(1)[:, :84] @ self.out.weight.T
+        return out
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoint_inside(reentrant: bool, runs: list[int]) -> None:
+    """The second run is outside of the call, so that the first is dense as well."""
+    found = []
+    for event_driven in ("on", "off"):
+        net = Checkpointed()
+        net.reentrant = reentrant
+        model = model_of(event_driven, net, mode="step")
+        found.append(gradients(model, spikes(), model.parameters()))
+    assert runs == [3 * 2 * 8 * 8] * 4
+    assert found[0][0] is not None
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoint_around(reentrant: bool) -> None:
+    model, x = model_of(), spikes()
+    want = gradients(model, x, model.parameters())
+    got = gradients(lambda x: checkpoint(model, x, use_reentrant=reentrant), x, model.parameters())
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_transforms_compilation_and_export(runs: list[int]) -> None:
+    model, x = model_of(mode="fold"), spikes()
+    want = outcome(model, x)
+    runs.clear()
+    params = {name: weight.detach() for name, weight in model.named_parameters()}
+    grads = torch.func.grad(lambda p: torch.func.functional_call(model, p, (x,)).sum())(params)
+    assert set(grads) == set(params)
+    compiled: Any = torch.compile(copy.deepcopy(model), backend="eager")
+    torch.testing.assert_close(compiled(x), want[0])
+    exported = torch.export.export(copy.deepcopy(model), (x,)).module()
+    torch.testing.assert_close(exported(x), want[0])
+    assert not runs
+
+
+class PartlyCompiled(Net):
+    """Its second convolution is compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled: Any = torch.compile(self.conv2, backend="aot_eager")
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l2(self.compiled(self.l1(self.conv1(x), init)), init)
+        return nnf.linear(h.flatten(1)[:, :84], self.out.weight) + self.kernel.sum()
+
+
+def test_a_compiled_part(runs: list[int]) -> None:
+    model, dense = model_of(net=PartlyCompiled(), mode="step"), model_of("off", PartlyCompiled(), mode="step")
+    for _ in range(2):
+        assert torch.equal(model(spikes()), dense(spikes()))
+    assert reasons(model) == {"conv1": None, "out": None}
+    assert len(runs) == 2 * 4 * 2
+
+
+def test_second_derivatives() -> None:
+    found = []
+    for event_driven in ("on", "off"):
+        net = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
+        nn.init.constant_(net[0].weight, 0.2)  # type: ignore[arg-type]
+        nn.init.constant_(net[0].bias, 0.1)  # type: ignore[arg-type]
+
+        class Smooth(nn.Module):
+            def __init__(self, net: nn.Module) -> None:
+                super().__init__()
+                self.net = net
+
+            def forward(self, x: Tensor, init: Any) -> Any:
+                return self.net(x)
+
+        model, x = model_of(event_driven, Smooth(net)), (torch.arange(48).view(2, 4, 6) % 3 == 0).float()
+        weights = list(model.parameters())
+        first = torch.autograd.grad(model(x).square().sum(), weights, create_graph=True)
+        found.append(torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), weights))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("event_driven", ["on", "off"])
+def test_weights_that_are_not_finite(event_driven: str) -> None:
+    """Zero times infinity is NaN, and layers say so."""
+    model = model_of(event_driven)
+    with torch.no_grad():
+        model.get_parameter("net.conv2.weight")[0, 0, 0, 0] = torch.inf
+    with pytest.raises(ValueError, match="x holds NaN"):
+        model(spikes(0.0))
+
+
+def test_a_network_in_a_network(runs: list[int]) -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.out, self.l1 = model_of("off"), nn.Linear(3, 3), st.LIF()
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            out: Tensor = self.l1(self.out(self.inner(x.unsqueeze(1)).squeeze(1)), init)
+            return out
+
+    model = model_of(net=Outer(), mode="step")
+    assert model(spikes()).shape == (3, 4, 3)
+    assert "out" in reasons(model)
+    assert runs
+
+
+def test_copies_start_anew() -> None:
+    model, x = model_of(), spikes()
+    want = model(x)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.explain(x).products == ()
+        assert torch.equal(other(x), want)
+        assert len(other.explain().products) == 4
+
+
+def test_refused_option() -> None:
+    with pytest.raises(ValueError, match=r"event_driven='always' is not one of 'auto', 'off', 'on'"):
+        model_of("always")
