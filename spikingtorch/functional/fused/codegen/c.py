@@ -1,30 +1,33 @@
 """Prints a program as C: one function ``run`` with the loop over time inside, forward or backward."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from importlib import resources
 
 from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, numbers
 from spikingtorch.functional.fused.codegen.c_expressions import LOCAL, STORED, Body, load, store
 from spikingtorch.functional.fused.ir import Program
 
-# neurons that one thread takes through time together: their states stay in the first two caches
-BLOCK = 256
+# neurons that one thread takes through time together: their states, and in a backward pass those of a chunk, stay in
+# the first two caches. A forward pass takes longer pieces of a row, as long as its arrays fit into the first
+BLOCK, LONGEST, FIRST_CACHE = 256, 2048, 2**15
 # steps between two stored states; the backward pass computes those between them anew
 CHUNK = 16
 
 # returns whether an input is NaN or infinite, where a forward pass reads it anyway
 _FUNCTION = """
 int run(const Layout *layout, const double *scalars) {
-    const int64_t blocks = (layout->neurons + BLOCK - 1) / BLOCK, tasks = layout->rows * blocks;
-    const int64_t steps = layout->steps;
+    const int64_t steps = layout->steps, neurons = layout->neurons;
+    int64_t block = BLOCK;
+    while (block > SHORTEST && layout->rows * ((neurons + block - 1) / block) < 4 * layout->threads) block /= 2;
+    const int64_t blocks = (neurons + block - 1) / block, tasks = layout->rows * blocks;
     int odd = 0;
     %s
     #pragma omp parallel for schedule(static) reduction(|:odd) \\
         num_threads((int)layout->threads) if (layout->threads > 1)
     for (int64_t task = 0; task < tasks; task++) {
-        const int64_t row = task / blocks, first = task %% blocks * BLOCK;
-        const int n = (int)(layout->neurons - first < BLOCK ? layout->neurons - first : BLOCK);
+        const int64_t row = task / blocks, first = task %% blocks * block;
+        const int n = (int)(neurons - first < block ? neurons - first : block);
         %s
     }
     return odd;
@@ -64,7 +67,10 @@ def forward_source(program: Program) -> str:
         *(f"if (layout->arrays[{number[f'z{k}']}].data) {{" + f"START({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
           + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
     ]  # fmt: skip
-    return _source(body, task)
+    block, arrays = LONGEST, len(states) + len(body.schedule.arrays)
+    while block > BLOCK and 4 * block * arrays > FIRST_CACHE:
+        block //= 2
+    return _source(body, task, block)
 
 
 def backward_source(program: Program, wanted: Sequence[bool]) -> str:
@@ -97,7 +103,7 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         *(f"START({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
           + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
     ]  # fmt: skip
-    return _source(body, task)
+    return _source(body, task, BLOCK)
 
 
 def _before_backward(
@@ -173,9 +179,9 @@ def _each(line: str) -> str:
     return f"EACH {line}"
 
 
-def _source(body: Body, task: list[str]) -> str:
+def _source(body: Body, task: list[str], block: int) -> str:
     lines = (_FUNCTION % ("\n".join(body.once()), "\n".join(task))).splitlines()
-    return _header() + "\n" + "\n".join(_indented(line.strip() for line in lines)) + "\n"
+    return _header(block) + "\n" + "\n".join(_indented(line.strip() for line in lines)) + "\n"
 
 
 def _indented(lines: Iterable[str]) -> Iterable[str]:
@@ -187,8 +193,9 @@ def _indented(lines: Iterable[str]) -> Iterable[str]:
         depth += line.count("{") - line.count("}") + line.startswith("}")
 
 
-@cache
-def _header() -> str:
+@lru_cache(maxsize=16)
+def _header(block: int) -> str:
     folder = resources.files("spikingtorch.functional.fused.codegen")
-    sizes = [f"#define {name} {size}" for name, size in (("BLOCK", BLOCK), ("CHUNK", CHUNK), ("AXES", AXES))]
+    named = {"BLOCK": block, "SHORTEST": BLOCK, "CHUNK": CHUNK, "AXES": AXES}
+    sizes = [f"#define {name} {size}" for name, size in named.items()]
     return "\n".join([*sizes, *((folder / name).read_text() for name in ("kernel.h", "vector_math.h"))])

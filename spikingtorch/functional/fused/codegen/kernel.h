@@ -1,5 +1,5 @@
 // What every kernel shares: how the arrays lie in memory, and the formats that are stored but not computed in.
-// BLOCK, CHUNK and AXES are defined before it, by what prints a program.
+// BLOCK, SHORTEST, CHUNK and AXES are defined before it, by what prints a program.
 
 #include <float.h>
 #include <math.h>

@@ -1,5 +1,6 @@
 """Launching a kernel on tensors that all lie in memory as others did: but for its pointers, every argument is known."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -79,11 +80,15 @@ class Launcher:
         self._copies = copies if any(copies) else None
         self._changes = changes if any(changes) else None
         self.results = results
+        sizes = [math.prod(shape) * dtype.itemsize for shape, _, dtype in results]
+        self._large = [place for place, size in enumerate(sizes) if size >= memory.LARGE]
 
     def __call__(self, given: Sequence[Tensor | None], scalars: Sequence[float]) -> tuple[list[Tensor], bool]:
         """Return the results for tensors, and whether the inputs of a forward pass are all finite."""
         make, device = memory.empty_strided, self._device
         results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self.results]
+        for place in self._large:
+            memory.prefer_huge_pages(results[place])
         finite = True
         if self._launch is not None:
             if self._copies is not None:

@@ -1,0 +1,62 @@
+"""Fresh memory of kernels: where huge pages are asked for, and blocks of rows that are longer or shorter than usual."""
+
+import pytest
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused.runtime import cpu, memory
+
+HUGE = 2**21
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """What the system is asked for."""
+    found: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(memory, "_madvise", lambda: lambda *args: found.append(args))
+    return found
+
+
+def test_huge_pages_lie_within_fresh_memory(asked: list[tuple[int, int, int]]) -> None:
+    device = torch.device("cpu")
+    memory.empty((memory.LARGE // 4 - 1,), torch.float32, device)
+    assert not asked
+    for numbers in (memory.LARGE // 4, 3_000_001):
+        asked.clear()
+        tensor = memory.empty((numbers,), torch.float32, device)
+        ((start, size, advice),) = asked
+        assert advice == 14
+        assert start % HUGE == size % HUGE == 0
+        assert tensor.data_ptr() <= start < tensor.data_ptr() + HUGE
+        assert 0 <= tensor.data_ptr() + tensor.nbytes - (start + size) < HUGE
+
+
+def test_outputs_of_a_scan(asked: list[tuple[int, int, int]]) -> None:
+    state = F.LIFState(torch.zeros(1, 4096))
+    for T, number in ((16, 0), (256, 1)):
+        x = torch.rand(T, 1, 4096)
+        F.scan(F.lif_step, state, x, params={"decay": 0.9, "threshold": 1.0})
+        asked.clear()
+        F.scan(F.lif_step, state, x, params={"decay": 0.9, "threshold": 1.0})
+        assert len(asked) == number
+
+
+def test_real_huge_pages() -> None:
+    """Nothing but the speed differs; the system is asked, and may refuse."""
+    tensor = memory.empty((2**21,), torch.float32, torch.device("cpu"))
+    tensor.fill_(1.0)
+    assert float(tensor.sum()) == 2**21
+
+
+@pytest.mark.parametrize("neurons", [1, 255, 256, 257, 2048, 2049, 5000])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_blocks(neurons: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few long rows are divided for the threads; no result depends on it."""
+    monkeypatch.setattr(cpu, "threads_for", lambda _: threads)
+    torch.manual_seed(0)
+    x, state = torch.rand(20, 2, neurons), F.LIFState(torch.rand(2, neurons))
+    params = {"decay": torch.rand(neurons), "threshold": 1.0}
+    got = F.scan(F.lif_step, state, x, params=params, backend="fused")
+    want = F.scan(F.lif_step, state, x, params=params, backend="loop")
+    assert torch.equal(got[1], want[1])
+    assert torch.equal(got[0].v, want[0].v)
