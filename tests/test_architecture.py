@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "functional/fused/recurrent": {
         *("functional/core", "functional/physics", "functional/fused/runtime", "functional/fused/build"),
+        *("functional/sparse",),
         *("functional/fused/ir", "functional/fused/errors"),
     },
 }
@@ -103,7 +104,7 @@ def test_arrows_go_one_way_in_no_circle_and_no_long_chain() -> None:
         allowed = MAY_IMPORT.get(room(module), set())
         wrong += [f"{module} imports {other}" for other in others if room(other) not in allowed]
     assert not wrong, "\n".join(wrong)
-    assert len(chain("spikingtorch", arrows)) <= 11
+    assert len(chain("spikingtorch", arrows)) <= 12
 
 
 def test_the_target_alone_knows_its_device_and_language() -> None:

@@ -38,7 +38,7 @@ def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None)
         return misfit
     if bias is not None and bias.shape != weight.shape[:1]:
         return f"has a bias of shape {tuple(bias.shape)} for weights of shape {tuple(weight.shape)}"
-    return _of_sizes(operation, x, weight)
+    return objection_to_sizes(operation, x, weight)
 
 
 def objection_within_networks(grad: bool) -> str | None:
@@ -64,7 +64,8 @@ def can_run(*tensors: Tensor) -> bool:
     )
 
 
-def _of_sizes(operation: Operation, x: Tensor, weight: Tensor) -> str | None:
+def objection_to_sizes(operation: Operation, x: Tensor, weight: Tensor) -> str | None:
+    """Return why kernels cannot take so few or so many numbers, or are not there, as the rest of a sentence."""
     if x.numel() == 0 or weight.numel() == 0:
         return "has no inputs or no weights"
     s = operation.shape(x.shape, weight.shape)

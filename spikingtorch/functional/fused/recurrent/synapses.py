@@ -10,6 +10,9 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.sparse.operations import Conv2d, Linear
+from spikingtorch.functional.sparse.products import weight_gradient
+
 # runs one step
 Step: TypeAlias = Callable[[int], Any]
 
@@ -58,8 +61,9 @@ class Dense:
 
     def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the weights."""
-        M = len(weight)
-        return grads.view(-1, M).t() @ spikes.view(-1, M)
+        grads, spikes = grads.view(-1, len(weight)), spikes.view(-1, len(weight))
+        found = weight_gradient(Linear(), grads, spikes, weight)
+        return grads.t() @ spikes if found is None else found
 
 
 def _matrices(stream: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
@@ -97,6 +101,10 @@ class Convolution:
     def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the weights."""
         grads, spikes = (each.reshape(-1, *_images(each, weight)[0].shape[1:]) for each in (grads, spikes))
+        if weight.ndim == 4 and len(weight) == weight.shape[1]:
+            around = weight.shape[2] // 2, weight.shape[3] // 2
+            if (found := weight_gradient(Conv2d((1, 1), around), grads, spikes, weight)) is not None:
+                return found
         return _backward(grads, spikes, weight, [False, True, False])[1]
 
 

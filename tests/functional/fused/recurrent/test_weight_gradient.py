@@ -1,0 +1,48 @@
+"""The gradient of recurrent weights from few spikes, by kernels that skip zeros."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.sparse import kernels
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of spikes of each gradient by kernels."""
+    found: list[int] = []
+    run = kernels.weight_gradient
+
+    def noted(s: Any, events: Any, g: Tensor) -> Tensor | None:
+        found.append(events.number)
+        return run(s, events, g)
+
+    monkeypatch.setattr(kernels, "weight_gradient", noted)
+    return found
+
+
+CASES = {"dense": (F.dense, (256,), (256, 256), 40), "convolution": (F.convolution, (32, 8, 8), (32, 32, 3, 3), 12)}
+
+
+@pytest.mark.parametrize("synapse", CASES)
+@pytest.mark.parametrize("scale", [0.25, 4.0], ids=["few spikes", "many spikes"])
+def test_as_the_loop(synapse: str, scale: float, runs: list[int]) -> None:
+    kind, neurons, shape, T = CASES[synapse]
+    # so round that all orders sum the currents alike
+    x = scale * torch.randint(0, 65, (T, 8, *neurons), generator=torch.Generator().manual_seed(0)) / 64
+    round_weight = torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(1)) / 256
+    start = F.RecurrentState(F.LIFState(torch.zeros(8, *neurons)), torch.zeros(8, *neurons))
+    step: Any = F.Recurrent(F.lif_step, kind)
+    found = []
+    for backend in ("fused", "loop"):
+        weight = round_weight.clone().requires_grad_()
+        params = {"decay": 0.875, "threshold": 1.0, "recurrent_weight": weight}
+        outs: Tensor = F.scan(step, start, x, params=params, backend=backend)[1]
+        g = torch.randn(outs.shape, generator=torch.Generator().manual_seed(2))
+        found.append((outs.detach(), *torch.autograd.grad(outs, weight, g)))
+    assert bool(runs) == (scale < 1)
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-4)
