@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import spikingtorch as st
-from spikingtorch.functional.sparse import automatic, kernels
+from spikingtorch.functional.sparse import automatic, crossover, kernels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -333,6 +333,69 @@ def test_second_derivatives() -> None:
         first = torch.autograd.grad(model(x).square().sum(), weights, create_graph=True)
         found.append(torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), weights))
     torch.testing.assert_close(*found)
+
+
+@pytest.fixture
+def input_gradients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The channels of each convolution whose input gradient is a kernel's, small ones too."""
+    found: list[int] = []
+    run = kernels.input_gradient
+
+    def noted(s: Any, *args: Any) -> Tensor | None:
+        found.append(s.channels)
+        return run(s, *args)
+
+    monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
+    monkeypatch.setattr(kernels, "input_gradient", noted)
+    return found
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+def test_input_gradients_of_few_channels(layout: Any, input_gradients: list[int], runs: list[int]) -> None:
+    """They are kernels' where the outputs are torch's own."""
+    found = []
+    for event_driven in ("auto", "off"):
+        model = model_of(event_driven, Net().to(memory_format=layout))  # type: ignore[call-overload]
+        out, *grads = outcome(model, spikes())
+        found.append((out, grads))
+    assert input_gradients == [5, 2]
+    assert not runs
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-5)
+    assert [g.stride() for g in found[0][1]] == [g.stride() for g in found[1][1]]
+
+
+def test_input_gradients_that_are_not_finite(input_gradients: list[int]) -> None:
+    found = []
+    for event_driven in ("auto", "off"):
+        x = spikes().requires_grad_()
+        out = model_of(event_driven)(x)
+        g = torch.zeros_like(out)
+        g[0, 1, 0] = torch.inf
+        found.append(torch.autograd.grad(out, x, g)[0])
+    assert input_gradients
+    torch.testing.assert_close(*found, equal_nan=True)
+
+
+def test_second_derivatives_of_few_channels(input_gradients: list[int]) -> None:
+    class Smooth(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = nn.Conv2d(2, 3, 3, padding=1)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            out: Tensor = self.conv(x).tanh()
+            return out
+
+    found = []
+    for event_driven in ("auto", "off"):
+        model, x = model_of(event_driven, Smooth()), spikes().requires_grad_()
+        leaves = [x, *model.parameters()]
+        first = torch.autograd.grad(model(x).square().sum(), leaves, create_graph=True)
+        found.append(torch.autograd.grad(sum((g**2).sum() for g in first), leaves))  # type: ignore[arg-type]
+    assert input_gradients == [2]  # the last of the four passes records no graph
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("event_driven", ["on", "off"])

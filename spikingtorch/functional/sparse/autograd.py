@@ -10,7 +10,9 @@ from torch.autograd import Function
 
 from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.sparse import kernels
+from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import can_run
+from spikingtorch.functional.sparse.crossover import has_few_channels
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.operations import Operation
 
@@ -20,11 +22,11 @@ class Call:
 
     Attributes:
         operation: the layer.
-        events: where its input is not zero.
+        events: where its input is not zero; None for torch's outputs.
         bits: what the backward pass reads in place of the input, if that is spikes.
     """
 
-    def __init__(self, operation: Operation, events: Events) -> None:
+    def __init__(self, operation: Operation, events: Events | None) -> None:
         self.operation = operation
         self.events = events
         self.bits: Tensor | None = None
@@ -36,7 +38,7 @@ def marked(operation: Operation, x: Tensor, weight: Tensor, most: int | None = N
     return kernels.mark(numbers, operation.shape(x.shape, weight.shape).threads, most)
 
 
-def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, events: Events) -> Tensor:
+def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, events: Events | None) -> Tensor:
     """Return the outputs of a layer that ``choose`` has found to be one of the kernels.
 
     Spikes are kept as bits for the backward pass. What else is saved is left to hooks on saved tensors, if there are
@@ -47,7 +49,7 @@ def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, ev
         x: its input.
         weight: its weights.
         bias: its bias, if it has one.
-        events: what ``marked`` returned.
+        events: what ``marked`` returned; None where all but the input's gradient is torch's own.
     """
     call = Call(operation, events)
     tensors = [x, weight] if bias is None else [x, weight, bias]
@@ -78,7 +80,7 @@ class EventLayer(Function):
         if hooked or not ctx.needs_input_grad[3]:
             call.bits = None
         ctx.operation, ctx.bits, ctx.form = call.operation, call.bits, (x.shape, call.operation.format(x))
-        ctx.number = call.events.number
+        ctx.number = None if call.events is None else call.events.number
         ctx.weight_shape = weight.shape
         ctx.set_materialize_grads(False)
 
@@ -114,6 +116,8 @@ def _forward(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     s = operation.shape(x.shape, weight.shape)
     x, weight, bias = x.detach(), weight.detach(), None if bias is None else bias.detach()
     events = call.events
+    if events is None:
+        return operation.dense(x, weight, bias)
     out = memory.empty(operation.out_shape(x.shape, s), torch.float32, x.device)
     start = None if bias is None else memory.contiguous(bias)
     if not kernels.forward(s, events, memory.contiguous(weight), start, out):  # zero times infinity is no zero
@@ -125,23 +129,56 @@ def _forward(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
 
 
 def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
-    """Return the wanted gradients, those of weights and bias by kernels."""
+    """Return the wanted gradients, by kernels where these are faster."""
     operation: Operation = ctx.operation
     s = operation.shape(x.shape, weight.shape)
+    layout = operation.format(_unread(ctx.form, weight), weight)
     incoming = memory.contiguous(operation.in_memory(g))
-    found: list[Tensor | None] = [None, None, kernels.bias_gradient(s, incoming) if wanted[2] else None]
-    if wanted[1]:
-        bits: Tensor | None = ctx.bits
-        kept = marked(operation, x, weight) if bits is None else Events(bits, None, ctx.number)
-        assert kept is not None
-        of_weight = kernels.weight_gradient(s, kept, incoming)
-        if of_weight is None:  # zero times infinity is no zero
-            values = x if bits is None else _spikes(ctx, bits)
-            of_weight = operation.gradients(g, values, weight, (False, True, False))[1]
-        found[1] = None if of_weight is None else of_weight.view(weight.shape)
-    if wanted[0]:
-        found[0] = operation.gradients(g, _unread(ctx.form, weight), weight, (True, False, False))[0]
-    return found
+    of_x = _of_input(ctx, s, incoming, g, weight, layout) if wanted[0] else None
+    if ctx.number is None:  # torch is faster as well where channels are last
+        g, x = (operation.from_memory(each) for each in (incoming, memory.contiguous(operation.in_memory(x))))
+        _, of_weight, of_bias = operation.gradients(g, x, weight, (False, *wanted[1:]))
+        return [of_x, None if of_weight is None else of_weight.contiguous(memory_format=layout), of_bias]
+    return [
+        of_x,
+        _of_weight(ctx, s, incoming, x, weight) if wanted[1] else None,
+        kernels.bias_gradient(s, incoming) if wanted[2] else None,
+    ]
+
+
+def _of_input(
+    ctx: Any, s: Shape, incoming: Tensor, g: Tensor, weight: Tensor, layout: torch.memory_format
+) -> Tensor | None:
+    """Return the gradient of the input, torch's own but for convolutions whose few channels leave its vectors empty.
+
+    Args:
+        ctx: of the call.
+        s: the layer.
+        incoming: gradient of the outputs, with its axes in the order of memory.
+        g: the same as torch has it.
+        weight: the weights.
+        layout: that of torch's own result.
+    """
+    operation: Operation = ctx.operation
+    if has_few_channels(s):
+        found = kernels.input_gradient(s, incoming, memory.contiguous(weight))
+        if found is not None:
+            found = operation.from_memory(found)
+            return memory.contiguous(found) if layout == torch.contiguous_format else found
+    of_x: Tensor | None = operation.gradients(g, _unread(ctx.form, weight), weight, (True, False, False))[0]
+    return of_x
+
+
+def _of_weight(ctx: Any, s: Shape, incoming: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
+    """Return the gradient of the weights, for that of the outputs as they lie in memory."""
+    operation, bits = ctx.operation, ctx.bits
+    events = marked(operation, x, weight) if bits is None else Events(bits, None, ctx.number)
+    assert events is not None
+    found = kernels.weight_gradient(s, events, incoming)
+    if found is None:  # zero times infinity is no zero
+        values = x if bits is None else _spikes(ctx, bits)
+        found = operation.gradients(operation.from_memory(incoming), values, weight, (False, True, False))[1]
+    return None if found is None else found.view(weight.shape)
 
 
 def _spikes(ctx: Any, bits: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils._device import DeviceContext
 
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.sparse.choose import objection_within_networks
-from spikingtorch.functional.sparse.crossover import most_events
+from spikingtorch.functional.sparse.crossover import has_few_channels, most_events
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.layers import Layer, convolution, linear
 
@@ -38,6 +38,20 @@ class Note(NamedTuple):
     inputs: int
     events: int | None
     kept: int | None
+
+
+class _Decision(NamedTuple):
+    """How a layer is computed.
+
+    Attributes:
+        reason: why torch's own function computes its outputs, None if kernels do.
+        events: where its input is not zero, if kernels do.
+        runs: whether kernels take part, in the outputs or in the gradient of the input.
+    """
+
+    reason: str | None
+    events: Events | None
+    runs: bool
 
 
 class Automatic(TorchFunctionMode):
@@ -79,31 +93,31 @@ class Automatic(TorchFunctionMode):
             return None
         if layer is None:
             return None
-        reason, events = self._decide(layer)
-        out = None if events is None else layer.run(events)
+        decision = self._decide(layer)
+        out = layer.run(decision.events) if decision.runs else None
         weight = args[1] if len(args) > 1 else kwargs["weight"]
-        self.notes[id(weight)] = _note(layer, reason, events, out)
+        self.notes[id(weight)] = _note(layer, decision, out)
         return out
 
-    def _decide(self, layer: Layer) -> tuple[str | None, Events | None]:
-        """Return why torch is to compute a layer, or where its input is not zero."""
+    def _decide(self, layer: Layer) -> _Decision:
+        """Return how a layer is computed."""
         reason = objection_within_networks(self._grad) or layer.objection()
         if reason is not None:
-            return reason, None
-        shape = layer.operation.shape(layer.x.shape, layer.weight.shape)
-        most = layer.x.numel() if self._always else most_events(shape)
-        if most == 0:
-            return "is too small for it to pay", None
-        events = layer.marked(most)
-        part = most / layer.x.numel()
-        return (f"has more than {part:.0%} inputs that are not zero" if events is None else None), events
+            return _Decision(reason, None, runs=False)
+        shape, size = layer.operation.shape(layer.x.shape, layer.weight.shape), layer.x.numel()
+        most = size if self._always else most_events(shape)
+        if most and (events := layer.marked(most)) is not None:
+            return _Decision(None, events, runs=True)
+        reason = f"has more than {most / size:.0%} inputs that are not zero" if most else "is too small for it to pay"
+        return _Decision(reason, None, runs=layer.is_differentiated and has_few_channels(shape))
 
 
-def _note(layer: Layer, reason: str | None, events: Events | None, out: Tensor | None) -> Note:
-    kept = None
-    if out is not None and events is not None and out.grad_fn is not None and events.graded is None:
-        kept = events.bits.nbytes
-    return Note(reason, layer.x.numel(), None if events is None else events.number, kept)
+def _note(layer: Layer, decision: _Decision, out: Tensor | None) -> Note:
+    events = decision.events
+    if events is None:
+        return Note(decision.reason, layer.x.numel(), None, None)
+    kept = out is not None and out.grad_fn is not None and events.graded is None
+    return Note(None, layer.x.numel(), events.number, events.bits.nbytes if kept else None)
 
 
 # what torch calls the arguments, and what they are called here

@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 
-SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h")
+SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h", "few_channels.h")
 # bytes behind bits that may be read
 BEHIND_BITS = 8
 _Number, _Memory = ctypes.c_int64, ctypes.c_void_p
@@ -91,6 +91,9 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(_Memory, _Memory, _Number),
         *(_Memory, _Number, _Memory),
     ),
+    "vectors_of_row": (_ANY_SHAPE,),
+    "padded_image": (_ANY_SHAPE,),
+    "input_gradient": (_ANY_SHAPE, *[_Memory] * 5),
     "column_sums": (_Memory, _Number, _Number, _Number, _Memory, _Memory, _Number),
 }
 

@@ -8,6 +8,8 @@ from spikingtorch.functional.sparse.c_abi import Shape
 _PRODUCTS, _PLACES = 2**24, 256
 # classes of how many inputs an output has, and of how many channels the outputs have, each from a number on
 _INPUTS, _CHANNELS = (64, 256, 1024), (32, 64, 128, 512)
+# taps in a row of a kernel, and numbers in one of a kernel of few channels
+_WIDE, _ROW, _FEW_PRODUCTS = 3, 16, 2**20
 # the part of the inputs, forward and weight gradient together: a row for each class of inputs, a column for each class
 # of channels, below the first number as well. Products of whole matrices are nearer to what a processor can do
 _LINEAR = (
@@ -31,6 +33,15 @@ def most_events(s: Shape) -> int:
         return 0
     table = _LINEAR if taps == 1 else _CONVOLUTION
     return int(table[row - 1][_class_of(s.outputs, _CHANNELS)] * size)
+
+
+def has_few_channels(s: Shape) -> bool:
+    """Say whether a convolution's input gradient is faster by a kernel whose vectors hold a row of its kernel.
+
+    Torch's own has vectors of channels. Measured for 1 to 8 channels: 1.6 to 8 times as fast.
+    """
+    products = s.images * s.out_height * s.out_width * s.outputs * s.channels * s.kernel_height * s.kernel_width
+    return s.kernel_width >= _WIDE and s.kernel_width * s.channels <= _ROW and products >= _FEW_PRODUCTS
 
 
 def _class_of(number: int, bounds: Sequence[int]) -> int:

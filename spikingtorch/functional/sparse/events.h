@@ -140,9 +140,7 @@ int64_t fill(
             const uint32_t found = (uint32_t)bits_at(bits, at) & ((1u << inside) - 1);
             n += list(found, (int32_t)i, x ? x + at : 0, inside, places + n, x ? factors + n : 0);
         }
-        float check = 0;
-        for (int64_t i = starts[row * step]; i < n && x; i++) check += factors[i] - factors[i];
-        finite &= check == 0;
+        if (x) finite &= all_finite(factors + starts[row * step], n - starts[row * step]);
     }
     return finite;
 }

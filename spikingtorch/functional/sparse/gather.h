@@ -50,6 +50,19 @@ static inline Vector whole(const float *from) {
     return vector;
 }
 
+// Returns whether n numbers are finite: the difference of one that is not with itself is NaN.
+static inline int64_t all_finite(const float *x, int64_t n) {
+    Vector check = {0};
+    int64_t i = 0, finite = 1;
+    for (; i + LANES <= n; i += LANES) {
+        const Vector vector = whole(x + i);
+        check += vector - vector;
+    }
+    for (int64_t lane = 0; i < n; i++, lane++) check[lane] += x[i] - x[i];
+    for (int64_t lane = 0; lane < LANES; lane++) finite &= check[lane] == 0;
+    return finite;
+}
+
 // sum + factor * vector, rounded once where the processor can
 static inline Vector add(Vector sum, float factor, Vector vector) {
 #if defined(__FMA__) || defined(__aarch64__)

@@ -13,8 +13,8 @@ from spikingtorch.functional.sparse.c_abi import BEHIND_BITS, Blocks, Lists, Sha
 
 # vectors that a panel of weights may have, and the most bytes of one; vectors that a panel of sums may have
 _WEIGHTS, _PANEL_BYTES, _SUMS = (16, 8, 4, 2), 2**20, (8, 4, 2)
-# vectors that are summed together, tasks for all threads, parts of a column's sum
-_TOGETHER, _TASKS, _PARTS = 16, 8, 64
+# vectors that are summed together, tasks for all threads, parts of a column's sum, images that are taken together
+_TOGETHER, _TASKS, _PARTS, _IMAGES = 16, 8, 64, 8
 # numbers in the buffer of a block: a smaller one is nearer, and pays where each of its numbers is read often, that is
 # from one input in so many on that is not zero
 _BUFFER, _NEAR_BUFFER, _OFTEN = 2**16, 2**14, 8
@@ -123,6 +123,25 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
         *(room.data_ptr(), room.shape[1], found.data_ptr()),
     )
     return found if finite else None
+
+
+def input_gradient(s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
+    """Return the gradient of the input, in channels-last memory; None if g is not finite, or a row of the kernel long.
+
+    Args:
+        s: a convolution of few channels.
+        g: gradient of its outputs, in channels-last memory.
+        weight: contiguous weights.
+    """
+    run = functions()
+    vectors, image = run.vectors_of_row(byref(s)), run.padded_image(byref(s))
+    if not vectors:
+        return None
+    rows = memory.empty((s.kernel_height * s.outputs * vectors * _lanes(),), torch.float32, g.device)
+    buffers = memory.empty((s.threads * _IMAGES * image,), torch.float32, g.device)
+    found = memory.empty((s.images, s.height, s.width, s.channels), torch.float32, g.device)
+    pointers = g.data_ptr(), weight.data_ptr(), rows.data_ptr(), buffers.data_ptr(), found.data_ptr()
+    return found if run.input_gradient(byref(s), *pointers) else None
 
 
 def bias_gradient(s: Shape, g: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import operator
 from typing import Any, NamedTuple, TypeAlias
 
+import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
@@ -39,8 +40,13 @@ class Layer(NamedTuple):
         """Return where its input is not zero, None if more than so many numbers are not."""
         return marked(self.operation, self.x, self.weight, most)
 
-    def run(self, events: Events) -> Tensor:
-        """Return its outputs, computed by kernels."""
+    @property
+    def is_differentiated(self) -> bool:
+        """Whether its input will have a gradient."""
+        return torch.is_grad_enabled() and self.x.requires_grad
+
+    def run(self, events: Events | None) -> Tensor:
+        """Return its outputs, computed by kernels; without events by torch, and only the input's gradient by them."""
         out = run(self.operation, self.x, self.weight, self.bias, events)
         return out.squeeze(2) if self.is_sequence else out
 

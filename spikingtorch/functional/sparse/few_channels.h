@@ -1,0 +1,105 @@
+// The gradient of the input of a convolution of few channels, for dense gradients of its outputs.
+//
+// In channels-last memory a row of the kernel reaches pixels that lie one after the other, so that one output adds to
+// (kernel width) * (channels) numbers on end: vectors are full even where there are few channels.
+//
+//     x[oy * stride + ky][ox * stride ...] += sum over outputs o of g[oy][ox][o] * weights[o][ky][...]
+//
+// Each image has a buffer with its padding around it.
+
+// images that are taken together: they share what is read of the weights, and keep the adders busy
+#define TOGETHER 8
+// vectors that a row of the kernel may take
+#define LONGEST 2
+
+#define EACH_IMAGE(DO, v) DO(0, v) DO(1, v) DO(2, v) DO(3, v) DO(4, v) DO(5, v) DO(6, v) DO(7, v)
+#define BEGIN_AT(n, v) Vector sum##n##_##v = whole(to[n] + at + v * LANES);
+#define ADD_AT(n, v) sum##n##_##v = add(sum##n##_##v, g[n][pixel + o], vector##v);
+#define END_AT(n, v) memcpy(to[n] + at + v * LANES, &sum##n##_##v, sizeof sum##n##_##v);
+#define BEGIN_ALL(v) EACH_IMAGE(BEGIN_AT, v)
+#define ADD_ALL(v) const Vector vector##v = whole(row + v * LANES); EACH_IMAGE(ADD_AT, v)
+#define END_ALL(v) EACH_IMAGE(END_AT, v)
+
+// Defines what one output pixel adds to all rows that the kernel reaches, for so many vectors.
+#define SPREAD(NUMBER) \
+    static void spread_##NUMBER( \
+        const Shape *s, const float *weights, const float *const *g, int64_t pixel, float *const *to, int64_t first, \
+        int64_t pitch \
+    ) { \
+        const float *row = weights; \
+        for (int64_t y = 0, at = first; y < s->kernel_height; y++, at += pitch) { \
+            EACH_##NUMBER(BEGIN_ALL) \
+            for (int64_t o = 0; o < s->outputs; o++, row += NUMBER * LANES) { EACH_##NUMBER(ADD_ALL) } \
+            EACH_##NUMBER(END_ALL) \
+        } \
+    }
+SPREAD(1)
+SPREAD(2)
+
+typedef void (*Spread)(const Shape *, const float *, const float *const *, int64_t, float *const *, int64_t, int64_t);
+static const Spread SPREADS[] = {[1] = spread_1, [2] = spread_2};
+
+// Returns how many vectors a row of the kernel takes, 0 if they are too many.
+int64_t vectors_of_row(const Shape *s) {
+    const int64_t vectors = above(s->kernel_width * s->channels, LANES);
+    return vectors <= LONGEST ? vectors : 0;
+}
+
+// Returns how many numbers the buffer of an image has.
+int64_t padded_image(const Shape *s) {
+    const int64_t height = s->height + 2 * s->padding_y, width = s->width + 2 * s->padding_x;
+    return height * width * s->channels + LONGEST * LANES;
+}
+
+// Lays weights (outputs, channels, kernel height, kernel width) out as rows (kernel height, outputs) of whole vectors.
+static void fill_rows(const Shape *s, const float *weights, int64_t vectors, float *rows) {
+    const int64_t length = vectors * LANES, height = s->kernel_height, width = s->kernel_width;
+    memset(rows, 0, (size_t)(height * s->outputs * length) * sizeof(float));
+    for (int64_t o = 0; o < s->outputs; o++)
+        for (int64_t c = 0; c < s->channels; c++)
+            for (int64_t y = 0; y < height; y++)
+                for (int64_t x = 0; x < width; x++)
+                    rows[(y * s->outputs + o) * length + x * s->channels + c] =
+                        weights[((o * s->channels + c) * height + y) * width + x];
+}
+
+// The gradient of all images; returns whether all of g is finite: zeros fill up the vectors. A thread has buffers of its
+// own, and `rows` takes the weights.
+int64_t input_gradient(
+    const Shape *s, const float *g, const float *weights, float *rows, float *buffers, float *x
+) {
+    const int64_t vectors = vectors_of_row(s), room = padded_image(s), groups = above(s->images, TOGETHER);
+    const int64_t pitch = (s->width + 2 * s->padding_x) * s->channels, outputs = s->out_height * s->out_width * s->outputs;
+    // outputs so far apart reach pixels of their own; neighbours one after the other would wait for what was written
+    const int64_t apart = above(s->kernel_width, s->stride_x);
+    const Spread spread = SPREADS[vectors];
+    int64_t finite = 1;
+    fill_rows(s, weights, vectors, rows);
+    #pragma omp parallel for schedule(static) reduction(&:finite) num_threads((int)s->threads) if (s->threads > 1)
+    for (int64_t group = 0; group < groups; group++) {
+        const int64_t image = group * TOGETHER, there = least(TOGETHER, s->images - image);
+        float *own = buffers + omp_get_thread_num() * TOGETHER * room, *to[TOGETHER];
+        const float *from[TOGETHER];
+        for (int64_t n = 0; n < TOGETHER; n++) {
+            to[n] = own + n * room;
+            from[n] = g + (image + least(n, there - 1)) * outputs;
+        }
+        memset(own, 0, (size_t)(TOGETHER * room) * sizeof(float));
+        finite &= all_finite(from[0], there * outputs);
+        for (int64_t y = 0; y < s->out_height; y++)
+            for (int64_t begin = 0; begin < apart; begin++)
+                for (int64_t column = begin; column < s->out_width; column += apart) {
+                    const int64_t pixel = (y * s->out_width + column) * s->outputs;
+                    const int64_t first = y * s->stride_y * pitch + column * s->stride_x * s->channels;
+                    spread(s, rows, from, pixel, to, first, pitch);
+                }
+        for (int64_t n = 0; n < there; n++)
+            for (int64_t y = 0; y < s->height; y++)
+                memcpy(
+                    x + ((image + n) * s->height + y) * s->width * s->channels,
+                    to[n] + (y + s->padding_y) * pitch + s->padding_x * s->channels,
+                    (size_t)(s->width * s->channels) * sizeof(float)
+                );
+    }
+    return finite;
+}
