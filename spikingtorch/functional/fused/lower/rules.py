@@ -358,7 +358,8 @@ def _full(b: Builder, dtype: str, shape: Any, *args: Any) -> Value:
 
 @rule("scalar_tensor")
 def _number(b: Builder, dtype: str, value: Operand) -> Value:
-    known = not isinstance(value, Value) and value in (0, 1)
+    # in the text of a kernel, a zero has no sign
+    known = not isinstance(value, Value) and value in (0, 1) and repr(value) != "-0.0"
     return b.const(int(value), dtype) if known else b.cast(value, dtype)  # type: ignore[arg-type]
 
 

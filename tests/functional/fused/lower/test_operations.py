@@ -307,6 +307,16 @@ def test_the_sign_of_a_zero_that_is_bounded(zero: float, dtype: torch.dtype) -> 
     assert_same_bits(got, want)
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_zero_that_a_step_fills_in_keeps_its_sign(dtype: torch.dtype) -> None:
+    def step(state: tuple[()], x: Tensor) -> tuple[tuple[()], tuple[Tensor, ...]]:
+        return state, (torch.full_like(x, -0.0), torch.where(x > 0, -0.0, x), x.clone().fill_(-0.0))
+
+    scan = Scan(step, (), torch.tensor([[1.0, -1.0, 0.0, -0.0]], dtype=dtype))
+    assert scan.exactness == "E"
+    assert_same_bits(scan.run("fused"), scan.run("loop"))
+
+
 # --- whole numbers and bools ------------------------------------------------------------------------------------------
 
 # rows of the table that whole numbers have as well; torch's floor of them is themselves

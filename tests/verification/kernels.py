@@ -1,0 +1,237 @@
+"""Kernels beside eager torch where the table of operations does not reach: bools, whole numbers, parameters, halves.
+
+Each check raises an error where the kernel gives other bits, gradients out of tolerance, or another class of exactness.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused.trace.examples import Spec
+from spikingtorch.functional.fused.trace.tracer import trace
+from tests.functional.fused.lower.test_operations import (
+    FLOATS,
+    TABLE,
+    exact,
+    test_the_sign_of_a_zero_that_is_bounded,
+    test_whole_numbers,
+)
+from tests.functional.fused.runtime.test_trees import HALVES, ODD, test_every_half_number_goes_in_and_out
+from tests.fused import Scan, assert_same_bits, bits, check, check_gradients, draw
+
+aten: Any = torch.ops.aten
+T, B, N = 19, 2, 21  # two chunks of 16 steps, and neurons that fill no vector
+# what has the bits of the loop, where they are compared, through an operation that need not
+_NEAR = ("rsqrt", "fmod", "remainder", "pow.Tensor_Scalar, -0.5")
+
+
+def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor, floor: str = "E") -> None:
+    """Compare the outputs of functions of the leaves, which lie along time, with eager's."""
+
+    def step(state: tuple[()], x: tuple[Tensor, ...]) -> tuple[tuple[()], dict[str, Tensor]]:
+        return state, {name: function(*x) for name, function in functions.items()}
+
+    scan = Scan(step, (), leaves)
+    assert scan.exactness == floor
+    with torch.no_grad():
+        assert_same_bits(scan.run("fused"), scan.run("loop"))
+
+
+def _exactness() -> None:
+    """What eager rounds in more than one way is told, and nothing else."""
+    one = tuple(Spec.of(torch.float32, (5,)) for _ in range(3))
+    for name in TABLE:
+        step: Any = lambda state, x, name=name: (state, TABLE[name](*(leaf.detach() for leaf in x)))  # noqa: E731
+        found = trace(step, (), one, {}, None, lift_floats=True).program.inexact
+        assert bool(found) != exact(name) or name.startswith(_NEAR), name
+
+
+def _signs_of_zeros() -> None:
+    for zero in (0.0, -0.0):
+        test_the_sign_of_a_zero_that_is_bounded(zero, torch.float32)
+    zeros = torch.tensor([[0.0, -0.0, 1.0, -1.0, torch.nan]])
+    _of_outputs(
+        {
+            "filled": lambda x: torch.full_like(x, -0.0),
+            "chosen": lambda x: torch.where(x > 0, -0.0, x),
+            "clamped": lambda x: aten.hardtanh.default(torch.full_like(x, -0.0), 0.0, 1.0),
+            "leaky": lambda x: aten.leaky_relu.default(x, -0.3),
+        },
+        zeros,
+    )
+
+
+def _bools() -> None:
+    a, b = torch.tensor([[[True, True, False, False]], [[True, False, True, False]]])
+    _of_outputs(
+        {
+            "or": lambda x, a, b: a + b,
+            "sum": lambda x, a, b: ((x > 0) + a).to(x.dtype) + b,
+            "and": lambda x, a, b: a * b,
+            "power": lambda x, a, b: (a**1) + b,
+            "filled": lambda x, a, b: torch.full_like(a, 2),
+            "choice": lambda x, a, b: torch.where(a, x, b.to(x.dtype)),
+        },
+        torch.tensor([[1.0, -1.0, 0.5, 0.0]]),
+        a,
+        b,
+    )
+
+
+def _conversions() -> None:
+    """What a dtype of its own rounds, before a wider one takes it."""
+    i = torch.tensor([[5, -5, 2**24 + 1, -(2**24) - 1, 0, 2**53 + 1]])
+    x = torch.tensor([[1.0, -1.0, 3.5, -0.0, 1e30, torch.nan]])
+    _of_outputs(
+        {
+            "copied": lambda i, x: x.clone().copy_(x.double() / 3).double(),
+            "power 1": lambda i, x: (i**1.0).double(),
+            "power 2": lambda i, x: (i**2.0).double(),
+            "whole power 0": lambda i, x: i**0,
+            "whole power 1": lambda i, x: i**1,
+            "absolute": lambda i, x: i.abs(),
+        },
+        i,
+        x,
+    )
+    for rest in (lambda i, x: i % 3, lambda i, x: torch.fmod(i, 3)):
+        scan = Scan(lambda state, leaves, rest=rest: (state, rest(*leaves)), (), (i, x))
+        assert F.explain_scan(scan.step, scan.state, scan.xs, backend="fused").backend != "fused"
+
+
+def _factors() -> None:
+    """A factor of one is no factor, one of two is."""
+    x, y = (draw(1, 50, low=-2.0, high=2.0, seed=k) for k in range(2))
+    _of_outputs({"add": lambda x, y: torch.add(x, y, alpha=1), "sub": lambda x, y: torch.sub(x, y, alpha=1)}, x, y)
+    twice: dict[str, Callable[..., Tensor]] = {
+        "add": lambda x, y: torch.add(x, y, alpha=2),
+        "sub": lambda x, y: torch.sub(x, y, alpha=2),
+    }
+    _of_outputs(twice, x, y, floor="T")
+
+
+def _without_autograd(x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return torch.square(x.detach())
+
+
+def _called_by_name() -> None:
+    """What torch calls for other operations, or takes apart, a step can call by itself."""
+    x, y = (draw(1, 50, low=-2.0, high=2.0, seed=k) for k in range(2))
+    _of_outputs(
+        {"slope": lambda x, y: aten.sigmoid_backward.default(x, y), "square": lambda x, y: _without_autograd(x)}, x, y
+    )
+
+
+def _differences_of_themselves() -> None:
+    """The difference is zero, and NaN where the value is."""
+    for dtype in FLOATS:
+        x = torch.tensor([[0.0, 1.0, -2.0, torch.inf, -torch.inf, torch.nan, 1e30]], dtype=dtype)
+        step: Any = lambda state, x: (  # noqa: E731
+            state,
+            {
+                name: function(x) - function(x)
+                for name, function in (("sigmoid", torch.sigmoid), ("erf", torch.erf), ("itself", lambda x: x))
+            },
+        )
+        scan = Scan(step, (), x)
+        assert scan.exactness == "E"
+        assert_same_bits(scan.run("fused"), scan.run("loop"))
+
+
+def _saturated() -> None:
+    """The slope of a sigmoid keeps its digits far out; softplus changes to the identity just behind its threshold."""
+    x = torch.tensor([[-30.0, -20.0, -3.0, 0.0, 3.0, 20.0, 30.0]], dtype=torch.float64)
+    step: Any = lambda state, x: (state, (torch.sigmoid(x), aten.softplus.default(x, 1.0, 20.0)))  # noqa: E731
+    leaf = x.clone().requires_grad_()
+    sigmoid, soft = F.scan(step, (), leaf, backend="fused")[1]
+    e = torch.exp(-x.abs())
+    wanted = e / (1.0 + e) ** 2, torch.where(x > 20.0, 1.0, 1.0 / (1.0 + torch.exp(-x)))
+    for out, want in zip((sigmoid, soft), wanted, strict=True):
+        (got,) = torch.autograd.grad(out.sum(), leaf, retain_graph=True)
+        assert ((got - want).abs() <= 1e-13 * want).all()
+    assert ((soft - torch.where(x > 20.0, x, torch.log1p(torch.exp(x)))).abs() <= 1e-13).all()
+
+
+def _mixed(state: Any, x: Any, *, row: Any, each: Any, flags: Any, flag: Any, counts: Any, gain: float) -> Any:
+    current, spikes, halves, whole = x
+    v, n, fired = state
+    u = gain * v * row + current * each + 0.5 * halves
+    u = torch.where(flags, u, 0.25 * u + each) - torch.where(flag, row, 0.0)
+    now = u > 1.0
+    n = n + now.to(n.dtype) + counts
+    after = (torch.where(now, u - row, u), n, now | fired | spikes)
+    return after, {"u": u, "n": n + whole, "now": now, "flags": flags & (n > 1), "each": each * torch.ones_like(u)}
+
+
+def _parameters() -> None:
+    """States, inputs, parameters and outputs of all dtypes, numbers for all neurons, for a row and for each."""
+    single = torch.float32
+    xs = (
+        draw(T, B, N, dtype=single, low=-0.5, high=1.5),
+        draw(T, B, N, seed=1) > 0.6,
+        draw(T, B, N, dtype=torch.float16, seed=2),
+        draw(T, B, N, low=-3, high=4, seed=7).floor().to(torch.int16),
+    )
+    params = {
+        **{"row": torch.tensor([0.75]), "each": draw(N, dtype=single, low=0.5, high=1.5, seed=3), "gain": 0.9},
+        **{"flags": draw(N, seed=4) > 0.3, "flag": torch.tensor([True])},
+        "counts": draw(N, high=4, seed=5).long(),
+    }
+    state = draw(B, N, dtype=single, seed=6), torch.zeros(B, N, dtype=torch.int64), torch.zeros(B, N).bool()
+    check(Scan(_mixed, state, xs, params))
+
+
+def _shared_sums() -> None:
+    """The gradient of a number that all neurons share passes a choice after its sum, which only a zero may join."""
+    step: Any = lambda state, x, shift: (state, x * torch.ones_like(x) + torch.where(shift > 0, shift, 0.0))  # noqa: E731
+    check(Scan(step, (), draw(T, N), {"shift": torch.tensor([0.5], dtype=torch.float64)}))
+
+
+def _recalled() -> None:
+    """A backward pass takes over what was expensive in the forward pass, for a value of each neuron as well."""
+    step: Any = lambda v, x, w: (torch.tanh(torch.exp(w) * v + x), torch.sigmoid(v) * w)  # noqa: E731
+    scan = Scan(step, draw(B, N), draw(T, B, N, low=-1.0), {"w": draw(N, low=-1.0, high=0.5)})
+    check_gradients(scan)
+    (v, out), (want_v, want) = scan.run("fused"), scan.run("loop")
+    torch.testing.assert_close((v, out), (want_v, want), rtol=1e-13, atol=1e-14)
+
+
+def _half_streams() -> None:
+    """Inputs and outputs of half precision, with a gradient that is rounded to it."""
+    for dtype in HALVES:
+        test_every_half_number_goes_in_and_out(dtype)
+        x = draw(T, N, low=-1.0, high=2.0).to(dtype)
+        scan = Scan(lambda v, x: (0.5 * v + x, v * x), draw(N).float(), x)
+        check(scan)
+        assert not bits(scan.run("fused")[1]).eq(0).all()
+
+
+def _odd_scans() -> None:
+    for name in ("stream of torch.bool", "states that swap places", "outputs that depend on no input"):
+        check(ODD[name](T))
+
+
+KERNELS: dict[str, Callable[[], None]] = {
+    "exactness": _exactness,
+    "signs of zeros": _signs_of_zeros,
+    "bools": _bools,
+    "conversions": _conversions,
+    "factors": _factors,
+    "called by name": _called_by_name,
+    "differences of themselves": _differences_of_themselves,
+    "saturated": _saturated,
+    "parameters": _parameters,
+    "shared sums": _shared_sums,
+    "recalled": _recalled,
+    "halves": _half_streams,
+    "odd scans": _odd_scans,
+}
+# last, behind what divides floats: whole numbers that a mutant divides by zero end the process
+WHOLE: dict[str, Callable[[], None]] = {
+    "whole numbers, 32 bits": lambda: test_whole_numbers(torch.int32, torch.float32),
+    "whole numbers, 64 bits": lambda: test_whole_numbers(torch.int64, torch.float64),
+}
