@@ -1,4 +1,4 @@
-"""Runs the checks, then every suite, and ends with the bars; or compares two checkouts. See README.md."""
+"""Runs the checks, then every suite, and ends with the bars; or compares two checkouts, or densities. See README.md."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import launch, report, turns
+from benchmarks import densities, launch, report, turns
 from benchmarks.launch import HERE, Options
 from benchmarks.suite import Result, Suite
 from benchmarks.suites import SUITES
@@ -15,9 +15,10 @@ from benchmarks.suites import SUITES
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    comparing = arguments[:1] == ["turns"]
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks{' turns' if comparing else ''}", description=__doc__)
-    if comparing:
+    command = arguments[0] if arguments[:1] in (["turns"], ["densities"]) else ""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {command}".rstrip(), description=__doc__)
+    parser.set_defaults(command=command)
+    if command == "turns":
         parser.add_argument("old", type=Path, help="the root of another checkout")
         parser.add_argument("--rounds", type=int, default=5, help="how often each checkout runs (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=list(SUITES), default=[], metavar="SUITE", help=", ".join(SUITES))
@@ -26,7 +27,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="threads of every library (each library's own default)")
     parser.add_argument("--budget", type=float, default=15.0, help="seconds a case (%(default)s)")
     parser.add_argument("--output", type=Path, help="folder of the results (benchmarks/results)")
-    return parser.parse_args(arguments[comparing:])
+    return parser.parse_args(arguments[bool(command) :])
 
 
 def measure(options: Options, suite: Suite) -> list[Result]:
@@ -44,8 +45,10 @@ def main() -> int:
     args = parse(sys.argv[1:])
     output = args.output or HERE / "results" / ("quick" if args.quick else "")
     options = Options(args.backend, args.only, args.quick, args.threads, args.budget, output, 3 if args.quick else 7)
-    if "old" in args:
+    if args.command == "turns":
         return turns.compare(options, args.old, args.rounds)
+    if args.command == "densities":
+        return densities.compare(options)
     machine = launch.run("machine", options)
     print(report.setup(machine, options))
     if float(machine["load before"]) > 0.5:

@@ -18,6 +18,8 @@ Synapses = Sequence[nn.Module]
 Builder = Callable[[Synapses, float], Implementation]
 
 CLASSES = 10
+# the deep network on digits: the inputs of its layers are as sparse as data make them, and noise does not
+DEEP_DIGITS = "deep, digits"
 _load = functools.cache(load)
 
 
@@ -50,6 +52,11 @@ def batch(model: str, size: Size, k: int) -> tuple[Tensor, Tensor]:
     generator = Generator().manual_seed(k)
     if model == "digits":
         rates, classes = digits(size, k)
+    elif model == DEEP_DIGITS:
+        images, classes = digits(size, k)
+        side = math.isqrt(size.N // 3)
+        scaled = nn.functional.interpolate(images, (side, side), mode="bilinear").expand(-1, 3, -1, -1)
+        rates = scaled.clamp(0.0, 1.0)
     elif model == "linear":
         rates = torch.full((size.B, size.N), 0.05)
         classes = torch.randint(size.N, (size.B,), generator=generator)
@@ -66,6 +73,7 @@ ARCHITECTURES: dict[str, tuple[Callable[[int], Synapses], float, float]] = {
     "digits": (_tutorial, 3.0, 1.0),
     "linear": (lambda N: [nn.Linear(N, N, bias=False)], 4.0, DECAY),
     "deep": (_vgg, 3.0, DECAY),
+    DEEP_DIGITS: (_vgg, 3.0, DECAY),
 }
 
 

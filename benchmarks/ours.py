@@ -18,6 +18,7 @@ from spikingtorch.functional import LIFState, decay_from_tau, lif_step
 BACKENDS = {f"{OURS}, loop": "loop", f"{OURS}, compile": "compile"}
 MODES: dict[str, dict[str, Any]] = {OURS: {}, f"{OURS}, fold": {"mode": "fold"}, f"{OURS}, step": {"mode": "step"}}
 MODES[f"{OURS}, sequence"] = {"mode": "fold", "statistics": "sequence"}
+MODES[f"{OURS}, dense"] = {"event_driven": "off"}
 MODES[f"{OURS}, fold by 8"] = {"mode": "fold", "time_chunk": 8}
 TAUS = (4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 30.0)
 ONE_CALL, SHARED_INPUT, OWN_INPUTS = SWEEP = ("one call", "vmap", "vmap, own inputs")
@@ -41,6 +42,15 @@ def recurrent(case: Case, backend: str, plain: bool) -> Subject:
     run = scanned(step, lambda v: RecurrentState(LIFState(v), torch.zeros_like(v)), params, backend)
     made = Implementation(run, weight=weight)
     return neuron_subject(case.size, documented(made) if plain else made)
+
+
+def products(case: Case) -> Subject:
+    """Return the dense products of ``linear`` alone, that of the inputs and that of the weights' gradient."""
+    T, B, N = case.size
+    rows = torch.from_numpy(draw((T * B, N), 1.0))
+    weight = torch.from_numpy(draw((N, N))).requires_grad_()
+    g = torch.ones(T * B, N)
+    return Subject({BOTH: lambda: torch.autograd.grad(nn.functional.linear(rows, weight), weight, g)}, NotImplemented)
 
 
 def sweep(case: Case, backend: str) -> Subject:
@@ -155,7 +165,7 @@ CALLS: dict[str, Callable[[Size, str], Subject]] = {
 def subject(case: Case, backend: str, plain: bool = False) -> Subject:
     """Return what a case is about, or our own loop; a plain loop for that itself, and for networks."""
     if not case.is_ours:
-        return addition(case)
+        return addition(case) if case.contestant == "torch.add" else products(case)
     if case.model in convolutional.VARIANTS:
         mode = MODES[case.contestant.removesuffix(CHANNELS_LAST)]
         return convolutional.subject(case, convolutional_network(mode), plain)

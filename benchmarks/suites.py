@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks import beside
+from benchmarks.networks import DEEP_DIGITS
 from benchmarks.suite import BOTH, CHANNELS_LAST, DEFAULT, FORWARD, KEPT, TRAINING, Bar, Layout, Size, Suite
 
 OURS, LOOP, EAGER, JAX = "spikingtorch", "spikingtorch, loop", "eager loop", "jax.lax.scan"
 FOLD, STEP, OLDER, JELLY = "spikingtorch, fold", "spikingtorch, step", "older spikingtorch", "spikingjelly"
-SEQUENCE = "spikingtorch, sequence"
+SEQUENCE, DENSE = "spikingtorch, sequence", "spikingtorch, dense"
+# the products of a linear layer, without neurons
+PRODUCTS = "torch.linear"
 
 
 def in_both(*names: str) -> list[str]:
@@ -76,8 +79,8 @@ SUITES: dict[str, Suite] = {
     "bandwidth": Suite(
         "LIF with its gradient against the memory's bandwidth, that of torch.add(b, c, alpha=s)",
         {"lif": [OURS], **dict.fromkeys(ADDITIONS, ("torch.add",))}, NEURON, [Layout("GB a second", "model")],
-        [Bar("share of an addition", "GB a second", ["lif"], ADDITIONS[:1], {DEFAULT: 0.45, KEPT: 0.50},
-             {"N": [2048, 8192]}, "model")], in_turns=True),
+        [Bar("share of an addition", "GB a second", ["lif"], ADDITIONS[:1], {DEFAULT: 0.45, KEPT: 0.65},
+             {"N": [512, 2048]}, "model")], in_turns=True),
     "neurons": Suite(
         "Other neurons", {"if": [OURS, LOOP], "biolif": [OURS, LOOP], "adaptive": [OURS, JAX, LOOP]}, NEURON,
         modes=[BOTH, FORWARD]),
@@ -121,18 +124,20 @@ SUITES: dict[str, Suite] = {
         "A recurrent LIF layer, with the gradients of inputs and weights",
         {"recurrent": [OURS, "spikingtorch, compile", JAX, *RECURRENT_PEERS, EAGER, LOOP]},
         [Size(500, 16, N) for N in (128, 512)],
-        bars=[faster("the fastest peer", RECURRENT_PEERS, 2.0, 128, 512), faster("JAX", [JAX], 1.0, 128, 512)]),
+        bars=[*(faster("the fastest peer", RECURRENT_PEERS, limit, N) for N, limit in ((128, 2.0), (512, 4.0))),
+              faster("JAX", [JAX], 1.0, 128, 512)]),
     "digits": Suite(
         "Training the tutorial's network on digits", {"digits": DIGITS_ALL}, [Size(8, B, 784) for B in (32, 256)],
         BY_SIZE,
         [images(OLDER, [OLDER], 2.5, 32), images(JELLY, [JELLY], 1.6, 32),
-         images("the fastest peer", DIGITS_PEERS, 1.0, 256),
+         images("the fastest peer", DIGITS_PEERS, 2.2, 32), images("the fastest peer", DIGITS_PEERS, 1.7, 256),
          Bar("time of the default mode over the fold", "milliseconds", [OURS], [FOLD], 1.1, {"B": [32]})],
         modes=[TRAINING]),
     "linear": Suite(
         "Linear(N, N) and LIF, with the gradient of the weights",
-        {"linear": [OURS, FOLD, STEP, *LINEAR_PEERS, EAGER, OLDER]}, NEURON[:2],
-        bars=[faster("the fastest peer", LINEAR_PEERS, limit, N) for N, limit in ((512, 2.4), (2048, 1.0))]),
+        {"linear": [(OURS, DENSE), FOLD, STEP, *LINEAR_PEERS, EAGER, OLDER, PRODUCTS]}, NEURON[:2],
+        bars=[*(faster("the fastest peer", LINEAR_PEERS, limit, N) for N, limit in ((512, 9.0), (2048, 4.5))),
+              faster("the dense products alone", [PRODUCTS], 1.0, 2048)]),
     "deep": Suite(
         "Training five convolutions and a linear layer with LIF",
         {"deep": [*in_both(FOLD), STEP, *in_both(JELLY), *FLOOR]}, [Size(4, 16, 3072), Size(16, 8, 3072)],
@@ -140,6 +145,14 @@ SUITES: dict[str, Suite] = {
         [images(JELLY, [JELLY], 1.3, 16, 8),
          Bar("peak memory over spikingjelly's", "MB", in_both(FOLD), in_both(JELLY), 0.7)],
         modes=[TRAINING], kinds=["time", "memory"], memory_runs=3),  # peaks vary by a tenth
+    "deep-digits": Suite(
+        "Training the same deep network on digits, whose spikes are as sparse as data make them",
+        {DEEP_DIGITS: [*in_both(FOLD), *in_both(DENSE), *in_both(JELLY), *FLOOR]},
+        [Size(4, 16, 3072), Size(16, 8, 3072)], [*BY_SIZE, Layout("MB", columns=["T", "B"])],
+        [images(JELLY, [JELLY], 1.8, 16), images(JELLY, [JELLY], 1.75, 8),
+         *(Bar("peak memory over spikingjelly's", "MB", in_both(FOLD), in_both(JELLY), limit, {"B": [B]})
+           for limit, B in ((0.52, 16), (0.45, 8)))],
+        modes=[TRAINING], kinds=["time", "memory"], memory_runs=3),
     "convolutional": Suite(
         "Training two convolutions with batch norm, LIF that learns tau, pooling and dropout",
         {"convolutional": in_both(STEP, OURS, SEQUENCE, JELLY, "ReLU, no neurons")}, [Size(8, 64, 784)],

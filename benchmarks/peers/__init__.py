@@ -13,7 +13,7 @@ from benchmarks.subject import Implementation, Run, Subject, documented, neuron_
 from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
 
 # where a file is not called as the first word of a contestant's name
-FILES = {"jax.lax.scan": "peers.jax", "torch.add": "ours", OURS: "ours"}
+FILES = {"jax.lax.scan": "peers.jax", "torch.add": "ours", "torch.linear": "ours", OURS: "ours"}
 FILES |= dict.fromkeys(["eager loop", "older spikingtorch", "ReLU"], "peers.eager")
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from spikingtorch.functional.sparse.c_abi import Shape
 
-# below so many products of an input and a weight, and outputs of each channel, the calls themselves take longest
-_PRODUCTS, _PLACES = 2**24, 256
+# below so many products of an input and a weight the calls themselves take longest. Weights are laid out anew in each
+# call, which few places, that is outputs of each channel, do not make up for: below the first number never, below the
+# second one half as often
+_PRODUCTS, _FEWEST, _FEW = 2**24, 256, 1024
 # classes of how many inputs an output has, and of how many channels the outputs have, each from a number on
 _INPUTS, _CHANNELS = (64, 256, 1024), (32, 64, 128, 512)
 # taps in a row of a kernel, and numbers in one of a kernel of few channels
@@ -29,10 +31,10 @@ def most_events(s: Shape) -> int:
     places, taps = s.images * s.out_height * s.out_width, s.kernel_height * s.kernel_width
     inputs, size = s.channels * taps, s.images * s.height * s.width * s.channels
     row = _class_of(inputs, _INPUTS)
-    if row == 0 or places < _PLACES or places * inputs * s.outputs < _PRODUCTS:
+    if row == 0 or places < _FEWEST or places * inputs * s.outputs < _PRODUCTS:
         return 0
-    table = _LINEAR if taps == 1 else _CONVOLUTION
-    return int(table[row - 1][_class_of(s.outputs, _CHANNELS)] * size)
+    part = (_LINEAR if taps == 1 else _CONVOLUTION)[row - 1][_class_of(s.outputs, _CHANNELS)]
+    return int((part / 2 if places < _FEW else part) * size)
 
 
 def has_few_channels(s: Shape) -> bool:

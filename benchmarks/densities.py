@@ -1,0 +1,178 @@
+"""Layers that skip zeros against torch's own, by the density of their inputs: a table, a picture and a verdict."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks import launch
+from benchmarks.launch import HERE, Options
+from benchmarks.report import number, table
+from spikingtorch import functional as F
+from spikingtorch.functional.sparse.crossover import most_events
+from spikingtorch.functional.sparse.operations import Conv2d, Linear, Operation
+
+DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
+# how much slower than torch a layer may be that SpikingNet takes by itself
+ALLOWED = 1.03
+PICTURE = HERE.parent / "docs" / "images" / "events.png"
+INK, ACCENT, QUIET = "#1b1b3a", "#d1495b", "#8d8d9d"
+
+
+class Layer(NamedTuple):
+    """A layer in both forms, and the shapes of its input and weights."""
+
+    operation: Operation
+    event: Callable[..., Tensor]
+    dense: Callable[..., Tensor]
+    x: tuple[int, ...]
+    weight: tuple[int, ...]
+
+
+def _linear(rows: int, size: int) -> Layer:
+    return Layer(Linear(), F.event_linear, nnf.linear, (rows, size), (size, size))
+
+
+def _convolution(images: int, channels: int, outputs: int, side: int, kernel: int, padding: int) -> Layer:
+    event, dense = (functools.partial(form, padding=padding) for form in (F.event_conv2d, nnf.conv2d))
+    operation, shape = Conv2d((1, 1), (padding, padding)), (images, channels, side, side)
+    return Layer(operation, event, dense, shape, (outputs, channels, kernel, kernel))
+
+
+LAYERS = {
+    "Linear 512 to 512, 8,000 rows": _linear(8000, 512),
+    "Linear 2048 to 2048, 8,000 rows": _linear(8000, 2048),
+    "Linear 512 to 512, 256 rows": _linear(256, 512),
+    "3 x 3 convolution, 64 to 64, 32 x 32": _convolution(64, 64, 64, 32, 3, 1),
+    "3 x 3 convolution, 128 to 256, 16 x 16": _convolution(64, 128, 256, 16, 3, 1),
+    "4 x 4 convolution, 4 to 6, 13 x 13": _convolution(2048, 4, 6, 13, 4, 0),
+}
+
+
+class Timed(NamedTuple):
+    """Milliseconds of one layer at one density, forward and with the gradient of the weights."""
+
+    density: float
+    event: float
+    dense: float
+
+
+def compare(options: Options) -> int:
+    """Time all layers, write table and picture, and return 1 if a shipped crossover is wrong on this machine."""
+    machine = launch.run("machine", options)
+    if float(machine["load before"]) > 0.5:
+        print("Other processes are using this machine: what follows will be noisy.\n", file=sys.stderr)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    rounds = 3 if options.quick else 7
+    found: dict[str, list[Timed]] = {}
+    with tqdm(total=len(LAYERS) * len(DENSITIES), leave=False) as bar:
+        for name, layer in LAYERS.items():
+            for density in DENSITIES:
+                bar.set_description(f"{name}, {density:.1%}")
+                found.setdefault(name, []).append(time_layer(layer, density, rounds))
+                bar.update()
+    verdicts = [_verdict(name, layer, found[name]) for name, layer in LAYERS.items()]
+    text = "\n".join([*_tables(found), table(_TITLE, _HEADER, [row for row, _ in verdicts])])
+    print(text)
+    options.output.mkdir(parents=True, exist_ok=True)
+    page = options.output / "densities.md"
+    facts = ", ".join(f"{machine[key]}" for key in ("date", "CPU", "commit"))
+    page.write_text(f"# Layers that skip zeros, by density\n\n{facts}, {torch.get_num_threads()} threads\n\n{text}")
+    draw(options.output / "densities.png" if options.quick else PICTURE, found)
+    print(f"Written to {page}")
+    return int(not all(fine for _, fine in verdicts))
+
+
+def time_layer(layer: Layer, density: float, rounds: int) -> Timed:
+    """Return how long both forms take, in turns."""
+    torch.manual_seed(0)
+    x = (torch.rand(layer.x) < density).float()
+    weight = torch.randn(layer.weight) / layer.weight[1] ** 0.5
+    if x.ndim == 4:
+        x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+    weight.requires_grad_()
+    with torch.no_grad():
+        g = torch.randn_like(layer.dense(x, weight))
+
+    def seconds(form: Callable[..., Tensor]) -> float:
+        start = time.perf_counter()
+        torch.autograd.grad(form(x, weight), weight, g)
+        return time.perf_counter() - start
+
+    samples: dict[str, list[float]] = {"event": [], "dense": []}
+    for k in range(rounds + 1):
+        for which in ("event", "dense") if k % 2 else ("dense", "event"):
+            taken = seconds(getattr(layer, which))
+            if k:  # the first round warms up
+                samples[which].append(taken)
+    return Timed(density, *(1e3 * median(samples[which]) for which in ("event", "dense")))
+
+
+_TITLE = "What SpikingNet takes by itself"
+_HEADER = ["", "up to, as shipped", "faster up to, here", "at the shipped bound, time over torch's", "verdict"]
+
+
+def shipped(layer: Layer) -> float:
+    """Return the density up to which ``SpikingNet`` lets a layer skip zeros."""
+    size = torch.Size(layer.x).numel()
+    return most_events(layer.operation.shape(layer.x, layer.weight)) / size
+
+
+def _verdict(name: str, layer: Layer, times: Sequence[Timed]) -> tuple[list[str], bool]:
+    """Return a row, and whether the layer is not slower than torch's wherever it is taken."""
+    bound, crossing = shipped(layer), max([t.density for t in times if t.event < t.dense], default=0.0)
+    taken = [t.event / t.dense for t in times if t.density <= bound]
+    fine = not taken or max(taken) <= ALLOWED
+    last = f"{taken[-1]:.2f}" if taken else ""
+    return [name, f"{bound:.0%}" if bound else "never", f"{crossing:.1%}", last, "pass" if fine else "FAIL"], fine
+
+
+def _tables(found: dict[str, list[Timed]]) -> Iterable[str]:
+    header = ["density", *(f"{density:.1%}" for density in DENSITIES)]
+    rows = []
+    for name, times in found.items():
+        rows.append([name, *(number(t.dense / t.event) for t in times)])
+    yield table("Times as fast as torch, forward and gradient of the weights", header, rows)
+    rows = [[name, *(number(t.event) for t in times)] for name, times in found.items()]
+    yield table("Milliseconds", header, rows)
+
+
+def draw(path: Path, found: dict[str, list[Timed]]) -> None:
+    """Draw the time of both forms against the density, a panel a layer."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import LogLocator
+
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True).flat
+    for panel, (name, times) in zip(panels, found.items(), strict=True):
+        densities, bound = [100 * t.density for t in times], 100 * shipped(LAYERS[name])
+        if bound:
+            panel.axvspan(0.95 * densities[0], bound, color=ACCENT, alpha=0.08, linewidth=0)
+        panel.plot(densities, [t.dense for t in times], color=INK, linestyle="--", marker="s", markersize=3,
+                   label="torch, all numbers")  # fmt: skip
+        panel.plot(densities, [t.event for t in times], color=ACCENT, marker="o", markersize=4, label="zeros skipped")
+        panel.set(xscale="log", yscale="log", xlim=(0.95 * densities[0], 1.05 * densities[-1]))
+        panel.set_title(name, fontsize=9, color=INK)
+        panel.set_xticks([0.5, 1, 5, 20, 100], ["0.5", "1", "5", "20", "100"])
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.minorticks_off()
+        panel.grid(axis="y", color=QUIET, alpha=0.25, linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+    lines, names = figure.axes[0].get_legend_handles_labels()
+    shade = Patch(color=ACCENT, alpha=0.15)
+    figure.legend([*lines, shade], [*names, "where SpikingNet takes it by itself"], loc="outside upper center", ncols=3,
+                  frameon=False, fontsize=9)  # fmt: skip
+    figure.supxlabel("inputs that are not zero (%)", fontsize=9)
+    figure.supylabel("milliseconds, forward and gradient of the weights", fontsize=9)
+    figure.savefig(path, dpi=150)
