@@ -118,7 +118,7 @@ def test_automatic_takes_what_is_faster(monkeypatch: pytest.MonkeyPatch, runs: l
     model, x = model_of("auto"), spikes()
     model(x)
     assert not runs
-    assert set(reasons(model).values()) == {"is too small for it to pay"}
+    assert set(reasons(model).values()) == {"is too small for skipping zeros to pay"}
     number, size = int(x.count_nonzero()), x.numel()
     for most in (number - 1, number):
         monkeypatch.setattr(automatic, "most_events", lambda s, most=most: most if s.channels == 2 else 10**6)
