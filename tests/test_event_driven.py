@@ -133,10 +133,10 @@ def test_large_layers_by_default(runs: list[int]) -> None:
     """Without an option, a layer of many spikes skips their zeros, and one of dense inputs does not."""
     net = nn.Sequential(nn.Linear(256, 512), st.LIF())
     model = st.SpikingNet(net)
-    x = (torch.rand(20, 50, 256) < 0.05).float()
-    assert model(x).shape == (20, 50, 512)
+    x = (torch.rand(30, 50, 256) < 0.05).float()
+    assert model(x).shape == (30, 50, 512)
     assert len(runs) == 1
-    model(torch.rand(20, 50, 256))
+    model(torch.rand(30, 50, 256))
     assert len(runs) == 1
     assert reasons(model) == {"0": "has more than 25% inputs that are not zero"}
 
