@@ -5,6 +5,7 @@
     spikingtorch.spikeio                    encoders and decoders
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
+    record                                  spikes and membranes of every layer, over time
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
 
 Start with the README.
@@ -40,6 +41,7 @@ from spikingtorch.layers.neurons import (
 )
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
+from spikingtorch.recording import Recording, record
 from spikingtorch.spikingnet import SpikingNet
 
 __version__ = "1.0.0.dev0"
@@ -64,6 +66,7 @@ __all__ = [
     "McPitts",
     "ParametricLIF",
     "QuadraticIF",
+    "Recording",
     "ResonateAndFire",
     "SequenceDropout",
     "ShortTermPlasticity",
@@ -79,6 +82,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "record",
     "spikeio",
     "utils",
 ]

@@ -272,11 +272,15 @@ class SpikingNet(nn.Module):
             return self._run_folded(chunk, parts, way) if folds else self._run_steps(chunk, parts)
         if way:
             memories, drawn = [layer._memory for layer in parts.layers], random_state(chunk.x.device)
+            recorders = [layer._recorder for layer in parts.layers if layer._recorder is not None]
+            marks = [recorder.mark() for recorder in recorders]
             try:
                 return self._run_folded(chunk, parts, way)
             except _FAILURES as error:
                 for layer, memory in zip(parts.layers, memories, strict=True):
                     layer._memory = memory
+                for recorder, mark in zip(recorders, marks, strict=True):
+                    recorder.rewind(mark)
                 set_random_state(chunk.x.device, drawn)
                 outputs = self._run_steps(chunk, parts)  # raises what is wrong either way
                 self._policy.revoke(error)

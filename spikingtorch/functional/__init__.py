@@ -48,6 +48,7 @@ from spikingtorch.functional.neurons.synapses import (
     short_term_plasticity_step,
 )
 from spikingtorch.functional.neurons.synaptic import AlphaLIFState, CubaLIFState, alpha_lif_step, cuba_lif_step
+from spikingtorch.functional.recorded import Recorded, recorded
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.refractory_period import (
     Refractory,
@@ -109,6 +110,7 @@ __all__ = [
     "MultiSpike",
     "PiecewiseExponential",
     "QuadraticIFState",
+    "Recorded",
     "Recurrent",
     "RecurrentState",
     "Refractory",
@@ -166,6 +168,7 @@ __all__ = [
     "none",
     "per_channel",
     "quadratic_if_step",
+    "recorded",
     "refractory_gain_from_tau",
     "reset_where",
     "resonate_and_fire_step",

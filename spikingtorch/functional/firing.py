@@ -55,6 +55,39 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
     return Fired(reset(u, s, threshold), s, s, s)
 
 
+class Watched(NamedTuple):
+    """A surrogate that notes which membranes meet which thresholds, for the records of a step.
+
+    Args:
+        surrogate: what fires.
+        met: what is noted, the membrane before the reset and its threshold.
+    """
+
+    surrogate: Any
+    met: list[tuple[Tensor, Tensor | float]]
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Return what the surrogate returns."""
+        out: Tensor = self.surrogate(u)
+        return out
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Return phi(u) of the surrogate."""
+        out: Tensor = self.surrogate.primitive(u)
+        return out
+
+    def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
+        """Note a membrane, and return what becomes of it."""
+        self.met.append((u, threshold))
+        return fire(u, threshold, self.surrogate, reset)
+
+
+def meets(u: Tensor, threshold: Tensor | float, surrogate: Any) -> None:
+    """Tell the records of a step that a membrane meets its threshold, where the step does not call ``fire``."""
+    if isinstance(surrogate, Watched):
+        surrogate.met.append((u, threshold))
+
+
 @compared_by_type
 class Strict(NamedTuple):
     """A spike above the threshold, and none at it: the comparison of snnTorch and of NIR.

@@ -196,12 +196,15 @@ class StepLayer(Attributes):
         memory = self._start(first, init)
         step, params = self.whole_step()
         starts = self._starts(memory, params, first)
+        recorder = self._recorder
+        step = step if recorder is None else recorder.around(step, first, 1)
         if running is None:
             state, output = one_step(step, memory.state, inputs, params, check=starts)
-            shown = output
+            shown = output = output if recorder is None else recorder.take(output, is_step=True)
         else:
             within, mask = once(masked, step), running.view(-1, *(1,) * (first.ndim - 1))
             state, output = one_step(within, memory.state, (inputs, mask), params, check=starts)
+            output = output if recorder is None else recorder.take(output, is_step=True)
             state, shown = held(memory, state, output, getattr(state, "s", None), running)
         self._remember(memory, state, shown, output)
         # a copy, to be written on: the layer shows the other one, and its gradient may need it
@@ -223,6 +226,7 @@ class StepLayer(Attributes):
             fold.whole
             and fold.running is None
             and not self.track_act
+            and self._recorder is None
             and self.synapse is None
             and self._rests_at_zero
             and region() is None
@@ -241,14 +245,18 @@ class StepLayer(Attributes):
         self._starts(memory, params, first)
         if signed is not None and (found := folded.first(signed, memory.state, xs, size)) is not None:
             return self._take_over(found)
+        recorder = self._recorder
+        step = step if recorder is None else recorder.around(step, first, fold.T)
         if fold.running is None:
             state, outputs = self._scan(step, memory.state, xs, params)
+            outputs = outputs if recorder is None else recorder.take(outputs)
             # a copy: a slice would keep the whole sequence alive
             last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         else:
             mask = fold.running.view(*fold.running.shape, *(1,) * (first.ndim - 1))
             # in full precision, for the output that a recurrent neuron goes on from
             state, outputs = scan(once(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
+            outputs = outputs if recorder is None else recorder.take(outputs)
             ends = fold.running.sum(1).sub(1).clamp(min=0)
             last = tree_map(lambda out: out[torch.arange(fold.N, device=ends.device), ends], outputs)
             state, last = held(memory, state, last, last, fold.running.any(1))

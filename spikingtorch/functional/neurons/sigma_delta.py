@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.firing import meets
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
 
@@ -46,5 +47,6 @@ def sigma_delta_step(
     """
     v = state.v + x
     e = torch.relu(v) - state.sent
+    meets(e, threshold, surrogate)
     out = e * surrogate(e.abs() - threshold)
     return SigmaDeltaState(v=v, sent=state.sent + out), out

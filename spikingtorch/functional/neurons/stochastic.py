@@ -4,6 +4,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from spikingtorch.functional.firing import meets
 from spikingtorch.functional.reset import Reset, to_zero
 from spikingtorch.functional.surrogate import Sigmoid
 
@@ -65,6 +66,7 @@ def stochastic_lif_step(
     """
     current, noise = x
     u = decay * state.v + gain * current
+    meets(u, threshold, surrogate)
     p = surrogate.primitive(u - threshold)
     s = (noise < p).to(u.dtype) + (p - p.detach())
     return StochasticLIFState(v=reset(u, s, threshold)), s

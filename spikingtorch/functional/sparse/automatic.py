@@ -108,7 +108,11 @@ class Automatic(TorchFunctionMode):
         most = size if self._always else most_events(shape)
         if most and (events := layer.marked(most)) is not None:
             return _Decision(None, events, runs=True)
-        reason = f"has more than {most / size:.0%} inputs that are not zero" if most else "is too small for skipping zeros to pay"
+        reason = (
+            f"has more than {most / size:.0%} inputs that are not zero"
+            if most
+            else "is too small for skipping zeros to pay"
+        )
         return _Decision(reason, None, runs=layer.is_differentiated and has_few_channels(shape))
 
 

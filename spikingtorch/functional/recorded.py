@@ -1,0 +1,120 @@
+"""Recorded: a step that gives out its state as well, and the membrane that met the threshold."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.firing import Watched
+
+# what ``fire`` tells of a step: the membrane before the reset, and its threshold
+_AT_THRESHOLD = ("u", "threshold")
+
+
+class Recorded(NamedTuple):
+    """A step with records of what happens in it, for each step of time.
+
+        state[t], (out[t], {name: record[t]}) = ...
+
+    Args:
+        step: a step, ``(state, x, **params) -> (state, out)``.
+        names: of the records: fields of the state, after the step; "u", the membrane before the reset; "threshold".
+        strict: whether a name that the step does not have is an error; if not, its record is left out.
+
+    >>> from spikingtorch.functional import IFState, if_step, scan
+    >>> _, (spikes, records) = scan(recorded(if_step, "v", "u"), IFState(v=torch.zeros(1)), torch.full((3, 1), 0.6))
+    >>> spikes.flatten(), records["u"].flatten(), records["v"].flatten()
+    (tensor([0., 1., 0.]), tensor([0.6000, 1.2000, 0.6000]), tensor([0.6000, 0.0000, 0.6000]))
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+    names: tuple[str, ...]
+    strict: bool = True
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> tuple[Any, tuple[Any, dict[str, Tensor]]]:
+        """Advance one step.
+
+        Raises:
+            ValueError: the step has no state of a name, or does not tell of its threshold.
+        """
+        watched: Watched | None = None
+        if set(self.names) & set(_AT_THRESHOLD):
+            surrogate = params["surrogate"] if "surrogate" in params else default_of(self.step, "surrogate")
+            if surrogate is not None:
+                watched = params["surrogate"] = Watched(surrogate, [])
+        after, out = self.step(state, x, **params)
+        records = dict(_fields(after))
+        if watched is not None and watched.met:
+            u, threshold = watched.met[-1]
+            # in memory of its own, and of the membrane's shape
+            records["u"], records["threshold"] = u, threshold + torch.zeros_like(u)
+        missing = [name for name in self.names if name not in records]
+        if missing and self.strict:
+            raise ValueError(_complaint(self.step, missing, [name for name, _ in _fields(after)]))
+        return after, (out, {name: lift(records[name]) for name in self.names if name in records})
+
+    def at_rest(self, neuron: Any, like: Tensor) -> Any:
+        """Return the state at rest, which is that of the step."""
+        around = getattr(self.step, "at_rest", None)
+        return neuron if around is None else around(neuron, like)
+
+    @property
+    def __name__(self) -> str:
+        return f"Recorded({_name(self.step)})"
+
+
+def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
+    """Return a step that gives out ``(out, {name: record})``; see ``Recorded``.
+
+    Args:
+        step: a step, ``(state, x, **params) -> (state, out)``.
+        names: fields of its state, as they are after a step; "u", the membrane before the reset; "threshold". The last
+            two are known of steps that fire through ``functional.fire``, as all of the library's do.
+
+    Raises:
+        TypeError: a name is no string, or there is none.
+    """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"recorded: names={names!r}; expected what to record, for instance recorded(step, 'v', 'u')")
+    return Recorded(step, tuple(names))
+
+
+def default_of(step: Any, name: str) -> Any:
+    """Return the default of a step's parameter, that of the step inside if it is a wrapper; None for none."""
+    while step is not None:
+        try:
+            found = inspect.signature(step).parameters.get(name)
+        except (TypeError, ValueError):
+            return None
+        if found is not None:
+            return None if found.default is inspect.Parameter.empty else found.default
+        step = getattr(step, "step", None)
+    return None
+
+
+def _fields(state: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the fields of a state, those of the neuron inside a wrapper's state after the wrapper's own."""
+    for name in getattr(state, "_fields", ()):
+        value = getattr(state, name)
+        if isinstance(value, Tensor):
+            yield name, value
+        else:
+            yield from _fields(value)
+
+
+def _complaint(step: Any, missing: list[str], there: list[str]) -> str:
+    has = f"it has {', '.join(there)}" if there else "it has none that are tensors in a NamedTuple"
+    text = f"recorded: {_name(step)} has no state {', '.join(map(repr, missing))}; {has}"
+    if set(missing) & set(_AT_THRESHOLD):
+        text += (
+            ". 'u' and 'threshold' are known of a step that fires through functional.fire(u, threshold, surrogate, "
+            "reset), with a parameter surrogate"
+        )
+    return text
+
+
+def _name(step: Any) -> str:
+    return getattr(step, "__name__", type(step).__name__)

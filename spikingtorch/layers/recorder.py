@@ -1,0 +1,114 @@
+"""Recorder: takes what a layer gives out besides its output, while a network runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional import Recorded
+from spikingtorch.layers.wrapping import once
+
+SPIKES = "spikes"
+
+
+class Budget:
+    """The memory that all records of a call may take.
+
+    Args:
+        limit: in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._kept = limit, 0
+
+    def keep(self, record: Tensor) -> None:
+        """Count a record that stays."""
+        self._kept += record.nbytes
+
+    def claim(self, path: str, size: int) -> None:
+        """Raise if so many bytes more, which a layer is about to take, are too many.
+
+        Raises:
+            MemoryError: they are.
+        """
+        if self._kept + size > self._limit:
+            raise MemoryError(
+                f"record: the records of {path} take {_megabytes(size)}, and those before it {_megabytes(self._kept)}, "
+                f"more than limit={self._limit} bytes allows. Choose layers=, neurons=, steps= or shorter inputs, run "
+                "with time_chunk, or raise the limit"
+            )
+
+
+class Recorder:
+    """The records of one layer during one call of a network.
+
+    Args:
+        path: name of the layer.
+        names: what is recorded: "spikes", and what ``functional.recorded`` takes.
+        strict: whether a name that the layer's step does not have is an error.
+        budget: of the call.
+        neurons: index of the neurons that are kept.
+        steps: those that are kept.
+    """
+
+    def __init__(
+        self, path: str, names: tuple[str, ...], strict: bool, budget: Budget, neurons: tuple[Any, ...], steps: slice
+    ) -> None:
+        self._inside = tuple([name for name in names if name != SPIKES])
+        self._spikes, self._strict = SPIKES in names, strict
+        self._path, self._budget, self._neurons, self._steps = path, budget, neurons, steps
+        self._parts: dict[str, list[Tensor]] = {}
+        self._t = 0
+
+    def around(self, step: Any, x: Tensor, steps: int) -> Any:
+        """Return a step with records.
+
+        Args:
+            step: the whole step of the layer.
+            x: its input at one step.
+            steps: how many are about to run.
+        """
+        number = len(self._inside) + self._spikes
+        self._budget.claim(self._path, number * steps * x.numel() * max(x.element_size(), 4))
+        return once(Recorded, step, self._inside, self._strict) if self._inside else step
+
+    def take(self, outputs: Any, is_step: bool = False) -> Any:
+        """Keep the records among the outputs of the step, (N, T, ...) or those of one step, and return the others."""
+        outputs, records = outputs if self._inside else (outputs, {})
+        if self._spikes and isinstance(outputs, Tensor):
+            records = {SPIKES: outputs, **records}
+        steps = 1
+        for name, record in records.items():
+            over_time = record.unsqueeze(1) if is_step else record
+            steps = over_time.shape[1]
+            # a copy: what a layer gives out may be written on, and what is left out is let go
+            kept = over_time[(slice(None), self._here(steps), *self._neurons)].clone()
+            self._budget.keep(kept)
+            self._parts.setdefault(name, []).append(kept)
+        self._t += steps
+        return outputs
+
+    def mark(self) -> tuple[int, dict[str, int]]:
+        """Return how far the records have come."""
+        return self._t, {name: len(parts) for name, parts in self._parts.items()}
+
+    def rewind(self, mark: tuple[int, dict[str, int]]) -> None:
+        """Forget what came after a mark, for steps that run once more."""
+        self._t, lengths = mark
+        self._parts = {name: parts[: lengths.get(name, 0)] for name, parts in self._parts.items()}
+
+    def _here(self, steps: int) -> slice:
+        """Return which of the next steps are kept."""
+        begin, every = self._steps.start or 0, self._steps.step or 1
+        end = steps if self._steps.stop is None else max(0, min(steps, self._steps.stop - self._t))
+        first = begin - self._t if begin >= self._t else -(self._t - begin) % every
+        return slice(min(first, steps), end, every)
+
+    def records(self) -> Mapping[str, Tensor]:
+        """Return the records of all steps, (N, T, ...)."""
+        return {name: torch.cat(parts, 1) for name, parts in self._parts.items() if parts}
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"

@@ -1,0 +1,155 @@
+"""record: what happens inside a network, over time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from spikingtorch.layers.recorder import SPIKES, Budget, Recorder
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.layers.time_norm import TimeNorm
+from spikingtorch.spikingnet import SpikingNet
+
+# bytes that are taken without a word
+LIMIT = 2 * 2**30
+
+
+class Recording(Mapping[str, Mapping[str, Tensor]]):
+    """What ``record`` returns: by the name of each layer, its records by name, (N, T, *neurons).
+
+    Attributes:
+        out: what the model returned.
+    """
+
+    def __init__(self, layers: Mapping[str, Mapping[str, Tensor]], out: Any) -> None:
+        self._layers = dict(layers)
+        self.out = out
+
+    def __getitem__(self, name: str) -> Mapping[str, Tensor]:
+        if name not in self._layers:
+            raise KeyError(f"no layer {name!r} was recorded; there are {', '.join(map(repr, self._layers)) or 'none'}")
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __repr__(self) -> str:
+        rows = [
+            f"  {layer}: " + ", ".join(f"{name} {tuple(each.shape)}" for name, each in records.items())
+            for layer, records in self._layers.items()
+        ]
+        return "\n".join(["Recording", *rows])
+
+
+def record(
+    model: SpikingNet,
+    x: Tensor,
+    what: str | Sequence[str] = SPIKES,
+    *,
+    layers: Sequence[str] | None = None,
+    neurons: Any = (),
+    steps: slice | None = None,
+    limit: int = LIMIT,
+    **options: Any,
+) -> Recording:
+    """Run a network and record what happens in its spiking layers.
+
+    The records are further outputs of the compiled time loop: the network runs as it does otherwise, folded if it
+    folds, and its outputs have the same bits. But a layer that is recurrent through a matrix or a convolution, of which
+    more than spikes is recorded, runs on the loop: slower, and its sums round in another order. Gradients flow through
+    records where they are enabled, so that a loss may be one on a membrane.
+
+    Args:
+        model: the network.
+        x: its input, (N, T, ...).
+        what: one name or several: "spikes", what a layer gives out; any field of its state after each step, "v" for
+            instance; "u", the membrane before the reset; "threshold".
+        layers: names of layers in the network; of these, all that is asked for has to be there. By default all spiking
+            layers, with what they have of it.
+        neurons: index of the neurons that are kept: ``slice(100)`` for the first axis of a layer's neurons, a tuple
+            of them for several axes, or a dict of these by layer.
+        steps: the steps that are kept, ``slice(100, 200)`` for instance.
+        limit: bytes that records may take.
+        **options: of the call, ``init`` and ``lengths``.
+
+    Returns:
+        The records by layer and name, (N, T, *neurons), and the output of the model as ``.out``. After the end of a
+        padded sample they are zero.
+
+    Raises:
+        TypeError: model is no SpikingNet, or steps is no slice.
+        ValueError: there is no such layer or record, or steps count from the end.
+        MemoryError: the records would take more than the limit.
+
+    >>> import torch
+    >>> from spikingtorch import LIF
+    >>> model = SpikingNet(torch.nn.Sequential(torch.nn.Linear(3, 4), LIF()))
+    >>> recording = record(model, torch.rand(2, 5, 3), ("spikes", "v"))
+    >>> recording
+    Recording
+      1: spikes (2, 5, 4), v (2, 5, 4)
+    >>> torch.equal(recording["1"]["spikes"], recording.out)
+    True
+    """
+    if not isinstance(model, SpikingNet):
+        raise TypeError(f"record: model is a {type(model).__name__}, expected a SpikingNet; wrap it: SpikingNet(net)")
+    names = (what,) if isinstance(what, str) else tuple(what)
+    kept, chosen, budget = _kept_steps(steps), _chosen(model, layers), Budget(limit)
+    recorders = {
+        path: Recorder(path, names, layers is not None, budget, _index(neurons, path), kept) for path in chosen
+    }
+    try:
+        for path, layer in chosen.items():
+            layer._recorder = recorders[path]
+        out = model(x, **options)
+    finally:
+        for layer in chosen.values():
+            layer._recorder = None
+    found = {path: records for path, recorder in recorders.items() if (records := recorder.records())}
+    for name in names:
+        if not any(name in records for records in found.values()):
+            raise ValueError(
+                f"record: no layer has {name!r}. There are 'spikes', fields of a layer's state such as 'v', and 'u' "
+                "and 'threshold' of neurons that fire through functional.fire"
+            )
+    return Recording(found, out)
+
+
+def _chosen(model: SpikingNet, layers: Sequence[str] | None) -> dict[str, StepLayer]:
+    """Return the layers to record, by name.
+
+    Raises:
+        ValueError: there is no spiking layer of a name.
+    """
+    there = {
+        path: module
+        for path, module in model.net.named_modules()
+        if isinstance(module, StepLayer) and not isinstance(module, TimeNorm)
+    }
+    if layers is None:
+        return there
+    wrong = [path for path in layers if path not in there]
+    if wrong or isinstance(layers, str):
+        names = ", ".join(map(repr, there)) or "none"
+        raise ValueError(f"record: layers={layers!r}, but the spiking layers are {names}; pass a list of names")
+    return {path: there[path] for path in layers}
+
+
+def _index(neurons: Any, path: str) -> tuple[Any, ...]:
+    """Return the index of the neurons of a layer that are kept."""
+    found = neurons.get(path, ()) if isinstance(neurons, Mapping) else neurons
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _kept_steps(steps: slice | None) -> slice:
+    if steps is None:
+        return slice(None)
+    if not isinstance(steps, slice):
+        raise TypeError(f"record: steps={steps!r}, expected a slice, slice(100, 200) for instance")
+    numbers = [number for number in (steps.start, steps.stop, steps.step) if number is not None]
+    if any(number < 0 for number in numbers) or steps.step == 0:
+        raise ValueError(f"record: steps={steps!r} counts from the end, or backwards; count from the first step")
+    return steps

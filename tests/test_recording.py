@@ -1,0 +1,229 @@
+"""Records of what happens in the layers of a network: beside a loop by hand, and the network computes the same."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.verification.case import Case
+from spikingtorch.verification.cases import CASES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ALL = ("spikes", "v", "u", "threshold")
+
+
+class Net(nn.Module):
+    """An adaptive threshold, a neuron that rests, and a readout that does not fire."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.g = nn.Linear(6, 8), nn.Linear(8, 4)
+        self.l1, self.l2, self.li = st.ALIF(tau=4.0), st.LIF(refractory=2, learnable=True), st.LI()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l2(self.g(self.l1(self.f(x), init)), init)
+        out: Tensor = self.li(h, init)
+        return out
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    torch.manual_seed(0)
+    return Net().double()
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    return 2 * torch.rand(3, 20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def close(got: Tensor, want: Tensor) -> None:
+    """Assert that numbers are equal but for products of fewer rows, which round in another order."""
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def by_hand(net: Net, x: Tensor) -> dict[str, list[Tensor]]:
+    """Return membranes and spikes of the first layer, read after each step."""
+    net = copy.deepcopy(net)
+    found: dict[str, list[Tensor]] = {"v": [], "spikes": []}
+    for t in range(x.shape[1]):
+        found["spikes"].append(net.l1(net.f(x[:, t]), t == 0))
+        assert net.l1.v is not None
+        found["v"].append(net.l1.v)
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 7}], ids=str)
+def test_records(net: Net, x: Tensor, options: Any) -> None:
+    model = st.SpikingNet(net, **options)
+    want = model(x)
+    recording = st.record(model, x, ALL)
+    assert torch.equal(recording.out, want)
+    assert {layer: tuple(records) for layer, records in recording.items()} == {
+        "l1": ALL,
+        "l2": ALL,
+        "li": ("spikes", "v"),
+    }
+    first = recording["l1"]
+    for name, steps in by_hand(net, x).items():
+        close(first[name], torch.stack(steps, 1))
+    for layer in ("l1", "l2"):
+        of = recording[layer]
+        fires = of["u"] >= of["threshold"]
+        rests = torch.zeros_like(fires)
+        if layer == "l2":  # for two steps after a spike
+            rests[:, 1:] |= of["spikes"][:, :-1] > 0
+            rests[:, 2:] |= of["spikes"][:, :-2] > 0
+        assert torch.equal(of["spikes"] > 0, fires & ~rests)
+        assert of["spikes"].any()
+    # an adaptive threshold moves
+    assert first["threshold"].unique().numel() > 2
+    assert torch.equal(recording["li"]["spikes"], want)
+    assert torch.equal(model(x), want)
+
+
+def test_explain_says_the_same(net: Net, x: Tensor) -> None:
+    model = st.SpikingNet(net)
+    before = model.explain(x)
+    st.record(model, x, ALL)
+    assert model.explain()._replace(products=()) == before
+    step: Any = F.recorded(F.lif_step, "v", "u")
+    state = F.LIFState(torch.zeros(4))
+    assert F.explain_scan(step, state, torch.ones(5, 4), params={"decay": 0.9}).backend == "fused"
+
+
+@pytest.mark.parametrize("steps", [slice(3, 20, 4), slice(5, None), slice(18, 90), slice(0), slice(None, None, 3)])
+@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 7}], ids=str)
+def test_some_steps_and_neurons(net: Net, x: Tensor, steps: slice, options: Any) -> None:
+    want = st.record(st.SpikingNet(net), x, "v")["l1"]["v"]
+    model = st.SpikingNet(net, **options)
+    close(st.record(model, x, "v", steps=steps)["l1"]["v"], want[:, steps])
+    some = st.record(model, x, "v", steps=steps, neurons={"l1": slice(2, 5)}, layers=["l1", "l2"])
+    assert list(some) == ["l1", "l2"]
+    close(some["l1"]["v"], want[:, steps, 2:5])
+    assert some["l2"]["v"].shape[2:] == (4,)
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 7}], ids=str)
+def test_lengths(net: Net, x: Tensor, options: Any) -> None:
+    whole, lengths = st.record(st.SpikingNet(net), x, ALL), torch.tensor([20, 7, 1])
+    padded = st.record(st.SpikingNet(net, **options), x, ALL, lengths=lengths)
+    for layer in whole:
+        for name, record in whole[layer].items():
+            for sample, length in enumerate(lengths.tolist()):
+                close(padded[layer][name][sample, :length], record[sample, :length])
+                assert not padded[layer][name][sample, length:].any()
+
+
+def test_a_loss_on_a_membrane(net: Net, x: Tensor) -> None:
+    found = []
+    for options in ({}, {"mode": "step"}):
+        model = st.SpikingNet(copy.deepcopy(net), **options)  # type: ignore[arg-type]
+        records = st.record(model, x, ("v", "u"))["l2"]
+        g = torch.randn(records["v"].shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+        leaves = [model.get_parameter("net.f.weight"), model.get_parameter("net.l2.tau")]
+        found.append(torch.autograd.grad((g * records["v"] * records["u"]).sum(), leaves))
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)
+    assert found[0][0].any()
+    with torch.no_grad():
+        assert not st.record(model, x, "v")["l2"]["v"].requires_grad
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_step_of_the_library(case: Case) -> None:
+    """The output has the same bits as without records, and the records are those of the loop, read by hand."""
+    xs, params = case.draw(12)
+    state, options = case.initial(xs), params | case.options(F.Sigmoid(), None)
+    fields = [name for name in getattr(state, "_fields", ()) if isinstance(getattr(state, name), Tensor)]
+    names = (*fields, *(("u", "threshold") if case.spikes else ()))
+    if not names:
+        pytest.skip("a neuron with no state and no spikes")
+    want = F.scan(case.step, state, xs, params=options)[1]
+    step: Any = F.recorded(case.step, *names)
+    out, records = F.scan(step, state, xs, params=options)[1]
+    assert torch.equal(out, want)
+    assert tuple(records) == names
+    for t in range(12):
+        x = tuple(each[t] for each in xs) if isinstance(xs, tuple) else xs[t]
+        state, out = case.step(state, x, **options)
+        for name in fields:
+            close(records[name][t], getattr(state, name))
+    if case.spikes and case.name not in ("stochastic_lif", "sigma_delta"):
+        assert torch.equal(want != 0, records["u"] >= records["threshold"])
+        assert case.name == "mcpitts" or want.any()
+
+
+def test_recurrent(x: Tensor) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), st.LIF(recurrent=nn.Linear(8, 8, bias=False))).double()
+    model = st.SpikingNet(net)
+    want = model(x)
+    assert torch.equal(st.record(model, x)["1"]["spikes"], want)
+    with pytest.warns(RuntimeWarning, match="Recorded ran on the Python loop"):
+        records = st.record(model, x, ("spikes", "v", "u"))["1"]
+    assert torch.equal(records["spikes"], want)
+    assert torch.equal(records["u"] >= 1.0, want > 0)
+
+
+def test_a_fold_that_fails_is_recorded_once(x: Tensor) -> None:
+    class Odd(Net):
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            h = self.l1(self.f(x), init)
+            if h.shape[0] == 60 and not torch.compiler.is_compiling():
+                raise RuntimeError("too many")
+            out: Tensor = self.li(h, init)
+            return out
+
+    model = st.SpikingNet(Odd().double())
+    with pytest.warns(RuntimeWarning, match="runs step by step"):
+        recording = st.record(model, x, "v")
+    assert recording["l1"]["v"].shape == (3, 20, 8)
+
+
+def test_steps_of_your_own() -> None:
+    def fires(state: F.LIFState, x: Tensor, *, threshold: Any, surrogate: Any) -> Any:
+        v, out, _, _ = F.fire(0.5 * state.v + x, threshold, surrogate, F.to_zero)
+        return F.LIFState(v), out
+
+    def hides(state: F.LIFState, x: Tensor) -> Any:
+        u = 0.5 * state.v + x
+        s = (u >= 1.0).to(u.dtype)
+        return F.LIFState(u * (1 - s)), s
+
+    xs, rest = torch.rand(9, 5), F.LIFState(torch.zeros(5))
+    params = {"threshold": 0.6, "surrogate": F.Strict(F.Arctan())}
+    step: Any = F.recorded(fires, "u", "threshold")
+    spikes, records = F.scan(step, rest, xs, params=params)[1]
+    assert torch.equal(spikes > 0, records["u"] > records["threshold"])
+    assert records["threshold"].unique().tolist() == [pytest.approx(0.6)]
+    hidden: Any = F.recorded(hides, "u")
+    with pytest.raises(ValueError, match=r"hides has no state 'u'; it has v\. .*functional\.fire"):
+        F.scan(hidden, rest, xs)
+    with pytest.raises(TypeError, match=r"expected what to record"):
+        F.recorded(hides)
+
+
+def test_refusals(net: Net, x: Tensor) -> None:
+    model = st.SpikingNet(net)
+    wrong: list[tuple[type[Exception], str, Any]] = [
+        (ValueError, "no layer has 'w'", lambda: st.record(model, x, "w")),
+        (ValueError, "the spiking layers are 'l1', 'l2', 'li'", lambda: st.record(model, x, layers=["a"])),
+        (ValueError, "pass a list", lambda: st.record(model, x, layers="l1")),
+        (MemoryError, "records of l1 take 0.00768 MB", lambda: st.record(model, x, ("v", "u"), limit=7000)),
+        (ValueError, "li_step has no state 'u'", lambda: st.record(model, x, "u", layers=["li"])),
+        (ValueError, "from the end", lambda: st.record(model, x, steps=slice(-3, None))),
+        (TypeError, "expected a slice", lambda: st.record(model, x, steps=3)),  # type: ignore[arg-type]
+        (TypeError, r"expected a SpikingNet", lambda: st.record(net, x)),  # type: ignore[arg-type]
+    ]
+    want = model(x)
+    for kind, text, call in wrong:
+        with pytest.raises(kind, match=text):
+            call()
+        assert all(layer._recorder is None for layer in (net.l1, net.l2, net.li))
+    assert torch.equal(model(x), want)
+    with pytest.raises(KeyError, match="no layer 'a' was recorded; there are 'l1'"):
+        st.record(model, x, layers=["l1"])["a"]
