@@ -1,11 +1,12 @@
 """SpikingNet: an ordinary module, run over time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import modules_of, parameter_of
@@ -15,7 +16,7 @@ from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rng import random_state, set_random_state
 from spikingtorch.fold.rules import taught_rules
 from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
-from spikingtorch.functional.sparse.automatic import Automatic, automatic
+from spikingtorch.functional.sparse.automatic import Automatic, Note, aside, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
@@ -165,6 +166,7 @@ class SpikingNet(nn.Module):
         self.warn_silent = warn_silent
         self.event_driven: EventDriven = event_driven
         self._skipping: Automatic | None = None
+        self._watching: TorchFunctionMode | None = None
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
@@ -242,7 +244,7 @@ class SpikingNet(nn.Module):
         if not torch.compiler.is_compiling():
             self._policy.note_input(x, init)
         if not torch.compiler.is_compiling():
-            self._skipping = automatic(self.event_driven)
+            self._skipping = automatic(self.event_driven, modules_of(self.net))
         outputs: list[Any] = []
         for chunk in _chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
@@ -377,10 +379,23 @@ class SpikingNet(nn.Module):
 
     def _step(self, x: Tensor, init: Any) -> Any:
         given = (x, init) if self._hands_init else (x,)
-        if torch.compiler.is_compiling() or self._skipping is None:
+        if torch.compiler.is_compiling():
             return self.net(*given)
-        with self._skipping:
+        with aside(), self._skipping or nullcontext(), self._watching or nullcontext():
             return self.net(*given)
+
+    @contextmanager
+    def watched(self, mode: TorchFunctionMode) -> Iterator[None]:
+        """Return a context within which a mode sees the functions that the network calls, and those alone.
+
+        Proofs and spiking layers call functions of their own, which it does not see, and it does not make the network
+        step, as hooks do.
+        """
+        self._watching = mode
+        try:
+            yield
+        finally:
+            self._watching = None
 
     def explain(self, x: Tensor | None = None) -> Report:
         """Say how the network runs, which backend each spiking layer takes, and why.
@@ -395,7 +410,10 @@ class SpikingNet(nn.Module):
             _check_form(x)
             self._check_input(x, modules_of(self.net))
             self._policy.note_input(x)
-        return report(self._policy, self.net, self.mode, {} if self._skipping is None else self._skipping.notes)
+        notes: dict[int, Note] = {}
+        for module in self.modules():  # networks within this one have their own
+            notes |= module._skipping.notes if isinstance(module, SpikingNet) and module._skipping is not None else {}
+        return report(self._policy, self.net, self.mode, notes)
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""

@@ -40,6 +40,7 @@ class Net(nn.Module):
         return nnf.linear(input=h.flatten(1), weight=self.out.weight, bias=self.out.bias)
 
 
+SMALL = "is too small for skipping zeros to pay"
 KINDS = {"conv1": "Conv2d", "conv2": "Conv2d", "out": "Linear", "kernel": "weights"}
 
 
@@ -164,7 +165,7 @@ def test_what_is_called_dense(runs: list[int]) -> None:
 
 def test_grouped_and_dilated_convolutions(runs: list[int]) -> None:
     for options in ({"groups": 2}, {"dilation": 2}):
-        net = nn.Sequential(nn.Conv2d(2, 4, 2, **options), st.LIF())  # type: ignore[arg-type]
+        net = nn.Sequential(nn.Conv2d(2, 4, 2, **options), st.LIF())
         model = model_of(net=net)
         model(spikes())
         assert not runs
@@ -317,8 +318,8 @@ def test_second_derivatives() -> None:
     found = []
     for event_driven in ("on", "off"):
         net = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
-        nn.init.constant_(net[0].weight, 0.2)  # type: ignore[arg-type]
-        nn.init.constant_(net[0].bias, 0.1)  # type: ignore[arg-type]
+        nn.init.constant_(net[0].weight, 0.2)
+        nn.init.constant_(net[0].bias, 0.1)
 
         class Smooth(nn.Module):
             def __init__(self, net: nn.Module) -> None:
@@ -341,7 +342,7 @@ def input_gradients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     run = kernels.input_gradient
 
-    def noted(s: Any, *args: Any) -> Tensor | None:
+    def noted(s: Any, *args: Any) -> bool:
         found.append(s.channels)
         return run(s, *args)
 
@@ -393,7 +394,7 @@ def test_second_derivatives_of_few_channels(input_gradients: list[int]) -> None:
         model, x = model_of(event_driven, Smooth()), spikes().requires_grad_()
         leaves = [x, *model.parameters()]
         first = torch.autograd.grad(model(x).square().sum(), leaves, create_graph=True)
-        found.append(torch.autograd.grad(sum((g**2).sum() for g in first), leaves))  # type: ignore[arg-type]
+        found.append(torch.autograd.grad(sum((g**2).sum() for g in first), leaves))
     assert input_gradients == [2]  # the last of the four passes records no graph
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
@@ -408,20 +409,69 @@ def test_weights_that_are_not_finite(event_driven: str) -> None:
         model(spikes(0.0))
 
 
-def test_a_network_in_a_network(runs: list[int]) -> None:
+@pytest.mark.parametrize(("outer", "inner"), [("on", "off"), ("auto", "on"), ("off", "on"), ("on", "on")])
+def test_a_network_in_a_network(outer: str, inner: str, runs: list[int]) -> None:
+    """Each has its own option."""
+
     class Outer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner, self.out, self.l1 = model_of("off"), nn.Linear(3, 3), st.LIF()
+            self.inner, self.out, self.l1 = model_of(inner, mode="step"), nn.Linear(3, 3), st.LIF()
 
         def forward(self, x: Tensor, init: Any) -> Tensor:
-            out: Tensor = self.l1(self.out(self.inner(x.unsqueeze(1)).squeeze(1)), init)
+            h: Tensor = self.l1(self.out(self.inner(x.unsqueeze(1)).squeeze(1)), init)
+            return h
+
+    model = model_of(outer, Outer(), mode="step")
+    assert model(spikes()).shape == (3, 4, 3)
+    found = reasons(model)
+    assert found.get("out", "none") == {"on": None, "auto": SMALL, "off": "none"}[outer]
+    assert found.get("inner.net.conv1", "none") == {"on": None, "off": "none"}[inner]
+    assert len(runs) == 4 * ((outer == "on") + 4 * (inner == "on"))
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+def test_attention_takes_its_own_way() -> None:
+    """torch's fast way through attention ends at any mode, and masks what is padded otherwise."""
+
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+            self.l1, self.encoder = st.LIF(), nn.TransformerEncoder(layer, 1)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            padding = torch.zeros(3, 5, dtype=torch.bool)
+            padding[:, 3:] = True
+            out: Tensor = self.encoder(self.l1(x, init), src_key_padding_mask=padding)
             return out
 
-    model = model_of(net=Outer(), mode="step")
-    assert model(spikes()).shape == (3, 4, 3)
-    assert "out" in reasons(model)
-    assert runs
+    torch.manual_seed(0)
+    net, x = Attending().eval(), torch.ones(3, 2, 5, 8)
+    with torch.no_grad():
+        found = [st.SpikingNet(net, event_driven=each, mode="step")(x) for each in ("off", "auto", "on")]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert not found[0][:, :, 3:].any()
+
+
+def test_weights_that_are_computed(runs: list[int]) -> None:
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)), st.LIF())
+    model = model_of(net=net, mode="step")
+    model(torch.ones(2, 3, 6))
+    assert len(runs) == 3
+    (line,) = model.explain().products
+    assert (line.path, line.kind, line.shape, line.reason) == ("", "computed weights", (4, 6), None)
+
+
+def test_graded_inputs_have_half_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automatic, "most_events", lambda _: 10)
+    model = model_of("auto", nn.Sequential(nn.Linear(20, 4), st.LIF()), mode="step")
+    for number, value, taken in ((10, 1.0, True), (11, 1.0, False), (5, 0.5, True), (6, 0.5, False)):
+        x = torch.zeros(1, 1, 20)
+        x[..., :number] = value
+        model(x)
+        assert (reasons(model)["0"] is None) is taken
 
 
 def test_copies_start_anew() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
@@ -35,8 +35,9 @@ class ProductReport(NamedTuple):
     """How one linear layer or convolution was computed at the last call.
 
     Attributes:
-        path: name of its module in the network; of its weights, if they are not the ``weight`` of a module of torch.
-        kind: the module's class, or "weights".
+        path: name of its module in the network; of its weights, if they are not the ``weight`` of a module of torch;
+            empty for weights that are computed.
+        kind: the module's class, "weights" or "computed weights".
         shape: of the weights.
         reason: why it did not skip the zeros of its input, None if it did.
         density: the part of the inputs that was not zero; None if they were not counted.
@@ -111,20 +112,28 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
         if path in inputs and isinstance(layer, StepLayer)
     ]
     products = [
-        _product(path, module, name, weight, notes[id(weight)])
+        _product(path, module, name, notes[id(weight)])
         for path, module in net.named_modules()
         for name, weight in module.named_parameters(recurse=False)
         if id(weight) in notes
     ]
+    known = {id(weight) for weight in net.parameters()}
+    # weights that are computed from others have no name; step by step they are others each time
+    computed = {note.shape: note for of, note in notes.items() if of not in known}
+    products += [_line("", "computed weights", note) for note in computed.values()]
     return Report(taken, reason, tuple(layers), tuple(products))
 
 
-def _product(path: str, module: nn.Module, name: str, weight: Tensor, note: Note) -> ProductReport:
+def _product(path: str, module: nn.Module, name: str, note: Note) -> ProductReport:
     """Return how the layer with these weights, ``name`` in a module, was computed."""
-    whole = name == "weight" and isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
-    names = (path, type(module).__name__) if whole else (f"{path}.{name}".removeprefix("."), "weights")
+    if name == "weight" and isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+        return _line(path, type(module).__name__, note)
+    return _line(f"{path}.{name}".removeprefix("."), "weights", note)
+
+
+def _line(path: str, kind: str, note: Note) -> ProductReport:
     density = None if note.events is None else note.events / max(note.inputs, 1)
-    return ProductReport(*names, tuple(weight.shape), note.reason, density, note.kept, note.inputs)
+    return ProductReport(path, kind, note.shape, note.reason, density, note.kept, note.inputs)
 
 
 def _bytes(number: int) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.c_abi import Shape
@@ -74,14 +75,16 @@ class EventLayer(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        """Save weights, and the input if they have a gradient."""
+        """Save what torch saves: the input if the weights have a gradient, and the weights if the input has one."""
         call, hooked, x, weight, _ = inputs
-        ctx.save_for_backward(x if ctx.needs_input_grad[3] else None, weight)
-        if hooked or not ctx.needs_input_grad[3]:
+        operation: Operation = call.operation
+        of_x, of_weight = ctx.needs_input_grad[2:4]
+        ctx.save_for_backward(x if of_weight else None, weight if of_x or operation.saves_weight else None)
+        if hooked or not of_weight:
             call.bits = None
-        ctx.operation, ctx.bits, ctx.form = call.operation, call.bits, (x.shape, call.operation.format(x))
-        ctx.number = None if call.events is None else call.events.number
-        ctx.weight_shape = weight.shape
+        ctx.operation, ctx.bits, ctx.number = operation, call.bits, None if call.events is None else call.events.number
+        ctx.form, ctx.weight_shape = (x.shape, operation.format(x)), weight.shape
+        ctx.layout = operation.format(x, weight)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -91,12 +94,13 @@ class EventLayer(Function):
         if g is None:
             return None, None, None, None, None
         x, weight = ctx.saved_tensors
-        if x is None:
-            x = _unread(ctx.form, weight)
+        read = [g, *([] if x is None or ctx.bits is not None else [x]), *([] if weight is None else [weight])]
+        x = _unread(ctx.operation, ctx.form, g) if x is None else x
+        weight = _zeros(ctx.weight_shape) if weight is None else weight
         # hooks may have handed back something else, which torch is to complain about
         same = x.shape == ctx.form[0] and weight.shape == ctx.weight_shape
-        if same and (can_run(g, x, weight) if ctx.bits is None else can_run(g, weight)):
-            with torch.autocast(weight.device.type, enabled=False):
+        if same and can_run(*read):
+            with torch.autocast(g.device.type, enabled=False):
                 return None, None, *_gradients(ctx, g, x, weight, wanted)
         if ctx.bits is not None:
             # x holds zeros, attached to the graph of the input
@@ -118,37 +122,30 @@ def _forward(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     events = call.events
     if events is None:
         return operation.dense(x, weight, bias)
-    out = memory.empty(operation.out_shape(x.shape, s), torch.float32, x.device)
-    start = None if bias is None else memory.contiguous(bias)
-    if not kernels.forward(s, events, memory.contiguous(weight), start, out):  # zero times infinity is no zero
+    out = _fresh(operation, operation.out_shape(x.shape, s), operation.format(x, weight), x.device)
+    found, start = _for_kernel(operation, out), None if bias is None else memory.contiguous(bias)
+    if not kernels.forward(s, events, memory.contiguous(weight), start, found):  # zero times infinity is no zero
         return operation.dense(x, weight, bias)
     if events.graded is None:
         call.bits = events.bits
-    out = operation.from_memory(out)
-    return memory.contiguous(out) if operation.format(x, weight) == torch.contiguous_format else out
+    return _filled(operation, out, found)
 
 
 def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
     """Return the wanted gradients, by kernels where these are faster."""
     operation: Operation = ctx.operation
     s = operation.shape(x.shape, weight.shape)
-    layout = operation.format(_unread(ctx.form, weight), weight)
     incoming = memory.contiguous(operation.in_memory(g))
-    of_x = _of_input(ctx, s, incoming, g, weight, layout) if wanted[0] else None
+    of_x = _of_input(ctx, s, incoming, g, weight) if wanted[0] else None
     if ctx.number is None:  # torch is faster as well where channels are last
         g, x = (operation.from_memory(each) for each in (incoming, memory.contiguous(operation.in_memory(x))))
         _, of_weight, of_bias = operation.gradients(g, x, weight, (False, *wanted[1:]))
-        return [of_x, None if of_weight is None else of_weight.contiguous(memory_format=layout), of_bias]
-    return [
-        of_x,
-        _of_weight(ctx, s, incoming, x, weight) if wanted[1] else None,
-        kernels.bias_gradient(s, incoming) if wanted[2] else None,
-    ]
+        return [of_x, _laid_out(ctx, of_weight), of_bias]
+    of_bias = kernels.bias_gradient(s, incoming) if wanted[2] else None
+    return [of_x, _laid_out(ctx, _of_weight(ctx, s, incoming, x, weight)) if wanted[1] else None, of_bias]
 
 
-def _of_input(
-    ctx: Any, s: Shape, incoming: Tensor, g: Tensor, weight: Tensor, layout: torch.memory_format
-) -> Tensor | None:
+def _of_input(ctx: Any, s: Shape, incoming: Tensor, g: Tensor, weight: Tensor) -> Tensor | None:
     """Return the gradient of the input, torch's own but for convolutions whose few channels leave its vectors empty.
 
     Args:
@@ -157,15 +154,14 @@ def _of_input(
         incoming: gradient of the outputs, with its axes in the order of memory.
         g: the same as torch has it.
         weight: the weights.
-        layout: that of torch's own result.
     """
     operation: Operation = ctx.operation
     if has_few_channels(s):
-        found = kernels.input_gradient(s, incoming, memory.contiguous(weight))
-        if found is not None:
-            found = operation.from_memory(found)
-            return memory.contiguous(found) if layout == torch.contiguous_format else found
-    of_x: Tensor | None = operation.gradients(g, _unread(ctx.form, weight), weight, (True, False, False))[0]
+        out = _fresh(operation, tuple(ctx.form[0]), ctx.layout, g.device)
+        found = _for_kernel(operation, out)
+        if kernels.input_gradient(s, incoming, memory.contiguous(weight), found):
+            return _filled(operation, out, found)
+    of_x: Tensor | None = operation.gradients(g, _unread(operation, ctx.form, g), weight, (True, False, False))[0]
     return of_x
 
 
@@ -178,7 +174,35 @@ def _of_weight(ctx: Any, s: Shape, incoming: Tensor, x: Tensor, weight: Tensor) 
     if found is None:  # zero times infinity is no zero
         values = x if bits is None else _spikes(ctx, bits)
         found = operation.gradients(operation.from_memory(incoming), values, weight, (False, True, False))[1]
-    return None if found is None else found.view(weight.shape)
+    return None if found is None else found.view(weight.shape) if found.is_contiguous() else found
+
+
+def _fresh(operation: Operation, shape: tuple[int, ...], layout: torch.memory_format, device: torch.device) -> Tensor:
+    """Return memory for a result, with the strides that torch would give it. It is no view, and may be written on."""
+    return memory.strided(shape, operation.strides(shape, layout), torch.float32, device)
+
+
+def _for_kernel(operation: Operation, out: Tensor) -> Tensor:
+    """Return what a kernel fills in for a result: its own memory if channels are last there."""
+    target = operation.in_memory(out)
+    return target if target.is_contiguous() else memory.like(target)
+
+
+def _filled(operation: Operation, out: Tensor, found: Tensor) -> Tensor:
+    """Return a result, after a kernel has filled in ``found``."""
+    if found.data_ptr() != out.data_ptr():
+        out.copy_(operation.from_memory(found))
+    return out
+
+
+def _laid_out(ctx: Any, of_weight: Tensor | None) -> Tensor | None:
+    """Return the gradient of the weights with the strides that torch would give it."""
+    if of_weight is None:
+        return None
+    strides = ctx.operation.strides(tuple(of_weight.shape), ctx.layout)
+    if of_weight.stride() == strides:
+        return of_weight
+    return memory.strided(tuple(of_weight.shape), strides, of_weight.dtype, of_weight.device).copy_(of_weight)
 
 
 def _spikes(ctx: Any, bits: Tensor) -> Tensor:
@@ -187,10 +211,10 @@ def _spikes(ctx: Any, bits: Tensor) -> Tensor:
     return operation.from_memory(kernels.spread(bits, operation.in_memory(_zeros(ctx.form[0])).shape))
 
 
-def _unread(form: tuple[torch.Size, torch.memory_format], like: Tensor) -> Tensor:
+def _unread(operation: Operation, form: tuple[torch.Size, torch.memory_format], like: Tensor) -> Tensor:
     """Return a tensor of which nothing but shape and strides is read."""
     shape, layout = form
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    return torch.empty_strided(shape, operation.strides(tuple(shape), layout), dtype=like.dtype, device=like.device)
 
 
 def _shape_of(x: Tensor) -> torch.Size:
@@ -198,4 +222,4 @@ def _shape_of(x: Tensor) -> torch.Size:
 
 
 def _zeros(shape: torch.Size) -> Tensor:
-    return torch.zeros(()).expand(shape)
+    return torch.zeros((), dtype=torch.float32, device=HOST).expand(shape)

@@ -1,12 +1,12 @@
 """Automatic: torch's own layers, within a network, computed by kernels that skip zeros where these are faster."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
@@ -24,16 +24,22 @@ _LAYERS: dict[Any, Callable[..., Layer | None]] = {
 }
 
 
+# modules that look whether there is a mode
+_ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
+
+
 class Note(NamedTuple):
     """How a layer was computed.
 
     Attributes:
+        shape: of its weights.
         reason: why torch's own function computed it, as the rest of a sentence about it; None if kernels did.
         inputs: how many numbers its input has.
         events: how many of them are not zero; None if torch's own function computed it.
         kept: bytes that the backward pass keeps in place of the input; None if it keeps the input, or there is none.
     """
 
+    shape: tuple[int, ...]
     reason: str | None
     inputs: int
     events: int | None
@@ -107,7 +113,10 @@ class Automatic(TorchFunctionMode):
         shape, size = layer.operation.shape(layer.x.shape, layer.weight.shape), layer.x.numel()
         most = size if self._always else most_events(shape)
         if most and (events := layer.marked(most)) is not None:
-            return _Decision(None, events, runs=True)
+            # numbers other than one take lists of their own beside an input that is kept, and more time
+            if self._always or events.graded is None or 2 * events.number <= most:
+                return _Decision(None, events, runs=True)
+            most //= 2
         reason = (
             f"has more than {most / size:.0%} inputs that are not zero"
             if most
@@ -117,33 +126,39 @@ class Automatic(TorchFunctionMode):
 
 
 def _note(layer: Layer, decision: _Decision, out: Tensor | None) -> Note:
-    events = decision.events
+    events, shape = decision.events, tuple(layer.weight.shape)
     if events is None:
-        return Note(decision.reason, layer.x.numel(), None, None)
+        return Note(shape, decision.reason, layer.x.numel(), None, None)
     kept = out is not None and out.grad_fn is not None and events.graded is None
-    return Note(None, layer.x.numel(), events.number, events.bits.nbytes if kept else None)
+    return Note(shape, None, layer.x.numel(), events.number, events.bits.nbytes if kept else None)
 
 
 # what torch calls the arguments, and what they are called here
 _NAMES = {"input": "x"}
 
 
-def automatic(wanted: Literal["auto", "off", "on"]) -> Automatic | None:
+def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]) -> Automatic | None:
     """Return the mode for a call of a network, None where layers are left alone.
 
-    They are left alone where something compiles, traces or transforms the call, or watches it by a mode of its own.
+    They are left alone where something compiles, traces or transforms the call, or watches it by a mode of its own; and
+    beside torch's own attention, which takes another way under any mode, and masks what is padded otherwise.
 
     Args:
         wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
+        modules: those of the network.
     """
     if wanted == "off" or not in_eager():
         return None
     watching = [torch._C._get_function_stack_at(place) for place in range(torch._C._len_torch_function_stack())]
-    return Automatic(wanted == "on") if all([isinstance(mode, DeviceContext) for mode in watching]) else None
+    alone = all([isinstance(mode, DeviceContext | Automatic) for mode in watching])
+    return Automatic(wanted == "on") if alone and not any([isinstance(each, _ATTENTION) for each in modules]) else None
 
 
 class aside:  # noqa: N801
-    """Within it, functions of torch run without asking the mode: for code that calls many of them, and no layers."""
+    """Within it, functions of torch run without asking the mode: for code that calls many of them, and no layers.
+
+    So does a network within another one, which has a mode of its own, or none.
+    """
 
     def __enter__(self) -> None:
         self._mode: Automatic | None = None

@@ -13,25 +13,31 @@
 #define LONGEST 2
 
 #define EACH_IMAGE(DO, v) DO(0, v) DO(1, v) DO(2, v) DO(3, v) DO(4, v) DO(5, v) DO(6, v) DO(7, v)
-#define BEGIN_AT(n, v) Vector sum##n##_##v = whole(to[n] + at + v * LANES);
+#define BEGIN_AT(n, v) Vector sum##n##_##v = {0};
 #define ADD_AT(n, v) sum##n##_##v = add(sum##n##_##v, g[n][pixel + o], vector##v);
-#define END_AT(n, v) memcpy(to[n] + at + v * LANES, &sum##n##_##v, sizeof sum##n##_##v);
+#define END_AT(n, v) \
+    sum##n##_##v += whole(to[n] + at + v * LANES); \
+    memcpy(to[n] + at + v * LANES, &sum##n##_##v, sizeof sum##n##_##v);
 #define BEGIN_ALL(v) EACH_IMAGE(BEGIN_AT, v)
 #define ADD_ALL(v) const Vector vector##v = whole(row + v * LANES); EACH_IMAGE(ADD_AT, v)
 #define END_ALL(v) EACH_IMAGE(END_AT, v)
 
-// Defines what one output pixel adds to all rows that the kernel reaches, for so many vectors.
+// Defines what one output pixel adds to all rows that the kernel reaches, for so many vectors. Outputs are summed in
+// blocks, which keeps rounding errors small.
 #define SPREAD(NUMBER) \
     static void spread_##NUMBER( \
         const Shape *s, const float *weights, const float *const *g, int64_t pixel, float *const *to, int64_t first, \
         int64_t pitch \
     ) { \
         const float *row = weights; \
-        for (int64_t y = 0, at = first; y < s->kernel_height; y++, at += pitch) { \
-            EACH_##NUMBER(BEGIN_ALL) \
-            for (int64_t o = 0; o < s->outputs; o++, row += NUMBER * LANES) { EACH_##NUMBER(ADD_ALL) } \
-            EACH_##NUMBER(END_ALL) \
-        } \
+        for (int64_t y = 0, at = first; y < s->kernel_height; y++, at += pitch) \
+            for (int64_t o = 0, end; o < s->outputs;) { \
+                EACH_##NUMBER(BEGIN_ALL) \
+                for (end = least(o + BLOCK, s->outputs); o < end; o++, row += NUMBER * LANES) { \
+                    EACH_##NUMBER(ADD_ALL) \
+                } \
+                EACH_##NUMBER(END_ALL) \
+            } \
     }
 SPREAD(1)
 SPREAD(2)

@@ -125,23 +125,26 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
     return found if finite else None
 
 
-def input_gradient(s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
-    """Return the gradient of the input, in channels-last memory; None if g is not finite, or a row of the kernel long.
+def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
+    """Fill in the gradient of the input, unless g is not finite or a row of the kernel is long.
 
     Args:
         s: a convolution of few channels.
         g: gradient of its outputs, in channels-last memory.
         weight: contiguous weights.
+        out: the gradient, in channels-last memory.
+
+    Returns:
+        Whether it is filled in.
     """
     run = functions()
     vectors, image = run.vectors_of_row(byref(s)), run.padded_image(byref(s))
     if not vectors:
-        return None
+        return False
     rows = memory.empty((s.kernel_height * s.outputs * vectors * _lanes(),), torch.float32, g.device)
     buffers = memory.empty((s.threads * _IMAGES * image,), torch.float32, g.device)
-    found = memory.empty((s.images, s.height, s.width, s.channels), torch.float32, g.device)
-    pointers = g.data_ptr(), weight.data_ptr(), rows.data_ptr(), buffers.data_ptr(), found.data_ptr()
-    return found if run.input_gradient(byref(s), *pointers) else None
+    pointers = g.data_ptr(), weight.data_ptr(), rows.data_ptr(), buffers.data_ptr(), out.data_ptr()
+    return bool(run.input_gradient(byref(s), *pointers))
 
 
 def bias_gradient(s: Shape, g: Tensor) -> Tensor:

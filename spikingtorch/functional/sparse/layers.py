@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch.functional.sparse.autograd import marked, run
 from spikingtorch.functional.sparse.choose import choose
 from spikingtorch.functional.sparse.kernels import Events
-from spikingtorch.functional.sparse.operations import Conv2d, Linear, Operation
+from spikingtorch.functional.sparse.operations import Conv1d, Conv2d, Linear, Operation
 
 Size: TypeAlias = int | tuple[int, ...]
 
@@ -20,17 +20,15 @@ class Layer(NamedTuple):
 
     Attributes:
         operation: the layer without its weights.
-        x: its input; a sequence is an image of height one.
+        x: its input.
         weight: its weights.
         bias: its bias, if it has one.
-        is_sequence: whether the outputs are sequences.
     """
 
     operation: Operation
     x: Tensor
     weight: Tensor
     bias: Tensor | None
-    is_sequence: bool = False
 
     def objection(self) -> str | None:
         """Return why torch's own function computes it, None if kernels do."""
@@ -47,8 +45,7 @@ class Layer(NamedTuple):
 
     def run(self, events: Events | None) -> Tensor:
         """Return its outputs, computed by kernels; without events by torch, and only the input's gradient by them."""
-        out = run(self.operation, self.x, self.weight, self.bias, events)
-        return out.squeeze(2) if self.is_sequence else out
+        return run(self.operation, self.x, self.weight, self.bias, events)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Layer:
@@ -73,8 +70,7 @@ def convolution(
     if strides is None or paddings is None or (padding == "same" and set(strides) != {1}):
         return None
     if axes == 1:
-        operation = Conv2d((1, strides[0]), (0, paddings[0]))
-        return Layer(operation, x.unsqueeze(2), weight.unsqueeze(2), bias, is_sequence=True)
+        return Layer(Conv1d(Conv2d((1, strides[0]), (0, paddings[0]))), x, weight, bias)
     return Layer(Conv2d((strides[0], strides[1]), (paddings[0], paddings[1])), x, weight, bias)
 
 

@@ -7,8 +7,12 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.fused.runtime.cpu import threads_for
 from spikingtorch.functional.sparse.c_abi import Shape
+
+# rows of a kernel, of which each has an entry on the stack; strides, by whose places inputs are sorted
+_TALLEST, _FARTHEST = 1024, 64
 
 
 class Operation(Protocol):
@@ -35,7 +39,16 @@ class Operation(Protocol):
         ...
 
     def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:
-        """Return the shape of the outputs, with the axes in the order of memory."""
+        """Return the shape of the outputs."""
+        ...
+
+    def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:
+        """Return the strides that torch gives a tensor of a shape."""
+        ...
+
+    @property
+    def saves_weight(self) -> bool:
+        """Whether torch saves the weights even where the input has no gradient."""
         ...
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -77,6 +90,15 @@ class Linear(NamedTuple):
         """Return the shape of the outputs."""
         return (*x[:-1], s.outputs)
 
+    def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:  # noqa: ARG002
+        """Return the strides that torch gives a tensor of a shape."""
+        return memory.strides(shape)
+
+    @property
+    def saves_weight(self) -> bool:
+        """Whether torch saves the weights even where the input has no gradient."""
+        return False
+
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return what torch computes."""
         return nnf.linear(x, weight, bias)
@@ -107,7 +129,9 @@ class Conv2d(NamedTuple):
         if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
             return f"has an input of shape {tuple(x.shape)} for weights of shape {tuple(weight.shape)}"
         kernel = weight.shape[2:]
-        if min(self.stride) < 1 or any([not 0 <= pad < size for pad, size in zip(self.padding, kernel, strict=True)]):
+        if min(self.stride) < 1 or max(self.stride) > _FARTHEST or kernel[0] > _TALLEST:
+            return f"has stride {self.stride} and a kernel of shape {tuple(kernel)}"
+        if any([not 0 <= pad < size for pad, size in zip(self.padding, kernel, strict=True)]):
             return f"has stride {self.stride} and padding {self.padding} for a kernel of shape {tuple(kernel)}"
         if min(self._size(x.shape, weight.shape)) < 1:
             return f"has images of shape {tuple(x.shape[2:])} that are smaller than the kernel"
@@ -134,8 +158,20 @@ class Conv2d(NamedTuple):
         return torch.channels_last if any(map(_is_channels_last, tensors)) else torch.contiguous_format
 
     def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:  # noqa: ARG002
-        """Return the shape of the outputs, channels last."""
-        return (s.images, s.out_height, s.out_width, s.outputs)
+        """Return the shape of the outputs."""
+        return (s.images, s.outputs, s.out_height, s.out_width)
+
+    def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:
+        """Return the strides that torch gives images of a shape."""
+        if layout == torch.contiguous_format:
+            return memory.strides(shape)
+        _, channels, height, width = (max(size, 1) for size in shape)
+        return (channels * height * width, 1, channels * width, channels)
+
+    @property
+    def saves_weight(self) -> bool:
+        """Whether torch saves the weights even where the input has no gradient."""
+        return True
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return what torch computes."""
@@ -157,6 +193,65 @@ class Conv2d(NamedTuple):
             for size, kernel, stride, padding in zip(x[2:], weight[2:], self.stride, self.padding, strict=True)
         )
         return height, width
+
+
+class Conv1d(NamedTuple):
+    """``torch.nn.functional.conv1d`` of one group, without dilation: a sequence is an image of height one.
+
+    Attributes:
+        of_images: the same for images.
+    """
+
+    of_images: Conv2d
+
+    def misfit(self, x: Tensor, weight: Tensor) -> str | None:
+        """Return why the shapes do not make a layer of the kernels, None if they do."""
+        if x.ndim != 3 or weight.ndim != 3:
+            return f"has an input of shape {tuple(x.shape)} for weights of shape {tuple(weight.shape)}"
+        return self.of_images.misfit(x.unsqueeze(2), weight.unsqueeze(2))
+
+    def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
+        """Return the layer as the kernels know it."""
+        return self.of_images.shape(_as_images(x), _as_images(weight))
+
+    def in_memory(self, tensor: Tensor) -> Tensor:
+        """Return sequences with their channels last."""
+        return tensor.permute(0, 2, 1)
+
+    def from_memory(self, tensor: Tensor) -> Tensor:
+        """Return sequences with their channels first."""
+        return tensor.permute(0, 2, 1)
+
+    def format(self, *tensors: Tensor) -> torch.memory_format:
+        """Return how torch lays out what it makes of an input and weights: it makes the input contiguous first."""
+        return self.of_images.format(*[tensor.unsqueeze(2) for tensor in tensors[1:]])
+
+    def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:  # noqa: ARG002
+        """Return the shape of the outputs."""
+        return (s.images, s.outputs, s.out_width)
+
+    def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:
+        """Return the strides that torch gives sequences of a shape."""
+        samples, channels, _, steps = self.of_images.strides(_as_images(shape), layout)
+        return samples, channels, steps
+
+    @property
+    def saves_weight(self) -> bool:
+        """Whether torch saves the weights even where the input has no gradient."""
+        return True
+
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what torch computes."""
+        return nnf.conv1d(x, weight, bias, self.of_images.stride[1:], self.of_images.padding[1:])
+
+    def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+        """Return the wanted gradients as torch computes them."""
+        found = self.of_images.gradients(g.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), wanted)
+        return [None if of is None else of.squeeze(2) for of in found[:2]] + found[2:]
+
+
+def _as_images(shape: Sequence[int]) -> tuple[int, ...]:
+    return (*shape[:2], 1, *shape[2:])
 
 
 def _is_channels_last(images: Tensor) -> bool:

@@ -22,7 +22,12 @@ _HUGE, LARGE, _ADVICE = 2**21, 2**22, 14
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return contiguous memory on a device."""
-    found = empty_strided(shape, _strides(shape), dtype=dtype, device=device)
+    return strided(shape, strides(shape), dtype, device)
+
+
+def strided(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return memory on a device, in an order of its own."""
+    found = empty_strided(shape, stride, dtype=dtype, device=device)
     if found.nbytes >= LARGE:
         prefer_huge_pages(found)
     return found
@@ -63,6 +68,6 @@ def contiguous(tensor: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1024)
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the strides of contiguous memory."""
     return tuple([math.prod([max(size, 1) for size in shape[axis + 1 :]]) for axis in range(len(shape))])
