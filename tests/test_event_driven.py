@@ -165,7 +165,7 @@ def test_what_is_called_dense(runs: list[int]) -> None:
 
 def test_grouped_and_dilated_convolutions(runs: list[int]) -> None:
     for options in ({"groups": 2}, {"dilation": 2}):
-        net = nn.Sequential(nn.Conv2d(2, 4, 2, **options), st.LIF())
+        net = nn.Sequential(nn.Conv2d(2, 4, 2, **options), st.LIF())  # type: ignore[arg-type]
         model = model_of(net=net)
         model(spikes())
         assert not runs
@@ -318,8 +318,8 @@ def test_second_derivatives() -> None:
     found = []
     for event_driven in ("on", "off"):
         net = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
-        nn.init.constant_(net[0].weight, 0.2)
-        nn.init.constant_(net[0].bias, 0.1)
+        nn.init.constant_(net[0].weight, 0.2)  # type: ignore[arg-type]
+        nn.init.constant_(net[0].bias, 0.1)  # type: ignore[arg-type]
 
         class Smooth(nn.Module):
             def __init__(self, net: nn.Module) -> None:
@@ -394,7 +394,7 @@ def test_second_derivatives_of_few_channels(input_gradients: list[int]) -> None:
         model, x = model_of(event_driven, Smooth()), spikes().requires_grad_()
         leaves = [x, *model.parameters()]
         first = torch.autograd.grad(model(x).square().sum(), leaves, create_graph=True)
-        found.append(torch.autograd.grad(sum((g**2).sum() for g in first), leaves))
+        found.append(torch.autograd.grad(sum((g**2).sum() for g in first), leaves))  # type: ignore[arg-type]
     assert input_gradients == [2]  # the last of the four passes records no graph
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
