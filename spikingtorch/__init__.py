@@ -5,7 +5,7 @@
     spikingtorch.spikeio                    encoders and decoders
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
-    record                                  spikes and membranes of every layer, over time
+    record, summary                         spikes and membranes of every layer; sizes, rates, operations and energy
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
 
 Start with the README.
@@ -43,6 +43,7 @@ from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 from spikingtorch.recording import Recording, record
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.summary import Summary, summary
 
 __version__ = "1.0.0.dev0"
 
@@ -75,6 +76,7 @@ __all__ = [
     "SpikingNet",
     "StepLayer",
     "StochasticLIF",
+    "Summary",
     "ThresholdDependentBatchNorm",
     "TimeBatchNorm1d",
     "TimeBatchNorm2d",
@@ -84,6 +86,7 @@ __all__ = [
     "metrics",
     "record",
     "spikeio",
+    "summary",
     "utils",
 ]
 

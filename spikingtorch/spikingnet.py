@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import modules_of, parameter_of
@@ -15,8 +14,9 @@ from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rng import random_state, set_random_state
 from spikingtorch.fold.rules import taught_rules
+from spikingtorch.functional.core.network_mode import NetworkMode, aside
 from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
-from spikingtorch.functional.sparse.automatic import Automatic, Note, aside, automatic
+from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
@@ -166,7 +166,7 @@ class SpikingNet(nn.Module):
         self.warn_silent = warn_silent
         self.event_driven: EventDriven = event_driven
         self._skipping: Automatic | None = None
-        self._watching: TorchFunctionMode | None = None
+        self._watching: NetworkMode | None = None
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
@@ -385,7 +385,7 @@ class SpikingNet(nn.Module):
             return self.net(*given)
 
     @contextmanager
-    def watched(self, mode: TorchFunctionMode) -> Iterator[None]:
+    def watched(self, mode: NetworkMode) -> Iterator[None]:
         """Return a context within which a mode sees the functions that the network calls, and those alone.
 
         Proofs and spiking layers call functions of their own, which it does not see, and it does not make the network

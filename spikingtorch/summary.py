@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from spikingtorch.functional import dense, per_channel
+from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.recording import record
 from spikingtorch.spikingnet import SpikingNet
@@ -109,8 +109,8 @@ class Summary(NamedTuple):
         ]
         rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         note = (
-            f"For one sample and its {self.steps} steps, at {self.addition} pJ an addition (45 nm). An ANN of this "
-            f"shape: {_short(self.macs / self.steps)} MACs, {_short(self.energy_of_ann)} nJ at {self.mac} pJ each."
+            f"For one sample and its {self.steps} steps, at {self.addition:g} pJ an addition (45 nm). An ANN of this "
+            f"shape: {_short(self.macs / self.steps)} MACs, {_short(self.energy_of_ann)} nJ at {self.mac:g} pJ each."
         )
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", note, _NOT_COUNTED])
 
@@ -190,7 +190,7 @@ class Count(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Counting(TorchFunctionMode):
+class Counting(NetworkMode):
     """Counts the operations of linear layers, convolutions and average pooling.
 
     Attributes:

@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
 from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.functional.sparse.choose import objection_within_networks
 from spikingtorch.functional.sparse.crossover import has_few_channels, most_events
 from spikingtorch.functional.sparse.kernels import Events
@@ -60,7 +60,7 @@ class _Decision(NamedTuple):
     runs: bool
 
 
-class Automatic(TorchFunctionMode):
+class Automatic(NetworkMode):
     """Within it, torch's linear layers and convolutions skip the zeros of their inputs.
 
     Each call counts what is not zero, up to the number beyond which torch's own function is faster; that number depends
@@ -150,24 +150,5 @@ def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]
     if wanted == "off" or not in_eager():
         return None
     watching = [torch._C._get_function_stack_at(place) for place in range(torch._C._len_torch_function_stack())]
-    alone = all([isinstance(mode, DeviceContext | Automatic) for mode in watching])
+    alone = all([isinstance(mode, DeviceContext | NetworkMode) for mode in watching])
     return Automatic(wanted == "on") if alone and not any([isinstance(each, _ATTENTION) for each in modules]) else None
-
-
-class aside:  # noqa: N801
-    """Within it, functions of torch run without asking the mode: for code that calls many of them, and no layers.
-
-    So does a network within another one, which has a mode of its own, or none.
-    """
-
-    def __enter__(self) -> None:
-        self._mode: Automatic | None = None
-        if not torch.compiler.is_compiling() and (number := torch._C._len_torch_function_stack()):
-            last = torch._C._get_function_stack_at(number - 1)
-            if type(last) is Automatic:
-                self._mode = last
-                torch._C._pop_torch_function_stack()
-
-    def __exit__(self, *error: object) -> None:
-        if self._mode is not None:
-            torch._C._push_on_torch_function_stack(self._mode)
