@@ -5,7 +5,7 @@
     spikingtorch.spikeio                    encoders and decoders
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
-    record, summary                         spikes and membranes of every layer; sizes, rates, operations and energy
+    record, summary, SpikeMonitor           spikes and membranes of every layer; sizes, rates, operations and energy
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
 
 Start with the README.
@@ -41,6 +41,7 @@ from spikingtorch.layers.neurons import (
 )
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
+from spikingtorch.monitor import SpikeMonitor
 from spikingtorch.recording import Recording, record
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.summary import Summary, summary
@@ -72,6 +73,7 @@ __all__ = [
     "SequenceDropout",
     "ShortTermPlasticity",
     "SigmaDelta",
+    "SpikeMonitor",
     "SpikingDecay",
     "SpikingNet",
     "StepLayer",

@@ -58,9 +58,10 @@ MAY_IMPORT["cache_command"] = {"functional/fused/build"}
 MAY_IMPORT["verify_own_step"] = {*_PUBLIC, "testing", "verification"}
 MAY_IMPORT["verify_command"] = {"functional/fused/build", "verification", "verify_own_step"}
 MAY_IMPORT["__main__"] = {"cache_command", "verify_command"}
+MAY_IMPORT["monitor"] = {"layers", "spikingnet"}
 MAY_IMPORT["summary"] = {*_PUBLIC, "layers", "recording", "spikingnet"}
 MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spikeio", "utils"}
-MAY_IMPORT["spikingtorch"] |= {"recording", "spikingnet", "summary"}
+MAY_IMPORT["spikingtorch"] |= {"monitor", "recording", "spikingnet", "summary"}
 
 
 def modules() -> dict[str, Path]:

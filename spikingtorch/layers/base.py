@@ -31,7 +31,7 @@ class Memory(NamedTuple):
 
 
 # attributes that change at every call
-CHANGES = ("_memory", "_fold", "_activity", "_recorder", "_overtaken", "_repeated", "_dropped")
+CHANGES = ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped")
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -56,6 +56,7 @@ class StatefulLayer(WithConstants):
         self._fold: FoldToken | None = None  # the fold that the layer takes part in right now
         self._given = Given()
         self._activity: Activity | None = None  # what looks at the outputs of this batch
+        self._monitor: Any = None  # the SpikeMonitor that counts the outputs
         self._recorder: Any = None  # the Recorder that takes records of this call
         self._recomputation: Recomputation[Memory] = Recomputation()
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
@@ -259,7 +260,13 @@ class StatefulLayer(WithConstants):
     def __getstate__(self) -> dict[str, Any]:
         memory = _mapped(Tensor.detach, _live(self._memory))
         free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
-        fresh: dict[str, Any] = {"_fold": None, "_activity": None, "_recorder": None, "_repeated": None}
+        fresh: dict[str, Any] = {
+            "_fold": None,
+            "_activity": None,
+            "_monitor": None,
+            "_recorder": None,
+            "_repeated": None,
+        }
         return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
 
 
