@@ -125,7 +125,7 @@ class _Counts:
         """
         flat = out.flatten(1) if out.ndim > 1 else out.unsqueeze(1)
         fired = (flat != 0).to(torch.float32) if counts or flat.dtype != torch.float32 else flat
-        spikes = fired.sum(0, dtype=torch.float64)
+        spikes = fired.sum(0).double()  # exact: a call has less than 2^24 steps of samples
         same = self._spikes is not None and self._spikes.shape == spikes.shape
         self._spikes = self._spikes + spikes if same and self._spikes is not None else spikes
         self._steps = (self._steps if same else 0) + (N * T if running is None else running)

@@ -1,6 +1,7 @@
 """SpikeMonitor beside counts by hand, and a network that computes the same while it is watched."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def by_hand(spikes: list[Tensor]) -> dict[str, float]:
             for neuron in range(M):
                 times = [t for t in range(sample.shape[0]) if sample[t, neuron]]
                 counts[neuron] += len(times)
-                intervals += [after - before for before, after in zip(times, times[1:], strict=False)]
+                intervals += [after - before for before, after in pairwise(times)]
     mean = sum(intervals) / len(intervals)
     deviation = math.sqrt(sum((each - mean) ** 2 for each in intervals) / len(intervals))
     return {
@@ -96,7 +97,7 @@ def test_lengths(net: Net) -> None:
     model, x, lengths = st.SpikingNet(net), draw(), torch.tensor([15, 3, 1, 9])
     with torch.no_grad():
         net.f.bias[0] = 50.0
-    spikes = st.record(model, x, lengths=lengths)["l1"]["spikes"]
+    spikes = st.record(model, x, lengths=lengths)["l1"]["spikes"].detach()
     with st.SpikeMonitor(model) as monitor:
         model(x, lengths=lengths)
     found = monitor.metrics()
@@ -107,7 +108,8 @@ def test_lengths(net: Net) -> None:
 def test_a_checkpoint_counts_once(net: Net) -> None:
     model, x = st.SpikingNet(net), draw().requires_grad_()
     found = []
-    for run in (model, lambda x: checkpoint(model, x, use_reentrant=False)):
+    runs: list[Any] = [model, lambda x: checkpoint(model, x, use_reentrant=False)]
+    for run in runs:
         with st.SpikeMonitor(model) as monitor:
             run(x).sum().backward()
         found.append(monitor.metrics())

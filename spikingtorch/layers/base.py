@@ -260,13 +260,7 @@ class StatefulLayer(WithConstants):
     def __getstate__(self) -> dict[str, Any]:
         memory = _mapped(Tensor.detach, _live(self._memory))
         free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
-        fresh: dict[str, Any] = {
-            "_fold": None,
-            "_activity": None,
-            "_monitor": None,
-            "_recorder": None,
-            "_repeated": None,
-        }
+        fresh = dict.fromkeys(("_fold", "_activity", "_monitor", "_recorder", "_repeated"))
         return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
 
 

@@ -165,10 +165,10 @@ class StepLayer(Attributes):
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         with aside():
             output = self._called(inputs, init)
-        if self._activity is not None:
-            self._activity.note(self, output)
-        if self._monitor is not None:
-            self._monitor.note(self, output, self._fold_of_this_thread())
+            if self._activity is not None:
+                self._activity.note(self, output)
+            if self._monitor is not None:
+                self._monitor.note(self, output, self._fold_of_this_thread())
         return output
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
