@@ -1,0 +1,95 @@
+"""Axes to draw on: those of the caller, or a new figure that pyplot does not know of."""
+
+from typing import TYPE_CHECKING
+
+from spikingtorch.plot.palette import ink
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+
+def need_matplotlib() -> None:
+    """Raise an ImportError that says what to install, unless matplotlib is there."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError("spikingtorch.plot needs matplotlib; pip install spikingtorch[plot]") from error
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of a size in inches. It is no part of pyplot, so that nobody has to close it."""
+    need_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def axes_for(ax: "Axes | None", width: float = 6.0, height: float = 3.0) -> "Axes":
+    """Return the axes that the caller gave, or those of a new figure of this size, without the lines of a box."""
+    need_matplotlib()
+    drawn = new_figure(width, height).add_subplot() if ax is None else ax
+    if hasattr(drawn, "spines"):
+        drawn.spines[["top", "right"]].set_visible(False)
+        return drawn
+    raise TypeError(
+        f"ax is a {type(drawn).__name__}, expected matplotlib Axes, such as figure.add_subplot() or "
+        "plt.subplots()[1] return them; for several panels choose one, axes[0]"
+    )
+
+
+def whole_ticks(axis: "Axis") -> None:
+    """Put ticks of an axis at whole numbers, a few of them."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+
+
+def time_label(dt: float, unit: str | None) -> str:
+    """Return the label of an axis of time: in steps as long as a step has no length.
+
+    >>> time_label(1.0, None), time_label(0.5, None), time_label(0.5, "s")
+    ('time (steps)', 'time (ms)', 'time (s)')
+    """
+    return f"time ({time_unit(dt, unit, 'steps')})"
+
+
+def time_unit(dt: float, unit: str | None, steps: str) -> str:
+    """Return the unit of time: as given, or steps while dt is 1, and milliseconds otherwise."""
+    return unit or (steps if dt == 1.0 else "ms")
+
+
+def color_bar(ax: "Axes", image: "AxesImage", label: str = "") -> None:
+    """Draw a colour bar to the right of an image, as high as that is, with a few ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.035, 1.0)), label=label)
+    bar.outline.set_visible(False)
+    rows, columns = image.get_array().shape  # type: ignore[union-attr]
+    flat = ax.get_aspect() != "auto" and rows < 0.4 * columns
+    bar.locator = MaxNLocator(2 if flat else 4)
+    bar.update_ticks()
+
+
+def legend_above(ax: "Axes") -> None:
+    """Put the legend above the axes, where it hides nothing, in as many columns as there is room for."""
+    handles, texts = ax.get_legend_handles_labels()
+    room = 72 * ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi
+    # small letters are half as wide as their 8 points are high, on average; a handle and its gaps take three of them
+    widest = 4.5 * max(len(text) for text in texts) + 27
+    ax.legend(
+        handles,
+        texts,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=max(1, min(len(texts), int(room / widest))),
+        frameon=False,
+        fontsize="small",
+        labelcolor=ink(ax),
+        borderaxespad=0.2,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.2,
+    )

@@ -1,0 +1,125 @@
+"""Checks of what is to be drawn, and the way from tensors of any dtype to arrays."""
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array: TypeAlias = NDArray[Any]
+# one recording, or recordings of several layers by their names, as tensors or among others as "spikes"
+Recordings: TypeAlias = Tensor | Mapping[str, Tensor | Mapping[str, Tensor]]
+_AXES = "(N, T, *neurons): samples, steps, and at least one axis of neurons"
+
+
+def as_array(x: Tensor) -> Array:
+    """Return the values of a tensor of any real dtype and device, as doubles."""
+    return x.detach().cpu().to(torch.float64).numpy()
+
+
+def check_tensor(owner: str, name: str, x: object) -> Tensor:
+    """Return x, or raise unless it is a tensor of real numbers or booleans."""
+    if not isinstance(x, Tensor):
+        hint = f"; make one with torch.as_tensor({name})" if isinstance(x, np.ndarray | list | tuple) else ""
+        raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor{hint}")
+    if x.is_complex():
+        raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected real numbers; draw {name}.abs() for instance")
+    return x
+
+
+def check_finite(owner: str, name: str, values: Array) -> Array:
+    """Return the values, or raise where one is NaN or infinite."""
+    wrong = values.size - int(np.isfinite(values).sum())
+    if wrong:
+        raise ValueError(
+            f"{owner}: {name} holds NaN or infinite values ({wrong:,} of {values.size:,}). Look for weights that "
+            "diverged, or draw padded sequences without their padding: x[:, :length]"
+        )
+    return values
+
+
+def check_recording(owner: str, name: str, x: object) -> Tensor:
+    """Return a recording, or raise unless it has the shape (N, T, *neurons), with something in it."""
+    found = check_tensor(owner, name, x)
+    if found.ndim < 3:
+        hint = f"one sample (T, neurons) goes as {name}[None], one neuron a sample (N, T) as {name}[..., None]"
+        raise ValueError(f"{owner}: {name} has shape {tuple(found.shape)}, expected {_AXES}; {hint}")
+    if found.numel() == 0:
+        empty = ["samples", "steps", *["neurons"] * (found.ndim - 2)][[*found.shape].index(0)]
+        raise ValueError(f"{owner}: {name} has shape {tuple(found.shape)}, with no {empty} in it, expected {_AXES}")
+    return found
+
+
+def check_recordings(owner: str, name: str, given: object) -> dict[str, Tensor]:
+    """Return recordings by the names of their layers, the name "" for one alone."""
+    if not isinstance(given, Mapping):
+        return {"": check_recording(owner, name, given)}
+    if not given:
+        raise ValueError(f"{owner}: {name} is an empty mapping, expected names of layers and their recordings {_AXES}")
+    return {str(layer): check_recording(owner, f"{name}[{layer!r}]", _spikes_of(x)) for layer, x in given.items()}
+
+
+def _spikes_of(x: Any) -> Any:
+    """Return the spikes among what was recorded of a layer."""
+    return x["spikes"] if isinstance(x, Mapping) and "spikes" in x else x
+
+
+def check_index(owner: str, name: str, index: object, size: int, what: str) -> int:
+    """Return an index of samples or neurons, counted from the end if negative, or raise if there is none such."""
+    if isinstance(index, bool) or not isinstance(index, int | np.integer):
+        raise TypeError(f"{owner}: {name}={index!r}, expected a whole number, from 0 to {size - 1}")
+    if not -size <= index < size:
+        raise ValueError(f"{owner}: {name}={index}, expected 0 to {size - 1}: there are {size:,} {what}")
+    return int(index) % size
+
+
+def one_sample(owner: str, name: str, x: Tensor, sample: int) -> Tensor:
+    """Return one sample of a recording, shape (T, neurons)."""
+    return x.detach()[check_index(owner, "sample", sample, len(x), f"samples in {name}")].flatten(1)
+
+
+def check_most(owner: str, name: str, most: object) -> int:
+    """Return how many to draw at most, or raise unless that is a whole number, 1 or more."""
+    if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
+        raise ValueError(f"{owner}: {name}={most!r}, expected a whole number, 1 or more")
+    return int(most)
+
+
+def check_dt(owner: str, dt: object) -> float:
+    """Return the length of a step, or raise unless it is a positive number."""
+    if isinstance(dt, bool) or not isinstance(dt, Real) or not 0.0 < float(dt) < math.inf:
+        raise ValueError(f"{owner}: dt={dt!r}, expected the length of a step, a positive number such as 0.5 for 0.5 ms")
+    return float(dt)
+
+
+def stride(count: int, most: int) -> int:
+    """Return the distance of evenly spaced ones of ``count``, so that there are ``most`` of them at most.
+
+    >>> stride(4096, 512), stride(10, 512)
+    (8, 1)
+    """
+    return max(1, math.ceil(count / most))
+
+
+def ordinal(number: int) -> str:
+    """Return a number as a place in a row.
+
+    >>> [ordinal(n) for n in (2, 3, 8, 11, 21, 112)]
+    ['2nd', '3rd', '8th', '11th', '21st', '112th']
+    """
+    teens = 10 <= number % 100 <= 20
+    return f"{number:,}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def subset(step: int, count: int, what: str) -> str:
+    """Say which ones are drawn.
+
+    >>> subset(8, 4096, "neurons"), subset(1, 10, "neurons"), subset(1, 1, "neurons")
+    ('every 8th of 4,096 neurons', '10 neurons', '1 neuron')
+    """
+    named = what.removesuffix("s") if count == 1 else what
+    return f"{count:,} {named}" if step == 1 else f"every {ordinal(step)} of {count:,} {what}"

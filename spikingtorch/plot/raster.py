@@ -1,0 +1,167 @@
+"""Rasters: a mark for each spike, time to the right, neurons above each other."""
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from spikingtorch.plot import inputs, marks
+from spikingtorch.plot.canvas import axes_for, legend_above, time_label, whole_ticks
+from spikingtorch.plot.inputs import Array, Recordings
+from spikingtorch.plot.palette import GRAY, colors, ink
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Labels = Tensor | Sequence[object]
+# of a band of a layer, the share that its neurons take
+_FILLED = 0.92
+
+
+class _Rows(NamedTuple):
+    """The neurons of one layer that are drawn.
+
+    Attributes:
+        values: spikes of one sample, shape (T, rows).
+        step: every ``step``-th neuron is drawn.
+        total: number of all neurons of the layer.
+    """
+
+    values: Array
+    step: int
+    total: int
+
+
+def raster(
+    spikes: Recordings,
+    *,
+    ax: "Axes | None" = None,
+    sample: int = 0,
+    labels: Labels | None = None,
+    most: int = 256,
+    dt: float = 1.0,
+    unit: str | None = None,
+) -> "Axes":
+    """Draw the spikes of one sample: each where its tensor is not zero, at its step times dt.
+
+    One recording has its neurons at their indices, those of images flattened. Of several, by the names of their layers,
+    each has a band of its own, the first at the bottom. Spikes other than 0 and 1 are disks: the area is the size of
+    the value, and a ring stands for a value below zero.
+
+    Args:
+        spikes: shape (N, T, *neurons), of any real dtype or bool; or several of them by the names of their layers, as
+            ``spikingtorch.record`` returns them.
+        ax: where to draw; left out, a new figure, ``raster(...).figure``.
+        sample: which of the N samples.
+        labels: of one recording, a label for each neuron, a tensor or a sequence: neurons of one label have one colour.
+        most: number of neurons of a layer to draw at most. If it has more, evenly spaced ones are drawn, and the axis
+            says so.
+        dt: length of a step.
+        unit: of time; left out, steps while dt is 1, and ms otherwise.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: spikes are no real tensor.
+        ValueError: a recording has no axis of neurons, is empty or holds NaN; sample, labels, most or dt do not fit.
+
+    >>> import torch
+    >>> spikes = (torch.rand(8, 100, 4096) < 0.05).float()  # samples, steps, neurons
+    >>> raster(spikes, most=512).get_ylabel()
+    'every 8th of 4,096 neurons'
+    """
+    ax = axes_for(ax, 6.0, 3.2)
+    most, dt = inputs.check_most("raster", "most", most), inputs.check_dt("raster", dt)
+    given = inputs.check_recordings("raster", "spikes", spikes)
+    layers = {name: _rows(name, x, sample, most) for name, x in given.items()}
+    steps = max(len(rows.values) for rows in layers.values())
+    if isinstance(spikes, Tensor):
+        _one(ax, layers[""], labels, steps, dt)
+    elif labels is None:
+        _bands(ax, layers, steps, dt)
+    else:
+        raise ValueError(
+            "raster: labels are those of the neurons of one recording, and several came; colours are taken"
+        )
+    ax.set_xlim(-0.5 * dt, (steps - 0.5) * dt)
+    ax.set_xlabel(time_label(dt, unit))
+    return ax
+
+
+def _rows(name: str, x: Tensor, sample: int, most: int) -> _Rows:
+    title = f"spikes[{name!r}]" if name else "spikes"
+    seen = inputs.one_sample("raster", title, x, sample)
+    step = inputs.stride(seen.shape[1], most)
+    values = inputs.check_finite("raster", title, inputs.as_array(seen[:, ::step]))
+    return _Rows(values, step, seen.shape[1])
+
+
+def _one(ax: "Axes", rows: _Rows, labels: Labels | None, steps: int, dt: float) -> None:
+    """Draw one recording, with the index of each neuron on the axis."""
+    shades = np.full(rows.values.shape[1], ink(ax), dtype=object)
+    if labels is not None:
+        each = _label_of_each(labels, rows.total)
+        named = dict(zip(sorted({*each}, key=_order), colors(len({*each}), ax), strict=True))
+        shades = np.array([named[label] for label in each], dtype=object)[:: rows.step]
+        for label, color in named.items():
+            ax.plot([], [], "s", color=color, label=str(label), markersize=5)
+        legend_above(ax)
+    _draw(ax, rows, np.arange(rows.values.shape[1]) * float(rows.step), 0.8 * rows.step, shades, tick_of(steps, dt))
+    ax.set_ylim(-0.5, rows.total - 0.5)
+    whole_ticks(ax.yaxis)
+    if rows.step == 1:
+        ax.set_ylabel("neuron")
+    else:
+        ax.set_ylabel(inputs.subset(rows.step, rows.total, "neurons"), fontsize="small")
+
+
+def tick_of(steps: int, dt: float) -> tuple[float, float]:
+    """Return the length of a step, and how wide a tick is."""
+    return dt, marks.tick_width(steps, dt)
+
+
+def _bands(ax: "Axes", layers: dict[str, _Rows], steps: int, dt: float) -> None:
+    """Draw a band for each layer, of one height whatever its number of neurons is."""
+    for k, ((_, rows), color) in enumerate(zip(layers.items(), colors(len(layers), ax), strict=True)):
+        height = _FILLED / rows.total
+        y = k + (1 - _FILLED) / 2 + height * (np.arange(rows.values.shape[1]) * rows.step + 0.5 * rows.step)
+        shades = np.full(len(y), color, dtype=object)
+        _draw(ax, rows, y, min(0.8 * height * rows.step, 0.3), shades, tick_of(steps, dt))
+        if k:
+            ax.axhline(k, color=GRAY, linewidth=0.5)
+    texts = [f"{name}\n{inputs.subset(rows.step, rows.total, 'neurons')}" for name, rows in layers.items()]
+    ax.set_yticks([k + 0.5 for k in range(len(layers))], texts, fontsize="small")
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(0, len(layers))
+
+
+def _draw(ax: "Axes", rows: _Rows, y: Array, height: float, shades: Array, tick: tuple[float, float]) -> None:
+    """Draw the spikes of one layer: ticks for spikes of 0 and 1, and disks for others."""
+    times, neurons = rows.values.nonzero()
+    xy = np.stack([times * tick[0], y[neurons]], axis=1)
+    if marks.is_binary(rows.values):
+        one = len({*shades}) == 1
+        marks.ticks(ax, xy, tick[1], height, shades[0] if one else [*shades[neurons]])
+        return
+    sizes = rows.values[times, neurons]
+    largest = float(np.abs(sizes).max())
+    marks.disks(ax, xy, np.abs(sizes) / largest, shades[neurons], sizes > 0)
+    below = "; rings: below zero" if (sizes < 0).any() else ""
+    ax.set_title(f"area: value, largest {largest:.3g}{below}", loc="right", fontsize="small", color=ink(ax))
+
+
+def _label_of_each(labels: Labels, count: int) -> list[object]:
+    """Return a label for each neuron, or raise if there are more or fewer."""
+    each = labels.flatten().tolist() if isinstance(labels, Tensor) else [*labels]
+    if len(each) != count:
+        raise ValueError(f"raster: labels has {len(each):,} entries, expected {count:,}: one for each neuron")
+    return each
+
+
+def _order(label: object) -> tuple[bool, float, str]:
+    """Sort numbers by their size, and before names."""
+    return (True, 0.0, str(label)) if not isinstance(label, Real) else (False, float(label), "")

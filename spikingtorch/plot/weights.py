@@ -1,0 +1,122 @@
+"""Weights: a histogram, a matrix as an image, or the kernels of a convolution beside each other."""
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from torch import Tensor
+
+from spikingtorch.plot import inputs
+from spikingtorch.plot.canvas import axes_for, color_bar, whole_ticks
+from spikingtorch.plot.inputs import Array
+from spikingtorch.plot.palette import colors, diverging, ink
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Kind = Literal["histogram", "image", "kernels"]
+_BINS = 60
+
+
+def weights(
+    weight: Tensor, *, kind: Kind | None = None, ax: "Axes | None" = None, most: int = 64, label: str = "weight"
+) -> "Axes":
+    """Draw weights in colours around zero, blue below it and vermilion above it, or count them.
+
+    Args:
+        weight: of any shape.
+        kind: "image", for a matrix (outputs, inputs), "kernels", for a convolution (outputs, inputs, height, width), or
+            "histogram", for any. Left out, an image for two axes, kernels for four, and a histogram for others.
+        ax: where to draw; left out, a new figure, ``weights(...).figure``.
+        most: number of kernels to draw at most. If there are more, evenly spaced ones are drawn, and the axes say so.
+        label: of the weights, beside the colour bar or below the histogram.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: weight is no real tensor.
+        ValueError: weight is empty or holds NaN, has another number of axes than the kind needs, or most does not fit.
+
+    >>> import torch
+    >>> weights(torch.randn(16, 1, 5, 5)).get_xlabel()
+    '16 kernels'
+    """
+    values = inputs.check_finite("weights", "weight", inputs.as_array(inputs.check_tensor("weights", "weight", weight)))
+    if values.size == 0:
+        raise ValueError(f"weights: weight has shape {values.shape}, with nothing in it to draw")
+    most = inputs.check_most("weights", "most", most)
+    drawn = kind or {2: "image", 4: "kernels"}.get(values.ndim, "histogram")
+    needed = {"histogram": values.ndim, "image": 2, "kernels": 4}
+    if drawn not in needed:
+        raise ValueError(f"weights: kind={kind!r}, expected 'histogram', 'image' or 'kernels'")
+    if values.ndim != needed[drawn]:
+        raise ValueError(
+            f"weights: kind={kind!r} needs {needed[drawn]} axes, and weight has shape {values.shape}; reshape it, with "
+            "weight.flatten(1) for a matrix, or take kind='histogram'"
+        )
+    if drawn == "histogram":
+        return _histogram(axes_for(ax, 4.5, 2.8), values.ravel(), label)
+    if drawn == "image":
+        ax = axes_for(ax, 4.5, 3.4)
+        _image(ax, values, label, "auto")
+        ax.set(xlabel="input", ylabel="output")
+        return ax
+    tiles, xlabel, ylabel = _tiled(values, most)
+    # the kernels are about 3.4 inches wide, and the colour bar takes the rest
+    ax = axes_for(ax, 4.5, min(6.0, 0.5 + 3.4 * tiles.shape[0] / tiles.shape[1]))
+    _image(ax, tiles, label, "equal")
+    ax.spines[:].set_visible(False)
+    ax.set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def _histogram(ax: "Axes", values: Array, label: str) -> "Axes":
+    """Count weights in bins that lie evenly to both sides of zero."""
+    largest = float(np.abs(values).max()) or 1.0
+    counts, edges = np.histogram(values, np.linspace(-largest, largest, _BINS + 1))
+    ax.stairs(counts, edges, fill=True, color=colors(1, ax)[0])
+    ax.axvline(0.0, color=ink(ax), linewidth=0.7, linestyle=":")
+    zeros = float((values == 0).mean())
+    ax.set_title(f"{values.size:,} weights" + (f", {zeros:.0%} of them zero" if zeros else ""), fontsize="medium")
+    ax.set(xlabel=label, ylabel="number", xlim=(-largest, largest))
+    return ax
+
+
+def _image(ax: "Axes", values: Array, label: str, aspect: Literal["auto", "equal"]) -> None:
+    """Draw a matrix, its first row at the top, white where it is zero."""
+    largest = float(np.nanmax(np.abs(values))) or 1.0
+    image = ax.imshow(
+        values, cmap=diverging(), vmin=-largest, vmax=largest, aspect=aspect, interpolation="nearest", origin="upper"
+    )
+    for axis in (ax.xaxis, ax.yaxis):
+        whole_ticks(axis)
+    color_bar(ax, image, label)
+
+
+def _tiled(values: Array, most: int) -> tuple[Array, str, str]:
+    """Return kernels (O, I, H, W) beside each other, NaN in between, and which these are to the right and up."""
+    outputs, sources = values.shape[:2]
+    if sources == 1:
+        step = inputs.stride(outputs, most)
+        grid, xlabel, ylabel = _in_rows(values[::step, 0]), inputs.subset(step, outputs, "kernels"), ""
+    else:
+        # inputs below each other, outputs beside each other: there are more of these as a rule
+        down = inputs.stride(sources, math.isqrt(most))
+        across = inputs.stride(outputs, most // math.ceil(sources / down))
+        grid = values[::across, ::down].swapaxes(0, 1)
+        xlabel, ylabel = inputs.subset(across, outputs, "outputs"), inputs.subset(down, sources, "inputs")
+    rows, columns, height, width = grid.shape
+    tiles = np.full((rows, columns, height + 1, width + 1), np.nan)
+    tiles[:, :, :height, :width] = grid
+    return tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), -1)[:-1, :-1], xlabel, ylabel
+
+
+def _in_rows(kernels: Array) -> Array:
+    """Return kernels (K, H, W) as a table (rows, columns, H, W), wider than high, with NaN in what is left over."""
+    columns = math.ceil(math.sqrt(1.5 * len(kernels)))
+    rows = math.ceil(len(kernels) / columns)
+    table = np.full((rows * columns, *kernels.shape[1:]), np.nan)
+    table[: len(kernels)] = kernels
+    return table.reshape(rows, columns, *kernels.shape[1:])

@@ -1,0 +1,139 @@
+"""What all pictures share: whose axes they are, their colours, and what they need."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch import plot
+from spikingtorch.plot.palette import ON_DARK, ON_LIGHT, colors
+from tests.plot import pictures
+from tests.plot.drawn import pixels
+
+SPIKES = (torch.rand(2, 8, 3, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+# each takes the axes to draw on
+DRAWN: dict[str, Callable[[Axes | None], Axes]] = {
+    "raster": lambda ax: plot.raster(SPIKES, ax=ax),
+    "layers": lambda ax: plot.raster({"a": SPIKES, "b": SPIKES}, ax=ax),
+    "labels": lambda ax: plot.raster(SPIKES, labels=range(12), ax=ax),
+    "graded": lambda ax: plot.raster(0.5 * SPIKES, ax=ax),
+    "traces": lambda ax: plot.traces(SPIKES, spikes=SPIKES, threshold=1.0, ax=ax),
+    "rates": lambda ax: plot.rates({"a": SPIKES, "b": SPIKES}, ax=ax),
+    "surrogates": lambda ax: plot.surrogates([F.Sigmoid(), F.Ternary()], ax=ax),
+    "matrix": lambda ax: plot.weights(SPIKES[0, :, 0], ax=ax),
+    "kernels": lambda ax: plot.weights(SPIKES, ax=ax),
+    "histogram": lambda ax: plot.weights(SPIKES, kind="histogram", ax=ax),
+    "phase_plane": lambda ax: plot.phase_plane(st.CubaLIF(), torch.full((9,), 0.2), ax=ax),
+}
+# each takes a recording
+OF_RECORDINGS: dict[str, Callable[[Any], object]] = {
+    "raster": plot.raster,
+    "rates": plot.rates,
+    "traces": lambda x: plot.traces(x, spikes=x, threshold=x),
+    "weights": lambda x: plot.weights(x),
+    "overview": lambda x: plot.overview_of({"a": {"spikes": x, "v": x}}, x, x),
+}
+
+
+@pytest.fixture
+def _no_pyplot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make an import of pyplot fail."""
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+
+
+@pytest.mark.usefixtures("_no_pyplot")
+@pytest.mark.parametrize("name", DRAWN)
+def test_axes_are_those_given_or_new(name: str) -> None:
+    given = Figure(figsize=(3.4, 2.4), layout="constrained").add_subplot()
+    assert DRAWN[name](given) is given
+    # matplotlib warns where labels leave no room, and a warning is an error here
+    pixels(given)
+    new = DRAWN[name](None)
+    assert new is not given
+    assert isinstance(new.figure, Figure)
+
+
+@pytest.mark.usefixtures("_no_pyplot")
+def test_films_and_pages_leave_pyplot_alone(tmp_path: Path) -> None:
+    plot.animation(SPIKES[:, :2], tmp_path / "film.gif")
+    pixels(plot.overview_of({"a": {"spikes": SPIKES}}, SPIKES, SPIKES).axes[0])
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_dark_axes_get_bright_text(name: str) -> None:
+    with matplotlib.style.context("dark_background"):
+        ax = Figure(layout="constrained").add_subplot()
+    DRAWN[name](ax)  # the colours are those of the axes, wherever they are drawn on
+    legend = ax.get_legend()
+    texts: list[Any] = [ax.xaxis.label, *ax.texts, *(legend.get_texts() if legend is not None else [])]
+    shown: list[Any] = [each.get_color() for each in [*texts, *ax.lines]]
+    assert "#000000" not in {to_hex(color) for color in shown}
+
+
+@pytest.mark.parametrize("name", OF_RECORDINGS)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16, torch.bfloat16])
+def test_any_real_dtype(name: str, dtype: torch.dtype) -> None:
+    OF_RECORDINGS[name](SPIKES.to(dtype))
+
+
+@pytest.mark.parametrize("name", OF_RECORDINGS)
+def test_tensors_that_carry_gradients_or_are_views(name: str) -> None:
+    OF_RECORDINGS[name](SPIKES.clone().requires_grad_() * 1.0)
+    OF_RECORDINGS[name](torch.nn.Parameter(SPIKES.transpose(2, 3)))
+    with torch.inference_mode():
+        OF_RECORDINGS[name](SPIKES.clone())
+
+
+@pytest.mark.parametrize("name", ["raster", "rates", "traces", "overview"])
+def test_an_empty_batch_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=r"has shape \(0, 8, 3, 4\), with no samples in it"):
+        OF_RECORDINGS[name](SPIKES[:0])
+
+
+def test_ax_is_one_axes() -> None:
+    with pytest.raises(TypeError, match=r"ax is a ndarray, expected matplotlib Axes.*axes\[0\]"):
+        plot.raster(SPIKES, ax=Figure().subplots(1, 2))
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = r"^spikingtorch.plot needs matplotlib; pip install spikingtorch\[plot\]$"
+    calls: list[Callable[[], object]] = [lambda each=each: each(None) for each in DRAWN.values()]  # type: ignore[misc]
+    calls += [
+        lambda: plot.animation(SPIKES, tmp_path / "film.gif"),
+        lambda: plot.overview_of({"a": {"spikes": SPIKES}}, SPIKES, SPIKES),
+    ]
+    for call in calls:
+        with pytest.raises(ImportError, match=message):
+            call()
+
+
+def test_colours_differ() -> None:
+    light = Figure().add_subplot()
+    with matplotlib.style.context("dark_background"):
+        dark = Figure().add_subplot()
+    for count in (1, 6, 7, 30):
+        for ax in (light, dark):
+            assert len({*colors(count, ax)}) == count
+    assert {*ON_LIGHT} == {*ON_DARK} == {*colors(6, light)} == {*colors(6, dark)}
+    assert colors(1, light) != colors(1, dark)
+
+
+def test_the_page_shows_pictures_of_its_own_code() -> None:
+    names = [name for _, name in pictures.pieces()]
+    assert len({*names}) == len(names)
+    assert {*names} == {f"images/plots/{path.name}" for path in (pictures.DOCS / "images" / "plots").iterdir()}
+    assert all("plot." in code for code, _ in pictures.pieces())
+    sizes = [path.stat().st_size for path in (pictures.DOCS / "images" / "plots").iterdir()]
+    assert max(sizes) < 150_000

@@ -1,0 +1,119 @@
+"""The page of a network: its panels are the pictures of its parts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch.plot import overview, overview_of, raster
+from spikingtorch.plot.palette import VERMILION
+from tests.plot.drawn import labels, pixels, points, ticks, ys
+
+RECORDING = {
+    "hidden": {"spikes": (torch.rand(3, 9, 2, 4) < 0.3).float(), "v": torch.randn(3, 9, 2, 4)},
+    "1": {"spikes": (torch.rand(3, 9, 5) < 0.3).float(), "v": torch.randn(3, 9, 5), "threshold": torch.ones(3, 9, 5)},
+}
+X = (torch.rand(3, 9, 6) < 0.5).float()
+
+
+def page(out: Tensor, **options: Any) -> dict[str, Any]:
+    figure = overview_of(RECORDING, out, options.pop("x", X), **options)
+    names = ("input", "raster", "share", "rates", "traces", "output")
+    return dict(zip(names, figure.axes, strict=True))
+
+
+def test_panels_are_the_pictures_of_the_parts() -> None:
+    out = RECORDING["1"]["spikes"]
+    panels = page(out, sample=2, dt=0.5)
+    assert points(ticks(panels["input"])[0]) == points(ticks(raster(X, sample=2, dt=0.5))[0])
+    spikes = {name: states["spikes"] for name, states in RECORDING.items()}
+    for got, want in zip(ticks(panels["raster"]), ticks(raster(spikes, sample=2, dt=0.5)), strict=True):
+        assert points(got) == points(want)
+    for line, each in zip(panels["share"].lines, spikes.values(), strict=True):
+        np.testing.assert_allclose(ys(line), 100 * each.flatten(2).mean((0, 2)), rtol=1e-6)
+    assert [text.split(":")[0] for text in labels(panels["rates"])] == ["hidden", "layer 1"]
+    assert panels["traces"].get_title(loc="left") == "membranes of hidden"
+    assert [text.get_text() for text in panels["traces"].texts] == ["neuron 0", "neuron 2", "neuron 5"]
+    assert {ax.get_xlabel() for name, ax in panels.items() if name != "rates"} == {"time (ms)"}
+
+
+def test_output_of_spikes_is_their_mean_so_far() -> None:
+    out = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [1.0, 0.0]]])
+    recording = {"a": {"spikes": out}}
+    figure = overview_of(recording, out, out, targets=torch.tensor([1]))
+    (ax,) = [each for each in figure.axes if each.get_title(loc="left") == "output: highest 0, target 1"]
+    np.testing.assert_allclose(ys(ax.lines[0]), [1.0, 1 / 2, 2 / 3, 3 / 4])
+    marked = ax.lines[-1]
+    assert marked.get_color() == VERMILION
+    np.testing.assert_allclose(ys(marked), [0.0, 0.0, 1 / 3, 1 / 4])
+    assert ax.get_ylabel() == "mean output so far"
+
+
+def test_output_of_numbers_is_drawn_as_it_is() -> None:
+    out = torch.randn(3, 9, 4)
+    ax = page(out)["output"]
+    assert ax.get_ylabel() == "output"
+    np.testing.assert_allclose(ys(ax.lines[2]), out[0, :, 2])
+    assert page(torch.randn(3, 9, 1))["output"].get_title(loc="left") == "output"
+
+
+def test_inputs_of_numbers_are_an_image() -> None:
+    x = torch.randn(3, 9, 6)
+    (image,) = page(RECORDING["1"]["spikes"], x=x, sample=1)["input"].images
+    np.testing.assert_allclose(image.get_array(), x[1].T)
+    assert image.get_extent() == [-0.5, 8.5, -0.5, 5.5]
+    positive = page(RECORDING["1"]["spikes"], x=x.abs(), sample=1)["input"]
+    assert positive.images[0].get_clim()[0] == 0.0
+
+
+def test_readouts_are_no_layer_of_spikes() -> None:
+    readout = {"spikes": torch.randn(3, 9, 2), "v": torch.randn(3, 9, 2)}
+    figure = overview_of({"readout": readout, **RECORDING}, readout["spikes"], X)
+    assert len(ticks(figure.axes[1])) == 2
+    with pytest.raises(ValueError, match="empty mapping"):
+        overview_of({"readout": readout}, readout["spikes"], X)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.first, self.last = nn.Conv2d(1, 2, 3), st.LIF(), st.LI()
+        self.linear = nn.Linear(18, 4)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        out: Tensor = self.last(self.linear(self.first(3 * self.conv(x), init).flatten(1)), init)
+        return out
+
+
+def test_a_network_is_run_and_drawn() -> None:
+    model = st.SpikingNet(Net(), 4)
+    x = torch.rand(2, 6, 1, 5, 5)
+    figure = overview(model, x, targets=torch.tensor([0, 3]), sample=1)
+    names = [text.get_text().split("\n")[0] for text in figure.axes[1].get_yticklabels()]
+    assert names == ["first"]
+    with torch.no_grad():
+        out = model(x)
+    np.testing.assert_allclose(ys(figure.axes[-1].lines[0]), out[1, :, 0], atol=1e-6)
+
+
+def test_neurons_without_a_membrane() -> None:
+    model = st.SpikingNet(nn.Sequential(nn.Linear(3, 4), st.McPitts(threshold=0.0)), 4)
+    figure = overview(model, torch.rand(2, 1, 3))
+    assert [ax.get_title(loc="left") for ax in figure.axes].count("spikes of each layer") == 1
+    pixels(figure.axes[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targets": torch.zeros(2)}, r"targets has shape \(2,\), expected \(3,\)"),
+        ({"sample": 3}, "sample=3, expected 0 to 2"),
+        ({"x": torch.ones(3, 9)}, r"x has shape \(3, 9\)"),
+    ],
+)
+def test_errors_say_what_to_do(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        page(RECORDING["1"]["spikes"], **options)

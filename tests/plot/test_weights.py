@@ -1,0 +1,91 @@
+"""Weights: every value is where it belongs, in colours that are even around zero."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch.plot import weights
+from tests.plot.drawn import pixels
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_matrix_is_an_image() -> None:
+    weight = draw(3, 5)
+    ax = weights(weight)
+    (image,) = ax.images
+    np.testing.assert_allclose(image.get_array(), weight)  # type: ignore[arg-type]
+    largest = float(weight.abs().max())
+    assert image.get_clim() == pytest.approx((-largest, largest))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("input", "output")
+    assert ax.child_axes[0].get_ylabel() == "weight"
+    middle: Any = image.get_cmap()(0.5)
+    assert min(middle[:3]) > 0.95
+    pixels(ax)
+
+
+@pytest.mark.parametrize(("outputs", "most", "step"), [(6, 64, 1), (1, 64, 1), (40, 10, 4)])
+def test_kernels_of_one_input_fill_a_table(outputs: int, most: int, step: int) -> None:
+    weight = draw(outputs, 1, 3, 2)
+    ax = weights(weight, most=most)
+    tiles = np.asarray(ax.images[0].get_array().filled(np.nan))  # type: ignore[union-attr]
+    drawn = weight[::step, 0]
+    columns = (tiles.shape[1] + 1) // 3
+    for k, kernel in enumerate(drawn):
+        row, column = divmod(k, columns)
+        np.testing.assert_allclose(tiles[4 * row : 4 * row + 3, 3 * column : 3 * column + 2], kernel)
+    assert np.isfinite(tiles).sum() == drawn.numel()
+    assert len(drawn) <= most
+    text = {6: "6 kernels", 1: "1 kernel", 40: "every 4th of 40 kernels"}[outputs]
+    assert ax.get_xlabel() == text
+    pixels(ax)
+
+
+def test_kernels_of_many_inputs_are_a_matrix_of_kernels() -> None:
+    weight = draw(20, 12, 2, 2)
+    ax = weights(weight, most=16)
+    tiles = np.asarray(ax.images[0].get_array().filled(np.nan))  # type: ignore[union-attr]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("every 5th of 20 outputs", "every 3rd of 12 inputs")
+    for i, source in enumerate(range(0, 12, 3)):
+        for j, output in enumerate(range(0, 20, 5)):
+            np.testing.assert_allclose(tiles[3 * i : 3 * i + 2, 3 * j : 3 * j + 2], weight[output, source])
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (4, 3, 5), (2, 2, 2, 2, 2)])
+def test_anything_else_is_a_histogram(shape: tuple[int, ...]) -> None:
+    weight = draw(*shape)
+    ax = weights(weight, label="$w$")
+    bars: Any = ax.patches[0]
+    assert bars.get_data().values.sum() == weight.numel()
+    assert ax.get_title() == f"{weight.numel()} weights"
+    assert ax.get_xlabel() == "$w$"
+
+
+def test_weights_of_zero_are_counted() -> None:
+    weight = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    assert weights(weight).get_title() == "4 weights, 75% of them zero"
+    for shape in ((2, 2), (1, 1, 2, 2), (4,)):
+        pixels(weights(torch.zeros(shape)))
+    assert weights(draw(3, 3), kind="histogram").get_title() == "9 weights"
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "error", "message"),
+    [
+        (torch.ones(3), {"kind": "image"}, ValueError, r"kind='image' needs 2 axes, and weight has shape \(3,\)"),
+        (torch.ones(3, 3), {"kind": "kernels"}, ValueError, "needs 4 axes"),
+        (torch.ones(3, 3), {"kind": "violin"}, ValueError, "kind='violin', expected 'histogram', 'image' or 'kernels'"),
+        (torch.ones(0, 3), {}, ValueError, "nothing in it to draw"),
+        (torch.full((2, 2), torch.nan), {}, ValueError, "weight holds NaN"),
+        (torch.ones(2, 1, 3, 3), {"most": 0}, ValueError, "most=0"),
+        ([1.0], {}, TypeError, "weight is a list"),
+    ],
+)
+def test_errors_say_what_to_do(weight: Any, options: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        weights(weight, **options)
