@@ -42,10 +42,10 @@ from spikingtorch.layers.neurons import (
 )
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
-from spikingtorch.monitor import SpikeMonitor
-from spikingtorch.recording import Recording, record
 from spikingtorch.spikingnet import SpikingNet
-from spikingtorch.summary import Summary, summary
+from spikingtorch.watching.monitor import SpikeMonitor
+from spikingtorch.watching.recording import Recording, record
+from spikingtorch.watching.summary import Summary, summary
 
 __version__ = "1.0.0.dev0"
 

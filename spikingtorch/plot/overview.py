@@ -14,8 +14,8 @@ from spikingtorch.plot.palette import GRAY, VERMILION, colors, diverging, ink, s
 from spikingtorch.plot.raster import raster
 from spikingtorch.plot.rates import rates
 from spikingtorch.plot.traces import traces
-from spikingtorch.recording import record
-from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.network import Network
+from spikingtorch.watching.recording import record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ _MOST_INPUTS, _MOST_LINES = 256, 12
 
 @torch.no_grad()
 def overview(
-    model: SpikingNet,
+    model: Network,
     x: Tensor,
     *,
     targets: Tensor | None = None,

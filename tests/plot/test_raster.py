@@ -11,7 +11,7 @@ from spikingtorch import LIF, SpikingNet
 from spikingtorch.plot import raster
 from spikingtorch.plot.marks import LARGEST
 from spikingtorch.plot.palette import ON_LIGHT
-from spikingtorch.recording import record
+from spikingtorch.watching.recording import record
 from tests.plot.drawn import disks, labels, pixels, points, ticks
 
 

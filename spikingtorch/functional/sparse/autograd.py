@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.modes import HOST
-from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import can_run

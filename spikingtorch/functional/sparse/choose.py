@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.modes import are_plain, in_eager
-from spikingtorch.functional.fused.runtime.cpu import CPU
+from spikingtorch.functional.core.modes import HOST, are_plain, in_eager, plain_keys
 from spikingtorch.functional.sparse.c_abi import failure
 from spikingtorch.functional.sparse.operations import Operation
 
+# dispatch keys of plain tensors where the kernels run
+_PLAIN = plain_keys(HOST.type)
 # numbers of a tensor, which kernels count in 32 bits
 _MOST = 2**31 - 2**16
 
@@ -27,11 +28,11 @@ def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None)
     if not in_eager():
         return "is compiled, traced, transformed by torch.func, watched by a mode or differentiated in forward mode"
     tensors = [x, weight] if bias is None else [x, weight, bias]
-    if not are_plain(tensors, CPU.plain):
+    if not are_plain(tensors, _PLAIN):
         return "has a tensor that is no plain tensor on the CPU"
     if any([tensor.dtype != torch.float32 for tensor in tensors]):
         return f"has tensors that are not float32: {', '.join(sorted({str(tensor.dtype) for tensor in tensors}))}"
-    if torch.is_autocast_enabled(CPU.device):
+    if torch.is_autocast_enabled(HOST.type):
         return "is under autocast, which computes in half precision"
     misfit = operation.misfit(x, weight)
     if misfit is not None:
@@ -59,7 +60,7 @@ def can_run(*tensors: Tensor) -> bool:
     return (
         not torch.is_grad_enabled()
         and in_eager()
-        and are_plain(tensors, CPU.plain)
+        and are_plain(tensors, _PLAIN)
         and all([tensor.dtype == torch.float32 for tensor in tensors])
     )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.sparse.c_abi import BEHIND_BITS, Blocks, Lists, Shape, functions, lists, pointer
 
 # vectors that a panel of weights may have, and the most bytes of one; vectors that a panel of sums may have

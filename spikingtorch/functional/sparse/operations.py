@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from spikingtorch.functional.fused.runtime import memory
-from spikingtorch.functional.fused.runtime.cpu import threads_for
+from spikingtorch.functional.core import memory
+from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.sparse.c_abi import Shape
 
 # rows of a kernel, of which each has an entry on the stack; strides, by whose places inputs are sorted

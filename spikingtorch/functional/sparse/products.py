@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.autograd import marked
 from spikingtorch.functional.sparse.choose import can_run, objection_to_sizes

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.runtime import cpu, memory
+from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import c_abi, kernels
 from tests.functional.sparse.cases import CASES, DENSITIES, Case, draw, outcome
 from tests.guards import Guards
@@ -90,16 +90,16 @@ def test_bits(form: None) -> None:
             assert (events.graded is None) is not graded
             assert events.number == int(x.count_nonzero())
             assert torch.equal(kernels.spread(events.bits, x.shape), (x != 0).float())
-            for threads in (1, 2):
-                assert kernels.mark(x, threads, events.number) is not None
-                assert kernels.mark(x, threads, events.number - 1) is None
+            for number in (1, 2):
+                assert kernels.mark(x, number, events.number) is not None
+                assert kernels.mark(x, number, events.number - 1) is None
 
 
 @every_case
 def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(cpu, "_SERIAL", 0)
-    threads = torch.get_num_threads()
+    monkeypatch.setattr(threads, "SERIAL", 0)
+    before = torch.get_num_threads()
     found: dict[int, list[Tensor]] = {}
     tensors = draw(case, 0.2)
     for number in (1, 2, 3):
@@ -107,7 +107,7 @@ def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.Monkey
         out = case.event(*tensors, *case.options)
         g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
         found[number] = [out.detach(), *torch.autograd.grad(out, tensors[1:], g)]
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
     for number in (2, 3):
         assert all(torch.equal(a, b) for a, b in zip(found[1], found[number], strict=True))
 

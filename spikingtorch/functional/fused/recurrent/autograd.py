@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.recurrent import passes
 from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved
-from spikingtorch.functional.fused.runtime import checks, memory
+from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.second_derivative import Reference, is_differentiated
 from spikingtorch.functional.fused.runtime.torch_ops import library, register, written_out
 

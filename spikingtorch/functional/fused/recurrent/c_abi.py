@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
-from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.fused.runtime.cpu import CPU, CLaunch, c_doubles
 from spikingtorch.functional.fused.runtime.launcher import Launcher
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
+from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.fused.recurrent.c_abi import (
     CHUNK,
     ROWS,
@@ -33,8 +35,7 @@ from spikingtorch.functional.fused.recurrent.steps import (
     forward_step,
     last_of_spikes,
 )
-from spikingtorch.functional.fused.runtime import memory
-from spikingtorch.functional.fused.runtime.cpu import CPU, threads_for
+from spikingtorch.functional.fused.runtime.cpu import CPU
 
 # steps that are worth what is done once
 FEWEST = 8

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
 from spikingtorch.functional.fused.runtime.launcher import Launcher
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.recurrent.steps import (
     Cotangents,
     Neuron,
@@ -16,7 +17,6 @@ from spikingtorch.functional.fused.recurrent.steps import (
     last_of_spikes,
 )
 from spikingtorch.functional.fused.recurrent.synapses import LinearMap
-from spikingtorch.functional.fused.runtime import memory
 
 
 def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list[Tensor], Saved]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -12,14 +11,13 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.modes import plain_keys
+from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.ir import from_text
 from spikingtorch.functional.fused.runtime.target import Kernel, Launch, Target
 
-# a team of threads costs some microseconds to wake: below this many neuron steps one thread is faster
-_SERIAL = 16384
 # name of the threads that compile backward passes beside forward passes
 BACKGROUND = "spikingtorch: compiles a backward pass"
 # fewer neurons in a row than this do not fill a vector, and with so many steps of a row it pays to gather them
@@ -150,25 +148,6 @@ def _begin_backward(program: str, wanted: tuple[bool, ...]) -> None:
             backward_kernel(program, wanted)
 
     threading.Thread(target=compile_backward, name=BACKGROUND, daemon=True).start()
-
-
-class _Process:
-    """Whether this process was forked: the threads of a team do not survive that, and waiting for them hangs."""
-
-    forked = False
-
-
-def _after_fork() -> None:
-    _Process.forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def threads_for(neuron_steps: int) -> int:
-    """Return how many threads share so many steps of a neuron."""
-    return 1 if _Process.forked or neuron_steps <= _SERIAL else torch.get_num_threads()
 
 
 def c_doubles(scalars: Sequence[float]) -> Any:

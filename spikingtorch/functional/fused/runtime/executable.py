@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.fused.ir import DTYPES, from_text
-from spikingtorch.functional.fused.runtime import checks, memory
+from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.assembly import Assembly
 from spikingtorch.functional.fused.runtime.launcher import Launcher, layouts_of
 from spikingtorch.functional.fused.runtime.memory_format import memory_format_of

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.codegen.abi import AXES
-from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.fused.runtime.layout import Layout
 from spikingtorch.functional.fused.runtime.target import Launch
 

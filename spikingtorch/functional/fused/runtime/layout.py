@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.fused.codegen.abi import AXES
-from spikingtorch.functional.fused.runtime import memory
 from spikingtorch.functional.fused.runtime.target import Target
 
 

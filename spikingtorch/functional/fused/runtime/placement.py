@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.fused.runtime import memory
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.runtime.launcher import Change, TensorSpec
 from spikingtorch.functional.fused.runtime.layout import Layout, arrange, expanded, is_narrow
 from spikingtorch.functional.fused.runtime.memory_format import MemoryFormat

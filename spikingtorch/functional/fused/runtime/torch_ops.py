@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.fused.ir import DTYPES, from_text
-from spikingtorch.functional.fused.runtime import checks, memory
+from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on

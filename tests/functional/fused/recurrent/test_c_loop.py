@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.threads import Process
 from spikingtorch.functional.dispatch import recurrent
 from spikingtorch.functional.fused.build.compiler import CompileError
 from spikingtorch.functional.fused.recurrent import c_abi, c_loop
-from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.testing import assert_close
 from tests.functional.fused.recurrent.cases import Recurrent, check
 from tests.fused import Scan
@@ -188,7 +188,7 @@ def test_teams_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         count, rows_per_group = c_loop.teams(rows, 10**9)
         assert 1 <= rows_per_group <= c_abi.ROWS
         assert 1 <= count <= -(-rows // rows_per_group), "a thread has nothing to do"
-    monkeypatch.setattr(cpu._Process, "forked", True)
+    monkeypatch.setattr(Process, "forked", True)
     assert c_loop.teams(16, 10**9) == (1, 16)
 
 

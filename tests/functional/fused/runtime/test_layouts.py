@@ -9,9 +9,10 @@ from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import bind
-from spikingtorch.functional.fused.runtime import executable, memory
+from spikingtorch.functional.fused.runtime import executable
 from tests.folded_layer import CALLS, Took, held, over_time
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.runtime import cpu, memory
+from spikingtorch.functional.core import memory
+from spikingtorch.functional.fused.runtime import cpu
 
 HUGE = 2**21
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.threads import Process, threads_for
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.testing import assert_close
 from tests.caches import forget
@@ -137,8 +138,8 @@ def test_processes(way: str) -> None:
 
 def test_a_forked_child_is_serial(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as child, counting() as counts:
-        child.setattr(cpu._Process, "forked", True)
+        child.setattr(Process, "forked", True)
         found = results(fused, leaky, arguments(0))
-        assert cpu.threads_for(10**9) == 1
+        assert threads_for(10**9) == 1
     assert (counts.forward, counts.backward) == (1, 1)
     assert all(map(torch.equal, found, results(fused, leaky, arguments(0))))

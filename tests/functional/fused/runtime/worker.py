@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core import lru
-from spikingtorch.functional.fused.runtime import cpu
+from spikingtorch.functional.core.threads import threads_for
 from tests.fused_steps import counting, draw, leaky
 
 # so much that a team of threads works on it, and so little that torch's own operations, which hang after a fork, do not
@@ -91,7 +91,7 @@ def forked(seed: int, then: Callable[[], Any] = lambda: None) -> None:
     child = os.fork()
     if child == 0:
         signal.alarm(PATIENCE)  # a child that hangs
-        assert cpu.threads_for(10**9) == 1
+        assert threads_for(10**9) == 1
         code = 7 if right(seed) else 1
         then()
         os._exit(code)
@@ -132,7 +132,7 @@ if __name__ == "__main__":
     load(sys.argv[1])
     if sys.argv[1] == "fork":
         forked(0, then=lambda: forked(1))
-        assert cpu.threads_for(10**9) == 2
+        assert threads_for(10**9) == 2
         pool()
         right(5)
         forked_while_running()

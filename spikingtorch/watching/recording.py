@@ -8,7 +8,7 @@ from torch import Tensor
 from spikingtorch.layers.recorder import SPIKES, Budget, Recorder
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
-from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.network import Network, check_network
 
 # bytes that are taken without a word
 LIMIT = 2 * 2**30
@@ -45,7 +45,7 @@ class Recording(Mapping[str, Mapping[str, Tensor]]):
 
 
 def record(
-    model: SpikingNet,
+    model: Network,
     x: Tensor,
     what: str | Sequence[str] = SPIKES,
     *,
@@ -85,7 +85,7 @@ def record(
         MemoryError: the records would take more than the limit.
 
     >>> import torch
-    >>> from spikingtorch import LIF
+    >>> from spikingtorch import LIF, SpikingNet
     >>> model = SpikingNet(torch.nn.Sequential(torch.nn.Linear(3, 4), LIF()))
     >>> recording = record(model, torch.rand(2, 5, 3), ("spikes", "v"))
     >>> recording
@@ -94,8 +94,7 @@ def record(
     >>> torch.equal(recording["1"]["spikes"], recording.out)
     True
     """
-    if not isinstance(model, SpikingNet):
-        raise TypeError(f"record: model is a {type(model).__name__}, expected a SpikingNet; wrap it: SpikingNet(net)")
+    check_network("record", model)
     names = (what,) if isinstance(what, str) else tuple(what)
     kept, chosen, budget = _kept_steps(steps), _chosen(model, layers), Budget(limit)
     recorders = {
@@ -118,7 +117,7 @@ def record(
     return Recording(found, out)
 
 
-def _chosen(model: SpikingNet, layers: Sequence[str] | None) -> dict[str, StepLayer]:
+def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer]:
     """Return the layers to record, by name.
 
     Raises:

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.network import Network, check_network
 
 # intervals are looked at in one batch of so many
 EVERY = 16
@@ -37,7 +37,7 @@ class SpikeMonitor:
         ValueError: every is below 1.
 
     >>> from torch import nn
-    >>> from spikingtorch import IF
+    >>> from spikingtorch import IF, SpikingNet
     >>> model = SpikingNet(nn.Sequential(IF()))
     >>> with SpikeMonitor(model) as monitor:
     ...     _ = model(torch.tensor([[[0.6, 0.0, 1.0]] * 4]))
@@ -45,9 +45,8 @@ class SpikeMonitor:
     {'0/rate': 0.5, '0/silent': 0.333..., '0/saturated': 0.333..., '0/interval': 1.25, '0/interval_cv': 0.346...}
     """
 
-    def __init__(self, model: SpikingNet, every: int = EVERY) -> None:
-        if not isinstance(model, SpikingNet):
-            raise TypeError(f"SpikeMonitor: model is a {type(model).__name__}, expected a SpikingNet; wrap it")
+    def __init__(self, model: Network, every: int = EVERY) -> None:
+        check_network("SpikeMonitor", model)
         if every < 1:
             raise ValueError(f"SpikeMonitor: every={every!r}, expected at least 1")
         self._layers = {

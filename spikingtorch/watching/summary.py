@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from spikingtorch.functional import dense, per_channel
 from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.recording import record
-from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.network import Network, check_network
+from spikingtorch.watching.recording import record
 
 # energy of an operation on 32-bit floating-point numbers in a 45 nm process, in pJ: an addition, and a multiplication
 # and an addition. M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014,
@@ -115,7 +115,7 @@ class Summary(NamedTuple):
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", note, _NOT_COUNTED])
 
 
-def summary(model: SpikingNet, x: Tensor, *, addition: float = ADDITION, mac: float | None = None) -> Summary:
+def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float | None = None) -> Summary:
     """Run a network once and say what it consists of, how much it fires, and what that takes.
 
     A spike makes each neuron behind it add one weight: that is a synaptic operation (SynOp). They are counted exactly,
@@ -135,16 +135,15 @@ def summary(model: SpikingNet, x: Tensor, *, addition: float = ADDITION, mac: fl
     Raises:
         TypeError: model is no SpikingNet.
 
-    >>> from spikingtorch import LIF
+    >>> from spikingtorch import LIF, SpikingNet
     >>> model = SpikingNet(nn.Sequential(nn.Linear(3, 4), LIF()))
     >>> found = summary(model, torch.ones(2, 5, 3))
     >>> found.macs, found.synops
     (60.0, 60.0)
     """
+    check_network("summary", model)
     counting = Counting()
     with torch.no_grad():
-        if not isinstance(model, SpikingNet):
-            raise TypeError(f"summary: model is a {type(model).__name__}, expected a SpikingNet; wrap it")
         with model.watched(counting):
             recording = record(model, x, "spikes")
         N, T = x.shape[:2]
@@ -152,9 +151,7 @@ def summary(model: SpikingNet, x: Tensor, *, addition: float = ADDITION, mac: fl
     return Summary(tuple(rows), T, addition, addition + MULTIPLICATION if mac is None else mac)
 
 
-def _rows(
-    model: SpikingNet, counting: "Counting", recording: Mapping[str, Mapping[str, Tensor]], N: int
-) -> Iterator[Row]:
+def _rows(model: Network, counting: "Counting", recording: Mapping[str, Mapping[str, Tensor]], N: int) -> Iterator[Row]:
     for name, module in model.net.named_modules():
         own = sum(weight.numel() for weight in module.parameters(recurse=False))
         counts = [counting.found.pop(id(each), None) for each in module.parameters(recurse=False)]
@@ -175,7 +172,7 @@ def _rows(
         yield Row("(average pooling)", "", pooled.shape, 0, None, pooled.macs / N, pooled.synops / N)
 
 
-def _within_layer(model: SpikingNet, name: str) -> bool:
+def _within_layer(model: Network, name: str) -> bool:
     """Say whether a module is a part of a spiking layer, its recurrent weights for instance."""
     parts = name.split(".")
     above = [".".join(parts[:k]) for k in range(len(parts))]

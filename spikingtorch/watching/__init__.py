@@ -1,0 +1,1 @@
+"""What a network does: records, counts while it trains, and what it costs."""
