@@ -6,6 +6,7 @@
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
     record, summary, SpikeMonitor           spikes and membranes of every layer; sizes, rates, operations and energy
+    spikingtorch.convert                    a trained ANN as a spiking network
     spikingtorch.plot                       pictures of what a network does
     spikingtorch.functional                 the same neurons as pure functions, and scan over time
 
@@ -96,4 +97,4 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """Return the public names, those of the modules that are imported on demand included."""
-    return sorted([*__all__, "__version__", "init", "interop", "like", "performance", "plot", "testing"])
+    return sorted([*__all__, "__version__", "convert", "init", "interop", "like", "performance", "plot", "testing"])

@@ -47,6 +47,7 @@ MAY_IMPORT["losses"] = {*_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
 MAY_IMPORT["spikeio"] = {*_PUBLIC, "losses", "validation"}
 MAY_IMPORT["spikingnet"] = {*_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
+MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
 MAY_IMPORT["watching"] = {*_PUBLIC, "layers"}
 MAY_IMPORT["plot"] = {*_PUBLIC, "layers", "validation", "watching"}
 MAY_IMPORT["init"] = {"functional/core", "fold", "layers", "spikingnet", "validation"}

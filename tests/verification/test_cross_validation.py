@@ -40,6 +40,7 @@ ALLOWED = TOLERANCE[torch.float64]
 ONE_SIDED = {
     *("Backend", "Explanation", "Parameter", "Step", "explain_scan", "lift", "reset_where", "time_batch_norm"),
     *("time_map", "empty_delay", "delayed", "event_conv1d", "event_conv2d", "event_linear", "Smooth", "SpikeFunction"),
+    *("Recorded", "recorded"),
 }
 # arguments that only one side has
 ONE_SIDED_ARGUMENTS = {"backend"}

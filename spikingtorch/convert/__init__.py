@@ -1,0 +1,102 @@
+"""Conversion: a trained network of ReLUs becomes a spiking one, with the same weights.
+
+clip_floor      ClipFloor: a ReLU with few levels, to train a network that is going to be converted
+layers          the layers of a converted network: ShiftedIF, CountMaxPool, Scale
+graph           from an ANN to a graph of the kinds of nodes that are known
+kinds           which nodes these are, and what to do about the others
+thresholds      thresholds from the activations of an ANN
+scaling         thresholds that move into the weights
+"""
+
+from typing import Any
+
+from torch import nn
+
+from spikingtorch.convert.clip_floor import ClipFloor
+from spikingtorch.convert.graph import Graph, graph_of
+from spikingtorch.convert.layers import CountMaxPool, Scale, ShiftedIF
+from spikingtorch.convert.scaling import scale_weights
+from spikingtorch.convert.thresholds import METHODS, Batches, Method, thresholds_of
+from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.validation import check_count
+
+__all__ = ["ClipFloor", "CountMaxPool", "Scale", "ShiftedIF", "to_spiking"]
+
+
+def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method = "robust") -> SpikingNet:
+    """Return a spiking network that computes what a trained ANN computes, in rates.
+
+    Each ReLU becomes integrate-and-fire neurons with reset by subtraction, whose membranes start at half of the
+    threshold. For a constant current x and a threshold theta of the ReLU, they give out after T steps
+
+        n = floor(T x / theta + 1/2) spikes,  clipped to 0 and T;   theta n / T is x, rounded to T levels
+
+    The rates of a layer are the inputs of the next one, so that the mean over time of what the network returns
+    approaches the output of the ANN as T grows. Its last layer has no neurons: its currents are the output.
+
+    Give it images (N, ...) as the same current at each step, and take the mean of the currents:
+
+        out = RateDecoder()(model(ConstantEncoder(T)(images)))
+
+    with both of ``spikingtorch.spikeio``, or ``model(images.unsqueeze(1).expand(-1, T, *images.shape[1:])).mean(1)``.
+    T may be any number. ``SumDecoder(T)`` gives T times the mean less a constant, so the same classes.
+
+    All thresholds are 1: each weight is multiplied by theta of the layer before it, and divided, together with its
+    bias, by theta of the layer behind it. Where there is no weight, as in a skip connection, stands a ``Scale``. So the
+    spikes are 0 and 1, and the surrogate of the neurons has the width that it has in any other network: the result can
+    be trained on, as it is. Batch norm becomes part of the weights before it, and dropout is left out. Max pooling
+    keeps count of spikes (``CountMaxPool``), with which the largest rate is exact.
+
+    Args:
+        ann: the network: Linear, Conv1d, Conv2d; BatchNorm behind one of them; ReLU, ``ClipFloor``; average and max
+            pooling, Flatten, Dropout, Identity, and sums of two branches. Modules or functions, whatever ``torch.fx``
+            can trace. It is taken as it is in evaluation, and not changed.
+        loader: batches to take the thresholds from: a DataLoader or any iterable of tensors (N, ...) or of tuples that
+            begin with one, as in (images, labels), or one such tensor. A few hundred training samples will do.
+        steps: number of steps T that the thresholds are chosen for, with method "robust".
+        method: how the threshold of a ReLU follows from its activations a over the loader:
+            "robust", the one with the least error at T steps, sum of (a - theta n(a) / T)^2 (Y. Li et al., ICML 2021);
+            "quantile", 99.9 % of what is positive is not larger (B. Rueckauer et al., doi:10.3389/fnins.2017.00682);
+            "max", the largest. A ``ClipFloor`` has its own.
+
+    Returns:
+        The network, inputs (N, T, ...) to currents (N, T, ...), in evaluation, on the device and in the dtype of ann.
+
+    Raises:
+        TypeError: ann is no module, or loader gives no batches.
+        ValueError: the network does what has no spiking counterpart, with the name of the node; the loader is empty; a
+            ReLU is zero for all of it; steps or method is none of these.
+
+    Source: T. Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks",
+    ICLR 2022, arXiv:2303.04347.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> ann, x = nn.Sequential(nn.Linear(20, 50), nn.ReLU(), nn.Linear(50, 2)), torch.rand(100, 20)
+    >>> model = to_spiking(ann, [x], method="max")
+    >>> for T in (4, 16, 64, 256):
+    ...     out = model(x.unsqueeze(1).expand(-1, T, -1)).mean(1)
+    ...     print(f"{(out - ann(x)).abs().mean():.4f}")
+    0.0313
+    0.0071
+    0.0019
+    0.0005
+    """
+    if not isinstance(ann, nn.Module):
+        raise TypeError(f"to_spiking: ann is a {type(ann).__name__}, expected an nn.Module")
+    steps = check_count("to_spiking", "steps", steps)
+    if method not in METHODS:
+        raise ValueError(f"to_spiking: method={method!r} is not one of {', '.join(map(repr, METHODS))}")
+    graph = graph_of(ann)
+    thresholds = thresholds_of(graph, loader, steps, method)
+    scale_weights(graph, thresholds)
+    return SpikingNet(_spiking(graph)).eval()
+
+
+def _spiking(graph: Graph) -> Any:
+    """Put spiking layers where activations and max pooling were."""
+    spiking = {node: ShiftedIF() for node in graph.activations}
+    pools = {node: CountMaxPool(graph.module(node)) for node in graph.pools}
+    for node, layer in {**spiking, **pools}.items():
+        graph.replace(node, layer)
+    return graph.finished()

@@ -1,0 +1,148 @@
+"""ClipFloor, ShiftedIF and CountMaxPool by their equations."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from spikingtorch import SpikingNet
+from spikingtorch.convert import ClipFloor, CountMaxPool, Scale, ShiftedIF
+from tests.convert.nets import repeated
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def over_time(layer: nn.Module, mode: str = "fold") -> SpikingNet:
+    return SpikingNet(nn.Sequential(layer), mode=mode)  # type: ignore[arg-type]
+
+
+def spikes_of(layer: nn.Module, x: Tensor, T: int, mode: str = "fold") -> Tensor:
+    out: Tensor = over_time(layer, mode)(repeated(x, T))
+    return out
+
+
+@pytest.mark.parametrize("mode", ["fold", "step"])
+@pytest.mark.parametrize("threshold", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("T", [1, 2, 7, 17, 64])
+def test_a_constant_current_makes_the_nearest_number_of_spikes(T: int, threshold: float, mode: str) -> None:
+    x = torch.arange(-64, 129)[None] / 64 * threshold  # no sum of them rounds
+    counts = spikes_of(ShiftedIF(threshold), x, T, mode).sum(1)
+    assert torch.equal(counts, torch.floor(T * x / threshold + 0.5).clamp(0, T))
+
+
+def test_a_threshold_for_each_channel() -> None:
+    thresholds = torch.tensor([0.5, 2.0])
+    x = torch.tensor([[0.25, 0.25]])
+    assert spikes_of(ShiftedIF(thresholds), x, 8).sum(1).tolist() == [[4.0, 1.0]]
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4, 16])
+@pytest.mark.parametrize("threshold", [0.5, 2.0])
+def test_clip_floor_is_what_neurons_make_of_a_constant_current(levels: int, threshold: float) -> None:
+    x = torch.arange(-64, 129)[None] / 64 * threshold
+    y = ClipFloor(levels, threshold)(x)
+    assert torch.equal(y, threshold * (torch.floor(x * levels / threshold + 0.5) / levels).clamp(0.0, 1.0))
+    assert torch.equal(y, threshold * spikes_of(ShiftedIF(threshold), x, levels).mean(1))
+
+
+def test_clip_floor_has_the_gradient_of_its_docstring() -> None:
+    clip = ClipFloor(4, threshold=2.0)
+    x = torch.tensor([-1.0, 0.2, 0.9, 1.9, 3.0], requires_grad=True)
+    for place, expected in enumerate([0.0, 1.0, 1.0, 1.0, 0.0]):
+        y = clip(x)
+        gradient, of_threshold = torch.autograd.grad(y[place], (x, clip.threshold))
+        assert gradient[place] == expected
+        inside = float((y[place] - x[place]).detach() / 2.0)
+        torch.testing.assert_close(float(of_threshold), [0.0, inside, inside, inside, 1.0][place])
+
+
+def test_clip_floor_of_many_levels_is_a_clipped_relu() -> None:
+    x = torch.linspace(-1.0, 5.0, 200, dtype=torch.float64)
+    y = ClipFloor(2**20, threshold=3.0).double()(x)
+    torch.testing.assert_close(y, x.clamp(0.0, 3.0), rtol=0.0, atol=2e-6)
+
+
+def test_the_threshold_of_clip_floor_stays_positive_and_may_be_a_buffer() -> None:
+    clip = ClipFloor(4, threshold=0.1)
+    with torch.no_grad():
+        clip.threshold.fill_(-1.0)
+    y = clip(torch.tensor([1.0]))
+    assert 0.0 < y.item() < 1e-5
+    y.sum().backward()
+    assert clip.threshold.grad is not None
+    fixed = ClipFloor(4, 2.0, learnable=False)
+    assert not list(fixed.parameters())
+    assert set(fixed.state_dict()) == {"threshold"}
+    with torch.no_grad():
+        clip.threshold.fill_(math.nan)
+    with pytest.raises(ValueError, match="diverged"):
+        _ = clip.value
+
+
+def test_clip_floor_says_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="levels=0"):
+        ClipFloor(0)
+    with pytest.raises(ValueError, match="threshold=0"):
+        ClipFloor(4, threshold=0.0)
+    with pytest.raises(TypeError, match="float"):
+        ClipFloor(4)(torch.tensor([1]))
+    assert repr(ClipFloor(8, 2.0)) == "ClipFloor(levels=8, threshold=2)"
+
+
+POOLS = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d((2, 3), 1, ceil_mode=True), nn.MaxPool2d(2, dilation=2)]
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=repr)
+@pytest.mark.parametrize("T", [1, 2, 17])
+def test_the_mean_of_pooled_spikes_is_the_pooled_mean(pool: nn.MaxPool2d, T: int) -> None:
+    torch.manual_seed(0)
+    spikes = (torch.rand(3, T, 2, 9, 8) < torch.rand(3, 1, 2, 9, 8)).float()
+    out = over_time(CountMaxPool(pool))(spikes)
+    assert set(out.unique().tolist()) <= {0.0, 1.0}
+    for t in range(T):
+        assert torch.equal(out[:, : t + 1].sum(1), pool(spikes[:, : t + 1].sum(1)))
+    assert torch.equal(over_time(CountMaxPool(pool), "step")(spikes), out)
+
+
+def test_pooling_of_signals_and_of_currents() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 12, 2, 10, dtype=torch.float64)
+    out = over_time(CountMaxPool(nn.MaxPool1d(3)))(x)
+    torch.testing.assert_close(out.sum(1), nnf.max_pool1d(x.sum(1), 3))
+
+
+def test_the_gradient_of_pooling_is_that_of_the_equation() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 1, 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 5, 1, 2, dtype=torch.float64)
+    gradients: list[Tensor] = []
+    for mode in ("fold", "step"):
+        out = over_time(CountMaxPool(nn.MaxPool1d(2)), mode)(x)
+        gradients += torch.autograd.grad((weights * out).sum(), x)
+    pooled = nnf.max_pool1d(x.cumsum(1).flatten(0, 1), 2).unflatten(0, (2, 5))
+    expected = torch.diff(pooled, dim=1, prepend=torch.zeros_like(pooled[:, :1]))
+    (by_hand,) = torch.autograd.grad((weights * expected).sum(), x)
+    for found in gradients:
+        torch.testing.assert_close(found, by_hand)
+
+
+def test_pooling_says_what_is_wrong() -> None:
+    with pytest.raises(TypeError, match="AvgPool2d"):
+        CountMaxPool(nn.AvgPool2d(2))
+    with pytest.raises(ValueError, match="return_indices"):
+        CountMaxPool(nn.MaxPool2d(2, return_indices=True))
+
+
+def test_one_step_of_many_neurons_is_pooled_without_a_warning() -> None:
+    x = (torch.rand(64, 1, 8, 64, 64) < 0.5).float()
+    out = over_time(CountMaxPool(nn.MaxPool2d(2)), "step")(x)
+    assert torch.equal(out[:, 0], nnf.max_pool2d(x[:, 0], 2))
+
+
+def test_scale_keeps_its_factor_in_the_state_dict() -> None:
+    scale = Scale(0.5)
+    assert scale(torch.tensor([3.0])).tolist() == [1.5]
+    assert list(scale.state_dict()) == ["factor"]
+    assert repr(scale) == "Scale(0.5)"

@@ -1,0 +1,363 @@
+"""to_spiking: what a converted network computes, and that it is a network like any other."""
+
+import copy
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.utils.data import DataLoader, TensorDataset
+
+import spikingtorch
+from spikingtorch import IF, SpikingNet
+from spikingtorch.convert import ClipFloor, Scale, ShiftedIF, to_spiking
+from spikingtorch.spikeio import ConstantEncoder, RateDecoder
+from tests.convert.nets import NETS, Block, made, mean_of, repeated
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_output_comes_near_that_of_the_ann_as_one_over_steps(name: str) -> None:
+    ann, x = made(name)
+    model, expected = to_spiking(ann, [x], method="max"), ann(x).detach()
+    few, many = (float((mean_of(model, x, T) - expected).abs().mean()) for T in (64, 1024))
+    size = float(expected.abs().mean())
+    if name == "clip floor":  # has its own levels, of which 64 steps have as many
+        assert few < 0.01 * size
+        return
+    assert many < 0.005 * size
+    assert many < 0.2 * few  # 1/16, but for chance
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_it_folds_and_steps_alike(name: str) -> None:
+    ann, x = made(name)
+    model = to_spiking(ann, x)
+    assert model.explain(repeated(x, 7)).mode == "fold"
+    stepping = copy.deepcopy(model)
+    stepping.mode = "step"
+    torch.testing.assert_close(model(repeated(x, 7)), stepping(repeated(x, 7)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_weight_has_a_gradient_and_training_goes_on(name: str) -> None:
+    ann, x = made(name, torch.float32)
+    model = to_spiking(ann, x)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    losses = []
+    for _ in range(5):
+        loss = (model(repeated(x, 8)).mean(1) - 0.3).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert all(each.grad is not None and each.grad.isfinite().all() for each in model.parameters())
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_it_is_copied_pickled_and_saved(name: str) -> None:
+    ann, x = made(name)
+    model = to_spiking(ann, [x])
+    expected = mean_of(model, x, 5)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(mean_of(other, x, 5), expected, rtol=0.0, atol=0.0)
+        assert other.explain(repeated(x, 5)).mode == "fold"
+    fresh = to_spiking(ann, [2.0 * x], method="max")
+    fresh.load_state_dict(model.state_dict())
+    torch.testing.assert_close(mean_of(fresh, x, 5), expected, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NETS)
+def test_the_ann_is_not_changed(name: str, training: bool) -> None:
+    ann, x = made(name)
+    ann.train(training)
+    before, modes = copy.deepcopy(ann.state_dict()), [module.training for module in ann.modules()]
+    given = x.clone()
+    model = to_spiking(ann, [x])
+    model(repeated(x, 3)).sum().backward()
+    assert torch.equal(x, given)
+    assert all(torch.equal(value, before[key]) for key, value in ann.state_dict().items())
+    assert [module.training for module in ann.modules()] == modes
+    assert all(parameter.grad is None for parameter in ann.parameters())
+    assert not any([module.training for module in model.modules()])
+    own = {parameter.data_ptr() for parameter in ann.parameters()}
+    assert not own & {parameter.data_ptr() for parameter in model.parameters()}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8, 32])
+def test_one_hidden_layer_of_clip_floors_is_exact(steps: int) -> None:
+    """Numbers that no sum rounds: with as many steps as levels the spikes say the ANN's activations, bit for bit."""
+    torch.manual_seed(0)
+    ann = nn.Sequential(nn.Linear(5, 40), ClipFloor(steps, threshold=2.0), nn.Linear(40, 3))
+    with torch.no_grad():
+        for parameter in ann.parameters():
+            parameter.copy_((parameter * 64).round() / 64)
+    x = torch.randint(-8, 9, (50, 5)) / 8
+    model = to_spiking(ann, [x])
+    recording = spikingtorch.record(model, repeated(x, steps))
+    hidden = ann[1](ann[0](x)).detach()
+    assert 0.0 < float(hidden.mean()) < 2.0
+    assert torch.equal(2.0 * recording["1"]["spikes"].mean(1), hidden)
+    assert torch.equal(recording.out.mean(1), ann(x))
+
+
+def test_steps_of_an_encoder_and_a_decoder_are_those_of_an_expanded_input() -> None:
+    ann, x = made("conv2d")
+    model = to_spiking(ann, [x])
+    out = RateDecoder()(model(ConstantEncoder(6)(x)))
+    assert torch.equal(out, model(x.unsqueeze(1).expand(-1, 6, *x.shape[1:])).mean(1))
+
+
+def test_thresholds_are_one_spikes_are_zero_and_one_and_layers_keep_their_names() -> None:
+    ann, x = made("residual")
+    model = to_spiking(ann, [x])
+    recording = spikingtorch.record(model, repeated(x, 9))
+    assert list(recording) == ["1", "2.relu", "2.relu_1", "3.relu", "3.relu_1"]
+    for name, found in recording.items():
+        layer: Any = model.net.get_submodule(name)
+        assert isinstance(layer, ShiftedIF)
+        assert layer.threshold == 1.0
+        assert set(found["spikes"].unique().tolist()) == {0.0, 1.0}
+    assert sum(isinstance(module, Scale) for module in model.net.modules()) == 2  # the shortcuts
+
+
+def test_records_of_max_pooling_are_those_of_a_run_and_membranes_those_of_neurons() -> None:
+    ann, x = made("conv2d")
+    model = to_spiking(ann, [x])
+    recording = spikingtorch.record(model, repeated(x, 9), ("spikes", "v"))
+    assert torch.equal(recording.out, model(repeated(x, 9)))
+    assert list(recording["3"]) == ["spikes"]
+    assert list(recording["2"]) == ["spikes", "v"]
+    pooled = ann.get_submodule("3")(recording["2"]["spikes"].sum(1))
+    assert torch.equal(recording["3"]["spikes"].sum(1), pooled)
+
+
+def test_batch_norm_is_part_of_the_weights() -> None:
+    for name in ("linear and norm", "norm without weights", "conv1d", "conv2d", "residual"):
+        ann, x = made(name)
+        model = to_spiking(ann, [x], method="max")
+        assert not any([isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()])
+        plain: Any = copy.deepcopy(model.net)
+        for path, module in list(plain.named_modules()):
+            if isinstance(module, IF):
+                plain.set_submodule(path, nn.ReLU())
+            elif type(module).__name__ == "CountMaxPool":
+                plain.set_submodule(path, ann.get_submodule(path))
+        torch.testing.assert_close(plain(x), ann(x), rtol=1e-10, atol=1e-12)
+
+
+def test_frozen_weights_stay_frozen() -> None:
+    ann, x = made("conv2d")
+    ann.get_submodule("0").requires_grad_(False)
+    model = to_spiking(ann, [x])
+    trained = {name: parameter.requires_grad for name, parameter in model.net.named_parameters()}
+    assert trained["0.weight"] is False
+    assert trained["5.weight"]
+    assert trained["5.bias"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dtype_is_that_of_the_ann(dtype: torch.dtype) -> None:
+    ann, x = made("residual", torch.float32)
+    model = to_spiking(ann.to(dtype), [x])  # the loader may give another one
+    assert {each.dtype for each in (*model.parameters(), *model.buffers())} == {dtype}
+    out = mean_of(model, x.to(dtype), 64)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), ann(x.to(dtype)).float(), rtol=0.1, atol=0.1)
+
+
+def test_a_loader_gives_tensors_or_tuples() -> None:
+    ann, x = made("linear")
+    y = torch.zeros(len(x))
+    loaders: dict[str, Callable[[], Iterable[Any]]] = {
+        "tensor": lambda: x,
+        "list": lambda: [x[:10], x[10:]],
+        "generator": lambda: (part for part in x.split(7)),
+        "pairs": lambda: [(x[:10], y[:10]), (x[10:], y[10:])],
+        "lists": lambda: [[x, y]],
+        "DataLoader": lambda: DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True),
+        "alone": lambda: DataLoader(TensorDataset(x), batch_size=8),
+    }
+    expected = to_spiking(ann, [x]).state_dict()
+    for name, loader in loaders.items():
+        found = to_spiking(ann, loader()).state_dict()
+        assert all(torch.equal(found[key], value) for key, value in expected.items()), name
+
+
+@pytest.mark.parametrize("mode", ["fold", "step"])
+@pytest.mark.parametrize("name", NETS)
+def test_padding_changes_nothing(name: str, mode: Any) -> None:
+    ann, x = made(name)
+    model = to_spiking(ann, [x])
+    model.mode = mode
+    whole = model(repeated(x, 9))
+    padded = model(repeated(x, 9), lengths=[9] * 15 + [4] * 15)
+    torch.testing.assert_close(padded[:15], whole[:15], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(padded[15:, :4], whole[15:, :4], rtol=1e-10, atol=1e-12)
+    assert not padded[15:, 4:].any()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_chunks_are_the_whole(name: str) -> None:
+    ann, x = made(name)
+    model = to_spiking(ann, [x])
+    whole = model(repeated(x, 9))
+    model.time_chunk = 4
+    torch.testing.assert_close(model(repeated(x, 9)), whole, rtol=1e-10, atol=1e-12)
+
+
+class Shared(nn.Module):
+    def __init__(self, tied: bool) -> None:
+        super().__init__()
+        self.l1, self.l2 = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.tied = tied
+        if tied:
+            self.l2.weight = self.l1.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.l1(x))
+        return (self.l2 if self.tied else self.l1)(x)  # type: ignore[no-any-return]
+
+
+class Of(nn.Module):
+    """A network of a function of what a ReLU gives, and of a layer."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.l1, self.l2, self.function = nn.Linear(6, 6), nn.Linear(6, 6), function
+        self.offset = nn.Parameter(torch.zeros(6))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, torch.relu(self.l1(x)))
+
+
+def pruned() -> nn.Module:
+    net = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+    prune.l1_unstructured(net[0], "weight", 0.5)
+    return net
+
+
+def after(*modules: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 6), nn.ReLU(), *modules)
+
+
+ERRORS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "module": (lambda: after(nn.GELU()), r"node '2' \(GELU\) cannot be converted; train with nn.ReLU"),
+    "module inside": (lambda: after(nn.Sequential(nn.Tanh())), r"node '2.0' \(Tanh\) cannot be converted"),
+    "softmax": (lambda: after(nn.Softmax(1)), r"'2' \(Softmax\) cannot be converted; leave it out"),
+    "layer norm": (lambda: after(nn.LayerNorm(6)), r"'2' \(LayerNorm\) .* batch norm behind a Linear"),
+    "unknown": (lambda: after(nn.Softplus(), nn.Threshold(0.1, 0.0)), r"'2' \(Softplus\) .*; what can be: Linear"),
+    "function": (lambda: Of(lambda net, x: torch.sigmoid(x)), r"node 'sigmoid' \(sigmoid\) cannot be converted"),
+    "product": (lambda: Of(lambda net, x: x * x), r"'mul' \(mul\) .*; take the sum of two branches"),
+    "view": (lambda: Of(lambda net, x: x.view(-1, 6)), r"'view' \(view\) .*; write torch.flatten"),
+    "parameter": (lambda: Of(lambda net, x: x + net.offset), r"reads the tensor 'offset'"),
+    "functional": (lambda: Of(lambda net, x: nn.functional.linear(x, net.l2.weight)), r"(?s)reads the tensor|linear"),
+    "number": (lambda: Of(lambda net, x: x + 1.0), r"'add' \(add\) adds something else than two branches"),
+    "scaled sum": (lambda: Of(lambda net, x: torch.add(x, x, alpha=2)), r"'add' \(add\) adds something else"),
+    "branch": (lambda: Of(lambda net, x: x if x.sum() > 0 else -x), r"torch.fx cannot trace Of .*may not branch"),
+    "tuple": (lambda: Of(lambda net, x: (x, x)), r"something else than one tensor"),
+    "twice": (lambda: Shared(False), r"'l1' \(Linear\) is called twice"),
+    "tied": (lambda: Shared(True), r"'l1' \(Linear\) and 'l2' \(Linear\) share a parameter"),
+    "no relu": (lambda: nn.Sequential(nn.Linear(6, 6)), r"has no ReLU and no ClipFloor"),
+    "norm first": (
+        lambda: nn.Sequential(nn.BatchNorm1d(6), nn.ReLU()),
+        r"'0' \(BatchNorm1d\) does not directly follow",
+    ),
+    "norm behind relu": (lambda: after(nn.BatchNorm1d(6)), r"'2' \(BatchNorm1d\) does not directly follow"),
+    "norm of batches": (
+        lambda: nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.ReLU()),
+        r"'1' \(BatchNorm1d\) has no running statistics",
+    ),
+    "norm of another axis": (
+        lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(3), nn.ReLU()),
+        r"'1' \(BatchNorm1d\) normalises 3 channels, and '0' \(Linear\) before it has 5 outputs",
+    ),
+    "pruned": (pruned, r"the weight of '0' \(Linear\) is computed"),
+    "parametrized": (
+        lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)), nn.ReLU()),
+        r"a Linear of another class",
+    ),
+    "two inputs": (lambda: nn.Sequential(nn.Bilinear(6, 6, 6), nn.ReLU()), r"'0' \(Bilinear\)|cannot trace"),
+    "dead": (
+        lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6, bias=False), nn.ReLU()),
+        r"'3' \(ReLU\) is zero for all inputs of the loader",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_what_cannot_be_converted_is_named(name: str) -> None:
+    torch.manual_seed(0)
+    make, message = ERRORS[name]
+    ann = make()
+    if name == "dead":
+        nn.init.zeros_(ann[2].weight)  # type: ignore[index]
+    with pytest.raises(ValueError, match=message):
+        to_spiking(ann, [torch.rand(10, 6)])
+
+
+def test_arguments_that_are_wrong() -> None:
+    ann, x = made("linear")
+    with pytest.raises(ValueError, match="the loader is empty"):
+        to_spiking(ann, [])
+    with pytest.raises(ValueError, match="the loader is empty"):
+        to_spiking(ann, [x[:0]])
+    with pytest.raises(TypeError, match="pass DataLoader"):
+        to_spiking(ann, TensorDataset(x))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="loader is a int"):
+        to_spiking(ann, 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a batch of the loader is a str"):
+        to_spiking(ann, ["x"])
+    with pytest.raises(TypeError, match=r"x\.float|loader.*float"):
+        to_spiking(ann, [x.long()])
+    with pytest.raises(ValueError, match="NaN"):
+        to_spiking(ann, [x.log().sqrt()])
+    with pytest.raises(ValueError, match="method='mean'"):
+        to_spiking(ann, [x], method="mean")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="steps=0"):
+        to_spiking(ann, [x], steps=0)
+    with pytest.raises(TypeError, match="ann is a builtin_function"):
+        to_spiking(torch.relu, [x])  # type: ignore[arg-type]
+
+
+def test_a_network_of_several_inputs_is_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return torch.relu(x + y)
+
+    with pytest.raises(ValueError, match=r"takes 2 inputs \(x, y\)"):
+        to_spiking(Two(), [torch.rand(3, 6)])
+
+
+def test_a_graph_that_computes_something_else_is_refused() -> None:
+    torch.manual_seed(0)
+    for ann, shape in (
+        (nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU()), (10, 6, 6)),
+        (Of(lambda net, x: nn.functional.dropout(x, 0.5)), (10, 6)),
+    ):
+        ann(torch.rand(shape))
+        with pytest.raises(ValueError, match="computes something else than the network"):
+            to_spiking(ann, torch.rand(shape))
+
+
+def test_what_an_ann_writes_on_is_not_the_data() -> None:
+    x = torch.randn(10, 6)
+    given = x.clone()
+    to_spiking(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 6)), [x])
+    assert torch.equal(x, given)
+
+
+def test_a_block_of_its_own_is_converted_as_well() -> None:
+    torch.manual_seed(0)
+    ann, x = Block(), torch.rand(5, 4, 6, 6)
+    for _ in range(30):
+        ann(torch.rand(20, 4, 6, 6))
+    model = to_spiking(ann.eval(), [x], method="max")
+    assert isinstance(model, SpikingNet)
+    torch.testing.assert_close(mean_of(model, x, 1024), ann(x), rtol=0.0, atol=0.02)
