@@ -11,8 +11,8 @@ from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.network import Network, check_network
 
-# intervals are looked at in one batch of so many
-EVERY = 16
+# intervals are looked at in one call of so many, and in so many of its samples
+EVERY, SAMPLES = 16, 8
 
 
 class SpikeMonitor:
@@ -30,7 +30,8 @@ class SpikeMonitor:
 
     Args:
         model: the network.
-        every: intervals between two spikes of a neuron are looked at in one call of so many, which takes longer.
+        every: intervals between two spikes of a neuron are looked at in one call of so many, in eight of its samples,
+            for that takes longer.
 
     Raises:
         TypeError: model is no SpikingNet.
@@ -129,7 +130,7 @@ class _Counts:
         self._spikes = self._spikes + spikes if same and self._spikes is not None else spikes
         self._steps = (self._steps if same else 0) + (N * T if running is None else running)
         if T > 1 and self._calls % every == 0:
-            found = _intervals(fired.view(N, T, -1))
+            found = _intervals(fired.view(N, T, -1)[:SAMPLES])
             self._intervals = found if self._intervals is None else self._intervals + found
         self._calls += 1
 
