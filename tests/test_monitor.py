@@ -123,6 +123,26 @@ def test_graded_spikes_count_as_one() -> None:
     assert monitor.metrics()["0/rate"] == 1.0
 
 
+def test_what_is_sent_counts_as_a_spike() -> None:
+    """The outputs of a sigma-delta neuron are of any size and sign, without a spike function that says so."""
+    model, x = st.SpikingNet(nn.Sequential(st.SigmaDelta(0.5))), 2 * draw() - 1
+    sent = st.record(model, x)["0"]["spikes"]
+    with st.SpikeMonitor(model) as monitor:
+        model(x)
+    assert sent.unique().numel() > 3
+    assert monitor.metrics()["0/rate"] == pytest.approx(float((sent != 0).double().mean()))
+
+
+def test_images_of_another_size() -> None:
+    model = st.SpikingNet(nn.Sequential(st.IF()))
+    with st.SpikeMonitor(model) as monitor:
+        model(torch.ones(2, 3, 4))
+        with pytest.raises(ValueError, match=r"layer 0 has 5 neurons now, and had 4; call reset\(\)"):
+            model(torch.ones(2, 3, 5))
+        monitor.reset()
+        model(torch.ones(2, 3, 5))
+
+
 def test_refusals(net: Net) -> None:
     with pytest.raises(TypeError, match="expected a SpikingNet"):
         st.SpikeMonitor(net)  # type: ignore[arg-type]

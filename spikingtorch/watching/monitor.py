@@ -84,7 +84,11 @@ class SpikeMonitor:
         out = output.detach()
         N, T = (out.shape[0], 1) if fold is None else (fold.N, fold.T)
         running = None if fold is None or fold.running is None else fold.running.sum()
-        self._counts[self._names[layer]].add(out, N, T, running, self._every, hasattr(layer.surrogate, "fire"))
+        path = self._names[layer]
+        try:
+            self._counts[path].add(out, N, T, running, self._every)
+        except ValueError as error:
+            raise ValueError(f"SpikeMonitor: layer {path} {error}; call reset() between them") from None
 
     def metrics(self) -> dict[str, float]:
         """Return what was counted since the start or the last ``reset``, a flat dict for any logger.
@@ -112,7 +116,7 @@ class _Counts:
         # number, sum and sum of squares of the intervals
         self._intervals: Tensor | None = None
 
-    def add(self, out: Tensor, N: int, T: int, running: Tensor | None, every: int, counts: bool) -> None:
+    def add(self, out: Tensor, N: int, T: int, running: Tensor | None, every: int) -> None:
         """Add a call.
 
         Args:
@@ -121,14 +125,17 @@ class _Counts:
             T: number of steps.
             running: how many steps of samples were no padding; None if all.
             every: intervals are looked at in one call of so many.
-            counts: whether outputs are other numbers than 0 and 1.
+
+        Raises:
+            ValueError: the layer has another number of neurons than before.
         """
-        flat = out.flatten(1) if out.ndim > 1 else out.unsqueeze(1)
-        fired = (flat != 0).to(torch.float32) if counts or flat.dtype != torch.float32 else flat
+        # any number but zero is a spike, as outputs may be graded; a comparison in place makes no bools, which take longer
+        fired = out.to(torch.float32, copy=True).ne_(0).reshape(N * T, -1)
         spikes = fired.sum(0).double()  # exact: a call has less than 2^24 steps of samples
-        same = self._spikes is not None and self._spikes.shape == spikes.shape
-        self._spikes = self._spikes + spikes if same and self._spikes is not None else spikes
-        self._steps = (self._steps if same else 0) + (N * T if running is None else running)
+        if self._spikes is not None and self._spikes.shape != spikes.shape:
+            raise ValueError(f"has {spikes.numel()} neurons now, and had {self._spikes.numel()}")
+        self._spikes = spikes if self._spikes is None else self._spikes + spikes
+        self._steps = self._steps + (N * T if running is None else running)
         if T > 1 and self._calls % every == 0:
             found = _intervals(fired.view(N, T, -1)[:SAMPLES])
             self._intervals = found if self._intervals is None else self._intervals + found
