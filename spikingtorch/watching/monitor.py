@@ -129,9 +129,10 @@ class _Counts:
         Raises:
             ValueError: the layer has another number of neurons than before.
         """
-        # any number but zero is a spike, as outputs may be graded; a comparison in place makes no bools, which take longer
-        fired = out.to(torch.float32, copy=True).ne_(0).reshape(N * T, -1)
-        spikes = fired.sum(0).double()  # exact: a call has less than 2^24 steps of samples
+        # any number but zero is a spike; a comparison in place makes no bools, which would take longer
+        fired = out.clone().ne_(0).reshape(N * T, -1)
+        # exact: a call has less than 2^24 steps of samples
+        spikes = fired.sum(0, dtype=torch.promote_types(fired.dtype, torch.float32)).double()
         if self._spikes is not None and self._spikes.shape != spikes.shape:
             raise ValueError(f"has {spikes.numel()} neurons now, and had {self._spikes.numel()}")
         self._spikes = spikes if self._spikes is None else self._spikes + spikes
