@@ -1,10 +1,11 @@
-"""Commands: ``python -m spikingtorch verify`` and ``cache``."""
+"""Commands: ``python -m spikingtorch verify``, ``nir`` and ``cache``."""
 
 import sys
 
 USAGE = """usage: python -m spikingtorch COMMAND
 
   verify    check every neuron, surrogate and reset rule against its JAX twin; --help says more
+  nir       show a NIR file, certify it, and compare it with the limits of platforms; --help says more
   cache     show or clear the compiled kernels on disk; --help says more
 """
 
@@ -14,6 +15,8 @@ def main(arguments: list[str]) -> int:
     match arguments[:1]:
         case ["verify"]:
             return _verify(arguments[1:])
+        case ["nir"]:
+            return _nir(arguments[1:])
         case ["cache"]:
             from spikingtorch.cache_command import main as cache
 
@@ -32,6 +35,17 @@ def _verify(arguments: list[str]) -> int:
         print(f"verify needs {error.name}: pip install 'spikingtorch[jax]'", file=sys.stderr)
         return 2
     return verify(arguments)
+
+
+def _nir(arguments: list[str]) -> int:
+    try:
+        from spikingtorch.nir_command import main as nir
+    except ModuleNotFoundError as error:
+        if error.name != "nir":
+            raise
+        print(error, file=sys.stderr)
+        return 2
+    return nir(arguments)
 
 
 if __name__ == "__main__":

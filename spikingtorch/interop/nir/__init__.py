@@ -1,0 +1,29 @@
+"""Exchange of networks by NIR, the Neuromorphic Intermediate Representation, with proof that both sides spike alike.
+
+    to_nir              a SpikingNet as a graph
+    from_nir            a graph, or a file, as a SpikingNet
+    load_nir_weights    the weights of a graph into a network that stands
+    verify_nir          a certificate: the network of a graph beside an independent simulation of it
+    read                a file, whose sizes are looked at before it is loaded; ``nir.write`` writes one
+
+They need the package nir: the extra ``nir``. Source of the format: J. E. Pedersen et al., "Neuromorphic intermediate
+representation", Nat. Commun. 15 (2024), doi:10.1038/s41467-024-52259-9.
+"""
+
+try:
+    import nir as _nir
+except ModuleNotFoundError as error:
+    if error.name != "nir":
+        raise
+    raise ModuleNotFoundError(
+        "spikingtorch.interop.nir needs the package nir: pip install 'spikingtorch[nir]'", name="nir"
+    ) from error
+
+from spikingtorch.interop.nir.certificate import Certificate, verify_nir
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.export import to_nir
+from spikingtorch.interop.nir.files import read
+from spikingtorch.interop.nir.importing import from_nir, load_nir_weights
+
+__all__ = ["Certificate", "NIRError", "from_nir", "load_nir_weights", "read", "to_nir", "verify_nir"]
+del _nir

@@ -1,0 +1,100 @@
+"""Reading NIR files that somebody else has written: sizes are looked at before anything is loaded."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+
+from spikingtorch.interop.nir.errors import NIRError
+
+# bytes that the arrays of a file may take in memory
+LIMIT = 2 * 1024**3
+_DEEPEST, _MOST = 64, 1_000_000
+
+
+def read(path: str | Path, limit: int = LIMIT) -> nir.NIRGraph:
+    """Return the graph of a file.
+
+    A NIR file is HDF5: arrays by name. Before it is loaded, it is walked through: arrays that are larger than the file
+    says they may be, links to other files, and types that hold Python objects are refused.
+
+    Args:
+        path: of the file.
+        limit: bytes that its arrays may take in memory.
+
+    Raises:
+        NIRError: it is no NIR file, is damaged, or takes more than the limit.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with h5py.File(path, "r") as file:
+            if "node" not in file or not isinstance(file.get("node"), h5py.Group):
+                raise NIRError(f"{path} is an HDF5 file, but no graph of NIR is in it")
+            kind = file["node"].get("type")
+            if not isinstance(kind, h5py.Dataset) or kind[()] != b"NIRGraph":
+                raise NIRError(f"{path} holds no graph, but {'nothing' if kind is None else kind[()]!r}")
+            _Walk(limit, path).group(file["node"], 0)
+        # shapes are checked when the graph becomes a network; the check of nir 1.0.8 knows no groups of convolutions
+        found: nir.NIRGraph = nir.read(path, type_check=False)
+    except NIRError:
+        raise
+    except Exception as error:  # h5py and nir raise whatever a damaged file leads them to
+        raise NIRError(f"{path} cannot be read as a NIR file ({type(error).__name__}: {error})") from error
+    return found
+
+
+class _Walk:
+    """Goes through a file and adds up what its arrays take."""
+
+    def __init__(self, limit: int, path: Path) -> None:
+        self.limit, self.path = limit, path
+        self.bytes = self.entries = 0
+
+    def group(self, group: Any, depth: int) -> None:
+        """Look at all that is in a group.
+
+        Raises:
+            NIRError: something is not to be loaded.
+        """
+        if depth > _DEEPEST:
+            raise NIRError(f"{self.path}: groups lie more than {_DEEPEST} deep in each other")
+        for name in group:
+            self.entries += 1
+            if self.entries > _MOST:
+                raise NIRError(f"{self.path}: more than {_MOST:,} entries")
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise NIRError(f"{self.path}: {group.name}/{name} is a link to somewhere else, which is not followed")
+            entry = group.get(name)
+            if isinstance(entry, h5py.Group):
+                self.group(entry, depth + 1)
+            else:
+                self.array(entry)
+
+    def array(self, entry: Any) -> None:
+        """Look at an array.
+
+        Raises:
+            NIRError: it is too large, or holds what is no number and no text.
+        """
+        if not isinstance(entry, h5py.Dataset):
+            raise NIRError(f"{self.path}: {entry!r} is no array")
+        if entry.shape is None:
+            return
+        dtype = entry.dtype
+        text = h5py.check_string_dtype(dtype) is not None
+        if not text and (dtype.kind not in "fiubS" or dtype.names):
+            raise NIRError(f"{self.path}: {entry.name} holds values of type {dtype}, expected numbers or text")
+        if entry.external:
+            raise NIRError(f"{self.path}: {entry.name} keeps its numbers in another file, which is not opened")
+        self.bytes += math.prod(entry.shape) * np.dtype(dtype).itemsize
+        if self.bytes > self.limit:
+            raise NIRError(
+                f"{self.path}: its arrays take more than {self.limit:,} bytes; read(path, limit=...) allows more"
+            )

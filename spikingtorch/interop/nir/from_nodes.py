@@ -1,0 +1,270 @@
+"""A node of NIR as a module: one function for each kind."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import nir
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch.interop.nir import discretise
+from spikingtorch.interop.nir.discretise import Discretisation
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.modules import Scale, SumPool2d
+from spikingtorch.interop.nir.neurons import (
+    CubaState,
+    LeakyState,
+    cuba_readout_step,
+    cuba_step,
+    leaky_readout_step,
+    leaky_step,
+)
+from spikingtorch.interop.nir.plan import Pass
+from spikingtorch.interop.nir.values import at_most, parameter
+from spikingtorch.layers import Delay, McPitts
+from spikingtorch.layers.steplayer import StepLayer
+
+# how far a delay may be from a whole number of steps, relative to it
+_WHOLE = 1e-6
+# the longest delay line, in steps
+_LONGEST = 1_000_000
+
+
+class Reading(NamedTuple):
+    """How nodes are read.
+
+    Attributes:
+        dt: length of a step, in seconds.
+        discretisation: of the neurons' equations.
+        dtype: of weights and parameters.
+        surrogate: spike function that neurons are trained by.
+    """
+
+    dt: float
+    discretisation: Discretisation
+    dtype: torch.dtype
+    surrogate: F.Surrogate
+
+    @property
+    def fires(self) -> F.Surrogate:
+        """The spike function with the comparison of NIR: above the threshold, and not at it."""
+        return F.Strict(self.surrogate)
+
+    def parameters(self, coefficients: NamedTuple) -> dict[str, Any]:
+        """Return coefficients as parameters of a step."""
+        return {name: parameter(value, self.dtype) for name, value in coefficients._asdict().items()}
+
+    def threshold(self, v_threshold: Any) -> Tensor | float:
+        """Return a threshold, rounded so that a membrane of this dtype is above the one if it is above the other."""
+        return parameter(at_most(v_threshold, self.dtype), self.dtype)
+
+    def reset(self, v_reset: Any) -> F.Reset:
+        """Return the rule that sets a membrane to a value."""
+        value = parameter(0.0 if v_reset is None else v_reset, self.dtype)
+        return F.to_zero if isinstance(value, float) and value == 0.0 else F.to_value(value)
+
+
+def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Module | None:
+    """Return the module that computes a node; None for one that hands on what it gets.
+
+    Args:
+        name: of the node.
+        node: what is to be computed.
+        reading: how.
+        **options: of a neuron's layer, its ``recurrent`` weights.
+
+    Raises:
+        NIRError: there is no such node, or what it holds cannot be computed with.
+    """
+    make = _MODULES.get(type(node))
+    if make is None:
+        listed = ", ".join(sorted(each.__name__ for each in _MODULES if each is not Pass))
+        raise NIRError(f"node {name!r} is a {type(node).__name__}, which is not among the primitives: {listed}")
+    try:
+        _check_numbers(node)
+        return make(node, reading, **options)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise NIRError(f"node {name!r} ({type(node).__name__}): {error}") from error
+
+
+def _check_numbers(node: Any) -> None:
+    """Raise unless arrays hold finite numbers, and time constants are above zero."""
+    for field, value in vars(node).items():
+        if field in ("input_type", "output_type", "metadata") or not isinstance(value, np.ndarray):
+            continue
+        if value.dtype.kind not in "fiub" or not np.isfinite(value.astype(np.float64)).all():
+            raise NIRError(f"{field} holds {_kind(value)}, expected finite numbers")
+        if field.startswith("tau") and not (value > 0).all():
+            raise NIRError(f"{field} has the value {value.min():g}, expected time constants above zero, in seconds")
+        if field == "delay" and not (value >= 0).all():
+            raise NIRError(f"delay has the value {value.min():g}, expected at least zero, in seconds")
+
+
+def _kind(value: Any) -> str:
+    return "NaN or infinities" if value.dtype.kind == "f" else f"values of type {value.dtype}"
+
+
+def _passed(node: Any, reading: Reading) -> None:  # noqa: ARG001
+    return None
+
+
+def _weight(array: Any, reading: Reading) -> nn.Parameter:
+    return nn.Parameter(torch.from_numpy(np.array(array)).to(reading.dtype))
+
+
+def _linear(node: Any, reading: Reading) -> nn.Module:
+    if node.weight.ndim != 2:
+        raise NIRError(f"weight has shape {node.weight.shape}, expected two axes: (outputs, inputs)")
+    outputs, inputs = node.weight.shape
+    bias = getattr(node, "bias", None)
+    made = nn.Linear(inputs, outputs, bias=bias is not None, device="meta")
+    made.weight = _weight(node.weight, reading)
+    if bias is not None:
+        if np.shape(bias) != (outputs,):
+            raise NIRError(f"bias has shape {np.shape(bias)}, expected {(outputs,)}")
+        made.bias = _weight(bias, reading)
+    return made
+
+
+def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable[[Any, Reading], nn.Module]:
+    def make(node: Any, reading: Reading) -> nn.Module:
+        weight, groups = np.asarray(node.weight), int(node.groups)
+        if weight.ndim != axes + 2:
+            raise NIRError(f"weight has shape {weight.shape}, expected (outputs, inputs / groups, *kernel)")
+        made: Any = kind(
+            weight.shape[1] * groups,
+            weight.shape[0],
+            weight.shape[2:],
+            stride=_sizes(node.stride, axes),
+            padding=node.padding if isinstance(node.padding, str) else _sizes(node.padding, axes),
+            dilation=_sizes(node.dilation, axes),
+            groups=groups,
+            bias=node.bias is not None,
+            device="meta",
+        )
+        made.weight = _weight(weight, reading)
+        if node.bias is not None:
+            if np.shape(node.bias) != weight.shape[:1]:
+                raise NIRError(f"bias has shape {np.shape(node.bias)}, expected {weight.shape[:1]}")
+            made.bias = _weight(node.bias, reading)
+        return made  # type: ignore[no-any-return]
+
+    return make
+
+
+def _sizes(value: Any, axes: int) -> Any:
+    sizes = np.broadcast_to(np.asarray(value), (axes,))
+    if (sizes != sizes.astype(np.int64)).any():
+        raise NIRError(f"{value!r} holds what is no whole number of steps in an image")
+    return tuple(int(size) for size in sizes)
+
+
+def _pool(kind: type[nn.AvgPool2d]) -> Callable[[Any, Reading], nn.Module]:
+    def make(node: Any, reading: Reading) -> nn.Module:  # noqa: ARG001
+        return kind(*[_sizes(each, 2) for each in (node.kernel_size, node.stride, node.padding)])
+
+    return make
+
+
+def _flatten(node: Any, reading: Reading) -> nn.Module:  # noqa: ARG001
+    start, end = int(node.start_dim), int(node.end_dim)
+    # NIR counts the axes of a sample, torch the batch as well
+    return nn.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
+
+
+def _scale(node: Any, reading: Reading) -> nn.Module:
+    return Scale(torch.from_numpy(np.array(node.scale)).to(reading.dtype))
+
+
+def _delay(node: Any, reading: Reading) -> nn.Module:
+    steps = np.asarray(node.delay, dtype=np.float64) / reading.dt
+    whole = np.round(steps)
+    if (abs(steps - whole) > _WHOLE * np.maximum(1.0, whole)).any():
+        wrong = steps[abs(steps - whole) > _WHOLE * np.maximum(1.0, whole)].flat[0]
+        raise NIRError(
+            f"a delay of {wrong * reading.dt:g} s is {wrong:g} steps of dt={reading.dt:g} s; choose a dt of which all "
+            "delays are multiples"
+        )
+    if whole.size and whole.max() > _LONGEST:
+        raise NIRError(f"a delay of {whole.max():g} steps of dt={reading.dt:g} s is too long; is dt right?")
+    return Delay(parameter(whole, reading.dtype))
+
+
+def _threshold(node: Any, reading: Reading, **options: Any) -> nn.Module:
+    return McPitts(threshold=reading.threshold(node.threshold), surrogate=reading.fires, **options)
+
+
+def _readout(node: Any, reading: Reading, **options: Any) -> nn.Module:
+    return StepLayer(leaky_readout_step, LeakyState, **reading.parameters(_leaky(node, reading)), **options)
+
+
+def _neuron(node: Any, reading: Reading, **options: Any) -> nn.Module:
+    return StepLayer(
+        leaky_step, LeakyState, **reading.parameters(_leaky(node, reading)), **_firing(node, reading), **options
+    )
+
+
+def _cuba_readout(node: Any, reading: Reading, **options: Any) -> nn.Module:
+    return StepLayer(cuba_readout_step, CubaState, **reading.parameters(_cuba(node, reading)), **options)
+
+
+def _cuba_neuron(node: Any, reading: Reading, **options: Any) -> nn.Module:
+    return StepLayer(
+        cuba_step, CubaState, **reading.parameters(_cuba(node, reading)), **_firing(node, reading), **options
+    )
+
+
+def _firing(node: Any, reading: Reading) -> dict[str, Any]:
+    return {
+        "threshold": reading.threshold(node.v_threshold),
+        "surrogate": reading.fires,
+        "reset": reading.reset(getattr(node, "v_reset", None)),
+    }
+
+
+def _leaky(node: Any, reading: Reading) -> discretise.Leaky:
+    if not hasattr(node, "tau"):
+        return discretise.integrator(node.r, reading.dt)
+    _check_step("tau", node.tau, reading)
+    return discretise.leaky(node.tau, node.r, node.v_leak, reading.dt, reading.discretisation)
+
+
+def _cuba(node: Any, reading: Reading) -> discretise.Cuba:
+    _check_step("tau_syn", node.tau_syn, reading)
+    _check_step("tau_mem", node.tau_mem, reading)
+    taus = node.tau_syn, node.tau_mem
+    return discretise.cuba(*taus, node.r, node.v_leak, node.w_in, reading.dt, reading.discretisation)
+
+
+def _check_step(name: str, tau: Any, reading: Reading) -> None:
+    """Raise where a step of Euler's method leaps over the value that the membrane tends to."""
+    if reading.discretisation == "euler" and np.min(tau) < reading.dt:
+        raise NIRError(
+            f"{name} has the value {np.min(tau):g} s, shorter than dt={reading.dt:g} s, for which a step of Euler's "
+            'method makes no sense; take discretisation="exact", or a smaller dt'
+        )
+
+
+_MODULES: dict[type, Callable[..., nn.Module | None]] = {
+    nir.Input: _passed,
+    nir.Output: _passed,
+    Pass: _passed,
+    nir.Affine: _linear,
+    nir.Linear: _linear,
+    nir.Scale: _scale,
+    nir.Conv1d: _convolution(nn.Conv1d, 1),
+    nir.Conv2d: _convolution(nn.Conv2d, 2),
+    nir.SumPool2d: _pool(SumPool2d),
+    nir.AvgPool2d: _pool(nn.AvgPool2d),
+    nir.Flatten: _flatten,
+    nir.Delay: _delay,
+    nir.Threshold: _threshold,
+    nir.I: _readout,
+    nir.LI: _readout,
+    nir.IF: _neuron,
+    nir.LIF: _neuron,
+    nir.CubaLI: _cuba_readout,
+    nir.CubaLIF: _cuba_neuron,
+}

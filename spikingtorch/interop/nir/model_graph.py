@@ -1,0 +1,216 @@
+"""A network as a graph of calls: torch.fx, with the shapes of one sample at one step."""
+
+import operator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.modules import Scale
+from spikingtorch.layers.base import StatefulLayer
+
+_TORCH = str(Path(torch.__file__).parent)
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+# in evaluation, they hand on what they get
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+_ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+_FLATTENING = (torch.flatten, "flatten", "view", "reshape", torch.reshape)
+
+
+class Op(NamedTuple):
+    """One module that is called.
+
+    Attributes:
+        path: of the module in the network, or of the function that is called, where messages name it.
+        module: what is called.
+        sources: indices of the ops whose outputs it adds up; -1 for the input of the network.
+        before: shape of its input for a sample.
+        after: shape of its output.
+    """
+
+    path: str
+    module: nn.Module
+    sources: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+class Calls(NamedTuple):
+    """The calls of a step.
+
+    Attributes:
+        ops: in the order of the calls.
+        result: indices of the ops whose outputs, added up, the network returns.
+        shape: of the input for a sample.
+        out: of the output.
+    """
+
+    ops: list[Op]
+    result: tuple[int, ...]
+    shape: tuple[int, ...]
+    out: tuple[int, ...]
+
+
+class _Tracer(fx.Tracer):
+    record_stack_traces = True  # messages show the line of the user's forward
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, StatefulLayer | Scale) or super().is_leaf_module(m, module_qualified_name)
+
+
+def calls_of(net: nn.Module, x: Tensor) -> Calls:
+    """Return the calls of a network in evaluation, batch norm in the weights before it.
+
+    Args:
+        net: a copy, which is changed.
+        x: an input of one step, (N, ...).
+
+    Raises:
+        NIRError: it cannot be traced, or calls what is not handled here.
+    """
+    net.eval()
+    try:
+        tracer = _Tracer()
+        traced = fx.GraphModule(tracer.root if hasattr(tracer, "root") else net, tracer.trace(net))
+        given = [node for node in traced.graph.nodes if node.op == "placeholder"]
+        with torch.no_grad():
+            ShapeProp(traced).propagate(x, *[True] * (len(given) - 1))
+    except Exception as error:  # whatever the code of forward raises on what stands for its input
+        raise NIRError(
+            f"torch.fx cannot trace {type(net).__name__} ({type(error).__name__}: {error}). Its forward may not branch "
+            "on values or sizes of tensors; call torch.fx.symbolic_trace(net) to see where it does"
+        ) from error
+    return _Walk(traced).calls()
+
+
+class _Walk:
+    """Goes through a traced network and collects its ops."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        self.traced = traced
+        self.ops: list[Op] = []
+        # what each node hands on: the ops whose outputs add up to it
+        self.sums: dict[fx.Node, tuple[int, ...]] = {}
+        self.called: dict[str, str] = {}
+
+    def calls(self) -> Calls:
+        """Return the calls."""
+        x, *_ = [node for node in self.traced.graph.nodes if node.op == "placeholder"]
+        self.sums[x] = (-1,)
+        for node in self.traced.graph.nodes:
+            if node.op == "call_module":
+                self._module(node)
+            elif node.op in ("call_function", "call_method"):
+                self._function(node)
+            elif node.op == "output":
+                returned = node.args[0]
+                if not isinstance(returned, fx.Node) or returned not in self.sums:
+                    raise NIRError(
+                        f"the network returns {returned}, expected one tensor; export a network that returns the one "
+                        "that matters"
+                    )
+                return Calls(self.ops, self.sums[returned], _shape(x), _shape(returned))
+            elif node.op == "get_attr":
+                self._refuse(node, f"the tensor {node.target}", "put it into the weight or bias of a module")
+        raise AssertionError("a graph without an output")
+
+    def _module(self, node: fx.Node) -> None:
+        path = str(node.target)
+        module = self.traced.get_submodule(path)
+        source: Any = node.args[0]
+        if isinstance(module, _PASSING):
+            self.sums[node] = self._summed(source, path)
+            return
+        if isinstance(module, _NORMS):
+            self._norm(node, module, path)
+            return
+        if path in self.called and isinstance(module, StatefulLayer):
+            raise NIRError(
+                f"layer {path!r} is called twice in a step, which no node of NIR can be; give each call its own"
+            )
+        self.called[path] = path
+        self._add(node, path, module, source)
+
+    def _add(self, node: fx.Node, path: str, module: nn.Module, source: fx.Node) -> None:
+        self.ops.append(Op(path, module, self._summed(source, path), _shape(source), _shape(node)))
+        self.sums[node] = (len(self.ops) - 1,)
+
+    def _norm(self, node: fx.Node, norm: Any, path: str) -> None:
+        """Make a batch norm a part of the weights before it."""
+        before: Any = node.args[0]
+        sources = self._summed(before, path)
+        op = self.ops[sources[0]] if len(sources) == 1 and sources[0] >= 0 else None
+        if op is None or not isinstance(op.module, _WEIGHTED) or len(before.users) != 1 or norm.running_mean is None:
+            raise NIRError(
+                f"{path!r} is a batch norm with running statistics that does not directly follow a Linear or Conv "
+                "module, so that it cannot become part of its weights; NIR has no node for it"
+            )
+        fuse: Any = fuse_linear_bn_eval if isinstance(op.module, nn.Linear) else fuse_conv_bn_eval
+        self.ops[sources[0]] = op._replace(module=fuse(op.module, norm))
+        self.sums[node] = sources
+
+    def _function(self, node: fx.Node) -> None:
+        target: Any = node.target
+        name = getattr(target, "__name__", str(target))
+        given = [
+            each for each in (*node.args, *node.kwargs.values()) if isinstance(each, fx.Node) and each in self.sums
+        ]
+        if target in _ADDITIONS and len(given) == 2 and _shape(given[0]) == _shape(given[1]):
+            self.sums[node] = self._summed(given[0], name) + self._summed(given[1], name)
+            if len(set(self.sums[node])) < len(self.sums[node]):
+                self._refuse(node, "a sum of one value with itself", "put the factor into a weight")
+        elif target in _FLATTENING and len(given) == 1:
+            self._flatten(node, given[0], name)
+        elif target is nnf.avg_pool2d and len(given) == 1:
+            options: dict[str, Any] = {key: value for key, value in node.kwargs.items() if key != "input"}
+            sizes: Any = node.args[1:]
+            self._add(node, name, nn.AvgPool2d(*sizes, **options), given[0])
+        elif target is nnf.dropout and len(given) == 1 and node.kwargs.get("training", True) is False:
+            self.sums[node] = self._summed(given[0], name)
+        elif given:
+            self._refuse(
+                node,
+                f"a call of {name}",
+                "use modules of torch.nn that NIR has a node for: Linear, Conv1d, Conv2d, "
+                "AvgPool2d, Flatten, and sums of two values of one shape",
+            )
+
+    def _flatten(self, node: fx.Node, source: fx.Node, name: str) -> None:
+        """Add a flattening of all axes from one on; views that keep the shape hand on what they get."""
+        before, after = _shape(source), _shape(node)
+        if source.meta["tensor_meta"].shape[0] != node.meta["tensor_meta"].shape[0]:
+            self._refuse(node, f"a {name} that mixes samples", "keep the first axis")
+        if before == after:
+            self.sums[node] = self._summed(source, name)
+            return
+        kept = len(after) - 1
+        if kept < 0 or before[:kept] != after[:kept]:
+            self._refuse(node, f"a {name} of {before} to {after}", "flatten the last axes: nn.Flatten()")
+        self._add(node, name, nn.Flatten(kept + 1), source)
+
+    def _summed(self, source: Any, path: str) -> tuple[int, ...]:
+        if source not in self.sums:
+            raise NIRError(f"{path!r} is called with {source}, which does not come from the input")
+        return self.sums[source]
+
+    def _refuse(self, node: fx.Node, what: str, fix: str) -> None:
+        raise NIRError(f"the network has {what}{_line_of(node)}, for which NIR has no node; {fix}")
+
+
+def _line_of(node: fx.Node) -> str:
+    """Return the line of the user's forward that made a node, as messages have it."""
+    lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
+    places = [place for place, line in enumerate(lines[:-1]) if line.startswith("File ") and _TORCH not in line]
+    return f" ({lines[places[-1]]}: {lines[places[-1] + 1]})" if places else ""
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    """Return the shape of a value for one sample."""
+    found = node.meta["tensor_meta"]
+    return tuple(found.shape[1:])

@@ -1,0 +1,91 @@
+"""The modules that stand for nodes of NIR which torch has no module for."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.layers.base import Memory, StatefulLayer
+from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.threads import this_thread
+
+
+class Scale(nn.Module):
+    """Multiply each entry of a sample by a number of its own: ``y = scale x``.
+
+    Args:
+        scale: shape of a sample.
+    """
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scale.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product."""
+        return self.scale * x
+
+    def extra_repr(self) -> str:
+        """Name the shape."""
+        return "x".join(map(str, self.scale.shape))
+
+
+class SumPool2d(nn.AvgPool2d):
+    """Add up the entries of each window: average pooling that does not divide.
+
+    Args:
+        kernel_size: as in ``nn.AvgPool2d``, and so are stride and padding.
+        stride: of the windows.
+        padding: zeros around the image.
+    """
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__(kernel_size, stride, padding, divisor_override=1)
+
+
+class Feedback(StatefulLayer):
+    """Hand on the value that something had at the step before: the way back of a cycle through several layers.
+
+    A step reads it at its beginning and writes the new value at its end; the first one of a sequence reads zeros.
+
+    Args:
+        shape: of the value of a sample.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        # what the step has read, and which samples still run
+        self._read: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def rest_state(self, x: Tensor) -> Any:
+        """Return zeros."""
+        return torch.zeros_like(x, requires_grad=False)
+
+    def read(self, x: Tensor, init: Any) -> Tensor:
+        """Return the value of the step before.
+
+        Args:
+            x: anything of this step, (N, ...), which says how many samples there are, and their dtype.
+            init: as the layers take it.
+        """
+        fold = init if isinstance(init, FoldToken) else self._fold_of_this_thread()
+        if fold is not None:
+            fold.refuse(
+                "has a cycle through several layers, which takes one step at a time", "build the model with mode='step'"
+            )
+        init, running = self._given.take(init)
+        value: Tensor = self._start(x.new_zeros(len(x), *self.shape), False if init is None else init).state
+        self._read = value, running
+        return value
+
+    def write(self, value: Tensor) -> None:
+        """Keep the value of this step; of a sample that has ended, what it was."""
+        (before, running), self._read = self._read, (None, None)
+        if before is not None and running is not None:
+            value = torch.where(running.view(-1, *(1,) * (value.ndim - 1)), value, before)
+        self._finish(Memory(value, value, (), thread=this_thread()))
+
+    def extra_repr(self) -> str:
+        """Name the shape."""
+        return "x".join(map(str, self.shape))

@@ -1,0 +1,120 @@
+"""The neurons of NIR as steps: affine maps of state and input, of which ``discretise`` makes the numbers."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from spikingtorch import functional as F
+
+
+class LeakyState(NamedTuple):
+    """State of ``leaky_step`` and ``leaky_readout_step``: v, the membrane after the reset."""
+
+    v: Tensor
+
+
+def leaky_step(
+    state: LeakyState,
+    x: Tensor,
+    *,
+    decay: Tensor | float,
+    gain: Tensor | float,
+    offset: Tensor | float,
+    threshold: Tensor | float,
+    surrogate: F.Surrogate,
+    reset: F.Reset,
+) -> tuple[LeakyState, Tensor]:
+    """Advance an IF or LIF neuron of NIR by one step.
+
+        u[t] = decay v[t-1] + gain x[t] + offset
+        s[t] = surrogate(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input of this step, shape (*N,).
+        decay: share of the membrane kept over a step, broadcastable to (*N,), as what follows.
+        gain: membrane per unit of input.
+        offset: what the leak brings at each step.
+        threshold: membrane at which the neuron fires; ``F.Strict`` lets it fire above it only, as NIR does.
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes s[t], each of shape (*N,).
+    """
+    u = decay * state.v + gain * x + offset
+    v, out, _, _ = F.fire(u, threshold, surrogate, reset)
+    return LeakyState(v), out
+
+
+def leaky_readout_step(
+    state: LeakyState, x: Tensor, *, decay: Tensor | float, gain: Tensor | float, offset: Tensor | float
+) -> tuple[LeakyState, Tensor]:
+    """Advance an I or LI neuron of NIR by one step: ``leaky_step`` without a threshold, which gives out v[t]."""
+    v = decay * state.v + gain * x + offset
+    return LeakyState(v), v
+
+
+class CubaState(NamedTuple):
+    """State of ``cuba_step`` and ``cuba_readout_step``: v, the membrane after the reset, and i, the current."""
+
+    v: Tensor
+    i: Tensor
+
+
+def cuba_step(
+    state: CubaState,
+    x: Tensor,
+    *,
+    decay_syn: Tensor | float,
+    gain_syn: Tensor | float,
+    decay: Tensor | float,
+    carry: Tensor | float,
+    gain: Tensor | float,
+    offset: Tensor | float,
+    threshold: Tensor | float,
+    surrogate: F.Surrogate,
+    reset: F.Reset,
+) -> tuple[CubaState, Tensor]:
+    """Advance a CubaLIF neuron of NIR by one step.
+
+        i[t] = decay_syn i[t-1] + gain_syn x[t],  u[t] = decay v[t-1] + carry i[t-1] + gain x[t] + offset
+        s[t] = surrogate(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1] and i[t-1], each of shape (*N,).
+        x: input of this step, shape (*N,).
+        decay_syn: share of the current kept over a step, broadcastable to (*N,), as what follows.
+        gain_syn: current per unit of input.
+        decay: share of the membrane kept over a step.
+        carry: membrane per unit of the current before the step.
+        gain: membrane per unit of input.
+        offset: what the leak brings at each step.
+        threshold: membrane at which the neuron fires.
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t], i[t] and the spikes s[t], each of shape (*N,).
+    """
+    i = decay_syn * state.i + gain_syn * x
+    u = decay * state.v + carry * state.i + gain * x + offset
+    v, out, _, _ = F.fire(u, threshold, surrogate, reset)
+    return CubaState(v, i), out
+
+
+def cuba_readout_step(
+    state: CubaState,
+    x: Tensor,
+    *,
+    decay_syn: Tensor | float,
+    gain_syn: Tensor | float,
+    decay: Tensor | float,
+    carry: Tensor | float,
+    gain: Tensor | float,
+    offset: Tensor | float,
+) -> tuple[CubaState, Tensor]:
+    """Advance a CubaLI neuron of NIR by one step: ``cuba_step`` without a threshold, which gives out v[t]."""
+    i = decay_syn * state.i + gain_syn * x
+    v = decay * state.v + carry * state.i + gain * x + offset
+    return CubaState(v, i), v

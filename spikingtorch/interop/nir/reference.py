@@ -1,0 +1,262 @@
+"""A simulator of NIR graphs in numpy and float64, written from NIR's own definitions: the reference for both sides.
+
+It says what an exported graph computes, step by step, and shares no code with the models that it certifies: neither
+torch nor a neuron of this library. It is made to be read and trusted, and is slow.
+
+This file knows the graph: which value goes where, and at which step. What a node computes stands in
+:mod:`spikingtorch.interop.nir.reference_nodes`. Source: https://neuroir.org and the docstrings of the package ``nir``.
+"""
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NamedTuple
+
+import nir
+import numpy as np
+
+from spikingtorch.interop.nir.reference_nodes import Array, Cell, Given, Grid, build, is_known, is_neuron
+
+__all__ = ["Array", "Trace", "simulate"]
+
+Edge = tuple[str, str]
+
+
+class Trace(NamedTuple):
+    """What a simulation saw, by the full names of the nodes; each array is (T, N, *shape of the node).
+
+    Attributes:
+        out: of each Output of the graph.
+        values: what each node gives out: of a spiking neuron the spikes of the step, of another one v after the step.
+        membranes: of LIF, IF and CubaLIF the membrane as it meets the threshold, before the reset (with ``refine``: in
+            the last part of the step); of Threshold its input.
+        inputs: what flows into each node but the Inputs, as ``feed`` takes it.
+    """
+
+    out: dict[str, Array]
+    values: dict[str, Array]
+    membranes: dict[str, Array]
+    inputs: dict[str, Array]
+
+
+def simulate(
+    graph: nir.NIRGraph,
+    x: Array | Mapping[str, Array],
+    *,
+    dt: float,
+    discretisation: str = "exact",
+    refine: int = 1,
+    feed: Mapping[str, Array] | None = None,
+) -> Trace:
+    """Run a NIR graph over T steps of ``dt``, from a state of zero.
+
+    A value holds during its step; a spike is the value 1 for one step. A neuron's equations are solved over the step,
+    then z = 1 where v > v_threshold, strictly, and there v := v_reset.
+
+    Edges into one node are summed. Let d(node) be the number of neurons (nodes with a membrane, and Threshold) on the
+    path from an Input that has the fewest, the node included. On a cycle, an edge u -> v carries the value of the step
+    before, zero at first, if d(v) < d(u), or if d(v) = d(u) and v is a neuron. Every other edge carries the value of
+    the same step. A Delay is no neuron, and adds its time to these.
+
+    A graph inside the graph is flattened: its node "inner" becomes "outer.inner".
+
+    Args:
+        graph: of the nodes that ``nir`` 1.0.8 defines.
+        x: (T, N, *shape of the Input), N is the batch; of several Inputs a dict of those, by name.
+        dt: length of a step, in the unit of the graph's time constants and delays.
+        discretisation: how the linear equations are solved over a step. "exact": exactly, with the input held.
+            "exponential": each equation exactly, one after the other, the current I first and then v with the new I
+            held. "euler": x := x + dt x', semi-implicit as simulators do: I first and then v with the new I.
+        refine: each step is solved in so many equal parts, the input held over all of them; a spike resets v in its
+            part, and the value of the step is the number of its spikes.
+        feed: what these nodes get in place of what their edges bring, (T, N, *shape).
+
+    Raises:
+        ValueError: the graph is not one that can be run, or an array or option does not fit it.
+    """
+    grid = _grid(dt, discretisation, refine)
+    inputs = _inputs(graph, x)
+    wiring = _wired(graph)
+    given = inputs | _fed(feed or {}, wiring, inputs)
+    cells: dict[str, Cell] = {}
+    before: dict[str, Array] = {}
+    steps: list[dict[str, Given]] = []
+    arrived: dict[str, list[Array]] = {name: [] for name in wiring.order}
+    for t in range(len(next(iter(given.values())))):
+        step: dict[str, Given] = {}
+        for name in wiring.order:
+            arriving = given[name][t] if name in given else _sum(name, wiring, step, before)
+            arrived[name].append(arriving)
+            step[name] = _advance(name, wiring.nodes[name], arriving, cells, grid)
+        before = {name: each.value for name, each in step.items()}
+        steps.append(step)
+    fed = {name: np.stack(each) for name, each in arrived.items() if name not in inputs}
+    return _trace(graph, wiring, steps, fed)
+
+
+def _grid(dt: float, discretisation: str, refine: int) -> Grid:
+    """Check the options of time."""
+    if not (np.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt must be positive and finite, got {dt}")
+    if discretisation not in ("exact", "exponential", "euler"):
+        raise ValueError(f"discretisation must be 'exact', 'exponential' or 'euler', got {discretisation!r}")
+    if refine < 1 or refine != int(refine):
+        raise ValueError(f"refine must be a whole number of parts, at least 1, got {refine}")
+    return Grid(float(dt), discretisation, int(refine))
+
+
+def _inputs(graph: nir.NIRGraph, x: Array | Mapping[str, Array]) -> dict[str, Array]:
+    """Return what enters at each Input, in float64."""
+    ports = {name: node for name, node in graph.nodes.items() if isinstance(node, nir.Input)}
+    given = dict(x) if isinstance(x, Mapping) else dict.fromkeys(ports, x)
+    if not ports or set(given) != set(ports) or (len(ports) > 1 and not isinstance(x, Mapping)):
+        raise ValueError(f"x must be an array for one Input, else a dict by name; the graph has {list(ports)}")
+    arrays = {name: np.asarray(each, dtype=np.float64) for name, each in given.items()}
+    for name, node in ports.items():
+        shape, declared = arrays[name].shape, node.input_type["input"]
+        if len(shape) < 2 or shape[0] == 0 or (declared is not None and shape[2:] != tuple(declared)):
+            raise ValueError(f"Input {name!r} takes (T, N, *{declared}) with T > 0, got {shape}")
+    if len({each.shape[:2] for each in arrays.values()}) > 1:
+        raise ValueError(f"all Inputs need the same T and N, got {[each.shape[:2] for each in arrays.values()]}")
+    return arrays
+
+
+class _Wiring(NamedTuple):
+    """A flat graph: its nodes, the order in which they run, and of each one the (source, of the step before?)."""
+
+    nodes: dict[str, Any]
+    order: list[str]
+    sources: dict[str, list[tuple[str, bool]]]
+
+
+def _fed(feed: Mapping[str, Array], wiring: _Wiring, inputs: dict[str, Array]) -> dict[str, Array]:
+    """Return ``feed`` in float64, each checked to name a node and to have the T and N of the Inputs."""
+    span = next(iter(inputs.values())).shape[:2]
+    for name, each in feed.items():
+        if name not in wiring.nodes or name in inputs:
+            raise ValueError(f"feed names {name!r}, which is no node with edges into it; nodes: {list(wiring.nodes)}")
+        if np.shape(each)[:2] != span:
+            raise ValueError(f"feed of {name!r} must be (T, N, *shape) with (T, N) = {span}, got {np.shape(each)}")
+    return {name: np.asarray(each, dtype=np.float64) for name, each in feed.items()}
+
+
+def _wired(graph: nir.NIRGraph) -> _Wiring:
+    """Flatten the graph, and say when each of its nodes runs and what it gets."""
+    nodes, edges = _flattened(graph)
+    for name, node in nodes.items():
+        if not is_known(node):
+            raise ValueError(f"node {name!r} is a {type(node).__name__}, which the reference does not know")
+    fewest = _fewest_neurons(nodes, edges, [name for name in graph.nodes if isinstance(nodes.get(name), nir.Input)])
+    reached = {name: _reached(name, edges) for name in nodes}
+    sources: dict[str, list[tuple[str, bool]]] = {name: [] for name in nodes}
+    for source, target in edges:
+        back = fewest[target] < fewest[source] or (fewest[target] == fewest[source] and is_neuron(nodes[target]))
+        sources[target].append((source, back and source in reached[target]))
+    return _Wiring(nodes, _order(sources), sources)
+
+
+def _flattened(graph: nir.NIRGraph, prefix: str = "") -> tuple[dict[str, Any], list[Edge]]:
+    """Return all nodes by their full names, and the edges between them."""
+    nodes: dict[str, Any] = {}
+    edges: list[Edge] = []
+    entrance: dict[str, str] = {}
+    exit_: dict[str, str] = {}
+    for name, node in graph.nodes.items():
+        full = entrance[name] = exit_[name] = prefix + name
+        inside = {full: node}
+        if isinstance(node, nir.NIRGraph):
+            inside, between = _flattened(node, f"{full}.")
+            edges += between
+            entrance[name], exit_[name] = _port(full, node, nir.Input), _port(full, node, nir.Output)
+        if nodes.keys() & inside.keys():
+            raise ValueError(f"two nodes have the full name {sorted(nodes.keys() & inside.keys())[0]!r}")
+        nodes |= inside
+    return nodes, edges + [(exit_[source], entrance[target]) for source, target in _checked(graph)]
+
+
+def _checked(graph: nir.NIRGraph) -> list[Edge]:
+    """Return the edges of a graph, which may be unchecked; the errors are those of ``nir.NIRGraph``."""
+    edges = [(source, target) for source, target in graph.edges]
+    for edge in edges:
+        if not graph.nodes.keys() >= set(edge):
+            raise ValueError(f"the edge {edge} names no node; nodes: {list(graph.nodes)}")
+        if edges.count(edge) > 1:
+            raise ValueError(f"the edge {edge} is there twice")
+    return edges
+
+
+def _port(full: str, graph: nir.NIRGraph, kind: type) -> str:
+    """Return the full name of the only Input or Output of an inner graph."""
+    ports = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
+    if len(ports) != 1:
+        raise ValueError(f"the inner graph {full!r} must have one {kind.__name__}, it has {ports}")
+    return f"{full}.{ports[0]}"
+
+
+def _fewest_neurons(nodes: dict[str, Any], edges: list[Edge], inputs: Iterable[str]) -> dict[str, int]:
+    """Return d(node) of each node: of all paths from an Input, the fewest neurons, its own included (Bellman-Ford)."""
+    fewest = dict.fromkeys(inputs, 0)
+    for _, target in edges:
+        if target in fewest:
+            raise ValueError(f"an edge leads into the Input {target!r}")
+    for _ in nodes:
+        for source, target in edges:
+            if source in fewest:
+                through = fewest[source] + is_neuron(nodes[target])
+                fewest[target] = min(through, fewest.get(target, through))
+    targets = {target for _, target in edges}
+    for name in nodes.keys() - fewest.keys():
+        raise ValueError(f"no Input reaches node {name!r}" if name in targets else f"missing edge: none into {name!r}")
+    return fewest
+
+
+def _reached(start: str, edges: list[Edge]) -> set[str]:
+    """Return the nodes to which a path of one edge or more leads."""
+    reached: set[str] = set()
+    waiting = [start]
+    while waiting:
+        here = waiting.pop()
+        new = {target for source, target in edges if source == here} - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def _order(sources: dict[str, list[tuple[str, bool]]]) -> list[str]:
+    """Return the nodes so that each comes after those whose value of the same step it needs.
+
+    On a cycle with no edge of the step before, d is the same all along, and so it has no neuron: that is the error.
+    """
+    needs = {name: [source for source, back in each if not back] for name, each in sources.items()}
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise ValueError(f"a cycle without a neuron: {' <- '.join(error.args[1])}") from None
+
+
+def _sum(name: str, wiring: _Wiring, step: dict[str, Given], before: dict[str, Array]) -> Array:
+    """Return the sum of what the edges bring to a node in this step; of the step before the first, nothing."""
+    values = [(source, before.get(source) if back else step[source].value) for source, back in wiring.sources[name]]
+    brought = [value for _, value in values if value is not None]
+    if len({value.shape for value in brought}) > 1:
+        shapes = {source: value.shape[1:] for source, value in values if value is not None}
+        raise ValueError(f"node {name!r} gets values of several shapes: {shapes}")
+    return sum(brought[1:], start=brought[0])
+
+
+def _advance(name: str, node: Any, arriving: Array, cells: dict[str, Cell], grid: Grid) -> Given:
+    """Run one node for one step, and name it in an error."""
+    try:
+        if name not in cells:
+            cells[name] = build(node, arriving.shape[1:], grid)
+        return cells[name](arriving)
+    except ValueError as error:
+        raise ValueError(f"node {name!r} ({type(node).__name__}): {error}") from error
+
+
+def _trace(graph: nir.NIRGraph, wiring: _Wiring, steps: list[dict[str, Given]], fed: dict[str, Array]) -> Trace:
+    """Stack the steps of each node."""
+    values = {name: np.stack([step[name].value for step in steps]) for name in wiring.nodes}
+    outputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Output)]
+    met = {name: [each for step in steps if (each := step[name].membrane) is not None] for name in wiring.nodes}
+    membranes = {name: np.stack(each) for name, each in met.items() if each}
+    return Trace({name: values[name] for name in outputs}, values, membranes, fed)

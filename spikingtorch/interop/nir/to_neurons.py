@@ -1,0 +1,240 @@
+"""A spiking layer as a node of NIR: the numbers of its step, turned back into time constants and resistances."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import nir
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.functional.reset import ToValue
+from spikingtorch.interop.nir import neurons
+from spikingtorch.interop.nir.discretise import Array, Discretisation, cuba, tau_of
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.values import as_array, just_below
+from spikingtorch.layers.reset_value import with_value
+from spikingtorch.layers.steplayer import StepLayer
+
+
+@dataclasses.dataclass
+class Writing:
+    """How one layer is written.
+
+    Attributes:
+        name: of the layer in the network.
+        shape: of the neurons of a sample.
+        dt: length of a step, in seconds.
+        discretisation: of the equations.
+        dtype: of the network.
+        approximate: whether what NIR cannot say may be left out.
+        lost: what has been.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dt: float
+    discretisation: Discretisation
+    dtype: torch.dtype
+    approximate: bool
+    lost: list[str]
+
+    def lose(self, what: str, nearest: str) -> None:
+        """Note what is left out.
+
+        Raises:
+            NIRError: nothing may be.
+        """
+        if not self.approximate:
+            raise NIRError(
+                f"layer {self.name!r} {what}, which NIR cannot say. Nearest to it: {nearest}. approximate=True exports "
+                "that, and notes it in the metadata"
+            )
+        self.lost.append(f"{what}; exported: {nearest}")
+
+    def array(self, value: Tensor | float) -> Array:
+        """Return a parameter as the step computes with it, rounded to the network's dtype, one value a neuron."""
+        return as_array(value, self.shape, self.dtype).astype(np.float64)
+
+    def tau(self, decay: Tensor | float) -> Array:
+        """Return the time constant of a decay, as the step computes with it, in seconds."""
+        return tau_of(self.array(decay), self.dt, self.discretisation)
+
+
+def neuron_of(layer: StepLayer, writing: Writing) -> Any:
+    """Return the node that stands for a layer, without its recurrent weights.
+
+    Raises:
+        NIRError: there is none.
+    """
+    make = _NODES.get(layer.step)
+    if make is None:
+        nearest = _NEAREST.get(layer.step)
+        kind = getattr(layer.step, "__name__", type(layer.step).__name__)
+        if nearest is None:
+            raise NIRError(
+                f"layer {writing.name!r} ({type(layer).__name__}, step {kind}) is a neuron without a primitive of NIR, "
+                "and none is near to it. Those that have one: IF, LIF, ParametricLIF, LI, CubaLIF, McPitts, Delay, "
+                "SpikingDecay, ExponentialSynapse"
+            )
+        writing.lose(f"is a neuron without a primitive ({kind})", nearest[0])
+        make = nearest[1]
+    if layer.refractory is not None:
+        writing.lose("rests after its spikes (refractory)", "the same neuron without rest")
+    _check_rest(layer, writing)
+    try:
+        return make(_defaults(layer.step) | layer.step_params(), writing)
+    except NIRError:
+        raise
+    except ValueError as error:
+        raise NIRError(f"layer {writing.name!r}: {error}") from error
+
+
+def _defaults(step: Callable[..., Any]) -> dict[str, Any]:
+    """Return the parameters of a step that need not be given."""
+    given = inspect.signature(step).parameters.values()
+    return {each.name: each.default for each in given if each.default is not each.empty}
+
+
+def _check_rest(layer: StepLayer, writing: Writing) -> None:
+    """Raise where a sequence does not start from zero."""
+    rest = layer.rest_state(torch.zeros(1, *writing.shape, dtype=writing.dtype))
+    if any(bool((leaf != 0).any()) for leaf in leaves_of(rest) if isinstance(leaf, Tensor)):
+        writing.lose("does not start at zero", "the same neuron, started at zero")
+
+
+class _Membrane(NamedTuple):
+    """``u = decay v + gain x + offset``, as floats or tensors."""
+
+    decay: Any
+    gain: Any
+    offset: Any = 0.0
+
+
+def _lif(membrane: _Membrane, params: dict[str, Any], writing: Writing) -> Any:
+    threshold, v_reset = _firing(params, writing)
+    decay, gain, offset = map(writing.array, membrane)
+    if (decay == 1.0).all() and not offset.any():
+        return nir.IF(r=gain / writing.dt, v_threshold=threshold, v_reset=v_reset)
+    tau, rise = writing.tau(membrane.decay), 1.0 - decay
+    return nir.LIF(tau=tau, r=gain / rise, v_leak=offset / rise, v_threshold=threshold, v_reset=v_reset)
+
+
+def _li(membrane: _Membrane, writing: Writing) -> Any:
+    decay, gain, offset = map(writing.array, membrane)
+    if (decay == 1.0).all() and not offset.any():
+        return nir.I(r=gain / writing.dt)
+    rise = 1.0 - decay
+    return nir.LI(tau=writing.tau(membrane.decay), r=gain / rise, v_leak=offset / rise)
+
+
+def _cuba_lif(params: dict[str, Any], writing: Writing) -> Any:
+    """Write ``i' = b i + x, u = a v + g i'``, the equations solved in turn."""
+    if writing.discretisation == "exact":
+        raise NIRError(
+            f"layer {writing.name!r}: a CubaLIF of this library solves its two equations in turn, which "
+            'discretisation="exact" is not; leave it out, or pass "exponential"'
+        )
+    threshold, v_reset = _firing(params, writing)
+    decay, decay_syn, gain = (writing.array(params[name]) for name in ("decay", "decay_syn", "gain"))
+    return nir.CubaLIF(
+        tau_syn=writing.tau(params["decay_syn"]),
+        tau_mem=writing.tau(params["decay"]),
+        r=gain / (1.0 - decay),
+        v_leak=np.zeros(writing.shape),
+        v_threshold=threshold,
+        v_reset=v_reset,
+        w_in=1.0 / (1.0 - decay_syn),
+    )
+
+
+def _imported_cuba(params: dict[str, Any], writing: Writing, spiking: bool = True) -> Any:
+    """Write the step of an imported CubaLIF or CubaLI, in the discretisation that it was read in.
+
+    ``carry`` is r (1 - a) times what is left of the current in the mean of a step, of which r follows.
+    """
+    decay, carry, offset = (writing.array(params[name]) for name in ("decay", "carry", "offset"))
+    tau_mem, tau_syn = writing.tau(params["decay"]), writing.tau(params["decay_syn"])
+    zeros, ones = np.zeros(writing.shape), np.ones(writing.shape)
+    unit = cuba(tau_syn, tau_mem, ones, zeros, ones, writing.dt, writing.discretisation)
+    r, w_in = carry / unit.carry, writing.array(params["gain_syn"]) / unit.gain_syn
+    if not np.allclose(unit.gain * r * w_in, writing.array(params["gain"]), rtol=1e-5, atol=0.0):
+        raise NIRError(
+            f"layer {writing.name!r} was read in another discretisation than {writing.discretisation!r}; pass "
+            "discretisation= as it was given to from_nir"
+        )
+    common: dict[str, Any] = {"tau_syn": tau_syn, "tau_mem": tau_mem, "r": r, "w_in": w_in}
+    common["v_leak"] = offset / (1.0 - decay)
+    if not spiking:
+        return nir.CubaLI(**common)
+    threshold, v_reset = _firing(params, writing)
+    return nir.CubaLIF(**common, v_threshold=threshold, v_reset=v_reset)
+
+
+def _firing(params: dict[str, Any], writing: Writing) -> tuple[Array, Array]:
+    """Return the threshold above which the neuron fires, and the membrane after a spike."""
+    threshold, surrogate = params["threshold"], params["surrogate"]
+    if isinstance(surrogate, F.Graded | F.Ternary | F.MultiSpike):
+        writing.lose(f"fires by {type(surrogate).__name__}, with other numbers than 0 and 1", "spikes of 0 and 1")
+    return _above(threshold, surrogate, writing), _reset(params, writing)
+
+
+def _above(threshold: Any, surrogate: Any, writing: Writing) -> Array:
+    """Return v_threshold with which ``v > v_threshold`` says what the layer's comparison says, in its dtype."""
+    here = as_array(threshold, writing.shape, writing.dtype)
+    # a layer of ours fires at its threshold as well, which NIR does not
+    return here if isinstance(surrogate, F.Strict) else np.ascontiguousarray(just_below(here, writing.dtype))
+
+
+def _reset(params: dict[str, Any], writing: Writing) -> Array:
+    rule = params["reset"]
+    if "v_reset" in params:
+        rule = with_value(rule, params["v_reset"])
+    # what the spike of a reset lets through backwards changes no spike
+    rule = rule.rule if isinstance(rule, F.Detached) else rule
+    if isinstance(rule, ToValue):
+        return writing.array(rule.v_reset)
+    if rule is not F.to_zero:
+        name = getattr(rule, "__name__", repr(rule))
+        writing.lose(f"resets {name}, and not to a value", "reset to zero, F.to_zero")
+    return np.zeros(writing.shape)
+
+
+def _euler(params: dict[str, Any]) -> _Membrane:
+    leak = params["leak"]
+    return _Membrane(1.0 - leak, leak, leak * params["v_rest"])
+
+
+_NODES: dict[Any, Callable[[dict[str, Any], Writing], Any]] = {
+    F.if_step: lambda p, w: _lif(_Membrane(1.0, 1.0), p, w),
+    F.lif_step: lambda p, w: _lif(_Membrane(p["decay"], p["gain"]), p, w),
+    F.euler_lif_step: lambda p, w: _lif(_euler(p), p, w),
+    F.spiking_decay_step: lambda p, w: _lif(_Membrane(1.0 / p["tau"], 1.0), p, w),
+    neurons.leaky_step: lambda p, w: _lif(_Membrane(p["decay"], p["gain"], p["offset"]), p, w),
+    F.li_step: lambda p, w: _li(_Membrane(p["decay"], p["gain"]), w),
+    F.exponential_synapse_step: lambda p, w: _li(_Membrane(p["decay"], 1.0), w),
+    neurons.leaky_readout_step: lambda p, w: _li(_Membrane(p["decay"], p["gain"], p["offset"]), w),
+    F.cuba_lif_step: _cuba_lif,
+    neurons.cuba_step: _imported_cuba,
+    neurons.cuba_readout_step: lambda p, w: _imported_cuba(p, w, spiking=False),
+    F.mcpitts_step: lambda p, w: nir.Threshold(threshold=_above(p["threshold"], p["surrogate"], w)),
+    F.delay_step: lambda p, w: _delay(p, w),
+}
+# neurons without a primitive, and what an approximate export makes of them
+_NEAREST: dict[Any, tuple[str, Callable[[dict[str, Any], Writing], Any]]] = {
+    F.alif_step: ("LIF without adaptation", _NODES[F.lif_step]),
+    F.stochastic_lif_step: ("LIF without noise", _NODES[F.lif_step]),
+    F.coarse_lif_step: ("LIF with one gain", _NODES[F.lif_step]),
+    F.alpha_lif_step: ("CubaLIF, whose current rises at once", _cuba_lif),
+}
+
+
+def _delay(params: dict[str, Any], writing: Writing) -> Any:
+    steps = writing.array(params["delay"])
+    if (steps != np.round(steps)).any():
+        writing.lose("delays by shares of a step", "whole steps")
+    return nir.Delay(delay=np.round(steps) * writing.dt)

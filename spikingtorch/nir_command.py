@@ -1,0 +1,133 @@
+"""``python -m spikingtorch nir FILE``: a NIR file as a table, certified, and beside the limits of platforms."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikingtorch.interop.nir import NIRError, metadata, platforms, read, verify_nir
+from spikingtorch.interop.nir.certificate import Certificate
+from spikingtorch.interop.nir.discretise import DISCRETISATIONS
+from spikingtorch.interop.nir.picture import picture, shape_text
+from spikingtorch.interop.nir.plan import Plan, plan_of
+
+# a file of another library says nothing of the length of a step; most of them assume this one
+DT = 1e-4
+# inputs are drawn between zero and these, until every neuron node fires
+_DRIVES = tuple(4.0**power for power in range(8))
+_SHOWN = {
+    "tau": "s",
+    "tau_mem": "s",
+    "tau_syn": "s",
+    "r": "",
+    "v_leak": "",
+    "v_threshold": "",
+    "v_reset": "",
+    "w_in": "",
+    "delay": "s",
+    "threshold": "",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show and certify a file; return 0 if both sides spike alike, 1 if they do not, 2 if it cannot be read."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except (NIRError, FileNotFoundError) as error:
+        print(f"{options.file}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m spikingtorch nir", description=(__doc__ or "").split(": ", 1)[1])
+    parser.add_argument("file", type=Path, help="a .nir file")
+    parser.add_argument("--dt", type=float, help=f"length of a step in seconds (that of the metadata, else {DT:g})")
+    parser.add_argument("--discretisation", choices=DISCRETISATIONS, help="of the equations (that of the metadata)")
+    parser.add_argument("--steps", type=int, default=100, help="of the random input (%(default)s)")
+    parser.add_argument("--samples", type=int, default=2, help="of the random input (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random input (%(default)s)")
+    parser.add_argument("--picture", type=Path, help="draw the nodes into this file, a PNG or SVG")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    graph = read(options.file)
+    plan, said = plan_of(graph), metadata.unpacked(graph)
+    print(_table(plan))
+    if said is not None:
+        print(f"\nwritten by spikingtorch: dt={said.dt:g} s, {said.discretisation}")
+        for name, what in said.lost.items():
+            print(f"lost in the export: {name} {what}")
+    if options.picture is not None:
+        picture(plan).savefig(options.picture)
+        print(f"\npicture in {options.picture}")
+    print("\nplatforms, by their documented limits:")
+    beyond = platforms.exceeded(plan)
+    for platform in platforms.PLATFORMS:
+        print(f"  {platform.name:14} {'; '.join(beyond[platform.name]) or 'within them'} ({platform.notes})")
+    certificate = _certified(graph, plan, options)
+    print(f"\n{certificate}")
+    silent = [row.name for row in certificate.rows if row.error is None and not row.spikes]
+    if silent:
+        print(f"nothing is certified of {', '.join(silent)}, which never fired")
+    return 0 if certificate.equal or certificate.within_rounding else 1
+
+
+def _table(plan: Plan) -> str:
+    """Return the nodes as a table."""
+    head = ("node", "kind", "gives out", "from", "parameters")
+    rows = [
+        (name, type(node).__name__, shape_text(node), ", ".join(map(_edge, plan.incoming[name])), _parameters(node))
+        for name, node in plan.nodes.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+
+
+def _edge(edge: Any) -> str:
+    return f"{edge.source} (a step before)" if edge.delayed else str(edge.source)
+
+
+def _parameters(node: Any) -> str:
+    if isinstance(node, nir.Affine | nir.Linear | nir.Conv1d | nir.Conv2d):
+        return f"weights {'x'.join(map(str, np.shape(node.weight)))}"
+    found = {name: np.asarray(getattr(node, name)) for name in _SHOWN if getattr(node, name, None) is not None}
+    return ", ".join(f"{name} {_range(value)} {_SHOWN[name]}".rstrip() for name, value in found.items() if value.size)
+
+
+def _range(value: Any) -> str:
+    low, high = float(value.min()), float(value.max())
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
+def _certified(graph: Any, plan: Plan, options: argparse.Namespace) -> Certificate:
+    """Return the certificate on random inputs that make every neuron node fire, or those that make most of them."""
+    said = metadata.unpacked(graph)
+    dt = options.dt or (DT if said is None else said.dt)
+    best: Certificate | None = None
+    for drive in _DRIVES:
+        x = _drawn(plan, options, drive)
+        found = verify_nir(graph, x, dt=dt, discretisation=options.discretisation)
+        silent = sum(row.error is None and not row.spikes for row in found.rows)
+        if best is None or silent < sum(row.error is None and not row.spikes for row in best.rows):
+            best = found
+        if not silent or not (found.equal or found.within_rounding):
+            return found
+    assert best is not None
+    return best
+
+
+def _drawn(plan: Plan, options: argparse.Namespace, drive: float) -> Tensor:
+    shape = [int(size) for size in plan.nodes[plan.input].input_type["input"]]
+    generator = torch.Generator().manual_seed(options.seed)
+    return drive * torch.rand(options.samples, options.steps, *shape, generator=generator)

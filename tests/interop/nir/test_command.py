@@ -1,0 +1,65 @@
+"""``python -m spikingtorch nir FILE``."""
+
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+import torch
+
+from spikingtorch.__main__ import main
+from spikingtorch.interop.nir import to_nir
+from spikingtorch.interop.nir.plan import plan_of
+from spikingtorch.interop.nir.platforms import exceeded, sizes_of
+from tests.interop.nir.graphs import affine, chain, cyclic, lif
+from tests.interop.nir.networks import made
+
+
+def test_a_file_is_shown_certified_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, x = made("branches", torch.float32)
+    path, picture = tmp_path / "network.nir", tmp_path / "nodes.png"
+    nir.write(path, to_nir(model, x))
+    assert main(["nir", str(path), "--picture", str(picture), "--steps", "30"]) == 0
+    text = capsys.readouterr().out
+    assert "neurons     LIF        4x6x6" in text
+    assert "written by spikingtorch: dt=0.0001 s, exponential" in text
+    assert "Speck 2f" in text
+    assert "spikes equal (2 samples of 30 steps" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_cycles_of_others_take_the_usual_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "network.nir"
+    nir.write(path, cyclic()["two layers"])
+    assert main(["nir", str(path), "--discretisation", "euler"]) == 0
+    text = capsys.readouterr().out
+    assert "w1, back (a step before)" in text
+    assert "of 0.0001 s, euler" in text
+
+
+def test_silent_layers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "network.nir"
+    nir.write(path, chain(lif(v_threshold=np.full(3, 1e9))))
+    assert main(["nir", str(path), "--steps", "10"]) == 0
+    assert "nothing is certified of n0, which never fired" in capsys.readouterr().out
+
+
+def test_errors_name_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "network.nir"
+    assert main(["nir", str(path)]) == 2
+    nir.write(path, chain(affine(4, 3), lif(5)))
+    assert main(["nir", str(path)]) == 2
+    assert f"{path}: node 'n1'" in capsys.readouterr().err
+
+
+def test_limits_of_platforms() -> None:
+    small = exceeded(plan_of(chain(affine(3, 3), lif())))
+    assert small.pop("Speck 2f") == ["no LIF"]
+    assert not any(small.values())
+    large = plan_of(chain(affine(2000, 3), lif(2000), affine(2000, 2000), lif(2000), out=2000))
+    found = exceeded(large)
+    assert found["Xylo Audio 2"] == ["2,000 output neurons, at most 8", "2,000 hidden neurons, at most 1,000"]
+    assert found["BrainScaleS-2"] == ["4,000 neurons, at most 512", "4,006,000 synapses, at most 131,072"]
+    assert found["Loihi 2"] == []
+    assert "4,000,000 weights" not in str(found["Loihi 2"])
+    assert sizes_of(plan_of(cyclic()["two layers"])).cyclic

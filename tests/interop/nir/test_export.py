@@ -1,0 +1,249 @@
+"""What NIR cannot say is refused, with the layer, the reason and what comes nearest, or noted as lost."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.interop.nir import NIRError, from_nir, to_nir
+
+X = (torch.rand(2, 30, 5, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+
+
+def exported(*modules: nn.Module, x: Tensor = X, **options: Any) -> Any:
+    return to_nir(st.SpikingNet(nn.Sequential(*modules)).eval(), x, **options)
+
+
+def own_step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
+    v = 0.5 * state.v + x
+    return F.LIFState(v), v
+
+
+LOSSY: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
+    "soft reset": (
+        lambda: st.LIF(reset=F.by_subtraction),
+        "resets by_subtraction, and not to a value",
+        "reset to zero",
+    ),
+    "no reset": (lambda: st.LIF(reset=F.none), "resets none, and not to a value", "reset to zero"),
+    "graded": (lambda: st.GradedLIF(), "fires by Graded, with other numbers than 0 and 1", "spikes of 0 and 1"),
+    "ternary": (lambda: st.IF(surrogate=F.Ternary()), "fires by Ternary", "spikes of 0 and 1"),
+    "rest": (lambda: st.LIF(refractory=2.0), "rests after its spikes", "the same neuron without rest"),
+    "adaptation": (
+        lambda: st.ALIF(reset=F.to_zero),
+        "is a neuron without a primitive (alif_step)",
+        "LIF without adaptation",
+    ),
+    "slow rise": (
+        lambda: st.AlphaLIF(),
+        "is a neuron without a primitive (alpha_lif_step)",
+        "CubaLIF, whose current rises",
+    ),
+    "two gains": (lambda: st.CoarseLIF(3.0), "is a neuron without a primitive (coarse_lif_step)", "LIF with one gain"),
+    "half a step": (lambda: st.Delay(1.5), "delays by shares of a step", "whole steps"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_what_nir_cannot_say_is_refused_with_what_comes_nearest(name: str) -> None:
+    make, what, nearest = LOSSY[name]
+    with pytest.raises(NIRError) as caught:
+        exported(nn.Linear(5, 4), make())
+    text = str(caught.value)
+    assert text.startswith(f"layer '1' {what}")
+    assert f"which NIR cannot say. Nearest to it: {nearest}" in text
+    assert "approximate=True exports" in text
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_an_approximate_export_notes_what_was_lost(name: str) -> None:
+    make, what, nearest = LOSSY[name]
+    graph = exported(nn.Linear(5, 4), make(), approximate=True)
+    lost = json.loads(graph.metadata["spikingtorch"])["lost"]
+    assert lost["1"].startswith(what)
+    assert f"exported: {nearest}" in lost["1"]
+    # it is read as what it says, and not as what it was
+    assert from_nir(graph, 1e-4)(X).shape == (2, 30, 4)
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "own step": (
+        lambda: st.StepLayer(own_step, F.LIFState),
+        r"layer '1' \(StepLayer, step own_step\) is a neuron without",
+    ),
+    "Izhikevich": (lambda: st.Izhikevich(), r"layer '1' \(Izhikevich, step izhikevich_step\) .* none is near to it"),
+    "ReLU": (lambda: nn.ReLU(), r"'1' is a ReLU\(\), for which NIR has no node. There are Linear, Conv1d"),
+    "norm": (lambda: nn.LayerNorm(4), r"'1' is a LayerNorm"),
+    "lone batch norm": (lambda: nn.Sequential(nn.Identity(), st.IF(), nn.BatchNorm1d(4)), r"'1.2' is a batch norm"),
+    "membrane that grows": (
+        lambda: st.SpikingDecay(0.9),
+        r"layer '1': a membrane that keeps 1.11111 of itself at each",
+    ),
+    "circular": (
+        lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular")),
+        r"'1.0' is a Unflatten",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_modules_without_a_node_are_refused(name: str) -> None:
+    make, message = REFUSED[name]
+    for approximate in (False, True):
+        with pytest.raises(NIRError, match=message):
+            exported(nn.Linear(5, 4), make(), st.IF(), approximate=approximate)
+
+
+class Net(nn.Module):
+    """A network whose forward a test writes."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.fc, self.neurons = nn.Linear(5, 4), st.LIF()
+        self.run = run
+
+    def forward(self, x: Tensor, init: bool) -> Any:
+        """Run it."""
+        return self.run(self, x, init)
+
+
+def by_value(net: Any, x: Tensor, init: bool) -> Tensor:
+    y: Tensor = net.neurons(net.fc(x), init)
+    return y if y.sum() > 0 else -y
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "a branch": (by_value, r"torch.fx cannot trace Net .* may not branch on values"),
+    "a function": (lambda n, x, i: torch.tanh(n.neurons(n.fc(x), i)), r"a call of tanh.*for which NIR has no node"),
+    "twice the same": (lambda n, x, i: n.neurons((lambda y: y + y)(n.fc(x)), i), r"a sum of one value with itself"),
+    "a constant": (lambda n, x, i: n.neurons(n.fc(x) + 1.0, i), r"a call of add.*for which NIR has no node"),
+    "called twice": (lambda n, x, i: n.neurons(n.neurons(n.fc(x), i), i), r"layer 'neurons' is called twice in a step"),
+    "two outputs": (lambda n, x, i: (n.neurons(n.fc(x), i), x), r"the network returns .*, expected one tensor"),
+    "random": (
+        lambda n, x, i: n.neurons(nn.functional.dropout(n.fc(x), 0.5), i),
+        r"a call of dropout.*for which NIR has no node",
+    ),
+    "a view across samples": (lambda n, x, i: n.neurons(n.fc(x), i).view(-1, 2), r"a view that mixes samples"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_without_a_node_are_refused(name: str) -> None:
+    run, message = FUNCTIONS[name]
+    model = st.SpikingNet(Net(run))
+    with pytest.raises(NIRError, match=message):
+        to_nir(model, X)
+
+
+def test_the_line_of_forward_is_in_the_message() -> None:
+    with pytest.raises(NIRError, match=r"test_export.py.*torch.tanh"):
+        to_nir(st.SpikingNet(Net(FUNCTIONS["a function"][0])), X)
+
+
+@pytest.mark.parametrize("sample", [None, X.int(), X[:0], X.bfloat16(), torch.zeros(3)], ids=str)
+def test_the_sample_is_a_batch_of_inputs(sample: Any) -> None:
+    with pytest.raises(NIRError, match=r"to_nir: (the )?sample is"):
+        to_nir(st.SpikingNet(nn.Sequential(nn.Linear(5, 4), st.IF())), sample)
+
+
+def test_what_is_no_network_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="to_nir: model is a Linear, expected a SpikingNet"):
+        to_nir(nn.Linear(5, 4), X)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = st.SpikingNet(nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), st.LIF(tau=torch.full((4,), 3.0))))
+    model(X)
+    state, before = model.get_state(), {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    to_nir(model, X)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, state[name]) for name, value in model.get_state().items())
+
+
+def test_a_graph_is_a_copy() -> None:
+    model = st.SpikingNet(nn.Sequential(nn.Linear(5, 4), st.IF()))
+    graph: Any = to_nir(model, X)
+    graph.nodes["0"].weight[:] = 7.0
+    assert not (model.net[0].weight == 7.0).any()  # type: ignore[index]
+    again = from_nir(graph, 1e-4)
+    with torch.no_grad():
+        next(again.parameters()).fill_(1.0)
+    assert (graph.nodes["0"].weight == 7.0).all()
+
+
+def test_a_node_that_was_changed_is_not_what_its_metadata_say() -> None:
+    graph = exported(nn.Linear(5, 4), st.LIF(tau=3.0))
+    graph.nodes["1"].tau = 2.0 * graph.nodes["1"].tau
+    with pytest.raises(
+        NIRError, match=r"node '1' was changed after this library wrote it: tau is not what its metadata"
+    ):
+        from_nir(graph, 1e-4)
+    decay: Any = from_nir(graph, 1e-4, use_metadata=False).net.get_submodule("1").decay
+    assert decay == pytest.approx(np.exp(-1.0 / 6.0), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"version": 1}',
+        '{"version": 1, "dt": "x", "discretisation": "exact", "dtype": "float32", "nodes": {}, "lost": {}}',
+        '{"version": 1, "dt": 1e-4, "discretisation": "exact", "dtype": "object", "nodes": {}, "lost": {}}',
+        '{"version": 99}',
+    ],
+)
+def test_damaged_metadata_are_an_error_and_can_be_passed_over(text: str) -> None:
+    graph = exported(nn.Linear(5, 4), st.LIF())
+    graph.metadata["spikingtorch"] = text
+    with pytest.raises(NIRError, match=r"metadata"):
+        from_nir(graph, 1e-4)
+    assert from_nir(graph, 1e-4, use_metadata=False)(X).shape == (2, 30, 4)
+
+
+@pytest.mark.parametrize("name", ["layer", "surrogate", "step", "dtype"])
+def test_metadata_name_nothing_but_what_is_listed(name: str) -> None:
+    """A name that is not in the tables is never looked up, whatever it is."""
+    graph = exported(nn.Linear(5, 4), st.LIF(tau=torch.full((4,), 3.0)))
+    content = json.loads(graph.metadata["spikingtorch"])
+    node = content["nodes"]["1"]
+    if name == "surrogate":
+        node["params"]["surrogate"]["surrogate"] = "os.system"
+    elif name == "dtype":
+        node["params"]["tau"]["dtype"] = "__class__"
+    elif name == "step":
+        del node["layer"]
+        node["step"] = "exec"
+    else:
+        node["layer"] = "StepLayer"
+    graph.metadata["spikingtorch"] = json.dumps(content)
+    with pytest.raises(NIRError, match=r"what the metadata say of node '1' is damaged \(KeyError"):
+        from_nir(graph, 1e-4)
+
+
+def test_names_of_nodes_are_those_of_modules_without_dots() -> None:
+    block = nn.Sequential(nn.Linear(5, 4), st.LIF(recurrent=nn.Linear(4, 4, bias=False)))
+    graph = exported(nn.Sequential(block), st.IF())
+    assert list(graph.nodes) == ["input", "0_0_0", "0_0_1", "0_0_1_recurrent", "1", "output"]
+    assert ("0_0_1", "0_0_1_recurrent") in graph.edges
+    assert ("0_0_1_recurrent", "0_0_1") in graph.edges
+
+
+def test_pools_that_divide_by_another_number_are_refused() -> None:
+    x = torch.rand(1, 5, 2, 6, 6)
+    graph = exported(nn.AvgPool2d(2, divisor_override=1), st.IF(), x=x)
+    assert isinstance(graph.nodes["0"], nir.SumPool2d)
+    for pool in (nn.AvgPool2d(2, divisor_override=3), nn.AvgPool2d(2, padding=1, count_include_pad=False)):
+        with pytest.raises(NIRError, match="which divides by another number than the size of its window"):
+            exported(pool, st.IF(), x=x)

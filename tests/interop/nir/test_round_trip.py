@@ -1,0 +1,137 @@
+"""Ours to NIR to ours: the same bits, through a file, for every layer and network that NIR can say."""
+
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+import torch
+
+import spikingtorch as st
+from spikingtorch.interop.nir import NIRError, from_nir, load_nir_weights, to_nir, verify_nir
+from tests.interop.nir.networks import NETWORKS, made
+
+DT = 1e-4
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def by_file(graph: Any, folder: Path) -> Path:
+    path = folder / "network.nir"
+    nir.write(path, graph)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_ours_to_nir_to_ours_has_the_same_bits_over_a_thousand_steps(
+    name: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    model, x = made(name, dtype, N=2, T=1000)
+    again = from_nir(by_file(to_nir(model, x, certify=False), tmp_path), DT)
+    with torch.no_grad():
+        want, got = model(x), again(x)
+    assert want.dtype == got.dtype == dtype
+    assert 0.0 < (want != 0).double().mean() < 1.0 or name == "readout"
+    torch.testing.assert_close(got, want, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_graph_and_network_are_certified_in_double_precision(name: str) -> None:
+    model, x = made(name, torch.float64)
+    certificate = verify_nir(to_nir(model, x), x)
+    assert certificate.equal, str(certificate)
+    assert all(row.spikes for row in certificate.rows if row.error is None)
+
+
+@pytest.mark.parametrize("discretisation", ["exponential", "exact", "euler"])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "cuba" not in name])
+def test_equations_say_the_same_without_the_metadata(name: str, discretisation: Any) -> None:
+    """Decays take the way through time constants and back: up to rounding, that is."""
+    model, x = made(name, torch.float64)
+    graph = to_nir(model, x, discretisation=discretisation, dt=1e-3)
+    again = from_nir(graph, 1e-3, discretisation, use_metadata=False)
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cuba lif", "cuba lif, equal taus"])
+def test_a_current_of_its_own_is_solved_in_turn(name: str) -> None:
+    model, x = made(name, torch.float64)
+    for way in ("exponential", "euler"):
+        again = from_nir(to_nir(model, x, discretisation=way), DT, way, use_metadata=False)
+        with torch.no_grad():
+            assert torch.equal(again(x), model(x))
+    with pytest.raises(NIRError, match=r"layer '1': a CubaLIF of this library solves its two equations in turn"):
+        to_nir(model, x, discretisation="exact")
+
+
+@pytest.mark.parametrize("way", ["exact", "exponential", "euler"])
+def test_imported_networks_are_exported_again(way: Any) -> None:
+    """Every neuron node of NIR, with parameters of its own for each neuron, there and back."""
+    rng = np.random.default_rng(0)
+
+    def drawn(low: float, high: float) -> Any:
+        return rng.uniform(low, high, 4)
+
+    threshold = {"v_threshold": drawn(0.3, 0.6), "v_reset": drawn(-0.2, 0.1)}
+    taus = {"tau_syn": drawn(2e-4, 9e-4), "tau_mem": drawn(2e-4, 9e-4), "w_in": drawn(1.0, 2.0)}
+    leak = {"r": drawn(1.0, 2.0), "v_leak": drawn(-0.1, 0.1)}
+    nodes = [
+        nir.IF(r=drawn(1e3, 5e3), **threshold),
+        nir.LIF(tau=drawn(2e-4, 9e-4), **leak, **threshold),
+        nir.CubaLIF(**taus, **leak, **threshold),
+        nir.I(r=drawn(1e3, 5e3)),
+        nir.LI(tau=drawn(2e-4, 9e-4), **leak),
+        nir.CubaLI(**taus, **leak),
+        nir.Threshold(threshold=drawn(0.3, 0.6)),
+    ]
+    x = 2.0 * torch.rand(2, 80, 4, dtype=torch.float64)
+    for node in nodes:
+        model = from_nir(nir.NIRGraph.from_list(node), DT, way, dtype=torch.float64)
+        graph = to_nir(model, x, discretisation=way)
+        (again,) = [each for each in graph.nodes.values() if type(each) is type(node)]
+        for field in vars(node).keys() - {"input_type", "output_type", "metadata"}:
+            np.testing.assert_allclose(getattr(again, field), getattr(node, field), rtol=1e-9, atol=1e-15)
+        assert verify_nir(graph, x).equal
+
+
+def test_what_learns_and_what_fires_come_back() -> None:
+    model, x = made("lif, learnable", torch.float32)
+    again: Any = from_nir(to_nir(model, x), DT).net
+    layer, want = again.get_submodule("1"), model.net[1]  # type: ignore[index]
+    assert type(layer) is type(want)
+    assert (layer.surrogate, layer.reset_rule) == (want.surrogate, want.reset_rule)
+    assert {name for name, _ in layer.named_parameters()} == {"tau", "v0"}
+
+
+def test_gradients_flow_as_in_the_original() -> None:
+    model, x = made("recurrent", torch.float64)
+    again = from_nir(to_nir(model, x), DT)
+    weights = torch.randn(3, 60, 4, dtype=torch.float64)
+    for each in (model, again):
+        (each(x) * weights).sum().backward()
+    for here, there in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(there.grad, here.grad, rtol=0.0, atol=0.0)
+
+
+def test_weights_alone_are_loaded_into_a_network_that_stands() -> None:
+    model, x = made("branches", torch.float32)
+    graph = to_nir(model, x)
+    torch.manual_seed(1)
+    make, _ = NETWORKS["branches"]
+    other = st.SpikingNet(make()).eval()
+    # the batch norm is a part of the weights now, so that a network without it takes them
+    other.net.norm = torch.nn.Identity()
+    other.net.first = torch.nn.Conv2d(2, 4, 3, padding=1)
+    loaded = load_nir_weights(other, graph)
+    assert loaded == ["first <- first", "second <- second", "out <- out"]
+    with torch.no_grad():
+        assert torch.equal(other(x), from_nir(graph, DT)(x))
+
+
+def test_weights_that_do_not_fit_are_an_error_that_lists_both() -> None:
+    model, x = made("lif", torch.float32)
+    other = st.SpikingNet(torch.nn.Sequential(torch.nn.Linear(5, 9), st.LIF()))
+    with pytest.raises(NIRError, match=r"the network has the weights 0 \(9, 5\), and the graph 0 \(8, 5\), 2 \(4, 8\)"):
+        load_nir_weights(other, to_nir(model, x))
