@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch.watching import monitor
+from tests.every_layer import FILTERS, LAYERS, MAKERS, call
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,8 +41,8 @@ def by_hand(spikes: list[Tensor]) -> dict[str, float]:
     """Count spikes (N, T, M) of some calls in loops."""
     M, steps, intervals = spikes[0].shape[2], 0, []
     counts = [0] * M
-    for call in spikes:
-        for sample in call:
+    for part in spikes:
+        for sample in part:
             steps += sample.shape[0]
             for neuron in range(M):
                 times = [t for t in range(sample.shape[0]) if sample[t, neuron]]
@@ -152,3 +154,15 @@ def test_refusals(net: Net) -> None:
     with st.SpikeMonitor(model), pytest.raises(RuntimeError, match="another monitor is open"):
         st.SpikeMonitor(model).__enter__()
     assert net.l1._monitor is None
+
+
+def test_layers_that_are_counted_as_they_are_give_out_zeros_and_ones() -> None:
+    """Their outputs are added up without a look at what is not zero; every other layer is looked at."""
+    binary = {name for name, layer in LAYERS.items() if monitor._is_binary(layer)}
+    assert LAYERS.keys() - binary == FILTERS | {"GradedLIF", "SigmaDelta", "StochasticLIF"}
+    assert len({MAKERS[name]().step for name in binary}) == len(monitor._FIRING_STEPS)
+    for name in binary:
+        layer = MAKERS[name]()
+        outs = torch.stack([call(layer, 3.0 * torch.randn(5, 7), init=(t == 0)) for t in range(20)])
+        assert set(outs.unique().tolist()) == {0.0, 1.0}
+    assert not monitor._is_binary(st.LIF(surrogate=F.Ternary()))

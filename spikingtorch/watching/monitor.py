@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikingtorch import functional as F
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.steplayer import StepLayer
@@ -13,6 +14,12 @@ from spikingtorch.watching.network import Network, check_network
 
 # intervals are looked at in one call of so many, and in so many of its samples
 EVERY, SAMPLES = 16, 8
+# the neurons whose output is the value of their surrogate, by their steps
+_FIRING_STEPS = (
+    *(F.if_step, F.lif_step, F.euler_lif_step, F.alif_step, F.adex_step, F.quadratic_if_step, F.exponential_if_step),
+    *(F.izhikevich_step, F.cuba_lif_step, F.alpha_lif_step, F.biolif_step, F.coarse_lif_step, F.mcpitts_step),
+    *(F.spiking_decay_step, F.resonate_and_fire_step, F.balanced_resonate_and_fire_step),
+)
 
 
 class SpikeMonitor:
@@ -56,6 +63,7 @@ class SpikeMonitor:
             if isinstance(layer, StepLayer) and hasattr(layer, "surrogate")
         }
         self._every = every
+        self._binary = {path for path, layer in self._layers.items() if _is_binary(layer)}
         self._names = {layer: path for path, layer in self._layers.items()}
         self.reset()
 
@@ -86,7 +94,7 @@ class SpikeMonitor:
         running = None if fold is None or fold.running is None else fold.running.sum()
         path = self._names[layer]
         try:
-            self._counts[path].add(out, N, T, running, self._every)
+            self._counts[path].add(out, N, T, running, self._every, path in self._binary)
         except ValueError as error:
             raise ValueError(f"SpikeMonitor: layer {path} {error}; call reset() between them") from None
 
@@ -116,7 +124,7 @@ class _Counts:
         # number, sum and sum of squares of the intervals
         self._intervals: Tensor | None = None
 
-    def add(self, out: Tensor, N: int, T: int, running: Tensor | None, every: int) -> None:
+    def add(self, out: Tensor, N: int, T: int, running: Tensor | None, every: int, binary: bool) -> None:
         """Add a call.
 
         Args:
@@ -125,12 +133,13 @@ class _Counts:
             T: number of steps.
             running: how many steps of samples were no padding; None if all.
             every: intervals are looked at in one call of so many.
+            binary: whether out holds nothing but 0 and 1.
 
         Raises:
             ValueError: the layer has another number of neurons than before.
         """
         # any number but zero is a spike; a comparison in place makes no bools, which would take longer
-        fired = out.clone().ne_(0).reshape(N * T, -1)
+        fired = (out if binary else out.clone().ne_(0)).reshape(N * T, -1)
         # exact: a call has less than 2^24 steps of samples
         spikes = fired.sum(0, dtype=torch.promote_types(fired.dtype, torch.float32)).double()
         if self._spikes is not None and self._spikes.shape != spikes.shape:
@@ -159,6 +168,13 @@ class _Counts:
             mean = total / number
             found |= {"interval": mean, "interval_cv": max(squares / number - mean**2, 0.0) ** 0.5 / mean}
         return found
+
+
+def _is_binary(layer: StepLayer) -> bool:
+    """Say whether a layer is known to give out 0 and 1 alone: a neuron of this library with a plain surrogate."""
+    surrogate: Any = getattr(layer, "surrogate", None)
+    plain = type(surrogate).__module__.startswith(f"{F.__name__}.") and not hasattr(surrogate, "fire")
+    return plain and layer.step in _FIRING_STEPS
 
 
 def _intervals(fired: Tensor) -> Tensor:
