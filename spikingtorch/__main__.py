@@ -1,10 +1,11 @@
-"""Commands: ``python -m spikingtorch verify``, ``nir`` and ``cache``."""
+"""Commands: ``python -m spikingtorch verify``, ``report``, ``nir`` and ``cache``."""
 
 import sys
 
 USAGE = """usage: python -m spikingtorch COMMAND
 
   verify    check every neuron, surrogate and reset rule against its JAX twin; --help says more
+  report    write one HTML page about a network: curves, cost, rates, advice, gradients; --help says more
   nir       show a NIR file, certify it, and compare it with the limits of platforms; --help says more
   cache     show or clear the compiled kernels on disk; --help says more
 """
@@ -15,6 +16,10 @@ def main(arguments: list[str]) -> int:
     match arguments[:1]:
         case ["verify"]:
             return _verify(arguments[1:])
+        case ["report"]:
+            from spikingtorch.report_command import main as report
+
+            return report(arguments[1:])
         case ["nir"]:
             return _nir(arguments[1:])
         case ["cache"]:

@@ -50,9 +50,12 @@ MAY_IMPORT["spikingnet"] = {*_PUBLIC, "functional/sparse", "fold", "layers", "va
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
 MAY_IMPORT["watching"] = {*_PUBLIC, "layers"}
 MAY_IMPORT["plot"] = {*_PUBLIC, "layers", "validation", "watching"}
+MAY_IMPORT["report"] = {*_PUBLIC, "functional/jax_reference", "fold", "interop", "layers", "metrics", "plot"}
+MAY_IMPORT["report"] |= {"spikingtorch", "testing", "validation", "verification", "watching"}
+MAY_IMPORT["report_command"] = {"report"}
 MAY_IMPORT["init"] = {"functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "layers", "validation"}
-MAY_IMPORT["interop"] = {*_PUBLIC, "layers", "plot", "spikingnet", "watching"}
+MAY_IMPORT["interop"] = {*_PUBLIC, "layers", "like", "plot", "spikingnet", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
@@ -60,7 +63,7 @@ MAY_IMPORT["nir_command"] = {"interop"}
 MAY_IMPORT["cache_command"] = {"functional/fused/build"}
 MAY_IMPORT["verify_own_step"] = {*_PUBLIC, "testing", "verification"}
 MAY_IMPORT["verify_command"] = {"functional/fused/build", "verification", "verify_own_step"}
-MAY_IMPORT["__main__"] = {"cache_command", "nir_command", "verify_command"}
+MAY_IMPORT["__main__"] = {"cache_command", "nir_command", "report_command", "verify_command"}
 MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spikeio", "utils"}
 MAY_IMPORT["spikingtorch"] |= {"spikingnet", "watching"}
 

@@ -73,6 +73,11 @@ def color_bar(ax: "Axes", image: "AxesImage", label: str = "") -> None:
     bar.update_ticks()
 
 
+def legend_text(text: str) -> str:
+    """Return a label that matplotlib shows: it hides those that begin with an underscore, as names of layers may."""
+    return f"\u200b{text}" if text.startswith("_") else text
+
+
 def legend_above(ax: "Axes") -> None:
     """Put the legend above the axes, where it hides nothing, in as many columns as there is room for."""
     handles, texts = ax.get_legend_handles_labels()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, legend_above, time_unit
+from spikingtorch.plot.canvas import axes_for, legend_above, legend_text, time_unit
 from spikingtorch.plot.inputs import Array, Recordings
 from spikingtorch.plot.palette import colors
 
@@ -56,7 +56,9 @@ def rates(
         shares = 100 * np.histogram(rate, edges)[0] / len(rate)
         silent, saturated = float((rate == 0).mean()), float((rate == 1).mean())
         text = f"{silent:.0%} silent, {saturated:.0%} saturated"
-        ax.stairs(shares, edges / dt, color=color, linewidth=1.5, label=f"{name}: {text}" if name else text)
+        ax.stairs(
+            shares, edges / dt, color=color, linewidth=1.5, label=legend_text(f"{name}: {text}" if name else text)
+        )
         ax.stairs(shares, edges / dt, color=color, fill=True, alpha=0.12)
     legend_above(ax)
     ax.set(xlim=(0.0, highest / dt), ylim=(0.0, None), ylabel="neurons (%)")

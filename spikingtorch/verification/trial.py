@@ -94,9 +94,9 @@ def errors_by_backend(
     import jax
 
     draw = torch.Generator().manual_seed(seed)
-    cotangents = [_cotangents(trial, draw) for trial in trials]
+    cotangents = [draw_cotangents(trial, draw) for trial in trials]
     ours: dict[Backend, list[dict[str, Tensor]]] = {
-        backend: [_torch_results(trial, given, backend) for trial, given in zip(trials, cotangents, strict=True)]
+        backend: [torch_results(trial, given, backend) for trial, given in zip(trials, cotangents, strict=True)]
         for backend in backends
     }
     wide = any(trial.precision == torch.float64 for trial in trials)
@@ -117,12 +117,12 @@ def errors_by_backend(
 
 def backend_errors(trial: Trial, reference: Backend, backend: Backend, seed: int = 0) -> dict[str, float]:
     """Return the relative errors of a step on one backend against the same step on another."""
-    cotangents = _cotangents(trial, torch.Generator().manual_seed(seed))
-    want, got = (_torch_results(trial, cotangents, each) for each in (reference, backend))
+    cotangents = draw_cotangents(trial, torch.Generator().manual_seed(seed))
+    want, got = (torch_results(trial, cotangents, each) for each in (reference, backend))
     return {name: relative_error(value, want[name]) for name, value in got.items()}
 
 
-def _cotangents(trial: Trial, draw: torch.Generator) -> dict[str, Tensor]:
+def draw_cotangents(trial: Trial, draw: torch.Generator) -> dict[str, Tensor]:
     """Draw a cotangent for each floating result."""
     arguments = trial.arguments()
     with torch.no_grad():
@@ -131,7 +131,7 @@ def _cotangents(trial: Trial, draw: torch.Generator) -> dict[str, Tensor]:
     return {name: torch.randn(leaf.shape, generator=draw, dtype=leaf.dtype) for name, leaf in results.items()}
 
 
-def _torch_results(trial: Trial, cotangents: dict[str, Tensor], backend: Backend) -> dict[str, Tensor]:
+def torch_results(trial: Trial, cotangents: dict[str, Tensor], backend: Backend) -> dict[str, Tensor]:
     """Return outputs, final state and gradients by name."""
     arguments = trial.arguments()
     variables = {name: leaf.clone().requires_grad_() for name, leaf in tensors(arguments).items()}

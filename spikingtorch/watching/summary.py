@@ -17,7 +17,7 @@ from spikingtorch.watching.recording import record
 # and an addition. M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014,
 # doi:10.1109/ISSCC.2014.6757323
 ADDITION, MULTIPLICATION = 0.9, 3.7
-_NOT_COUNTED = (
+NOT_COUNTED = (
     "Not counted: neurons, biases, normalisations, pooling by maximum, attention, memory traffic; products other than "
     "linear layers and convolutions."
 )
@@ -94,13 +94,13 @@ class Summary(NamedTuple):
                 "x".join(map(str, row.shape)),
                 f"{row.parameters:,}",
                 "" if row.rate is None else f"{row.rate:.1%}",
-                _short(row.macs),
-                _short(row.synops),
-                _short(1e-3 * self.addition * row.synops),
+                abbreviated(row.macs),
+                abbreviated(row.synops),
+                abbreviated(1e-3 * self.addition * row.synops),
             )
             for row in self.rows
         ]
-        last = ("total", "", "", f"{self.parameters:,}", "", *map(_short, (self.macs, self.synops, self.energy)))
+        last = ("total", "", "", f"{self.parameters:,}", "", *map(abbreviated, (self.macs, self.synops, self.energy)))
         widths = [max(map(len, column)) for column in zip(head, *body, last, strict=True)]
         sides = [str.ljust] * 3 + [str.rjust] * 5
         lines = [
@@ -110,9 +110,10 @@ class Summary(NamedTuple):
         rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         note = (
             f"For one sample and its {self.steps} steps, at {self.addition:g} pJ an addition (45 nm). An ANN of this "
-            f"shape: {_short(self.macs / self.steps)} MACs, {_short(self.energy_of_ann)} nJ at {self.mac:g} pJ each."
+            f"shape: {abbreviated(self.macs / self.steps)} MACs, {abbreviated(self.energy_of_ann)} nJ at "
+            f"{self.mac:g} pJ each."
         )
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", note, _NOT_COUNTED])
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", note, NOT_COUNTED])
 
 
 def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float | None = None) -> Summary:
@@ -291,7 +292,7 @@ def _recurrent(layer: nn.Module, spikes: Tensor) -> tuple[float, float]:
     return count.macs, count.synops
 
 
-def _short(number: float) -> str:
+def abbreviated(number: float) -> str:
     """Return a number of operations for people."""
     for unit in ("", "K", "M", "G", "T"):
         if abs(number) < 1000 or unit == "T":

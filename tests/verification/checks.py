@@ -95,8 +95,8 @@ def _stored(chosen: Sequence[Choice], twins: bool, shortened: bool = False) -> l
     """Return comparisons with the results of torch, and those of the twins where they are asked for."""
     draw = torch.Generator().manual_seed(0)
     trials = [_last_step(each) if shortened else _whole(each) for each in chosen]
-    cotangents = [trial._cotangents(each, draw) for each in trials]
-    ours = [trial._torch_results(*each, "loop") for each in zip(trials, cotangents, strict=True)]
+    cotangents = [trial.draw_cotangents(each, draw) for each in trials]
+    ours = [trial.torch_results(*each, "loop") for each in zip(trials, cotangents, strict=True)]
     theirs: list[dict[str, Tensor]] = []
     for start in range(0, len(trials) if twins else 0, TOGETHER):
         part = slice(start, start + TOGETHER)
@@ -158,7 +158,7 @@ def _torch_checks() -> Iterator[tuple[str, Callable[[], bool]]]:
         run = each.trial
         yield (
             by_name(run.step),
-            lambda e=each: _agree(trial._torch_results(e.trial, e.cotangents, "loop"), e.theirs),  # type: ignore[misc]
+            lambda e=each: _agree(trial.torch_results(e.trial, e.cotangents, "loop"), e.theirs),  # type: ignore[misc]
         )
 
 

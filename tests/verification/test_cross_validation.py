@@ -204,6 +204,8 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         ("verify --only li --write page.md", 2, "leave --only and --mine out"),
         ("verify --only li Sigmoid", 0, "3 cells in 2 lines; 0 lines out of tolerance"),
         ("cache", 0, "kernels"),
+        ("nir nothing.nir", 2, "nothing.nir: there is no file nothing.nir"),
+        ("report --help", 0, "--checkpoint"),
     ):
         monkeypatch.setattr(table, "keep_programs", lambda: None)
         monkeypatch.setattr(sys, "argv", ["spikingtorch", *arguments.split()])

@@ -1,0 +1,139 @@
+"""What a loader gives, as pieces that a network takes: encoded, on its device, without padding."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.fold.rng import preserved
+from spikingtorch.validation import check_lengths
+
+_EXPECTED = "x of shape (N, T, ...), (x, targets), or (x, lengths, targets) of padded sequences"
+
+
+class Piece(NamedTuple):
+    """Samples of one length.
+
+    Attributes:
+        x: what the network is given, shape (N, T, ...).
+        targets: of these samples, if the loader has any.
+        batch: number of the batch that they are from.
+    """
+
+    x: Tensor
+    targets: Tensor | None
+    batch: int
+
+
+def pieces_of(
+    loader: Iterable[Any], most: int | None, encoder: Callable[[Any], Any] | None, device: torch.device
+) -> Iterator[Piece]:
+    """Yield the samples of the first batches.
+
+    A padded batch becomes pieces of samples of one length each, so that no step of padding is counted.
+
+    Args:
+        loader: gives batches, x or (x, targets) or (x, lengths, targets).
+        most: number of batches, None for all.
+        encoder: makes spikes (N, T, ...) of x, in front of the network.
+        device: that of the network.
+
+    Raises:
+        TypeError: the loader cannot be iterated, or gives something else.
+        ValueError: it gives nothing, or a batch has no samples or no steps.
+    """
+    if isinstance(loader, Tensor):
+        raise TypeError(f"report: loader is a tensor, expected batches; put it in a list: [x], for {_EXPECTED}")
+    if not isinstance(loader, Iterable):
+        raise TypeError(f"report: loader is a {type(loader).__name__}, expected a DataLoader or a list of batches")
+    number = 0
+    for batch in itertools.islice(loader, most):
+        number += 1
+        x, lengths, targets = _parts(batch, number)
+        encoded = (x if encoder is None else _encoded(encoder, x, number)).to(device)
+        _check(encoded, number, encoder)
+        yield from _cut(encoded, lengths, targets, number)
+    if not number:
+        raise ValueError(f"report: loader gave no batch; expected {_EXPECTED}, such as [x]")
+
+
+def _parts(batch: Any, number: int) -> tuple[Any, Any, Any]:
+    """Return x, lengths and targets of a batch."""
+    if isinstance(batch, Tensor):
+        return batch, None, None
+    if isinstance(batch, tuple | list) and 1 <= len(batch) <= 3:
+        x, *rest = batch
+        return x, rest[0] if len(rest) == 2 else None, rest[-1] if rest else None
+    what = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
+    raise TypeError(f"report: batch {number} of the loader is {what}, expected {_EXPECTED}")
+
+
+def _encoded(encoder: Callable[[Any], Any], x: Any, number: int) -> Tensor:
+    found = encoder(x)
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"report: encoder gave a {type(found).__name__} for batch {number}, expected spikes (N, T, ...)"
+        )
+    return found
+
+
+def _check(x: Any, number: int, encoder: object) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"report: x of batch {number} is a {type(x).__name__}, expected a tensor (N, T, ...)")
+    hint = "" if encoder is not None else "; for images (N, C, H, W), pass encoder=, for instance ConstantEncoder(8)"
+    if x.ndim < 2 or not x.is_floating_point():
+        raise ValueError(
+            f"report: x of batch {number} has shape {tuple(x.shape)} and dtype {x.dtype}, expected floating "
+            f"(N, T, ...): samples, steps, features{hint}"
+        )
+    if not x.shape[0] or not x.shape[1]:
+        empty = "steps" if x.shape[0] else "samples"
+        raise ValueError(f"report: x of batch {number} has shape {tuple(x.shape)}, which holds no {empty}")
+
+
+def _cut(x: Tensor, lengths: Any, targets: Any, number: int) -> Iterator[Piece]:
+    """Yield the samples of a batch, those of one length together and without padding."""
+    known = targets if isinstance(targets, Tensor) and targets.shape[:1] == x.shape[:1] else None
+    if lengths is None:
+        yield Piece(x, known, number)
+        return
+    ends = check_lengths("report", lengths, x.shape[0], x.shape[1]).cpu()
+    # the longest first, which pictures show
+    for length in ends.unique().flip(0).tolist():
+        chosen = (ends == length).nonzero().flatten()
+        of_length = None if known is None else known[chosen.to(known.device)]
+        yield Piece(x[chosen.to(x.device), :length], of_length, number)
+
+
+@contextmanager
+def unchanged(device: torch.device, *parts: object) -> Iterator[None]:
+    """Leave all random numbers where they are, and modules among the parts in the mode that they are in.
+
+    Args:
+        device: of the network.
+        parts: a loader and an encoder, whose own generators are put back as well.
+    """
+    modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
+    modes = [(module, module.training) for module in modules]
+    drawn = [(each, each.get_state()) for each in _generators([*parts, *modules])]
+    with preserved(device):
+        try:
+            for module in modules:
+                module.training = False
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for generator, state in drawn:
+                generator.set_state(state)
+
+
+def _generators(parts: Iterable[object]) -> list[torch.Generator]:
+    """Return the generators of loaders, their samplers, and modules."""
+    samplers = [getattr(part, name, None) for part in parts for name in ("sampler", "batch_sampler")]
+    inner = [getattr(sampler, "sampler", None) for sampler in samplers]
+    held = [value for each in (*parts, *samplers, *inner) for value in getattr(each, "__dict__", {}).values()]
+    return [*{id(value): value for value in held if isinstance(value, torch.Generator)}.values()]

@@ -1,0 +1,114 @@
+"""The pictures of the page, by ``spikingtorch.plot``."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.plot.canvas import axes_for, legend_above, whole_ticks
+from spikingtorch.plot.overview import overview_of
+from spikingtorch.plot.palette import colors
+from spikingtorch.plot.raster import raster
+from spikingtorch.plot.traces import traces
+from spikingtorch.report.firing import Firing
+from spikingtorch.report.history import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Records = Mapping[str, Tensor]
+# of a small picture, in inches
+_WIDTH, _HEIGHT = 4.3, 2.7
+_ROWS, _TRACES, _BINS = 128, 3, 25
+
+
+def curves(chart: Sequence[Curve], label: str) -> "Figure":
+    """Draw curves over epochs."""
+    ax = _small()
+    for curve, color in zip(chart, colors(len(chart), ax), strict=True):
+        y = [value if math.isfinite(value) else math.nan for value in curve.values]
+        few = len(y) <= 30
+        ax.plot(curve.epochs, y, color=color, linewidth=1.6, marker="o" if few else "", markersize=3, label=curve.name)
+    if len(chart) > 1:
+        legend_above(ax)
+    whole_ticks(ax.xaxis)
+    ax.set(xlabel="epoch", ylabel=label)
+    return _figure(ax)
+
+
+def rate_histogram(layer: Firing, color: int, count: int) -> "Figure":
+    """Draw how many neurons of a layer fire how often, over all samples."""
+    ax = _small()
+    rates = layer.rates.flatten().numpy()
+    edges = np.linspace(0.0, float(rates.max()) or 1.0, _BINS + 1)
+    shares = 100 * np.histogram(rates, edges)[0] / rates.size
+    shade = colors(count, ax)[color]
+    ax.stairs(shares, edges, color=shade, fill=True, alpha=0.25)
+    ax.stairs(shares, edges, color=shade, linewidth=1.4)
+    ax.set(xlim=(0.0, edges[-1]), ylim=(0.0, None), xlabel="firing rate (spikes per step)", ylabel="neurons (%)")
+    return _figure(ax)
+
+
+def layer_raster(spikes: Tensor, color: int, count: int) -> "Figure":
+    """Draw the spikes of a layer for the first sample, in the colour of the layer."""
+    ax = raster(spikes, ax=_small(), most=_ROWS)
+    shade = colors(count, ax)[color]
+    for marks in ax.collections:
+        # a ring, for a value below zero, has a face that is clear, and keeps it
+        faces: Any = np.array(marks.get_facecolor())
+        faces[:, :3] = _rgb(shade)
+        marks.set_facecolor(faces)
+        marks.set_edgecolor(shade)
+    return _figure(ax)
+
+
+def layer_traces(records: Records) -> "Figure":
+    """Draw membranes of a few neurons for the first sample, of those that fire if there are any."""
+    neurons = _telling(records["spikes"][0].flatten(1))
+    drawn = traces(
+        records["v"], spikes=records["spikes"], threshold=records.get("threshold"), neurons=neurons, ax=_small()
+    )
+    return _figure(drawn)
+
+
+def whole(layers: Mapping[str, Records], out: Any, x: Tensor, targets: Tensor | None) -> "Figure":
+    """Draw the network on one page, as ``overview_of`` does."""
+    leaf = next(each for each in leaves_of(out) if isinstance(each, Tensor) and each.ndim >= 2)
+    classes = targets if targets is not None and targets.ndim == 1 and not targets.is_floating_point() else None
+    return overview_of(layers, with_neurons(leaf), with_neurons(x), targets=classes)
+
+
+def _telling(spikes: Tensor) -> list[int]:
+    """Return neurons of spikes (T, neurons) to look at: the busiest, the quietest that fires, and one between."""
+    counts = (spikes != 0).sum(0)
+    order = counts.argsort(descending=True, stable=True)
+    firing = order[: int((counts > 0).sum())]
+    among = firing if len(firing) >= _TRACES else order
+    places = torch.linspace(0, len(among) - 1, min(_TRACES, len(among))).round().long()
+    return sorted(among[places.to(among.device)].tolist())
+
+
+def with_neurons(x: Tensor) -> Tensor:
+    """Return a recording (N, T) as one of a single neuron."""
+    return x if x.ndim > 2 else x.unsqueeze(-1)
+
+
+def _rgb(color: str) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(color)
+
+
+def _small() -> "Axes":
+    return axes_for(None, _WIDTH, _HEIGHT)
+
+
+def _figure(ax: "Axes") -> "Figure":
+    figure: Any = ax.figure
+    found: Figure = figure
+    return found

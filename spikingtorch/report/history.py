@@ -1,0 +1,164 @@
+"""What was logged while a network was trained, as curves over its epochs."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+# what SpikeMonitor.metrics says of a layer, as "layer/rate", and what stands at the axis
+OF_LAYERS = {
+    "rate": "firing rate (spikes per step)",
+    "silent": "share of silent neurons",
+    "saturated": "share of saturated neurons",
+    "interval": "interval between spikes (steps)",
+    "interval_cv": "variation of intervals",
+}
+_SETS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
+_EXPECTED = (
+    'expected a dict of lists, {"loss": [...], "accuracy": [...]}, or a list of dicts, one for each epoch, such as '
+    '{"loss": loss, **monitor.metrics()}'
+)
+
+
+class Curve(NamedTuple):
+    """Values over epochs.
+
+    Attributes:
+        name: what was logged; of a layer, its name.
+        epochs: at which there is a value, from 1 on if the history has no "epoch" of its own.
+        values: NaN and infinities among them if they were logged.
+    """
+
+    name: str
+    epochs: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+class History(NamedTuple):
+    """A history, sorted.
+
+    Attributes:
+        charts: curves of one quantity together, training and test for instance, by its name.
+        layers: for a quantity of ``OF_LAYERS``, a curve for each layer.
+    """
+
+    charts: dict[str, list[Curve]]
+    layers: dict[str, list[Curve]]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the longest curve."""
+        curves = [curve for chart in (*self.charts.values(), *self.layers.values()) for curve in chart]
+        return max((len(curve.values) for curve in curves), default=0)
+
+
+def read_history(history: Any, layers: Sequence[str]) -> History:
+    """Return what was logged as curves.
+
+    Args:
+        history: a mapping of names to values over epochs; or for each epoch a mapping, or a pair of loss and accuracy.
+        layers: names of the spiking layers, by which their rates are found.
+
+    Raises:
+        TypeError: it is something else, or holds what is no number.
+
+    >>> found = read_history([{"loss": 0.5, "sl1/rate": 0.1}, {"loss": 0.25, "sl1/rate": 0.2}], ["sl1"])
+    >>> found.charts["loss"][0].values, found.layers["rate"][0].name
+    ((0.5, 0.25), 'sl1')
+    """
+    columns = _columns(history)
+    own = columns.pop("epoch", None)
+    found = History({}, {})
+    for name, values in columns.items():
+        there = [(t, value) for t, value in enumerate(values) if value is not None]
+        epochs = [float(t + 1) if own is None or t >= len(own) else _epoch(own[t], t) for t, _ in there]
+        layer, _, quantity = name.rpartition("/")
+        of_layer = quantity in OF_LAYERS and (layer or "net") in layers
+        curve = Curve((layer or "net") if of_layer else name, tuple(epochs), tuple(value for _, value in there))
+        charts, key = (found.layers, quantity) if of_layer else (found.charts, _quantity(name))
+        if there:
+            charts.setdefault(key, []).append(curve)
+    for curves in found.layers.values():
+        curves.sort(key=lambda curve: layers.index(curve.name))
+    return found
+
+
+def _columns(history: Any) -> dict[str, list[float | None]]:
+    """Return the values by name; None where an epoch has none."""
+    if isinstance(history, Mapping):
+        return {
+            str(name): [_number(name, value) for value in _listed(name, values)] for name, values in history.items()
+        }
+    if isinstance(history, str) or not isinstance(history, Iterable):
+        raise TypeError(f"report: history is a {type(history).__name__}, {_EXPECTED}")
+    rows = [_row(epoch, number) for number, epoch in enumerate(history, 1)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [_number(name, row.get(name)) for row in rows] for name in names}
+
+
+def _row(epoch: Any, number: int) -> dict[str, Any]:
+    if isinstance(epoch, Mapping):
+        return {str(name): value for name, value in epoch.items()}
+    if isinstance(epoch, tuple | list) and len(epoch) == 2:
+        return {"loss": epoch[0], "accuracy": epoch[1]}
+    raise TypeError(f"report: history holds a {type(epoch).__name__} for epoch {number}, {_EXPECTED}")
+
+
+def _listed(name: object, values: Any) -> list[Any]:
+    if isinstance(values, Tensor) and values.ndim == 1:
+        return list(values.tolist())
+    if isinstance(values, str) or not isinstance(values, Iterable) or isinstance(values, Tensor):
+        raise TypeError(
+            f"report: history[{name!r}] is a {type(values).__name__}, expected a list of numbers, one an epoch"
+        )
+    return [*values]
+
+
+def _number(name: object, value: Any) -> float | None:
+    """Return a logged number; None where there is none."""
+    if value is None or isinstance(value, Real):
+        return None if value is None else float(value)
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        return float(value.detach())
+    item = getattr(value, "item", None)
+    if getattr(value, "shape", None) == () and callable(item):
+        return _number(name, item())
+    raise TypeError(f"report: history[{name!r}] holds {value!r}, expected numbers, such as loss.item()")
+
+
+def _epoch(value: float | None, t: int) -> float:
+    return float(t + 1) if value is None or not math.isfinite(value) else value
+
+
+def _quantity(name: str) -> str:
+    """Return what a curve shows, whatever data it is of.
+
+    >>> [_quantity(name) for name in ("loss", "train_loss", "val/loss", "test accuracy", "train")]
+    ['loss', 'loss', 'loss', 'accuracy', 'train']
+    """
+    words = [word for word in re.split(r"[\s_/.:-]+", name) if word]
+    kept = [word for word in words if word.lower() not in _SETS]
+    return " ".join(kept) if kept and len(kept) < len(words) else name
+
+
+def described(curve: Curve) -> str:
+    """Return a curve in words, with its numbers.
+
+    >>> described(Curve("loss", (1.0, 2.0, 3.0), (1.5, 0.25, 0.5)))
+    'loss from 1.5 to 0.5 over 3 epochs, lowest 0.25 in epoch 2, highest 1.5 in epoch 1'
+    """
+    finite = [(value, epoch) for value, epoch in zip(curve.values, curve.epochs, strict=True) if math.isfinite(value)]
+    wrong = len(curve.values) - len(finite)
+    end = f"; {wrong} values that are NaN or infinite are left out" if wrong else ""
+    if not finite:
+        return f"{curve.name}: no finite value"
+    if len(finite) == 1:
+        return f"{curve.name} {finite[0][0]:.4g} in epoch {finite[0][1]:g}{end}"
+    (low, at_low), (high, at_high) = min(finite), max(finite, key=lambda each: each[0])
+    return (
+        f"{curve.name} from {finite[0][0]:.4g} to {finite[-1][0]:.4g} over {len(finite)} epochs, lowest {low:.4g} in "
+        f"epoch {at_low:g}, highest {high:.4g} in epoch {at_high:g}{end}"
+    )

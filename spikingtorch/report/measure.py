@@ -1,0 +1,198 @@
+"""What a network does with the samples of a loader: spikes of each neuron, operations, and records of a few samples."""
+
+import copy
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spikingtorch.fold.report import Report
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.metrics import rate_accuracy
+from spikingtorch.report.batches import Piece
+from spikingtorch.report.firing import Counts, Firing
+from spikingtorch.watching.recording import Recording, record
+from spikingtorch.watching.summary import Row, Summary, summary
+
+# samples in pictures, and bytes of records at a time
+PICTURED, _BYTES = 16, 2**28
+
+
+class Measured(NamedTuple):
+    """What was found out about a network.
+
+    Attributes:
+        layers: by name, in the order of their definition.
+        table: the summary over all samples.
+        explained: how the network runs.
+        samples: how many there were.
+        batches: from how many batches.
+        lengths: the fewest and the most steps of a sample.
+        accuracy: share of the samples whose class has the largest sum of outputs, None if there are no classes.
+        first: the samples in pictures.
+        pictured: their records, by layer.
+        out: what the network returned for them.
+    """
+
+    layers: dict[str, Firing]
+    table: Summary
+    explained: Report
+    samples: int
+    batches: int
+    lengths: tuple[int, int]
+    accuracy: float | None
+    first: Piece
+    pictured: dict[str, Mapping[str, Tensor]]
+    out: Any
+
+
+def copy_of(model: Any) -> Any:
+    """Return a copy of a network, in evaluation, which can be run and changed.
+
+    Raises:
+        TypeError: something in the network cannot be copied.
+    """
+    # what torch's hooks have computed from weights cannot be copied, and is computed anew
+    values = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    try:
+        copied = copy.deepcopy(model, {id(value): value.detach() for value in values if value.grad_fn is not None})
+    except Exception as error:
+        raise TypeError(
+            f"report: the network cannot be copied ({type(error).__name__}: {error}), and the report runs a copy, so "
+            "that yours stays as it is. Take out of its attributes what copy.deepcopy does not take"
+        ) from error
+    copied.eval()
+    copied.warn_silent = False
+    return copied
+
+
+@torch.no_grad()
+def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
+    """Run a network on all samples.
+
+    Args:
+        model: a copy, in evaluation.
+        pieces: the samples.
+
+    Raises:
+        ValueError: the network has no spiking layer, cannot run a piece, or a layer changes its number of neurons.
+    """
+    counts = {name: Counts(name, layer) for name, layer in spiking_layers(model).items()}
+    if not counts:
+        raise ValueError(f"report: {type(model.net).__name__} has no spiking layer, such as LIF, to report on")
+    tables: list[tuple[Summary, int]] = []
+    hits: list[Tensor] = []
+    shown: list[tuple[Piece, Recording]] = []
+    spans: list[tuple[int, int]] = []
+    explained: Report | None = None
+    for piece in pieces:
+        with _failures_of(piece):
+            for part, recording in _recorded(model, piece):
+                for name, records in recording.items():
+                    counts[name or "net"].add(records["spikes"])
+                # before the summary, whose own convolutions it would list
+                explained = explained or model.explain()
+                tables.append((summary(model, part.x), len(part.x)))
+                hits += _hits(recording.out, part.targets)
+            if not shown:
+                shown.append(_pictured(model, piece))
+        spans.append((piece.x.shape[1], piece.batch))
+    first, pictured = shown[0]
+    assert explained is not None
+    return Measured(
+        layers={name: each.firing() for name, each in counts.items() if each.steps},
+        table=merged(tables),
+        explained=explained,
+        samples=sum(count for _, count in tables),
+        batches=len({batch for _, batch in spans}),
+        lengths=(min(T for T, _ in spans), max(T for T, _ in spans)),
+        accuracy=float(torch.cat(hits).mean()) if hits else None,
+        first=first,
+        pictured={name or "net": records for name, records in pictured.items()},
+        out=pictured.out,
+    )
+
+
+def spiking_layers(model: Any) -> dict[str, StepLayer]:
+    """Return the layers that run a step over time, by name; the network itself is "net"."""
+    modules = model.net.named_modules()
+    return {path or "net": module for path, module in modules if isinstance(module, StepLayer)}
+
+
+@contextmanager
+def _failures_of(piece: Piece) -> Iterator[None]:
+    """Say on which batch the network has failed."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"report: the network fails on batch {piece.batch} of the loader, with x of shape {tuple(piece.x.shape)}: "
+            f"{error}. x is what the SpikingNet is given, (N, T, ...); what makes that of your data goes in as encoder="
+        ) from error
+
+
+def _recorded(model: Any, piece: Piece) -> Iterator[tuple[Piece, Recording]]:
+    """Yield the samples of a piece, as many at a time as leave records of few bytes, and their spikes."""
+    start, size = 0, len(piece.x)
+    while start < len(piece.x):
+        targets = None if piece.targets is None else piece.targets[start : start + size]
+        part = piece._replace(x=piece.x[start : start + size], targets=targets)
+        try:
+            recording = record(model, part.x, limit=_BYTES if size > 1 else sys.maxsize)
+        except MemoryError:
+            size = max(1, size // 2)
+            continue
+        yield part, recording
+        start += size
+
+
+def _pictured(model: Any, piece: Piece) -> tuple[Piece, Recording]:
+    """Return the first samples, with all that pictures of them show."""
+    size = min(PICTURED, len(piece.x))
+    wanted: list[tuple[str, ...]] = [("spikes", "v", "threshold"), ("spikes", "v"), ("spikes",)]
+    while True:
+        targets = None if piece.targets is None else piece.targets[:size]
+        part = piece._replace(x=piece.x[:size], targets=targets)
+        try:
+            return part, record(model, part.x, wanted[0], limit=_BYTES if size > 1 else sys.maxsize)
+        except MemoryError:
+            size = max(1, size // 2)
+        except ValueError:
+            # no layer has a threshold, or none a membrane
+            if len(wanted) == 1:
+                raise
+            wanted = wanted[1:]
+
+
+def _hits(out: Any, targets: Tensor | None) -> list[Tensor]:
+    """Return for each sample whether its class has the largest sum over time, if there are classes."""
+    if not isinstance(out, Tensor) or out.ndim != 3 or out.shape[2] < 2 or targets is None:
+        return []
+    classes = targets.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8) and targets.ndim == 1
+    if not classes or not 0 <= int(targets.min()) <= int(targets.max()) < out.shape[2]:
+        return []
+    return [rate_accuracy(out, targets.to(out.device).long(), reduction="none").cpu()]
+
+
+def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
+    """Return the summary of all samples, from those of parts of them with their numbers of samples.
+
+    >>> row = Row("l1", "LIF", (2,), 0, 0.5, 4.0, 2.0)
+    >>> other = row._replace(rate=0.1, synops=6.0)
+    >>> both = merged([(Summary((row,), 4, 1.0, 2.0), 3), (Summary((other,), 4, 1.0, 2.0), 1)])
+    >>> both.rows[0].rate, both.rows[0].synops
+    (0.4, 3.0)
+    """
+    samples = sum(count for _, count in tables)
+    steps = sum(table.steps * count for table, count in tables)
+    rows: dict[str, Row] = {}
+    for table, count in tables:
+        for row in table.rows:
+            before = rows.get(row.name, row._replace(rate=None if row.rate is None else 0.0, macs=0.0, synops=0.0))
+            rate = None if row.rate is None else (before.rate or 0.0) + row.rate * table.steps * count / steps
+            macs, synops = (row.macs * count / samples, row.synops * count / samples)
+            rows[row.name] = row._replace(rate=rate, macs=before.macs + macs, synops=before.synops + synops)
+    return tables[0][0]._replace(rows=tuple(rows.values()), steps=round(steps / samples))

@@ -1,0 +1,86 @@
+"""The sections on the network as a whole: its layers with what they cost, and how they run."""
+
+from spikingtorch.report.content import Content, Section
+from spikingtorch.report.html import Html, code, element, joined, listing, paragraph, table
+from spikingtorch.watching.summary import NOT_COUNTED, Row, abbreviated
+
+_HEAD = ("layer", "class", "output", "parameters", "rate", "MACs", "SynOps", "energy (nJ)")
+_NUMBERS = (3, 4, 5, 6, 7)
+
+
+def summary_table(content: Content) -> Section:
+    """Return the layers with their sizes, rates, operations and energy, and the ANN of the same shape."""
+    found = content.measured.table
+    whole = found.energy or 1.0
+
+    def cells(row: Row) -> list[str]:
+        energy = 1e-3 * found.addition * row.synops
+        share = element("span", element("i", style=f"width: {100 * energy / whole:.1f}%"), class_="share")
+        return [
+            row.name or "net",
+            row.kind,
+            "x".join(map(str, row.shape)),
+            f"{row.parameters:,}",
+            "" if row.rate is None else f"{row.rate:.1%}",
+            abbreviated(row.macs),
+            abbreviated(row.synops),
+            joined([abbreviated(energy), share if row.synops else Html("")]),
+        ]
+
+    last = ["total", "", "", f"{found.parameters:,}", "", *map(abbreviated, (found.macs, found.synops, found.energy))]
+    rows = [*map(cells, found.rows), last]
+    caption = f"Means for one sample and its {found.steps} steps, from {content.seen}"
+    body = [
+        table(caption, _HEAD, rows, numbers=_NUMBERS, foot=True),
+        *_beside_ann(content),
+        paragraph(NOT_COUNTED, class_="soft"),
+    ]
+    return Section("summary", "Layers, operations and energy", joined(body))
+
+
+def _beside_ann(content: Content) -> list[Html]:
+    found = content.measured.table
+    of_ann = found.energy_of_ann
+    ratio = f" The spiking network takes {found.energy / of_ann:.2g} times the energy of that." if of_ann else ""
+    return [
+        paragraph(
+            f"A spike makes each neuron behind it add one weight: a synaptic operation (SynOp). At {found.addition:g} "
+            f"pJ an addition in a 45 nm process, a sample takes {abbreviated(found.energy)} nJ."
+        ),
+        paragraph(
+            f"An ANN of this shape takes {abbreviated(found.macs / found.steps)} products for one pass, "
+            f"{abbreviated(of_ann)} nJ at {found.mac:g} pJ each.{ratio} This is arithmetic alone, on hardware "
+            "that skips zeros; nothing was measured."
+        ),
+    ]
+
+
+def explanation(content: Content) -> Section:
+    """Return how the network runs, and which layers are compiled."""
+    found = content.measured.explained
+    how = {
+        "fold": "All steps run in one call of the network",
+        "step": "The network is called once for each step",
+    }[found.mode]
+    fused = sum(layer.backend.backend == "fused" for layer in found.layers)
+    loops = f"{fused} of {len(found.layers)} spiking layers run as one compiled time loop." if found.layers else ""
+    rows = [
+        (layer.path or "net", layer.kind, "x".join(map(str, layer.shape)), str(layer.backend)) for layer in found.layers
+    ]
+    rows += [(each.path, each.kind, "x".join(map(str, each.shape)), each.form) for each in found.products]
+    body = [
+        paragraph(f"{how}: {found.reason}. {loops}"),
+        paragraph(
+            "This is how it runs in evaluation, on this machine; ",
+            code("print(model.explain())"),
+            " says so for the last call.",
+        ),
+    ]
+    body += [table("What runs each layer", ("layer", "class", "shape", "runs"), rows)] if rows else []
+    return Section("runs", "How it runs", joined(body))
+
+
+def warnings(content: Content) -> Section:
+    """Return what Python warned about while the network ran."""
+    lines = "\n\n".join(content.warned)
+    return Section("warnings", "Warnings", joined([paragraph("While the network ran, Python warned:"), listing(lines)]))

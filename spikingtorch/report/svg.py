@@ -1,0 +1,94 @@
+"""Figures of matplotlib as SVG within the page: lines and text in its colours and fonts, many marks as one image."""
+
+import html
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from spikingtorch.plot import palette
+from spikingtorch.report.html import Html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# stand for the colour of text and for the paper, whatever these are in the page
+_INK, _PAPER = "#18222c", "#fdfefd"
+_VARIABLES = {
+    _INK: "currentColor",
+    _PAPER: "none",
+    palette.BLUE: "var(--blue)",
+    palette.VERMILION: "var(--vermilion)",
+    palette.GREEN: "var(--green)",
+    palette.SKY: "var(--sky)",
+    palette.ORANGE: "var(--orange)",
+    palette.PURPLE: "var(--purple)",
+}
+_STYLE: dict[str, Any] = {
+    "font.size": 9.0,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+    "axes.facecolor": _PAPER,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "spikingtorch",
+    # a dollar in the name of a layer is a dollar
+    "text.parse_math": False,
+}
+# marks that are drawn one by one; more of them become one image, of this resolution
+_MARKS, _DPI = 250, 220
+_ID = re.compile(r' id="([^"]*)"')
+_PLACES = re.compile(r'( (?:d|x|y|width|height|points)=")([^"]*)"')
+# of many layers, whose shades are as dark on a dark page; browsers that cannot mix colours take the first
+_SHADE = re.compile(r"(fill|stroke): (#(?!808080)[0-9a-f]{6})")
+_FONT = re.compile(r"font: ([\w. ]*?px) [^;\"]*")
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw as the page needs it, whatever style the user has chosen."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def inline(figure: "Figure", key: str, alt: str) -> Html:
+    """Return a figure as an element of the page.
+
+    Args:
+        figure: the figure.
+        key: a name that no other figure of the page has.
+        alt: what it shows, in words and numbers.
+    """
+    for ax in figure.axes:
+        for marks in ax.collections:
+            places: Any = marks.get_offsets()
+            marks.set_rasterized(len(places) > _MARKS)
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    text = buffer.getvalue()
+    start = text.index("<svg")
+    head, body = text[start : text.index(">", start) + 1], text[text.index(">", start) + 1 :]
+    found = re.search(r'viewBox="([^"]*)"', head)
+    assert found is not None
+    box = found.group(1)
+    opened = f'<svg viewBox="{box}" role="img" aria-label="{html.escape(alt)}">'
+    return Html(opened + _cleaned(body, key).strip())
+
+
+def _cleaned(body: str, key: str) -> str:
+    """Return the inside of an SVG without what the page does not need, and with ids that are its own."""
+    body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", body, flags=re.S)
+    used = {*re.findall(r'(?:url\(#|href="#)([^)"]*)', body)}
+    body = _ID.sub(lambda each: f' id="{key}-{each.group(1)}"' if each.group(1) in used else "", body)
+    body = re.sub(r'(url\(#|href="#)', rf"\1{key}-", body)
+    body = _PLACES.sub(lambda each: each.group(1) + re.sub(r"(\.\d\d)\d+", r"\1", each.group(2)) + '"', body)
+    body = _FONT.sub(r"font: \1 var(--sans)", body)
+    for color, variable in _VARIABLES.items():
+        body = body.replace(color.lower(), variable)
+    body = _SHADE.sub(r"\1: \2; \1: color-mix(in oklab, \2, white var(--lift))", body)
+    return re.sub(r">\s+<", "><", body)

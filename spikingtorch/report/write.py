@@ -1,0 +1,113 @@
+"""report: run a network on some batches, and write what it does as one page."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikingtorch.plot.canvas import need_matplotlib
+from spikingtorch.report.batches import pieces_of, unchanged
+from spikingtorch.report.content import Content, now, versions
+from spikingtorch.report.gradients import check_gradients
+from spikingtorch.report.history import read_history
+from spikingtorch.report.measure import copy_of, measure, spiking_layers
+from spikingtorch.report.page import page
+from spikingtorch.report.svg import drawing
+from spikingtorch.watching.network import Network, check_network
+
+# what records of membranes of a recurrent layer cause, which is the report's doing and no concern of the user
+_OURS = "ran on the Python loop"
+
+
+def report(
+    model: Network,
+    loader: Iterable[Any],
+    path: str | os.PathLike[str],
+    *,
+    history: Any = None,
+    encoder: Callable[[Any], Any] | None = None,
+    title: str | None = None,
+    batches: int | None = 4,
+) -> Path:
+    """Write one HTML page about a network: curves, cost, rates, silent neurons with advice, checked gradients.
+
+    A copy of the network is run in evaluation: the model, random generators and those of the loader and of the encoder
+    are afterwards as they were. The page is one file that loads nothing, for a screen of any width, dark or light.
+
+    Args:
+        model: a ``SpikingNet``.
+        loader: batches, x or (x, targets), x of shape (N, T, ...), as the network takes them; of padded sequences (x,
+            lengths, targets), as ``spikeio.pad_sequences`` makes them. A DataLoader, or a list.
+        path: where the page goes; a file that is there is replaced once the new one is complete.
+        history: what was logged while training, a list of dicts, one for each epoch, or a dict of lists; entries of
+            ``SpikeMonitor.metrics()`` become rates over epochs.
+        encoder: in front of the network, ``PoissonEncoder(8)`` for instance, for a loader of images (N, ...).
+        title: of the page; by default the class of the network.
+        batches: how many to run; None for all.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: model is no SpikingNet, or cannot be copied; loader or history are of another kind.
+        ValueError: there is no batch, the network cannot run one, or it has no spiking layer; batches is below 1.
+        FileNotFoundError: the folder does not exist.
+
+    >>> import tempfile, torch
+    >>> from spikingtorch import LIF, SpikingNet
+    >>> model = SpikingNet(torch.nn.Sequential(torch.nn.Linear(3, 4), LIF()))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report(model, [torch.rand(2, 5, 3)], f"{folder}/report.html").read_text()[:15]
+    '<!DOCTYPE html>'
+    """
+    check_network("report", model)
+    given: Any = model
+    where = _checked(path)
+    if batches is not None and (isinstance(batches, bool) or not isinstance(batches, int) or batches < 1):
+        raise ValueError(f"report: batches={batches!r}, expected a whole number, 1 or more, or None for all")
+    try:
+        need_matplotlib()
+    except ImportError as error:
+        raise ImportError("report: needs matplotlib; pip install 'spikingtorch[plot]'") from error
+    logged = None if history is None else read_history(history, [*spiking_layers(given)])
+    device = next((each.device for each in given.parameters()), torch.empty(0).device)
+    with warnings.catch_warnings(record=True) as caught, unchanged(device, loader, encoder):
+        warnings.simplefilter("always")
+        copied = copy_of(given)
+        measured = measure(copied, pieces_of(loader, batches, encoder, device))
+        checks = check_gradients(copied, measured.first.x)
+    kind = type(given.net).__name__
+    said = dict.fromkeys(str(each.message) for each in caught if _OURS not in str(each.message))
+    content = Content(title or kind, kind, now(), versions(), logged, measured, checks, [*said])
+    with drawing(), warnings.catch_warnings():
+        # of matplotlib, about a picture that has little room
+        warnings.simplefilter("ignore")
+        text = page(content)
+    _write(where, text)
+    return where
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    """Return where the page goes, or raise before anything takes long."""
+    where = Path(path)
+    if not where.parent.is_dir():
+        raise FileNotFoundError(f"report: path={str(path)!r}, and there is no folder {where.parent}; make it first")
+    if where.is_dir():
+        raise IsADirectoryError(
+            f"report: path={str(path)!r} is a folder, expected a file such as {where / 'report.html'}"
+        )
+    return where
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file aside and move it into place, so that an earlier one is whole until then."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

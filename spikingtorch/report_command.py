@@ -1,0 +1,152 @@
+"""``python -m spikingtorch report MODULE:FACTORY``: one HTML page about a network that a function makes."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.report import report
+
+_DESCRIPTION = """Write one HTML page about a network: learning curves, layers with what they cost, firing rates, silent
+neurons with advice, and whether the gradients of its steps are right."""
+_FACTORY = """FACTORY() returns (model, loader), or (model, loader, options): a SpikingNet, batches as it takes them,
+and a dict of what report() takes besides, such as {"encoder": PoissonEncoder(8), "title": "Digits"}. A checkpoint is
+what torch.save wrote: a state_dict of the model, or a dict with one as "model" or "state_dict"; a "history" in it, a
+list of (loss, accuracy) or of dicts, one for each epoch, becomes curves."""
+_OPTIONS = ("encoder", "history", "title")
+_RETURNS = "expected (model, loader) or (model, loader, options)"
+
+
+class ReportError(Exception):
+    """A report cannot be made as it is asked for; the message says what is missing."""
+
+
+class Made(NamedTuple):
+    """What FACTORY returned.
+
+    Attributes:
+        model: the network.
+        loader: batches.
+        options: of the report.
+    """
+
+    model: Any
+    loader: Iterable[Any]
+    options: dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report and return the exit code; what is wrong with the command ends it with 2."""
+    parser = argparse.ArgumentParser(prog="python -m spikingtorch report", description=_DESCRIPTION, epilog=_FACTORY)
+    parser.add_argument("factory", metavar="MODULE:FACTORY", help="the function that makes the network and its batches")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="where the page goes (report.html)")
+    parser.add_argument("--batches", type=_positive, default=4, metavar="N", help="how many batches to run (4)")
+    given = parser.parse_args(arguments)
+    try:
+        made = make(given.factory)
+        if given.checkpoint is not None:
+            made = _loaded(made, given.checkpoint)
+        loader = _shown(made.loader, given.batches)
+        written = report(made.model, loader, given.out, batches=given.batches, **made.options)
+    except (ReportError, ImportError, OSError, TypeError, ValueError) as error:
+        parser.error(str(error))
+    print(f"Written to {written} ({written.stat().st_size / 1000:,.0f} kB).")
+    return 0
+
+
+def make(text: str) -> Made:
+    """Return what ``module:factory`` makes.
+
+    Raises:
+        ReportError: there is no such module or function, it fails, or returns something else.
+    """
+    module_name, colon, name = text.partition(":")
+    if not (module_name and colon and name.isidentifier()):
+        raise ReportError(f"report takes module:factory, such as my_network:make, and got {text!r}")
+    factory = getattr(_imported(module_name), name, None)
+    if not callable(factory):
+        raise ReportError(f"{module_name} has no function {name}")
+    try:
+        found = factory()
+    except Exception as error:
+        raise ReportError(f"{name}() fails: {type(error).__name__}: {error}") from error
+    if not isinstance(found, tuple | list) or len(found) not in (2, 3):
+        what = f"{len(found)} things" if isinstance(found, tuple | list) else f"a {type(found).__name__}"
+        raise ReportError(f"{name}() returned {what}, {_RETURNS}")
+    model, loader, *rest = found
+    options = rest[0] if rest else {}
+    if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
+        raise ReportError(f"{name}() returned options {options!r}, expected a dict with some of {', '.join(_OPTIONS)}")
+    return Made(model, loader, dict(options))
+
+
+def _positive(text: str) -> int:
+    """Read a whole number above zero."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def _imported(name: str) -> Any:
+    """Return a module, from the folder where the command runs or installed."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ReportError(f"there is no module {name} in {Path.cwd()} or installed; run from its folder") from error
+        raise ReportError(f"{name} needs a module that is not there: {error.name}") from error
+    except Exception as error:
+        raise ReportError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _loaded(made: Made, path: Path) -> Made:
+    """Load a checkpoint into the network, and take its history if there is no other."""
+    if not path.is_file():
+        raise ReportError(f"there is no checkpoint at {path}")
+    try:
+        # to where tensors are that no device was named for
+        content = torch.load(path, map_location=lambda storage, _: storage, weights_only=True)
+    except Exception as error:
+        raise ReportError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}). It is to hold tensors and plain Python "
+            "data: torch.save(model.state_dict(), path)"
+        ) from error
+    named = [name for name in ("model", "state_dict") if isinstance(content, Mapping) and name in content]
+    weights = content[named[0]] if named else content
+    if not isinstance(weights, Mapping) or not isinstance(made.model, nn.Module):
+        raise ReportError(f"{path} holds no state_dict, under 'model', under 'state_dict' or by itself")
+    inner = getattr(made.model, "net", None)
+    # a checkpoint of the network inside
+    fits = not isinstance(inner, nn.Module) or any(name in weights for name in made.model.state_dict())
+    try:
+        (made.model if fits else inner).load_state_dict(weights)  # type: ignore[union-attr]
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ReportError(f"{path} does not fit to the network: {error}") from error
+    history = content.get("history") if named else None
+    return made if history is None else made._replace(options={"history": history, **made.options})
+
+
+def _shown(loader: Iterable[Any], batches: int) -> Iterable[Any]:
+    """Return the batches under a progress bar, if tqdm is installed."""
+    if isinstance(loader, Tensor) or not isinstance(loader, Iterable):
+        return loader  # which report refuses
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return loader
+
+    total = min(batches, len(loader)) if isinstance(loader, Sized) else batches
+
+    def some() -> Iterator[Any]:
+        yield from tqdm(islice(loader, total), total=total, unit="batch", leave=False, disable=None)
+
+    return some()
