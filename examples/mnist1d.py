@@ -133,7 +133,7 @@ def main() -> None:
         print(f"{name:24}   test accuracy {reached[-1]:6.1%}")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     net = nets["recurrent"]
-    sequences_and_curves(PICTURE, SpikingNet(net, 10), (net.spikes[0], net.readout), test, curves, PAPER)
+    sequences_and_curves(PICTURE, SpikingNet(net, 10), ("spikes.0", "readout"), test, curves, PAPER)
     print(f"The picture is {PICTURE}")
 
 

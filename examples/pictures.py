@@ -1,16 +1,15 @@
-"""Pictures of a training run: learning curves, a spike raster, and what a network makes of sequences."""
+"""Pictures of a training run: learning curves, and what a network makes of sequences."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from spikingtorch import SpikingNet
+from spikingtorch import SpikingNet, record
 
 INK = "#1b1b3a"
 ACCENT = "#d1495b"
@@ -34,65 +33,10 @@ def learning_curves(path: Path, losses: Sequence[float], accuracies: Sequence[fl
     figure.savefig(path, dpi=150)
 
 
-@torch.no_grad()
-def record(model: SpikingNet, layers: Mapping[str, nn.Module], train: Tensor) -> dict[str, Tensor]:
-    """Return what layers put out while the network looks at one train (1, T, ...), each of shape (T, neurons)."""
-    outputs: dict[str, list[Tensor]] = {title: [] for title in layers}
-
-    def recorder(title: str) -> Callable[[nn.Module, object, Tensor], None]:
-        return lambda _module, _inputs, out: outputs[title].append(out[0].flatten())
-
-    stepwise = SpikingNet(model.net, model.Nout, mode="step")  # a hook is to see one step at a time
-    hooks = [layer.register_forward_hook(recorder(title)) for title, layer in layers.items()]
-    try:
-        stepwise(train)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {title: torch.stack(steps) for title, steps in outputs.items()}
-
-
-def spike_raster(
-    path: Path, encoder: nn.Module, model: SpikingNet, layers: Mapping[str, nn.Module], image: Tensor
-) -> None:
-    """Draw one image (1, H, W), its spike train, and the spikes of each layer while the network looks at it.
-
-    Args:
-        path: where the PNG goes.
-        encoder: image to train.
-        model: the network.
-        layers: the spiking layers to draw, by their titles; the last one is the output, a row for each class.
-        image: pixels, shape (1, H, W).
-    """
-    train = encoder(image.unsqueeze(0))
-    trains = {"input spikes": train[0].flatten(1), **record(model, layers, train)}
-    figure = Figure(figsize=(3 * (len(trains) + 1), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(trains) + 1)
-    axes[0].imshow(image[0].numpy(), cmap="gray_r")
-    axes[0].set(title="image", xticks=[], yticks=[])
-    for panel, (title, spikes) in zip(axes[1:], trains.items(), strict=True):
-        _raster(panel, title, spikes)
-    counts = trains[list(layers)[-1]].sum(0)
-    axes[-1].set_yticks(range(len(counts)))
-    axes[-1].get_yticklabels()[int(counts.argmax())].set(color=ACCENT, fontweight="bold")
-    figure.savefig(path, dpi=150)
-
-
-def _raster(axes: Axes, title: str, spikes: Tensor) -> None:
-    steps, neurons = spikes.numpy().nonzero()
-    # a handful of neurons gets bars to count, hundreds get dashes whose density shows
-    marker, size, width = ("|", 70, 2.5) if spikes.shape[1] <= 20 else ("_", 110, 0.7)
-    axes.scatter(steps + 1, neurons, color=INK, marker=marker, s=size, linewidths=width)
-    rate = float(spikes.mean())
-    axes.set(title=f"{title}\n{rate:.0%} of neurons per step", xlabel="step", ylabel="neuron")
-    axes.set(xlim=(0.4, len(spikes) + 0.6), ylim=(-0.02 * spikes.shape[1] - 0.5, spikes.shape[1] * 1.02))
-    axes.set_xticks(range(1, len(spikes) + 1))
-
-
 def sequences_and_curves(
     path: Path,
     model: SpikingNet,
-    layers: tuple[nn.Module, nn.Module],
+    layers: tuple[str, str],
     data: TensorDataset,
     curves: Mapping[str, Sequence[float]],
     levels: Mapping[str, float],
@@ -102,7 +46,7 @@ def sequences_and_curves(
     Args:
         path: where the PNG goes.
         model: the network.
-        layers: its spiking layer and its readout, a membrane for each class.
+        layers: names of its spiking layer and of its readout, a membrane for each class.
         data: sequences (T, 1) and labels; the first three are drawn.
         curves: test accuracies after each epoch by the names of networks; the last one stands out.
         levels: accuracies of others, for lines across the curves.
@@ -110,9 +54,10 @@ def sequences_and_curves(
     figure = Figure(figsize=(13, 5.6), layout="constrained")
     grid = figure.add_gridspec(3, 4, width_ratios=(1, 1, 1, 1.9), height_ratios=(1, 1.7, 1.2))
     for column, (sequence, label) in enumerate(zip(*data[:3], strict=True)):
-        seen = record(model, dict(zip(("spikes", "membranes"), layers, strict=True)), sequence.unsqueeze(0))
+        seen = record(model, sequence.unsqueeze(0))
+        spikes, membranes = (seen[name]["spikes"][0].detach() for name in layers)
         panels = [figure.add_subplot(grid[row, column]) for row in range(3)]
-        _sequence(panels, sequence.flatten(), seen["spikes"], seen["membranes"], int(label))
+        _sequence(panels, sequence.flatten(), spikes, membranes, int(label))
         for panel, quantity in zip(panels, ("input", "neuron", "readout membrane"), strict=True):
             panel.set(xlim=(0.4, len(sequence) + 0.6), ylabel="" if column else quantity)
             panel.tick_params(labelbottom=panel is panels[-1])

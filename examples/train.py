@@ -37,7 +37,7 @@ from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
 # what makes a run what it is: a resumed run must have the same
 SETTINGS = ("dataset", "nsteps", "batch_size", "lr", "seed", "batches")
-FILES = ("checkpoint.pt", "curves.png", "raster.png")
+FILES = ("checkpoint.pt", "curves.png", "overview.png")
 
 
 class Run:
@@ -134,13 +134,15 @@ class Run:
 
     def draw(self) -> None:
         """Write the pictures beside the checkpoint."""
-        from examples.pictures import learning_curves, spike_raster
+        from examples.pictures import learning_curves
+        from spikingtorch import plot
 
         losses, accuracies = zip(*self.history, strict=True)
         learning_curves(self.path.with_name("curves.png"), losses, accuracies)
-        layers = {"first layer": self.net.sl1, "second layer": self.net.sl2, "output": self.net.sl3}
         encoder = PoissonEncoder(self.settings["nsteps"], generator=Generator().manual_seed(0))
-        spike_raster(self.path.with_name("raster.png"), encoder, self.model, layers, self.test.tensors[0][0])
+        images, classes = self.test[:64]
+        figure = plot.overview(self.model.eval(), encoder(images), targets=classes)
+        figure.savefig(self.path.with_name("overview.png"), dpi=150)
 
 
 def _option(name: str, value: object) -> str:
@@ -227,7 +229,7 @@ def train(options: argparse.Namespace) -> int:
         print(f"\nInterrupted. {run.kept()}", file=sys.stderr)
         return 130
     best = max(reached for _, reached in run.history)
-    print(f"Best test accuracy {best:.1%}. Checkpoint, curves.png and raster.png are in {options.out}/")
+    print(f"Best test accuracy {best:.1%}. Checkpoint, curves.png and overview.png are in {options.out}/")
     return 0
 
 

@@ -58,7 +58,7 @@ def test_resumed_run_equals_one_that_never_stopped(out: Path, tmp_path: Path, ca
     assert whole["history"] == parts["history"]
     for name, weight in whole["model"].items():
         assert torch.equal(weight, parts["model"][name])
-    for name in ("curves.png", "raster.png"):
+    for name in ("curves.png", "overview.png"):
         assert (tmp_path / "whole" / name).read_bytes().startswith(b"\x89PNG")
     text = capsys.readouterr().out
     assert "epoch  2/2   loss" in text
