@@ -4,6 +4,7 @@
     from_nir            a graph, or a file, as a SpikingNet
     load_nir_weights    the weights of a graph into a network that stands
     verify_nir          a certificate: the network of a graph beside an independent simulation of it
+    dialects            graphs of other libraries as these mean them
     read                a file, whose sizes are looked at before it is loaded; ``nir.write`` writes one
 
 They need the package nir: the extra ``nir``. Source of the format: J. E. Pedersen et al., "Neuromorphic intermediate
@@ -19,11 +20,12 @@ except ModuleNotFoundError as error:
         "spikingtorch.interop.nir needs the package nir: pip install 'spikingtorch[nir]'", name="nir"
     ) from error
 
+from spikingtorch.interop.nir import dialects
 from spikingtorch.interop.nir.certificate import Certificate, verify_nir
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.export import to_nir
 from spikingtorch.interop.nir.files import read
 from spikingtorch.interop.nir.importing import from_nir, load_nir_weights
 
-__all__ = ["Certificate", "NIRError", "from_nir", "load_nir_weights", "read", "to_nir", "verify_nir"]
+__all__ = ["Certificate", "NIRError", "dialects", "from_nir", "load_nir_weights", "read", "to_nir", "verify_nir"]
 del _nir

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.interop.nir import metadata
+from spikingtorch.interop.nir.dialects import Dialect, dialect_of
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.files import read
@@ -37,6 +38,7 @@ def from_nir(
     surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
     dtype: torch.dtype | None = None,
     use_metadata: bool = True,
+    dialect: str | Dialect = "nir",
 ) -> SpikingNet:
     """Return the network of a graph.
 
@@ -55,6 +57,9 @@ def from_nir(
         surrogate: spike function that the neurons are trained by, where the metadata name none.
         dtype: of the network; by default the widest one of the graph's weights, or torch's default without any.
         use_metadata: whether to go by what a graph of this library says about itself.
+        dialect: "nir", or who wrote the graph, where its neurons are to be what they were there and not what NIR says:
+            "snntorch", "norse", "sinabs" or "spikingjelly" with the defaults of their layers, or one of ``dialects``
+            with what the file does not say, ``dialects.SnnTorch(reset="zero")``. dt is the writer's then.
 
     Returns:
         The network; its modules have the names of the nodes.
@@ -74,7 +79,8 @@ def from_nir(
     plan, said = plan_of(graph), metadata.unpacked(graph) if use_metadata else None
     if said is not None and (dt != said.dt or discretisation not in (None, said.discretisation)):
         said = said._replace(nodes={})
-    return _Builder(plan, reading_of(plan, said, dt, discretisation, surrogate, dtype), said).network()
+    reading = reading_of(plan, said, dt, discretisation, surrogate, dtype)
+    return _Builder(plan, reading, said, dialect_of(dialect)).network()
 
 
 def reading_of(
@@ -135,6 +141,7 @@ class _Builder(NamedTuple):
     plan: Plan
     reading: Reading
     said: Metadata | None
+    dialect: Dialect | None
 
     def network(self) -> SpikingNet:
         """Return the network."""
@@ -154,7 +161,7 @@ class _Builder(NamedTuple):
             before = tuple(edge.source for edge in edges if edge.delayed)
             nodes.append(Node(name, names[name] if made is not None else "", now, before))
         shapes = _shapes(nodes, modules, self.plan, self.reading.dtype)
-        nodes = _with_feedback(nodes, modules, names, shapes)
+        nodes = _with_feedback(nodes, modules, names, shapes, self.reading.dtype)
         net = GraphNet(tuple(nodes), modules, self.plan.outputs)
         has_cycles = any(isinstance(module, Feedback) for module in modules.values())
         single = shapes[self.plan.outputs[0]] if len(self.plan.outputs) == 1 else None
@@ -165,6 +172,8 @@ class _Builder(NamedTuple):
         node = self.plan.nodes[name]
         options = {} if back is None else {"recurrent": _weights_back(self._module(back, None))}
         content = None if self.said is None else self.said.nodes.get(name)
+        if self.dialect is not None and isinstance(node, NEURONS):
+            return self._in_dialect(self.dialect, name, node)
         if content is None or not isinstance(node, (*NEURONS, nir.Delay)):
             made = module_of(name, node, self.reading, **options)
             if isinstance(made, nn.Conv1d | nn.Conv2d) and content == {"bias": False}:
@@ -173,6 +182,16 @@ class _Builder(NamedTuple):
         layer = metadata.rebuilt(name, content, options.get("recurrent"))
         self._check_same(name, node, layer)
         return layer
+
+    def _in_dialect(self, dialect: Dialect, name: str, node: Any) -> nn.Module:
+        in_cycle = any(edge.delayed for edge in self.plan.incoming[name])
+        try:
+            made = dialect.neuron(node, self.reading.dt, self.reading.dtype, in_cycle=in_cycle)
+        except ValueError as error:
+            raise NIRError(f"node {name!r} ({type(node).__name__}): {error}") from error
+        if made is None:
+            raise NIRError(f"node {name!r} is a {type(node).__name__}, which {type(dialect).__name__} does not write")
+        return made
 
     def _check_same(self, name: str, node: Any, layer: Any) -> None:
         """Raise where metadata stand for other numbers than those of the node, which somebody has changed."""
@@ -194,6 +213,8 @@ class _Builder(NamedTuple):
     def _recurrences(self) -> dict[str, str]:
         """Return the weights that lead back from a neuron to itself alone, by the neuron."""
         found: dict[str, str] = {}
+        if self.dialect is not None:  # layers of other libraries hear themselves in ways of their own
+            return found
         for name, node in self.plan.nodes.items():
             back = [edge.source for edge in self.plan.incoming[name] if edge.delayed]
             if not isinstance(node, NEURONS) or len(back) != 1 or back[0] == name:
@@ -282,22 +303,44 @@ def _check_shape(node: Any, name: str, shape: tuple[int, ...]) -> None:
     if not isinstance(node, (*NEURONS, nir.Delay, nir.Scale)):
         return
     wanted = tuple(int(each) for each in node.output_type["output"])
-    if wanted != shape:
+    if wanted not in (shape, ()):  # numbers without an axis are those of every neuron
         raise NIRError(f"node {name!r} ({type(node).__name__}) is of shape {wanted}, and gets or makes {shape}")
 
 
 def _with_feedback(
-    nodes: list[Node], modules: dict[str, nn.Module], names: dict[str, str], shapes: dict[str, tuple[int, ...]]
+    nodes: list[Node],
+    modules: dict[str, nn.Module],
+    names: dict[str, str],
+    shapes: dict[str, tuple[int, ...]],
+    dtype: torch.dtype,
 ) -> list[Node]:
     """Return the nodes with a module for each value that is needed a step later."""
     later = {source for node in nodes for source in node.before}
     keeps = {source: f"{names[source]}_before" for source in later}
+    rest = _AtRest({node.name: node for node in nodes}, modules, shapes, dtype)
     for source, name in keeps.items():
-        modules[name] = Feedback(shapes[source])
+        modules[name] = Feedback(rest.value(source)[0])
     return [
         node._replace(before=tuple(keeps[source] for source in node.before), after=keeps.get(node.name, ""))
         for node in nodes
     ]
+
+
+class _AtRest(NamedTuple):
+    """What nodes give out before the first step: inputs, neurons and delays zero, maps what they make of zeros."""
+
+    nodes: dict[str, Node]
+    modules: dict[str, nn.Module]
+    shapes: dict[str, tuple[int, ...]]
+    dtype: torch.dtype
+
+    def value(self, name: str) -> Tensor:
+        """Return the value of a node, (1, *shape); maps are in no cycle without a neuron."""
+        node = self.nodes[name]
+        module = self.modules.get(node.module)
+        if isinstance(module, StatefulLayer) or not node.now:
+            return torch.zeros(1, *self.shapes[name], dtype=self.dtype)
+        return _run(node, self.modules, sum_of([self.value(source) for source in (*node.now, *node.before)]))
 
 
 def _dtype_of(plan: Plan) -> torch.dtype:

@@ -46,21 +46,23 @@ class SumPool2d(nn.AvgPool2d):
 class Feedback(StatefulLayer):
     """Hand on the value that something had at the step before: the way back of a cycle through several layers.
 
-    A step reads it at its beginning and writes the new value at its end; the first one of a sequence reads zeros.
+    A step reads it at its beginning and writes the new value at its end.
 
     Args:
-        shape: of the value of a sample.
+        at_rest: what the first step of a sequence reads, the value of a sample.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    at_rest: Tensor
+
+    def __init__(self, at_rest: Tensor) -> None:
         super().__init__()
-        self.shape = shape
+        self.register_buffer("at_rest", at_rest.clone())
         # what the step has read, and which samples still run
         self._read: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def rest_state(self, x: Tensor) -> Any:
-        """Return zeros."""
-        return torch.zeros_like(x, requires_grad=False)
+        """Return the value at rest, for each sample."""
+        return torch.zeros_like(x, requires_grad=False) + self.at_rest
 
     def read(self, x: Tensor, init: Any) -> Tensor:
         """Return the value of the step before.
@@ -75,7 +77,7 @@ class Feedback(StatefulLayer):
                 "has a cycle through several layers, which takes one step at a time", "build the model with mode='step'"
             )
         init, running = self._given.take(init)
-        value: Tensor = self._start(x.new_zeros(len(x), *self.shape), False if init is None else init).state
+        value: Tensor = self._start(x.new_zeros(len(x), *self.at_rest.shape), False if init is None else init).state
         self._read = value, running
         return value
 
@@ -88,4 +90,4 @@ class Feedback(StatefulLayer):
 
     def extra_repr(self) -> str:
         """Name the shape."""
-        return "x".join(map(str, self.shape))
+        return "x".join(map(str, self.at_rest.shape))

@@ -54,8 +54,9 @@ def simulate(
 
     Edges into one node are summed. Let d(node) be the number of neurons (nodes with a membrane, and Threshold) on the
     path from an Input that has the fewest, the node included. On a cycle, an edge u -> v carries the value of the step
-    before, zero at first, if d(v) < d(u), or if d(v) = d(u) and v is a neuron. Every other edge carries the value of
-    the same step. A Delay is no neuron, and adds its time to these.
+    before, if d(v) < d(u), or if d(v) = d(u) and v is a neuron. Every other edge carries the value of the same step.
+    Before the first step all is at rest: Inputs, neurons and Delays give zero, and a map of these what it makes of
+    zeros. A Delay is no neuron, and adds its time to these.
 
     A graph inside the graph is flattened: its node "inner" becomes "outer.inner".
 
@@ -78,7 +79,9 @@ def simulate(
     wiring = _wired(graph)
     given = inputs | _fed(feed or {}, wiring, inputs)
     cells: dict[str, Cell] = {}
-    before: dict[str, Array] = {}
+    N = next(iter(inputs.values())).shape[1]
+    late = {source for each in wiring.sources.values() for source, back in each if back}
+    before = {name: _at_rest(name, wiring, N, grid) for name in late}
     steps: list[dict[str, Given]] = []
     arrived: dict[str, list[Array]] = {name: [] for name in wiring.order}
     for t in range(len(next(iter(given.values())))):
@@ -234,13 +237,28 @@ def _order(sources: dict[str, list[tuple[str, bool]]]) -> list[str]:
 
 
 def _sum(name: str, wiring: _Wiring, step: dict[str, Given], before: dict[str, Array]) -> Array:
-    """Return the sum of what the edges bring to a node in this step; of the step before the first, nothing."""
-    values = [(source, before.get(source) if back else step[source].value) for source, back in wiring.sources[name]]
-    brought = [value for _, value in values if value is not None]
-    if len({value.shape for value in brought}) > 1:
-        shapes = {source: value.shape[1:] for source, value in values if value is not None}
+    """Return the sum of what the edges bring to a node in this step."""
+    values = {source: before[source] if back else step[source].value for source, back in wiring.sources[name]}
+    return _summed(name, values)
+
+
+def _summed(name: str, values: dict[str, Array]) -> Array:
+    """Return the sum of values by their source."""
+    if len({value.shape for value in values.values()}) > 1:
+        shapes = {source: value.shape[1:] for source, value in values.items()}
         raise ValueError(f"node {name!r} gets values of several shapes: {shapes}")
-    return sum(brought[1:], start=brought[0])
+    first, *others = values.values()
+    return sum(others, start=first)
+
+
+def _at_rest(name: str, wiring: _Wiring, N: int, grid: Grid) -> Array:
+    """Return what a node gives out before the first step; maps are in no cycle without a neuron."""
+    node = wiring.nodes[name]
+    if is_neuron(node) or isinstance(node, nir.Input | nir.Delay):
+        (shape,) = node.output_type.values()
+        return np.zeros((N, *(int(size) for size in shape)))
+    values = {source: _at_rest(source, wiring, N, grid) for source, _ in wiring.sources[name]}
+    return _advance(name, node, _summed(name, values), {}, grid).value
 
 
 def _advance(name: str, node: Any, arriving: Array, cells: dict[str, Cell], grid: Grid) -> Given:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from spikingtorch.__main__ import main
 from spikingtorch.interop.nir import to_nir
 from spikingtorch.interop.nir.plan import plan_of
 from spikingtorch.interop.nir.platforms import exceeded, sizes_of
+from spikingtorch.nir_command import main
 from tests.interop.nir.graphs import affine, chain, cyclic, lif
 from tests.interop.nir.networks import made
 
@@ -19,7 +19,7 @@ def test_a_file_is_shown_certified_and_drawn(tmp_path: Path, capsys: pytest.Capt
     model, x = made("branches", torch.float32)
     path, picture = tmp_path / "network.nir", tmp_path / "nodes.png"
     nir.write(path, to_nir(model, x))
-    assert main(["nir", str(path), "--picture", str(picture), "--steps", "30"]) == 0
+    assert main([str(path), "--picture", str(picture), "--steps", "30"]) == 0
     text = capsys.readouterr().out
     assert "neurons     LIF        4x6x6" in text
     assert "written by spikingtorch: dt=0.0001 s, exponential" in text
@@ -31,7 +31,7 @@ def test_a_file_is_shown_certified_and_drawn(tmp_path: Path, capsys: pytest.Capt
 def test_cycles_of_others_take_the_usual_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "network.nir"
     nir.write(path, cyclic()["two layers"])
-    assert main(["nir", str(path), "--discretisation", "euler"]) == 0
+    assert main([str(path), "--discretisation", "euler"]) == 0
     text = capsys.readouterr().out
     assert "w1, back (a step before)" in text
     assert "of 0.0001 s, euler" in text
@@ -40,15 +40,15 @@ def test_cycles_of_others_take_the_usual_step(tmp_path: Path, capsys: pytest.Cap
 def test_silent_layers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "network.nir"
     nir.write(path, chain(lif(v_threshold=np.full(3, 1e9))))
-    assert main(["nir", str(path), "--steps", "10"]) == 0
+    assert main([str(path), "--steps", "10"]) == 0
     assert "nothing is certified of n0, which never fired" in capsys.readouterr().out
 
 
 def test_errors_name_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "network.nir"
-    assert main(["nir", str(path)]) == 2
+    assert main([str(path)]) == 2
     nir.write(path, chain(affine(4, 3), lif(5)))
-    assert main(["nir", str(path)]) == 2
+    assert main([str(path)]) == 2
     assert f"{path}: node 'n1'" in capsys.readouterr().err
 
 

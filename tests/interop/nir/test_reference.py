@@ -441,12 +441,12 @@ def test_one_linear_map_for_the_input_and_the_recurrence(forward: bool) -> None:
     assert trace.membranes["lif"].ravel().tolist() == [0, 2, 2, 2, 0, 0]
 
 
-def test_what_comes_back_is_nothing_at_first() -> None:
-    """Not even the bias of the map that brings it: its output of step -1 does not exist."""
+def test_what_comes_back_at_first_is_what_a_map_makes_of_nothing() -> None:
+    """The bias of the map that brings it flows from the first step on, for before it all neurons have been silent."""
     nodes = {"in": start(), "v": nir.I(**arrays(r=1.0)), "back": nir.Affine(np.zeros((1, 1)), np.ones(1))}
     nodes |= {"t": nir.Threshold(np.array([9.0])), "out": end()}
     edges = [("in", "v"), ("v", "t"), ("t", "back"), ("back", "v"), ("v", "out")]
-    assert simulate(graph(nodes, edges), train(0, 0, 0), dt=1.0).out["out"].ravel().tolist() == [0, 1, 2]
+    assert simulate(graph(nodes, edges), train(0, 0, 0), dt=1.0).out["out"].ravel().tolist() == [1, 2, 3]
 
 
 def test_a_delay_on_a_cycle_adds_to_its_step() -> None:

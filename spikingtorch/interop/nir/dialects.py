@@ -1,0 +1,208 @@
+"""What the files of other libraries mean to those who wrote them, where that is not what NIR says.
+
+Their exporters write numbers whose equations, resets and comparisons are their own; a dialect reads a node as the layer
+of ``spikingtorch.like`` that equals the writer's neuron, bit by bit. What a file does not say, because NIR has no word
+for it, is an option of the dialect, with the writer's default. Which equation belongs to which number was found in the
+code of each library and by experiment, for the releases that are named.
+"""
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+import nir
+import numpy as np
+
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.values import parameter
+from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.like import norse, sinabs, snntorch, spikingjelly
+
+
+class Dialect(Protocol):
+    """How one library means its neurons."""
+
+    def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:
+        """Return the layer of a neuron; None for one that the library does not write.
+
+        Args:
+            node: of the graph.
+            dt: length of a step, in seconds.
+            dtype: of the network.
+            in_cycle: whether something comes back to the node from the step before.
+
+        Raises:
+            NIRError: it does not fit to what the library writes.
+        """
+        ...
+
+
+class SnnTorch(NamedTuple):
+    """snnTorch 1.0.0: its neurons decay by 1 - dt / tau, take the input with weight 1, and are reset a step later.
+
+    Args:
+        reset: ``reset_mechanism`` of the layers, "subtract", "zero" or "none"; the file has v_reset = 0 in any case.
+        reset_delay: of the layers.
+    """
+
+    reset: Literal["subtract", "zero", "none"] = "subtract"
+    reset_delay: bool = True
+
+    def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:
+        """Return ``Leaky``, in a cycle ``RLeaky``, for LIF, and ``Synaptic`` for CubaLIF."""
+        if not isinstance(node, nir.LIF | nir.CubaLIF):
+            return None
+        options: Any = {"reset_mechanism": self.reset, "reset_delay": self.reset_delay}
+        options["threshold"] = parameter(node.v_threshold, dtype)
+        if isinstance(node, nir.CubaLIF):
+            alpha = parameter(1.0 - dt / np.asarray(node.tau_syn, np.float64), dtype)
+            beta = parameter(1.0 - dt / np.asarray(node.tau_mem, np.float64), dtype)
+            return snntorch.Synaptic(alpha, beta, **options)
+        beta = parameter(1.0 - dt / np.asarray(node.tau, np.float64), dtype)
+        if in_cycle:  # what comes back is a part of the input here
+            return snntorch.RLeaky(beta, 0.0, all_to_all=False, learn_recurrent=False, **options)
+        return snntorch.Leaky(beta, **options)
+
+
+class Norse(NamedTuple):
+    """Norse 1.1.0: Euler's method with r = 1, from v_leak on; the exporter writes tau times its own dt.
+
+    Args:
+        v_reset: of the layers, which the file does not have.
+        reset: "value", or "subtract" for ``reset_subtract``.
+        export_dt: dt of ``norse.torch.to_nir``, by which it multiplies time constants.
+    """
+
+    v_reset: float = 0.0
+    reset: Literal["value", "subtract"] = "value"
+    export_dt: float = 1e-3
+
+    def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:  # noqa: ARG002
+        """Return ``LIFBoxCell`` for LIF, ``LIFCell`` for CubaLIF, ``IAFCell`` for IF, and ``LIBoxCell`` for LI."""
+        inverse: dict[str, Any] = {
+            f"{name}_inv": parameter(self.export_dt / np.asarray(getattr(node, name), np.float64), dtype)
+            for name in ("tau", "tau_mem", "tau_syn")
+            if hasattr(node, name)
+        }
+        inverse = {name.replace("tau_inv", "tau_mem_inv"): value for name, value in inverse.items()}
+        leak: dict[str, Any] = {"v_leak": parameter(node.v_leak, dtype)} if hasattr(node, "v_leak") else {}
+        fires: dict[str, Any] = (
+            {"v_th": parameter(node.v_threshold, dtype), "v_reset": self.v_reset} if _fires(node) else {}
+        )
+        match node:
+            case nir.LIF():
+                method = norse.reset_subtract if self.reset == "subtract" else norse.reset_value
+                return norse.LIFBoxCell(norse.LIFBoxParameters(**inverse, **leak, **fires, reset_method=method), dt)
+            case nir.CubaLIF():
+                return norse.LIFCell(norse.LIFParameters(**inverse, **leak, **fires), dt)
+            case nir.IF():
+                return norse.IAFCell(norse.IAFParameters(**fires), dt)
+            case nir.LI():
+                return norse.LIBoxCell(norse.LIBoxParameters(**inverse, **leak), dt)
+        return None
+
+
+class Sinabs(NamedTuple):
+    """Sinabs 3.1.3: its time constants count steps, and a neuron fires as often in a step as it holds thresholds.
+
+    Args:
+        norm_input: of the layers; by default that of their classes, True for LIF and False for ExpLeak.
+        tau_syn: of the layers, in steps, which the file drops.
+        spikes: "multi", or "single" for ``SingleSpike``.
+        reset: "subtract", or "value" for ``MembraneReset(v_reset)``.
+        v_reset: its value.
+        min_v_mem: of the layers, which the file drops.
+    """
+
+    norm_input: bool | None = None
+    tau_syn: float | None = None
+    spikes: Literal["multi", "single"] = "multi"
+    reset: Literal["subtract", "value"] = "subtract"
+    v_reset: float = 0.0
+    min_v_mem: float | None = None
+
+    def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:  # noqa: ARG002
+        """Return ``LIF`` for LIF, ``IAF`` for IF, and ``ExpLeak`` for LI."""
+        norm: dict[str, Any] = {} if self.norm_input is None else {"norm_input": self.norm_input}
+        least: dict[str, Any] = {} if self.min_v_mem is None else {"min_v_mem": self.min_v_mem}
+        if isinstance(node, nir.LI):
+            return sinabs.ExpLeak(tau_mem=parameter(node.tau, dtype), **norm, **least)
+        if not isinstance(node, nir.LIF | nir.IF):
+            return None
+        options: Any = {
+            "spike_threshold": parameter(node.v_threshold, dtype),
+            "spike_fn": sinabs.SingleSpike if self.spikes == "single" else sinabs.MultiSpike,
+            "reset_fn": sinabs.MembraneReset(self.v_reset) if self.reset == "value" else sinabs.MembraneSubtract(),
+            "tau_syn": self.tau_syn,
+            **least,
+        }
+        if isinstance(node, nir.IF):
+            return sinabs.IAF(**options)
+        return sinabs.LIF(tau_mem=parameter(node.tau, dtype), **norm, **options)
+
+
+class SpikingJelly(NamedTuple):
+    """SpikingJelly 2.0.0: Euler's method, from v_reset on, and a neuron fires at its threshold as well."""
+
+    def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:  # noqa: ARG002
+        """Return ``LIFNode`` for LIF, ``IFNode`` for IF, and ``CUBALIFNode`` for CubaLIF."""
+        if not isinstance(node, nir.LIF | nir.IF | nir.CubaLIF):
+            return None
+        firing: Any = {"v_threshold": parameter(node.v_threshold, dtype), "v_reset": _single("v_reset", node.v_reset)}
+        match node:
+            case nir.IF():
+                _whole("r dt", np.asarray(node.r) * dt)
+                return spikingjelly.IFNode(**firing)
+            case nir.CubaLIF():
+                syn, mem = (dt / np.asarray(tau, np.float64) for tau in (node.tau_syn, node.tau_mem))
+                _whole("w_in dt / tau_syn", node.w_in * syn)
+                _whole("r dt / tau_mem", node.r * mem)
+                return spikingjelly.CUBALIFNode(parameter(1.0 - syn, dtype), parameter(1.0 - mem, dtype), **firing)
+        tau = np.asarray(node.tau, np.float64) / dt
+        decayed = bool(np.allclose(node.r, 1.0))
+        if not decayed:
+            _whole("r dt / tau", node.r / tau)
+        return spikingjelly.LIFNode(parameter(tau, dtype), decayed, **firing)
+
+
+DIALECTS: dict[str, type[Any]] = {
+    "snntorch": SnnTorch,
+    "norse": Norse,
+    "sinabs": Sinabs,
+    "spikingjelly": SpikingJelly,
+}
+
+
+def dialect_of(given: Any) -> Dialect | None:
+    """Return the dialect of a name, with its defaults, or one that is given; None for NIR itself.
+
+    Raises:
+        NIRError: there is none of that name.
+    """
+    if given == "nir":
+        return None
+    if isinstance(given, str):
+        if given not in DIALECTS:
+            listed = ", ".join(map(repr, ("nir", *DIALECTS)))
+            raise NIRError(f"from_nir: dialect={given!r} is not one of {listed}")
+        found: Dialect = DIALECTS[given]()
+        return found
+    if type(given) not in DIALECTS.values():
+        raise NIRError(f"from_nir: dialect={given!r}, expected a name, or SnnTorch(...), Norse(...) and so on")
+    chosen: Dialect = given
+    return chosen
+
+
+def _fires(node: Any) -> bool:
+    return hasattr(node, "v_threshold")
+
+
+def _single(name: str, value: Any) -> float:
+    values = np.unique(np.asarray(value, np.float64))
+    if values.size != 1:
+        raise NIRError(f"{name} differs between neurons, which this library never writes")
+    return float(values[0])
+
+
+def _whole(what: str, value: Any) -> None:
+    """Raise unless an input enters with weight 1."""
+    if not np.allclose(value, 1.0, rtol=1e-5):
+        raise NIRError(f"{what} is {np.asarray(value).flat[0]:g}, where this library writes 1; is dt right?")

@@ -1,0 +1,138 @@
+"""The table of docs/nir.md, from the fixtures: ``python -m tests.interop.nir.peers.table`` writes it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from spikingtorch.interop.nir import dialects, from_nir
+from tests.interop.nir.peers import fixture, ours
+from tests.interop.nir.peers.fixture import Array
+
+PAGE = Path(__file__).parents[4] / "docs" / "nir.md"
+START, END = "<!-- peers -->\n", "<!-- end of peers -->\n"
+NAMES = {
+    "snntorch": "snnTorch 1.0.0",
+    "norse": "Norse 1.1.0",
+    "sinabs": "Sinabs 3.1.3",
+    "spikingjelly": "SpikingJelly 2.0.0",
+}
+# where a reader is not right, why, by the first of these that is a part of the network's name
+WRONG: dict[str, dict[str, str]] = {
+    "snntorch": {
+        "recurrent": "its reader fails on cycles",
+        "CubaLIF": "takes r = tau_mem / dt alone",
+        "images": "takes IF as a LIF that decays by 0.9, and refuses r",
+        "IF": "takes IF as a LIF that decays by 0.9, and refuses r",
+        "LI": "has no LI",
+    },
+    "norse": {
+        "r = 1": "in a cycle, gives out the way back where its edge is the later one",
+        "images": "drops pooling and what comes behind",
+        "gain 1": "ignores r",
+        "LIF": "ignores r",
+        "LI": "drops LI",
+    },
+    "sinabs": {
+        "images": "drops pooling and what comes behind",
+        "CubaLIF": "drops CubaLIF",
+        "LIF": "resets by subtraction, fires several times a step, ignores r",
+        "IF": "resets by subtraction, fires several times a step",
+        "LI": "takes r = 1 alone",
+    },
+    "spikingjelly": {"LIF": "takes r = 1 and r = tau / dt alone", "LI": "has no LI"},
+}
+
+
+class Result(NamedTuple):
+    """How one network fares in one direction.
+
+    Attributes:
+        text: for the table.
+        equal: whether all spikes are.
+    """
+
+    text: str
+    equal: bool
+
+
+def outcome(wanted: Array, got: Array | str) -> Result:
+    """Compare outputs, (T, N, ...); got may be what a reader raised."""
+    if isinstance(got, str):
+        return Result("refused", False)
+    if got.shape != wanted.shape:
+        return Result("another shape", False)
+    if not np.isin(wanted, np.arange(9)).all():
+        error = float(abs(got - wanted).max() / abs(wanted).max())
+        return Result("equal" if error < 1e-5 else f"off by {error:.0%}", error < 1e-5)
+    off = int((got != wanted).sum())
+    return Result("equal" if not off else f"{off} of {int((wanted != 0).sum())} spikes differ", not off)
+
+
+def read_by_us(name: str, dialect: Any) -> Result:
+    """Return how a fixture of a peer fares here, as a dialect reads it."""
+    found = fixture.load(name)
+    dt = found.options.get("dt", found.dt if np.isfinite(found.dt) else 1.0)
+    way: Any = "exact" if name.startswith("sinabs") else "euler"
+    model = from_nir(found.graph, dt, way if dialect == "nir" else None, dialect=dialect)
+    with torch.no_grad():
+        out = model(torch.from_numpy(found.x).swapaxes(0, 1)).swapaxes(0, 1).numpy()
+    return outcome(found.out, out)
+
+
+def read_by_them(peer: str, name: str) -> Result:
+    """Return how a network of ours fared in a peer's reader."""
+    return outcome(ours.spikes(name), ours.kept(peer)[name].out)
+
+
+def reason(peer: str, name: str) -> str:
+    """Return why a peer's reader does not give the spikes of a network."""
+    return next(text for part, text in WRONG[peer].items() if part in name)
+
+
+def rows() -> Iterator[str]:
+    """Yield the lines of the tables."""
+    yield "Files that each library wrote, read here, beside the spikes of the one who wrote them. `as NIR` takes the"
+    yield "equations by the method that the library uses, Euler's or, for Sinabs, the exact one:"
+    yield ""
+    yield "| file | as NIR | with its dialect |"
+    yield "|---|---|---|"
+    for peer, title in NAMES.items():
+        for name in fixture.names(peer):
+            options = {key: value for key, value in fixture.load(name).options.items() if key != "dt"}
+            mine = read_by_us(name, dialects.DIALECTS[peer](**options))
+            shown = name.removeprefix(f"{peer}_").replace("_", " ")
+            yield f"| {title}: {shown} | {_as_nir(name)} | {mine.text} |"
+    yield ""
+    yield "Our files, read by each library, with the dt and the method that it takes for granted:"
+    yield ""
+    yield f"| network | {' | '.join(NAMES.values())} |"
+    yield "|---|---|---|---|---|"
+    for name in ours.NETWORKS:
+        yield f"| {name} | {' | '.join(_theirs(peer, name) for peer in NAMES)} |"
+    yield ""
+
+
+def _as_nir(name: str) -> str:
+    try:
+        return read_by_us(name, "nir").text
+    except ValueError as error:
+        return f"refused: {str(error).split(': ')[-1].split(', for which')[0]}"
+
+
+def _theirs(peer: str, name: str) -> str:
+    found = read_by_them(peer, name)
+    return found.text if found.equal else f"{found.text}: {reason(peer, name)}"
+
+
+def main() -> None:
+    """Write the tables into the page."""
+    before, rest = PAGE.read_text().split(START)
+    after = rest.split(END)[-1]
+    PAGE.write_text("".join([before, START, "\n", "\n".join(rows()), "\n", END, after]))
+
+
+if __name__ == "__main__":
+    main()
