@@ -139,7 +139,8 @@ def test_the_reference_of_the_format_on_one_neuron() -> None:
     """The LIF of the NIR paper: exactly solved between spikes, its times follow from a logarithm.
 
     J. E. Pedersen et al., Nat. Commun. 15 (2024), doi:10.1038/s41467-024-52259-9, compare simulators of a LIF with its
-    exact solution under a constant input. From zero, v reaches the threshold after tau ln(x / (x - threshold)); simulators look once a step.
+    exact solution under a constant input. From zero, v reaches the threshold after tau ln(x / (x - threshold));
+    simulators look once a step.
     """
     tau, threshold, x, dt, steps = 1e-2, 1.0, 1.4, 1e-4, 2000
     period = tau * np.log(x / (x - threshold))
