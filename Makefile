@@ -2,8 +2,9 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer
+# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer, kernels printed as Triton
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
+# make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
 # make test-peers    the layers of spikingtorch.like beside the libraries that they equal (.venv-bench)
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
@@ -14,7 +15,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-peers mutate bench lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-peers mutate bench lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -43,10 +44,15 @@ test-long: .venv/.dev
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan
 	@echo "== kernels under AddressSanitizer"
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
+	@$(MAKE) --no-print-directory test-gpu-text
 
 test-oldest: .venv-oldest/.installed
 	@echo "== pytest with the oldest versions:" $$(grep -E '^(torch|numpy|jax)=' .venv-oldest/oldest.txt)
 	@.venv-oldest/bin/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-gpu-text: .venv-triton/.installed
+	@echo "== pytest: kernels printed as Triton, in its interpreter and in machine code"
+	@.venv-triton/bin/python -m pytest -n $(WORKERS) tests/gpu_text $(ARGS)
 
 test-peers: .venv-bench/.peers
 	@echo "== pytest: spikingtorch.like beside the other libraries"
@@ -71,7 +77,7 @@ types: .venv/.dev
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-oldest .venv-triton build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # One stamp for each set of packages: it is made anew when pyproject.toml changes.
 .venv/.%: pyproject.toml | .venv
@@ -101,7 +107,14 @@ OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["projec
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/oldest.txt --editable '.[dev]'
 	@touch $@
 
-.venv .venv-bench .venv-oldest:
+# The release of Triton that pairs with the newest torch: pip takes it with a torch for GPUs alone.
+.venv-triton/.installed: pyproject.toml | .venv-triton
+	@echo "== installing spikingtorch[jax] and Triton into .venv-triton; the first time takes a few minutes"
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[jax]' \
+	triton==3.7.1 pytest pytest-timeout pytest-xdist
+	@touch $@
+
+.venv .venv-bench .venv-oldest .venv-triton:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
 	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== creating the virtual environment $@"

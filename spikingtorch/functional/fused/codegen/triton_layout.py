@@ -1,0 +1,90 @@
+"""The arguments of a kernel in Triton, and where a lane finds its neuron in each array."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from spikingtorch.functional.fused.codegen.abi import Group
+from spikingtorch.functional.fused.codegen.triton_expressions import SIGNATURE, TYPE
+from spikingtorch.functional.fused.ir import Program
+
+# arguments that may be larger than 32 bits hold, so that there is one kernel for small tensors and for large ones
+_SIZES = {"steps": "i32", "total": "i64", "neurons": "i64"}
+# Arrays that the runtime makes lie alike: those over time as one another, and those without time as well. They share
+# their strides, which saves registers; an array that comes from outside has strides of its own.
+_ALIKE = {"y": "y", "e": "e", "k": "k", **dict.fromkeys("fzdq", "r")}
+
+
+def walker(name: str) -> str:
+    """Return the name in the strides of an array."""
+    return _ALIKE.get(name[0], name)
+
+
+def signature(groups: tuple[Group, ...], program: Program, axes: int, scalars: Mapping[str, str]) -> dict[str, str]:
+    """Return the arguments of a kernel and their types, as Triton's compiler names them.
+
+    Args:
+        groups: the arrays.
+        program: the program.
+        axes: how many axes of a batch the arrays have.
+        scalars: the floats and their dtypes.
+    """
+    pointers: dict[str, str] = {}
+    strides: list[str] = []
+    count: dict[str, int] = {}
+    for group in groups:
+        for dtype in getattr(program, group.of):
+            number = count.get(group.letter, 0)
+            count[group.letter] = number + 1
+            name = f"{group.letter}{number}"
+            pointers[f"{name}_ptr"] = f"*{SIGNATURE[dtype[0] if group.of == 'params' else dtype]}"
+            strides += [f"{walker(name)}_step"] if group.over_time else []
+            strides += [f"{name}_neuron"] if group.letter in "sp" else []
+            strides += [f"{walker(name)}_b{axis}" for axis in range(axes)]
+    sizes = {**_SIZES, **{f"size{axis}": "i64" for axis in range(1, axes)}}
+    floats = {name: SIGNATURE[dtype] for name, dtype in scalars.items()}
+    return {**pointers, **dict.fromkeys(strides, "i64"), **sizes, **floats, "BLOCK": "constexpr"}
+
+
+def definition(name: str, arguments: Mapping[str, str]) -> list[str]:
+    """Return the lines that begin a kernel. No size is specialised: one compiled kernel serves all of them."""
+    types = {SIGNATURE[dtype]: word for dtype, word in TYPE.items()} | {"constexpr": "tl.constexpr"}
+    printed = [each if kind[0] == "*" else f"{each}: {types[kind]}" for each, kind in arguments.items()]
+    numbers = [each for each, kind in arguments.items() if kind in ("i32", "i64")]
+    return [f"@triton.jit(do_not_specialize={numbers})", f"def {name}({', '.join(printed)}):"]
+
+
+def lanes(axes: int) -> list[str]:
+    """Return which neuron a lane has: its place in a row, and the row's place on each axis of the batch."""
+    lines = ["lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)", "mask = lane < total"]
+    lines += ["col = lane % neurons", "row0 = lane // neurons"]
+    for axis in range(axes - 1, 0, -1):
+        lines += [f"row{axis} = row0 % size{axis}", f"row0 = row0 // size{axis}"]
+    return lines
+
+
+def offsets(axes: int, names: Iterable[str], shared: Sequence[str]) -> list[str]:
+    """Return where the lane's neuron is in arrays; neurons may have one value in the shared ones."""
+    lines = []
+    for name in dict.fromkeys(map(walker, names)):
+        rows = [f"row{axis} * {name}_b{axis}" for axis in range(axes)]
+        lines.append(f"{name}_at = {' + '.join(rows)} + col{f' * {name}_neuron' if name in shared else ''}")
+    return lines
+
+
+def named(letters: str, items: Sequence[object]) -> list[str]:
+    """Return the names of the arrays of groups that have an array for each item."""
+    return [f"{letter}{number}" for letter in letters for number in range(len(items))]
+
+
+def place(name: str) -> str:
+    """Return where the lane's neuron is in an array without time."""
+    return f"{name}_ptr + {walker(name)}_at"
+
+
+def at(name: str, t: str) -> str:
+    """Return where the lane's neuron is in an array at a step."""
+    return f"{name}_ptr + {t} * {walker(name)}_step + {walker(name)}_at"
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    """Return lines one level deeper."""
+    return [f"    {line}" for line in lines]

@@ -1,0 +1,149 @@
+"""Programs printed as Triton, which is not needed for it: `make test-gpu-text` interprets and compiles them."""
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.fused.codegen import triton
+from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, numbers
+from spikingtorch.functional.fused.codegen.c import forward_source
+from spikingtorch.functional.fused.ir import Node, Program
+from spikingtorch.functional.fused.trace.examples import Spec
+from spikingtorch.functional.fused.trace.tracer import trace
+from spikingtorch.verification.cases import CASES, Case, by_name
+from tests.functional.fused.lower.test_operations import REFUSED, TABLE
+
+TRITON = "import triton\nimport triton.language as tl\n"
+
+
+def traced(step: Any, state: Any, x: Any, params: Any = None, half: torch.dtype | None = None) -> Program:
+    return trace(step, state, x, params or {}, half, lift_floats=True).program
+
+
+def neuron(case: Case, dtype: torch.dtype, *sizes: int) -> Program:
+    """Return the program of a neuron, traced for neurons of a shape."""
+    one = Spec.of(dtype, sizes)
+    xs, params = case.draw(1, dtype=dtype)
+    state = pytree.tree_map(lambda leaf: one, case.initial(xs))
+    x = pytree.tree_map(lambda leaf: one, xs)
+    return traced(case.step, state, x, dict.fromkeys(params, one))
+
+
+def texts(program: Program, axes: int = 1) -> Iterator[str]:
+    """Yield the forward pass, and the backward pass with all gradients and with none of the parameters'."""
+    yield triton.forward_source(program, axes)
+    for wanted in (True, False):
+        yield triton.backward_source(program, [wanted] * len(program.params), axes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_every_neuron_is_python_and_the_same_text_each_time(case: Case, dtype: torch.dtype) -> None:
+    program = neuron(case, dtype, 5)
+    for text in texts(program):
+        compile(text, "kernel", "exec")
+        assert text.startswith(TRITON)
+    assert list(texts(program)) == list(texts(program))
+    # neither the sizes of tensors nor their number of axes is in the text
+    assert list(texts(neuron(case, dtype, 3, 2, 7))) == list(texts(program))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
+def test_every_operation_that_is_printed_as_c(dtype: torch.dtype) -> None:
+    """What is printed defines each name before it reads it."""
+    printed = 0
+    for name, function in TABLE.items():
+        one = Spec.of(dtype, (5,))
+        try:
+            program = traced(
+                lambda s, x, f=function, name=name: (s, f(*(leaf.detach() if name in REFUSED else leaf for leaf in x))),
+                (),
+                (one, one, one),
+            )
+        except Exception:
+            assert not dtype.is_floating_point, name
+            continue
+        assert forward_source(program)
+        printed += 1
+        for text in texts(program):
+            _check_names(text)
+    assert printed > 20
+
+
+def _check_names(text: str) -> None:
+    """Assert that values are assigned before they are read; a pass is one straight line but for its loop."""
+    (kernel,) = (node for node in ast.parse(text).body if getattr(node, "name", "") in ("forward", "backward"))
+    assert isinstance(kernel, ast.FunctionDef)
+    known = {"tl", "lib", "float", "slope_of_sigmoid", *(each.arg for each in kernel.args.args)}
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Assign):
+            visit(node.value)
+        elif isinstance(node, ast.For):
+            visit(node.iter)
+        targets = [*getattr(node, "targets", ()), *([node.target] if isinstance(node, ast.For) else ())]
+        known.update(each.id for each in targets if isinstance(each, ast.Name))
+        if isinstance(node, ast.Name):
+            assert node.id in known, f"{node.id} is not known in\n{text}"
+        if not isinstance(node, ast.Assign):
+            for child in ast.iter_child_nodes(node):
+                if not (isinstance(node, ast.For) and child is node.iter):
+                    visit(child)
+
+    for statement in kernel.body:
+        visit(statement)
+
+
+def test_an_operation_that_is_not_known_is_refused() -> None:
+    nodes = (Node("input", "f32", ("x", 0)), Node("gamma", "f32", (0,)))
+    program = Program(nodes, (), ("f32",), (), ("f32",), 0, (), (1,), (-1,))
+    with pytest.raises(ValueError, match="got the operation 'gamma'"):
+        triton.forward_source(program)
+
+
+def test_the_arguments_have_the_order_of_the_arrays() -> None:
+    program = neuron(CASES[1], torch.float32, 5)
+    wanted = [True] * len(program.params)
+    for groups, signature in (
+        (FORWARD, triton.forward_signature(program)),
+        (BACKWARD, triton.backward_signature(program, wanted)),
+    ):
+        pointers = [name.removesuffix("_ptr") for name in signature if name.endswith("_ptr")]
+        assert pointers == list(numbers(groups, program))
+    text = triton.backward_source(program, wanted)
+    (arguments,) = re.findall(r"^def backward\((.*)\):$", text, re.MULTILINE)
+    assert [each.split(":")[0] for each in arguments.split(", ")] == list(triton.backward_signature(program, wanted))
+
+
+def test_sizes_and_strides_are_arguments_that_nothing_is_compiled_for() -> None:
+    program = neuron(CASES[1], torch.float32, 5)
+    for axes in (1, 3):
+        signature = triton.forward_signature(program, axes)
+        sizes = [name for name, kind in signature.items() if kind in ("i32", "i64")]
+        assert {"steps", "total", "neurons", "x0_step", f"x0_b{axes - 1}", f"p0_b{axes - 1}"} <= {*sizes}
+        assert f"@triton.jit(do_not_specialize={sizes})" in triton.forward_source(program, axes)
+
+
+def test_floats_are_rounded_on_the_host_where_the_program_rounds_them_first() -> None:
+    one = Spec.of(torch.float32, (5,))
+
+    def step(state: Any, x: Any, *, early: Any, late: Any) -> Any:
+        return early * state + x, x * (2.5 - late)
+
+    signature = triton.forward_signature(traced(step, one, one, {"early": 0.9, "late": 0.7}))
+    assert (signature["a0_f32"], signature["a1"]) == ("fp32", "fp64")
+    assert not {"a0", "a1_f32"} & signature.keys()
+
+
+def test_half_precision_is_computed_in_float32() -> None:
+    one, half = Spec.of(torch.float32, (5,)), Spec.of(torch.bfloat16, (5,))
+    program = traced(lambda v, x: (0.5 * v + x, v * x), one, half, half=torch.bfloat16)
+    forward = triton.forward_source(program)
+    assert ".to(tl.float32)" in forward
+    assert ".to(tl.bfloat16)" in forward
+    assert triton.forward_signature(program)["x0_ptr"] == "*bf16"

@@ -1,0 +1,1 @@
+"""Kernels printed as Triton, without a GPU: make test-gpu-text."""

@@ -1,0 +1,122 @@
+"""Compiles printed kernels to machine code ahead of time, which needs Triton and no GPU."""
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from spikingtorch.functional.fused.codegen import triton as printer
+from spikingtorch.functional.fused.ir import Program
+from spikingtorch.functional.fused.trace.examples import Spec
+from spikingtorch.functional.fused.trace.tracer import trace
+from spikingtorch.verification.cases import Case
+from tests.fused import Scan
+from tests.gpu_text.launch import loaded
+
+GPUS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+_CUOBJDUMP = Path(str(triton.__file__)).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+
+
+class Compiled(NamedTuple):
+    """A kernel in machine code.
+
+    Attributes:
+        text: the assembly that it was made of.
+        registers: of a lane.
+        spilled: bytes or registers of a lane that did not fit, and went to memory.
+        seconds: what compiling it took.
+    """
+
+    text: str
+    registers: int
+    spilled: int
+    seconds: float
+
+
+def program_of(scan: Scan, half: torch.dtype | None = None) -> Program:
+    """Return the program of a scan; its inputs and outputs are of a half precision where one is given."""
+
+    def spec(leaf: Any, *, over_time: bool = False) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        sizes = [size for axis, size in enumerate(leaf.shape) if not (over_time and axis == scan.dim)]
+        return Spec.of(half if half is not None and over_time else leaf.dtype, sizes)
+
+    xs = pytree.tree_map(lambda leaf: spec(leaf, over_time=True), scan.xs)
+    state, params = pytree.tree_map(spec, scan.state), pytree.tree_map(spec, dict(scan.params))
+    return trace(scan.step, state, xs, params, half, lift_floats=True).program
+
+
+def of_neuron(case: Case, dtype: torch.dtype = torch.float32, half: torch.dtype | None = None) -> Program:
+    """Return the program of a neuron whose parameters are all learnable."""
+    xs, params = case.draw(2, dtype=dtype)
+    return program_of(Scan(case.step, case.initial(xs), xs, params), half)
+
+
+def compile_forward(program: Program, gpu: str) -> Compiled:
+    """Return the forward pass in machine code, as it runs with a gradient to come."""
+    text, signature = printer.forward_source(program), printer.forward_signature(program)
+    return _compile("forward", text, signature, gpu, missing=[f"z{k}_ptr" for k in range(len(program.outs))])
+
+
+def compile_backward(program: Program, gpu: str, wanted: Sequence[bool] | None = None) -> Compiled:
+    """Return the backward pass in machine code, with the gradients of all parameters by default."""
+    wanted = [True] * len(program.params) if wanted is None else wanted
+    text, signature = printer.backward_source(program, wanted), printer.backward_signature(program, wanted)
+    _, of_xs, of_params = program.split_gradients()
+    missing = [f"e{k}_ptr" for k, node in enumerate(of_xs) if node < 0]
+    missing += [f"q{k}_ptr" for k, node in enumerate(of_params) if node < 0 or not wanted[k]]
+    return _compile("backward", text, signature, gpu, missing)
+
+
+def _compile(name: str, text: str, signature: dict[str, str], gpu: str, missing: Sequence[str]) -> Compiled:
+    kernel = getattr(loaded(text, interpret=False), name)
+    target = GPUS[gpu]
+    constants: dict[str, int | None] = {"BLOCK": printer.BLOCK[target.backend], **dict.fromkeys(missing)}
+    types = {each: "constexpr" if each in constants else kind for each, kind in signature.items()}
+    # torch aligns the memory of a tensor; nothing is said of any size
+    aligned = {(k,): [["tt.divisibility", 16]] for k, kind in enumerate(types.values()) if kind[0] == "*"}
+    source = ASTSource(kernel, signature=types, constexprs=constants, attrs=aligned)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, triton.knobs.cache.scope():
+        triton.knobs.cache.dir = folder
+        found = triton.compile(source, target=target, options=printer.EXACT_OPTIONS[target.backend])
+    seconds = time.perf_counter() - start
+    return _of_cuda(found.asm, seconds) if target.backend == "cuda" else _of_hip(found.asm, seconds)
+
+
+def _of_cuda(asm: Any, seconds: float) -> Compiled:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(asm["cubin"])
+        told = subprocess.run([_CUOBJDUMP, "-res-usage", path], capture_output=True, text=True, check=True).stdout
+    registers, stack, local = (int(_found(rf"{word}:(\d+)", told)) for word in ("REG", "STACK", "LOCAL"))
+    return Compiled(asm["ptx"], registers, stack + local, seconds)
+
+
+def _of_hip(asm: Any, seconds: float) -> Compiled:
+    text = asm["amdgcn"]
+    # a register that is the same for all lanes spills to lanes of another one, which is not memory and not counted
+    spilled = int(_found(r"\.vgpr_spill_count:\s+(\d+)", text))
+    spilled += int(_found(r"\.private_segment_fixed_size:\s+(\d+)", text))
+    return Compiled(text, int(_found(r"\.vgpr_count:\s+(\d+)", text)), spilled, seconds)
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match is not None, f"{pattern} is not in {text}"
+    return match[1]
