@@ -163,7 +163,7 @@ def test_recurrent(x: Tensor) -> None:
     model = st.SpikingNet(net)
     want = model(x)
     assert torch.equal(st.record(model, x)["1"]["spikes"], want)
-    with pytest.warns(RuntimeWarning, match="Recorded ran on the Python loop"):
+    with pytest.warns(RuntimeWarning, match=r"Recorded\(Recurrent\(lif_step\)\) ran on the Python loop"):
         records = st.record(model, x, ("spikes", "v", "u"))["1"]
     assert torch.equal(records["spikes"], want)
     assert torch.equal(records["u"] >= 1.0, want > 0)
