@@ -249,8 +249,10 @@ def _plain(name: str) -> str:
     return name.replace(".", "_").replace("/", "_")
 
 
-def _weights_back(module: nn.Module | None) -> Any:
-    """Return recurrent weights as a layer takes them."""
+def _weights_back(module: Any) -> Any:
+    """Return recurrent weights as a layer takes them: without a bias, which convolutions of NIR always have."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.bias is not None and not module.bias.any():
+        module.bias = None
     return module.scale.detach() if isinstance(module, Scale) else module
 
 

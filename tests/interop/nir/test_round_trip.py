@@ -32,6 +32,7 @@ def test_ours_to_nir_to_ours_has_the_same_bits_over_a_thousand_steps(
     with torch.no_grad():
         want, got = model(x), again(x)
     assert want.dtype == got.dtype == dtype
+    assert again.mode == "auto"
     assert 0.0 < (want != 0).double().mean() < 1.0 or name == "readout"
     torch.testing.assert_close(got, want, rtol=0.0, atol=0.0)
 
