@@ -188,7 +188,7 @@ def _above(threshold: Any, surrogate: Any, writing: Writing) -> Array:
     """Return v_threshold with which ``v > v_threshold`` says what the layer's comparison says, in its dtype."""
     here = as_array(threshold, writing.shape, writing.dtype)
     # a layer of ours fires at its threshold as well, which NIR does not
-    return here if isinstance(surrogate, F.Strict) else np.ascontiguousarray(just_below(here, writing.dtype))
+    return here if isinstance(surrogate, F.Strict) else just_below(here, writing.dtype)
 
 
 def _reset(params: dict[str, Any], writing: Writing) -> Array:
