@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
-    except (NIRError, FileNotFoundError) as error:
+    except (NIRError, OSError, ImportError) as error:
         print(f"{options.file}: {error}", file=sys.stderr)
         return 2
 
@@ -50,33 +50,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, help="a .nir file")
     parser.add_argument("--dt", type=float, help=f"length of a step in seconds (that of the metadata, else {DT:g})")
     parser.add_argument("--discretisation", choices=DISCRETISATIONS, help="of the equations (that of the metadata)")
-    parser.add_argument("--steps", type=int, default=100, help="of the random input (%(default)s)")
-    parser.add_argument("--samples", type=int, default=2, help="of the random input (%(default)s)")
+    parser.add_argument("--no-metadata", action="store_true", help="go by the nodes alone")
+    parser.add_argument("--steps", type=_positive, default=100, help="of the random input (%(default)s)")
+    parser.add_argument("--samples", type=_positive, default=2, help="of the random input (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random input (%(default)s)")
     parser.add_argument("--picture", type=Path, help="draw the nodes into this file, a PNG or SVG")
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
 def _run(options: argparse.Namespace) -> int:
     graph = read(options.file)
-    plan, said = plan_of(graph), metadata.unpacked(graph)
+    plan, said = plan_of(graph), None if options.no_metadata else metadata.unpacked(graph)
     print(_table(plan))
     if said is not None:
         print(f"\nwritten by spikingtorch: dt={said.dt:g} s, {said.discretisation}")
         for name, what in said.lost.items():
             print(f"lost in the export: {name} {what}")
     if options.picture is not None:
-        picture(plan).savefig(options.picture)
+        _save(plan, options.picture)
         print(f"\npicture in {options.picture}")
     print("\nplatforms, by their documented limits:")
     beyond = platforms.exceeded(plan)
     for platform in platforms.PLATFORMS:
         print(f"  {platform.name:14} {'; '.join(beyond[platform.name]) or 'within them'} ({platform.notes})")
-    certificate = _certified(graph, plan, options)
+    certificate = _certified(graph, plan, said, options)
     print(f"\n{certificate}")
-    silent = [row.name for row in certificate.rows if row.error is None and not row.spikes]
-    if silent:
-        print(f"nothing is certified of {', '.join(silent)}, which never fired")
     return 0 if certificate.equal or certificate.within_rounding else 1
 
 
@@ -110,14 +114,20 @@ def _range(value: Any) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
-def _certified(graph: Any, plan: Plan, options: argparse.Namespace) -> Certificate:
+def _save(plan: Plan, path: Path) -> None:
+    try:
+        picture(plan).savefig(path)
+    except ValueError as error:
+        raise NIRError(f"the picture cannot be written to {path}: {error}") from error
+
+
+def _certified(graph: Any, plan: Plan, said: metadata.Metadata | None, options: argparse.Namespace) -> Certificate:
     """Return the certificate on random inputs that make every neuron node fire, or those that make most of them."""
-    said = metadata.unpacked(graph)
-    dt = options.dt or (DT if said is None else said.dt)
+    dt = (DT if said is None else said.dt) if options.dt is None else options.dt
     best: Certificate | None = None
     for drive in _DRIVES:
         x = _drawn(plan, options, drive)
-        found = verify_nir(graph, x, dt=dt, discretisation=options.discretisation)
+        found = verify_nir(graph, x, dt=dt, discretisation=options.discretisation, use_metadata=not options.no_metadata)
         silent = sum(row.error is None and not row.spikes for row in found.rows)
         if best is None or silent < sum(row.error is None and not row.spikes for row in best.rows):
             best = found

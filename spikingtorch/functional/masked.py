@@ -45,10 +45,6 @@ class Masked(NamedTuple):
         held = tree_map(lambda new, old: torch.where(_along(running, new), new, old), after, state)
         return held, tree_map(lambda each: torch.where(_along(running, each), each, torch.zeros_like(each)), out)
 
-    @property
-    def __name__(self) -> str:
-        return f"Masked({getattr(self.step, '__name__', type(self.step).__name__)})"
-
 
 def _along(running: Tensor, leaf: Tensor) -> Tensor:
     """Return which samples are running, (N, 1, ...), with as many axes as a leaf."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.firing import Watched
 
@@ -61,10 +62,6 @@ class Recorded(NamedTuple):
         around = getattr(self.step, "at_rest", None)
         return neuron if around is None else around(neuron, like)
 
-    @property
-    def __name__(self) -> str:
-        return f"Recorded({_name(self.step)})"
-
 
 def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
     """Return a step that gives out ``(out, {name: record})``; see ``Recorded``.
@@ -107,14 +104,10 @@ def _fields(state: Any) -> Iterator[tuple[str, Tensor]]:
 
 def _complaint(step: Any, missing: list[str], there: list[str]) -> str:
     has = f"it has {', '.join(there)}" if there else "it has none that are tensors in a NamedTuple"
-    text = f"recorded: {_name(step)} has no state {', '.join(map(repr, missing))}; {has}"
+    text = f"recorded: {step_name(step)} has no state {', '.join(map(repr, missing))}; {has}"
     if set(missing) & set(_AT_THRESHOLD):
         text += (
             ". 'u' and 'threshold' are known of a step that fires through functional.fire(u, threshold, surrogate, "
             "reset), with a parameter surrogate"
         )
     return text
-
-
-def _name(step: Any) -> str:
-    return getattr(step, "__name__", type(step).__name__)

@@ -95,11 +95,6 @@ class Recurrent(NamedTuple):
         neuron, s = self.step(state.neuron, driven, **params)
         return RecurrentState(neuron, s), s
 
-    @property
-    def __name__(self) -> str:
-        name = getattr(self.step, "__name__", type(self.step).__name__)
-        return f"Recurrent({name}, {getattr(self.synapse, '__name__', self.synapse)})"
-
 
 def misfit(synapse: Any, shape: Sequence[int], weight: Sequence[int]) -> str | None:
     """Return what is wrong with the shape of recurrent weights for spikes of a shape, or None if nothing is."""

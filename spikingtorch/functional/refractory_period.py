@@ -74,10 +74,6 @@ class Refractory(NamedTuple):
         """Return the state at rest, from that of the neuron and an input of one step."""
         return RefractoryState(_inner_rest(self.step, neuron, like), _zeros(like))
 
-    @property
-    def __name__(self) -> str:
-        return f"Refractory({getattr(self.step, '__name__', type(self.step).__name__)}, {self.steps:g})"
-
 
 class RelativeRefractoryState(NamedTuple):
     """State of ``RelativeRefractory``: that of the neuron, and r, by how much its threshold is raised."""
@@ -126,7 +122,3 @@ class RelativeRefractory(NamedTuple):
     def at_rest(self, neuron: Any, like: Tensor) -> RelativeRefractoryState:
         """Return the state at rest, from that of the neuron and an input of one step."""
         return RelativeRefractoryState(_inner_rest(self.step, neuron, like), _zeros(like))
-
-    @property
-    def __name__(self) -> str:
-        return f"RelativeRefractory({getattr(self.step, '__name__', type(self.step).__name__)})"

@@ -9,6 +9,7 @@ from torch.autograd import Function
 
 from spikingtorch.functional.core.compare import typed
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.names import step_name
 
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
 Map: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -64,7 +65,7 @@ def _making(step: Step, function: Map, sources: tuple[str, ...], same: tuple[str
         changed = {name: _with_value(params[name], p) for name, p in computed.items() if name not in same}
         return step(state, x, **(params | changed))
 
-    with_sources.__name__ = getattr(step, "__name__", type(step).__name__)
+    with_sources.__name__ = step_name(step)
     return with_sources
 
 

@@ -8,6 +8,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import compiled, parallel
 from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
 from spikingtorch.functional.core.tree import tree_map
@@ -100,7 +101,7 @@ def scan(
             first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
             contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
         raise ValueError(
-            f"scan: backend='fused' cannot run {explain.name(step)}, which {str(plan).rstrip('.')}. "
+            f"scan: backend='fused' cannot run {step_name(step)}, which {str(plan).rstrip('.')}. "
             "backend='auto' takes the loop"
         )
     results = loop(step, state, xs, kwargs, dim, dtype)
@@ -114,7 +115,7 @@ def _order_of_states(call: Call) -> list[int]:
     Raises:
         ValueError: it cannot.
     """
-    name = explain.name(call.step)
+    name = step_name(call.step)
     try:
         program = from_text(trace_step(call.step, call.arguments()).program)
     except NotFusible as refusal:

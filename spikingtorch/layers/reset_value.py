@@ -48,10 +48,6 @@ class Valued(NamedTuple):
         """Advance one step."""
         return self.step(state, x, reset=with_value(reset, v_reset), **params)
 
-    @property
-    def __name__(self) -> str:
-        return getattr(self.step, "__name__", type(self.step).__name__)
-
 
 def shown_rule(rule: Any) -> str:
     """Return a reset rule as messages have it."""

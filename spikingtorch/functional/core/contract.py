@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import tree_map
 
@@ -61,17 +62,19 @@ def checked(step: Callable[..., tuple[S, Out]]) -> Callable[..., tuple[S, Out]]:
         result = _call(step, state, x, params)
         if not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError(
-                f"scan: {_name(step)} returned {type(result).__name__}; a step returns the pair (state, output)"
+                f"scan: {step_name(step)} returned {type(result).__name__}; a step returns the pair (state, output)"
             )
         if _versions((state, x, params)) != versions:
             raise ValueError(
-                f"scan: {_name(step)} wrote on its state, input or parameters in place. A step is a pure function: "
+                f"scan: {step_name(step)} wrote on its state, input or parameters in place. A step is a pure function: "
                 "write v = v + x, not v += x, and v.clamp(...), not v.clamp_(...)"
             )
         _check_form(step, state, result[0], params)
         for name, leaf in _named_leaves("output", result[1]).items():
             if not isinstance(leaf, Tensor):
-                raise TypeError(f"scan: {_name(step)} returned {name} = {leaf!r}; outputs are tensors or trees of them")
+                raise TypeError(
+                    f"scan: {step_name(step)} returned {name} = {leaf!r}; outputs are tensors or trees of them"
+                )
         return result
 
     return advance
@@ -83,15 +86,16 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
     except RuntimeError as error:
         tensors = _named_leaves("state", state) | _named_leaves("x", x) | _named_leaves("params", params)
         shapes = ", ".join(f"{name}: {tuple(t.shape)}" for name, t in tensors.items() if isinstance(t, Tensor))
-        error.add_note(f"scan: raised in the first step of {_name(step)}, called with shapes {shapes}")
+        error.add_note(f"scan: raised in the first step of {step_name(step)}, called with shapes {shapes}")
         raise
     except TypeError as error:
         floats = [name for name, value in params.items() if type(value) is float]
         if floats and "must be Tensor, not float" in str(error):
             error.add_note(
-                f"scan: raised in the first step of {_name(step)}. {', '.join(floats)}: a parameter given as a float "
-                "is a float inside the step as well, which torch's functions do not take. For exp(-1 / tau) there is "
-                "decay_from_tau(tau) of spikingtorch.functional, which takes both; or give it as torch.tensor(...)"
+                f"scan: raised in the first step of {step_name(step)}. {', '.join(floats)}: a parameter given as a "
+                "float is a float inside the step as well, which torch's functions do not take. For exp(-1 / tau) "
+                "there is decay_from_tau(tau) of spikingtorch.functional, which takes both; or give it as "
+                "torch.tensor(...)"
             )
         raise
 
@@ -99,21 +103,21 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
 def _check_form(step: Callable[..., Any], before: Any, after: Any, params: dict[str, Any]) -> None:
     was, now = _named_leaves("state", before), _named_leaves("state", after)
     if was.keys() != now.keys() or pytree.tree_structure(before) != pytree.tree_structure(after):
-        raise TypeError(f"scan: {_name(step)} was given the state {_form(before)} and returned {_form(after)}")
+        raise TypeError(f"scan: {step_name(step)} was given the state {_form(before)} and returned {_form(after)}")
     for name, old in was.items():
         new = now[name]
         if not isinstance(new, Tensor):
-            raise TypeError(f"scan: {_name(step)} returned {name} = {new!r}, expected a tensor")
+            raise TypeError(f"scan: {step_name(step)} returned {name} = {new!r}, expected a tensor")
         if new.shape != old.shape:
             given = ", ".join(f"{key} {tuple(p.shape)}" for key, p in params.items() if isinstance(p, Tensor))
             raise ValueError(
-                f"scan: {_name(step)} turned {name} of shape {tuple(old.shape)} into {tuple(new.shape)}. The initial "
-                "state needs the shape of one input, as zeros_state(type, x) makes it, "
+                f"scan: {step_name(step)} turned {name} of shape {tuple(old.shape)} into {tuple(new.shape)}. The "
+                "initial state needs the shape of one input, as zeros_state(type, x) makes it, "
                 "and parameters must broadcast to it" + (f" (they have the shapes: {given})" if given else "")
             )
         if new.dtype != old.dtype:
             raise TypeError(
-                f"scan: {_name(step)} turned {name} from {old.dtype} into {new.dtype}; "
+                f"scan: {step_name(step)} turned {name} from {old.dtype} into {new.dtype}; "
                 "give the initial state the dtype that the step computes in"
             )
 
@@ -161,7 +165,3 @@ def _form(tree: Any) -> str:
 
 def _first(names: dict[str, str]) -> str:
     return next(iter(names.values()))
-
-
-def _name(step: Callable[..., Any]) -> str:
-    return getattr(step, "__name__", type(step).__name__)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.dispatch.recurrent import Recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.trace.programs import TracedStep
@@ -44,12 +45,7 @@ def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
 def warn(step: Callable[..., Any], refusal: NotFusible) -> None:
     """Say once that a step has run on the loop, unless the loop is the way to run it."""
     if not isinstance(refusal, UseLoop):
-        _warn_once(f"scan: {name(step)} ran on the Python loop (slower) because it {refusal}")
-
-
-def name(step: Callable[..., Any]) -> str:
-    """Name a step."""
-    return str(getattr(step, "__name__", type(step).__name__))
+        _warn_once(f"scan: {step_name(step)} ran on the Python loop (slower) because it {refusal}")
 
 
 @lru_cache(maxsize=256)

@@ -1,7 +1,7 @@
 """Certificates: a network and an independent simulation of its graph, spike by spike."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Difference(NamedTuple):
-    """Where network and graph differ first.
+    """Where a neuron of the network and of the graph differ first.
 
     Attributes:
         sample: index of the sample.
@@ -49,7 +49,7 @@ class Difference(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One neuron node.
+    """One neuron node, driven by what the network's layers before it gave out; or the output of the network.
 
     Attributes:
         name: of the node.
@@ -57,10 +57,9 @@ class Row(NamedTuple):
         neurons: how many it has.
         spikes: how many the network has given out.
         different: entries of the spikes that differ.
-        first: the first of them.
-        error: largest difference of a node without spikes, relative to its largest value.
-        continuous: spikes that the continuous solution has more or less, a neuron, over those of the network; for a
-            node with spikes, driven by the inputs that it had here.
+        first: of the neurons that differ, the first difference that rounding does not explain, or else the first one.
+        error: of a node without spikes, the largest difference over what rounding may do: up to 1 it is that.
+        continuous: spikes that the continuous solution has more or less, a neuron, over those of the network.
     """
 
     name: str
@@ -94,30 +93,24 @@ class Certificate(NamedTuple):
 
     @property
     def equal(self) -> bool:
-        """Whether all spikes are equal, and other outputs up to rounding."""
+        """Whether all spikes are equal, and all other outputs up to rounding."""
         return all(row.different == 0 for row in self.rows) and self._readouts_agree
 
     @property
     def within_rounding(self) -> bool:
-        """Whether the first difference is one that rounding alone can have made."""
+        """Whether each neuron's first difference is one that rounding alone can have made."""
         first = self.first
-        if first is None:
-            return self._readouts_agree
-        difference: Any = first.first
-        return bool(difference.miss <= difference.rounding)
+        difference: Any = None if first is None else first.first
+        return self._readouts_agree and (first is None or bool(difference.miss <= difference.rounding))
 
     @property
     def first(self) -> Row | None:
-        """The row with the earliest difference of spikes, if there is one."""
-        found = [row for row in self.rows if row.first is not None]
-        return min(found, key=_step, default=None)
+        """The row with a difference that rounding does not explain, or else the earliest, if there is one."""
+        return min([row for row in self.rows if row.first is not None], key=_rank, default=None)
 
     @property
     def _readouts_agree(self) -> bool:
-        # what comes behind a spike that differs differs too
-        if any(row.different for row in self.rows):
-            return True
-        return all(row.error is None or row.error <= _slack(self.dtype, self.steps) for row in self.rows)
+        return all(row.error is None or row.error <= 1.0 for row in self.rows)
 
     def __str__(self) -> str:
         head = ("node", "kind", "neurons", "spikes", "different", "error", "continuous")
@@ -128,7 +121,7 @@ class Certificate(NamedTuple):
                 f"{row.neurons:,}",
                 f"{row.spikes:,}" if row.error is None else "",
                 f"{row.different:,}" if row.error is None else "",
-                "" if row.error is None else f"{row.error:.1e}",
+                "" if row.error is None else f"{row.error:.2g}",
                 "" if row.continuous is None else f"{row.continuous:.1%}",
             )
             for row in self.rows
@@ -149,7 +142,10 @@ class Certificate(NamedTuple):
     def _verdict(self) -> str:
         row = self.first
         if row is None:
-            return "spikes equal" if self._readouts_agree else "outputs differ by more than rounding"
+            if not self._readouts_agree:
+                return "outputs differ by more than rounding"
+            silent = [each.name for each in self.rows if each.error is None and not each.spikes]
+            return "spikes equal" + (f", but {', '.join(silent)} never fired" if silent else "")
         found: Any = row.first
         does = "fires, and the graph does not" if found.fires else "does not fire, and the graph does"
         decided = "rounding decides" if self.within_rounding else f"rounding explains {found.rounding:.1e}"
@@ -195,18 +191,20 @@ def verify_nir(
     True
     """
     graph = read(graph) if isinstance(graph, str | Path) else graph
-    plan, said = plan_of(graph), metadata.unpacked(graph)
+    check_sample("verify_nir", sample)
+    plan, said = plan_of(graph), metadata.unpacked(graph) if use_metadata or dt is None else None
     if dt is None:
         if said is None:
             raise NIRError("verify_nir: the graph does not say how long a step is; pass dt=1e-4, for instance")
         dt = said.dt
-    reading = reading_of(plan, said, dt, discretisation, surrogate, dtype)
+    reading = reading_of(plan, said if use_metadata else None, dt, discretisation, surrogate, dtype)
     # the wider one of the two dtypes holds the numbers of both
     wide = torch.promote_types(sample.dtype, reading.dtype)
-    model = from_nir(graph, dt, discretisation, surrogate=surrogate, dtype=wide, use_metadata=use_metadata)
+    way = reading.discretisation
+    model = from_nir(graph, dt, way, surrogate=surrogate, dtype=wide, use_metadata=use_metadata)
     names = module_names(plan)
     paths = {name: names[name] for name, node in plan.nodes.items() if isinstance(node, (*NEURONS, nir.Delay))}
-    return certified(model, graph, sample.to(wide), paths, dt, reading.discretisation)
+    return certified(model, graph, sample.to(wide), paths, dt, way)
 
 
 def certified(
@@ -224,47 +222,95 @@ def certified(
     """
     model = copy.deepcopy(model).eval()
     with torch.no_grad():
-        seen = recording.record(model, sample, "spikes")
-    x = sample.detach().double().cpu().numpy().swapaxes(0, 1)
-    trace = simulate(graph, x, dt=dt, discretisation=discretisation)
+        seen = recording.record(model, sample, "spikes") if paths else None
+        out = model(sample) if seen is None else seen.out
+    x = _array(sample)
+    here = {name: _array(seen[path]["spikes"]) for name, path in paths.items() if seen is not None and path in seen}
+    trace = simulate(graph, x, dt=dt, discretisation=discretisation, hands_on=here)
     fine = simulate(graph, x, dt=dt, discretisation="exact", refine=REFINE, feed=trace.inputs)
-    nodes = plan_of(graph).nodes
-    rows = [
-        _row(name, nodes[name], seen[path]["spikes"].double().cpu().numpy().swapaxes(0, 1), trace, fine, sample.dtype)
-        for name, path in paths.items()
-        if path in seen
-    ]
+    nodes, slack = plan_of(graph).nodes, torch.finfo(sample.dtype).eps
+    rows = [_row(name, nodes[name], each, trace, fine, slack * _memory(nodes[name], dt)) for name, each in here.items()]
+    outs = out if isinstance(out, dict) else dict.fromkeys(trace.out, out)
+    rows += [_output(name, nodes[name], _array(each), trace, slack) for name, each in outs.items() if name not in here]
     N, T = sample.shape[:2]
     return Certificate(tuple(rows), N, T, dt, discretisation, sample.dtype)
 
 
-def _row(name: str, node: Any, here: Array, trace: Trace, fine: Trace, dtype: torch.dtype) -> Row:
+def _row(name: str, node: Any, here: Array, trace: Trace, fine: Trace, slack: float) -> Row:
     there = trace.values[name]
     kind, neurons = type(node).__name__, int(np.prod(here.shape[2:]))
     if not isinstance(node, _SPIKING):
-        scale = float(abs(there).max(initial=0.0)) or 1.0
-        return Row(name, kind, neurons, 0, 0, None, float(abs(here - there).max(initial=0.0)) / scale, None)
-    differs = here != there
-    first = None
-    if differs.any():
-        at = tuple(int(each) for each in np.argwhere(differs)[0])
+        return Row(name, kind, neurons, 0, 0, None, _error(here, there, slack), None)
+    different, first = here != there, None
+    if different.any():
         threshold = node.threshold if isinstance(node, nir.Threshold) else node.v_threshold
-        level = float(np.broadcast_to(threshold, here.shape[2:])[at[2:]])
-        u = trace.membranes[name]
-        scale = max(abs(level), float(abs(u[: at[0] + 1, at[1]]).max()))
-        rounding = _slack(dtype, here.shape[0]) * scale
-        first = Difference(at[1], at[0], at[2:], bool(here[at]), abs(float(u[at]) - level), rounding)
+        found = _differences(here, different, trace.membranes[name], threshold, slack)
+        first = min(found, key=lambda each: (each.miss <= each.rounding, each.step))
     apart = abs(fine.values[name].sum((0, 1)) - there.sum((0, 1))).sum()
     total = float(here.sum())
     continuous = float(apart) / total if total else float(apart > 0)
-    return Row(name, kind, neurons, int(total), int(differs.sum()), first, None, continuous)
+    return Row(name, kind, neurons, int(total), int(different.sum()), first, None, continuous)
 
 
-def _step(row: Row) -> int:
+def _differences(here: Array, different: Array, u: Array, threshold: Any, slack: float) -> Iterator[Difference]:
+    """Yield the first difference of each neuron and sample that has one."""
+    levels = np.broadcast_to(np.asarray(threshold, np.float64), here.shape[2:])
+    # what a membrane has held so far is what rounding errors are relative to
+    largest = np.maximum(np.maximum.accumulate(abs(u), axis=0), abs(levels))
+    for place in zip(*np.nonzero(different.any(0)), strict=True):
+        step = int(np.argmax(different[(slice(None), *place)]))
+        at = (step, *place)
+        sample, *neuron = (int(each) for each in place)
+        miss = abs(float(u[at]) - float(levels[tuple(neuron)]))
+        yield Difference(sample, step, tuple(neuron), bool(here[at]), miss, slack * float(largest[at]))
+
+
+def _output(name: str, node: Any, here: Array, trace: Trace, slack: float) -> Row:
+    """Return the row of an Output: the sums of what leads to it, which are of this step alone."""
+    there = trace.out[name]
+    return Row(
+        name, type(node).__name__, int(np.prod(here.shape[2:])), 0, 0, None, _error(here, there, slack * 256), None
+    )
+
+
+def _error(here: Array, there: Array, slack: float) -> float:
+    """Return the largest difference over what rounding may do to that neuron; infinity where one side has NaN."""
+    if here.shape != there.shape:
+        return float("inf")
+    scale = np.maximum(abs(here), abs(there)).max((0, 1), initial=0.0)
+    off = np.where(here == there, 0.0, abs(here - there) / np.where(scale > 0.0, slack * scale, 1.0))
+    return float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().double().cpu().numpy().swapaxes(0, 1)
+
+
+def _rank(row: Row) -> tuple[bool, int]:
     difference: Any = row.first
-    return int(difference.step)
+    return difference.miss <= difference.rounding, difference.step
 
 
-def _slack(dtype: torch.dtype, steps: int) -> float:
-    """Return how far rounding may move a membrane over some steps, relative to it: an error of half an ulp each."""
-    return (64 + steps) * torch.finfo(dtype).eps
+def _memory(node: Any, dt: float) -> float:
+    """Return how many errors of rounding a membrane holds: those of the sum of its inputs, and of as many steps.
+
+    A membrane forgets within its time constant, and keeps all if it has none.
+    """
+    taus = [float(np.max(getattr(node, name))) for name in ("tau", "tau_mem", "tau_syn") if hasattr(node, name)]
+    if isinstance(node, nir.IF | nir.I):
+        return 2048.0
+    return 256.0 + 2.0 * min(sum(taus) / dt, 1024.0)
+
+
+def check_sample(owner: str, sample: Any) -> None:
+    """Raise unless a sample is a batch of inputs, in a dtype in which rounding says something.
+
+    Raises:
+        NIRError: it is not.
+    """
+    if not (isinstance(sample, Tensor) and sample.ndim >= 2 and sample.is_floating_point() and sample.numel()):
+        raise NIRError(f"{owner}: sample is no floating-point tensor (N, T, ...) with entries; pass a batch of inputs")
+    if sample.dtype not in (torch.float32, torch.float64):
+        raise NIRError(
+            f"{owner}: the sample is {sample.dtype}, expected float32 or float64; convert it and the network"
+        )

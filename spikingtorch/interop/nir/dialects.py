@@ -50,6 +50,15 @@ class SnnTorch(NamedTuple):
         """Return ``Leaky``, in a cycle ``RLeaky``, for LIF, and ``Synaptic`` for CubaLIF."""
         if not isinstance(node, nir.LIF | nir.CubaLIF):
             return None
+        _check("v_leak", node.v_leak, 0.0)
+        taus = {
+            "w_in dt / tau_syn": ("w_in", "tau_syn"),
+            "r dt / tau_mem": ("r", "tau_mem"),
+            "r dt / tau": ("r", "tau"),
+        }
+        for what, (factor, tau) in taus.items():
+            if hasattr(node, tau):
+                _check(what, getattr(node, factor) * dt / np.asarray(getattr(node, tau)), 1.0)
         options: Any = {"reset_mechanism": self.reset, "reset_delay": self.reset_delay}
         options["threshold"] = parameter(node.v_threshold, dtype)
         if isinstance(node, nir.CubaLIF):
@@ -77,6 +86,12 @@ class Norse(NamedTuple):
 
     def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:  # noqa: ARG002
         """Return ``LIFBoxCell`` for LIF, ``LIFCell`` for CubaLIF, ``IAFCell`` for IF, and ``LIBoxCell`` for LI."""
+        if self.reset not in ("value", "subtract") or not self.export_dt > 0.0:
+            raise NIRError(
+                f"{self} has a reset other than 'value' or 'subtract', or an export_dt that is not above zero"
+            )
+        if hasattr(node, "r"):
+            _check("r", node.r, 1.0)
         inverse: dict[str, Any] = {
             f"{name}_inv": parameter(self.export_dt / np.asarray(getattr(node, name), np.float64), dtype)
             for name in ("tau", "tau_mem", "tau_syn")
@@ -121,6 +136,12 @@ class Sinabs(NamedTuple):
 
     def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:  # noqa: ARG002
         """Return ``LIF`` for LIF, ``IAF`` for IF, and ``ExpLeak`` for LI."""
+        if self.spikes not in ("multi", "single") or self.reset not in ("subtract", "value"):
+            raise NIRError(f"{self}: expected spikes 'multi' or 'single', and reset 'subtract' or 'value'")
+        if hasattr(node, "r"):
+            _check("r", node.r, 1.0)
+        if hasattr(node, "v_leak"):
+            _check("v_leak", node.v_leak, 0.0)
         norm: dict[str, Any] = {} if self.norm_input is None else {"norm_input": self.norm_input}
         least: dict[str, Any] = {} if self.min_v_mem is None else {"min_v_mem": self.min_v_mem}
         if isinstance(node, nir.LI):
@@ -149,17 +170,19 @@ class SpikingJelly(NamedTuple):
         firing: Any = {"v_threshold": parameter(node.v_threshold, dtype), "v_reset": _single("v_reset", node.v_reset)}
         match node:
             case nir.IF():
-                _whole("r dt", np.asarray(node.r) * dt)
+                _check("r dt", np.asarray(node.r) * dt, 1.0)
                 return spikingjelly.IFNode(**firing)
             case nir.CubaLIF():
                 syn, mem = (dt / np.asarray(tau, np.float64) for tau in (node.tau_syn, node.tau_mem))
-                _whole("w_in dt / tau_syn", node.w_in * syn)
-                _whole("r dt / tau_mem", node.r * mem)
+                _check("w_in dt / tau_syn", node.w_in * syn, 1.0)
+                _check("r dt / tau_mem", node.r * mem, 1.0)
+                _check("v_leak", node.v_leak, 0.0)
                 return spikingjelly.CUBALIFNode(parameter(1.0 - syn, dtype), parameter(1.0 - mem, dtype), **firing)
         tau = np.asarray(node.tau, np.float64) / dt
+        _check("v_leak - v_reset", np.asarray(node.v_leak) - node.v_reset, 0.0)
         decayed = bool(np.allclose(node.r, 1.0))
         if not decayed:
-            _whole("r dt / tau", node.r / tau)
+            _check("r dt / tau", node.r / tau, 1.0)
         return spikingjelly.LIFNode(parameter(tau, dtype), decayed, **firing)
 
 
@@ -202,7 +225,10 @@ def _single(name: str, value: Any) -> float:
     return float(values[0])
 
 
-def _whole(what: str, value: Any) -> None:
-    """Raise unless an input enters with weight 1."""
-    if not np.allclose(value, 1.0, rtol=1e-5):
-        raise NIRError(f"{what} is {np.asarray(value).flat[0]:g}, where this library writes 1; is dt right?")
+def _check(what: str, value: Any, wanted: float) -> None:
+    """Raise unless numbers of a node are those that this library always writes."""
+    if not np.allclose(value, wanted, rtol=1e-4, atol=1e-6):
+        wrong = np.ravel(value)[~np.isclose(np.ravel(value), wanted, rtol=1e-4, atol=1e-6)][0]
+        raise NIRError(
+            f"{what} is {wrong:g}, where this library writes {wanted:g}; is dt right, and is the file one of it?"
+        )

@@ -11,6 +11,7 @@ The first two differ only for neurons with a current of their own. Euler's metho
 a step, 1 - dt / tau in place of exp(-dt / tau), the exponential one by O(dt / tau_syn) in what a current brings.
 """
 
+from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -51,9 +52,10 @@ def check_time(owner: str, dt: float, discretisation: str) -> None:
     Raises:
         NIRError: dt is not above zero and finite, or there is no such discretisation.
     """
-    if not isinstance(dt, int | float) or isinstance(dt, bool) or not 0.0 < dt < float("inf"):
+    if not isinstance(dt, Real) or isinstance(dt, bool) or not 0.0 < dt < 1e300:
         raise NIRError(
-            f"{owner}: dt={dt!r}, expected the length of a step in seconds, above zero: dt=1e-4 for instance"
+            f"{owner}: dt={dt!r} ({type(dt).__name__}), expected the length of a step in seconds, a number above zero: "
+            "dt=1e-4 for instance"
         )
     if discretisation not in DISCRETISATIONS:
         listed = ", ".join(map(repr, DISCRETISATIONS))

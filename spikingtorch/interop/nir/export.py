@@ -1,6 +1,5 @@
 """to_nir: a SpikingNet as a graph of NIR."""
 
-import copy
 import warnings
 from typing import Any
 
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 
 from spikingtorch.functional import convolution, dense
 from spikingtorch.interop.nir import metadata
-from spikingtorch.interop.nir.certificate import certified
+from spikingtorch.interop.nir.certificate import certified, check_sample
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
 from spikingtorch.interop.nir.errors import NIRError
-from spikingtorch.interop.nir.model_graph import Calls, Op, calls_of
+from spikingtorch.interop.nir.model_graph import Calls, Op, calls_of, check_hooks, copied_model
 from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.interop.nir.to_neurons import Writing, neuron_of
 from spikingtorch.layers.steplayer import StepLayer
@@ -66,14 +65,13 @@ def to_nir(
     """
     check_network("to_nir", model)
     check_time("to_nir", dt, discretisation)
-    if not (isinstance(sample, Tensor) and sample.ndim >= 2 and sample.is_floating_point() and sample.numel()):
-        raise NIRError("to_nir: sample is no floating-point tensor (N, T, ...) with entries; pass a batch of inputs")
-    dtype = sample.dtype
-    if dtype not in (torch.float32, torch.float64):
-        raise NIRError(f"to_nir: the sample is {dtype}, expected float32 or float64; convert it and the network")
-    net = copy.deepcopy(model.net)
-    calls = calls_of(net, sample[:, 0])
-    graph = _Graph(calls, dt, discretisation, dtype, approximate)
+    check_sample("to_nir", sample)
+    check_hooks(model)
+    copied = copied_model(model).eval()
+    copied.mode = "step"
+    with torch.no_grad():
+        copied(sample[:, :1])  # what is wrong with the sample shows here, in words of the network
+    graph = _Graph(calls_of(copied.net, sample[:, 0]), dt, discretisation, sample.dtype, approximate)
     found = graph.finished()
     if certify:
         _certify(model, found, sample, graph, approximate)
@@ -115,7 +113,7 @@ class _Graph:
         else:
             self.nodes[name] = _node_of(op)
             if getattr(op.module, "bias", 0) is None and not isinstance(op.module, nn.Linear):
-                self.described[name] = {"bias": False}
+                self.described[name] = {"bias": False}  # which NIR's convolutions always have
         self._connect(op.sources, name)
 
     def _add_layer(self, op: Op, layer: StepLayer, name: str) -> None:
@@ -241,7 +239,8 @@ def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph, a
         return
     if not certificate.within_rounding:
         raise NIRError(
-            "the graph spikes otherwise than the network, which is an error of this library; please report it.\n"
+            "the graph gives out something else than the network. Either forward does what torch.fx does not see, such "
+            "as writing in place on a tensor of two names; or this is an error of this library, which please report.\n"
             f"{certificate}"
         )
     warnings.warn(

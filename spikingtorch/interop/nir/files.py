@@ -34,12 +34,15 @@ def read(path: str | Path, limit: int = LIMIT) -> nir.NIRGraph:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with h5py.File(path, "r") as file:
-            if "node" not in file or not isinstance(file.get("node"), h5py.Group):
+            link = file.get("node", getlink=True) if "node" in file else None
+            if link is not None and not isinstance(link, h5py.HardLink):
+                raise NIRError(f"{path}: /node is a link to somewhere else, which is not followed")
+            if link is None or not isinstance(file["node"], h5py.Group):
                 raise NIRError(f"{path} is an HDF5 file, but no graph of NIR is in it")
+            _Walk(limit, path).group(file["node"], 0)
             kind = file["node"].get("type")
             if not isinstance(kind, h5py.Dataset) or kind[()] != b"NIRGraph":
-                raise NIRError(f"{path} holds no graph, but {'nothing' if kind is None else kind[()]!r}")
-            _Walk(limit, path).group(file["node"], 0)
+                raise NIRError(f"{path} holds no graph, but {'nothing' if kind is None else repr(kind[()])}")
         # shapes are checked when the graph becomes a network; the check of nir 1.0.8 knows no groups of convolutions
         found: nir.NIRGraph = nir.read(path, type_check=False)
     except NIRError:
@@ -91,7 +94,7 @@ class _Walk:
         text = h5py.check_string_dtype(dtype) is not None
         if not text and (dtype.kind not in "fiubS" or dtype.names):
             raise NIRError(f"{self.path}: {entry.name} holds values of type {dtype}, expected numbers or text")
-        if entry.external:
+        if entry.external or entry.is_virtual:
             raise NIRError(f"{self.path}: {entry.name} keeps its numbers in another file, which is not opened")
         self.bytes += math.prod(entry.shape) * np.dtype(dtype).itemsize
         if self.bytes > self.limit:

@@ -28,8 +28,8 @@ from spikingtorch.layers.steplayer import StepLayer
 
 # how far a delay may be from a whole number of steps, relative to it
 _WHOLE = 1e-6
-# the longest delay line, in steps
-_LONGEST = 1_000_000
+# steps that the delay lines of a node may hold in all
+_LONGEST = 10**8
 
 
 class Reading(NamedTuple):
@@ -82,15 +82,26 @@ def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Modu
     if make is None:
         listed = ", ".join(sorted(each.__name__ for each in _MODULES if each is not Pass))
         raise NIRError(f"node {name!r} is a {type(node).__name__}, which is not among the primitives: {listed}")
+    check_numbers(name, node)
     try:
-        _check_numbers(node)
         return make(node, reading, **options)
     except (ValueError, TypeError, RuntimeError) as error:
         raise NIRError(f"node {name!r} ({type(node).__name__}): {error}") from error
 
 
+def check_numbers(name: str, node: Any) -> None:
+    """Raise unless the arrays of a node hold finite numbers, and its time constants are above zero.
+
+    Raises:
+        NIRError: they do not.
+    """
+    try:
+        _check_numbers(node)
+    except NIRError as error:
+        raise NIRError(f"node {name!r} ({type(node).__name__}): {error}") from None
+
+
 def _check_numbers(node: Any) -> None:
-    """Raise unless arrays hold finite numbers, and time constants are above zero."""
     for field, value in vars(node).items():
         if field in ("input_type", "output_type", "metadata") or not isinstance(value, np.ndarray):
             continue
@@ -111,7 +122,8 @@ def _passed(node: Any, reading: Reading) -> None:  # noqa: ARG001
 
 
 def _weight(array: Any, reading: Reading) -> nn.Parameter:
-    return nn.Parameter(torch.from_numpy(np.array(array)).to(reading.dtype))
+    native = np.array(array, dtype=np.asarray(array).dtype.newbyteorder("="))
+    return nn.Parameter(torch.from_numpy(native).to(reading.dtype))
 
 
 def _linear(node: Any, reading: Reading) -> nn.Module:
@@ -187,8 +199,10 @@ def _delay(node: Any, reading: Reading) -> nn.Module:
             f"a delay of {wrong * reading.dt:g} s is {wrong:g} steps of dt={reading.dt:g} s; choose a dt of which all "
             "delays are multiples"
         )
-    if whole.size and whole.max() > _LONGEST:
+    if whole.size and whole.max() * whole.size > _LONGEST:
         raise NIRError(f"a delay of {whole.max():g} steps of dt={reading.dt:g} s is too long; is dt right?")
+    if (torch.from_numpy(np.array(whole)).to(reading.dtype).double().numpy() != whole).any():
+        raise NIRError(f"a delay of {whole.max():g} steps is no number of {reading.dtype}; take dtype=torch.float32")
     return Delay(parameter(whole, reading.dtype))
 
 

@@ -1,6 +1,8 @@
 """from_nir: a graph of NIR as a SpikingNet."""
 
 import keyword
+import math
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from spikingtorch.interop.nir.dialects import Dialect, dialect_of
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.files import read
-from spikingtorch.interop.nir.from_nodes import Reading, module_of
+from spikingtorch.interop.nir.from_nodes import Reading, check_numbers, module_of
 from spikingtorch.interop.nir.metadata import Metadata
 from spikingtorch.interop.nir.modules import Feedback, Scale
 from spikingtorch.interop.nir.network import GraphNet, Node, sum_of
@@ -24,10 +26,13 @@ from spikingtorch.interop.nir.to_neurons import Writing, neuron_of
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.recurrent import synapse_of
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.network import check_network
 
 _WEIGHTED = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d, nir.Scale)
 # how far numbers of a node may be from those that the metadata stand for: other machines have other exponentials
 _SAME = 1e-6
+# entries that an input of one sample may have
+_LARGEST = 10**8
 
 
 def from_nir(
@@ -44,7 +49,7 @@ def from_nir(
 
     NIR's neurons are differential equations; a step of the network is a time of dt, throughout which the input is held.
     Neurons fire above their threshold and not at it, and start at zero. In a cycle, the way back to the input takes a
-    step (see ``plan_of``): a neuron that is connected to itself becomes a recurrent layer, and a network with a longer
+    step (see ``plan_of``): a neuron with weights back to itself becomes a recurrent layer, and a network with another
     cycle runs step by step.
 
     Args:
@@ -79,8 +84,12 @@ def from_nir(
     plan, said = plan_of(graph), metadata.unpacked(graph) if use_metadata else None
     if said is not None and (dt != said.dt or discretisation not in (None, said.discretisation)):
         said = said._replace(nodes={})
-    reading = reading_of(plan, said, dt, discretisation, surrogate, dtype)
-    return _Builder(plan, reading, said, dialect_of(dialect)).network()
+    reading, spoken = reading_of(plan, said, dt, discretisation, surrogate, dtype), dialect_of(dialect)
+    if spoken is not None and (discretisation is not None or surrogate != F.Sigmoid(beta=5.0)):
+        raise NIRError(
+            "from_nir: with a dialect, the layers have a discretisation and a surrogate of their own; leave both out"
+        )
+    return _Builder(plan, reading, said, spoken).network()
 
 
 def reading_of(
@@ -104,8 +113,7 @@ def reading_of(
 def load_nir_weights(model: SpikingNet, graph: nir.NIRGraph | str | Path) -> list[str]:
     """Copy the weights of a graph into a network that stands: its Linear, Conv and Scale modules, not its neurons.
 
-    They are matched by name, those of ``to_nir``; or, if names differ, in their order, which has to be one of the same
-    shapes.
+    They are matched by name, those of ``to_nir``; or, if names differ, in their order, if all differ in shape.
 
     Args:
         model: the network, whose weights are changed in place.
@@ -117,22 +125,61 @@ def load_nir_weights(model: SpikingNet, graph: nir.NIRGraph | str | Path) -> lis
     Raises:
         NIRError: there is no such match.
     """
+    check_network("load_nir_weights", model)
     graph = read(graph) if isinstance(graph, str | Path) else graph
-    plan = plan_of(graph)
-    given = {name: node for name, node in plan.nodes.items() if isinstance(node, _WEIGHTED)}
-    own = {name: each for name, each in model.net.named_modules() if isinstance(each, _WITH_WEIGHTS)}
-    by_name = {path: given.get(_plain(path)) for path in own}
-    if None in by_name.values() or len(own) != len(given):
-        by_name = dict(zip(own, given.values(), strict=False))
-    if len(own) != len(given) or not all(_fits(own[path], node) for path, node in by_name.items()):
+    given = {name: node for name, node in plan_of(graph).nodes.items() if isinstance(node, _WEIGHTED)}
+    own = {path: each for path, each in model.net.named_modules() if isinstance(each, _WITH_WEIGHTS)}
+    for path, module in model.net.named_modules():
+        _check_loadable(path, module)
+    matched = _matched(own, given)
+    for name in matched.values():
+        check_numbers(name, given[name])
+    with torch.no_grad():
+        for path, name in matched.items():
+            _copy(own[path], given[name])
+    return [f"{path} <- {name}" for path, name in matched.items()]
+
+
+def _check_loadable(path: str, module: Any) -> None:
+    """Raise where the weights of a module are not simply those that it computes with."""
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        raise NIRError(
+            f"load_nir_weights: {path!r} is a batch norm, which in a graph is a part of the weights before it; put an "
+            "nn.Identity() in its place"
+        )
+    if isinstance(module, _WITH_WEIGHTS) and any(
+        not isinstance(each, nn.Parameter | None) for each in _parameters(module)
+    ):
+        raise NIRError(
+            f"load_nir_weights: the weight of {path!r} is computed and no parameter; make it plain first, with "
+            "remove_parametrizations or prune.remove"
+        )
+
+
+def _matched(own: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+    """Return for each module of a network the node whose weights it takes.
+
+    Raises:
+        NIRError: there is none for each, or more than one.
+    """
+    by_name = {path: _plain(path) for path in own}
+    if set(by_name.values()) != set(given) or len(own) != len(given):
+        by_name = dict(zip(own, given, strict=False))
+        shapes = [np.shape(_weights(node)) for node in given.values()]
+        if len(own) == len(given) and len(set(shapes)) < len(shapes):
+            by_name = {}  # by their order, two of one shape could change places
+    if (
+        len(by_name) != len(own)
+        or len(own) != len(given)
+        or not all(_fits(own[a], given[b]) for a, b in by_name.items())
+    ):
         there = ", ".join(f"{path} {tuple(_parameters(each)[0].shape)}" for path, each in own.items()) or "none"
         have = ", ".join(f"{name} {np.shape(_weights(node))}" for name, node in given.items()) or "none"
-        raise NIRError(f"load_nir_weights: the network has the weights {there}, and the graph {have}")
-    names = {id(node): name for name, node in given.items()}
-    with torch.no_grad():
-        for path, node in by_name.items():
-            _copy(own[path], node)
-    return [f"{path} <- {names[id(node)]}" for path, node in by_name.items()]
+        raise NIRError(
+            f"load_nir_weights: the network has the weights {there}, and the graph {have}, which match neither by name "
+            "nor, one of each shape, by order"
+        )
+    return by_name
 
 
 class _Builder(NamedTuple):
@@ -176,7 +223,7 @@ class _Builder(NamedTuple):
             return self._in_dialect(self.dialect, name, node)
         if content is None or not isinstance(node, (*NEURONS, nir.Delay)):
             made = module_of(name, node, self.reading, **options)
-            if isinstance(made, nn.Conv1d | nn.Conv2d) and content == {"bias": False}:
+            if isinstance(made, nn.Conv1d | nn.Conv2d) and content == {"bias": False} and not np.any(node.bias):
                 made.bias = None
             return made
         layer = metadata.rebuilt(name, content, options.get("recurrent"))
@@ -185,6 +232,7 @@ class _Builder(NamedTuple):
 
     def _in_dialect(self, dialect: Dialect, name: str, node: Any) -> nn.Module:
         in_cycle = any(edge.delayed for edge in self.plan.incoming[name])
+        check_numbers(name, node)
         try:
             made = dialect.neuron(node, self.reading.dt, self.reading.dtype, in_cycle=in_cycle)
         except ValueError as error:
@@ -195,19 +243,16 @@ class _Builder(NamedTuple):
 
     def _check_same(self, name: str, node: Any, layer: Any) -> None:
         """Raise where metadata stand for other numbers than those of the node, which somebody has changed."""
-        reading = self.reading
+        said: Any = self.said
         shape = tuple(int(size) for size in node.output_type["output"])
-        writing = Writing(name, shape, reading.dt, reading.discretisation, reading.dtype, True, [])
+        lost: list[str] = []
+        writing = Writing(name, shape, self.reading.dt, self.reading.discretisation, said.dtype, True, lost)
         again = neuron_of(layer, writing)
-        wrong = [
-            field
-            for field, value in vars(node).items()
-            if isinstance(value, np.ndarray) and not np.allclose(value, getattr(again, field), rtol=_SAME, atol=0.0)
-        ]
-        if wrong or type(again) is not type(node):
+        wrong = lost or ["its kind"] if lost or type(again) is not type(node) else _changed(node, again)
+        if wrong:
             raise NIRError(
-                f"node {name!r} was changed after this library wrote it: {', '.join(wrong) or type(node).__name__} is "
-                "not what its metadata stand for. Pass use_metadata=False to go by the nodes alone"
+                f"node {name!r} was changed after this library wrote it: {', '.join(wrong)} is not what its metadata "
+                "stand for. Pass use_metadata=False to go by the nodes alone"
             )
 
     def _recurrences(self) -> dict[str, str]:
@@ -231,10 +276,22 @@ class _Builder(NamedTuple):
         return found
 
 
+def _changed(node: Any, again: Any) -> list[str]:
+    """Return the fields of a node that differ from those of another one; of thresholds, every bit counts."""
+    fields = {
+        name: value for name, value in vars(node).items() if name not in ("input_type", "output_type", "metadata")
+    }
+    return [
+        name
+        for name, value in fields.items()
+        if not np.allclose(value, getattr(again, name), rtol=0.0 if "threshold" in name else _SAME, atol=0.0)
+    ]
+
+
 def module_names(plan: Plan) -> dict[str, str]:
     """Return for each node the name of its module: dots are no part of one, and torch or Python have taken some."""
     found: dict[str, str] = {}
-    taken = {*dir(nn.Module), "nodes", "outputs"}
+    taken = {*dir(nn.Module()), "nodes", "outputs"}
     for name in plan.nodes:
         module = base = _plain(name)
         count = 1
@@ -249,8 +306,10 @@ def _plain(name: str) -> str:
     return name.replace(".", "_").replace("/", "_")
 
 
-def _weights_back(module: nn.Module | None) -> Any:
-    """Return recurrent weights as a layer takes them."""
+def _weights_back(module: Any) -> Any:
+    """Return recurrent weights as a layer takes them: without a bias, which convolutions of NIR always have."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.bias is not None and not module.bias.any():
+        module.bias = None
     return module.scale.detach() if isinstance(module, Scale) else module
 
 
@@ -266,7 +325,12 @@ def _shapes(
     size = None if start is None else start.get("input")
     if size is None:
         raise NIRError(f"the Input {plan.input!r} has no shape; give it one: nir.Input(input_type={{'input': shape}})")
-    values: dict[str, Tensor] = {plan.input: torch.zeros(1, *[int(each) for each in size], dtype=dtype)}
+    sizes = [int(each) for each in np.atleast_1d(size)]
+    if min(sizes, default=1) < 1 or math.prod(sizes) > _LARGEST:
+        raise NIRError(
+            f"the Input {plan.input!r} has shape {tuple(sizes)}, expected sizes above zero, of {_LARGEST:,} at most"
+        )
+    values: dict[str, Tensor] = {plan.input: torch.zeros(1, *sizes, dtype=dtype)}
     for node in nodes[1:]:
         given = [values[name] for name in node.now]
         shapes = {tuple(each.shape[1:]) for each in given}
@@ -316,31 +380,41 @@ def _with_feedback(
 ) -> list[Node]:
     """Return the nodes with a module for each value that is needed a step later."""
     later = {source for node in nodes for source in node.before}
-    keeps = {source: f"{names[source]}_before" for source in later}
-    rest = _AtRest({node.name: node for node in nodes}, modules, shapes, dtype)
-    for source, name in keeps.items():
-        modules[name] = Feedback(rest.value(source)[0])
+    keeps: dict[str, str] = {}
+    rest = _at_rest(nodes, later, modules, shapes, dtype)
+    for source in sorted(later):
+        name = f"{names[source]}_before"
+        while name in modules or name in names.values():
+            name += "_"
+        keeps[source] = name
+        modules[name] = Feedback(rest[source][0])
     return [
         node._replace(before=tuple(keeps[source] for source in node.before), after=keeps.get(node.name, ""))
         for node in nodes
     ]
 
 
-class _AtRest(NamedTuple):
-    """What nodes give out before the first step: inputs, neurons and delays zero, maps what they make of zeros."""
-
-    nodes: dict[str, Node]
-    modules: dict[str, nn.Module]
-    shapes: dict[str, tuple[int, ...]]
-    dtype: torch.dtype
-
-    def value(self, name: str) -> Tensor:
-        """Return the value of a node, (1, *shape); maps are in no cycle without a neuron."""
-        node = self.nodes[name]
-        module = self.modules.get(node.module)
-        if isinstance(module, StatefulLayer) or not node.now:
-            return torch.zeros(1, *self.shapes[name], dtype=self.dtype)
-        return _run(node, self.modules, sum_of([self.value(source) for source in (*node.now, *node.before)]))
+def _at_rest(
+    nodes: list[Node],
+    later: set[str],
+    modules: dict[str, nn.Module],
+    shapes: dict[str, tuple[int, ...]],
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """Return what comes back before the first step: of layers and inputs zeros, of maps what they make of these."""
+    by_name = {node.name: node for node in nodes}
+    waiting, needs = set(later), dict[str, list[str]]()
+    while waiting:
+        node = by_name[waiting.pop()]
+        silent = isinstance(modules.get(node.module), StatefulLayer)
+        needs[node.name] = [] if silent else [*node.now, *node.before]
+        waiting |= set(needs[node.name]) - needs.keys()
+    rest: dict[str, Tensor] = {}
+    for name in TopologicalSorter(needs).static_order():
+        given = [rest[source] for source in needs[name]]
+        zeros = torch.zeros(1, *shapes[name], dtype=dtype)
+        rest[name] = _run(by_name[name], modules, sum_of(given)) if given else zeros
+    return rest
 
 
 def _dtype_of(plan: Plan) -> torch.dtype:

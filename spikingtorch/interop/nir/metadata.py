@@ -57,6 +57,8 @@ _SURROGATES = {
     )
 }
 _RULES = {rule.__name__: rule for rule in (F.to_zero, F.by_subtraction, F.none)}
+# steps that a delay line may be remembered
+_LONGEST = 100_000
 _DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
 
@@ -95,7 +97,7 @@ def unpacked(graph: Any) -> Metadata | None:
         return found._replace(dt=float(found.dt), dtype=_DTYPES[content["dtype"]], nodes=nodes, lost=lost)
     except NIRError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NIRError(
             f"metadata[{KEY!r}] of the graph are damaged ({type(error).__name__}: {error}); pass "
             "use_metadata=False to go by the nodes alone"
@@ -115,7 +117,7 @@ def _described(layer: StepLayer) -> dict[str, Any]:
     stored = {name: getattr(layer, attribute) for name, attribute in layer._attributes.items()}
     params = stored if named or type(layer) is StepLayer else layer.step_params()
     params = {name: _value(value, stored) for name, value in params.items() if name != "v_reset"}
-    own = {name for name, _ in layer.named_parameters(recurse=False)}
+    own = {name for name, each in layer.named_parameters(recurse=False) if each.requires_grad}
     learnable = sorted(name for name, attribute in layer._attributes.items() if attribute in own and name in params)
     found: dict[str, Any] = {"params": params, "learnable": learnable, "constrain": layer.constrain}
     if named:
@@ -163,7 +165,7 @@ def rebuilt(name: str, content: Any, recurrent: nn.Module | Tensor | None) -> St
         }
         options |= {} if recurrent is None else {"recurrent": recurrent}
         if "layer" in content:
-            longest: Any = {"longest": int(content["extra"]["longest"])} if content["layer"] == "Delay" else {}
+            longest: Any = {"longest": _longest(content)} if content["layer"] == "Delay" else {}
             made: StepLayer = _LAYERS[content["layer"]](**params, **options, **longest)
             return made
         step, state = _STEPS[content["step"]]
@@ -173,6 +175,14 @@ def rebuilt(name: str, content: Any, recurrent: nn.Module | Tensor | None) -> St
             f"what the metadata say of node {name!r} is damaged ({type(error).__name__}: {error}); pass "
             "use_metadata=False to go by the nodes alone"
         ) from error
+
+
+def _longest(content: Any) -> int:
+    """Return the longest delay of a layer, a line of which is remembered."""
+    found = int(content["extra"]["longest"])
+    if not 0 < found <= _LONGEST:
+        raise ValueError(f"longest is {found}, expected 1 to {_LONGEST:,} steps")
+    return found
 
 
 def _made(value: Any) -> Any:

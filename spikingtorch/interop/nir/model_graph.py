@@ -1,5 +1,7 @@
 """A network as a graph of calls: torch.fx, with the shapes of one sample at one step."""
 
+import copy
+import inspect
 import operator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +15,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.handing import InitHook
 
 _TORCH = str(Path(torch.__file__).parent)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # in evaluation, they hand on what they get
 _PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
-_ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+_ADDITIONS = (operator.add, torch.add, "add")
+# they hand on the same numbers
+_COPIES = ("contiguous", "clone", "detach", torch.clone)
 _FLATTENING = (torch.flatten, "flatten", "view", "reshape", torch.reshape)
 
 
@@ -61,6 +66,8 @@ class _Tracer(fx.Tracer):
     record_stack_traces = True  # messages show the line of the user's forward
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, StatefulLayer):
+            check_layer(m, module_qualified_name)
         return isinstance(m, StatefulLayer | Scale) or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -74,13 +81,20 @@ def calls_of(net: nn.Module, x: Tensor) -> Calls:
     Raises:
         NIRError: it cannot be traced, or calls what is not handled here.
     """
-    net.eval()
+    if isinstance(net, StatefulLayer):
+        raise NIRError(
+            f"the network is a single {type(net).__name__}; put it into an nn.Sequential, which has names for nodes"
+        )
+    # arguments beyond the input and init keep their defaults
+    _, *others = inspect.signature(net.forward).parameters.values()
+    defaults = {each.name: each.default for each in others if each.default is not each.empty and each.name != "init"}
     try:
-        tracer = _Tracer()
-        traced = fx.GraphModule(tracer.root if hasattr(tracer, "root") else net, tracer.trace(net))
-        given = [node for node in traced.graph.nodes if node.op == "placeholder"]
+        traced = fx.GraphModule(net, _Tracer().trace(net, concrete_args=defaults or None))
+        values = [defaults.get(each.name, True) for each in others]
         with torch.no_grad():
-            ShapeProp(traced).propagate(x, *[True] * (len(given) - 1))
+            ShapeProp(traced).propagate(x, *values)
+    except NIRError:
+        raise
     except Exception as error:  # whatever the code of forward raises on what stands for its input
         raise NIRError(
             f"torch.fx cannot trace {type(net).__name__} ({type(error).__name__}: {error}). Its forward may not branch "
@@ -123,7 +137,7 @@ class _Walk:
     def _module(self, node: fx.Node) -> None:
         path = str(node.target)
         module = self.traced.get_submodule(path)
-        source: Any = node.args[0]
+        source = self._given(node, path)
         if isinstance(module, _PASSING):
             self.sums[node] = self._summed(source, path)
             return
@@ -143,30 +157,63 @@ class _Walk:
 
     def _norm(self, node: fx.Node, norm: Any, path: str) -> None:
         """Make a batch norm a part of the weights before it."""
-        before: Any = node.args[0]
-        sources = self._summed(before, path)
+        sources = self._summed(self._given(node, path), path)
         op = self.ops[sources[0]] if len(sources) == 1 and sources[0] >= 0 else None
-        if op is None or not isinstance(op.module, _WEIGHTED) or len(before.users) != 1 or norm.running_mean is None:
+        # a batch norm behind a Linear normalises the axis after the batch, which is that of its outputs alone
+        fits = (
+            op is not None
+            and isinstance(op.module, _WEIGHTED)
+            and (not isinstance(op.module, nn.Linear) or len(op.after) == 1)
+        )
+        if op is None or not fits or norm.running_mean is None or not self._alone(sources[0], node):
             raise NIRError(
                 f"{path!r} is a batch norm with running statistics that does not directly follow a Linear or Conv "
                 "module, so that it cannot become part of its weights; NIR has no node for it"
             )
+        if norm.weight is None:  # affine=False
+            norm.weight = nn.Parameter(torch.ones_like(norm.running_mean))
+            norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
         fuse: Any = fuse_linear_bn_eval if isinstance(op.module, nn.Linear) else fuse_conv_bn_eval
+        if not isinstance(op.module._parameters.get("weight"), nn.Parameter):
+            raise NIRError(
+                f"the weight of {op.path!r} is computed, so that the batch norm {path!r} cannot become part of it; "
+                "make it a plain one first, with remove_parametrizations or prune.remove"
+            )
         self.ops[sources[0]] = op._replace(module=fuse(op.module, norm))
         self.sums[node] = sources
+
+    def _alone(self, index: int, norm: fx.Node) -> bool:
+        """Say whether what an op gives out goes to a batch norm alone."""
+        for node, sums in self.sums.items():
+            if index in sums and any(user is not norm and not self._passes(user) for user in node.users):
+                return False
+        return True
+
+    def _passes(self, node: fx.Node) -> bool:
+        return node.op == "call_module" and isinstance(self.traced.get_submodule(str(node.target)), _PASSING)
+
+    def _given(self, node: fx.Node, path: str) -> fx.Node:
+        """Return the value that a module is called with."""
+        found = [each for each in node.all_input_nodes if each in self.sums]
+        if len(found) != 1:
+            raise NIRError(f"{path!r} is called with {len(found)} values that come from the input, expected one")
+        return found[0]
 
     def _function(self, node: fx.Node) -> None:
         target: Any = node.target
         name = getattr(target, "__name__", str(target))
-        given = [
-            each for each in (*node.args, *node.kwargs.values()) if isinstance(each, fx.Node) and each in self.sums
-        ]
-        if target in _ADDITIONS and len(given) == 2 and _shape(given[0]) == _shape(given[1]):
+        if "tensor_meta" not in node.meta:  # a size, for instance
+            return
+        given = [each for each in node.all_input_nodes if each in self.sums]
+        plain_sum = target in _ADDITIONS and node.kwargs.get("alpha", 1) == 1 and len(node.args) == 2
+        if plain_sum and len(given) == 2 and _shape(given[0]) == _shape(given[1]):
             self.sums[node] = self._summed(given[0], name) + self._summed(given[1], name)
             if len(set(self.sums[node])) < len(self.sums[node]):
                 self._refuse(node, "a sum of one value with itself", "put the factor into a weight")
         elif target in _FLATTENING and len(given) == 1:
             self._flatten(node, given[0], name)
+        elif target in _COPIES and len(given) == 1:
+            self.sums[node] = self._summed(given[0], name)
         elif target is nnf.avg_pool2d and len(given) == 1:
             options: dict[str, Any] = {key: value for key, value in node.kwargs.items() if key != "input"}
             sizes: Any = node.args[1:]
@@ -190,7 +237,7 @@ class _Walk:
             self.sums[node] = self._summed(source, name)
             return
         kept = len(after) - 1
-        if kept < 0 or before[:kept] != after[:kept]:
+        if kept < 0 or len(after) > len(before) or before[:kept] != after[:kept]:
             self._refuse(node, f"a {name} of {before} to {after}", "flatten the last axes: nn.Flatten()")
         self._add(node, name, nn.Flatten(kept + 1), source)
 
@@ -214,3 +261,45 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
     """Return the shape of a value for one sample."""
     found = node.meta["tensor_meta"]
     return tuple(found.shape[1:])
+
+
+def copied_model(model: Any) -> Any:
+    """Return a copy of a network.
+
+    Raises:
+        NIRError: hooks have computed its weights, which cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise NIRError(
+            f"the network cannot be copied ({str(error).splitlines()[0]}); make computed weights plain first, with "
+            "prune.remove or remove_weight_norm"
+        ) from error
+
+
+def check_hooks(model: nn.Module) -> None:
+    """Raise where a hook may change what a module gets or gives out, which no graph would show.
+
+    Raises:
+        NIRError: there is one.
+    """
+    for path, module in model.named_modules():
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        if any(not isinstance(hook, InitHook) for hook in hooks):
+            raise NIRError(f"module {path or 'model'!r} has a forward hook, which the graph would not have; remove it")
+
+
+def check_layer(layer: StatefulLayer, path: str) -> None:
+    """Raise where a class of the user's changes what a layer of this library does with its step.
+
+    Raises:
+        NIRError: it does.
+    """
+    for kind in type(layer).__mro__:
+        changed = {"forward", "whole_step", "initial_state", "_advance", "_called"} & vars(kind).keys()
+        if changed and issubclass(kind, StatefulLayer) and not kind.__module__.startswith("spikingtorch."):
+            raise NIRError(
+                f"layer {path!r} is a {kind.__name__} with a {min(changed)} of its own, of which NIR knows nothing; "
+                "write what it does as a module around the layer"
+            )

@@ -1,10 +1,11 @@
 """The modules that stand for nodes of NIR which torch has no module for."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional import lift
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.threads import this_thread
@@ -43,6 +44,12 @@ class SumPool2d(nn.AvgPool2d):
         super().__init__(kernel_size, stride, padding, divisor_override=1)
 
 
+class FeedbackState(NamedTuple):
+    """State of ``Feedback``: value, that of the step before."""
+
+    value: Tensor
+
+
 class Feedback(StatefulLayer):
     """Hand on the value that something had at the step before: the way back of a cycle through several layers.
 
@@ -62,7 +69,7 @@ class Feedback(StatefulLayer):
 
     def rest_state(self, x: Tensor) -> Any:
         """Return the value at rest, for each sample."""
-        return torch.zeros_like(x, requires_grad=False) + self.at_rest
+        return FeedbackState(lift(torch.zeros_like(x, requires_grad=False) + self.at_rest))
 
     def read(self, x: Tensor, init: Any) -> Tensor:
         """Return the value of the step before.
@@ -77,16 +84,18 @@ class Feedback(StatefulLayer):
                 "has a cycle through several layers, which takes one step at a time", "build the model with mode='step'"
             )
         init, running = self._given.take(init)
-        value: Tensor = self._start(x.new_zeros(len(x), *self.at_rest.shape), False if init is None else init).state
+        value: Tensor = self._start(
+            x.new_zeros(len(x), *self.at_rest.shape), False if init is None else init
+        ).state.value
         self._read = value, running
-        return value
+        return value.to(x.dtype)
 
     def write(self, value: Tensor) -> None:
         """Keep the value of this step; of a sample that has ended, what it was."""
         (before, running), self._read = self._read, (None, None)
         if before is not None and running is not None:
-            value = torch.where(running.view(-1, *(1,) * (value.ndim - 1)), value, before)
-        self._finish(Memory(value, value, (), thread=this_thread()))
+            value = torch.where(running.view(-1, *(1,) * (value.ndim - 1)), value, before.to(value.dtype))
+        self._finish(Memory(FeedbackState(lift(value)), value, (), thread=this_thread()))
 
     def extra_repr(self) -> str:
         """Name the shape."""

@@ -46,6 +46,7 @@ def simulate(
     discretisation: str = "exact",
     refine: int = 1,
     feed: Mapping[str, Array] | None = None,
+    hands_on: Mapping[str, Array] | None = None,
 ) -> Trace:
     """Run a NIR graph over T steps of ``dt``, from a state of zero.
 
@@ -70,6 +71,8 @@ def simulate(
         refine: each step is solved in so many equal parts, the input held over all of them; a spike resets v in its
             part, and the value of the step is the number of its spikes.
         feed: what these nodes get in place of what their edges bring, (T, N, *shape).
+        hands_on: what these nodes hand on in place of what they give out, (T, N, *shape): so that each neuron is judged
+            by itself, driven by what the others were seen to do. ``values`` are what they give out.
 
     Raises:
         ValueError: the graph is not one that can be run, or an array or option does not fit it.
@@ -78,20 +81,21 @@ def simulate(
     inputs = _inputs(graph, x)
     wiring = _wired(graph)
     given = inputs | _fed(feed or {}, wiring, inputs)
+    seen = _fed(hands_on or {}, wiring, inputs)
     cells: dict[str, Cell] = {}
-    N = next(iter(inputs.values())).shape[1]
-    late = {source for each in wiring.sources.values() for source, back in each if back}
-    before = {name: _at_rest(name, wiring, N, grid) for name in late}
+    before = _at_rest(wiring, inputs, grid)
     steps: list[dict[str, Given]] = []
     arrived: dict[str, list[Array]] = {name: [] for name in wiring.order}
     for t in range(len(next(iter(given.values())))):
         step: dict[str, Given] = {}
+        found: dict[str, Given] = {}
         for name in wiring.order:
             arriving = given[name][t] if name in given else _sum(name, wiring, step, before)
             arrived[name].append(arriving)
-            step[name] = _advance(name, wiring.nodes[name], arriving, cells, grid)
+            found[name] = _advance(name, wiring.nodes[name], arriving, cells, grid)
+            step[name] = found[name] if name not in seen else found[name]._replace(value=seen[name][t])
         before = {name: each.value for name, each in step.items()}
-        steps.append(step)
+        steps.append(found)
     fed = {name: np.stack(each) for name, each in arrived.items() if name not in inputs}
     return _trace(graph, wiring, steps, fed)
 
@@ -149,11 +153,13 @@ def _wired(graph: nir.NIRGraph) -> _Wiring:
         if not is_known(node):
             raise ValueError(f"node {name!r} is a {type(node).__name__}, which the reference does not know")
     fewest = _fewest_neurons(nodes, edges, [name for name in graph.nodes if isinstance(nodes.get(name), nir.Input)])
-    reached = {name: _reached(name, edges) for name in nodes}
+    after: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        after[source].append(target)
     sources: dict[str, list[tuple[str, bool]]] = {name: [] for name in nodes}
     for source, target in edges:
         back = fewest[target] < fewest[source] or (fewest[target] == fewest[source] and is_neuron(nodes[target]))
-        sources[target].append((source, back and source in reached[target]))
+        sources[target].append((source, back and source in _reached(target, after)))
     return _Wiring(nodes, _order(sources), sources)
 
 
@@ -201,24 +207,25 @@ def _fewest_neurons(nodes: dict[str, Any], edges: list[Edge], inputs: Iterable[s
     for _, target in edges:
         if target in fewest:
             raise ValueError(f"an edge leads into the Input {target!r}")
-    for _ in nodes:
+    changed = True
+    while changed:
+        changed = False
         for source, target in edges:
-            if source in fewest:
-                through = fewest[source] + is_neuron(nodes[target])
-                fewest[target] = min(through, fewest.get(target, through))
+            through = fewest.get(source, len(nodes)) + is_neuron(nodes[target])
+            if source in fewest and through < fewest.get(target, len(nodes) + 1):
+                fewest[target], changed = through, True
     targets = {target for _, target in edges}
     for name in nodes.keys() - fewest.keys():
         raise ValueError(f"no Input reaches node {name!r}" if name in targets else f"missing edge: none into {name!r}")
     return fewest
 
 
-def _reached(start: str, edges: list[Edge]) -> set[str]:
+def _reached(start: str, after: dict[str, list[str]]) -> set[str]:
     """Return the nodes to which a path of one edge or more leads."""
     reached: set[str] = set()
     waiting = [start]
     while waiting:
-        here = waiting.pop()
-        new = {target for source, target in edges if source == here} - reached
+        new = set(after[waiting.pop()]) - reached
         reached |= new
         waiting += new
     return reached
@@ -251,14 +258,31 @@ def _summed(name: str, values: dict[str, Array]) -> Array:
     return sum(others, start=first)
 
 
-def _at_rest(name: str, wiring: _Wiring, N: int, grid: Grid) -> Array:
-    """Return what a node gives out before the first step; maps are in no cycle without a neuron."""
-    node = wiring.nodes[name]
-    if is_neuron(node) or isinstance(node, nir.Input | nir.Delay):
-        (shape,) = node.output_type.values()
-        return np.zeros((N, *(int(size) for size in shape)))
-    values = {source: _at_rest(source, wiring, N, grid) for source, _ in wiring.sources[name]}
-    return _advance(name, node, _summed(name, values), {}, grid).value
+def _at_rest(wiring: _Wiring, inputs: Mapping[str, Array], grid: Grid) -> dict[str, Array]:
+    """Return what comes back before the first step; a cycle of maps goes through a neuron, which is silent then."""
+    silent = {name for name, node in wiring.nodes.items() if is_neuron(node) or isinstance(node, nir.Delay)}
+    maps = {
+        name: [source for source, _ in each]
+        for name, each in wiring.sources.items()
+        if name not in silent and name not in inputs
+    }
+    waiting = {source for each in wiring.sources.values() for source, back in each if back}
+    needs: dict[str, list[str]] = {}
+    while waiting:
+        name = waiting.pop()
+        needs[name] = maps.get(name, [])
+        waiting |= set(needs[name]) - needs.keys()
+    N, rest = next(iter(inputs.values())).shape[1], dict[str, Array]()
+    for name in TopologicalSorter(needs).static_order():
+        if name in inputs:
+            rest[name] = np.zeros_like(inputs[name][0])
+        elif name in silent:
+            (shape,) = wiring.nodes[name].input_type.values()
+            rest[name] = np.zeros((N, *(int(size) for size in np.atleast_1d(shape))))
+        else:
+            values = {source: rest[source] for source in needs[name]}
+            rest[name] = _advance(name, wiring.nodes[name], _summed(name, values), {}, grid).value
+    return rest
 
 
 def _advance(name: str, node: Any, arriving: Array, cells: dict[str, Cell], grid: Grid) -> Given:

@@ -286,7 +286,8 @@ def _windows(x: Array, kernel: Shape, stride: Shape, padding: list[tuple[int, in
 
 def _array(node: Any, name: str, shape: Shape) -> Array:
     """Return a parameter in float64, broadcast to ``shape``."""
-    value = np.asarray(getattr(node, name), dtype=np.float64)
+    given = getattr(node, name)
+    value = np.asarray(0.0 if given is None and name == "v_reset" else given, dtype=np.float64)
     try:
         return np.broadcast_to(value, shape)
     except ValueError:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.reset import ToValue
 from spikingtorch.interop.nir import neurons
@@ -74,7 +75,7 @@ def neuron_of(layer: StepLayer, writing: Writing) -> Any:
     make = _NODES.get(layer.step)
     if make is None:
         nearest = _NEAREST.get(layer.step)
-        kind = getattr(layer.step, "__name__", type(layer.step).__name__)
+        kind = step_name(layer.step)
         if nearest is None:
             raise NIRError(
                 f"layer {writing.name!r} ({type(layer).__name__}, step {kind}) is a neuron without a primitive of NIR, "
@@ -187,7 +188,7 @@ def _above(threshold: Any, surrogate: Any, writing: Writing) -> Array:
     """Return v_threshold with which ``v > v_threshold`` says what the layer's comparison says, in its dtype."""
     here = as_array(threshold, writing.shape, writing.dtype)
     # a layer of ours fires at its threshold as well, which NIR does not
-    return here if isinstance(surrogate, F.Strict) else np.ascontiguousarray(just_below(here, writing.dtype))
+    return here if isinstance(surrogate, F.Strict) else just_below(here, writing.dtype)
 
 
 def _reset(params: dict[str, Any], writing: Writing) -> Array:

@@ -41,4 +41,4 @@ def as_array(value: Tensor | float, shape: tuple[int, ...], dtype: torch.dtype |
     """Return a parameter with one value for each neuron, in double precision unless a dtype is asked for."""
     tensor = lift(value) if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
     found = tensor.detach().cpu().to(dtype or torch.float64).numpy()
-    return np.ascontiguousarray(np.broadcast_to(found, shape))
+    return np.array(np.broadcast_to(found, shape))

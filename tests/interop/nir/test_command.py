@@ -41,7 +41,7 @@ def test_silent_layers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = tmp_path / "network.nir"
     nir.write(path, chain(lif(v_threshold=np.full(3, 1e9))))
     assert main([str(path), "--steps", "10"]) == 0
-    assert "nothing is certified of n0, which never fired" in capsys.readouterr().out
+    assert "spikes equal, but n0 never fired" in capsys.readouterr().out
 
 
 def test_errors_name_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,3 +63,23 @@ def test_limits_of_platforms() -> None:
     assert found["Loihi 2"] == []
     assert "4,000,000 weights" not in str(found["Loihi 2"])
     assert sizes_of(plan_of(cyclic()["two layers"])).cyclic
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "0"], ["--samples", "-3"]])
+def test_numbers_below_one_are_refused(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([str(tmp_path / "network.nir"), *arguments])
+    assert left.value.code == 2
+
+
+def test_bad_options_end_with_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "network.nir"
+    nir.write(path, chain(lif()))
+    assert main([str(path), "--dt", "0"]) == 2
+    assert main([str(path), "--picture", str(tmp_path / "nodes.foo")]) == 2
+    assert "the picture cannot be written" in capsys.readouterr().err
+    graph = chain(lif())
+    graph.metadata = {"spikingtorch": "{"}
+    nir.write(path, graph)
+    assert main([str(path)]) == 2
+    assert main([str(path), "--no-metadata"]) == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikingtorch import functional as F
 from spikingtorch.interop.nir import NIRError, dialects, from_nir
 from tests.interop.nir.graphs import chain, lif
 from tests.interop.nir.peers import fixture
@@ -51,3 +52,37 @@ def test_nodes_that_a_library_does_not_write() -> None:
         NIRError, match=r"node 'n0' \(LIF\): r dt / tau is .*, where this library writes 1; is dt right"
     ):
         from_nir(chain(lif(r=np.full(3, 7.0))), 1e-4, dialect="spikingjelly")
+
+
+CONTRADICTIONS: dict[str, tuple[Any, Any, str]] = {
+    "snntorch": (lif(v_leak=np.full(3, 5.0)), "snntorch", r"v_leak is 5, where this library writes 0"),
+    "snntorch, dt": (
+        lif(r=np.full(3, 10.0)),
+        "snntorch",
+        r"r dt / tau is 100, where this library writes 1",
+    ),
+    "norse": (lif(r=np.full(3, 7.0)), "norse", r"r is 7, where this library writes 1"),
+    "norse, reset": (lif(), dialects.Norse(reset="foo"), r"has a reset other than"),  # type: ignore[arg-type]
+    "sinabs": (lif(v_leak=np.full(3, 5.0)), "sinabs", r"v_leak is 5, where this library writes 0"),
+    "sinabs, spikes": (lif(), dialects.Sinabs(spikes="foo"), r"expected spikes 'multi' or 'single'"),  # type: ignore[arg-type]
+    "spikingjelly": (
+        lif(v_leak=np.full(3, 5.0)),
+        "spikingjelly",
+        r"v_leak - v_reset is 5, where",
+    ),
+    "a negative time": (lif(tau=-1e-3), "norse", r"tau has the value -0.001, expected time constants above zero"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_files_that_a_library_cannot_have_written(name: str) -> None:
+    node, dialect, message = CONTRADICTIONS[name]
+    dt = 1e-2 if name == "snntorch, dt" else 1e-4
+    with pytest.raises(NIRError, match=message):
+        from_nir(chain(node), dt, dialect=dialect)
+
+
+def test_what_a_dialect_has_of_its_own_is_not_asked_for() -> None:
+    for options in ({"discretisation": "exact"}, {"surrogate": F.Arctan()}):
+        with pytest.raises(NIRError, match=r"with a dialect, the layers have a discretisation"):
+            from_nir(chain(lif()), 1e-4, dialect="norse", **options)

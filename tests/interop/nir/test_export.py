@@ -119,6 +119,13 @@ def by_value(net: Any, x: Tensor, init: bool) -> Tensor:
     return y if y.sum() > 0 else -y
 
 
+def written(net: Any, x: Tensor, init: bool) -> Tensor:
+    s = r = net.fc(x)
+    s += net.fc(x)
+    out: Tensor = r
+    return out
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "a branch": (by_value, r"torch.fx cannot trace Net .* may not branch on values"),
     "a function": (lambda n, x, i: torch.tanh(n.neurons(n.fc(x), i)), r"a call of tanh.*for which NIR has no node"),
@@ -130,7 +137,18 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
         lambda n, x, i: n.neurons(nn.functional.dropout(n.fc(x), 0.5), i),
         r"a call of dropout.*for which NIR has no node",
     ),
-    "a view across samples": (lambda n, x, i: n.neurons(n.fc(x), i).view(-1, 2), r"a view that mixes samples"),
+    "samples moved": (lambda n, x, i: n.neurons(n.fc(x), i).view(1, -1).view(-1, 4), r"a view that mixes samples"),
+    "a factor": (
+        lambda n, x, i: torch.add(n.fc(x), n.neurons(n.fc(x), i), alpha=0.5),
+        r"a call of add.*NIR has no node",
+    ),
+    "a write in place": (lambda n, x, i: n.neurons(n.fc(x), i).add_(n.fc(x)), r"a call of add_.*NIR has no node"),
+    "a write through a name": (
+        written,
+        r"the graph gives out something else than the network. Either forward does what",
+    ),
+    "a join": (lambda n, x, i: torch.cat([n.neurons(n.fc(x), i), n.fc(x)], 1), r"a call of cat.*NIR has no node"),
+    "one more axis": (lambda n, x, i: n.neurons(n.fc(x), i).view(-1, 4, 1), r"a view of \(4,\) to \(4, 1\)"),
 }
 
 
@@ -247,3 +265,117 @@ def test_pools_that_divide_by_another_number_are_refused() -> None:
     for pool in (nn.AvgPool2d(2, divisor_override=3), nn.AvgPool2d(2, padding=1, count_include_pad=False)):
         with pytest.raises(NIRError, match="which divides by another number than the size of its window"):
             exported(pool, st.IF(), x=x)
+
+
+class Twice(st.LIF):
+    """A layer with a forward of its own."""
+
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
+        """Return twice the spikes."""
+        return 2.0 * super().forward(x, init)
+
+
+def test_classes_of_the_user_that_change_what_a_layer_does() -> None:
+    with pytest.raises(NIRError, match=r"layer '1' is a Twice with a forward of its own"):
+        exported(nn.Linear(5, 4), Twice())
+
+
+class TwoUses(nn.Module):
+    """A batch norm of a value that is used elsewhere as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.drop, self.norm, self.neurons = nn.Linear(5, 4), nn.Dropout(), nn.BatchNorm1d(4), st.LIF()
+
+    def forward(self, x: Tensor, init: bool) -> Tensor:
+        """Compute one step."""
+        y = self.fc(x)
+        out: Tensor = self.neurons(self.norm(self.drop(y)) + y, init)
+        return out
+
+
+def test_batch_norms_become_a_part_of_weights_where_that_is_the_same() -> None:
+    with pytest.raises(NIRError, match=r"'norm' is a batch norm with running statistics that does not directly follow"):
+        to_nir(st.SpikingNet(TwoUses()).eval(), X)
+    with pytest.raises(
+        NIRError, match=r"'2' is a batch norm"
+    ):  # it normalises axis 1, and the Linear works on the last
+        exported(st.LIF(), nn.Linear(5, 4), nn.BatchNorm1d(4), x=torch.rand(2, 9, 4, 5))
+    assert exported(nn.Linear(5, 4), nn.Dropout(), nn.BatchNorm1d(4, affine=False), st.IF()) is not None
+    weighted = nn.utils.parametrizations.weight_norm(nn.Linear(5, 4))
+    with pytest.raises(NIRError, match=r"the weight of '0' is computed"):
+        exported(weighted, nn.BatchNorm1d(4), st.IF())
+    assert exported(weighted, st.IF()) is not None
+
+
+class Idioms(nn.Module):
+    """What forwards often say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.neurons, self.fc = nn.Conv2d(1, 2, 3), st.IF(threshold=0.3), nn.Linear(18, 4)
+
+    def forward(self, x: Tensor, init: bool = True, other: Tensor | None = None, scale: bool = False) -> Tensor:
+        """Compute one step."""
+        spikes = self.neurons(x=self.conv(input=x).contiguous(), init=init)
+        flat = spikes.view(x.size(0), -1) if other is None else other
+        flat = flat.reshape(spikes.shape[0], -1).clone()
+        out: Tensor = self.fc(flat) if not scale else flat
+        return out
+
+
+def test_idioms_of_forward_are_understood() -> None:
+    model, x = st.SpikingNet(Idioms()).eval(), torch.rand(3, 20, 1, 5, 5)
+    graph = to_nir(model, x)
+    assert [type(node).__name__ for node in graph.nodes.values()] == [
+        "Input",
+        "Conv2d",
+        "IF",
+        "Flatten",
+        "Affine",
+        "Output",
+    ]
+    assert torch.equal(from_nir(graph, 1e-4)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("v_threshold", np.ones(4)), ("v_reset", np.full(4, 0.1)), ("v_leak", np.full(4, 0.1))]
+)
+def test_any_change_of_a_node_contradicts_its_metadata(field: str, value: Any) -> None:
+    graph = exported(nn.Linear(5, 4), st.LIF(tau=3.0))
+    setattr(graph.nodes["1"], field, value)
+    with pytest.raises(NIRError, match=rf"node '1' was changed after this library wrote it: {field} is not what"):
+        from_nir(graph, 1e-4)
+
+
+def test_a_bias_that_was_added_is_kept() -> None:
+    graph = exported(nn.Conv1d(2, 3, 3, bias=False), st.IF(), x=torch.rand(2, 9, 2, 8))
+    graph.nodes["0"].bias = np.full(3, 5.0, np.float32)
+    assert from_nir(graph, 1e-4).net.get_submodule("0").bias is not None
+
+
+def test_metadata_that_stand_for_another_neuron_are_refused() -> None:
+    graph = exported(nn.Linear(5, 4), st.LIF(tau=3.0))
+    content = json.loads(graph.metadata["spikingtorch"])
+    for change in ({"reset": {"rule": "none"}}, {"refractory": 3.0}):
+        node = json.loads(json.dumps(content))
+        node["nodes"]["1"]["params"] |= change
+        graph.metadata["spikingtorch"] = json.dumps(node)
+        with pytest.raises(NIRError, match=r"node '1' was changed"):
+            from_nir(graph, 1e-4)
+    graph.metadata["spikingtorch"] = json.dumps(content)
+    graph.nodes["1"] = nir.IF(r=np.ones(4), v_threshold=np.ones(4))
+    with pytest.raises(NIRError, match=r"node '1' was changed .*: its kind is not what its metadata"):
+        from_nir(graph, 1e-4)
+    graph.metadata["spikingtorch"] = "[" * 100_000
+    with pytest.raises(NIRError, match=r"damaged \(RecursionError"):
+        from_nir(graph, 1e-4)
+
+
+def test_a_delay_line_of_the_metadata_is_bounded() -> None:
+    graph = exported(nn.Linear(5, 4), st.Delay(2), st.IF())
+    content = json.loads(graph.metadata["spikingtorch"])
+    content["nodes"]["1"]["extra"]["longest"] = 10**9
+    graph.metadata["spikingtorch"] = json.dumps(content)
+    with pytest.raises(NIRError, match=r"longest is 1000000000, expected 1 to 100,000 steps"):
+        from_nir(graph, 1e-4)

@@ -96,11 +96,31 @@ def _unknown(file: Any) -> None:
     file["node/nodes/n0/type"] = "System"
 
 
+def _virtual(file: Any) -> None:
+    del file["node/nodes/n0/tau"]
+    layout = h5py.VirtualLayout(shape=(3,), dtype="f8")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "numbers", shape=(3,))
+    file["node/nodes/n0"].create_virtual_dataset("tau", layout)
+
+
+def _whole_link(file: Any) -> None:
+    file.move("node", "other")
+    file["node"] = h5py.SoftLink("/other")
+
+
+def _large_type(file: Any) -> None:
+    del file["node/type"]
+    file["node"].create_dataset("type", shape=(10**10,), dtype="u1", chunks=(10**6,), compression="gzip")
+
+
 HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "terabytes": (_endless, "its arrays take more than"),
     "another file": (_linked, "is a link to somewhere else"),
     "circles": (_in_circles, "is a link to somewhere else"),
     "numbers elsewhere": (_elsewhere, "keeps its numbers in another file"),
+    "a part of another file": (_virtual, "keeps its numbers in another file"),
+    "all of it elsewhere": (_whole_link, "/node is a link to somewhere else"),
+    "a large name": (_large_type, "its arrays take more than"),
     "objects": (_objects, "holds values of type object"),
     "nested in itself": (_nested, "groups lie more than"),
     "unknown type": (_unknown, "cannot be read as a NIR file"),

@@ -166,7 +166,7 @@ def test_graphs_in_graphs_and_branches() -> None:
     edges = [("input", "block"), ("block", "other"), ("block", "sum"), ("other", "sum"), ("sum", "output")]
     outer = graph(nodes, edges)
     certificate = verify_nir(outer, inputs(3), dt=DT)
-    assert [row.name for row in certificate.rows] == ["block.a", "other.a", "sum"]
+    assert [row.name for row in certificate.rows] == ["block.a", "other.a", "sum", "output"]
     assert certificate.equal, str(certificate)
 
 
@@ -266,3 +266,68 @@ def test_eulers_method_needs_steps_shorter_than_the_time_constants() -> None:
         from_nir(chain(lif(tau=5e-5)), DT, "euler")
     with pytest.raises(NIRError, match=r"discretisation='heun' is not one of 'exact', 'exponential', 'euler'"):
         from_nir(chain(lif()), DT, "heun")  # type: ignore[arg-type]
+
+
+def test_the_state_of_a_cycle_is_saved_and_set() -> None:
+    model, x = from_nir(cyclic()["two layers"], DT), inputs(3)
+    want = model(x)
+    model(x[:, :50])
+    saved = model.get_state()
+    model(x)
+    model.set_state(saved)
+    assert torch.equal(model(x[:, 50:], init=False), want[:, 50:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_cycles_run_in_half_precision(dtype: torch.dtype) -> None:
+    out = from_nir(cyclic()["two layers"], DT, dtype=dtype)(inputs(3).to(dtype))
+    assert out.dtype == dtype
+    assert 0.0 < out.float().mean() < 1.0
+
+
+def test_names_that_modules_have_already() -> None:
+    for name in ("training", "_modules", "_forward_hooks", "forward", "nodes", "if", "a.b", "", "back_before"):
+        made = cyclic()["two layers"]
+        nodes = {(name if key == "b" else key): node for key, node in made.nodes.items()}
+        edges = [tuple(name if end == "b" else end for end in edge) for edge in made.edges]
+        renamed = nir.NIRGraph(nodes, edges, type_check=False)
+        assert torch.equal(from_nir(renamed, DT)(inputs(3)), from_nir(made, DT)(inputs(3)))
+
+
+def test_long_and_wide_ways_back_take_no_long_time() -> None:
+    nodes: dict[str, Any] = {"a": lif(), "s0": nir.Scale(scale=np.full(3, 0.5))}
+    edges = [("input", "a"), ("a", "s0"), ("a", "output")]
+    for place in range(30):  # 2^30 ways lead through them
+        nodes |= {f"{side}{place + 1}": nir.Scale(scale=np.full(3, 0.5)) for side in "st"}
+        nodes[f"u{place}"] = nir.Scale(scale=np.full(3, 0.5))
+        last = f"u{place - 1}" if place else "s0"
+        edges += [(last, f"s{place + 1}"), (last, f"t{place + 1}")]
+        edges += [(f"s{place + 1}", f"u{place}"), (f"t{place + 1}", f"u{place}")]
+    for place in range(1200):
+        nodes[f"w{place}"] = nir.Scale(scale=np.ones(3))
+        edges.append((f"w{place - 1}" if place else "u29", f"w{place}"))
+    edges.append(("w1199", "a"))
+    certificate = verify_nir(graph(nodes, edges), inputs(3, T=5), dt=DT)
+    assert certificate.equal, str(certificate)
+
+
+def test_a_graph_in_a_cycle() -> None:
+    inner = graph({"w": affine(3, 3, 5)}, [("input", "w"), ("w", "output")])
+    nodes = {"a": lif(), "w": affine(3, 3, 1), "b": lif(), "bias": affine(3, 3, 2), "sub": inner}
+    edges = [("input", "a"), ("a", "w"), ("w", "b"), ("b", "bias"), ("bias", "sub"), ("sub", "a"), ("b", "output")]
+    certificate = verify_nir(graph(nodes, edges), inputs(3), dt=DT)
+    assert certificate.equal, str(certificate)
+
+
+@pytest.mark.parametrize("shape", [(-3,), (10**6, 10**7), (0,)])
+def test_inputs_of_no_size(shape: tuple[int, ...]) -> None:
+    with pytest.raises(NIRError, match=r"the Input 'input' has shape .*, expected sizes above zero"):
+        from_nir(graph({"a": lif()}, [("input", "a"), ("a", "output")], shape=shape), DT)
+
+
+def test_numbers_of_other_kinds() -> None:
+    weights = nir.Linear(weight=np.eye(3).astype(">f4"))
+    assert torch.equal(
+        from_nir(chain(weights, lif()), np.float64(DT))(inputs(3).float()),
+        from_nir(chain(nir.Linear(weight=np.eye(3, dtype=np.float32)), lif()), DT)(inputs(3).float()),
+    )

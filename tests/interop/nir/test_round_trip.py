@@ -32,6 +32,7 @@ def test_ours_to_nir_to_ours_has_the_same_bits_over_a_thousand_steps(
     with torch.no_grad():
         want, got = model(x), again(x)
     assert want.dtype == got.dtype == dtype
+    assert again.mode == "auto"
     assert 0.0 < (want != 0).double().mean() < 1.0 or name == "readout"
     torch.testing.assert_close(got, want, rtol=0.0, atol=0.0)
 
@@ -133,5 +134,41 @@ def test_weights_alone_are_loaded_into_a_network_that_stands() -> None:
 def test_weights_that_do_not_fit_are_an_error_that_lists_both() -> None:
     model, x = made("lif", torch.float32)
     other = st.SpikingNet(torch.nn.Sequential(torch.nn.Linear(5, 9), st.LIF()))
-    with pytest.raises(NIRError, match=r"the network has the weights 0 \(9, 5\), and the graph 0 \(8, 5\), 2 \(4, 8\)"):
+    with pytest.raises(NIRError, match=r"has the weights 0 \(9, 5\), and the graph 0 \(8, 5\), 2 \(4, 8\), which"):
         load_nir_weights(other, to_nir(model, x))
+
+
+def test_weights_are_loaded_where_it_is_clear_which() -> None:
+    linear = torch.nn.Linear
+    source = st.SpikingNet(torch.nn.Sequential(linear(4, 4), st.LIF(), linear(4, 4), st.LIF()))
+    graph: Any = to_nir(source, torch.rand(2, 9, 4))
+    names = st.SpikingNet(torch.nn.Sequential(torch.nn.Identity(), linear(4, 4), st.LIF(), linear(4, 4), st.LIF()))
+    with pytest.raises(NIRError, match="match neither by name nor, one of each shape, by order"):
+        load_nir_weights(names, graph)
+    computed = torch.nn.utils.parametrizations.weight_norm(linear(4, 4))
+    with pytest.raises(NIRError, match="the weight of '0' is computed and no parameter"):
+        load_nir_weights(st.SpikingNet(torch.nn.Sequential(computed, st.LIF(), linear(4, 4), st.LIF())), graph)
+    normed = torch.nn.Sequential(linear(4, 4), torch.nn.BatchNorm1d(4), st.LIF(), linear(4, 4), st.LIF())
+    with pytest.raises(NIRError, match="'1' is a batch norm, which in a graph is a part of the weights before it"):
+        load_nir_weights(st.SpikingNet(normed), graph)
+    graph.nodes["0"].weight[0, 0] = np.nan
+    with pytest.raises(NIRError, match="weight holds NaN or infinities"):
+        load_nir_weights(source, graph)
+    assert not source.net[0].weight.isnan().any()  # type: ignore[index]
+    with pytest.raises(TypeError, match="load_nir_weights: model is a Linear, expected a SpikingNet"):
+        load_nir_weights(linear(4, 4), graph)  # type: ignore[arg-type]
+
+
+def test_what_is_frozen_stays_frozen() -> None:
+    layer = st.LIF(tau=torch.full((4,), 3.0), learnable=("tau", "threshold"))
+    layer.tau.requires_grad_(False)
+    model = st.SpikingNet(torch.nn.Sequential(torch.nn.Linear(4, 4), layer))
+    again: Any = from_nir(to_nir(model, torch.rand(2, 9, 4)), DT).net
+    assert [name for name, _ in again.get_submodule("1").named_parameters()] == ["v0"]
+
+
+def test_one_neuron_for_each_sample() -> None:
+    model, x = st.SpikingNet(torch.nn.Sequential(st.LIF(tau=3.0))), torch.rand(4, 30)
+    assert torch.equal(from_nir(to_nir(model, x), DT)(x), model(x))
+    with pytest.raises(NIRError, match=r"the network is a single LIF; put it into an nn.Sequential"):
+        to_nir(st.SpikingNet(st.LIF()), x)

@@ -1,0 +1,29 @@
+"""Messages name the step of the user's, inside whatever is around it."""
+
+import pytest
+import torch
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.names import step_name
+
+
+class Own:
+    """A step that is an object."""
+
+    def __call__(self, state: F.LIState, x: torch.Tensor) -> tuple[F.LIState, torch.Tensor]:
+        """Advance one step, in a way that is not compiled."""
+        v = state.v + x
+        return F.LIState(v), v.sort(0).values
+
+
+def test_wrappers_name_what_is_inside() -> None:
+    assert step_name(F.lif_step) == "lif_step"
+    assert step_name(Own()) == "Own"
+    assert step_name(F.Recurrent(F.lif_step, F.dense)) == "Recurrent(lif_step)"
+    assert step_name(F.recorded(F.Refractory(Own()), "v")) == "Recorded(Refractory(Own))"
+
+
+def test_a_warning_names_the_step_inside() -> None:
+    x = torch.rand(3, 4)
+    with pytest.warns(RuntimeWarning, match=r"scan: Recorded\(Own\) ran on the Python loop"):
+        F.scan(F.recorded(Own(), "v"), F.LIState(torch.zeros(4)), x)
