@@ -1,5 +1,7 @@
 """Messages name the step of the user's, inside whatever is around it."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -20,10 +22,12 @@ def test_wrappers_name_what_is_inside() -> None:
     assert step_name(F.lif_step) == "lif_step"
     assert step_name(Own()) == "Own"
     assert step_name(F.Recurrent(F.lif_step, F.dense)) == "Recurrent(lif_step)"
-    assert step_name(F.recorded(F.Refractory(Own()), "v")) == "Recorded(Refractory(Own))"
+    resting: Any = F.Refractory(Own())
+    assert step_name(F.recorded(resting, "v")) == "Recorded(Refractory(Own))"
 
 
 def test_a_warning_names_the_step_inside() -> None:
     x = torch.rand(3, 4)
     with pytest.warns(RuntimeWarning, match=r"scan: Recorded\(Own\) ran on the Python loop"):
-        F.scan(F.recorded(Own(), "v"), F.LIState(torch.zeros(4)), x)
+        step: Any = F.recorded(Own(), "v")
+        F.scan(step, F.LIState(torch.zeros(4)), x)

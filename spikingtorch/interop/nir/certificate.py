@@ -223,14 +223,14 @@ def certified(
     model = copy.deepcopy(model).eval()
     with torch.no_grad():
         seen = recording.record(model, sample, "spikes") if paths else None
-        out = model(sample) if seen is None else seen.out
+        out: Any = model(sample) if seen is None else seen.out
     x = _array(sample)
     here = {name: _array(seen[path]["spikes"]) for name, path in paths.items() if seen is not None and path in seen}
     trace = simulate(graph, x, dt=dt, discretisation=discretisation, hands_on=here)
     fine = simulate(graph, x, dt=dt, discretisation="exact", refine=REFINE, feed=trace.inputs)
     nodes, slack = plan_of(graph).nodes, torch.finfo(sample.dtype).eps
     rows = [_row(name, nodes[name], each, trace, fine, slack * _memory(nodes[name], dt)) for name, each in here.items()]
-    outs = out if isinstance(out, dict) else dict.fromkeys(trace.out, out)
+    outs: dict[str, Any] = out if isinstance(out, dict) else dict.fromkeys(trace.out, out)
     rows += [_output(name, nodes[name], _array(each), trace, slack) for name, each in outs.items() if name not in here]
     N, T = sample.shape[:2]
     return Certificate(tuple(rows), N, T, dt, discretisation, sample.dtype)

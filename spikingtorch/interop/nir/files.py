@@ -40,16 +40,17 @@ def read(path: str | Path, limit: int = LIMIT) -> nir.NIRGraph:
             if link is None or not isinstance(file["node"], h5py.Group):
                 raise NIRError(f"{path} is an HDF5 file, but no graph of NIR is in it")
             _Walk(limit, path).group(file["node"], 0)
-            kind = file["node"].get("type")
-            if not isinstance(kind, h5py.Dataset) or kind[()] != b"NIRGraph":
-                raise NIRError(f"{path} holds no graph, but {'nothing' if kind is None else repr(kind[()])}")
+            kind = file.get("node/type")
+            found = kind[()] if isinstance(kind, h5py.Dataset) else None
+            if found != b"NIRGraph":
+                raise NIRError(f"{path} holds no graph, but {'nothing' if found is None else repr(found)}")
         # shapes are checked when the graph becomes a network; the check of nir 1.0.8 knows no groups of convolutions
-        found: nir.NIRGraph = nir.read(path, type_check=False)
+        graph: nir.NIRGraph = nir.read(path, type_check=False)
     except NIRError:
         raise
     except Exception as error:  # h5py and nir raise whatever a damaged file leads them to
         raise NIRError(f"{path} cannot be read as a NIR file ({type(error).__name__}: {error})") from error
-    return found
+    return graph
 
 
 class _Walk:

@@ -182,7 +182,8 @@ def test_what_comes_behind_the_last_neuron_is_compared_too() -> None:
     found = certified(model, graph, x, {"neurons": "neurons"}, DT, "exponential")
     assert not found.equal
     assert not found.within_rounding
-    hook = model.net.get_submodule("out").register_forward_hook(lambda _module, _x, out: 2 * out)
+    out: Any = model.net.get_submodule("out")
+    hook = out.register_forward_hook(lambda _module, _x, out: 2 * out)
     with pytest.raises(NIRError, match=r"module 'net.out' has a forward hook, which the graph would not have"):
         to_nir(model, x)
     hook.remove()

@@ -83,6 +83,7 @@ def test_files_that_a_library_cannot_have_written(name: str) -> None:
 
 
 def test_what_a_dialect_has_of_its_own_is_not_asked_for() -> None:
-    for options in ({"discretisation": "exact"}, {"surrogate": F.Arctan()}):
+    given: list[dict[str, Any]] = [{"discretisation": "exact"}, {"surrogate": F.Arctan()}]
+    for options in given:
         with pytest.raises(NIRError, match=r"with a dialect, the layers have a discretisation"):
             from_nir(chain(lif()), 1e-4, dialect="norse", **options)

@@ -289,7 +289,7 @@ def test_names_that_modules_have_already() -> None:
     for name in ("training", "_modules", "_forward_hooks", "forward", "nodes", "if", "a.b", "", "back_before"):
         made = cyclic()["two layers"]
         nodes = {(name if key == "b" else key): node for key, node in made.nodes.items()}
-        edges = [tuple(name if end == "b" else end for end in edge) for edge in made.edges]
+        edges: Any = [tuple(name if end == "b" else end for end in edge) for edge in made.edges]
         renamed = nir.NIRGraph(nodes, edges, type_check=False)
         assert torch.equal(from_nir(renamed, DT)(inputs(3)), from_nir(made, DT)(inputs(3)))
 
