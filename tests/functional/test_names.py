@@ -27,7 +27,6 @@ def test_wrappers_name_what_is_inside() -> None:
 
 
 def test_a_warning_names_the_step_inside() -> None:
-    x = torch.rand(3, 4)
+    step: Any = F.recorded(Own(), "v")
     with pytest.warns(RuntimeWarning, match=r"scan: Recorded\(Own\) ran on the Python loop"):
-        step: Any = F.recorded(Own(), "v")
-        F.scan(step, F.LIState(torch.zeros(4)), x)
+        F.scan(step, F.LIState(torch.zeros(4)), torch.rand(3, 4))
