@@ -13,10 +13,11 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.interop.nir import metadata
+from spikingtorch.interop.nir.builder import module_names
 from spikingtorch.interop.nir.discretise import Discretisation
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.files import read
-from spikingtorch.interop.nir.importing import from_nir, module_names, reading_of
+from spikingtorch.interop.nir.importing import from_nir, reading_of
 from spikingtorch.interop.nir.plan import NEURONS, plan_of
 from spikingtorch.interop.nir.reference import Trace, simulate
 from spikingtorch.watching import recording

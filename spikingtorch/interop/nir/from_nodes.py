@@ -66,6 +66,15 @@ class Reading(NamedTuple):
         return F.to_zero if isinstance(value, float) and value == 0.0 else F.to_value(value)
 
 
+# nodes whose numbers are weights
+WEIGHTED = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d, nir.Scale)
+
+
+def weights_of(node: Any) -> Any:
+    """Return the weights of a node, without its bias."""
+    return np.asarray(node.scale if isinstance(node, nir.Scale) else node.weight)
+
+
 def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Module | None:
     """Return the module that computes a node; None for one that hands on what it gets.
 

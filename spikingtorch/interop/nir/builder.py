@@ -1,0 +1,156 @@
+"""The network of a graph: a module for each node, recurrent layers, and what its metadata stand for."""
+
+import keyword
+from typing import Any, NamedTuple
+
+import nir
+import numpy as np
+from torch import nn
+
+from spikingtorch.interop.nir import metadata
+from spikingtorch.interop.nir.dialects import Dialect
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.from_nodes import WEIGHTED, Reading, check_numbers, module_of
+from spikingtorch.interop.nir.metadata import Metadata
+from spikingtorch.interop.nir.modules import Feedback, Scale
+from spikingtorch.interop.nir.network import GraphNet, Node
+from spikingtorch.interop.nir.plan import NEURONS, Plan
+from spikingtorch.interop.nir.shapes import shapes_of, with_feedback
+from spikingtorch.interop.nir.to_neurons import Writing, neuron_of
+from spikingtorch.layers.recurrent import synapse_of
+from spikingtorch.spikingnet import SpikingNet
+
+# how far numbers of a node may be from those that the metadata stand for: other machines have other exponentials
+_SAME = 1e-6
+
+
+class Builder(NamedTuple):
+    """What a network is made of: the plan of a graph, how to read its nodes, and what it says about itself."""
+
+    plan: Plan
+    reading: Reading
+    said: Metadata | None
+    dialect: Dialect | None
+
+    def network(self) -> SpikingNet:
+        """Return the network."""
+        inside = self._recurrences()
+        names = module_names(self.plan)
+        modules: dict[str, nn.Module] = {}
+        nodes: list[Node] = []
+        skipped = set(inside.values())
+        for name in self.plan.nodes:
+            if name in skipped:
+                continue
+            made = self._module(name, inside.get(name))
+            if made is not None:
+                modules[names[name]] = made.to(self.reading.dtype)
+            edges = [edge for edge in self.plan.incoming[name] if edge.source not in skipped]
+            now = tuple(edge.source for edge in edges if not edge.delayed)
+            before = tuple(edge.source for edge in edges if edge.delayed)
+            nodes.append(Node(name, names[name] if made is not None else "", now, before))
+        shapes = shapes_of(nodes, modules, self.plan, self.reading.dtype)
+        nodes = with_feedback(nodes, modules, names, shapes, self.reading.dtype)
+        net = GraphNet(tuple(nodes), modules, self.plan.outputs)
+        has_cycles = any(isinstance(module, Feedback) for module in modules.values())
+        single = shapes[self.plan.outputs[0]] if len(self.plan.outputs) == 1 else None
+        return SpikingNet(net, single, mode="step" if has_cycles else "auto")
+
+    def _module(self, name: str, back: str | None) -> nn.Module | None:
+        """Return the module of a node, with the recurrent weights of another one."""
+        node = self.plan.nodes[name]
+        options = {} if back is None else {"recurrent": _weights_back(self._module(back, None))}
+        content = None if self.said is None else self.said.nodes.get(name)
+        if self.dialect is not None and isinstance(node, NEURONS):
+            return self._in_dialect(self.dialect, name, node)
+        if content is None or not isinstance(node, (*NEURONS, nir.Delay)):
+            made = module_of(name, node, self.reading, **options)
+            if isinstance(made, nn.Conv1d | nn.Conv2d) and content == {"bias": False} and not np.any(node.bias):
+                made.bias = None
+            return made
+        layer = metadata.rebuilt(name, content, options.get("recurrent"))
+        self._check_same(name, node, layer)
+        return layer
+
+    def _in_dialect(self, dialect: Dialect, name: str, node: Any) -> nn.Module:
+        in_cycle = any(edge.delayed for edge in self.plan.incoming[name])
+        check_numbers(name, node)
+        try:
+            made = dialect.neuron(node, self.reading.dt, self.reading.dtype, in_cycle=in_cycle)
+        except ValueError as error:
+            raise NIRError(f"node {name!r} ({type(node).__name__}): {error}") from error
+        if made is None:
+            raise NIRError(f"node {name!r} is a {type(node).__name__}, which {type(dialect).__name__} does not write")
+        return made
+
+    def _check_same(self, name: str, node: Any, layer: Any) -> None:
+        """Raise where metadata stand for other numbers than those of the node, which somebody has changed."""
+        said: Any = self.said
+        shape = tuple(int(size) for size in node.output_type["output"])
+        lost: list[str] = []
+        writing = Writing(name, shape, self.reading.dt, self.reading.discretisation, said.dtype, True, lost)
+        again = neuron_of(layer, writing)
+        wrong = lost or ["its kind"] if lost or type(again) is not type(node) else _changed(node, again)
+        if wrong:
+            raise NIRError(
+                f"node {name!r} was changed after this library wrote it: {', '.join(wrong)} is not what its metadata "
+                "stand for. Pass use_metadata=False to go by the nodes alone"
+            )
+
+    def _recurrences(self) -> dict[str, str]:
+        """Return the weights that lead back from a neuron to itself alone, by the neuron."""
+        found: dict[str, str] = {}
+        if self.dialect is not None:  # layers of other libraries hear themselves in ways of their own
+            return found
+        for name, node in self.plan.nodes.items():
+            back = [edge.source for edge in self.plan.incoming[name] if edge.delayed]
+            if not isinstance(node, NEURONS) or len(back) != 1 or back[0] == name:
+                continue
+            through = self.plan.nodes[back[0]]
+            alone = [edge.source for edge in self.plan.incoming[back[0]]] == [name]
+            if not (alone and isinstance(through, WEIGHTED) and self.plan.outgoing(back[0]) == [name]):
+                continue
+            try:
+                synapse_of("", _weights_back(self._module(back[0], None)))
+            except (TypeError, ValueError):
+                continue
+            found[name] = back[0]
+        return found
+
+
+def _changed(node: Any, again: Any) -> list[str]:
+    """Return the fields of a node that differ from those of another one; of thresholds, every bit counts."""
+    fields = {
+        name: value for name, value in vars(node).items() if name not in ("input_type", "output_type", "metadata")
+    }
+    return [
+        name
+        for name, value in fields.items()
+        if not np.allclose(value, getattr(again, name), rtol=0.0 if "threshold" in name else _SAME, atol=0.0)
+    ]
+
+
+def module_names(plan: Plan) -> dict[str, str]:
+    """Return for each node the name of its module: dots are no part of one, and torch or Python have taken some."""
+    found: dict[str, str] = {}
+    taken = {*dir(nn.Module()), "nodes", "outputs"}
+    for name in plan.nodes:
+        module = base = plain_name(name)
+        count = 1
+        while module in taken or not module or keyword.iskeyword(module):
+            module, count = f"{base}_{count}", count + 1
+        taken.add(module)
+        found[name] = module
+    return found
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a node or a path as that of a module, without dots."""
+    return name.replace(".", "_").replace("/", "_")
+
+
+def _weights_back(module: Any) -> Any:
+    """Return recurrent weights as a layer takes them: without a bias, which convolutions of NIR always have."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.bias is not None and not module.bias.any():
+        module.bias = None
+    return module.scale.detach() if isinstance(module, Scale) else module

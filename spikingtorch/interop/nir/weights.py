@@ -1,0 +1,111 @@
+"""load_nir_weights: the weights of a graph into a network that stands."""
+
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikingtorch.interop.nir.builder import plain_name
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.files import read
+from spikingtorch.interop.nir.from_nodes import WEIGHTED, check_numbers, weights_of
+from spikingtorch.interop.nir.modules import Scale
+from spikingtorch.interop.nir.plan import plan_of
+from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.watching.network import check_network
+
+_WITH_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, Scale)
+
+
+def load_nir_weights(model: SpikingNet, graph: nir.NIRGraph | str | Path) -> list[str]:
+    """Copy the weights of a graph into a network that stands: its Linear, Conv and Scale modules, not its neurons.
+
+    They are matched by name, those of ``to_nir``; or, if names differ, in their order, if all differ in shape.
+
+    Args:
+        model: the network, whose weights are changed in place.
+        graph: what ``nir.read`` returns, or the path of a file.
+
+    Returns:
+        What has been loaded, as "module <- node".
+
+    Raises:
+        NIRError: there is no such match.
+    """
+    check_network("load_nir_weights", model)
+    graph = read(graph) if isinstance(graph, str | Path) else graph
+    given = {name: node for name, node in plan_of(graph).nodes.items() if isinstance(node, WEIGHTED)}
+    own = {path: each for path, each in model.net.named_modules() if isinstance(each, _WITH_WEIGHTS)}
+    for path, module in model.net.named_modules():
+        _check_loadable(path, module)
+    matched = _matched(own, given)
+    for name in matched.values():
+        check_numbers(name, given[name])
+    with torch.no_grad():
+        for path, name in matched.items():
+            _copy(own[path], given[name])
+    return [f"{path} <- {name}" for path, name in matched.items()]
+
+
+def _check_loadable(path: str, module: Any) -> None:
+    """Raise where the weights of a module are not simply those that it computes with."""
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        raise NIRError(
+            f"load_nir_weights: {path!r} is a batch norm, which in a graph is a part of the weights before it; put an "
+            "nn.Identity() in its place"
+        )
+    if isinstance(module, _WITH_WEIGHTS) and any(
+        not isinstance(each, nn.Parameter | None) for each in _parameters(module)
+    ):
+        raise NIRError(
+            f"load_nir_weights: the weight of {path!r} is computed and no parameter; make it plain first, with "
+            "remove_parametrizations or prune.remove"
+        )
+
+
+def _matched(own: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+    """Return for each module of a network the node whose weights it takes.
+
+    Raises:
+        NIRError: there is none for each, or more than one.
+    """
+    by_name = {path: plain_name(path) for path in own}
+    if set(by_name.values()) != set(given) or len(own) != len(given):
+        by_name = dict(zip(own, given, strict=False))
+        shapes = [np.shape(weights_of(node)) for node in given.values()]
+        if len(own) == len(given) and len(set(shapes)) < len(shapes):
+            by_name = {}  # by their order, two of one shape could change places
+    if (
+        len(by_name) != len(own)
+        or len(own) != len(given)
+        or not all(_fits(own[a], given[b]) for a, b in by_name.items())
+    ):
+        there = ", ".join(f"{path} {tuple(_parameters(each)[0].shape)}" for path, each in own.items()) or "none"
+        have = ", ".join(f"{name} {np.shape(weights_of(node))}" for name, node in given.items()) or "none"
+        raise NIRError(
+            f"load_nir_weights: the network has the weights {there}, and the graph {have}, which match neither by name "
+            "nor, one of each shape, by order"
+        )
+    return by_name
+
+
+def _parameters(module: Any) -> tuple[Tensor, Tensor | None]:
+    return (module.scale, None) if isinstance(module, Scale) else (module.weight, module.bias)
+
+
+def _fits(module: Any, node: Any) -> bool:
+    weight, bias = _parameters(module)
+    given = getattr(node, "bias", None)
+    has_bias = given is not None and bool(np.any(given))
+    return tuple(weight.shape) == np.shape(weights_of(node)) and (bias is not None or not has_bias)
+
+
+def _copy(module: Any, node: Any) -> None:
+    weight, bias = _parameters(module)
+    weight.copy_(torch.from_numpy(np.array(weights_of(node))))
+    if bias is not None:
+        given = getattr(node, "bias", None)
+        bias.copy_(torch.zeros_like(bias) if given is None else torch.from_numpy(np.array(given)))
