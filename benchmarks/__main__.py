@@ -1,4 +1,4 @@
-"""Runs the checks, then every suite, and ends with the bars; or compares two checkouts, or densities. See README.md."""
+"""Runs the checks, then every suite, and ends with the bars; or compares two checkouts, densities, or ways to watch."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import densities, launch, report, turns
+from benchmarks import densities, launch, report, turns, watching
 from benchmarks.launch import HERE, Options
 from benchmarks.suite import Result, Suite
 from benchmarks.suites import SUITES
@@ -15,7 +15,7 @@ from benchmarks.suites import SUITES
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    command = arguments[0] if arguments[:1] in (["turns"], ["densities"]) else ""
+    command = arguments[0] if arguments[:1] in (["turns"], ["densities"], ["watching"]) else ""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {command}".rstrip(), description=__doc__)
     parser.set_defaults(command=command)
     if command == "turns":
@@ -49,6 +49,8 @@ def main() -> int:
         return turns.compare(options, args.old, args.rounds)
     if args.command == "densities":
         return densities.compare(options)
+    if args.command == "watching":
+        return watching.compare(options)
     machine = launch.run("machine", options)
     print(report.setup(machine, options))
     if float(machine["load before"]) > 0.5:

@@ -13,7 +13,7 @@ from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.network import Network, check_network
 
 # intervals are looked at in one call of so many, and in so many of its samples
-EVERY, SAMPLES = 16, 8
+EVERY, SAMPLES = 32, 4
 # the neurons whose output is the value of their surrogate, by their steps
 _FIRING_STEPS = (
     *(F.if_step, F.lif_step, F.euler_lif_step, F.alif_step, F.adex_step, F.quadratic_if_step, F.exponential_if_step),
@@ -37,7 +37,7 @@ class SpikeMonitor:
 
     Args:
         model: the network.
-        every: intervals between two spikes of a neuron are looked at in one call of so many, in eight of its samples,
+        every: intervals between two spikes of a neuron are looked at in one call of so many, in four of its samples,
             for that takes longer.
 
     Raises:
@@ -141,10 +141,10 @@ class _Counts:
         # any number but zero is a spike; a comparison in place makes no bools, which would take longer
         fired = (out if binary else out.clone().ne_(0)).reshape(N * T, -1)
         # exact: a call has less than 2^24 steps of samples
-        spikes = fired.sum(0, dtype=torch.promote_types(fired.dtype, torch.float32)).double()
+        spikes = fired.sum(0, dtype=torch.promote_types(fired.dtype, torch.float32))
         if self._spikes is not None and self._spikes.shape != spikes.shape:
             raise ValueError(f"has {spikes.numel()} neurons now, and had {self._spikes.numel()}")
-        self._spikes = spikes if self._spikes is None else self._spikes + spikes
+        self._spikes = spikes.double() if self._spikes is None else self._spikes + spikes
         self._steps = self._steps + (N * T if running is None else running)
         if T > 1 and self._calls % every == 0:
             found = _intervals(fired.view(N, T, -1)[:SAMPLES])
