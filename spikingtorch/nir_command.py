@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikingtorch.command_line import positive
 from spikingtorch.interop.nir import NIRError, metadata, platforms, read, verify_nir
 from spikingtorch.interop.nir.certificate import Certificate
 from spikingtorch.interop.nir.discretise import DISCRETISATIONS
@@ -51,17 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dt", type=float, help=f"length of a step in seconds (that of the metadata, else {DT:g})")
     parser.add_argument("--discretisation", choices=DISCRETISATIONS, help="of the equations (that of the metadata)")
     parser.add_argument("--no-metadata", action="store_true", help="go by the nodes alone")
-    parser.add_argument("--steps", type=_positive, default=100, help="of the random input (%(default)s)")
-    parser.add_argument("--samples", type=_positive, default=2, help="of the random input (%(default)s)")
+    parser.add_argument("--steps", type=positive, default=100, help="of the random input (%(default)s)")
+    parser.add_argument("--samples", type=positive, default=2, help="of the random input (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random input (%(default)s)")
     parser.add_argument("--picture", type=Path, help="draw the nodes into this file, a PNG or SVG")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

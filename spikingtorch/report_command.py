@@ -1,8 +1,6 @@
 """``python -m spikingtorch report MODULE:FACTORY``: one HTML page about a network that a function makes."""
 
 import argparse
-import importlib
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.command_line import imported, positive
 from spikingtorch.report import report
 
 _DESCRIPTION = """Write one HTML page about a network: learning curves, layers with what they cost, firing rates, silent
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("factory", metavar="MODULE:FACTORY", help="the function that makes the network and its batches")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="where the page goes (report.html)")
-    parser.add_argument("--batches", type=_positive, default=4, metavar="N", help="how many batches to run (4)")
+    parser.add_argument("--batches", type=positive, default=4, metavar="N", help="how many batches to run (4)")
     given = parser.parse_args(arguments)
     try:
         made = make(given.factory)
@@ -70,7 +69,7 @@ def make(text: str) -> Made:
     module_name, colon, name = text.partition(":")
     if not (module_name and colon and name.isidentifier()):
         raise ReportError(f"report takes module:factory, such as my_network:make, and got {text!r}")
-    factory = getattr(_imported(module_name), name, None)
+    factory = getattr(imported(module_name, ReportError), name, None)
     if not callable(factory):
         raise ReportError(f"{module_name} has no function {name}")
     try:
@@ -85,27 +84,6 @@ def make(text: str) -> Made:
     if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
         raise ReportError(f"{name}() returned options {options!r}, expected a dict with some of {', '.join(_OPTIONS)}")
     return Made(model, loader, dict(options))
-
-
-def _positive(text: str) -> int:
-    """Read a whole number above zero."""
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
-
-
-def _imported(name: str) -> Any:
-    """Return a module, from the folder where the command runs or installed."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ReportError(f"there is no module {name} in {Path.cwd()} or installed; run from its folder") from error
-        raise ReportError(f"{name} needs a module that is not there: {error.name}") from error
-    except Exception as error:
-        raise ReportError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _loaded(made: Made, path: Path) -> Made:

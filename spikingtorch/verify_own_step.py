@@ -1,17 +1,15 @@
 """``python -m spikingtorch verify --mine module:step``: a step of the user's own, found by names in its module."""
 
-import importlib
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.command_line import imported
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.testing import check_smooth
 from spikingtorch.verification.cells import ALLOWED, Cell
@@ -71,7 +69,7 @@ def find(text: str) -> Mine:
     module_name, colon, name = text.partition(":")
     if not (module_name and colon and name.isidentifier()):
         raise MineError(f"--mine takes module:step, such as my_neurons:my_step, and got {text!r}")
-    module = _imported(module_name)
+    module = imported(module_name, MineError)
     step = getattr(module, name, None)
     if not callable(step):
         there = [each for each in vars(module) if each.endswith("_step")]
@@ -178,19 +176,6 @@ def _unchecked(mine: Mine, out: Any) -> list[str]:
     outputs = [each for each in leaves_of(out) if isinstance(each, Tensor) and each.numel()]
     still = [each.flatten()[0].item() for each in outputs if not (each != each.flatten()[0]).any()]
     return found + [f"spikes and resets, because the output was {value:g} throughout" for value in still]
-
-
-def _imported(name: str) -> Any:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise MineError(f"there is no module {name} in {Path.cwd()} or installed; run from its folder") from error
-        raise MineError(f"{name} needs a module that is not there: {error.name}") from error
-    except Exception as error:
-        raise MineError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _described(step: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
