@@ -6,15 +6,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import explain
 from spikingtorch.verification.case import Case
 from spikingtorch.verification.cases import CASES
+from tests.folded_layer import draw, over_time
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = ("spikes", "v", "u", "threshold")
+# the steps that tell of their threshold
+FIRING = {case.step for case in CASES if case.spikes}
 
 
 class Net(nn.Module):
@@ -134,6 +138,7 @@ def test_a_loss_on_a_membrane(net: Net, x: Tensor) -> None:
         assert not st.record(model, x, "v")["l2"]["v"].requires_grad
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_step_of_the_library(case: Case) -> None:
     """The output has the same bits as without records, and the records are those of the loop, read by hand."""
@@ -229,3 +234,18 @@ def test_refusals(net: Net, x: Tensor) -> None:
     assert torch.equal(model(x), want)
     with pytest.raises(KeyError, match="no layer 'a' was recorded; there are 'l1'"):
         st.record(model, x, layers=["l1"])["a"]
+
+
+@pytest.mark.parametrize("mode", ["step", "fold"])
+def test_records_have_memory_of_their_own(layer: st.StepLayer, mode: Any) -> None:
+    """Neither another record, nor what the layer gives out or goes on from: whoever has one may write on it."""
+    x, model = draw(0), over_time(layer, mode=mode)
+    with torch.no_grad():
+        model(x)
+        fields = [name for name, value in layer.state._asdict().items() if isinstance(value, Tensor)]
+        records = ("spikes", *fields, *(ALL[2:] if layer.step in FIRING else ()))
+        recording = st.record(model, x, records)
+        assert recording["layer"].keys() == {*records}
+    found = [recording.out, *recording["layer"].values(), *pytree.tree_leaves(layer.state)]
+    places = [each.untyped_storage().data_ptr() for each in found if isinstance(each, Tensor) and each.numel()]
+    assert len({*places}) == len(places)

@@ -82,8 +82,10 @@ class Recorder:
         for name, record in records.items():
             over_time = record.unsqueeze(1) if is_step else record
             steps = over_time.shape[1]
-            # a copy: what a layer gives out may be written on, and what is left out is let go
-            kept = over_time[(slice(None), self._here(steps), *self._neurons)].clone()
+            kept = over_time[(slice(None), self._here(steps), *self._neurons)]
+            # a copy where a layer gives it out, who may write on it, and where something is left out, to let go of it
+            if name == SPIKES or kept.shape != over_time.shape:
+                kept = kept.clone()
             self._budget.keep(kept)
             self._parts.setdefault(name, []).append(kept)
         self._t += steps
@@ -107,7 +109,7 @@ class Recorder:
 
     def records(self) -> Mapping[str, Tensor]:
         """Return the records of all steps, (N, T, ...)."""
-        return {name: torch.cat(parts, 1) for name, parts in self._parts.items() if parts}
+        return {name: torch.cat(parts, 1) if parts[1:] else parts[0] for name, parts in self._parts.items() if parts}
 
 
 def _megabytes(size: int) -> str:
