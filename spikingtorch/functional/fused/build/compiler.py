@@ -118,7 +118,9 @@ def _flags() -> list[str]:
         native.append("-mprefer-vector-width=512")
     # every rounding as written: no fused multiply-add, and nothing of -ffast-math that would change a value
     exact = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"]
-    return ["-O3", *native, *exact, "-shared", "-fPIC"]
+    # the last few neurons of a row are a short loop: written out in full, it takes a third of the compiler's time
+    short = ["--param=max-completely-peel-times=1"]
+    return ["-O3", *native, *exact, *short, "-shared", "-fPIC"]
 
 
 @functools.cache
