@@ -2,7 +2,7 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: fuzzers, kernels under AddressSanitizer, kernels printed as Triton
+# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, kernels printed as Triton
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
 # make test-peers    the layers of spikingtorch.like beside the libraries that they equal (.venv-bench)
@@ -28,7 +28,7 @@ test: lint types
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=10 --durations-min=5 $(ARGS)
 
 coverage: .venv/.dev
-	@$(BIN)/python -m pytest -n $(WORKERS) --timeout=900 --cov=spikingtorch --cov-branch --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "" --timeout=900 --cov=spikingtorch --cov-branch --cov-report=term:skip-covered $(ARGS)
 
 CHECKED := test_architecture.py functional/test_neurons.py functional/fused/trace layers/test_layers.py layers/test_threads.py
 check: lint
@@ -39,6 +39,8 @@ check: lint
 
 MINUTES ?= 10
 test-long: .venv/.dev
+	@echo "== pytest: long tests, and the cases of long tables that make test leaves out"
+	@$(BIN)/python -m pytest -n $(WORKERS) -m long $(ARGS)
 	@echo "== $(MINUTES) minutes of each fuzzer"
 	@$(BIN)/python -m tests.fuzz.scan --minutes $(MINUTES) & scan=$$!; \
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan
@@ -48,7 +50,7 @@ test-long: .venv/.dev
 
 test-oldest: .venv-oldest/.installed
 	@echo "== pytest with the oldest versions:" $$(grep -E '^(torch|numpy|jax)=' .venv-oldest/oldest.txt)
-	@.venv-oldest/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	@.venv-oldest/bin/python -m pytest -n $(WORKERS) -m "" $(ARGS)
 
 test-gpu-text: .venv-triton/.installed
 	@echo "== pytest: kernels printed as Triton, in its interpreter and in machine code"

@@ -1,7 +1,9 @@
 """Fixtures of the tests."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
+from zlib import crc32
 
 import pytest
 import torch
@@ -9,6 +11,21 @@ import torch
 import spikingtorch as st
 from tests.every_layer import LAYERS
 from tests.folded_layer import Took, draw, learning, over_time, repeat
+
+# make test runs one in so many cases of a long table, make test-long the others
+EVERY = 4
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as long what is left out of the tables that are sampled: the same cases each time, the first never."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if item.get_closest_marker("sampled") is not None:
+            table = item.nodeid.partition("[")[0]
+            if seen[table] and crc32(item.nodeid.encode()) % EVERY:
+                item.add_marker(pytest.mark.long)
+            seen[table] += 1
 
 
 @pytest.fixture(params=LAYERS)

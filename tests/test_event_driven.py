@@ -280,6 +280,7 @@ def test_checkpoint_around(reentrant: bool) -> None:
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_transforms_compilation_and_export(runs: list[int]) -> None:
     model, x = model_of(mode="fold"), spikes()
     want = outcome(model, x)

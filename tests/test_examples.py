@@ -30,6 +30,8 @@ ARGUMENTS = {
     "izhikevich": [],
     "neurons": [],
 }
+# it trains two networks, converts them several times, and draws
+LONG = {"convert": [pytest.mark.long]}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 
 
@@ -58,7 +60,9 @@ def start(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runpy.run_module(f"examples.{name}", run_name="__main__")
 
 
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in APART])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=LONG.get(name, [])) for name in EXAMPLES if name not in APART]
+)
 def test_example(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +88,7 @@ def test_vowels_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> 
         vowels.load("TRAIN")
 
 
+@pytest.mark.long
 def test_two_processes_have_the_gradient_of_one() -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, "-m", "examples.distributed", "--batches", "2"]

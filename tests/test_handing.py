@@ -176,6 +176,7 @@ def test_layers_of_two_inputs_take_it_too() -> None:
     assert model.explain().mode == "fold"
 
 
+@pytest.mark.long
 def test_in_functional_calls_and_compiled() -> None:
     model = SpikingNet(network().float())
     x = torch.rand(4, 6, 5)

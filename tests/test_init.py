@@ -220,6 +220,7 @@ def everything_else(model: SpikingNet) -> dict[str, Any]:
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", NETS)
 def test_every_layer_fires_at_the_rate_and_weights_alone_have_changed(name: str, training: bool) -> None:

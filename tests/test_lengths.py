@@ -99,6 +99,7 @@ def states(model: SpikingNet) -> list[Tensor]:
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_each_sample_is_as_if_alone(kind: str, way: str) -> None:
@@ -274,6 +275,7 @@ def test_checkpoint_in_a_padded_batch(mode: Any) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.long
 def test_compiled_and_vmapped() -> None:
     model = SpikingNet(network("LIF"))
     x, _ = batch()

@@ -91,6 +91,7 @@ def mean_lif(state: F.StochasticLIFState, x: Any, *, decay: Tensor, gain: Tensor
     return F.StochasticLIFState(v=F.to_zero(u, p, threshold)), p
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
 def test_smooth_version_of_every_neuron(case: Case) -> None:
     xs, params = case.draw(3)

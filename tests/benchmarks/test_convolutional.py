@@ -16,6 +16,7 @@ def few_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "SIZES", check.SIZES | dict.fromkeys(convolutional.CHECKED, SMALL))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("contestant", ["spikingtorch", STEP, "spikingtorch, sequence", "spikingtorch, channels-last"])
 def test_ours_pass(contestant: str) -> None:
     check.check(contestant, convolutional.MODEL, "fused")

@@ -20,6 +20,7 @@ from tests.convert.nets import NETS, Block, made, mean_of, repeated
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETS)
 def test_output_comes_near_that_of_the_ann_as_one_over_steps(name: str) -> None:
     ann, x = made(name)

@@ -170,6 +170,7 @@ MUST: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", MUST)
 def test_folds(name: str) -> None:
     torch.manual_seed(0)
@@ -186,6 +187,7 @@ def test_folds(name: str) -> None:
         assert_close(one.s, other.s)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["two", "deep", "BioLIF", "own step", "conv", "LayerNorm"])
 def test_folds_in_other_precisions(name: str, dtype: torch.dtype) -> None:

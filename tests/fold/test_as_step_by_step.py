@@ -32,6 +32,7 @@ F32, F64 = torch.float32, torch.float64
 KINDS = [(F64, 1, 1), (F64, 3, 2), (F64, 3, 17), (F32, 3, 1), (F32, 1, 2), (F32, 1, 17)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("dtype", "N", "T"), KINDS)
 @pytest.mark.parametrize("name", NETS)
 def test_folded_is_stepwise(name: str, dtype: torch.dtype, N: int, T: int) -> None:
@@ -115,6 +116,7 @@ def activity(model: st.SpikingNet) -> Any:
     return sum(value.square().sum() for what, value in states(model).items() if what.endswith(".act"))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("name", "calls", "options"), CASES)
 def test_calls_are_a_loop(name: str, calls: str, options: str, mode: Mode) -> None:

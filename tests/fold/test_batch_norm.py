@@ -96,6 +96,7 @@ def numbers(model: st.SpikingNet, x: Tensor) -> tuple[Tensor, list[Tensor], dict
     return out.detach(), [each / largest + 1.0 for each in found], held
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("chunk", [None, 2])
 @pytest.mark.parametrize(
     ("name", "mode"), [*((n, m) for n in NETS for m in ("auto", "fold")), *((n, "fold") for n in AVERAGES)]

@@ -189,6 +189,7 @@ def boxed(name: str) -> tuple[Callable[[], Two], Callable[[Any], object]]:
     return lambda: Two(lambda net, x, init: centred(x) if get(net.box) else x, box=make()), lambda net: change(net.box)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [*CHANGES, *OTHERS, *BOXES])
 def test_decides_as_a_fresh_one(name: str) -> None:
     make, change = boxed(name) if name in BOXES else OTHERS.get(name) or (plain, CHANGES[name])

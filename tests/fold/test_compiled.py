@@ -28,6 +28,7 @@ def compiled(function: Any, backend: Any = "aot_eager") -> Any:
     return torch.compile(function, backend=backend, fullgraph=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "mode", "called"),
     [
@@ -77,6 +78,7 @@ def operations(name: str, mode: Mode, T: int, called: bool) -> int:
     return count
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "mode", "called"),
     [("LIF, learning", "auto", False), ("LIF, learning", "fold", True), ("tutorial", "auto", True)],
@@ -85,10 +87,12 @@ def test_graph_does_not_grow_with_time(name: str, called: bool, mode: Mode) -> N
     assert operations(name, mode, 4, called) == operations(name, mode, 12, called)
 
 
+@pytest.mark.long
 def test_graph_grows_with_time_step_by_step() -> None:
     assert operations("linear", "step", 2, called=False) < operations("linear", "step", 4, called=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{}, {"truncate": True}])
 def test_compiled_chunks(options: dict[str, Any]) -> None:
     model = network("LIF, learning", time_chunk=3, **options)
@@ -97,6 +101,7 @@ def test_compiled_chunks(options: dict[str, Any]) -> None:
     assert_same(slopes(compiled(model), model, x), slopes(twin, twin, x))
 
 
+@pytest.mark.long
 def test_compiled_for_many_lengths_and_batches() -> None:
     model, twin = network("linear"), network("linear")
     run = compiled(model)
@@ -105,6 +110,7 @@ def test_compiled_for_many_lengths_and_batches() -> None:
         assert_close(run(x), twin(x))
 
 
+@pytest.mark.long
 def test_compiled_stream() -> None:
     model, twin = network("LIF, learning"), network("LIF, learning")
     run, x, anew = compiled(model), train(model, 3, 12), torch.tensor([True, False, True])
@@ -120,6 +126,7 @@ def twins(net: nn.Module) -> tuple[st.SpikingNet, st.SpikingNet]:
     return st.SpikingNet(copy.deepcopy(net), 3), st.SpikingNet(net, 3, mode="step")
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*runs step by step:RuntimeWarning")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_batch_norm_trains_and_infers(compiles: bool) -> None:
@@ -139,6 +146,7 @@ def test_compiled_network_that_steps() -> None:
     assert model.explain().mode == "step"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "mode"), [("tutorial", "auto"), ("LIF, learning", "step")])
 def test_compiled_net_in_a_model(name: str, mode: Mode) -> None:
     twin = network(name)

@@ -225,6 +225,7 @@ def test_inference_mode_then_training(mode: Mode) -> None:
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_two_processes_with_half_a_batch_each(tmp_path: Path) -> None:
     assert python("-m", "tests.fold.worker", str(tmp_path)).split() == ["done"]
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]

@@ -94,6 +94,7 @@ def test_verdict(name: str, training: bool) -> None:
     assert re.search(REFUSED.get(name, ""), report.reason), report.reason
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:SpikingNet. .* runs step by step:RuntimeWarning")
 @pytest.mark.parametrize("name", NETS)
 def test_numbers_of_steps(name: str) -> None:

@@ -286,6 +286,7 @@ CASES: dict[str, dict[str, Make]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("make", "reason"),
     [pytest.param(make, reason, id=name) for reason, makes in CASES.items() for name, make in makes.items()],

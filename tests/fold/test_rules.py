@@ -99,6 +99,7 @@ def test_swapped_tensors_are_no_operation() -> None:
     assert "swap_tensors" in model.explain(torch.rand(3, 4, 4)).reason
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ROWS)
 def test_operation_keeps_samples_apart(name: str) -> None:
     row = ROWS[name]
@@ -111,6 +112,7 @@ def test_operation_keeps_samples_apart(name: str) -> None:
         assert not mixing(code, row.shape, sizes, row.weights, row.draws)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [name for name in ROWS if ROWS[name].mixes])
 def test_operation_mixes_samples(name: str) -> None:
     row = ROWS[name]

@@ -32,6 +32,7 @@ def test_lists_are_of_the_table() -> None:
     assert {TABLE[name].wanted for name in FALSE_REFUSALS} <= {"fold"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TABLE)
 def test_verdict(name: str) -> None:
     report = both(name).auto.report
@@ -42,6 +43,7 @@ def test_verdict(name: str) -> None:
         assert report.mode == TABLE[name].wanted, report.reason
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TABLE)
 def test_numbers(name: str) -> None:
     case, (step, auto) = TABLE[name], both(name)

@@ -19,6 +19,7 @@ LENGTHS = torch.tensor([7, 1, 3, 6, 2])
 RUNNING = torch.arange(T)[:, None] < LENGTHS  # (T, N)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("backend", ["loop", "fused"])
 @pytest.mark.parametrize("neuron", ["lif", "li", "biolif", "recurrent"])
 def test_a_masked_step_and_its_twin(neuron: str, backend: F.Backend) -> None:
@@ -54,6 +55,7 @@ NORMS: dict[str, tuple[Any, tuple[int, ...], float]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["all", "padded"])
 @pytest.mark.parametrize("kind", NORMS)
 def test_a_norm_over_time_and_its_twin(kind: str, lengths: Tensor | None) -> None:

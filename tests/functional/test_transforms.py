@@ -22,11 +22,13 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
     forget(monkeypatch)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("scan", "way"), pairs(WAYS))
 def test_is_the_loop(scan: str, way: str) -> None:
     WAYS[way].check(SCANS[scan], *SCANS[scan].tensors(), first=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("roles", ["x", "p", "sxp"])
 @pytest.mark.parametrize(("scan", "way"), pairs(MAPS))
 def test_of_many_members_is_one_loop_for_each(scan: str, way: str, roles: str) -> None:
@@ -74,6 +76,7 @@ def test_time_map_refuses_a_layer_with_a_state() -> None:
 # --- whole networks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("run", [eager, compiled])
 def test_gradients_and_ensembles_of_networks(run: Callable[[Any], Any]) -> None:
     models: list[Any] = [network("CoarseLIF, learning") for _ in range(3)]
@@ -103,6 +106,7 @@ def test_gradients_and_ensembles_of_networks(run: Callable[[Any], Any]) -> None:
         assert_close(tuple(gradient[n] for gradient in each.values()), gradients)
 
 
+@pytest.mark.long
 def test_a_compiled_network() -> None:
     model = network("LIF, learning")
     x = train(model, 5, 4)

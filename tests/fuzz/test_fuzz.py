@@ -6,12 +6,14 @@ from tests.fuzz import networks, scan
 from tests.fuzz.driver import counted
 
 
+@pytest.mark.long
 def test_random_scans() -> None:
     counts = counted(scan.FUZZER._replace(size=10), seed=1)
     assert counts["fused"] > counts["calls"] / 2, counts
     assert counts["gradients compared"] > counts["calls"], counts
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
 def test_random_networks() -> None:
     counts = counted(networks.FUZZER._replace(size=25), seed=3)

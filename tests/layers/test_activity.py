@@ -37,6 +37,7 @@ def caught(model: st.SpikingNet, batches: int, scale: float = 1.0) -> list[str]:
     return [str(each.message) for each in found]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("mode", "chunk"), [("step", None), ("step", 4), ("auto", None), ("auto", 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_five_layers_as_they_come_are_silent(dtype: torch.dtype, mode: Mode, chunk: int | None) -> None:

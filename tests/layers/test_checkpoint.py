@@ -72,6 +72,7 @@ def a_sequence() -> Tensor:
     return draw()[0].requires_grad_()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("options", [{}, {"learnable": "tau"}, {"learnable": "tau", "recurrent": True}])
 @pytest.mark.parametrize("mode", ["step", "fold", "auto"])
 @pytest.mark.parametrize("whole", [False, True], ids=["layers", "whole network"])

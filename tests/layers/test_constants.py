@@ -96,6 +96,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", PAIRS)
 def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> None:
     make, other = PAIRS[kind]

@@ -19,6 +19,7 @@ from tests.folded_layer import CALLS, UNWRITTEN, M, N, T, Took, agrees, draw, he
 # --- layers and parameters --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("wanted", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_every_layer(layer: st.StepLayer, dtype: torch.dtype, wanted: bool, took: Took) -> None:
@@ -50,6 +51,7 @@ SIZES: dict[str, Callable[[float, float, tuple[int, ...]], Any]] = {
 IMAGES = [((4, 2, 3), 5), ((4, 2, 3, 2), 20), ((4, 1, 3), 4)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("form", [torch.clone, last], ids=["contiguous", "channels-last"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", LEARN)
@@ -317,6 +319,7 @@ HISTORIES: dict[str, History] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", HISTORIES)
 @pytest.mark.filterwarnings("ignore:scan.*ran on the Python loop")
 def test_history(name: str, took: Took) -> None:

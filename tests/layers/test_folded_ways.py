@@ -191,6 +191,7 @@ LEFT_OUT = {("many cotangents", "dense", 1), ("torch.compile", "alone", 1)}
 CASES = [(name, *known) for name in WAYS for known in KNOWN if (name, *known) not in LEFT_OUT]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "kind", "before"), CASES)
 def test_every_way_to_the_gradient(name: str, kind: str, before: int, took: Took) -> None:
     way, repeated = WAYS[name]

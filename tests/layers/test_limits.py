@@ -69,6 +69,7 @@ def test_no_step_of_an_optimizer_leaves_the_limits(kind: str, far: float) -> Non
     assert (free.get_parameter(name) == far).all()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", LEARNING)
 def test_where_nothing_may_be_written_the_value_is_the_same(kind: str) -> None:
     make, name, low, high = LEARNING[kind]

@@ -190,6 +190,7 @@ def test_rests_for_whole_steps(period: float, dt: float, steps: int) -> None:
     assert rests(period, dt=dt) == [float(t % (steps + 1) == 0) for t in range(8)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("period", [2.0, torch.arange(M).double()], ids=["float", "per neuron"])
 @pytest.mark.parametrize("make", [st.LIF, st.CubaLIF, st.AdEx], ids=lambda make: make.__name__)
 def test_refractory_layers_fold(make: Any, period: Any) -> None:

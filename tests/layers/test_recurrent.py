@@ -143,6 +143,7 @@ def oracle(name: str, kind: str, xs: Tensor, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.stack(outs, 1))
 
 
+@pytest.mark.sampled
 @every_kind
 @pytest.mark.parametrize("name", MAKERS)
 def test_step_fold_and_oracle(name: str, kind: str) -> None:

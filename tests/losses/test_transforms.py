@@ -45,6 +45,7 @@ def test_a_length_out_of_range_is_nan_where_it_cannot_be_read(case: Case) -> Non
     assert func.vmap(alone)(*given).isnan().tolist() == [True, True, False]
 
 
+@pytest.mark.long
 def test_compiled_as_one_graph() -> None:
     names = ("max_over_time", "last_step", "first_spike", "count_mse", "tau=3", "penalty")
     cases = [case for name, case in BY_NAME.items() if any(each in name for each in names)]

@@ -59,6 +59,7 @@ def ours(
     return [value.detach(), *torch.autograd.grad(value, floats, given)]
 
 
+@pytest.mark.sampled
 @each_case
 @pytest.mark.parametrize("dtype", [F64, F32])
 @pytest.mark.parametrize("T", [1, 2, 17])
@@ -94,6 +95,7 @@ def test_each_sample_by_itself(case: Case) -> None:
             assert_close(got[1][n : n + 1, :T], alone[1])
 
 
+@pytest.mark.sampled
 @each_case
 @pytest.mark.parametrize("lengths", [None, [4, 1, 3]])
 def test_finite_differences(case: Case, lengths: list[int] | None) -> None:
@@ -152,6 +154,7 @@ def test_half_precision_is_computed_in_float32(case: Case, dtype: torch.dtype) -
         assert_close(case.call(x, target), value.detach())
 
 
+@pytest.mark.sampled
 @each_case
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_all_silent_and_all_firing(case: Case, value: float) -> None:

@@ -53,10 +53,19 @@ def assert_small(errors: dict[str, float], *where: str) -> None:
     assert not wrong, f"{where}: {wrong}"
 
 
-@pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
-def test_neuron(case: Case) -> None:
+# every third choice of a neuron, the first part of them in each run of the tests
+PARTS = [
+    pytest.param(case, part, id=f"{case.name}, {part}", marks=[pytest.mark.long] if part else [])
+    for case in (*CASES, *WRAPPED)
+    for part in (0, 3, 6)
+    if OF_NEURONS[case.name][part::9]
+]
+
+
+@pytest.mark.parametrize(("case", "part"), PARTS)
+def test_neuron(case: Case, part: int) -> None:
     """The cells of the table, at lengths 1, 2 and 17, for every third choice; the table itself has them all."""
-    chosen = OF_NEURONS[case.name][::3]
+    chosen = OF_NEURONS[case.name][part::9]
     cells = measured(chosen, LENGTHS)
     assert [cell.backend for cell in cells] == [*BACKENDS] * len(chosen)
     quantities = {"output"} | {f"d params.{name}" for name in case.params}
@@ -68,6 +77,7 @@ def test_neuron(case: Case) -> None:
         assert_small(cell.errors, cell.where())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", RECURRENT[::3], ids=by_name)
 def test_recurrent_neuron(case: Case) -> None:
     for cell in measured([Choice(case, TWINS[0], case.rules()[0])], LENGTHS):
@@ -75,6 +85,7 @@ def test_recurrent_neuron(case: Case) -> None:
         assert_small(cell.errors, cell.where())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
 def test_bits(case: Case) -> None:
     """Fused against the loop, in both layouts; the kernels are those of test_neuron."""
@@ -109,6 +120,7 @@ def test_wrapped_neuron_against_numpy(case: Case) -> None:
             assert_close(getattr(owner, name), torch.tensor(value), f"state.{name}")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("ours", "twin"), [*TWINS, *COEFFICIENTS], ids=by_name)
 def test_function(ours: Any, twin: Any) -> None:
     errors = (coefficient_errors if inspect.isfunction(ours) else surrogate_errors)(ours, twin)

@@ -21,6 +21,7 @@ from tests.fused_steps import counting, draw, loop, stack
 from tests.ways import MAPS, WAYS, Function, Way, both, compiled, grad, neuron, number, scanned, slopes, vmap
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [case.name for case in CASES])
 def test_a_step_and_a_scan(name: str) -> None:
     case = neuron(name, 3)
@@ -82,6 +83,7 @@ TRANSFORMS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "roles", "kind"),
     [(name, roles, KINDS[(k + k // 3) % 3]) for k, (name, roles) in enumerate(TRANSFORMS)],

@@ -19,6 +19,7 @@ def total(case: Case, xs: Any, params: Any) -> Any:
     return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum() + states
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_jit_grad_and_vmap(case: Case) -> None:
     plain = jax.grad(lambda xs, params: total(case, xs, params), (0, 1))
@@ -32,6 +33,7 @@ def test_jit_grad_and_vmap(case: Case) -> None:
             assert jnp.allclose(mapped[0], want, rtol=1e-12, atol=0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
 @pytest.mark.parametrize("surrogate", to_jax(SURROGATES), ids=by_name)
 def test_no_overflow(surrogate: Any, dtype: Any) -> None:

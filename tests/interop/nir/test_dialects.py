@@ -15,6 +15,7 @@ PEERS = tuple(dialects.DIALECTS)
 NAMES = [name for peer in PEERS for name in fixture.names(peer)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_spikes_as_its_writer_did(name: str) -> None:
     found = fixture.load(name)

@@ -58,6 +58,7 @@ NEURONS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", ["exact", "exponential", "euler"])
 @pytest.mark.parametrize("name", NEURONS)
 def test_neurons_with_parameters_of_their_own(name: str, way: Any) -> None:

@@ -22,6 +22,7 @@ def by_file(graph: Any, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_ours_to_nir_to_ours_has_the_same_bits_over_a_thousand_steps(
@@ -37,6 +38,7 @@ def test_ours_to_nir_to_ours_has_the_same_bits_over_a_thousand_steps(
     torch.testing.assert_close(got, want, rtol=0.0, atol=0.0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETWORKS)
 def test_graph_and_network_are_certified_in_double_precision(name: str) -> None:
     model, x = made(name, torch.float64)
@@ -45,6 +47,7 @@ def test_graph_and_network_are_certified_in_double_precision(name: str) -> None:
     assert all(row.spikes for row in certificate.rows if row.error is None)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("discretisation", ["exponential", "exact", "euler"])
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "cuba" not in name])
 def test_equations_say_the_same_without_the_metadata(name: str, discretisation: Any) -> None:

@@ -43,6 +43,7 @@ def of_case(case: Case, T: int, dtype: torch.dtype) -> Scan:
     return Scan(case.step, case.initial(xs), xs, params)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("turn", range(3))
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
 def test_lif(surrogate: Any, turn: int) -> None:
@@ -57,6 +58,7 @@ def test_lif(surrogate: Any, turn: int) -> None:
     assert 0.05 < scans[-1].run("fused")[1].mean() < 0.95
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_every_neuron(case: Case, dtype: torch.dtype) -> None:
@@ -170,6 +172,7 @@ LONG = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", LONG)
 def test_long_runs_in_float32_are_as_near_to_float64_as_the_loop(name: str) -> None:
     scan, exact = LONG[name], LONG[name].converted(torch.float64)
@@ -238,6 +241,7 @@ def specials(dtype: torch.dtype, **params: Any) -> Scan:
     return Scan(F.lif_step, F.LIFState(v), x.contiguous(), own | params)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reset", RESETS[:3], ids=by_name)
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
 def test_special_numbers(surrogate: Any, reset: F.Reset) -> None:
@@ -287,6 +291,7 @@ def test_gradients_at_special_numbers(surrogate: Any) -> None:
         assert torch.allclose(got[name][finite], gradient[finite], rtol=1e-10, atol=1e-15), name
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_an_infinity_gives_nan_gradients_where_the_loop_does_unless_a_result_is_not_used(

@@ -227,6 +227,7 @@ def test_what_eager_rounds_in_more_than_one_way_is_not_class_e() -> None:
         assert exact(name) or trace(step, (), one, {}, None, lift_floats=True).program.inexact, name
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("names", GROUPS, ids=lambda names: f"{names[0]} to {names[-1]}")
 def test_values_and_gradients(names: list[str], dtype: torch.dtype) -> None:

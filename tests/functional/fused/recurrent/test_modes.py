@@ -75,6 +75,7 @@ WAYS: dict[str, Run] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 @few_cases
 def test_every_way_is_the_loop(case: Case, way: str) -> None:

@@ -95,12 +95,14 @@ def forms(case: Case) -> Iterator[Scan]:
         yield make(*[change(tensor) if index in which else tensor for index, tensor in enumerate(tensors)])
 
 
+@pytest.mark.sampled
 @few_cases
 def test_every_form_of_inputs(case: Case) -> None:
     for scan in forms(case):
         check(scan)
 
 
+@pytest.mark.sampled
 @few_cases
 def test_every_combination_of_inputs_with_gradients(case: Case) -> None:
     scan = draw(case, 2)

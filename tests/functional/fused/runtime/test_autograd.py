@@ -93,6 +93,7 @@ def between_products(run: Callable[..., Any]) -> Function:
     return function
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("case", "dims", "given"), list(mapped()))
 def test_vmap(case: Case, dims: Any, given: list[Tensor]) -> None:
     for way in MAPS.values():

@@ -33,6 +33,7 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str, guards: Guards, monkeypatch: pytest.MonkeyPatch) -> None:

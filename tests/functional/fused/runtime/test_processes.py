@@ -131,6 +131,7 @@ def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> 
         seen.clear()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["fork", "spawn"])
 def test_processes(way: str) -> None:
     assert python("-m", "tests.functional.fused.runtime.worker", way) == "done\n"

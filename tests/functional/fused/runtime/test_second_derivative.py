@@ -112,6 +112,7 @@ class Net(nn.Module):
         return self.second(self.linear(spikes), init)  # type: ignore[no-any-return]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("recurrent", "channels_last"),
     [(None, False), (nn.Linear(6, 6, bias=False), True), (torch.rand(6), False), (None, True)],

@@ -250,6 +250,7 @@ for file in sys.argv[2:]:
 """
 
 
+@pytest.mark.long
 def test_an_exported_module_has_values_and_gradients_and_survives_a_file(tmp_path: Path) -> None:
     x, plain, files = fused_steps.draw(seed=77), Net(loop), [str(tmp_path / "x.pt")]
     want = plain(x)

@@ -80,6 +80,7 @@ ODD: dict[str, Callable[[int], Scan]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ODD)
 def test_scans_that_are_odd(name: str) -> None:
     for T in LENGTHS:

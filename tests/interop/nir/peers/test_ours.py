@@ -26,6 +26,7 @@ def test_a_reader_gives_our_spikes_or_is_known_not_to(peer: str, name: str) -> N
         assert 0.02 < (ours.spikes(name) != 0).mean() < 0.4
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("peer", "name"), PAIRS)
 def test_the_reader_was_given_what_is_exported_now(peer: str, name: str) -> None:
     with warnings.catch_warnings():
@@ -34,6 +35,7 @@ def test_the_reader_was_given_what_is_exported_now(peer: str, name: str) -> None
     np.testing.assert_allclose(ours.kept(peer)[name].numbers, now, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.long
 def test_the_page_has_these_tables() -> None:
     page = table.PAGE.read_text()
     missing = [row for row in table.rows() if row not in page]
