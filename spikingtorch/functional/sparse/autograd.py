@@ -135,8 +135,9 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
     """Return the wanted gradients, by kernels where these are faster."""
     operation: Operation = ctx.operation
     s = operation.shape(x.shape, weight.shape)
+    # before other memory is taken: torch's own gradient of a convolution takes much
+    of_x = _of_input(ctx, s, g, weight) if wanted[0] else None
     incoming = memory.contiguous(operation.in_memory(g))
-    of_x = _of_input(ctx, s, incoming, g, weight) if wanted[0] else None
     if ctx.number is None:  # torch is faster as well where channels are last
         g, x = (operation.from_memory(each) for each in (incoming, memory.contiguous(operation.in_memory(x))))
         _, of_weight, of_bias = operation.gradients(g, x, weight, (False, *wanted[1:]))
@@ -145,20 +146,19 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
     return [of_x, _laid_out(ctx, _of_weight(ctx, s, incoming, x, weight)) if wanted[1] else None, of_bias]
 
 
-def _of_input(ctx: Any, s: Shape, incoming: Tensor, g: Tensor, weight: Tensor) -> Tensor | None:
+def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
     """Return the gradient of the input, torch's own but for convolutions whose few channels leave its vectors empty.
 
     Args:
         ctx: of the call.
         s: the layer.
-        incoming: gradient of the outputs, with its axes in the order of memory.
-        g: the same as torch has it.
+        g: gradient of the outputs.
         weight: the weights.
     """
     operation: Operation = ctx.operation
     if has_few_channels(s):
         out = _fresh(operation, tuple(ctx.form[0]), ctx.layout, g.device)
-        found = _for_kernel(operation, out)
+        incoming, found = memory.contiguous(operation.in_memory(g)), _for_kernel(operation, out)
         if kernels.input_gradient(s, incoming, memory.contiguous(weight), found):
             return _filled(operation, out, found)
     of_x: Tensor | None = operation.gradients(g, _unread(operation, ctx.form, g), weight, (True, False, False))[0]

@@ -1,4 +1,7 @@
-"""Automatic: torch's own layers, within a network, computed by kernels that skip zeros where these are faster."""
+"""Automatic: torch's own layers, within a network, computed by kernels that skip zeros where these are faster.
+
+And max pooling, which keeps less for its backward pass.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -15,6 +18,7 @@ from spikingtorch.functional.sparse.choose import objection_within_networks
 from spikingtorch.functional.sparse.crossover import has_few_channels, most_events
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.layers import Layer, convolution, linear
+from spikingtorch.functional.sparse.pooling import max_pool2d
 
 # torch's functions that are layers, and what reads their arguments
 _LAYERS: dict[Any, Callable[..., Layer | None]] = {
@@ -22,8 +26,8 @@ _LAYERS: dict[Any, Callable[..., Layer | None]] = {
     torch.conv1d: partial(convolution, 1),
     torch.conv2d: partial(convolution, 2),
 }
-
-
+# and the pooling that remembers less than torch's
+_POOLS: dict[Any, Callable[..., Tensor | None]] = {nnf.max_pool2d: max_pool2d, torch.max_pool2d: max_pool2d}
 # modules that look whether there is a mode
 _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
 
@@ -61,7 +65,7 @@ class _Decision(NamedTuple):
 
 
 class Automatic(NetworkMode):
-    """Within it, torch's linear layers and convolutions skip the zeros of their inputs.
+    """Within it, torch's linear layers and convolutions skip the zeros of their inputs, and its max pooling keeps less.
 
     Each call counts what is not zero, up to the number beyond which torch's own function is faster; that number depends
     on shapes alone, so that equal inputs are computed in the same way. It is not for code that something compiles,
@@ -85,8 +89,12 @@ class Automatic(NetworkMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute a layer by kernels, or call what was called."""
-        if not torch.compiler.is_compiling() and (read := _LAYERS.get(func)) is not None:
-            out = self._run(read, args, kwargs or {})
+        if not torch.compiler.is_compiling():
+            out = None
+            if (read := _LAYERS.get(func)) is not None:
+                out = self._run(read, args, kwargs or {})
+            elif (pool := _POOLS.get(func)) is not None:
+                out = self._pooled(pool, args, kwargs or {})
             if out is not None:
                 return out
         return func(*args, **kwargs) if kwargs else func(*args)
@@ -104,6 +112,15 @@ class Automatic(NetworkMode):
         weight = args[1] if len(args) > 1 else kwargs["weight"]
         self.notes[id(weight)] = _note(layer, decision, out)
         return out
+
+    def _pooled(self, pool: Callable[..., Tensor | None], args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+        """Return the outputs of a pool, None if torch is to compute them."""
+        if objection_within_networks(self._grad) is not None:
+            return None
+        try:
+            return pool(*args, **{_NAMES.get(name, name): value for name, value in kwargs.items()})
+        except (TypeError, AttributeError):  # for torch to complain about
+            return None
 
     def _decide(self, layer: Layer) -> _Decision:
         """Return how a layer is computed."""

@@ -8,7 +8,7 @@ from spikingtorch.functional.sparse.c_abi import failure
 from spikingtorch.functional.sparse.operations import Operation
 
 # dispatch keys of plain tensors where the kernels run
-_PLAIN = plain_keys(HOST.type)
+PLAIN = plain_keys(HOST.type)
 # numbers of a tensor, which kernels count in 32 bits
 _MOST = 2**31 - 2**16
 
@@ -28,7 +28,7 @@ def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None)
     if not in_eager():
         return "is compiled, traced, transformed by torch.func, watched by a mode or differentiated in forward mode"
     tensors = [x, weight] if bias is None else [x, weight, bias]
-    if not are_plain(tensors, _PLAIN):
+    if not are_plain(tensors, PLAIN):
         return "has a tensor that is no plain tensor on the CPU"
     if any([tensor.dtype != torch.float32 for tensor in tensors]):
         return f"has tensors that are not float32: {', '.join(sorted({str(tensor.dtype) for tensor in tensors}))}"
@@ -60,7 +60,7 @@ def can_run(*tensors: Tensor) -> bool:
     return (
         not torch.is_grad_enabled()
         and in_eager()
-        and are_plain(tensors, _PLAIN)
+        and are_plain(tensors, PLAIN)
         and all([tensor.dtype == torch.float32 for tensor in tensors])
     )
 

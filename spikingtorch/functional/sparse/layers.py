@@ -64,9 +64,9 @@ def convolution(
     groups: int = 1,
 ) -> Layer | None:
     """Return ``torch.nn.functional.conv1d`` or ``conv2d`` of these arguments as a layer, None if it is none."""
-    if x.ndim != axes + 2 or weight.ndim != axes + 2 or groups != 1 or _sizes(dilation, axes) != (1,) * axes:
+    if x.ndim != axes + 2 or weight.ndim != axes + 2 or groups != 1 or sizes(dilation, axes) != (1,) * axes:
         return None
-    strides, paddings = _sizes(stride, axes), _padding(padding, weight, axes)
+    strides, paddings = sizes(stride, axes), _padding(padding, weight, axes)
     if strides is None or paddings is None or (padding == "same" and set(strides) != {1}):
         return None
     if axes == 1:
@@ -191,10 +191,10 @@ def _padding(padding: Size | str, weight: Tensor, axes: int) -> tuple[int, ...] 
         # torch puts one more zero behind the images if a kernel is even
         around = tuple([kernel - 1 for kernel in weight.shape[2:]])
         return None if any([zeros % 2 for zeros in around]) else tuple([zeros // 2 for zeros in around])
-    return None if isinstance(padding, str) else _sizes(padding, axes)
+    return None if isinstance(padding, str) else sizes(padding, axes)
 
 
-def _sizes(size: Size, axes: int) -> tuple[int, ...] | None:
+def sizes(size: Any, axes: int) -> tuple[int, ...] | None:
     """Return a number for each axis, None if there are not as many."""
     try:
         found = tuple(map(operator.index, size)) if isinstance(size, tuple | list) else (operator.index(size),) * axes

@@ -1,0 +1,176 @@
+"""Max pooling that keeps two bytes an output, beside torch's own: the same numbers, gradients and strides."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
+
+import spikingtorch as st
+from spikingtorch.functional.sparse import pooling
+from spikingtorch.functional.sparse.automatic import Automatic
+from spikingtorch.functional.sparse.pooling import max_pool2d
+
+WINDOWS: dict[str, dict[str, Any]] = {
+    "two by two": {"kernel_size": 2},
+    "overlapping": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "not square": {"kernel_size": (3, 2), "stride": (1, 3), "padding": (1, 0)},
+    "dilated": {"kernel_size": (2, 3), "stride": 1, "dilation": (3, 2), "padding": (1, 1)},
+    "out of the image": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+    "with gaps": {"kernel_size": [2], "stride": [4]},
+}
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels-last": lambda x: x.to(memory_format=torch.channels_last),
+    "every second": lambda x: x.repeat_interleave(2, 3)[..., ::2],
+}
+
+
+@pytest.fixture(autouse=True)
+def small_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooling, "LEAST", 1)
+
+
+def images(dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return spikes, of which several in a window are the largest, some numbers between, and a NaN."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(3, 5, 11, 14, generator=generator) < 0.2).to(dtype)
+    x[1] = torch.rand(x.shape[1:], generator=generator, dtype=torch.float64).to(dtype) - 0.5
+    x[2, 0, 4, 5] = float("nan")
+    return x
+
+
+def outcome(pool: Any, x: Tensor, **windows: Any) -> list[Tensor]:
+    """Return outputs, their gradient, and the gradient of a number of that gradient."""
+    x = x.detach().requires_grad_()
+    out = pool(x, **windows)
+    g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.dtype).requires_grad_()
+    (of_x,) = torch.autograd.grad(out, x, g, create_graph=True)
+    (of_g,) = torch.autograd.grad(of_x.pow(2).sum(), g)
+    return [out, of_x, of_g]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("windows", WINDOWS.values(), ids=WINDOWS)
+def test_as_torch(windows: dict[str, Any], dtype: torch.dtype, layout: str) -> None:
+    x = LAYOUTS[layout](images(dtype))
+    got, want = outcome(max_pool2d, x, **windows), outcome(nnf.max_pool2d, x, **windows)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+        assert a.stride() == b.stride()
+
+
+def test_two_bytes_an_output_are_kept() -> None:
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = max_pool2d(images().requires_grad_(), 2)
+    assert out is not None
+    assert [(each.dtype, each.shape) for each in kept] == [(torch.int16, out.shape)]
+
+
+def test_an_input_may_be_written_on_afterwards() -> None:
+    x = images().requires_grad_()
+    (want,) = torch.autograd.grad(nnf.max_pool2d(x, 2).sum(), x)
+    between = x * 1
+    out = max_pool2d(between, 2)
+    assert out is not None
+    between.mul_(2)
+    (got,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("given", "windows"),
+    [
+        (images(), {"kernel_size": 2}),  # has no gradient
+        (images().requires_grad_()[0], {"kernel_size": 2}),
+        (images().requires_grad_(), {"kernel_size": 2, "return_indices": True}),
+        (images().requires_grad_()[:0], {"kernel_size": 2}),
+        (images().requires_grad_(), {"kernel_size": -1}),
+        (images().requires_grad_(), {"kernel_size": (1, 2, 3)}),
+        (torch.zeros(1, 1, 2, 2**15, requires_grad=True), {"kernel_size": 2}),
+        (torch.zeros(1, 1, 2, 2, requires_grad=True, device="meta"), {"kernel_size": 2}),
+    ],
+    ids=["no gradient", "one image", "indices", "no images", "negative", "three sizes", "too wide", "another device"],
+)
+def test_left_to_torch(given: Tensor, windows: dict[str, Any]) -> None:
+    assert max_pool2d(given, **windows) is None
+
+
+def test_small_images_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = images().requires_grad_()
+    for least, ours in ((x.nbytes, True), (x.nbytes + 1, False)):
+        monkeypatch.setattr(pooling, "LEAST", least)
+        assert (max_pool2d(x, 2) is not None) is ours
+
+
+def test_the_widest_images() -> None:
+    x = torch.rand(1, 1, 2, 2**15 - 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    _, want, _ = outcome(nnf.max_pool2d, x, kernel_size=2)
+    _, got, _ = outcome(max_pool2d, x, kernel_size=2)
+    assert torch.equal(got, want)
+
+
+class Net(nn.Module):
+    """A pool of spikes as a module, and one as a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool, self.out = nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Linear(36, 3)
+        self.l1, self.l2 = st.LIF(), st.LIF()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.pool(self.l1(4 * self.conv(x), init))
+        out: Tensor = self.l2(4 * self.out(nnf.max_pool2d(h, kernel_size=2, stride=2).flatten(1)), init)
+        return out
+
+
+def graph_of(out: Tensor) -> set[Any]:
+    """Return the nodes of a graph."""
+    found: set[Any] = set()
+    to_see: list[Any] = [out.grad_fn]
+    while to_see:
+        node = to_see.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            to_see += [each for each, _ in node.next_functions]
+    return found
+
+
+@pytest.mark.parametrize("mode", ["fold", "step"])
+def test_within_a_network(mode: Any) -> None:
+    torch.manual_seed(0)
+    model = st.SpikingNet(Net(), 3, mode=mode, event_driven="off", warn_silent=False)
+    x = torch.rand(2, 5, 1, 12, 12, requires_grad=True)
+    found = {}
+    for choice in ("off", "auto"):
+        model.event_driven = choice
+        out = model(x)
+        names = {node.name() for node in graph_of(out)}
+        assert ("MaxPoolBackward" in names) is (choice == "auto")
+        assert ("MaxPool2DWithIndicesBackward0" in names) is (choice == "off")
+        found[choice] = [out, *torch.autograd.grad(out.sum(), [x, *model.parameters()])]
+    for a, b in zip(*found.values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)  # convolutions sum in another order
+
+
+def test_left_alone_where_layers_are() -> None:
+    x, pool = images().requires_grad_(), nn.MaxPool2d(2)
+    with Automatic(always=False):
+        assert pool(x).grad_fn.name() == "MaxPoolBackward"
+        with torch.no_grad():
+            assert pool(x).grad_fn is None
+        with pytest.raises(RuntimeError, match="should not be zero"):
+            nnf.max_pool2d(x, 0)
+        out = checkpoint(pool, x, use_reentrant=False)
+    (got,), (want,) = (torch.autograd.grad(each.nan_to_num().sum(), x) for each in (out, pool(x)))
+    assert torch.equal(got, want)
