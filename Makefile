@@ -5,9 +5,11 @@
 # make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, kernels printed as Triton
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
+# make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
 # make test-peers    the layers of spikingtorch.like beside the libraries that they equal (.venv-bench)
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
+# make bench-gpu    speed and memory on a GPU, beside the libraries that are installed (.venv-gpu, or GPU_PYTHON=...)
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-peers mutate bench lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-gpu test-peers mutate bench bench-gpu card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -56,6 +58,22 @@ test-gpu-text: .venv-triton/.installed
 	@echo "== pytest: kernels printed as Triton, in its interpreter and in machine code"
 	@.venv-triton/bin/python -m pytest -n $(WORKERS) tests/gpu_text $(ARGS)
 
+# a build of torch for the card of the machine, with Triton: pip takes one for CUDA, and one for ROCm is yours to install
+GPU_PYTHON ?= .venv-gpu/bin/python
+OF_GPU := $(if $(filter .venv-gpu/%,$(GPU_PYTHON)),.venv-gpu/.installed)
+
+test-gpu: $(OF_GPU)
+	@echo "== pytest: kernels on a GPU"
+	@JAX_PLATFORMS=cpu $(GPU_PYTHON) -m pytest tests/gpu $(ARGS)
+
+bench-gpu: $(OF_GPU)
+	@$(GPU_PYTHON) -W ignore -m benchmarks.gpu $(ARGS)
+
+card:
+	@command -v nvidia-smi > /dev/null || command -v rocminfo > /dev/null || { echo "make test-gpu and make bench-gpu \
+	need a GPU, and there is no driver of one: neither nvidia-smi nor rocminfo is on the PATH. Without a card, \
+	make test-gpu-text interprets and compiles the same kernels."; exit 2; }
+
 test-peers: .venv-bench/.peers
 	@echo "== pytest: spikingtorch.like beside the other libraries"
 	@.venv-bench/bin/python -m pytest -n $(WORKERS) -W ignore tests/peers $(ARGS)
@@ -79,7 +97,7 @@ types: .venv/.dev
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-triton build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-oldest .venv-triton .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # One stamp for each set of packages: it is made anew when pyproject.toml changes.
 .venv/.%: pyproject.toml | .venv
@@ -113,10 +131,16 @@ OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["projec
 .venv-triton/.installed: pyproject.toml | .venv-triton
 	@echo "== installing spikingtorch[jax] and Triton into .venv-triton; the first time takes a few minutes"
 	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[jax]' \
-	triton==3.7.1 pytest pytest-timeout pytest-xdist
+	triton==3.7.1 hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
-.venv .venv-bench .venv-oldest .venv-triton:
+.venv-gpu/.installed: pyproject.toml benchmarks/requirements.txt | card .venv-gpu
+	@echo "== installing spikingtorch[jax], PyTorch for CUDA and the other libraries into .venv-gpu; it takes a while"
+	@.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt \
+	--editable '.[jax]' pytest pytest-timeout
+	@touch $@
+
+.venv .venv-bench .venv-oldest .venv-triton .venv-gpu:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
 	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== creating the virtual environment $@"

@@ -188,9 +188,10 @@ class SpikingNet(nn.Module):
             axis of each tensor.
 
         Raises:
-            ValueError: x has a wrong rank, no steps, NaN or infinities, or lies on another device than the network; a
-                length is out of range; the network returns another shape than Nout; a stream is to go on inside a
-                ``torch.func`` transform; mode is "fold" and the network does what makes sense one step at a time only.
+            ValueError: x has a wrong rank, no steps, NaN or infinities (looked for on the CPU, where looking costs
+                little), or lies on another device than the network; a length is out of range; the network returns
+                another shape than Nout; a stream is to go on inside a ``torch.func`` transform; mode is "fold" and the
+                network does what makes sense one step at a time only.
             TypeError: x is not floating, or of another dtype than the network; the network returns what is no tensor.
             RuntimeError: a stream is to go on that another thread has begun.
         """
@@ -451,7 +452,8 @@ class SpikingNet(nn.Module):
         return _layers_of(modules_of(self.net))
 
     def _check_input(self, x: Tensor, modules: Sequence[nn.Module]) -> None:
-        checks.check_finite("SpikingNet", "x", x)
+        if x.is_cpu:  # elsewhere the host would wait for the device
+            checks.check_finite("SpikingNet", "x", x)
         weight = parameter_of(modules)
         if weight is None:
             return

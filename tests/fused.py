@@ -80,7 +80,7 @@ class Scan(NamedTuple):
             cotangent = torch.rand(result.shape, dtype=torch.float64, generator=draw) - 0.2
             if result.requires_grad and (of is None or any(pytree.keystr(path).startswith(f"['{n}']") for n in of)):
                 results.append(result)
-                cotangents.append(place(cotangent.to(result.dtype)))
+                cotangents.append(place(cotangent.to(result)))
         assert results, "no result requires a gradient"
         found = torch.autograd.grad(
             results, list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True

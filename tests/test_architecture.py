@@ -118,16 +118,24 @@ def test_arrows_go_one_way_in_no_circle_and_no_long_chain() -> None:
 
 
 def test_the_target_alone_knows_its_device_and_language() -> None:
-    """The CPU and C are one target; a second one is added beside it, and nothing else is told of it."""
+    """C on the CPU is one target, Triton on GPUs another: a third is added beside them, and nothing else is told."""
     fused = "spikingtorch.functional.fused"
-    c = {f"{fused}.build.cache", f"{fused}.build.compiler", f"{fused}.codegen.c", f"{fused}.runtime.cpu"}
+    own = {"build.cache", "build.compiler", "codegen.c", "runtime.cpu"}
+    own |= {"build.triton_kernel", "codegen.triton", "runtime.triton_arguments", "runtime.gpu"}
+    modules_of_a_target = {f"{fused}.{name}" for name in own}
     loop_in_c = {f"{fused}.recurrent.c_abi", f"{fused}.recurrent.c_loop"}
     # the layers that skip zeros have no program, and so no target: they are C alone
     sparse = {"spikingtorch.functional.sparse.c_abi"}
     known = modules()
-    knowing = {name for name, path in known.items() if imported(path, known) & c}
+    knowing = {name for name, path in known.items() if imported(path, known) & modules_of_a_target}
     knowing -= {name for name in known if room(name) in ("functional/fused/build", "cache_command", "verify_command")}
-    assert knowing == {f"{fused}.runtime.cpu", f"{fused}.runtime.targets", *loop_in_c, *sparse}
-    naming = {name for name, path in known.items() if '"cpu"' in path.read_text()}
+    assert knowing == {f"{fused}.runtime.{name}" for name in ("cpu", "gpu", "targets")} | loop_in_c | sparse
+
+    def naming(word: str) -> set[str]:
+        return {name for name, path in known.items() if f'"{word}"' in path.read_text()}
+
     # the small tensors of a trace live there, whatever the target
-    assert naming == {f"{fused}.runtime.cpu", "spikingtorch.functional.core.modes"}
+    assert naming("cpu") == {f"{fused}.runtime.cpu", "spikingtorch.functional.core.modes"}
+    # a device of torch, and a backend of Triton; and the random numbers of a device are its own
+    of_triton = {f"{fused}.{name}" for name in ("runtime.gpu", "codegen.triton", "build.triton_kernel")}
+    assert naming("cuda") == of_triton | {"spikingtorch.fold.rng"}

@@ -50,13 +50,13 @@ def scan(
         params: keyword arguments of every step: floats, tensors, surrogates, reset rules. Tensors get their gradient.
         dim: the axis of time, in xs and in the outputs.
         backend: "loop", a Python loop over the steps, which works for every step, under every transform and to any
-            order of derivative; "fused", one compiled loop over time, for elementwise and recurrent steps on the CPU,
-            whose gradient the loop computes if it is to be differentiated again; "compile", torch.compile over 16 steps
-            at a time, for every step and device, after a first call that compiles for up to a minute; "parallel", all
-            steps at once in a tree of depth log2 T, for elementwise steps whose states are linear functions of
-            themselves, such as LI, and LIF without a reset (infinite inputs and states that grow without bound can
-            become NaN); "auto", the faster of loop and fused that is exact here.
-            ``explain_scan`` tells which that is.
+            order of derivative; "fused", one compiled loop over time, for elementwise and recurrent steps, in C on the
+            CPU and in Triton on GPUs (not yet run on a card), whose gradient the loop computes if it is to be
+            differentiated again; "compile", torch.compile over 16 steps at a time, for every step and device, after a
+            first call that compiles for up to a minute; "parallel", all steps at once in a tree of depth log2 T, for
+            elementwise steps whose states are linear functions of themselves, such as LI, and LIF without a reset
+            (infinite inputs and states that grow without bound can become NaN); "auto", the faster of loop and fused
+            that is exact here. ``explain_scan`` tells which that is.
 
     Returns:
         The state after the last step, and the outputs with time stacked along ``dim``; in memory of their own. Infinite

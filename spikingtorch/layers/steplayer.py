@@ -342,7 +342,8 @@ class StepLayer(Attributes):
         """Raise unless the parameters fit to the input: first those that are stored, which the user knows."""
         stored = {name: getattr(self, name) for name in self._names()}
         computed = {name: value for name, value in params.items() if name not in self._attributes}
-        if isinstance(stored.get("surrogate"), F.Ternary | F.MultiSpike):
+        # elsewhere than on the CPU the host would wait for the device
+        if x.is_cpu and isinstance(stored.get("surrogate"), F.Ternary | F.MultiSpike):
             name = self._attributes["threshold"]
             checks.check_parameter(type(self).__name__, self._name(name), stored[name], above=0.0)
         for name, value in (stored | computed).items():

@@ -1,36 +1,41 @@
-"""A scan in Triton's interpreter beside the loop: values by their bits, gradients within one table of tolerances."""
+"""A scan of Triton's kernels beside the loop: values by their bits, gradients within one table of tolerances."""
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional.fused.codegen.triton import chunk_of
-from spikingtorch.functional.fused.ir import Program
 from spikingtorch.testing import relative_error
 from tests.fused import Scan, assert_same_bits
-from tests.gpu_text.launch import Interpreter
+
+if TYPE_CHECKING:
+    from tests.gpu_text.launch import Interpreter
 
 # largest max|a - b| / max|b| over a gradient: the surrogates' exp and the order of sums differ from the loop's; a
 # gradient of half precision is rounded to it on either side
-TOLERANCE = {torch.float32: 5e-6, torch.float64: 1e-13, torch.float16: 2e-3}
+TOLERANCE = {torch.float32: 5e-6, torch.float64: 1e-13, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 # of states and outputs in class T, in units of rounding
 UNITS = 4
 
 
-def check(target: Interpreter, scan: Scan, *, exact: bool = True, well_posed: bool = True) -> None:
-    """Assert that the interpreted kernels give what the loop gives: the results, and all gradients.
+def check(target: "Interpreter", scan: Scan, *, exact: bool = True, well_posed: bool = True) -> None:
+    """Assert that the interpreted kernels give what the loop gives, by one forward pass and one backward pass."""
+    ran = target.launches
+    agree(scan, exact=exact, well_posed=well_posed)
+    assert target.launches == ran + 2, "one forward pass and one backward pass"
+
+
+def agree(scan: Scan, *, exact: bool = True, well_posed: bool = True) -> None:
+    """Assert that a scan gives what the loop gives: the results, and all gradients.
 
     Args:
-        target: the interpreter.
         scan: the scan.
         exact: whether the results have the bits of the loop; otherwise they are within some units of rounding.
         well_posed: whether the gradients of the loop have the digits to be compared with; otherwise both are compared
             with those of float64, or of float64 with more room.
     """
     assert (scan.exactness == "E") == exact
-    target.chunk = chunk_of(_with_states(len(pytree.tree_leaves(scan.state))))
-    ran = target.launches
     results, got = scan.found("fused")
-    assert target.launches == ran + 2, "one forward pass and one backward pass"
     expected, wanted = scan.found("loop")
     if exact:
         assert_same_bits(results, expected)
@@ -45,7 +50,3 @@ def check(target: Interpreter, scan: Scan, *, exact: bool = True, well_posed: bo
         if not well_posed:
             allowed = max(100 * allowed, 2 * relative_error(want.double(), exact_gradients[name]))
         assert error <= allowed, f"{name}: relative error {error:.3g}\n{got[name]}\n{want}"
-
-
-def _with_states(count: int) -> Program:
-    return Program((), ("f32",) * count, (), (), (), 0, (), (), ())

@@ -13,15 +13,15 @@ import triton
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
+from spikingtorch.functional.fused.build.triton_kernel import Source, compiled
 from spikingtorch.functional.fused.codegen import triton as printer
 from spikingtorch.functional.fused.ir import Program
+from spikingtorch.functional.fused.runtime.gpu import settings
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.tracer import trace
 from spikingtorch.verification.cases import Case
 from tests.fused import Scan
-from tests.gpu_text.launch import loaded
 
 GPUS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -84,17 +84,11 @@ def compile_backward(program: Program, gpu: str, wanted: Sequence[bool] | None =
 
 
 def _compile(name: str, text: str, signature: dict[str, str], gpu: str, missing: Sequence[str]) -> Compiled:
-    kernel = getattr(loaded(text, interpret=False), name)
-    target = GPUS[gpu]
-    constants: dict[str, int | None] = {"BLOCK": printer.BLOCK[target.backend], **dict.fromkeys(missing)}
-    types = {each: "constexpr" if each in constants else kind for each, kind in signature.items()}
-    # torch aligns the memory of a tensor; nothing is said of any size
-    aligned = {(k,): [["tt.divisibility", 16]] for k, kind in enumerate(types.values()) if kind[0] == "*"}
-    source = ASTSource(kernel, signature=types, constexprs=constants, attrs=aligned)
+    source, target = Source(name, text, tuple(signature.items()), tuple(missing)), GPUS[gpu]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, triton.knobs.cache.scope():
         triton.knobs.cache.dir = folder
-        found = triton.compile(source, target=target, options=printer.EXACT_OPTIONS[target.backend])
+        found = compiled(source, target, settings(target.backend))
     seconds = time.perf_counter() - start
     return _of_cuda(found.asm, seconds) if target.backend == "cuda" else _of_hip(found.asm, seconds)
 

@@ -12,7 +12,7 @@ from tests.folded_layer import draw as folded_draw
 from tests.functional.fused.runtime.test_trees import ODD, everything
 from tests.fused import Scan, agree, assert_same_bits, draw
 from tests.gpu_text.compare import check
-from tests.gpu_text.launch import Interpreter, loaded
+from tests.gpu_text.launch import Interpreter, interpretable
 
 T = 17
 SHAPE = (2, 3, 4, 5)
@@ -93,11 +93,11 @@ def test_one_text_serves_all_lengths_sizes_and_layouts(target: Interpreter) -> N
     def step(v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         return 0.3 * v + x * x, v
 
-    loaded.cache_clear()
+    interpretable.cache_clear()
     for dim, sizes in ((0, (1, 21)), (0, (17, 2, 5)), (1, (3, 9, 21)), (1, (4, 33, 2, 2))):
         x = draw(*sizes)
         check(target, Scan(step, torch.zeros_like(x.select(dim, 0)), x, {}, dim))
-    assert loaded.cache_info().misses == 2, "one forward pass and one backward pass"
+    assert interpretable.cache_info().misses == 2, "one forward pass and one backward pass"
 
 
 def test_outputs_and_inputs_in_half_precision(target: Interpreter) -> None:

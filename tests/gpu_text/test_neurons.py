@@ -42,10 +42,8 @@ def test_every_neuron(target: Interpreter, case: Case, dtype: torch.dtype, dim: 
         )
 
 
-@pytest.mark.parametrize("turn", range(3))
-@pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
-def test_every_surrogate_and_reset(target: Interpreter, surrogate: Any, turn: int) -> None:
-    """Each surrogate meets three reset rules, and each rule several surrogates."""
+def of_surrogate(surrogate: Any, turn: int) -> Scan:
+    """Return a scan with a surrogate: each meets three reset rules, and each rule several surrogates."""
     dtype = FLOATS[turn == 2]
     rule = RESETS[(SURROGATES.index(surrogate) + turn) % len(RESETS)]
     # what a membrane is reset to has the dtype of the neurons
@@ -53,8 +51,13 @@ def test_every_surrogate_and_reset(target: Interpreter, surrogate: Any, turn: in
     own = {"decay": draw(21, dtype=dtype, low=0.5, high=0.98), "gain": 0.9, "threshold": draw(21, dtype=dtype, low=0.5)}
     v = draw(3, 21, dtype=dtype, low=-0.3, high=0.6, seed=2)
     x = draw(17, 3, 21, dtype=dtype, low=-0.6, high=1.4, seed=3)
-    scan = Scan(F.lif_step, F.LIFState(v), x, {**own, "surrogate": surrogate, "reset": reset})
-    check(target, scan, exact=not isinstance(surrogate, INEXACT))
+    return Scan(F.lif_step, F.LIFState(v), x, {**own, "surrogate": surrogate, "reset": reset})
+
+
+@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
+def test_every_surrogate_and_reset(target: Interpreter, surrogate: Any, turn: int) -> None:
+    check(target, of_surrogate(surrogate, turn), exact=not isinstance(surrogate, INEXACT))
 
 
 class Three(NamedTuple):
@@ -74,11 +77,16 @@ def three_states(state: Three, x: Tensor, *, decay: Any, adapt: Any, gain: Any) 
     return Three(v, a, 0.95 * state.b + 0.1 * spike), spike
 
 
+def of_user(T: int, dtype: torch.dtype, dim: int) -> Scan:
+    """Return a scan of a step that is none of the library's."""
+    state = Three(*(draw(3, 7, dtype=dtype, high=0.5, seed=k) for k in range(3)))
+    params = {"decay": 0.9, "adapt": draw(7, dtype=dtype, low=0.7, high=0.9), "gain": torch.tensor(0.8, dtype=dtype)}
+    x = draw(T, 3, 7, dtype=dtype, low=-0.2, high=1.4)
+    return Scan(three_states, state, x.movedim(0, dim).contiguous(), params, dim)
+
+
 @pytest.mark.parametrize("dim", [0, 1], ids=["time first", "batch first"])
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_a_step_of_a_user(target: Interpreter, dtype: torch.dtype, dim: int) -> None:
-    state = Three(*(draw(3, 7, dtype=dtype, high=0.5, seed=k) for k in range(3)))
-    params = {"decay": 0.9, "adapt": draw(7, dtype=dtype, low=0.7, high=0.9), "gain": torch.tensor(0.8, dtype=dtype)}
     for T in (*LENGTHS, 33):
-        x = draw(T, 3, 7, dtype=dtype, low=-0.2, high=1.4)
-        check(target, Scan(three_states, state, x.movedim(0, dim).contiguous(), params, dim), exact=False)
+        check(target, of_user(T, dtype, dim), exact=False)

@@ -89,6 +89,8 @@ def _unsuited(call: Call) -> str | None:
         return "is inside torch.func, where torch.compile takes the loop"
     if any(not has_target(tensor.device) or tensor.is_complex() for tensor in call.tensors):
         return f"has tensors that are not real numbers on {DEVICES}"
+    if any(tensor.device != call.tensors[0].device for tensor in call.tensors):
+        return "has tensors on several devices; move them to one with .to(...)"
     return None
 
 

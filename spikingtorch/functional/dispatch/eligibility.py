@@ -90,7 +90,9 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
         if not has_target(tensor.device):
             raise UseLoop(f"has a tensor on {tensor.device}; the fused backend runs on {DEVICES}")
         if tensor.device != tensors[0].device:
-            raise UseLoop(f"has tensors on {tensors[0].device} and on {tensor.device}")
+            raise NotFusible(
+                f"has tensors on {tensors[0].device} and on {tensor.device}; move them to one device with .to(...)"
+            )
         if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
             raise UseLoop(f"has a tensor that is a {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:

@@ -45,6 +45,7 @@ class Assembly:
         states, xs, params = self._groups(given)
         layout, streams = place.layout([place.stream(place.unfold(x)) for x in xs])
         dtypes, outs = [DTYPES[d] for d in program.states], [DTYPES[d] for d in program.outs]
+        kept = self._target.kept_steps(program, self._steps)
         arrays: dict[str, Sequence[Tensor | None]] = {
             "states": [layout.placed(place.static(state)) for state in states],
             "xs": streams,
@@ -52,7 +53,7 @@ class Assembly:
             "finals": [layout.one_step(dtype) for dtype in dtypes],
             "outs": [layout.stream(dtype) for dtype in outs],
             "lasts": [layout.one_step(dtype) if self._spec.fold else None for dtype in outs],
-            "kept": [layout.stream(dtype, self._target.kept_steps(self._steps)) if keep else None for dtype in dtypes],
+            "kept": [layout.stream(dtype, kept) if keep else None for dtype in dtypes],
         }
         results = [
             place.result(found, over_time=group.over_time, folded=group.name == "outs")
@@ -125,8 +126,9 @@ class Assembly:
                     inputs.append((array, group))
         present = [tensor for tensor in given if tensor is not None]
         copies = iter([self._copy(layout, t, *into) for t, into in zip(present, inputs, strict=True)])
+        of_memory = buffer.fields, buffer.positions, layout.neuron_steps, layout.device
         return Launcher(
-            None if kernel is None else kernel.launch(buffer.fields, buffer.positions, layout.neuron_steps),
+            None if kernel is None else kernel.launch(*of_memory),
             layout.device,
             [None if tensor is None else next(copies) for tensor in given],
             [spec for spec, _ in results],

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function
 
-from spikingtorch.functional.core.modes import are_plain, in_eager
+from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched
@@ -105,7 +105,7 @@ class FusedScan(Function):
             return (None,) * (_OPTIONS + len(wanted))
         saved: tuple[Tensor, ...] = ctx.saved_tensors  # once: checkpoint unpacks them a single time
         tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
-        if executable is not None and not (in_eager() and are_plain([*saved, *coming], executable.target.plain)):
+        if executable is not None and not (in_eager() and executable.target.holds([*saved, *coming])):
             ctx.saved_forms = executable.forms
             executable = None
         if executable is None:

@@ -89,10 +89,11 @@ def check_backward(
     """
     check_backward_counts(program, kept, cotangents, wanted)
     (shape, steps, dim), states = form, len(program.states)
-    if kept or (steps > target.chunk and program.reads_states(program.gradients)):
+    kept_steps = target.kept_steps(program, steps)
+    if kept or (steps > target.chunk_of(program) and program.reads_states(program.gradients)):
         check_count("kept", len(kept), states)
     for index, (tensor, dtype) in enumerate(zip(kept, program.states, strict=False)):
-        check_tensor(f"kept[{index}]", tensor, DTYPES[dtype], with_time(shape, dim, target.kept_steps(steps)), dim)
+        check_tensor(f"kept[{index}]", tensor, DTYPES[dtype], with_time(shape, dim, kept_steps), dim)
     for index, (given, dtype) in enumerate(zip(cotangents, (*program.states, *program.outs), strict=True)):
         if given is not None and index < states:
             check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], shape, len(shape))

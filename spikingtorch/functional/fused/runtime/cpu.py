@@ -3,19 +3,19 @@
 import contextlib
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.modes import plain_keys
+from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.codegen import c
-from spikingtorch.functional.fused.ir import from_text
+from spikingtorch.functional.fused.ir import Program, from_text
 from spikingtorch.functional.fused.runtime.target import Kernel, Launch, Target
 
 # name of the threads that compile backward passes beside forward passes
@@ -84,7 +84,13 @@ class CKernel(Kernel):
         self._run.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._run.restype = ctypes.c_int
 
-    def launch(self, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> CLaunch:
+    def launch(
+        self,
+        records: Sequence[int],
+        pointers: Sequence[int],
+        neuron_steps: int,
+        device: torch.device,  # noqa: ARG002 - there is one CPU
+    ) -> CLaunch:
         """Return what launches the function."""
         return CLaunch(self.name, self._run, records, pointers, neuron_steps)
 
@@ -93,8 +99,16 @@ class _CPU(Target):
     """C on the CPU."""
 
     device, dispatch_key = "cpu", "CPU"
-    plain = plain_keys("cpu")
     chunk, shortest_run = c.CHUNK, 64
+    _plain = plain_keys("cpu")
+
+    def holds(self, tensors: Iterable[Any]) -> bool:
+        """Say whether these are plain tensors on the CPU, all of them."""
+        return are_plain(tensors, self._plain)
+
+    def chunk_of(self, program: Program) -> int:  # noqa: ARG002 - an array in C has room for any states
+        """Return how many steps lie between two states that a forward pass keeps."""
+        return self.chunk
 
     def forward(self, program: str) -> CKernel:
         """Return the compiled forward pass of a program."""
@@ -115,6 +129,9 @@ class _CPU(Target):
     def gathers_time(self, before: int, after: int, steps: int) -> bool:
         """Say whether too few neurons lie beside each other to fill a vector."""
         return after < _NARROW and before > 1 and before * steps >= _LONG
+
+    def settle(self, device: torch.device) -> None:
+        """Do nothing: what was written is there."""
 
 
 CPU = _CPU()

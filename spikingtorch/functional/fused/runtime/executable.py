@@ -67,12 +67,14 @@ class Executable:
         # one zero stands for all neurons at rest
         at_rest = [memory.empty((1,) * (streams[0].ndim - 1), DTYPES[d], device).zero_() for d in self.program.states]
         self.rest = at_rest if fold else []
+        if fold:
+            self.target.settle(device)
         self._of_rest = [None for _ in self.rest]  # what comes in as the gradient of the states after the last step
         states, params = self.rest or tensors[:first], tensors[last:]
         self.shape = checks.check_forward(self.program, states, streams, params, spec.dim)
         self.steps = streams[0].shape[spec.dim]
         # a backward pass over a single chunk starts from the first states
-        self.saves_states = spec.saves_states and self.steps > self.target.chunk
+        self.saves_states = spec.saves_states and self.steps > self.target.chunk_of(self.program)
         uniform = [param for param, (_, single) in zip(params, self.program.params, strict=True) if single]
         memory_format = memory_format_of(streams, spec.dim) if keeps_format else None
         placement = Placement(self.target, self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)

@@ -108,5 +108,5 @@ class Launcher:
 
 
 def layouts_of(tensors: Iterable[Tensor | None]) -> list[Any]:
-    """Return how tensors lie in memory, as part of a key."""
-    return [None if t is None else (t.dtype, t.shape, t.stride()) for t in tensors]
+    """Return how tensors lie in memory, and in that of which device, as part of a key."""
+    return [None if t is None else (t.dtype, t.shape, t.stride(), t.get_device()) for t in tensors]

@@ -1,12 +1,14 @@
 """The interface of a target: all that the runtime asks of a device and of the language of its kernels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.ir import Program
 
 
 class Launch(ABC):
@@ -30,13 +32,16 @@ class Kernel(ABC):
     """A compiled pass of a program."""
 
     @abstractmethod
-    def launch(self, records: Sequence[int], pointers: Sequence[int], neuron_steps: int) -> Launch:
+    def launch(
+        self, records: Sequence[int], pointers: Sequence[int], neuron_steps: int, device: torch.device
+    ) -> Launch:
         """Return what launches the kernel.
 
         Args:
             records: of all arrays, as from ``ArgumentBuffer``.
             pointers: where among them the pointers of the arrays that are there stand.
             neuron_steps: how many neurons there are, times the number of steps.
+            device: where the arrays are.
         """
 
 
@@ -46,16 +51,20 @@ class Target(ABC):
     Attributes:
         device: torch's type of device.
         dispatch_key: torch's name for what is registered for it.
-        plain: the keys of plain tensors in its memory; see ``core.modes.plain_keys``.
-        chunk: a forward pass keeps the state of one step in so many, and the backward pass computes those between.
         shortest_run: neurons that lie one after the other in memory; inputs with fewer are copied.
     """
 
     device: str
     dispatch_key: str
-    plain: frozenset[int]
-    chunk: int
     shortest_run: int
+
+    @abstractmethod
+    def holds(self, tensors: Iterable[Any]) -> bool:
+        """Say whether these are plain tensors in its memory, all of them; see ``core.modes.are_plain``."""
+
+    @abstractmethod
+    def chunk_of(self, program: Program) -> int:
+        """Return how many steps lie between two states that a forward pass keeps: the backward pass computes those."""
 
     @abstractmethod
     def forward(self, program: str) -> Kernel:
@@ -83,6 +92,13 @@ class Target(ABC):
             steps: T.
         """
 
+    @abstractmethod
+    def settle(self, device: torch.device) -> None:
+        """Make sure that what was written to a device is there for all that reads it later, on whatever stream.
+
+        It is asked once for memory that calls share.
+        """
+
     def ensure_compiled(self, program: str) -> None:
         """Make sure that the forward pass of a program is compiled.
 
@@ -93,6 +109,7 @@ class Target(ABC):
         if failure is not None:
             raise NotFusible(f"cannot be compiled: {failure}")
 
-    def kept_steps(self, steps: Any) -> Any:
-        """Return how many states are kept: one in ``chunk``, but for the first, which is there anyway."""
-        return (steps + self.chunk - 1) // self.chunk - 1
+    def kept_steps(self, program: Program, steps: Any) -> Any:
+        """Return how many states are kept: the first of each chunk but that of the first, which is there anyway."""
+        chunk = self.chunk_of(program)
+        return (steps + chunk - 1) // chunk - 1

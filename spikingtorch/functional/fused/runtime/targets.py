@@ -1,15 +1,15 @@
 """The targets that there are, and finding the one of some tensors."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from spikingtorch.functional.core.modes import are_plain
 from spikingtorch.functional.fused.runtime.cpu import CPU
+from spikingtorch.functional.fused.runtime.gpu import GPU
 from spikingtorch.functional.fused.runtime.target import Target
 
-TARGETS: tuple[Target, ...] = (CPU,)
+TARGETS: tuple[Target, ...] = (CPU, GPU)
 _BY_DEVICE = {target.device: target for target in TARGETS}
 DEVICES = " or ".join(_BY_DEVICE)
 
@@ -30,9 +30,9 @@ def target_on(device: torch.device) -> Target:
     return _BY_DEVICE[device.type]
 
 
-def target_of(tensors: Iterable[Any]) -> Target | None:
+def target_of(tensors: Sequence[Any]) -> Target | None:
     """Return the target in whose memory tensors lie, all of them plain ones; None if there is none."""
     for target in TARGETS:
-        if are_plain(tensors, target.plain):
+        if target.holds(tensors):
             return target
     return None

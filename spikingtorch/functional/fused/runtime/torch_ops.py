@@ -98,7 +98,7 @@ def _fake_forward(
     checks.check_devices((*states, *xs, *params))
     known = from_text(program)
     shape, steps = checks.neurons(states, xs, params, dim), xs[0].shape[dim]
-    kept = target_on(xs[0].device).kept_steps(steps)
+    kept = target_on(xs[0].device).kept_steps(known, steps)
     over_time = [(dtype, steps) for dtype in known.outs] + [(d, kept) for d in known.states if keep]
     make = xs[0].new_empty
     return [

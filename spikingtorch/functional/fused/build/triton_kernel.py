@@ -1,0 +1,141 @@
+"""Kernels of texts in Triton: compiled for a device, loaded there and held, so that a launch is nothing but a launch.
+
+Triton is imported when the first kernel is wanted. It finds the lines of a text where Python's tracebacks find them, in
+``linecache``, so that no file of ours is written or run. What it has compiled it keeps in a folder of its own, which
+``TRITON_CACHE_DIR`` moves.
+"""
+
+import hashlib
+import importlib
+import linecache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+
+INSTALL = (
+    "It comes with the builds of PyTorch for CUDA and ROCm on Linux; 'pip install triton' adds it to another one for "
+    "CUDA"
+)
+
+
+class NoKernel(RuntimeError):  # noqa: N818
+    """There is no Triton, or it did not make a kernel of a text; the message says why."""
+
+
+class Source(NamedTuple):
+    """A kernel to be compiled.
+
+    Attributes:
+        name: of the function in the text.
+        text: the module.
+        types: its arguments and their types, as Triton's compiler names them; the last one is BLOCK.
+        missing: arguments that are None.
+    """
+
+    name: str
+    text: str
+    types: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...] = ()
+
+
+class Settings(NamedTuple):
+    """What a kernel is compiled with, whatever it computes.
+
+    Attributes:
+        options: of Triton's compiler.
+        block: lanes of a program.
+    """
+
+    options: Mapping[str, bool]
+    block: int
+
+
+class DeviceKernel:
+    """A compiled kernel that is loaded on a device.
+
+    Args:
+        kernel: Triton's.
+        index: of the device.
+        block: lanes of a program.
+    """
+
+    def __init__(self, kernel: Any, index: int, block: int) -> None:
+        self._kernel, self._index, self._block = kernel, index, block
+
+    def launcher(self, lanes: int) -> Callable[[Sequence[Any]], None]:
+        """Return what runs the kernel for so many lanes on all arguments but BLOCK, on torch's current stream."""
+        index, block = self._index, self._block
+        run = self._kernel[-(-lanes // block), 1, 1]
+
+        def launch(arguments: Sequence[Any]) -> None:
+            with torch.cuda.device(index):
+                run(*arguments, block)
+
+        return launch
+
+
+def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> DeviceKernel:
+    """Return a kernel on a device, compiled now or some time ago.
+
+    Args:
+        source: the kernel.
+        index: of the device.
+        settings: says what to compile with for one of Triton's backends, "cuda" or "hip".
+
+    Raises:
+        NoKernel: it cannot be had.
+    """
+    triton = _triton()
+    if not torch.cuda.is_available():
+        raise NoKernel("torch finds no GPU in this process (torch.cuda.is_available() is False)")
+    try:
+        with torch.cuda.device(index):
+            gpu = triton.runtime.driver.active.get_current_target()
+            chosen = settings(gpu.backend)
+            kernel = compiled(source, gpu, chosen)
+            kernel.run  # noqa: B018 - loads the kernel, now and not at its first launch
+    except Exception as error:
+        raise NoKernel(f"Triton made no kernel ({type(error).__name__}: {error})") from error
+    return DeviceKernel(kernel, index, chosen.block)
+
+
+def compiled(source: Source, gpu: Any, settings: Settings) -> Any:
+    """Return what Triton's compiler makes of a kernel for a GPU, which need not be here.
+
+    Nothing is said of any size, nor of how an address is aligned, so that one kernel serves all tensors.
+    """
+    triton = _triton()
+    constants: dict[str, int | None] = {"BLOCK": settings.block, **dict.fromkeys(source.missing)}
+    types = {name: "constexpr" if name in constants else kind for name, kind in source.types}
+    function = _namespace(source.text)[source.name]
+    text = triton.compiler.ASTSource(function, signature=types, constexprs=constants)
+    return triton.compile(text, target=gpu, options=dict(settings.options))
+
+
+def run_text(text: str) -> dict[str, Any]:
+    """Return what a module's text defines. Triton reads the lines of a function again, and so they are kept."""
+    name = f"<spikingtorch kernel {hashlib.sha256(text.encode()).hexdigest()[:32]}>"
+    # as an entry without a time of change it stays when others are looked up on disk again
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    found: dict[str, Any] = {"__name__": "spikingtorch_kernel"}
+    exec(compile(text, name, "exec"), found)
+    return found
+
+
+_namespace = lru_cache(maxsize=512)(run_text)
+
+
+def _triton() -> Any:
+    """Return Triton.
+
+    Raises:
+        NoKernel: it is not installed, or does not load.
+    """
+    try:
+        found = importlib.import_module("triton")
+        importlib.import_module("triton.compiler")
+    except ImportError as error:
+        raise NoKernel(f"it needs Triton, which cannot be imported ({error}). {INSTALL}") from error
+    return found

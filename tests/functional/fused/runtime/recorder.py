@@ -1,0 +1,79 @@
+"""The target for GPUs with kernels that do nothing but note what they are handed."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.core.modes import are_plain, plain_keys
+from spikingtorch.functional.dispatch import bind
+from spikingtorch.functional.fused.build.triton_kernel import Source
+from spikingtorch.functional.fused.runtime import targets
+from spikingtorch.functional.fused.runtime.executable import Executable
+from spikingtorch.functional.fused.runtime.gpu import Run, TritonTarget
+from tests.caches import forget
+
+
+class Recorder(TritonTarget):
+    """The library's target for tensors of the CPU, with kernels that only note what they are handed.
+
+    Attributes:
+        sources: of the kernels that were asked for.
+        settled: how often memory was waited for.
+        runs: for each launch, the kernel, the lanes, and the arguments by name.
+    """
+
+    device, dispatch_key = "cpu", "CPU"
+    _keys = plain_keys("cpu")
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.sources: list[Source] = []
+        self.runs: list[tuple[str, int, dict[str, Any]]] = []
+
+    def holds(self, tensors: Iterable[Any]) -> bool:
+        return are_plain(tensors, self._keys)
+
+    def load(self, source: Source, device: torch.device) -> Any:
+        self.sources.append(source)
+        names = [name for name, _ in source.types][:-1]
+
+        def launcher(lanes: int) -> Run:
+            return lambda values: self.runs.append((source.name, lanes, dict(zip(names, values, strict=True))))
+
+        return SimpleNamespace(launcher=launcher)
+
+    def settle(self, device: torch.device) -> None:
+        self.settled += 1
+
+    def failure(self, program: str) -> None:
+        return None
+
+
+@contextmanager
+def recorded() -> Iterator[Recorder]:
+    """Hand fused scans to a recorder."""
+    target = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        forget(patch)
+        patch.setattr(targets, "TARGETS", (target,))
+        patch.setattr(targets, "_BY_DEVICE", {target.device: target})
+        yield target
+
+
+def lif(x: Tensor, dim: int = 0, **params: Any) -> tuple[Tensor, Tensor]:
+    """Return the first membrane and the spikes of LIF neurons."""
+    v = torch.zeros_like(x.select(dim, 0)).requires_grad_()
+    return v, F.scan(F.lif_step, F.LIFState(v), x, params={"decay": 0.9} | params, dim=dim, backend="fused")[1]
+
+
+def executable() -> Executable:
+    """Return what ran last."""
+    found: Any = [*bind._bound._entries.values()][-1]
+    run: Executable = found.executable
+    return run

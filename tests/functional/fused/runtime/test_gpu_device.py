@@ -1,0 +1,206 @@
+"""What the target for GPUs asks of a device and of Triton, and what it says without them."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from spikingtorch import functional as F
+from spikingtorch.functional.dispatch import dynamo, explain
+from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.fused.build import triton_kernel
+from spikingtorch.functional.fused.build.triton_kernel import NoKernel, Settings, Source
+from spikingtorch.functional.fused.runtime import gpu, targets
+from spikingtorch.functional.fused.runtime.gpu import GPU
+from tests.functional.fused.runtime.recorder import executable, lif, recorded
+from tests.fused import draw
+
+CUDA = torch.device("cuda", 0)
+
+
+class Device:
+    """Stands for torch.cuda and for Triton, and notes what they are asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[Any] = []
+        self.capturing = False
+        self.fails: Exception | None = None
+        target = SimpleNamespace(backend="cuda", arch=80, warp_size=32)
+        driver = SimpleNamespace(active=SimpleNamespace(get_current_target=lambda: target))
+        compiler = SimpleNamespace(ASTSource=lambda function, signature, constexprs: (signature, constexprs))
+        triton = SimpleNamespace(runtime=SimpleNamespace(driver=driver), compiler=compiler, compile=self.compile)
+        monkeypatch.setattr(triton_kernel, "_triton", lambda: triton)
+        monkeypatch.setattr(triton_kernel, "_namespace", lambda text: {"forward": text, "backward": text})
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: self.capturing)
+        monkeypatch.setattr(torch.cuda, "device", self.device)
+        for cache in (gpu._loaded, gpu._failure, gpu._kernel):
+            cache.cache_clear()
+
+    @contextmanager
+    def device(self, index: int) -> Iterator[None]:
+        self.log.append(f"enter {index}")
+        yield
+        self.log.append(f"leave {index}")
+
+    def compile(self, source: Any, target: Any, options: Any) -> Any:
+        if self.fails is not None:
+            raise self.fails
+        self.log.append(("compile", source, target.arch, options))
+        log = self.log
+
+        class Kernel:
+            run = None
+
+            def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+                return lambda *values: log.append(("run", grid, values))
+
+        return Kernel()
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    yield Device(monkeypatch)
+    for cache in (gpu._loaded, gpu._failure, gpu._kernel):
+        cache.cache_clear()
+
+
+TYPES = (("x0_ptr", "*fp32"), ("z0_ptr", "*fp32"), ("steps", "i32"), ("BLOCK", "constexpr"))
+SOURCE = Source("forward", "text", TYPES, ("z0_ptr",))
+
+
+def test_a_kernel_is_compiled_once_a_device_and_held(device: Device) -> None:
+    for index in (0, 0, 1):
+        kernel = GPU.load(SOURCE, torch.device("cuda", index))
+    signature = {"x0_ptr": "*fp32", "z0_ptr": "constexpr", "steps": "i32", "BLOCK": "constexpr"}
+    exact = {"enable_fp_fusion": False, "enable_reflect_ftz": False}
+    compiled = ("compile", (signature, {"BLOCK": 128, "z0_ptr": None}), 80, exact)
+    assert device.log == ["enter 0", compiled, "leave 0", "enter 1", compiled, "leave 1"]
+    device.log.clear()
+    run = kernel.launcher(1000)
+    run([10, None, 3])
+    run([20, None, 3])
+    expected = [["enter 1", ("run", (8, 1, 1), (address, None, 3, 128)), "leave 1"] for address in (10, 20)]
+    assert device.log == [*expected[0], *expected[1]]
+
+
+def test_no_kernel_is_loaded_while_a_graph_is_captured(device: Device) -> None:
+    device.capturing = True
+    with pytest.raises(RuntimeError, match=r"while a CUDA graph is captured.*Call it once.*before the capture"):
+        GPU.load(SOURCE, CUDA)
+    with pytest.raises(RuntimeError, match="while a CUDA graph is captured"):
+        GPU.settle(CUDA)
+
+
+def test_what_goes_wrong_is_a_reason_to_take_the_loop(device: Device) -> None:
+    device.fails = OSError("no ptxas")
+    with pytest.raises(NoKernel, match=r"Triton made no kernel \(OSError: no ptxas\)"):
+        GPU.load(SOURCE, CUDA)
+
+
+def test_a_forward_pass_is_compiled_as_training_takes_it(device: Device) -> None:
+    with recorded() as target:
+        lif(draw(20, 5, dtype=torch.float32).requires_grad_())
+        text = executable().spec.program
+    assert GPU.failure(text) is None
+    (compiled,) = [entry for entry in device.log if entry[0] == "compile"]
+    assert {name for name, value in compiled[1][1].items() if value is None} == {*target.sources[0].missing}
+
+
+# --- without Triton, without a device ---------------------------------------------------------------------------------
+
+
+def test_importing_the_library_imports_no_triton_and_wakes_no_device() -> None:
+    code = (
+        "import sys, torch, spikingtorch.functional as F\n"
+        "x = torch.rand(4, 3)\n"
+        "F.scan(F.if_step, F.IFState(x[0]), x, backend='fused')\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "assert 'triton' not in sys.modules or torch.cuda.is_available()\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_the_targets_and_their_operators() -> None:
+    assert [target.device for target in targets.TARGETS] == ["cpu", "cuda"]
+    for name in ("scan_forward", "scan_backward", "scan_exported", "recurrence_forward", "recurrence_backward"):
+        for key in ("CPU", "CUDA"):
+            assert torch._C._dispatch_has_kernel_for_dispatch_key(f"spikingtorch::{name}", key), (name, key)
+
+
+def test_plain_tensors_of_the_cpu_are_none_of_a_gpu() -> None:
+    assert not GPU.holds([torch.ones(3)])
+    found = targets.target_of([torch.ones(3)])
+    assert found is not None
+    assert found.device == "cpu"
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Tensor]]:
+    """Make tensors on a GPU that is not there; torch knows all of them but their numbers."""
+    explain._warn_once.cache_clear()
+    gpu._failure.cache_clear()
+    with FakeTensorMode():
+        yield lambda *shape: torch.empty(shape, device=CUDA)
+    gpu._failure.cache_clear()
+
+
+def test_without_triton_the_loop_runs_and_one_warning_says_what_to_install(
+    fake: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    state, x = F.LIFState(fake(5)), fake(3, 5)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            assert F.scan(F.lif_step, state, x, params={"decay": 0.9})[1].shape == (3, 5)
+    (text,) = [str(each.message) for each in warned]
+    assert "lif_step ran on the Python loop (slower) because it cannot be compiled: it needs Triton" in text
+    assert "'pip install triton'" in text
+    with pytest.raises(ValueError, match=r"backend='fused' cannot run lif_step.*needs Triton.*pip install triton"):
+        F.scan(F.lif_step, state, x, params={"decay": 0.9}, backend="fused")
+    assert "needs Triton" in str(F.explain_scan(F.lif_step, state, x, params={"decay": 0.9}))
+
+
+def test_a_number_on_the_cpu_takes_the_loop_and_says_so(fake: Callable[..., Tensor]) -> None:
+    """Torch's operations take it beside tensors on a GPU, and a kernel would look for it in the memory of the GPU."""
+    params = {"decay": torch.tensor(0.9)}
+    with pytest.warns(RuntimeWarning, match=r"has tensors on cuda:0 and on cpu; move them to one device with \.to"):
+        F.scan(F.lif_step, F.LIFState(fake(5)), fake(3, 5), params=params)
+    call = Call.of(F.lif_step, F.LIFState(fake(5)), fake(3, 5), params, 0, torch.float32)
+    assert "has tensors on several devices" in str(dynamo._unsuited(call))
+
+
+def test_without_a_device_the_loop_runs(fake: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_kernel, "_triton", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"cannot run lif_step.*torch finds no GPU"):
+        F.scan(F.lif_step, F.LIFState(fake(5)), fake(3, 5), params={"decay": 0.9}, backend="fused")
+
+
+def test_fakes_keep_the_states_of_the_target() -> None:
+    """A chunk has eight steps on a GPU where it has sixteen on the CPU."""
+    lif(draw(2, 5, dtype=torch.float32))
+    options: Sequence[Any] = ((0.9,) * 7, executable().spec.program, 0, True)
+    run = torch.ops.spikingtorch.scan_forward
+    with FakeTensorMode():
+        for place, kept in (("cuda:0", 4), ("cpu", 2)):
+            state, x = torch.empty(5, device=place), torch.empty(40, 5, device=place)
+            found = run([state], [x], [], *options)
+            assert (found[-1].shape, found[-1].device.type) == ((kept, 5), torch.device(place).type)
+        with pytest.raises(ValueError, match="got tensors on cpu and cuda:0"):
+            run([torch.empty(5)], [torch.empty(40, 5, device=CUDA)], [], *options)
+
+
+def test_settings_of_both_backends() -> None:
+    assert gpu.settings("hip") == Settings({"enable_fp_fusion": False}, 256)
+    assert gpu.settings("cuda").block == 128
