@@ -56,6 +56,7 @@ def run(layer: st.StepLayer, *inputs: float) -> list[float]:
     return [round(layer(torch.tensor([x]), init=(t == 0)).item(), 6) for t, x in enumerate(inputs)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_layer_has_its_name_and_runs_on_after_a_copy(name: str) -> None:
     layer = MAKERS[name]()

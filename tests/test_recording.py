@@ -236,6 +236,7 @@ def test_refusals(net: Net, x: Tensor) -> None:
         st.record(model, x, layers=["l1"])["a"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["step", "fold"])
 def test_records_have_memory_of_their_own(layer: st.StepLayer, mode: Any) -> None:
     """Neither another record, nor what the layer gives out or goes on from: whoever has one may write on it."""

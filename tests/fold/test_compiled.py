@@ -52,6 +52,7 @@ def test_compiled(name: str, mode: Mode, called: bool) -> None:
 
 
 # torch's own, from importing the compiler
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.skipif(shutil.which("c++") is None, reason="inductor needs a C++ compiler")
 def test_compiled_with_inductor() -> None:

@@ -69,12 +69,14 @@ def test_is_the_loop() -> None:
     check_is_the_loop(recurrent_scan(CHUNK + 2))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_by_the_compiler_that_torch_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "CHUNK", 2)
     check_is_the_loop(coupled_scan(5))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("only_traced")
 def test_graphs_do_not_grow() -> None:
     def graphs(T: int, batch: int) -> int:

@@ -139,6 +139,7 @@ def test_biolif_by_hand() -> None:
 FORWARD = [(case, rule) for case, rule in WITH_RESETS if rule is None or rule in ORACLE_RESETS]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("case", "reset"), FORWARD, ids=by_name)
 def test_numpy_oracle(case: Case, reset: F.Reset | None) -> None:
     for T in LENGTHS:

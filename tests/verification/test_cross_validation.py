@@ -57,15 +57,15 @@ def assert_small(errors: dict[str, float], *where: str) -> None:
 PARTS = [
     pytest.param(case, part, id=f"{case.name}, {part}", marks=[pytest.mark.long] if part else [])
     for case in (*CASES, *WRAPPED)
-    for part in (0, 3, 6)
-    if OF_NEURONS[case.name][part::9]
+    for part in (0, 3, 6, 9, 12)
+    if OF_NEURONS[case.name][part::15]
 ]
 
 
 @pytest.mark.parametrize(("case", "part"), PARTS)
 def test_neuron(case: Case, part: int) -> None:
     """The cells of the table, at lengths 1, 2 and 17, for every third choice; the table itself has them all."""
-    chosen = OF_NEURONS[case.name][part::9]
+    chosen = OF_NEURONS[case.name][part::15]
     cells = measured(chosen, LENGTHS)
     assert [cell.backend for cell in cells] == [*BACKENDS] * len(chosen)
     quantities = {"output"} | {f"d params.{name}" for name in case.params}

@@ -54,6 +54,7 @@ def test_without_a_gradient(recurrent: bool, requires: bool) -> None:
         assert_close(compiled(run)(xs), run(xs.detach()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "weight", [nn.Parameter(torch.full((3,), 0.3)), nn.Linear(3, 3, bias=False)], ids=["own", "dense"]
 )
@@ -155,6 +156,7 @@ CHANGES: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.long
 def test_a_change_of_a_layer_takes_effect() -> None:
     layer: Any = st.IF(v0=0.7)
     run, seen = compiled(over_time(layer)), set()

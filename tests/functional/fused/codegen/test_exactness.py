@@ -253,6 +253,7 @@ def test_special_numbers(surrogate: Any, reset: F.Reset) -> None:
         assert 0.2 < spikes[~spikes.isnan()].mean() < 0.8
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_special_inputs_of_every_neuron(case: Case) -> None:
     numbers = special(torch.float32)
