@@ -48,8 +48,8 @@ class Took:
         self.scans = self.trains = 0
         run = folded._run
 
-        def counted(bound: Any, signature: Any) -> Any:
-            found = run(bound, signature)
+        def counted(bound: Any, signature: Any, counts: Any) -> Any:
+            found = run(bound, signature, counts)
             self.scans += found is not None
             self.trains += found is not None and signature.differentiates
             return found

@@ -1,6 +1,7 @@
 """SpikeMonitor beside counts by hand, and a network that computes the same while it is watched."""
 
 import math
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.watching import monitor
-from tests.every_layer import FILTERS, LAYERS, MAKERS, call
+from tests.every_layer import FILTERS, LAYERS, MAKERS
+from tests.folded_layer import draw as draw_folded
+from tests.folded_layer import over_time
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -156,13 +158,88 @@ def test_refusals(net: Net) -> None:
     assert net.l1._monitor is None
 
 
-def test_layers_that_are_counted_as_they_are_give_out_zeros_and_ones() -> None:
-    """Their outputs are added up without a look at what is not zero; every other layer is looked at."""
-    binary = {name for name, layer in LAYERS.items() if monitor._is_binary(layer)}
-    assert LAYERS.keys() - binary == FILTERS | {"GradedLIF", "SigmaDelta", "StochasticLIF"}
-    assert len({MAKERS[name]().step for name in binary}) == len(monitor._FIRING_STEPS)
-    for name in binary:
-        layer = MAKERS[name]()
-        outs = torch.stack([call(layer, 3.0 * torch.randn(5, 7), init=(t == 0)) for t in range(20)])
-        assert set(outs.unique().tolist()) == {0.0, 1.0}
-    assert not monitor._is_binary(st.LIF(surrogate=F.Ternary()))
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """What time loops have given out, and what they have counted."""
+    found: list[tuple[Tensor, Tensor]] = []
+    counted = st.SpikeMonitor.counted
+
+    def noted(self: st.SpikeMonitor, output: Tensor, fired: Tensor) -> None:
+        found.append((output, fired.clone()))
+        counted(self, output, fired)
+
+    monkeypatch.setattr(st.SpikeMonitor, "counted", noted)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - FILTERS))
+def test_the_time_loop_counts(name: str, loops: list[tuple[Tensor, Tensor]]) -> None:
+    found = []
+    for mode in ("fold", "step"):
+        model = over_time(MAKERS[name](), mode=mode)
+        model.train(False)
+        with st.SpikeMonitor(model) as monitor:
+            for seed in range(3):
+                torch.manual_seed(seed)
+                model(3 * draw_folded(seed))
+        found.append({key: value for key, value in monitor.metrics().items() if "interval" not in key})
+    assert found[0] == pytest.approx(found[1])
+    total: Any = 0
+    for output, fired in loops:
+        total = total + (output != 0).unflatten(0, (fired.shape[0], -1)).sum(1, dtype=torch.int32)
+        assert torch.equal(fired, total)
+    # one that does not rest at zero is counted after its loop
+    assert len(loops) == (0 if name == "Izhikevich" else 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_what_rounds_to_zero_is_no_spike(dtype: torch.dtype, loops: list[tuple[Tensor, Tensor]]) -> None:
+    """Of graded spikes, one is too small for half precision, one is negative, and one is a negative zero."""
+    layer: Any = st.StepLayer(lambda s, x: (s, -1e-9 * x), F.IFState)
+    layer.surrogate = None  # so that it is watched
+    model = st.SpikingNet(nn.Sequential(layer), mode="fold")
+    x = torch.tensor([1.0, -1.0, 0.0]).repeat(40, 50, 3000).to(dtype)
+    with st.SpikeMonitor(model) as monitor:
+        model(x)
+    ((output, fired),) = loops
+    assert torch.equal(fired, (output != 0).unflatten(0, (40, 50)).sum(1, dtype=torch.int32))
+    assert monitor.metrics()["0/rate"] == pytest.approx(0.0 if dtype == torch.float16 else 2 / 3)
+
+
+class Reciprocal(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 / x
+
+
+def test_a_call_that_fails_is_not_counted() -> None:
+    model, x = st.SpikingNet(nn.Sequential(Reciprocal(), st.IF()), mode="fold"), torch.full((3, 5, 4), 0.5)
+    bad = x.clone()
+    bad[0, 3, 1] = 0.0
+    with st.SpikeMonitor(model) as monitor:
+        model(x)
+        with pytest.raises(ValueError, match="IF: x holds"):
+            model(bad)
+        model(x)
+    assert monitor.metrics()["1/rate"] == 1.0
+    assert monitor.metrics()["1/saturated"] == 1.0
+
+
+def test_threads_count_together() -> None:
+    """Each has a count of its own that its time loop adds to."""
+    model, calls = st.SpikingNet(nn.Sequential(st.LIF()), mode="fold", warn_silent=False), 40
+    x = 2 * torch.rand(3, 50, 700, generator=torch.Generator().manual_seed(0))
+    fired = float((model(x) != 0).double().mean())
+
+    def run() -> None:
+        for _ in range(calls):
+            model(x)
+
+    with st.SpikeMonitor(model) as monitor:
+        threads = [threading.Thread(target=run) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        model(x)
+    assert monitor.metrics()["0/rate"] == pytest.approx(fired)
+    assert int(monitor._counts["0"]._steps) == (3 * calls + 1) * 3 * 50

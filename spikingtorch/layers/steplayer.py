@@ -236,8 +236,10 @@ class StepLayer(Attributes):
         mapped = rests and self._is_mapped
         step, params = self._of_all(fold, self._mapped_step if mapped else self.whole_step)
         signed = folded.signature(step, self.state_type, leaves, params, size) if rests else None
-        if signed is not None and (found := folded.run(signed)) is not None:
-            return self._take_over(found)
+        monitor = self._monitor
+        counts = None if monitor is None else monitor.counts_of(self)
+        if signed is not None and (found := folded.run(signed, counts)) is not None:
+            return self._take_over(found, monitor)
         if mapped:
             step, params = self._of_all(fold, self.whole_step)
         self._check_inputs(inputs)
@@ -245,8 +247,8 @@ class StepLayer(Attributes):
         first = leaves_of(xs)[0].select(1, 0)
         memory = self._start(first, fold.init)
         self._starts(memory, params, first)
-        if signed is not None and (found := folded.first(signed, memory.state, xs, size)) is not None:
-            return self._take_over(found)
+        if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
+            return self._take_over(found, monitor)
         recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, fold.T)
         if fold.running is None:
@@ -270,8 +272,10 @@ class StepLayer(Attributes):
         """Run all steps of a fold, (N, T, ...)."""
         return scan(step, state, xs, params=params, dim=1)
 
-    def _take_over(self, found: folded.Folded) -> Tensor:
+    def _take_over(self, found: folded.Folded, monitor: Any) -> Tensor:
         self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
+        if found.fired is not None:
+            monitor.counted(found.outs, found.fired)
         return found.outs
 
     @property

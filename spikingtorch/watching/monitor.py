@@ -1,12 +1,13 @@
 """SpikeMonitor: how a network fires while it is trained."""
 
+import math
+import threading
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikingtorch import functional as F
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.steplayer import StepLayer
@@ -14,12 +15,8 @@ from spikingtorch.watching.network import Network, check_network
 
 # intervals are looked at in one call of so many, and in so many of its samples
 EVERY, SAMPLES = 32, 4
-# the neurons whose output is the value of their surrogate, by their steps
-_FIRING_STEPS = (
-    *(F.if_step, F.lif_step, F.euler_lif_step, F.alif_step, F.adex_step, F.quadratic_if_step, F.exponential_if_step),
-    *(F.izhikevich_step, F.cuba_lif_step, F.alpha_lif_step, F.biolif_step, F.coarse_lif_step, F.mcpitts_step),
-    *(F.spiking_decay_step, F.resonate_and_fire_step, F.balanced_resonate_and_fire_step),
-)
+# steps of a neuron that surely fit into 32 bits, with a call more
+_MANY = 2**30
 
 
 class SpikeMonitor:
@@ -31,9 +28,9 @@ class SpikeMonitor:
                 print(monitor.metrics())        or log them: any logger that takes a dict
                 monitor.reset()
 
-    The spikes of each neuron are added up, on the device, after each layer: nothing that the network computes changes,
-    it folds as before, and no number leaves the device before ``metrics`` asks. Layers that do not fire, a readout for
-    instance, are not watched.
+    The spikes of each neuron are counted on the device, by the compiled time loop where there is one: nothing that the
+    network computes changes, it folds as before, and no number leaves the device before ``metrics`` asks. Layers that
+    do not fire, a readout for instance, are not watched.
 
     Args:
         model: the network.
@@ -63,8 +60,9 @@ class SpikeMonitor:
             if isinstance(layer, StepLayer) and hasattr(layer, "surrogate")
         }
         self._every = every
-        self._binary = {path for path, layer in self._layers.items() if _is_binary(layer)}
         self._names = {layer: path for path, layer in self._layers.items()}
+        # by thread, what a layer has given out, and what its time loop has counted
+        self._counted: dict[int, tuple[Tensor, Tensor]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -85,16 +83,26 @@ class SpikeMonitor:
         for layer in self._layers.values():
             layer._monitor = None
 
+    def counts_of(self, layer: Any) -> list[Tensor] | None:
+        """Return what the time loop of a layer may add to; None if it is not to count: a backward pass repeats it."""
+        return self._counts[self._names[layer]].to_go_on() if backward_pass() == -1 else None
+
+    def counted(self, output: Tensor, fired: Tensor) -> None:
+        """Take what a time loop has counted for the call that ends now, at how many steps each neuron fired."""
+        self._counted[threading.get_ident()] = output, fired
+
     def note(self, layer: Any, output: Any, fold: FoldToken | None) -> None:
         """Count what a layer has given out: at one step, (N, ...), or at all steps of a fold, (N T, ...)."""
-        if torch.compiler.is_compiling() or backward_pass() != -1 or not isinstance(output, Tensor):
+        if torch.compiler.is_compiling():
+            return
+        known = self._counted.pop(threading.get_ident(), None)
+        if backward_pass() != -1 or not isinstance(output, Tensor):
             return  # a backward pass repeats what was counted
-        out = output.detach()
-        N, T = (out.shape[0], 1) if fold is None else (fold.N, fold.T)
+        N, T = (output.shape[0], 1) if fold is None else (fold.N, fold.T)
         running = None if fold is None or fold.running is None else fold.running.sum()
-        path = self._names[layer]
+        path, fired = self._names[layer], known[1] if known is not None and known[0] is output else None
         try:
-            self._counts[path].add(out, N, T, running, self._every, path in self._binary)
+            self._counts[path].add(output.detach(), fired, N, T, running, self._every)
         except ValueError as error:
             raise ValueError(f"SpikeMonitor: layer {path} {error}; call reset() between them") from None
 
@@ -118,46 +126,64 @@ class _Counts:
     """The spikes of one layer."""
 
     def __init__(self) -> None:
-        self._calls = 0
+        self._calls = self._neurons = 0
+        # at how many steps each neuron fired, but for what is still by itself
         self._spikes: Tensor | None = None
+        # by thread, the steps at which each neuron of each sample fired in its last calls, (N, ...), and of how many
+        self._last: dict[int, tuple[Tensor, int]] = {}
         self._steps: Tensor | int = 0
         # number, sum and sum of squares of the intervals
         self._intervals: Tensor | None = None
 
-    def add(self, out: Tensor, N: int, T: int, running: Tensor | None, every: int, binary: bool) -> None:
+    def to_go_on(self) -> list[Tensor]:
+        """Return what the time loop may add to in the next call of this thread, if it fits to it."""
+        fired, steps = self._last.get(threading.get_ident(), (None, 0))
+        return [] if fired is None or steps > _MANY else [fired]
+
+    def add(self, out: Tensor, fired: Tensor | None, N: int, T: int, running: Tensor | None, every: int) -> None:
         """Add a call.
 
         Args:
             out: what the layer gave out, (N T, ...).
+            fired: at how many steps each neuron fired, (N, ...), added by its loop to ``to_go_on()`` if it is that
+                tensor; None if no loop has counted.
             N: number of samples.
             T: number of steps.
             running: how many steps of samples were no padding; None if all.
             every: intervals are looked at in one call of so many.
-            binary: whether out holds nothing but 0 and 1.
 
         Raises:
             ValueError: the layer has another number of neurons than before.
         """
-        # any number but zero is a spike; a comparison in place makes no bools, which would take longer
-        fired = (out if binary else out.clone().ne_(0)).reshape(N * T, -1)
-        # exact: a call has less than 2^24 steps of samples
-        spikes = fired.sum(0, dtype=torch.promote_types(fired.dtype, torch.float32))
-        if self._spikes is not None and self._spikes.shape != spikes.shape:
-            raise ValueError(f"has {spikes.numel()} neurons now, and had {self._spikes.numel()}")
-        self._spikes = spikes.double() if self._spikes is None else self._spikes + spikes
+        if fired is None:  # any number but zero is a spike
+            fired = (out != 0).unflatten(0, (N, T)).sum(1, dtype=torch.int32)
+        neurons = math.prod(fired.shape[1:])
+        if self._calls and self._neurons != neurons:
+            raise ValueError(f"has {neurons} neurons now, and had {self._neurons}")
+        self._neurons = neurons
+        thread = threading.get_ident()
+        steps = 0
+        if (last := self._last.get(thread)) is not None:
+            if last[0] is fired:
+                steps = last[1]
+            else:
+                self._sum_up(thread)
+        self._last[thread] = fired, steps + T
         self._steps = self._steps + (N * T if running is None else running)
         if T > 1 and self._calls % every == 0:
-            found = _intervals(fired.view(N, T, -1)[:SAMPLES])
+            found = _intervals(out.reshape(N, T, -1)[:SAMPLES])
             self._intervals = found if self._intervals is None else self._intervals + found
         self._calls += 1
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers of the layer by name."""
+        for thread in [*self._last]:
+            self._sum_up(thread)
         if self._spikes is None:
             return {}
         steps = float(self._steps)
         found = {
-            "rate": float(self._spikes.mean()) / steps,
+            "rate": float(self._spikes.double().mean()) / steps,
             "silent": float((self._spikes == 0).double().mean()),
             "saturated": float((self._spikes >= steps).double().mean()),
         }
@@ -169,18 +195,18 @@ class _Counts:
             found |= {"interval": mean, "interval_cv": max(squares / number - mean**2, 0.0) ** 0.5 / mean}
         return found
 
+    def _sum_up(self, thread: int) -> None:
+        """Add what the last calls of a thread have counted to the sum of all."""
+        fired, _ = self._last.pop(thread, (None, 0))
+        if fired is not None:
+            spikes = fired.sum(0).flatten()
+            self._spikes = spikes if self._spikes is None else self._spikes + spikes
 
-def _is_binary(layer: StepLayer) -> bool:
-    """Say whether a layer is known to give out 0 and 1 alone: a neuron of this library with a plain surrogate."""
-    surrogate: Any = getattr(layer, "surrogate", None)
-    plain = type(surrogate).__module__.startswith(f"{F.__name__}.") and not hasattr(surrogate, "fire")
-    return plain and layer.step in _FIRING_STEPS
 
-
-def _intervals(fired: Tensor) -> Tensor:
-    """Return number, sum and sum of squares of the steps between two spikes of a neuron, for spikes (N, T, M)."""
-    N, T, M = fired.shape
-    of, times = fired.transpose(1, 2).reshape(N * M, T).nonzero(as_tuple=True)
+def _intervals(out: Tensor) -> Tensor:
+    """Return number, sum and sum of squares of the steps between two spikes of a neuron, for outputs (N, T, M)."""
+    N, T, M = out.shape
+    of, times = out.transpose(1, 2).reshape(N * M, T).nonzero(as_tuple=True)
     within = of[1:] == of[:-1]
     lengths = (times[1:] - times[:-1])[within].double()
     return torch.stack([within.sum(dtype=torch.float64), lengths.sum(), lengths.square().sum()])

@@ -70,7 +70,12 @@ def of_neuron(case: Case, dtype: torch.dtype = torch.float32, half: torch.dtype 
 def compile_forward(program: Program, gpu: str) -> Compiled:
     """Return the forward pass in machine code, as it runs with a gradient to come."""
     text, signature = printer.forward_source(program), printer.forward_signature(program)
-    return _compile("forward", text, signature, gpu, missing=[f"z{k}_ptr" for k in range(len(program.outs))])
+    return _compile("forward", text, signature, gpu, missing=_not_there(program))
+
+
+def _not_there(program: Program) -> list[str]:
+    """Return the results of a forward pass that training does without."""
+    return [f"{letter}{k}_ptr" for letter in "zw" for k in range(len(program.outs))]
 
 
 def compile_backward(program: Program, gpu: str, wanted: Sequence[bool] | None = None) -> Compiled:

@@ -127,7 +127,10 @@ def test_last_outputs(shape: tuple[int, int]) -> None:
     (v,), out = F.scan(F.if_step, state, x, params=params, dim=1, backend="loop")
     signed = folded.signature(F.if_step, F.IFState, [x.flatten(0, 1)], params, (shape[0], 20))
     assert signed is not None
-    for found in (folded.first(signed, state, x, (shape[0], 20)), folded.run(signed)):
+    for found in (folded.first(signed, state, x, (shape[0], 20)), folded.run(signed), folded.run(signed, counts=[])):
         assert found is not None
         assert_close([*found.state, found.outs, found.last], [v, out.flatten(0, 1), out[:, -1]])
         assert found.last.is_contiguous()
+    assert found is not None
+    assert found.fired is not None
+    assert torch.equal(found.fired, out.sum(1, dtype=torch.int32))

@@ -45,13 +45,14 @@ class Bound(NamedTuple):
         states = len(launched.finals)
         return unflatten(results[:states], signature.state_form), unflatten(results[states:], self.form)
 
-    def launch(self, signature: Signature) -> tuple[Launched, Sequence[Tensor]]:
+    def launch(self, signature: Signature, counts: Sequence[Tensor] | None = None) -> tuple[Launched, Sequence[Tensor]]:
         """Return what the kernel found, and of that the results, known to autograd."""
         tensors, run = signature.tensors, self.executable
         if self.fits is not None:
             tensors = self.fits.aligned(tensors)
         scalars = signature.floats + self.literals if self.floats_are_inputs else self.literals
-        launched = run.forward(tensors, scalars, keep=signature.differentiates and run.saves_states)
+        keep = signature.differentiates and run.saves_states
+        launched = run.forward(tensors, scalars, keep=keep, counts=counts)
         if not signature.differentiates:
             return launched, launched.results
         reference = LoopReference(signature.step, self.arguments)

@@ -23,11 +23,13 @@ class Folded(NamedTuple):
         state: after the last step, without a gradient.
         last: output of the last step, without a gradient and in memory of its own.
         outs: folded outputs.
+        fired: if the scan was to count, at how many steps each neuron's output was not zero, (N, ...).
     """
 
     state: Any
     last: Tensor
     outs: Tensor
+    fired: Tensor | None
 
 
 def signature(
@@ -38,13 +40,20 @@ def signature(
     return folded_signature(step, form, xs, params, fold)
 
 
-def run(signature: Signature) -> Folded | None:
-    """Run a folded scan, or return None if none like it has run, or an input is NaN or infinite."""
+def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded | None:
+    """Run a folded scan, or return None if none like it has run, or an input is NaN or infinite.
+
+    Args:
+        signature: of the scan.
+        counts: ``fired`` of an earlier scan, to be added to if it fits, or nothing; None for not to count.
+    """
     bound = bind.find(signature)
-    return None if bound is None else _run(bound, signature)
+    return None if bound is None else _run(bound, signature, counts)
 
 
-def first(signature: Signature, state: Any, xs: Any, fold: tuple[int, int]) -> Folded | None:
+def first(
+    signature: Signature, state: Any, xs: Any, fold: tuple[int, int], counts: Sequence[Tensor] | None = None
+) -> Folded | None:
     """Run the first folded scan of a signature, or return None if it cannot run folded.
 
     Args:
@@ -52,6 +61,7 @@ def first(signature: Signature, state: Any, xs: Any, fold: tuple[int, int]) -> F
         state: the state at rest.
         xs: unfolded inputs, (N, T, ...).
         fold: N samples and T steps.
+        counts: as in ``run``.
     """
     contract.check_inputs(state, xs, signature.params, 1)
     call = Call.of(signature.step, state, xs, signature.params, 1, contract.output_dtype(xs))
@@ -63,11 +73,18 @@ def first(signature: Signature, state: Any, xs: Any, fold: tuple[int, int]) -> F
         return None
     spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold)
     run = executable(spec, signature.tensors, keeps_format=True)
-    return _run(bind.keep(signature, traced, call, run, None), signature)
+    return _run(bind.keep(signature, traced, call, run, None), signature, counts)
 
 
-def _run(bound: Bound, signature: Signature) -> Folded | None:
-    launched, outs = bound.launch(signature)
+def _run(bound: Bound, signature: Signature, counts: Sequence[Tensor] | None) -> Folded | None:
+    launched, outs = bound.launch(signature, counts)
     if not launched.finite:
+        for fired, out in zip(launched.fired, launched.outs, strict=False):
+            fired -= (out != 0).unflatten(0, (len(fired), -1)).sum(1)  # what has no result was not counted
         return None
-    return Folded(unflatten(launched.finals, signature.state_form), launched.lasts[0], outs[0])
+    return Folded(
+        unflatten(launched.finals, signature.state_form),
+        launched.lasts[0],
+        outs[0],
+        None if counts is None else launched.fired[0],
+    )

@@ -17,6 +17,7 @@ class Group(NamedTuple):
         of: the field of a program that has an item for each of them.
         over_time: whether they have an axis of time.
         written: whether the kernel writes them; those that it reads come first.
+        dtype: of their numbers, if it is not that of the items.
     """
 
     name: str
@@ -24,16 +25,19 @@ class Group(NamedTuple):
     of: str
     over_time: bool
     written: bool = False
+    dtype: str | None = None
 
 
 FORWARD = (
     Group("states", "s", "states", False),
     Group("xs", "x", "xs", True),
     Group("params", "p", "params", False),
-    # results: states after the last step, outputs, those of the last step once more, and the state of one step in CHUNK
+    # results: states after the last step, outputs, those of the last step once more, a count to which the kernel adds
+    # the steps at which an output was not zero, and the state of one step in CHUNK
     Group("finals", "f", "states", False, True),
     Group("outs", "y", "outs", True, True),
     Group("lasts", "z", "outs", False, True),
+    Group("fired", "w", "outs", False, True, "i32"),
     Group("kept", "k", "states", True, True),
 )
 BACKWARD = (

@@ -79,12 +79,13 @@ def forward_source(program: Program, axes: int = 1, chunk: int | None = None) ->
     """
     body = _forward_body(program)
     states, outs = list(enumerate(program.states)), list(enumerate(program.outs))
-    names = [*named("sfk", program.states), *named("x", program.xs), *named("yz", program.outs)]
+    names = [*named("sfk", program.states), *named("x", program.xs), *named("yzw", program.outs)]
     names += named("p", program.params)
     lines = [
         *lanes(axes),
         *offsets(axes, names, named("sp", (*program.states, *program.params))),
         *(f"s{k} = {load(place(f's{k}'), dtype)}" for k, dtype in states),
+        *(f"w{k} = {_given(f'w{k}', place(f'w{k}'), 'i32', 'mask')}" for k, _ in outs),
         *body.before_time(),
         f"for t in tl.range(0, steps, num_stages={STAGES}):",
         *indented(_keep(program, chunk or chunk_of(program))),
@@ -95,9 +96,12 @@ def forward_source(program: Program, axes: int = 1, chunk: int | None = None) ->
         value = body.block(program.results[k], "", dtype)
         last = ["if t == steps - 1:", f"    tl.store({place(f'z{k}')}, {value}, mask=mask)"]
         stores = [f"tl.store({at(f'y{k}', 't')}, {value}, mask=mask)", f"if z{k}_ptr is not None:", *indented(last)]
-        lines += indented(stores)
+        counts = [f"w{k} += (({value}).to(y{k}_ptr.dtype.element_ty) != 0).to(tl.int32)"]
+        lines += indented([*stores, f"if w{k}_ptr is not None:", *indented(counts)])
     lines += indented(f"s{k} = {body.block(program.finals[k], '', dtype)}" for k, dtype in states)
     lines += [f"tl.store({place(f'f{k}')}, s{k}, mask=mask)" for k, _ in states]
+    for k, _ in outs:
+        lines += [f"if w{k}_ptr is not None:", *indented([f"tl.store({place(f'w{k}')}, w{k}, mask=mask)"])]
     return _source("forward", forward_signature(program, axes), lines)
 
 

@@ -10,7 +10,7 @@ from spikingtorch.functional.fused.ir import Program
 _SIZES = {"steps": "i32", "total": "i64", "neurons": "i64"}
 # Arrays that the runtime makes lie alike: those over time as one another, and those without time as well. They share
 # their strides, which saves registers; an array that comes from outside has strides of its own.
-_ALIKE = {"y": "y", "e": "e", "k": "k", **dict.fromkeys("fzdq", "r")}
+_ALIKE = {"y": "y", "e": "e", "k": "k", **dict.fromkeys("fzwdq", "r")}
 
 
 def walker(name: str) -> str:
@@ -35,7 +35,8 @@ def signature(groups: tuple[Group, ...], program: Program, axes: int, scalars: M
             number = count.get(group.letter, 0)
             count[group.letter] = number + 1
             name = f"{group.letter}{number}"
-            pointers[f"{name}_ptr"] = f"*{SIGNATURE[dtype[0] if group.of == 'params' else dtype]}"
+            own = dtype[0] if group.of == "params" else dtype
+            pointers[f"{name}_ptr"] = f"*{SIGNATURE[group.dtype or own]}"
             strides += [f"{walker(name)}_step"] if group.over_time else []
             strides += [f"{name}_neuron"] if group.letter in "sp" else []
             strides += [f"{walker(name)}_b{axis}" for axis in range(axes)]

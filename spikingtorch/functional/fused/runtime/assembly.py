@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, Group
@@ -39,7 +40,7 @@ class Assembly:
         self._target = target
         self._spec, self._program, self._placement, self._shape, self._steps = spec, program, placement, shape, steps
 
-    def forward(self, given: Sequence[Tensor], keep: bool) -> Launcher:
+    def forward(self, given: Sequence[Tensor], keep: bool, count: bool) -> Launcher:
         """Return a launcher of the forward pass, for tensors in the order of the kernel's arrays."""
         place, program = self._placement, self._program
         states, xs, params = self._groups(given)
@@ -53,6 +54,7 @@ class Assembly:
             "finals": [layout.one_step(dtype) for dtype in dtypes],
             "outs": [layout.stream(dtype) for dtype in outs],
             "lasts": [layout.one_step(dtype) if self._spec.fold else None for dtype in outs],
+            "fired": [layout.one_step(torch.int32) if count else None for _ in outs],
             "kept": [layout.stream(dtype, kept) if keep else None for dtype in dtypes],
         }
         results = [
@@ -62,7 +64,9 @@ class Assembly:
             if group.written and found is not None
         ]
         kernel = self._target.forward(self._spec.program) if layout.neuron_steps else None
-        return self._launcher(kernel, layout, FORWARD, arrays, given, results)
+        first = sum([len([a for a in arrays[name] if a is not None]) for name in ("finals", "outs", "lasts")])
+        counts = range(first, first + len(outs)) if count else range(0)
+        return self._launcher(kernel, layout, FORWARD, arrays, given, results, counts)
 
     def backward(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:
         """Return what launches a backward pass, for all tensors and for which of them a gradient is wanted."""
@@ -116,6 +120,7 @@ class Assembly:
         arrays: dict[str, Sequence[Tensor | None]],
         given: Sequence[Tensor | None],
         results: Sequence[tuple[TensorSpec, Change]],
+        counts: Sequence[int] = (),
     ) -> Launcher:
         buffer = ArgumentBuffer(layout)
         inputs: list[tuple[Tensor, Group]] = []
@@ -133,6 +138,7 @@ class Assembly:
             [None if tensor is None else next(copies) for tensor in given],
             [spec for spec, _ in results],
             [change for _, change in results],
+            counts,
         )
 
     def _copy(self, layout: Layout, given: Tensor, array: Tensor, group: Group) -> Change:

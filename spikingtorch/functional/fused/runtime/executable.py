@@ -27,6 +27,7 @@ class Launched(NamedTuple):
         finals: states after the last step.
         outs: outputs.
         lasts: of a folded scan, the outputs of the last step, in memory of their own.
+        fired: if it was to count, at how many steps each output of a neuron was not zero, earlier counts included.
         kept: states that the backward pass starts from.
         finite: whether all inputs are.
     """
@@ -35,6 +36,7 @@ class Launched(NamedTuple):
     finals: list[Tensor]
     outs: list[Tensor]
     lasts: list[Tensor]
+    fired: list[Tensor]
     kept: list[Tensor]
     finite: bool
 
@@ -79,27 +81,36 @@ class Executable:
         memory_format = memory_format_of(streams, spec.dim) if keeps_format else None
         placement = Placement(self.target, self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
         self._assembly = Assembly(self.target, spec, self.program, placement, self.shape, self.steps)
-        self._forward: dict[bool, Launcher] = {}
+        self._forward: dict[tuple[bool, bool], Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
         self.forms: list[checks.Form] = []  # of what is saved for the backward pass
 
-    def forward(self, tensors: Sequence[Tensor], scalars: Sequence[float], *, keep: bool) -> Launched:
+    def forward(
+        self,
+        tensors: Sequence[Tensor],
+        scalars: Sequence[float],
+        *,
+        keep: bool,
+        counts: Sequence[Tensor] | None = None,
+    ) -> Launched:
         """Run forward.
 
         Args:
             tensors: as in the constructor, other numbers.
             scalars: floats of the program.
             keep: whether to return the states that the backward pass starts from.
+            counts: ``fired`` of an earlier call, to be added to if it fits, or nothing; None for not to count.
         """
-        given = (*self.rest, *tensors)
-        launcher = self.forward_launcher(given, keep)
-        found, finite = launcher(given, scalars)
+        given, count = (*self.rest, *tensors), counts is not None
+        launcher = self.forward_launcher(given, keep, count)
+        found, finite = launcher(given, scalars, counts or ())
         states, outs = self.spec.counts[0], self.spec.counts[0] + self.spec.counts[3]
         lasts = outs + self.spec.counts[3] if self.spec.fold else outs
-        kept = found[lasts:]
+        fired = lasts + self.spec.counts[3] if count else lasts
+        kept = found[fired:]
         if not self.forms and keep == self.saves_states:
             self.forms = checks.forms((*tensors, *kept))
-        return Launched(self, found[:states], found[states:outs], found[outs:lasts], kept, finite)
+        return Launched(self, found[:states], found[states:outs], found[outs:lasts], found[lasts:fired], kept, finite)
 
     def backward(
         self,
@@ -133,11 +144,11 @@ class Executable:
             self._backward[key] = launcher
         return launcher(given, scalars)[0]
 
-    def forward_launcher(self, given: Sequence[Tensor], keep: bool) -> Launcher:
+    def forward_launcher(self, given: Sequence[Tensor], keep: bool, count: bool = False) -> Launcher:
         """Return what launches the forward pass."""
-        launcher = self._forward.get(keep)
+        launcher = self._forward.get((keep, count))
         if launcher is None:
-            launcher = self._forward[keep] = self._assembly.forward(given, keep)
+            launcher = self._forward[keep, count] = self._assembly.forward(given, keep, count)
         return launcher
 
     def backward_launcher(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:

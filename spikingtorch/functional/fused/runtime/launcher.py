@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -66,6 +67,7 @@ class Launcher:
         copies: for each given tensor, how to copy it into the layout; None if the kernel reads it where it lies.
         results: how each result lies in memory.
         changes: for each result, what is done to it afterwards; None for nothing.
+        counts: the places of results that the kernel adds to.
     """
 
     def __init__(
@@ -75,20 +77,33 @@ class Launcher:
         copies: Sequence[Change],
         results: Sequence[TensorSpec],
         changes: Sequence[Change],
+        counts: Sequence[int] = (),
     ) -> None:
-        self._launch, self._device = launch, device
+        self._launch, self._device, self._counts = launch, device, counts
         self._copies = copies if any(copies) else None
         self._changes = changes if any(changes) else None
         self.results = results
         sizes = [math.prod(shape) * dtype.itemsize for shape, _, dtype in results]
         self._large = [place for place, size in enumerate(sizes) if size >= memory.LARGE]
 
-    def __call__(self, given: Sequence[Tensor | None], scalars: Sequence[float]) -> tuple[list[Tensor], bool]:
-        """Return the results for tensors, and whether the inputs of a forward pass are all finite."""
+    def __call__(
+        self, given: Sequence[Tensor | None], scalars: Sequence[float], counts: Sequence[Tensor] = ()
+    ) -> tuple[list[Tensor], bool]:
+        """Return the results for tensors, and whether the inputs of a forward pass are all finite.
+
+        Args:
+            given: the tensors.
+            scalars: floats of the program.
+            counts: earlier results, to be added to if they lie in memory as the new ones would.
+        """
         make, device = memory.empty_strided, self._device
         results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self.results]
         for place in self._large:
             memory.prefer_huge_pages(results[place])
+        for place, count in zip_longest(self._counts, counts):
+            fresh = results[place]
+            goes_on = count is not None and layouts_of((count,)) == layouts_of((fresh,))
+            results[place] = count if goes_on else fresh.zero_()
         finite = True
         if self._launch is not None:
             if self._copies is not None:

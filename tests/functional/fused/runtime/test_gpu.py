@@ -32,12 +32,12 @@ def test_the_arguments_of_a_forward_pass(target: Recorder) -> None:
     assert (given["s0_neuron"], given["p0_neuron"], given["p0_b0"], given["r_b0"]) == (1, 1, 0, 5)
     # 20 steps: the states of steps 8 and 16 are kept
     assert (given["k_step"], given["k_b0"]) == (5, 10)
-    assert target.sources[0].missing == ("z0_ptr",)
-    assert given["z0_ptr"] is None
+    assert target.sources[0].missing == ("z0_ptr", "w0_ptr")
+    assert given["z0_ptr"] is given["w0_ptr"] is None
     for each, kind in types.items():
         if kind in ("fp32", "fp64"):
             assert type(given[each]) is float
-        elif each not in ("BLOCK", "z0_ptr"):
+        elif each not in ("BLOCK", "z0_ptr", "w0_ptr"):
             assert type(given[each]) is int, each
 
 
@@ -78,7 +78,7 @@ def test_one_kernel_for_all_lengths_sizes_and_strides(target: Recorder) -> None:
 def test_a_long_inference_keeps_nothing(target: Recorder) -> None:
     with torch.no_grad():
         lif(draw(20, 5, dtype=torch.float32))
-    assert target.sources[-1].missing == ("z0_ptr", "k0_ptr")
+    assert target.sources[-1].missing == ("z0_ptr", "w0_ptr", "k0_ptr")
     assert target.runs[-1][2]["k0_ptr"] is None
 
 
