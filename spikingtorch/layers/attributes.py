@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
-from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.limits import ANY, COMMON, Range, may_write
 from spikingtorch.layers.reset_value import is_open, opened, shown_rule, value_of, with_value
 
@@ -73,6 +73,9 @@ class Attributes(StatefulLayer):
         return [*self._attributes.values(), *self._apart]
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in CHANGES:  # at every call
+            super().__setattr__(name, value)
+            return
         if name in _CHECKED and "_attributes" in self.__dict__:
             self._check_given(name, value)
         if name == "threshold":

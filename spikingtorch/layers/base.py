@@ -31,7 +31,7 @@ class Memory(NamedTuple):
 
 
 # attributes that change at every call
-CHANGES = ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped")
+CHANGES = frozenset(("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped"))
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "

@@ -87,10 +87,10 @@ class FoldToken:
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
         self.admit(layer, inputs, init)
-        versions = [] if torch.compiler.is_compiling() else [(x, _version(x)) for x in leaves_of(inputs)]
+        versions = [] if torch.compiler.is_compiling() else [(layer, x, _version(x)) for x in leaves_of(inputs)]
         output = layer._advance_all(inputs, self)
         if any([out.requires_grad for out in leaves_of(output)]):
-            self.saved += [(layer, x, version) for x, version in versions]
+            self.saved += versions
         return output
 
     def check_saved(self) -> None:

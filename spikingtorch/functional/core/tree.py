@@ -33,6 +33,8 @@ def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
 
 def leaves_of(tree: Any) -> list[Any]:
     """Return the leaves of a tree."""
+    if type(tree) is Tensor:
+        return [tree]
     return pytree.tree_leaves(tree) if torch.compiler.is_dynamo_compiling() else flatten(tree)[0]
 
 
