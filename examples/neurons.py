@@ -16,6 +16,7 @@ from torch import Tensor
 import spikingtorch as st
 from examples.pictures import ACCENT, INK
 from spikingtorch import functional as F
+from spikingtorch import plot
 
 FOLDER = Path("runs/neurons")
 GRAY = "#666666"
@@ -36,7 +37,7 @@ class Panel(NamedTuple):
         layer: the neuron.
         xs: its input, shape (T,) or (T, runs), or a pair of inputs.
         shows: "membrane" with spikes above it, "output" as a line or "bars".
-        threshold: at which the membrane fires, if it stays what it is.
+        threshold: at which the membrane fires: a number, or computed from the states.
         beside: a second line.
     """
 
@@ -44,7 +45,7 @@ class Panel(NamedTuple):
     layer: st.StepLayer
     xs: Any
     shows: str = "membrane"
-    threshold: float | None = 1.0
+    threshold: float | Callable[[Any], Tensor] | None = 1.0
     beside: Line | None = None
 
 
@@ -91,23 +92,21 @@ def draw_neuron(axes: Axes, panel: Panel, seen: Watched) -> None:
     axes.set_title(panel.title, fontsize=9, loc="left")
     states = getattr(seen.states, "neuron", seen.states)
     if seen.out.ndim == 2:
-        times, runs = seen.out.nonzero(as_tuple=True)
-        axes.scatter(times, runs, color=INK, marker="|", s=14, linewidths=1.2)
+        plot.raster(seen.out.unsqueeze(0), ax=axes)
         axes.set_ylabel("run", fontsize=8)
+    elif panel.shows == "membrane":
+        threshold = panel.threshold(seen.states).reshape(1, -1, 1) if callable(panel.threshold) else panel.threshold
+        v, spikes = (each.reshape(1, -1, 1) for each in (states.v, seen.out))
+        plot.traces(v, spikes=spikes, threshold=threshold, ax=axes)
+        axes.set_ylabel("")
     elif panel.shows == "bars":
         axes.vlines(torch.arange(len(seen.out)), 0, seen.out, color=INK, linewidth=1.6)
     else:
-        axes.plot(states.v if panel.shows == "membrane" else seen.out, color=INK, linewidth=1.3)
+        axes.plot(seen.out, color=INK, linewidth=1.3)
     if panel.beside is not None:
         axes.plot(panel.beside.values(seen.states), color=GRAY, linewidth=1.2, linestyle="--")
         axes.set_title(f"- - {panel.beside.name}", fontsize=8, loc="right", color=GRAY)
-    if panel.shows == "membrane" and seen.out.ndim == 1:
-        if panel.threshold is not None:
-            axes.axhline(panel.threshold, color=INK, linewidth=0.7, linestyle=":")
-        low, high = axes.get_ylim()
-        height = high - low
-        axes.vlines(seen.out.nonzero().flatten(), high + 0.06 * height, high + 0.2 * height, color=INK, linewidth=1.2)
-        axes.set_ylim(low, high + 0.22 * height)
+    axes.set_xlabel("")
 
 
 def draw_input(axes: Axes, xs: Any) -> None:
@@ -173,8 +172,7 @@ def neurons() -> dict[str, list[Panel]]:
                 "ALIF(adaptation=6)",
                 st.ALIF(adaptation=6.0),
                 step_current(0.4),
-                threshold=None,
-                beside=Line("threshold", lambda states: 1.0 + 6.0 * states.a),
+                threshold=lambda states: 1.0 + 6.0 * states.a,
             ),
             Panel(
                 "AdEx(b=0.15)", st.AdEx(b=0.15), step_current(0.9), beside=Line("current w", lambda states: states.w)
@@ -191,8 +189,7 @@ def neurons() -> dict[str, list[Panel]]:
                 "BalancedResonateAndFire()",
                 st.BalancedResonateAndFire(),
                 60 * pulses,
-                threshold=None,
-                beside=Line("threshold", lambda states: 1.0 + states.q),
+                threshold=lambda states: 1.0 + states.q,
             ),
         ],
         "synaptic": [
@@ -225,7 +222,6 @@ def parts() -> dict[str, list[Panel]]:
     functions = (F.Sigmoid(), F.Graded(), F.Ternary(), F.MultiSpike())
     rules: dict[str, F.Reset] = {"to_zero": F.to_zero, "by_subtraction": F.by_subtraction}
     rules |= {"to_value(-0.5)": F.to_value(-0.5), "none": F.none}
-    raised = Line("threshold", lambda states: 1.0 + states.r)
     return {
         "synapses": [
             Panel("ExponentialSynapse(tau=6)", st.ExponentialSynapse(tau=6.0), BURSTS, "output"),
@@ -244,7 +240,7 @@ def parts() -> dict[str, list[Panel]]:
         "refractory": [
             Panel("LIF()", st.LIF(), current),
             Panel("LIF(refractory=8)", st.LIF(refractory=8.0), current),
-            Panel("F.RelativeRefractory", relative_lif(1.0, 0.9), current, threshold=None, beside=raised),
+            Panel("F.RelativeRefractory", relative_lif(1.0, 0.9), current, threshold=lambda states: 1.0 + states.r),
         ],
     }
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from spikingtorch import SpikingNet, record
+from spikingtorch import SpikingNet, plot, record
 
 INK = "#1b1b3a"
 ACCENT = "#d1495b"
@@ -59,24 +59,22 @@ def sequences_and_curves(
         panels = [figure.add_subplot(grid[row, column]) for row in range(3)]
         _sequence(panels, sequence.flatten(), spikes, membranes, int(label))
         for panel, quantity in zip(panels, ("input", "neuron", "readout membrane"), strict=True):
-            panel.set(xlim=(0.4, len(sequence) + 0.6), ylabel="" if column else quantity)
+            panel.set(xlim=(-0.6, len(sequence) - 0.4), ylabel="" if column else quantity)
             panel.tick_params(labelbottom=panel is panels[-1])
+            panel.set_xlabel("time (steps)" if panel is panels[-1] else "")
             panel.spines[["top", "right"]].set_visible(False)
     _curves(figure.add_subplot(grid[:, 3]), curves, levels)
     figure.savefig(path, dpi=150)
 
 
 def _sequence(panels: Sequence[Axes], sequence: Tensor, spikes: Tensor, membranes: Tensor, label: int) -> None:
-    steps = range(1, len(sequence) + 1)
+    steps = range(len(sequence))
     panels[0].plot(steps, sequence, color=INK, linewidth=1.2)
     panels[0].set(title=f"a {label}, read as {int(membranes.amax(0).argmax())}", ylim=(-4, 4))
-    times, neurons = spikes.numpy().nonzero()
-    panels[1].scatter(times + 1, neurons, color=INK, marker="_", s=12, linewidths=0.8)
-    panels[1].set(ylim=(-2, spikes.shape[1] + 1))
+    plot.raster(spikes.unsqueeze(0), ax=panels[1])
     for digit, membrane in enumerate(membranes.T):
         color, alpha, order = (ACCENT, 1.0, 3) if digit == label else (INK, 0.25, 2)
         panels[2].plot(steps, membrane, color=color, alpha=alpha, zorder=order, linewidth=1.2)
-    panels[2].set(xlabel="time (steps)")
 
 
 def _curves(axes: Axes, curves: Mapping[str, Sequence[float]], levels: Mapping[str, float]) -> None:
