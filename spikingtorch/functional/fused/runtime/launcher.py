@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import zip_longest
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -100,10 +99,12 @@ class Launcher:
         results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self.results]
         for place in self._large:
             memory.prefer_huge_pages(results[place])
-        for place, count in zip_longest(self._counts, counts):
-            fresh = results[place]
-            goes_on = count is not None and layouts_of((count,)) == layouts_of((fresh,))
-            results[place] = count if goes_on else fresh.zero_()
+        for k, place in enumerate(self._counts):
+            before = counts[k] if k < len(counts) else None
+            if before is not None and layouts_of((before,)) == layouts_of((results[place],)):
+                results[place] = before
+            else:
+                results[place].zero_()
         finite = True
         if self._launch is not None:
             if self._copies is not None:
