@@ -1,6 +1,8 @@
 """Records of what happens in the layers of a network: beside a loop by hand, and the network computes the same."""
 
 import copy
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from torch.utils import _pytree as pytree
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import explain
+from spikingtorch.testing import assert_close
 from spikingtorch.verification.case import Case
 from spikingtorch.verification.cases import CASES
+from tests.fold_nets import states
 from tests.folded_layer import draw, over_time
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -163,17 +167,81 @@ def test_every_step_of_the_library(case: Case) -> None:
         assert case.name == "mcpitts" or want.any()
 
 
-def test_recurrent(x: Tensor) -> None:
+RECURRENT: dict[str, Callable[[], nn.Sequential]] = {
+    "dense": lambda: nn.Sequential(nn.Linear(6, 8), st.LIF(recurrent=nn.Linear(8, 8, bias=False), learnable=True)),
+    "dense, adaptive": lambda: nn.Sequential(nn.Linear(6, 8), st.ALIF(tau=4.0, recurrent=nn.Linear(8, 8, bias=False))),
+    "dense, resting": lambda: nn.Sequential(
+        nn.Linear(6, 8), st.LIF(refractory=2, recurrent=nn.Linear(8, 8, bias=False))
+    ),
+    "per channel": lambda: nn.Sequential(nn.Linear(6, 8), st.LIF(recurrent=torch.linspace(-0.5, 0.5, 8))),
+    "convolution": lambda: nn.Sequential(
+        nn.Linear(6, 8), nn.Unflatten(1, (2, 4)), st.LIF(recurrent=nn.Conv1d(2, 2, 3, padding="same", bias=False))
+    ),
+}
+
+
+def recurrent(kind: str, **options: Any) -> st.SpikingNet:
+    """Return a network whose last layer is recurrent, and fires now and then."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 8), st.LIF(recurrent=nn.Linear(8, 8, bias=False))).double()
-    model = st.SpikingNet(net)
-    want = model(x)
-    assert torch.equal(st.record(model, x)["1"]["spikes"], want)
-    explain._warn_once.cache_clear()  # another test may have warned of the same
-    with pytest.warns(RuntimeWarning, match=r"Recorded\(Recurrent\(lif_step\)\) ran on the Python loop"):
-        records = st.record(model, x, ("spikes", "v", "u"))["1"]
-    assert torch.equal(records["spikes"], want)
-    assert torch.equal(records["u"] >= 1.0, want > 0)
+    return st.SpikingNet(RECURRENT[kind]().double(), **options)
+
+
+def gradients(out: Tensor, model: st.SpikingNet) -> tuple[Tensor, ...]:
+    """Return the gradients of the parameters, for a random one of an output or record."""
+    pull = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=out.dtype)
+    return torch.autograd.grad(out, list(model.parameters()), pull, materialize_grads=True)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent(kind: str, x: Tensor) -> None:
+    """It stays fused: no bit of outputs, states and gradients changes, and nobody is warned of the loop."""
+    plain, model = recurrent(kind), recurrent(kind)
+    last = str(len(model.net) - 1)  # type: ignore[arg-type]
+    for given in (x, x.flip(0), x[:1]):
+        want = plain(given)
+        explain._warn_once.cache_clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            recording = st.record(model, given, (*ALL, "s"))
+        records = recording[last]
+        assert torch.equal(recording.out, want)
+        assert torch.equal(records["spikes"], want)
+        assert torch.equal(records["s"], want)
+        assert all(map(torch.equal, states(model).values(), states(plain).values()))
+        assert all(map(torch.equal, gradients(recording.out, model), gradients(want, plain)))
+        assert want.any()
+        fires = records["u"] >= records["threshold"]
+        assert torch.equal(fires, want > 0) or kind == "dense, resting"
+
+
+@pytest.mark.parametrize("options", [{}, {"time_chunk": 7}], ids=str)
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_is_step_by_step(kind: str, options: Any, x: Tensor) -> None:
+    """Records, those of chosen steps and neurons, those of padded samples, and the gradient of a loss on them."""
+    chosen: dict[str, Any]
+    for chosen in ({}, {"lengths": torch.tensor([20, 7, 1])}, {"steps": slice(3, 17, 2), "neurons": slice(1, 2)}):
+        found = []
+        for model in (recurrent(kind, **options), recurrent(kind, mode="step")):
+            recording = st.record(model, x, ALL, **chosen)
+            records = recording[str(len(model.net) - 1)]  # type: ignore[arg-type]
+            loss = sum((record.cos().sum() for record in records.values()), start=recording.out.sum())
+            found.append(({**records}, recording.out, states(model), torch.autograd.grad(loss, [*model.parameters()])))
+        assert_close(found[0], found[1])
+
+
+def test_padded_records_have_the_bits_of_padded_outputs(x: Tensor) -> None:
+    lengths = torch.tensor([20, 7, 1])
+    for kind in RECURRENT:
+        plain, model = recurrent(kind), recurrent(kind)
+        want = plain(x, lengths=lengths)
+        explain._warn_once.cache_clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # that it ran on the Python loop
+            recording = st.record(model, x, ALL, lengths=lengths)
+        assert torch.equal(recording.out, want)
+        assert all(map(torch.equal, gradients(recording.out, model), gradients(want, plain)))
+        for record in recording[str(len(model.net) - 1)].values():  # type: ignore[arg-type]
+            assert not any(record[k, length:].any() for k, length in enumerate(lengths.tolist()))
 
 
 def test_a_fold_that_fails_is_recorded_once(x: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.firing import Watched
+from spikingtorch.functional.recurrent import Recurrent, RecurrentState
 
 # what ``fire`` tells of a step: the membrane before the reset, and its threshold
 _AT_THRESHOLD = ("u", "threshold")
@@ -77,6 +78,50 @@ def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"recorded: names={names!r}; expected what to record, for instance recorded(step, 'v', 'u')")
     return Recorded(step, tuple(names))
+
+
+class RecordedNeuron(NamedTuple):
+    """The step of a neuron that is about to be made recurrent, with the records of the whole; see ``records_inside``.
+
+    Args:
+        step: the step of the neuron.
+        names: of the records: what ``Recorded`` takes, and "s", the output, as part of the state of ``Recurrent``.
+        strict: as in ``Recorded``.
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+    names: tuple[str, ...]
+    strict: bool = True
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> tuple[Any, tuple[Any, dict[str, Tensor]]]:
+        """Advance one step."""
+        alone: Any = _Undriven(self.step)
+        after, outputs = Recorded(alone, self.names, self.strict)(state, x, **params)
+        return after.neuron, outputs
+
+
+class _Undriven(NamedTuple):
+    """A recurrent step from the state of its neuron alone, with nothing coming back."""
+
+    step: Callable[..., tuple[Any, Any]]
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> tuple[RecurrentState, Any]:
+        """Advance one step."""
+        after, out = self.step(state, x, **params)
+        return RecurrentState(after, out), out
+
+
+def records_inside(step: Any) -> Any:
+    """Return a recurrent step whose neuron has the records, for one with records around it; any other as it is.
+
+    Both are the same: what is recorded is the neuron's, of which the synapse sees the output alone.
+
+        Recorded(Recurrent(neuron, synapse), names) -> Recurrent(RecordedNeuron(neuron, names), synapse)
+    """
+    if isinstance(step, Recorded) and isinstance(step.step, Recurrent):
+        neuron: Any = RecordedNeuron(step.step.step, step.names, step.strict)
+        return Recurrent(neuron, step.step.synapse)
+    return step
 
 
 def default_of(step: Any, name: str) -> Any:

@@ -61,10 +61,11 @@ class Recurrent(NamedTuple):
 
         state[t], s[t] = step(state[t-1], x[t] + synapse(s[t-1], recurrent_weight))
 
-    A neuron with several inputs gets its spikes back on the first.
+    A neuron with several inputs gets its spikes back on the first. Of one that gives out a tuple, the first comes back.
 
     Args:
-        step: the step of the neuron, ``(state, x, **params) -> (state, s)``, whose output s is a tensor.
+        step: the step of the neuron, ``(state, x, **params) -> (state, s)``, whose output s is a tensor, or a tuple
+            that begins with one.
         synapse: ``dense``, ``per_channel``, ``convolution``, or another function of s and ``recurrent_weight``.
 
     >>> from spikingtorch.functional import IFState, if_step, scan
@@ -77,7 +78,7 @@ class Recurrent(NamedTuple):
             [1., 0.]])
     """
 
-    step: Callable[..., tuple[Any, Tensor]]
+    step: Callable[..., tuple[Any, Any]]
     synapse: Callable[[Tensor, Tensor], Tensor] = dense
 
     def __call__(self, state: RecurrentState, x: Any, *, recurrent_weight: Tensor, **params: Any) -> Any:
@@ -92,8 +93,8 @@ class Recurrent(NamedTuple):
         (first, *rest), form = flatten(x)
         _check(self.synapse, state, first, recurrent_weight)
         driven = unflatten([first + self.synapse(state.s, recurrent_weight), *rest], form)
-        neuron, s = self.step(state.neuron, driven, **params)
-        return RecurrentState(neuron, s), s
+        neuron, out = self.step(state.neuron, driven, **params)
+        return RecurrentState(neuron, out[0] if isinstance(out, tuple) else out), out
 
 
 def misfit(synapse: Any, shape: Sequence[int], weight: Sequence[int]) -> str | None:

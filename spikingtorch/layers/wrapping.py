@@ -9,11 +9,13 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.compare import typed
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.recorded import records_inside
 from spikingtorch.layers.base import Memory
 
 
 def masked(step: Any) -> Any:
     """Return the step for samples of which some have come to their end."""
+    step = records_inside(step)
     if isinstance(step, F.Recurrent):
         neuron: Any = F.Masked(step.step)
         return F.Recurrent(neuron, step.synapse)

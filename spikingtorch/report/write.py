@@ -18,7 +18,7 @@ from spikingtorch.report.page import page
 from spikingtorch.report.svg import drawing
 from spikingtorch.watching.network import Network, check_network
 
-# what records of membranes of a recurrent layer cause, which is the report's doing and no concern of the user
+# what records of a step cause that runs on the loop, which is the report's doing and no concern of the user
 _OURS = "ran on the Python loop"
 
 

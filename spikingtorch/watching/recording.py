@@ -58,9 +58,8 @@ def record(
     """Run a network and record what happens in its spiking layers.
 
     The records are further outputs of the compiled time loop: the network runs as it does otherwise, folded if it
-    folds, and its outputs have the same bits. But a layer that is recurrent through a matrix or a convolution, of which
-    more than spikes is recorded, runs on the loop: slower, and its sums round in another order. Gradients flow through
-    records where they are enabled, so that a loss may be one on a membrane.
+    folds, and its outputs have the same bits, recurrent layers included. Gradients flow through records where they are
+    enabled, so that a loss may be one on a membrane.
 
     Args:
         model: the network.

@@ -30,6 +30,18 @@ def test_more_steps_than_a_chunk_and_another_neuron(target: Interpreter, case: C
     assert target.launches > 0
 
 
+@cases.each_of(cases.FEW)
+def test_records(target: Interpreter, case: Case) -> None:
+    scan = draw(case, 9)
+    step: Any = F.recorded(scan.step, "v", "s", "u", "threshold")
+    recorded = scan._replace(step=step)
+    check(recorded)
+    assert target.launches > 0
+    (state, spikes), (with_records, (same, _)) = scan.run("fused"), recorded.run("fused")
+    assert torch.equal(same, spikes)
+    assert torch.equal(with_records.neuron.v, state.neuron.v)
+
+
 def test_a_layer_in_a_network(target: Interpreter) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 4), st.LIF(recurrent=nn.Linear(4, 4, bias=False), learnable=True))

@@ -18,6 +18,7 @@ from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.recurrent.synapses import IN_C
 from spikingtorch.functional.fused.runtime.targets import target_on
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
+from spikingtorch.functional.recorded import records_inside
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, misfit
 
 # those that take a matrix product; the others are elementwise
@@ -54,6 +55,7 @@ class Recurrence(NamedTuple):
 
 def is_product(step: Any) -> bool:
     """Say whether a step is recurrent, with a product between its steps that the fused backend knows."""
+    step = records_inside(step)
     return isinstance(step, Recurrent) and step.synapse in _PRODUCTS
 
 
@@ -63,7 +65,7 @@ def taken_apart(call: Call) -> Parts:
     Raises:
         NotFusible: the fused backend cannot run it, and why.
     """
-    step: Any = call.step
+    step: Any = records_inside(call.step)
     leaves = call.states, call.xs, call.params
     state, xs, params = (pytree.tree_unflatten(part, form) for part, form in zip(leaves, call.forms, strict=True))
     weight = params.get("recurrent_weight")
@@ -89,11 +91,16 @@ def planned(parts: Parts, plan: TracedStep) -> Recurrence:
     """Return how to run the parts with a plan of the neuron.
 
     Raises:
-        NotFusible: it gives out something else than one output like its state.
+        NotFusible: it gives out neither a tensor nor a tuple that begins with one.
     """
-    if plan.outputs != 1 or not plan.form.is_leaf():
-        raise NotFusible("gives out more than one tensor")
+    if not plan.form.is_leaf() and not _begins_with_a_tensor(plan.form):
+        raise NotFusible("gives out neither a tensor nor a tuple that begins with one")
     return Recurrence(plan, parts)
+
+
+def _begins_with_a_tensor(form: pytree.TreeSpec) -> bool:
+    kind = form.type
+    return isinstance(kind, type) and issubclass(kind, tuple) and form.num_children > 0 and form.children()[0].is_leaf()
 
 
 def recurrence(call: Call) -> Recurrence:
@@ -121,7 +128,7 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
         synapse = IN_C
     params = neuron.tensor_params
     scalars = (*(neuron.floats if plan_.floats_are_inputs else ()), *plan_.literals)
-    counts = len(neuron.states), len(xs), len(params)
+    counts = len(neuron.states), len(xs), len(params), plan_.outputs
     tensors = [*neuron.states, s, *xs, weight, *params]
     saves = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     if saves:
@@ -132,17 +139,22 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
         results = torch.ops.spikingtorch.recurrence_forward(
             neuron.states, s, xs, weight, params, scalars, plan_.program, synapse, plan_.differentiable, False
         )
-    finals, last, outs = results[: counts[0]], results[counts[0]], results[counts[0] + 1]
+    first = counts[0] + 1
+    finals, last, (s_over_time, *records) = results[: counts[0]], results[counts[0]], results[first : first + counts[3]]
     dim = call.dim if call.dim >= 0 else len(shape) + 1 + call.dim
     state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), last)
-    return state, _given_out(outs.movedim(0, dim), call.half or outs.dtype, saves)
+    # the outputs that come back are saved for the gradient as well
+    outs = [_given_out(s_over_time, dim, call.half, saves), *[_given_out(each, dim, call.half) for each in records]]
+    return state, pytree.tree_unflatten(outs, plan_.form)
 
 
-def _given_out(outs: Tensor, dtype: torch.dtype, saved: bool) -> Tensor:
-    """Return outputs as they are given out: contiguous, and in memory of their own if they are saved as well."""
-    if saved or outs.dtype != dtype:
-        return outs.to(dtype, copy=True, memory_format=torch.contiguous_format)
-    return outs.contiguous()
+def _given_out(over_time: Tensor, dim: int, half: torch.dtype | None, saved: bool = False) -> Tensor:
+    """Return an output as it is given out: rounded, contiguous, and in memory of its own if it is saved as well."""
+    dtype = half if half is not None and over_time.dtype == torch.float32 else over_time.dtype
+    moved = over_time.movedim(0, dim)
+    if saved or moved.dtype != dtype:
+        return moved.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    return moved.contiguous()
 
 
 def _reference(found: Recurrence, call: Call) -> LoopReference | None:

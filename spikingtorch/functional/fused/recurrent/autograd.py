@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from spikingtorch.functional.core import memory
+from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.recurrent import passes
 from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved
@@ -16,8 +17,8 @@ from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.second_derivative import Reference, is_differentiated
 from spikingtorch.functional.fused.runtime.torch_ops import library, register, written_out
 
-# how many states, inputs and parameters there are
-Counts: TypeAlias = tuple[int, int, int]
+# how many states, inputs, parameters and outputs there are
+Counts: TypeAlias = tuple[int, int, int, int]
 
 library.define(
     "recurrence_forward(Tensor[] states, Tensor s, Tensor[] xs, Tensor weight, Tensor[] params, float[] scalars,"
@@ -42,14 +43,14 @@ def _forward(
     differentiable: Sequence[bool],
     keep: bool,
 ) -> list[Tensor]:
-    """Return final states, the last output, all outputs and, with ``keep``, the trace for the backward pass."""
+    """Return final states, the last output, all outputs, records and, with ``keep``, the trace for the gradient."""
     neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), RecurrentArgs(states, s, xs, weight, params)
     check_forward(neuron, synapse, given)
     with torch.autocast(s.device.type, enabled=False):
-        finals, trace = passes.forward(neuron, synapse, _contiguous(given), keep)
+        finals, records, trace = passes.forward(neuron, synapse, _contiguous(given), keep)
     outs, currents, kept = trace
     # a copy: what an operator returns shares no memory
-    return [*finals, outs[-1].clone(), outs, *((currents, *kept) if keep else ())]
+    return [*finals, outs[-1].clone(), outs, *records, *((currents, *kept) if keep else ())]
 
 
 def _backward(
@@ -69,10 +70,11 @@ def _backward(
     """Return the wanted gradients of states, s, xs, weight and params."""
     neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), RecurrentArgs(states, s, xs, weight, params)
     check_backward(neuron, synapse, given, trace, cotangents, wanted)
-    wants = _grouped(wanted, (len(states), len(xs), len(params)))
+    wants = _grouped(wanted, len(states), len(xs))
     outs, currents, *over_time = map(memory.contiguous, trace)
-    *of_finals, of_s, of_outs = [None if c is None else memory.contiguous(written_out(c)) for c in cotangents]
-    kept, incoming = Saved(outs, currents, over_time), Cotangents(of_finals, of_s, of_outs)
+    coming = [None if c is None else memory.contiguous(written_out(c)) for c in cotangents]
+    of_finals, (of_s, of_outs, *of_records) = coming[: len(states)], coming[len(states) :]
+    kept, incoming = Saved(outs, currents, over_time), Cotangents(of_finals, of_s, of_outs, of_records)
     with torch.autocast(s.device.type, enabled=False):
         found = passes.backward(neuron, synapse, _contiguous(given), kept, incoming, wants)
     return [grad for grad in _flattened(found) if grad is not None]
@@ -94,8 +96,8 @@ def _fake_forward(
     T = xs[0].shape[0]
     finals = [state.new_empty(state.shape) for state in (*states, s)]
     over_time = [state.new_empty((passes.kept_steps(synapse, T), *state.shape)) for state in states]
-    outs = xs[0].new_empty(xs[0].shape)
-    return [*finals, outs, *((xs[0].new_empty(xs[0].shape), *over_time) if keep else ())]
+    outs = [xs[0].new_empty(xs[0].shape, dtype=DTYPES[dtype]) for dtype in from_text(program).outs]
+    return [*finals, *outs, *((xs[0].new_empty(xs[0].shape), *over_time) if keep else ())]
 
 
 def _fake_backward(
@@ -113,7 +115,7 @@ register("recurrence_backward", _backward, _fake_backward)
 class FusedRecurrence(Function):
     """``apply(program, scalars, differentiable, synapse, counts, reference, *states, s, *xs, weight, *params)``.
 
-    Returns ``(*finals, final_s, outs, *trace)``.
+    Returns ``(*finals, final_s, outs, *records, *trace)``.
     """
 
     @staticmethod
@@ -126,26 +128,26 @@ class FusedRecurrence(Function):
         reference: Reference | None,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return final states, the last output, all outputs and the trace for the backward pass."""
-        given = _grouped(tensors, counts)
+        """Return final states, the last output, all outputs, records and the trace for the backward pass."""
+        given = _grouped(tensors, *counts[:2])
         return tuple(torch.ops.spikingtorch.recurrence_forward(*given, scalars, program, synapse, differentiable, True))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Save the tensors, the outputs and the trace, which has no gradient."""
+        """Save the tensors, the outputs that come back and the trace, which has no gradient."""
         ctx.program, ctx.scalars, ctx.differentiable, ctx.synapse, ctx.counts, *rest = inputs
         ctx.reference, *tensors = rest
-        results = ctx.counts[0] + 2
-        outs, trace = output[results - 1], output[results:]
-        checks.save(ctx, (*tensors, outs, *trace))
-        ctx.mark_non_differentiable(*trace)
+        first, last = ctx.counts[0] + 1, ctx.counts[0] + 1 + ctx.counts[3]
+        trace, discrete = output[last:], [out for out in output[:last] if not out.is_floating_point()]
+        checks.save(ctx, (*tensors, output[first], *trace))
+        ctx.mark_non_differentiable(*trace, *discrete)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
-        given = cotangents[: ctx.counts[0] + 2]
-        states, xs, _ = ctx.counts
+        states, xs, _, outs = ctx.counts
+        given = cotangents[: states + 1 + outs]
         has = ctx.differentiable
         # the output and the weights act through the first input
         has = *has[:states], True, *has[states : states + xs], True, *has[states + xs :]
@@ -172,7 +174,7 @@ class FusedRecurrenceGradient(Function):
         """Return the wanted gradients of states, s, xs, weight and params."""
         rest = tensors[len(wanted) :]
         traced = counts[0] + 2
-        given, trace, cotangents = _grouped(tensors[: len(wanted)], counts), rest[:traced], rest[traced:]
+        given, trace, cotangents = _grouped(tensors[: len(wanted)], *counts[:2]), rest[:traced], rest[traced:]
         found = torch.ops.spikingtorch.recurrence_backward(*given, trace, list(cotangents), *options, list(wanted))
         return tuple(found)
 
@@ -195,8 +197,7 @@ for _function in (FusedRecurrence.forward, FusedRecurrenceGradient.forward):
     _function.__signature__ = inspect.signature(_function)
 
 
-def _grouped(items: Sequence[Any], counts: Counts) -> RecurrentArgs:
-    states, xs, _ = counts
+def _grouped(items: Sequence[Any], states: int, xs: int) -> RecurrentArgs:
     first, last = states + 1, states + 1 + xs
     return RecurrentArgs(
         list(items[:states]), items[states], list(items[first:last]), items[last], list(items[last + 1 :])

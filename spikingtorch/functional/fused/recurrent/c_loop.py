@@ -31,6 +31,7 @@ from spikingtorch.functional.fused.recurrent.steps import (
     RecurrentGrads,
     Saved,
     backward_step,
+    empty_records,
     flat,
     forward_step,
     last_of_spikes,
@@ -101,11 +102,12 @@ def kept_steps(steps: Any) -> Any:
     return (steps + CHUNK - 1) // CHUNK
 
 
-def forward(neuron: Neuron, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], Saved]:
-    """Return the states after the last step, and the trace; without ``keep``, no more of it than the outputs."""
+def forward(neuron: Neuron, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], list[Tensor], Saved]:
+    """Return the states after the last step, the records, and the trace; without ``keep``, its outputs alone."""
     given, rows = _laid_out(given), _rows(given)
     x, s, T = given.xs[0], given.s, len(given.xs[0])
     outs, currents = memory.like(x), memory.empty((T if keep else 1, *s.shape), x.dtype, x.device)
+    records = empty_records(neuron, T, s)
     slots = _slots(given, CHUNK, 0)
     kept = [memory.empty((kept_steps(T), *s.shape), state.dtype, state.device) for state in given.states if keep]
     finals = [memory.like(state) for state in given.states]
@@ -116,12 +118,13 @@ def forward(neuron: Neuron, given: RecurrentArgs, keep: bool) -> tuple[list[Tens
     weights = matrix(given.weight, across=True)
     loop = _loop(given, weights, place(outs, rows, first=-1), place(x, rows), driven)
     loop.first = s.data_ptr()
-    loop.forward = _forward_kernel(neuron, given, slots, (currents, driven), place(outs, rows))
+    written = [place(each, rows) for each in (outs, *records)]
+    loop.forward = _forward_kernel(neuron, given, slots, (currents, driven), written)
     kept_at = [place(each, rows, chunk=1) for each in kept] if keep else [Place()] * len(finals)
     carried = [Carried(each.place(rows), at, f.data_ptr()) for each, at, f in zip(slots, kept_at, finals, strict=True)]
     loop.states, loop.carried = len(carried), (Carried * len(carried))(*carried)
     functions(s.dtype).forward_loop(ctypes.byref(loop))
-    return finals, Saved(outs, currents, kept)
+    return finals, records, Saved(outs, currents, kept)
 
 
 def backward(
@@ -135,9 +138,10 @@ def backward(
     of_outs = Place() if cotangents.outs is None else place(cotangents.outs, rows)
     loop = _loop(given, weights, place(room.of_currents, rows, first=1), of_outs, spikes)
     loop.of_first = 0 if room.of_s is None else room.of_s.data_ptr()
-    driven, unused = place(trace.currents, rows), memory.like(given.s)
-    loop.forward = _forward_kernel(neuron, given, room.slots, (trace.currents, driven), same(unused, rows))
-    loop.backward = _backward_kernel(neuron, given, trace, room, spikes)
+    driven, unused = place(trace.currents, rows), [memory.like(given.s), *empty_records(neuron, 1, given.s)]
+    nowhere = [same(each, rows) for each in unused]
+    loop.forward = _forward_kernel(neuron, given, room.slots, (trace.currents, driven), nowhere)
+    loop.backward = _backward_kernel(neuron, given, trace, room, spikes, cotangents.records)
     carried = [
         Carried(each.place(rows), place(kept, rows, chunk=1))
         for each, kept in zip(room.slots, trace.states, strict=True)
@@ -173,7 +177,11 @@ def _room(neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: 
 
 
 def _forward_kernel(
-    neuron: Neuron, given: RecurrentArgs, slots: Sequence[StateBuffer], driven: tuple[Tensor, Place], out: Place
+    neuron: Neuron,
+    given: RecurrentArgs,
+    slots: Sequence[StateBuffer],
+    driven: tuple[Tensor, Place],
+    outs: Sequence[Place],
 ) -> CKernel:
     """Return the kernel of a step, from a slot of the states to the next."""
     rows, params = _rows(given), given.params
@@ -184,19 +192,24 @@ def _forward_kernel(
         *(place(other, rows) for other in given.xs[1:]),
         *(same(param, rows) for param in params),
         *(each.place(rows, first=1) for each in slots),
-        out,
+        *outs,
     ]
     return kernel(step, places, neuron.scalars)
 
 
 def _backward_kernel(
-    neuron: Neuron, given: RecurrentArgs, trace: Saved, room: BackwardBuffers, spikes: Place
+    neuron: Neuron,
+    given: RecurrentArgs,
+    trace: Saved,
+    room: BackwardBuffers,
+    spikes: Place,
+    of_records: Sequence[Tensor | None],
 ) -> CKernel:
     """Return the kernel of a step back, from a slot of the states' gradients to the one before."""
     rows, params = _rows(given), given.params
     states, streams = [each.memory for each in room.slots], [trace.currents, *given.xs[1:]]
     of_states = [each and each.memory for each in room.of_slots]
-    step = backward_step(neuron, states, streams, params, of_states, room.of_spikes, room.of_others)
+    step = backward_step(neuron, states, streams, params, of_states, [room.of_spikes, *of_records], room.of_others)
     there, drives = [each for each in room.of_slots if each is not None], neuron.differentiable[len(states)]
     places = [
         *(each.place(rows) for each in room.slots),
@@ -204,6 +217,7 @@ def _backward_kernel(
         *(same(param, rows) for param in params),
         *(each.place(rows, first=1) for each in there),
         spikes,
+        *(place(of, rows) for of in of_records if of is not None),
         *(each.place(rows) for each in there),
         *([place(room.of_currents, rows)] if drives else []),
         *(place(of, rows) for of in room.of_others if of is not None),

@@ -56,7 +56,8 @@ def _check_given(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
     program = from_text(neuron.program)
     if synapse not in SYNAPSES or (synapse == IN_C and not available(given.s.dtype)):
         raise ValueError(f"scan: got synapse {synapse!r} for {given.s.dtype}, expected one of {', '.join(SYNAPSES)}")
-    check_count("outputs", len(program.outs), 1)
+    if not program.outs:
+        raise ValueError("scan: got a program without outputs, expected one whose first comes back through the synapse")
     checks.check_count("scalars", len(neuron.scalars), program.scalars)
     shape = checks.check_forward(program, given.states, given.xs, given.params, 0)
     spikes, over_time = program.outs[0], (len(given.xs[0]), *shape)
@@ -84,9 +85,10 @@ def _check_incoming(
     check_count("trace", len(trace), 2 + len(states))
     _check_all("trace", trace[:2], [spikes, spikes], (steps, *shape))
     _check_all("trace", trace[2:], states, (kept_steps(synapse, steps), *shape), first=2)
-    check_count("cotangents", len(cotangents), len(states) + 2)
-    _check_all("cotangents", cotangents[:-1], [*states, spikes], shape)
-    _check_all("cotangents", cotangents[-1:], [spikes], (steps, *shape), first=len(states) + 1)
+    of_outs = len(states) + 1
+    check_count("cotangents", len(cotangents), of_outs + len(program.outs))
+    _check_all("cotangents", cotangents[:of_outs], [*states, spikes], shape)
+    _check_all("cotangents", cotangents[of_outs:], program.outs, (steps, *shape), first=of_outs)
     has, first, last = neuron.differentiable, len(states), len(states) + len(given.xs)
     # the output and the weights act through the first input
     check_wanted(wanted, (*has[:first], True, *has[first:last], True, *has[last:]))

@@ -2,6 +2,8 @@
 
     currents[t] = x[t] + synapse(s[t-1])          s[t], state[t] = step(state[t-1], currents[t])
 
+A neuron may have more outputs than s, records, which nothing comes back from. Its kernel writes them as well.
+
 Backward, the gradient of currents[t] goes through the transposed synapse to s[t-1]. That of the weights is one product
 over all steps at the end, for the currents are linear in them, and so is that of the neuron's parameters: with the
 gradients of all states and outputs at hand, the steps are as independent as samples.
@@ -22,8 +24,8 @@ from spikingtorch.functional.fused.runtime import torch_ops
 from spikingtorch.functional.fused.runtime.placement import sum_to
 
 
-def forward(neuron: Neuron, synapse: str, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], Saved]:
-    """Return the states after the last step, and the trace, in full only with ``keep``."""
+def forward(neuron: Neuron, synapse: str, given: RecurrentArgs, keep: bool) -> tuple[list[Tensor], list[Tensor], Saved]:
+    """Return the states after the last step, the records, and the trace, in full only with ``keep``."""
     if synapse == IN_C:
         return c_loop.forward(neuron, given, keep)
     return torch_loop.forward(neuron, SYNAPSES[synapse], given)
@@ -53,7 +55,7 @@ def backward(
     else:
         swept = torch_loop.backward(neuron, rule, given, trace, cotangents, wanted)
     of_weight = _of_weight(rule, swept.of_currents, given, trace) if wanted.weight else None
-    found = iter(_of_params(neuron, given, trace, swept, wanted) if any(wanted.params) else [])
+    found = iter(_of_params(neuron, given, trace, swept, cotangents, wanted) if any(wanted.params) else [])
     return RecurrentArgs(
         [None if g is None or not want else g.clone() for g, want in zip(swept.of_states, wanted.states, strict=True)],
         swept.of_s,
@@ -70,7 +72,12 @@ def _of_weight(rule: LinearMap, of_currents: Tensor, given: RecurrentArgs, trace
 
 
 def _of_params(
-    neuron: Neuron, given: RecurrentArgs, trace: Saved, swept: RecurrentGrads, wanted: RecurrentArgs
+    neuron: Neuron,
+    given: RecurrentArgs,
+    trace: Saved,
+    swept: RecurrentGrads,
+    cotangents: Cotangents,
+    wanted: RecurrentArgs,
 ) -> list[Tensor]:
     """Return the gradients of the wanted parameters, all steps taken as samples of one step."""
     T, size, shape = len(trace.outs), given.s.numel(), given.s.shape
@@ -82,6 +89,7 @@ def _of_params(
         [
             *(None if g is None else g[1:].view(T, size) for g in swept.of_states_over_time),
             swept.of_spikes.view(1, T, size),
+            *(None if g is None else g.view(1, T, size) for g in cotangents.records),
         ],
         neuron.scalars,
         neuron.program,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import memory
+from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
 from spikingtorch.functional.fused.runtime.launcher import Launcher
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
@@ -24,6 +25,11 @@ class Neuron(NamedTuple):
     program: str
     scalars: tuple[float, ...]
     differentiable: tuple[bool, ...]
+
+    @property
+    def records(self) -> list[torch.dtype]:
+        """The dtypes of the outputs after the first, which comes back through the synapse."""
+        return [DTYPES[dtype] for dtype in from_text(self.program).outs[1:]]
 
 
 class RecurrentArgs(NamedTuple):
@@ -64,12 +70,14 @@ class Cotangents(NamedTuple):
     Attributes:
         finals: of the states after the last step.
         s: of the output of the last step, as part of the state.
-        outs: of the outputs, (T, *N).
+        outs: of the outputs that come back, (T, *N).
+        records: of the other outputs, (T, *N) each.
     """
 
     finals: Sequence[Tensor | None]
     s: Tensor | None
     outs: Tensor | None
+    records: Sequence[Tensor | None]
 
 
 class RecurrentGrads(NamedTuple):
@@ -97,7 +105,7 @@ class RecurrentGrads(NamedTuple):
 def forward_step(
     neuron: Neuron, states: Sequence[Tensor], streams: Sequence[Tensor], params: Sequence[Tensor]
 ) -> Launcher:
-    """Return the kernel of a step: states, inputs and parameters, then states after it and output.
+    """Return the kernel of a step: states, inputs and parameters, then states after it and outputs.
 
     Args:
         neuron: the neuron.
@@ -115,7 +123,7 @@ def backward_step(
     streams: Sequence[Tensor],
     params: Sequence[Tensor],
     of_states: Sequence[Tensor | None],
-    of_spikes: Tensor,
+    of_outs: Sequence[Tensor | None],
     of_others: Sequence[Tensor | None],
 ) -> Launcher:
     """Return the kernel of a step back: states, inputs and parameters; cotangents; gradients of states and inputs.
@@ -126,13 +134,16 @@ def backward_step(
         streams: the inputs, (T, *N).
         params: as from ``flat``.
         of_states: arrays for the gradients of the states, None where there is none.
-        of_spikes: array for those of the output.
+        of_outs: arrays for those of the outputs, None for zero.
         of_others: arrays for those of the inputs but the first, None where it is not wanted.
     """
     flows, drives = [g is not None for g in of_states], neuron.differentiable[len(states)]
     wants = (*flows, drives, *(g is not None for g in of_others), *[False] * len(params))
     groups = [_row(s) for s in states], [_line(i) for i in streams], params
-    cotangents = [*(None if g is None else _row(g) for g in of_states), _line(of_spikes)]
+    cotangents = [
+        *(None if g is None else _row(g) for g in of_states),
+        *(None if g is None else _line(g) for g in of_outs),
+    ]
     return _executable(neuron, groups).backward_launcher((*_flat(groups), *cotangents), 0, wants)
 
 
@@ -147,10 +158,16 @@ def last_of_spikes(cotangents: Cotangents, T: int) -> Tensor | float:
     return sum((g for g in given if g is not None), start=0.0)
 
 
+def empty_records(neuron: Neuron, steps: int, s: Tensor) -> list[Tensor]:
+    """Return memory for the outputs that do not come back, (steps, *N) each, s being one step."""
+    return [memory.empty((steps, *s.shape), dtype, s.device) for dtype in neuron.records]
+
+
 def _executable(neuron: Neuron, groups: tuple[Sequence[Tensor], ...]) -> Executable:
     """Return what runs one step of a neuron on states, inputs and parameters that lie in memory like these."""
     states, streams, params = groups
-    spec = ScanSpec(neuron.program, 0, True, neuron.differentiable, (len(states), len(streams), len(params), 1))
+    counts = len(states), len(streams), len(params), 1 + len(neuron.records)
+    spec = ScanSpec(neuron.program, 0, True, neuron.differentiable, counts)
     return executable(spec, _flat(groups), keeps_format=False)
 
 

@@ -12,6 +12,7 @@ from spikingtorch.functional.fused.recurrent.steps import (
     RecurrentGrads,
     Saved,
     backward_step,
+    empty_records,
     flat,
     forward_step,
     last_of_spikes,
@@ -19,23 +20,23 @@ from spikingtorch.functional.fused.recurrent.steps import (
 from spikingtorch.functional.fused.recurrent.synapses import LinearMap
 
 
-def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list[Tensor], Saved]:
-    """Return the states after the last step, and the trace."""
+def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list[Tensor], list[Tensor], Saved]:
+    """Return the states after the last step, the records, and the trace."""
     T, shape = len(given.xs[0]), given.s.shape
     x, *others = given.xs
-    outs, currents = memory.like(x), memory.like(x)
+    outs, currents, records = memory.like(x), memory.like(x), empty_records(neuron, T, given.s)
     states = [memory.empty((T + 1, *shape), state.dtype, state.device) for state in given.states]
     for over_time, state in zip(states, given.states, strict=True):
         over_time[0] = state
     params = flat(given.params, shape)
     arrays = [*map(_moving, (*states, currents, *others)), *map(_fixed, params)]
-    arrays += [*(_moving(each, 1) for each in states), _moving(outs)]
+    arrays += [*(_moving(each, 1) for each in states), *map(_moving, (outs, *records))]
     step = forward_step(neuron, states, [currents, *others], params).launch.stepper(arrays, neuron.scalars)
     drive = rule.forward(x, given.s, outs, given.weight, currents)
     for t in range(T):
         drive(t)
         step(t)
-    return [over_time[T].clone() for over_time in states], Saved(outs, currents, states)
+    return [over_time[T].clone() for over_time in states], records, Saved(outs, currents, states)
 
 
 def backward(
@@ -57,9 +58,11 @@ def backward(
     arrays = [*map(_moving, (*trace.states, trace.currents, *others)), *map(_fixed, params)]
     there = [g for g in of_states if g is not None]
     arrays += [*(_moving(g, 1) for g in there), _moving(of_spikes) if slices == T else _fixed(of_spikes)]
+    arrays += [_moving(g) for g in cotangents.records if g is not None]
     arrays += map(_moving, [*there, *([of_currents] if drives else []), *(g for g in of_others if g is not None)])
     streams = [trace.currents, *others]
-    ready = backward_step(neuron, trace.states, streams, params, of_states, of_spikes, of_others)
+    of_outs = [of_spikes, *cotangents.records]
+    ready = backward_step(neuron, trace.states, streams, params, of_states, of_outs, of_others)
     step = ready.launch.stepper(arrays, neuron.scalars)
     pull = rule.transposed(cotangents.outs, of_currents, given.weight, of_spikes)
     step(T - 1)

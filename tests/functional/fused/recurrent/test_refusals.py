@@ -92,10 +92,13 @@ class Calls(TorchDispatchMode):
 
 
 @each_of([case for case in FEW if case.synapse is not F.per_channel])
-def test_raw_operators(case: Case) -> None:
+@pytest.mark.parametrize("names", [(), ("v", "u")], ids=["plain", "with records"])
+def test_raw_operators(case: Case, names: tuple[str, ...]) -> None:
     """They have no gradients of their own, and refuse a tensor that requires one, alone or in a list of arguments."""
+    scan = draw(case, 3)
+    step: Any = F.recorded(scan.step, *names) if names else scan.step
     with Calls() as calls:
-        draw(case, 3).gradients("fused")
+        scan._replace(step=step).gradients("fused")
     assert set(calls.found) == {"recurrence_forward", "recurrence_backward"}
     for name, found in calls.found.items():
         call, arguments = getattr(torch.ops.spikingtorch, name), pytree.tree_map_only(Tensor, Tensor.detach, found)
