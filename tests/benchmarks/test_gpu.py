@@ -14,6 +14,7 @@ def test_it_refuses_without_a_card(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "make bench-gpu needs a GPU" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_code_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--quick", "--device", "cpu", "--output", str(tmp_path)]) == 0
     page = (tmp_path / "gpu.md").read_text()
