@@ -211,12 +211,14 @@ class Reciprocal(nn.Module):
         return 1 / x
 
 
-def test_a_call_that_fails_is_not_counted() -> None:
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_call_that_fails_is_not_counted(inference: bool) -> None:
     model, x = st.SpikingNet(nn.Sequential(Reciprocal(), st.IF()), mode="fold"), torch.full((3, 5, 4), 0.5)
     bad = x.clone()
     bad[0, 3, 1] = 0.0
     with st.SpikeMonitor(model) as monitor:
-        model(x)
+        with torch.inference_mode(inference):
+            model(x)
         with pytest.raises(ValueError, match="IF: x holds"):
             model(bad)
         model(x)

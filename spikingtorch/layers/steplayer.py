@@ -257,16 +257,21 @@ class StepLayer(Attributes):
             # a copy: a slice would keep the whole sequence alive
             last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         else:
-            mask = fold.running.view(*fold.running.shape, *(1,) * (first.ndim - 1))
-            # in full precision, for the output that a recurrent neuron goes on from
-            state, outputs = scan(once(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
-            outputs = outputs if recorder is None else recorder.take(outputs)
-            ends = fold.running.sum(1).sub(1).clamp(min=0)
-            last = tree_map(lambda out: out[torch.arange(fold.N, device=ends.device), ends], outputs)
-            state, last = held(memory, state, last, last, fold.running.any(1))
-            outputs, last = rounded((outputs, last), first.dtype)
+            state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
         return tree_map(lambda out: out.flatten(0, 1), outputs)
+
+    def _scan_padded(self, step: Any, memory: Memory, xs: Any, params: dict[str, Any], running: Tensor) -> Any:
+        """Run the steps that samples have, those that are ``running``; return state, outputs and the last of each."""
+        first = leaves_of(xs)[0]
+        mask = running.view(*running.shape, *(1,) * (first.ndim - 2))
+        # in full precision, for the output that a recurrent neuron goes on from
+        state, outputs = scan(once(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
+        outputs = outputs if self._recorder is None else self._recorder.take(outputs)
+        ends = running.sum(1).sub(1).clamp(min=0)
+        last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], outputs)
+        state, last = held(memory, state, last, last, running.any(1))
+        return state, *rounded((outputs, last), first.dtype)
 
     def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
         """Run all steps of a fold, (N, T, ...)."""

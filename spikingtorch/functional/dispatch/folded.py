@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import contract
@@ -79,8 +80,9 @@ def first(
 def _run(bound: Bound, signature: Signature, counts: Sequence[Tensor] | None) -> Folded | None:
     launched, outs = bound.launch(signature, counts)
     if not launched.finite:
-        for fired, out in zip(launched.fired, launched.outs, strict=False):
-            fired -= (out != 0).unflatten(0, (len(fired), -1)).sum(1)  # what has no result was not counted
+        with torch.inference_mode():  # within which counts that were made there may be written on, and others too
+            for fired, out in zip(launched.fired, launched.outs, strict=False):
+                fired -= (out != 0).unflatten(0, (len(fired), -1)).sum(1)  # what has no result was not counted
         return None
     return Folded(
         unflatten(launched.finals, signature.state_form),

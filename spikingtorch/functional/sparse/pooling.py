@@ -66,7 +66,8 @@ def max_pool2d(
         return None
     if x.nbytes < LEAST or not in_eager() or not are_plain((x,), PLAIN):
         return None
-    numbers = [sizes(each, 2) for each in (kernel_size, stride or kernel_size, padding, dilation)]
+    moves = kernel_size if stride is None or stride in ((), []) else stride
+    numbers = [sizes(each, 2) for each in (kernel_size, moves, padding, dilation)]
     known = [each for each in numbers if each is not None and min(each) >= 0]
     if len(known) < len(numbers):
         return None  # for torch to complain about

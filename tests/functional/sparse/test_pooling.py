@@ -1,5 +1,6 @@
 """Max pooling that keeps two bytes an output, beside torch's own: the same numbers, gradients and strides."""
 
+import re
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ WINDOWS: dict[str, dict[str, Any]] = {
     "dilated": {"kernel_size": (2, 3), "stride": 1, "dilation": (3, 2), "padding": (1, 1)},
     "out of the image": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
     "with gaps": {"kernel_size": [2], "stride": [4]},
+    "no stride": {"kernel_size": 2, "stride": []},
 }
 LAYOUTS = {
     "contiguous": lambda x: x,
@@ -104,6 +106,19 @@ def test_an_input_may_be_written_on_afterwards() -> None:
 )
 def test_left_to_torch(given: Tensor, windows: dict[str, Any]) -> None:
     assert max_pool2d(given, **windows) is None
+
+
+@pytest.mark.parametrize("wrong", [{"stride": 0}, {"padding": 2}, {"dilation": 0}, {"kernel_size": 0}], ids=str)
+def test_wrong_windows_are_an_error_as_in_torch(wrong: dict[str, Any]) -> None:
+    """By whoever sees them: the pool itself, or torch, to which it leaves them."""
+    x = images().requires_grad_()
+    windows: dict[str, Any] = {"kernel_size": 2} | wrong
+    with pytest.raises(RuntimeError) as want:
+        nnf.max_pool2d(x, **windows)
+    with pytest.raises(RuntimeError, match=re.escape(str(want.value).splitlines()[0])), Automatic(always=False):
+        nnf.max_pool2d(x, **windows)
+    with pytest.raises(RuntimeError, match=re.escape(str(want.value).splitlines()[0])):
+        assert max_pool2d(x, **windows) is not None
 
 
 def test_small_images_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
+from spikingtorch.functional.fused.recurrent import c_loop
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, check_gradients
 from tests.fused_steps import value
@@ -183,3 +184,31 @@ def unrolled(scan: Scan) -> tuple[Any, Tensor]:
         v = u - threshold * s if scan.params["reset"] is F.by_subtraction else (1.0 - s) * u
         spikes.append(s)
     return F.RecurrentState(neuron._replace(v=v), s), torch.stack(spikes)
+
+
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note which way each pass takes."""
+    taken: list[str] = []
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            taken.append(name)
+            return real(*args)
+
+        return call
+
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(c_loop, name, noting(name, getattr(c_loop, name)))
+    return taken
+
+
+def compiled(scan: Scan) -> Any:
+    """Return what torch.compile makes of a scan of LIF."""
+
+    def results(v: Tensor, s: Tensor, xs: Tensor, *params: Tensor) -> Any:
+        named: dict[str, Tensor] = dict(zip(("decay", "threshold", "recurrent_weight"), params, strict=True))
+        return F.scan(scan.step, F.RecurrentState(F.LIFState(v), s), xs, params=named)
+
+    torch._dynamo.reset()
+    whole: Any = torch.compile(results, backend="aot_eager", fullgraph=True)
+    return whole(*of_tensors(scan, on("auto"))[1])

@@ -2,7 +2,7 @@
 
 import ctypes
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from spikingtorch.functional.dispatch import recurrent
 from spikingtorch.functional.fused.build.compiler import CompileError
 from spikingtorch.functional.fused.recurrent import c_abi, c_loop
 from spikingtorch.testing import assert_close
-from tests.functional.fused.recurrent.cases import Recurrent, check
+from tests.functional.fused.recurrent.cases import Recurrent, check, ways
 from tests.fused import Scan
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -111,22 +111,6 @@ def scan(
     params = {"decay": torch.linspace(0.8, 0.95, size, dtype=torch.float64), "recurrent_weight": weight}
     state = F.RecurrentState(kind(draw(*shape, seed=2).sigmoid()), (draw(*shape, seed=3) > 1).double())
     return Scan(Recurrent(step), state, draw(steps, *shape, seed=0).sigmoid() * 0.5, params).converted(dtype)
-
-
-def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note which way each pass takes."""
-    taken: list[str] = []
-
-    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            taken.append(name)
-            return real(*args)
-
-        return call
-
-    for name in ("forward", "backward"):
-        monkeypatch.setattr(c_loop, name, noting(name, getattr(c_loop, name)))
-    return taken
 
 
 @pytest.mark.parametrize("in_c", [True, False], ids=["in C", "from Python"])

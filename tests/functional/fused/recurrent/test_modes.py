@@ -56,22 +56,12 @@ def streamed(backend: Any) -> Run:
     return run
 
 
-def compiled(scan: Scan) -> Any:
-    def results(v: Tensor, s: Tensor, xs: Tensor, *params: Tensor) -> Any:
-        named: dict[str, Tensor] = dict(zip(("decay", "threshold", "recurrent_weight"), params, strict=True))
-        return F.scan(scan.step, F.RecurrentState(F.LIFState(v), s), xs, params=named)
-
-    torch._dynamo.reset()
-    whole: Any = torch.compile(results, backend="aot_eager", fullgraph=True)
-    return whole(*of_tensors(scan, on("auto"))[1])
-
-
 WAYS: dict[str, Run] = {
     **{f"a stream, {backend}": streamed(backend) for backend in BACKENDS},
     **{f"autocast, {backend}": cast(backend) for backend in BACKENDS},
     "checkpoint": lambda scan: checkpoint(scan.run, "fused", use_reentrant=False),
     "checkpoint, auto": lambda scan: checkpoint(scan.run, "auto", use_reentrant=False),
-    "compiled": compiled,
+    "compiled": cases.compiled,
 }
 
 

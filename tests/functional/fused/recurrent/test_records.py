@@ -1,7 +1,6 @@
 """Records of a recurrent layer, further outputs of its neuron's kernel: they change no bit, and are the loop's."""
 
 import itertools
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 from spikingtorch import functional as F
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.dispatch import recurrent
-from spikingtorch.functional.fused.recurrent import c_loop
 from spikingtorch.functional.recorded import records_inside
 from spikingtorch.testing import assert_close, relative_error
 from spikingtorch.verification.cases import RECURRENT
@@ -191,20 +189,10 @@ def streamed(scan: Scan) -> Any:
     return state, pytree.tree_map(lambda *pieces: torch.cat(pieces), *parts)
 
 
-def compiled(scan: Scan) -> Any:
-    def results(v: Tensor, s: Tensor, xs: Tensor, *params: Tensor) -> Any:
-        named: dict[str, Tensor] = dict(zip(("decay", "threshold", "recurrent_weight"), params, strict=True))
-        return F.scan(scan.step, F.RecurrentState(F.LIFState(v), s), xs, params=named)
-
-    torch._dynamo.reset()
-    whole: Any = torch.compile(results, backend="aot_eager", fullgraph=True)
-    return whole(*cases.of_tensors(scan, on("auto"))[1])
-
-
 WAYS: dict[str, cases.Run] = {
     "a stream": streamed,
     "checkpoint": lambda scan: checkpoint(scan.run, "fused", use_reentrant=False),
-    "compiled": compiled,
+    "compiled": cases.compiled,
 }
 
 
@@ -342,17 +330,7 @@ def test_memory_between_guards(case: Case, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_loop_in_c_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[str] = []
-
-    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            taken.append(name)
-            return real(*args)
-
-        return call
-
-    for name in ("forward", "backward"):
-        monkeypatch.setattr(c_loop, name, noting(name, getattr(c_loop, name)))
+    taken = cases.ways(monkeypatch)
     large = Case("dense-large", F.dense, (70, 33), (33, 33))
     scan = with_records(draw(large, 40, decay=large.shape, threshold=large.shape), *NAMES)
     want = scan.gradients("loop")
