@@ -39,15 +39,18 @@ class Windows(NamedTuple):
     ceil_mode: bool
 
     def reach(self, width: int) -> int:
-        """Return how far in an image of a width the last number of a window lies behind the first."""
+        """Return how far in an image of a width the last number of a window lies behind the first.
+
+        No number lies further from where ``first`` says: padding is at most half of a window.
+        """
         (rows, columns), (down, right) = self.kernel, self.dilation
         return (rows - 1) * down * width + (columns - 1) * right
 
     def first(self, like: Tensor, width: int) -> Tensor:
-        """Return where in an image of a width each window begins, or would begin if the image went on."""
+        """Return where in an image of a width each window begins, or would begin without padding."""
         rows, columns = (
-            torch.arange(size, device=like.device) * stride - padding
-            for size, stride, padding in zip(like.shape[2:], self.stride, self.padding, strict=True)
+            torch.arange(size, device=like.device) * stride
+            for size, stride in zip(like.shape[2:], self.stride, strict=True)
         )
         return rows[:, None] * width + columns
 

@@ -128,11 +128,18 @@ def test_small_images_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None
         assert (max_pool2d(x, 2) is not None) is ours
 
 
-def test_the_widest_images() -> None:
-    x = torch.rand(1, 1, 2, 2**15 - 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    _, want, _ = outcome(nnf.max_pool2d, x, kernel_size=2)
-    _, got, _ = outcome(max_pool2d, x, kernel_size=2)
-    assert torch.equal(got, want)
+@pytest.mark.parametrize(
+    ("height", "width", "windows"),
+    [(4, 2**15 - 2, {"kernel_size": 2}), (9, 2**14 - 2, {"kernel_size": 3, "padding": 1})],
+    ids=["two by two", "padded"],
+)
+def test_the_widest_images(height: int, width: int, windows: dict[str, Any]) -> None:
+    """Of more numbers than 16 bits tell apart."""
+    x = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert max_pool2d(x, **windows) is not None
+    for got, want in zip(outcome(max_pool2d, x, **windows), outcome(nnf.max_pool2d, x, **windows), strict=True):
+        assert torch.equal(got, want)
+    assert max_pool2d(torch.cat([x, x[..., :2]], 3), **windows) is None
 
 
 class Net(nn.Module):
