@@ -245,3 +245,20 @@ def test_threads_count_together() -> None:
         model(x)
     assert monitor.metrics()["0/rate"] == pytest.approx(fired)
     assert int(monitor._counts["0"]._steps) == (3 * calls + 1) * 3 * 50
+
+
+def test_a_compiled_network_runs_and_is_not_counted() -> None:
+    model, x = st.SpikingNet(nn.Sequential(st.LIF()), mode="fold", warn_silent=False), 2 * draw()
+    want = model(x)
+    with st.SpikeMonitor(model) as monitor:
+        compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(x), want)
+    assert monitor.metrics() == {}
+
+
+@pytest.mark.parametrize("mode", ["fold", "step"])
+def test_not_inside_vmap(mode: Any) -> None:
+    model = st.SpikingNet(nn.Sequential(st.LIF()), mode=mode, warn_silent=False)
+    with st.SpikeMonitor(model) as monitor, pytest.raises(RuntimeError, match="layer 0 runs inside torch"):
+        torch.func.vmap(lambda x: model(x.unsqueeze(0)))(draw())
+    assert monitor.metrics() == {}

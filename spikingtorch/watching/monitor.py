@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
@@ -30,7 +31,7 @@ class SpikeMonitor:
 
     The spikes of each neuron are counted on the device, by the compiled time loop where there is one: nothing that the
     network computes changes, it folds as before, and no number leaves the device before ``metrics`` asks. Layers that
-    do not fire, a readout for instance, are not watched.
+    do not fire, a readout for instance, are not watched, and calls within ``torch.compile`` are not counted.
 
     Args:
         model: the network.
@@ -84,8 +85,13 @@ class SpikeMonitor:
             layer._monitor = None
 
     def counts_of(self, layer: Any) -> list[Tensor] | None:
-        """Return what the time loop of a layer may add to; None if it is not to count: a backward pass repeats it."""
-        return self._counts[self._names[layer]].to_go_on() if backward_pass() == -1 else None
+        """Return what the time loop of a layer may add to; None if it is not to count.
+
+        That is so where a backward pass repeats a call, and where something compiles it.
+        """
+        if torch.compiler.is_compiling() or backward_pass() != -1:
+            return None
+        return self._counts[self._names[layer]].to_go_on()
 
     def counted(self, output: Tensor, fired: Tensor) -> None:
         """Take what a time loop has counted for the call that ends now, at how many steps each neuron fired."""
@@ -98,6 +104,11 @@ class SpikeMonitor:
         known = self._counted.pop(threading.get_ident(), None)
         if backward_pass() != -1 or not isinstance(output, Tensor):
             return  # a backward pass repeats what was counted
+        if is_batchedtensor(output):
+            raise RuntimeError(
+                f"SpikeMonitor: layer {self._names[layer]} runs inside torch.func.vmap, where spikes cannot be "
+                "counted; call the network with a batch, or leave the monitor before vmap"
+            )
         N, T = (output.shape[0], 1) if fold is None else (fold.N, fold.T)
         running = None if fold is None or fold.running is None else fold.running.sum()
         path, fired = self._names[layer], known[1] if known is not None and known[0] is output else None
