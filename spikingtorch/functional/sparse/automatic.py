@@ -1,6 +1,6 @@
 """Automatic: torch's own layers, within a network, computed by kernels that skip zeros where these are faster.
 
-And max pooling, which keeps less for its backward pass.
+And max pooling.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +26,7 @@ _LAYERS: dict[Any, Callable[..., Layer | None]] = {
     torch.conv1d: partial(convolution, 1),
     torch.conv2d: partial(convolution, 2),
 }
-# and the pooling that remembers less than torch's
+# and max pooling
 _POOLS: dict[Any, Callable[..., Tensor | None]] = {nnf.max_pool2d: max_pool2d, torch.max_pool2d: max_pool2d}
 # modules that look whether there is a mode
 _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -65,7 +65,7 @@ class _Decision(NamedTuple):
 
 
 class Automatic(NetworkMode):
-    """Within it, torch's linear layers and convolutions skip the zeros of their inputs, and its max pooling keeps less.
+    """Within it, torch's linear layers and convolutions skip the zeros of their inputs, and max pooling has a kernel.
 
     Each call counts what is not zero, up to the number beyond which torch's own function is faster; that number depends
     on shapes alone, so that equal inputs are computed in the same way. It is not for code that something compiles,

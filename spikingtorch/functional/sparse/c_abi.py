@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 
-SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h", "few_channels.h")
+SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h", "few_channels.h", "pooling.h")
 # bytes behind bits that may be read
 BEHIND_BITS = 8
 _Number, _Memory = ctypes.c_int64, ctypes.c_void_p
@@ -59,6 +59,17 @@ class Blocks(ctypes.Structure):
     ]
 
 
+class Pool(ctypes.Structure):
+    """Windows over images; see pooling.h."""
+
+    threads: int
+    _fields_ = [
+        *((name, _Number) for name in ("threads", "images", "height", "width", "channels", "out_height", "out_width")),
+        *((name, _Number) for name in ("kernel_height", "kernel_width", "stride_y", "stride_x")),
+        *((name, _Number) for name in ("padding_y", "padding_x", "dilation_y", "dilation_x")),
+    ]
+
+
 class Lists(ctypes.Structure):
     """Places that are not zero: where lists start or end, the places, and their factors unless all are one."""
 
@@ -75,7 +86,7 @@ def pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-_ANY_SHAPE, _ANY_BLOCKS, _ANY_LISTS = (ctypes.POINTER(kind) for kind in (Shape, Blocks, Lists))
+_ANY_SHAPE, _ANY_BLOCKS, _ANY_LISTS, _ANY_POOL = (ctypes.POINTER(kind) for kind in (Shape, Blocks, Lists, Pool))
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "padded": (_Number, _Number),
     "mark": (_Memory, _Number, _Memory, _Number, ctypes.POINTER(_Number), _Number),
@@ -94,6 +105,9 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "vectors_of_row": (_ANY_SHAPE,),
     "padded_image": (_ANY_SHAPE,),
     "input_gradient": (_ANY_SHAPE, *[_Memory] * 5),
+    "pool_room": (_ANY_POOL,),
+    "max_pool": (_ANY_POOL, *[_Memory] * 4),
+    "max_pool_gradient": (_ANY_POOL, *[_Memory] * 3),
     "column_sums": (_Memory, _Number, _Number, _Number, _Memory, _Memory, _Number),
 }
 

@@ -1,9 +1,11 @@
-"""Max pooling whose backward pass keeps two bytes an output: where in its window the largest number is.
+"""Max pooling by a kernel, whose backward pass keeps one byte an output: where in its window the largest number is.
 
-torch keeps the input, of which it reads nothing but the shape, and eight bytes an output. The outputs and gradients are
-torch's own.
+torch keeps the input, of which it reads nothing but the shape, and eight bytes an output. The numbers are torch's, bit
+by bit: of equal ones the first of a window counts, and where windows overlap, gradients are added in the same order.
 """
 
+from collections.abc import Sequence
+from ctypes import byref
 from typing import Any, NamedTuple
 
 import torch
@@ -12,13 +14,16 @@ from torch.autograd import Function
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.modes import HOST, are_plain, in_eager
-from spikingtorch.functional.sparse.choose import PLAIN
+from spikingtorch.functional.core.threads import threads_for
+from spikingtorch.functional.sparse.c_abi import Pool, failure, functions, pointer
+from spikingtorch.functional.sparse.choose import PLAIN, can_run
 from spikingtorch.functional.sparse.layers import Size, sizes
 from spikingtorch.functional.sparse.operations import Conv2d
 
-_LARGEST = torch.iinfo(torch.int16).max
-# bytes of an input from which the memory is worth a tenth of a millisecond
-LEAST = 2**21
+# numbers of a window, for one byte to tell them apart; numbers of an image, for 32 bits
+_MOST, _MOST_OF_IMAGE = 2**8, 2**31
+# numbers of an input for which torch takes as long as a kernel takes to be called
+LEAST = 2**15
 
 
 class Windows(NamedTuple):
@@ -38,21 +43,32 @@ class Windows(NamedTuple):
     dilation: tuple[int, ...]
     ceil_mode: bool
 
-    def reach(self, width: int) -> int:
-        """Return how far in an image of a width the last number of a window lies behind the first.
-
-        No number lies further from where ``first`` says: padding is at most half of a window.
-        """
-        (rows, columns), (down, right) = self.kernel, self.dilation
-        return (rows - 1) * down * width + (columns - 1) * right
+    def outputs(self, image: Sequence[int]) -> tuple[int, int] | None:
+        """Return height and width of the outputs; None where torch raises, or a window may hold nothing but padding."""
+        found = []
+        for size, kernel, stride, padding, dilation in zip(image, *self[:4], strict=True):
+            if min(kernel, stride, dilation) < 1 or not 0 <= 2 * padding <= kernel or dilation > size:
+                return None
+            beyond = size + 2 * padding - (kernel - 1) * dilation - 1
+            number = (beyond + (stride - 1 if self.ceil_mode else 0)) // stride + 1
+            number -= self.ceil_mode and (number - 1) * stride >= size + padding  # it would begin behind the image
+            if number < 1 or beyond < 0:
+                return None
+            found.append(number)
+        return found[0], found[1]
 
     def first(self, like: Tensor, width: int) -> Tensor:
         """Return where in an image of a width each window begins, or would begin without padding."""
         rows, columns = (
-            torch.arange(size, device=like.device) * stride
-            for size, stride in zip(like.shape[2:], self.stride, strict=True)
+            torch.arange(size, device=like.device) * stride - padding
+            for size, stride, padding in zip(like.shape[2:], self.stride, self.padding, strict=True)
         )
         return rows[:, None] * width + columns
+
+    def within(self, places: Tensor, width: int) -> Tensor:
+        """Return how far behind the first number of a window in an image of a width its others are."""
+        (_, columns), (down, right) = self.kernel, self.dilation
+        return places // columns * (down * width) + places % columns * right
 
 
 def max_pool2d(
@@ -65,34 +81,36 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Tensor | None:
     """Return ``torch.nn.functional.max_pool2d`` of these arguments; None if torch is to compute it."""
-    if return_indices or not (torch.is_grad_enabled() and x.requires_grad and x.ndim == 4):
+    if return_indices or x.ndim != 4 or x.dtype != torch.float32 or x.numel() < LEAST:
         return None
-    if x.nbytes < LEAST or not in_eager() or not are_plain((x,), PLAIN):
+    if not in_eager() or not are_plain((x,), PLAIN) or failure() is not None:
         return None
     moves = kernel_size if stride is None or stride in ((), []) else stride
     numbers = [sizes(each, 2) for each in (kernel_size, moves, padding, dilation)]
-    known = [each for each in numbers if each is not None and min(each) >= 0]
+    known = [each for each in numbers if each is not None]
     if len(known) < len(numbers):
         return None  # for torch to complain about
-    kernel, strides, paddings, dilations = known
-    windows = Windows(kernel, strides, paddings, dilations, ceil_mode)
-    if windows.reach(x.shape[3]) > _LARGEST:
+    windows = Windows(known[0], known[1], known[2], known[3], ceil_mode)
+    outputs = windows.outputs(x.shape[2:])
+    if outputs is None or known[0][0] * known[0][1] > _MOST or x[0].numel() >= _MOST_OF_IMAGE:
         return None
-    out: Tensor = _apply(windows, x)
-    return out
+    if torch.is_grad_enabled() and x.requires_grad:
+        out: Tensor = _apply(windows, outputs, x)
+        return out
+    return _forward(windows, outputs, x, keep=False)[0]
 
 
 class MaxPool(Function):
-    """``apply(windows, x)``."""
+    """``apply(windows, outputs, x)``: with height and width of the outputs."""
 
     @staticmethod
-    def forward(ctx: Any, windows: Windows, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, windows: Windows, outputs: tuple[int, int], x: Tensor
+    ) -> Tensor:
         """Return the largest number of each window."""
-        out: Tensor
-        out, places = torch.ops.aten.max_pool2d_with_indices(x, *windows)
+        out, places = _forward(windows, outputs, x, keep=True)
         ctx.windows, ctx.shape, ctx.layout = windows, x.shape, _IMAGES.format(x)
-        # whole numbers of 16 bits wrap around, and the difference of two is right where it fits
-        ctx.save_for_backward(places.to(torch.int16).sub_(windows.first(out, x.shape[3]).to(torch.int16)))
+        ctx.save_for_backward(places)
         ctx.set_materialize_grads(False)
         return out
 
@@ -100,14 +118,39 @@ class MaxPool(Function):
     def backward(ctx: Any, g: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradient of the input."""
         if g is None:
-            return None, None
-        windows, (offsets,) = ctx.windows, ctx.saved_tensors
-        places = memory.strided(tuple(offsets.shape), offsets.stride(), torch.int64, HOST)
-        places.copy_(offsets).add_(windows.first(offsets, ctx.shape[3]))
-        # nothing of the input but its shape and its strides is read
-        strides = _IMAGES.strides(tuple(ctx.shape), ctx.layout)
-        x = torch.empty_strided(ctx.shape, strides, dtype=g.dtype, device=HOST)
-        return None, torch.ops.aten.max_pool2d_with_indices_backward(g, x, *windows, places)
+            return None, None, None
+        windows, shape, layout, (places,) = ctx.windows, tuple(ctx.shape), ctx.layout, ctx.saved_tensors
+        found = memory.strided(shape, _IMAGES.strides(shape, layout), g.dtype, HOST)
+        if not can_run(g):
+            where = windows.first(places, shape[3]) + windows.within(places.long(), shape[3])
+            # nothing of the input but its shape and its strides is read
+            return None, None, torch.ops.aten.max_pool2d_with_indices_backward(g, found, *windows, where)
+        g = g.contiguous(memory_format=layout)
+        pool = _pool(windows, shape, places.shape[2:], layout)
+        functions().max_pool_gradient(byref(pool), g.data_ptr(), places.data_ptr(), found.data_ptr())
+        return None, None, found
+
+
+def _forward(windows: Windows, outputs: tuple[int, int], x: Tensor, *, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the largest number of each window and, if they are to be kept, where in its window it is."""
+    layout, shape = _IMAGES.format(x), (*x.shape[:2], *outputs)
+    strides = _IMAGES.strides(shape, layout)
+    out = memory.strided(shape, strides, torch.float32, HOST)
+    places = memory.strided(shape, strides, torch.uint8, HOST) if keep else None
+    pool, images = _pool(windows, x.shape, outputs, layout), x.detach().contiguous(memory_format=layout)
+    room = memory.empty((pool.threads * functions().pool_room(byref(pool)),), torch.float32, HOST)
+    functions().max_pool(byref(pool), images.data_ptr(), out.data_ptr(), pointer(places), room.data_ptr())
+    return out, places
+
+
+def _pool(windows: Windows, shape: Sequence[int], outputs: Sequence[int], layout: torch.memory_format) -> Pool:
+    """Return the pool as the kernels know it."""
+    images, channels, height, width = shape
+    if layout == torch.contiguous_format:
+        images, channels = images * channels, 1
+    threads = threads_for(images * channels * height * width)
+    numbers = [number for each in windows[:4] for number in each]
+    return Pool(threads, images, height, width, channels, *outputs, *numbers)
 
 
 _IMAGES = Conv2d((1, 1), (0, 0))
