@@ -55,8 +55,9 @@ class _Chunk(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """What of a network takes part in a call: its spiking layers, and what hands init on."""
+    """What of a network takes part in a call: its modules, of these the spiking layers, and what hands init on."""
 
+    modules: list[nn.Module]
     layers: list[StatefulLayer]
     givens: list[Given]
 
@@ -219,7 +220,7 @@ class SpikingNet(nn.Module):
         watches = self.warn_silent and self.training and not repeats and checks.has_values(x)
         watches = watches and self._activity.begin(layers)
         try:
-            out = self._forward(x, init, running, _Parts(layers, givens_of(modules)))
+            out = self._forward(x, init, running, _Parts(modules, layers, givens_of(modules)))
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
                 layer._memory, layer._activity = memory, None
@@ -244,8 +245,7 @@ class SpikingNet(nn.Module):
             self.detach_()
         if not torch.compiler.is_compiling():
             self._policy.note_input(x, init)
-        if not torch.compiler.is_compiling():
-            self._skipping = automatic(self.event_driven, modules_of(self.net))
+            self._skipping = automatic(self.event_driven, parts.modules)
         outputs: list[Any] = []
         for chunk in _chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
@@ -311,8 +311,8 @@ class SpikingNet(nn.Module):
         N, T = x.shape[:2]
         whole = complete and not self.carry_graph and not torch.compiler.is_compiling()
         fold = FoldToken(N, T, init, whole, complete, running)
-        norms = self._norms(fold, way)
-        hooks = only_looking(modules_of(self.net), fold) if self.hooks == "sequence" else nullcontext()
+        norms = self._norms(fold, way, parts.modules)
+        hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else nullcontext()
         try:
             with participating(fold, parts.layers), handing(fold, parts.givens), norms or nullcontext(), hooks:
                 out = self._step(x.flatten(0, 1), fold)
@@ -330,14 +330,14 @@ class SpikingNet(nn.Module):
                 self._policy.note_norms(self.net, norms.met)
         return tree_map(fold.split, _unshared_outputs(out, x))
 
-    def _norms(self, fold: FoldToken, way: int) -> StatisticsOfSteps | None:
+    def _norms(self, fold: FoldToken, way: int, modules: list[nn.Module]) -> StatisticsOfSteps | None:
         """Return what takes the statistics of batch norm in a fold, if torch's own would be others."""
         # a batch norm that is not to be normalised by step has none in training, or one for all steps
         if way != _NORMALISING and (fold.running is None or self.statistics == "step"):
             return None
         if scripted := scripted_norm(self.net):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
-        return StatisticsOfSteps(fold, modules_of(self.net), merged=way != _NORMALISING)
+        return StatisticsOfSteps(fold, modules, merged=way != _NORMALISING)
 
     def _run_steps(self, chunk: _Chunk, parts: _Parts) -> Any:
         x, init, running, _ = chunk
@@ -352,10 +352,9 @@ class SpikingNet(nn.Module):
 
     def _run_padded_steps(self, x: Tensor, init: bool | Tensor, running: Tensor, parts: _Parts) -> list[Any]:
         outputs: list[Any] = []
-        modules = modules_of(self.net)
         for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
             start, step = (False, self._step) if outputs else (init, self._first_step)
-            norms = StatisticsOfSteps(FoldToken(x.shape[0], 1, start, running=here[:, None]), modules)
+            norms = StatisticsOfSteps(FoldToken(x.shape[0], 1, start, running=here[:, None]), parts.modules)
             try:
                 with handing(start, parts.givens, here), norms:
                     outputs.append(step(x_t, start))

@@ -74,7 +74,7 @@ class Attributes(StatefulLayer):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in CHANGES:  # at every call
-            super().__setattr__(name, value)
+            object.__setattr__(self, name, value)
             return
         if name in _CHECKED and "_attributes" in self.__dict__:
             self._check_given(name, value)
@@ -158,10 +158,10 @@ class Attributes(StatefulLayer):
             setattr(self, name, value)
 
     def _stored_params(self) -> dict[str, Any]:
-        values = [
-            (name, self._within(attribute, getattr(self, attribute))) for name, attribute in self._attributes.items()
-        ]
-        return {name: value if type(value) is float else lift(value) for name, value in values}
+        values = {name: getattr(self, attribute) for name, attribute in self._attributes.items()}
+        for name, attribute in self._attributes.items() if self._ranges else ():
+            values[name] = self._within(attribute, values[name])
+        return {name: value if type(value) is float else lift(value) for name, value in values.items()}
 
     def _within(self, name: str, value: Any) -> Any:
         """Return a parameter within its limits, where it could not be put back."""

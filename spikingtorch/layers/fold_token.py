@@ -86,8 +86,8 @@ class FoldToken:
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
-        self.admit(layer, inputs, init)
-        versions = [] if torch.compiler.is_compiling() else [(layer, x, _version(x)) for x in leaves_of(inputs)]
+        leaves = self.admit(layer, inputs, init)
+        versions = [] if torch.compiler.is_compiling() else [(layer, x, _version(x)) for x in leaves]
         output = layer._advance_all(inputs, self)
         if any([out.requires_grad for out in leaves_of(output)]):
             self.saved += versions
@@ -107,19 +107,21 @@ class FoldToken:
         self.refusal = FoldError(reason, remedy)
         raise self.refusal
 
-    def admit(self, layer: Foldable, inputs: Any, init: object) -> None:
-        """Raise unless this call of a layer means the same folded as step by step."""
+    def admit(self, layer: Foldable, inputs: Any, init: object) -> list[Tensor]:
+        """Return the tensors of an input; raise unless this call of a layer means the same folded as step by step."""
         if init is not self and not layer.memoryless:
             text = f"calls {self.name(layer)} without handing it the init that forward was given"
             self.refuse(text, "call it as layer(x, init)")
         if any([other is layer for other in self.called]):
             self.refuse(f"calls {self.name(layer)} twice in a step", "make a layer for each call")
-        for x in leaves_of(inputs):
+        leaves = leaves_of(inputs)
+        for x in leaves:
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 text = f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch"
                 self.refuse(text, "hand it (N, ...)")
         self.called.append(layer)
+        return leaves
 
     def name(self, layer: Foldable) -> str:
         """Return what messages call a layer."""

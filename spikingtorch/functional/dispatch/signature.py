@@ -26,6 +26,8 @@ from spikingtorch.functional.fused.trace.step_key import NoStepKey, guarded_key,
 
 _LIMIT = 1024
 _TENSOR, _FLOAT = "tensor", "float"
+# what is looked up in the arguments of each call; a scan with another kind of tensor has no signature in the end
+_LOOKED_UP = {float: _FLOAT, Tensor: _TENSOR, torch.nn.Parameter: _TENSOR}
 
 
 class Signature(NamedTuple):
@@ -129,11 +131,11 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     Raises:
         NoStepKey, NotFusible: they have no key.
     """
-    key = (id(step), forms, *params, *[_kind(value) or id(value) for value in params.values()])
+    key = (id(step), forms, *params, *[_LOOKED_UP.get(type(value)) or id(value) for value in params.values()])
     known = _parameters.get(key)
     if known is not None and known.guard.unchanged():
         return known
-    found = [step, *[value for value in params.values() if not _kind(value)]]
+    found = [step, *[value for value in params.values() if type(value) not in _LOOKED_UP]]
     known = _made(step, params, forms)
     try:
         # what cannot change is shared by all, and what can dies with its owner: the entry goes first
@@ -143,11 +145,6 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     known = known._replace(alive=tuple(alive))
     _parameters.keep(key, known)
     return known
-
-
-def _kind(value: Any) -> str:
-    """Return what kind of leaf to look up a value is, if it is one."""
-    return _FLOAT if type(value) is float else _TENSOR if isinstance(value, Tensor) else ""
 
 
 def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, ...]) -> _Parameters:
@@ -163,7 +160,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
     for name, value in given.items():
         guard.watch_tree(value)
         numbers = [leaf for leaf in flatten(value)[0] if isinstance(leaf, Tensor | float)]
-        looked_up = name in params and _kind(value)
+        looked_up = name in params and type(value) in _LOOKED_UP
         parts.append(name if looked_up else tuple(numbers))
     guard.watch_nothing(_has_other_nodes(form))
     return _Parameters((read, tuple(kinds), form, forms), tuple(parts), guard, ())
