@@ -369,6 +369,8 @@ def _shared(net: nn.Module) -> dict[int, Any]:
         elif id(tensor) in buffers:  # which batch norm writes, unseen
             value = value.clone()
         found[id(tensor)] = value.requires_grad_(tensor.requires_grad)
+        if not made_up:  # with the attributes that somebody has given to it
+            vars(value).update(copy.deepcopy(vars(tensor), found))
     return found
 
 

@@ -68,6 +68,7 @@ class Walk:
         self._read, self._ignored = names, ignored
         self._seen: set[int] = set()
         self._registered: set[int] = set()
+        self._kinds: set[int] = set()
 
     def through(self, net: nn.Module, modules: list[nn.Module]) -> None:
         """Walk."""
@@ -107,7 +108,10 @@ class Walk:
             return
         own, kind = vars(module), type(module)
         self.guard.watch_attribute(module, "__class__")
-        self._mark(path, module, kind, id(own.get("forward")))
+        if id(kind) not in self._kinds:  # of a class of torch's, what somebody may put in the place of its forward
+            self._kinds.add(id(kind))
+            self.guard.watch_attribute(kind, "forward")
+        self._mark(path, module, kind, id(own.get("forward")), id(kind.forward))
         self._mark(f"{prefix}training", module.training, module.training)
         for hooks in HOOKS:
             if own[hooks] and all(isinstance(hook, InitHook) for hook in own[hooks].values()):
@@ -124,6 +128,7 @@ class Walk:
                 self.empty.append(own[entries])
             for name, value in own[entries].items():
                 self._mark(f"{prefix}{entries}.{name}", value, id(value), getattr(value, "shape", None))
+                self._given_to(f"{prefix}{name}", value)
         self._parameters(prefix, own["_parameters"], module_of(kind) != "torch")
         self._attributes(prefix, module, own, kind)
         self._classes(f"{prefix}{kind.__name__}", kind)
@@ -132,10 +137,18 @@ class Walk:
         for name, weight in weights.items():
             flags = (None,) if weight is None else (weight.requires_grad, weight.shape if shaped else None)
             self._mark(f"{prefix}_parameters.{name}", None, *flags)
-            if type(weight) is nn.Parameter and vars(weight):
-                self._watch(f"{prefix}{name}.", vars(weight))
-                for key, value in vars(weight).items():
-                    self._value(f"{prefix}{name}.{key}", value)
+            self._given_to(f"{prefix}{name}", weight)
+
+    def _given_to(self, name: str, tensor: Any) -> None:
+        """Look at the attributes that somebody has given to a tensor."""
+        if type(tensor) not in (nn.Parameter, Tensor):
+            return
+        if not vars(tensor):
+            self.empty.append(vars(tensor))
+            return
+        self._watch(f"{name}.", vars(tensor))
+        for key, value in vars(tensor).items():
+            self._value(f"{name}.{key}", value)
 
     def _attributes(self, prefix: str, module: nn.Module, own: dict[str, Any], kind: type) -> None:
         """Look at the attributes of a module: of its own, those that code reads; of others' modules, all."""
@@ -265,6 +278,7 @@ class Walk:
             self._mark(name, value, repr(value))
         elif isinstance(value, Tensor | nn.Module) or kind is types.ModuleType:
             self._mark(name, value, id(value))
+            self._given_to(name, value)
             if isinstance(value, nn.Module) and id(value) not in self._registered | self._seen:
                 self._module(name, value)
         elif isinstance(value, DEFINITIONS):
