@@ -7,6 +7,7 @@ comes out of an operation that mixes samples does no harm as long as nothing is 
 
 import contextlib
 import copy
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -56,9 +57,16 @@ from spikingtorch.functional.core.modes import outside_transforms
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import FoldError, participating
 from spikingtorch.layers.handing import givens_of, handing
+from spikingtorch.layers.threads import CallLock
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
+_CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
+_RETURN = "return it as a part of the output"
 _NO_BATCH = "make the batch the first axis of what layers are handed and of what forward returns"
+# random numbers belong to the process
+_one_at_a_time = CallLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_at_a_time.renew)
 Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
 
 
@@ -121,7 +129,7 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: O
     inputs: dict[str, Inputs] = {}
     try:
         with _isolated(sample):
-            return _Proof(net, sample, taught).run(inputs)
+            return _Proof(net, sample, taught, outside).run(inputs)
     except FoldError as error:
         return FoldDecision(str(error), inputs, error.remedy)
     except Exception as error:
@@ -134,13 +142,13 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: O
 class _Proof:
     """One network, and what is known of the tensors of its traces."""
 
-    def __init__(self, net: nn.Module, sample: Sample, taught: Mapping[str, Rule]) -> None:
+    def __init__(self, net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Outside) -> None:
         self.net = copy.deepcopy(net, _shared(net))
         remove_looking(self.net.modules())
         for module in self.net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
                 module.num_batches_tracked = None  # it is counted outside of the fold
-        self.sample, self.taught = sample, taught
+        self.sample, self.taught, self.outside = sample, taught, outside
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
         self.outer: dict[int, int] = {}
         self.poison: dict[int, Objection] = {}  # tensors that samples were mixed in, and how
@@ -151,17 +159,18 @@ class _Proof:
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
         """Trace and judge; note what the inputs of the layers are."""
-        before = Look(self.net)
+        self.before = Look(self.net)
         first, few = self._record(FEW, None)
         for path, layer in self.layers.items():
             if id(layer) in few.inputs:
                 leaves, form = pytree.tree_flatten(few.inputs[id(layer)])
                 inputs[path] = ([tuple(leaf.shape[1:]) for leaf in leaves], form)
-        if changing := Look(self.net).changed_since(before):
-            text = f"changes {changing[0]} while it runs: it keeps a state, or a record, of its own"
-            return FoldDecision(text, inputs, "return it as a part of the output", changing=changing)
+        if changing := Look(self.net).changed_since(self.before):
+            return FoldDecision(_CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
         second, _ = self._record(MORE, True)
         later, _ = self._record(FEW, False)
+        if changing := self._changed():  # at another step than the first, or where there are more samples
+            return FoldDecision(_CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
         for one, other in zip(first, later, strict=False):
             _merged_call(one, other)
         if not len(first) == len(second) == len(later):
@@ -180,11 +189,19 @@ class _Proof:
             try:
                 with _isolated(self.sample):
                     self._record(N, None, Replay(self.sample.device, self.taught, self.expected, N))
+                if changing := self._changed():
+                    self.known[N] = _CHANGES.format(changing[0])
             except FoldError as error:
                 self.known[N] = str(error)
             except Exception as error:
                 self.known[N] = f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
+            finally:
+                self.outside.restore()
         return self.known[N]
+
+    def _changed(self) -> tuple[str, ...]:
+        """Return the names of what the network has changed since it began to run."""
+        return () if self.before.holds() else Look(self.net).changed_since(self.before)
 
     def _record(self, N: int, init: bool | None, replay: Replay | None = None) -> tuple[list[Call], Rehearsal]:
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
@@ -380,8 +397,8 @@ def _is_fake(tensor: Tensor) -> bool:
 
 @contextlib.contextmanager
 def _isolated(sample: Sample) -> Iterator[None]:
-    """Leave random numbers as they are, and run outside of every transform, mode and compiler."""
-    with contextlib.ExitStack() as stack:
+    """Leave random numbers as they are, and run outside of every transform, mode and compiler, one proof at a time."""
+    with _one_at_a_time, contextlib.ExitStack() as stack:
         if torch.compiler.is_exporting():  # with a mode that writes down what is done here
             for _ in range(torch._C._len_torch_function_stack()):
                 stack.enter_context(_pop_mode_temporarily())
@@ -394,4 +411,19 @@ def _isolated(sample: Sample) -> Iterator[None]:
         # without the cache of casts, which the first trace would fill
         on = sample.precision is not None
         stack.enter_context(torch.autocast(sample.device.type, sample.precision, on, cache_enabled=False))
+        stack.enter_context(_without_cached_weights())
         yield
+
+
+@contextlib.contextmanager
+def _without_cached_weights() -> Iterator[None]:
+    """Compute parametrized weights anew: ``parametrize.cached`` keeps them for a network and its copies alike."""
+    module: Any = sys.modules.get("torch.nn.utils.parametrize")
+    kept = getattr(module, "_cache_enabled", 0)
+    if kept:
+        module._cache_enabled = 0
+    try:
+        yield
+    finally:
+        if kept:
+            module._cache_enabled = kept

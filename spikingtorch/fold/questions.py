@@ -15,9 +15,9 @@ from spikingtorch.layers.checkpoint import region
 _LEAVES_TORCH = {
     *("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "_version", "apply_", "map_"),
 }
-_LIES = {"is_contiguous", "storage_offset"}
+_LIES = {"is_contiguous", "storage_offset", "stride"}
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
-_SIZES = {"shape", "size", "__len__", "numel", "nelement", "stride", "nbytes", "element_size", "is_same_size"}
+_SIZES = {"shape", "size", "__len__", "numel", "nelement", "nbytes", "element_size", "is_same_size"}
 
 
 def _asker(*passed_on: str) -> str:

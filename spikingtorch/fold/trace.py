@@ -8,6 +8,7 @@ tensor that Python looks at, raises ``Objection``.
 
 import contextlib
 import linecache
+import os
 import sys
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ BACKWARD, GRADIENTS = "a backward pass", "the gradients of"
 _LIMIT = 50_000  # operations
 _BLANK = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
 # where the code lies that no user has written
-LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]), contextlib.__file__, "<frozen")
+_FOLDERS = [str(folder) + os.sep for folder in (Path(torch.__file__).parent, Path(__file__).parents[1])]
+LIBRARIES = (*_FOLDERS, contextlib.__file__, "<frozen")
 
 
 class Objection(FoldError):  # noqa: N818

@@ -29,7 +29,7 @@ _OF_LAYERS = {*CHANGES, "_recomputation", "_given"}
 _DYNAMIC = {"getattr", "vars", "__dict__", "hasattr"}  # read attributes whose name is in no code
 # what is to happen at each step, and what nobody can look behind
 _EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr"}
-_OPAQUE = {"globals", "locals", "eval", "exec", "__import__"}
+_OPAQUE = {"globals", "locals", "eval", "exec", "__import__", "id"}
 _ASKS = {
     *("is_inference_mode_enabled", "is_inference", "environ", "getenv", "num_batches_tracked", "__globals__"),
     *("are_deterministic_algorithms_enabled", "get_num_threads", "swap_tensors"),
@@ -68,11 +68,15 @@ class Walk:
         self._read, self._ignored = names, ignored
         self._seen: set[int] = set()
         self._registered: set[int] = set()
+        self._parts: set[int] = set()  # modules and tensors of the network, in place of which a copy has others
+        self._packages: set[str] = set()  # that define the network
         self._kinds: set[int] = set()
 
     def through(self, net: nn.Module, modules: list[nn.Module]) -> None:
         """Walk."""
         self._registered = {id(module) for module in modules}
+        self._parts = self._registered | {id(tensor) for tensor in (*net.parameters(), *net.buffers())}
+        self._packages = {module_of(type(module)) for module in modules}
         self._mark("hooks of all modules", net, hooks_of_all_modules())
         for path, module in net.named_modules():
             self._module(path, module)
@@ -111,7 +115,8 @@ class Walk:
         if id(kind) not in self._kinds:  # of a class of torch's, what somebody may put in the place of its forward
             self._kinds.add(id(kind))
             self.guard.watch_attribute(kind, "forward")
-        self._mark(path, module, kind, id(own.get("forward")), id(kind.forward))
+        self._mark(path, module, kind, id(own.get("forward")), id(kind.forward), *own["_modules"], *own["_buffers"])
+        self._check_copies(path or "the network", kind)
         self._mark(f"{prefix}training", module.training, module.training)
         for hooks in HOOKS:
             if own[hooks] and all(isinstance(hook, InitHook) for hook in own[hooks].values()):
@@ -132,6 +137,13 @@ class Walk:
         self._parameters(prefix, own["_parameters"], module_of(kind) != "torch")
         self._attributes(prefix, module, own, kind)
         self._classes(f"{prefix}{kind.__name__}", kind)
+
+    def _check_copies(self, name: str, kind: type) -> None:
+        """Refuse what says itself how it is copied: the proof looks at a copy."""
+        for method in ("__getstate__", "__reduce__", "__reduce_ex__"):
+            definer = next((base for base in kind.__mro__ if method in vars(base)), object)
+            if definer is not object and module_of(definer) not in FIXED:
+                self._refuse(f"holds {name}, which says by {method} what a copy has", f"leave {method} out")
 
     def _parameters(self, prefix: str, weights: dict[str, Any], shaped: bool) -> None:
         for name, weight in weights.items():
@@ -217,9 +229,15 @@ class Walk:
         reads, space = reads_of(function.__code__), function.__globals__
         self.guard.watch_names(space, reads.names)
         self.names.update(reads.attributes, reads.names, reads.stores, reads.texts)
-        if "site-packages" in function.__code__.co_filename:  # what is installed is there to be used by many
+        # what is installed is there to be used by many, but for the package of the network
+        if "site-packages" in function.__code__.co_filename and module_of(function) not in self._packages:
             return
         self._check_calls(reads)
+        if reads.catches or "suppress" in (*reads.names, *reads.attributes):
+            self._refuse(
+                f"goes on after an error that it catches in {name}, which one sample may raise for all steps",
+                "compute with what raises none, such as torch.linalg.cholesky_ex or torch.where",
+            )
         self.outside.keep_names(space, reads.names)
         outside = {key: space[key] for key in reads.names if key in space} | cells
         outside |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
@@ -279,6 +297,10 @@ class Walk:
         elif isinstance(value, Tensor | nn.Module) or kind is types.ModuleType:
             self._mark(name, value, id(value))
             self._given_to(name, value)
+            if deep and self._is_outside and id(value) in self._parts:
+                self._refuse(
+                    f"reads {name}, a part of the network that is kept outside of it", "keep it in an attribute alone"
+                )
             if isinstance(value, nn.Module) and id(value) not in self._registered | self._seen:
                 self._module(name, value)
         elif isinstance(value, DEFINITIONS):
@@ -291,7 +313,8 @@ class Walk:
         self._mark(name, value, id(value))
         if isinstance(value, types.FunctionType):
             self._function(name, value)
-            if vars(value) and module_of(value) not in FIXED:
+            if module_of(value) not in FIXED:
+                self.guard.watch_mapping(vars(value))
                 self.outside.keep_attributes(value)
                 for key, item in vars(value).items():
                     self._shared(f"{name}.{key}", item)
@@ -337,6 +360,9 @@ class Walk:
             return dict(enumerate(value))
         if kind is dict or (issubclass(kind, dict) and not getattr(value, "__dict__", None)):
             self._watch(f"{name}.", value)
+            for key in value if self._is_outside else ():
+                if id(key) in self._parts:
+                    self._value(f"{name}.{key!r}"[:60], key)  # which says why not
             return {key if type(key) is str else f"#{key!r}": item for key, item in value.items()}
         if kind in (set, frozenset):
             if kind is set:
@@ -362,6 +388,8 @@ class Walk:
                 "keep what forward reads in plain attributes: numbers, texts, tensors, lists of them",
             )
             return {}
+        if deep:
+            self._check_copies(f"{name}, a {kind.__name__}", kind)
         if slots:
             self.guard.watch_value(lambda: [id(getattr(value, slot, None)) for slot in slots])
         self._classes(f"{name}.{kind.__name__}", kind)

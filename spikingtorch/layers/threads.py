@@ -23,6 +23,10 @@ class CallLock:
     def __reduce__(self) -> Any:
         return CallLock, ()
 
+    def renew(self) -> None:
+        """Take a new lock: in a forked child, one that another thread held at the fork is never released."""
+        self._lock = threading.RLock()
+
     def __enter__(self) -> None:
         self._lock.acquire()
 

@@ -24,6 +24,8 @@ FALSE_REFUSALS: dict[str, str] = {
     "put by row": "computes with the number of samples, or with a number that c.*arange",
     "size by size": "computes with the number of samples, or with a number that c.*mul",
     "rotary positions": "changes module.table while it runs: it keeps a state, or a r",
+    "code book": "measures distances by another formula if there are more samples",
+    "distances to prototypes": "measures distances by another formula if there are more samples",
     "fractional pool": "combines the samples of a batch with each other.*fractional_max_pool2d",
 }
 

@@ -47,6 +47,7 @@ class Reads(NamedTuple):
         opaque: what hides more of what it reads.
         rebinds: a variable outside of it that it assigns to.
         changes: what it calls or does to change containers or objects, its own maybe.
+        catches: whether it goes on after an error.
     """
 
     names: tuple[str, ...]
@@ -57,6 +58,7 @@ class Reads(NamedTuple):
     opaque: str
     rebinds: str
     changes: tuple[str, ...]
+    catches: bool
 
 
 @lru_cache(maxsize=1024)
@@ -70,7 +72,7 @@ def reads_of(code: types.CodeType) -> Reads:
     rebinds: set[str] = set()
     changes: set[str] = set()
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
-    made = _made_here(code, instructions)
+    made, catches = _made_here(code, instructions), _catches(instructions)
     for before, instruction in pairwise([instructions[0], *instructions]):
         operation, name = instruction.opname, instruction.argval
         if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
@@ -98,12 +100,20 @@ def reads_of(code: types.CodeType) -> Reads:
         ):
             own_set.update(its)
         opaque.update({inner.opaque} - {""})
+        catches = catches or inner.catches
         rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
     changes |= names & CHANGES
     opaque |= (names | attributes) & _OPAQUE
     hidden, rebound = min(opaque, default=""), min(rebinds, default="")
     found = [tuple(sorted(each)) for each in (names, attributes, stores, _texts_of(code), imports)]
-    return Reads(found[0], found[1], found[2], found[3], found[4], hidden, rebound, tuple(sorted(changes)))
+    return Reads(found[0], found[1], found[2], found[3], found[4], hidden, rebound, tuple(sorted(changes)), catches)
+
+
+def _catches(instructions: list[dis.Instruction]) -> bool:
+    """Say whether code has an ``except``; what a ``with`` or a ``finally`` does with an error, it raises again."""
+    names = [each.opname for each in instructions]
+    handlers = [names[place + 1] for place, name in enumerate(names) if name == "PUSH_EXC_INFO"]
+    return "CHECK_EXC_MATCH" in names or "JUMP_IF_NOT_EXC_MATCH" in names or "POP_TOP" in handlers
 
 
 def _texts_of(code: types.CodeType) -> set[str]:

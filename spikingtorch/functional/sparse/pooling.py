@@ -81,7 +81,7 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Tensor | None:
     """Return ``torch.nn.functional.max_pool2d`` of these arguments; None if torch is to compute it."""
-    if return_indices or x.ndim != 4 or x.dtype != torch.float32 or x.numel() < LEAST:
+    if return_indices or type(ceil_mode) is not bool or x.ndim != 4 or x.dtype != torch.float32 or x.numel() < LEAST:
         return None
     if not in_eager() or not are_plain((x,), PLAIN) or failure() is not None:
         return None

@@ -30,6 +30,10 @@ class Config(dict[str, Any]):
 FLAGS: dict[str, Any] = {"mix": False, "dim": 1}
 
 
+def flagged() -> None:
+    """Do nothing; a test gives it an attribute."""
+
+
 class Pair(NamedTuple):
     a: int
 
@@ -76,6 +80,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Any:
     dtype, relu = torch.get_default_dtype(), nn.ReLU.forward
     yield
     os.environ.pop("MIX_SAMPLES", None)
+    vars(flagged).clear()
     torch.set_default_dtype(dtype)
     torch.use_deterministic_algorithms(False)
     nn.ReLU.forward = relu  # type: ignore[method-assign]
@@ -171,6 +176,25 @@ CHANGES: list[Any] = [
             lambda net: setattr(net.t, "mix", True),
         ),
         "attributes of tensors are neither copied nor looked at",
+    ),
+    case(
+        "attribute of a function",
+        (
+            lambda: readout(mixing_if(lambda net: getattr(flagged, "mix", False))),
+            lambda net: vars(flagged).update(mix=True),
+        ),
+        "attributes of a function are marked but not guarded",
+    ),
+    case(
+        "order of modules",
+        (
+            lambda: readout(
+                mixing_if(lambda net: next(iter(net.parts)) == "b"),
+                parts=nn.ModuleDict({"a": nn.Identity(), "b": nn.Identity()}),
+            ),
+            lambda net: net.parts._modules.update(a=net.parts._modules.pop("a")),
+        ),
+        "marks have no order",
     ),
     case(
         "size of a buffer",

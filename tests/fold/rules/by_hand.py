@@ -215,6 +215,8 @@ MIXING: list[tuple[Any, ...]] = [
     ("_cdist_forward", W, value(6, N), W, 2.0, None),
     ("_cdist_forward", W, W, value(6, N), 2.0, None),
     ("_cdist_forward", X, X, X, 2.0, None),
+    ("_cdist_forward", X, X, W, 2.0, None),  # measured by products from 26 samples on
+    ("_cdist_forward", X, X, W, 2.0, 0),
     ("_trilinear", X, W, W, X, *TRI),
     ("_trilinear", X, X, W, W, *TRI),
     ("_trilinear", X, X, CUBE, X, *TRI),

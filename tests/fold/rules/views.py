@@ -227,8 +227,9 @@ def _products() -> dict[str, Row]:
         "_cdist_forward": Row(
             [
                 lambda x: torch.cdist(three(x), three(x)),
-                lambda x: torch.cdist(x, FAR),
-                lambda x: torch.cdist(FAR, x).T,
+                lambda x: torch.cdist(x, FAR, compute_mode="donot_use_mm_for_euclid_dist"),
+                lambda x: torch.cdist(FAR, x, compute_mode="donot_use_mm_for_euclid_dist").T,
+                lambda x: torch.cdist(x, FAR, p=1.0),
                 lambda x: torch.cdist(three(x), TABLE),
             ],
             [
