@@ -2,9 +2,10 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, kernels printed as Triton
+# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, test-gpu-text, test-cross
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
+# make test-cross    the kernels compiled for AArch64, and run in an emulator of it, on Linux (.venv-cross)
 # make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
 # make test-peers    the layers of spikingtorch.like beside the libraries that they equal (.venv-bench)
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
@@ -17,7 +18,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-gpu test-peers mutate bench bench-gpu card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers mutate bench bench-gpu card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -49,6 +50,7 @@ test-long: .venv/.dev
 	@echo "== kernels under AddressSanitizer"
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
 	@$(MAKE) --no-print-directory test-gpu-text
+	@$(MAKE) --no-print-directory test-cross
 
 test-oldest: .venv-oldest/.installed
 	@echo "== pytest with the oldest versions:" $$(grep -E '^(torch|numpy|jax)=' .venv-oldest/oldest.txt)
@@ -57,6 +59,10 @@ test-oldest: .venv-oldest/.installed
 test-gpu-text: .venv-triton/.installed
 	@echo "== pytest: kernels printed as Triton, in its interpreter and in machine code"
 	@.venv-triton/bin/python -m pytest -n $(WORKERS) tests/gpu_text $(ARGS)
+
+test-cross: .venv-cross/.installed
+	@echo "== pytest: kernels compiled for AArch64, and emulated"
+	@.venv-cross/bin/python -m pytest -n $(WORKERS) tests/cross $(ARGS)
 
 # a build of torch for the card of the machine, with Triton: pip takes one for CUDA, and one for ROCm is yours to install
 GPU_PYTHON ?= .venv-gpu/bin/python
@@ -97,7 +103,7 @@ types: .venv/.dev
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-triton .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-oldest .venv-triton .venv-cross .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # One stamp for each set of packages: it is made anew when pyproject.toml changes.
 .venv/.%: pyproject.toml | .venv
@@ -134,13 +140,18 @@ OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["projec
 	triton==3.7.1 hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
+.venv-cross/.installed: pyproject.toml | .venv-cross
+	@echo "== installing spikingtorch[cross], a compiler and an emulator, into .venv-cross; the first time takes a few minutes"
+	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cross]'
+	@touch $@
+
 .venv-gpu/.installed: pyproject.toml benchmarks/requirements.txt | card .venv-gpu
 	@echo "== installing spikingtorch[jax], PyTorch for CUDA and the other libraries into .venv-gpu; it takes a while"
 	@.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt \
 	--editable '.[jax]' pytest pytest-timeout
 	@touch $@
 
-.venv .venv-bench .venv-oldest .venv-triton .venv-gpu:
+.venv .venv-bench .venv-oldest .venv-triton .venv-cross .venv-gpu:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
 	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== creating the virtual environment $@"

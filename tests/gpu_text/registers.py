@@ -8,7 +8,8 @@ from pathlib import Path
 import triton
 
 from spikingtorch.verification.cases import CASES, Case
-from tests.gpu_text.compiled import GPUS, Compiled, compile_backward, compile_forward, of_neuron
+from tests.gpu_text.compiled import GPUS, Compiled, compile_backward, compile_forward
+from tests.programs import of_neuron
 
 TABLE = Path(__file__).parent / "registers.md"
 _TITLE = """# Registers of a lane

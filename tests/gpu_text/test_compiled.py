@@ -13,8 +13,9 @@ from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.functional.fused.lower import test_operations as operations
 from tests.fused import Scan, draw
 from tests.gpu_text import registers
-from tests.gpu_text.compiled import GPUS, Compiled, compile_backward, compile_forward, of_neuron, program_of
+from tests.gpu_text.compiled import GPUS, Compiled, compile_backward, compile_forward
 from tests.gpu_text.test_neurons import Three, three_states
+from tests.programs import of_neuron, program_of
 
 LIF = next(case for case in CASES if case.name == "lif")
 # in PTX: a product and a sum rounded once, quotients that are not rounded correctly, subnormal numbers flushed to zero

@@ -17,7 +17,8 @@ from spikingtorch.functional.fused.runtime.gpu import GPU
 from spikingtorch.verification.cases import CASES
 from tests.functional.fused.runtime.recorder import lif, recorded
 from tests.fused import draw
-from tests.gpu_text.compiled import GPUS, of_neuron
+from tests.gpu_text.compiled import GPUS
+from tests.programs import of_neuron
 
 LAUNCHES: list[Any] = []
 

@@ -57,13 +57,30 @@ def compile_c(source: str, target: Path) -> None:
     compiler = shlex.split(find_compiler())
     report = ""
     for openmp in ([OPENMP], []):
-        command = [*compiler, *_flags(), *openmp, "-x", "c", "-", "-o", str(target), "-lm"]
+        command = [*compiler, *flags(), *openmp, "-x", "c", "-", "-o", str(target), "-lm"]
         target.unlink(missing_ok=True)
         failure = _run(command, source)
         if failure is None and target.is_file() and target.stat().st_size > 0:
             return
         report = f"{shlex.join(command)}\n{failure or 'It reported success, and wrote no library.'}"
     raise CompileError(f"the C compiler failed: {report}")
+
+
+def flags(machine: str | None = None) -> list[str]:
+    """Return the flags of the compiler, OpenMP's aside.
+
+    Args:
+        machine: the kind of processor, as ``platform.machine()`` names it; by default this one.
+    """
+    machine = (machine or platform.machine()).lower()
+    native = ["-mcpu=native"] if machine in ("aarch64", "arm64") else ["-march=native"]
+    if machine in ("x86_64", "amd64"):
+        native.append("-mprefer-vector-width=512")
+    # every rounding as written: no fused multiply-add, and nothing of -ffast-math that would change a value
+    exact = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"]
+    # the last few neurons of a row are a short loop: written out in full, it takes a third of the compiler's time
+    short = ["--param=max-completely-peel-times=1"]
+    return ["-O3", *native, *exact, *short, "-shared", "-fPIC"]
 
 
 def fingerprint() -> str:
@@ -81,7 +98,7 @@ def fingerprint() -> str:
 @functools.lru_cache(maxsize=16)
 def _identity(cc: str | None, path: str | None) -> str:
     words = [_stamp(word, path) for word in _command(cc, path)]
-    return "\n".join([*words, shlex.join([*_flags(), OPENMP]), platform.system(), platform.machine(), _cpu()])
+    return "\n".join([*words, shlex.join([*flags(), OPENMP]), platform.system(), platform.machine(), _cpu()])
 
 
 def _command(cc: str | None, path: str | None) -> list[str]:
@@ -109,18 +126,6 @@ def _stamp(word: str, path: str | None) -> str:
         return word
     info = os.stat(program)
     return f"{os.path.realpath(program)} {info.st_size} {info.st_mtime_ns}"
-
-
-def _flags() -> list[str]:
-    machine = platform.machine().lower()
-    native = ["-mcpu=native"] if machine in ("aarch64", "arm64") else ["-march=native"]
-    if machine in ("x86_64", "amd64"):
-        native.append("-mprefer-vector-width=512")
-    # every rounding as written: no fused multiply-add, and nothing of -ffast-math that would change a value
-    exact = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fwrapv"]
-    # the last few neurons of a row are a short loop: written out in full, it takes a third of the compiler's time
-    short = ["--param=max-completely-peel-times=1"]
-    return ["-O3", *native, *exact, *short, "-shared", "-fPIC"]
 
 
 @functools.cache

@@ -153,12 +153,17 @@ def functions(dtype: torch.dtype) -> Any:
     return _library(dtype)
 
 
-@lru_cache(maxsize=2)
-def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+def source(dtype: torch.dtype) -> str:
+    """Return the text of the library for a dtype."""
     folder = resources.files("spikingtorch.functional.fused.recurrent")
     text = "\n".join((folder / name).read_text() for name in ("dense_product.h", "dense_loop.h"))
+    return f"#define CHUNK {CHUNK}\ntypedef {_NAMES[dtype]} real;\n{text}"
+
+
+@lru_cache(maxsize=2)
+def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
     try:
-        found = library(f"#define CHUNK {CHUNK}\ntypedef {_NAMES[dtype]} real;\n{text}")
+        found = library(source(dtype))
     except (NoCompiler, CompileError):  # one that knows the kernels of neurons, and no vectors
         return None
     for run in (found.forward_loop, found.backward_loop):

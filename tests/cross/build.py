@@ -1,0 +1,69 @@
+"""Compiles the library's C for AArch64 with the compiler of the package ziglang, a clang that has all headers."""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ziglang
+
+from spikingtorch.functional.fused.build.compiler import flags
+
+ZIG = Path(str(ziglang.__file__)).parent / "zig"
+MACHINE = "aarch64"
+LINUX, MACOS = "aarch64-linux-gnu", "aarch64-macos"
+# in place of the flag that asks the processor what it is
+NATIVE = "-mcpu=native"
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument")
+# what is printed has the functions and the strides of all kernels, and asks of integers, too, whether they are NaN
+PRINTED = ("-Wno-unused", "-Wno-unused-parameter", "-Wno-tautological-compare")
+# without OpenMP nothing reads the number of threads, and a loop that calls C's mathematics has no vectors
+SERIAL, CALLING = ("-Wno-unused-parameter", "-Wno-unknown-pragmas"), ("-Wno-pass-failed",)
+# all that the kernels want of it; the compiler brings none
+OMP = "int omp_get_thread_num(void);\n"
+
+
+class CompilerError(Exception):
+    """The compiler refuses a text, or warns of something in it."""
+
+
+def object_of(source: str, target: Path, cpu: str, options: Sequence[str] = (), system: str = LINUX) -> None:
+    """Compile a text of the library to an object, with the flags that the library takes on AArch64.
+
+    Args:
+        source: the text.
+        target: where the object goes.
+        cpu: a processor by the name that clang has for it.
+        options: other flags.
+        system: the operating system that the object is for.
+    """
+    own = flags(MACHINE)
+    assert NATIVE in own
+    chosen = [f"-mcpu={cpu}" if flag == NATIVE else flag for flag in own if flag != "-shared"]
+    text = target.with_suffix(".c")
+    text.write_text(source)
+    (target.parent / "omp.h").write_text(OMP)
+    command = ["cc", "-target", system, *chosen, *WARNINGS, *options, "-I", str(target.parent), "-g0"]
+    _zig([*command, "-c", str(text), "-o", str(target)])
+
+
+def library_of(source: str, target: Path, cpu: str) -> None:
+    """Compile a text to a shared library, without those that it calls."""
+    part = target.with_suffix(".o")
+    object_of(source, part, cpu, (*PRINTED, *SERIAL, *CALLING))
+    _zig(["ld.lld", "-shared", str(part), "-o", str(target)])
+
+
+def _zig(arguments: Sequence[str]) -> None:
+    done = subprocess.run([str(ZIG), *arguments], check=False, capture_output=True, text=True, env=_environment())
+    if done.returncode or done.stderr.strip():
+        raise CompilerError(f"{' '.join(arguments)}\n{done.stderr}")
+
+
+@functools.cache
+def _environment() -> dict[str, str]:
+    """Return the environment of the compiler, whose own files lie in that of Python."""
+    cache = str(Path(sys.prefix, "zig-cache"))
+    return os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}

@@ -1,0 +1,69 @@
+"""Every text is compiled for AArch64 without a warning, for Linux with OpenMP and for macOS without."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from spikingtorch.functional.fused.build.compiler import OPENMP
+from spikingtorch.functional.fused.codegen import c
+from spikingtorch.functional.fused.recurrent import c_abi as recurrent
+from spikingtorch.functional.sparse import c_abi as sparse
+from spikingtorch.verification.cases import CASES, Case, by_name
+from tests.cross.build import LINUX, MACOS, PRINTED, SERIAL, CompilerError, object_of
+from tests.programs import of_neuron
+
+LIF = next(case for case in CASES if case.name == "lif")
+
+
+class Target(NamedTuple):
+    """A processor with its system, and the flags of a compiler that has OpenMP or has it not."""
+
+    cpu: str
+    system: str
+    options: tuple[str, ...]
+
+    def check(self, source: str, folder: Path, *options: str) -> None:
+        """Assert that a text is compiled without a warning."""
+        object_of(source, folder / "kernels.o", self.cpu, (*self.options, *options), self.system)
+
+
+LINUX_TARGET = Target("generic", LINUX, (OPENMP,))
+TARGETS = {"linux": LINUX_TARGET, "macos": Target("apple_m1", MACOS, SERIAL)}
+TEXTS = {
+    "sparse": sparse.source,
+    "recurrent-float32": lambda: recurrent.source(torch.float32),
+    "recurrent-float64": lambda: recurrent.source(torch.float64),
+}
+every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+
+
+def check_program(program: Any, target: Target, folder: Path) -> None:
+    """Assert that both passes are compiled, with the gradients of all parameters."""
+    for text in (c.forward_source(program), c.backward_source(program, [True] * len(program.params))):
+        target.check(text, folder, *PRINTED)
+
+
+@every_target
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+def test_what_is_written_by_hand(text: Any, target: Target, tmp_path: Path) -> None:
+    target.check(text(), tmp_path)
+
+
+@every_target
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_every_neuron(case: Case, target: Target, tmp_path: Path) -> None:
+    check_program(of_neuron(case), target, tmp_path)
+
+
+@every_target
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_other_dtypes(dtype: torch.dtype, target: Target, tmp_path: Path) -> None:
+    half = None if dtype == torch.float64 else dtype
+    check_program(of_neuron(LIF, torch.float64 if half is None else torch.float32, half), target, tmp_path)
+
+
+def test_a_warning_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CompilerError, match="unused variable"):
+        LINUX_TARGET.check("int answer(void) { int unused; return 42; }", tmp_path)

@@ -1,0 +1,168 @@
+"""Kernels of AArch64 in the emulator beside those of this machine: the same bits, gradients included."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from spikingtorch.functional.core import memory
+from spikingtorch.verification.cases import CASES, Case, by_name
+from tests.cross.machines import Emulated, emulated, kernels_of, of_this_machine
+from tests.functional.fused.codegen.test_exactness import TRANSCENDENTAL, of_case
+from tests.functional.fused.lower import test_operations as operations
+from tests.functional.fused.recurrent import test_c_loop as recurrent
+from tests.functional.sparse import test_kernels
+from tests.functional.sparse.cases import CASES as LAYERS
+from tests.functional.sparse.cases import Case as Layer
+from tests.functional.sparse.cases import check, draw, outcome
+from tests.fused import Scan, assert_same_bits
+from tests.guards import Guards
+
+FLOATS = (torch.float32, torch.float64)
+HALVES = (torch.float16, torch.bfloat16)
+# vectors of 16 bytes, which all of AArch64 has, and those of SVE beside them, here of 32 bytes
+PROCESSORS = ("generic", "neoverse_v1")
+every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=list(LAYERS))
+dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=str)
+
+
+@pytest.fixture(params=PROCESSORS)
+def machine(request: pytest.FixtureRequest) -> Emulated:
+    return emulated(request.param)
+
+
+def same(machine: Emulated, run: Callable[[], Any]) -> Any:
+    """Assert that what runs has the bits of this machine in the emulator, and return it."""
+    before = machine.processor.calls
+    with kernels_of(machine):
+        got = run()
+    assert machine.processor.calls > before, "no kernel ran in the emulator"
+    with kernels_of(of_this_machine):
+        want = run()
+    assert_same_bits(got, want)
+    return got
+
+
+# --- layers that skip zeros -------------------------------------------------------------------------------------------
+
+
+@every_layer
+def test_a_layer(layer: Layer, machine: Emulated) -> None:
+    for density, graded in ((0.2, True), (0.4, False)):
+        torch.manual_seed(0)
+        tensors = draw(layer, density, graded)
+        same(machine, partial(outcome, layer.event, tensors, layer.options))
+
+
+@every_layer
+def test_a_layer_beside_torch(layer: Layer) -> None:
+    """Against float64, as on this machine."""
+    torch.manual_seed(0)
+    with kernels_of(emulated()):
+        for graded in (False, True):
+            check(layer, draw(layer, 0.2, graded))
+
+
+@every_layer
+def test_nothing_beside_arrays(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    guards = Guards()
+    monkeypatch.setattr(memory, "empty_strided", guards.empty_strided)
+    with kernels_of(emulated()):
+        test_kernels.test_nothing_beside_arrays(layer, guards)
+
+
+def test_bits_of_a_mask(machine: Emulated) -> None:
+    with kernels_of(machine):
+        test_kernels.test_bits(None)
+
+
+# --- a recurrence through a matrix ------------------------------------------------------------------------------------
+
+
+def products(a: Tensor, matrix: Tensor, base: Tensor | None) -> list[Tensor]:
+    """Return the product for one row, for some and for all."""
+    return [recurrent.product(a[:rows], matrix, base) for rows in (1, 7, len(a))]
+
+
+@dtypes
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 33, 100])
+def test_the_product(size: int, dtype: torch.dtype, machine: Emulated) -> None:
+    matrix, base = recurrent.draw(size, size, seed=0, dtype=dtype), recurrent.draw(20, size, seed=1, dtype=dtype)
+    for share in (0.0, 0.12, 0.6, 1.1):
+        a = recurrent.spikes(20, size, share, dtype)
+        for given in (None, base):
+            same(machine, partial(products, a, matrix, given))
+
+
+def test_the_product_beside_numpy() -> None:
+    with kernels_of(emulated()):
+        recurrent.test_the_product(33, torch.float32)
+        recurrent.test_rows_of_all_kinds_in_one_product()
+        recurrent.test_zero_times_infinity_is_not_a_number(torch.inf)
+
+
+@dtypes
+def test_a_recurrent_scan(dtype: torch.dtype, machine: Emulated) -> None:
+    for steps, size in ((8, 5), (17, 33), (40, 128)):
+        given = recurrent.scan(steps, 5, size, dtype=dtype)
+        same(machine, partial(given.found, "fused"))
+        same(machine, partial(given.found, "fused", only=recurrent.OF_FEW))
+
+
+# --- scans ------------------------------------------------------------------------------------------------------------
+
+# what is printed has no vectors of its own: SVE is the compiler's affair, and has float32 alone here
+PRINTED = [("generic", dtype) for dtype in (*FLOATS, *HALVES)] + [("neoverse_v1", torch.float32)]
+DTYPES = pytest.mark.parametrize(("processor", "dtype"), PRINTED, ids=str)
+FLOATS_ALONE = pytest.mark.parametrize(("processor", "dtype"), [p for p in PRINTED if p[1] not in HALVES], ids=str)
+
+
+@DTYPES
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_every_neuron(case: Case, processor: str, dtype: torch.dtype) -> None:
+    machine = emulated(processor)
+    scan = of_case(case, 33, torch.float32 if dtype in HALVES else dtype)
+    if dtype in HALVES:
+        scan = scan._replace(xs=tree_map_only(Tensor, lambda x: x.to(dtype), scan.xs))
+    found = same(machine, lambda: scan.found("fused"))
+    if case.name not in TRANSCENDENTAL:
+        with torch.no_grad():
+            assert_same_bits(found[0], scan.run("loop"))
+
+
+@FLOATS_ALONE
+@pytest.mark.parametrize("names", operations.GROUPS, ids=lambda names: f"{names[0]} to {names[-1]}")
+def test_every_operation(names: list[str], processor: str, dtype: torch.dtype) -> None:
+    """At special numbers, and at random ones."""
+    machine = emulated(processor)
+    scan = operations.scan_of(names, dtype)
+
+    def run() -> Any:
+        with torch.no_grad():
+            return scan.run("fused")[1]
+
+    same(machine, run)
+    if any(out.requires_grad for out in scan.watched()[0].run("loop")[1].values()):
+        same(machine, lambda: scan.gradients("fused"))
+
+
+def test_functions_all_along_the_numbers(machine: Emulated) -> None:
+    """One in 262,145 of all float32 numbers, of every size and either sign."""
+    names = [f"{name}.default" for name in operations.UNARY]
+    x = torch.arange(-(2**31), 2**31, 2**18 + 1).to(torch.int32).view(torch.float32)[None]
+
+    def step(state: tuple[()], x: Tensor) -> tuple[tuple[()], dict[str, Tensor]]:
+        return state, {name: operations.TABLE[name](x, x, x) for name in names}
+
+    with torch.no_grad():
+        same(machine, lambda: Scan(step, (), x).run("fused"))
+
+
+@pytest.mark.parametrize(("dtype", "floating"), [(torch.int32, torch.float32), (torch.int64, torch.float64)], ids=str)
+def test_whole_numbers(dtype: torch.dtype, floating: torch.dtype) -> None:
+    with kernels_of(emulated()):
+        operations.test_whole_numbers(dtype, floating)
