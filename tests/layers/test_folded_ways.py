@@ -310,6 +310,7 @@ def test_half(learns: bool, dtype: torch.dtype, took: Took) -> None:
 # --- states -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("init", [False, torch.tensor([True, False, True])], ids=["go on", "some start anew"])
 def test_stream(init: bool | Tensor, layer: st.StepLayer, took: Took) -> None:
     model = over_time(layer.double())

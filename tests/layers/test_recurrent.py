@@ -175,6 +175,7 @@ def test_step_fold_and_oracle(name: str, kind: str) -> None:
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @every_mode
 @every_kind
 @pytest.mark.parametrize("name", ["IF", "CoarseLIF", "BioLIF", "LI"])

@@ -50,6 +50,7 @@ def scanned(steps: int, *, recurrent: bool) -> Tensor:
 
 
 # steps, and whether the outputs come back; few steps of the latter are a loop in Python
+@pytest.mark.sampled
 @pytest.mark.parametrize("road", [(20, False), (2, False), (20, True), (5, True)], ids=str)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("calls", [0, 1, 2])

@@ -41,6 +41,7 @@ def texts(program: Program, axes: int = 1) -> Iterator[str]:
         yield triton.backward_source(program, [wanted] * len(program.params), axes)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_every_neuron_is_python_and_the_same_text_each_time(case: Case, dtype: torch.dtype) -> None:

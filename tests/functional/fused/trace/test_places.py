@@ -72,6 +72,7 @@ AGAIN = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", STEPS)
 def test_a_number_is_read_where_it_lives_and_an_equal_one_is_not_traced_again(name: str) -> None:
     agrees(STEPS[name])
