@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from spikingtorch.functional.core import memory
+from spikingtorch.functional.sparse import pooling
 from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.cross.machines import Emulated, emulated, kernels_of, of_this_machine
 from tests.functional.fused.codegen.test_exactness import TRANSCENDENTAL, of_case
 from tests.functional.fused.lower import test_operations as operations
 from tests.functional.fused.recurrent import test_c_loop as recurrent
-from tests.functional.sparse import test_kernels
+from tests.functional.sparse import test_kernels, test_pooling
 from tests.functional.sparse.cases import CASES as LAYERS
 from tests.functional.sparse.cases import Case as Layer
 from tests.functional.sparse.cases import check, draw, outcome
@@ -73,6 +74,22 @@ def test_nothing_beside_arrays(layer: Layer, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(memory, "empty_strided", guards.empty_strided)
     with kernels_of(emulated()):
         test_kernels.test_nothing_beside_arrays(layer, guards)
+
+
+@pytest.mark.parametrize("windows", test_pooling.WINDOWS.values(), ids=test_pooling.WINDOWS)
+def test_a_pool(windows: dict[str, Any], machine: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooling, "LEAST", 1)
+
+    def pooled() -> list[Tensor]:
+        found: list[Tensor] = []
+        for layout in test_pooling.LAYOUTS.values():
+            x = layout(test_pooling.images()).requires_grad_()
+            out = pooling.max_pool2d(x, **windows)
+            assert out is not None
+            found += [out.nan_to_num(), *torch.autograd.grad(out.nan_to_num().sin().sum(), x)]
+        return found
+
+    same(machine, pooled)
 
 
 def test_bits_of_a_mask(machine: Emulated) -> None:

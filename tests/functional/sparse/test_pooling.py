@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ WINDOWS: dict[str, dict[str, Any]] = {
     "with gaps": {"kernel_size": [2], "stride": [4]},
     "no stride": {"kernel_size": 2, "stride": []},
 }
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda x: x,
     "channels-last": lambda x: x.to(memory_format=torch.channels_last),
     "every second": lambda x: x.repeat_interleave(2, 3)[..., ::2],
