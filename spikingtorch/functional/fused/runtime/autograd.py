@@ -110,6 +110,8 @@ class FusedScan(Function):
             executable = None
         if executable is None:
             checks.check_saved(saved, ctx.saved_forms)
+        if executable is None:
+            _check_batched(coming)
         if ctx.reference is not None and is_differentiated(tensors, wanted):
             found = _by_loop(spec, ctx.reference, tensors, given, wanted, ctx.scalars)
         elif executable is not None:
@@ -198,6 +200,16 @@ _apply: Any = getattr(super(Function, FusedScan), "apply")  # noqa: B009 - torch
 _forward: Any
 for _forward in (FusedScan.forward, FusedScanGradient.forward):
     _forward.__signature__ = inspect.signature(_forward)
+
+
+def _check_batched(cotangents: Sequence[Tensor]) -> None:
+    """Raise under ``is_grads_batched``, whose vmap knows torch's operations and no Function."""
+    if not torch.compiler.is_compiling() and any([torch._C._dispatch_keys(each).has("Batched") for each in cotangents]):
+        raise RuntimeError(
+            "scan: the fused backend takes no batch of gradients, as torch.autograd.grad(..., is_grads_batched=True) "
+            "and torch.autograd.functional.jacobian(..., vectorize=True) hand it. Call torch.func.jacrev or "
+            "torch.func.vmap; or scan(..., backend='loop'), a SpikingNet with mode='step'"
+        )
 
 
 def _by_loop(

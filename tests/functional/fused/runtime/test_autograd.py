@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import explain
 from spikingtorch.testing import assert_close
@@ -277,3 +278,17 @@ def test_hooks_of_tensors_see_gradients() -> None:
     assert len(seen) == 1
     assert out.grad is not None
     assert_close(xs.grad, 2 * seen[0])
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_batch_of_gradients_of_autograd_is_refused(folded: bool) -> None:
+    """Its vmap knows no Function; that of torch.func does."""
+    x = torch.rand(2, 3, 4, requires_grad=True)
+    model = st.SpikingNet(nn.Sequential(st.LIF()), 4)
+    out = (
+        model(x)
+        if folded
+        else F.scan(F.lif_step, F.LIFState(torch.zeros(3, 4)), x, params={"decay": 0.9, "threshold": 1.0})[1]
+    )
+    with pytest.raises(RuntimeError, match=r"takes no batch of gradients.*torch\.func\.jacrev"):
+        torch.autograd.grad(out, x, torch.ones(5, *out.shape), is_grads_batched=True)
