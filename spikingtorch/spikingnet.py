@@ -1,7 +1,7 @@
 """SpikingNet: an ordinary module, run over time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -219,15 +219,21 @@ class SpikingNet(nn.Module):
                 layer._repeated = Repeated()
         watches = self.warn_silent and self.training and not repeats and checks.has_values(x)
         watches = watches and self._activity.begin(layers)
+        monitors = _monitors_of(layers)
+        marks = [monitor.begin(init) for monitor in monitors]
         try:
             out = self._forward(x, init, running, _Parts(modules, layers, givens_of(modules)))
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
                 layer._memory, layer._activity = memory, None
+            for monitor, mark in zip(monitors, marks, strict=True):
+                monitor.rewind(mark)
             raise
         finally:
             for layer in layers if repeats else ():
                 layer._repeated = None
+            for monitor in monitors:
+                monitor.end()
         if watches:
             self._activity.end(self.net, layers, stacklevel=6)
         return out if running is None else tree_map(lambda leaf: padded(leaf, running, T), out)
@@ -275,15 +281,16 @@ class SpikingNet(nn.Module):
             return self._run_folded(chunk, parts, way) if folds else self._run_steps(chunk, parts)
         if way:
             memories, drawn = [layer._memory for layer in parts.layers], random_state(chunk.x.device)
-            recorders = [layer._recorder for layer in parts.layers if layer._recorder is not None]
-            marks = [recorder.mark() for recorder in recorders]
+            takers = [layer._recorder for layer in parts.layers if layer._recorder is not None]
+            takers += _monitors_of(parts.layers)
+            marks = [taker.mark() for taker in takers]
             try:
                 return self._run_folded(chunk, parts, way)
             except _FAILURES as error:
                 for layer, memory in zip(parts.layers, memories, strict=True):
                     layer._memory = memory
-                for recorder, mark in zip(recorders, marks, strict=True):
-                    recorder.rewind(mark)
+                for taker, mark in zip(takers, marks, strict=True):
+                    taker.rewind(mark)
                 set_random_state(chunk.x.device, drawn)
                 outputs = self._run_steps(chunk, parts)  # raises what is wrong either way
                 self._policy.revoke(error)
@@ -391,11 +398,16 @@ class SpikingNet(nn.Module):
         Proofs and spiking layers call functions of their own, which it does not see, and it does not make the network
         step, as hooks do.
         """
-        self._watching = mode
-        try:
-            yield
-        finally:
-            self._watching = None
+        with self.alone():
+            self._watching = mode
+            try:
+                yield
+            finally:
+                self._watching = None
+
+    def alone(self) -> AbstractContextManager[Any]:
+        """Return a context within which calls of other threads wait."""
+        return self._lock
 
     def explain(self, x: Tensor | None = None) -> Report:
         """Say how the network runs, which backend each spiking layer takes, and why.
@@ -517,6 +529,13 @@ def _chunks(x: Tensor, init: bool | Tensor, running: Tensor | None, size: int | 
 
 def _layers_of(modules: Sequence[nn.Module]) -> list[StatefulLayer]:
     return [module for module in modules if isinstance(module, StatefulLayer)]
+
+
+def _monitors_of(layers: Sequence[StatefulLayer]) -> list[Any]:
+    """Return the monitors that count what layers give out."""
+    if torch.compiler.is_compiling():
+        return []
+    return [*dict.fromkeys([layer._monitor for layer in layers if layer._monitor is not None])]
 
 
 def _joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> Any:

@@ -1,6 +1,8 @@
 """Records of what happens in the layers of a network: beside a loop by hand, and the network computes the same."""
 
 import copy
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -244,19 +246,70 @@ def test_padded_records_have_the_bits_of_padded_outputs(x: Tensor) -> None:
             assert not any(record[k, length:].any() for k, length in enumerate(lengths.tolist()))
 
 
+torch.library.define("spikingtorch_recording::of_few_rows", "(Tensor x) -> Tensor")
+
+
+@torch.library.impl("spikingtorch_recording::of_few_rows", "CPU")
+def of_few_rows(x: Tensor) -> Tensor:
+    if x.shape[0] > 40:
+        raise RuntimeError("too many")
+    return x.clone()
+
+
 def test_a_fold_that_fails_is_recorded_once(x: Tensor) -> None:
     class Odd(Net):
         def forward(self, x: Tensor, init: Any) -> Tensor:
-            h = self.l1(self.f(x), init)
-            if h.shape[0] == 60 and not torch.compiler.is_compiling():
-                raise RuntimeError("too many")
+            h = torch.ops.spikingtorch_recording.of_few_rows(self.l1(self.f(x), init))
             out: Tensor = self.li(h, init)
             return out
 
-    model = st.SpikingNet(Odd().double())
-    with pytest.warns(RuntimeWarning, match="runs step by step"):
-        recording = st.record(model, x, "v")
+    of_few: Any = torch.ops.spikingtorch_recording.of_few_rows
+    model = st.SpikingNet(Odd().double(), fold_rules={of_few: "rows"})
+    assert model.explain(x).mode == "fold"
+    with torch.no_grad(), pytest.warns(RuntimeWarning, match="runs step by step"):
+        recording = st.record(model, x, "v", limit=2 * 3 * 20 * 8 * 8)  # bytes, and not those of the fold on top
     assert recording["l1"]["v"].shape == (3, 20, 8)
+
+
+def test_records_are_of_the_call_that_asks() -> None:
+    """Another thread's call that runs when somebody asks for records, and the records of two threads at once."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Waits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not go_on.is_set() and threading.current_thread() is first:
+                inside.set()
+                go_on.wait(10)
+            return x
+
+    found: dict[str, torch.Size] = {}
+
+    def ask(name: str) -> None:
+        found[name] = st.record(model, torch.ones(2, 3, 4), name)["1"][name].shape
+
+    model = st.SpikingNet(nn.Sequential(Waits(), st.LIF()), mode="fold", warn_silent=False)
+    first = threading.Thread(target=model, args=(torch.ones(2, 3, 4),))
+    asking = [threading.Thread(target=ask, args=(name,)) for name in ("spikes", "v")]
+    first.start()
+    assert inside.wait(10)
+    for thread in asking:
+        thread.start()
+    time.sleep(0.2)
+    go_on.set()
+    for thread in (first, *asking):
+        thread.join()
+    assert found == {"spikes": (2, 3, 4), "v": (2, 3, 4)}
+
+
+@pytest.mark.parametrize("lengths", [None, [20, 7, 1]], ids=str)
+def test_records_of_half_precision(lengths: Any) -> None:
+    x, found = torch.rand(3, 20, 4, generator=torch.Generator().manual_seed(0)).bfloat16(), []
+    mode: Any
+    for mode in ("auto", "step"):
+        model = st.SpikingNet(nn.Sequential(st.LIF(v0=0.3)).bfloat16(), mode=mode)
+        found.append(dict(st.record(model, x, ALL, lengths=lengths)["0"]))
+    assert {name: record.dtype for name, record in found[0].items()} == dict.fromkeys(ALL, torch.bfloat16)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in ALL)
 
 
 def test_steps_of_your_own() -> None:

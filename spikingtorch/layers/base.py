@@ -28,6 +28,7 @@ class Memory(NamedTuple):
     act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
     plain: bool = False  # it holds plain numbers, known to be part of no graph
     thread: threading.Thread | None = None  # that computed it; torch.compile cannot say
+    spiked: Tensor | None = None  # when its neurons spiked last, where a SpikeMonitor looks at intervals
 
 
 # attributes that change at every call

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional import Recorded
+from spikingtorch.functional.core.precision import rounded
 from spikingtorch.layers.wrapping import once
 
 SPIKES = "spikes"
@@ -20,11 +21,12 @@ class Budget:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._kept = limit, 0
+        self._limit = limit
+        self.kept = 0  # bytes so far
 
     def keep(self, record: Tensor) -> None:
         """Count a record that stays."""
-        self._kept += record.nbytes
+        self.kept += record.nbytes
 
     def claim(self, path: str, size: int) -> None:
         """Raise if so many bytes more, which a layer is about to take, are too many.
@@ -32,9 +34,9 @@ class Budget:
         Raises:
             MemoryError: they are.
         """
-        if self._kept + size > self._limit:
+        if self.kept + size > self._limit:
             raise MemoryError(
-                f"record: the records of {path} take {_megabytes(size)}, and those before it {_megabytes(self._kept)}, "
+                f"record: the records of {path} take {_megabytes(size)}, and those before it {_megabytes(self.kept)}, "
                 f"more than limit={self._limit} bytes allows. Choose layers=, neurons=, steps= or shorter inputs, run "
                 "with time_chunk, or raise the limit"
             )
@@ -73,11 +75,18 @@ class Recorder:
         self._budget.claim(self._path, number * steps * x.numel() * max(x.element_size(), 4))
         return once(Recorded, step, self._inside, self._strict) if self._inside else step
 
-    def take(self, outputs: Any, is_step: bool = False) -> Any:
-        """Keep the records among the outputs of the step, (N, T, ...) or those of one step, and return the others."""
+    def take(self, outputs: Any, is_step: bool = False, dtype: torch.dtype | None = None) -> Any:
+        """Keep the records among the outputs of the step, and return the others.
+
+        Args:
+            outputs: (N, T, ...), or those of one step.
+            is_step: whether they are those of one step.
+            dtype: of the layer's inputs, where outputs are still to be rounded to it.
+        """
         outputs, records = outputs if self._inside else (outputs, {})
         if self._spikes and isinstance(outputs, Tensor):
             records = {SPIKES: outputs, **records}
+        records = records if dtype is None else rounded(records, dtype)
         steps = 1
         for name, record in records.items():
             over_time = record.unsqueeze(1) if is_step else record
@@ -91,13 +100,13 @@ class Recorder:
         self._t += steps
         return outputs
 
-    def mark(self) -> tuple[int, dict[str, int]]:
+    def mark(self) -> tuple[int, int, dict[str, int]]:
         """Return how far the records have come."""
-        return self._t, {name: len(parts) for name, parts in self._parts.items()}
+        return self._t, self._budget.kept, {name: len(parts) for name, parts in self._parts.items()}
 
-    def rewind(self, mark: tuple[int, dict[str, int]]) -> None:
+    def rewind(self, mark: tuple[int, int, dict[str, int]]) -> None:
         """Forget what came after a mark, for steps that run once more."""
-        self._t, lengths = mark
+        self._t, self._budget.kept, lengths = mark
         self._parts = {name: parts[: lengths.get(name, 0)] for name, parts in self._parts.items()}
 
     def _here(self, steps: int) -> slice:

@@ -164,11 +164,13 @@ class StepLayer(Attributes):
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         with aside():
+            monitor = self._monitor
+            before = None if monitor is None else self._memory
             output = self._called(inputs, init)
             if self._activity is not None:
                 self._activity.note(self, output)
-            if self._monitor is not None:
-                self._monitor.note(self, output, self._fold_of_this_thread())
+            if monitor is not None:
+                monitor.note(self, output, init, self._fold_of_this_thread(), before)
         return output
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
@@ -267,7 +269,7 @@ class StepLayer(Attributes):
         mask = running.view(*running.shape, *(1,) * (first.ndim - 2))
         # in full precision, for the output that a recurrent neuron goes on from
         state, outputs = scan(once(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
-        outputs = outputs if self._recorder is None else self._recorder.take(outputs)
+        outputs = outputs if self._recorder is None else self._recorder.take(outputs, dtype=first.dtype)
         ends = running.sum(1).sub(1).clamp(min=0)
         last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], outputs)
         state, last = held(memory, state, last, last, running.any(1))
@@ -280,7 +282,7 @@ class StepLayer(Attributes):
     def _take_over(self, found: folded.Folded, monitor: Any) -> Tensor:
         self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
         if found.fired is not None:
-            monitor.counted(found.outs, found.fired)
+            monitor.counted(found.outs, found.fired, found.added)
         return found.outs
 
     @property

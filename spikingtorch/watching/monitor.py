@@ -1,21 +1,24 @@
 """SpikeMonitor: how a network fires while it is trained."""
 
-import math
 import threading
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_batchedtensor
+from torch._C import _DisableFuncTorch
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 
+from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.network import Network, check_network
 
-# intervals are looked at in one call of so many, and in so many of its samples
+# intervals are looked at in one sequence of so many, and in so many of its samples
 EVERY, SAMPLES = 32, 4
+# the step at which a neuron spiked last that is not known to have spiked
+_NEVER = -(2**62)
 # steps of a neuron that surely fit into 32 bits, with a call more
 _MANY = 2**30
 
@@ -31,12 +34,14 @@ class SpikeMonitor:
 
     The spikes of each neuron are counted on the device, by the compiled time loop where there is one: nothing that the
     network computes changes, it folds as before, and no number leaves the device before ``metrics`` asks. Layers that
-    do not fire, a readout for instance, are not watched, and calls within ``torch.compile`` are not counted.
+    do not fire, a readout for instance, are not watched, and calls within ``torch.compile`` are not counted. A call is
+    counted when it ends, and not at all if it fails.
 
     Args:
         model: the network.
-        every: intervals between two spikes of a neuron are looked at in one call of so many, in four of its samples,
-            for that takes longer.
+        every: intervals between two spikes of a neuron are looked at in one sequence of so many, in four of its
+            samples, for that takes longer. A sequence may be one of several calls, with ``init=False``; of many calls,
+            so many on end are looked at, in one stretch of so many.
 
     Raises:
         TypeError: model is no SpikingNet.
@@ -55,67 +60,171 @@ class SpikeMonitor:
         check_network("SpikeMonitor", model)
         if every < 1:
             raise ValueError(f"SpikeMonitor: every={every!r}, expected at least 1")
-        self._layers = {
-            path: layer
+        self._model, self._every = model, every
+        self._names = {
+            layer: path
             for path, layer in model.net.named_modules()
             if isinstance(layer, StepLayer) and hasattr(layer, "surrogate")
         }
-        self._every = every
-        self._names = {layer: path for path, layer in self._layers.items()}
-        # by thread, what a layer has given out, and what its time loop has counted
-        self._counted: dict[int, tuple[Tensor, Tensor]] = {}
+        self._here = _Here()
+        self._lock = threading.Lock()
+        self._open = 0  # calls that are running
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was counted, at the end of an epoch for instance."""
-        self._counts = {path: _Counts() for path in self._layers}
+        """Forget what was counted, at the end of an epoch for instance; a call that is running counts after it."""
+        with self._lock:
+            # by layer; replaced when a call ends, and never written on, so that another thread may read them
+            self._counts: dict[str, _Counts] = {}
+            # memory of counts that nobody reads any more: fresh memory takes the system a while
+            self._spare: dict[str, Tensor] = {}
+            # the sequence that was begun last, and how many calls of it have been counted
+            self._at = 0, 0
 
     def __enter__(self) -> "SpikeMonitor":
-        for layer in self._layers.values():
-            if layer._monitor is not None:
-                raise RuntimeError("SpikeMonitor: another monitor is open on this network; leave it first")
-        for layer in self._layers.values():
-            layer._monitor = self
+        with self._model.alone():
+            for layer in self._names:
+                if layer._monitor is not None:
+                    raise RuntimeError("SpikeMonitor: another monitor is open on this network; leave it first")
+            for layer in self._names:
+                layer._monitor = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for layer in self._layers.values():
-            layer._monitor = None
+        with self._model.alone():
+            for layer in self._names:
+                layer._monitor = None
+
+    def begin(self, init: Any) -> dict[str, "_Counts"]:
+        """Note that a call of a network begins in this thread, and return what ``rewind`` goes back to.
+
+        Args:
+            init: of the call; None for that of a layer by itself.
+        """
+        here = self._here
+        here.depth += 1
+        if here.depth > 1:
+            return self.mark()
+        with self._lock:
+            self._open += 1
+            here.before, here.counts = self._counts, {}
+            sequence, calls = self._at
+        if calls and init is True:
+            sequence, calls = sequence + 1, 0
+        here.at, every = None if init is None else (sequence, calls), self._every
+        here.looks = init is not None and sequence % every == 0 and calls // every % every == 0
+        return {}
+
+    def mark(self) -> dict[str, "_Counts"]:
+        """Return what the call that runs in this thread has come to."""
+        return {**self._here.counts}
+
+    def rewind(self, mark: dict[str, "_Counts"]) -> None:
+        """Forget what it has counted after a mark."""
+        self._here.counts = mark
+
+    def end(self) -> None:
+        """Count what a call has given out that ends now, unless it is part of another one."""
+        here = self._here
+        here.depth -= 1
+        if here.depth:
+            return
+        with self._lock:
+            self._open -= 1
+            if here.counts:
+                self._keep(here)
+        here.before, here.counts = {}, {}
 
     def counts_of(self, layer: Any) -> list[Tensor] | None:
-        """Return what the time loop of a layer may add to; None if it is not to count.
+        """Return what the time loop of a layer goes on counting from, if there is anything; None if it is not to count.
 
         That is so where a backward pass repeats a call, and where something compiles it.
         """
         if torch.compiler.is_compiling() or backward_pass() != -1:
             return None
-        return self._counts[self._names[layer]].to_go_on()
+        here, path = self._here, self._names[layer]
+        known = here.counts.get(path) or here.before.get(path)
+        if known is None or known.fired is None or known.called > _MANY:
+            return []
+        spare = self._spare.pop(path, None)
+        return [known.fired] if spare is None else [known.fired, spare]
 
-    def counted(self, output: Tensor, fired: Tensor) -> None:
-        """Take what a time loop has counted for the call that ends now, at how many steps each neuron fired."""
-        self._counted[threading.get_ident()] = output, fired
+    def counted(self, output: Tensor, fired: Tensor, added: bool) -> None:
+        """Take what a time loop has counted for the call that ends now.
 
-    def note(self, layer: Any, output: Any, fold: FoldToken | None) -> None:
-        """Count what a layer has given out: at one step, (N, ...), or at all steps of a fold, (N T, ...)."""
+        Args:
+            output: what the layer gives out.
+            fired: at how many steps each neuron fired, (N, ...).
+            added: whether that includes what it went on from.
+        """
+        self._here.loop = output, fired, added
+
+    def note(self, layer: Any, output: Any, init: Any, fold: FoldToken | None, before: Memory | None) -> None:
+        """Count what a layer has given out.
+
+        Args:
+            layer: which.
+            output: at one step, (N, ...), or at all steps of a fold, (N T, ...).
+            init: what it was handed; None if that is the network's.
+            fold: the fold.
+            before: what the layer remembered before the call.
+
+        Raises:
+            RuntimeError: the layer runs inside ``vmap``.
+            ValueError: it has another number of neurons than before.
+        """
         if torch.compiler.is_compiling():
             return
-        known = self._counted.pop(threading.get_ident(), None)
-        if backward_pass() != -1 or not isinstance(output, Tensor):
-            return  # a backward pass repeats what was counted
-        if is_batchedtensor(output):
-            raise RuntimeError(
-                f"SpikeMonitor: layer {self._names[layer]} runs inside torch.func.vmap, where spikes cannot be "
-                "counted; call the network with a batch, or leave the monitor before vmap"
+        here, path = self._here, self._names[layer]
+        if not here.depth:  # outside of a network
+            self.begin(None)
+            try:
+                self.note(layer, output, init, fold, before)
+            finally:
+                self.end()
+            return
+        loop, here.loop = here.loop, None
+        if loop is None or loop[0] is not output:
+            loop = None
+            if backward_pass() != -1 or not isinstance(output, Tensor):
+                return  # a backward pass repeats what was counted
+        elif loop[2] and fold is not None and not here.looks:  # nearly every call of most networks
+            known = here.counts.get(path) or here.before[path]
+            steps, called = known.steps + fold.N * fold.T, known.called + fold.T
+            here.counts[path] = _Counts(known.neurons, steps, known.spikes, loop[1], called, known.intervals)
+            return
+        if output.numel() == 0:
+            return  # without samples, or neurons, there is no share that fires
+        out, given = _plain(path, output), layer._given
+        if fold is None:
+            N, T, running, init = out.shape[0], 1, given.running, given.init if init is None else init
+        else:
+            N, T, running, init = fold.N, fold.T, fold.running, fold.init
+        known, neurons = here.counts.get(path) or here.before.get(path, _NOTHING), out.numel() // (N * T)
+        if known.neurons not in (0, neurons):
+            raise ValueError(
+                f"SpikeMonitor: layer {path} has {neurons} neurons now, and had {known.neurons}; call reset() between "
+                "them"
             )
-        N, T = (output.shape[0], 1) if fold is None else (fold.N, fold.T)
-        running = None if fold is None or fold.running is None else fold.running.sum()
-        path, fired = self._names[layer], known[1] if known is not None and known[0] is output else None
-        try:
-            self._counts[path].add(output.detach(), fired, N, T, running, self._every)
-        except ValueError as error:
-            raise ValueError(f"SpikeMonitor: layer {path} {error}; call reset() between them") from None
+        with _DisableFuncTorch():
+            steps = known.steps + (N * T if running is None else _plain(path, running).sum())
+            if loop is None:  # any number but zero is a spike
+                known = known.plus((out != 0).sum(0, dtype=torch.int32).flatten())
+            elif loop[2]:
+                known = known._replace(fired=loop[1], called=known.called + T)
+            else:
+                known = known.summed()._replace(fired=loop[1], called=T)
+            intervals = known.intervals
+            if here.looks:
+                goes_on = isinstance(init, Tensor) or not init
+                last = before.spiked if goes_on and before is not None else None
+                found, last = _intervals(out.reshape(N, T, -1)[:SAMPLES], running, init, last)
+                intervals = found if intervals is None else intervals + found
+                if layer._memory is not None:
+                    layer._memory = layer._memory._replace(spiked=last)
+        here.counts[path] = known._replace(neurons=neurons, steps=steps, intervals=intervals)
 
     def metrics(self) -> dict[str, float]:
         """Return what was counted since the start or the last ``reset``, a flat dict for any logger.
@@ -124,100 +233,162 @@ class SpikeMonitor:
             For each layer, ``"layer/rate"``, the share of neurons and steps with a spike; ``"layer/silent"``, the share
             of neurons that never fired; ``"layer/saturated"``, of those that always did; ``"layer/interval"``, the mean
             number of steps between two spikes of a neuron in a sequence; ``"layer/interval_cv"``, the standard
-            deviation of it over the mean. A layer that was not called has no entries, and one whose neurons have not
-            fired twice no intervals; intervals are not known of calls that step.
+            deviation of it over the mean. A layer that was not called, or with no samples alone, has no entries, and
+            one whose neurons have not fired twice no intervals.
         """
-        found: dict[str, float] = {}
-        for path, counts in self._counts.items():
-            found |= {f"{path}/{name}": value for name, value in counts.metrics().items()}
-        return found
+        with self._lock:
+            counts = self._counts
+            return {
+                f"{path}/{name}": value
+                for path in self._names.values()
+                if path in counts
+                for name, value in counts[path].metrics().items()
+            }
+
+    def _keep(self, here: "_Here") -> None:
+        """Keep what the call that runs in this thread has come to."""
+        before, now = here.before, self._counts
+        if now is not before:  # meanwhile another thread has counted, or called reset()
+            self._counts = now | {
+                path: _rest(now.get(path, _NOTHING), each, before.get(path, _NOTHING))
+                for path, each in here.counts.items()
+            }
+            return
+        self._counts = {**before, **here.counts}
+        if here.at is not None:
+            self._at = here.at[0], here.at[1] + 1
+        if not self._open:  # no other call goes on from what this one has
+            for path, each in here.counts.items():
+                if (old := before.get(path)) is not None and old.fired is not None and old.fired is not each.fired:
+                    self._spare[path] = old.fired
 
 
-class _Counts:
-    """The spikes of one layer."""
+class _Here(threading.local):
+    """What runs in a thread.
+
+    Attributes:
+        depth: how many calls of networks, one within the other.
+        before: what had been counted when the outermost of them began.
+        counts: by layer, what it has come to since.
+        loop: output, count of the time loop that ran last, and whether this includes what was counted before.
+        at: the sequence that the call belongs to, and which of its calls it is; None for a layer by itself.
+        looks: whether it looks at intervals.
+    """
+
+    depth, looks = 0, False
+    at: tuple[int, int] | None = None
+    loop: tuple[Tensor, Tensor, bool] | None = None
 
     def __init__(self) -> None:
-        self._calls = self._neurons = 0
-        # at how many steps each neuron fired, but for what is still by itself
-        self._spikes: Tensor | None = None
-        # by thread, the steps at which each neuron of each sample fired in its last calls, (N, ...), and of how many
-        self._last: dict[int, tuple[Tensor, int]] = {}
-        self._steps: Tensor | int = 0
-        # number, sum and sum of squares of the intervals
-        self._intervals: Tensor | None = None
+        self.before: dict[str, _Counts] = {}
+        self.counts: dict[str, _Counts] = {}
 
-    def to_go_on(self) -> list[Tensor]:
-        """Return what the time loop may add to in the next call of this thread, if it fits to it."""
-        fired, steps = self._last.get(threading.get_ident(), (None, 0))
-        return [] if fired is None or steps > _MANY else [fired]
 
-    def add(self, out: Tensor, fired: Tensor | None, N: int, T: int, running: Tensor | None, every: int) -> None:
-        """Add a call.
+class _Counts(NamedTuple):
+    """The spikes of one layer.
 
-        Args:
-            out: what the layer gave out, (N T, ...).
-            fired: at how many steps each neuron fired, (N, ...), added by its loop to ``to_go_on()`` if it is that
-                tensor; None if no loop has counted.
-            N: number of samples.
-            T: number of steps.
-            running: how many steps of samples were no padding; None if all.
-            every: intervals are looked at in one call of so many.
+    Attributes:
+        neurons: their number.
+        steps: number of steps, in all samples.
+        spikes: at how many steps each neuron fired, in all samples, but for ``fired``; None for never.
+        fired: at how many steps each neuron of each sample fired, (N, ...), in the calls whose time loops counted.
+        called: how many steps a sample had in these.
+        intervals: number, sum and sum of squares of the intervals; None if nobody looked.
+    """
 
-        Raises:
-            ValueError: the layer has another number of neurons than before.
-        """
-        if fired is None:  # any number but zero is a spike
-            fired = (out != 0).unflatten(0, (N, T)).sum(1, dtype=torch.int32)
-        neurons = math.prod(fired.shape[1:])
-        if self._calls and self._neurons != neurons:
-            raise ValueError(f"has {neurons} neurons now, and had {self._neurons}")
-        self._neurons = neurons
-        thread = threading.get_ident()
-        steps = 0
-        if (last := self._last.get(thread)) is not None:
-            if last[0] is fired:
-                steps = last[1]
-            else:
-                self._sum_up(thread)
-        self._last[thread] = fired, steps + T
-        self._steps = self._steps + (N * T if running is None else running)
-        if T > 1 and self._calls % every == 0:
-            found = _intervals(out.reshape(N, T, -1)[:SAMPLES])
-            self._intervals = found if self._intervals is None else self._intervals + found
-        self._calls += 1
+    neurons: int = 0
+    steps: Tensor | int = 0
+    spikes: Tensor | None = None
+    fired: Tensor | None = None
+    called: int = 0
+    intervals: Tensor | None = None
+
+    def plus(self, spikes: Tensor | None) -> "_Counts":
+        """Return the counts with spikes of neurons added."""
+        if spikes is None:
+            return self
+        return self._replace(spikes=spikes.long() if self.spikes is None else self.spikes + spikes)
+
+    def summed(self) -> "_Counts":
+        """Return the same counts, all of them by neuron alone."""
+        fired = None if self.fired is None else self.fired.sum(0).flatten()
+        return self.plus(fired)._replace(fired=None, called=0)
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers of the layer by name."""
-        for thread in [*self._last]:
-            self._sum_up(thread)
-        if self._spikes is None:
-            return {}
-        steps = float(self._steps)
+        steps, spikes = float(self.steps), self.summed().spikes
+        assert spikes is not None, "there is a call"
         found = {
-            "rate": float(self._spikes.double().mean()) / steps,
-            "silent": float((self._spikes == 0).double().mean()),
-            "saturated": float((self._spikes >= steps).double().mean()),
+            "rate": float(spikes.double().mean()) / steps,
+            "silent": float((spikes == 0).double().mean()),
+            "saturated": float((spikes >= steps).double().mean()),
         }
-        if self._intervals is None:
+        if self.intervals is None:
             return found
-        number, total, squares = self._intervals.tolist()
+        number, total, squares = self.intervals.tolist()
         if number:
             mean = total / number
             found |= {"interval": mean, "interval_cv": max(squares / number - mean**2, 0.0) ** 0.5 / mean}
         return found
 
-    def _sum_up(self, thread: int) -> None:
-        """Add what the last calls of a thread have counted to the sum of all."""
-        fired, _ = self._last.pop(thread, (None, 0))
-        if fired is not None:
-            spikes = fired.sum(0).flatten()
-            self._spikes = spikes if self._spikes is None else self._spikes + spikes
+
+_NOTHING = _Counts()
 
 
-def _intervals(out: Tensor) -> Tensor:
-    """Return number, sum and sum of squares of the steps between two spikes of a neuron, for outputs (N, T, M)."""
-    N, T, M = out.shape
-    of, times = out.transpose(1, 2).reshape(N * M, T).nonzero(as_tuple=True)
-    within = of[1:] == of[:-1]
-    lengths = (times[1:] - times[:-1])[within].double()
-    return torch.stack([within.sum(dtype=torch.float64), lengths.sum(), lengths.square().sum()])
+def _rest(now: "_Counts", all_of_it: "_Counts", before: "_Counts") -> "_Counts":
+    """Return counts, and with them those of a call: what it has come to, without what it started from."""
+    own, known = all_of_it.summed(), before.summed()
+    found = now.plus(own.spikes).plus(None if known.spikes is None else -known.spikes)
+    intervals = [now.intervals, own.intervals, None if known.intervals is None else -known.intervals]
+    some = [each for each in intervals if each is not None]
+    return found._replace(
+        neurons=own.neurons,
+        steps=now.steps + own.steps - known.steps,
+        intervals=torch.stack(some).sum(0) if some else None,
+    )
+
+
+def _plain(path: str, x: Tensor) -> Tensor:
+    """Return a tensor as it is outside of any ``torch.func`` transform.
+
+    Raises:
+        RuntimeError: it is that of ``vmap``, and has no numbers by itself.
+    """
+    while is_functorch_wrapped_tensor(x):
+        if is_batchedtensor(x):
+            raise RuntimeError(
+                f"SpikeMonitor: layer {path} runs inside torch.func.vmap, where spikes cannot be counted; call the "
+                "network with a batch, or leave the monitor before vmap"
+            )
+        x = get_unwrapped(x)
+    return x
+
+
+def _intervals(out: Tensor, running: Tensor | None, init: Any, last: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return number, sum and sum of squares of the steps between two spikes of a neuron, and when each spiked last.
+
+    Args:
+        out: outputs of some steps, (S, T, M), the first of them step 1.
+        running: which steps of the samples, and of others behind them, are no padding, (N, T) or (N,) for one step;
+            None if all are.
+        init: of the first step.
+        last: the step at which each neuron spiked last, (S, M): 0 is the step before these; None if none is known.
+
+    Returns:
+        The three numbers, and last for the steps to come.
+    """
+    S, T, M = out.shape
+    if last is None:
+        last = out.new_full((S, M), _NEVER, dtype=torch.int64)
+    elif isinstance(init, Tensor):
+        last = last.masked_fill(init.reshape(-1, 1)[:S], _NEVER)
+    # the step of the last spike comes first, in the place of step 0
+    spikes = torch.cat([(last != _NEVER).unsqueeze(2), (out != 0).transpose(1, 2)], 2)
+    of, times = spikes.view(S * M, T + 1).nonzero(as_tuple=True)
+    times = torch.where(times == 0, last.flatten()[of], times)
+    ends = of.diff(append=of.new_full((1,), -1)) != 0
+    lengths = times.diff()[~ends[:-1]].double()
+    numbers = torch.stack([lengths.new_full((), len(lengths)), lengths.sum(), lengths.square().sum()])
+    steps = T if running is None else running[:S].reshape(S, T).sum(1)[of[ends] // M]
+    after = last.new_full((S * M,), _NEVER).index_put_((of[ends],), times[ends] - steps)
+    return numbers, after.view(S, M)

@@ -17,6 +17,10 @@ class Network(Protocol):
         """Run it over a sequence."""
         ...
 
+    def alone(self) -> AbstractContextManager[Any]:
+        """Return a context within which calls of other threads wait."""
+        ...
+
     def watched(self, mode: NetworkMode) -> AbstractContextManager[None]:
         """Return a context within which a mode sees the functions that the network calls."""
         ...

@@ -99,13 +99,14 @@ def record(
     recorders = {
         path: Recorder(path, names, layers is not None, budget, _index(neurons, path), kept) for path in chosen
     }
-    try:
-        for path, layer in chosen.items():
-            layer._recorder = recorders[path]
-        out = model(x, **options)
-    finally:
-        for layer in chosen.values():
-            layer._recorder = None
+    with model.alone():
+        try:
+            for path, layer in chosen.items():
+                layer._recorder = recorders[path]
+            out = model(x, **options)
+        finally:
+            for layer in chosen.values():
+                layer._recorder = None
     found = {path: records for path, recorder in recorders.items() if (records := recorder.records())}
     for name in names:
         if not any(name in records for records in found.values()):

@@ -47,8 +47,8 @@ def compile_forward(program: Program, gpu: str) -> Compiled:
 
 
 def _not_there(program: Program) -> list[str]:
-    """Return the results of a forward pass that training does without."""
-    return [f"{letter}{k}_ptr" for letter in "zw" for k in range(len(program.outs))]
+    """Return the arrays of a forward pass that training does without."""
+    return [f"{letter}{k}_ptr" for letter in "bzw" for k in range(len(program.outs))]
 
 
 def compile_backward(program: Program, gpu: str, wanted: Sequence[bool] | None = None) -> Compiled:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import contract
@@ -25,12 +24,14 @@ class Folded(NamedTuple):
         last: output of the last step, without a gradient and in memory of its own.
         outs: folded outputs.
         fired: if the scan was to count, at how many steps each neuron's output was not zero, (N, ...).
+        added: whether that includes what was counted before.
     """
 
     state: Any
     last: Tensor
     outs: Tensor
     fired: Tensor | None
+    added: bool
 
 
 def signature(
@@ -46,7 +47,8 @@ def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded 
 
     Args:
         signature: of the scan.
-        counts: ``fired`` of an earlier scan, to be added to if it fits, or nothing; None for not to count.
+        counts: ``fired`` of an earlier scan, which this one goes on from if it fits, and memory for the new one, or
+            nothing; None for not to count.
     """
     bound = bind.find(signature)
     return None if bound is None else _run(bound, signature, counts)
@@ -80,13 +82,11 @@ def first(
 def _run(bound: Bound, signature: Signature, counts: Sequence[Tensor] | None) -> Folded | None:
     launched, outs = bound.launch(signature, counts)
     if not launched.finite:
-        with torch.inference_mode():  # within which counts that were made there may be written on, and others too
-            for fired, out in zip(launched.fired, launched.outs, strict=False):
-                fired -= (out != 0).unflatten(0, (len(fired), -1)).sum(1)  # what has no result was not counted
         return None
     return Folded(
         unflatten(launched.finals, signature.state_form),
         launched.lasts[0],
         outs[0],
         None if counts is None else launched.fired[0],
+        launched.added,
     )

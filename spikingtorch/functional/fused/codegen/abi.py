@@ -32,8 +32,10 @@ FORWARD = (
     Group("states", "s", "states", False),
     Group("xs", "x", "xs", True),
     Group("params", "p", "params", False),
-    # results: states after the last step, outputs, those of the last step once more, a count to which the kernel adds
-    # the steps at which an output was not zero, and the state of one step in CHUNK
+    # how often each output was not zero in earlier calls, if that is to be added to
+    Group("before", "b", "outs", False, False, "i32"),
+    # results: states after the last step, outputs, those of the last step once more, at how many steps an output
+    # was not zero, and the state of one step in CHUNK
     Group("finals", "f", "states", False, True),
     Group("outs", "y", "outs", True, True),
     Group("lasts", "z", "outs", False, True),

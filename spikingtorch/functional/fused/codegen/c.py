@@ -66,7 +66,7 @@ def forward_source(program: Program) -> str:
         *(_each(f"s{k}_after[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
         *(f"if (layout->arrays[{number[f'z{k}']}].data) {{" + f"START({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
           + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
-        *(line for k, dtype in outs for line in _count(k, dtype, number[f"w{k}"])),
+        *(line for k, dtype in outs for line in _count(k, dtype, number[f"w{k}"], number[f"b{k}"])),
     ]  # fmt: skip
     block, arrays = LONGEST, len(states) + len(body.schedule.arrays)
     while block > BLOCK and 4 * block * arrays > FIRST_CACHE:
@@ -171,11 +171,14 @@ def _recompute(program: Program, body: Body) -> list[str]:
     ]
 
 
-def _count(k: int, dtype: str, number: int) -> list[str]:
-    """Add the steps at which an output was not zero to a count, as long as outputs are in the first caches."""
+def _count(k: int, dtype: str, number: int, before: int) -> list[str]:
+    """Count the steps at which an output was not zero, as long as outputs are in the first caches."""
     return [
         f"if (layout->arrays[{number}].data) {{",
         f"START({STORED['i32']}, w{k}, {number})",
+        f"const {STORED['i32']} *const b{k} ="
+        f" layout->arrays[{before}].data ? FIRST(const {STORED['i32']}, {before}) : 0;",
+        f"if (b{k}) {{ INDEPENDENT EACH w{k}[i] = b{k}[i]; }} else {{ EACH w{k}[i] = 0; }}",
         "for (int64_t t = 0; t < steps; t++) {",
         f"const {STORED[dtype]} *const y{k}_t = AT(y{k}, t);",
         f"INDEPENDENT EACH w{k}[i] += {load(f'y{k}_t[i]', dtype)} != 0;",

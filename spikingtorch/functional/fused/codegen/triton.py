@@ -79,13 +79,13 @@ def forward_source(program: Program, axes: int = 1, chunk: int | None = None) ->
     """
     body = _forward_body(program)
     states, outs = list(enumerate(program.states)), list(enumerate(program.outs))
-    names = [*named("sfk", program.states), *named("x", program.xs), *named("yzw", program.outs)]
+    names = [*named("sfk", program.states), *named("x", program.xs), *named("byzw", program.outs)]
     names += named("p", program.params)
     lines = [
         *lanes(axes),
         *offsets(axes, names, named("sp", (*program.states, *program.params))),
         *(f"s{k} = {load(place(f's{k}'), dtype)}" for k, dtype in states),
-        *(f"w{k} = {_given(f'w{k}', place(f'w{k}'), 'i32', 'mask')}" for k, _ in outs),
+        *(f"w{k} = {_given(f'b{k}', place(f'b{k}'), 'i32', 'mask')}" for k, _ in outs),
         *body.before_time(),
         f"for t in tl.range(0, steps, num_stages={STAGES}):",
         *indented(_keep(program, chunk or chunk_of(program))),

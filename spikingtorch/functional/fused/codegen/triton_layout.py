@@ -10,7 +10,7 @@ from spikingtorch.functional.fused.ir import Program
 _SIZES = {"steps": "i32", "total": "i64", "neurons": "i64"}
 # Arrays that the runtime makes lie alike: those over time as one another, and those without time as well. They share
 # their strides, which saves registers; an array that comes from outside has strides of its own.
-_ALIKE = {"y": "y", "e": "e", "k": "k", **dict.fromkeys("fzwdq", "r")}
+_ALIKE = {"y": "y", "e": "e", "k": "k", **dict.fromkeys("bfzwdq", "r")}
 
 
 def walker(name: str) -> str:

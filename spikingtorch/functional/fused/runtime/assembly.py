@@ -1,5 +1,6 @@
 """Assembling a launcher: where each array of a kernel is, which tensors are copied for it, and what it makes."""
 
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -43,7 +44,7 @@ class Assembly:
     def forward(self, given: Sequence[Tensor], keep: bool, count: bool) -> Launcher:
         """Return a launcher of the forward pass, for tensors in the order of the kernel's arrays."""
         place, program = self._placement, self._program
-        states, xs, params = self._groups(given)
+        states, xs, params, before = self._groups(given)
         layout, streams = place.layout([place.stream(place.unfold(x)) for x in xs])
         dtypes, outs = [DTYPES[d] for d in program.states], [DTYPES[d] for d in program.outs]
         kept = self._target.kept_steps(program, self._steps)
@@ -51,6 +52,7 @@ class Assembly:
             "states": [layout.placed(place.static(state)) for state in states],
             "xs": streams,
             "params": [layout.placed(place.static(param)) for param in params],
+            "before": [layout.placed(place.static(count)) for count in before] or [None] * len(outs),
             "finals": [layout.one_step(dtype) for dtype in dtypes],
             "outs": [layout.stream(dtype) for dtype in outs],
             "lasts": [layout.one_step(dtype) if self._spec.fold else None for dtype in outs],
@@ -151,6 +153,7 @@ class Assembly:
         whole = self._shape if group.name == "of_finals" else None
         return lambda tensor: layout.placed(place.static(tensor if whole is None else tensor.expand(whole)))
 
-    def _groups(self, given: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-        states, xs = self._spec.counts[0], self._spec.counts[0] + self._spec.counts[1]
-        return given[:states], given[states:xs], given[xs:]
+    def _groups(self, given: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+        """Return states, inputs, parameters and what comes after them."""
+        states, xs, params, _ = itertools.accumulate(self._spec.counts)
+        return [given[:states], given[states:xs], given[xs:params], given[params:]]

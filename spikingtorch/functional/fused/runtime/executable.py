@@ -27,7 +27,8 @@ class Launched(NamedTuple):
         finals: states after the last step.
         outs: outputs.
         lasts: of a folded scan, the outputs of the last step, in memory of their own.
-        fired: if it was to count, at how many steps each output of a neuron was not zero, earlier counts included.
+        fired: if it was to count, at how many steps each output of a neuron was not zero.
+        added: whether those include the ones that were counted before.
         kept: states that the backward pass starts from.
         finite: whether all inputs are.
     """
@@ -37,6 +38,7 @@ class Launched(NamedTuple):
     outs: list[Tensor]
     lasts: list[Tensor]
     fired: list[Tensor]
+    added: bool
     kept: list[Tensor]
     finite: bool
 
@@ -81,8 +83,9 @@ class Executable:
         memory_format = memory_format_of(streams, spec.dim) if keeps_format else None
         placement = Placement(self.target, self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
         self._assembly = Assembly(self.target, spec, self.program, placement, self.shape, self.steps)
-        self._forward: dict[tuple[bool, bool], Launcher] = {}
+        self._forward: dict[tuple[bool, bool, int], Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
+        self._of_fired: list[Any] = []  # how its counts lie in memory
         self.forms: list[checks.Form] = []  # of what is saved for the backward pass
 
     def forward(
@@ -99,18 +102,33 @@ class Executable:
             tensors: as in the constructor, other numbers.
             scalars: floats of the program.
             keep: whether to return the states that the backward pass starts from.
-            counts: ``fired`` of an earlier call, to be added to if it fits, or nothing; None for not to count.
+            counts: ``fired`` of an earlier call, which this one goes on from if it lies in memory as the new one does,
+                and memory for the new one, or nothing; None for not to count.
         """
-        given, count = (*self.rest, *tensors), counts is not None
+        count = counts is not None
+        before, spare = self._going_on_from(counts or ())
+        given = (*self.rest, *tensors, *before)
         launcher = self.forward_launcher(given, keep, count)
-        found, finite = launcher(given, scalars, counts or ())
+        found, finite = launcher(given, scalars, spare)
         states, outs = self.spec.counts[0], self.spec.counts[0] + self.spec.counts[3]
         lasts = outs + self.spec.counts[3] if self.spec.fold else outs
         fired = lasts + self.spec.counts[3] if count else lasts
         kept = found[fired:]
         if not self.forms and keep == self.saves_states:
             self.forms = checks.forms((*tensors, *kept))
-        return Launched(self, found[:states], found[states:outs], found[outs:lasts], found[lasts:fired], kept, finite)
+        counted = found[lasts:fired]
+        if count and not self._of_fired:
+            self._of_fired = layouts_of(counted)
+        return Launched(
+            self, found[:states], found[states:outs], found[outs:lasts], counted, len(before) > 0, kept, finite
+        )
+
+    def _going_on_from(self, counts: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return counts of an earlier call, and memory for new ones, if all of these lie as new ones would."""
+        lies = self._of_fired
+        if not counts or not lies or layouts_of(counts) != lies * (len(counts) // len(lies)):
+            return (), ()
+        return counts[: len(lies)], counts[len(lies) :]
 
     def backward(
         self,
@@ -146,9 +164,10 @@ class Executable:
 
     def forward_launcher(self, given: Sequence[Tensor], keep: bool, count: bool = False) -> Launcher:
         """Return what launches the forward pass."""
-        launcher = self._forward.get((keep, count))
+        key = keep, count, len(given)
+        launcher = self._forward.get(key)
         if launcher is None:
-            launcher = self._forward[keep, count] = self._assembly.forward(given, keep, count)
+            launcher = self._forward[key] = self._assembly.forward(given, keep, count)
         return launcher
 
     def backward_launcher(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:

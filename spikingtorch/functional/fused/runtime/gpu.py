@@ -203,7 +203,7 @@ def _loaded(source: Source, index: int) -> Loaded:
 def _failure(target: TritonTarget, program: str) -> str | None:
     """Compile a forward pass as training takes it, in which states are kept, and say what went wrong."""
     source = target.forward(program).source()
-    missing = tuple([f"{letter}{k}_ptr" for letter in "zw" for k in range(len(from_text(program).outs))])
+    missing = tuple([f"{letter}{k}_ptr" for letter in "bzw" for k in range(len(from_text(program).outs))])
     index = torch.cuda.current_device() if torch.cuda.is_available() else 0
     try:
         target.load(source._replace(missing=missing), torch.device(target.device, index))

@@ -66,7 +66,7 @@ class Launcher:
         copies: for each given tensor, how to copy it into the layout; None if the kernel reads it where it lies.
         results: how each result lies in memory.
         changes: for each result, what is done to it afterwards; None for nothing.
-        counts: the places of results that the kernel adds to.
+        counts: the places of the results for which a call may bring memory.
     """
 
     def __init__(
@@ -86,25 +86,21 @@ class Launcher:
         self._large = [place for place, size in enumerate(sizes) if size >= memory.LARGE]
 
     def __call__(
-        self, given: Sequence[Tensor | None], scalars: Sequence[float], counts: Sequence[Tensor] = ()
+        self, given: Sequence[Tensor | None], scalars: Sequence[float], spare: Sequence[Tensor] = ()
     ) -> tuple[list[Tensor], bool]:
         """Return the results for tensors, and whether the inputs of a forward pass are all finite.
 
         Args:
             given: the tensors.
             scalars: floats of the program.
-            counts: earlier results, to be added to if they lie in memory as the new ones would.
+            spare: memory for the counts, which lies as they do; none for new memory.
         """
         make, device = memory.empty_strided, self._device
         results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self.results]
         for place in self._large:
             memory.prefer_huge_pages(results[place])
-        for k, place in enumerate(self._counts):
-            before = counts[k] if k < len(counts) else None
-            if before is not None and layouts_of((before,)) == layouts_of((results[place],)):
-                results[place] = before
-            else:
-                results[place].zero_()
+        for place, count in zip(self._counts, spare, strict=False):
+            results[place] = count
         finite = True
         if self._launch is not None:
             if self._copies is not None:

@@ -32,12 +32,12 @@ def test_the_arguments_of_a_forward_pass(target: Recorder) -> None:
     assert (given["s0_neuron"], given["p0_neuron"], given["p0_b0"], given["r_b0"]) == (1, 1, 0, 5)
     # 20 steps: the states of steps 8 and 16 are kept
     assert (given["k_step"], given["k_b0"]) == (5, 10)
-    assert target.sources[0].missing == ("z0_ptr", "w0_ptr")
-    assert given["z0_ptr"] is given["w0_ptr"] is None
+    assert target.sources[0].missing == ("b0_ptr", "z0_ptr", "w0_ptr")
+    assert given["b0_ptr"] is given["z0_ptr"] is given["w0_ptr"] is None
     for each, kind in types.items():
         if kind in ("fp32", "fp64"):
             assert type(given[each]) is float
-        elif each not in ("BLOCK", "z0_ptr", "w0_ptr"):
+        elif each not in ("BLOCK", "b0_ptr", "z0_ptr", "w0_ptr"):
             assert type(given[each]) is int, each
 
 
@@ -78,7 +78,7 @@ def test_one_kernel_for_all_lengths_sizes_and_strides(target: Recorder) -> None:
 def test_a_long_inference_keeps_nothing(target: Recorder) -> None:
     with torch.no_grad():
         lif(draw(20, 5, dtype=torch.float32))
-    assert target.sources[-1].missing == ("z0_ptr", "w0_ptr", "k0_ptr")
+    assert target.sources[-1].missing == ("b0_ptr", "z0_ptr", "w0_ptr", "k0_ptr")
     assert target.runs[-1][2]["k0_ptr"] is None
 
 
@@ -86,7 +86,7 @@ def test_a_stepper_moves_every_address(target: Recorder) -> None:
     x = draw(1, 5, dtype=torch.float32)
     lif(x)
     launch = executable().forward_launcher([torch.zeros(5), x], keep=False).launch
-    names = [name for name, _ in target.sources[0].types]
+    names = [name for name, _ in target.sources[0].types if name != "b0_ptr"]  # nothing was counted
     step = launch.stepper([(1000, 20), (2000, 40), (3000, 0), (4000, 4)], (0.9,) * 7)
     step(0)
     step(3)
