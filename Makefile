@@ -28,7 +28,7 @@ train: .venv/.examples
 
 test: lint types
 	@echo "== pytest: doctests, tests, examples"
-	@$(BIN)/python -m pytest -n $(WORKERS) --durations=10 --durations-min=5 $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --durations-min=5 $(ARGS)
 
 coverage: .venv/.dev
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "" --timeout=900 --cov=spikingtorch --cov-branch --cov-report=term:skip-covered $(ARGS)

@@ -115,6 +115,7 @@ def test_a_matrix_from_python(case: Case, dtype: torch.dtype, monkeypatch: pytes
     every_length(case, dtype)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CHOSEN)
 def test_chosen_neurons(name: str) -> None:
     for dtype, steps in ((torch.float64, 20), (torch.float32, 7)):
