@@ -67,7 +67,10 @@ class Questions(TorchFunctionMode):
                 f"hooks into its backward pass, with {name}", "write a torch.autograd.Function, which is looked through"
             )
         if name in _LIES and not _asker().startswith(LIBRARIES):
-            raise Objection(f"asks how a tensor lies in memory, with {name}", "call contiguous() in any case")
+            raise Objection(
+                f"asks how a tensor lies in memory, with {name}",
+                "leave that out: contiguous() may be called in any case, and reshape() makes a copy where it must",
+            )
         if name == "cross" and (args[2] if len(args) > 2 else kwargs.get("dim")) is None:
             raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
         if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
