@@ -125,7 +125,8 @@ class MaxPool(Function):
             where = windows.first(places, shape[3]) + windows.within(places.long(), shape[3])
             # nothing of the input but its shape and its strides is read
             return None, None, torch.ops.aten.max_pool2d_with_indices_backward(g, found, *windows, where)
-        g = g.contiguous(memory_format=layout)
+        # in the order of the images, whatever a hook on saved tensors has made of them
+        g, places = g.contiguous(memory_format=layout), places.contiguous(memory_format=layout)
         pool = _pool(windows, shape, places.shape[2:], layout)
         functions().max_pool_gradient(byref(pool), g.data_ptr(), places.data_ptr(), found.data_ptr())
         return None, None, found

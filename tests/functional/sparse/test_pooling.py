@@ -80,6 +80,15 @@ def test_one_byte_an_output_is_kept() -> None:
     assert [(each.dtype, each.shape) for each in kept] == [(torch.uint8, out.shape)]
 
 
+def test_places_that_a_hook_has_laid_out_anew() -> None:
+    x = images().to(memory_format=torch.channels_last).requires_grad_()
+    with saved_tensors_hooks(lambda t: t.clone(memory_format=torch.contiguous_format), lambda t: t):
+        out = max_pool2d(x, 2)
+    assert out is not None
+    g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(*[torch.autograd.grad(each, x, g)[0] for each in (out, nnf.max_pool2d(x, 2))])
+
+
 def test_an_input_may_be_written_on_afterwards() -> None:
     x = images().requires_grad_()
     (want,) = torch.autograd.grad(nnf.max_pool2d(x, 2).sum(), x)
