@@ -8,26 +8,28 @@ from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, n
 from spikingtorch.functional.fused.codegen.c_expressions import LOCAL, STORED, Body, load, store
 from spikingtorch.functional.fused.ir import Program
 
-# neurons that one thread takes through time together: their states, and in a backward pass those of a chunk, stay in
-# the first two caches. A forward pass takes longer pieces of a row, as long as its arrays fit into the first
-BLOCK, LONGEST, FIRST_CACHE = 256, 2048, 2**15
+# neurons that one thread takes through a chunk of time together: their states of all its steps stay in the first two
+# caches. The blocks of a group, which lie side by side, go through one chunk before any goes on to the next, so that
+# memory is read in long pieces; what they keep meanwhile stays in the second cache
+BLOCK, LARGEST_GROUP, GROUP_BYTES = 128, 64, 2**17
 # steps between two stored states; the backward pass computes those between them anew
 CHUNK = 16
 
 # returns whether an input is NaN or infinite, where a forward pass reads it anyway
 _FUNCTION = """
 int run(const Layout *layout, const double *scalars) {
-    const int64_t steps = layout->steps, neurons = layout->neurons;
-    int64_t block = BLOCK;
-    while (block > SHORTEST && layout->rows * ((neurons + block - 1) / block) < 4 * layout->threads) block /= 2;
-    const int64_t blocks = (neurons + block - 1) / block, tasks = layout->rows * blocks;
+    const int64_t steps = layout->steps, neurons = layout->neurons, blocks = (neurons + BLOCK - 1) / BLOCK;
+    int64_t groups = (blocks + GROUP - 1) / GROUP;
+    while (groups < blocks && layout->rows * groups %% layout->threads) groups++;  // the same work for each thread
+    const int64_t group = (blocks + groups - 1) / groups;
     int odd = 0;
     %s
     #pragma omp parallel for schedule(static) reduction(|:odd) \\
         num_threads((int)layout->threads) if (layout->threads > 1)
-    for (int64_t task = 0; task < tasks; task++) {
-        const int64_t row = task / blocks, first = task %% blocks * block;
-        const int n = (int)(neurons - first < block ? neurons - first : block);
+    for (int64_t task = 0; task < layout->rows * groups; task++) {
+        const int64_t row = task / groups, begin = task %% groups * group * BLOCK;
+        const int64_t left = (neurons - begin + BLOCK - 1) / BLOCK;
+        const int count = (int)(left < group ? left : group);
         %s
     }
     return odd;
@@ -41,37 +43,56 @@ def forward_source(program: Program) -> str:
     states, outs = list(enumerate(program.states)), list(enumerate(program.outs))
     body = Body(program, (*program.finals, *program.results), "s{}[i]")
     task = [
-        *(f"{LOCAL[dtype]} s{k}[BLOCK];" for k, dtype in states),
-        *(f"START(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states),
-        *(f"START({STORED[dtype]}, s{k}_after, {number[f'f{k}']})" for k, dtype in states),
-        *(_each(f"s{k}[i] = {_before(k, dtype)};") for k, dtype in states),
-        *body.before_time(number),
+        *body.of_row(number),
+        *(f"{LOCAL[dtype]} s{k}_all[GROUP][BLOCK];" for k, dtype in states),
+        *(f"STATIC(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states),
         *(f"STREAM(const {STORED[dtype]}, x{k}, {number[f'x{k}']})" for k, dtype in enumerate(program.xs)),
         *(f"STREAM({STORED[dtype]}, y{k}, {number[f'y{k}']})" for k, dtype in outs),
         *(f"STREAM({STORED[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states),
         *([f"const int keep = layout->arrays[{number['k0']}].data != 0;"] if states else []),
-        "for (int64_t t = 0; t < steps; t++) {",
-        *("if (keep && t % CHUNK == 0 && t) "
-          + _each(f"AT(k{k}, t / CHUNK - 1)[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
+        *_blocks(
+            *_state_arrays(program),
+            *(_each(f"s{k}[i] = {_before(k, dtype)};") for k, dtype in states),
+            *body.before_time(),
+            *(line for k, _ in outs for line in _start_count(k, number[f"w{k}"], number[f"b{k}"])),
+        ),
+        "for (int64_t start = 0; start < steps; start += CHUNK) {",
+        "const int64_t end = start + CHUNK < steps ? start + CHUNK : steps;",
+        *_blocks(*_chunk_forward(program, body, number)),
+        "}",
+        *_blocks(
+            *_state_arrays(program),
+            *(f"STORED({STORED[dtype]}, s{k}_after, {number[f'f{k}']}) "
+              + _each(f"s{k}_after[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
+            *(f"if (layout->arrays[{number[f'z{k}']}].data) {{ STORED({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
+              f"HERE({STORED[dtype]}, y{k}) " + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
+        ),
+    ]  # fmt: skip
+    return _source(body, task, len(states))
+
+
+def _chunk_forward(program: Program, body: Body, number: dict[str, int]) -> list[str]:
+    """Take a block through the steps from start to end."""
+    states, outs = list(enumerate(program.states)), list(enumerate(program.outs))
+    return [
+        *_state_arrays(program),
+        *body.arrays_here(),
+        *(f"HERE(const {STORED[dtype]}, x{k})" for k, dtype in enumerate(program.xs)),
+        *(f"HERE({STORED[dtype]}, y{k})" for k, dtype in outs),
+        *(f"if (keep && start) {{ HERE({STORED[dtype]}, k{k}) "
+          + _each(f"AT(k{k}, start / CHUNK - 1)[i] = {store(f's{k}[i]', dtype)}; }}") for k, dtype in states),
+        "for (int64_t t = start; t < end; t++) {",
         *body.inputs("t"),
-        *(f"FETCH(x{k}, t + CHUNK)" for k in range(len(program.xs))),
         *(f"{STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
-        "INDEPENDENT EACH {",
+        "EACH {",
         *(f"odd |= !({finite});" for finite in body.finite_inputs()),
         *body.each_step((*program.finals, *program.results)),
         *(f"s{k}[i] = {body.name(node)};" for k, node in enumerate(program.finals)),
         *(f"y{k}_t[i] = {store(body.name(program.results[k]), dtype)};" for k, dtype in outs),
         "}",
         "}",
-        *(_each(f"s{k}_after[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
-        *(f"if (layout->arrays[{number[f'z{k}']}].data) {{" + f"START({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
-          + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
-        *(line for k, dtype in outs for line in _count(k, dtype, number[f"w{k}"], number[f"b{k}"])),
+        *(line for k, dtype in outs for line in _count(k, dtype, number[f"w{k}"])),
     ]  # fmt: skip
-    block, arrays = LONGEST, len(states) + len(body.schedule.arrays)
-    while block > BLOCK and 4 * block * arrays > FIRST_CACHE:
-        block //= 2
-    return _source(body, task, block)
 
 
 def backward_source(program: Program, wanted: Sequence[bool]) -> str:
@@ -89,22 +110,41 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
     kept = program.reads_states(gradients)
     if kept:
         body.schedule.cache_values(program.finals, gradients)
+    sums = [
+        *(f"{LOCAL[dtype]} *const g{k} = g{k}_all[b];" for k, dtype in enumerate(program.states)),
+        *(f"{LOCAL[program.params[k][0]]} *const q{k} = q{k}_all[b];" for k in chosen),
+    ]
     task = [
         *_before_backward(program, body, number, chosen, kept),
+        *_blocks(
+            *sums,
+            *(_each(f"q{k}[i] = 0;") for k in chosen),
+            *(f"HERE(const {STORED[dtype]}, c{k}) " + _each(f"g{k}[i] = {load(f'c{k}[i]', dtype)};")
+              for k, dtype in enumerate(program.states)),
+            *body.before_time(),
+        ),
         "for (int64_t chunk = (steps - 1) / CHUNK; chunk >= 0; chunk--) {",
         "const int64_t start = chunk * CHUNK;",
         "const int last = (int)(steps - start < CHUNK ? steps - start : CHUNK) - 1;",
-        *(_recompute(program, body) if kept else ()),
-        "for (int t = last; t >= 0; t--) {",
-        *_step_back(program, body, chosen, kept),
+        *_blocks(
+            *sums,
+            *body.arrays_here(),
+            *_streams_here(program, kept),
+            *(_recompute(program, body) if kept else ()),
+            "for (int t = last; t >= 0; t--) {",
+            *_step_back(program, body, chosen, kept),
+            "}",
+        ),
         "}",
-        "}",
-        *(f"if (layout->arrays[{number[f'd{k}']}].data) {{" + f"START({STORED[dtype]}, d{k}, {number[f'd{k}']}) "
-          + _each(f"d{k}[i] = {store(f'g{k}[i]', dtype)}; }}") for k, dtype in enumerate(program.states)),
-        *(f"START({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
-          + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
+        *_blocks(
+            *sums,
+            *(f"if (layout->arrays[{number[f'd{k}']}].data) {{ STORED({STORED[dtype]}, d{k}, {number[f'd{k}']}) "
+              + _each(f"d{k}[i] = {store(f'g{k}[i]', dtype)}; }}") for k, dtype in enumerate(program.states)),
+            *(f"STORED({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
+              + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
+        ),
     ]  # fmt: skip
-    return _source(body, task, BLOCK)
+    return _source(body, task, len(program.states) + len(chosen))
 
 
 def _before_backward(
@@ -114,21 +154,31 @@ def _before_backward(
     states, xs, of_xs = list(enumerate(program.states)), list(enumerate(program.xs)), program.split_gradients()[1]
     chosen = list(chosen)
     return [
+        *body.of_row(number),
         "int64_t unused[BLOCK];" if xs else "",
         *(f"{LOCAL[dtype]} h{k}[CHUNK + 1][BLOCK];" for k, dtype in states if kept),
         *(f"{LOCAL[program.nodes[k].dtype]} m{k}[CHUNK][BLOCK];" for k in body.schedule.cached),
-        *(f"START(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states if kept),
-        *(f"{LOCAL[dtype]} g{k}[BLOCK];" for k, dtype in states),
-        *(f"{LOCAL[program.params[k][0]]} q{k}[BLOCK];" for k in chosen),
-        *(_each(f"q{k}[i] = 0;") for k in chosen),
-        *body.before_time(number),
+        *(f"{LOCAL[dtype]} g{k}_all[GROUP][BLOCK];" for k, dtype in states),
+        *(f"{LOCAL[program.params[k][0]]} q{k}_all[GROUP][BLOCK];" for k in chosen),
+        *(f"STATIC(const {STORED[dtype]}, s{k}_before, {number[f's{k}']})" for k, dtype in states if kept),
         *(f"STREAM(const {STORED[dtype]}, x{k}, {number[f'x{k}']})" for k, dtype in xs),
         *(f"STREAM(const {STORED[dtype]}, k{k}, {number[f'k{k}']})" for k, dtype in states if kept),
         *(f"GIVEN({STORED[dtype]}, c{k}, {number[f'c{k}']})"
           for k, dtype in enumerate((*program.states, *program.outs))),
         *(f"WANTED({STORED[dtype]}, e{k}, {number[f'e{k}']})" for k, dtype in xs if of_xs[k] >= 0),
-        *(_each(f"g{k}[i] = {load(f'c{k}[i]', dtype)};") for k, dtype in states),
     ]  # fmt: skip
+
+
+def _streams_here(program: Program, kept: bool) -> list[str]:
+    """Point to what a backward pass reads and writes for a block."""
+    of_xs = program.split_gradients()[1]
+    return [
+        "AHEAD",
+        *(f"HERE(const {STORED[dtype]}, x{k})" for k, dtype in enumerate(program.xs)),
+        *(f"HERE(const {STORED[dtype]}, k{k})" for k, dtype in enumerate(program.states) if kept),
+        *(f"HERE(const {STORED[dtype]}, c{k})" for k, dtype in enumerate(program.outs, len(program.states))),
+        *(f"HERE({STORED[dtype]}, e{k})" for k, dtype in enumerate(program.xs) if of_xs[k] >= 0),
+    ]
 
 
 def _step_back(program: Program, body: Body, chosen: Mapping[int, int], kept: bool) -> list[str]:
@@ -137,11 +187,11 @@ def _step_back(program: Program, body: Body, chosen: Mapping[int, int], kept: bo
     xs, outs = list(enumerate(program.xs)), list(enumerate(program.outs, len(program.states)))
     return [
         *body.inputs("start + t"),
-        *(f"FETCH(x{k}, start + t - CHUNK)" for k, _ in xs if not kept),
-        *(f"FETCH(c{k}, start + t - CHUNK)" for k, _ in outs),
+        *(f"FETCH(x{k}, start + t)" for k, _ in xs),
+        *(f"FETCH(c{k}, start + t)" for k, _ in outs if not kept),
         *(f"const {STORED[dtype]} *const c{k}_t = AT(c{k}, start + t);" for k, dtype in outs),
         *(f"{STORED[dtype]} *const e{k}_t = AT(e{k}, start + t);" for k, dtype in xs if of_xs[k] >= 0),
-        "INDEPENDENT EACH {",
+        "EACH {",
         *body.each_step((*of_states, *of_xs, *chosen.values()), body.schedule.cached),
         *(f"q{k}[i] += {body.name(node)};" for k, node in chosen.items()),
         *(f"e{k}_t[i] = {store(body.name(of_xs[k]), dtype)};" for k, dtype in xs if of_xs[k] >= 0),
@@ -161,8 +211,8 @@ def _recompute(program: Program, body: Body) -> list[str]:
         *first,
         f"for (int t = 0; t {'<=' if body.schedule.cached else '<'} last; t++) {{",
         *body.inputs("start + t"),
-        *(f"FETCH(x{k}, start + t - CHUNK)" for k in range(len(program.xs))),
-        "INDEPENDENT EACH {",
+        *(f"FETCH(c{k}, start + t)" for k, _ in enumerate(program.outs, len(program.states))),
+        "EACH {",
         *body.each_step(program.finals),
         *(f"m{k}[t][i] = v{k};" for k in body.schedule.cached),
         *(f"h{k}[t + 1][i] = {body.name(node)};" for k, node in enumerate(program.finals)),
@@ -171,34 +221,58 @@ def _recompute(program: Program, body: Body) -> list[str]:
     ]
 
 
-def _count(k: int, dtype: str, number: int, before: int) -> list[str]:
-    """Count the steps at which an output was not zero, as long as outputs are in the first caches."""
+def _start_count(k: int, number: int, before: int) -> list[str]:
+    """Start the number of steps at which an output was not zero: at that of earlier calls, if there is one."""
     return [
         f"if (layout->arrays[{number}].data) {{",
-        f"START({STORED['i32']}, w{k}, {number})",
-        f"const {STORED['i32']} *const b{k} ="
-        f" layout->arrays[{before}].data ? FIRST(const {STORED['i32']}, {before}) : 0;",
-        f"if (b{k}) {{ INDEPENDENT EACH w{k}[i] = b{k}[i]; }} else {{ EACH w{k}[i] = 0; }}",
-        "for (int64_t t = 0; t < steps; t++) {",
+        f"STORED({STORED['i32']}, w{k}, {number})",
+        f"if (layout->arrays[{before}].data) {{",
+        f"STORED(const {STORED['i32']}, b{k}, {before})",
+        _each(f"w{k}[i] = b{k}[i];"),
+        "} else { " + _each(f"w{k}[i] = 0; }}"),
+        "}",
+    ]
+
+
+def _count(k: int, dtype: str, number: int) -> list[str]:
+    """Count the steps of a chunk at which an output was not zero, as long as outputs are in the first caches."""
+    return [
+        f"if (layout->arrays[{number}].data) {{",
+        f"STORED({STORED['i32']}, w{k}, {number})",
+        "for (int64_t t = start; t < end; t++) {",
         f"const {STORED[dtype]} *const y{k}_t = AT(y{k}, t);",
-        f"INDEPENDENT EACH w{k}[i] += {load(f'y{k}_t[i]', dtype)} != 0;",
+        _each(f"w{k}[i] += {load(f'y{k}_t[i]', dtype)} != 0;"),
         "}",
         "}",
     ]
 
 
+def _blocks(*lines: str) -> list[str]:
+    """Do something for each block of a group."""
+    return ["for (int b = 0; b < count; b++) {", "BLOCK_OF(b)", *lines, "}"]
+
+
+def _state_arrays(program: Program) -> list[str]:
+    """Name the states of a block."""
+    return [f"{LOCAL[dtype]} *const s{k} = s{k}_all[b];" for k, dtype in enumerate(program.states)]
+
+
 def _before(k: int, dtype: str) -> str:
     """Return a state before the first step."""
-    return load(f"s{k}_before[i * s{k}_before_neuron]", dtype)
+    return load(f"s{k}_before_row[(first + i) * s{k}_before_neuron]", dtype)
 
 
 def _each(line: str) -> str:
     return f"EACH {line}"
 
 
-def _source(body: Body, task: list[str], block: int) -> str:
+def _source(body: Body, task: list[str], kept: int) -> str:
+    """Return the whole text, for groups that keep so many arrays besides those of the body from chunk to chunk."""
+    group = LARGEST_GROUP
+    while group > 1 and 8 * BLOCK * group * (kept + len(body.schedule.arrays)) > GROUP_BYTES:
+        group //= 2
     lines = (_FUNCTION % ("\n".join(body.once()), "\n".join(task))).splitlines()
-    return _header(block) + "\n" + "\n".join(_indented(line.strip() for line in lines)) + "\n"
+    return _header(group) + "\n" + "\n".join(_indented(line.strip() for line in lines)) + "\n"
 
 
 def _indented(lines: Iterable[str]) -> Iterable[str]:
@@ -211,8 +285,8 @@ def _indented(lines: Iterable[str]) -> Iterable[str]:
 
 
 @lru_cache(maxsize=16)
-def _header(block: int) -> str:
+def _header(group: int) -> str:
     folder = resources.files("spikingtorch.functional.fused.codegen")
-    named = {"BLOCK": block, "SHORTEST": BLOCK, "CHUNK": CHUNK, "AXES": AXES}
+    named = {"BLOCK": BLOCK, "GROUP": group, "CHUNK": CHUNK, "AXES": AXES}
     sizes = [f"#define {name} {size}" for name, size in named.items()]
     return "\n".join([*sizes, *((folder / name).read_text() for name in ("kernel.h", "vector_math.h"))])

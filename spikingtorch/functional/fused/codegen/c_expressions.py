@@ -55,19 +55,25 @@ class Body:
         """Return the values that are the same for all neurons."""
         return self._statements(self.schedule.at(Rate.ONCE), _variable)
 
-    def before_time(self, number: dict[str, int]) -> list[str]:
-        """Return the values that depend on parameters alone."""
-        rows = self._statements(self.schedule.at(Rate.ROW), _variable, number)
-        neurons = self._statements(self.schedule.at(Rate.NEURON), _variable, number)
-        kept = sorted(self.schedule.arrays)
-        arrays = [f"{LOCAL[self._program.nodes[index].dtype]} n{index}[BLOCK];" for index in kept]
-        fills = [f"n{index}[i] = v{index};" for index in kept]
+    def of_row(self, number: dict[str, int]) -> list[str]:
+        """Return the values that are the same for all neurons of a row, and room for those of each neuron."""
+        nodes, params = self._program.nodes, enumerate(self._program.params)
         starts = [
-            f"START(const {STORED[dtype]}, p{k}, {number[f'p{k}']})"
-            for k, (dtype, uniform) in enumerate(self._program.params)
-            if not uniform
+            f"STATIC(const {STORED[dtype]}, p{k}, {number[f'p{k}']})" for k, (dtype, uniform) in params if not uniform
         ]
-        return [*rows, *starts, *arrays, *(["INDEPENDENT EACH {", *neurons, *fills, "}"] if neurons else [])]
+        arrays = [f"{LOCAL[nodes[k].dtype]} n{k}_all[GROUP][BLOCK];" for k in sorted(self.schedule.arrays)]
+        return [*self._statements(self.schedule.at(Rate.ROW), _variable, number), *starts, *arrays]
+
+    def before_time(self) -> list[str]:
+        """Return the values of the neurons of a block that depend on parameters alone."""
+        neurons = self._statements(self.schedule.at(Rate.NEURON), _variable)
+        fills = [f"n{k}[i] = v{k};" for k in sorted(self.schedule.arrays)]
+        return [*self.arrays_here(), "EACH {", *neurons, *fills, "}"] if neurons else []
+
+    def arrays_here(self) -> list[str]:
+        """Name the arrays of what ``before_time`` has found for the neurons of a block."""
+        nodes = self._program.nodes
+        return [f"{LOCAL[nodes[k].dtype]} *const n{k} = n{k}_all[b];" for k in sorted(self.schedule.arrays)]
 
     def inputs(self, t: str) -> list[str]:
         """Return the pointers to the inputs of a step."""
@@ -109,8 +115,9 @@ class Body:
         if role == "x":
             return load(f"x{index}_t[i]", self._program.xs[index])
         if role == "param":
-            array, uniform = number[f"p{index}"], self._program.params[index][1]
-            place = f"*FIRST(const {STORED[node.dtype]}, {array})" if uniform else f"p{index}[i * p{index}_neuron]"
+            uniform = self._program.params[index][1]
+            row = f"*ROW(const {STORED[node.dtype]}, {number[f'p{index}']})" if uniform else ""
+            place = row or f"p{index}_row[(first + i) * p{index}_neuron]"
             return load(place, node.dtype)
         if index < states:
             return f"g{index}[i]"

@@ -1,5 +1,5 @@
 // What every kernel shares: how the arrays lie in memory, and the formats that are stored but not computed in.
-// BLOCK, SHORTEST, CHUNK and AXES are defined before it, by what prints a program.
+// BLOCK, GROUP, CHUNK and AXES are defined before it, by what prints a program.
 
 #include <float.h>
 #include <math.h>
@@ -33,33 +33,43 @@ static inline int64_t row_offset(const Layout *layout, const Array *array, int64
     return offset;
 }
 
-#define FIRST(type, number) \
-    ((type *)layout->arrays[number].data + row_offset(layout, &layout->arrays[number], row) + \
-     first * layout->arrays[number].neuron)
-
-// an array without time
-#define START(type, name, number) \
-    type *const name = FIRST(type, number); \
+#define ROW(type, number) \
+    ((type *)layout->arrays[number].data + row_offset(layout, &layout->arrays[number], row))
+// the row of an array without time, of one over time, and of one over time that may be missing and then reads as zero
+// or is not wanted
+#define STATIC(type, name, number) \
+    type *const name##_row = ROW(type, number); \
     const int64_t name##_neuron = layout->arrays[number].neuron; \
-    (void)name, (void)name##_neuron;
-
-// an array over time, one that may be missing and then reads as zero, and one that may not be wanted
+    (void)name##_row, (void)name##_neuron;
 #define STREAM(type, name, number) \
-    type *const name = FIRST(type, number); \
-    const int64_t name##_step = layout->arrays[number].step;
+    type *const name##_row = ROW(type, number); \
+    const int64_t name##_step = layout->arrays[number].step, name##_neuron = layout->arrays[number].neuron;
 #define GIVEN(type, name, number) \
-    const type *const name = layout->arrays[number].data ? FIRST(const type, number) : (const type *)zeros; \
-    const int64_t name##_step = layout->arrays[number].step;
+    const int name##_there = layout->arrays[number].data != 0; \
+    const type *const name##_row = name##_there ? ROW(const type, number) : (const type *)zeros; \
+    const int64_t name##_step = layout->arrays[number].step, name##_neuron = name##_there;
 #define WANTED(type, name, number) \
-    type *const name = layout->arrays[number].data ? FIRST(type, number) : (type *)unused; \
-    const int64_t name##_step = layout->arrays[number].step;
+    const int name##_there = layout->arrays[number].data != 0; \
+    type *const name##_row = name##_there ? ROW(type, number) : (type *)unused; \
+    const int64_t name##_step = layout->arrays[number].step, name##_neuron = name##_there;
+
+// block b of a group: its first neuron, how many it has, and where an array has them
+#define BLOCK_OF(b) \
+    const int64_t first = begin + (int64_t)(b) * BLOCK; \
+    const int n = (int)(neurons - first < BLOCK ? neurons - first : BLOCK);
+#define HERE(type, name) type *const name = name##_row + first * name##_neuron;
+#define STORED(type, name, number) type *const name = ROW(type, number) + first * layout->arrays[number].neuron;
 #define AT(name, t) (name + (t) * name##_step)
 
-// The rows of a block lie far apart, and processors foresee no jump: ask for the next ones early, into the second cache.
+// A backward pass goes through a stream in pieces that processors do not foresee: ask for the same steps of the next
+// block, and behind the last block of a group for the chunk before at the first, early, into the second cache.
+#define AHEAD \
+    const int wide = (int)(neurons < BLOCK ? neurons : BLOCK), back = b + 1 < count ? 0 : CHUNK; \
+    const int64_t over = b + 1 < count ? BLOCK : -(int64_t)b * BLOCK;
 #define FETCH(name, t) \
-    if ((t) >= 0 && (t) < steps) \
-        for (int i = 0; i < n; i += 64 / (int)sizeof *name) __builtin_prefetch(AT(name, t) + i, 0, 2);
-#define EACH for (int i = 0; i < n; i++)
+    if ((t) >= back) \
+        for (int i = 0; i < wide; i += 64 / (int)sizeof *name) __builtin_prefetch(AT(name, (t) - back) + over + i, 0, 2);
+#define EACH INDEPENDENT for (int i = 0; i < n; i++)
 
 static const int64_t zeros[BLOCK];
 
