@@ -367,6 +367,40 @@ def test_input_gradients_of_few_channels(layout: Any, input_gradients: list[int]
     assert [g.stride() for g in found[0][1]] == [g.stride() for g in found[1][1]]
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+def test_weight_gradients_of_few_outputs(layout: Any, monkeypatch: pytest.MonkeyPatch, runs: list[int]) -> None:
+    """They are kernels' too, of a layer as well whose input has no gradient."""
+
+    class Few(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv1, self.s1 = nn.Conv2d(2, 4, 3, padding=1), st.LIF(v0=0.5)
+            self.conv2 = nn.Conv2d(4, 9, 3, padding=1)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            out: Tensor = self.conv2(self.s1(self.conv1(x), init)).mean((2, 3))
+            return out
+
+    found: list[int] = []
+    run = kernels.dense_weight_gradient
+
+    def noted(s: Any, *args: Any) -> Tensor | None:
+        found.append(s.channels)
+        return run(s, *args)
+
+    monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
+    monkeypatch.setattr(kernels, "dense_weight_gradient", noted)
+    outcomes = [
+        outcome(model_of(event_driven, Few().to(memory_format=layout)), spikes())  # type: ignore[call-overload]
+        for event_driven in ("auto", "off")
+    ]
+    assert found == [4, 2]
+    assert not runs
+    assert torch.equal(outcomes[0][0], outcomes[1][0])
+    torch.testing.assert_close(outcomes[0][1:], outcomes[1][1:], rtol=1e-5, atol=1e-5)
+
+
 def test_input_gradients_that_are_not_finite(input_gradients: list[int]) -> None:
     found = []
     for event_driven in ("auto", "off"):

@@ -13,7 +13,7 @@ from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import can_run
-from spikingtorch.functional.sparse.crossover import has_few_channels
+from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.operations import Operation
 
@@ -50,7 +50,7 @@ def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, ev
         x: its input.
         weight: its weights.
         bias: its bias, if it has one.
-        events: what ``marked`` returned; None where all but the input's gradient is torch's own.
+        events: what ``marked`` returned; None where the outputs are torch's own.
     """
     call = Call(operation, events)
     tensors = [x, weight] if bias is None else [x, weight, bias]
@@ -138,12 +138,19 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
     # before other memory is taken: torch's own gradient of a convolution takes much
     of_x = _of_input(ctx, s, g, weight) if wanted[0] else None
     incoming = memory.contiguous(operation.in_memory(g))
-    if ctx.number is None:  # torch is faster as well where channels are last
-        g, x = (operation.from_memory(each) for each in (incoming, memory.contiguous(operation.in_memory(x))))
-        _, of_weight, of_bias = operation.gradients(g, x, weight, (False, *wanted[1:]))
-        return [of_x, _laid_out(ctx, of_weight), of_bias]
+    of_weight = None
+    if ctx.number is None:
+        x = memory.contiguous(operation.in_memory(x))
+        if wanted[1] and has_few_outputs(s):
+            of_weight = kernels.dense_weight_gradient(s, x, incoming, weight.shape)
+        if of_weight is None:  # torch is faster as well where channels are last
+            g, x = operation.from_memory(incoming), operation.from_memory(x)
+            _, of_weight, of_bias = operation.gradients(g, x, weight, (False, *wanted[1:]))
+            return [of_x, _laid_out(ctx, of_weight), of_bias]
+    elif wanted[1]:
+        of_weight = _of_weight(ctx, s, incoming, x, weight)
     of_bias = kernels.bias_gradient(s, incoming) if wanted[2] else None
-    return [of_x, _laid_out(ctx, _of_weight(ctx, s, incoming, x, weight)) if wanted[1] else None, of_bias]
+    return [of_x, _laid_out(ctx, of_weight), of_bias]
 
 
 def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:

@@ -15,7 +15,7 @@ from torch.utils._device import DeviceContext
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.functional.sparse.choose import objection_within_networks
-from spikingtorch.functional.sparse.crossover import has_few_channels, most_events
+from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.layers import Layer, convolution, linear
 from spikingtorch.functional.sparse.pooling import max_pool2d
@@ -56,7 +56,7 @@ class _Decision(NamedTuple):
     Attributes:
         reason: why torch's own function computes its outputs, None if kernels do.
         events: where its input is not zero, if kernels do.
-        runs: whether kernels take part, in the outputs or in the gradient of the input.
+        runs: whether kernels take part, in the outputs or in a gradient.
     """
 
     reason: str | None
@@ -139,7 +139,8 @@ class Automatic(NetworkMode):
             if most
             else "is too small for skipping zeros to pay"
         )
-        return _Decision(reason, None, runs=layer.is_differentiated and has_few_channels(shape))
+        runs = (layer.of_input and has_few_channels(shape)) or (layer.of_weight and has_few_outputs(shape))
+        return _Decision(reason, None, runs=runs)
 
 
 def _note(layer: Layer, decision: _Decision, out: Tensor | None) -> Note:

@@ -105,6 +105,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "vectors_of_row": (_ANY_SHAPE,),
     "padded_image": (_ANY_SHAPE,),
     "input_gradient": (_ANY_SHAPE, *[_Memory] * 5),
+    "sums_of_weights": (_ANY_SHAPE,),
+    "dense_weight_gradient": (_ANY_SHAPE, *[_Memory] * 3, _Number, *[_Memory] * 2),
     "pool_room": (_ANY_POOL,),
     "max_pool": (_ANY_POOL, *[_Memory] * 4),
     "max_pool_gradient": (_ANY_POOL, *[_Memory] * 3),

@@ -46,5 +46,13 @@ def has_few_channels(s: Shape) -> bool:
     return s.kernel_width >= _WIDE and s.kernel_width * s.channels <= _ROW and products >= _FEW_PRODUCTS
 
 
+def has_few_outputs(s: Shape) -> bool:
+    """Say whether such a convolution's gradient of the weights is faster by a kernel as well.
+
+    Torch's own has vectors of outputs.
+    """
+    return has_few_channels(s) and s.outputs <= s.kernel_width * s.channels
+
+
 def _class_of(number: int, bounds: Sequence[int]) -> int:
     return sum([number >= least for least in bounds])

@@ -1,9 +1,10 @@
-// The gradient of the input of a convolution of few channels, for dense gradients of its outputs.
+// The gradients of the input and of the weights of a convolution of few channels, for dense gradients of its outputs.
 //
-// In channels-last memory a row of the kernel reaches pixels that lie one after the other, so that one output adds to
-// (kernel width) * (channels) numbers on end: vectors are full even where there are few channels.
+// In channels-last memory a row of the kernel reaches pixels that lie one after the other, so that one output reads, or
+// adds to, (kernel width) * (channels) numbers on end: vectors are full even where there are few channels.
 //
-//     x[oy * stride + ky][ox * stride ...] += sum over outputs o of g[oy][ox][o] * weights[o][ky][...]
+//     of_x[oy * stride + ky][ox * stride ...] += sum over outputs o of g[oy][ox][o] * weights[o][ky][...]
+//     of_weights[o][ky][...] = sum over images and pixels (oy, ox) of g[oy][ox][o] * x[oy * stride + ky][ox * stride ...]
 //
 // Each image has a buffer with its padding around it.
 
@@ -107,5 +108,120 @@ int64_t input_gradient(
                     (size_t)(s->width * s->channels) * sizeof(float)
                 );
     }
+    return finite;
+}
+
+// outputs, and vectors of each, whose sums one loop holds; the most pixels that it sums, which keeps rounding errors small
+#define OUTPUTS 8
+#define PAIR 2
+#define PIXELS 64
+
+#define BEGIN_PAIR(o) Vector sum##o##_0 = {0}, sum##o##_1 = {0};
+#define ADD_PAIR(o) sum##o##_0 = add(sum##o##_0, g[o], one), sum##o##_1 = add(sum##o##_1, g[o], other);
+#define END_PAIR(o) \
+    sum##o##_0 += whole(sums + o * PAIR * LANES), sum##o##_1 += whole(sums + (o * PAIR + 1) * LANES); \
+    memcpy(sums + o * PAIR * LANES, &sum##o##_0, sizeof sum##o##_0); \
+    memcpy(sums + (o * PAIR + 1) * LANES, &sum##o##_1, sizeof sum##o##_1);
+
+// Some output pixels: the first input that they read, and their gradients.
+typedef struct {
+    const float *x, *g;
+    int64_t rows, columns;
+} Patch;
+
+// Defines what the pixels of a patch add to two vectors of the weights of so many outputs, those that read x[a] and x[b]
+// for the first pixel.
+#define SUM_PATCH(NUMBER) \
+    static void sum_patch_##NUMBER( \
+        const Shape *s, const Patch *patch, int64_t a, int64_t b, int64_t pitch, float *sums \
+    ) { \
+        EACH_##NUMBER(BEGIN_PAIR) \
+        for (int64_t y = 0; y < patch->rows; y++) { \
+            const float *x = patch->x + y * s->stride_y * pitch, *g = patch->g + y * s->out_width * s->outputs; \
+            for (int64_t column = 0; column < patch->columns; column++) { \
+                const Vector one = whole(x + a), other = whole(x + b); \
+                EACH_##NUMBER(ADD_PAIR) \
+                x += s->stride_x * s->channels, g += s->outputs; \
+            } \
+        } \
+        EACH_##NUMBER(END_PAIR) \
+    }
+SUM_PATCH(1)
+SUM_PATCH(2)
+SUM_PATCH(3)
+SUM_PATCH(4)
+SUM_PATCH(6)
+SUM_PATCH(8)
+
+typedef void (*SumPatch)(const Shape *, const Patch *, int64_t, int64_t, int64_t, float *);
+static const SumPatch SUMS_OF_PATCH[] = {
+    [1] = sum_patch_1, [2] = sum_patch_2, [3] = sum_patch_3, [4] = sum_patch_4, [6] = sum_patch_6, [8] = sum_patch_8,
+};
+
+// Returns how many numbers hold the sums of some images: (pairs of vectors, outputs, pair).
+int64_t sums_of_weights(const Shape *s) {
+    return above(s->kernel_height * vectors_of_row(s), PAIR) * s->outputs * PAIR * LANES;
+}
+
+// Adds what a patch gives to all sums.
+static void add_patch(const Shape *s, Patch patch, int64_t pitch, float *sums) {
+    const int64_t vectors = vectors_of_row(s), units = s->kernel_height * vectors;
+    const float *const g = patch.g;
+    for (int64_t unit = 0; unit < units; unit += PAIR) {
+        const int64_t next = least(unit + 1, units - 1);  // of an odd number the last one is summed twice
+        const int64_t a = unit / vectors * pitch + unit % vectors * LANES;
+        const int64_t b = next / vectors * pitch + next % vectors * LANES;
+        for (int64_t o = 0, size; o < s->outputs; o += size) {
+            for (size = least(OUTPUTS, s->outputs - o); SIZES[size] != size;) size--;
+            patch.g = g + o;
+            SUMS_OF_PATCH[size](s, &patch, a, b, pitch, sums + (unit * s->outputs + o * PAIR) * LANES);
+        }
+    }
+}
+
+// The gradient of the weights (outputs, channels, kernel height, kernel width); returns whether all of g is finite.
+// Images are summed in `parts`, one after the other, whatever the number of threads; `sums` has room for those of each
+// part, and a thread has a buffer of its own.
+int64_t dense_weight_gradient(
+    const Shape *s, const float *x, const float *g, float *buffers, int64_t parts, float *sums, float *found
+) {
+    const int64_t room = padded_image(s), size = sums_of_weights(s), vectors = vectors_of_row(s);
+    const int64_t line = s->width * s->channels, pitch = line + 2 * s->padding_x * s->channels;
+    const int64_t outputs = s->out_height * s->out_width * s->outputs, images = above(s->images, parts);
+    const int64_t columns = least(PIXELS, s->out_width), rows = PIXELS / columns;
+    int64_t finite = 1;
+    #pragma omp parallel for schedule(static) reduction(&:finite) num_threads((int)s->threads) if (s->threads > 1)
+    for (int64_t part = 0; part < parts; part++) {
+        float *own = buffers + omp_get_thread_num() * room, *to = sums + part * size;
+        memset(own, 0, (size_t)room * sizeof(float));
+        memset(to, 0, (size_t)size * sizeof(float));
+        for (int64_t image = part * images; image < least((part + 1) * images, s->images); image++) {
+            for (int64_t y = 0; y < s->height; y++)
+                memcpy(
+                    own + (y + s->padding_y) * pitch + s->padding_x * s->channels,
+                    x + (image * s->height + y) * line, (size_t)line * sizeof(float)
+                );
+            finite &= all_finite(g + image * outputs, outputs);
+            for (int64_t y = 0; y < s->out_height; y += rows)
+                for (int64_t column = 0; column < s->out_width; column += columns) {
+                    const Patch patch = {
+                        own + y * s->stride_y * pitch + column * s->stride_x * s->channels,
+                        g + image * outputs + (y * s->out_width + column) * s->outputs,
+                        least(rows, s->out_height - y), least(columns, s->out_width - column),
+                    };
+                    add_patch(s, patch, pitch, to);
+                }
+        }
+    }
+    for (int64_t o = 0; o < s->outputs; o++)
+        for (int64_t c = 0; c < s->channels; c++)
+            for (int64_t y = 0; y < s->kernel_height; y++)
+                for (int64_t column = 0; column < s->kernel_width; column++) {
+                    const int64_t lane = column * s->channels + c, unit = y * vectors + lane / LANES;
+                    const int64_t place = (unit / PAIR * s->outputs + o) * PAIR + unit % PAIR;
+                    float sum = 0.0f;
+                    for (int64_t part = 0; part < parts; part++) sum += sums[part * size + place * LANES + lane % LANES];
+                    *found++ = sum;
+                }
     return finite;
 }

@@ -13,8 +13,9 @@ from spikingtorch.functional.sparse.c_abi import BEHIND_BITS, Blocks, Lists, Sha
 
 # vectors that a panel of weights may have, and the most bytes of one; vectors that a panel of sums may have
 _WEIGHTS, _PANEL_BYTES, _SUMS = (16, 8, 4, 2), 2**20, (8, 4, 2)
-# vectors that are summed together, tasks for all threads, parts of a column's sum, images that are taken together
-_TOGETHER, _TASKS, _PARTS, _IMAGES = 16, 8, 64, 8
+# vectors that are summed together, tasks for all threads, parts of a column's sum, images that are taken together, and
+# parts of all images, each with a sum of its own
+_TOGETHER, _TASKS, _PARTS, _IMAGES, _SPLITS = 16, 8, 64, 8, 16
 # numbers in the buffer of a block: a smaller one is nearer, and pays where each of its numbers is read often, that is
 # from one input in so many on that is not zero
 _BUFFER, _NEAR_BUFFER, _OFTEN = 2**16, 2**14, 8
@@ -145,6 +146,26 @@ def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
     buffers = memory.empty((s.threads * _IMAGES * image,), torch.float32, g.device)
     pointers = g.data_ptr(), weight.data_ptr(), rows.data_ptr(), buffers.data_ptr(), out.data_ptr()
     return bool(run.input_gradient(byref(s), *pointers))
+
+
+def dense_weight_gradient(s: Shape, x: Tensor, g: Tensor, shape: torch.Size) -> Tensor | None:
+    """Return the gradient of the weights, None if g is not finite or a row of the kernel is long.
+
+    Args:
+        s: a convolution of few channels and outputs.
+        x: its input, in channels-last memory.
+        g: gradient of its outputs, in channels-last memory.
+        shape: of the weights.
+    """
+    run = functions()
+    if not run.vectors_of_row(byref(s)):
+        return None
+    parts = max(min(s.images, _SPLITS), 1)
+    buffers = memory.empty((s.threads, run.padded_image(byref(s))), torch.float32, g.device)
+    sums = memory.empty((parts, run.sums_of_weights(byref(s))), torch.float32, g.device)
+    found = memory.empty(shape, torch.float32, g.device)
+    pointers = x.data_ptr(), g.data_ptr(), buffers.data_ptr(), parts, sums.data_ptr(), found.data_ptr()
+    return found if run.dense_weight_gradient(byref(s), *pointers) else None
 
 
 def bias_gradient(s: Shape, g: Tensor) -> Tensor:

@@ -39,12 +39,17 @@ class Layer(NamedTuple):
         return marked(self.operation, self.x, self.weight, most)
 
     @property
-    def is_differentiated(self) -> bool:
+    def of_input(self) -> bool:
         """Whether its input will have a gradient."""
         return torch.is_grad_enabled() and self.x.requires_grad
 
+    @property
+    def of_weight(self) -> bool:
+        """Whether its weights will have a gradient."""
+        return torch.is_grad_enabled() and self.weight.requires_grad
+
     def run(self, events: Events | None) -> Tensor:
-        """Return its outputs, computed by kernels; without events by torch, and only the input's gradient by them."""
+        """Return its outputs, computed by kernels; without events by torch, and only gradients by them."""
         return run(self.operation, self.x, self.weight, self.bias, events)
 
 

@@ -40,7 +40,7 @@ def _linear(x: tuple[int, ...], outputs: int) -> Case:
     return Case(F.event_linear, nnf.linear, x, (outputs, x[-1]))
 
 
-def _conv2d(x: tuple[int, ...], outputs: int, kernel: tuple[int, int], *options: Any) -> Case:
+def conv2d(x: tuple[int, ...], outputs: int, kernel: tuple[int, int], *options: Any) -> Case:
     return Case(F.event_conv2d, nnf.conv2d, x, (outputs, x[1], *kernel), options)
 
 
@@ -54,18 +54,18 @@ LINEAR = {
     "wide": _linear((20, 1500), 70),
 }
 CONV = {
-    "small": _conv2d((2, 3, 8, 7), 4, (3, 3), 1, 1),
-    "one-pixel": _conv2d((3, 2, 1, 1), 5, (1, 1), 1, 0),
-    "no-padding": _conv2d((4, 5, 9, 6), 20, (4, 4), 1, 0),
-    "strides": _conv2d((2, 4, 9, 11), 6, (4, 5), (2, 3), (1, 2)),
-    "stride-beyond-kernel": _conv2d((2, 3, 11, 10), 6, (2, 1), (3, 4), 0),
-    "all-padding": _conv2d((1, 2, 2, 1), 3, (4, 3), 1, (3, 2)),
-    "wide-kernel": _conv2d((2, 1, 6, 40), 33, (1, 11), 1, (0, 5)),
-    "high-kernel": _conv2d((2, 2, 17, 3), 9, (7, 2), (1, 2), (3, 1)),
-    "channels": _conv2d((3, 70, 6, 6), 150, (3, 3), 1, 1),
-    "bands": _conv2d((2, 3, 40, 130), 130, (3, 3), 1, 1),
-    "bands-of-strides": _conv2d((1, 2, 61, 120), 130, (5, 5), (2, 2), 2),
-    "many-images": _conv2d((300, 2, 4, 4), 8, (3, 3), 1, 1),
+    "small": conv2d((2, 3, 8, 7), 4, (3, 3), 1, 1),
+    "one-pixel": conv2d((3, 2, 1, 1), 5, (1, 1), 1, 0),
+    "no-padding": conv2d((4, 5, 9, 6), 20, (4, 4), 1, 0),
+    "strides": conv2d((2, 4, 9, 11), 6, (4, 5), (2, 3), (1, 2)),
+    "stride-beyond-kernel": conv2d((2, 3, 11, 10), 6, (2, 1), (3, 4), 0),
+    "all-padding": conv2d((1, 2, 2, 1), 3, (4, 3), 1, (3, 2)),
+    "wide-kernel": conv2d((2, 1, 6, 40), 33, (1, 11), 1, (0, 5)),
+    "high-kernel": conv2d((2, 2, 17, 3), 9, (7, 2), (1, 2), (3, 1)),
+    "channels": conv2d((3, 70, 6, 6), 150, (3, 3), 1, 1),
+    "bands": conv2d((2, 3, 40, 130), 130, (3, 3), 1, 1),
+    "bands-of-strides": conv2d((1, 2, 61, 120), 130, (5, 5), (2, 2), 2),
+    "many-images": conv2d((300, 2, 4, 4), 8, (3, 3), 1, 1),
 }
 CASES = {f"linear-{name}": case for name, case in LINEAR.items()} | {f"conv-{name}": c for name, c in CONV.items()}
 
@@ -80,7 +80,7 @@ def random_case(rng: Random) -> Case:
     padding = rng.randrange(kernel[0]), rng.randrange(kernel[1])
     size = [rng.randint(k, 14) for k in kernel]
     stride = rng.randint(1, 4), rng.randint(1, 4)
-    return _conv2d((rng.randint(1, 5), rng.randint(1, 20), *size), outputs, kernel, stride, padding)
+    return conv2d((rng.randint(1, 5), rng.randint(1, 20), *size), outputs, kernel, stride, padding)
 
 
 def draw(case: Case, density: float, graded: bool = False) -> list[Tensor]:

@@ -1,7 +1,6 @@
 """The kernels: memory beside their arrays, threads, and the forms of packing."""
 
 import ctypes
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,28 +15,6 @@ from tests.guards import Guards
 from tests.processes import python
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-# the packing of AVX-512, of AVX2 and of any other processor, and vectors of 16 bytes
-FORMS = ("#define PACKING 0\n", "#define PACKING 1\n", "#undef __AVX512F__\n#undef __AVX2__\n#undef __AVX__\n")
-
-
-@pytest.fixture(params=FORMS, ids=["plain", "avx2", "narrow"])
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The kernels as another processor has them."""
-    if "PACKING 1" in request.param and "avx2" not in processor():
-        pytest.skip("a processor without AVX2")
-    found = c_abi.loaded(request.param + c_abi.source())
-    monkeypatch.setattr(kernels, "functions", lambda: found)
-    kernels._lanes.cache_clear()
-    yield
-    kernels._lanes.cache_clear()
-
-
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return lines.read()
-    except OSError:
-        return ""
 
 
 @pytest.fixture

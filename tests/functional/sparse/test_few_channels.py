@@ -1,0 +1,169 @@
+"""Convolutions of few channels: torch's outputs, and gradients by kernels whose vectors hold a row of the kernel."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from spikingtorch.functional.core import memory, threads
+from spikingtorch.functional.sparse import crossover, kernels
+from spikingtorch.functional.sparse.autograd import run
+from spikingtorch.functional.sparse.operations import Conv1d, Conv2d
+from tests.functional.sparse.cases import Case, conv2d, error, outcome
+from tests.guards import Guards
+
+CASES = {
+    "one-output": conv2d((2, 1, 5, 6), 1, (3, 3), 1, 1),
+    "small": conv2d((2, 3, 8, 7), 4, (3, 3), 1, 1),
+    "all-padding": conv2d((1, 2, 2, 1), 3, (4, 3), 1, (3, 2)),
+    "strides": conv2d((20, 1, 28, 28), 4, (4, 4), 2, 0),
+    "whole-vectors": conv2d((18, 4, 13, 13), 6, (4, 4), 1, 0),
+    "outputs": conv2d((7, 5, 6, 5), 15, (3, 3), 1, 1),
+    "high-kernel": conv2d((3, 1, 17, 9), 3, (7, 3), (1, 2), (3, 1)),
+    "wide-kernel": conv2d((2, 1, 6, 40), 11, (1, 11), (2, 1), (0, 5)),
+    "wide-images": conv2d((1, 1, 3, 400), 2, (3, 5), 1, (1, 2)),
+    "many-images": conv2d((300, 2, 4, 4), 6, (3, 3), 1, 1),
+    "no-images": conv2d((0, 2, 4, 4), 6, (3, 3), 1, 1),
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[Tensor | None]:
+    """What the kernel of the weights has returned."""
+    results: list[Tensor | None] = []
+    gradient = kernels.dense_weight_gradient
+
+    def noted(*args: Any) -> Tensor | None:
+        results.append(gradient(*args))
+        return results[-1]
+
+    monkeypatch.setattr(kernels, "dense_weight_gradient", noted)
+    return results
+
+
+def layer_of(operation: Any) -> Callable[..., Tensor]:
+    """Return a layer with torch's outputs, and with gradients by kernels."""
+    return lambda x, weight, bias, *_: run(operation, x, weight, bias, None)
+
+
+def draw(case: Case) -> list[Tensor]:
+    return [torch.randn(shape).requires_grad_() for shape in (case.x, case.weight, case.weight[:1])]
+
+
+def check(case: Case, tensors: list[Tensor], results: list[Tensor | None]) -> None:
+    """Assert that a kernel has found the gradient of the weights, and that it is as near to float64 as torch's."""
+    got, dense = (outcome(each, tensors, case.options) for each in (layer_of(case.operation), case.dense))
+    assert [result is not None for result in results] == [True]
+    exact = outcome(case.dense, [tensor.detach().double().requires_grad_() for tensor in tensors], case.options)
+    assert torch.equal(got[0], dense[0])
+    for a, b, want in zip(got[1:], dense[1:], exact[1:], strict=True):
+        assert (a.shape, a.dtype, a.stride()) == (b.shape, b.dtype, b.stride())
+        assert error(a, want) <= max(4 * error(b, want), 2.0**-23)
+
+
+@every_case
+def test_values(case: Case, found: list[Tensor | None]) -> None:
+    torch.manual_seed(0)
+    check(case, draw(case), found)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_shapes(seed: int, found: list[Tensor | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more outputs than pays as well."""
+    monkeypatch.setattr(crossover, "has_few_outputs", lambda _: True)
+    monkeypatch.setattr("spikingtorch.functional.sparse.autograd.has_few_outputs", lambda _: True)
+    rng = Random(seed)
+    torch.manual_seed(seed)
+    for _ in range(10):
+        channels, outputs = rng.randint(1, 5), rng.choice((1, 2, 3, 5, 7, 8, 9, 13, 21))
+        kernel = rng.randint(1, 6), rng.randint(1, 16 // channels)
+        padding = rng.randrange(kernel[0]), rng.randrange(kernel[1])
+        size = [rng.randint(k, 24) for k in kernel]
+        stride = rng.randint(1, 4), rng.randint(1, 4)
+        case = conv2d((rng.randint(1, 40), channels, *size), outputs, kernel, stride, padding)
+        found.clear()
+        check(case, draw(case), found)
+
+
+@pytest.mark.usefixtures("one_thread")
+@every_case
+def test_nothing_beside_arrays(case: Case, found: list[Tensor | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither read, for it is NaN there, nor written."""
+    guards = Guards()
+    monkeypatch.setattr(memory, "empty_strided", guards.empty_strided)
+    tensors = [guards.place(tensor.detach()).requires_grad_() for tensor in draw(case)]
+    got = outcome(layer_of(case.operation), tensors, case.options)
+    assert found
+    assert found[0] is not None
+    guards.check()
+    assert all(bool(tensor.isfinite().all()) for tensor in got)
+
+
+@every_case
+def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "SERIAL", 0)
+    before, tensors = torch.get_num_threads(), draw(case)
+    results = []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        results.append(outcome(layer_of(case.operation), tensors, case.options)[2])
+    torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.usefixtures("form", "one_thread")
+@every_case
+def test_every_vector(case: Case, found: list[Tensor | None]) -> None:
+    """Where a row takes more than two vectors, the gradient is torch's."""
+    torch.manual_seed(0)
+    tensors = draw(case)
+    got, dense = (outcome(each, tensors, case.options) for each in (layer_of(case.operation), case.dense))
+    for a, b in zip(got, dense, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+    row = case.weight[1] * case.weight[3]
+    assert [result is not None for result in found] == [row <= 2 * kernels._lanes()]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
+@pytest.mark.parametrize("place", ["x", "g"])
+def test_numbers_that_are_not_finite(value: float, place: str, found: list[Tensor | None]) -> None:
+    """The zeros around an image are no part of it."""
+    case = CASES["small"]
+    x, weight, _ = draw(case)
+    out = run(case.operation, x, weight, None, None)
+    g = torch.randn(out.shape)
+    with torch.no_grad():
+        (x if place == "x" else g)[1, 2, 3, 0] = value
+    out, dense = run(case.operation, x, weight, None, None), nnf.conv2d(x, weight, None, 1, 1)
+    got, want = (torch.autograd.grad(each, weight, g)[0] for each in (out, dense))
+    torch.testing.assert_close(got, want, equal_nan=True, rtol=1e-4, atol=1e-4)
+    assert [result is None for result in found] == [place == "g"]
+
+
+def test_sequences(found: list[Tensor | None]) -> None:
+    operation = Conv1d(Conv2d((1, 2), (0, 1)))
+    tensors = [torch.randn(shape).requires_grad_() for shape in ((4, 3, 20), (5, 3, 4), (5,))]
+    got = outcome(layer_of(operation), tensors)
+    want = outcome(lambda x, weight, bias: nnf.conv1d(x, weight, bias, 2, 1), tensors)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+        assert a.stride() == b.stride()
+    assert [result is not None for result in found] == [True]
+
+
+def test_weights_alone_and_input_alone(found: list[Tensor | None]) -> None:
+    case = CASES["small"]
+    for wanted in ((True, False, False), (False, True, False), (False, False, True), (False, True, True)):
+        tensors = [tensor.detach().requires_grad_(of) for tensor, of in zip(draw(case), wanted, strict=True)]
+        leaves = [tensor for tensor in tensors if tensor.requires_grad]
+        found.clear()
+        outs = [layer_of(case.operation)(*tensors), case.dense(*tensors, *case.options)]
+        got, want = (torch.autograd.grad(out.square().sum(), leaves) for out in outs)
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+        assert len(found) == wanted[1]
