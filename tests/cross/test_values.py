@@ -16,7 +16,7 @@ from tests.cross.machines import Emulated, emulated, kernels_of, of_this_machine
 from tests.functional.fused.codegen.test_exactness import TRANSCENDENTAL, of_case
 from tests.functional.fused.lower import test_operations as operations
 from tests.functional.fused.recurrent import test_c_loop as recurrent
-from tests.functional.sparse import test_kernels, test_pooling
+from tests.functional.sparse import test_few_channels, test_kernels, test_pooling
 from tests.functional.sparse.cases import CASES as LAYERS
 from tests.functional.sparse.cases import Case as Layer
 from tests.functional.sparse.cases import check, draw, outcome
@@ -27,6 +27,8 @@ FLOATS = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 # vectors of 16 bytes, which all of AArch64 has, and those of SVE beside them, here of 32 bytes
 PROCESSORS = ("generic", "neoverse_v1")
+# where a row of the kernel takes more than two vectors of 16 bytes, gradients are torch's
+FEW_CHANNELS = {name: case for name, case in test_few_channels.CASES.items() if case.weight[1] * case.weight[3] <= 8}
 every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=list(LAYERS))
 dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 
@@ -74,6 +76,13 @@ def test_nothing_beside_arrays(layer: Layer, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(memory, "empty_strided", guards.empty_strided)
     with kernels_of(emulated()):
         test_kernels.test_nothing_beside_arrays(layer, guards)
+
+
+@pytest.mark.parametrize("case", FEW_CHANNELS.values(), ids=list(FEW_CHANNELS))
+def test_gradients_of_few_channels(case: Layer, machine: Emulated) -> None:
+    torch.manual_seed(0)
+    tensors = test_few_channels.draw(case)
+    same(machine, partial(outcome, test_few_channels.layer_of(case.operation), tensors, case.options))
 
 
 @pytest.mark.parametrize("windows", test_pooling.WINDOWS.values(), ids=test_pooling.WINDOWS)
