@@ -11,7 +11,7 @@ from spikingtorch.functional.core import contract as contract
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
-from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import bind, dynamo, explain, recurrent
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.eligibility import Backend, check_backend, choose, is_large
@@ -104,6 +104,8 @@ def scan(
             f"scan: backend='fused' cannot run {step_name(step)}, which {str(plan).rstrip('.')}. "
             "backend='auto' takes the loop"
         )
+    if signed is not None:
+        bind.refuse(signed)
     results = loop(step, state, xs, kwargs, dim, dtype)
     explain.warn(step, plan)
     return results
@@ -175,7 +177,8 @@ def explain_scan(
 def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *, check: bool) -> tuple[S, Out]:
     """Run one step as scan would, for callers that hold the state between steps.
 
-    Many neurons go through scan, where one pass over memory does what each operation of the step takes a pass for.
+    Many neurons go through scan, where one pass over memory does what each operation of the step takes a pass for,
+    unless scan would take the loop.
     Inside torch.compile the step is best left in the open, for the compiler to fuse with what is around it.
 
     Args:
@@ -186,12 +189,24 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
         check: check arguments and step as scan does before its first step.
     """
     kwargs = dict(params)
-    if not torch.compiler.is_compiling() and is_large(pytree.tree_leaves(x)[0]):
-        state, outs = scan(step, state, tree_map(lambda leaf: leaf.unsqueeze(0), x), params=kwargs)
-        return state, tree_map(lambda leaf: leaf.squeeze(0), outs)
+    if not torch.compiler.is_compiling() and is_large(step, leaves_of(x)[0]):
+        found = _one_of_scan(step, state, tree_map(lambda leaf: leaf.unsqueeze(0), x), kwargs)
+        if found is not None:
+            return found[0], tree_map(lambda leaf: leaf.squeeze(0), found[1])
     if check:
         contract.check_kinds(x, state, kwargs)
         step = contract.checked(step)
     after, out = step(state, lift(x), **kwargs)
     out, after = unshared((out, after), (state, x, kwargs))  # where both are one tensor, the state is the copy
     return after, rounded(out, contract.output_dtype(x))
+
+
+def _one_of_scan(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any]) -> tuple[S, Out] | None:
+    """Run one step by scan, unless it is known that scan would take the loop; return None then."""
+    signed = signature(step, state, xs, params, 0, "auto")
+    if signed is not None:
+        if (known := bind.find(signed)) is not None:
+            return known.run(signed)
+        if bind.refuses(signed):
+            return None
+    return scan(step, state, xs, params=params)

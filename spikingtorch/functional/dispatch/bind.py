@@ -59,9 +59,10 @@ class Bound(NamedTuple):
         return launched, differentiable(launched, scalars, reference, tensors)
 
 
-# by signature; BY_VALUE for one whose floats decide about the program, so that it is found by their values as well
+# by signature; BY_VALUE for one whose floats decide about the program, so that it is found by their values as well, and
+# LOOP by these values for what is not fused
 _bound: LRUCache[Bound | str] = LRUCache(_LIMIT)
-BY_VALUE = "by value"
+BY_VALUE, LOOP = "by value", "loop"
 
 
 def find(signature: Signature) -> Bound | None:
@@ -71,6 +72,16 @@ def find(signature: Signature) -> Bound | None:
         return found
     valued = _bound.get(signature.valued)
     return None if isinstance(valued, str) else valued
+
+
+def refuse(signature: Signature) -> None:
+    """Remember that the scans of a signature are not fused."""
+    _bound.keep(signature.valued, LOOP)
+
+
+def refuses(signature: Signature) -> bool:
+    """Say whether it is known that the scans of a signature are not fused."""
+    return _bound.get(signature.valued) == LOOP
 
 
 def run(traced: TracedStep, call: Call, signature: Signature | None) -> tuple[Any, Any]:

@@ -21,7 +21,9 @@ from spikingtorch.functional.fused.trace.tracer import not_pointwise
 
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
 BACKENDS = ("auto", "loop", "fused", "compile", "parallel")
-_LARGE = 2**17
+# neurons from which on a kernel takes less time for one step than the operations of the step do one by one; and for a
+# step with a product, which is computed apart
+_LARGE, _LARGE_PRODUCT = 2**11, 2**17
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
@@ -31,9 +33,9 @@ def check_backend(backend: str) -> None:
         raise ValueError(f"scan: backend={backend!r} is not one of {', '.join(map(repr, BACKENDS))}")
 
 
-def is_large(x: Tensor) -> bool:
+def is_large(step: Callable[..., Any], x: Tensor) -> bool:
     """Whether a step on an input costs more than the call of a kernel does."""
-    return x.numel() >= _LARGE
+    return x.numel() >= (_LARGE_PRODUCT if is_product(step) else _LARGE)
 
 
 def side_effect(step: Callable[..., Any]) -> str | None:
@@ -50,7 +52,7 @@ def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible
     if backend == "loop":
         return UseLoop("was to run on the loop")
     # in this order: a look at the size of a batch would bind an exported program to it
-    if backend == "auto" and call.xs[0].shape[call.dim] == 1 and not is_large(call.xs[0]):
+    if backend == "auto" and call.xs[0].shape[call.dim] == 1 and not is_large(call.step, call.xs[0]):
         return UseLoop("takes one step of few neurons, for which the loop is as fast")
     try:
         _check_circumstances(call.tensors)
