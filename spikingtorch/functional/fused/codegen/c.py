@@ -62,13 +62,14 @@ def forward_source(program: Program) -> str:
         "}",
         *_blocks(
             *_state_arrays(program),
-            *(f"STORED({STORED[dtype]}, s{k}_after, {number[f'f{k}']}) "
-              + _each(f"s{k}_after[i] = {store(f's{k}[i]', dtype)};") for k, dtype in states),
+            *(f"STORED({STORED[dtype]}, s{k}_after, {number[f'f{k}']}) " + _write(f"s{k}_after", f"s{k}", dtype)
+              for k, dtype in states),
             *(f"if (layout->arrays[{number[f'z{k}']}].data) {{ STORED({STORED[dtype]}, z{k}, {number[f'z{k}']}) "
-              f"HERE({STORED[dtype]}, y{k}) " + _each(f"z{k}[i] = AT(y{k}, steps - 1)[i]; }}") for k, dtype in outs),
+              f"HERE({STORED[dtype]}, y{k}) {_copy(f'z{k}', f'AT(y{k}, steps - 1)')} }}" for k, dtype in outs),
         ),
     ]  # fmt: skip
-    return _source(body, task, len(states))
+    counts = [f"COUNT({dtype}, {STORED[dtype]}, {load('y[i]', dtype)})" for dtype in dict.fromkeys(program.outs)]
+    return _source(body, task, len(states), counts)
 
 
 def _chunk_forward(program: Program, body: Body, number: dict[str, int]) -> list[str]:
@@ -80,7 +81,7 @@ def _chunk_forward(program: Program, body: Body, number: dict[str, int]) -> list
         *(f"HERE(const {STORED[dtype]}, x{k})" for k, dtype in enumerate(program.xs)),
         *(f"HERE({STORED[dtype]}, y{k})" for k, dtype in outs),
         *(f"if (keep && start) {{ HERE({STORED[dtype]}, k{k}) "
-          + _each(f"AT(k{k}, start / CHUNK - 1)[i] = {store(f's{k}[i]', dtype)}; }}") for k, dtype in states),
+          f"{_write(f'AT(k{k}, start / CHUNK - 1)', f's{k}', dtype)} }}" for k, dtype in states),
         "for (int64_t t = start; t < end; t++) {",
         *body.inputs("t"),
         *(f"{STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
@@ -118,8 +119,8 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         *_before_backward(program, body, number, chosen, kept),
         *_blocks(
             *sums,
-            *(_each(f"q{k}[i] = 0;") for k in chosen),
-            *(f"HERE(const {STORED[dtype]}, c{k}) " + _each(f"g{k}[i] = {load(f'c{k}[i]', dtype)};")
+            *(f"memset(q{k}, 0, sizeof q{k}_all[b]);" for k in chosen),
+            *(f"HERE(const {STORED[dtype]}, c{k}) " + _read(f"g{k}", f"c{k}", dtype)
               for k, dtype in enumerate(program.states)),
             *body.before_time(),
         ),
@@ -139,9 +140,9 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         *_blocks(
             *sums,
             *(f"if (layout->arrays[{number[f'd{k}']}].data) {{ STORED({STORED[dtype]}, d{k}, {number[f'd{k}']}) "
-              + _each(f"d{k}[i] = {store(f'g{k}[i]', dtype)}; }}") for k, dtype in enumerate(program.states)),
+              f"{_write(f'd{k}', f'g{k}', dtype)} }}" for k, dtype in enumerate(program.states)),
             *(f"STORED({STORED[program.params[k][0]]}, q{k}_sum, {number[f'q{k}']}) "
-              + _each(f"q{k}_sum[i] = {store(f'q{k}[i]', program.params[k][0])};") for k in chosen),
+              + _write(f"q{k}_sum", f"q{k}", program.params[k][0]) for k in chosen),
         ),
     ]  # fmt: skip
     return _source(body, task, len(program.states) + len(chosen))
@@ -202,9 +203,9 @@ def _step_back(program: Program, body: Body, chosen: Mapping[int, int], kept: bo
 
 def _recompute(program: Program, body: Body) -> list[str]:
     """Fill h with the states before each step of a chunk, from the one that was kept."""
-    kept = [load(f"AT(k{k}, chunk - 1)[i]", dtype) for k, dtype in enumerate(program.states)]
     first = [
-        f"if (chunk) {{ {_each(f'h{k}[0][i] = {kept[k]};')} }} else {{ {_each(f'h{k}[0][i] = {_before(k, dtype)};')} }}"
+        f"if (chunk) {{ {_read(f'h{k}[0]', f'AT(k{k}, chunk - 1)', dtype)} }} "
+        f"else {{ {_each(f'h{k}[0][i] = {_before(k, dtype)};')} }}"
         for k, dtype in enumerate(program.states)
     ]
     return [
@@ -226,10 +227,8 @@ def _start_count(k: int, number: int, before: int) -> list[str]:
     return [
         f"if (layout->arrays[{number}].data) {{",
         f"STORED({STORED['i32']}, w{k}, {number})",
-        f"if (layout->arrays[{before}].data) {{",
         f"STORED(const {STORED['i32']}, b{k}, {before})",
-        _each(f"w{k}[i] = b{k}[i];"),
-        "} else { " + _each(f"w{k}[i] = 0; }}"),
+        f"if (layout->arrays[{before}].data) {_copy(f'w{k}', f'b{k}')} else memset(w{k}, 0, (size_t)n * sizeof *w{k});",
         "}",
     ]
 
@@ -239,12 +238,29 @@ def _count(k: int, dtype: str, number: int) -> list[str]:
     return [
         f"if (layout->arrays[{number}].data) {{",
         f"STORED({STORED['i32']}, w{k}, {number})",
-        "for (int64_t t = start; t < end; t++) {",
-        f"const {STORED[dtype]} *const y{k}_t = AT(y{k}, t);",
-        _each(f"w{k}[i] += {load(f'y{k}_t[i]', dtype)} != 0;"),
-        "}",
+        f"count_{dtype}(AT(y{k}, start), y{k}_step, end - start, n, w{k});",
         "}",
     ]
+
+
+def _copy(target: str, source: str) -> str:
+    """Copy the numbers of a block; a loop of our own would take the compiler longer."""
+    return f"memcpy({target}, {source}, (size_t)n * sizeof *{source});"
+
+
+def _read(target: str, source: str, dtype: str) -> str:
+    """Read the numbers of a block from memory."""
+    return _copy(target, source) if _is_plain(dtype) else _each(f"{target}[i] = {load(f'{source}[i]', dtype)};")
+
+
+def _write(target: str, source: str, dtype: str) -> str:
+    """Write the numbers of a block to memory."""
+    return _copy(target, source) if _is_plain(dtype) else _each(f"{target}[i] = {store(f'{source}[i]', dtype)};")
+
+
+def _is_plain(dtype: str) -> bool:
+    """Say whether numbers lie in memory as they are computed with."""
+    return LOCAL.get(dtype) == STORED[dtype]
 
 
 def _blocks(*lines: str) -> list[str]:
@@ -266,13 +282,13 @@ def _each(line: str) -> str:
     return f"EACH {line}"
 
 
-def _source(body: Body, task: list[str], kept: int) -> str:
+def _source(body: Body, task: list[str], kept: int, before: Iterable[str] = ()) -> str:
     """Return the whole text, for groups that keep so many arrays besides those of the body from chunk to chunk."""
     group = LARGEST_GROUP
     while group > 1 and 8 * BLOCK * group * (kept + len(body.schedule.arrays)) > GROUP_BYTES:
         group //= 2
     lines = (_FUNCTION % ("\n".join(body.once()), "\n".join(task))).splitlines()
-    return _header(group) + "\n" + "\n".join(_indented(line.strip() for line in lines)) + "\n"
+    return "\n".join([_header(group), *before, *_indented(line.strip() for line in lines), ""])
 
 
 def _indented(lines: Iterable[str]) -> Iterable[str]:

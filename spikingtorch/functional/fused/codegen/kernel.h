@@ -88,3 +88,12 @@ static inline uint16_t store_bf16(float value) {
     uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     return value == value ? (uint16_t)rounded : 0x7fc0;
 }
+
+// Defines what adds up at how many steps an output was not zero, once for all outputs of a dtype; `value` is that of y[i].
+#define COUNT(dtype, type, value) \
+    static __attribute__((noinline)) void count_##dtype( \
+        const type *y, int64_t step, int64_t steps, int n, int32_t *count \
+    ) { \
+        for (int64_t t = 0; t < steps; t++, y += step) \
+            EACH count[i] += (value) != 0; \
+    }
