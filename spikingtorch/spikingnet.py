@@ -12,9 +12,9 @@ from spikingtorch.fold.guard import modules_of, parameter_of
 from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
-from spikingtorch.fold.rng import random_state, set_random_state
 from spikingtorch.fold.rules import taught_rules
 from spikingtorch.functional.core.network_mode import NetworkMode, aside
+from spikingtorch.functional.core.random_state import random_state, set_random_state
 from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity

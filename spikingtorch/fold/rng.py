@@ -7,22 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-
-def random_state(device: torch.device) -> list[Tensor]:
-    """Return where torch's random numbers are, on the CPU and on a device."""
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return states
-
-
-def set_random_state(device: torch.device, states: list[Tensor]) -> None:
-    """Go back to where torch's random numbers were."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
+from spikingtorch.functional.core.random_state import random_state, set_random_state
 
 
 def digest(device: torch.device) -> bytes:

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
+from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
@@ -304,9 +306,9 @@ class StepLayer(Attributes):
         kinds = type(self).__module__, type(self.recurrent).__module__
         if all([kind.startswith(_NEVER_DRAW) for kind in kinds]) and "step_params" not in self.__dict__:
             return make()
-        before = torch.get_rng_state()
+        (before,) = random_state(HOST)
         found = make()
-        if not torch.equal(before, torch.get_rng_state()):
+        if not torch.equal(before, *random_state(HOST)):
             text = f"draws the parameters of {fold.name(self)} at random, at each step anew"
             fold.refuse(text, "draw them where a sequence starts, in rest_state")
         return found

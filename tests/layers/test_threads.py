@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from tests.every_layer import COPIES
+from tests.processes import python
 
 REFUSES = r"another thread has begun.*init=True.*copy.deepcopy"
 
@@ -200,3 +201,30 @@ def test_a_call_that_fails_gives_the_lock_back() -> None:
     with pytest.raises(RuntimeError):
         model(torch.rand(2, 5, 11))
     assert elsewhere(lambda: model(train())).shape == (4, 20, 64)
+
+
+# each thread makes rings of tensors, which are collected whenever something is made, and be it the state
+COLLECTED = """
+import gc, os, threading, torch
+from spikingtorch.functional.core.random_state import random_state, set_random_state
+
+def work():
+    for _ in range(300):
+        x = torch.ones(8, requires_grad=True)
+        ring = [x, (2 * x).exp()]
+        ring.append(ring)
+        set_random_state(x.device, random_state(x.device))
+
+gc.set_threshold(50, 2, 2)
+threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("through", flush=True)
+os._exit(0)
+"""
+
+
+def test_random_states_are_read_while_garbage_is_collected() -> None:
+    assert python("-c", COLLECTED, timeout=120) == "through\n"

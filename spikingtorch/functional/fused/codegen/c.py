@@ -227,8 +227,8 @@ def _start_count(k: int, number: int, before: int) -> list[str]:
     return [
         f"if (layout->arrays[{number}].data) {{",
         f"STORED({STORED['i32']}, w{k}, {number})",
-        f"STORED(const {STORED['i32']}, b{k}, {before})",
-        f"if (layout->arrays[{before}].data) {_copy(f'w{k}', f'b{k}')} else memset(w{k}, 0, (size_t)n * sizeof *w{k});",
+        f"if (layout->arrays[{before}].data) {{ STORED(const {STORED['i32']}, b{k}, {before}) "
+        f"{_copy(f'w{k}', f'b{k}')} }} else memset(w{k}, 0, (size_t)n * sizeof *w{k});",
         "}",
     ]
 

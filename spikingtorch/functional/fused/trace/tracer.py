@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core import contract as contract
 from spikingtorch.functional.core.modes import HOST, outside_transforms
+from spikingtorch.functional.core.random_state import same_random_state
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
@@ -155,7 +156,7 @@ def _with_fixed_modes() -> Iterator[None]:
         # first, for a mode of torch.export would note the others
         stack.enter_context(torch._C.DisableTorchFunction())
         stack.enter_context(outside_transforms())
-        stack.enter_context(torch.random.fork_rng(devices=()))  # a step that draws shall draw the same on the loop
+        stack.enter_context(same_random_state(HOST))  # a step that draws shall draw the same on the loop
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(HOST.type, enabled=False))
         yield
