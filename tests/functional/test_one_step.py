@@ -85,3 +85,13 @@ def test_a_product_is_computed_apart(calls: list[str]) -> None:
     step: Any = F.Recurrent(F.lif_step)
     one_step(step, state, torch.rand(64, 64), params, check=True)
     assert not calls
+
+
+def test_channels_last_images_stay_channels_last(calls: list[str]) -> None:
+    x = torch.rand(4, 8, 9, 10).to(memory_format=torch.channels_last)
+    state, out = one_step(F.lif_step, F.LIFState(torch.zeros_like(x)), x, PARAMS, check=True)
+    assert calls.count("kernel") == 1
+    assert x.stride() == out.stride() == state.v.stride()
+    want = F.lif_step(F.LIFState(torch.zeros_like(x)), x, decay=0.9)
+    assert torch.equal(out, want[1])
+    assert torch.equal(state.v, want[0].v)

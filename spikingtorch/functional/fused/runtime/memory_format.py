@@ -53,17 +53,24 @@ def memory_format_of(streams: Sequence[Tensor], dim: int) -> MemoryFormat | None
         return None  # strides are for the compiler to choose
     first = streams[0]
     sizes, strides = first.shape[dim + 1 :], first.stride()[dim + 1 :]
-    if len(sizes) < 3 or any([stream.shape != first.shape for stream in streams]):
+    if any([stream.shape != first.shape for stream in streams]):
         return None
-    axes = [*range(1, len(sizes)), 0]
-    if math.prod(sizes[1:]) == 1 or sizes[0] == 1:
-        return None  # the same either way
+    # channels of images are the first axis, or the second one, after that of the samples
+    found = [axes for lead in (0, 1) if (axes := _channels_last(sizes, strides, lead))]
+    return MemoryFormat(found[0], dim) if found else None
+
+
+def _channels_last(sizes: Sequence[int], strides: Sequence[int], lead: int) -> tuple[int, ...] | None:
+    """Return axes as they lie in memory if the one at ``lead`` is the last there, and none is elsewhere."""
+    if len(sizes) < lead + 3 or math.prod(sizes[lead + 1 :]) == 1 or sizes[lead] == 1:
+        return None  # no images, or the same either way
+    axes = (*range(lead), *range(lead + 1, len(sizes)), lead)
     expected = 1
     for axis in reversed(axes):
         if sizes[axis] != 1 and strides[axis] != expected:
             return None
         expected *= sizes[axis]
-    return MemoryFormat(tuple(axes), dim)
+    return axes
 
 
 def _moved(tensor: Tensor, axes: tuple[int, ...], first: int) -> Tensor:
