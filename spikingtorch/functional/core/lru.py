@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 from weakref import WeakSet
@@ -20,12 +20,14 @@ class LRUCache(Generic[T]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._entries: OrderedDict[Hashable, T] = OrderedDict()
+        self._dropped: deque[Hashable] = deque()
         self._lock = threading.Lock()
         _all.add(self)
 
     def get(self, key: Hashable) -> T | None:
         """Return what was kept under a key, or None."""
         with self._lock:
+            self._let_go()
             found = self._entries.get(key)
             if found is not None:
                 self._entries.move_to_end(key)
@@ -34,20 +36,33 @@ class LRUCache(Generic[T]):
     def keep(self, key: Hashable, entry: T) -> None:
         """Keep an entry, and drop the one that was used longest ago."""
         with self._lock:
+            self._let_go()
             self._entries[key] = entry
             self._entries.move_to_end(key)
             while len(self._entries) > self._limit:
                 self._entries.popitem(last=False)
 
     def drop(self, key: Hashable) -> None:
-        """Drop an entry, if it is there."""
-        with self._lock:
-            self._entries.pop(key, None)
+        """Drop an entry, if it is there; where a call is going on, with the next one.
+
+        That is asked for when an object dies, at any moment: where the garbage is collected in the midst of a call of
+        this very thread, which holds the lock.
+        """
+        self._dropped.append(key)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._lock.release()
 
     def clear(self) -> None:
         """Drop all entries."""
         with self._lock:
             self._entries.clear()
+
+    def _let_go(self) -> None:
+        while self._dropped:
+            self._entries.pop(self._dropped.popleft(), None)
 
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child, one that another thread held at the fork is never released."""
