@@ -159,7 +159,7 @@ def _install(functions: list[types.FunctionType], code: types.CodeType) -> Calla
 
 def _of_tables(module: Any) -> Iterator[Mutant]:
     """Yield changes of the tables of operations in C."""
-    for name in ("_INFIX", "_LIBM", "_FINITE"):
+    for name in ("_INFIX", "_LIBM", "_ODD"):
         table: dict[str, str] = getattr(module, name, {})
         for key, other in table_changes(table):
 
@@ -168,5 +168,5 @@ def _of_tables(module: Any) -> Iterator[Mutant]:
                 return lambda: table.__setitem__(key, own)
 
             short = module.__name__.removeprefix(f"{CORE}.")
-            place = (str(module.__file__), "_operation" if name != "_FINITE" else "Body.finite_inputs")
+            place = (str(module.__file__), "_operation" if name != "_ODD" else "Body.odd_inputs")
             yield Mutant("c", f"{short}.{name}", f"{key}: {table[key]}", f"{key}: {other}", place, install)

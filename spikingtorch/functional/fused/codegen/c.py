@@ -86,7 +86,7 @@ def _chunk_forward(program: Program, body: Body, number: dict[str, int]) -> list
         *body.inputs("t"),
         *(f"{STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
         "EACH {",
-        *(f"odd |= !({finite});" for finite in body.finite_inputs()),
+        *(f"odd |= {odd};" for odd in body.odd_inputs()),
         *body.each_step((*program.finals, *program.results)),
         *(f"s{k}[i] = {body.name(node)};" for k, node in enumerate(program.finals)),
         *(f"y{k}_t[i] = {store(body.name(program.results[k]), dtype)};" for k, dtype in outs),

@@ -29,7 +29,8 @@ _INFIX = {
     "or": "|",
     "xor": "^",
 }
-_FINITE = {**dict.fromkeys(("f16", "bf16", "f32"), "fabsf({}) <= FLT_MAX"), "f64": "fabs({}) <= DBL_MAX"}
+# what is zero for finite numbers alone
+_ODD = {**dict.fromkeys(("f16", "bf16", "f32"), "odd_f32({})"), "f64": "odd_f64({})"}
 _LIBM = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint", "trunc": "trunc"}
 
 
@@ -79,10 +80,10 @@ class Body:
         """Return the pointers to the inputs of a step."""
         return [f"const {STORED[dtype]} *const x{k}_t = AT(x{k}, {t});" for k, dtype in enumerate(self._program.xs)]
 
-    def finite_inputs(self) -> list[str]:
-        """Return, for each input that can be otherwise, whether it is finite."""
+    def odd_inputs(self) -> list[str]:
+        """Return, for each input that can be NaN or infinite, an expression that is zero if it is not."""
         xs = [(f"x{k}_t[i]", dtype) for k, dtype in enumerate(self._program.xs)]
-        return [_FINITE[dtype].format(load(place, dtype)) for place, dtype in xs if dtype in _FINITE]
+        return [_ODD[dtype].format(load(place, dtype)) for place, dtype in xs if dtype in _ODD]
 
     def each_step(self, wanted: Iterable[int], cached: Sequence[int] = ()) -> list[str]:
         """Return the values that change with the step, as far as the wanted ones need them."""
@@ -105,6 +106,8 @@ class Body:
         if node.op == "const":
             return f"({LOCAL[node.dtype]}){node.args[0]}"
         args = [name(index) for index in operands(node)]
+        if node.op in ("min", "max") and node.dtype in ("f32", "f64") and self.schedule.is_uniform(operands(node)[0]):
+            return f"{node.op}_{node.dtype}({args[0]}, {args[1]})"
         return _operation(node, self._program.nodes[operands(node)[0]].dtype, args)
 
     def _input(self, node: Node, number: dict[str, int]) -> str:

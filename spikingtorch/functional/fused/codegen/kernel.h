@@ -74,6 +74,15 @@ static __attribute__((noinline)) int64_t row_offset(const Layout *layout, const 
 
 static const int64_t zeros[BLOCK];
 
+// not zero for NaN and infinities: x - x is NaN then, else +0
+static inline int odd_f32(float x) {
+    float difference = x - x;
+    int bits;
+    memcpy(&bits, &difference, sizeof bits);
+    return bits;
+}
+static inline int odd_f64(double x) { return !(fabs(x) <= DBL_MAX); }
+
 static inline float load_bf16(uint16_t stored) {
     uint32_t bits = (uint32_t)stored << 16;
     float value;

@@ -8,6 +8,9 @@ from enum import IntEnum
 
 from spikingtorch.functional.fused.ir import EXACT, Node, Program, operands
 
+# how many cheap values are cached at most, for each takes a part of the first cache, and how many operations one spares
+_MORE, _WORTH = 2, 3
+
 
 class Rate(IntEnum):
     """How often a value changes: never, with the row of neurons, with the neuron, or with the step."""
@@ -44,10 +47,27 @@ class Schedule:
         kept = (read | {*wanted}) & {*self._live}
         self.arrays = {index for index in kept if self._rate[index] == Rate.NEURON}
 
+    def is_uniform(self, index: int) -> bool:
+        """Say whether a value is the same for all neurons of a row."""
+        return self._rate[index] <= Rate.ROW
+
     def cache_values(self, early: Iterable[int], late: Iterable[int]) -> None:
-        """Choose what the late nodes take over from the early ones: values that are expensive to compute again."""
+        """Choose what the late nodes take over from the early ones.
+
+        That is what is expensive to compute again; and a few values, one after the other, that spare the most
+        operations each.
+        """
+        late = tuple(late)
         shared = {*self._program.live(early)} & {*self._program.live(late)}
-        self.cached = [k for k in sorted(shared) if self._is_expensive(k)]
+        nodes = self._program.nodes
+        computed = [k for k in sorted(shared) if self._rate[k] == Rate.STEP and nodes[k].op != "input"]
+        self.cached = [k for k in computed if nodes[k].op not in EXACT]
+        for _ in range(_MORE):
+            again = {k: len(self.of_step(late, [*self.cached, k])) for k in computed if nodes[k].dtype != "bool"}
+            best = min(again, key=again.__getitem__, default=None)
+            if best is None or len(self.of_step(late, self.cached)) - again[best] < _WORTH:
+                break
+            self.cached = sorted([*self.cached, best])
 
     def at(self, rate: Rate) -> list[int]:
         """Return the values that change so often, in order."""
@@ -57,9 +77,6 @@ class Schedule:
         """Return the values that change with the step, as far as the wanted ones need them beside those at hand."""
         live = self._program.live(wanted, cached)
         return [index for index in live if self._rate[index] == Rate.STEP and index not in cached]
-
-    def _is_expensive(self, index: int) -> bool:
-        return self._rate[index] == Rate.STEP and self._program.nodes[index].op not in EXACT
 
     def _rate_of_input(self, node: Node) -> Rate:
         role, index = node.args

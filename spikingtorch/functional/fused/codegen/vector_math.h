@@ -36,6 +36,17 @@ static inline double with_sign_f64(double x, double s) {
     return as_f64(bits_f64(x) | (bits_f64(s) & 0x8000000000000000u));
 }
 
+/* All ones for NaN, else 0. */
+static inline uint32_t nan_f32(float x) { return x != x ? UINT32_MAX : 0; }
+static inline uint64_t nan_f64(double x) { return x != x ? UINT64_MAX : 0; }
+
+/* The smaller and the larger of an x that is the same for all and a y; NaN if one of them is. What asks for x is done
+ * once, before the loop, so that two instructions remain. */
+static inline float min_f32(float x, float y) { return as_f32(bits_f32(x < y ? x : y) | nan_f32(x)); }
+static inline float max_f32(float x, float y) { return as_f32(bits_f32(x > y ? x : y) | nan_f32(x)); }
+static inline double min_f64(double x, double y) { return as_f64(bits_f64(x < y ? x : y) | nan_f64(x)); }
+static inline double max_f64(double x, double y) { return as_f64(bits_f64(x > y ? x : y) | nan_f64(x)); }
+
 /* ---- the exponential family in float32 ---- */
 
 /* The integer n nearest x / ln 2, as the bits of the rounding sum. */
@@ -92,13 +103,13 @@ static inline float sigmoid_f32(float x) {
 
 /* The derivative of the sigmoid, e^-|x| / (1 + e^-|x|)^2, which needs no difference; 0 from |x| = 87 on. 3 ulp. */
 static inline float sigmoid_slope_f32(float x) {
-    float a = __builtin_fabsf(x);
-    float c = a > 87.0f ? -87.0f : -a;
+    float m = as_f32(bits_f32(x) | 0x80000000u);
+    float c = -87.0f > m ? -87.0f : m;
     float t = exp_round_f32(c);
-    float h = half_scale_f32(t);
-    float e = 2.0f * FMA_F32(exp_tail_f32(c, t - ROUND_F32), h, h);
+    float h = as_f32((bits_f32(t) - bits_f32(ROUND_F32) + 127u) << 23);
+    float e = FMA_F32(exp_tail_f32(c, t - ROUND_F32), h, h);
     float d = 1.0f + e;
-    return a > 87.0f ? 0.0f : e / (d * d);
+    return m < -87.0f ? 0.0f : e / (d * d);
 }
 
 /* Below 0.55 an odd polynomial of degree 11 (relative error 2^-29), above it 1 - 2 / (1 + e^2|x|). 1.38 ulp. */
@@ -179,13 +190,13 @@ static inline double sigmoid_f64(double x) {
 
 /* 3 ulp; 0 from |x| = 708 on. */
 static inline double sigmoid_slope_f64(double x) {
-    double a = __builtin_fabs(x);
-    double c = a > 708.0 ? -708.0 : -a;
+    double m = as_f64(bits_f64(x) | 0x8000000000000000u);
+    double c = -708.0 > m ? -708.0 : m;
     double t = exp_round_f64(c);
-    double h = half_scale_f64(t);
-    double e = 2.0 * FMA_F64(exp_tail_f64(c, t - ROUND_F64, 0), h, h);
+    double h = as_f64((bits_f64(t) - bits_f64(ROUND_F64) + 1023u) << 52);
+    double e = FMA_F64(exp_tail_f64(c, t - ROUND_F64, 0), h, h);
     double d = 1.0 + e;
-    return a > 708.0 ? 0.0 : e / (d * d);
+    return m < -708.0 ? 0.0 : e / (d * d);
 }
 
 /* The odd polynomial has degree 23, relative error 2^-60. 1.34 ulp. */

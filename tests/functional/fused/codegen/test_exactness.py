@@ -278,6 +278,22 @@ def test_special_inputs_of_every_neuron(case: Case) -> None:
         assert_same_bits(got, want)
 
 
+@pytest.mark.parametrize("bound", [math.nan, 0.0, -0.0, 0.5, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_bounds_that_are_the_same_for_all(dtype: torch.dtype, bound: float) -> None:
+    """Floats, and tensors of one number, are bounds of every operation that has some, on either side."""
+
+    def step(state: F.IFState, x: Tensor, *, low: Any, limit: Tensor) -> tuple[F.IFState, tuple[Tensor, ...]]:
+        limits = torch.minimum(limit, x), torch.maximum(limit, x), torch.minimum(x, limit), torch.maximum(x, limit)
+        clamps = torch.clamp(x, min=low), torch.clamp(x, max=low), torch.clamp(state.v, low, low)
+        return F.IFState(state.v + x), (*limits, *clamps)
+
+    numbers = special(dtype)
+    params = {"low": bound, "limit": torch.tensor(bound, dtype=dtype)}
+    scan = Scan(step, F.IFState(numbers.flip(0)), torch.stack([numbers, numbers.roll(3)]), params)
+    assert_same_bits(scan.run("fused"), scan.run("loop"))
+
+
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
 def test_gradients_at_special_numbers(surrogate: Any) -> None:
     """Each special number drives a neuron of its own; where the loop's gradient is finite, so is ours, and equal."""
