@@ -291,7 +291,10 @@ def test_bounds_that_are_the_same_for_all(dtype: torch.dtype, bound: float) -> N
     numbers = special(dtype)
     params = {"low": bound, "limit": torch.tensor(bound, dtype=dtype)}
     scan = Scan(step, F.IFState(numbers.flip(0)), torch.stack([numbers, numbers.roll(3)]), params)
-    assert_same_bits(scan.run("fused"), scan.run("loop"))
+    got, want = scan.run("fused"), scan.run("loop")
+    assert_same_bits(got[1][4:], want[1][4:])
+    # which zero minimum and maximum choose depends on how torch's own loop is cut
+    assert_same_bits(*[tree_map_only(Tensor, lambda leaf: leaf + 0.0, found) for found in (got, want)])
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
