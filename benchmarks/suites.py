@@ -135,7 +135,7 @@ SUITES: dict[str, Suite] = {
         modes=[TRAINING]),
     "linear": Suite(
         "Linear(N, N) and LIF, with the gradient of the weights",
-        {"linear": [(OURS, DENSE), FOLD, STEP, *LINEAR_PEERS, EAGER, OLDER, PRODUCTS]}, NEURON[:2],
+        {"linear": [OURS, DENSE, FOLD, STEP, *LINEAR_PEERS, EAGER, OLDER, PRODUCTS]}, NEURON[:2],
         bars=[*(faster("the fastest peer", LINEAR_PEERS, limit, N) for N, limit in ((512, 9.0), (2048, 4.5))),
               faster("the dense products alone", [PRODUCTS], 1.0, 2048)]),
     "deep": Suite(

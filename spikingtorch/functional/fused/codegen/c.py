@@ -12,6 +12,8 @@ from spikingtorch.functional.fused.ir import Program
 # caches. The blocks of a group, which lie side by side, go through one chunk before any goes on to the next, so that
 # memory is read in long pieces; what they keep meanwhile stays in the second cache
 BLOCK, LARGEST_GROUP, GROUP_BYTES = 128, 64, 2**17
+# numbers of an array over time from which on it does not stay in the second cache
+FAR = 2**18
 # steps between two stored states; the backward pass computes those between them anew
 CHUNK = 16
 
@@ -22,6 +24,7 @@ int run(const Layout *layout, const double *scalars) {
     int64_t groups = (blocks + GROUP - 1) / GROUP;
     while (groups < blocks && layout->rows * groups %% layout->threads) groups++;  // the same work for each thread
     const int64_t group = (blocks + groups - 1) / groups;
+    const int far = layout->rows * steps * neurons >= FAR;
     int odd = 0;
     %s
     #pragma omp parallel for schedule(static) reduction(|:odd) \\
@@ -82,8 +85,11 @@ def _chunk_forward(program: Program, body: Body, number: dict[str, int]) -> list
         *(f"HERE({STORED[dtype]}, y{k})" for k, dtype in outs),
         *(f"if (keep && start) {{ HERE({STORED[dtype]}, k{k}) "
           f"{_write(f'AT(k{k}, start / CHUNK - 1)', f's{k}', dtype)} }}" for k, dtype in states),
+        "AHEAD(CHUNK)",
         "for (int64_t t = start; t < end; t++) {",
         *body.inputs("t"),
+        *(f"FETCH(x{k}, t, 0)" for k, _ in enumerate(program.xs)),
+        *(f"FETCH(y{k}, t, 1)" for k, _ in outs),
         *(f"{STORED[dtype]} *const y{k}_t = AT(y{k}, t);" for k, dtype in outs),
         "EACH {",
         *(f"odd |= {odd};" for odd in body.odd_inputs()),
@@ -174,7 +180,7 @@ def _streams_here(program: Program, kept: bool) -> list[str]:
     """Point to what a backward pass reads and writes for a block."""
     of_xs = program.split_gradients()[1]
     return [
-        "AHEAD",
+        "AHEAD(-CHUNK)",
         *(f"HERE(const {STORED[dtype]}, x{k})" for k, dtype in enumerate(program.xs)),
         *(f"HERE(const {STORED[dtype]}, k{k})" for k, dtype in enumerate(program.states) if kept),
         *(f"HERE(const {STORED[dtype]}, c{k})" for k, dtype in enumerate(program.outs, len(program.states))),
@@ -188,9 +194,10 @@ def _step_back(program: Program, body: Body, chosen: Mapping[int, int], kept: bo
     xs, outs = list(enumerate(program.xs)), list(enumerate(program.outs, len(program.states)))
     return [
         *body.inputs("start + t"),
-        *(f"FETCH(x{k}, start + t)" for k, _ in xs),
-        *(f"FETCH(c{k}, start + t)" for k, _ in outs if not kept),
+        *(f"FETCH(x{k}, start + t, 0)" for k, _ in xs),
+        *(f"FETCH(c{k}, start + t, 0)" for k, _ in outs if not kept),
         *(f"const {STORED[dtype]} *const c{k}_t = AT(c{k}, start + t);" for k, dtype in outs),
+        *(f"FETCH(e{k}, start + t, 1)" for k, _ in xs if of_xs[k] >= 0),
         *(f"{STORED[dtype]} *const e{k}_t = AT(e{k}, start + t);" for k, dtype in xs if of_xs[k] >= 0),
         "EACH {",
         *body.each_step((*of_states, *of_xs, *chosen.values()), body.schedule.cached),
@@ -212,7 +219,7 @@ def _recompute(program: Program, body: Body) -> list[str]:
         *first,
         f"for (int t = 0; t {'<=' if body.schedule.cached else '<'} last; t++) {{",
         *body.inputs("start + t"),
-        *(f"FETCH(c{k}, start + t)" for k, _ in enumerate(program.outs, len(program.states))),
+        *(f"FETCH(c{k}, start + t, 0)" for k, _ in enumerate(program.outs, len(program.states))),
         "EACH {",
         *body.each_step(program.finals),
         *(f"m{k}[t][i] = v{k};" for k in body.schedule.cached),
@@ -303,6 +310,6 @@ def _indented(lines: Iterable[str]) -> Iterable[str]:
 @lru_cache(maxsize=16)
 def _header(group: int) -> str:
     folder = resources.files("spikingtorch.functional.fused.codegen")
-    named = {"BLOCK": BLOCK, "GROUP": group, "CHUNK": CHUNK, "AXES": AXES}
+    named = {"BLOCK": BLOCK, "GROUP": group, "CHUNK": CHUNK, "FAR": FAR, "AXES": AXES}
     sizes = [f"#define {name} {size}" for name, size in named.items()]
     return "\n".join([*sizes, *((folder / name).read_text() for name in ("kernel.h", "vector_math.h"))])

@@ -62,14 +62,16 @@ static __attribute__((noinline)) int64_t row_offset(const Layout *layout, const 
 #define STORED(type, name, number) type *const name = ROW(type, number) + first * layout->arrays[number].neuron;
 #define AT(name, t) (name + (t) * name##_step)
 
-// A backward pass goes through a stream in pieces that processors do not foresee: ask for the same steps of the next
-// block, and behind the last block of a group for the chunk before at the first, early, into the second cache.
-#define AHEAD \
-    const int wide = (int)(neurons < BLOCK ? neurons : BLOCK), back = b + 1 < count ? 0 : CHUNK; \
-    const int64_t over = b + 1 < count ? BLOCK : -(int64_t)b * BLOCK;
-#define FETCH(name, t) \
-    if ((t) >= back) \
-        for (int i = 0; i < wide; i += 64 / (int)sizeof *name) __builtin_prefetch(AT(name, (t) - back) + over + i, 0, 2);
+// A block goes through a large array in pieces that processors do not foresee: ask for the same steps of the next block, and
+// behind the last block of a group for the next chunk of the first, early, into the second cache; what is written as well,
+// for a store reads its line first.
+#define AHEAD(chunk) \
+    const int wide = far ? (int)(neurons < BLOCK ? neurons : BLOCK) : 0; \
+    const int64_t over = b + 1 < count ? BLOCK : -(int64_t)b * BLOCK, later = b + 1 < count ? 0 : (chunk);
+#define FETCH(name, t, writes) \
+    if ((uint64_t)((t) + later) < (uint64_t)steps) \
+        for (int i = 0; i < wide; i += 64 / (int)sizeof *name) \
+            __builtin_prefetch(AT(name, (t) + later) + over + i, writes, 2);
 #define EACH INDEPENDENT for (int i = 0; i < n; i++)
 
 static const int64_t zeros[BLOCK];
