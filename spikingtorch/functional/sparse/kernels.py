@@ -16,9 +16,9 @@ _WEIGHTS, _PANEL_BYTES, _SUMS = (16, 8, 4, 2), 2**20, (8, 4, 2)
 # vectors that are summed together, tasks for all threads, parts of a column's sum, images that are taken together, and
 # parts of all images, each with a sum of its own
 _TOGETHER, _TASKS, _PARTS, _IMAGES, _SPLITS = 16, 8, 64, 8, 16
-# numbers in the buffer of a block: a smaller one is nearer, and pays where each of its numbers is read often, that is
-# from one input in so many on that is not zero
-_BUFFER, _NEAR_BUFFER, _OFTEN = 2**16, 2**14, 8
+# numbers in the buffer of a block, at least and at most, and how many of them should belong to one channel's places that
+# are not zero: its sums are read and written once a block, for all of these; beyond that, a smaller buffer is nearer
+_LEAST_BUFFER, _MOST_BUFFER, _READ = 2**14, 2**17, 2**11
 
 
 class Events(NamedTuple):
@@ -103,8 +103,8 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
     rows, run = _listed(s, events, 1), functions()
     if not rows.finite:  # the zeros around a gradient are no part of it
         return None
-    often = rows.places.numel() * _OFTEN > s.images * s.height * s.width * s.channels
-    b = _blocks(s, _NEAR_BUFFER if often else _BUFFER)
+    inputs, number = s.images * s.height * s.width * s.channels, max(rows.places.numel(), 1)
+    b = _blocks(s, min(max(_READ * inputs // number, _LEAST_BUFFER), _MOST_BUFFER))
     ends = memory.empty((b.count * b.keys,), torch.int32, g.device)
     table = memory.empty((2, s.width * s.channels), torch.int32, g.device)
     places, factors = memory.like(rows.places), None if rows.factors is None else memory.like(rows.factors)
