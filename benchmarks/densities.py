@@ -17,10 +17,14 @@ from benchmarks import launch
 from benchmarks.launch import HERE, Options
 from benchmarks.report import number, table
 from spikingtorch import functional as F
-from spikingtorch.functional.sparse.crossover import most_events
+from spikingtorch.functional.sparse.c_abi import Shape
+from spikingtorch.functional.sparse.crossover import most_events, most_sampled
+from spikingtorch.functional.sparse.layers import Layer as Call
 from spikingtorch.functional.sparse.operations import Conv2d, Linear, Operation
 
 DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
+# of the places where the gradient of the input is wanted
+PARTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 # how much slower than torch a layer may be that SpikingNet takes by itself
 ALLOWED = 1.03
 PICTURE = HERE.parent / "docs" / "images" / "events.png"
@@ -58,7 +62,7 @@ LAYERS = {
 
 
 class Timed(NamedTuple):
-    """Milliseconds of one layer at one density, forward and with the gradient of the weights."""
+    """Milliseconds of one layer at one density, by a kernel of ours and by torch."""
 
     density: float
     event: float
@@ -73,15 +77,20 @@ def compare(options: Options) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     rounds = 3 if options.quick else 7
-    found: dict[str, list[Timed]] = {}
-    with tqdm(total=len(LAYERS) * len(DENSITIES), leave=False) as bar:
-        for name, layer in LAYERS.items():
-            for density in DENSITIES:
-                bar.set_description(f"{name}, {density:.1%}")
-                found.setdefault(name, []).append(time_layer(layer, density, rounds))
-                bar.update()
-    verdicts = [_verdict(name, layer, found[name]) for name, layer in LAYERS.items()]
-    text = "\n".join([*_tables(found), table(_TITLE, _HEADER, [row for row, _ in verdicts])])
+    found, gradients = (
+        {name: [time(layer, density, rounds) for density in bar] for name, layer, bar in _bars(what, densities)}
+        for what, time, densities in (("layer", time_layer, DENSITIES), ("gradient", time_gradient, PARTS))
+    )
+    verdicts = [_verdict(name, shipped(layer), found[name]) for name, layer in LAYERS.items()]
+    sampled = [_verdict(name, shipped(layer, most_sampled), gradients[name]) for name, layer in LAYERS.items()]
+    text = "\n".join(
+        [
+            *_tables(found, "forward and gradient of the weights, by the part of the inputs that is not zero"),
+            table(_TITLE, _HEADER, [row for row, _ in verdicts]),
+            *_tables(gradients, "gradient of the input, by the part of the places where it is wanted"),
+            table(_TITLE, _HEADER, [row for row, _ in sampled]),
+        ]
+    )
     print(text)
     options.output.mkdir(parents=True, exist_ok=True)
     page = options.output / "densities.md"
@@ -89,7 +98,13 @@ def compare(options: Options) -> int:
     page.write_text(f"# Layers that skip zeros, by density\n\n{facts}, {torch.get_num_threads()} threads\n\n{text}")
     draw(options.output / "densities.png" if options.quick else PICTURE, found)
     print(f"Written to {page}")
-    return int(not all(fine for _, fine in verdicts))
+    return int(not all(fine for _, fine in verdicts + sampled))
+
+
+def _bars(what: str, densities: Sequence[float]) -> Iterable[tuple[str, Layer, Iterable[float]]]:
+    """Yield each layer, with a progress bar over the densities at which it is to be timed."""
+    for name, layer in LAYERS.items():
+        yield name, layer, tqdm(densities, desc=f"{name}, {what}", leave=False)
 
 
 def time_layer(layer: Layer, density: float, rounds: int) -> Timed:
@@ -108,42 +123,67 @@ def time_layer(layer: Layer, density: float, rounds: int) -> Timed:
         torch.autograd.grad(form(x, weight), weight, g)
         return time.perf_counter() - start
 
-    samples: dict[str, list[float]] = {"event": [], "dense": []}
+    return _in_turns(density, rounds, lambda: seconds(layer.event), lambda: seconds(layer.dense))
+
+
+def time_gradient(layer: Layer, density: float, rounds: int) -> Timed:
+    """Return how long the gradient of the input takes where it is wanted at some places, and everywhere."""
+    torch.manual_seed(0)
+    x, support, weight = torch.zeros(layer.x), torch.rand(layer.x) < density, torch.randn(layer.weight)
+    if x.ndim == 4:
+        x, support, weight = (each.contiguous(memory_format=torch.channels_last) for each in (x, support, weight))
+    call = Call(layer.operation, x.requires_grad_(), weight, None)
+    some, everywhere = call.run(None, call.wanted(support, support.numel())), layer.dense(x, weight)
+    g = torch.randn_like(everywhere)
+
+    def seconds(out: Tensor, marks: bool) -> float:
+        start = time.perf_counter()
+        if marks:
+            call.wanted(support, support.numel())
+        torch.autograd.grad(out, x, g, retain_graph=True)
+        return time.perf_counter() - start
+
+    return _in_turns(density, rounds, lambda: seconds(some, True), lambda: seconds(everywhere, False))
+
+
+def _in_turns(density: float, rounds: int, event: Callable[[], float], dense: Callable[[], float]) -> Timed:
+    """Return the medians of two forms, which are timed in turns."""
+    samples: tuple[list[float], list[float]] = ([], [])
     for k in range(rounds + 1):
-        for which in ("event", "dense") if k % 2 else ("dense", "event"):
-            taken = seconds(getattr(layer, which))
+        for which in (0, 1) if k % 2 else (1, 0):
+            taken = (event, dense)[which]()
             if k:  # the first round warms up
                 samples[which].append(taken)
-    return Timed(density, *(1e3 * median(samples[which]) for which in ("event", "dense")))
+    return Timed(density, *(1e3 * median(each) for each in samples))
 
 
 _TITLE = "What SpikingNet takes by itself"
 _HEADER = ["", "up to, as shipped", "faster up to, here", "at the shipped bound, time over torch's", "verdict"]
 
 
-def shipped(layer: Layer) -> float:
-    """Return the density up to which ``SpikingNet`` lets a layer skip zeros."""
+def shipped(layer: Layer, most: Callable[[Shape], int] = most_events) -> float:
+    """Return the density up to which ``SpikingNet`` takes a kernel of ours."""
     size = torch.Size(layer.x).numel()
-    return most_events(layer.operation.shape(layer.x, layer.weight)) / size
+    return most(layer.operation.shape(layer.x, layer.weight)) / size
 
 
-def _verdict(name: str, layer: Layer, times: Sequence[Timed]) -> tuple[list[str], bool]:
-    """Return a row, and whether the layer is not slower than torch's wherever it is taken."""
-    bound, crossing = shipped(layer), max([t.density for t in times if t.event < t.dense], default=0.0)
+def _verdict(name: str, bound: float, times: Sequence[Timed]) -> tuple[list[str], bool]:
+    """Return a row, and whether a kernel is not slower than torch's function wherever it is taken."""
+    crossing = max([t.density for t in times if t.event < t.dense], default=0.0)
     taken = [t.event / t.dense for t in times if t.density <= bound]
     fine = not taken or max(taken) <= ALLOWED
     last = f"{taken[-1]:.2f}" if taken else ""
     return [name, f"{bound:.0%}" if bound else "never", f"{crossing:.1%}", last, "pass" if fine else "FAIL"], fine
 
 
-def _tables(found: dict[str, list[Timed]]) -> Iterable[str]:
-    header = ["density", *(f"{density:.1%}" for density in DENSITIES)]
+def _tables(found: dict[str, list[Timed]], what: str) -> Iterable[str]:
+    header = ["", *(f"{t.density:.1%}" for t in next(iter(found.values())))]
     rows = []
     for name, times in found.items():
         rows.append([name, *(number(t.dense / t.event) for t in times)])
-    yield table("Times as fast as torch, forward and gradient of the weights", header, rows)
+    yield table(f"Times as fast as torch, {what}", header, rows)
     rows = [[name, *(number(t.event) for t in times)] for name, times in found.items()]
-    yield table("Milliseconds", header, rows)
+    yield table(f"Milliseconds, {what}", header, rows)
 
 
 def draw(path: Path, found: dict[str, list[Timed]]) -> None:

@@ -318,6 +318,9 @@ class SpikingNet(nn.Module):
         N, T = x.shape[:2]
         whole = complete and not self.carry_graph and not torch.compiler.is_compiling()
         fold = FoldToken(N, T, init, whole, complete, running)
+        if self.mode == "auto" and self.hooks == "step" and self._skipping is not None and torch.is_grad_enabled():
+            # nobody but layers sees the gradients of spikes: the proof has looked for hooks, and for what is kept
+            fold.supports = None if torch.compiler.is_compiling() else self._skipping.supports
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else nullcontext()
         try:
@@ -331,6 +334,9 @@ class SpikingNet(nn.Module):
             if norms is not None:
                 norms.undo()
             raise
+        finally:
+            if fold.supports is not None:
+                fold.supports.clear()
         if norms is not None:
             norms.commit()
             if way == _NORMALISING:

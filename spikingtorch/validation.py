@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -209,14 +209,19 @@ def check_surrogate(owner: str, surrogate: object) -> None:
         check_plain(owner, getattr(surrogate, "surrogate", None))
     if hasattr(surrogate, "fire"):
         return
-    # from numpy: on the CPU, whatever the default device
-    spikes = surrogate(torch.from_numpy(np.array([-1.0, 0.0, 1.0], dtype=np.float32)))
-    at_threshold = 0.0 if isinstance(surrogate, Strict) else 1.0
-    if not isinstance(spikes, Tensor) or spikes.tolist() != [0.0, at_threshold, 1.0]:
+    spikes = _at(surrogate, -1.0, 0.0, 1.0)
+    wanted = (0.0, 0.0 if isinstance(surrogate, Strict) else 1.0, 1.0)
+    if not all(isinstance(s, Tensor) and bool((s == each).all()) for s, each in zip(spikes, wanted, strict=True)):
         raise ValueError(
             f"{owner}: surrogate={surrogate!r} maps -1, 0, 1 to {spikes}, expected the spikes 0, 1, 1. "
             "A smooth function becomes a surrogate with FromPrimitive(function)"
         )
+
+
+def _at(function: Callable[[Tensor], Any], *numbers: float) -> list[Any]:
+    """Return an elementwise function of numbers, each by itself: it may hold a tensor, a value for each neuron say."""
+    # from numpy: on the CPU, whatever the default device
+    return [function(torch.from_numpy(np.array(number, dtype=np.float32))) for number in numbers]
 
 
 def check_plain(owner: str, surrogate: object) -> None:
@@ -229,8 +234,8 @@ def check_plain(owner: str, surrogate: object) -> None:
 def check_escape(owner: str, surrogate: object) -> None:
     """Raise unless the surrogate's primitive is a probability."""
     primitive = getattr(surrogate, "primitive", None)
-    ends = [] if primitive is None or isinstance(surrogate, type) else primitive(torch.tensor([-1e6, 1e6])).tolist()
-    if not (len(ends) == 2 and abs(ends[0]) < 1e-3 and abs(ends[1] - 1.0) < 1e-3):
+    ends = [] if primitive is None or isinstance(surrogate, type) else _at(primitive, -1e6, 1e6)
+    if not (ends and bool((ends[0].abs() < 1e-3).all() and ((ends[1] - 1.0).abs() < 1e-3).all())):
         raise ValueError(
             f"{owner}: surrogate={surrogate!r} has no primitive that goes from 0 to 1, the probability of a spike. "
             "Sigmoid, Arctan, Triangular, Gaussian, Erf and PiecewiseExponential have one"

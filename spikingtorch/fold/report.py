@@ -43,6 +43,8 @@ class ProductReport(NamedTuple):
         density: the part of the inputs that was not zero; None if they were not counted.
         kept: bytes that the backward pass keeps in place of the input, None if it keeps the input or needs none.
         inputs: numbers of its input.
+        wanted: the part of the inputs whose gradient is computed, where the derivative of their spikes is not zero;
+            None if that of all is.
     """
 
     path: str
@@ -52,14 +54,16 @@ class ProductReport(NamedTuple):
     density: float | None
     kept: int | None
     inputs: int
+    wanted: float | None = None
 
     @property
     def form(self) -> str:
         """How it was computed, and why, as a sentence."""
+        wanted = "" if self.wanted is None else f"; gradient of {self.wanted:.2g} of them, where spikes have a slope"
         if self.reason is not None:
-            return f"dense: {self.reason}"
+            return f"dense: {self.reason}{wanted.replace('them', 'the inputs')}"
         bits = "" if self.kept is None else f"; {_bytes(self.kept)} kept in place of {_bytes(4 * self.inputs)}"
-        return f"event-driven: {self.density:.2g} of the inputs not zero{bits}"
+        return f"event-driven: {self.density:.2g} of the inputs not zero{bits}{wanted}"
 
 
 class Report(NamedTuple):
@@ -132,8 +136,8 @@ def _product(path: str, module: nn.Module, name: str, note: Note) -> ProductRepo
 
 
 def _line(path: str, kind: str, note: Note) -> ProductReport:
-    density = None if note.events is None else note.events / max(note.inputs, 1)
-    return ProductReport(path, kind, note.shape, note.reason, density, note.kept, note.inputs)
+    density, wanted = (None if n is None else n / max(note.inputs, 1) for n in (note.events, note.wanted))
+    return ProductReport(path, kind, note.shape, note.reason, density, note.kept, note.inputs, wanted)
 
 
 def _bytes(number: int) -> str:

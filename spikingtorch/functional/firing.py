@@ -55,16 +55,30 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
     return Fired(reset(u, s, threshold), s, s, s)
 
 
+class Met(NamedTuple):
+    """A membrane at its threshold, as ``Watched`` notes it.
+
+    Attributes:
+        u: membrane before the reset.
+        threshold: what it met.
+        out: what the neuron gave out; None if that is not known.
+    """
+
+    u: Tensor
+    threshold: Tensor | float
+    out: Tensor | None = None
+
+
 class Watched(NamedTuple):
-    """A surrogate that notes which membranes meet which thresholds, for the records of a step.
+    """A surrogate that notes which membranes meet which thresholds, for what is told of a step.
 
     Args:
         surrogate: what fires.
-        met: what is noted, the membrane before the reset and its threshold.
+        met: what is noted.
     """
 
     surrogate: Any
-    met: list[tuple[Tensor, Tensor | float]]
+    met: list[Met]
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return what the surrogate returns."""
@@ -78,14 +92,15 @@ class Watched(NamedTuple):
 
     def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
         """Note a membrane, and return what becomes of it."""
-        self.met.append((u, threshold))
-        return fire(u, threshold, self.surrogate, reset)
+        fired = fire(u, threshold, self.surrogate, reset)
+        self.met.append(Met(u, threshold, fired.out))
+        return fired
 
 
 def meets(u: Tensor, threshold: Tensor | float, surrogate: Any) -> None:
     """Tell the records of a step that a membrane meets its threshold, where the step does not call ``fire``."""
     if isinstance(surrogate, Watched):
-        surrogate.met.append((u, threshold))
+        surrogate.met.append(Met(u, threshold))
 
 
 @compared_by_type

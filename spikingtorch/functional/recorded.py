@@ -44,13 +44,11 @@ class Recorded(NamedTuple):
         """
         watched: Watched | None = None
         if set(self.names) & set(_AT_THRESHOLD):
-            surrogate = params["surrogate"] if "surrogate" in params else default_of(self.step, "surrogate")
-            if surrogate is not None:
-                watched = params["surrogate"] = Watched(surrogate, [])
+            watched = watch(self.step, params)
         after, out = self.step(state, x, **params)
         records = dict(_fields(after))
         if watched is not None and watched.met:
-            u, threshold = watched.met[-1]
+            u, threshold, _ = watched.met[-1]
             # in memory of its own, and of the membrane's shape
             records["u"], records["threshold"] = u, threshold + torch.zeros_like(u)
         missing = [name for name in self.names if name not in records]
@@ -122,6 +120,15 @@ def records_inside(step: Any) -> Any:
         neuron: Any = RecordedNeuron(step.step.step, step.names, step.strict)
         return Recurrent(neuron, step.step.synapse)
     return step
+
+
+def watch(step: Any, params: dict[str, Any]) -> Watched | None:
+    """Put a surrogate that notes what it sees in the place of a step's own; return it, None if there is none."""
+    surrogate = params["surrogate"] if "surrogate" in params else default_of(step, "surrogate")
+    if surrogate is None:
+        return None
+    watched = params["surrogate"] = Watched(surrogate, [])
+    return watched
 
 
 def default_of(step: Any, name: str) -> Any:

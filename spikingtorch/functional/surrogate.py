@@ -119,6 +119,10 @@ class Triangular(NamedTuple):
         z = (self.beta * u).clamp(-1.0, 1.0)
         return 0.5 + z - 0.5 * z * z.abs()
 
+    def support(self, u: Tensor) -> Tensor:
+        """Return where phi'(u) is not zero, as bools."""
+        return (self.beta * u).abs() < 1.0
+
     def __call__(self, u: Tensor) -> Tensor:
         """Return H(u), with the derivative of phi(u)."""
         return spike(u, self.primitive(u))

@@ -70,6 +70,7 @@ class FoldToken:
         self.complete = complete
         self.running = running
         self.is_together = False
+        self.supports: Any = None  # takes where the derivatives of spikes are not zero, if somebody asks for it
         self.thread = this_thread()  # what another one does with a layer meanwhile has nothing to do with the fold
         self.called: list[Foldable] = []
         # inputs that the backward pass will read, and how often they had been written on when they were read

@@ -18,6 +18,7 @@ from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
+from spikingtorch.functional.support import support_of, supported
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
@@ -227,6 +228,7 @@ class StepLayer(Attributes):
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
+        tells = self._tells_support(fold, leaves)
         # inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted
         rests = (
             fold.whole
@@ -234,6 +236,7 @@ class StepLayer(Attributes):
             and not self.track_act
             and self._recorder is None
             and self.synapse is None
+            and not tells
             and self._rests_at_zero
             and region() is None
         )
@@ -255,15 +258,25 @@ class StepLayer(Attributes):
             return self._take_over(found, monitor)
         recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, fold.T)
+        step, support = once(supported, step) if tells else step, ()
         if fold.running is None:
             state, outputs = self._scan(step, memory.state, xs, params)
+            outputs, support = outputs if tells else (outputs, ())
             outputs = outputs if recorder is None else recorder.take(outputs)
             # a copy: a slice would keep the whole sequence alive
             last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
         else:
             state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running)
         self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
-        return tree_map(lambda out: out.flatten(0, 1), outputs)
+        found = tree_map(lambda out: out.flatten(0, 1), outputs)
+        if isinstance(support, Tensor):
+            fold.supports.note(found, support.flatten(0, 1))
+        return found
+
+    def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
+        """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
+        plain = fold.supports is not None and fold.running is None and self._recorder is None
+        return plain and support_of(getattr(self, "surrogate", None)) is not None and inputs[0].dtype == torch.float32
 
     def _scan_padded(self, step: Any, memory: Memory, xs: Any, params: dict[str, Any], running: Tensor) -> Any:
         """Run the steps that samples have, those that are ``running``; return state, outputs and the last of each."""

@@ -481,3 +481,26 @@ def test_a_generator_of_ones_own_in_a_checkpoint_is_an_error() -> None:
     x = torch.ones(1, 4, 3, requires_grad=True)
     with pytest.raises(RuntimeError, match="does not put a generator of yours back"):
         torch.utils.checkpoint.checkpoint(net, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, F.Strict, F.Graded], ids=["plain", "strict", "graded"])
+def test_surrogates_with_a_value_for_each_neuron(wrap: Any) -> None:
+    """Each neuron is one of its own."""
+    betas = torch.tensor([1.0, 2.0, 5.0, 9.0])
+    x = torch.rand(3, 6, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    whole = st.SpikingNet(st.LIF(tau=3.0, surrogate=wrap(F.Sigmoid(betas))))(x)
+    alone = [
+        st.SpikingNet(st.LIF(tau=3.0, surrogate=wrap(F.Sigmoid(beta))))(x[..., i : i + 1])
+        for i, beta in enumerate(betas.tolist())
+    ]
+    g = torch.linspace(-1.0, 1.0, whole.numel()).view(whole.shape)
+    got, want = (torch.autograd.grad(out, x, g)[0] for out in (whole, torch.cat(alone, -1)))
+    assert torch.equal(whole, torch.cat(alone, -1))
+    torch.testing.assert_close(got, want)
+
+
+def test_stochastic_neurons_with_a_slope_for_each() -> None:
+    layer = st.StochasticLIF(surrogate=F.Sigmoid(torch.tensor([3.0, 5.0])))
+    assert layer(torch.rand(4, 2), init=True).shape == (4, 2)
+    with pytest.raises(ValueError, match="has no primitive that goes from 0 to 1"):
+        st.StochasticLIF(surrogate=F.FastSigmoid(torch.tensor([3.0, 5.0])))

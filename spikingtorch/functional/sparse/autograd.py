@@ -24,12 +24,14 @@ class Call:
     Attributes:
         operation: the layer.
         events: where its input is not zero; None for torch's outputs.
+        wanted: where the gradient of its input is wanted; None if everywhere.
         bits: what the backward pass reads in place of the input, if that is spikes.
     """
 
-    def __init__(self, operation: Operation, events: Events | None) -> None:
+    def __init__(self, operation: Operation, events: Events | None, wanted: Events | None) -> None:
         self.operation = operation
         self.events = events
+        self.wanted = wanted
         self.bits: Tensor | None = None
 
 
@@ -39,7 +41,14 @@ def marked(operation: Operation, x: Tensor, weight: Tensor, most: int | None = N
     return kernels.mark(numbers, operation.shape(x.shape, weight.shape).threads, most)
 
 
-def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, events: Events | None) -> Tensor:
+def run(
+    operation: Operation,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    events: Events | None,
+    wanted: Events | None = None,
+) -> Tensor:
     """Return the outputs of a layer that ``choose`` has found to be one of the kernels.
 
     Spikes are kept as bits for the backward pass. What else is saved is left to hooks on saved tensors, if there are
@@ -51,8 +60,9 @@ def run(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, ev
         weight: its weights.
         bias: its bias, if it has one.
         events: what ``marked`` returned; None where the outputs are torch's own.
+        wanted: where the gradient of its input is wanted, which is then zero elsewhere; None if everywhere.
     """
-    call = Call(operation, events)
+    call = Call(operation, events, wanted)
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if not (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
         return _forward(call, x, weight, bias)
@@ -83,6 +93,7 @@ class EventLayer(Function):
         if hooked or not of_weight:
             call.bits = None
         ctx.operation, ctx.bits, ctx.number = operation, call.bits, None if call.events is None else call.events.number
+        ctx.wanted = call.wanted
         ctx.form, ctx.weight_shape = (x.shape, operation.format(x)), weight.shape
         ctx.layout = operation.format(x, weight)
         ctx.set_materialize_grads(False)
@@ -154,7 +165,9 @@ def _gradients(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[
 
 
 def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
-    """Return the gradient of the input, torch's own but for convolutions whose few channels leave its vectors empty.
+    """Return the gradient of the input.
+
+    It is torch's own, but where it is wanted at few places, or where few channels leave torch's vectors empty.
 
     Args:
         ctx: of the call.
@@ -163,10 +176,15 @@ def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
         weight: the weights.
     """
     operation: Operation = ctx.operation
-    if has_few_channels(s):
+    if ctx.wanted is not None or has_few_channels(s):
         out = _fresh(operation, tuple(ctx.form[0]), ctx.layout, g.device)
         incoming, found = memory.contiguous(operation.in_memory(g)), _for_kernel(operation, out)
-        if kernels.input_gradient(s, incoming, memory.contiguous(weight), found):
+        weights = memory.contiguous(weight)
+        if (
+            kernels.input_gradient(s, incoming, weights, found)
+            if ctx.wanted is None
+            else kernels.sampled_input_gradient(s, ctx.wanted, incoming, weights, found)
+        ):
             return _filled(operation, out, found)
     of_x: Tensor | None = operation.gradients(g, _unread(operation, ctx.form, g), weight, (True, False, False))[0]
     return of_x

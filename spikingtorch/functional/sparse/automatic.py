@@ -14,11 +14,13 @@ from torch.utils._device import DeviceContext
 
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode
+from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import objection_within_networks
-from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events
+from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events, most_sampled
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.layers import Layer, convolution, linear
-from spikingtorch.functional.sparse.pooling import max_pool2d
+from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
+from spikingtorch.functional.sparse.supports import Supports
 
 # torch's functions that are layers, and what reads their arguments
 _LAYERS: dict[Any, Callable[..., Layer | None]] = {
@@ -41,6 +43,7 @@ class Note(NamedTuple):
         inputs: how many numbers its input has.
         events: how many of them are not zero; None if torch's own function computed it.
         kept: bytes that the backward pass keeps in place of the input; None if it keeps the input, or there is none.
+        wanted: of how many inputs the gradient is computed; None if of all, or there is none.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +51,7 @@ class Note(NamedTuple):
     inputs: int
     events: int | None
     kept: int | None
+    wanted: int | None = None
 
 
 class _Decision(NamedTuple):
@@ -57,11 +61,13 @@ class _Decision(NamedTuple):
         reason: why torch's own function computes its outputs, None if kernels do.
         events: where its input is not zero, if kernels do.
         runs: whether kernels take part, in the outputs or in a gradient.
+        wanted: where the gradient of its input is wanted, None if everywhere.
     """
 
     reason: str | None
     events: Events | None
     runs: bool
+    wanted: Events | None = None
 
 
 class Automatic(NetworkMode):
@@ -76,11 +82,13 @@ class Automatic(NetworkMode):
 
     Attributes:
         notes: how each layer was computed at its last call, by the identity of its weights.
+        supports: the spikes whose gradients are wanted in places alone.
     """
 
     def __init__(self, always: bool) -> None:
         super().__init__()
         self.notes: dict[int, Note] = {}
+        self.supports = Supports()
         self._always = always
         self._grad = torch.is_grad_enabled()
 
@@ -108,7 +116,7 @@ class Automatic(NetworkMode):
         if layer is None:
             return None
         decision = self._decide(layer)
-        out = layer.run(decision.events) if decision.runs else None
+        out = layer.run(decision.events, decision.wanted) if decision.runs else None
         weight = args[1] if len(args) > 1 else kwargs["weight"]
         self.notes[id(weight)] = _note(layer, decision, out)
         return out
@@ -117,10 +125,17 @@ class Automatic(NetworkMode):
         """Return the outputs of a pool, None if torch is to compute them."""
         if objection_within_networks(self._grad) is not None:
             return None
+        named = {_NAMES.get(name, name): value for name, value in kwargs.items()}
         try:
-            return pool(*args, **{_NAMES.get(name, name): value for name, value in kwargs.items()})
+            out = pool(*args, **named)
         except (TypeError, AttributeError):  # for torch to complain about
             return None
+        if out is not None and out.requires_grad:
+            support = self.supports.of(args[0] if args else named["x"])
+            pooled = None if support is None else pooled_support(out, support)
+            if pooled is not None:
+                self.supports.note(out, pooled)
+        return out
 
     def _decide(self, layer: Layer) -> _Decision:
         """Return how a layer is computed."""
@@ -128,11 +143,12 @@ class Automatic(NetworkMode):
         if reason is not None:
             return _Decision(reason, None, runs=False)
         shape, size = layer.operation.shape(layer.x.shape, layer.weight.shape), layer.x.numel()
+        wanted = self._wanted(layer, shape)
         most = size if self._always else most_events(shape)
         if most and (events := layer.marked(most)) is not None:
             # numbers other than one take lists of their own beside an input that is kept, and more time
             if self._always or events.graded is None or 2 * events.number <= most:
-                return _Decision(None, events, runs=True)
+                return _Decision(None, events, runs=True, wanted=wanted)
             most //= 2
         reason = (
             f"has more than {most / size:.0%} inputs that are not zero"
@@ -140,15 +156,22 @@ class Automatic(NetworkMode):
             else "is too small for skipping zeros to pay"
         )
         runs = (layer.of_input and has_few_channels(shape)) or (layer.of_weight and has_few_outputs(shape))
-        return _Decision(reason, None, runs=runs)
+        return _Decision(reason, None, runs=runs or wanted is not None, wanted=wanted)
+
+    def _wanted(self, layer: Layer, shape: Shape) -> Events | None:
+        """Return where the gradient of the input is wanted, if these are so few places that kernels are faster."""
+        support = self.supports.of(layer.x) if layer.of_input else None
+        most = layer.x.numel() if self._always else most_sampled(shape)
+        return layer.wanted(support, most) if support is not None and most else None
 
 
 def _note(layer: Layer, decision: _Decision, out: Tensor | None) -> Note:
     events, shape = decision.events, tuple(layer.weight.shape)
+    wanted = None if decision.wanted is None else decision.wanted.number
     if events is None:
-        return Note(shape, decision.reason, layer.x.numel(), None, None)
+        return Note(shape, decision.reason, layer.x.numel(), None, None, wanted)
     kept = out is not None and out.grad_fn is not None and events.graded is None
-    return Note(shape, None, layer.x.numel(), events.number, events.bits.nbytes if kept else None)
+    return Note(shape, None, layer.x.numel(), events.number, events.bits.nbytes if kept else None, wanted)
 
 
 # what torch calls the arguments, and what they are called here

@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 
-SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h", "few_channels.h", "pooling.h")
+SOURCES = ("gather.h", "events.h", "forward.h", "weight_gradient.h", "sampled.h", "few_channels.h", "pooling.h")
 # bytes behind bits that may be read
 BEHIND_BITS = 8
 _Number, _Memory = ctypes.c_int64, ctypes.c_void_p
@@ -102,6 +102,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(_Memory, _Memory, _Number),
         *(_Memory, _Number, _Memory),
     ),
+    "mark_bools": (_Memory, _Number, _Memory, _Number),
+    "sampled_input_gradient": (_ANY_SHAPE, _ANY_LISTS, _Number, *[_Memory] * 4),
     "vectors_of_row": (_ANY_SHAPE,),
     "padded_image": (_ANY_SHAPE,),
     "input_gradient": (_ANY_SHAPE, *[_Memory] * 5),
@@ -109,6 +111,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "dense_weight_gradient": (_ANY_SHAPE, *[_Memory] * 3, _Number, *[_Memory] * 2),
     "pool_room": (_ANY_POOL,),
     "max_pool": (_ANY_POOL, *[_Memory] * 4),
+    "pool_bools": (_ANY_POOL, *[_Memory] * 3),
     "max_pool_gradient": (_ANY_POOL, *[_Memory] * 3),
     "column_sums": (_Memory, _Number, _Number, _Number, _Memory, _Memory, _Number),
 }

@@ -25,6 +25,13 @@ _CONVOLUTION = (
     (0.08, 0.16, 0.25, 0.3, 0.3),
 )
 
+# the part of the inputs whose gradient is wanted, up to which products of their own are faster: by how many outputs an
+# input reaches, and half of it for convolutions whose weights do not stay in the cache. Of few images, to lay out the
+# weights takes too long
+_REACHED, _MANY, _CACHE = (64, 128, 256, 512), 1000, 2**21
+_SAMPLED_LINEAR = (0.0, 0.03, 0.1, 0.16, 0.17)
+_SAMPLED_CONVOLUTION = (0.0, 0.0, 0.07, 0.18, 0.25)
+
 
 def most_events(s: Shape) -> int:
     """Return how many inputs of a layer may be not zero for kernels to be faster, 0 if torch is in any case."""
@@ -35,6 +42,17 @@ def most_events(s: Shape) -> int:
         return 0
     part = (_LINEAR if taps == 1 else _CONVOLUTION)[row - 1][_class_of(s.outputs, _CHANNELS)]
     return int((part / 2 if places < _FEW else part) * size)
+
+
+def most_sampled(s: Shape) -> int:
+    """Return of how many inputs the gradient may be wanted for products of their own to be faster, 0 for none."""
+    places, taps = s.images * s.out_height * s.out_width, s.kernel_height * s.kernel_width
+    products, size = places * s.channels * taps * s.outputs, s.images * s.height * s.width * s.channels
+    if places < _MANY or products < _PRODUCTS or has_few_channels(s):
+        return 0
+    part = (_SAMPLED_LINEAR if taps == 1 else _SAMPLED_CONVOLUTION)[_class_of(taps * s.outputs, _REACHED)]
+    fits = taps == 1 or 4 * s.channels * taps * s.outputs <= _CACHE
+    return int((part if fits else part / 2) * size)
 
 
 def has_few_channels(s: Shape) -> bool:

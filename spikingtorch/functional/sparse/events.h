@@ -75,6 +75,30 @@ int64_t mark(const float *x, int64_t n, uint8_t *bits, int64_t most, int64_t *al
     return total;
 }
 
+// Returns the bits of eight bytes that are 0 or 1: byte k is moved to bit 56 + k.
+static inline uint8_t bits_of(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return (uint8_t)((word * 0x0102040810204080ull) >> 56);
+}
+
+// Writes the bits of n bytes that are 0 or 1, and returns how many are 1.
+int64_t mark_bools(const uint8_t *x, int64_t n, uint8_t *bits, int64_t threads) {
+    int64_t total = 0;
+    #pragma omp parallel for schedule(static) reduction(+:total) num_threads((int)threads) if (threads > 1)
+    for (int64_t place = 0; place < n / 8; place++) {
+        bits[place] = bits_of(x + 8 * place);
+        total += __builtin_popcount(bits[place]);
+    }
+    if (n % 8) {
+        uint8_t last[8] = {0};
+        memcpy(last, x + n / 8 * 8, (size_t)(n % 8));
+        bits[n / 8] = bits_of(last);
+        total += __builtin_popcount(bits[n / 8]);
+    }
+    return total;
+}
+
 // Returns at least 57 bits; bits have eight bytes behind them that may be read.
 static inline uint64_t bits_at(const uint8_t *bits, int64_t position) {
     uint64_t word;

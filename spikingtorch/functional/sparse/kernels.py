@@ -16,8 +16,8 @@ _WEIGHTS, _PANEL_BYTES, _SUMS = (16, 8, 4, 2), 2**20, (8, 4, 2)
 # vectors that are summed together, tasks for all threads, parts of a column's sum, images that are taken together, and
 # parts of all images, each with a sum of its own
 _TOGETHER, _TASKS, _PARTS, _IMAGES, _SPLITS = 16, 8, 64, 8, 16
-# numbers in the buffer of a block, at least and at most, and how many of them should belong to one channel's places that
-# are not zero: its sums are read and written once a block, for all of these; beyond that, a smaller buffer is nearer
+# numbers in the buffer of a block, at least and at most, and how many of them should belong to the places where one
+# channel is not zero: its sums are read and written once a block, for all of these. Beyond, a smaller buffer is nearer
 _LEAST_BUFFER, _MOST_BUFFER, _READ = 2**14, 2**17, 2**11
 
 
@@ -44,6 +44,13 @@ def mark(x: Tensor, threads: int, most: int | None = None) -> Events | None:
     return Events(bits, None if binary.value else x, number) if number <= most else None
 
 
+def mark_bools(x: Tensor, threads: int) -> Events:
+    """Return where contiguous bools are true."""
+    n = x.numel()
+    bits = memory.empty((-(-n // 8) + BEHIND_BITS,), torch.uint8, x.device)
+    return Events(bits, None, functions().mark_bools(x.data_ptr(), n, bits.data_ptr(), threads))
+
+
 def spread(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return spikes from their bits."""
     shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
@@ -66,7 +73,8 @@ def _listed(s: Shape, events: Events, pieces: int) -> _Listed:
     device, rows, width = events.bits.device, s.images * s.height, s.width * s.channels
     starts = memory.empty((rows * pieces + 1,), torch.int32, device)
     n = functions().count(events.bits.data_ptr(), rows * pieces, width // pieces, starts.data_ptr(), s.threads)
-    places = memory.empty((n,), torch.int32, device)
+    # not empty if nothing is listed: a store of no numbers is slow where there is no memory
+    places = memory.empty((n + 1,), torch.int32, device)[:n]
     factors = None if events.graded is None else memory.empty((n,), torch.float32, device)
     finite = functions().fill(
         *(events.bits.data_ptr(), pointer(events.graded), rows, width, starts.data_ptr(), pieces),
@@ -148,6 +156,26 @@ def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
     return bool(run.input_gradient(byref(s), *pointers))
 
 
+def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, out: Tensor) -> bool:
+    """Fill in the gradient of the input where it is wanted, and zeros elsewhere, unless g or a weight is not finite.
+
+    Args:
+        s: the layer.
+        wanted: where.
+        g: gradient of its outputs, in channels-last memory.
+        weight: contiguous weights.
+        out: the gradient, in channels-last memory.
+
+    Returns:
+        Whether it is filled in.
+    """
+    pieces = _pieces(s)
+    listed = _listed(s, wanted, pieces)
+    room = memory.empty((_rows(s) * s.outputs,), torch.float32, g.device)
+    pointers = g.data_ptr(), weight.data_ptr(), room.data_ptr(), out.data_ptr()
+    return bool(functions().sampled_input_gradient(byref(s), byref(listed.record), pieces, *pointers))
+
+
 def dense_weight_gradient(s: Shape, x: Tensor, g: Tensor, shape: torch.Size) -> Tensor | None:
     """Return the gradient of the weights, None if g is not finite or a row of the kernel is long.
 
@@ -197,6 +225,18 @@ def _blocks(s: Shape, buffer: int) -> Blocks:
     splits = min(-(-_TASKS // -(-s.outputs // columns)), count)
     keys = s.stride_y * s.stride_x * s.channels
     return Blocks(count, splits, images, rows, height(rows), width, taps_y, taps_x, keys, widest)
+
+
+def _pieces(s: Shape) -> int:
+    """Return into how many pieces of equal length a row of images is divided, whose weights stay in the cache."""
+    if s.width > 1 or s.height > 1:  # of several pixels, each has all channels
+        return 1
+    fitting = [n for n in range(1, s.channels + 1) if s.channels % n == 0 and _bytes(s) <= n * _PANEL_BYTES]
+    return _first(fitting, (1,))
+
+
+def _bytes(s: Shape) -> int:
+    return 4 * _rows(s) * s.outputs
 
 
 def _first(fitting: list[int], sizes: tuple[int, ...]) -> int:

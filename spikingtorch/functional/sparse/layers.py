@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.sparse.autograd import marked, run
 from spikingtorch.functional.sparse.choose import choose
-from spikingtorch.functional.sparse.kernels import Events
+from spikingtorch.functional.sparse.kernels import Events, mark_bools
 from spikingtorch.functional.sparse.operations import Conv1d, Conv2d, Linear, Operation
 
 Size: TypeAlias = int | tuple[int, ...]
@@ -48,9 +49,24 @@ class Layer(NamedTuple):
         """Whether its weights will have a gradient."""
         return torch.is_grad_enabled() and self.weight.requires_grad
 
-    def run(self, events: Events | None) -> Tensor:
-        """Return its outputs, computed by kernels; without events by torch, and only gradients by them."""
-        return run(self.operation, self.x, self.weight, self.bias, events)
+    def wanted(self, support: Tensor, most: int) -> Events | None:
+        """Return where the gradient of its input is wanted, from bools; None if that is at more than so many places."""
+        threads = self.operation.shape(self.x.shape, self.weight.shape).threads
+        places = self.operation.in_memory(support)
+        # to be counted in any order, for to lay them out in another one takes longer
+        if not places.is_contiguous() and mark_bools(memory.contiguous(support), threads).number > most:
+            return None
+        found = mark_bools(memory.contiguous(places), threads)
+        return found if found.number <= most else None
+
+    def run(self, events: Events | None, wanted: Events | None = None) -> Tensor:
+        """Return its outputs, computed by kernels; without events by torch, and only gradients by them.
+
+        Args:
+            events: where its input is not zero.
+            wanted: where the gradient of its input is wanted, None if everywhere.
+        """
+        return run(self.operation, self.x, self.weight, self.bias, events, wanted)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Layer:

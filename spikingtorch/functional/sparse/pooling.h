@@ -131,12 +131,38 @@ int64_t max_pool(const Pool *p, const float *x, float *out, uint8_t *places, flo
     return 0;
 }
 
+// Writes how far each place of a window is from where it begins, or would begin without padding.
+static void reach(const Pool *p, int32_t *far) {
+    for (int64_t k = 0; k < p->kernel_height * p->kernel_width; k++) {
+        const int64_t down = k / p->kernel_width * p->dilation_y, right = k % p->kernel_width * p->dilation_x;
+        far[k] = (int32_t)((down * p->width + right) * p->channels);
+    }
+}
+
+// Writes, of bools of the images, those at the places that the outputs were taken from.
+int64_t pool_bools(const Pool *p, const uint8_t *x, const uint8_t *places, uint8_t *out) {
+    const int64_t C = p->channels, pixels = p->height * p->width * C, outputs = p->out_height * p->out_width * C;
+    int32_t far[256];
+    reach(p, far);
+    #pragma omp parallel for schedule(static) num_threads((int)p->threads) if (p->threads > 1)
+    for (int64_t image = 0; image < p->images; image++) {
+        const uint8_t *at = places + image * outputs;
+        uint8_t *to = out + image * outputs;
+        for (int64_t row = 0; row < p->out_height; row++)
+            for (int64_t column = 0; column < p->out_width; column++, to += C, at += C) {
+                const int64_t y = row * p->stride_y - p->padding_y, left = column * p->stride_x - p->padding_x;
+                const uint8_t *window = x + image * pixels + (y * p->width + left) * C;
+                for (int64_t c = 0; c < C; c++) to[c] = window[c + far[at[c]]];
+            }
+    }
+    return 0;
+}
+
 // Writes the gradient of the input; where windows overlap, gradients are added in the order of the outputs.
 int64_t max_pool_gradient(const Pool *p, const float *g, const uint8_t *places, float *of_x) {
     const int64_t C = p->channels, pixels = p->height * p->width * C, outputs = p->out_height * p->out_width * C;
-    int32_t far[256];  // from where a window begins, or would begin without padding
-    for (int64_t k = 0; k < p->kernel_height * p->kernel_width; k++)
-        far[k] = (int32_t)((k / p->kernel_width * p->dilation_y * p->width + k % p->kernel_width * p->dilation_x) * C);
+    int32_t far[256];
+    reach(p, far);
     #pragma omp parallel for schedule(static) num_threads((int)p->threads) if (p->threads > 1)
     for (int64_t image = 0; image < p->images; image++) {
         float *to = of_x + image * pixels;

@@ -100,6 +100,24 @@ def max_pool2d(
     return _forward(windows, outputs, x, keep=False)[0]
 
 
+def pooled_support(out: Tensor, support: Tensor) -> Tensor | None:
+    """Return which outputs of a pool were taken from places where bools say so; None if that is not known.
+
+    Args:
+        out: what ``max_pool2d`` returned.
+        support: bools of the shape of its input.
+    """
+    node: Any = out.grad_fn
+    if getattr(node, "_forward_cls", None) is not MaxPool:
+        return None
+    (places,), layout = node.saved_tensors, node.layout
+    flags = support.contiguous(memory_format=layout)
+    found = memory.strided(tuple(out.shape), out.stride(), torch.bool, HOST)
+    pool = _pool(node.windows, support.shape, tuple(out.shape[2:]), layout)
+    functions().pool_bools(byref(pool), flags.data_ptr(), places.data_ptr(), found.data_ptr())
+    return found
+
+
 class MaxPool(Function):
     """``apply(windows, outputs, x)``: with height and width of the outputs."""
 

@@ -1,0 +1,36 @@
+"""Supports: at which places the gradients of spikes are wanted, for the layers that read them."""
+
+import weakref
+from typing import Any
+
+from torch import Tensor
+
+# how autograd calls what keeps all numbers, in their order: views, and copies to other memory
+_SAME = ("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "CloneBackward0")
+
+
+class Supports:
+    """The spikes of one call of a network whose derivative is zero in places.
+
+    Spikes are known by the node that autograd has for them: what is made of them, or written on them, has another one.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Any, tuple[weakref.ref[Tensor], Tensor]] = {}
+
+    def note(self, spikes: Tensor, support: Tensor) -> None:
+        """Note where the derivative of spikes is not zero, for as long as somebody holds their memory."""
+        node, base = spikes.grad_fn, spikes if spikes._base is None else spikes._base
+        if node is not None:
+            self._of[node] = weakref.ref(base, lambda _: self._of.pop(node, None)), support
+
+    def of(self, x: Tensor) -> Tensor | None:
+        """Return where the gradient of a tensor is wanted, if that is spikes in other axes; None if everywhere."""
+        node: Any = x.grad_fn
+        while (found := self._of.get(node)) is None and type(node).__name__ in _SAME:
+            node = node.next_functions[0][0]
+        return None if found is None else found[1].reshape(x.shape)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._of.clear()

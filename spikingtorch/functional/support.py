@@ -1,0 +1,71 @@
+"""Support: where the derivative of a spike is not zero, given out beside it.
+
+A surrogate of compact support, as ``Triangular``, has no slope away from the threshold, and there nothing of the
+gradient that a spike receives goes on. What computes that gradient can leave those places out, if it knows them
+(N. Perez-Nieves, D. F. M. Goodman, "Sparse spiking gradient descent", NeurIPS 2021, arXiv:2105.08810).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from spikingtorch.functional.firing import Strict, Watched
+from spikingtorch.functional.recorded import watch
+from spikingtorch.functional.recurrent import Recurrent
+from spikingtorch.functional.surrogate import Triangular
+
+
+class Supported(NamedTuple):
+    """A step that tells beside each spike whether its derivative is not zero.
+
+        state[t], (s[t], |phi'(u[t] - threshold)| > 0) = ...
+
+    It tells nothing, an empty tuple, of a step whose output is something else than what its surrogate returned once.
+
+    Args:
+        step: a step, ``(state, x, surrogate=..., **params) -> (state, s)``.
+
+    >>> import torch
+    >>> from spikingtorch.functional import IFState, Triangular, if_step, scan
+    >>> rest, xs = IFState(v=torch.zeros(1)), torch.full((4, 1), 0.3)
+    >>> _, (spikes, support) = scan(Supported(if_step), rest, xs, params={"surrogate": Triangular(beta=2.0)})
+    >>> spikes.flatten(), support.flatten()
+    (tensor([0., 0., 0., 1.]), tensor([False,  True,  True,  True]))
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> tuple[Any, tuple[Any, Tensor | tuple[()]]]:
+        """Advance one step."""
+        watched = watch(self.step, params)
+        after, out = self.step(state, x, **params)
+        return after, (out, () if watched is None else _of(watched, out))
+
+    def at_rest(self, neuron: Any, like: Tensor) -> Any:
+        """Return the state at rest, which is that of the step."""
+        around = getattr(self.step, "at_rest", None)
+        return neuron if around is None else around(neuron, like)
+
+
+def supported(step: Any) -> Any:
+    """Return a step that tells the support of its spikes; of a recurrent one, its neuron does."""
+    if isinstance(step, Recurrent):
+        neuron: Any = Supported(step.step)
+        return Recurrent(neuron, step.synapse)
+    return Supported(step)
+
+
+def support_of(surrogate: Any) -> Callable[[Tensor], Tensor] | None:
+    """Return what says where the derivative of a surrogate is not zero, None if it may be anywhere."""
+    inside = surrogate.surrogate if type(surrogate) is Strict else surrogate
+    return inside.support if type(inside) is Triangular else None
+
+
+def _of(watched: Watched, out: Any) -> Tensor | tuple[()]:
+    """Return where the derivative of an output is not zero, if it is what the surrogate returned."""
+    support = support_of(watched.surrogate)
+    if support is None or len(watched.met) != 1 or watched.met[0].out is not out:
+        return ()
+    u, threshold, _ = watched.met[0]
+    return support(u - threshold)

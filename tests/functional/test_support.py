@@ -1,0 +1,96 @@
+"""Where the derivatives of spikes are not zero, told beside them."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from spikingtorch.functional.support import Supported, support_of, supported
+
+XS = torch.linspace(-2.0, 3.0, 600).view(6, 4, 25)
+
+
+def run(step: Any, state: Any, backend: Any = "auto", xs: Tensor = XS, **params: Any) -> Any:
+    """Return the outputs of a step: spikes, or these and what is told of them."""
+    return F.scan(step, state, xs, params=params, backend=backend)[1]
+
+
+def slope(u: Tensor, surrogate: Any) -> Tensor:
+    u = u.clone().requires_grad_()
+    return torch.autograd.grad(surrogate(u).sum(), u)[0]
+
+
+@pytest.mark.parametrize("beta", [0.7, 1.0, 3.0, torch.tensor([1.0, 4.0] * 12 + [2.0])])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_support_is_where_the_slope_is_not_zero(beta: Any, dtype: torch.dtype) -> None:
+    beta = beta.to(dtype) if isinstance(beta, Tensor) else beta
+    edges = torch.tensor([1.0, -1.0], dtype=dtype)[:, None] / torch.as_tensor(beta, dtype=dtype) * torch.ones(25)
+    near = torch.cat([edges, torch.nextafter(edges, torch.zeros_like(edges)), torch.nextafter(edges, 2 * edges)])
+    for u in (XS.to(dtype), near.to(dtype)):
+        surrogate = F.Triangular(beta)
+        assert torch.equal(surrogate.support(u), slope(u, surrogate) != 0)
+
+
+@pytest.mark.parametrize("backend", ["fused", "loop"])
+@pytest.mark.parametrize("surrogate", [F.Triangular(2.0), F.Strict(F.Triangular(0.5))], ids=["plain", "strict"])
+def test_of_neurons(surrogate: Any, backend: str) -> None:
+    """The spikes are the same, and so are their gradients, of which nothing is lost outside of the support."""
+    rest, xs = F.LIFState(torch.zeros(4, 25)), XS.clone().requires_grad_()
+    params: dict[str, Any] = {"surrogate": surrogate, "decay": 0.5}
+    plain = run(F.lif_step, rest, backend, xs, **params)
+    spikes, support = run(Supported(F.lif_step), rest, backend, xs, **params)
+    assert torch.equal(spikes, plain)
+    assert support.dtype == torch.bool
+    assert 0 < support.sum() < support.numel()
+    g = torch.randn(spikes.shape)
+    want = torch.autograd.grad(plain, xs, g)[0]
+    for cotangent in (g, torch.where(support, g, torch.full_like(g, 1e6))):
+        out = run(F.lif_step, rest, backend, xs, **params)
+        assert torch.equal(torch.autograd.grad(out, xs, cotangent)[0], want)
+    assert not torch.equal(torch.autograd.grad(spikes, xs, torch.where(support, 2 * g, g))[0], want)
+
+
+def test_of_a_recurrent_step_its_neuron_tells() -> None:
+    step, weight = supported(F.Recurrent(F.lif_step)), torch.randn(25, 25) / 5
+    assert isinstance(step, F.Recurrent)
+    rest = F.RecurrentState(F.LIFState(torch.zeros(4, 25)), torch.zeros(4, 25))
+    params: dict[str, Any] = {"recurrent_weight": weight, "surrogate": F.Triangular(2.0), "decay": 0.5}
+    plain = run(F.Recurrent(F.lif_step), rest, **params)
+    spikes, support = run(step, rest, **params)
+    assert torch.equal(spikes, plain)
+    assert 0 < support.sum() < support.numel()
+
+
+def test_steps_of_other_outputs_tell_nothing() -> None:
+    """What is given out has to be what the surrogate returned, once."""
+
+    def scaled(state: Any, x: Tensor, surrogate: Any) -> Any:
+        fired = F.fire(state.v + x, 1.0, surrogate, F.to_zero)
+        return F.IFState(fired.v), fired.out * fired.v
+
+    def twice(state: Any, x: Tensor, surrogate: Any) -> Any:
+        one = F.fire(state.v + x, 1.0, surrogate, F.to_zero)
+        other = F.fire(state.v + x, 2.0, surrogate, F.to_zero)
+        return F.IFState(one.v), other.out
+
+    def by_hand(state: Any, x: Tensor, surrogate: Any) -> Any:
+        s = surrogate(state.v + x - 1.0)
+        return F.IFState((state.v + x) * (1 - s)), s
+
+    for step in (scaled, twice, by_hand):
+        assert run(Supported(step), F.IFState(torch.zeros(4, 25)), "loop", surrogate=F.Triangular())[1] == ()
+
+
+def test_surrogates_without_a_support() -> None:
+    class Mine(F.Triangular):
+        def primitive(self, u: Tensor) -> Tensor:
+            return torch.sigmoid(u)
+
+    others: list[Any] = [F.Sigmoid(), F.Strict(F.Sigmoid()), F.Graded(F.Triangular()), F.Ternary(F.Triangular())]
+    others += [F.MultiSpike(F.Triangular()), F.Strict(F.MultiSpike(F.Triangular())), Mine(), None, lambda u: u]
+    assert [support_of(each) for each in others] == [None] * len(others)
+    rest = F.IFState(torch.zeros(4, 25))
+    assert run(Supported(F.if_step), rest, "loop", surrogate=F.Sigmoid())[1] == ()
+    assert run(Supported(F.if_step), rest, "loop")[1] == ()

@@ -1,0 +1,337 @@
+"""Networks whose spikes have a slope near the threshold alone: gradients of inputs are computed there alone."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch.functional.sparse import kernels
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NARROW = F.Triangular(2.0)
+
+
+class Dense(nn.Module):
+    """Two layers of neurons with a linear layer between them, and what ``between`` makes of the spikes before it."""
+
+    def __init__(self, between: Callable[[Tensor], Tensor] | None = None, **options: Any) -> None:
+        super().__init__()
+        self.l1, self.l2 = nn.Linear(12, 24), nn.Linear(24, 10)
+        neuron: dict[str, Any] = {"surrogate": NARROW, "tau": 4.0} | options
+        self.s1, self.s2 = st.LIF(**neuron), st.LIF(surrogate=NARROW)
+        self.between = between
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        h = self.s1(4 * self.l1(x), init)
+        return self.s2(4 * self.l2(h if self.between is None else self.between(h)), init)
+
+
+class Images(nn.Module):
+    """Convolutions on spikes, on pooled spikes and on sequences, and a layer on flattened ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1, self.c2, self.c3 = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1), nn.Conv2d(16, 8, 3)
+        self.along, self.out = nn.Conv1d(8, 6, 3), nn.Linear(6 * 45, 10)
+        self.neurons = nn.ModuleList([st.LIF(surrogate=F.Strict(NARROW)) for _ in range(5)])
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        n1, n2, n3, n4, n5 = self.neurons
+        h = n2(3 * self.c2(n1(3 * self.c1(x), init)), init)
+        h = n3(3 * self.c3(nnf.max_pool2d(h, 2)), init).flatten(2)
+        h = n4(3 * self.along(h[:, :, :47]), init).flatten(1)
+        return n5(3 * nnf.linear(h, self.out.weight, self.out.bias), init)
+
+
+def spikes_like(*shape: int) -> Tensor:
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.4).float()
+
+
+def gradients(make: Callable[[], nn.Module], x: Tensor, event_driven: Any, **options: Any) -> list[Tensor]:
+    """Return outputs, and the gradients of the input and of all parameters."""
+    torch.manual_seed(0)
+    model = st.SpikingNet(make(), 10, event_driven=event_driven, **options)
+    x = x.clone().requires_grad_()
+    out = model(x)
+    g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    return [out.detach(), *torch.autograd.grad(out, [x, *model.parameters()], g, allow_unused=True)]
+
+
+@pytest.fixture
+def wanted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """At which part of the places each gradient was wanted."""
+    parts: list[float] = []
+    gradient = kernels.sampled_input_gradient
+
+    def noted(s: Any, events: Any, *others: Any) -> bool:
+        parts.append(events.number / (s.images * s.height * s.width * s.channels))
+        return gradient(s, events, *others)
+
+    monkeypatch.setattr(kernels, "sampled_input_gradient", noted)
+    return parts
+
+
+def check(make: Callable[[], nn.Module], x: Tensor, **options: Any) -> None:
+    """Assert that gradients are those of dense layers, and not zero."""
+    got, want = (gradients(make, x, how, **options) for how in ("on", "off"))
+    assert torch.equal(got[0], want[0])
+    assert want[0].any()
+    for a, b in zip(got[1:], want[1:], strict=True):
+        if b is None:
+            assert a is None
+            continue
+        assert b.any()
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+
+
+SEQUENCE, VIDEO = spikes_like(8, 10, 12), spikes_like(3, 6, 2, 20, 20)
+
+
+def test_linear(wanted: list[float]) -> None:
+    check(Dense, SEQUENCE)
+    assert len(wanted) == 1
+    assert 0.01 < wanted[0] < 0.5
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_convolutions_pools_and_views(channels_last: bool, wanted: list[float]) -> None:
+    """All of these read spikes: of the pool, the part of the windows whose largest number has a slope."""
+    x = VIDEO.repeat(2, 1, 1, 1, 1)
+
+    def make() -> nn.Module:
+        return Images().to(memory_format=torch.channels_last) if channels_last else Images()  # type: ignore[call-overload]
+
+    check(make, x)
+    assert len(wanted) == 3
+    assert all(0 < part < 0.6 for part in wanted)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learnable": True},
+        {"tau": nn.Parameter(torch.linspace(2.0, 6.0, 24))},
+        {"reset": F.by_subtraction},
+        {"v0": torch.linspace(0.5, 1.5, 24)},
+        {"surrogate": F.Triangular(torch.linspace(1.0, 4.0, 24))},
+        {"recurrent": torch.linspace(-0.5, 0.5, 24)},
+        {"recurrent": nn.Linear(24, 24, bias=False)},
+    ],
+    ids=["learnable", "per-neuron", "subtract", "thresholds", "widths", "one-to-one", "recurrent"],
+)
+def test_neurons(options: dict[str, Any], wanted: list[float]) -> None:
+    check(lambda: Dense(**options), SEQUENCE)
+    assert len(wanted) == 1
+
+
+@pytest.mark.parametrize(("number", "options"), [(3, {"time_chunk": 4}), (2, {"time_chunk": 5, "truncate": False})])
+def test_chunks(number: int, options: dict[str, Any], wanted: list[float]) -> None:
+    check(Dense, SEQUENCE, **options)
+    assert len(wanted) == number
+
+
+def test_padded_sequences_are_dense(wanted: list[float]) -> None:
+    models = []
+    for how in ("on", "off"):
+        torch.manual_seed(0)
+        model = st.SpikingNet(Dense(), 10, event_driven=how)
+        model(SEQUENCE, lengths=torch.arange(2, 10)).sum().backward()
+        models.append(model)
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+    assert not wanted
+
+
+class Halved(torch.autograd.Function):
+    """A view with a backward pass of its own, which looks at the whole gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return g / (1 + g.abs().mean(1, keepdim=True))
+
+
+halved: Any = Halved.apply
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        halved,
+        lambda h: 2 * h,
+        lambda h: h.clone().mul_(0.5),
+        lambda h: nnf.relu(h),
+        lambda h: checkpoint(nnf.relu, h, use_reentrant=False),
+        lambda h: h[:, torch.arange(23, -1, -1)],
+    ],
+    ids=["function", "scaled", "written-on", "relu", "checkpoint", "picked"],
+)
+def test_what_is_made_of_spikes_is_dense(between: Any, wanted: list[float]) -> None:
+    """Its own gradient may be anything of the whole."""
+    check(lambda: Dense(between), SEQUENCE)
+    assert not wanted
+
+
+@pytest.mark.parametrize(
+    "between",
+    [lambda h: h.view(-1, 4, 6).flatten(1), lambda h: h.unflatten(1, (4, 6)).reshape(-1, 24), lambda h: h.clone()],
+    ids=["view", "reshape", "copy"],
+)
+def test_spikes_in_other_axes(between: Any, wanted: list[float]) -> None:
+    check(lambda: Dense(between), SEQUENCE)
+    assert len(wanted) == 1
+
+
+def test_others_that_read_the_same_spikes(wanted: list[float]) -> None:
+    """Their gradients are added to those that were wanted."""
+
+    class Net(Dense):
+        def forward(self, x: Tensor, init: Any) -> Any:
+            h = self.s1(4 * self.l1(x), init)
+            return self.s2(4 * self.l2(h) + nnf.linear(h, self.l2.weight.flip(0)) + h[:, :10], init)
+
+    check(Net, SEQUENCE)
+    assert len(wanted) == 2
+
+
+def test_hidden_spikes_that_are_returned(wanted: list[float]) -> None:
+    """The gradient of what a network returns is that of the loss alone, with other layers behind it or not."""
+
+    class Net(Dense):
+        def forward(self, x: Tensor, init: Any) -> Any:
+            h = self.s1(4 * self.l1(x), init)
+            return self.s2(4 * self.l2(h), init), h
+
+    found = []
+    for how in ("on", "off"):
+        torch.manual_seed(0)
+        out, hidden = st.SpikingNet(Net(), event_driven=how)(SEQUENCE)
+        loss = (out * torch.linspace(-1, 1, 10)).sum() + hidden.square().sum()
+        found.append(torch.autograd.grad(loss, [hidden, out]))
+    assert all(map(torch.equal, *found))
+    assert not wanted
+
+
+@pytest.mark.parametrize("options", [{"mode": "fold"}, {"mode": "step"}, {"hooks": "sequence"}], ids=str)
+def test_where_somebody_may_look(options: dict[str, Any], wanted: list[float]) -> None:
+    """Nothing is left out where no proof has seen to it that nobody asks for the gradient of the spikes."""
+    kept: list[Tensor] = []
+
+    class Net(Dense):
+        def forward(self, x: Tensor, init: Any) -> Any:
+            h = self.s1(4 * self.l1(x), init)
+            if options.get("mode") == "fold":
+                h.retain_grad()
+                kept.append(h)
+            return self.s2(4 * self.l2(h), init)
+
+    check(Net, SEQUENCE, **options)
+    assert not wanted
+    assert all(bool((h.grad != 0).all()) for h in kept if h.grad is not None)
+
+
+def test_networks_that_keep_their_spikes_step(wanted: list[float]) -> None:
+    class Net(Dense):
+        h: Any = None
+
+        def forward(self, x: Tensor, init: Any) -> Any:
+            self.h = self.s1(4 * self.l1(x), init)
+            return self.s2(4 * self.l2(self.h), init)
+
+    model = st.SpikingNet(Net(), 10, event_driven="on", warn_silent=False)
+    with pytest.warns(RuntimeWarning, match="changes h while it runs"):
+        torch.stack([model(SEQUENCE) for _ in range(3)]).sum().backward()
+    assert not wanted
+
+
+def test_second_derivatives() -> None:
+    found = []
+    for how in ("on", "off"):
+        torch.manual_seed(0)
+        model = st.SpikingNet(Dense(), 10, event_driven=how)
+        x = SEQUENCE.clone().requires_grad_()
+        (first,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        found.append([first, *torch.autograd.grad(first.square().sum(), [*model.parameters()], allow_unused=True)])
+    for a, b in zip(*found, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_a_second_pass_over_the_same_graph(wanted: list[float]) -> None:
+    torch.manual_seed(0)
+    model = st.SpikingNet(Dense(), 10, event_driven="on")
+    x = SEQUENCE.clone().requires_grad_()
+    out = model(x)
+    one, other = (torch.autograd.grad(out.sum(), x, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(one, other)
+    assert len(wanted) == 2
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite(value: float) -> None:
+    """What is infinite meets slopes of zero, as in dense layers."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.l1, self.l2, self.s1 = nn.Linear(12, 24), nn.Linear(24, 10), st.LIF(surrogate=NARROW)
+            with torch.no_grad():
+                self.l2.weight[3, 5] = value
+
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return self.l2(self.s1(4 * self.l1(x), init))
+
+    got, want = (gradients(Net, SEQUENCE, how) for how in ("on", "off"))
+    assert want[1].isnan().any()
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_nothing_outlives_a_call() -> None:
+    model = st.SpikingNet(Dense(), 10, event_driven="on")
+    out = model(SEQUENCE)
+    assert model._skipping is not None
+    assert not model._skipping.supports._of
+    output = weakref.ref(out)
+    del out
+    assert output() is None
+
+
+def test_explain_says_so() -> None:
+    model = st.SpikingNet(Dense(), 10, event_driven="on")
+    model(SEQUENCE)
+    first, second = model.explain().products
+    assert first.wanted is None
+    assert second.wanted is not None
+    assert 0 < second.wanted < 0.5
+    assert f"gradient of {second.wanted:.2g} of them, where spikes have a slope" in str(model.explain())
+    with torch.no_grad():
+        model(SEQUENCE)
+    assert [line.wanted for line in model.explain().products] == [None, None]
+
+
+def test_by_default_where_it_is_faster(wanted: list[float]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.l1, self.l2 = nn.Linear(16, 128), nn.Linear(128, 512)
+            self.s1, self.s2 = st.LIF(surrogate=F.Triangular(8.0)), st.LIF()
+
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return self.s2(self.l2(self.s1(self.l1(x), init)), init)
+
+    for batch, number in ((20, 0), (40, 1)):
+        model = st.SpikingNet(Net(), warn_silent=False)
+        model(spikes_like(batch, 30, 16)).sum().backward()
+        assert len(wanted) == number
