@@ -240,6 +240,10 @@ MIXING: dict[str, Case] = {
     "lower triangle": steps(lambda net, x: x.tril()),
     "without the diagonal": steps(lambda net, x: x.clone().fill_diagonal_(0.0)),
     "by strides": steps(lambda net, x: x.as_strided(x.shape, (6, 1))),
+    "by the same strides in place": folds(lambda net, x: x.clone().as_strided_(x.shape, (6, 1))),
+    "by other strides in place": steps(lambda net, x: x.clone().as_strided_(x.shape, (1, 1))),
+    "from another place": steps(lambda net, x: x.repeat(2, 1).as_strided_(x.shape, (6, 1), 6)),
+    "fewer by strides": steps(lambda net, x: x.clone().as_strided_((x.shape[0], 3), (6, 1)).repeat(1, 2)),
     "squeezed": steps(squeezed),
     # mixed, and nothing to be seen of it
     "hidden behind where": steps(lambda net, x: torch.where(x > 1e6, x.mean(0), x)),

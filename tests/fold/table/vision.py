@@ -241,6 +241,11 @@ def kept_paths(net: Any, x: Tensor) -> Any:
     return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.8) / 0.8
 
 
+def pooled_channels_last(net: Any, x: Tensor) -> Any:
+    """Where torch sets the strides of a mean of one pixel, in place."""
+    return x + F.adaptive_avg_pool2d(channels_last(net, x), 1)
+
+
 def channels_last(net: Any, x: Tensor) -> Any:
     return net.module(x.contiguous(memory_format=torch.channels_last))
 
@@ -257,6 +262,7 @@ VISION: dict[str, Case] = {
     ),
     "dilated": folds(lambda net, x: net.near(x) + net.far(x), IMAGE, near=conv(), far=conv(dilation=2)),
     "channels last": folds(channels_last, IMAGE, module=conv()),
+    "pooled, channels last": folds(pooled_channels_last, IMAGE, module=conv()),
     "dense block": folds(
         dense, IMAGE, layers=lambda: nn.ModuleList([nn.Conv2d(width, 2, 3, padding=1) for width in (4, 6)])
     ),
