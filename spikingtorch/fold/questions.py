@@ -71,6 +71,10 @@ class Questions(TorchFunctionMode):
                 f"asks how a tensor lies in memory, with {name}",
                 "leave that out: contiguous() may be called in any case, and reshape() makes a copy where it must",
             )
+        if func is Tensor.__setitem__ and _goes_beyond(*args[:2]):
+            raise Objection(
+                "writes on entries up to a number that is beyond the end of an axis", "write on all of them, with [:]"
+            )
         if name == "cross" and (args[2] if len(args) > 2 else kwargs.get("dim")) is None:
             raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
         if name in ("grad", "grad_fn", "_base") or func is torch.get_rng_state:
@@ -92,6 +96,28 @@ class Questions(TorchFunctionMode):
             self.trace.statistics |= {storage_of(each) for each in (mean, variance) if each is not None}
         self.trace.add(BATCH_NORM, (x, weight, bias), out)
         return out
+
+
+def _goes_beyond(x: Tensor, index: Any) -> bool:
+    """Say whether a slice is bounded by a number beyond an axis: torch takes all of it then, and no operation tells."""
+    parts = [part for part in (index if isinstance(index, tuple) else (index,)) if part is not None]
+    sizes = iter(x.shape)
+    for place, part in enumerate(parts):
+        if part is Ellipsis:  # those behind it are counted from the end
+            sizes = iter(x.shape[len(x.shape) - sum(map(_axes, parts[place + 1 :])) :])
+            continue
+        taken = [next(sizes, 0) for _ in range(_axes(part))]
+        bounds = (part.start, part.stop) if isinstance(part, slice) else ()
+        if any(isinstance(bound, int) and not -taken[0] <= bound <= taken[0] for bound in bounds):
+            return True
+    return False
+
+
+def _axes(part: Any) -> int:
+    """Return how many axes a part of an index takes."""
+    if isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8):
+        return part.ndim
+    return 0 if isinstance(part, bool) else 1
 
 
 def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:

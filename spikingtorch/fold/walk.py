@@ -22,7 +22,10 @@ from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.handing import InitHook
 from spikingtorch.layers.steplayer import StepLayer
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, Enum)
+_PLAIN = (
+    *(bool, int, float, complex, str, bytes, type(None), type(...), Enum),
+    *(torch.dtype, torch.device, torch.Size, np.generic),
+)
 _OF_MODULES = set(vars(nn.Module()))
 # of a spiking layer, which is there to change
 _OF_LAYERS = {*CHANGES, "_recomputation", "_given"}
@@ -370,6 +373,8 @@ class Walk:
             return {repr(each): each for each in value}
         if kind is types.MethodType:
             return {"self": value.__self__, "method": value.__func__}
+        if kind is slice:
+            return {"start": value.start, "stop": value.stop, "step": value.step}
         if kind is partial:
             return {"func": value.func, "args": value.args, "keywords": value.keywords}
         return None

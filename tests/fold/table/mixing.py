@@ -47,6 +47,17 @@ def batch_to_features(net: Any, x: Tensor) -> Any:
     return x.reshape(6, -1).T.contiguous().view(-1, 6)
 
 
+def written_on(index: Any) -> Any:
+    """Return what sets entries to zero; of few samples it may be all of them."""
+
+    def run(_: Any, x: Tensor) -> Tensor:
+        h = x.clone()
+        h[index] = 0.0
+        return x + h
+
+    return run
+
+
 def halves_exchanged(net: Any, x: Tensor) -> Any:
     return x.reshape(2, -1, 6).flip(0).reshape(-1, 6)
 
@@ -243,6 +254,12 @@ MIXING: dict[str, Case] = {
     "by the same strides in place": folds(lambda net, x: x.clone().as_strided_(x.shape, (6, 1))),
     "by other strides in place": steps(lambda net, x: x.clone().as_strided_(x.shape, (1, 1))),
     "from another place": steps(lambda net, x: x.repeat(2, 1).as_strided_(x.shape, (6, 1), 6)),
+    "first hundred written on": steps(written_on(slice(None, 100))),
+    "last hundred written on": steps(written_on((slice(-100, None), 0))),
+    "hundred behind an ellipsis": steps(written_on((..., slice(9), slice(None)))),
+    "hundred behind new axes": steps(written_on((None, None, slice(20), slice(1, 3)))),
+    "all written on": folds(written_on((slice(None), slice(0, 6)))),
+    "features written on": folds(written_on((..., slice(-6, 3)))),
     "fewer by strides": steps(lambda net, x: x.clone().as_strided_((x.shape[0], 3), (6, 1)).repeat(1, 2)),
     "squeezed": steps(squeezed),
     # mixed, and nothing to be seen of it

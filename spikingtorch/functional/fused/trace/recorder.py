@@ -62,7 +62,7 @@ class Recorder(TorchDispatchMode):
             try:
                 method(*args)
             except NotFusible as refusal:
-                self.refusal = type(refusal)(f"{refusal}, {_place(self._in_gradient)}")
+                self.refusal = type(refusal)(f"{refusal}, {place(self._in_gradient)}")
 
     def _check(self, func: Any, args: Any) -> None:
         check_pointwise(func)
@@ -207,7 +207,7 @@ class Watch(TorchDispatchMode):
             try:
                 check_pointwise(func)
             except NotFusible as refusal:
-                self.refusal = NotFusible(f"{refusal}, {_place(False)}")
+                self.refusal = NotFusible(f"{refusal}, {place(False)}")
         return func(*args, **(kwargs or {}))
 
 
@@ -217,8 +217,8 @@ def _overload(func: Any) -> str:
     return f"{base}.{func._overloadname}"
 
 
-def _place(in_gradient: bool) -> str:
-    """Name the line of the step that called an operation."""
+def place(in_gradient: bool) -> str:
+    """Return words for the line of the step that called an operation."""
     if in_gradient:
         return "in its gradient"
     frame: FrameType | None = sys._getframe(1)

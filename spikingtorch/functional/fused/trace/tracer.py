@@ -22,6 +22,7 @@ from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
+from spikingtorch.functional.fused.trace.sizes import Sizes
 
 
 class Traced(NamedTuple):
@@ -73,18 +74,18 @@ def _trace_once(
     lift_floats: bool,
     sizes: tuple[int, int, int],
 ) -> Traced:
-    with _with_fixed_modes():
+    with _with_fixed_modes() as asked:
         examples = Examples((state, xs, params), lift_floats, sizes)
         recorder = Recorder(examples)
         with recorder:
             try:
                 after, out = contract.checked(step)(*examples.trees[:2], **examples.trees[2])
             except Exception as error:
-                raise recorder.refusal or error from error
+                raise recorder.refusal or asked.refusal or error from error
             results, form = pytree.tree_flatten(out)
             gradients = recorder.differentiate([*pytree.tree_leaves(after), *results])
-        if recorder.refusal is not None:
-            raise recorder.refusal
+        if (refusal := recorder.refusal or asked.refusal) is not None:
+            raise refusal
         return _assemble(recorder, pytree.tree_leaves(after), results, form, gradients, xs, half)
 
 
@@ -150,13 +151,13 @@ def _numbers_drawn_again() -> Iterator[None]:
 
 
 @contextmanager
-def _with_fixed_modes() -> Iterator[None]:
+def _with_fixed_modes() -> Iterator[Sizes]:
     """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
     with ExitStack() as stack:
         # first, for a mode of torch.export would note the others
-        stack.enter_context(torch._C.DisableTorchFunction())
+        asked = stack.enter_context(Sizes())
         stack.enter_context(outside_transforms())
         stack.enter_context(same_random_state(HOST))  # a step that draws shall draw the same on the loop
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(HOST.type, enabled=False))
-        yield
+        yield asked

@@ -57,6 +57,12 @@ def captured(tensor: Tensor) -> Current:
     return lambda x: tensor * x
 
 
+def first_set(x: Tensor) -> Tensor:
+    s = 2 * x
+    s[..., :100] = 0.0
+    return s
+
+
 GAIN = {"gain": torch.tensor(0.75, dtype=torch.float64)}
 PASS = r"[Pp]ass it in params"
 CHANGE = "numbers that change from call to call"
@@ -71,6 +77,9 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "cumsum": (lambda x: torch.cumsum(x, -1), {}, r"aten\.cumsum"),
     "roll": (lambda x: x.roll(1, -1), {}, r"aten\.roll"),
     "slice": (lambda x: x[..., :1], {}, r"aten\.slice"),
+    "slice longer than an example": (lambda x: x[..., :100], {}, "takes a part of its neurons by their number"),
+    "slice set": (lambda x: first_set(x), {}, r"takes a part of its neurons by their number.*s\[\.\.\., :100\] = 0"),
+    "length": (lambda x: 2 * x if len(x) > 100 else x, {}, r"reads the size of its tensors \(len\)"),
     "item": (lambda x, gain: x * gain.item(), GAIN, r"reads the value of a tensor, with \.item\(\)"),
     "branch": (lambda x, gain: 2 * x if gain > 0.5 else x, GAIN, "reads the value of a tensor.*in a condition"),
     "branch on all": (lambda x: x - 1.0 if (x > 1.0).all() else x, {}, r"aten\.all|reads the value"),
@@ -91,7 +100,7 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "numbers of Python": (lambda x: random.random() * x, {}, CHANGE),
     "numbers of numpy": (lambda x: np.random.rand() * x, {}, CHANGE),
 }
-NOWHERE = {"side effect", "size", "numel", "gradient", "numbers of Python", "numbers of numpy"}
+NOWHERE = {"side effect", "slice set", "size", "numel", "gradient", "numbers of Python", "numbers of numpy"}
 
 
 def seeded(current: Current, params: dict[str, Any], backend: Any) -> tuple[Any, Tensor]:
