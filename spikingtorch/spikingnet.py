@@ -318,9 +318,9 @@ class SpikingNet(nn.Module):
         N, T = x.shape[:2]
         whole = complete and not self.carry_graph and not torch.compiler.is_compiling()
         fold = FoldToken(N, T, init, whole, complete, running)
-        if self.mode == "auto" and self.hooks == "step" and self._skipping is not None and torch.is_grad_enabled():
+        if self.mode == "auto" and self.hooks == "step" and not torch.compiler.is_compiling():
             # nobody but layers sees the gradients of spikes: the proof has looked for hooks, and for what is kept
-            fold.supports = None if torch.compiler.is_compiling() else self._skipping.supports
+            fold.supports = None if self._skipping is None else self._skipping.asks()
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else nullcontext()
         try:

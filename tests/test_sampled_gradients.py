@@ -131,6 +131,48 @@ def test_neurons(options: dict[str, Any], wanted: list[float]) -> None:
     assert len(wanted) == 1
 
 
+def looking(state: Any, x: Tensor, *, surrogate: Any) -> Any:
+    """Look at its surrogate."""
+    u = 0.75 * state.v + x
+    s = surrogate(u - (1.0 if isinstance(surrogate, F.Triangular) else 0.5))
+    return F.LIFState(u * (1 - s)), s
+
+
+def writing(state: Any, x: Tensor, *, surrogate: Any) -> Any:
+    """Write on what met the threshold."""
+    u = 0.75 * state.v + x
+    v, s, _, _ = F.fire(u, 1.0, surrogate, F.by_subtraction)
+    u.mul_(0.25)
+    return F.LIFState(v), s
+
+
+def resetting(u: Tensor, spike: Tensor, threshold: Any) -> Tensor:
+    """Write on the membrane, as a reset rule."""
+    return u.sub_(spike.detach() * threshold)
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        lambda: st.StepLayer(looking, F.LIFState, surrogate=NARROW),
+        lambda: st.StepLayer(writing, F.LIFState, surrogate=NARROW),
+        lambda: st.LIF(surrogate=NARROW, reset=resetting),
+        lambda: st.LIF(surrogate=NARROW, reset=F.detached(resetting)),
+    ],
+    ids=["looking", "writing", "resetting", "detached"],
+)
+def test_steps_and_rules_of_others(neuron: Callable[[], nn.Module], wanted: list[float]) -> None:
+    """They may look at their surrogate, or write on what it was handed: they tell nothing."""
+
+    def make() -> nn.Module:
+        net = Dense()
+        net.s1 = neuron()  # type: ignore[assignment]
+        return net
+
+    check(make, SEQUENCE)
+    assert not wanted
+
+
 @pytest.mark.parametrize(("number", "options"), [(3, {"time_chunk": 4}), (2, {"time_chunk": 5, "truncate": False})])
 def test_chunks(number: int, options: dict[str, Any], wanted: list[float]) -> None:
     check(Dense, SEQUENCE, **options)
@@ -298,11 +340,33 @@ def test_weights_that_are_not_finite(value: float) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
+def test_a_gradient_that_overflows_at_the_edge() -> None:
+    """The slope there is zero, as a number that infinity is multiplied by."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.s1, self.l = st.IF(surrogate=F.Triangular(2.0)), nn.Linear(4, 2, bias=False)
+            nn.init.constant_(self.l.weight, 1e20)
+
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return self.l(self.s1(x, init))
+
+    x = torch.tensor([0.5, 1.5, 0.25, 1.0]).expand(3, 2, 4).clone()
+    found = []
+    for how in ("on", "off"):
+        leaf = x.clone().requires_grad_()
+        out = st.SpikingNet(Net(), 2, event_driven=how)(leaf)
+        found.append(torch.autograd.grad(out, leaf, torch.full_like(out, 1e24))[0])
+    assert found[0].isnan().any()
+    torch.testing.assert_close(*found, equal_nan=True)
+
+
 def test_nothing_outlives_a_call() -> None:
     model = st.SpikingNet(Dense(), 10, event_driven="on")
     out = model(SEQUENCE)
     assert model._skipping is not None
-    assert not model._skipping.supports._of
+    assert not model._skipping._supports._of
     output = weakref.ref(out)
     del out
     assert output() is None

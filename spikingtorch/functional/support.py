@@ -5,7 +5,7 @@ gradient that a spike receives goes on. What computes that gradient can leave th
 (N. Perez-Nieves, D. F. M. Goodman, "Sparse spiking gradient descent", NeurIPS 2021, arXiv:2105.08810).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -17,14 +17,14 @@ from spikingtorch.functional.surrogate import Triangular
 
 
 class Supported(NamedTuple):
-    """A step that tells beside each spike whether its derivative is not zero.
+    """A step that tells beside each spike where its derivative may be something else than zero.
 
-        state[t], (s[t], |phi'(u[t] - threshold)| > 0) = ...
+        state[t], (s[t], support(u[t] - threshold)) = ...
 
     It tells nothing, an empty tuple, of a step whose output is something else than what its surrogate returned once.
 
     Args:
-        step: a step, ``(state, x, surrogate=..., **params) -> (state, s)``.
+        step: a step of this library, ``(state, x, surrogate=..., **params) -> (state, s)``; see ``is_known``.
 
     >>> import torch
     >>> from spikingtorch.functional import IFState, Triangular, if_step, scan
@@ -56,14 +56,29 @@ def supported(step: Any) -> Any:
     return Supported(step)
 
 
+def is_known(step: Any, params: Mapping[str, Any]) -> bool:
+    """Say whether a step and the functions among its parameters are this library's.
+
+    Others may look at their surrogate, in whose place they would see another one, or write on what it returned.
+    """
+    return _is_ours(step) and all(_is_ours(value) for value in params.values() if callable(value))
+
+
+def _is_ours(function: Any) -> bool:
+    """Say whether a function, and those that it wraps, are this library's."""
+    inside = [getattr(function, name, None) for name in ("step", "synapse", "rule", "surrogate")]
+    ours = str(getattr(function, "__module__", "")).startswith("spikingtorch.")
+    return ours and all(_is_ours(each) for each in inside if callable(each))
+
+
 def support_of(surrogate: Any) -> Callable[[Tensor], Tensor] | None:
-    """Return what says where the derivative of a surrogate is not zero, None if it may be anywhere."""
+    """Return what says where the derivative of a surrogate may be not zero, None if that is anywhere."""
     inside = surrogate.surrogate if type(surrogate) is Strict else surrogate
     return inside.support if type(inside) is Triangular else None
 
 
 def _of(watched: Watched, out: Any) -> Tensor | tuple[()]:
-    """Return where the derivative of an output is not zero, if it is what the surrogate returned."""
+    """Return where the derivative of an output may be not zero, if it is what the surrogate returned."""
     support = support_of(watched.surrogate)
     if support is None or len(watched.met) != 1 or watched.met[0].out is not out:
         return ()

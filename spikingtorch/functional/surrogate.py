@@ -120,8 +120,8 @@ class Triangular(NamedTuple):
         return 0.5 + z - 0.5 * z * z.abs()
 
     def support(self, u: Tensor) -> Tensor:
-        """Return where phi'(u) is not zero, as bools."""
-        return (self.beta * u).abs() < 1.0
+        """Return where beta |u| <= 1, as bools; elsewhere phi'(u) is zero."""
+        return (self.beta * u).abs() <= 1.0
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return H(u), with the derivative of phi(u)."""

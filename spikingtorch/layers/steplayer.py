@@ -18,7 +18,7 @@ from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
-from spikingtorch.functional.support import support_of, supported
+from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
@@ -258,6 +258,7 @@ class StepLayer(Attributes):
             return self._take_over(found, monitor)
         recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, fold.T)
+        tells = tells and is_known(step, params)
         step, support = once(supported, step) if tells else step, ()
         if fold.running is None:
             state, outputs = self._scan(step, memory.state, xs, params)
@@ -276,7 +277,8 @@ class StepLayer(Attributes):
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
         """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
         plain = fold.supports is not None and fold.running is None and self._recorder is None
-        return plain and support_of(getattr(self, "surrogate", None)) is not None and inputs[0].dtype == torch.float32
+        narrow = plain and support_of(getattr(self, "surrogate", None)) is not None
+        return narrow and inputs[0].dtype == torch.float32 and fold.supports.has_readers
 
     def _scan_padded(self, step: Any, memory: Memory, xs: Any, params: dict[str, Any], running: Tensor) -> Any:
         """Run the steps that samples have, those that are ``running``; return state, outputs and the last of each."""

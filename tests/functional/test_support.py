@@ -1,5 +1,6 @@
 """Where the derivatives of spikes are not zero, told beside them."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.support import Supported, support_of, supported
+from spikingtorch.functional.support import Supported, is_known, support_of, supported
 
 XS = torch.linspace(-2.0, 3.0, 600).view(6, 4, 25)
 
@@ -24,13 +25,15 @@ def slope(u: Tensor, surrogate: Any) -> Tensor:
 
 @pytest.mark.parametrize("beta", [0.7, 1.0, 3.0, torch.tensor([1.0, 4.0] * 12 + [2.0])])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_support_is_where_the_slope_is_not_zero(beta: Any, dtype: torch.dtype) -> None:
+def test_there_is_no_slope_outside_of_the_support(beta: Any, dtype: torch.dtype) -> None:
     beta = beta.to(dtype) if isinstance(beta, Tensor) else beta
     edges = torch.tensor([1.0, -1.0], dtype=dtype)[:, None] / torch.as_tensor(beta, dtype=dtype) * torch.ones(25)
     near = torch.cat([edges, torch.nextafter(edges, torch.zeros_like(edges)), torch.nextafter(edges, 2 * edges)])
     for u in (XS.to(dtype), near.to(dtype)):
         surrogate = F.Triangular(beta)
-        assert torch.equal(surrogate.support(u), slope(u, surrogate) != 0)
+        inside = surrogate.support(u)
+        assert torch.equal(inside & ((beta * u).abs() != 1), slope(u, surrogate) != 0)
+        assert bool(inside[(beta * u).abs() == 1].all())
 
 
 @pytest.mark.parametrize("backend", ["fused", "loop"])
@@ -81,6 +84,21 @@ def test_steps_of_other_outputs_tell_nothing() -> None:
 
     for step in (scaled, twice, by_hand):
         assert run(Supported(step), F.IFState(torch.zeros(4, 25)), "loop", surrogate=F.Triangular())[1] == ()
+
+
+def test_steps_of_the_library() -> None:
+    """And surrogates, rules and synapses of it."""
+    rule: Any = lambda u, s, threshold: u  # noqa: E731
+    ours: Any = F.Recurrent(F.lif_step)
+    assert is_known(F.lif_step, {"decay": 0.5, "surrogate": F.Strict(F.Triangular()), "reset": F.detached(F.to_zero)})
+    assert is_known(ours, {"recurrent_weight": XS, "reset": F.to_value(0.5)})
+    others: list[tuple[Any, dict[str, Any]]] = [
+        (rule, {}),
+        (F.Recurrent(rule), {}),
+        (F.Recurrent(F.lif_step, rule), {}),
+    ]
+    others += [(F.lif_step, {"reset": each}) for each in (rule, F.detached(rule), partial(F.to_zero))]
+    assert not any(is_known(step, params) for step, params in others)
 
 
 def test_surrogates_without_a_support() -> None:

@@ -82,15 +82,18 @@ class Automatic(NetworkMode):
 
     Attributes:
         notes: how each layer was computed at its last call, by the identity of its weights.
-        supports: the spikes whose gradients are wanted in places alone.
     """
 
     def __init__(self, always: bool) -> None:
         super().__init__()
         self.notes: dict[int, Note] = {}
-        self.supports = Supports()
+        self._supports = Supports()
         self._always = always
         self._grad = torch.is_grad_enabled()
+
+    def asks(self) -> Supports | None:
+        """Return what takes where spikes have a slope, None where no layer would make use of it."""
+        return self._supports if self._grad and objection_within_networks(self._grad) is None else None
 
     def __reduce__(self) -> Any:
         return Automatic, (self._always,)
@@ -131,10 +134,10 @@ class Automatic(NetworkMode):
         except (TypeError, AttributeError):  # for torch to complain about
             return None
         if out is not None and out.requires_grad:
-            support = self.supports.of(args[0] if args else named["x"])
+            support = self._supports.of(args[0] if args else named["x"])
             pooled = None if support is None else pooled_support(out, support)
             if pooled is not None:
-                self.supports.note(out, pooled)
+                self._supports.note(out, pooled)
         return out
 
     def _decide(self, layer: Layer) -> _Decision:
@@ -160,7 +163,7 @@ class Automatic(NetworkMode):
 
     def _wanted(self, layer: Layer, shape: Shape) -> Events | None:
         """Return where the gradient of the input is wanted, if these are so few places that kernels are faster."""
-        support = self.supports.of(layer.x) if layer.of_input else None
+        support = self._supports.of(layer.x) if layer.of_input else None
         most = layer.x.numel() if self._always else most_sampled(shape)
         return layer.wanted(support, most) if support is not None and most else None
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from spikingtorch.functional.sparse.c_abi import failure
+
 # how autograd calls what keeps all numbers, in their order: views, and copies to other memory
 _SAME = ("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "CloneBackward0")
 
@@ -17,6 +19,11 @@ class Supports:
 
     def __init__(self) -> None:
         self._of: dict[Any, tuple[weakref.ref[Tensor], Tensor]] = {}
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether there are kernels that want to know."""
+        return failure() is None
 
     def note(self, spikes: Tensor, support: Tensor) -> None:
         """Note where the derivative of spikes is not zero, for as long as somebody holds their memory."""
