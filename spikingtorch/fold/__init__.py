@@ -1,15 +1,10 @@
-"""The decision whether the steps of a network may be merged into its batch.
+"""The decision whether the steps of a network may be merged into its batch. Four ideas:
 
-policy          what was decided for a network, and when it is asked again
-guard           whether a network is still the one that was decided about
-walk            through all that its code can read
-hooks, outside  what is called, or changed, beside it
-proof           the decision itself: traces of a copy, compared and judged
-trace           what a network asks of torch in one step
-questions       what Python asks of tensors meanwhile
-rehearsal       the step itself, its spiking layers replaced
-replay          the same for other numbers of samples
-rules           which operations keep the samples of a batch apart
-report          the decision, for people
-rng             where random numbers are
+trace   what a network does in one step: the operations that it asks of torch (trace, questions), run on a copy whose
+        spiking layers are replaced (rehearsal), and once more for other numbers of samples (replay); where random
+        numbers are meanwhile (rng)
+rules   which operations keep the samples of a batch apart (rules), and the judgement of a trace by them (proof)
+guard   whether a network is still the one that was decided about (guard): all that its code can read (walk), the hooks
+        on it (hooks), and what a trace could have changed, put back (outside)
+policy  what was decided for a network, and when it is asked again (policy); the same for people (report)
 """

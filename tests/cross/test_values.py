@@ -16,7 +16,7 @@ from tests.cross.machines import Emulated, emulated, kernels_of, of_this_machine
 from tests.functional.fused.codegen.test_exactness import TRANSCENDENTAL, of_case
 from tests.functional.fused.lower import test_operations as operations
 from tests.functional.fused.recurrent import test_c_loop as recurrent
-from tests.functional.sparse import test_few_channels, test_kernels, test_pooling
+from tests.functional.sparse import test_few_channels, test_kernels, test_pooling, test_sampled
 from tests.functional.sparse.cases import CASES as LAYERS
 from tests.functional.sparse.cases import Case as Layer
 from tests.functional.sparse.cases import check, draw, outcome
@@ -59,6 +59,13 @@ def test_a_layer(layer: Layer, machine: Emulated) -> None:
         torch.manual_seed(0)
         tensors = draw(layer, density, graded)
         same(machine, partial(outcome, layer.event, tensors, layer.options))
+
+
+@every_layer
+def test_a_gradient_at_some_places(layer: Layer, machine: Emulated) -> None:
+    torch.manual_seed(0)
+    x, weight, support = test_sampled.draw(layer, 0.3)
+    same(machine, lambda: test_sampled.gradient(test_sampled.sampled(layer.operation, support), x, weight))
 
 
 @every_layer
