@@ -1,4 +1,4 @@
-"""The decision whether the steps of a network may be merged into its batch. Four ideas:
+"""The decision whether the steps of a network may be merged into its batch, in four ideas.
 
 trace   what a network does in one step: the operations that it asks of torch (trace, questions), run on a copy whose
         spiking layers are replaced (rehearsal), and once more for other numbers of samples (replay); where random

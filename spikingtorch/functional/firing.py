@@ -47,6 +47,10 @@ def fire(u: Tensor, threshold: Tensor | float, surrogate: Surrogate, reset: Rese
     >>> fire(torch.tensor([0.5, 1.5]), 1.0, Sigmoid(), by_subtraction).v
     tensor([0.5000, 0.5000])
     """
+    if type(surrogate) is Watched:
+        fired = fire(u, threshold, surrogate.inside, reset)
+        surrogate.met.append(Met(u, threshold, fired.out))
+        return fired
     own = getattr(surrogate, "fire", None)
     if own is not None:
         found: Fired = own(u, threshold, reset)
@@ -69,37 +73,53 @@ class Met(NamedTuple):
     out: Tensor | None = None
 
 
-class Watched(NamedTuple):
+class Watched:
     """A surrogate that notes which membranes meet which thresholds, for what is told of a step.
 
+    To a step that looks at its surrogate it is the one inside; ``fire`` and ``meets`` know it by its type.
+
     Args:
-        surrogate: what fires.
-        met: what is noted.
+        inside: what fires.
     """
 
-    surrogate: Any
-    met: list[Met]
+    def __init__(self, inside: Any) -> None:
+        self.inside = inside
+        self.met: list[Met] = []
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return what the surrogate returns."""
-        out: Tensor = self.surrogate(u)
+        out: Tensor = self.inside(u)
         return out
 
-    def primitive(self, u: Tensor) -> Tensor:
-        """Return phi(u) of the surrogate."""
-        out: Tensor = self.surrogate.primitive(u)
-        return out
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # which isinstance asks; torch.compile does so before there is one inside
+        return type(self.__dict__["inside"]) if "inside" in self.__dict__ else Watched
 
-    def fire(self, u: Tensor, threshold: Tensor | float, reset: Reset) -> Fired:
-        """Note a membrane, and return what becomes of it."""
-        fired = fire(u, threshold, self.surrogate, reset)
-        self.met.append(Met(u, threshold, fired.out))
-        return fired
+    def __getattr__(self, name: str) -> Any:
+        if name in ("inside", "met"):
+            raise AttributeError(name)
+        return getattr(self.inside, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.inside == other)
+
+    def __hash__(self) -> int:
+        return hash(self.inside)
+
+    def __iter__(self) -> Any:
+        return iter(self.inside)
+
+    def __len__(self) -> int:
+        return len(self.inside)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.inside[index]
 
 
 def meets(u: Tensor, threshold: Tensor | float, surrogate: Any) -> None:
     """Tell the records of a step that a membrane meets its threshold, where the step does not call ``fire``."""
-    if isinstance(surrogate, Watched):
+    if type(surrogate) is Watched:
         surrogate.met.append(Met(u, threshold))
 
 

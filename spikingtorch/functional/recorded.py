@@ -127,7 +127,7 @@ def watch(step: Any, params: dict[str, Any]) -> Watched | None:
     surrogate = params["surrogate"] if "surrogate" in params else default_of(step, "surrogate")
     if surrogate is None:
         return None
-    watched = params["surrogate"] = Watched(surrogate, [])
+    watched = params["surrogate"] = Watched(surrogate)
     return watched
 
 

@@ -79,7 +79,7 @@ def support_of(surrogate: Any) -> Callable[[Tensor], Tensor] | None:
 
 def _of(watched: Watched, out: Any) -> Tensor | tuple[()]:
     """Return where the derivative of an output may be not zero, if it is what the surrogate returned."""
-    support = support_of(watched.surrogate)
+    support = support_of(watched.inside)
     if support is None or len(watched.met) != 1 or watched.met[0].out is not out:
         return ()
     u, threshold, _ = watched.met[0]

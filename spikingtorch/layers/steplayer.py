@@ -276,9 +276,9 @@ class StepLayer(Attributes):
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
         """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
-        plain = fold.supports is not None and fold.running is None and self._recorder is None
+        plain = fold.supports and fold.running is None and self._recorder is None
         narrow = plain and support_of(getattr(self, "surrogate", None)) is not None
-        return narrow and inputs[0].dtype == torch.float32 and fold.supports.has_readers
+        return bool(narrow and inputs[0].dtype == torch.float32 and fold.supports.has_readers)
 
     def _scan_padded(self, step: Any, memory: Memory, xs: Any, params: dict[str, Any], running: Tensor) -> Any:
         """Run the steps that samples have, those that are ``running``; return state, outputs and the last of each."""

@@ -88,3 +88,34 @@ def test_infinity_is_discharged(reset: Any, value: float, dtype: torch.dtype) ->
 def test_a_step_that_takes_spikes_of_0_and_1_alone(surrogate: Any) -> None:
     with pytest.raises(TypeError, match=r"needs the membrane and the threshold apart.*F\.fire\(u, threshold"):
         F.sigma_delta_step(F.zeros_state(F.SigmaDeltaState, torch.ones(1)), torch.ones(1), surrogate=surrogate)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        lambda s: isinstance(s, F.Arctan),
+        lambda s: s == F.Arctan(3.0),
+        lambda s: not hasattr(s, "fire"),
+        lambda s: s.alpha == 3.0,
+        lambda s: len(s) == 1 and s[0] == 3.0 and [*s] == [3.0],
+        lambda s: hash(s) == hash(F.Arctan(3.0)),
+        lambda s: s._replace(alpha=1.0) == F.Arctan(1.0),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
+@pytest.mark.parametrize("backend", ["loop", "auto"])
+def test_what_is_recorded_does_not_depend_on_being_recorded(looks: Any, backend: Any) -> None:
+    """A step sees the surrogate that it was given."""
+
+    def step(state: Any, x: Tensor, surrogate: Any) -> Any:
+        fired = F.fire(state.v + (x if looks(surrogate) else 2 * x), 1.0, surrogate, F.to_zero)
+        return F.IFState(fired.v), fired.out
+
+    xs, params = torch.rand(6, 3, generator=torch.Generator().manual_seed(0)), {"surrogate": F.Arctan(3.0)}
+    plain = F.scan(F.if_step, F.IFState(torch.zeros(3)), xs, params=params)[1]
+    want = F.scan(step, F.IFState(torch.zeros(3)), xs, params=params, backend="loop")[1]
+    assert torch.equal(want, plain)
+    recording: Any = F.recorded(step, "u")
+    out, records = F.scan(recording, F.IFState(torch.zeros(3)), xs, params=params, backend=backend)[1]
+    assert torch.equal(out, want)
+    assert torch.equal(records["u"] >= 1.0, want == 1.0)

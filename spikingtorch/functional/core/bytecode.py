@@ -32,6 +32,14 @@ DEFINITIONS = (
 )
 _CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
 _MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE"}
+# what tells one number from another by more than its value, or by its value without arithmetic: by its type, its text,
+# its hash, or as a key
+_LOOKS = {
+    *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "hash", "id", "repr", "str", "format"),
+    *("set", "frozenset", "get", "setdefault", "contains", "is_integer", "as_integer_ratio", "hex"),
+}
+_LOOKING = ("CONTAINS_OP", "FORMAT_", "MATCH_", "BUILD_SET", "BUILD_STRING")
+_FROM_OUTSIDE = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 _REBINDS = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 
 
@@ -48,6 +56,8 @@ class Reads(NamedTuple):
         rebinds: a variable outside of it that it assigns to.
         changes: what it calls or does to change containers or objects, its own maybe.
         catches: whether it goes on after an error.
+        looks: how it looks at numbers otherwise than by arithmetic, maybe.
+        identity: names of variables outside of it that it compares with something by identity, "" for its own.
     """
 
     names: tuple[str, ...]
@@ -59,6 +69,8 @@ class Reads(NamedTuple):
     rebinds: str
     changes: tuple[str, ...]
     catches: bool
+    looks: str
+    identity: tuple[str, ...]
 
 
 @lru_cache(maxsize=1024)
@@ -71,6 +83,8 @@ def reads_of(code: types.CodeType) -> Reads:
     opaque: set[str] = set()
     rebinds: set[str] = set()
     changes: set[str] = set()
+    looks: set[str] = set()
+    identity: set[str] = set()
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
     made, catches = _made_here(code, instructions), _catches(instructions)
     for before, instruction in pairwise([instructions[0], *instructions]):
@@ -83,6 +97,10 @@ def reads_of(code: types.CodeType) -> Reads:
             own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in made
             if (name in CHANGES or in_place) and not own:
                 changes.add(name)
+        elif operation == "IS_OP" and not _is_constant(before):
+            identity.add(before.argval if before.opname in _FROM_OUTSIDE else "")
+        elif operation.startswith(_LOOKING):
+            looks.add("in" if operation == "CONTAINS_OP" else "a text, a key or a pattern")
         elif operation == "IMPORT_FROM":
             attributes.add(name)
         elif operation == "IMPORT_NAME":
@@ -100,13 +118,22 @@ def reads_of(code: types.CodeType) -> Reads:
         ):
             own_set.update(its)
         opaque.update({inner.opaque} - {""})
+        looks.update({inner.looks} - {""})
+        identity.update(inner.identity)
         catches = catches or inner.catches
         rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
     changes |= names & CHANGES
     opaque |= (names | attributes) & _OPAQUE
-    hidden, rebound = min(opaque, default=""), min(rebinds, default="")
+    looks |= (names | attributes) & _LOOKS | ({"except"} if catches else set())
+    hidden, rebound, looked = (min(each, default="") for each in (opaque, rebinds, looks))
     found = [tuple(sorted(each)) for each in (names, attributes, stores, _texts_of(code), imports)]
-    return Reads(found[0], found[1], found[2], found[3], found[4], hidden, rebound, tuple(sorted(changes)), catches)
+    lists = found[0], found[1], found[2], found[3], found[4]
+    return Reads(*lists, hidden, rebound, tuple(sorted(changes)), catches, looked, tuple(sorted(identity)))
+
+
+def _is_constant(instruction: dis.Instruction) -> bool:
+    """Say whether what is compared by identity is None or the like, or a class."""
+    return instruction.opname == "LOAD_CONST" or instruction.argval == "__class__"
 
 
 def _catches(instructions: list[dis.Instruction]) -> bool:

@@ -9,7 +9,13 @@ from torch.utils import _pytree as pytree
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
-from spikingtorch.functional.fused.trace.step_key import NoStepKey, SideEffect, check_containers, step_key
+from spikingtorch.functional.fused.trace.step_key import (
+    NoStepKey,
+    SideEffect,
+    check_containers,
+    looks_at_numbers,
+    step_key,
+)
 from spikingtorch.functional.fused.trace.tracer import trace
 
 _LIMIT = 512
@@ -65,21 +71,25 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     """
     params = arguments.params
     floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
+    lifts = True
     try:
         fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else step_key(leaf) for leaf in params]
         check_containers(step, [each for form in arguments.forms[2].children() for each in _types(form)])
         types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
         key: Hashable = step_key(step, *types), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
+        # a float that stands in the trace as a tensor would not look like one
+        others = [leaf for leaf in params if not isinstance(leaf, float) and not is_spec(leaf)]
+        lifts = not (floats and looks_at_numbers(step, *types, *others))
     except NoStepKey:
-        key = None
+        key, lifts = None, not floats
     except SideEffect:
         raise  # and run nowhere, not even for a trace
     except NotFusible as refusal:
         # what the step does with what it reads may say more
         tried = _attempt(step, arguments, lift_floats=True)
         raise (tried if isinstance(tried, NotPointwise) else refusal) from None
-    known = _found(key, lambda: _attempt(step, arguments, lift_floats=True))
-    if isinstance(known, NotFusible) and floats:
+    known = _found(key, lambda: _attempt(step, arguments, lift_floats=True)) if lifts else None
+    if known is None or (isinstance(known, NotFusible) and floats):
         valued = None if key is None else (key, floats)
         known = _found(valued, lambda: _attempt(step, arguments, lift_floats=False))
     if isinstance(known, NotFusible):

@@ -5,6 +5,7 @@ modules, classes and objects. A number that changes there changes the identity. 
 none, and its step is traced anew at each call: that costs a millisecond or two, and a stale number would cost a result.
 """
 
+import builtins
 import functools
 import types
 from collections import deque, namedtuple
@@ -30,6 +31,7 @@ from spikingtorch.functional.fused.errors import NotFusible
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
 # what a trace answers otherwise than the loop
 _MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
+_MEMORY = {"is_contiguous", "storage_offset", "data_ptr", "untyped_storage", "storage", "is_shared", "is_pinned"}
 _SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 _PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.device)
 _GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}
@@ -74,6 +76,18 @@ def guarded_key(*values: Any) -> tuple[tuple[Any, ...], Guard]:
     """Return the key of values, and a guard that tells whether they still have it; see ``step_key``."""
     walk = _Walk()
     return tuple(walk.of(value) for value in values), walk.guard
+
+
+def looks_at_numbers(*values: Any) -> bool:
+    """Say whether values look at numbers otherwise than by arithmetic, by their type say, as far as is in sight.
+
+    Raises:
+        NoStepKey, NotFusible: as ``step_key`` does.
+    """
+    walk = _Walk()
+    for value in values:
+        walk.of(value)
+    return walk.looks
 
 
 def check_pure(step: Any) -> None:
@@ -123,6 +137,7 @@ class _Walk:
         self._alive: list[Any] = []
         self._in_class = False  # whose methods are looked at where they are called
         self.guard = Guard()
+        self.looks = False
 
     def of(self, value: Any) -> Any:
         """Return the identity of a value."""
@@ -168,9 +183,16 @@ class _Walk:
     def _function(self, function: types.FunctionType) -> Any:
         self.guard.watch_function(function)
         if module_of(function) in FIXED:  # a wrapper of torch's, say, around a function of the user's
+            self.looks = self.looks or module_of(function) == "functools"
             return function, *map(self.of, cells_of(function))
         reads = reads_of(function.__code__)
         _check_answers(reads)
+        self.looks = self.looks or bool(reads.looks)
+        outside = vars(builtins) | function.__globals__ if reads.identity else {}
+        outside |= zip(function.__code__.co_freevars, cells_of(function), strict=True)
+        for name in reads.identity:
+            if isinstance(outside.get(name), (type(None), float, tuple, list, dict, torch.Tensor)):
+                raise NotFusible(f"compares objects by identity (is {name or '...'}), which are others in a trace")
         if reads.rebinds and not self._in_class:
             raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
         self.guard.watch_names(function.__globals__, reads.names)
@@ -252,6 +274,8 @@ def _check_answers(reads: Reads) -> None:
     """Raise where code asks for what a trace answers otherwise than the loop."""
     if asked := {*reads.names, *reads.attributes} & _MODES:
         raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
+    if asked := _MEMORY.intersection(reads.attributes):
+        raise NotFusible(f"asks how its tensors lie in memory ({min(asked)}), which a trace answers otherwise")
     if asked := _SIZES.intersection(reads.attributes):
         raise NotFusible(
             f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"

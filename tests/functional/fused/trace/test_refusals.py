@@ -95,12 +95,24 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "int8": (lambda x: x.to(torch.int8), {}, r"converts to"),
     "size": (lambda x: x / x.shape[-1], {}, "reads the size of its tensors"),
     "numel": (lambda x: x / x.numel(), {}, "reads the size of its tensors"),
+    "identity": (lambda x, gain: 2 * x if gain is GLOBAL else x, GAIN, r"compares objects by identity \(is GLOBAL\)"),
+    "memory": (lambda x: 2 * x if x.is_contiguous() else x, {}, r"lie in memory \(is_contiguous\)"),
     "gradient": (lambda x: Odd.apply(x), {}, r"aten\.i0.*gradient"),  # type: ignore[no-untyped-call]
     "side effect": (lambda x: LOG.append(x) or x, {}, "may change a list outside of it"),  # type: ignore[func-returns-value]
     "numbers of Python": (lambda x: random.random() * x, {}, CHANGE),
     "numbers of numpy": (lambda x: np.random.rand() * x, {}, CHANGE),
 }
-NOWHERE = {"side effect", "slice set", "size", "numel", "gradient", "numbers of Python", "numbers of numpy"}
+NOWHERE = {
+    "side effect",
+    "slice set",
+    "identity",
+    "memory",
+    "size",
+    "numel",
+    "gradient",
+    "numbers of Python",
+    "numbers of numpy",
+}
 
 
 def seeded(current: Current, params: dict[str, Any], backend: Any) -> tuple[Any, Tensor]:

@@ -1,0 +1,102 @@
+"""Steps that look at a float otherwise than by arithmetic see one, as on the loop, and its value is compiled in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+
+GAIN, SURROGATE = 2.5, F.Arctan(3.0)
+XS = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+
+
+class Odd:
+    """Something that asks for the type of what it is called with."""
+
+    def __call__(self, gain: Any, surrogate: Any) -> bool:
+        return isinstance(gain, float)
+
+
+def caught(gain: Any, surrogate: Any) -> bool:
+    try:
+        gain.is_not_a_method_of_floats()
+    except AttributeError as error:
+        return "float" in str(error)
+    return False
+
+
+def matched(gain: Any, surrogate: Any) -> bool:
+    match gain:
+        case float():
+            return True
+    return False
+
+
+LOOKS: dict[str, Callable[[Any, Any], bool]] = {
+    "type": lambda gain, surrogate: type(gain) is float,
+    "isinstance": lambda gain, surrogate: isinstance(gain, float),
+    "class": lambda gain, surrogate: gain.__class__.__name__ == "float",
+    "of a field": lambda gain, surrogate: isinstance(surrogate.alpha, float),
+    "hash": lambda gain, surrogate: hash(gain) == hash(2.5),
+    "hash of a surrogate": lambda gain, surrogate: hash(surrogate) == hash(F.Arctan(3.0)),
+    "text": lambda gain, surrogate: str(gain) == "2.5",
+    "format": lambda gain, surrogate: f"{gain}" == "2.5",
+    "repr": lambda gain, surrogate: repr(surrogate) == "Arctan(alpha=3.0)",
+    "key": lambda gain, surrogate: {2.5: True}.get(gain, False),
+    "set": lambda gain, surrogate: gain in {2.5, 3.5},
+    "method": lambda gain, surrogate: hasattr(gain, "hex"),
+    "pattern": matched,
+    "error": caught,
+    "object": Odd(),
+    "inside": lambda gain, surrogate: any(isinstance(each, float) for each in (gain,)),
+}
+
+
+def step_of(looks: Callable[[Any, Any], bool]) -> Any:
+    def step(state: Any, x: Tensor, gain: Any, surrogate: Any) -> Any:
+        fired = F.fire(state.v + gain * (x if looks(gain, surrogate) else -x), 1.0, surrogate, F.to_zero)
+        return F.IFState(fired.v), fired.out
+
+    return step
+
+
+def run(step: Any, backend: Any, gain: float = GAIN, surrogate: Any = SURROGATE) -> Tensor:
+    params = {"gain": gain, "surrogate": surrogate}
+    out: Tensor = F.scan(step, F.IFState(torch.zeros(3)), XS, params=params, backend=backend)[1]
+    return out
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_float_is_a_float(name: str) -> None:
+    step = step_of(LOOKS[name])
+    want = run(step, "loop")
+    assert want.any()
+    assert torch.equal(run(step, "fused"), want)
+
+
+@pytest.mark.parametrize("name", ["hash", "key", "of a field"])
+def test_another_value_is_another_program(name: str) -> None:
+    step = step_of(LOOKS[name])
+    for gain, surrogate in ((2.5, F.Arctan(3.0)), (0.75, F.Arctan(3.0)), (2.5, F.Arctan(torch.tensor(3.0)))):
+        for _ in range(2):
+            assert torch.equal(run(step, "auto", gain, surrogate), run(step, "loop", gain, surrogate))
+
+
+def test_none_is_compared_by_identity() -> None:
+    """And so are other constants."""
+
+    def step(state: Any, x: Tensor, gain: Any, shift: Any = None) -> Any:
+        v = state.v + gain * x
+        v = v if shift is None else v + shift
+        v = v if gain is not None else x
+        return F.IFState(v), v
+
+    for params in ({"gain": 0.5}, {"gain": 0.5, "shift": 0.25}):
+        got, want = (
+            F.scan(step, F.IFState(torch.zeros(3)), XS, params=params, backend=backend)[1]
+            for backend in ("fused", "loop")
+        )
+        assert torch.equal(got, want)
