@@ -20,6 +20,7 @@ CHANGES = {
     *("pop", "popleft", "popitem", "clear", "remove", "sort", "reverse", "__setitem__", "setattr", "__setattr__"),
     *("STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"),
 }
+ASSIGNS = "an assignment to an attribute"
 # what these packages define stays what it is, so that the function or class itself is its identity
 FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "spikingtorch"}
 DEFINITIONS = (
@@ -35,7 +36,20 @@ _MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "
 # what tells one number from another by more than its value, or by its value without arithmetic: by its type, its text,
 # its hash, or as a key
 _LOOKS = {
-    *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "hash", "id", "repr", "str", "format"),
+    *(
+        "isinstance",
+        "issubclass",
+        "type",
+        "__class__",
+        "callable",
+        "hasattr",
+        "is_tensor",
+        "hash",
+        "id",
+        "repr",
+        "str",
+        "format",
+    ),
     *("set", "frozenset", "get", "setdefault", "contains", "is_integer", "as_integer_ratio", "hex"),
 }
 _LOOKING = ("CONTAINS_OP", "FORMAT_", "MATCH_", "BUILD_SET", "BUILD_STRING")
@@ -110,7 +124,7 @@ def reads_of(code: types.CodeType) -> Reads:
             rebinds.add(name)
         elif operation in CHANGES:
             stores.update({name} if operation == "STORE_ATTR" else ())
-            changes.add("an assignment to an attribute" if "ATTR" in operation else "an assignment to an item")
+            changes.add(ASSIGNS if "ATTR" in operation else "an assignment to an item")
     for inner in [reads_of(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]:
         own_sets = names, attributes, stores, imports, changes
         for own_set, its in zip(
@@ -177,6 +191,8 @@ def changes_of(value: Any, changes: Iterable[str]) -> list[str]:
         return [value.__name__] if isinstance(value.__self__, _CONTAINERS) and value.__name__ in CHANGES else []
     if isinstance(value, _CONTAINERS):
         return [change for change in changes if " " in change or hasattr(value, change)]
+    if isinstance(value, types.FunctionType | type | types.ModuleType) and module_of(value) not in FIXED:
+        return [change for change in changes if change == ASSIGNS]
     if isinstance(value, (*DEFINITIONS, types.ModuleType)) or module_of(type(value)) in FIXED:
         return []
     # an object may hold a container, on which the names of tensors' own methods say nothing
@@ -188,7 +204,7 @@ def changes_by_methods(value: Any, called: Iterable[str]) -> list[str]:
     if isinstance(value, (*DEFINITIONS, types.ModuleType)) or not hasattr(value, "__dict__"):
         return []
     found: list[str] = []
-    ahead, seen = ["__call__", *called], set[str]()
+    ahead, seen = ["__call__", "forward", *called], set[str]()
     while ahead:
         name = ahead.pop()
         method: Any = getattr(type(value), name, None)

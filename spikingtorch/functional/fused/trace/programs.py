@@ -73,13 +73,14 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
     lifts = True
     try:
-        fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else step_key(leaf) for leaf in params]
+        fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else None for leaf in params]
+        others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
         check_containers(step, [each for form in arguments.forms[2].children() for each in _types(form)])
         types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
-        key: Hashable = step_key(step, *types), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
+        read = step, *types, *others
+        key: Hashable = step_key(*read), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
         # a float that stands in the trace as a tensor would not look like one
-        others = [leaf for leaf in params if not isinstance(leaf, float) and not is_spec(leaf)]
-        lifts = not (floats and looks_at_numbers(step, *types, *others))
+        lifts = not (floats and looks_at_numbers(*read))
     except NoStepKey:
         key, lifts = None, not floats
     except SideEffect:

@@ -36,14 +36,14 @@ class Recorder(TorchDispatchMode):
         self.builder = Builder(scalars=len(examples.floats))
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []  # so that no two tensors of a trace have the same id
-        self._floats: set[int] = set()  # numbers of the user's, and what is computed from nothing else
+        self.floats: set[int] = set()  # numbers of the user's, and what is computed from nothing else
         self._in_gradient = False
         for role, tensors in zip(("state", "x", "param"), examples.tensors, strict=True):
             for index, tensor in enumerate(tensors):
                 self._bind(tensor, self.builder.input(role, index, dtype_name(tensor.dtype)))
         for slot, tensor in enumerate(examples.floats):
             self._bind(tensor, self.builder.scalar(slot))
-            self._floats.add(id(tensor))
+            self.floats.add(id(tensor))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -83,13 +83,19 @@ class Recorder(TorchDispatchMode):
                 given.append((out, cotangent))
         if not given or not wanted:
             return [None] * len(leaves)
-        found = torch.autograd.grad(
-            [out for out, _ in given], wanted, [cotangent for _, cotangent in given], allow_unused=True
+        # by the engine itself: what looks at the functions of torch is to see those that a backward pass calls
+        outs, cotangents = zip(*given, strict=True)
+        found = torch.autograd.graph._engine_run_backward(
+            outs, cotangents, False, False, tuple(wanted), allow_unreachable=True, accumulate_grad=False
         )
         by_leaf = dict(zip(map(id, wanted), found, strict=True))
         if self.refusal is not None:
             raise self.refusal
         return [self._gradient(leaf, by_leaf.get(id(leaf))) for leaf in leaves]
+
+    def has_made(self, tensor: Tensor) -> bool:
+        """Say whether a tensor is of the trace, or shares the memory of one that is."""
+        return id(tensor) in self._values or tensor.data_ptr() in [each.data_ptr() for each in self._alive]
 
     def value(self, tensor: Tensor) -> Value:
         """Return the value of a tensor of the trace."""
@@ -120,19 +126,27 @@ class Recorder(TorchDispatchMode):
         if name == "lift_fresh.default" and id(args[0]) not in self._values:
             self._note_constant(args[0], out)
             return
+        if name == "view.dtype":
+            raise NotFusible("takes the bits of its numbers for those of another dtype")
         if func._opname in _VIEWS:
             self._note_view(name, args[0], out)
             return
         if func._opname == "sum":
             self._note_sum(args[0], out)
             return
-        writes = func._schema.is_mutable
-        if writes:
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        if func._schema.is_mutable:
             self._check_unshared(args[0])
+            if id(args[0]) in self.floats:
+                raise NotFusible("writes in place on a float")
+            wider = [t for t in tensors[1:] if torch.result_type(args[0], t) != out.dtype]
+            if wider and func._opname not in ("copy_", "fill_"):
+                raise NotFusible(f"writes in place on {out.dtype} what it computes with {wider[0].dtype}")
         if func._opname.rstrip("_") in COMPARISONS:
             kwargs = {**kwargs, "common": dtype_name(torch.result_type(args[0], args[1]))}
         self._check_shape(out)
-        self._check_promotion([arg for arg in args if isinstance(arg, Tensor)], out)
+        self._check_sums(tensors, out)
+        self._check_promotion(tensors, out)
         operands = [self._operand(arg) for arg in args]
         options = {key: self._operand(arg) for key, arg in kwargs.items() if key not in _MEMORY}
         self._bind(out, RULES[name](self.builder, dtype_name(out.dtype), *operands, **options))
@@ -152,9 +166,10 @@ class Recorder(TorchDispatchMode):
                 f"calls aten.{name}, which moves neurons, from {tuple(source.shape)} to {tuple(out.shape)}"
             )
         self._check_shape(out)
+        self._check_sums([source], out)
         self._bind(out, self.value(source))
-        if id(source) in self._floats:
-            self._floats.add(id(out))
+        if id(source) in self.floats:
+            self.floats.add(id(out))
 
     def _note_sum(self, source: Tensor, out: Tensor) -> None:
         if not self._in_gradient:
@@ -167,16 +182,22 @@ class Recorder(TorchDispatchMode):
         if not _aligned(out.shape, self.examples.shape):
             raise NotFusible(f"makes a tensor of shape {tuple(out.shape)} from neurons of shape {self.examples.shape}")
 
+    def _check_sums(self, tensors: Sequence[Tensor], out: Tensor) -> None:
+        """Refuse a sum over neurons that is spread over them again."""
+        sums = [tensor for tensor in tensors if self.value(tensor).node in self.builder.pending_sums]
+        if any(tensor.numel() < out.numel() for tensor in sums):
+            raise NotFusible("computes with a sum over neurons, for each of them")
+
     def _check_unshared(self, tensor: Tensor) -> None:
         if sum(other.data_ptr() == tensor.data_ptr() for other in {id(t): t for t in self._alive}.values()) > 1:
             raise NotFusible("writes in place on a tensor that shares its memory with another")
 
     def _check_promotion(self, tensors: list[Tensor], out: Tensor) -> None:
         """Refuse where a float promotes in another way: it stands in the trace as a tensor without axes."""
-        floats = [tensor for tensor in tensors if id(tensor) in self._floats]
-        others = [tensor for tensor in tensors if id(tensor) not in self._floats]
+        floats = [tensor for tensor in tensors if id(tensor) in self.floats]
+        others = [tensor for tensor in tensors if id(tensor) not in self.floats]
         if floats and not others:
-            self._floats.add(id(out))
+            self.floats.add(id(out))
         elif floats and not any(tensor.ndim and tensor.is_floating_point() for tensor in others):
             raise NotFusible("mixes a float with tensors of no axes or of integers")
 

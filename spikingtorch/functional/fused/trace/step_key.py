@@ -7,9 +7,11 @@ none, and its step is traced anew at each call: that costs a millisecond or two,
 
 import builtins
 import functools
+import random
 import types
-from collections import deque, namedtuple
+from collections import OrderedDict, deque, namedtuple
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -30,12 +32,27 @@ from spikingtorch.functional.fused.errors import NotFusible
 
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
 # what a trace answers otherwise than the loop
-_MODES = {"is_grad_enabled", "requires_grad", "grad_fn", "is_leaf", "is_inference", "is_inference_mode_enabled"}
+_MODES = {
+    "Parameter",
+    "needs_input_grad",
+    "is_autocast_enabled",
+    "is_grad_enabled",
+    "requires_grad",
+    "grad_fn",
+    "is_leaf",
+    "is_inference",
+    "is_inference_mode_enabled",
+}
 _MEMORY = {"is_contiguous", "storage_offset", "data_ptr", "untyped_storage", "storage", "is_shared", "is_pinned"}
 _SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
+# classes of classes that add nothing which a step reads; generators of random numbers
+_METACLASSES = {"builtins", "abc", "torch", "typing"}
+_DRAWS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 _PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.device)
 _GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}
 _ABOUT_CLASSES = {
+    *("_abc_impl", "__abstractmethods__", "_backward_cls", "_is_protocol", "__protocol_attrs__"),
+    "__non_callable_proto_members__",
     "__dict__",
     "__weakref__",
     "__annotations__",
@@ -74,8 +91,8 @@ def step_key(*values: Any) -> tuple[Any, ...]:
 
 def guarded_key(*values: Any) -> tuple[tuple[Any, ...], Guard]:
     """Return the key of values, and a guard that tells whether they still have it; see ``step_key``."""
-    walk = _Walk()
-    return tuple(walk.of(value) for value in values), walk.guard
+    key, walk = _walked(values)
+    return key, walk.guard
 
 
 def looks_at_numbers(*values: Any) -> bool:
@@ -84,10 +101,21 @@ def looks_at_numbers(*values: Any) -> bool:
     Raises:
         NoStepKey, NotFusible: as ``step_key`` does.
     """
-    walk = _Walk()
-    for value in values:
-        walk.of(value)
-    return walk.looks
+    return _walked(values)[1].looks
+
+
+def _walked(values: Iterable[Any]) -> tuple[tuple[Any, ...], "_Walk"]:
+    """Walk through values, once more where functions that are found read attributes of other names."""
+    names: set[str] = set()
+    while True:
+        walk = _Walk(names)
+        key = tuple([walk.of(value) for value in values])
+        if walk.names <= names:
+            walk.check_objects()
+            if walk.missing is not None:
+                raise walk.missing
+            return key, walk
+        names |= walk.names
 
 
 def check_pure(step: Any) -> None:
@@ -132,17 +160,35 @@ def is_immutable(value: Any) -> bool:
 
 
 class _Walk:
-    def __init__(self) -> None:
+    """One walk, for attributes of some names, which modules may have anywhere.
+
+    Attributes:
+        names: that the code reads, as far as it was found.
+        guard: sees whether something has changed.
+        looks: whether the code looks at numbers otherwise than by arithmetic.
+        missing: what has no key; the walk goes on, for what else it finds.
+    """
+
+    def __init__(self, read: set[str]) -> None:
+        self.names: set[str] = set()
+        self._read = read
+        self._objects: list[Any] = []
+        self.missing: NoStepKey | None = None
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
         self._in_class = False  # whose methods are looked at where they are called
         self.guard = Guard()
         self.looks = False
 
+    def _unknown(self, why: str) -> None:
+        self.missing = self.missing or NoStepKey(why)
+
     def of(self, value: Any) -> Any:
         """Return the identity of a value."""
         if type(value) in _PLAIN or isinstance(value, np.generic):
             return type(value), repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
+        if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | type):
+            return value.__name__, self.of(value.__self__)  # the get of a dict, say
         if isinstance(value, DEFINITIONS) and module_of(value) in FIXED and not cells_of(value):
             return value
         if id(value) in self._seen:
@@ -159,9 +205,13 @@ class _Walk:
             self.guard.watch_items(value)
         if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
             return self.of(kind), *map(self.of, value)
-        if kind is dict:
+        if isinstance(value, _DRAWS):
+            raise SideEffect(f"draws random numbers from a {kind.__name__}")
+        if isinstance(value, Iterator):
+            raise SideEffect(f"may use up a {kind.__name__}")
+        if kind in (dict, OrderedDict):
             self.guard.watch_mapping(value)
-            return dict, *((self.of(key), self.of(item)) for key, item in value.items())
+            return kind, *((self.of(key), self.of(item)) for key, item in value.items())
         if kind in (set, frozenset):
             self.guard.watch_nothing(kind is set)
             return kind, frozenset(map(self.of, value))
@@ -173,8 +223,8 @@ class _Walk:
         if kind is types.FunctionType:
             return self._function(value)
         if kind is types.ModuleType:
-            return value
-        if kind is type:
+            return value, self._module(value, sorted(self._read))
+        if isinstance(value, type) and not issubclass(value, Enum):
             return self._class(value)
         if isinstance(value, DEFINITIONS):
             return value
@@ -187,6 +237,9 @@ class _Walk:
             return function, *map(self.of, cells_of(function))
         reads = reads_of(function.__code__)
         _check_answers(reads)
+        if reads.catches and not self._in_class:
+            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop not")
+        self.names.update(reads.attributes)
         self.looks = self.looks or bool(reads.looks)
         outside = vars(builtins) | function.__globals__ if reads.identity else {}
         outside |= zip(function.__code__.co_freevars, cells_of(function), strict=True)
@@ -200,13 +253,17 @@ class _Walk:
         cells = cells_of(function)
         self._check_unchanged(function, [*cells, *spaces, *(function.__defaults__ or ()), *vars(function).values()])
         if reads.opaque:
-            raise NoStepKey(f"calls {reads.opaque}")
-        read = (function.__defaults__, function.__kwdefaults__, function.__dict__, *cells, *spaces)
+            self._unknown(f"calls {reads.opaque}")
+        for each in (*spaces, *cells):
+            if getattr(each, "__name__", "") in _MODES and isinstance(each, DEFINITIONS):  # by another name
+                raise NotFusible(f"asks for {each.__name__}, which a trace answers otherwise than the loop")
         modules = [space for space in (*spaces, *cells) if isinstance(space, types.ModuleType)]
+        others = [space for space in (*cells, *spaces) if not isinstance(space, types.ModuleType)]
+        read = (function.__defaults__, function.__kwdefaults__, function.__dict__, *others)
         return (
             function.__code__,
             *map(self.of, read),
-            *(self._module(module, reads.attributes) for module in modules),
+            *(self._module(module, sorted({*reads.attributes, *self._read})) for module in modules),
         )
 
     def _check_unchanged(self, function: Any, outside: Iterable[Any]) -> None:
@@ -226,13 +283,15 @@ class _Walk:
         if module_of(module) in FIXED:
             return None
         if "__getattr__" in vars(module):
-            raise NoStepKey("reads a module that makes its attributes")
+            return self._unknown("reads a module that makes its attributes")
         self.guard.watch_names(vars(module), names)
         found = {name: vars(module)[name] for name in names if name in vars(module)}
         inner = [item for item in found.values() if isinstance(item, types.ModuleType) and item is not module]
         return (*((name, self.of(item)) for name, item in found.items()), *(self._module(m, names) for m in inner))
 
     def _class(self, cls: type) -> Any:
+        if module_of(type(cls)) not in _METACLASSES:
+            return self._unknown(f"reads a {type(cls).__name__}, a class of another kind")
         skipped = _GENERATED if issubclass(cls, tuple) and hasattr(cls, "_fields") else _ABOUT_CLASSES
         skipped = {*skipped, *getattr(cls, "_fields", ())}
         content = {name: item for name, item in vars(cls).items() if name not in skipped}
@@ -253,21 +312,37 @@ class _Walk:
         if isinstance(item, staticmethod | classmethod):
             return type(item), self.of(item.__func__)
         if hasattr(type(item), "__get__") and not isinstance(item, DEFINITIONS):
-            raise NoStepKey(f"has an attribute that is a {type(item).__name__}")
+            return self._unknown(f"has an attribute that is a {type(item).__name__}")
         return self.of(item)
 
     def _object(self, value: Any) -> Any:
         """Return the identity of an object that keeps what it has in its ``__dict__`` and nowhere else."""
         kind = type(value)
         ours = [base for base in kind.__mro__ if base is not object]
-        if type(kind) is not type or any("__slots__" in vars(base) for base in ours) or not hasattr(value, "__dict__"):
-            raise NoStepKey(f"reads a {kind.__name__}, whose content is not in sight")
+        if (
+            module_of(type(kind)) not in _METACLASSES
+            or any("__slots__" in vars(base) for base in ours)
+            or not hasattr(value, "__dict__")
+        ):
+            return self._unknown(f"reads a {kind.__name__}, whose content is not in sight")
         if any(module_of(base) in FIXED and base is not torch.nn.Module for base in ours):
-            raise NoStepKey(f"reads a {kind.__name__}")
+            return self._unknown(f"reads a {kind.__name__}")
         if changes := changes_by_methods(value, ()):
             raise SideEffect(f"may change itself ({changes[0]})")
+        self._objects.append(value)
+        for name in ("__call__", "forward"):
+            method = getattr(kind, name, None)
+            if isinstance(method, types.FunctionType) and module_of(method) not in FIXED and not self._in_class:
+                self.of(method)
         self.guard.watch_attribute(value, "__class__")
         return self.of(kind), self.of(value.__dict__)
+
+    def check_objects(self) -> None:
+        """Raise where an object that was found changes itself by a method that may be called."""
+        called = [name for name in self.names if not name.startswith("__")]
+        for value in self._objects:
+            if changes := changes_by_methods(value, called):
+                raise SideEffect(f"may change itself ({changes[0]} in {type(value).__name__})")
 
 
 def _check_answers(reads: Reads) -> None:

@@ -21,8 +21,8 @@ from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
+from spikingtorch.functional.fused.trace.questions import Questions
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
-from spikingtorch.functional.fused.trace.sizes import Sizes
 
 
 class Traced(NamedTuple):
@@ -77,6 +77,8 @@ def _trace_once(
     with _with_fixed_modes() as asked:
         examples = Examples((state, xs, params), lift_floats, sizes)
         recorder = Recorder(examples)
+        asked.recorder = recorder
+        drawn = _random_numbers()
         with recorder:
             try:
                 after, out = contract.checked(step)(*examples.trees[:2], **examples.trees[2])
@@ -86,6 +88,8 @@ def _trace_once(
             gradients = recorder.differentiate([*pytree.tree_leaves(after), *results])
         if (refusal := recorder.refusal or asked.refusal) is not None:
             raise refusal
+        if _random_numbers() != drawn:
+            raise NotFusible("draws random numbers of Python or numpy, numbers that change from call to call")
         return _assemble(recorder, pytree.tree_leaves(after), results, form, gradients, xs, half)
 
 
@@ -139,6 +143,12 @@ def _assemble(
     return Traced(program, tuple(builder.literals), form)
 
 
+def _random_numbers() -> tuple[Any, ...]:
+    """Return where the random numbers of Python and numpy are."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return random.getstate(), name, np.asarray(keys).tobytes(), *rest
+
+
 @contextmanager
 def _numbers_drawn_again() -> Iterator[None]:
     """Leave the random numbers of Python and numpy where they are."""
@@ -151,11 +161,11 @@ def _numbers_drawn_again() -> Iterator[None]:
 
 
 @contextmanager
-def _with_fixed_modes() -> Iterator[Sizes]:
+def _with_fixed_modes() -> Iterator[Questions]:
     """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
     with ExitStack() as stack:
         # first, for a mode of torch.export would note the others
-        asked = stack.enter_context(Sizes())
+        asked = stack.enter_context(Questions())
         stack.enter_context(outside_transforms())
         stack.enter_context(same_random_state(HOST))  # a step that draws shall draw the same on the loop
         stack.enter_context(torch.enable_grad())

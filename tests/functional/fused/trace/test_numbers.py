@@ -20,14 +20,6 @@ class Odd:
         return isinstance(gain, float)
 
 
-def caught(gain: Any, surrogate: Any) -> bool:
-    try:
-        gain.is_not_a_method_of_floats()
-    except AttributeError as error:
-        return "float" in str(error)
-    return False
-
-
 def matched(gain: Any, surrogate: Any) -> bool:
     match gain:
         case float():
@@ -49,7 +41,6 @@ LOOKS: dict[str, Callable[[Any, Any], bool]] = {
     "set": lambda gain, surrogate: gain in {2.5, 3.5},
     "method": lambda gain, surrogate: hasattr(gain, "hex"),
     "pattern": matched,
-    "error": caught,
     "object": Odd(),
     "inside": lambda gain, surrogate: any(isinstance(each, float) for each in (gain,)),
 }

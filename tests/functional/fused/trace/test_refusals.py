@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "memory": (lambda x: 2 * x if x.is_contiguous() else x, {}, r"lie in memory \(is_contiguous\)"),
     "gradient": (lambda x: Odd.apply(x), {}, r"aten\.i0.*gradient"),  # type: ignore[no-untyped-call]
     "side effect": (lambda x: LOG.append(x) or x, {}, "may change a list outside of it"),  # type: ignore[func-returns-value]
-    "numbers of Python": (lambda x: random.random() * x, {}, CHANGE),
+    "numbers of Python": (lambda x: random.random() * x, {}, "draws random numbers from a Random"),
     "numbers of numpy": (lambda x: np.random.rand() * x, {}, CHANGE),
 }
 NOWHERE = {

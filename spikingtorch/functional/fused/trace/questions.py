@@ -1,0 +1,108 @@
+"""Questions: what a step asks of tensors that no operation tells, and arithmetic on floats that stand as tensors."""
+
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.trace.recorder import Recorder, place
+
+_OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[3]))
+_INDEXED: tuple[Any, ...] = (Tensor.__getitem__, Tensor.__setitem__)
+_NO_KERNEL_KNOWS = "which no kernel knows; pass a number in params"
+_LEAVES_TORCH = {"numpy", "tolist", "__array__", "__dlpack__", "apply_", "map_", "__repr__", "__format__"}
+_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
+_MEMORY = {"is_contiguous", "storage_offset", "data_ptr", "untyped_storage", "storage", "_base", "_is_view"}
+# what Python computes with floats otherwise than torch does with tensors of no axes
+_OF_FLOATS = {"pow", "__pow__", "__rpow__", "float_power", "remainder", "__mod__", "__rmod__", "fmod"}
+_OF_FLOATS |= {"floor_divide", "__floordiv__", "__rfloordiv__"}
+_MAKES_TENSORS = {"as_tensor", "tensor", "asarray", "scalar_tensor"}
+_COMPARES = {"gt", "ge", "lt", "le", "eq", "ne", "greater", "less"}
+
+
+class Questions(TorchFunctionMode):
+    """Notes what a trace answers otherwise than the loop: how many neurons there are, or what a tensor holds.
+
+    Of a tensor that is no longer than an index up to a number, ``u[..., :100]``, torch takes all of it, without an
+    operation. Modes around it, and subclasses of tensors, see nothing of what is called.
+
+    Attributes:
+        refusal: the first such question, None if there was none.
+        recorder: knows the tensors of the trace, if it is one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusal: NotFusible | None = None
+        self.recorder: Recorder | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Look at a call, and call it."""
+        kwargs = kwargs or {}
+        if self.refusal is None and (found := self._asked(func, args, kwargs)) is not None:
+            self.refusal = NotFusible(f"{found}, {place(in_gradient=False)}")
+        if kwargs.get("generator") is not None:  # before it draws: the loop is to draw the same numbers
+            raise NotFusible(f"draws random numbers from a generator, {place(in_gradient=False)}")
+        with torch._C.DisableTorchFunction():
+            if func is Tensor.div and self._is_float(args[0]) and not self._is_float(args[1]):
+                return args[1].reciprocal() * args[0]  # as float / tensor is computed
+            if func is Tensor.__rdiv__ and self._is_float(args[0]):
+                return torch.full_like(args[0], args[1]) / args[0]
+            others = [arg for arg in args if isinstance(arg, Tensor) and not self._is_float(arg)]
+            if others and all(other.ndim == 0 and other.is_floating_point() for other in others):
+                # a float takes the dtype of a tensor, of no axes too
+                args = [self._as_tensor(arg.to(others[0].dtype)) if self._is_float(arg) else arg for arg in args]
+            out = func(*args, **kwargs)
+            if func.__name__ in _MAKES_TENSORS and self._is_float(out):
+                out = self._as_tensor(out)
+            # where a copy is made of other tensors, this one is not to be taken for it
+            return out.view_as(out) if func is Tensor.contiguous and out is args[0] else out
+
+    def _as_tensor(self, value: Tensor) -> Tensor:
+        """Return what a float has become as what it is on the loop as well, a tensor."""
+        assert self.recorder is not None
+        found = value.view_as(value)
+        self.recorder.floats.discard(id(found))
+        return found
+
+    def _is_float(self, value: Any) -> bool:
+        """Say whether a tensor stands for a float of the parameters, or for what is computed from floats alone."""
+        return self.recorder is not None and isinstance(value, Tensor) and id(value) in self.recorder.floats
+
+    def _asked(self, func: Any, args: Any, kwargs: dict[str, Any]) -> str | None:
+        """Return what a call asks, as the rest of a sentence about the step; None for nothing."""
+        name = getattr(func, "__name__", "")
+        owner = getattr(getattr(func, "__self__", None), "__name__", "")
+        if (owner or name) in _SIZES and _user_asks():
+            return f"reads the size of its tensors ({owner or name}), {_NO_KERNEL_KNOWS}"
+        if (owner or name) in _MEMORY and _user_asks():
+            return f"asks how its tensors lie in memory ({owner or name}), which a trace answers otherwise"
+        if func is Tensor.__len__:
+            return f"reads the size of its tensors (len), {_NO_KERNEL_KNOWS}"
+        if func in _INDEXED:
+            parts = args[1] if isinstance(args[1], tuple | list) else (args[1],)
+            if any(isinstance(part, slice) and (part.start or part.stop is not None) for part in parts):
+                return f"takes a part of its neurons by their number, {_NO_KERNEL_KNOWS}"
+        if name in _LEAVES_TORCH and self.recorder is not None and self.recorder.has_made(args[0]):
+            return f"leaves torch, with {name}, where no trace follows it"
+        if name == "__set__" and owner == "data":
+            return "puts other numbers into a tensor, by .data"
+        tensors = [arg for arg in args if isinstance(arg, Tensor)]
+        floats = [arg for arg in tensors if self._is_float(arg)]
+        default = name in _MAKES_TENSORS and kwargs.get("dtype") is None
+        if floats and (name in _OF_FLOATS or default or (name in _COMPARES and len(floats) == len(tensors))):
+            return f"computes with floats what torch computes otherwise ({name})"
+        return None
+
+
+def _user_asks() -> bool:
+    """Say whether code of the user's asks, and not torch or this library by itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return frame is not None and not frame.f_code.co_filename.startswith(_OTHERS)
