@@ -1,0 +1,336 @@
+"""What a step asks of tensors, floats and objects, which a trace would answer otherwise than the loop."""
+
+import math
+import operator
+import types
+from abc import ABC
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch.functional.fused.trace import programs
+from tests.functional.fused.trace.test_numbers import step_of
+
+XS = torch.randn(6, 3, 40, generator=torch.Generator().manual_seed(0))
+LOOPS = "on the Python loop"
+
+
+def scan(step: Any, backend: Any, xs: Tensor = XS, **params: Any) -> list[Tensor]:
+    """Return the last state and the outputs."""
+    state, out = F.scan(step, torch.zeros_like(xs[0]), xs, params=params, backend=backend)
+    return [state, out]
+
+
+def same(step: Any, xs: Tensor = XS, **params: Any) -> None:
+    """Assert that a step has the bits of the loop, and is as finite."""
+    for got, want in zip(scan(step, "auto", xs, **params), scan(step, "loop", xs, **params), strict=True):
+        assert (got.dtype, got.shape) == (want.dtype, want.shape)
+        assert torch.equal(got, want)
+
+
+def of(current: Callable[..., Tensor]) -> Any:
+    """Return a step that integrates a current."""
+
+    def step(state: Tensor, x: Tensor, **params: Any) -> Any:
+        v = 0.5 * state + current(x, **params)
+        return v, v
+
+    return step
+
+
+def written(x: Tensor) -> Tensor:
+    u = x * 1.0
+    u.data = u.detach().clamp(0, 1)
+    return u
+
+
+def written_through_numpy(x: Tensor) -> Tensor:
+    u = x * 1.0
+    numbers = u.detach().numpy()
+    np.clip(numbers, 0, 1, out=numbers)
+    return u
+
+
+def widened(x: Tensor) -> Tensor:
+    v = x * 1.0
+    v *= x.double() * 0.1 + 1
+    return v
+
+
+def kept(x: Tensor, a: float) -> Tensor:
+    leak = 1 - a
+    gain = leak
+    gain *= 0.1
+    return leak * x + gain
+
+
+def caught(x: Tensor) -> Tensor:
+    try:
+        return x.view(3, 5, 8).view(3, 40) * 2
+    except RuntimeError:
+        return x
+
+
+CURRENTS: dict[str, tuple[Callable[..., Tensor], dict[str, Any]]] = {
+    "numpy of a float": (lambda x, a: x * np.exp(-1 / a), {"a": 10.0}),
+    "numpy of an input": (lambda x: x / float(np.abs(x.detach().numpy()).max()), {}),
+    "numbers of an input": (lambda x: x * (2.0 if x.tolist()[0][0] > 0.5 else 1.0), {}),
+    "a tensor's number": (lambda x, n: x * n.tolist(), {"n": torch.tensor(5)}),
+    "text of a tensor": (lambda x: x * len(str(x)), {}),
+    "apply": (lambda x: x.detach().clone().apply_(lambda a: float(a > 0.3)), {}),
+    "data": (written, {}),
+    "memory": (written_through_numpy, {}),
+    "bits": (lambda x: (x.view(torch.int32) < 0).float(), {}),
+    "wider in place": (widened, {}),
+    "a float over a tensor": (lambda x, a: a / (1 + x.abs()), {"a": 0.3}),
+    "a float over floats": (lambda x, a: x * (2 / a), {"a": 0.3}),
+    "as a tensor": (lambda x, a: (1 - torch.as_tensor(a)) * x + torch.tensor(a) * 3, {"a": 0.123}),
+    "as a tensor of a dtype": (lambda x, a: torch.as_tensor(a, dtype=x.dtype) * x + a, {"a": 0.123}),
+    "a power of a float": (lambda x, a: x * a**3 + a**-2, {"a": 0.7}),
+    "the rest of a float": (lambda x, a: x * ((-a) % 1.0), {"a": 1.0}),
+    "comparisons of floats": (lambda x, a: x * ((a > 0.1) + (a > 0.2)), {"a": 0.5}),
+    "a float kept": (kept, {"a": 0.9}),
+    "is_tensor": (lambda x, a: x * (a.clamp(0, 1) if torch.is_tensor(a) else a), {"a": 1.2}),
+    "an error caught": (caught, {}),
+    "a size by name": (lambda x: x * 2 if getattr(x, "shape")[-1] > 10 else x, {}),  # noqa: B009
+    "a size by an operator": (lambda x: x * 2 if operator.attrgetter("shape")(x)[-1] > 10 else x, {}),
+}
+
+
+@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
+@pytest.mark.parametrize("name", CURRENTS)
+def test_answers_are_those_of_the_loop(name: str) -> None:
+    current, params = CURRENTS[name]
+    step = of(current)
+    for k in (1.0, 1.5):  # a second call has other floats
+        given = {name: k * value if isinstance(value, float) else value for name, value in params.items()}
+        same(step, XS.clone(), **given)
+        if name in ("a float over floats", "a power of a float"):
+            same(step, XS.double(), **given)
+
+
+@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
+def test_transposed_inputs_are_copied_as_on_the_loop() -> None:
+    def step(state: Tensor, x: Tensor) -> Any:
+        u = 0.5 * state + x
+        w = u.contiguous()
+        w += 1
+        return u, u
+
+    xs, rest = XS.transpose(1, 2), torch.zeros(3, 40).t()
+    got, want = (F.scan(step, rest, xs, backend=backend)[1] for backend in ("auto", "loop"))
+    assert torch.equal(got, want)
+
+
+class Spread(torch.autograd.Function):
+    """A gradient of which every neuron gets the sum over all."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, by: bool) -> Tensor:
+        ctx.by = by
+        return x * 1.0
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return (g * g.sum(-1, keepdim=True) if ctx.by else g.sum().expand_as(g)), None
+
+
+class Read(torch.autograd.Function):
+    """A gradient that leaves torch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 1.0
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return g / (1 + float(np.abs(g.numpy()).max()))
+
+
+class Scaled(torch.autograd.Function):
+    """A gradient with a scale that somebody may change."""
+
+    scale = 10.0
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 1.0
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return g * Scaled.scale
+
+
+def gradient(current: Callable[[Tensor], Tensor], backend: Any) -> Tensor:
+    xs = XS.clone().requires_grad_()
+    out = scan(of(current), backend, xs)[1]
+    return torch.autograd.grad((out * torch.linspace(-1, 1, 40)).sum(), xs)[0]
+
+
+@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
+@pytest.mark.parametrize(
+    "current",
+    [lambda x: Spread.apply(x, False), lambda x: Spread.apply(x, True), lambda x: Read.apply(x)],  # type: ignore[no-untyped-call]
+    ids=["sum", "times a sum", "numpy"],
+)
+def test_gradients_are_those_of_the_loop(current: Any) -> None:
+    torch.testing.assert_close(gradient(current, "auto"), gradient(current, "loop"))
+
+
+def test_what_a_function_reads_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: Any = lambda x: Scaled.apply(x)  # type: ignore[no-untyped-call]  # noqa: E731
+    step = of(current)
+    for scale in (10.0, 100.0):
+        monkeypatch.setattr(Scaled, "scale", scale)
+        found = []
+        for backend in ("fused", "loop"):
+            xs = XS.clone().requires_grad_()
+            found.append(torch.autograd.grad(scan(step, backend, xs)[1].sum(), xs)[0])
+        torch.testing.assert_close(*found)
+
+
+class Base(ABC):  # noqa: B024
+    gain = 2.0
+
+
+CONFIG = types.ModuleType("config")
+HOLDER: dict[str, Any] = {"config": CONFIG}
+
+
+def config() -> Any:
+    return CONFIG
+
+
+GET = HOLDER.get
+
+
+@pytest.mark.parametrize(
+    "current",
+    [
+        lambda x: x * HOLDER["config"].gain,
+        lambda x: x * config().gain,
+        lambda x, c=CONFIG: x * c.gain,
+        lambda x: x * Base.gain,
+        lambda x: x * GET("config", CONFIG).gain,
+    ],
+    ids=["in a dict", "from a function", "default", "abstract class", "bound method"],
+)
+def test_what_is_read_is_read_anew(current: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = of(current)
+    for gain in (2.0, 3.0):
+        monkeypatch.setattr(CONFIG, "gain", gain, raising=False)
+        monkeypatch.setattr(Base, "gain", gain)
+        same(step)
+
+
+@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
+def test_a_module_among_the_parameters_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = of(lambda x, c: x * c.gain)
+    for gain in (2.0, 3.0):
+        monkeypatch.setattr(CONFIG, "gain", gain, raising=False)
+        same(step, c=CONFIG)
+
+
+class Counting(nn.Module):
+    """A module that counts its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.t = 0
+
+    def forward(self, state: Tensor, x: Tensor) -> Any:
+        self.t += 1
+        v = 0.5 * state + (x if self.t % 3 else 0 * x)
+        return v, v
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def record(self, v: Tensor) -> None:
+        self.kept.append(v)
+
+
+class Recording:
+    """An object whose part records."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+
+    def __call__(self, state: Tensor, x: Tensor) -> Any:
+        v = 0.5 * state + x
+        self.recorder.record(v)
+        return v, v
+
+
+class Clock:
+    t = 0
+
+
+def counting_by_attribute(state: Tensor, x: Tensor) -> Any:
+    Clock.t += 1
+    v = 0.5 * state + (x if Clock.t % 3 else 0 * x)
+    return v, v
+
+
+def counted(step: Any) -> int:
+    if isinstance(step, Counting):
+        return step.t
+    return len(step.recorder.kept) if isinstance(step, Recording) else Clock.t
+
+
+@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
+@pytest.mark.parametrize("make", [Counting, Recording, lambda: counting_by_attribute], ids=["module", "part", "class"])
+def test_steps_that_count_run_once_for_each_step(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for backend in ("auto", "loop"):
+        monkeypatch.setattr(Clock, "t", 0)
+        step = make()
+        found.append((scan(step, backend)[1], counted(step)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert [number for _, number in found] == [6, 6]
+
+
+@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.Generator().manual_seed(0),
+        lambda: np.random.default_rng(0),
+        lambda: iter(range(100)),
+    ],
+    ids=["torch", "numpy", "iterator"],
+)
+def test_what_is_drawn_is_drawn_by_the_loop_alone(make: Callable[[], Any]) -> None:
+    def step(state: Tensor, x: Tensor, source: Any) -> Any:
+        if isinstance(source, torch.Generator):
+            noise: Any = torch.randn(3, 40, generator=source)
+        else:
+            noise = next(source) if isinstance(source, Iterator) else float(source.normal())
+        v = 0.5 * state + x + noise
+        return v, v
+
+    assert torch.equal(scan(step, "auto", source=make())[1], scan(step, "loop", source=make())[1])
+
+
+def test_floats_that_are_arithmetic_alone_stay_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One program for all of their values."""
+    traces: list[Any] = []
+    trace = vars(programs)["trace"]
+
+    def noted(*args: Any, **options: Any) -> Any:
+        traces.append(args)
+        return trace(*args, **options)
+
+    monkeypatch.setattr(programs, "trace", noted)
+    step = step_of(lambda gain, surrogate: True)
+    params = {"gain": 0.5, "surrogate": F.Arctan(3.0)}
+    for gain in (0.5, 0.6, math.pi):
+        F.scan(step, F.IFState(torch.zeros(3)), XS[..., :3].mean(1), params=params | {"gain": gain}, backend="fused")
+    assert len(traces) == 1
