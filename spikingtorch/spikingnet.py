@@ -564,11 +564,15 @@ def _joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> 
 
 
 def _unshared_outputs(out: Any, x: Tensor) -> Any:
-    """Return outputs in memory of their own: step by step, none is a view of the input, or of another one."""
+    """Return outputs in memory of their own, to be written on.
+
+    Step by step they are copies: no views of the input, or of another one, and nothing that a backward pass reads.
+    """
     taken = [x]
 
     def own(leaf: Tensor) -> Tensor:
-        found = leaf.clone() if any([checks.share_memory(leaf, other) for other in taken]) else leaf
+        shared = any([checks.share_memory(leaf, other) for other in taken]) or checks.is_held(leaf)
+        found = leaf.clone() if shared else leaf
         taken.append(found)
         return found
 

@@ -58,6 +58,20 @@ def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
     return low, high
 
 
+def is_held(tensor: Tensor) -> bool:
+    """Say whether something else holds a tensor or its memory, as a backward pass does that will read it.
+
+    It goes by the counts that torch keeps. Where there are none, something may.
+    """
+    if not has_values(tensor):
+        return False
+    storage, of_memory = tensor.untyped_storage(), getattr(torch._C, "_storage_Use_Count", None)
+    if of_memory is None or not hasattr(tensor, "_use_count"):
+        return True
+    owners = 2 if tensor._base is None else 3  # the tensor, ``storage``, and what the tensor is a view of
+    return bool(of_memory(storage._cdata) > owners or tensor._use_count() > 1)
+
+
 def check_finite(owner: str, name: str, x: Tensor) -> None:
     """Raise where x holds NaN or infinities, if Python may look."""
     # a sum is finite only if all that is added is, and takes half as long as the bounds

@@ -123,3 +123,52 @@ def test_another_tree_at_another_step_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="another tree of outputs at step 1 than at the first"):
         SpikingNet(Changing(lambda x, s: [s]), mode="step")(torch.rand(3, 2, 5))
+
+
+class Written(nn.Module):
+    """A network that gives out what a backward pass reads."""
+
+    def __init__(self, gives: Any) -> None:
+        super().__init__()
+        self.l1, self.l2, self.s1, self.gives = nn.Linear(5, 6), nn.Linear(6, 6), LIF(), gives
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        z = self.s1(4 * self.l1(x), init)
+        return self.gives(self, z)
+
+
+@pytest.mark.parametrize("mode", ["auto", "fold"])
+@pytest.mark.parametrize(
+    "gives",
+    [
+        lambda net, z: (net.l2(z).sigmoid(),),
+        lambda net, z: (z, net.l2(z)),
+        lambda net, z: (z.detach(), net.l2(z)),
+        lambda net, z: (z, net.l2(z.view(-1, 6))),
+        lambda net, z: (z, z**2),
+        lambda net, z: (net.l2(z).relu(),),
+    ],
+    ids=["saved", "read", "detached", "viewed", "squared", "relu"],
+)
+def test_outputs_may_be_written_on(gives: Any, mode: Any) -> None:
+    """In place, or behind autograd's back: the gradients are those of stepping."""
+    writes: list[Any] = [lambda out: out.mul_(0.5), lambda out: out.data.mul_(0.5)]
+    for write in writes:
+        found = []
+        for how in (mode, "step"):
+            torch.manual_seed(0)
+            model = SpikingNet(Written(gives), mode=how, event_driven="off")
+            outs = model(torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(1)))
+            write(outs[0])
+            sum(out.sum() for out in outs).backward()
+            found.append([torch.zeros(1) if p.grad is None else p.grad for p in model.parameters()])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_outputs_that_nothing_holds_are_not_copied() -> None:
+    """That of a layer of neurons, or of a linear layer."""
+    for gives in (lambda net, z: z, lambda net, z: net.l2(z)):
+        model = SpikingNet(Written(gives), mode="fold")
+        out = model(torch.rand(3, 4, 5))
+        assert "CloneBackward0" not in str(out.grad_fn.next_functions[0][0])

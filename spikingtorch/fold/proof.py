@@ -105,7 +105,7 @@ class FoldDecision(NamedTuple):
         normalises: whether it has batch norm in training, whose statistics are those of each step.
         changing: attributes that the network changes at a call.
         settled: whether it does so at each call, and not at the first alone.
-        sizes: finds out whether it does the same for other numbers of samples; None if it never asks for one.
+        sizes: finds out whether it does the same for other numbers of samples.
     """
 
     reason: str | None
@@ -178,12 +178,15 @@ class _Proof:
         self._judge_all(first, second)
         self.expected = [each._replace(call=light(each.call), other=light(each.other)) for each in self.expected]
         normalises = any(call.func == BATCH_NORM for call in first)
-        return FoldDecision(None, inputs, normalises=normalises, sizes=self if self.asks else None)
+        return FoldDecision(None, inputs, normalises=normalises, sizes=self)
 
     def objection_to(self, N: int) -> str | None:
         """Return what the network does otherwise for a number of samples, after "it"."""
         if isinstance(N, torch.SymInt):  # that of the example that is compiled or exported
             N = N.node.hint or 0
+        # of one sample, torch takes for contiguous what it copies of several
+        if not self.asks and N != 1:
+            return None
         if N not in self.known:
             self.known[N] = None
             try:

@@ -1,5 +1,6 @@
 """Questions: what Python asks of tensors while a network is traced, which no operation tells."""
 
+import operator
 import sys
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ _LEAVES_TORCH = {
 }
 _LIES = {"is_contiguous", "storage_offset", "stride"}
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
+_INDEXED: tuple[Any, ...] = (Tensor.__getitem__, Tensor.__setitem__)
 _SIZES = {"shape", "size", "__len__", "numel", "nelement", "nbytes", "element_size", "is_same_size"}
 
 
@@ -71,9 +73,9 @@ class Questions(TorchFunctionMode):
                 f"asks how a tensor lies in memory, with {name}",
                 "leave that out: contiguous() may be called in any case, and reshape() makes a copy where it must",
             )
-        if func is Tensor.__setitem__ and _goes_beyond(*args[:2]):
+        if func in _INDEXED and _goes_beyond(*args[:2]):
             raise Objection(
-                "writes on entries up to a number that is beyond the end of an axis", "write on all of them, with [:]"
+                "takes entries up to a number that is beyond the end of an axis", "take all of them, with [:]"
             )
         if name == "cross" and (args[2] if len(args) > 2 else kwargs.get("dim")) is None:
             raise Objection("takes a cross product along the first axis of size 3", "say which, with dim=-1")
@@ -100,7 +102,7 @@ class Questions(TorchFunctionMode):
 
 def _goes_beyond(x: Tensor, index: Any) -> bool:
     """Say whether a slice is bounded by a number beyond an axis: torch takes all of it then, and no operation tells."""
-    parts = [part for part in (index if isinstance(index, tuple) else (index,)) if part is not None]
+    parts = [part for part in (index if isinstance(index, tuple | list) else (index,)) if part is not None]
     sizes = iter(x.shape)
     for place, part in enumerate(parts):
         if part is Ellipsis:  # those behind it are counted from the end
@@ -108,7 +110,8 @@ def _goes_beyond(x: Tensor, index: Any) -> bool:
             continue
         taken = [next(sizes, 0) for _ in range(_axes(part))]
         bounds = (part.start, part.stop) if isinstance(part, slice) else ()
-        if any(isinstance(bound, int) and not -taken[0] <= bound <= taken[0] for bound in bounds):
+        numbers = [operator.index(bound) for bound in bounds if hasattr(bound, "__index__")]
+        if any(not -taken[0] <= number <= taken[0] for number in numbers if number < sys.maxsize):
             return True
     return False
 

@@ -31,7 +31,8 @@ _OF_MODULES = set(vars(nn.Module()))
 _OF_LAYERS = {*CHANGES, "_recomputation", "_given"}
 _DYNAMIC = {"getattr", "vars", "__dict__", "hasattr"}  # read attributes whose name is in no code
 # what is to happen at each step, and what nobody can look behind
-_EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr"}
+_EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr", "system", "putenv", "environb"}
+_EFFECTS |= {"save", "savez", "savez_compressed", "savetxt", "tofile", "dump", "warn", "setrecursionlimit"}
 _OPAQUE = {"globals", "locals", "eval", "exec", "__import__", "id"}
 _ASKS = {
     *("is_inference_mode_enabled", "is_inference", "environ", "getenv", "num_batches_tracked", "__globals__"),

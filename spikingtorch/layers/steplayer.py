@@ -215,7 +215,7 @@ class StepLayer(Attributes):
             state, shown = held(memory, state, output, getattr(state, "s", None), running)
         self._remember(memory, state, shown, output)
         # a copy, to be written on: the layer shows the other one, and its gradient may need it
-        return tree_map(torch.clone, output)
+        return tree_map(_copied, output)
 
     def _advance_all(self, inputs: Tensor | tuple[Tensor, ...], fold: FoldToken) -> Any:
         """Advance all steps of a fold, in one scan.
@@ -397,3 +397,15 @@ class StepLayer(Attributes):
         listed = [f"{self._name(name)}={text}{' (learnable)' if name in own else ''}" for name, text in texts.items()]
         listed += [] if self.constrain else ["constrain=False"]
         return ", ".join([shown(self.step), *listed] if type(self) is StepLayer else listed)
+
+
+def _copied(output: Tensor) -> Tensor:
+    """Return a copy that lies in memory as the outputs of all steps do: contiguous, or channels-last."""
+    if output.is_contiguous() or _is_channels_last(output):
+        return output.clone()
+    return output.clone(memory_format=torch.contiguous_format)
+
+
+def _is_channels_last(output: Tensor) -> bool:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return output.ndim in formats and output.is_contiguous(memory_format=formats[output.ndim])

@@ -58,6 +58,17 @@ def written_on(index: Any) -> Any:
     return run
 
 
+def taken(index: Any) -> Any:
+    """Return what writes on a view of entries; of few samples it may be all of them."""
+
+    def run(_: Any, x: Tensor) -> Tensor:
+        h = x.clone()
+        h[index].zero_()
+        return x + h
+
+    return run
+
+
 def halves_exchanged(net: Any, x: Tensor) -> Any:
     return x.reshape(2, -1, 6).flip(0).reshape(-1, 6)
 
@@ -260,6 +271,10 @@ MIXING: dict[str, Case] = {
     "hundred behind new axes": steps(written_on((None, None, slice(20), slice(1, 3)))),
     "all written on": folds(written_on((slice(None), slice(0, 6)))),
     "features written on": folds(written_on((..., slice(-6, 3)))),
+    "first hundred taken": steps(taken((slice(None, 100), slice(None)))),
+    "first hundred of a list": steps(written_on([slice(0, 100)])),
+    "first hundred by numpy": steps(written_on(slice(np.int64(100)))),
+    "features taken": folds(taken((slice(None), slice(0, 6)))),
     "fewer by strides": steps(lambda net, x: x.clone().as_strided_((x.shape[0], 3), (6, 1)).repeat(1, 2)),
     "squeezed": steps(squeezed),
     # mixed, and nothing to be seen of it
