@@ -66,10 +66,11 @@ def is_held(tensor: Tensor) -> bool:
     if not has_values(tensor):
         return False
     storage, of_memory = tensor.untyped_storage(), getattr(torch._C, "_storage_Use_Count", None)
-    if of_memory is None or not hasattr(tensor, "_use_count"):
+    of_tensor = getattr(tensor, "_use_count", None)
+    if of_memory is None or of_tensor is None:
         return True
     owners = 2 if tensor._base is None else 3  # the tensor, ``storage``, and what the tensor is a view of
-    return bool(of_memory(storage._cdata) > owners or tensor._use_count() > 1)
+    return bool(of_memory(storage._cdata) > owners or of_tensor() > 1)
 
 
 def check_finite(owner: str, name: str, x: Tensor) -> None:

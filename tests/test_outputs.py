@@ -160,7 +160,7 @@ def test_outputs_may_be_written_on(gives: Any, mode: Any) -> None:
             model = SpikingNet(Written(gives), mode=how, event_driven="off")
             outs = model(torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(1)))
             write(outs[0])
-            sum(out.sum() for out in outs).backward()
+            torch.stack([out.sum() for out in outs]).sum().backward()
             found.append([torch.zeros(1) if p.grad is None else p.grad for p in model.parameters()])
         for a, b in zip(*found, strict=True):
             torch.testing.assert_close(a, b)

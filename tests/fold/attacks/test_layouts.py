@@ -1,4 +1,4 @@
-"""What lies in memory in another way folded than stepped, or of one sample than of several: contiguous() may copy it."""
+"""What lies in memory in another way folded than stepped, or of one sample than of several."""
 
 from collections.abc import Callable
 from typing import Any
@@ -62,10 +62,12 @@ def test_as_stepped(run: Callable[..., Tensor], N: int) -> None:
     torch.manual_seed(0)
     net = Net(run).double()
     x = torch.rand(N, 8, 6, 10).double() if run is sequence_first else torch.rand(N, 8, 10).double()
-    with torch.no_grad():
-        found = [
-            (SpikingNet(net, mode=mode)(given), given) for mode, given in (("auto", x.clone()), ("step", x.clone()))
-        ]
+    modes: Any = ("auto", "step")
+    found = []
+    for mode in modes:
+        given = x.clone()
+        with torch.no_grad():
+            found.append((SpikingNet(net, mode=mode)(given), given))
     assert found[1][0].any()
     torch.testing.assert_close(found[0], found[1])
 
