@@ -13,8 +13,7 @@ from spikingtorch.functional.fused.trace.step_key import (
     NoStepKey,
     SideEffect,
     check_containers,
-    looks_at_numbers,
-    step_key,
+    key_and_looks,
 )
 from spikingtorch.functional.fused.trace.tracer import trace
 
@@ -77,10 +76,10 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
         others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
         check_containers(step, [each for form in arguments.forms[2].children() for each in _types(form)])
         types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
-        read = step, *types, *others
-        key: Hashable = step_key(*read), arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
+        read, looks = key_and_looks(step, *types, *others)
+        key: Hashable = read, arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
         # a float that stands in the trace as a tensor would not look like one
-        lifts = not (floats and looks_at_numbers(*read))
+        lifts = not (floats and looks)
     except NoStepKey:
         key, lifts = None, not floats
     except SideEffect:

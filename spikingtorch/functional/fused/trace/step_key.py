@@ -95,13 +95,10 @@ def guarded_key(*values: Any) -> tuple[tuple[Any, ...], Guard]:
     return key, walk.guard
 
 
-def looks_at_numbers(*values: Any) -> bool:
-    """Say whether values look at numbers otherwise than by arithmetic, by their type say, as far as is in sight.
-
-    Raises:
-        NoStepKey, NotFusible: as ``step_key`` does.
-    """
-    return _walked(values)[1].looks
+def key_and_looks(*values: Any) -> tuple[tuple[Any, ...], bool]:
+    """Return the key of values, and whether they look at numbers otherwise than by arithmetic; see ``step_key``."""
+    key, walk = _walked(values)
+    return key, walk.looks
 
 
 def _walked(values: Iterable[Any]) -> tuple[tuple[Any, ...], "_Walk"]:
