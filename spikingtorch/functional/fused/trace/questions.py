@@ -18,6 +18,7 @@ _NO_KERNEL_KNOWS = "which no kernel knows; pass a number in params"
 _LEAVES_TORCH = {"numpy", "tolist", "__array__", "__dlpack__", "apply_", "map_", "__repr__", "__format__"}
 _SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 _MEMORY = {"is_contiguous", "storage_offset", "data_ptr", "untyped_storage", "storage", "_base", "_is_view"}
+_ABOUT = _SIZES | _MEMORY | _LEAVES_TORCH | {"__len__"}
 # what Python computes with floats otherwise than torch does with tensors of no axes
 _OF_FLOATS = {"pow", "__pow__", "__rpow__", "float_power", "remainder", "__mod__", "__rmod__", "fmod"}
 _OF_FLOATS |= {"floor_divide", "__floordiv__", "__rfloordiv__"}
@@ -70,6 +71,10 @@ class Questions(TorchFunctionMode):
         self.recorder.floats.discard(id(found))
         return found
 
+    def _is_traced(self, tensor: Tensor) -> bool:
+        """Say whether a tensor is one of the trace."""
+        return self.recorder is not None and self.recorder.has_made(tensor)
+
     def _is_float(self, value: Any) -> bool:
         """Say whether a tensor stands for a float of the parameters, or for what is computed from floats alone."""
         return self.recorder is not None and isinstance(value, Tensor) and id(value) in self.recorder.floats
@@ -78,17 +83,20 @@ class Questions(TorchFunctionMode):
         """Return what a call asks, as the rest of a sentence about the step; None for nothing."""
         name = getattr(func, "__name__", "")
         owner = getattr(getattr(func, "__self__", None), "__name__", "")
-        if (owner or name) in _SIZES and _user_asks():
-            return f"reads the size of its tensors ({owner or name}), {_NO_KERNEL_KNOWS}"
-        if (owner or name) in _MEMORY and _user_asks():
-            return f"asks how its tensors lie in memory ({owner or name}), which a trace answers otherwise"
+        asked = owner or name
+        if asked in _ABOUT and not (isinstance(args[0], Tensor) and self._is_traced(args[0])):
+            return None  # of a tensor that is what it is
+        if asked in _SIZES and _user_asks():
+            return f"reads the size of its tensors ({asked}), {_NO_KERNEL_KNOWS}"
+        if asked in _MEMORY and _user_asks():
+            return f"asks how its tensors lie in memory ({asked}), which a trace answers otherwise"
         if func is Tensor.__len__:
             return f"reads the size of its tensors (len), {_NO_KERNEL_KNOWS}"
         if func in _INDEXED:
             parts = args[1] if isinstance(args[1], tuple | list) else (args[1],)
             if any(isinstance(part, slice) and (part.start or part.stop is not None) for part in parts):
                 return f"takes a part of its neurons by their number, {_NO_KERNEL_KNOWS}"
-        if name in _LEAVES_TORCH and self.recorder is not None and self.recorder.has_made(args[0]):
+        if name in _LEAVES_TORCH:
             return f"leaves torch, with {name}, where no trace follows it"
         if name == "__set__" and owner == "data":
             return "puts other numbers into a tensor, by .data"

@@ -43,8 +43,6 @@ _MODES = {
     "is_inference",
     "is_inference_mode_enabled",
 }
-_MEMORY = {"is_contiguous", "storage_offset", "data_ptr", "untyped_storage", "storage", "is_shared", "is_pinned"}
-_SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 # classes of classes that add nothing which a step reads; generators of random numbers
 _METACLASSES = {"builtins", "abc", "torch", "typing"}
 _DRAWS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
@@ -346,9 +344,3 @@ def _check_answers(reads: Reads) -> None:
     """Raise where code asks for what a trace answers otherwise than the loop."""
     if asked := {*reads.names, *reads.attributes} & _MODES:
         raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
-    if asked := _MEMORY.intersection(reads.attributes):
-        raise NotFusible(f"asks how its tensors lie in memory ({min(asked)}), which a trace answers otherwise")
-    if asked := _SIZES.intersection(reads.attributes):
-        raise NotFusible(
-            f"reads the size of its tensors ({min(asked)}), which no kernel knows; pass a number in params"
-        )

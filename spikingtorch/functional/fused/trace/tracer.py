@@ -165,9 +165,10 @@ def _with_fixed_modes() -> Iterator[Questions]:
     """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
     with ExitStack() as stack:
         # first, for a mode of torch.export would note the others
-        asked = stack.enter_context(Questions())
+        stack.enter_context(torch._C.DisableTorchFunction())
         stack.enter_context(outside_transforms())
         stack.enter_context(same_random_state(HOST))  # a step that draws shall draw the same on the loop
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(HOST.type, enabled=False))
-        yield asked
+        stack.enter_context(torch._C._EnableTorchFunction())
+        yield stack.enter_context(Questions())
