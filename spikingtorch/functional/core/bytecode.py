@@ -101,7 +101,9 @@ def reads_of(code: types.CodeType) -> Reads:
     identity: set[str] = set()
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
     made, catches = _made_here(code, instructions), _catches(instructions)
-    for before, instruction in pairwise([instructions[0], *instructions]):
+    first = instructions[0]
+    rows = zip([first, first, *instructions], [first, *instructions], instructions, strict=False)
+    for earlier, before, instruction in rows:
         operation, name = instruction.opname, instruction.argval
         if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             names.add(name)
@@ -112,7 +114,7 @@ def reads_of(code: types.CodeType) -> Reads:
             if (name in CHANGES or in_place) and not own:
                 changes.add(name)
         elif operation == "IS_OP" and not _is_constant(before):
-            identity.add(before.argval if before.opname in _FROM_OUTSIDE else "")
+            identity.add(_name_of(earlier, before))
         elif operation.startswith(_LOOKING):
             looks.add("in" if operation == "CONTAINS_OP" else "a text, a key or a pattern")
         elif operation == "IMPORT_FROM":
@@ -143,6 +145,14 @@ def reads_of(code: types.CodeType) -> Reads:
     found = [tuple(sorted(each)) for each in (names, attributes, stores, _texts_of(code), imports)]
     lists = found[0], found[1], found[2], found[3], found[4]
     return Reads(*lists, hidden, rebound, tuple(sorted(changes)), catches, looked, tuple(sorted(identity)))
+
+
+def _name_of(earlier: dis.Instruction, before: dis.Instruction) -> str:
+    """Return the name of what was loaded if it is a variable outside of the code, or an attribute of one; else ""."""
+    if before.opname in _FROM_OUTSIDE:
+        return str(before.argval)
+    inside = before.opname == "LOAD_ATTR" and earlier.opname in _FROM_OUTSIDE
+    return f"{earlier.argval}.{before.argval}" if inside else ""
 
 
 def _is_constant(instruction: dis.Instruction) -> bool:

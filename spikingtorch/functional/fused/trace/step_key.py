@@ -33,7 +33,6 @@ from spikingtorch.functional.fused.errors import NotFusible
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
 # what a trace answers otherwise than the loop
 _MODES = {
-    "Parameter",
     "needs_input_grad",
     "is_autocast_enabled",
     "is_grad_enabled",
@@ -232,17 +231,9 @@ class _Walk:
             return function, *map(self.of, cells_of(function))
         reads = reads_of(function.__code__)
         _check_answers(reads)
-        if reads.catches and not self._in_class:
-            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop not")
         self.names.update(reads.attributes)
         self.looks = self.looks or bool(reads.looks)
-        outside = vars(builtins) | function.__globals__ if reads.identity else {}
-        outside |= zip(function.__code__.co_freevars, cells_of(function), strict=True)
-        for name in reads.identity:
-            if isinstance(outside.get(name), (type(None), float, tuple, list, dict, torch.Tensor)):
-                raise NotFusible(f"compares objects by identity (is {name or '...'}), which are others in a trace")
-        if reads.rebinds and not self._in_class:
-            raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
+        self._check_code(function, reads)
         self.guard.watch_names(function.__globals__, reads.names)
         spaces = [function.__globals__[name] for name in reads.names if name in function.__globals__]
         cells = cells_of(function)
@@ -260,6 +251,25 @@ class _Walk:
             *map(self.of, read),
             *(self._module(module, sorted({*reads.attributes, *self._read})) for module in modules),
         )
+
+    def _check_code(self, function: types.FunctionType, reads: Reads) -> None:
+        """Raise where code does what the loop alone does as it is meant; methods that nobody calls may do it."""
+        outside = vars(builtins) | function.__globals__ if reads.identity else {}
+        outside |= zip(function.__code__.co_freevars, cells_of(function), strict=True)
+        for name in reads.identity:
+            variable, _, attribute = name.partition(".")
+            found = outside.get(variable)
+            found = getattr(found, attribute, None) if attribute else found
+            if isinstance(found, (type(None), float, tuple, list, dict, torch.Tensor)):
+                raise NotFusible(f"compares objects by identity (is {name or '...'}), which are others in a trace")
+        if self._in_class:
+            return
+        if "id" in reads.names:
+            raise NotFusible("compares objects by identity (id), which are others in a trace")
+        if reads.catches:
+            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop not")
+        if reads.rebinds:
+            raise SideEffect(f"assigns to {reads.rebinds}, a variable outside of it")
 
     def _check_unchanged(self, function: Any, outside: Iterable[Any]) -> None:
         """Raise where a function may change something that it did not make itself."""
@@ -342,5 +352,7 @@ class _Walk:
 
 def _check_answers(reads: Reads) -> None:
     """Raise where code asks for what a trace answers otherwise than the loop."""
+    if reads.looks and "Parameter" in (*reads.names, *reads.attributes):
+        raise NotFusible("asks for Parameter, which a trace answers otherwise than the loop")
     if asked := {*reads.names, *reads.attributes} & _MODES:
         raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")

@@ -5,6 +5,7 @@ import operator
 import types
 from abc import ABC
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -334,3 +335,35 @@ def test_floats_that_are_arithmetic_alone_stay_inputs(monkeypatch: pytest.Monkey
     for gain in (0.5, 0.6, math.pi):
         F.scan(step, F.IFState(torch.zeros(3)), XS[..., :3].mean(1), params=params | {"gain": gain}, backend="fused")
     assert len(traces) == 1
+
+
+class Mode(Enum):
+    HARD = 1
+    SOFT = 2
+
+
+class Decaying(nn.Module):
+    """A module that counts nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tau = nn.Parameter(torch.tensor(10.0), requires_grad=False)
+        self.decay = 0.9
+
+    def forward(self, state: Tensor, x: Tensor) -> Any:
+        v = self.decay * state + x
+        return v, v
+
+
+def by_mode(state: Tensor, x: Tensor, mode: Mode) -> Any:
+    v = 0.5 * state + (x if mode is Mode.HARD else 2 * x)
+    return v, v
+
+
+def test_what_nobody_need_refuse_is_fused() -> None:
+    """Members of an Enum are what they are, and so are modules that do not change themselves."""
+    rest = torch.zeros(3, 40)
+    assert F.explain_scan(Decaying(), rest, XS).backend == "fused"
+    for mode in Mode:
+        assert F.explain_scan(by_mode, rest, XS, params={"mode": mode}).backend == "fused"
+        same(by_mode, mode=mode)
