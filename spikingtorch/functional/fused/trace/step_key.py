@@ -2,7 +2,7 @@
 
 A step is its code together with all that the code can read: defaults, closure, globals, attributes of functions,
 modules, classes and objects. A number that changes there changes the identity. What is not understood for certain has
-none, and its step is traced anew at each call: that costs a millisecond or two, and a stale number would cost a result.
+none, and its step is traced anew at each call: that costs milliseconds, and a stale number would cost a result.
 """
 
 import builtins
