@@ -330,8 +330,10 @@ class SpikingNet(nn.Module):
                 raise fold.refusal
             fold.check_saved()
             self._check_output(out, N * T)
-        except BaseException:
-            if norms is not None:
+        except BaseException as error:
+            if norms is not None and type(error).__name__ == "_StopRecomputationError":
+                norms.commit()  # checkpoint repeats a call as far as it needs; so far, batch norm counts it as well
+            elif norms is not None:
                 norms.undo()
             raise
         finally:

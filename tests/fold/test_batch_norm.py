@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
@@ -209,3 +210,31 @@ def test_a_forced_fold_is_exported_unless_it_takes_statistics() -> None:
     model.eval()
     with torch.no_grad():
         assert torch.equal(torch.export.export(model, (x,), strict=False).module()(x), model(x))
+
+
+def test_a_call_that_checkpoint_repeats_is_counted_twice_as_stepped() -> None:
+    """Torch's own batch norm does so, as far as a repetition gets."""
+
+    class Between(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.l1, self.l2, self.norm = nn.Linear(5, 6), nn.Linear(6, 6), nn.BatchNorm1d(6)
+            self.s1, self.s2 = st.LIF(), st.LIF()
+
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return self.s2(self.norm(self.l2(self.s1(4 * self.l1(x), init))), init)
+
+    found: list[list[Any]] = []
+    modes: Any = ("auto", "step")
+    for mode in modes:
+        torch.manual_seed(0)
+        net = Between().double()
+        model = st.SpikingNet(net, mode=mode)
+        x = torch.rand(4, 3, 5, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+        out: Any = checkpoint(model, x, use_reentrant=False)
+        once = net.norm.running_mean.clone()  # type: ignore[union-attr]
+        out.sum().backward()
+        found.append([once, net.norm.running_mean, net.norm.running_var, net.norm.num_batches_tracked])
+    assert not torch.equal(found[0][0], found[0][1])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
