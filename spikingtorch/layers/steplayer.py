@@ -229,17 +229,7 @@ class StepLayer(Attributes):
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         tells = self._tells_support(fold, leaves)
-        # inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted
-        rests = (
-            fold.whole
-            and fold.running is None
-            and not self.track_act
-            and self._recorder is None
-            and self.synapse is None
-            and not tells
-            and self._rests_at_zero
-            and region() is None
-        )
+        rests = not tells and self._starts_from_rest(fold)
         mapped = rests and self._is_mapped
         step, params = self._of_all(fold, self._mapped_step if mapped else self.whole_step)
         signed = folded.signature(step, self.state_type, leaves, params, size) if rests else None
@@ -273,6 +263,21 @@ class StepLayer(Attributes):
         if isinstance(support, Tensor):
             fold.supports.note(found, support.flatten(0, 1))
         return found
+
+    def _starts_from_rest(self, fold: FoldToken) -> bool:
+        """Say whether all steps run from zeros, with nothing beside the outputs: such a scan is found by its inputs.
+
+        Inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted.
+        """
+        return (
+            fold.whole
+            and fold.running is None
+            and not self.track_act
+            and self._recorder is None
+            and self.synapse is None
+            and self._rests_at_zero
+            and region() is None
+        )
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
         """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""

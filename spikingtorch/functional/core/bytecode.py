@@ -36,21 +36,8 @@ _MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "
 # what tells one number from another by more than its value, or by its value without arithmetic: by its type, its text,
 # its hash, or as a key
 _LOOKS = {
-    *(
-        "isinstance",
-        "issubclass",
-        "type",
-        "__class__",
-        "callable",
-        "hasattr",
-        "is_tensor",
-        "hash",
-        "id",
-        "repr",
-        "str",
-        "format",
-    ),
-    *("set", "frozenset", "get", "setdefault", "contains", "is_integer", "as_integer_ratio", "hex"),
+    *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "is_tensor", "hash", "id", "repr", "str"),
+    *("format", "set", "frozenset", "get", "setdefault", "contains", "is_integer", "as_integer_ratio", "hex"),
 }
 _LOOKING = ("CONTAINS_OP", "FORMAT_", "MATCH_", "BUILD_SET", "BUILD_STRING")
 _FROM_OUTSIDE = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
@@ -97,13 +84,10 @@ def reads_of(code: types.CodeType) -> Reads:
     opaque: set[str] = set()
     rebinds: set[str] = set()
     changes: set[str] = set()
-    looks: set[str] = set()
-    identity: set[str] = set()
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
     made, catches = _made_here(code, instructions), _catches(instructions)
-    first = instructions[0]
-    rows = zip([first, first, *instructions], [first, *instructions], instructions, strict=False)
-    for earlier, before, instruction in rows:
+    looks, identity = _looked_at(instructions)
+    for before, instruction in pairwise([instructions[0], *instructions]):
         operation, name = instruction.opname, instruction.argval
         if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             names.add(name)
@@ -113,10 +97,6 @@ def reads_of(code: types.CodeType) -> Reads:
             own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in made
             if (name in CHANGES or in_place) and not own:
                 changes.add(name)
-        elif operation == "IS_OP" and not _is_constant(before):
-            identity.add(_name_of(earlier, before))
-        elif operation.startswith(_LOOKING):
-            looks.add("in" if operation == "CONTAINS_OP" else "a text, a key or a pattern")
         elif operation == "IMPORT_FROM":
             attributes.add(name)
         elif operation == "IMPORT_NAME":
@@ -145,6 +125,20 @@ def reads_of(code: types.CodeType) -> Reads:
     found = [tuple(sorted(each)) for each in (names, attributes, stores, _texts_of(code), imports)]
     lists = found[0], found[1], found[2], found[3], found[4]
     return Reads(*lists, hidden, rebound, tuple(sorted(changes)), catches, looked, tuple(sorted(identity)))
+
+
+def _looked_at(instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:
+    """Return how code looks at values otherwise than by arithmetic, and what it compares with something by identity."""
+    looks: set[str] = set()
+    identity: set[str] = set()
+    first = instructions[0]
+    rows = zip([first, first, *instructions], [first, *instructions], instructions, strict=False)
+    for earlier, before, instruction in rows:
+        if instruction.opname == "IS_OP" and not _is_constant(before):
+            identity.add(_name_of(earlier, before))
+        elif instruction.opname.startswith(_LOOKING):
+            looks.add("in" if instruction.opname == "CONTAINS_OP" else "a text, a key or a pattern")
+    return looks, identity
 
 
 def _name_of(earlier: dis.Instruction, before: dis.Instruction) -> str:
