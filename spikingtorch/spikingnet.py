@@ -32,6 +32,7 @@ from spikingtorch.layers.threads import CallLock
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
+_NOTHING = nullcontext()
 # how a network runs; stepping is false
 _FOLDING, _NORMALISING = 1, 2
 Statistics: TypeAlias = Literal["step", "sequence"]
@@ -55,11 +56,29 @@ class _Chunk(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """What of a network takes part in a call: its modules, of these the spiking layers, and what hands init on."""
+    """What takes part in a call.
 
+    Attributes:
+        net: the network.
+        modules: all of its modules.
+        layers: the spiking layers among them.
+        givens: what hands init on to modules.
+        monitors: what counts the outputs of layers.
+        compiles: whether torch.compile or torch.export looks on.
+    """
+
+    net: nn.Module
     modules: list[nn.Module]
     layers: list[StatefulLayer]
     givens: list[Given]
+    monitors: list[Any]
+    compiles: bool
+
+    @classmethod
+    def of(cls, net: nn.Module) -> "_Parts":
+        modules, compiles = modules_of(net), torch.compiler.is_compiling()
+        layers = _layers_of(modules)
+        return cls(net, modules, layers, givens_of(modules), [] if compiles else _monitors_of(layers), compiles)
 
 
 class SpikingNet(nn.Module):
@@ -202,14 +221,14 @@ class SpikingNet(nn.Module):
             return self._call(x, init, lengths)
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
-        modules = modules_of(self.net)
         _check_form(x)
         running, T = None, x.shape[1]
         if lengths is not None:
             check_norms_of_padded(self.net)
             x, running = without_padding(x, lengths)
-        self._check_input(x, modules)
-        layers = _layers_of(modules)
+        parts = _Parts.of(self.net)
+        self._check_input(x, parts.modules)
+        layers, monitors = parts.layers, parts.monitors
         for layer in layers:
             layer._put_back()
         before = [layer._memory for layer in layers]
@@ -217,12 +236,11 @@ class SpikingNet(nn.Module):
         if repeats:  # checkpoint calls once more, and the layers stay as they are
             for layer in layers:
                 layer._repeated = Repeated()
-        watches = self.warn_silent and self.training and not repeats and checks.has_values(x)
-        watches = watches and self._activity.begin(layers)
-        monitors = _monitors_of(layers)
+        watches = self.warn_silent and self.training and not (repeats or parts.compiles)
+        watches = watches and self._activity.begin(layers, x)
         marks = [monitor.begin(init) for monitor in monitors]
         try:
-            out = self._forward(x, init, running, _Parts(modules, layers, givens_of(modules)))
+            out = self._forward(x, init, running, parts)
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
                 layer._memory, layer._activity = memory, None
@@ -249,9 +267,10 @@ class SpikingNet(nn.Module):
             )
         elif not self.carry_graph:
             self.detach_()
-        if not torch.compiler.is_compiling():
+        if not parts.compiles:
             self._policy.note_input(x, init)
-            self._skipping = automatic(self.event_driven, parts.modules)
+            # not as nn.Module sets attributes, which looks first whether it is a parameter
+            object.__setattr__(self, "_skipping", automatic(self.event_driven, parts.modules))
         outputs: list[Any] = []
         for chunk in _chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
@@ -276,13 +295,13 @@ class SpikingNet(nn.Module):
         if self.mode == "step" or checks.is_traced():
             return self._run_steps(chunk, parts)
         way = self._way(chunk.x, chunk.init)
-        if torch.compiler.is_compiling():
+        if parts.compiles:
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
             return self._run_folded(chunk, parts, way) if folds else self._run_steps(chunk, parts)
         if way:
             memories, drawn = [layer._memory for layer in parts.layers], random_state(chunk.x.device)
             takers = [layer._recorder for layer in parts.layers if layer._recorder is not None]
-            takers += _monitors_of(parts.layers)
+            takers += parts.monitors
             marks = [taker.mark() for taker in takers]
             try:
                 return self._run_folded(chunk, parts, way)
@@ -316,16 +335,16 @@ class SpikingNet(nn.Module):
     def _run_folded(self, chunk: _Chunk, parts: _Parts, way: int) -> Any:
         x, init, running, complete = chunk
         N, T = x.shape[:2]
-        whole = complete and not self.carry_graph and not torch.compiler.is_compiling()
+        whole = complete and not self.carry_graph and not parts.compiles
         fold = FoldToken(N, T, init, whole, complete, running)
-        if self.mode == "auto" and self.hooks == "step" and not torch.compiler.is_compiling():
+        if self.mode == "auto" and self.hooks == "step" and not parts.compiles:
             # nobody but layers sees the gradients of spikes: the proof has looked for hooks, and for what is kept
             fold.supports = None if self._skipping is None else self._skipping.asks()
         norms = self._norms(fold, way, parts.modules)
-        hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else nullcontext()
+        hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else _NOTHING
         try:
-            with participating(fold, parts.layers), handing(fold, parts.givens), norms or nullcontext(), hooks:
-                out = self._step(x.flatten(0, 1), fold)
+            with participating(fold, parts.layers), handing(fold, parts.givens), norms or _NOTHING, hooks:
+                out = self._step(x.flatten(0, 1), fold, parts)
             if fold.refusal is not None:
                 raise fold.refusal
             fold.check_saved()
@@ -360,9 +379,9 @@ class SpikingNet(nn.Module):
             return _joined(torch.stack, self._run_padded_steps(x, init, running, parts))
         first, *others = x.unbind(1)
         with handing(init, parts.givens):
-            outputs = [self._first_step(first, init)]
+            outputs = [self._first_step(first, init, parts)]
         with handing(False, parts.givens):
-            outputs += [self._step(x_t, False) for x_t in others]
+            outputs += [self._step(x_t, False, parts) for x_t in others]
         return _joined(torch.stack, outputs)
 
     def _run_padded_steps(self, x: Tensor, init: bool | Tensor, running: Tensor, parts: _Parts) -> list[Any]:
@@ -372,7 +391,7 @@ class SpikingNet(nn.Module):
             norms = StatisticsOfSteps(FoldToken(x.shape[0], 1, start, running=here[:, None]), parts.modules)
             try:
                 with handing(start, parts.givens, here), norms:
-                    outputs.append(step(x_t, start))
+                    outputs.append(step(x_t, start, parts))
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: cannot run {type(self.net).__name__} with lengths: it {error}"
@@ -380,9 +399,9 @@ class SpikingNet(nn.Module):
             norms.commit()
         return outputs
 
-    def _first_step(self, x: Tensor, init: bool | Tensor) -> Any:
+    def _first_step(self, x: Tensor, init: bool | Tensor, parts: _Parts) -> Any:
         try:
-            out = self._step(x, init)
+            out = self._step(x, init, parts)
         except RuntimeError as error:
             error.add_note(
                 f"SpikingNet: raised in the first step, where net saw a batch of shape {tuple(x.shape)}. "
@@ -392,12 +411,12 @@ class SpikingNet(nn.Module):
         self._check_output(out, x.shape[0])
         return out
 
-    def _step(self, x: Tensor, init: Any) -> Any:
+    def _step(self, x: Tensor, init: Any, parts: _Parts) -> Any:
         given = (x, init) if self._hands_init else (x,)
-        if torch.compiler.is_compiling():
-            return self.net(*given)
-        with aside(), self._skipping or nullcontext(), self._watching or nullcontext():
-            return self.net(*given)
+        if parts.compiles:
+            return parts.net(*given)
+        with aside(), self._skipping or _NOTHING, self._watching or _NOTHING:
+            return parts.net(*given)
 
     @contextmanager
     def watched(self, mode: NetworkMode) -> Iterator[None]:
@@ -540,10 +559,9 @@ def _layers_of(modules: Sequence[nn.Module]) -> list[StatefulLayer]:
 
 
 def _monitors_of(layers: Sequence[StatefulLayer]) -> list[Any]:
-    """Return the monitors that count what layers give out."""
-    if torch.compiler.is_compiling():
-        return []
-    return [*dict.fromkeys([layer._monitor for layer in layers if layer._monitor is not None])]
+    """Return the monitors that count what layers give out, each once."""
+    found = [layer._monitor for layer in layers if layer._monitor is not None]
+    return [*dict.fromkeys(found)] if found else found
 
 
 def _joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> Any:
@@ -570,12 +588,16 @@ def _unshared_outputs(out: Any, x: Tensor) -> Any:
 
     Step by step they are copies: no views of the input, or of another one, and nothing that a backward pass reads.
     """
-    taken = [x]
+    taken = {x.untyped_storage().data_ptr()} if checks.has_values(x) else set()
 
     def own(leaf: Tensor) -> Tensor:
-        shared = any([checks.share_memory(leaf, other) for other in taken]) or checks.is_held(leaf)
-        found = leaf.clone() if shared else leaf
-        taken.append(found)
-        return found
+        if not checks.has_values(leaf):
+            return leaf
+        memory = leaf.untyped_storage()
+        if memory.data_ptr() in taken or checks.is_held(leaf, memory):
+            leaf = leaf.clone()
+            memory = leaf.untyped_storage()
+        taken.add(memory.data_ptr())
+        return leaf
 
     return tree_map(own, out)

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch._C._functorch as functorch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 
 from spikingtorch.functional.firing import Strict
+
+# not its other subclasses, whose values are whatever they say
+_WITH_VALUES = (Tensor, nn.Parameter)
 
 
 def functorch_active() -> bool:
@@ -33,15 +36,9 @@ def is_traced() -> bool:
 
 def has_values(tensor: Tensor) -> bool:
     """Say whether Python may look at the values: not where code is traced or transformed, or tensors have no data."""
-    if torch.compiler.is_compiling() or functorch_active() or is_traced():
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or is_traced():
         return False
-    return type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta and tensor.numel() > 0
-
-
-def share_memory(one: Tensor, other: Tensor) -> bool:
-    """Say whether two tensors lie in the same memory, as far as Python may look."""
-    looks = has_values(one) and has_values(other)
-    return looks and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+    return type(tensor) in _WITH_VALUES and not tensor.is_meta and tensor.numel() > 0
 
 
 def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
@@ -58,19 +55,16 @@ def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
     return low, high
 
 
-def is_held(tensor: Tensor) -> bool:
+def is_held(tensor: Tensor, memory: UntypedStorage) -> bool:
     """Say whether something else holds a tensor or its memory, as a backward pass does that will read it.
 
     It goes by the counts that torch keeps. Where there are none, something may.
     """
-    if not has_values(tensor):
-        return False
-    storage, of_memory = tensor.untyped_storage(), getattr(torch._C, "_storage_Use_Count", None)
-    of_tensor = getattr(tensor, "_use_count", None)
+    of_memory, of_tensor = getattr(torch._C, "_storage_Use_Count", None), getattr(tensor, "_use_count", None)
     if of_memory is None or of_tensor is None:
         return True
-    owners = 2 if tensor._base is None else 3  # the tensor, ``storage``, and what the tensor is a view of
-    return bool(of_memory(storage._cdata) > owners or of_tensor() > 1)
+    owners = 2 if tensor._base is None else 3  # the tensor, ``memory``, and what the tensor is a view of
+    return bool(of_memory(memory._cdata) > owners or of_tensor() > 1)
 
 
 def check_finite(owner: str, name: str, x: Tensor) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core.tree import flatten
 from spikingtorch.functional.dispatch import bind, folded
 from spikingtorch.functional.dispatch.signature import folded_signature
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
@@ -287,8 +286,8 @@ def _from_rest(scan: Scan, cotangent: Tensor) -> tuple[list[Tensor], dict[str, T
 
 def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
     """Return a scan as a layer runs it, with its tensors and floats."""
-    x, form = scan.xs.flatten(0, 1), flatten(scan.state)[1]
-    signed = folded_signature(scan.step, form, [x], dict(scan.params), scan.xs.shape[:2])
+    x = scan.xs.flatten(0, 1)
+    signed = folded_signature(scan.step, type(scan.state), [x], dict(scan.params), scan.xs.shape[:2])
     assert signed is not None
     assert folded.first(signed, scan.state, scan.xs, scan.xs.shape[:2]) is not None
     bound = bind.find(signed)

@@ -17,7 +17,7 @@ from spikingtorch.fold.walk import Walk
 
 def modules_of(net: nn.Module) -> list[nn.Module]:
     """Return what ``net.modules()`` yields, in its order; generators take three times as long."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():
         return list(net.modules())
     found: dict[nn.Module, None] = {}
     ahead = [net]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikingtorch import validation as checks
 from spikingtorch.functional.core.tree import leaves_of
 
 # so many batches on end are no accident
@@ -40,12 +41,12 @@ class Activity:
     def __reduce__(self) -> Any:
         return Activity, ()
 
-    def begin(self, layers: Sequence[Any]) -> bool:
-        """Say whether this batch is looked at; its layers then hand over their outputs to ``note``."""
+    def begin(self, layers: Sequence[Any], x: Tensor) -> bool:
+        """Say whether this batch, of inputs x, is looked at; its layers then hand over their outputs to ``note``."""
         if self._warned or not torch.is_grad_enabled():
             return False
         self._calls += 1
-        if not self._odd and self._calls % _EVERY != 1:
+        if (not self._odd and self._calls % _EVERY != 1) or not checks.has_values(x):
             return False
         self._sums.clear()
         for layer in layers:

@@ -158,15 +158,15 @@ class Attributes(StatefulLayer):
             setattr(self, name, value)
 
     def _stored_params(self) -> dict[str, Any]:
-        values = {name: getattr(self, attribute) for name, attribute in self._attributes.items()}
-        for name, attribute in self._attributes.items() if self._ranges else ():
-            values[name] = self._within(attribute, values[name])
-        return {name: value if type(value) is float else lift(value) for name, value in values.items()}
-
-    def _within(self, name: str, value: Any) -> Any:
-        """Return a parameter within its limits, where it could not be put back."""
-        within = self._ranges.get(name)
-        return value if within is None or may_write(value) else within.within(value)
+        found = {}
+        for name, attribute in self._attributes.items():
+            value = getattr(self, attribute)
+            if type(value) is not float:
+                within = self._ranges.get(attribute)
+                # one that could not be put back
+                value = lift(value if within is None or may_write(value) else within.within(value))
+            found[name] = value
+        return found
 
     def _constants(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._names()}

@@ -136,9 +136,9 @@ class StatefulLayer(WithConstants):
 
     def _fold_of_this_thread(self) -> FoldToken | None:
         fold = self._fold
-        if fold is None or torch.compiler.is_compiling() or fold.thread in (None, threading.current_thread()):
+        if fold is None or fold.thread is None or torch.compiler.is_dynamo_compiling():
             return fold
-        return None
+        return fold if fold.thread is threading.current_thread() else None
 
     def _start(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
@@ -213,10 +213,10 @@ class StatefulLayer(WithConstants):
         if torch.compiler.is_compiling() or backward_pass() != -1:
             return
         memory, me = self._memory, threading.current_thread()
-        others = set() if memory is None or memory.thread is None else {memory.thread}
-        if others != {me} or self._overtaken:
-            others |= self._overtaken
-            self._overtaken = frozenset([other for other in others if other is not me and other.is_alive()])
+        other = None if memory is None else memory.thread
+        if self._overtaken or (other is not None and other is not me):
+            others = self._overtaken if other is None else self._overtaken | {other}
+            self._overtaken = frozenset([each for each in others if each is not me and each.is_alive()])
 
     def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
         """Return the memory for the thread and the pass that ask for it.

@@ -96,7 +96,7 @@ class Repeated:
 
 def region() -> Region | None:
     """Return the run of a checkpoint that calls here, or None outside of one."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():
         return None
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
     if hooks is None:
@@ -112,7 +112,7 @@ def backward_pass() -> int:
 
     A backward pass calls a layer only to repeat what the forward pass did.
     """
-    return -1 if torch.compiler.is_compiling() else torch._C._current_graph_task_id()
+    return -1 if torch.compiler.is_dynamo_compiling() else torch._C._current_graph_task_id()
 
 
 def _cut(leaf: Any) -> Any:

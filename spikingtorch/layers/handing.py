@@ -90,9 +90,11 @@ def givens_of(modules: Iterable[nn.Module]) -> list[Given]:
     """Return what hands init to modules of a network: of spiking layers, and of hooks."""
     found = []
     for module in modules:
-        given = vars(module).get("_given")
-        found += [given] if isinstance(given, Given) else []
-        if hooks := getattr(module, "_forward_pre_hooks", None):  # what is scripted has none
+        own = module.__dict__
+        given = own.get("_given")
+        if given is not None and isinstance(given, Given):
+            found.append(given)
+        if hooks := own.get("_forward_pre_hooks"):  # what is scripted has none
             found += [hook.given for hook in hooks.values() if isinstance(hook, InitHook)]
     return found
 

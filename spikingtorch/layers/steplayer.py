@@ -16,6 +16,7 @@ from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
+from spikingtorch.functional.dispatch.signature import folded_signature
 from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.support import is_known, support_of, supported
@@ -232,7 +233,7 @@ class StepLayer(Attributes):
         rests = not tells and self._starts_from_rest(fold)
         mapped = rests and self._is_mapped
         step, params = self._of_all(fold, self._mapped_step if mapped else self.whole_step)
-        signed = folded.signature(step, self.state_type, leaves, params, size) if rests else None
+        signed = folded_signature(step, self.state_type, leaves, params, size) if rests else None
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:
@@ -323,8 +324,8 @@ class StepLayer(Attributes):
         """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
         if torch.compiler.is_compiling():
             return make()
-        kinds = type(self).__module__, type(self.recurrent).__module__
-        if all([kind.startswith(_NEVER_DRAW) for kind in kinds]) and "step_params" not in self.__dict__:
+        own, recurrent = type(self).__module__, type(self.recurrent).__module__
+        if own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW) and "step_params" not in self.__dict__:
             return make()
         (before,) = random_state(HOST)
         found = make()

@@ -8,7 +8,7 @@ import torch
 
 def this_thread() -> threading.Thread | None:
     """Return the thread that runs here, or None in torch.compile, whose code may run in any."""
-    return None if torch.compiler.is_compiling() else threading.current_thread()
+    return None if torch.compiler.is_dynamo_compiling() else threading.current_thread()
 
 
 class CallLock:

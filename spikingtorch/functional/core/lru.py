@@ -27,7 +27,8 @@ class LRUCache(Generic[T]):
     def get(self, key: Hashable) -> T | None:
         """Return what was kept under a key, or None."""
         with self._lock:
-            self._let_go()
+            if self._dropped:
+                self._let_go()
             found = self._entries.get(key)
             if found is not None:
                 self._entries.move_to_end(key)

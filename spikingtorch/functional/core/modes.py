@@ -45,7 +45,8 @@ def in_eager() -> bool:
 
 def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
     """Say whether these are plain tensors on a device, all of them; ``keys`` is what ``plain_keys`` says of it."""
-    return all([type(tensor) in _TYPES and _keys(tensor) in keys for tensor in tensors])
+    keys_of = torch._C._dispatch_keys
+    return all([type(tensor) in _TYPES and keys_of(tensor).raw_repr() in keys for tensor in tensors])
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class aside:  # noqa: N801
 
     def __enter__(self) -> None:
         self._modes: list[NetworkMode] = []
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return
         while (number := torch._C._len_torch_function_stack()) and isinstance(
             last := torch._C._get_function_stack_at(number - 1), NetworkMode

@@ -1,7 +1,7 @@
 """Precision: half-precision tensors are computed in float32, and only what leaves a scan is rounded."""
 
 from types import FunctionType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 S = TypeVar("S")
 
 HALF = (torch.float16, torch.bfloat16)
-_WITHOUT_TENSORS = (float, FunctionType)  # as most parameters are
+_WITHOUT_TENSORS = frozenset((float, FunctionType))  # as most parameters are, and what most surrogates hold
 
 
 def lift(tree: S) -> S:
@@ -20,12 +20,12 @@ def lift(tree: S) -> S:
     A membrane adds many small inputs: eight bits of mantissa lose those below 1/256 of its value. So every backend
     computes in float32 and rounds only what leaves the scan.
     """
-    if isinstance(tree, Tensor):
-        return cast(S, _lift_leaf(tree))
-    if type(tree) in _WITHOUT_TENSORS:
+    if type(tree) in _WITHOUT_TENSORS or (isinstance(tree, tuple) and _WITHOUT_TENSORS.issuperset(map(type, tree))):
         return tree
-    halves = any([isinstance(leaf, Tensor) and leaf.dtype in HALF for leaf in leaves_of(tree)])
-    return tree_map(_lift_leaf, tree) if halves else tree
+    for leaf in leaves_of(tree):
+        if isinstance(leaf, Tensor) and leaf.dtype in HALF:
+            return tree_map(_lift_leaf, tree)
+    return tree
 
 
 def lifted_dtype(tensor: Tensor) -> torch.dtype:

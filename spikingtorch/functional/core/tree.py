@@ -23,12 +23,15 @@ _LEAVES = {Tensor, torch.nn.Parameter, float, int, bool, str, type(None), Functi
 
 def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """Return a tree of the same form with the function applied to its leaves, and to those of the rest beside them."""
-    if isinstance(tree, Tensor) or type(tree) in _LEAVES:  # as most are, and a tree of one leaf is quickly mapped
-        return cast(Tree, function(tree, *rest))
-    if rest or torch.compiler.is_dynamo_compiling():
-        return cast(Tree, pytree.tree_map(function, tree, *rest))
-    leaves, form = flatten(tree)
-    return cast(Tree, unflatten(map(function, leaves), form))
+    found: Tree
+    if type(tree) in _LEAVES or isinstance(tree, Tensor):  # as most are, and a tree of one leaf is quickly mapped
+        found = function(tree, *rest)
+    elif rest or torch.compiler.is_dynamo_compiling():
+        found = pytree.tree_map(function, tree, *rest)
+    else:
+        leaves, form = flatten(tree)
+        found = unflatten(map(function, leaves), form)
+    return found
 
 
 def leaves_of(tree: Any) -> list[Any]:
@@ -82,10 +85,11 @@ def _flatten(tree: Any, leaves: list[Any]) -> Form:
 def _unflatten(leaves: Iterator[Any], form: Form) -> Any:
     if form is LEAF:
         return next(leaves)
-    if isinstance(form, pytree.TreeSpec):
-        return pytree.tree_unflatten([next(leaves) for _ in range(form.num_leaves)], form)
-    kind, keys, *children = cast(Any, form)
-    made = [_unflatten(leaves, child) for child in children]
+    if type(form) is not tuple:
+        spec: Any = form
+        return pytree.tree_unflatten([next(leaves) for _ in range(spec.num_leaves)], spec)
+    kind, keys, *children = form
+    made = [next(leaves) if child is LEAF else _unflatten(leaves, child) for child in children]
     if kind is dict:
         return dict(zip(keys, made, strict=True))
     return kind(made) if kind is tuple or kind is list else kind(*made)

@@ -1,17 +1,17 @@
 """All steps of a layer at once, from rest: inputs and outputs are (N T, ...), as the network around it has them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from spikingtorch.functional.core import contract
-from spikingtorch.functional.core.tree import LEAF, flatten, unflatten
+from spikingtorch.functional.core.tree import flatten, unflatten
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.dispatch.bind import Bound
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.eligibility import choose
-from spikingtorch.functional.dispatch.signature import Signature, folded_signature
+from spikingtorch.functional.dispatch.signature import Signature
 from spikingtorch.functional.fused.runtime.executable import executable
 from spikingtorch.functional.fused.trace.programs import TracedStep
 
@@ -32,14 +32,6 @@ class Folded(NamedTuple):
     outs: Tensor
     fired: Tensor | None
     added: bool
-
-
-def signature(
-    step: Callable[..., Any], state_type: type[Any], xs: Sequence[Tensor], params: dict[str, Any], fold: tuple[int, int]
-) -> Signature | None:
-    """Return the signature of a folded scan, or None if there is none; see ``folded_signature``."""
-    form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
-    return folded_signature(step, form, xs, params, fold)
 
 
 def run(signature: Signature, counts: Sequence[Tensor] | None = None) -> Folded | None:

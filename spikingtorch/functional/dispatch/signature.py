@@ -27,7 +27,7 @@ from spikingtorch.functional.fused.trace.step_key import NoStepKey, guarded_key,
 _LIMIT = 1024
 _TENSOR, _FLOAT = "tensor", "float"
 # what is looked up in the arguments of each call; a scan with another kind of tensor has no signature in the end
-_LOOKED_UP = {float: _FLOAT, Tensor: _TENSOR, torch.nn.Parameter: _TENSOR}
+_LOOKED_UP: dict[type[Any], Hashable] = {float: _FLOAT, Tensor: _TENSOR, torch.nn.Parameter: _TENSOR}
 
 
 class Signature(NamedTuple):
@@ -69,20 +69,21 @@ def signature(
 
 
 def folded_signature(
-    step: Callable[..., Any], state_form: Form, xs: Sequence[Tensor], params: dict[str, Any], fold: tuple[int, int]
+    step: Callable[..., Any], state_type: type[Any], xs: Sequence[Tensor], params: dict[str, Any], fold: tuple[int, int]
 ) -> Signature | None:
     """Return the signature of a scan from rest, over inputs (N T, ...), or None if there is none.
 
     Args:
         step: the step.
-        state_form: structure of the state, all of which is zero at first.
+        state_type: NamedTuple of the state's tensors, all of which are zero at first.
         xs: the inputs.
         params: keyword arguments of the step.
         fold: N samples and T steps.
     """
     if not in_eager():
         return None
-    return _signed(step, params, [*xs], (state_form, LEAF), (len(xs), fold))
+    form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
+    return _signed(step, params, [*xs], (form, LEAF), (len(xs), fold))
 
 
 def _signed(
@@ -92,18 +93,13 @@ def _signed(
         known = _parameters_of(step, params, forms)
     except (NoStepKey, NotFusible):
         return None
-    floats: list[float] = []
-    for part in known.parts:
-        for leaf in (params[part],) if type(part) is str else part:
-            if type(leaf) is float:
-                floats.append(leaf)
-            else:
-                tensors.append(leaf)
+    floats: Any = tuple([params[each] if type(each) is str else each for each in known.floats])
+    tensors += [params[each] if type(each) is str else each for each in known.tensors]
     if target_of(tensors) is None:
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     key = (known.key, options, differentiates, torch.get_default_dtype(), *layouts_of(tensors))
-    return Signature(key, step, params, tensors, tuple(floats), forms[0], differentiates)
+    return Signature(key, step, params, tensors, floats, forms[0], differentiates)
 
 
 class _Parameters(NamedTuple):
@@ -111,13 +107,15 @@ class _Parameters(NamedTuple):
 
     Attributes:
         key: of the step, of what its parameters and the types of all trees can read, by value; and the trees' forms.
-        parts: of each parameter, its name if it is a tensor or float to look up, else the tensors and floats in it.
+        floats: the floats in the parameters, or the name of a parameter that is one and is looked up at each call.
+        tensors: the same of the tensors.
         guard: whether that holds still.
         alive: what the entry was found by, so that an object of the same id is not taken for it.
     """
 
     key: Hashable
-    parts: tuple[str | tuple[Tensor | float, ...], ...]
+    floats: tuple[str | float, ...]
+    tensors: tuple[str | Tensor, ...]
     guard: Guard
     alive: tuple[Any, ...]
 
@@ -131,11 +129,12 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     Raises:
         NoStepKey, NotFusible: they have no key.
     """
-    key = (id(step), forms, *params, *[_LOOKED_UP.get(type(value)) or id(value) for value in params.values()])
+    values = params.values()
+    key = (id(step), forms, *params, *map(_LOOKED_UP.get, map(type, values), map(id, values)))
     known = _parameters.get(key)
     if known is not None and known.guard.unchanged():
         return known
-    found = [step, *[value for value in params.values() if type(value) not in _LOOKED_UP]]
+    found = [step, *[value for value in values if type(value) not in _LOOKED_UP]]
     known = _made(step, params, forms)
     try:
         # what cannot change is shared by all, and what can dies with its owner: the entry goes first
@@ -156,14 +155,17 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
     while isinstance(step, functools.partial) and not step.args:
         guard.watch_mapping(step.keywords)
         step = step.func
-    parts: list[str | tuple[Tensor | float, ...]] = []
+    floats: list[Any] = []
+    tensors: list[Any] = []
     for name, value in given.items():
         guard.watch_tree(value)
-        numbers = [leaf for leaf in flatten(value)[0] if isinstance(leaf, Tensor | float)]
         looked_up = name in params and type(value) in _LOOKED_UP
-        parts.append(name if looked_up else tuple(numbers))
+        for leaf in flatten(value)[0]:
+            if isinstance(leaf, Tensor | float):
+                # numpy's float64 is a float of another kind, and no signature takes it
+                (floats if type(leaf) is float else tensors).append(name if looked_up else leaf)
     guard.watch_nothing(_has_other_nodes(form))
-    return _Parameters((read, tuple(kinds), form, forms), tuple(parts), guard, ())
+    return _Parameters((read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), guard, ())
 
 
 def _has_other_nodes(form: Form) -> bool:

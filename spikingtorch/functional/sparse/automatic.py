@@ -193,6 +193,10 @@ def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]
     """
     if wanted == "off" or not in_eager():
         return None
-    watching = [torch._C._get_function_stack_at(place) for place in range(torch._C._len_torch_function_stack())]
-    alone = all([isinstance(mode, DeviceContext | NetworkMode) for mode in watching])
-    return Automatic(wanted == "on") if alone and not any([isinstance(each, _ATTENTION) for each in modules]) else None
+    for place in range(torch._C._len_torch_function_stack()):
+        if not isinstance(torch._C._get_function_stack_at(place), DeviceContext | NetworkMode):
+            return None
+    for module in modules:
+        if isinstance(module, _ATTENTION):
+            return None
+    return Automatic(wanted == "on")

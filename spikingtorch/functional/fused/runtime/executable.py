@@ -106,7 +106,7 @@ class Executable:
                 and memory for the new one, or nothing; None for not to count.
         """
         count = counts is not None
-        before, spare = self._going_on_from(counts or ())
+        before, spare = self._going_on_from(counts) if counts else ((), ())
         given = (*self.rest, *tensors, *before)
         launcher = self.forward_launcher(given, keep, count)
         found, finite = launcher(given, scalars, spare)
@@ -126,7 +126,7 @@ class Executable:
     def _going_on_from(self, counts: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return counts of an earlier call, and memory for new ones, if all of these lie as new ones would."""
         lies = self._of_fired
-        if not counts or not lies or layouts_of(counts) != lies * (len(counts) // len(lies)):
+        if not lies or layouts_of(counts) != lies * (len(counts) // len(lies)):
             return (), ()
         return counts[: len(lies)], counts[len(lies) :]
 
