@@ -45,8 +45,10 @@ def value_range(owner: str, name: str, x: Tensor) -> tuple[float, float] | None:
     """Return (min, max) of x, or None where Python may not look; raise where x holds NaN or infinities."""
     if not has_values(x):
         return None
-    # aminmax hands NaN on and meets every element once: a tenth of the time of isfinite().all()
-    low, high = (float(bound) for bound in torch.aminmax(x.detach()))
+    if x.numel() == 1:
+        low = high = float(x.item())
+    else:  # aminmax hands NaN on and meets every element once: a tenth of the time of isfinite().all()
+        low, high = (float(bound) for bound in torch.aminmax(x.detach()))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(
             f"{owner}: {name} holds NaN or infinite values (shape {tuple(x.shape)}). Look at the data, or for weights "

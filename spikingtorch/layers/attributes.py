@@ -133,7 +133,7 @@ class Attributes(StatefulLayer):
             return
         for name, within in self._ranges.items():
             parameter: Any = self._parameters.get(name)
-            if may_write(parameter):
+            if isinstance(parameter, nn.Parameter):
                 within.put_back(type(self).__name__, self._name(name), parameter)
 
     def _store(self, name: str, value: Any, learnable: bool) -> None:

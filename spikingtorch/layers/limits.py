@@ -68,7 +68,7 @@ class Range(NamedTuple):
     high: float
 
     def put_back(self, owner: str, name: str, parameter: nn.Parameter) -> None:
-        """Put a parameter back into the range, in place.
+        """Put a parameter back into the range, in place, if it may be written on.
 
         It is written on if it is outside of it only: graphs that hold a parameter within stay good, and those that hold
         another one raise, as after any write in place. Elsewhere than on the CPU, where looking makes the device wait,
@@ -78,7 +78,8 @@ class Range(NamedTuple):
             ValueError: the parameter is NaN or infinite.
         """
         if not parameter.is_cpu:
-            parameter.data.clamp_(self.low, self.high)
+            if may_write(parameter):
+                parameter.data.clamp_(self.low, self.high)
             return
         bounds = value_range(owner, name, parameter)
         if bounds is not None and not (self.low <= bounds[0] and bounds[1] <= self.high):
