@@ -139,3 +139,27 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     # a device of torch, and a backend of Triton; and the random numbers of a device are its own
     of_triton = {f"{fused}.{name}" for name in ("runtime.gpu", "codegen.triton", "build.triton_kernel")}
     assert naming("cuda") == of_triton | {"spikingtorch.functional.core.random_state"}
+
+
+def _code(path: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Return the lines of a function but for its head, its docstring and comments."""
+    body = function.body[ast.get_docstring(function) is not None :]
+    lines = path.read_text().splitlines()[body[0].lineno - 1 : function.end_lineno] if body else []
+    return [line for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def test_functions_are_short_or_say_why_not() -> None:
+    functions = {
+        f"{name}.{node.name}": len(_code(path, node))
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    # one text, in the order in which a kernel runs
+    texts = {"spikingtorch.functional.fused.codegen.c.backward_source"}
+    assert {name for name, lines in functions.items() if lines > 40} == texts
+
+
+def test_no_file_of_tests_is_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    assert not [path for path, lines in lengths.items() if lines > 400]

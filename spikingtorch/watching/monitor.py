@@ -2,7 +2,7 @@
 
 import threading
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ EVERY, SAMPLES = 32, 4
 _NEVER = -(2**62)
 # steps of a neuron that surely fit into 32 bits, with a call more
 _MANY = 2**30
+# what a time loop has given out, what it has counted, and whether this includes what was counted before
+_Loop: TypeAlias = tuple[Tensor, Tensor, bool]
 
 
 class SpikeMonitor:
@@ -195,9 +197,14 @@ class SpikeMonitor:
             steps, called = known.steps + fold.N * fold.T, known.called + fold.T
             here.counts[path] = _Counts(known.neurons, steps, known.spikes, loop[1], called, known.intervals)
             return
-        if output.numel() == 0:
-            return  # without samples, or neurons, there is no share that fires
-        out, given = _plain(path, output), layer._given
+        if output.numel():  # without samples, or neurons, there is no share that fires
+            self._look_at(layer, _plain(path, output), init, fold, before, loop)
+
+    def _look_at(
+        self, layer: Any, out: Tensor, init: Any, fold: FoldToken | None, before: Memory | None, loop: "_Loop | None"
+    ) -> None:
+        """Count what ``note`` is told of a layer, by its time loop if that has counted, else here."""
+        here, path, given = self._here, self._names[layer], layer._given
         if fold is None:
             N, T, running, init = out.shape[0], 1, given.running, given.init if init is None else init
         else:
@@ -270,14 +277,14 @@ class _Here(threading.local):
         depth: how many calls of networks, one within the other.
         before: what had been counted when the outermost of them began.
         counts: by layer, what it has come to since.
-        loop: output, count of the time loop that ran last, and whether this includes what was counted before.
+        loop: what the time loop has done that ran last.
         at: the sequence that the call belongs to, and which of its calls it is; None for a layer by itself.
         looks: whether it looks at intervals.
     """
 
     depth, looks = 0, False
     at: tuple[int, int] | None = None
-    loop: tuple[Tensor, Tensor, bool] | None = None
+    loop: _Loop | None = None
 
     def __init__(self) -> None:
         self.before: dict[str, _Counts] = {}

@@ -77,54 +77,92 @@ class Reads(NamedTuple):
 @lru_cache(maxsize=1024)
 def reads_of(code: types.CodeType) -> Reads:
     """Return what code reads, that of functions inside it included."""
-    names: set[str] = set()
-    attributes: set[str] = set()
-    stores: set[str] = set()
-    imports: set[str] = set()
-    opaque: set[str] = set()
-    rebinds: set[str] = set()
-    changes: set[str] = set()
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
-    made, catches = _made_here(code, instructions), _catches(instructions)
-    looks, identity = _looked_at(instructions)
+    found = _Found(code.co_freevars, _made_here(code, instructions), _catches(instructions), *_looked_at(instructions))
     for before, instruction in pairwise([instructions[0], *instructions]):
+        found.note(before, instruction)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found.include(reads_of(constant), code.co_cellvars)
+    return found.reads(_texts_of(code))
+
+
+class _Found:
+    """What has been found in code so far.
+
+    Args:
+        outside: variables of functions around it.
+        made: variables that hold what it has made.
+        catches: whether it goes on after an error.
+        looks: how it looks at numbers otherwise than by arithmetic.
+        identity: what it compares by identity.
+    """
+
+    def __init__(
+        self, outside: tuple[str, ...], made: set[str], catches: bool, looks: set[str], identity: set[str]
+    ) -> None:
+        self._outside, self._made, self._catches = outside, made, catches
+        self._looks, self._identity = looks, identity
+        self._names: set[str] = set()
+        self._attributes: set[str] = set()
+        self._stores: set[str] = set()
+        self._imports: set[str] = set()
+        self._opaque: set[str] = set()
+        self._rebinds: set[str] = set()
+        self._changes: set[str] = set()
+
+    def note(self, before: dis.Instruction, instruction: dis.Instruction) -> None:
+        """Note what an instruction does; ``before`` is the one before it."""
         operation, name = instruction.opname, instruction.argval
         if operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-            names.add(name)
+            self._names.add(name)
         elif operation in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
-            attributes.add(name)
+            self._attributes.add(name)
             in_place = name.endswith("_") and not name.endswith("__")
-            own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in made
+            own = before.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and _variables(before)[-1] in self._made
             if (name in CHANGES or in_place) and not own:
-                changes.add(name)
+                self._changes.add(name)
         elif operation == "IMPORT_FROM":
-            attributes.add(name)
+            self._attributes.add(name)
         elif operation == "IMPORT_NAME":
-            opaque.add("import")
-            imports.add(name)
-        elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in code.co_freevars):
-            rebinds.add(name)
+            self._opaque.add("import")
+            self._imports.add(name)
+        elif operation in _REBINDS and (operation.endswith("GLOBAL") or name in self._outside):
+            self._rebinds.add(name)
         elif operation in CHANGES:
-            stores.update({name} if operation == "STORE_ATTR" else ())
-            changes.add(ASSIGNS if "ATTR" in operation else "an assignment to an item")
-    for inner in [reads_of(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]:
-        own_sets = names, attributes, stores, imports, changes
-        for own_set, its in zip(
-            own_sets, (inner.names, inner.attributes, inner.stores, inner.imports, inner.changes), strict=True
-        ):
-            own_set.update(its)
-        opaque.update({inner.opaque} - {""})
-        looks.update({inner.looks} - {""})
-        identity.update(inner.identity)
-        catches = catches or inner.catches
-        rebinds.update({inner.rebinds} - {"", *code.co_cellvars})
-    changes |= names & CHANGES
-    opaque |= (names | attributes) & _OPAQUE
-    looks |= (names | attributes) & _LOOKS | ({"except"} if catches else set())
-    hidden, rebound, looked = (min(each, default="") for each in (opaque, rebinds, looks))
-    found = [tuple(sorted(each)) for each in (names, attributes, stores, _texts_of(code), imports)]
-    lists = found[0], found[1], found[2], found[3], found[4]
-    return Reads(*lists, hidden, rebound, tuple(sorted(changes)), catches, looked, tuple(sorted(identity)))
+            self._stores.update({name} if operation == "STORE_ATTR" else ())
+            self._changes.add(ASSIGNS if "ATTR" in operation else "an assignment to an item")
+
+    def include(self, inner: Reads, shared: tuple[str, ...]) -> None:
+        """Include what a function inside the code does, which shares some variables with it."""
+        self._names.update(inner.names)
+        self._attributes.update(inner.attributes)
+        self._stores.update(inner.stores)
+        self._imports.update(inner.imports)
+        self._changes.update(inner.changes)
+        self._opaque.update({inner.opaque} - {""})
+        self._looks.update({inner.looks} - {""})
+        self._identity.update(inner.identity)
+        self._rebinds.update({inner.rebinds} - {"", *shared})
+        self._catches = self._catches or inner.catches
+
+    def reads(self, texts: Iterable[str]) -> Reads:
+        """Return all of it; ``texts`` are the strings in the code."""
+        used = self._names | self._attributes
+        looks = self._looks | used & _LOOKS | ({"except"} if self._catches else set())
+        return Reads(
+            names=tuple(sorted(self._names)),
+            attributes=tuple(sorted(self._attributes)),
+            stores=tuple(sorted(self._stores)),
+            texts=tuple(sorted(texts)),
+            imports=tuple(sorted(self._imports)),
+            opaque=min(self._opaque | used & _OPAQUE, default=""),
+            rebinds=min(self._rebinds, default=""),
+            changes=tuple(sorted(self._changes | self._names & CHANGES)),
+            catches=self._catches,
+            looks=min(looks, default=""),
+            identity=tuple(sorted(self._identity)),
+        )
 
 
 def _looked_at(instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:

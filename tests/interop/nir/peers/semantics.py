@@ -13,19 +13,14 @@ from typing import Any, Literal
 
 import nir
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from tests.interop.nir.peers.maps import Array, float32, layer, sum_of
+
 Neuron = Callable[[Any, Array, Any], tuple[Array, Any]]
-
 # what each exporter takes for the length of a step, if it is told nothing
 SNNTORCH_DT = 1e-4
 NORSE_DT = 1e-3
 SPIKINGJELLY_DT = 1e-4
-
-
-def _float32(value: Any) -> Array:
-    return np.asarray(value, dtype=np.float64).astype(np.float32)
 
 
 def _or_zeros(state: Array | None, x: Array) -> Array:
@@ -33,7 +28,7 @@ def _or_zeros(state: Array | None, x: Array) -> Array:
 
 
 def _or_full(state: Array | None, x: Array, value: Any) -> Array:
-    return np.zeros_like(x) + _float32(value) if state is None else state
+    return np.zeros_like(x) + float32(value) if state is None else state
 
 
 # ---- snnTorch
@@ -58,7 +53,7 @@ def snntorch_lif(
 
         "subtract"  v' = u - (z - s) v_threshold         "zero"  v' = u - (z - s) u           "none"  v' = u
     """
-    beta, threshold = _float32(1.0 - SNNTORCH_DT / np.float64(node.tau)), _float32(node.v_threshold)
+    beta, threshold = float32(1.0 - SNNTORCH_DT / np.float64(node.tau)), float32(node.v_threshold)
     v = _or_zeros(state, x)
     s = (v > threshold).astype(np.float32)
     u = beta * ((1 - s) * v if reset == "zero" else v) + x
@@ -77,7 +72,7 @@ def snntorch_recurrent_lif(
 
         "zero"  u = (1 - s) (beta v + x)
     """
-    beta, threshold = _float32(1.0 - SNNTORCH_DT / np.float64(node.tau)), _float32(node.v_threshold)
+    beta, threshold = float32(1.0 - SNNTORCH_DT / np.float64(node.tau)), float32(node.v_threshold)
     v = _or_zeros(state, x)
     s = (v > threshold).astype(np.float32)
     u = _snntorch_late_reset(beta * v + x, s, threshold, reset)
@@ -97,8 +92,8 @@ def snntorch_cuba_lif(
 
     The membrane takes the current of this step. Without ``reset_delay`` as ``snntorch_lif``.
     """
-    alpha = _float32(1.0 - SNNTORCH_DT / np.float64(node.tau_syn))
-    beta, threshold = _float32(1.0 - SNNTORCH_DT / np.float64(node.tau_mem)), _float32(node.v_threshold)
+    alpha = float32(1.0 - SNNTORCH_DT / np.float64(node.tau_syn))
+    beta, threshold = float32(1.0 - SNNTORCH_DT / np.float64(node.tau_mem)), float32(node.v_threshold)
     i, v = (np.zeros_like(x), np.zeros_like(x)) if state is None else state
     s = (v > threshold).astype(np.float32)
     i = alpha * i + x
@@ -138,9 +133,9 @@ def norse_lif(
 
     v starts at v_leak. With ``to_nir(..., dt=1.0)``, export_dt = 1 and tau is the time constant.
     """
-    rise, threshold = _float32(dt * export_dt / np.float64(node.tau)), _float32(node.v_threshold)
+    rise, threshold = float32(dt * export_dt / np.float64(node.tau)), float32(node.v_threshold)
     v = _or_full(state, x, node.v_leak)
-    return _norse_fire(v + rise * (x + _float32(node.v_leak) - v), threshold, v_reset, reset)
+    return _norse_fire(v + rise * (x + float32(node.v_leak) - v), threshold, v_reset, reset)
 
 
 def norse_cuba_lif(
@@ -162,19 +157,19 @@ def norse_cuba_lif(
 
     v starts at v_leak, i at 0.
     """
-    rise = _float32(dt * export_dt / np.float64(node.tau_mem))
-    fall = _float32(dt * export_dt / np.float64(node.tau_syn))
+    rise = float32(dt * export_dt / np.float64(node.tau_mem))
+    fall = float32(dt * export_dt / np.float64(node.tau_syn))
     i, v = (np.zeros_like(x), _or_full(None, x, node.v_leak)) if state is None else state
     jump = i + x
-    u = v + rise * ((_float32(node.v_leak) - v) + jump)
-    z, v = _norse_fire(u, _float32(node.v_threshold), v_reset, "value")
+    u = v + rise * ((float32(node.v_leak) - v) + jump)
+    z, v = _norse_fire(u, float32(node.v_threshold), v_reset, "value")
     return z, (jump - fall * jump, v)
 
 
 def norse_if(node: Any, x: Array, state: Array | None, *, v_reset: float = 0.0) -> tuple[Array, Array]:
     """``norse.torch.IAFCell``, written as IF: ``u = v + x`` whatever dt is, r = 1 always; v starts at v_reset."""
     v = _or_full(state, x, v_reset)
-    return _norse_fire(v + x, _float32(node.v_threshold), v_reset, "value")
+    return _norse_fire(v + x, float32(node.v_threshold), v_reset, "value")
 
 
 def norse_li(
@@ -182,7 +177,7 @@ def norse_li(
 ) -> tuple[Array, Array]:
     """``norse.torch.LIBoxCell``, written as LI: ``v' = v + dt / tau_mem (v_leak - v + x)``, tau as ``norse_lif``."""
     v = _or_full(state, x, node.v_leak)
-    v = v + _float32(dt * export_dt / np.float64(node.tau)) * ((_float32(node.v_leak) - v) + x)
+    v = v + float32(dt * export_dt / np.float64(node.tau)) * ((float32(node.v_leak) - v) + x)
     return v, v
 
 
@@ -217,11 +212,11 @@ def sinabs_lif(
 
     A neuron may fire several times in a step, and does so at the threshold. "value" adds v_reset to every neuron.
     """
-    alpha = np.exp(np.float32(-1.0) / _float32(node.tau))
+    alpha = np.exp(np.float32(-1.0) / float32(node.tau))
     i, v = (np.zeros_like(x), np.zeros_like(x)) if state is None else state
     i = x if tau_syn is None else np.exp(np.float32(-1.0) / np.float32(tau_syn)) * (i + x)
     u = alpha * v + ((1 - alpha) * i if norm_input else i)
-    z, v = _sinabs_fire(u, _float32(node.v_threshold), spikes, reset, v_reset, min_v_mem)
+    z, v = _sinabs_fire(u, float32(node.v_threshold), spikes, reset, v_reset, min_v_mem)
     return z, (i, v)
 
 
@@ -237,12 +232,12 @@ def sinabs_if(
 ) -> tuple[Array, Array]:
     """``sinabs.layers.IAF``, written as IF: ``u = v + x``, r = 1 always; fires and resets as ``sinabs_lif``."""
     u = _or_zeros(state, x) + x
-    return _sinabs_fire(u, _float32(node.v_threshold), spikes, reset, v_reset, min_v_mem)
+    return _sinabs_fire(u, float32(node.v_threshold), spikes, reset, v_reset, min_v_mem)
 
 
 def sinabs_li(node: Any, x: Array, state: Array | None, *, norm_input: bool = False) -> tuple[Array, Array]:
     """``sinabs.layers.ExpLeak``, written as LI: ``v' = alpha v + g x``, as ``sinabs_lif`` but norm_input is off."""
-    alpha = np.exp(np.float32(-1.0) / _float32(node.tau))
+    alpha = np.exp(np.float32(-1.0) / float32(node.tau))
     v = alpha * _or_zeros(state, x) + ((1 - alpha) * x if norm_input else x)
     return v, v
 
@@ -269,19 +264,19 @@ def spikingjelly_lif(node: Any, x: Array, state: Array | None, *, dt: float = SP
 
     v starts at v_reset. The neuron fires at the threshold.
     """
-    tau, v_reset = _float32(np.float64(node.tau) / dt), _float32(node.v_reset)
+    tau, v_reset = float32(np.float64(node.tau) / dt), float32(node.v_reset)
     v = _or_full(state, x, node.v_reset)
     if np.allclose(node.r, 1.0):
-        u = v + (x - (v - _float32(node.v_leak))) / tau
+        u = v + (x - (v - float32(node.v_leak))) / tau
     else:
-        u = v - (v - _float32(node.v_leak)) / tau + _float32(np.float64(node.r) * dt / np.float64(node.tau)) * x
+        u = v - (v - float32(node.v_leak)) / tau + float32(np.float64(node.r) * dt / np.float64(node.tau)) * x
     return _spikingjelly_fire(u, node, v_reset)
 
 
 def spikingjelly_if(node: Any, x: Array, state: Array | None, *, dt: float = SPIKINGJELLY_DT) -> tuple[Array, Array]:
     """``IFNode`` of SpikingJelly, written as IF: ``u = v + r dt x``, r = 1 / dt; then as ``spikingjelly_lif``."""
     v = _or_full(state, x, node.v_reset)
-    return _spikingjelly_fire(v + _float32(np.float64(node.r) * dt) * x, node, _float32(node.v_reset))
+    return _spikingjelly_fire(v + float32(np.float64(node.r) * dt) * x, node, float32(node.v_reset))
 
 
 def spikingjelly_cuba_lif(
@@ -297,14 +292,14 @@ def spikingjelly_cuba_lif(
     """
     syn, mem = dt / np.float64(node.tau_syn), dt / np.float64(node.tau_mem)
     i, v = (np.zeros_like(x), _or_full(None, x, node.v_reset)) if state is None else state
-    i = i * _float32(1.0 - syn) + _float32(node.w_in * syn) * x
-    u = v * _float32(1.0 - mem) + _float32(node.r * mem) * i
-    z, v = _spikingjelly_fire(u, node, _float32(node.v_reset))
+    i = i * float32(1.0 - syn) + float32(node.w_in * syn) * x
+    u = v * float32(1.0 - mem) + float32(node.r * mem) * i
+    z, v = _spikingjelly_fire(u, node, float32(node.v_reset))
     return z, (i, v)
 
 
 def _spikingjelly_fire(u: Array, node: Any, v_reset: Array) -> tuple[Array, Array]:
-    z = (u - _float32(node.v_threshold) >= 0).astype(np.float32)
+    z = (u - float32(node.v_threshold) >= 0).astype(np.float32)
     return z, z * v_reset + (1 - z) * u
 
 
@@ -355,58 +350,6 @@ def run(
         for name in order:
             found[name].append(now[name])
     return {name: np.stack(each) for name, each in found.items()}
-
-
-def sum_of(arrays: list[Array]) -> Array:
-    """Return the sum of arrays, in their own dtype."""
-    total = arrays[0]
-    for each in arrays[1:]:
-        total = total + each
-    return total
-
-
-def layer(node: Any, x: Array) -> Array:
-    """Return the output of a node that has no state, for the input of one step, shape (N, ...)."""
-    if isinstance(node, nir.Affine):
-        return np.asarray(x @ _float32(node.weight).T + _float32(node.bias))
-    if isinstance(node, nir.Linear):
-        return np.asarray(x @ _float32(node.weight).T)
-    if isinstance(node, nir.Conv2d):
-        return _conv2d(node, x)
-    if isinstance(node, nir.AvgPool2d):
-        return np.asarray(_windows(x, node).mean(axis=(-2, -1)))
-    if isinstance(node, nir.SumPool2d):
-        return np.asarray(_windows(x, node).sum(axis=(-2, -1)))
-    if isinstance(node, nir.Flatten):
-        return x.reshape(len(x), -1)
-    if isinstance(node, nir.Output):
-        return x
-    raise TypeError(f"{type(node).__name__} is not in these fixtures")
-
-
-def _conv2d(node: Any, x: Array) -> Array:
-    if not np.all(np.asarray(node.dilation) == 1) or node.groups != 1:
-        raise TypeError("these fixtures have neither dilation nor groups")
-    weight = _float32(node.weight)
-    patches = _patches(x, weight.shape[-2:], _two(node.stride), _two(node.padding))
-    return np.asarray(np.einsum("ncyxhw,ochw->noyx", patches, weight) + _float32(node.bias)[:, None, None])
-
-
-def _windows(x: Array, node: Any) -> Array:
-    kernel = _two(node.kernel_size)
-    return _patches(x, kernel, kernel if node.stride is None else _two(node.stride), _two(node.padding))
-
-
-def _patches(x: Array, kernel: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]) -> Array:
-    """Return windows of x, shape (N, C, y, x, *kernel)."""
-    padded = np.pad(x, ((0, 0), (0, 0), *[(each, each) for each in padding]))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))
-    return windows[:, :, :: stride[0], :: stride[1]]
-
-
-def _two(value: Any) -> tuple[int, int]:
-    first, second = np.broadcast_to(np.asarray(value), (2,))
-    return int(first), int(second)
 
 
 def _zeros(node: Any, x: Array) -> Array:

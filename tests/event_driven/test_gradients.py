@@ -1,0 +1,214 @@
+"""Gradients of layers that skip zeros: checkpoint, transforms, second derivatives, few channels."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import spikingtorch as st
+from spikingtorch.functional.sparse import crossover, kernels
+from tests.event_driven.networks import Net, model_of, outcome, reasons, spikes
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def gradients(call: Any, x: Tensor, parameters: Any) -> list[Tensor | None]:
+    """Return the gradients of input and weights, by ``backward``, which checkpoint asks for."""
+    leaves = [x.clone().requires_grad_(), *parameters]
+    for leaf in leaves:
+        leaf.grad = None
+    out = call(leaves[0])
+    out.backward(torch.randint(-4, 5, out.shape, generator=torch.Generator().manual_seed(2)) / 4)
+    return [leaf.grad for leaf in leaves]
+
+
+class Checkpointed(Net):
+    """Its second convolution and what follows are computed twice."""
+
+    reentrant = False
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l1(self.conv1(x), init)
+        later: Any = checkpoint(lambda h: self.conv2(h).cos(), h, use_reentrant=self.reentrant)
+        out: Tensor = later.flatten(1)[:, :84] @ self.out.weight.T
+        return out
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoint_inside(reentrant: bool, runs: list[int]) -> None:
+    """The second run is outside of the call, so that the first is dense as well."""
+    found = []
+    for event_driven in ("on", "off"):
+        net = Checkpointed()
+        net.reentrant = reentrant
+        model = model_of(event_driven, net, mode="step")
+        found.append(gradients(model, spikes(), model.parameters()))
+    assert runs == [3 * 2 * 8 * 8] * 4
+    assert found[0][0] is not None
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoint_around(reentrant: bool) -> None:
+    model, x = model_of(), spikes()
+    want = gradients(model, x, model.parameters())
+    got = gradients(lambda x: checkpoint(model, x, use_reentrant=reentrant), x, model.parameters())
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.long
+def test_transforms_compilation_and_export(runs: list[int]) -> None:
+    model, x = model_of(mode="fold"), spikes()
+    want = outcome(model, x)
+    runs.clear()
+    params = {name: weight.detach() for name, weight in model.named_parameters()}
+    grads = torch.func.grad(lambda p: torch.func.functional_call(model, p, (x,)).sum())(params)
+    assert set(grads) == set(params)
+    compiled: Any = torch.compile(copy.deepcopy(model), backend="eager")
+    torch.testing.assert_close(compiled(x), want[0])
+    exported = torch.export.export(copy.deepcopy(model), (x,)).module()
+    torch.testing.assert_close(exported(x), want[0])
+    assert not runs
+
+
+class PartlyCompiled(Net):
+    """Its second convolution is compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled: Any = torch.compile(self.conv2, backend="aot_eager")
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        h = self.l2(self.compiled(self.l1(self.conv1(x), init)), init)
+        return nnf.linear(h.flatten(1)[:, :84], self.out.weight) + self.kernel.sum()
+
+
+def test_a_compiled_part(runs: list[int]) -> None:
+    model, dense = model_of(net=PartlyCompiled(), mode="step"), model_of("off", PartlyCompiled(), mode="step")
+    for _ in range(2):
+        assert torch.equal(model(spikes()), dense(spikes()))
+    assert reasons(model) == {"conv1": None, "out": None}
+    assert len(runs) == 2 * 4 * 2
+
+
+def test_second_derivatives() -> None:
+    found = []
+    for event_driven in ("on", "off"):
+        net = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
+        nn.init.constant_(net[0].weight, 0.2)  # type: ignore[arg-type]
+        nn.init.constant_(net[0].bias, 0.1)  # type: ignore[arg-type]
+
+        class Smooth(nn.Module):
+            def __init__(self, net: nn.Module) -> None:
+                super().__init__()
+                self.net = net
+
+            def forward(self, x: Tensor, init: Any) -> Any:
+                return self.net(x)
+
+        model, x = model_of(event_driven, Smooth(net)), (torch.arange(48).view(2, 4, 6) % 3 == 0).float()
+        weights = list(model.parameters())
+        first = torch.autograd.grad(model(x).square().sum(), weights, create_graph=True)
+        found.append(torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), weights))
+    torch.testing.assert_close(*found)
+
+
+@pytest.fixture
+def input_gradients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The channels of each convolution whose input gradient is a kernel's, small ones too."""
+    found: list[int] = []
+    run = kernels.input_gradient
+
+    def noted(s: Any, *args: Any) -> bool:
+        found.append(s.channels)
+        return run(s, *args)
+
+    monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
+    monkeypatch.setattr(kernels, "input_gradient", noted)
+    return found
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+def test_input_gradients_of_few_channels(layout: Any, input_gradients: list[int], runs: list[int]) -> None:
+    """They are kernels' where the outputs are torch's own."""
+    found = []
+    for event_driven in ("auto", "off"):
+        model = model_of(event_driven, Net().to(memory_format=layout))  # type: ignore[call-overload]
+        out, *grads = outcome(model, spikes())
+        found.append((out, grads))
+    assert input_gradients == [5, 2]
+    assert not runs
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-5)
+    assert [g.stride() for g in found[0][1]] == [g.stride() for g in found[1][1]]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+def test_weight_gradients_of_few_outputs(layout: Any, monkeypatch: pytest.MonkeyPatch, runs: list[int]) -> None:
+    """They are kernels' too, of a layer as well whose input has no gradient."""
+
+    class Few(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv1, self.s1 = nn.Conv2d(2, 4, 3, padding=1), st.LIF(v0=0.5)
+            self.conv2 = nn.Conv2d(4, 9, 3, padding=1)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            out: Tensor = self.conv2(self.s1(self.conv1(x), init)).mean((2, 3))
+            return out
+
+    found: list[int] = []
+    run = kernels.dense_weight_gradient
+
+    def noted(s: Any, *args: Any) -> Tensor | None:
+        found.append(s.channels)
+        return run(s, *args)
+
+    monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
+    monkeypatch.setattr(kernels, "dense_weight_gradient", noted)
+    outcomes = [
+        outcome(model_of(event_driven, Few().to(memory_format=layout)), spikes())  # type: ignore[call-overload]
+        for event_driven in ("auto", "off")
+    ]
+    assert found == [4, 2]
+    assert not runs
+    assert torch.equal(outcomes[0][0], outcomes[1][0])
+    torch.testing.assert_close(outcomes[0][1:], outcomes[1][1:], rtol=1e-5, atol=1e-5)
+
+
+def test_input_gradients_that_are_not_finite(input_gradients: list[int]) -> None:
+    found = []
+    for event_driven in ("auto", "off"):
+        x = spikes().requires_grad_()
+        out = model_of(event_driven)(x)
+        g = torch.zeros_like(out)
+        g[0, 1, 0] = torch.inf
+        found.append(torch.autograd.grad(out, x, g)[0])
+    assert input_gradients
+    torch.testing.assert_close(*found, equal_nan=True)
+
+
+def test_second_derivatives_of_few_channels(input_gradients: list[int]) -> None:
+    class Smooth(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = nn.Conv2d(2, 3, 3, padding=1)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            out: Tensor = self.conv(x).tanh()
+            return out
+
+    found = []
+    for event_driven in ("auto", "off"):
+        model, x = model_of(event_driven, Smooth()), spikes().requires_grad_()
+        leaves = [x, *model.parameters()]
+        first = torch.autograd.grad(model(x).square().sum(), leaves, create_graph=True)
+        found.append(torch.autograd.grad(sum((g**2).sum() for g in first), leaves))  # type: ignore[arg-type]
+    assert input_gradients == [2]  # the last of the four passes records no graph
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)

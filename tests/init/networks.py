@@ -1,0 +1,196 @@
+"""Networks to initialise, their inputs, and the rates at which they fire."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import (
+    IF,
+    LI,
+    LIF,
+    BioLIF,
+    CoarseLIF,
+    McPitts,
+    SequenceDropout,
+    SpikingNet,
+    ThresholdDependentBatchNorm,
+    TimeBatchNorm1d,
+)
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.time_norm import TimeNorm
+
+M = 40
+
+
+def dense(**options: Any) -> nn.Linear:
+    return nn.Linear(M, M, **options)
+
+
+class Deep(nn.Module):
+    """Five default layers, by a forward that hands init on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(nn.Linear(100, 100) for _ in range(5))
+        self.neurons = nn.ModuleList(LIF() for _ in range(5))
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        for linear, neurons in zip(self.linears, self.neurons, strict=True):
+            x = neurons(linear(x), init)
+        return x
+
+
+class Skip(nn.Module):
+    """A skip connection past the first neurons, and one into a ReLU over a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.l2, self.l3 = dense(), dense(), dense()
+        self.n1, self.n2, self.n3 = LIF(), LIF(), LIF()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        first = self.l1(x)
+        second = first + self.l2(self.n1(first, init))
+        spikes = self.n2(second, init=init)
+        return self.n3(torch.relu(self.l3(spikes) + 0.1 * x), init)  # type: ignore[no-any-return]
+
+
+class Loop(nn.Module):
+    """Later neurons feed earlier ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.l2, self.back = dense(), dense(), dense()
+        self.n1, self.n2 = LIF(), LIF()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        x = self.l1(x)
+        if not init:
+            x = x + self.back(self.n2.s)
+        return self.n2(self.l2(self.n1(x, init)), init)  # type: ignore[no-any-return]
+
+
+class Bio(nn.Module):
+    """Two inputs, one of them by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.excite, self.inhibit, self.neurons = dense(), dense(), BioLIF(nudt=0.4, v0=0.2)
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        excite = self.excite(x).abs()
+        spikes = self.neurons(excite, xi=self.inhibit(x).abs(), init=init)
+        excite.zero_()  # the memory is free to be written on
+        return spikes  # type: ignore[no-any-return]
+
+
+class Gated(nn.Module):
+    """An input that does not scale: a factor enters in a gate as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.l2, self.neurons = dense(), dense(), LIF()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return self.neurons(self.l1(x) * torch.sigmoid(4.0 * self.l2(x)), init)  # type: ignore[no-any-return]
+
+
+class Readout(nn.Module):
+    """Weights of neurons and, beside them, of a readout that is silent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.l2, self.l3, self.n1, self.n2, self.out = dense(), dense(), dense(), IF(), LIF(), LI()
+        nn.init.zeros_(self.l3.weight)
+        nn.init.zeros_(self.l3.bias)
+
+    def forward(self, x: Tensor, init: Any) -> tuple[Tensor, Tensor]:
+        spikes = self.n1(self.l1(x), init)
+        return self.n2(self.l2(spikes), init), self.out(self.l3(spikes), init)
+
+
+def images() -> nn.Module:
+    first = [nn.Conv2d(2, 6, 3), CoarseLIF(tau=4.0), nn.MaxPool2d(2)]
+    return nn.Sequential(*first, nn.Conv2d(6, 4, 3, bias=False), LIF(), nn.Flatten(), nn.Linear(16, 30), LIF(), LI())
+
+
+# networks, and how the names of what is scaled begin
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
+    "deep": (Deep, ("linears",)),
+    "sequential": (lambda: nn.Sequential(dense(), LIF(), dense(), nn.PReLU(), CoarseLIF(tau=3.0)), ("0.", "2.")),
+    "convolutions": (images, ("0.", "3.", "6.")),
+    "recurrent": (
+        lambda: nn.Sequential(dense(), LIF(recurrent=dense(bias=False)), dense(), McPitts(0.7)),
+        ("0.", "2."),
+    ),
+    "norms": (
+        lambda: nn.Sequential(*(dense(), nn.BatchNorm1d(M), LIF(v0=2.0), dense(), nn.LayerNorm(M), IF())),
+        ("1.", "4."),
+    ),
+    "norms over time": (
+        lambda: nn.Sequential(
+            *(dense(), TimeBatchNorm1d(M), LIF(), dense(), ThresholdDependentBatchNorm(M, threshold=0.5), LIF())
+        ),
+        ("1.norm.", "4.norm."),
+    ),
+    "dropout": (
+        lambda: nn.Sequential(*(dense(), nn.Dropout(0.3), LIF(), SequenceDropout(0.2), dense(), LIF())),
+        ("0.", "4."),
+    ),
+    "filter": (lambda: nn.Sequential(dense(), LI(), nn.ReLU(inplace=True), LIF()), ("0.",)),
+    "skip": (Skip, ("l",)),
+    "gated": (Gated, ("l1", "l2")),
+    "loop": (Loop, ("l", "back")),
+    "two inputs": (Bio, ("excite", "inhibit")),
+    "readout": (Readout, ("l1", "l2")),
+}
+
+
+def batch(name: str) -> Tensor:
+    shape = (12, 15, 2, 10, 10) if name == "convolutions" else (32, 20, 100) if name == "deep" else (24, 15, M)
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+
+
+def network(name: str, **options: Any) -> SpikingNet:
+    torch.manual_seed(0)
+    return SpikingNet(NETS[name][0](), **options)
+
+
+def _keeping(outputs: list[Tensor]) -> Any:
+    """Return a hook that keeps outputs."""
+
+    def keep(_: nn.Module, args: Any, out: Any) -> None:
+        outputs.append(out.double())
+
+    return keep
+
+
+def rates_of(model: SpikingNet, x: Tensor, lengths: Tensor | None = None) -> dict[str, float]:
+    """Return the rates of what spikes, counted by hooks, without dropout."""
+    model = copy.deepcopy(model)
+    steps: dict[str, list[Tensor]] = {}
+    for path, layer in model.net.named_modules():
+        if isinstance(layer, nn.Dropout | SequenceDropout):
+            layer.eval()
+        elif isinstance(layer, StatefulLayer) and not isinstance(layer, LI | TimeNorm):
+            steps[path] = []
+            layer.register_forward_hook(_keeping(steps[path]))
+    if any(isinstance(module, TimeNorm) for module in model.modules()):
+        model.mode = "fold"
+    model.warn_silent = False
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # that it steps, because of the hooks
+        model(x, lengths=lengths)
+    found = {}
+    for path, outs in steps.items():
+        spikes = torch.cat([out.unflatten(0, (len(x), -1)) for out in outs], 1)
+        ends = [x.shape[1]] * x.shape[0] if lengths is None else lengths.tolist()
+        found[path] = float(torch.cat([spikes[n, :end] for n, end in enumerate(ends)]).mean())
+    return found
+
+
+def numbers(tensors: Any) -> dict[str, Any]:
+    return {name: None if each is None else (id(each), each.tolist()) for name, each in tensors}

@@ -1,0 +1,46 @@
+"""A network to watch, its inputs, and its spikes counted in loops."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.l1, self.li = nn.Linear(6, 8), st.LIF(tau=3.0, learnable=True), st.LI()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        out: Tensor = self.li(self.l1(3 * self.f(x), init), init)
+        return out
+
+
+def draw(seed: int = 0) -> Tensor:
+    return torch.rand(4, 15, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def by_hand(spikes: list[Tensor]) -> dict[str, float]:
+    """Count spikes (N, T, M) of some calls in loops."""
+    M, steps, intervals = spikes[0].shape[2], 0, []
+    counts = [0] * M
+    for part in spikes:
+        for sample in part:
+            steps += sample.shape[0]
+            for neuron in range(M):
+                times = [t for t in range(sample.shape[0]) if sample[t, neuron]]
+                counts[neuron] += len(times)
+                intervals += [after - before for before, after in pairwise(times)]
+    mean = sum(intervals) / len(intervals)
+    deviation = math.sqrt(sum((each - mean) ** 2 for each in intervals) / len(intervals))
+    return {
+        "rate": sum(counts) / (steps * M),
+        "silent": sum(count == 0 for count in counts) / M,
+        "saturated": sum(count == steps for count in counts) / M,
+        "interval": mean,
+        "interval_cv": deviation / mean,
+    }
