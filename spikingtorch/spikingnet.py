@@ -22,7 +22,7 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
-from spikingtorch.layers.handing import Given, givens_of, hand_on, handing
+from spikingtorch.layers.handing import Given, call, givens_of, hand_on, handing
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
 from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
@@ -33,6 +33,15 @@ _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, A
 
 
 _NOTHING = nullcontext()
+# options that are checked whenever they are set, and the values that they may have
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "mode": MODES,
+    "statistics": ("step", "sequence"),
+    "hooks": ("step", "sequence"),
+    "event_driven": ("auto", "off", "on"),
+    "time_chunk": (),
+    "truncate": (),
+}
 # how a network runs; stepping is false
 _FOLDING, _NORMALISING = 1, 2
 Statistics: TypeAlias = Literal["step", "sequence"]
@@ -153,30 +162,12 @@ class SpikingNet(nn.Module):
         event_driven: EventDriven = "auto",
     ) -> None:
         super().__init__()
-        hands_init = checks.check_takes_init(net, isinstance(net, nn.Module) and bool(_layers_of(modules_of(net))))
-        if mode not in MODES:
-            raise ValueError(f"SpikingNet: mode={mode!r} is not one of {', '.join(map(repr, MODES))}")
-        if time_chunk is not None:
-            time_chunk = checks.check_count("SpikingNet", "time_chunk", time_chunk)
-        elif truncate:
-            raise ValueError(
-                "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
-            )
-        for name, value in (("statistics", statistics), ("hooks", hooks)):
-            if value not in ("step", "sequence"):
-                raise ValueError(f"SpikingNet: {name}={value!r} is not one of 'step', 'sequence'")
-        if event_driven not in ("auto", "off", "on"):
-            raise ValueError(f"SpikingNet: event_driven={event_driven!r} is not one of 'auto', 'off', 'on'")
-        if statistics == "sequence" and mode != "fold":
-            raise ValueError(
-                f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={mode!r} may run it "
-                "step by step; pass mode='fold'"
-            )
-        hand_on(net)
+        self._settle(net)
         self.net = net
         self.Nout: Any = None if Nout is None else checks.check_shape("SpikingNet", "Nout", Nout)
         self._finds_Nout = Nout is None
-        self._hands_init = hands_init
+        if time_chunk is not None:
+            time_chunk = checks.check_count("SpikingNet", "time_chunk", time_chunk)
         self.mode: Mode = mode
         self.time_chunk = time_chunk
         self.truncate = truncate
@@ -185,12 +176,33 @@ class SpikingNet(nn.Module):
         self.hooks: Literal["step", "sequence"] = hooks
         self.warn_silent = warn_silent
         self.event_driven: EventDriven = event_driven
+        _check_options(vars(self))
         self._skipping: Automatic | None = None
         self._watching: NetworkMode | None = None
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
         self._decisions: Recomputation[int] = Recomputation()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OPTIONS and "_policy" in self.__dict__:
+            if name == "time_chunk" and value is not None:
+                value = checks.check_count("SpikingNet", "time_chunk", value)
+            _check_options({**self.__dict__, name: value})
+            if name == "hooks":
+                self._policy = self._policy.anew(value == "sequence")
+        super().__setattr__(name, value)
+
+    def _settle(self, net: nn.Module) -> None:
+        """Find out how a network, as it is now, is handed init, and let it hand init on."""
+        if isinstance(net, SpikingNet):
+            raise TypeError(
+                "SpikingNet: net is a SpikingNet, which runs over time by itself; call it, or hand its net over"
+            )
+        modules = modules_of(net) if isinstance(net, nn.Module) else []
+        self._takes_init = checks.check_takes_init(net, bool(_layers_of(modules)))
+        hand_on(net)
+        self._settled = modules
 
     def forward(self, x: Tensor, init: bool | Tensor = True, lengths: Lengths | None = None) -> Any:
         """Run the network over a sequence.
@@ -227,6 +239,9 @@ class SpikingNet(nn.Module):
             check_norms_of_padded(self.net)
             x, running = without_padding(x, lengths)
         parts = _Parts.of(self.net)
+        if parts.modules != self._settled and not parts.compiles:  # somebody has changed the network
+            self._settle(self.net)
+            parts = _Parts.of(self.net)
         self._check_input(x, parts.modules)
         layers, monitors = parts.layers, parts.monitors
         for layer in layers:
@@ -349,6 +364,8 @@ class SpikingNet(nn.Module):
                 raise fold.refusal
             fold.check_saved()
             self._check_output(out, N * T)
+            if norms is not None:
+                norms.commit()
         except BaseException as error:
             if norms is not None and type(error).__name__ == "_StopRecomputationError":
                 norms.commit()  # checkpoint repeats a call as far as it needs; so far, batch norm counts it as well
@@ -358,10 +375,8 @@ class SpikingNet(nn.Module):
         finally:
             if fold.supports is not None:
                 fold.supports.clear()
-        if norms is not None:
-            norms.commit()
-            if way == _NORMALISING:
-                self._policy.note_norms(self.net, norms.met)
+        if norms is not None and way == _NORMALISING:
+            self._policy.note_norms(self.net, norms.met)
         return tree_map(fold.split, _unshared_outputs(out, x))
 
     def _norms(self, fold: FoldToken, way: int, modules: list[nn.Module]) -> StatisticsOfSteps | None:
@@ -412,11 +427,10 @@ class SpikingNet(nn.Module):
         return out
 
     def _step(self, x: Tensor, init: Any, parts: _Parts) -> Any:
-        given = (x, init) if self._hands_init else (x,)
         if parts.compiles:
-            return parts.net(*given)
+            return call(parts.net, self._takes_init, x, init)
         with aside(), self._skipping or _NOTHING, self._watching or _NOTHING:
-            return parts.net(*given)
+            return call(parts.net, self._takes_init, x, init)
 
     @contextmanager
     def watched(self, mode: NetworkMode) -> Iterator[None]:
@@ -537,6 +551,22 @@ class SpikingNet(nn.Module):
         chosen += [f"event_driven={self.event_driven!r}"] if self.event_driven != "auto" else []
         chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
         return ", ".join([f"Nout={self.Nout}", *chosen])
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise unless the options of a network have values that there are, and that go together."""
+    for name, values in _OPTIONS.items():
+        if values and options[name] not in values:
+            raise ValueError(f"SpikingNet: {name}={options[name]!r} is not one of {', '.join(map(repr, values))}")
+    if options["truncate"] and options["time_chunk"] is None:
+        raise ValueError(
+            "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
+        )
+    if options["statistics"] == "sequence" and options["mode"] != "fold":
+        raise ValueError(
+            f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={options['mode']!r} may "
+            "run it step by step; pass mode='fold'"
+        )
 
 
 def _check_form(x: Tensor) -> None:

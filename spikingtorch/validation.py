@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, UntypedStorage, nn
 
 from spikingtorch.functional.firing import Strict
 
+TakesInit: TypeAlias = Literal["second", "by name", "not"]
 # not its other subclasses, whose values are whatever they say
 _WITH_VALUES = (Tensor, nn.Parameter)
 
@@ -278,12 +279,16 @@ def check_shape(owner: str, name: str, shape: int | Sequence[int]) -> tuple[int,
     return tuple(int(n) for n in sizes)
 
 
-def check_takes_init(net: nn.Module, spikes: bool) -> bool:
-    """Say whether a network's forward takes x and init, or x alone, with layers that take the init of the network.
+def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
+    """Say how a network's forward takes init.
 
     Args:
         net: the network.
         spikes: whether there is a spiking layer in it.
+
+    Returns:
+        "second", after x; "by name", where it stands elsewhere; or "not", where forward takes x alone, and the spiking
+        layers take the init of the network by themselves.
 
     Raises:
         TypeError: net is no module, or forward takes neither; or nothing in it would learn when a sequence starts.
@@ -294,13 +299,15 @@ def check_takes_init(net: nn.Module, spikes: bool) -> bool:
     while (inner := _wrapped(net)) is not None:
         net = inner
     signature = inspect.signature(net.forward)
-    second = [*signature.parameters.values()][1:2]
-    named = "init" in signature.parameters or not second or second[0].default is inspect.Parameter.empty
-    if _binds(signature, None, True):
-        if named:
-            return True
+    second, init = [*signature.parameters.values()][1:2], signature.parameters.get("init")
+    if init is not None and (second != [init] or init.kind is inspect.Parameter.KEYWORD_ONLY):
+        if _binds(signature, None, init=True):
+            return "by name"
+    elif _binds(signature, None, True):
+        if init is not None or not second or second[0].default is inspect.Parameter.empty:
+            return "second"
     elif _binds(signature, None) and spikes:
-        return False
+        return "not"
     hint = "" if spikes else ". It may take x alone where it holds spiking layers, which then take init by themselves"
     raise TypeError(
         f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), and "
@@ -309,14 +316,17 @@ def check_takes_init(net: nn.Module, spikes: bool) -> bool:
 
 
 def _wrapped(net: nn.Module) -> nn.Module | None:
-    """Return the module that another one stands for: torch.compile's, DistributedDataParallel."""
-    parallel = isinstance(net, nn.parallel.DistributedDataParallel | nn.DataParallel)
-    return net._modules.get("module" if parallel else "_orig_mod")
+    """Return the module that another one stands for: torch.compile's, DistributedDataParallel, AveragedModel."""
+    if (compiled := net._modules.get("_orig_mod")) is not None:
+        return compiled
+    kinds = [each.kind for each in inspect.signature(net.forward).parameters.values()]
+    hands_all_on = kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
+    return net._modules.get("module") if hands_all_on else None
 
 
-def _binds(signature: inspect.Signature, *args: object) -> bool:
+def _binds(signature: inspect.Signature, *args: object, **kwargs: object) -> bool:
     try:
-        signature.bind(*args)
+        signature.bind(*args, **kwargs)
     except TypeError:
         return False
     return True

@@ -204,3 +204,73 @@ class NoInput(nn.Module):
 def test_networks_that_no_init_reaches_are_refused(net: nn.Module) -> None:
     with pytest.raises(TypeError, match=r"must take two arguments, forward\(self, x, init\)"):
         SpikingNet(net)
+
+
+class Second(nn.Module):
+    """A block that takes init in another place than the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neurons = LIF(tau=3.0, v0=0.3)
+
+
+class After(Second):
+    def forward(self, x: Tensor, scale: float = 1.0, init: Any = None) -> Any:
+        return self.neurons(x * scale, init)
+
+
+class ByName(Second):
+    def forward(self, x: Tensor, *, init: Any = True) -> Any:
+        return self.neurons(x, init)
+
+
+class Required(Second):
+    def forward(self, x: Tensor, *, init: Any) -> Any:
+        return self.neurons(x, init)
+
+
+INPUTS, MASK = torch.rand(4, 9, 8, generator=torch.Generator().manual_seed(5)), torch.tensor([True, False] * 2)
+
+
+def twice(model: SpikingNet) -> Tensor:
+    """Return the outputs of two calls, in the second of which some samples go on."""
+    return torch.stack([model(INPUTS), model(INPUTS, MASK)])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [After, ByName, Required])
+def test_init_is_handed_by_its_name_wherever_it_stands(kind: Any, mode: Any) -> None:
+    want = twice(SpikingNet(LIF(tau=3.0, v0=0.3), mode="step"))
+    assert want.any()
+    wrapped = torch.optim.swa_utils.AveragedModel(kind())
+    for net in (kind(), nn.Sequential(kind()), wrapped):
+        assert torch.equal(twice(SpikingNet(net, mode=mode)), want)
+
+
+class Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Any:
+        return x + super().forward(x)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_nn_sequential_with_a_forward_of_its_own_hands_init_on(mode: Any) -> None:
+    want = twice(SpikingNet(Residual(LIF(tau=3.0, v0=0.3)), mode="step"))
+    assert torch.equal(twice(SpikingNet(Residual(ByName()), mode=mode)), want)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [After, ByName, Required, Block])
+def test_a_network_that_is_changed_hands_init_to_its_new_modules(kind: Any, mode: Any) -> None:
+    torch.manual_seed(0)
+    block = kind()
+    want = twice(SpikingNet(nn.Sequential(block), mode="step"))
+    layers = nn.Sequential(LIF())
+    model = SpikingNet(layers, mode=mode)
+    model(INPUTS)
+    layers[0] = block
+    assert torch.equal(twice(model), want)
+    model.net = block
+    assert torch.equal(twice(model), want)
+    model.net = nn.Linear(8, 8)
+    with pytest.raises(TypeError, match="must take two arguments"):
+        model(INPUTS)

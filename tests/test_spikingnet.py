@@ -171,3 +171,31 @@ def test_other_batch_size_in_a_stream(model: st.SpikingNet, x: Tensor) -> None:
     model(x)
     with pytest.raises(ValueError, match=r"LIF holds the state of inputs of shape \(5, 6\).*got \(2, 6\).*init=True"):
         model(x[:2], init=False)
+
+
+def test_a_net_in_a_net_is_refused() -> None:
+    with pytest.raises(TypeError, match="net is a SpikingNet"):
+        st.SpikingNet(st.SpikingNet(st.IF()))
+
+
+WRONG_LATER = {
+    "mode": ("Step", r"mode='Step' is not one of 'auto', 'step', 'fold'"),
+    "event_driven": ("sometimes", r"event_driven='sometimes' is not one of"),
+    "hooks": ("never", r"hooks='never' is not one of"),
+    "statistics": ("sequence", r"statistics='sequence' needs the whole sequence"),
+    "truncate": (True, r"truncate=True cuts the graph between chunks"),
+    "time_chunk": (0, r"time_chunk=0, expected a whole number of steps"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LATER)
+def test_options_are_checked_when_they_are_set_later(name: str) -> None:
+    value, message = WRONG_LATER[name]
+    model = st.SpikingNet(st.IF())
+    before = getattr(model, name)
+    with pytest.raises(ValueError, match=message):
+        setattr(model, name, value)
+    assert getattr(model, name) == before
+    model.time_chunk = 3
+    model.truncate = True
+    model(ONES)

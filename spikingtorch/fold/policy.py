@@ -48,6 +48,10 @@ class FoldPolicy:
     def __reduce__(self) -> Any:
         return FoldPolicy, (self._taught, self._hooks_look)
 
+    def anew(self, hooks_look: bool) -> "FoldPolicy":
+        """Return one that knows nothing yet, with the same rules."""
+        return FoldPolicy(self._taught, hooks_look)
+
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
         self.seen, self.sample = x.shape, _sample(x, isinstance(init, Tensor))

@@ -131,6 +131,7 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: O
         with _isolated(sample):
             return _Proof(net, sample, taught, outside).run(inputs)
     except FoldError as error:
+        error.__traceback__ = None  # its frames hold the call, and a trace in them the error
         return FoldDecision(str(error), inputs, error.remedy)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -10,6 +10,7 @@ from spikingtorch.fold.questions import Questions
 from spikingtorch.fold.trace import BACKWARD, GRADIENTS, LAYER, PARAMETERS, RETURNED, Objection, Trace, noted_in
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.handing import call
 from spikingtorch.validation import check_takes_init
 
 
@@ -67,10 +68,10 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
     trace = rehearsal.trace
     trace.add("the input", (), x)
     trace.own(x, "its input")
-    hands_init = check_takes_init(net, spikes=True)
+    takes_init = check_takes_init(net, spikes=True)
     with Questions(trace), trace:
         start = x.view_as(x) if x.requires_grad else x
-        out = net(start, rehearsal.given) if hands_init else net(start)
+        out = call(net, takes_init, start, rehearsal.given)
         if rehearsal.refusal is not None:
             raise rehearsal.refusal
         if trace.refusal is not None:
@@ -78,9 +79,9 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
         with trace.looks_away():
             rehearsal.check_saved()
         trace.add(RETURNED, out, ())
-    for call in trace.calls if trace.statistics else ():
-        if any(tensor.storage in trace.statistics for tensor in noted_in(call.given)):
-            raise Objection(f"reads running statistics, which change at each step ({call.name})")
+    for done in trace.calls if trace.statistics else ():
+        if any(tensor.storage in trace.statistics for tensor in noted_in(done.given)):
+            raise Objection(f"reads running statistics, which change at each step ({done.name})")
     nodes = _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)])
     for node in nodes:
         _backward(node, trace, nodes)

@@ -76,6 +76,8 @@ class Attributes(StatefulLayer):
         if name in CHANGES:  # at every call
             object.__setattr__(self, name, value)
             return
+        if name == "recurrent":
+            value = self._accepted_recurrent(value)
         if name in _CHECKED and "_attributes" in self.__dict__:
             self._check_given(name, value)
         if name == "threshold":
@@ -85,6 +87,10 @@ class Attributes(StatefulLayer):
             if name == "reset_rule":
                 value = self._opened(value)
         super().__setattr__(name, value)
+
+    def _accepted_recurrent(self, value: Any) -> Any:
+        """Return recurrent weights as the layer keeps them; its synapse is theirs from now on."""
+        return value
 
     def _check_given(self, name: str, value: Any) -> None:
         """Raise where an option changes that the layer was made without, or that other attributes depend on."""

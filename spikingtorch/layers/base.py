@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, reset_where
@@ -152,9 +153,12 @@ class StatefulLayer(WithConstants):
         goes_on = not self.memoryless and (isinstance(init, Tensor) or not init)
         if goes_on and backward_pass() != -1 and (self._repeated is None or self._repeated.memory is None):
             raise RuntimeError(f"{type(self).__name__}: {_GONE}")
-        memory = self._resume(x, init)
-        if here is not None:
-            self._recomputation.note(here, memory)
+        if here is None:
+            return self._resume(x, init)
+        # the second run takes this over, so that checkpoint is not to expect what is saved on the way to it
+        with saved_tensors_hooks(_as_it_is, _as_it_is):
+            memory = self._resume(x, init)
+        self._recomputation.note(here, memory)
         return memory
 
     def _finish(self, memory: Memory | None) -> None:
@@ -279,6 +283,10 @@ def _live(memory: Memory | None) -> Memory | None:
 
 def _mapped(function: Callable[[Tensor], Tensor], memory: Memory | None) -> Memory | None:
     return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, memory)
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _copied(leaf: Any) -> Any:

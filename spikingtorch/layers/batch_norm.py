@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from spikingtorch import validation as checks
 from spikingtorch.layers.fold_token import FoldToken
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -113,7 +114,8 @@ class StatisticsOfSteps(TorchFunctionMode):
                     share = 1.0 / batches[id(update.counter)]
                 for running, new in zip(update.running, update.of_steps, strict=True):
                     # .data: as torch's own kernel, for graphs that hold the buffer and do not read it
-                    running.data.mul_(1.0 - share).add_(new[t], alpha=share)
+                    kept = running if checks.functorch_active() else running.data
+                    kept.mul_(1.0 - share).add_(new[t], alpha=share)
         for key, counter in counted.items():
             counter.add_((T - 1) * calls[key])
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch.layers.checkpoint import Recomputation, region
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.validation import TakesInit
 
 
 class Given:
@@ -86,6 +87,13 @@ class InitHook:
         return None if init is None else (args, {**kwargs, "init": init})
 
 
+def call(net: nn.Module, takes_init: TakesInit, x: Tensor, init: Any) -> Any:
+    """Call a network on x, with init as its forward takes it."""
+    if takes_init == "second":
+        return net(x, init)
+    return net(x, init=init) if takes_init == "by name" else net(x)
+
+
 def givens_of(modules: Iterable[nn.Module]) -> list[Given]:
     """Return what hands init to modules of a network: of spiking layers, and of hooks."""
     found = []
@@ -102,7 +110,7 @@ def givens_of(modules: Iterable[nn.Module]) -> list[Given]:
 def hand_on(net: nn.Module) -> None:
     """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init."""
     for parent in net.modules():
-        if isinstance(parent, torch.jit.ScriptModule) or type(parent).forward is not nn.Sequential.forward:
+        if isinstance(parent, torch.jit.ScriptModule) or not isinstance(parent, nn.Sequential):
             continue
         for child in parent.children():
             names = list(inspect.signature(child.forward).parameters)

@@ -1,7 +1,7 @@
 """The recurrent weights of a layer: what they may be, and which synapse they stand for."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ Weights: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | Tensor
 Synapse: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_FORWARDS = {kind.forward for kind in (nn.Linear, *_CONVOLUTIONS)}
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _EXPECTED = (
     "nn.Linear(M, M, bias=False), a convolution such as nn.Conv2d(C, C, 3, padding='same', bias=False), or a tensor "
     "that broadcasts to the neurons"
@@ -31,11 +33,7 @@ def synapse_of(owner: str, recurrent: Weights) -> Synapse:
         return F.per_channel
     if not isinstance(recurrent, (nn.Linear, *_CONVOLUTIONS)):
         raise TypeError(f"{owner}: recurrent is a {type(recurrent).__name__}, expected {_EXPECTED}")
-    if recurrent.bias is not None:
-        raise ValueError(
-            f"{owner}: recurrent={recurrent} has a bias, which is an input that never changes; leave it to the layer "
-            "before this one, with bias=False here"
-        )
+    _check_module(owner, recurrent)
     if isinstance(recurrent, nn.Linear):
         ins, outs = recurrent.in_features, recurrent.out_features
     else:
@@ -51,6 +49,39 @@ def synapse_of(owner: str, recurrent: Weights) -> Synapse:
     if ins != outs:
         raise ValueError(f"{owner}: recurrent={recurrent} leads from {ins} to {outs}; both have to be the layer's own")
     return F.dense if isinstance(recurrent, nn.Linear) else F.convolution
+
+
+def weight_of(owner: str, recurrent: nn.Module | Tensor | None) -> Tensor:
+    """Return the weights of a synapse: of a module these alone are read, and it is not called.
+
+    Raises:
+        ValueError: calling the module would do more than multiply by its weights.
+    """
+    if not isinstance(recurrent, nn.Module):
+        assert recurrent is not None
+        return recurrent
+    _check_module(owner, recurrent)
+    weight: Any = recurrent.weight
+    return cast(Tensor, weight)
+
+
+def _check_module(owner: str, recurrent: Any) -> None:
+    if recurrent.bias is not None:
+        raise ValueError(
+            f"{owner}: recurrent={recurrent} has a bias, which is an input that never changes; leave it to the layer "
+            "before this one, with bias=False here"
+        )
+    if "forward" in recurrent.__dict__ or type(recurrent).forward not in _FORWARDS:
+        raise ValueError(
+            f"{owner}: recurrent={recurrent} has a forward of its own, and the layer reads its weight alone. Compute "
+            "the weight from others with torch.nn.utils.parametrize, or write the recurrence as a step"
+        )
+    if any([getattr(recurrent, name) for name in _HOOKS]):
+        raise ValueError(
+            f"{owner}: recurrent={recurrent} has hooks, and the layer reads its weight without calling it. Remove "
+            "them; torch.nn.utils.parametrizations has weight_norm and spectral_norm without hooks, and a mask is a "
+            "parametrization too (prune.remove keeps the pruned weight)"
+        )
 
 
 def trained(recurrent: Weights | None) -> Weights | None:

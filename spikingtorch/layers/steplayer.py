@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
@@ -25,7 +25,7 @@ from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
-from spikingtorch.layers.recurrent import Weights, check_weight, synapse_of, trained
+from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.threads import this_thread
 from spikingtorch.layers.wrapping import held, masked, once
@@ -72,6 +72,7 @@ class StepLayer(Attributes):
 
     # the parameters that are times, in steps or in units of dt; None where dt is a parameter of the step
     times: ClassVar[tuple[str, ...] | None] = None
+    synapse: Synapse | None
 
     def __init__(
         self,
@@ -89,8 +90,7 @@ class StepLayer(Attributes):
         self.step = step
         self.state_type = state_type
         self.constrain = constrain
-        self.synapse = None if recurrent is None else synapse_of(type(self).__name__, recurrent)
-        self.recurrent = trained(recurrent)
+        self.recurrent = recurrent
         self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None and refractory is None
         self._set_up(params, learnable, other_names or {})
         if refractory is None:
@@ -129,12 +129,19 @@ class StepLayer(Attributes):
             step, params = once(F.Refractory, step), params | {"refractory": rest_in_steps(rests, dt)}
         if self.synapse is None:
             return step, params
-        weight = self.recurrent.weight if isinstance(self.recurrent, nn.Module) else self.recurrent
         step = once(F.Recurrent, step, self.synapse)
-        return step, params | {"recurrent_weight": lift(weight)}
+        return step, params | {"recurrent_weight": lift(weight_of(type(self).__name__, self.recurrent))}
 
     def _valued_step(self) -> Any:
         return once(Valued, self.step) if self._sets_value else self.step
+
+    def _accepted_recurrent(self, value: Weights | None) -> Weights | None:
+        owner = type(self).__name__
+        if "memoryless" in self.__dict__ and (value is None) != (self.synapse is None):
+            made = "without" if self.synapse is None else "with"
+            raise ValueError(f"{owner}: it was made {made} recurrent weights, and stays so; make another layer")
+        self.synapse = None if value is None else synapse_of(owner, value)
+        return trained(value)
 
     def side_effect(self) -> str | None:
         """Return what the step changes outside of itself, as far as its code tells; None for a pure function."""
@@ -407,7 +414,8 @@ class StepLayer(Attributes):
 
 def _copied(output: Tensor) -> Tensor:
     """Return a copy that lies in memory as the outputs of all steps do: contiguous, or channels-last."""
-    if output.is_contiguous() or _is_channels_last(output):
+    # within a transform, nobody sees how a tensor lies
+    if output.is_contiguous() or checks.functorch_active() or _is_channels_last(output):
         return output.clone()
     return output.clone(memory_format=torch.contiguous_format)
 

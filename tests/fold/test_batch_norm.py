@@ -238,3 +238,20 @@ def test_a_call_that_checkpoint_repeats_is_counted_twice_as_stepped() -> None:
     assert not torch.equal(found[0][0], found[0][1])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("mode", ["auto", "fold"])
+def test_an_ensemble_counts_batches_as_stepping_does(mode: Mode) -> None:
+    x = torch.rand(N, T, 1, 6, 6)
+
+    def buffers(mode: Mode) -> dict[str, Any]:
+        torch.manual_seed(0)
+        models = [st.SpikingNet(Images(nn.BatchNorm2d(4), nn.BatchNorm2d(4)), mode=mode) for _ in range(2)]
+        params, buffers = torch.func.stack_module_state(models)
+        for _ in range(2):
+            torch.func.vmap(lambda *state: torch.func.functional_call(models[0], state, (x,)))(params, buffers)
+        return buffers
+
+    found = buffers(mode)
+    assert found["net.n1.num_batches_tracked"].tolist() == [2 * T] * 2
+    assert_close(found, buffers("step"))

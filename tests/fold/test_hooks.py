@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close
@@ -73,3 +73,16 @@ def test_with_keyword_arguments() -> None:
 def test_bad_option() -> None:
     with pytest.raises(ValueError, match=r"^SpikingNet: hooks='once' is not one of 'step', 'sequence'$"):
         st.SpikingNet(Two(), 3, hooks="once")  # type: ignore[arg-type]
+
+
+def test_hooks_that_may_change_something_from_now_on() -> None:
+    """What was found out when hooks were only looking counts no more."""
+    net = nn.Sequential(nn.Linear(6, 8), st.LIF(v0=0.1))
+    model, x = st.SpikingNet(net, hooks="sequence", warn_silent=False), torch.rand(5, 7, 6)
+    model(x)
+    assert model.explain().mode == "fold"
+    net[0].register_forward_hook(lambda _module, _args, out: out - out.mean(0))
+    model.hooks = "step"
+    with pytest.warns(RuntimeWarning, match="has hooks on 0"):
+        out = model(x)
+    assert torch.equal(out, st.SpikingNet(net, mode="step")(x))

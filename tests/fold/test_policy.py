@@ -1,9 +1,11 @@
 """What a model remembers of a network, what it leaves as it was, and what it says."""
 
 import copy
+import gc
 import random
 import re
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -232,3 +234,17 @@ def test_it_leaves_a_stream_alone() -> None:
     model.mode = "auto"
     assert_close(model(train(), init=False), step(train(), init=False))  # tried out in the middle of the stream
     assert model.explain().mode == "fold"
+
+
+def test_the_first_call_of_a_network_that_steps_is_not_kept_alive() -> None:
+    """What was found out about it is an error, whose frames would hold inputs, outputs and graph of the call."""
+    model, x = st.SpikingNet(Two(lambda net, h, init: centred(h)), 3), train().float()
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.warns(RuntimeWarning, match="runs step by step"):
+            alive = weakref.ref(model(x)), weakref.ref(x)
+        del x
+        assert [each() for each in alive] == [None, None]
+    finally:
+        gc.enable()

@@ -255,3 +255,13 @@ def test_what_cannot_know_its_start_is_an_error(name: str) -> None:
     out = make()
     with pytest.raises(RuntimeError, match=message):
         out.sum().backward()
+
+
+@pytest.mark.parametrize("mode", ["step", "fold"])
+def test_samples_that_start_anew_in_a_stream_with_a_graph(mode: Mode) -> None:
+    def act(run: Run) -> Any:
+        model = st.SpikingNet(Net(run), mode=mode, carry_graph=True)
+        out = model(draw()).sum() + (model(draw(1), torch.tensor([True, False, True])) * pull(draw()[..., :8])).sum()
+        return torch.autograd.grad(out, [*model.parameters()])
+
+    assert_same(act)

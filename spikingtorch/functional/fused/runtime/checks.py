@@ -183,7 +183,8 @@ def check_saved(tensors: Sequence[Tensor], expected: Sequence[Form] | None) -> N
         if got != want:
             raise ValueError(
                 f"scan: a tensor saved for the backward pass, {_described(*want)}, came back as {_described(*got)}. "
-                "The hooks of torch.autograd.graph.saved_tensors_hooks have to hand back what they were given"
+                "Between forward and backward, a layer is not to be moved or converted, and hooks of "
+                "torch.autograd.graph.saved_tensors_hooks have to hand back what they were given"
             )
 
 

@@ -1,0 +1,75 @@
+"""Recurrent weights that are modules: what of them is read, and what is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+import spikingtorch as st
+from spikingtorch.testing import assert_close
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Masked(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight * 0)
+
+
+def hooked(add: Callable[[nn.Linear], Any]) -> nn.Linear:
+    add(layer := nn.Linear(5, 5, bias=False))
+    return layer
+
+
+NOT_CALLED: dict[str, tuple[str, Callable[[], nn.Linear]]] = {
+    "subclass": ("has a forward of its own", lambda: Masked(5, 5, bias=False)),
+    "pruned": ("has hooks", lambda: hooked(lambda layer: prune.l1_unstructured(layer, "weight", 0.5))),
+    "hook": ("has hooks", lambda: hooked(lambda layer: layer.register_forward_hook(lambda *_: None))),
+    "bias": ("has a bias", lambda: nn.Linear(5, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_CALLED)
+def test_modules_that_do_more_than_multiply_are_refused(kind: str) -> None:
+    """Their weights alone are read: from the first, later, and where they come to do more."""
+    message, make = NOT_CALLED[kind]
+    with pytest.raises(ValueError, match=message):
+        st.LIF(recurrent=make())
+    layer = st.LIF(recurrent=nn.Linear(5, 5, bias=False))
+    with pytest.raises(ValueError, match=message):
+        layer.recurrent = make()
+    model, x = st.SpikingNet(layer), torch.ones(2, 3, 5)
+    model(x)
+    assert isinstance(layer.recurrent, nn.Linear)
+    if kind == "bias":
+        layer.recurrent.bias = nn.Parameter(torch.ones(5))
+    elif kind == "subclass":
+        layer.recurrent.forward = torch.zeros_like  # type: ignore[method-assign]
+    else:
+        layer.recurrent.register_forward_pre_hook(lambda *_: None)
+    with pytest.raises(ValueError, match=message):
+        model(x)
+
+
+def test_weights_that_are_computed_from_others() -> None:
+    layer = st.LIF(recurrent=nn.utils.parametrizations.weight_norm(nn.Linear(5, 5, bias=False)))
+    out = st.SpikingNet(layer)(torch.rand(2, 20, 5, generator=torch.Generator().manual_seed(0)))
+    out.sum().backward()
+    assert all(each.grad is not None and each.grad.any() for each in layer.parameters())
+
+
+def test_recurrent_weights_that_are_assigned_later() -> None:
+    x, weights = torch.rand(4, 9, 4), nn.Linear(4, 4, bias=False)
+    layer = st.LIF(recurrent=torch.ones(4))
+    del layer.recurrent
+    layer.recurrent = weights  # as many neurons as samples: another synapse would broadcast
+    assert_close(st.SpikingNet(layer)(x), st.SpikingNet(st.LIF(recurrent=weights))(x))
+    with pytest.raises(ValueError, match="was made with recurrent weights"):
+        layer.recurrent = None
+    with pytest.raises(TypeError, match="recurrent is a Sequential"):
+        layer.recurrent = nn.Sequential()  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="was made without recurrent weights"):
+        st.LIF().recurrent = weights
