@@ -166,8 +166,6 @@ class SpikingNet(nn.Module):
         self.net = net
         self.Nout: Any = None if Nout is None else checks.check_shape("SpikingNet", "Nout", Nout)
         self._finds_Nout = Nout is None
-        if time_chunk is not None:
-            time_chunk = checks.check_count("SpikingNet", "time_chunk", time_chunk)
         self.mode: Mode = mode
         self.time_chunk = time_chunk
         self.truncate = truncate
@@ -186,8 +184,6 @@ class SpikingNet(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _OPTIONS and "_policy" in self.__dict__:
-            if name == "time_chunk" and value is not None:
-                value = checks.check_count("SpikingNet", "time_chunk", value)
             _check_options({**self.__dict__, name: value})
             if name == "hooks":
                 self._policy = self._policy.anew(value == "sequence")
@@ -200,7 +196,7 @@ class SpikingNet(nn.Module):
                 "SpikingNet: net is a SpikingNet, which runs over time by itself; call it, or hand its net over"
             )
         modules = modules_of(net) if isinstance(net, nn.Module) else []
-        self._takes_init = checks.check_takes_init(net, bool(_layers_of(modules)))
+        self._takes_init: checks.TakesInit = checks.check_takes_init(net, bool(_layers_of(modules)))
         hand_on(net)
         self._settled = modules
 
@@ -558,7 +554,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for name, values in _OPTIONS.items():
         if values and options[name] not in values:
             raise ValueError(f"SpikingNet: {name}={options[name]!r} is not one of {', '.join(map(repr, values))}")
-    if options["truncate"] and options["time_chunk"] is None:
+    if options["time_chunk"] is not None:
+        checks.check_count("SpikingNet", "time_chunk", options["time_chunk"])
+    elif options["truncate"]:
         raise ValueError(
             "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
         )

@@ -248,8 +248,8 @@ def test_init_is_handed_by_its_name_wherever_it_stands(kind: Any, mode: Any) -> 
 
 
 class Residual(nn.Sequential):
-    def forward(self, x: Tensor) -> Any:
-        return x + super().forward(x)  # type: ignore[no-untyped-call]
+    def forward(self, input: Tensor) -> Any:
+        return input + super().forward(input)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -249,7 +249,7 @@ def test_an_ensemble_counts_batches_as_stepping_does(mode: Mode) -> None:
         models = [st.SpikingNet(Images(nn.BatchNorm2d(4), nn.BatchNorm2d(4)), mode=mode) for _ in range(2)]
         params, buffers = torch.func.stack_module_state(models)
         for _ in range(2):
-            torch.func.vmap(lambda *state: torch.func.functional_call(models[0], state, (x,)))(params, buffers)
+            torch.func.vmap(lambda p, b: torch.func.functional_call(models[0], (p, b), (x,)))(params, buffers)
         return buffers
 
     found = buffers(mode)

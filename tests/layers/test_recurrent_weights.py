@@ -55,7 +55,8 @@ def test_modules_that_do_more_than_multiply_are_refused(kind: str) -> None:
 
 
 def test_weights_that_are_computed_from_others() -> None:
-    layer = st.LIF(recurrent=nn.utils.parametrizations.weight_norm(nn.Linear(5, 5, bias=False)))
+    normed: Any = nn.utils.parametrizations.weight_norm(nn.Linear(5, 5, bias=False))
+    layer = st.LIF(recurrent=normed)
     out = st.SpikingNet(layer)(torch.rand(2, 20, 5, generator=torch.Generator().manual_seed(0)))
     out.sum().backward()
     assert all(each.grad is not None and each.grad.any() for each in layer.parameters())

@@ -7,7 +7,7 @@ identity: the walk notes each place where another object could be put, and the o
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from itertools import repeat
+from itertools import islice, repeat
 from operator import is_
 from typing import Any
 
@@ -25,11 +25,13 @@ class Guard:
         self._cells: list[tuple[types.CellType, Any]] = []
         self._names: list[tuple[Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
         self._mappings: list[Mapping[Any, Any]] = []
+        self._classes: dict[int, type] = {}  # by their namespaces, which are written on through them
         self._items: list[list[Any]] = []
         self._keys: list[Any] = []
         self._values: list[Any] = []
         self._contents: list[Any] = []
         self._copies: list[tuple[Callable[[], Any], Any]] = []
+        self._undo: list[Callable[[], Any]] = []  # how to put back what is watched by value
         self._is_blind = False
         self._is_empty = True
 
@@ -44,7 +46,7 @@ class Guard:
     def watch_function(self, function: types.FunctionType) -> None:
         """Watch the code, the defaults and the closure of a function."""
         self._is_empty = False
-        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+        for name in ("__code__", "__defaults__", "__kwdefaults__", "__dict__"):
             self.watch_attribute(function, name)
         self._cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
 
@@ -54,9 +56,11 @@ class Guard:
         names = tuple(names)
         self._names.append((space, names, tuple([space.get(name, _MISSING) for name in names])))
 
-    def watch_mapping(self, mapping: Mapping[Any, Any]) -> None:
-        """Watch all entries of a mapping."""
+    def watch_mapping(self, mapping: Mapping[Any, Any], owner: type | None = None) -> None:
+        """Watch all entries of a mapping, of the namespace of a class maybe."""
         self._is_empty = False
+        if owner is not None:
+            self._classes[id(mapping)] = owner
         self._mappings.append(mapping)
         self._keys += [len(mapping), *mapping]
         self._values += mapping.values()
@@ -66,6 +70,27 @@ class Guard:
         self._is_empty = False
         self._items.append(items)
         self._contents += [len(items), *items]
+
+    def changed(self) -> bool:
+        """Say whether a place that can be watched holds something else."""
+        return not self._all_hold()
+
+    def put_back(self) -> None:
+        """Put back what mappings, lists and what is watched by value have held."""
+        keys, values, contents = iter(self._keys), iter(self._values), iter(self._contents)
+        for mapping in self._mappings:
+            names = list(islice(keys, next(keys)))
+            held = dict(zip(names, values, strict=False))
+            owner = self._classes.get(id(mapping))
+            if owner is not None:
+                _put_into(owner, held)
+            elif isinstance(mapping, dict) and not _same(mapping, held):
+                mapping.clear()
+                mapping.update(held)
+        for items in self._items:
+            items[:] = islice(contents, next(contents))
+        for undo in self._undo:
+            undo()
 
     def _all_hold(self) -> bool:
         # at each call: plain loops, and mappings and lists in a row, cost less than other ways to look
@@ -98,10 +123,12 @@ class Guard:
             contents += items
         return len(contents) == len(self._contents) and all(map(is_, contents, self._contents))
 
-    def watch_value(self, look: Callable[[], Any]) -> None:
-        """Watch what a function returns, by value."""
+    def watch_value(self, look: Callable[[], Any], undo: Callable[[], Any] | None = None) -> None:
+        """Watch what a function returns, by value; ``undo`` makes it so again."""
         self._is_empty = False
         self._copies.append((look, look()))
+        if undo is not None:
+            self._undo.append(undo)
 
     def watch_tree(self, tree: Any) -> None:
         """Watch the lists and dicts of a tree, whose leaves are watched by somebody else."""
@@ -128,6 +155,18 @@ class Guard:
             return self._all_hold()
         except RuntimeError:  # another thread changes a mapping meanwhile
             return False
+
+
+def _same(mapping: Mapping[Any, Any], held: Mapping[Any, Any]) -> bool:
+    return [*mapping] == [*held] and all(map(is_, mapping.values(), held.values()))
+
+
+def _put_into(owner: type, held: Mapping[str, Any]) -> None:
+    for name in {*vars(owner)} - {*held}:
+        delattr(owner, name)
+    for name, value in held.items():
+        if vars(owner).get(name, _MISSING) is not value:
+            setattr(owner, name, value)
 
 
 def _content(cell: types.CellType) -> Any:

@@ -16,7 +16,7 @@ from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
-from spikingtorch.functional.fused.trace.step_key import SideEffect, check_pure
+from spikingtorch.functional.fused.trace.step_key import SideEffect, check_pure, guard_of, undone
 from spikingtorch.functional.fused.trace.tracer import not_pointwise
 
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
@@ -78,12 +78,13 @@ def _check_shapes(call: Call) -> None:
     except ValueError as error:
         complaint = str(error)
     if complaint is not None:
-        check_pure(call.step)
         # tensors of other shapes are mostly there for a product of matrices, which says more
         first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
         state = pytree.tree_unflatten(call.states, call.forms[0])
         x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
-        raise not_pointwise(call.step, state, x, params) or NotFusible(complaint)
+        with undone(guard_of(call.step)):
+            found = not_pointwise(call.step, state, x, params)
+        raise found or NotFusible(complaint)
 
 
 def _check_circumstances(tensors: list[Tensor]) -> None:

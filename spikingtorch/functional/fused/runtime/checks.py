@@ -183,8 +183,8 @@ def check_saved(tensors: Sequence[Tensor], expected: Sequence[Form] | None) -> N
         if got != want:
             raise ValueError(
                 f"scan: a tensor saved for the backward pass, {_described(*want)}, came back as {_described(*got)}. "
-                "Between forward and backward, a layer is not to be moved or converted, and hooks of "
-                "torch.autograd.graph.saved_tensors_hooks have to hand back what they were given"
+                "The hooks of torch.autograd.graph.saved_tensors_hooks have to hand back what they were given, and a "
+                "layer stays as it is between forward and backward: convert it before or after"
             )
 
 

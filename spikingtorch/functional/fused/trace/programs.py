@@ -1,19 +1,21 @@
 """From a step and its arguments to the program that runs them, found again when they come again."""
 
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
 from spikingtorch.functional.fused.trace.step_key import (
-    NoStepKey,
     SideEffect,
     check_containers,
-    key_and_looks,
+    found_in,
+    undone,
 )
 from spikingtorch.functional.fused.trace.tracer import trace
 
@@ -70,28 +72,27 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     """
     params = arguments.params
     floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
-    lifts = True
     try:
         fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else None for leaf in params]
         others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
         check_containers(step, [each for form in arguments.forms[2].children() for each in _types(form)])
         types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
-        read, looks = key_and_looks(step, *types, *others)
-        key: Hashable = read, arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
-        # a float that stands in the trace as a tensor would not look like one
-        lifts = not (floats and looks)
-    except NoStepKey:
-        key, lifts = None, not floats
+        found = found_in(step, *types, *others)
     except SideEffect:
         raise  # and run nowhere, not even for a trace
     except NotFusible as refusal:
         # what the step does with what it reads may say more
         tried = _attempt(step, arguments, lift_floats=True)
         raise (tried if isinstance(tried, NotPointwise) else refusal) from None
-    known = _found(key, lambda: _attempt(step, arguments, lift_floats=True)) if lifts else None
+    # a float that stands in the trace as a tensor would not look like one
+    lifts = not (floats and (found.looks or found.key is None))
+    read = arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
+    key: Hashable = None if found.key is None else (found.key, *read)
+    attempt = partial(_attempt, step, arguments, found.guard)
+    known = _found(key, partial(attempt, lift_floats=True)) if lifts else None
     if known is None or (isinstance(known, NotFusible) and floats):
         valued = None if key is None else (key, floats)
-        known = _found(valued, lambda: _attempt(step, arguments, lift_floats=False))
+        known = _found(valued, partial(attempt, lift_floats=False))
     if isinstance(known, NotFusible):
         raise known
     return known
@@ -111,9 +112,13 @@ def _found(key: Hashable | None, make: Callable[[], TracedStep | NotFusible]) ->
     return known
 
 
-def _attempt(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> TracedStep | NotFusible:
+def _attempt(
+    step: Callable[..., Any], arguments: Arguments, guard: Guard | None = None, *, lift_floats: bool
+) -> TracedStep | NotFusible:
+    """Return the plan of a step, or why there is none; the trace leaves what the guard sees as it was."""
     try:
-        return _made(step, arguments, lift_floats)
+        with undone(guard):
+            return _made(step, arguments, lift_floats)
     except NotFusible as refusal:
         return refusal
 

@@ -8,11 +8,13 @@ none, and its step is traced anew at each call: that costs milliseconds, and a s
 import builtins
 import functools
 import random
+import threading
 import types
 from collections import OrderedDict, deque, namedtuple
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -89,13 +91,29 @@ def step_key(*values: Any) -> tuple[Any, ...]:
 def guarded_key(*values: Any) -> tuple[tuple[Any, ...], Guard]:
     """Return the key of values, and a guard that tells whether they still have it; see ``step_key``."""
     key, walk = _walked(values)
+    if walk.missing is not None:
+        raise walk.missing
     return key, walk.guard
 
 
-def key_and_looks(*values: Any) -> tuple[tuple[Any, ...], bool]:
-    """Return the key of values, and whether they look at numbers otherwise than by arithmetic; see ``step_key``."""
+class Found(NamedTuple):
+    """What a walk through values has found.
+
+    Attributes:
+        key: of the values, None if there is none.
+        looks: whether they look at numbers otherwise than by arithmetic.
+        guard: sees whether something in sight has changed.
+    """
+
+    key: tuple[Any, ...] | None
+    looks: bool
+    guard: Guard
+
+
+def found_in(*values: Any) -> Found:
+    """Return what there is to know of values; see ``step_key`` for the errors, but for NoStepKey."""
     key, walk = _walked(values)
-    return key, walk.looks
+    return Found(None if walk.missing is not None else key, walk.looks, walk.guard)
 
 
 def _walked(values: Iterable[Any]) -> tuple[tuple[Any, ...], "_Walk"]:
@@ -103,11 +121,13 @@ def _walked(values: Iterable[Any]) -> tuple[tuple[Any, ...], "_Walk"]:
     names: set[str] = set()
     while True:
         walk = _Walk(names)
-        key = tuple([walk.of(value) for value in values])
+        try:
+            key = tuple([walk.of(value) for value in values])
+        except NoStepKey as missing:  # there is too much of it
+            walk.missing = missing
+            return (), walk
         if walk.names <= names:
             walk.check_objects()
-            if walk.missing is not None:
-                raise walk.missing
             return key, walk
         names |= walk.names
 
@@ -124,6 +144,37 @@ def check_pure(step: Any) -> None:
         raise
     except (NoStepKey, NotFusible):
         pass
+
+
+@contextmanager
+def undone(guard: Guard | None) -> Iterator[None]:
+    """Within it, a step may be run to look at it: what the guard sees is put back afterwards.
+
+    Raises:
+        SideEffect: the step has changed something.
+    """
+    try:
+        yield
+    finally:
+        changed = guard is not None and guard.changed()
+        if guard is not None and changed:
+            guard.put_back()
+    if changed:
+        raise SideEffect("changes something outside of it")
+
+
+def guard_of(step: Any) -> Guard | None:
+    """Return what sees whether something has changed that a step can read, as far as it is in sight.
+
+    Raises:
+        SideEffect: a look at the code tells already.
+    """
+    try:
+        return found_in(step).guard
+    except SideEffect:
+        raise
+    except NotFusible:
+        return None
 
 
 def check_containers(step: Any, kinds: Iterable[type]) -> None:
@@ -170,6 +221,7 @@ class _Walk:
         self.missing: NoStepKey | None = None
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
+        self._inside: list[types.ModuleType] = []  # the modules that are looked into
         self._in_class = False  # whose methods are looked at where they are called
         self.guard = Guard()
         self.looks = False
@@ -206,8 +258,10 @@ class _Walk:
         if kind in (dict, OrderedDict):
             self.guard.watch_mapping(value)
             return kind, *((self.of(key), self.of(item)) for key, item in value.items())
+        self._watch_by_value(value)
+        if kind is deque:
+            return kind, value.maxlen, *map(self.of, value)
         if kind in (set, frozenset):
-            self.guard.watch_nothing(kind is set)
             return kind, frozenset(map(self.of, value))
         if kind is functools.partial:
             return kind, *map(self.of, (value.func, value.args, value.keywords, value.__dict__))
@@ -223,6 +277,18 @@ class _Walk:
         if isinstance(value, DEFINITIONS):
             return value
         return self._object(value)
+
+    def _watch_by_value(self, value: Any) -> None:
+        """Watch a container whose content is not looked at in place."""
+        if type(value) is deque:
+            kept = [*value]
+            self.guard.watch_value(lambda: [*map(id, value)], lambda: (value.clear(), value.extend(kept)))
+        elif type(value) is set:
+            held = value.copy()
+            self.guard.watch_value(value.copy, lambda: (value.clear(), value.update(held)))
+        elif isinstance(value, np.ndarray) and value.dtype != object and value.flags.writeable:
+            numbers = value.copy()
+            self.guard.watch_value(value.tobytes, lambda: np.copyto(value, numbers))
 
     def _function(self, function: types.FunctionType) -> Any:
         self.guard.watch_function(function)
@@ -291,8 +357,12 @@ class _Walk:
             return self._unknown("reads a module that makes its attributes")
         self.guard.watch_names(vars(module), names)
         found = {name: vars(module)[name] for name in names if name in vars(module)}
-        inner = [item for item in found.values() if isinstance(item, types.ModuleType) and item is not module]
-        return (*((name, self.of(item)) for name, item in found.items()), *(self._module(m, names) for m in inner))
+        inner = [item for item in found.values() if isinstance(item, types.ModuleType) and item not in self._inside]
+        self._inside.append(module)  # modules of a package hold each other
+        try:
+            return (*((name, self.of(item)) for name, item in found.items()), *(self._module(m, names) for m in inner))
+        finally:
+            self._inside.pop()
 
     def _class(self, cls: type) -> Any:
         if module_of(type(cls)) not in _METACLASSES:
@@ -307,7 +377,7 @@ class _Walk:
             self._in_class = outer
 
     def _content(self, cls: type, content: dict[str, Any]) -> Any:
-        self.guard.watch_mapping(vars(cls))
+        self.guard.watch_mapping(vars(cls), cls)
         self.guard.watch_attribute(cls, "__bases__")
         return cls, *map(self.of, cls.__bases__), *((name, self._attribute(item)) for name, item in content.items())
 
@@ -330,6 +400,8 @@ class _Walk:
             or not hasattr(value, "__dict__")
         ):
             return self._unknown(f"reads a {kind.__name__}, whose content is not in sight")
+        if isinstance(value, threading.local):
+            return self._unknown("reads what each thread has for itself")
         if any(module_of(base) in FIXED and base is not torch.nn.Module for base in ours):
             return self._unknown(f"reads a {kind.__name__}")
         if changes := changes_by_methods(value, ()):
@@ -340,6 +412,8 @@ class _Walk:
             if isinstance(method, types.FunctionType) and module_of(method) not in FIXED and not self._in_class:
                 self.of(method)
         self.guard.watch_attribute(value, "__class__")
+        if value.__dict__ is value.__dict__:  # some make it anew whenever they are asked
+            self.guard.watch_attribute(value, "__dict__")
         return self.of(kind), self.of(value.__dict__)
 
     def check_objects(self) -> None:

@@ -1,6 +1,7 @@
 """A step that changes what is outside of it runs on the loop, once for each step, and nowhere else."""
 
 import itertools
+import operator
 import random
 import warnings
 from collections import deque
@@ -62,16 +63,25 @@ class Recorder:
     __call__ = step
 
 
+def keep_in(kept: list[Any], x: Tensor) -> None:
+    kept.append(x)
+
+
+def tick(recorder: Recorder) -> None:
+    recorder.count += 1
+
+
 def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
     """Return steps that change what is outside of them, and how often any of them has."""
     log: list[Any] = []
     table: dict[int, Any] = {}
     queue, numbers, recorder = deque[Any](), itertools.count(), Recorder()
-    tensor, count, start = torch.zeros(N), 0, COUNT
+    tensor, array, count, start = torch.zeros(N), np.zeros(1), 0, COUNT
+    inside = {"logs": [log]}
 
     def ran() -> float:
         lengths = sum(map(len, (LOG, log, table, queue, recorder.log)))
-        return lengths + float(tensor[0]) + count + COUNT - start + recorder.count + int(repr(numbers)[6:-1])
+        return lengths + float(tensor[0] + array[0]) + count + COUNT - start + recorder.count + int(repr(numbers)[6:-1])
 
     def closure(state: F.IFState, x: Tensor) -> Any:
         log.append(x)
@@ -86,6 +96,10 @@ def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
         if x is not None:
             kept = log
         kept.append(x)
+
+    def list_under_another_name_is_added_to(x: Tensor) -> None:
+        kept = log
+        kept += [x]
 
     def global_variable(x: Tensor) -> None:
         global COUNT
@@ -106,7 +120,7 @@ def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
 
     in_steps = {step.__name__: step for step in (closure, default_of_an_argument)}
     in_functions: list[Any] = [list_under_another_name, global_variable, nonlocal_variable, attribute, item]
-    in_functions.append(item_of_a_tensor)
+    in_functions += [item_of_a_tensor, list_under_another_name_is_added_to]
     others = {
         "global list": that(lambda x: LOG.append(x)),
         "method of an object": that(lambda x: recorder.keep(x)),
@@ -116,6 +130,11 @@ def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
         "left of a deque": that(lambda x: queue.appendleft(x)),
         "tensor in place": that(lambda x: tensor.add_(1.0)),
         "iterator": that(lambda x: next(numbers)),
+        "list handed to a function": that(lambda x: keep_in(log, x)),
+        "list in a list in a dict": that(lambda x: inside["logs"][0].append(x)),
+        "object handed to a function": that(lambda x: tick(recorder)),
+        "function of the library": that(lambda x: operator.setitem(table, len(table), x)),
+        "array": that(lambda x: np.add(array, 1.0, out=array)),
     }
     return ran, in_steps | {effect.__name__: that(effect) for effect in in_functions} | others
 
@@ -255,3 +274,26 @@ def beside_objects_that_are_read(state: F.IFState, x: Tensor) -> Any:
 def test_a_step_may_change_what_it_has_made_itself(step: Any) -> None:
     got = F.scan(step, rest(), X, backend="fused")[1]
     assert torch.equal(got, F.scan(step, rest(), X, backend="loop")[1])
+
+
+def test_what_a_trace_has_changed_is_put_back() -> None:
+    """Order and identity included: whoever holds a list sees its own items, and no examples."""
+    first, queue, names = torch.ones(1), deque([0.5, 0.5, 0.9]), {"a"}
+    kept: dict[str, Any] = {"b": [first], "a": {"c": 1}}
+
+    def change(kept: dict[str, Any]) -> None:
+        kept["b"].insert(0, kept.pop("a"))
+        kept.setdefault("new", 0)
+        queue.rotate(1)
+        names.add("new")
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        change(kept)
+        return integrate(state, x)
+
+    assert F.explain_scan(step, rest(), X).backend == "loop"
+    assert [*kept] == ["b", "a"]
+    assert kept["a"] == {"c": 1}
+    assert kept["b"][0] is first
+    assert [*queue] == [0.5, 0.5, 0.9]
+    assert names == {"a"}

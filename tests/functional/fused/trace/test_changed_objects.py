@@ -1,0 +1,91 @@
+"""What a step reads of objects, threads and modules is what they hold now."""
+
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+
+X = torch.rand(9, 300, generator=torch.Generator().manual_seed(0))
+
+
+class Settings:
+    def __init__(self) -> None:
+        self.gain = 0.5
+
+
+class Neuron(Settings):
+    def __call__(self, state: F.IFState, x: Tensor) -> Any:
+        return advance(self.gain, state, x)
+
+
+def advance(gain: float, state: F.IFState, x: Tensor) -> Any:
+    v = gain * state.v + x
+    return F.IFState(v), v
+
+
+def reading(settings: Any) -> Callable[..., Any]:
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return advance(settings.gain, state, x)
+
+    return step
+
+
+def of_parameter(state: F.IFState, x: Tensor, *, settings: Settings) -> Any:
+    return advance(settings.gain, state, x)
+
+
+def function() -> None:
+    """Has an attribute."""
+
+
+def assert_as_the_loop(step: Any, **params: Any) -> None:
+    fused, loop = (F.scan(step, F.IFState(torch.zeros(300)), X, params=params, backend=b)[1] for b in ("auto", "loop"))
+    assert torch.equal(fused, loop)
+
+
+@pytest.mark.parametrize("kind", ["closure", "step", "parameter", "function"])
+def test_the_attributes_of_an_object_are_replaced_all_at_once(kind: str) -> None:
+    settings: Any = function if kind == "function" else Neuron()
+    settings.gain = 0.5
+    step: Any = {"step": settings, "parameter": of_parameter}.get(kind, reading(settings))
+    params = {"settings": settings} if kind == "parameter" else {}
+    for gain in (0.5, 0.9, 0.5):
+        settings.__dict__ = {"gain": gain}
+        assert_as_the_loop(step, **params)
+
+
+def test_what_each_thread_has_for_itself() -> None:
+    local, errors = threading.local(), list[BaseException]()
+    step = reading(local)
+
+    def run(gain: float) -> None:
+        local.gain = gain
+        try:
+            assert_as_the_loop(step)
+        except BaseException as error:
+            errors.append(error)
+
+    run(0.5)
+    thread = threading.Thread(target=run, args=(0.9,))
+    thread.start()
+    thread.join()
+    assert not errors
+
+
+def test_modules_that_hold_each_other() -> None:
+    outer, inner = types.ModuleType("outer"), types.ModuleType("inner")
+    outer.inner, inner.outer, outer.gain = inner, outer, 0.5  # type: ignore[attr-defined]
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return advance(outer.inner.outer.inner.outer.gain, state, x)
+
+    for gain in (0.5, 0.9):
+        outer.gain = gain  # type: ignore[attr-defined]
+        assert_as_the_loop(step)
+    assert F.explain_scan(step, F.IFState(torch.zeros(300)), X).backend == "fused"
