@@ -576,8 +576,8 @@ def _check_form(x: Tensor) -> None:
 
 def _chunks(x: Tensor, init: bool | Tensor, running: Tensor | None, size: int | None) -> Iterator[_Chunk]:
     """Yield the chunks of a sequence; the first of them alone starts with init."""
-    pieces = (x,) if size is None else x.split(size, 1)
-    masks = (running,) * len(pieces) if running is None or size is None else running.split(size, 1)
+    pieces = (x,) if size is None else x.split(int(size), 1)
+    masks = (running,) * len(pieces) if running is None or size is None else running.split(int(size), 1)
     for place, (piece, mask) in enumerate(zip(pieces, masks, strict=True)):
         yield _Chunk(piece, False if place else init, mask, init is True and len(pieces) == 1)
 

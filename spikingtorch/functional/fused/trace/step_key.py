@@ -14,6 +14,7 @@ from collections import OrderedDict, deque, namedtuple
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ _MODES = {
 # classes of classes that add nothing which a step reads; generators of random numbers
 _METACLASSES = {"builtins", "abc", "torch", "typing"}
 _DRAWS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+_SMALL = 2**20  # bytes of an array that is copied to see whether a step writes on it
 _PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.device)
 _GENERATED = {*vars(namedtuple("_Empty", [])), "__orig_bases__", "__static_attributes__", "__firstlineno__"}
 _ABOUT_CLASSES = {
@@ -282,13 +284,13 @@ class _Walk:
         """Watch a container whose content is not looked at in place."""
         if type(value) is deque:
             kept = [*value]
-            self.guard.watch_value(lambda: [*map(id, value)], lambda: (value.clear(), value.extend(kept)))
+            self.guard.watch_value(lambda: [*map(id, value)], lambda: _refill(value, kept))
         elif type(value) is set:
-            held = value.copy()
-            self.guard.watch_value(value.copy, lambda: (value.clear(), value.update(held)))
-        elif isinstance(value, np.ndarray) and value.dtype != object and value.flags.writeable:
-            numbers = value.copy()
-            self.guard.watch_value(value.tobytes, lambda: np.copyto(value, numbers))
+            self.guard.watch_value(value.copy, partial(_refill, value, value.copy()))
+        elif (
+            isinstance(value, np.ndarray) and value.nbytes <= _SMALL and value.dtype != object and value.flags.writeable
+        ):
+            self.guard.watch_value(value.tobytes, partial(np.copyto, value, value.copy()))
 
     def _function(self, function: types.FunctionType) -> Any:
         self.guard.watch_function(function)
@@ -422,6 +424,11 @@ class _Walk:
         for value in self._objects:
             if changes := changes_by_methods(value, called):
                 raise SideEffect(f"may change itself ({changes[0]} in {type(value).__name__})")
+
+
+def _refill(container: deque[Any] | set[Any], held: Iterable[Any]) -> None:
+    container.clear()
+    container.extend(held) if isinstance(container, deque) else container.update(held)
 
 
 def _check_answers(reads: Reads) -> None:
