@@ -13,6 +13,7 @@ from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.watching.fires import fires
 from spikingtorch.watching.network import Network, check_network
 
 # intervals are looked at in one sequence of so many, and in so many of its samples
@@ -35,9 +36,10 @@ class SpikeMonitor:
                 monitor.reset()
 
     The spikes of each neuron are counted on the device, by the compiled time loop where there is one: nothing that the
-    network computes changes, it folds as before, and no number leaves the device before ``metrics`` asks. Layers that
-    do not fire, a readout for instance, are not watched, and calls within ``torch.compile`` are not counted. A call is
-    counted when it ends, and not at all if it fails.
+    network computes changes, it folds as before, and no number leaves the device before ``metrics`` asks. Watched is
+    each layer whose step fires, that is compares or rounds what it computes of its input, and not a readout, a synapse
+    or a delay; one of which that cannot be found out is watched. Calls within ``torch.compile`` are not counted. A call
+    is counted when it ends, and not at all if it fails.
 
     Args:
         model: the network.
@@ -64,9 +66,7 @@ class SpikeMonitor:
             raise ValueError(f"SpikeMonitor: every={every!r}, expected at least 1")
         self._model, self._every = model, every
         self._names = {
-            layer: path
-            for path, layer in model.net.named_modules()
-            if isinstance(layer, StepLayer) and hasattr(layer, "surrogate")
+            layer: path for path, layer in model.net.named_modules() if isinstance(layer, StepLayer) and fires(layer)
         }
         self._here = _Here()
         self._lock = threading.Lock()

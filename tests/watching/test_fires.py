@@ -1,0 +1,131 @@
+"""Which layers fire: those whose step jumps, by whatever name and means, and no readout."""
+
+import random
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch import like
+from spikingtorch.convert import CountMaxPool
+from spikingtorch.watching.fires import fires
+from tests.every_layer import FILTERS, LAYERS
+from tests.watching.networks import by_hand, draw
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class State(NamedTuple):
+    v: Any
+    a: Any
+
+
+def adaptive_step(state: State, x: Tensor, *, decay: Any, rise: float, surrogate: Any = F.Sigmoid()) -> Any:
+    u = decay * state.v + x
+    spike = surrogate(u - 1.0 - state.a)
+    return State((1 - spike) * u, decay * state.a + rise * spike), spike
+
+
+def compared_step(state: State, x: Tensor) -> Any:
+    u = state.v + x
+    spike = (u >= 1.0).to(x.dtype)
+    return State(u - spike, state.a), spike
+
+
+def rounded_step(state: State, x: Tensor) -> Any:
+    u = state.v + x
+    return State(u - u.floor(), state.a), u.floor()
+
+
+def written_step(state: State, x: Tensor) -> Any:
+    """Write spikes over a part of the membrane, by a view."""
+    u = state.v + x
+    out = u.clone()
+    out[..., : u.shape[-1]] = (u >= 1.0).to(x.dtype)
+    return State(u, state.a), out
+
+
+def counted_step(state: State, x: Tensor, *, surrogate: Any = None) -> Any:
+    """Count its calls and draw by Python, as nothing that is run on the side may."""
+    CALLS.append(random.random())
+    return state, x
+
+
+CALLS: list[float] = []
+
+
+def analogue_step(state: State, x: Tensor, *, decay: Any, drop: float = 0.5) -> Any:
+    """Advance a readout with noise, a bound, and a count of its steps in whole numbers."""
+    kept = (torch.rand_like(x) > drop).to(x.dtype)
+    v = decay * state.v + torch.relu(x) * kept
+    return State(v.clamp(min=-1.0), state.a + 1), torch.where(state.a.long() > 2, v, 2 * v)
+
+
+class Counting(st.StepLayer):
+    def rest_state(self, x: Tensor) -> Any:
+        return State(torch.zeros_like(x), torch.zeros_like(x, dtype=torch.int64))
+
+
+FIRING: dict[str, Any] = {
+    "a default of the step": lambda: st.StepLayer(adaptive_step, State, decay=torch.full((3, 1), 0.9), rise=0.5),
+    "a comparison": lambda: st.StepLayer(compared_step, State),
+    "rounding": lambda: st.StepLayer(rounded_step, State),
+    "written in place": lambda: st.StepLayer(written_step, State),
+    "snntorch": lambda: like.snntorch.Leaky(0.9),
+    "spikingjelly": lambda: like.spikingjelly.LIFNode(2.0),
+    "spikes behind numbers": lambda: like.spikingjelly.LIAFNode(torch.relu, True),
+    "sinabs": lambda: like.sinabs.LIF(5.0),
+    "norse": lambda: like.norse.LIFCell(),
+    "a value after the reset": lambda: like.norse.LIFCell(like.norse.LIFParameters(v_reset=0.1)),
+    "a step that cannot be run on the side": lambda: st.StepLayer(counted_step, State),
+}
+SMOOTH: dict[str, Any] = {
+    "noise and counts": lambda: Counting(analogue_step, State, decay=0.9, learnable=True),
+    "sinabs": lambda: like.sinabs.ExpLeak(5.0, min_v_mem=-1.0),
+    "norse": lambda: like.norse.LICell(),
+    "norse, without currents": lambda: like.norse.LIBoxCell(),
+    "pooling": lambda: CountMaxPool(nn.MaxPool2d(2)),
+    "pooling, 1": lambda: CountMaxPool(nn.MaxPool1d(2)),
+    "dropout": lambda: st.SequenceDropout(0.5),
+}
+
+
+@pytest.mark.parametrize("name", FIRING)
+def test_what_fires(name: str) -> None:
+    assert fires(FIRING[name]())
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_what_does_not_fire(name: str, dtype: torch.dtype) -> None:
+    assert not fires(SMOOTH[name]().to(dtype))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_the_library(name: str) -> None:
+    assert fires(LAYERS[name]) == (name not in FILTERS)
+
+
+def test_nothing_moves() -> None:
+    layer = Counting(analogue_step, State, decay=0.9, learnable=True)
+    before = torch.get_rng_state()
+    fires(layer)
+    fires(FIRING["a step that cannot be run on the side"]())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert layer._memory is None
+    assert CALLS == []
+
+
+@pytest.mark.parametrize("name", ["a default of the step", "snntorch", "spikingjelly", "sinabs", "norse"])
+def test_the_monitor_sees_them(name: str) -> None:
+    layer = FIRING[name]() if name != "a default of the step" else st.StepLayer(adaptive_step, State, decay=0.9, rise=1)
+    model = st.SpikingNet(nn.Sequential(nn.Linear(6, 8), layer, st.LI()), warn_silent=False)
+    with torch.no_grad():
+        model.net.get_parameter("0.weight").abs_().mul_(2.0)
+        want = by_hand([st.record(model, 2 * draw())["1"]["spikes"]])
+    with st.SpikeMonitor(model, every=1) as monitor:
+        model(2 * draw())
+    assert monitor.metrics() == {f"1/{name}": pytest.approx(value) for name, value in want.items()}
