@@ -1,11 +1,12 @@
 """How often the neurons of a layer fire, which of them never do, and which always."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.watching.fires import fires
 
 
 class Firing(NamedTuple):
@@ -57,25 +58,18 @@ class Counts:
     def __init__(self, name: str, layer: StepLayer) -> None:
         self._name, self._layer = name, layer
         self._counts: Tensor | None = None
-        self._binary = True
         self.steps = 0
 
     def add(self, spikes: Tensor) -> None:
         """Add spikes (N, T, *neurons)."""
-        fired = spikes != 0
-        found = fired.sum((0, 1), dtype=torch.float64).cpu()
+        found = (spikes != 0).sum((0, 1), dtype=torch.float64).cpu()
         if self._counts is not None and self._counts.shape != found.shape:
             shapes = f"{tuple(found.shape)}, and had {tuple(self._counts.shape)} before"
             raise ValueError(f"layer {self._name} has neurons of shape {shapes}; give batches of one shape")
         self._counts = found if self._counts is None else self._counts + found
-        self._binary = self._binary and bool((~fired | (spikes == 1)).all())
         self.steps += spikes.shape[0] * spikes.shape[1]
 
     def firing(self) -> Firing:
         """Return what was counted."""
         assert self._counts is not None
-        step: Any = self._layer.step
-        own = not str(getattr(step, "__module__", "")).startswith("spikingtorch.")
-        # of a step of the user's, its outputs tell
-        fires = hasattr(self._layer, "surrogate") or (own and self._binary)
-        return Firing(self._name, type(self._layer).__name__, fires, self._counts, self.steps)
+        return Firing(self._name, type(self._layer).__name__, fires(self._layer), self._counts, self.steps)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch import like
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.report import report
 from spikingtorch.report.gradients import Checked, check_gradients
@@ -75,6 +76,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "one number a step": (lambda: st.IF(v0=0.2), (), "1 neuron (1)"),
     "numbers in place of spikes": (lambda: nn.Sequential(st.SigmaDelta(0.3)), (6,), "SigmaDelta, 6 neurons"),
     "an own step": (lambda: nn.Sequential(nn.Linear(6, 4), st.StepLayer(own_step, OwnState)), (6,), "StepLayer, 4"),
+    "neurons of another library": (
+        *(lambda: nn.Sequential(nn.Linear(6, 4), like.snntorch.Leaky(0.9, threshold=0.1)), (6,)),
+        "Leaky, 4 neurons (4)",
+    ),
     "inputs below zero, none fires": (lambda: nn.Sequential(nn.Linear(6, 4), st.LIF(v0=9.0)), (6,), "100 % silent"),
 }
 
