@@ -2,7 +2,7 @@
 
 from spikingtorch.report.content import Content, Section
 from spikingtorch.report.html import Html, code, element, joined, listing, paragraph, table
-from spikingtorch.watching.summary import NOT_COUNTED, Row, abbreviated
+from spikingtorch.watching.summary import Row, abbreviated
 
 _HEAD = ("layer", "class", "output", "parameters", "rate", "MACs", "SynOps", "energy (nJ)")
 _NUMBERS = (3, 4, 5, 6, 7)
@@ -33,7 +33,7 @@ def summary_table(content: Content) -> Section:
     body = [
         table(caption, _HEAD, rows, numbers=_NUMBERS, foot=True),
         *_beside_ann(content),
-        paragraph(NOT_COUNTED, class_="soft"),
+        paragraph(found.not_counted, class_="soft"),
     ]
     return Section("summary", "Layers, operations and energy", joined(body))
 

@@ -41,6 +41,17 @@ class Two(nn.Module):
         return {"votes": self.li(self.g(self.delay(spikes, init)), init), "spikes": spikes}
 
 
+class Product(nn.Module):
+    """Multiplies by a function of torch that is not counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("ni,io->no", x, self.weight)
+
+
 class OwnState(NamedTuple):
     v: Any
 
@@ -79,6 +90,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "neurons of another library": (
         *(lambda: nn.Sequential(nn.Linear(6, 4), like.snntorch.Leaky(0.9, threshold=0.1)), (6,)),
         "Leaky, 4 neurons (4)",
+    ),
+    "what cannot be counted": (
+        *(lambda: nn.Sequential(Product(), st.LIF(v0=0.1)), (6,)),
+        "No operation was seen of 0 (Product).",
     ),
     "inputs below zero, none fires": (lambda: nn.Sequential(nn.Linear(6, 4), st.LIF(v0=9.0)), (6,), "100 % silent"),
 }
