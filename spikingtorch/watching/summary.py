@@ -151,7 +151,8 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     check_network("summary", model)
     counting = Counting(model.net)
     with torch.no_grad():
-        with model.watched(counting):
+        # what a compiled part of the network calls would not be seen
+        with model.watched(counting), torch.compiler.set_stance("force_eager"):
             recording = record(model, x, "spikes")
         N, T = x.shape[:2]
         rows, unseen = _rows(model.net, counting, recording, N)

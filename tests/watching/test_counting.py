@@ -112,3 +112,16 @@ def test_what_is_not_seen_is_named() -> None:
     found = st.summary(st.SpikingNet(net, mode="step"), torch.ones(N, T, 3))
     assert found.unseen == ("0 (Linear)",)
     assert str(found).endswith("No operation was seen of 0 (Linear).")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_compiled_network_is_counted(whole: bool) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), st.IF(v0=0.1), nn.Linear(4, 2), st.IF())
+    x = torch.rand(N, T, 3)
+    want = st.summary(st.SpikingNet(net), x)
+    compiled: Any = lambda module: torch.compile(module, backend="eager")  # noqa: E731
+    model = compiled(st.SpikingNet(net)) if whole else st.SpikingNet(compiled(net))
+    model(x)
+    found = st.summary(model, x)
+    assert [row[2:] for row in found.rows] == [row[2:] for row in want.rows]
