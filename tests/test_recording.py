@@ -130,6 +130,20 @@ def test_lengths(net: Net, x: Tensor, options: Any) -> None:
                 assert not padded[layer][name][sample, length:].any()
 
 
+@pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 3}], ids=str)
+@pytest.mark.parametrize("steps", [None, slice(2, 17, 3), slice(9, None), slice(0)])
+def test_records_are_as_long_as_the_padded_batch(net: Net, x: Tensor, steps: Any, options: Any) -> None:
+    lengths, model = [7, 3, 1], st.SpikingNet(net, **options)
+    want = torch.zeros(3, 20, 8, dtype=x.dtype)
+    want[:, :7] = st.record(model, x[:, :7], "v", lengths=lengths)["l1"]["v"].detach()
+    found = st.record(model, x, ("spikes", "v"), steps=steps, lengths=lengths)
+    assert torch.equal(found["l1"]["v"], want[:, steps or slice(None)])
+    assert torch.equal(found["li"]["spikes"], found.out[:, steps or slice(None)])
+    if steps is None:
+        with pytest.raises(MemoryError, match="the records of"):
+            st.record(model, x, "v", lengths=lengths, limit=3 * 20 * (8 + 4 + 4) * 8 - 1)
+
+
 def test_a_loss_on_a_membrane(net: Net, x: Tensor) -> None:
     found = []
     for options in ({}, {"mode": "step"}):
@@ -340,6 +354,10 @@ def test_refusals(net: Net, x: Tensor) -> None:
     wrong: list[tuple[type[Exception], str, Any]] = [
         (ValueError, "no layer has 'w'", lambda: st.record(model, x, "w")),
         (ValueError, "the spiking layers are 'l1', 'l2', 'li'", lambda: st.record(model, x, layers=["a"])),
+        (
+            *(ValueError, "names 'li', but the layers that are recorded are 'l1'"),
+            lambda: st.record(model, x, layers=["l1"], neurons={"l1": 0, "li": slice(2)}),
+        ),
         (ValueError, "pass a list", lambda: st.record(model, x, layers="l1")),
         (MemoryError, "records of l1 take 0.00768 MB", lambda: st.record(model, x, ("v", "u"), limit=7000)),
         (ValueError, "li_step has no state 'u'", lambda: st.record(model, x, "u", layers=["li"])),

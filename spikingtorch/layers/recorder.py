@@ -1,5 +1,6 @@
 """Recorder: takes what a layer gives out besides its output, while a network runs."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,9 +117,26 @@ class Recorder:
         first = begin - self._t if begin >= self._t else -(self._t - begin) % every
         return slice(min(first, steps), end, every)
 
-    def records(self) -> Mapping[str, Tensor]:
-        """Return the records of all steps, (N, T, ...)."""
-        return {name: torch.cat(parts, 1) if parts[1:] else parts[0] for name, parts in self._parts.items() if parts}
+    def records(self, T: int = 0) -> Mapping[str, Tensor]:
+        """Return the records of all steps, (N, T, ...).
+
+        Args:
+            T: number of steps of padded samples; records of fewer are zero after them, as outputs are.
+
+        Raises:
+            MemoryError: the zeros are too many.
+        """
+        found = {name: torch.cat(parts, 1) if parts[1:] else parts[0] for name, parts in self._parts.items() if parts}
+        return {name: self._filled(record, len(range(T)[self._steps])) for name, record in found.items()}
+
+    def _filled(self, record: Tensor, steps: int) -> Tensor:
+        if record.shape[1] >= steps:
+            return record
+        shape = record.shape[0], steps - record.shape[1], *record.shape[2:]
+        self._budget.claim(self._path, math.prod(shape) * record.element_size())
+        zeros = record.new_zeros(shape)
+        self._budget.keep(zeros)
+        return torch.cat([record, zeros], 1)
 
 
 def _megabytes(size: int) -> str:

@@ -80,7 +80,8 @@ def record(
 
     Raises:
         TypeError: model is no SpikingNet, or steps is no slice.
-        ValueError: there is no such layer or record, or steps count from the end.
+        ValueError: there is no such layer or record, neurons are those of a layer that is not recorded, or steps count
+            from the end.
         MemoryError: the records would take more than the limit.
 
     >>> import torch
@@ -96,6 +97,7 @@ def record(
     check_network("record", model)
     names = (what,) if isinstance(what, str) else tuple(what)
     kept, chosen, budget = _kept_steps(steps), _chosen(model, layers), Budget(limit)
+    _check_neurons(neurons, chosen)
     recorders = {
         path: Recorder(path, names, layers is not None, budget, _index(neurons, path), kept) for path in chosen
     }
@@ -107,7 +109,9 @@ def record(
         finally:
             for layer in chosen.values():
                 layer._recorder = None
-    found = {path: records for path, recorder in recorders.items() if (records := recorder.records())}
+    # the network runs as many steps as the longest sample has
+    T = x.shape[1] if options.get("lengths") is not None else 0
+    found = {path: records for path, recorder in recorders.items() if (records := recorder.records(T))}
     for name in names:
         if not any(name in records for records in found.values()):
             raise ValueError(
@@ -135,6 +139,20 @@ def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer
         names = ", ".join(map(repr, there)) or "none"
         raise ValueError(f"record: layers={layers!r}, but the spiking layers are {names}; pass a list of names")
     return {path: there[path] for path in layers}
+
+
+def _check_neurons(neurons: Any, chosen: Mapping[str, StepLayer]) -> None:
+    """Raise if neurons are chosen of a layer that is not recorded.
+
+    Raises:
+        ValueError: they are.
+    """
+    wrong = [path for path in neurons if path not in chosen] if isinstance(neurons, Mapping) else []
+    if wrong:
+        names = ", ".join(map(repr, chosen)) or "none"
+        raise ValueError(
+            f"record: neurons= names {', '.join(map(repr, wrong))}, but the layers that are recorded are {names}"
+        )
 
 
 def _index(neurons: Any, path: str) -> tuple[Any, ...]:
