@@ -34,7 +34,8 @@ class Activity:
 
     def __init__(self) -> None:
         self._calls = 0
-        self._sums: dict[Any, tuple[Tensor | int, int]] = {}
+        # the least and the greatest magnitude that a layer has given out
+        self._range: dict[Any, tuple[Tensor, Tensor]] = {}
         self._odd: dict[str, tuple[str, int]] = {}
         self._warned = False
 
@@ -48,26 +49,26 @@ class Activity:
         self._calls += 1
         if (not self._odd and self._calls % _EVERY != 1) or not checks.has_values(x):
             return False
-        self._sums.clear()
+        self._range.clear()
         for layer in layers:
             layer._activity = self
         return True
 
     def note(self, layer: Any, output: Any) -> None:
         """Add what a layer has given out, at one step or at all of them."""
-        total, count = self._sums.get(layer, (0, 0))
         for leaf in leaves_of(output):
-            half = leaf.dtype in (torch.float16, torch.bfloat16)
-            total = total + leaf.detach().sum(dtype=torch.float32 if half else None)
-            count += leaf.numel()
-        self._sums[layer] = total, count
+            if leaf.numel():
+                magnitude = leaf.detach().to(torch.promote_types(leaf.dtype, torch.float16)).abs()
+                least, most = torch.aminmax(magnitude)
+                before = self._range.get(layer, (least, most))
+                self._range[layer] = torch.minimum(before[0], least), torch.maximum(before[1], most)
 
     def end(self, net: nn.Module, layers: Sequence[Any], *, stacklevel: int) -> None:
         """Warn if the same layer has been silent, or has always fired, long enough."""
         for layer in layers:
             layer._activity = None
-        kinds = {layer: _kind(float(total), count) for layer, (total, count) in self._sums.items()}
-        self._sums.clear()
+        kinds = {layer: _kind(*torch.stack(found).tolist()) for layer, found in self._range.items()}
+        self._range.clear()
         if not any(kinds.values()):
             self._odd.clear()
             return
@@ -87,8 +88,6 @@ class Activity:
                 return  # the layers after it have nothing to fire for
 
 
-def _kind(total: float, count: int) -> str:
-    """Return what is wrong with a layer whose outputs have this sum, if anything."""
-    if count == 0:
-        return ""
-    return _SILENT if total == 0.0 else _SATURATED if total == count else ""
+def _kind(least: float, most: float) -> str:
+    """Return what is wrong with a layer whose outputs have these magnitudes, if anything; a readout has others."""
+    return _SILENT if most == 0.0 else _SATURATED if least == most == 1.0 else ""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from spikingtorch import functional as F
 from spikingtorch.fold.policy import Mode
 from spikingtorch.layers.activity import BATCHES
 
@@ -65,6 +66,31 @@ def test_layers_that_always_fire() -> None:
     assert "layer neurons.0 (LIF) has fired in every neuron, at every step" in text
 
 
+SPIKES = {
+    "of both signs": ([1.0, -1.0, 0.0, 0.0], ""),
+    "of both signs, always": ([1.0, -1.0, -1.0, 1.0], "has fired in every neuron"),
+    "two or none": ([2.0, 0.0, 2.0, 0.0], ""),
+    "none": ([0.0, 0.0, -0.0, 0.0], "has not fired once"),
+    "small": ([1e-30, 0.0, 0.0, 0.0], ""),
+    "numbers that are one in the mean": ([0.5, 1.5, 0.5, 1.5], ""),
+}
+
+
+@pytest.mark.parametrize("mode", ["step", "fold"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", SPIKES)
+def test_what_is_not_zero_counts(name: str, dtype: torch.dtype, mode: Mode) -> None:
+    """And not the sum, in which spikes of 1 and -1 are none."""
+    values, says = SPIKES[name]
+    model = st.SpikingNet(nn.Sequential(st.StepLayer(lambda state, x: (state, 1.0 * x), F.IFState)), mode=mode)
+    x = torch.tensor(values, dtype=dtype).view(1, 2, 2).expand(3, 2, 2).contiguous()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for _ in range(2 * BATCHES):
+            model(x)
+    assert [says in str(each.message) for each in found] == ([True] if says else [])
+
+
 @pytest.mark.parametrize("how", ["off", "eval", "no_grad", "alive", "now and then"])
 def test_no_warning(how: str) -> None:
     model = st.SpikingNet(Deep(1 if how in ("alive", "now and then") else 5), 32, warn_silent=how != "off")
@@ -100,4 +126,4 @@ def test_copies_transforms_and_calls_that_fail_count_for_nothing() -> None:
     del net.neurons[-1]
     assert len(caught(model, 1)) == 1
     assert all(layer._activity is None for layer in net.neurons)
-    assert not model._activity._sums
+    assert not model._activity._range
