@@ -185,6 +185,8 @@ def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
     >>> both = merged([(Summary((row,), 4, 1.0, 2.0), 3), (Summary((other,), 4, 1.0, 2.0), 1)])
     >>> both.rows[0].rate, both.rows[0].synops
     (0.4, 3.0)
+    >>> merged([(Summary((row,), 1, 1.0, 2.0), 1), (Summary((row,), 2, 1.0, 2.0), 1)]).steps
+    1.5
     """
     samples = sum(count for _, count in tables)
     steps = sum(table.steps * count for table, count in tables)
@@ -195,4 +197,5 @@ def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
             rate = None if row.rate is None else (before.rate or 0.0) + row.rate * table.steps * count / steps
             macs, synops = (row.macs * count / samples, row.synops * count / samples)
             rows[row.name] = row._replace(rate=rate, macs=before.macs + macs, synops=before.synops + synops)
-    return tables[0][0]._replace(rows=tuple(rows.values()), steps=round(steps / samples))
+    unseen = tuple([name for name in tables[0][0].unseen if all(name in table.unseen for table, _ in tables)])
+    return tables[0][0]._replace(rows=tuple(rows.values()), steps=steps / samples, unseen=unseen)

@@ -29,7 +29,7 @@ def summary_table(content: Content) -> Section:
 
     last = ["total", "", "", f"{found.parameters:,}", "", *map(abbreviated, (found.macs, found.synops, found.energy))]
     rows = [*map(cells, found.rows), last]
-    caption = f"Means for one sample and its {found.steps} steps, from {content.seen}"
+    caption = f"Means for one sample and its {found.steps:g} steps, from {content.seen}"
     body = [
         table(caption, _HEAD, rows, numbers=_NUMBERS, foot=True),
         *_beside_ann(content),

@@ -48,14 +48,14 @@ class Summary(NamedTuple):
 
     Attributes:
         rows: the layers in the order of their definition.
-        steps: T.
+        steps: T; the mean where a report has put samples of several lengths together.
         addition: energy of one, in pJ.
         mac: energy of a multiplication and an addition, in pJ.
         unseen: layers with weights of which no operation was seen, scripted ones for instance.
     """
 
     rows: tuple[Row, ...]
-    steps: int
+    steps: float
     addition: float
     mac: float
     unseen: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class Summary(NamedTuple):
         ]
         rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         note = (
-            f"For one sample and its {self.steps} steps, at {self.addition:g} pJ an addition (45 nm). An ANN of this "
+            f"For one sample and its {self.steps:g} steps, at {self.addition:g} pJ an addition (45 nm). An ANN of this "
             f"shape: {abbreviated(self.macs / self.steps)} MACs, {abbreviated(self.energy_of_ann)} nJ at "
             f"{self.mac:g} pJ each."
         )

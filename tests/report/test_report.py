@@ -173,6 +173,14 @@ def test_padding_does_not_count(quickly: Quickly) -> None:
     assert "4 samples of 1 batch, 2 to 9 steps each" in found.words
 
 
+@pytest.mark.parametrize("lengths", [[1, 1, 1, 2], [1, 2, 2, 2], [2, 2, 2, 2]], ids=str)
+def test_the_ann_is_that_of_one_pass_whatever_the_lengths(lengths: list[int], quickly: Quickly) -> None:
+    net = nn.Sequential(nn.Linear(6, 5), st.LIF(v0=0.2), nn.Linear(5, 4), st.LIF(v0=0.2))
+    found = quickly(net, [(draw(4, 2, 6), torch.tensor(lengths), torch.arange(4))])
+    assert f"Means for one sample and its {sum(lengths) / 4:g} steps, from" in found.words
+    assert f"An ANN of this shape takes {6 * 5 + 5 * 4} products for one pass" in found.words
+
+
 def test_accuracy_is_that_of_the_metric(page: Page, model: st.SpikingNet, batches: list[tuple[Tensor, Tensor]]) -> None:
     with torch.no_grad():
         copied = copy.deepcopy(model).eval()
