@@ -83,7 +83,7 @@ def overview_of(
             ``spikingtorch.record`` returns them. The membranes are those of the first layer that has some.
         out: output of the network, shape (N, T, ...).
         x: input, shape (N, T, ...).
-        targets: class indices, shape (N,); that of the sample stands out in the output.
+        targets: class indices, shape (N,), one output for each class; that of the sample stands out in the output.
         sample: which of the N samples to draw; rates are those of all.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
@@ -103,7 +103,7 @@ def overview_of(
     firing = {_title(name): states for name, states in layers.items() if _is_firing(states)}
     spikes = {name: states["spikes"] for name, states in firing.items()}
     inputs.check_recordings("overview", "spikes", spikes)
-    class_of = _class_of(targets, len(inputs.check_recording("overview", "out", out)), sample)
+    class_of = _class_of(targets, inputs.check_recording("overview", "out", out), sample)
     figure = new_figure(11.0, sum(height for height, _ in _ROWS) + 0.3 * max(0, len(spikes) - 5))
     panels = _panels(figure)
     _input(panels["input"], x, sample, dt, unit)
@@ -149,14 +149,23 @@ def _is_firing(states: Mapping[str, Tensor]) -> bool:
     return bool(((spikes == 0) | (spikes == 1)).all()) or bool((spikes != 0).double().mean() <= 0.5)
 
 
-def _class_of(targets: Tensor | None, count: int, sample: int) -> int | None:
+def _class_of(targets: Tensor | None, out: Tensor, sample: int) -> int | None:
     """Return the class of the sample, or None if classes are not known."""
-    index = inputs.check_index("overview", "sample", sample, count, "samples in out")
+    index = inputs.check_index("overview", "sample", sample, len(out), "samples in out")
     if targets is None:
         return None
     found = inputs.check_tensor("overview", "targets", targets)
-    if found.shape != (count,):
-        raise ValueError(f"overview: targets has shape {tuple(found.shape)}, expected ({count},): a class per sample")
+    if found.shape != (len(out),):
+        raise ValueError(
+            f"overview: targets has shape {tuple(found.shape)}, expected ({len(out)},): a class per sample"
+        )
+    classes = out.shape[2:].numel()
+    wrong = found[(found < 0) | (found >= classes)]
+    if wrong.numel():
+        raise ValueError(
+            f"overview: targets holds {wrong[0].item()}, expected classes from 0 to {classes - 1}: the network returns "
+            f"{classes} {'number' if classes == 1 else 'numbers'} a step. Leave targets out if they are no classes"
+        )
     return int(found[index])
 
 

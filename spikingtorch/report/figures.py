@@ -16,6 +16,7 @@ from spikingtorch.plot.raster import raster
 from spikingtorch.plot.traces import traces
 from spikingtorch.report.firing import Firing
 from spikingtorch.report.history import Curve
+from spikingtorch.report.measure import classes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,8 +80,8 @@ def layer_traces(records: Records) -> "Figure":
 def whole(layers: Mapping[str, Records], out: Any, x: Tensor, targets: Tensor | None) -> "Figure":
     """Draw the network on one page, as ``overview_of`` does."""
     leaf = next(each for each in leaves_of(out) if isinstance(each, Tensor) and each.ndim >= 2)
-    classes = targets if targets is not None and targets.ndim == 1 and not targets.is_floating_point() else None
-    return overview_of(layers, with_neurons(leaf), with_neurons(x), targets=classes)
+    shown = with_neurons(leaf)
+    return overview_of(layers, shown, with_neurons(x), targets=classes_of(shown, targets))
 
 
 def _telling(spikes: Tensor) -> list[int]:

@@ -169,12 +169,18 @@ def _pictured(model: Any, piece: Piece) -> tuple[Piece, Recording]:
 
 def _hits(out: Any, targets: Tensor | None) -> list[Tensor]:
     """Return for each sample whether its class has the largest sum over time, if there are classes."""
-    if not isinstance(out, Tensor) or out.ndim != 3 or out.shape[2] < 2 or targets is None:
+    classes = classes_of(out, targets)
+    if classes is None or out.ndim != 3 or out.shape[2] < 2:
         return []
-    classes = targets.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8) and targets.ndim == 1
-    if not classes or not 0 <= int(targets.min()) <= int(targets.max()) < out.shape[2]:
-        return []
-    return [rate_accuracy(out, targets.to(out.device).long(), reduction="none").cpu()]
+    return [rate_accuracy(out, classes.to(out.device).long(), reduction="none").cpu()]
+
+
+def classes_of(out: Any, targets: Tensor | None) -> Tensor | None:
+    """Return the targets if they are classes, each of which has an output of the network; None otherwise."""
+    if targets is None or targets.ndim != 1 or not isinstance(out, Tensor) or out.ndim < 3:
+        return None
+    whole = targets.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    return targets if whole and 0 <= int(targets.min()) <= int(targets.max()) < out.shape[2:].numel() else None
 
 
 def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:

@@ -110,6 +110,8 @@ def test_neurons_without_a_membrane() -> None:
     ("options", "message"),
     [
         ({"targets": torch.zeros(2)}, r"targets has shape \(2,\), expected \(3,\)"),
+        ({"targets": torch.tensor([0, 4, 5])}, "targets holds 5, expected classes from 0 to 4: the network returns 5"),
+        ({"targets": torch.tensor([0, -1, 4])}, "targets holds -1, expected classes from 0 to 4"),
         ({"sample": 3}, "sample=3, expected 0 to 2"),
         ({"x": torch.ones(3, 9)}, r"x has shape \(3, 9\)"),
     ],

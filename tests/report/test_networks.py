@@ -16,6 +16,7 @@ from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.report import report
+from spikingtorch.report.figures import whole
 from spikingtorch.report.gradients import Checked, check_gradients
 from spikingtorch.report.html import Html
 from spikingtorch.report.measure import copy_of
@@ -116,6 +117,18 @@ def test_mode_step_double_precision_and_one_step(quickly: Quickly) -> None:
     net = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.1)).double()
     found = quickly(st.SpikingNet(net, mode="step"), [draw(4, 1, 6).double()])
     assert "The network is called once for each step: as asked for" in found.words
+
+
+@pytest.mark.parametrize("target", [10, 4, -1, -100])
+def test_targets_that_are_no_classes_are_left_out(target: int, quickly: Quickly) -> None:
+    net, x, y = nn.Sequential(nn.Linear(6, 4), st.LIF(v0=0.1)), draw(4, 6, 6), torch.full((4,), target)
+    found = quickly(net, [(x, y)])
+    assert "Accuracy" not in found.words
+    assert "cannot be drawn" not in found.words
+    spikes = (draw(4, 6, 4) < 0.5).float()
+    titles = [ax.get_title(loc="left") for ax in whole({"1": {"spikes": spikes}}, spikes, x, y).axes]
+    assert any(title.startswith("output: highest") for title in titles)
+    assert not any("target" in title for title in titles)
 
 
 def test_warnings_are_told_and_shown_on_the_page(quickly: Quickly) -> None:
