@@ -2,8 +2,10 @@
 
 from typing import NamedTuple, TypeAlias
 
+import torch
+
 from spikingtorch.functional.fused.errors import NotFusible
-from spikingtorch.functional.fused.ir import COMPUTED, Node, operands
+from spikingtorch.functional.fused.ir import COMPUTED, DTYPES, Node, operands
 
 _BOUNDED = ("sigmoid", "tanh", "erf", "atan")
 
@@ -100,6 +102,9 @@ class Builder:
             return self.const(int(number), dtype)
         if isinstance(number, int) and abs(number) > 2**53:
             raise NotFusible(f"holds the integer {number}, beyond 2**53")
+        # torch wraps some of them and refuses others; what C makes of them is undefined
+        if dtype in ("i32", "i64") and not _fits(number, DTYPES[dtype]):
+            raise NotFusible(f"computes in {dtype} with {number}, which is out of its range")
         self.literals.append(float(number))
         slot = self._add(Node("scalar", "f64", (self._scalars + len(self.literals) - 1,)))
         return slot if dtype == "f64" else self._emit("cast", dtype, slot)
@@ -172,3 +177,9 @@ class Builder:
         }
         if not linear.get(op, False):
             raise NotFusible(f"takes {op} of a gradient that is summed over neurons, which is not linear")
+
+
+def _fits(number: float, dtype: torch.dtype) -> bool:
+    """Say whether a number is in the range of a dtype of integers; NaN is in none."""
+    bounds = torch.iinfo(dtype)
+    return bounds.min <= number <= bounds.max
