@@ -8,7 +8,8 @@
     firing_rate_penalty                                             bounds on the rates of a layer
 
 Only the first ``lengths[n]`` steps of sample n count, whatever stands after them. Inside ``torch.func`` and
-``torch.compile``, where Python cannot read values, those are not checked: a length out of range gives NaN.
+``torch.compile``, where Python cannot read values, those are not checked: a length out of range gives NaN, and a class
+out of range is an error of torch's.
 """
 
 from spikingtorch.losses.cross_entropy import (

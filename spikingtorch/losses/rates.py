@@ -134,5 +134,7 @@ def _wanted(owner: str, like: Tensor, target: Tensor, values: dict[str, Tensor |
         checks.check_parameter(owner, name, value, least=0.0, most=most)
         checks.check_broadcast(owner, name, value, torch.Size((C,)))
         rows.append(torch.as_tensor(value, dtype=like.dtype, device=like.device))
-    of_class = torch.arange(C, device=like.device) == target.unsqueeze(1)
+    classes = torch.arange(C, device=like.device)
+    # looked up, which a class out of range is an error of, also where Python cannot read the target
+    of_class = classes == classes.expand(len(target), C).gather(1, target.unsqueeze(1))
     return torch.where(of_class, rows[0], rows[1])

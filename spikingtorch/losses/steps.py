@@ -49,14 +49,27 @@ def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths) -> Valid:
     x = lift(x)
     if lengths is None:
         return Valid(x, None, T)
-    counts = checks.check_lengths(owner, lengths, N, T).to(x.device).reshape(N, *[1] * (x.ndim - 1))
+    return Valid(*padded(x, checks.check_lengths(owner, lengths, N, T), 0.0))
+
+
+def padded(x: Tensor, lengths: Tensor, padding: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a batch with a number in the steps that do not count, a mask of those that do, and how many these are.
+
+    Args:
+        x: values, shape (N, T, ...).
+        lengths: T[n] of each sample, shape (N,), checked where Python can read them; elsewhere a sample whose length is
+            not in 1 ... T becomes NaN.
+        padding: what the steps after them hold.
+    """
+    N, T = x.shape[:2]
+    counts = lengths.to(x.device).reshape(N, *[1] * (x.ndim - 1))
     time = torch.arange(T, device=x.device).reshape(T, *[1] * (x.ndim - 2))
     mask = time < counts
-    x_valid = torch.where(mask, x, 0.0)
+    x_valid = torch.where(mask, x, padding)
     if not checks.has_values(counts):
         fits = (counts >= 1) & (counts <= T)
         x_valid, mask = torch.where(fits, x_valid, math.nan), mask | ~fits
-    return Valid(x_valid, mask, counts.squeeze(1))
+    return x_valid, mask, counts.squeeze(1)
 
 
 def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths) -> Tensor:

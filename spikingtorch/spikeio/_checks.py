@@ -53,15 +53,3 @@ def check_sequence(owner: str, s: Tensor) -> None:
 def over_time(x: Tensor, nsteps: int) -> Tensor:
     """Return a batch (N, ...) at each step, (N, T, ...), without a copy."""
     return x.unsqueeze(1).expand(x.shape[0], nsteps, *x.shape[1:])
-
-
-def along_samples(values: Tensor, like: Tensor) -> Tensor:
-    """Return one value a sample, (N,), in a shape that broadcasts to (N, ...) of as many axes as ``like``."""
-    return values.reshape(-1, *(1,) * (like.ndim - 1))
-
-
-def counting_steps(lengths: Tensor, s: Tensor) -> Tensor:
-    """Return a mask, (N, T, 1, ...), of the first ``lengths[n]`` steps of each sample."""
-    steps = torch.arange(s.shape[1], device=s.device)
-    mask = steps < lengths.to(s.device).unsqueeze(1)
-    return mask.reshape(*mask.shape, *(1,) * (s.ndim - 2))

@@ -1,7 +1,8 @@
 """Decoders: the sequence that a network returns, (N, T, ...), as one number for each output, (N, ...).
 
 Each takes ``lengths``, whole numbers of shape (N,): only the first ``lengths[n]`` steps of sample n count, whatever
-stands after them, NaN included. Output and gradient are those of each sample by itself.
+stands after them, NaN included. Output and gradient are those of each sample by itself. A length that is not in 1 ... T
+is an error; inside ``torch.func`` and ``torch.compile``, where Python cannot read it, the output of that sample is NaN.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.losses.first_spike import first_spike_time
-from spikingtorch.spikeio._checks import along_samples, check_sequence, counting_steps
+from spikingtorch.losses.steps import padded
+from spikingtorch.spikeio._checks import check_sequence
 
 Lengths = Tensor | Sequence[int] | None
 
@@ -156,7 +158,7 @@ class MaxMembraneDecoder(nn.Module):
 
     def forward(self, y: Tensor, lengths: Lengths = None) -> Tensor:
         """Return (N, ...) for membranes (N, T, ...); see the module for lengths."""
-        y, _ = _counted("MaxMembraneDecoder", y, lengths, None, padding=float("-inf"))
+        y, _ = _counted("MaxMembraneDecoder", y, lengths, None, padding=-torch.inf)
         return y.amax(1)
 
 
@@ -174,6 +176,5 @@ def _counted(
                 "outputs. For sequences that differ in length, hand over lengths"
             )
         return s, T
-    counts = checks.check_lengths(owner, lengths, s.shape[0], T).to(s.device)
-    mask = counting_steps(counts, s)
-    return torch.where(mask, s, padding), along_samples(counts, s[:, 0])
+    s, _, steps = padded(s, checks.check_lengths(owner, lengths, s.shape[0], T), padding)
+    return s, steps

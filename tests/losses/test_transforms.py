@@ -45,6 +45,17 @@ def test_a_length_out_of_range_is_nan_where_it_cannot_be_read(case: Case) -> Non
     assert func.vmap(alone)(*given).isnan().tolist() == [True, True, False]
 
 
+@each_case
+def test_a_class_out_of_range_is_an_error_where_it_cannot_be_read(case: Case) -> None:
+    x, target = case.draw(3, 6, torch.float64)
+    if target is None or target.ndim > 1:
+        return
+    for wrong in (x.shape[2], -1):
+        classes = torch.tensor([0, wrong, 0])
+        with pytest.raises((RuntimeError, IndexError), match="out of bounds"):
+            func.vmap(lambda x, label: case.call(x[None], label[None]).sum())(x, classes)
+
+
 @pytest.mark.long
 def test_compiled_as_one_graph() -> None:
     names = ("max_over_time", "last_step", "first_spike", "count_mse", "tau=3", "penalty")

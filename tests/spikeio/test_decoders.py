@@ -114,6 +114,22 @@ def test_transforms_of_torch(make: Callable[[int], nn.Module]) -> None:
     assert_close(got, torch.stack([decode(*pair) for pair in zip(s, lengths_of_each, strict=True)]))
 
 
+@every_decoder
+def test_a_length_out_of_range_is_nan_where_it_cannot_be_read(make: Callable[[int], nn.Module]) -> None:
+    decode, s, lengths = make(T), spikes(5, T, 1), torch.tensor([0, T + 1, -2, T, 1])
+    torch._dynamo.reset()
+    ways: list[Callable[..., Tensor]] = [
+        lambda s, lengths: torch.vmap(decode)(s[:, None], lengths[:, None])[:, 0],
+        torch.compile(decode, backend="eager", fullgraph=True),
+    ]
+    for transformed in ways:
+        out = transformed(s, lengths)
+        assert out.flatten().isnan().tolist() == [True, True, True, False, False]
+        assert_close(out[3:], decode(s[3:], lengths[3:]))
+    with pytest.raises(ValueError, match="lengths"):
+        decode(s, lengths)
+
+
 def test_nan_in_steps_that_count_is_handed_on() -> None:
     s = torch.zeros(2, T, 1)
     s[0, 2] = torch.nan
