@@ -44,7 +44,8 @@ def events_to_sequence(
     - Neither: the window reaches from the start to the last event, which belongs to the last bin.
 
     Times that are integers, such as microseconds, are compared with the borders without rounding where start, dt and
-    duration are integers as well. For all others, t - start is compared with k duration / nsteps in float64.
+    duration are integers as well. All others are compared in float64 with start + k dt, or start + k duration / nsteps,
+    computed in this order; if t and start are integers, t - start is compared with the rest.
 
     Args:
         events: a structured numpy array with the fields t, x, p and, unless the sensor is one row, y, as the package
@@ -83,7 +84,7 @@ def events_to_sequence(
     ):
         _check_range(name, column, size, hint)
     _check_order(columns.t)
-    k = _bins(columns.t, T, *_window(columns.t, T, duration, dt, start))
+    k = _bins(columns.t, T, dt, *_window(columns.t, T, duration, dt, start))
     pixel = ((k * P + columns.p) * H + columns.y) * W + columns.x
     counts = torch.bincount(pixel, minlength=T * P * H * W).reshape(T, P, H, W)
     return (counts.clamp(max=1) if binary else counts).float()
@@ -94,7 +95,7 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
 
         t = start + k dt
 
-    for each of the ``s[k, p, y, x]`` events, ordered by k, then p, y and x. For integers dt and start,
+    for each of the ``s[k, p, y, x]`` events, ordered by k, then p, y and x. As long as float64 tells these times apart,
     ``events_to_sequence(events, T, (W, H, P), dt=dt, start=start)`` gives the sequence again.
 
     Args:
@@ -235,7 +236,7 @@ def _window(
             )
         return start, last - start, True
     length = _whole(duration) if duration is not None else T * _whole(dt or 0)
-    if last - start >= length:
+    if last - start >= length if isinstance(last, int) and isinstance(start, int) else last >= start + length:
         raise ValueError(
             f"{OWNER}: the last event is at t={last}, expected times below start + duration = {start + length} "
             f"({start} + {length}). Raise nsteps or the width of a bin, or cut the events: events[events['t'] < end]"
@@ -243,16 +244,17 @@ def _window(
     return start, length, False
 
 
-def _bins(t: Tensor, T: int, start: float, duration: float, closed: bool) -> Tensor:
+def _bins(t: Tensor, T: int, dt: float | None, start: float, duration: float, closed: bool) -> Tensor:
     """Return the bin of each time, k with start + k duration / T <= t; the end belongs to the last one if closed."""
-    whole = not t.is_floating_point() and isinstance(start, int) and isinstance(duration, int)
-    if whole and T * duration < 2**63:
+    whole = not t.is_floating_point() and isinstance(start, int)
+    if whole and isinstance(duration, int) and T * duration < 2**63:
         k = (t - start) * T // duration
     else:
-        borders = torch.arange(T + 1, dtype=torch.float64, device=t.device) * duration / T
+        steps = torch.arange(T + 1, dtype=torch.float64, device=t.device)
+        borders = steps * duration / T if dt is None else steps * _whole(dt)
         # integers are subtracted first: float64 may not hold the times, but their distance from the start
-        elapsed = (t if isinstance(start, int) else t.double()) - start
-        k = torch.searchsorted(borders, elapsed.double(), right=True) - 1
+        t, borders = (t - start, borders) if whole else (t, start + borders)
+        k = torch.searchsorted(borders, t.double(), right=True) - 1
         closed = True  # the window was checked; rounding alone can put a time at its end
     return k.clamp(max=T - 1) if closed else k
 

@@ -168,6 +168,27 @@ def test_there_and_back(dtype: torch.dtype) -> None:
     )
 
 
+@pytest.mark.parametrize("start", [0, 10, 0.7, -3.3, 1e6 / 3])
+@pytest.mark.parametrize("dt", [0.1, 0.3, 1 / 3, 1e-3, 0.7, 123.4, np.float32(0.1)])
+def test_there_and_back_in_floats(dt: float, start: float) -> None:
+    counts = torch.ones(1000, 1, 1, 1)
+    events = io.sequence_to_events(counts, dt=dt, start=start)
+    assert events["t"].dtype == np.float64
+    assert torch.equal(io.events_to_sequence(events, 1000, (1, 1, 1), dt=dt, start=start), counts)
+
+
+def test_an_event_at_a_border_belongs_to_the_later_bin() -> None:
+    k, zeros = torch.arange(1000, dtype=torch.float64), torch.zeros(1000, dtype=torch.int64)
+    for dt in (0.1, 0.3, 1e-3):
+        borders = 2.0 + k * dt
+        below = torch.cat([borders[1:], torch.tensor([2.0 + 1000 * dt], dtype=torch.float64)]).nextafter(k * 0)
+        for times in (borders, below):
+            got = io.events_to_sequence((times, zeros, zeros, zeros), 1000, (1, 1, 1), dt=dt, start=2)
+            assert got.flatten().tolist() == [1.0] * 1000
+        with pytest.raises(ValueError, match="expected times below"):
+            io.events_to_sequence((below.nextafter(below + 1), *[zeros] * 3), 1000, (1, 1, 1), dt=dt, start=2)
+
+
 def test_events_by_hand() -> None:
     counts = torch.zeros(3, 2, 2, 3)
     counts[0, 1, 1, 2] = 2
