@@ -12,6 +12,7 @@ from spikingtorch.functional.core.tree import Form, flatten, unflatten
 from spikingtorch.functional.dispatch.call import Call, Streams
 from spikingtorch.functional.dispatch.reference import LoopReference
 from spikingtorch.functional.dispatch.signature import Signature
+from spikingtorch.functional.fused.ir import depends_over_time
 from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
@@ -115,7 +116,8 @@ def keep(signature: Signature, traced: TracedStep, call: Call, run: Executable, 
 def spec_of(traced: TracedStep, call: Call, dim: int) -> ScanSpec:
     """Return the scan of a traced step, for the tensors of a call with time at an axis."""
     counts = len(call.states), len(call.xs), len(call.tensor_params), traced.outputs
-    return ScanSpec(traced.program, dim, traced.saves_states, traced.differentiable, counts)
+    depends = depends_over_time(traced.depends, counts[0])
+    return ScanSpec(traced.program, dim, traced.saves_states, traced.differentiable, counts, depends=depends)
 
 
 def _reference(call: Call) -> LoopReference | None:

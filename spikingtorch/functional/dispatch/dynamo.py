@@ -72,10 +72,8 @@ def _known(call: Call) -> TracedStep:
     out = contract.checked(step)(trees[0], trees[1], **trees[2])[1]
     if found is None:
         raise NotFusible(reason)
-    program, literals, outputs, inexact, saves_states, differentiable = found
-    return TracedStep(
-        program, literals, True, outputs, pytree.tree_structure(out), inexact, saves_states, differentiable
-    )
+    program, literals, outputs, *rest = found
+    return TracedStep(program, literals, True, outputs, pytree.tree_structure(out), *rest)
 
 
 def _unsuited(call: Call) -> str | None:
@@ -124,11 +122,8 @@ def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None, devi
     except NotFusible as refusal:
         explain.warn(step, refusal)
         return None, str(refusal), not isinstance(refusal, SideEffect)
-    return (
-        (found.program, found.literals, found.outputs, found.inexact, found.saves_states, found.differentiable),
-        "",
-        True,
-    )
+    of_gradient = found.saves_states, found.differentiable, found.depends
+    return (found.program, found.literals, found.outputs, found.inexact, *of_gradient), "", True
 
 
 # torch.compiler.assume_constant_result, without the second that importing the compiler takes

@@ -133,7 +133,14 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     saves = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     if saves:
         results = FusedRecurrence.apply(  # type: ignore[no-untyped-call]
-            plan_.program, scalars, plan_.differentiable, synapse, counts, _reference(found, call), *tensors
+            plan_.program,
+            scalars,
+            plan_.differentiable,
+            plan_.depends,
+            synapse,
+            counts,
+            _reference(found, call),
+            *tensors,
         )
     else:
         results = torch.ops.spikingtorch.recurrence_forward(

@@ -6,7 +6,7 @@ sweep over a time constant runs one compiled kernel.
 """
 
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -67,6 +67,7 @@ class Program(NamedTuple):
         finals: node of each state after the step.
         results: node of each output.
         gradients: node of the gradient of each state, input and parameter, in this order; -1 where it is zero.
+        depends: for each state after the step, then each output, on which of these leaves autograd sees it depend.
     """
 
     nodes: tuple[Node, ...]
@@ -78,6 +79,7 @@ class Program(NamedTuple):
     finals: tuple[int, ...]
     results: tuple[int, ...]
     gradients: tuple[int, ...]
+    depends: tuple[tuple[bool, ...], ...]
 
     def to_text(self) -> str:
         """Return the program as JSON."""
@@ -115,6 +117,24 @@ class Program(NamedTuple):
         return sorted(found)
 
 
+def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[tuple[bool, ...], ...]:
+    """Return on which leaves the final states and the outputs of a scan depend, from those of one step.
+
+    Args:
+        depends: as in ``Program``, whose first leaves are the states.
+        states: how many there are.
+    """
+    over_time = tuple([tuple(row) for row in depends])
+    for _ in range(states):  # a path goes through each state once at most
+        over_time = tuple(
+            [
+                tuple([has or any([row[k] and over_time[k][i] for k in range(states)]) for i, has in enumerate(row)])
+                for row in depends
+            ]
+        )
+    return over_time
+
+
 def operands(node: Node) -> tuple[int, ...]:
     """Return the nodes that a node is computed from."""
     return () if node.op in ("input", "scalar", "const") else tuple(int(arg) for arg in node.args)
@@ -123,7 +143,7 @@ def operands(node: Node) -> tuple[int, ...]:
 @lru_cache(maxsize=256)
 def from_text(text: str) -> Program:
     """Return the program that ``to_text`` wrote."""
-    nodes, *fields, scalars, finals, results, gradients = json.loads(text)
+    nodes, *fields, scalars, finals, results, gradients, depends = json.loads(text)
     states, xs, params, outs = fields
     return Program(
         tuple(Node(op, dtype, tuple(args)) for op, dtype, args in nodes),
@@ -135,4 +155,5 @@ def from_text(text: str) -> Program:
         tuple(finals),
         tuple(results),
         tuple(gradients),
+        tuple(map(tuple, depends)),
     )

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.autograd import Function
 
 from spikingtorch.functional.core import memory
-from spikingtorch.functional.fused.ir import DTYPES, from_text
+from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.recurrent import passes
 from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved
 from spikingtorch.functional.fused.runtime import checks
+from spikingtorch.functional.fused.runtime.scan_spec import Depends, without_gradient
 from spikingtorch.functional.fused.runtime.second_derivative import Reference, is_differentiated
 from spikingtorch.functional.fused.runtime.torch_ops import library, register, written_out
 
@@ -113,7 +114,7 @@ register("recurrence_backward", _backward, _fake_backward)
 
 
 class FusedRecurrence(Function):
-    """``apply(program, scalars, differentiable, synapse, counts, reference, *states, s, *xs, weight, *params)``.
+    """``apply(*options, *states, s, *xs, weight, *params)``, the options those of ``forward``.
 
     Returns ``(*finals, final_s, outs, *records, *trace)``.
     """
@@ -123,6 +124,7 @@ class FusedRecurrence(Function):
         program: str,
         scalars: tuple[float, ...],
         differentiable: tuple[bool, ...],
+        depends: Depends,
         synapse: str,
         counts: Counts,
         reference: Reference | None,
@@ -135,12 +137,13 @@ class FusedRecurrence(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Save the tensors, the outputs that come back and the trace, which has no gradient."""
-        ctx.program, ctx.scalars, ctx.differentiable, ctx.synapse, ctx.counts, *rest = inputs
+        ctx.program, ctx.scalars, ctx.differentiable, depends, ctx.synapse, ctx.counts, *rest = inputs
         ctx.reference, *tensors = rest
         first, last = ctx.counts[0] + 1, ctx.counts[0] + 1 + ctx.counts[3]
-        trace, discrete = output[last:], [out for out in output[:last] if not out.is_floating_point()]
+        constant = without_gradient(output[:last], _of_recurrence(depends, ctx.counts), ctx.needs_input_grad[_OPTIONS:])
+        trace = output[last:]
         checks.save(ctx, (*tensors, output[first], *trace))
-        ctx.mark_non_differentiable(*trace, *discrete)
+        ctx.mark_non_differentiable(*trace, *constant)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -151,19 +154,19 @@ class FusedRecurrence(Function):
         has = ctx.differentiable
         # the output and the weights act through the first input
         has = *has[:states], True, *has[states : states + xs], True, *has[states + xs :]
-        wanted = [need and have for need, have in zip(ctx.needs_input_grad[6:], has, strict=True)]
+        wanted = [need and have for need, have in zip(ctx.needs_input_grad[_OPTIONS:], has, strict=True)]
         if not any(wanted) or all(cotangent is None for cotangent in given):
-            return (None,) * (6 + len(wanted))
+            return (None,) * (_OPTIONS + len(wanted))
         options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
         saved = checks.saved(ctx)  # once: checkpoint unpacks them a single time
         if ctx.reference is not None and is_differentiated(saved, wanted):
             tensors = saved[: len(wanted)]
             found = ctx.reference.gradients(tensors, given, 0, wanted, ctx.program, ctx.scalars)
-            return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
+            return (*(None,) * _OPTIONS, *[found.pop(0) if want else None for want in wanted])
         function: Any = FusedRecurrenceGradient
         gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
         found = list(gradient(ctx.counts, tuple(wanted), options, *saved, *given))
-        return (*(None,) * 6, *[found.pop(0) if want else None for want in wanted])
+        return (*(None,) * _OPTIONS, *[found.pop(0) if want else None for want in wanted])
 
 
 class FusedRecurrenceGradient(Function):
@@ -191,6 +194,8 @@ class FusedRecurrenceGradient(Function):
         )
 
 
+_OPTIONS = 7  # arguments of FusedRecurrence before its tensors
+
 # as in ``autograd``: torch looks it up at every call
 _function: Any
 for _function in (FusedRecurrence.forward, FusedRecurrenceGradient.forward):
@@ -202,6 +207,15 @@ def _grouped(items: Sequence[Any], states: int, xs: int) -> RecurrentArgs:
     return RecurrentArgs(
         list(items[:states]), items[states], list(items[first:last]), items[last], list(items[last + 1 :])
     )
+
+
+def _of_recurrence(depends: Depends, counts: Counts) -> Depends:
+    """Return on which tensors final states, the last output and all outputs depend, from one step of the neuron."""
+    states, xs = counts[:2]
+    rows = [*depends[:states], depends[states], *depends[states:]]  # the output comes back, as one more state
+    # it and the weights act through the first input
+    whole = [(*row[:states], row[states], *row[states : states + xs], row[states], *row[states + xs :]) for row in rows]
+    return depends_over_time(whole, states + 1)
 
 
 def _contiguous(given: RecurrentArgs) -> RecurrentArgs:

@@ -78,19 +78,19 @@ class FusedScan(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Save tensors and kept states; only results that are floating have a gradient."""
+        """Save tensors and kept states; a result has a gradient if it depends on a tensor that requires one."""
         ctx.spec, launched, ctx.scalars, ctx.reference, *tensors = inputs
         if launched is None:
             states, _, _, outs = ctx.spec.counts
             results, kept = output[: states + outs], output[states + outs :]
             ctx.executable = None
             checks.save(ctx, (*tensors, *kept))
-            ctx.mark_non_differentiable(*kept, *[out for out in results if not out.is_floating_point()])
+            ctx.mark_non_differentiable(*kept, *ctx.spec.without_gradient(results, ctx.needs_input_grad[_OPTIONS:]))
         else:
             ctx.executable = launched.executable
             ctx.save_for_backward(*tensors, *launched.kept)
-            if discrete := [out for out in output if not out.is_floating_point()]:
-                ctx.mark_non_differentiable(*discrete)
+            if constant := ctx.spec.without_gradient(output, ctx.needs_input_grad[_OPTIONS:]):
+                ctx.mark_non_differentiable(*constant)
         ctx.set_materialize_grads(False)
 
     @staticmethod

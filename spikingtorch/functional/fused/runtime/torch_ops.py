@@ -15,10 +15,10 @@ from torch import Tensor
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.shapes import with_time
-from spikingtorch.functional.fused.ir import DTYPES, from_text
+from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
-from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec, without_gradient
 from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on
 
 library = torch.library.Library("spikingtorch", "DEF")
@@ -155,7 +155,11 @@ torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=li
 def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     states, xs, params, ctx.scalars, ctx.program, ctx.dim, _ = inputs
     ctx.counts = len(states), len(xs), len(params)
-    ctx.outputs = len(states) + len(from_text(ctx.program).outs)
+    known = from_text(ctx.program)
+    ctx.outputs = len(states) + len(known.outs)
+    depends = depends_over_time(known.depends, len(states))
+    needed = [tensor.requires_grad for tensor in (*states, *xs, *params)]
+    ctx.mark_non_differentiable(*without_gradient(output[: ctx.outputs], depends, needed), *output[ctx.outputs :])
     ctx.save_for_backward(*states, *xs, *params, *output[ctx.outputs :])
 
 

@@ -48,6 +48,11 @@ class Examples:
             for (leaves, form), kind in zip(flat, self.tensors, strict=True)
         )
 
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The states, inputs and parameters, in this order."""
+        return [tensor for kind in self.tensors for tensor in kind]
+
     def _example(self, leaf: Any, kind: list[Tensor], lift_floats: bool) -> Any:
         if isinstance(leaf, Spec):
             ours = self.shape[len(self.shape) - len(leaf.shape) :]

@@ -34,6 +34,7 @@ class TracedStep(NamedTuple):
         inexact: operations on the way to states and outputs that keep them from having the bits of the loop.
         saves_states: whether its gradient needs the states.
         differentiable: for each state, input and parameter that is a tensor, whether it has a gradient.
+        depends: of its program.
     """
 
     program: str
@@ -44,6 +45,7 @@ class TracedStep(NamedTuple):
     inexact: tuple[str, ...]
     saves_states: bool
     differentiable: tuple[bool, ...]
+    depends: tuple[tuple[bool, ...], ...]
 
 
 class Arguments(NamedTuple):
@@ -135,7 +137,8 @@ def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> 
     saves_states = bool(program.states) and program.reads_states(program.gradients)
     differentiable = tuple(node >= 0 for node in program.gradients)
     text, inexact = program.to_text(), tuple(program.inexact)
-    return TracedStep(text, literals, lift_floats, len(program.outs), form, inexact, saves_states, differentiable)
+    of_gradient = saves_states, differentiable, program.depends
+    return TracedStep(text, literals, lift_floats, len(program.outs), form, inexact, *of_gradient)
 
 
 def _types(form: pytree.TreeSpec) -> Iterator[type]:

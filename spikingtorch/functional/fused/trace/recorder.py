@@ -73,7 +73,7 @@ class Recorder(TorchDispatchMode):
     def differentiate(self, outputs: Sequence[Tensor]) -> list[Value | None]:
         """Return the gradient of each state, input and parameter; the cotangents become inputs of the program."""
         self._in_gradient = True
-        leaves = [tensor for kind in self.examples.tensors for tensor in kind]
+        leaves = self.examples.leaves
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         given: list[tuple[Tensor, Tensor]] = []
         for index, out in enumerate(outputs):

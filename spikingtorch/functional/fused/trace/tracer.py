@@ -20,6 +20,7 @@ from spikingtorch.functional.core.random_state import same_random_state
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
+from spikingtorch.functional.fused.trace.depends import depends_on
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
 from spikingtorch.functional.fused.trace.questions import Questions
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
@@ -139,6 +140,7 @@ def _assemble(
         finals=tuple(recorder.value(t).node for t in after),
         results=tuple(recorder.value(t).node for t in results),
         gradients=tuple(-1 if value is None else value.node for value in gradients),
+        depends=tuple(depends_on(result, examples.leaves) for result in (*after, *results)),
     )
     return Traced(program, tuple(builder.literals), form)
 

@@ -102,7 +102,7 @@ def _check_names(text: str) -> None:
 
 def test_an_operation_that_is_not_known_is_refused() -> None:
     nodes = (Node("input", "f32", ("x", 0)), Node("gamma", "f32", (0,)))
-    program = Program(nodes, (), ("f32",), (), ("f32",), 0, (), (1,), (-1,))
+    program = Program(nodes, (), ("f32",), (), ("f32",), 0, (), (1,), (-1,), ((False,),))
     with pytest.raises(ValueError, match="got the operation 'gamma'"):
         triton.forward_source(program)
 

@@ -1,0 +1,129 @@
+"""Results that have no gradient on the loop have none on the fused backend, and all others have one."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import spikingtorch as st
+from spikingtorch import functional as F
+
+T, N = 6, 5
+X, WEIGHT = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) for shape in ((T, N), (N, N)))
+
+
+class Counting(NamedTuple):
+    v: Tensor
+    older: Tensor
+    total: Tensor
+    n: Tensor
+
+
+def counting_step(state: Counting, x: Tensor, *, gain: Tensor) -> Any:
+    """Fire without a surrogate: spikes and their count have no gradient, the membranes have one of everything."""
+    v = 0.5 * state.v + gain * x
+    spike = (v > 1.0).to(v.dtype)
+    after = Counting(v, state.v, state.total + spike, state.n + 1)
+    return after, (spike, v.floor(), gain + 0.0 * state.total, state.older * 1.0, v.detach(), v > state.older)
+
+
+def hard_step(state: F.IFState, x: Tensor, *, gain: Tensor) -> Any:
+    """Fire without a surrogate, the membrane aside."""
+    v = 0.5 * state.v + gain * x
+    spike = (v > 0.7).to(v.dtype)
+    return F.IFState((v - spike).detach()), spike
+
+
+def flags(results: Any) -> list[bool]:
+    return [leaf.requires_grad for leaf in pytree.tree_leaves(results)]
+
+
+def watched(wants: tuple[bool, ...]) -> tuple[Counting, Tensor, Tensor]:
+    leaves = torch.zeros(N), torch.zeros(N), torch.zeros(N), X.clone(), torch.ones(N)
+    v, older, count, x, gain = (leaf.requires_grad_(want) for leaf, want in zip(leaves, wants, strict=True))
+    return Counting(v, older, count, torch.zeros(N, dtype=torch.int64)), x, gain
+
+
+@pytest.mark.parametrize("wants", [*itertools.product([False, True], repeat=5)])
+def test_a_result_requires_a_gradient_where_the_loop_says_so(wants: tuple[bool, ...]) -> None:
+    want, *got = (
+        flags(F.scan(counting_step, state, x, params={"gain": gain}, backend=backend))
+        for backend in ("loop", "fused", "fused")  # a first call and a later one
+        for state, x, gain in [watched(wants)]
+    )
+    assert all(flag == want for flag in got)
+
+
+WAYS: dict[str, Callable[[Callable[[Tensor], Any]], Any]] = {
+    "eager": lambda function: function(X.clone().requires_grad_()),
+    "compile": lambda function: torch.compile(function, backend="eager", fullgraph=True)(X.clone().requires_grad_()),
+    "vmap": lambda function: torch.func.vmap(function)(X.expand(3, T, N).clone().requires_grad_()),
+}
+
+
+def scanned(backend: Any) -> Callable[[Tensor], Any]:
+    def function(x: Tensor) -> Any:
+        state = Counting(torch.zeros(N), torch.zeros(N), torch.zeros(N), torch.zeros(N, dtype=torch.int64))
+        return F.scan(counting_step, state, x, params={"gain": torch.ones(N)}, backend=backend)
+
+    return function
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_same_inside_transforms(way: str) -> None:
+    assert flags(WAYS[way](scanned("fused"))) == flags(WAYS[way](scanned("loop")))
+
+
+@pytest.mark.parametrize("backend", ["loop", "fused"])
+def test_torch_func_has_zeros_and_backward_raises(backend: Any) -> None:
+    def total(x: Tensor) -> Tensor:
+        out: Tensor = F.scan(hard_step, F.IFState(torch.zeros(N)), x, params={"gain": torch.ones(N)}, backend=backend)[
+            1
+        ]
+        return out.sum()
+
+    assert torch.equal(torch.func.grad(total)(X), torch.zeros_like(X))
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        total(X.clone().requires_grad_()).backward()
+
+
+@pytest.mark.parametrize("wants", [*itertools.product([False, True], repeat=4)])
+@pytest.mark.parametrize("synapse", ["dense", "convolution"])
+@pytest.mark.parametrize("step", [F.if_step, counting_step, hard_step])
+def test_recurrences(step: Any, synapse: str, wants: tuple[bool, ...]) -> None:
+    shape = (2, N) if synapse == "dense" else (2, 3, 4, 4)
+    weight = torch.rand(N, N) if synapse == "dense" else torch.rand(3, 3, 3, 3)
+    found = []
+    for backend in ("loop", "fused"):
+        leaves = torch.zeros(shape), torch.rand(T, *shape), weight.clone(), torch.ones(shape)
+        v, x, w, gain = (leaf.requires_grad_(want) for leaf, want in zip(leaves, wants, strict=True))
+        neuron: Any = F.IFState(v)
+        if step is counting_step:
+            neuron = Counting(v, torch.zeros(shape), torch.zeros(shape), torch.zeros(shape, dtype=torch.int64))
+        params = {"recurrent_weight": w} | ({} if step is F.if_step else {"gain": gain})
+        state, recurrent = F.RecurrentState(neuron, torch.zeros(shape)), F.Recurrent(step, getattr(F, synapse))
+        found.append(flags(F.scan(cast(Any, recurrent), state, x, params=params, backend=backend)))
+    assert found[0] == found[1]
+
+
+class Exported(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return scanned("fused")(x)
+
+
+def test_an_exported_scan() -> None:
+    program = torch.export.export(Exported(), (X,)).module()
+    assert flags(program(X.clone().requires_grad_())) == flags(scanned("loop")(X.clone().requires_grad_()))
+
+
+@pytest.mark.parametrize("mode", ["step", "fold"])
+def test_layers(mode: Any) -> None:
+    layer = st.StepLayer(hard_step, F.IFState, gain=1.0)
+    net = st.SpikingNet(nn.Sequential(nn.Linear(N, N), layer), mode=mode)
+    for _ in range(2):
+        assert not net(torch.rand(2, T, N)).requires_grad
+    assert st.SpikingNet(nn.Sequential(nn.Linear(N, N), st.LIF()), mode=mode)(torch.rand(2, T, N)).requires_grad
