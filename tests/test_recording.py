@@ -97,6 +97,28 @@ def test_records(net: Net, x: Tensor, options: Any) -> None:
     assert torch.equal(model(x), want)
 
 
+def test_a_neuron_at_rest_keeps_its_membrane() -> None:
+    model = st.SpikingNet(nn.Sequential(st.IF(threshold=1.0, reset=F.by_subtraction, refractory=3)))
+    for _ in range(2):
+        of = st.record(model, torch.full((1, 8, 1), 1.25), ALL)["0"]
+        assert of["spikes"].flatten().tolist() == [1, 0, 0, 0, 1, 0, 0, 0]
+        assert of["u"].flatten().tolist() == [1.25, 0.25, 0.25, 0.25, 1.5, 0.5, 0.5, 0.5]
+        assert torch.equal(of["spikes"] > 0, of["u"] >= of["threshold"])
+
+
+@pytest.mark.parametrize("backend", ["loop", "fused"])
+def test_at_rest_without_a_membrane_u_is_not_known(backend: Any) -> None:
+    step: Any = F.Refractory(F.mcpitts_step, 2)
+    state, x = step.at_rest(F.McPittsState(), torch.zeros(3)), torch.ones(5, 3)
+    params = {"threshold": 1.0}
+    known: Any = F.recorded(step, "threshold")
+    asked: Any = F.recorded(step, "u")
+    records = F.scan(known, state, x, params=params, backend=backend)[1][1]
+    assert (records["threshold"] == 1.0).all()
+    with pytest.raises(ValueError, match=r"has no state 'u'.*with a v in its state"):
+        F.scan(asked, state, x, params=params, backend="loop")
+
+
 def test_explain_says_the_same(net: Net, x: Tensor) -> None:
     model = st.SpikingNet(net)
     before = model.explain(x)

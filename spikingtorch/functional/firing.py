@@ -66,11 +66,13 @@ class Met(NamedTuple):
         u: membrane before the reset.
         threshold: what it met.
         out: what the neuron gave out; None if that is not known.
+        resting: where the neuron rests, so that its membrane met nothing; None if it does not.
     """
 
     u: Tensor
     threshold: Tensor | float
     out: Tensor | None = None
+    resting: Tensor | None = None
 
 
 class Watched:
@@ -121,6 +123,12 @@ def meets(u: Tensor, threshold: Tensor | float, surrogate: Any) -> None:
     """Tell the records of a step that a membrane meets its threshold, where the step does not call ``fire``."""
     if type(surrogate) is Watched:
         surrogate.met.append(Met(u, threshold))
+
+
+def rests(resting: Tensor, surrogate: Any) -> None:
+    """Tell the records of a step which neurons rest, whatever the step inside has told of them."""
+    if type(surrogate) is Watched and surrogate.met:
+        surrogate.met[-1] = surrogate.met[-1]._replace(resting=resting)
 
 
 @compared_by_type

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.firing import Watched
+from spikingtorch.functional.firing import Met, Watched
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState
 
 # what ``fire`` tells of a step: the membrane before the reset, and its threshold
@@ -23,7 +23,8 @@ class Recorded(NamedTuple):
 
     Args:
         step: a step, ``(state, x, **params) -> (state, out)``.
-        names: of the records: fields of the state, after the step; "u", the membrane before the reset; "threshold".
+        names: of the records: fields of the state, after the step; "u", the membrane before the reset, which while a
+            neuron rests is the v that it keeps; "threshold".
         strict: whether a name that the step does not have is an error; if not, its record is left out.
 
     >>> from spikingtorch.functional import IFState, if_step, scan
@@ -48,9 +49,7 @@ class Recorded(NamedTuple):
         after, out = self.step(state, x, **params)
         records = dict(_fields(after))
         if watched is not None and watched.met:
-            u, threshold, _ = watched.met[-1]
-            # in memory of its own, and of the membrane's shape
-            records["u"], records["threshold"] = u, threshold + torch.zeros_like(u)
+            records |= _met(watched.met[-1], state)
         missing = [name for name in self.names if name not in records]
         if missing and self.strict:
             raise ValueError(_complaint(self.step, missing, [name for name, _ in _fields(after)]))
@@ -67,8 +66,9 @@ def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
 
     Args:
         step: a step, ``(state, x, **params) -> (state, out)``.
-        names: fields of its state, as they are after a step; "u", the membrane before the reset; "threshold". The last
-            two are known of steps that fire through ``functional.fire``, as all of the library's do.
+        names: fields of its state, as they are after a step; "u", the membrane before the reset, which while a neuron
+            rests is the v that it keeps; "threshold". The last two are known of steps that fire through
+            ``functional.fire``, as all of the library's do; "u" of one that rests if its state has a v.
 
     Raises:
         TypeError: a name is no string, or there is none.
@@ -144,6 +144,16 @@ def default_of(step: Any, name: str) -> Any:
     return None
 
 
+def _met(met: Met, before: Any) -> dict[str, Tensor]:
+    """Return the membrane, if it is known, and the threshold; at rest a membrane meets nothing and does not move."""
+    # in memory of its own, and of the membrane's shape
+    threshold = {"threshold": met.threshold + torch.zeros_like(met.u)}
+    if met.resting is None:
+        return {"u": met.u} | threshold
+    kept = dict(_fields(before)).get("v")
+    return threshold if kept is None else {"u": torch.where(met.resting, kept, met.u)} | threshold
+
+
 def _fields(state: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the fields of a state, those of the neuron inside a wrapper's state after the wrapper's own."""
     for name in getattr(state, "_fields", ()):
@@ -160,6 +170,6 @@ def _complaint(step: Any, missing: list[str], there: list[str]) -> str:
     if set(missing) & set(_AT_THRESHOLD):
         text += (
             ". 'u' and 'threshold' are known of a step that fires through functional.fire(u, threshold, surrogate, "
-            "reset), with a parameter surrogate"
+            "reset), with a parameter surrogate, and if it rests after a spike, with a v in its state"
         )
     return text

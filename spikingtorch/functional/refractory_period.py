@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.firing import rests
 
 
 def _zeros(like: Tensor) -> Tensor:
@@ -64,6 +65,7 @@ class Refractory(NamedTuple):
         """
         after, out = self.step(state.neuron, x, **params)
         resting = state.left > 0
+        rests(resting, params.get("surrogate"))
         neuron = tree_map(lambda new, old: torch.where(resting, old, new), after, state.neuron)
         out = torch.where(resting, torch.zeros_like(out), out)
         period = self.steps if refractory is None else refractory

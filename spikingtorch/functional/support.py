@@ -82,5 +82,4 @@ def _of(watched: Watched, out: Any) -> Tensor | tuple[()]:
     support = support_of(watched.inside)
     if support is None or len(watched.met) != 1 or watched.met[0].out is not out:
         return ()
-    u, threshold, _ = watched.met[0]
-    return support(u - threshold)
+    return support(watched.met[0].u - watched.met[0].threshold)

@@ -65,7 +65,8 @@ def record(
         model: the network.
         x: its input, (N, T, ...).
         what: one name or several: "spikes", what a layer gives out; any field of its state after each step, "v" for
-            instance; "u", the membrane before the reset; "threshold".
+            instance; "u", the membrane before the reset, which while a neuron rests is the v that it keeps;
+            "threshold".
         layers: names of layers in the network; of these, all that is asked for has to be there. By default all spiking
             layers, with what they have of it.
         neurons: index of the neurons that are kept: ``slice(100)`` for the first axis of a layer's neurons, a tuple
