@@ -12,12 +12,19 @@ class Encoder(nn.Module):
     def __init__(self, nsteps: int, scale: float = 1.0) -> None:
         super().__init__()
         self.nsteps = checks.check_count(type(self).__name__, "nsteps", nsteps)
-        checks.check_parameter(type(self).__name__, "scale", scale)
+        check_scale(type(self).__name__, scale)
         self.scale = scale
 
     def extra_repr(self) -> str:
         """Name the number of steps and the scale."""
         return f"nsteps={self.nsteps}, scale={self.scale}"
+
+
+def check_scale(owner: str, scale: float) -> None:
+    """Raise unless scale is a finite number, not a tensor."""
+    if isinstance(scale, Tensor):
+        raise TypeError(f"{owner}: scale is a Tensor, expected a number; multiply the input by it instead")
+    checks.check_parameter(owner, "scale", scale)
 
 
 def check_batch(owner: str, x: Tensor) -> tuple[float, float]:
@@ -34,7 +41,12 @@ def check_no_gradient(owner: str, x: Tensor, what: str, fix: str) -> None:
 
 
 def check_generator(owner: str, x: Tensor, generator: Generator | None) -> None:
-    """Raise where random numbers would be drawn on another device than that of x."""
+    """Raise unless a generator is one, or where it would draw random numbers on another device than that of x."""
+    if not isinstance(generator, Generator | None):
+        raise TypeError(
+            f"{owner}: generator is a {type(generator).__name__}, expected a torch.Generator; of a seed, "
+            "torch.Generator().manual_seed(seed) makes one"
+        )
     if generator is not None and generator.device.type != x.device.type:
         raise ValueError(
             f"{owner}: the generator is on {generator.device}, x on {x.device}; make it with "

@@ -8,7 +8,14 @@ from torch import Generator, Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
-from spikingtorch.spikeio._checks import Encoder, check_batch, check_generator, check_no_gradient, over_time
+from spikingtorch.spikeio._checks import (
+    Encoder,
+    check_batch,
+    check_generator,
+    check_no_gradient,
+    check_scale,
+    over_time,
+)
 
 
 def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> Tensor:
@@ -113,9 +120,7 @@ class Poisson2D(PoissonEncoder):
 def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
     """Return the probabilities of a spike, in [0, 1]."""
     checks.check_count(owner, "nsteps", nsteps)
-    if isinstance(scale, Tensor):
-        raise TypeError(f"{owner}: scale is a Tensor, expected a number; multiply the rates by it instead")
-    checks.check_parameter(owner, "scale", scale)
+    check_scale(owner, scale)
     bounds = check_batch(owner, x)
     fix = (
         f"Draw from x.detach(), encode with ConstantEncoder({nsteps}), whose gradient is exact, or give an estimate of "

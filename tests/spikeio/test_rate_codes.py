@@ -17,6 +17,7 @@ from spikingtorch.functional.neurons.periodic import PeriodicState, firing_thres
 from spikingtorch.testing import assert_close
 
 ENCODERS = [io.PoissonEncoder, io.PeriodicEncoder, io.ConstantEncoder]
+WITH_SCALE: list[Any] = [io.PoissonEncoder, io.PeriodicEncoder, io.LatencyEncoder]
 F16, F32, F64, BF16 = torch.float16, torch.float32, torch.float64, torch.bfloat16
 of_draws = pytest.mark.parametrize("draw", [io.poisson_spikes, io.markov_spikes])
 Draw = Callable[..., Tensor]
@@ -244,6 +245,17 @@ IMAGES = r"expected images \(N, C, H, W\) or \(N, H, W\)"
         (lambda: io.PoissonEncoder(4, math.nan), ValueError, "PoissonEncoder: scale=nan"),
         (lambda: io.poisson_spikes(ONES, 4, math.nan), ValueError, "poisson_spikes: scale=nan"),
         (lambda: io.poisson_spikes(ONES, 4, ONES), TypeError, "scale is a Tensor, expected a number"),
+        *(
+            (lambda make=make: make(4, ONES), TypeError, "Encoder: scale is a Tensor, expected a number")
+            for make in WITH_SCALE
+        ),
+        *(
+            (call, TypeError, r"_spikes: generator is a int, expected a torch\.Generator.*manual_seed")
+            for call in (
+                lambda: io.PoissonEncoder(4, generator=5)(ONES),  # type: ignore[arg-type]
+                lambda: io.markov_spikes(ONES, 4, generator=5),  # type: ignore[arg-type]
+            )
+        ),
     ],
 )
 def test_bad_calls(call: Callable[[], object], error: type[Exception], message: str) -> None:
