@@ -65,7 +65,8 @@ def pad_sequences(batch: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor, Any
 
 def _sequence(i: int, sequence: Any) -> Tensor:
     if isinstance(sequence, np.ndarray):
-        sequence = torch.from_numpy(sequence)
+        # torch takes neither negative strides nor the byte order of another machine
+        sequence = torch.from_numpy(np.array(sequence, sequence.dtype.newbyteorder("="), order="C"))
     if not isinstance(sequence, Tensor):
         raise TypeError(
             f"pad_sequences: the sequence of sample {i} is a {type(sequence).__name__}, expected a tensor or an array "

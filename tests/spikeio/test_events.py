@@ -236,6 +236,16 @@ def test_pad_sequences_of_arrays_and_other_targets() -> None:
     assert io.pad_sequences([(torch.ones(2), 0), (torch.ones(1), 1)])[0].tolist() == [[1, 1], [1, 0]]
 
 
+@pytest.mark.parametrize(
+    "change", [lambda a: a[::-1], lambda a: a[:1][::-1], lambda a: a.astype(">f4"), lambda a: a.T[:, ::2], np.float64]
+)
+def test_pad_sequences_of_arrays_in_any_layout(change: Callable[[Array], Array]) -> None:
+    array = change(np.arange(12, dtype=np.float32).reshape(4, 3))
+    x, lengths, _ = io.pad_sequences([(array, 0)])
+    assert x[0].tolist() == array.tolist()
+    assert lengths.tolist() == [len(array)]
+
+
 # --- bad input ----------------------------------------------------------------------------------------------------
 
 
