@@ -59,7 +59,9 @@ def rate_cross_entropy(
     owner = "rate_cross_entropy"
     check_classes(owner, "outputs", outputs, target)
     check_number(owner, "scale", scale)
-    return cross_entropy(owner, scale * rate_of(owner, "outputs", outputs, lengths), target, reduction)
+    logits = scale * rate_of(owner, "outputs", outputs, lengths)
+    checks.check_finite(owner, f"scale={scale!r} times the mean of outputs over time", logits)
+    return cross_entropy(owner, logits, target, reduction)
 
 
 def count_cross_entropy(
@@ -100,7 +102,8 @@ def max_over_time_cross_entropy(
     Steps that share the largest value share its gradient evenly.
 
     Args:
-        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
+        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors, but that
+            they may hold -inf where that is not the largest.
         target: class indices, int64, shape (N,).
         lengths: number of steps of each sample, shape (N,).
         reduction: "mean" or "sum" over the samples, or "none".
@@ -127,7 +130,8 @@ def last_step_cross_entropy(
         loss[n] = -log softmax(outputs[n, T[n] - 1])[target[n]]
 
     Args:
-        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
+        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors, but that
+            they may hold NaN and infinite values at steps before the last one.
         target: class indices, int64, shape (N,).
         lengths: number of steps of each sample, shape (N,).
         reduction: "mean" or "sum" over the samples, or "none".

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from spikingtorch import validation as checks
 from spikingtorch.functional import scan
 from spikingtorch.losses.cross_entropy import cross_entropy
 from spikingtorch.losses.steps import (
@@ -97,7 +98,9 @@ def first_spike_cross_entropy(
     check_number(owner, "temperature", temperature, above=0.0)
     valid = valid_steps(owner, "spikes", spikes, lengths)
     check_binary(owner, "spikes", valid.x)
-    return cross_entropy(owner, -silent_steps(valid) / temperature, target, reduction)
+    logits = -silent_steps(valid) / temperature
+    checks.check_finite(owner, f"the times by temperature={temperature!r}", logits)
+    return cross_entropy(owner, logits, target, reduction)
 
 
 def silent_steps(valid: Valid) -> Tensor:

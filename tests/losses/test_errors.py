@@ -1,5 +1,6 @@
 """Each error says what came, what is expected and how to fix it."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,17 @@ def test_spikes_are_binary() -> None:
         says(call, ValueError, "spikes holds 0.25, expected spikes, 0 or 1", "max_over_time_cross_entropy")
 
 
+def test_of_the_outputs_only_what_counts_has_to_be_finite() -> None:
+    bad = X.clone()
+    bad[0, 0, 0] = math.nan
+    assert losses.last_step_cross_entropy(bad, Y) == losses.last_step_cross_entropy(X, Y)
+    says(lambda: losses.max_over_time_cross_entropy(bad, Y), ValueError, "the maximum of outputs over time holds NaN")
+    bad[0, 0] = -math.inf
+    assert losses.max_over_time_cross_entropy(bad, Y).isfinite()
+    bad[:, -1] = math.nan
+    says(lambda: losses.last_step_cross_entropy(bad, Y), ValueError, "the last step of outputs holds NaN")
+
+
 def test_parameters() -> None:
     first, mse, count = losses.first_spike_cross_entropy, losses.rate_mse, losses.count_mse
     says(lambda: first(X, Y, temperature=0.0), ValueError, "first_spike_cross_entropy: temperature=0.0", "above 0")
@@ -88,6 +100,9 @@ def test_parameters() -> None:
     says(
         lambda: losses.rate_cross_entropy(X, Y, scale=-1.0), ValueError, "rate_cross_entropy: scale=-1.0", "at least 0"
     )
+    large = losses.rate_cross_entropy
+    says(lambda: large(X, Y, scale=1e39), ValueError, "rate_cross_entropy: scale=1e+39 times the mean", "infinite")
+    says(lambda: first(X, Y, temperature=1e-40), ValueError, "the times by temperature=1e-40 holds", "infinite")
     says(lambda: mse(X, Y, correct=30.0, incorrect=0.0), ValueError, "rate_mse: correct=30.0", "at most 1")
     says(lambda: count(X, Y, correct=5.0, incorrect=0.0), ValueError, "count_mse: correct=5.0", "at most 4")
     says(lambda: count(X, Y, correct=2.0, incorrect=torch.ones(2)), ValueError, "count_mse: incorrect of shape (2,)")
