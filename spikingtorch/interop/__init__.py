@@ -67,7 +67,9 @@ def _to_array(leaf: Any) -> Any:
             f"to_jax: a {leaf.dtype} tensor would lose half of its bits. Wrap the call in "
             "`with jax.enable_x64(True):`, or hand over a narrower one, as tensor.float() or tensor.int() gives it"
         )
-    if leaf.numel() == 0 or leaf.dtype == torch.bool:
+    if leaf.numel() == 0:
+        return jnp.zeros(leaf.shape, str(leaf.dtype).removeprefix("torch."))
+    if leaf.dtype == torch.bool:
         return jnp.asarray(leaf.detach().cpu().numpy())
     return jnp.from_dlpack(leaf.detach().resolve_conj().resolve_neg().contiguous())
 
@@ -80,7 +82,9 @@ def _to_tensor(array: "jax.Array") -> Tensor:
         raise TypeError(
             f"to_torch: {array} is traced and has no numbers yet. Convert outside of jax.jit, jax.grad and jax.vmap"
         )
-    if array.size == 0 or array.dtype == bool:
+    if array.size == 0:
+        return torch.zeros(array.shape, dtype=getattr(torch, str(array.dtype)))
+    if array.dtype == bool:
         return torch.tensor(jax.device_get(array))
     return torch.utils.dlpack.from_dlpack(array)
 
