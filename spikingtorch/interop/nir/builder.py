@@ -126,8 +126,15 @@ def _changed(node: Any, again: Any) -> list[str]:
     return [
         name
         for name, value in fields.items()
-        if not np.allclose(value, getattr(again, name), rtol=0.0 if "threshold" in name else _SAME, atol=0.0)
+        if not _is_near(value, getattr(again, name), 0.0 if "threshold" in name else _SAME)
     ]
+
+
+def _is_near(value: Any, other: Any, rtol: float) -> bool:
+    try:
+        return np.allclose(value, other, rtol=rtol, atol=0.0)
+    except ValueError:  # of shapes that do not fit each other
+        return False
 
 
 def module_names(plan: Plan) -> dict[str, str]:

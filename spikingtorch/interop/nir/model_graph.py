@@ -15,13 +15,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.handing import InitHook
+from spikingtorch.layers.time_norm import TimeNorm
 
 _TORCH = str(Path(torch.__file__).parent)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # in evaluation, they hand on what they get
-_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+_PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, SequenceDropout)
 _ADDITIONS = (operator.add, torch.add, "add")
 # they hand on the same numbers
 _COPIES = ("contiguous", "clone", "detach", torch.clone)
@@ -144,6 +146,9 @@ class _Walk:
         if isinstance(module, _NORMS):
             self._norm(node, module, path)
             return
+        if isinstance(module, TimeNorm):
+            self._norm(node, _in_evaluation(module), path)
+            return
         if path in self.called and isinstance(module, StatefulLayer):
             raise NIRError(
                 f"layer {path!r} is called twice in a step, which no node of NIR can be; give each call its own"
@@ -261,6 +266,14 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
     """Return the shape of a value for one sample."""
     found = node.meta["tensor_meta"]
     return tuple(found.shape[1:])
+
+
+def _in_evaluation(over_time: TimeNorm) -> Any:
+    """Return the batch norm of torch's that one over batch and time is in evaluation."""
+    norm: Any = copy.deepcopy(over_time.norm)
+    if over_time.scale != 1.0:
+        norm.weight = nn.Parameter(over_time.scale * norm.weight)
+    return norm
 
 
 def copied_model(model: Any) -> Any:

@@ -42,8 +42,9 @@ def load_nir_weights(model: SpikingNet, graph: nir.NIRGraph | str | Path) -> lis
     for path, module in model.net.named_modules():
         _check_loadable(path, module)
     matched = _matched(own, given)
-    for name in matched.values():
+    for path, name in matched.items():
         check_numbers(name, given[name])
+        _check_bias(path, own[path], name, given[name])
     with torch.no_grad():
         for path, name in matched.items():
             _copy(own[path], given[name])
@@ -101,6 +102,16 @@ def _fits(module: Any, node: Any) -> bool:
     given = getattr(node, "bias", None)
     has_bias = given is not None and bool(np.any(given))
     return tuple(weight.shape) == np.shape(weights_of(node)) and (bias is not None or not has_bias)
+
+
+def _check_bias(path: str, module: Any, name: str, node: Any) -> None:
+    """Raise unless the bias of a node, if it has one, has the shape of that of its module."""
+    bias, given = _parameters(module)[1], getattr(node, "bias", None)
+    if bias is not None and given is not None and np.shape(given) != tuple(bias.shape):
+        raise NIRError(
+            f"load_nir_weights: the bias of node {name!r} has shape {np.shape(given)}, expected that of {path!r}, "
+            f"{tuple(bias.shape)}"
+        )
 
 
 def _copy(module: Any, node: Any) -> None:

@@ -162,6 +162,47 @@ def test_weights_are_loaded_where_it_is_clear_which() -> None:
         load_nir_weights(linear(4, 4), graph)  # type: ignore[arg-type]
 
 
+def test_a_bias_of_another_shape_is_not_spread() -> None:
+    model = st.SpikingNet(torch.nn.Sequential(torch.nn.Linear(4, 5), st.LIF()))
+    graph: Any = to_nir(model, torch.rand(2, 9, 4))
+    before = model.net[0].bias.detach().clone()  # type: ignore[index]
+    graph.nodes["0"].bias = np.ones(1)
+    with pytest.raises(NIRError, match=r"the bias of node '0' has shape \(1,\), expected that of '0', \(5,\)"):
+        load_nir_weights(model, graph)
+    assert torch.equal(model.net[0].bias, before)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("field", ["tau", "r", "v_threshold"])
+def test_numbers_that_fit_no_neuron_are_not_what_the_metadata_say(field: str) -> None:
+    graph: Any = to_nir(st.SpikingNet(torch.nn.Sequential(torch.nn.Linear(4, 5), st.LIF())), torch.rand(2, 9, 4))
+    setattr(graph.nodes["1"], field, np.full(3, 1e-3))
+    with pytest.raises(NIRError, match=f"node '1' was changed after this library wrote it: {field} is not what"):
+        from_nir(graph, DT)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: st.SequenceDropout(0.5),
+        lambda: st.TimeBatchNorm1d(5),
+        lambda: st.TimeBatchNorm1d(5, affine=False),
+        lambda: st.ThresholdDependentBatchNorm(5, 0.7),
+    ],
+    ids=["dropout", "norm", "norm without weights", "norm with a factor"],
+)
+def test_dropout_and_batch_norms_over_time_are_as_in_evaluation(make: Any) -> None:
+    torch.manual_seed(0)
+    layer = make()
+    if (norm := getattr(layer, "norm", None)) is not None:
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.1, 2.0)
+    model, x = st.SpikingNet(torch.nn.Sequential(torch.nn.Linear(4, 5), layer, st.IF())), torch.rand(2, 30, 4)
+    graph = to_nir(model, x)
+    want = model.eval()(x)
+    assert want.any()
+    assert torch.equal(from_nir(graph, DT)(x), want)
+
+
 def test_what_is_frozen_stays_frozen() -> None:
     layer = st.LIF(tau=torch.full((4,), 3.0), learnable=("tau", "threshold"))
     layer.tau.requires_grad_(False)
