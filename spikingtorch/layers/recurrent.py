@@ -14,7 +14,6 @@ Synapse: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _FORWARDS = {kind.forward for kind in (nn.Linear, *_CONVOLUTIONS)}
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _EXPECTED = (
     "nn.Linear(M, M, bias=False), a convolution such as nn.Conv2d(C, C, 3, padding='same', bias=False), or a tensor "
     "that broadcasts to the neurons"
@@ -76,12 +75,13 @@ def _check_module(owner: str, recurrent: Any) -> None:
             f"{owner}: recurrent={recurrent} has a forward of its own, and the layer reads its weight alone. Compute "
             "the weight from others with torch.nn.utils.parametrize, or write the recurrence as a step"
         )
-    if any([getattr(recurrent, name) for name in _HOOKS]):
-        raise ValueError(
-            f"{owner}: recurrent={recurrent} has hooks, and the layer reads its weight without calling it. Remove "
-            "them; torch.nn.utils.parametrizations has weight_norm and spectral_norm without hooks, and a mask is a "
-            "parametrization too (prune.remove keeps the pruned weight)"
-        )
+    for hook in recurrent._forward_pre_hooks.values():
+        if type(hook).__module__.startswith("torch.nn.utils."):  # others look on, or would, at a call
+            raise ValueError(
+                f"{owner}: recurrent={recurrent} computes its weight in a hook ({type(hook).__name__}), and the layer "
+                "reads its weight without calling it. torch.nn.utils.parametrizations has weight_norm and "
+                "spectral_norm without hooks, and a mask is a parametrization too; prune.remove keeps a pruned weight"
+            )
 
 
 def trained(recurrent: Weights | None) -> Weights | None:

@@ -52,7 +52,8 @@ class StepLayer(Attributes):
         recurrent: weights through which the output comes back to the layer one step later, added to its (first) input:
             ``nn.Linear(M, M, bias=False)``; ``nn.Conv2d(C, C, k, padding="same", bias=False)`` with odd k, or Conv1d or
             Conv3d; or a tensor that broadcasts to the neurons, for instance (C, 1, 1), each of which then feeds back to
-            itself alone. They are trained: a tensor becomes an ``nn.Parameter``.
+            itself alone. They are trained: a tensor becomes an ``nn.Parameter``. A module's weight is read, and it is
+            not called, nor are its hooks.
         constrain: keep parameters that learn within their limits, those in ``limits``: a time constant above zero, say.
         refractory: for how long a neuron rests after each of its spikes: it takes no input, and its state does not
             move. In steps, rounded up; with ``dt`` in its unit of time.

@@ -26,8 +26,8 @@ def hooked(add: Callable[[nn.Linear], Any]) -> nn.Linear:
 
 NOT_CALLED: dict[str, tuple[str, Callable[[], nn.Linear]]] = {
     "subclass": ("has a forward of its own", lambda: Masked(5, 5, bias=False)),
-    "pruned": ("has hooks", lambda: hooked(lambda layer: prune.l1_unstructured(layer, "weight", 0.5))),
-    "hook": ("has hooks", lambda: hooked(lambda layer: layer.register_forward_hook(lambda *_: None))),
+    "pruned": ("in a hook", lambda: hooked(lambda layer: prune.l1_unstructured(layer, "weight", 0.5))),
+    "spectral norm": ("in a hook", lambda: hooked(nn.utils.spectral_norm)),
     "bias": ("has a bias", lambda: nn.Linear(5, 5)),
 }
 
@@ -49,7 +49,7 @@ def test_modules_that_do_more_than_multiply_are_refused(kind: str) -> None:
     elif kind == "subclass":
         layer.recurrent.forward = torch.zeros_like  # type: ignore[method-assign]
     else:
-        layer.recurrent.register_forward_pre_hook(lambda *_: None)
+        nn.utils.spectral_norm(layer.recurrent)
     with pytest.raises(ValueError, match=message):
         model(x)
 
