@@ -140,10 +140,10 @@ class FusedRecurrence(Function):
         ctx.program, ctx.scalars, ctx.differentiable, depends, ctx.synapse, ctx.counts, *rest = inputs
         ctx.reference, *tensors = rest
         first, last = ctx.counts[0] + 1, ctx.counts[0] + 1 + ctx.counts[3]
-        constant = without_gradient(output[:last], _of_recurrence(depends, ctx.counts), ctx.needs_input_grad[_OPTIONS:])
+        constant = without_gradient(_of_recurrence(depends, ctx.counts), ctx.needs_input_grad[_OPTIONS:])
         trace = output[last:]
         checks.save(ctx, (*tensors, output[first], *trace))
-        ctx.mark_non_differentiable(*trace, *constant)
+        ctx.mark_non_differentiable(*trace, *[output[k] for k in constant])
         ctx.set_materialize_grads(False)
 
     @staticmethod

@@ -85,12 +85,13 @@ class FusedScan(Function):
             results, kept = output[: states + outs], output[states + outs :]
             ctx.executable = None
             checks.save(ctx, (*tensors, *kept))
-            ctx.mark_non_differentiable(*kept, *ctx.spec.without_gradient(results, ctx.needs_input_grad[_OPTIONS:]))
+            constant = ctx.spec.without_gradient(ctx.needs_input_grad[_OPTIONS:])
+            ctx.mark_non_differentiable(*kept, *[results[k] for k in constant])
         else:
             ctx.executable = launched.executable
             ctx.save_for_backward(*tensors, *launched.kept)
-            if constant := ctx.spec.without_gradient(output, ctx.needs_input_grad[_OPTIONS:]):
-                ctx.mark_non_differentiable(*constant)
+            if constant := ctx.executable.without_gradient(ctx.needs_input_grad[_OPTIONS:]):
+                ctx.mark_non_differentiable(*[output[k] for k in constant])
         ctx.set_materialize_grads(False)
 
     @staticmethod

@@ -85,6 +85,7 @@ class Executable:
         self._assembly = Assembly(self.target, spec, self.program, placement, self.shape, self.steps)
         self._forward: dict[tuple[bool, bool, int], Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
+        self._constant: dict[tuple[bool, ...], tuple[int, ...]] = {}  # results without a gradient
         self._of_fired: list[Any] = []  # how its counts lie in memory
         self.forms: list[checks.Form] = []  # of what is saved for the backward pass
 
@@ -161,6 +162,13 @@ class Executable:
                 self._backward.clear()
             self._backward[key] = launcher
         return launcher(given, scalars)[0]
+
+    def without_gradient(self, needed: tuple[bool, ...]) -> tuple[int, ...]:
+        """Return what the scan says of it, found out once."""
+        known = self._constant.get(needed)
+        if known is None:
+            known = self._constant[needed] = self.spec.without_gradient(needed)
+        return known
 
     def forward_launcher(self, given: Sequence[Tensor], keep: bool, count: bool = False) -> Launcher:
         """Return what launches the forward pass."""

@@ -1,14 +1,12 @@
 """What a fused scan is, whatever the size and the layout of its tensors."""
 
-from collections.abc import Sequence
+from operator import and_
 from typing import NamedTuple, TypeAlias
-
-from torch import Tensor
 
 # how many states, inputs, parameters and outputs a program has; a plain tuple, which torch.compile takes apart
 Counts: TypeAlias = tuple[int, int, int, int]
 # for each final state and each output, on which states, inputs and parameters autograd sees it depend
-Depends: TypeAlias = Sequence[tuple[bool, ...]]
+Depends: TypeAlias = tuple[tuple[bool, ...], ...]
 
 
 class ScanSpec(NamedTuple):
@@ -31,7 +29,7 @@ class ScanSpec(NamedTuple):
     differentiable: tuple[bool, ...]
     counts: Counts
     fold: tuple[int, int] | None = None
-    depends: tuple[tuple[bool, ...], ...] = ()
+    depends: Depends = ()
 
     @property
     def given_states(self) -> int:
@@ -43,16 +41,18 @@ class ScanSpec(NamedTuple):
         """For each tensor that is given, whether the program has a gradient of it."""
         return self.differentiable[self.counts[0] :] if self.fold else self.differentiable
 
-    def without_gradient(self, results: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
-        """Return the results that have no gradient where these of the tensors that are given require one."""
-        first = self.counts[0] if self.fold else 0
-        return without_gradient(results, [row[first:] for row in self.depends[first:]], needed)
+    def without_gradient(self, needed: tuple[bool, ...]) -> tuple[int, ...]:
+        """Return which results have no gradient where these of the tensors that are given require one."""
+        return without_gradient(self.depends, needed, self.counts[0] if self.fold else 0)
 
 
-def without_gradient(results: Sequence[Tensor], depends: Depends, needed: Sequence[bool]) -> list[Tensor]:
-    """Return the results that depend on no tensor which requires a gradient."""
-    return [
-        result
-        for result, row in zip(results, depends, strict=True)
-        if not any([has and need for has, need in zip(row, needed, strict=True)])
-    ]
+def without_gradient(depends: Depends, needed: tuple[bool, ...], first: int = 0) -> tuple[int, ...]:
+    """Return which results depend on no tensor that requires a gradient.
+
+    Args:
+        depends: as in ``ScanSpec``.
+        needed: for each tensor that is given, whether it requires one.
+        first: how many states there are, if they are neither given nor among the results.
+    """
+    rows = enumerate(depends[first:])
+    return tuple([k for k, row in rows if not any(map(and_, row[first:], needed))])

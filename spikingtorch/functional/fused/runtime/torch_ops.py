@@ -158,8 +158,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     known = from_text(ctx.program)
     ctx.outputs = len(states) + len(known.outs)
     depends = depends_over_time(known.depends, len(states))
-    needed = [tensor.requires_grad for tensor in (*states, *xs, *params)]
-    ctx.mark_non_differentiable(*without_gradient(output[: ctx.outputs], depends, needed), *output[ctx.outputs :])
+    needed = tuple([tensor.requires_grad for tensor in (*states, *xs, *params)])
+    constant = [output[k] for k in without_gradient(depends, needed)]
+    ctx.mark_non_differentiable(*constant, *output[ctx.outputs :])
     ctx.save_for_backward(*states, *xs, *params, *output[ctx.outputs :])
 
 
