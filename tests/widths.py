@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.tree import flatten
 from spikingtorch.functional.dispatch import bind, folded
 from spikingtorch.functional.dispatch.signature import folded_signature
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
@@ -289,6 +290,7 @@ def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
     x = scan.xs.flatten(0, 1)
     signed = folded_signature(scan.step, type(scan.state), [x], dict(scan.params), scan.xs.shape[:2])
     assert signed is not None
+    signed = signed._replace(state_form=flatten(scan.state)[1])  # a layer's is no tree of trees
     assert folded.first(signed, scan.state, scan.xs, scan.xs.shape[:2]) is not None
     bound = bind.find(signed)
     assert bound is not None
