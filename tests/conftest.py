@@ -21,7 +21,7 @@ from tests.every_layer import LAYERS
 from tests.folded_layer import Took, draw, learning, over_time, repeat
 
 # make test runs one in so many cases of a long table, make test-long the others
-EVERY = 6
+EVERY = 8
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -102,12 +102,14 @@ def every_length(case: Case, dtype: torch.dtype) -> None:
         check(with_records(scan, *NAMES))
 
 
+@pytest.mark.sampled
 @dtypes
 @cases.each_of(SHAPES)
 def test_every_shape_and_length(case: Case, dtype: torch.dtype) -> None:
     every_length(case, dtype)
 
 
+@pytest.mark.sampled
 @dtypes
 @cases.each_of([case for case in SHAPES if case.synapse is F.dense])
 def test_a_matrix_from_python(case: Case, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +199,7 @@ WAYS: dict[str, cases.Run] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 @few_cases
 def test_every_way_is_the_loop(case: Case, way: str) -> None:
