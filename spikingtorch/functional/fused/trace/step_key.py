@@ -286,7 +286,8 @@ class _Walk:
             kept = [*value]
             self.guard.watch_value(lambda: [*map(id, value)], lambda: _refill(value, kept))
         elif type(value) is set:
-            self.guard.watch_value(value.copy, partial(_refill, value, value.copy()))
+            # by identity: 1, 1.0 and True are equal
+            self.guard.watch_value(lambda: {*map(id, value)}, partial(_refill, value, value.copy()))
         elif (
             isinstance(value, np.ndarray) and value.nbytes <= _SMALL and value.dtype != object and value.flags.writeable
         ):

@@ -60,6 +60,18 @@ def test_the_attributes_of_an_object_are_replaced_all_at_once(kind: str) -> None
         assert_as_the_loop(step, **params)
 
 
+def test_a_set_of_equal_numbers_of_another_kind() -> None:
+    gains: set[Any] = {1}
+
+    def step(state: F.IFState, x: Tensor) -> Any:
+        return advance(0.5 if any(type(gain) is int for gain in gains) else 0.9, state, x)
+
+    for gain in (1, 1.0):
+        gains.clear()
+        gains.add(gain)
+        assert_as_the_loop(step)
+
+
 def test_what_each_thread_has_for_itself() -> None:
     local, errors = threading.local(), list[BaseException]()
     step = reading(local)
