@@ -1,93 +1,43 @@
 """SpikingNet: an ordinary module, run over time."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
-from spikingtorch.fold.guard import modules_of, parameter_of
+from spikingtorch.fold.guard import modules_of
 from spikingtorch.fold.hooks import only_looking
-from spikingtorch.fold.policy import MODES, FoldPolicy, Mode
+from spikingtorch.fold.policy import FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.fold.rules import taught_rules
 from spikingtorch.functional.core.network_mode import NetworkMode, aside
 from spikingtorch.functional.core.random_state import random_state, set_random_state
-from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
-from spikingtorch.layers.handing import Given, call, givens_of, hand_on, handing
+from spikingtorch.layers.handing import call, hand_on, handing
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
 from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
+from spikingtorch.spikingnet.chunks import Chunk, chunks
+from spikingtorch.spikingnet.inputs import check_form, check_input
+from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
+from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
+from spikingtorch.spikingnet.parts import Parts, layers_of
 
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
 # warnings may be errors
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
-
-
 _NOTHING = nullcontext()
-# options that are checked whenever they are set, and the values that they may have
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "mode": MODES,
-    "statistics": ("step", "sequence"),
-    "hooks": ("step", "sequence"),
-    "event_driven": ("auto", "off", "on"),
-    "time_chunk": (),
-    "truncate": (),
-}
 # how a network runs; stepping is false
 _FOLDING, _NORMALISING = 1, 2
-Statistics: TypeAlias = Literal["step", "sequence"]
-EventDriven: TypeAlias = Literal["auto", "off", "on"]
-
-
-class _Chunk(NamedTuple):
-    """Some steps of a sequence.
-
-    Attributes:
-        x: inputs, (N, T, ...).
-        init: of the first step.
-        running: which steps are no padding, (N, T); None if all are.
-        complete: whether these are all steps of the sequence.
-    """
-
-    x: Tensor
-    init: bool | Tensor
-    running: Tensor | None
-    complete: bool
-
-
-class _Parts(NamedTuple):
-    """What takes part in a call.
-
-    Attributes:
-        net: the network.
-        modules: all of its modules.
-        layers: the spiking layers among them.
-        givens: what hands init on to modules.
-        monitors: what counts the outputs of layers.
-        compiles: whether torch.compile or torch.export looks on.
-    """
-
-    net: nn.Module
-    modules: list[nn.Module]
-    layers: list[StatefulLayer]
-    givens: list[Given]
-    monitors: list[Any]
-    compiles: bool
-
-    @classmethod
-    def of(cls, net: nn.Module) -> "_Parts":
-        modules, compiles = modules_of(net), torch.compiler.is_compiling()
-        layers = _layers_of(modules)
-        return cls(net, modules, layers, givens_of(modules), [] if compiles else _monitors_of(layers), compiles)
 
 
 class SpikingNet(nn.Module):
@@ -174,7 +124,7 @@ class SpikingNet(nn.Module):
         self.hooks: Literal["step", "sequence"] = hooks
         self.warn_silent = warn_silent
         self.event_driven: EventDriven = event_driven
-        _check_options(vars(self))
+        check_options(vars(self))
         self._skipping: Automatic | None = None
         self._watching: NetworkMode | None = None
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence")
@@ -183,8 +133,8 @@ class SpikingNet(nn.Module):
         self._decisions: Recomputation[int] = Recomputation()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OPTIONS and "_policy" in self.__dict__:
-            _check_options({**self.__dict__, name: value})
+        if name in OPTIONS and "_policy" in self.__dict__:
+            check_options({**self.__dict__, name: value})
             if name == "hooks":
                 self._policy = self._policy.anew(value == "sequence")
         super().__setattr__(name, value)
@@ -196,7 +146,7 @@ class SpikingNet(nn.Module):
                 "SpikingNet: net is a SpikingNet, which runs over time by itself; call it, or hand its net over"
             )
         modules = modules_of(net) if isinstance(net, nn.Module) else []
-        self._takes_init: checks.TakesInit = checks.check_takes_init(net, bool(_layers_of(modules)))
+        self._takes_init: checks.TakesInit = checks.check_takes_init(net, bool(layers_of(modules)))
         hand_on(net)
         self._settled = modules
 
@@ -229,16 +179,16 @@ class SpikingNet(nn.Module):
             return self._call(x, init, lengths)
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
-        _check_form(x)
+        check_form(x)
         running, T = None, x.shape[1]
         if lengths is not None:
             check_norms_of_padded(self.net)
             x, running = without_padding(x, lengths)
-        parts = _Parts.of(self.net)
+        parts = Parts.of(self.net)
         if parts.modules != self._settled and not parts.compiles:  # somebody has changed the network
             self._settle(self.net)
-            parts = _Parts.of(self.net)
-        self._check_input(x, parts.modules)
+            parts = Parts.of(self.net)
+        check_input(x, parts.modules)
         layers, monitors = parts.layers, parts.monitors
         for layer in layers:
             layer._put_back()
@@ -267,7 +217,7 @@ class SpikingNet(nn.Module):
             self._activity.end(self.net, layers, stacklevel=6)
         return out if running is None else tree_map(lambda leaf: padded(leaf, running, T), out)
 
-    def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: _Parts) -> Any:
+    def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts) -> Any:
         if init is True:
             for layer in parts.layers:  # for one that is not handed init as well
                 layer.reset()
@@ -283,16 +233,16 @@ class SpikingNet(nn.Module):
             # not as nn.Module sets attributes, which looks first whether it is a parameter
             object.__setattr__(self, "_skipping", automatic(self.event_driven, parts.modules))
         outputs: list[Any] = []
-        for chunk in _chunks(x, init, running, self.time_chunk):
+        for chunk in chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
                 self.detach_()
             outputs.append(self._run(chunk, parts))
         if not self.carry_graph or checks.functorch_active():
             for layer in parts.layers:
                 layer._end_of_sequence()
-        return outputs[0] if len(outputs) == 1 else _joined(torch.cat, outputs)
+        return outputs[0] if len(outputs) == 1 else joined(torch.cat, outputs)
 
-    def _run(self, chunk: _Chunk, parts: _Parts) -> Any:
+    def _run(self, chunk: Chunk, parts: Parts) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
@@ -343,7 +293,7 @@ class SpikingNet(nn.Module):
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
     _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _run_folded(self, chunk: _Chunk, parts: _Parts, way: int) -> Any:
+    def _run_folded(self, chunk: Chunk, parts: Parts, way: int) -> Any:
         x, init, running, complete = chunk
         N, T = x.shape[:2]
         whole = complete and not self.carry_graph and not parts.compiles
@@ -373,7 +323,7 @@ class SpikingNet(nn.Module):
                 fold.supports.clear()
         if norms is not None and way == _NORMALISING:
             self._policy.note_norms(self.net, norms.met)
-        return tree_map(fold.split, _unshared_outputs(out, x))
+        return tree_map(fold.split, unshared(out, x))
 
     def _norms(self, fold: FoldToken, way: int, modules: list[nn.Module]) -> StatisticsOfSteps | None:
         """Return what takes the statistics of batch norm in a fold, if torch's own would be others."""
@@ -384,18 +334,18 @@ class SpikingNet(nn.Module):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
         return StatisticsOfSteps(fold, modules, merged=way != _NORMALISING)
 
-    def _run_steps(self, chunk: _Chunk, parts: _Parts) -> Any:
+    def _run_steps(self, chunk: Chunk, parts: Parts) -> Any:
         x, init, running, _ = chunk
         if running is not None:
-            return _joined(torch.stack, self._run_padded_steps(x, init, running, parts))
+            return joined(torch.stack, self._run_padded_steps(x, init, running, parts))
         first, *others = x.unbind(1)
         with handing(init, parts.givens):
             outputs = [self._first_step(first, init, parts)]
         with handing(False, parts.givens):
             outputs += [self._step(x_t, False, parts) for x_t in others]
-        return _joined(torch.stack, outputs)
+        return joined(torch.stack, outputs)
 
-    def _run_padded_steps(self, x: Tensor, init: bool | Tensor, running: Tensor, parts: _Parts) -> list[Any]:
+    def _run_padded_steps(self, x: Tensor, init: bool | Tensor, running: Tensor, parts: Parts) -> list[Any]:
         outputs: list[Any] = []
         for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
             start, step = (False, self._step) if outputs else (init, self._first_step)
@@ -410,7 +360,7 @@ class SpikingNet(nn.Module):
             norms.commit()
         return outputs
 
-    def _first_step(self, x: Tensor, init: bool | Tensor, parts: _Parts) -> Any:
+    def _first_step(self, x: Tensor, init: bool | Tensor, parts: Parts) -> Any:
         try:
             out = self._step(x, init, parts)
         except RuntimeError as error:
@@ -422,7 +372,7 @@ class SpikingNet(nn.Module):
         self._check_output(out, x.shape[0])
         return out
 
-    def _step(self, x: Tensor, init: Any, parts: _Parts) -> Any:
+    def _step(self, x: Tensor, init: Any, parts: Parts) -> Any:
         if parts.compiles:
             return call(parts.net, self._takes_init, x, init)
         with aside(), self._skipping or _NOTHING, self._watching or _NOTHING:
@@ -456,8 +406,8 @@ class SpikingNet(nn.Module):
             ValueError: x is left out before the first call.
         """
         if x is not None:
-            _check_form(x)
-            self._check_input(x, modules_of(self.net))
+            check_form(x)
+            check_input(x, modules_of(self.net))
             self._policy.note_input(x)
         notes: dict[int, Note] = {}
         for module in self.modules():  # networks within this one have their own
@@ -497,46 +447,10 @@ class SpikingNet(nn.Module):
             layer.detach_()
 
     def _layers(self) -> list[StatefulLayer]:
-        return _layers_of(modules_of(self.net))
-
-    def _check_input(self, x: Tensor, modules: Sequence[nn.Module]) -> None:
-        if x.is_cpu:  # elsewhere the host would wait for the device
-            checks.check_finite("SpikingNet", "x", x)
-        weight = parameter_of(modules)
-        if weight is None:
-            return
-        if x.device != weight.device:
-            raise ValueError(
-                f"SpikingNet: x is on {x.device}, the network on {weight.device}. Move one of them with .to(device)"
-            )
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(
-                f"SpikingNet: x is {x.dtype}, the network {weight.dtype}. Convert one of them with .to(dtype)"
-            )
+        return layers_of(modules_of(self.net))
 
     def _check_output(self, out: Any, N: int) -> None:
-        if not isinstance(out, Tensor) and not self._finds_Nout:
-            raise TypeError(
-                f"SpikingNet: net returned a {type(out).__name__}, expected a tensor of shape (N, *Nout) = "
-                f"{(N, *self.Nout)}. A network that returns several tensors is made without Nout: SpikingNet(net)"
-            )
-        for leaf in leaves_of(out):
-            if not isinstance(leaf, Tensor):
-                place = "" if leaf is out else f" in its {type(out).__name__}"
-                raise TypeError(
-                    f"SpikingNet: net returned a {type(leaf).__name__}{place}, expected a tensor, or a tuple, list or "
-                    "dict of tensors"
-                )
-            if self._finds_Nout and leaf.shape[:1] != (N,):
-                raise ValueError(
-                    f"SpikingNet: net returned shape {tuple(leaf.shape)} for a batch of {N}, expected (N, ...), one "
-                    "output for each sample"
-                )
-        if not self._finds_Nout and out.shape != (N, *self.Nout):
-            raise ValueError(
-                f"SpikingNet: net returned shape {tuple(out.shape)}, expected (N, *Nout) = {(N, *self.Nout)}. "
-                "Change Nout, or flatten what forward returns"
-            )
+        check_outputs(out, N, None if self._finds_Nout else self.Nout)
         if self._finds_Nout and not torch.compiler.is_compiling():
             self.Nout = tree_map(lambda leaf: tuple(leaf.shape[1:]), out)
 
@@ -547,85 +461,3 @@ class SpikingNet(nn.Module):
         chosen += [f"event_driven={self.event_driven!r}"] if self.event_driven != "auto" else []
         chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
         return ", ".join([f"Nout={self.Nout}", *chosen])
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Raise unless the options of a network have values that there are, and that go together."""
-    for name, values in _OPTIONS.items():
-        if values and options[name] not in values:
-            raise ValueError(f"SpikingNet: {name}={options[name]!r} is not one of {', '.join(map(repr, values))}")
-    if options["time_chunk"] is not None:
-        checks.check_count("SpikingNet", "time_chunk", options["time_chunk"])
-    elif options["truncate"]:
-        raise ValueError(
-            "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
-        )
-    if options["statistics"] == "sequence" and options["mode"] != "fold":
-        raise ValueError(
-            f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={options['mode']!r} may "
-            "run it step by step; pass mode='fold'"
-        )
-
-
-def _check_form(x: Tensor) -> None:
-    checks.check_floating("SpikingNet", "x", x)
-    checks.check_rank("SpikingNet", "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
-    if x.shape[1] == 0:
-        raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
-
-
-def _chunks(x: Tensor, init: bool | Tensor, running: Tensor | None, size: int | None) -> Iterator[_Chunk]:
-    """Yield the chunks of a sequence; the first of them alone starts with init."""
-    pieces = (x,) if size is None else x.split(int(size), 1)
-    masks = (running,) * len(pieces) if running is None or size is None else running.split(int(size), 1)
-    for place, (piece, mask) in enumerate(zip(pieces, masks, strict=True)):
-        yield _Chunk(piece, False if place else init, mask, init is True and len(pieces) == 1)
-
-
-def _layers_of(modules: Sequence[nn.Module]) -> list[StatefulLayer]:
-    return [module for module in modules if isinstance(module, StatefulLayer)]
-
-
-def _monitors_of(layers: Sequence[StatefulLayer]) -> list[Any]:
-    """Return the monitors that count what layers give out, each once."""
-    found = [layer._monitor for layer in layers if layer._monitor is not None]
-    return [*dict.fromkeys(found)] if found else found
-
-
-def _joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> Any:
-    """Return the outputs of steps, or of chunks, along the axis of time.
-
-    Raises:
-        ValueError: the network returns now one tree, now another.
-    """
-    if isinstance(outputs[0], Tensor):
-        return join(outputs, 1)
-    if not torch.compiler.is_compiling():
-        first = flatten(outputs[0])[1]
-        for t, out in enumerate(outputs):
-            if flatten(out)[1] != first:
-                raise ValueError(
-                    f"SpikingNet: net returned another tree of outputs at step {t} than at the first. Return the same "
-                    "at each step"
-                )
-    return tree_map(lambda *leaves: join([*leaves], 1), *outputs)
-
-
-def _unshared_outputs(out: Any, x: Tensor) -> Any:
-    """Return outputs in memory of their own, to be written on.
-
-    Step by step they are copies: no views of the input, or of another one, and nothing that a backward pass reads.
-    """
-    taken = {x.untyped_storage().data_ptr()} if checks.has_values(x) else set()
-
-    def own(leaf: Tensor) -> Tensor:
-        if not checks.has_values(leaf):
-            return leaf
-        memory = leaf.untyped_storage()
-        if memory.data_ptr() in taken or checks.is_held(leaf, memory):
-            leaf = leaf.clone()
-            memory = leaf.untyped_storage()
-        taken.add(memory.data_ptr())
-        return leaf
-
-    return tree_map(own, out)

@@ -1,0 +1,30 @@
+"""A sequence, some steps at a time."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Chunk(NamedTuple):
+    """Some steps of a sequence.
+
+    Attributes:
+        x: inputs, (N, T, ...).
+        init: of the first step.
+        running: which steps are no padding, (N, T); None if all are.
+        complete: whether these are all steps of the sequence.
+    """
+
+    x: Tensor
+    init: bool | Tensor
+    running: Tensor | None
+    complete: bool
+
+
+def chunks(x: Tensor, init: bool | Tensor, running: Tensor | None, size: int | None) -> Iterator[Chunk]:
+    """Yield the chunks of a sequence; the first of them alone starts with init."""
+    pieces = (x,) if size is None else x.split(int(size), 1)
+    masks = (running,) * len(pieces) if running is None or size is None else running.split(int(size), 1)
+    for place, (piece, mask) in enumerate(zip(pieces, masks, strict=True)):
+        yield Chunk(piece, False if place else init, mask, init is True and len(pieces) == 1)

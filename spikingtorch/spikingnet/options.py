@@ -1,0 +1,37 @@
+"""Options of a SpikingNet, checked whenever they are set."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from spikingtorch import validation as checks
+from spikingtorch.fold.policy import MODES
+
+Statistics: TypeAlias = Literal["step", "sequence"]
+EventDriven: TypeAlias = Literal["auto", "off", "on"]
+# the values that they may have; what has none here is checked in another way
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "mode": MODES,
+    "statistics": ("step", "sequence"),
+    "hooks": ("step", "sequence"),
+    "event_driven": ("auto", "off", "on"),
+    "time_chunk": (),
+    "truncate": (),
+}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise unless the options of a network have values that there are, and that go together."""
+    for name, values in OPTIONS.items():
+        if values and options[name] not in values:
+            raise ValueError(f"SpikingNet: {name}={options[name]!r} is not one of {', '.join(map(repr, values))}")
+    if options["time_chunk"] is not None:
+        checks.check_count("SpikingNet", "time_chunk", options["time_chunk"])
+    elif options["truncate"]:
+        raise ValueError(
+            "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
+        )
+    if options["statistics"] == "sequence" and options["mode"] != "fold":
+        raise ValueError(
+            f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={options['mode']!r} may "
+            "run it step by step; pass mode='fold'"
+        )
