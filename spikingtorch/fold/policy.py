@@ -11,8 +11,8 @@ from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import hooks_of_all_modules, objection_to_hooks
+from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, Sample, prove
-from spikingtorch.fold.rules import Rule
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.steplayer import StepLayer

@@ -21,24 +21,12 @@ from torch.utils import _pytree as pytree
 from spikingtorch.fold import rng
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import remove_looking
+from spikingtorch.fold.judge import aten_name, judge
+from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.replay import Expected, Replay, light
-from spikingtorch.fold.rules import (
-    FACTORIES,
-    FEW,
-    MORE,
-    SIZES,
-    Batch,
-    Operation,
-    Rule,
-    Value,
-    aten_name,
-    judge,
-    merged_size,
-    outer_of,
-    values_in,
-)
+from spikingtorch.fold.rules import FACTORIES, SIZES, outer_of
 from spikingtorch.fold.trace import (
     BACKWARD,
     BATCH_NORM,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from spikingtorch.fold.rules import Batch, Value, merged_size, values_in
+from spikingtorch.fold.operations import Batch, Value, merged_size, values_in
 from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, noted_in, same_constant
 
 

@@ -1,121 +1,23 @@
 """Rules: which operations keep the samples of a batch apart, and where the samples are in what comes out.
 
-A trace of a batch of 7 samples and one of 11 differ in the sizes that depend on the batch. In a shape, such a size is a
-``Batch(k)``, k times the batch. The entries of that axis are numbered (outer, batch, inner), and ``outer`` is kept for
-each tensor: views can merge other axes with that of the batch. A rule is a function of a call that raises ``Objection``
-unless each sample of what comes out is computed from the same sample of what went in. An operation without a rule
-objects. Constants, which are the same for all samples, may go in anywhere.
+A rule is a function of a call that raises ``Objection`` unless each sample of what comes out is computed from the same
+sample of what went in; it returns the outer factor of what comes out. An operation without a rule objects. Constants,
+which are the same for all samples, may go in anywhere.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable
 
 import torch
-from torch.utils import _pytree as pytree
 
-from spikingtorch.fold.trace import Call, Objection, noted_in
+from spikingtorch.fold.operations import AXES, REDUCES, Batch, Operation, Rule, Value
+from spikingtorch.fold.trace import noted_in
 
-FEW, MORE = 7, 11  # samples of the two traces
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A size of k times the batch."""
-
-    k: int
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A tensor of both traces.
-
-    Attributes:
-        number: which one it is; None if it was there before.
-        shape: its sizes; at most one is a Batch.
-        storage: of its memory, in the first trace.
-        outer: how many entries of the axis lie between two samples, counted from outside.
-    """
-
-    number: int | None
-    shape: tuple[int | Batch, ...]
-    storage: int
-    outer: int = 1
-
-    @property
-    def axis(self) -> int | None:
-        """The axis of the samples; None for what is the same for all."""
-        return next((axis for axis, size in enumerate(self.shape) if isinstance(size, Batch)), None)
-
-    @property
-    def last(self) -> int | None:
-        """The same, counted from the end."""
-        return None if self.axis is None else self.axis - len(self.shape)
-
-    @property
-    def k(self) -> int:
-        """How many entries of the axis are of one sample."""
-        size = None if self.axis is None else self.shape[self.axis]
-        return size.k if isinstance(size, Batch) else 0
-
-
-def merged_size(a: int, b: int) -> int | Batch:
-    """Return a size of both traces.
-
-    Raises:
-        Objection: it depends on the batch, and is no multiple of it.
-    """
-    if a == b:
-        return a
-    k = a // FEW
-    if k * FEW != a or k * MORE != b:
-        raise Objection("makes a size of that of the batch which is no multiple of it")
-    return Batch(k)
-
-
-class Operation(NamedTuple):
-    """A call of an operation in both traces.
-
-    Attributes:
-        call: as it was noted first.
-        named: its arguments by name.
-        tensors: those that go in.
-        outs: those that come out.
-    """
-
-    call: Call
-    named: dict[str, Any]
-    tensors: list[Value]
-    outs: list[Value]
-
-    @property
-    def carrying(self) -> list[Value]:
-        """The tensors that go in and differ from sample to sample."""
-        return [tensor for tensor in self.tensors if tensor.axis is not None]
-
-    def need(self, condition: object, what: str, remedy: str = "") -> None:
-        """Object unless a condition holds."""
-        if not condition:
-            raise Objection(f"{what} ({self.call.name})", remedy)
-
-    def dims(self) -> list[int]:
-        """Return the axes that the operation works along, of the first tensor."""
-        found: list[int] = []
-        for name in ("dim", "dims", "dim0", "dim1", "dim2", "dimension"):
-            dims = self.named.get(name, [])
-            found += dims if isinstance(dims, list | tuple) else [dims]
-        self.need(found and all(type(dim) is int for dim in found), _REDUCES, _AXES)
-        return [dim % max(len(self.tensors[0].shape), 1) for dim in found]
-
-
-Rule: TypeAlias = Callable[[Operation], int]  # returns the outer factor of what comes out
-_REDUCES = "works along the axis of the batch"
-_AXES = "work along other axes, so that each sample is computed by itself"
 _MOVES = "moves samples to another place of the batch"
 _KEEP = "keep the batch the first axis"
 _COMBINES = "combines the samples of a batch with each other"
+SHARE = "what depends on the place of a sample in the batch would depend on the step"
 
 
 def outer_of(op: Operation, tensors: Iterable[Value]) -> int:
@@ -181,7 +83,7 @@ def along(op: Operation) -> int:
     """Each index of the axes that an operation does not work along by itself; all tensors are alike."""
     for tensor in op.carrying:
         op.need(len(tensor.shape) == len(op.tensors[0].shape), _COMBINES, _KEEP)
-        op.need(tensor.axis not in op.dims(), _REDUCES, _AXES)
+        op.need(tensor.axis not in op.dims(), REDUCES, AXES)
     return together(op)
 
 
@@ -213,9 +115,9 @@ def along_index(op: Operation) -> int:
 def joined(op: Operation) -> int:
     """Tensors put side by side, along an axis that is not the batch's."""
     parts = [tensor for tensor in op.tensors if tensor.shape != (0,)]
-    op.need(len(parts) == len(op.carrying), _COMBINES, _AXES)
+    op.need(len(parts) == len(op.carrying), _COMBINES, AXES)
     out = op.outs[0]
-    op.need(out.axis is not None and out.axis != op.named["dim"] % len(out.shape), _REDUCES, _AXES)
+    op.need(out.axis is not None and out.axis != op.named["dim"] % len(out.shape), REDUCES, AXES)
     return together(op, last=False)
 
 
@@ -227,7 +129,7 @@ def sliced(op: Operation) -> int:
         whole = start in (0, None) and step == 1 and end in (None, 2**63 - 1, x.shape[x.axis or 0])
         op.need(whole, "takes some samples out of the batch", "take them before SpikingNet, or all of them")
     else:
-        op.need(not isinstance(op.named.get("end"), Batch), "counts by the number of samples", _SHARE)
+        op.need(not isinstance(op.named.get("end"), Batch), "counts by the number of samples", SHARE)
     return together(op)
 
 
@@ -236,9 +138,9 @@ def product(op: Operation) -> int:
     a, b = op.tensors[-2:]
     matrices = len(a.shape) > 1 and len(b.shape) > 1
     contracts = a.last == -1 or (b.axis is not None and (not matrices or b.last == -2))
-    op.need(not contracts, "sums over the samples of the batch", _AXES)
+    op.need(not contracts, "sums over the samples of the batch", AXES)
     if a.axis is not None and b.axis is not None:
-        op.need(len(a.shape) == 3 and a.axis == b.axis == 0, "multiplies samples with each other", _AXES)
+        op.need(len(a.shape) == 3 and a.axis == b.axis == 0, "multiplies samples with each other", AXES)
     for bias in op.tensors[:-2]:
         op.need(bias.axis is None or bias.last == op.outs[0].last, _COMBINES, _KEEP)
     return outer_of(op, op.carrying)
@@ -292,7 +194,7 @@ def before(n: int) -> Rule:
 
     def rule(op: Operation) -> int:
         wide = [tensor for tensor in op.carrying if tensor.last is not None and tensor.last < -n]
-        op.need(len(wide) == len(op.carrying), _REDUCES, _AXES)
+        op.need(len(wide) == len(op.carrying), REDUCES, AXES)
         return together(op)
 
     return rule
@@ -315,7 +217,7 @@ def norm_of_channels(op: Operation) -> int:
     x, *others = op.tensors
     name = op.call.func._opname
     trains = op.named.get("training", op.named.get("train", not name.endswith(("no_training", "no_update"))))
-    op.need(not trains or x.axis == 1, "takes statistics over the batch", _AXES)
+    op.need(not trains or x.axis == 1, "takes statistics over the batch", AXES)
     op.need(all(other.axis is None or x.axis == 1 for other in others), *_FIRST)
     return outer_of(op, op.carrying)
 
@@ -362,7 +264,7 @@ _DISTANCES = "pass compute_mode='donot_use_mm_for_euclid_dist' to torch.cdist"
 def distances(op: Operation) -> int:
     """(..., n, i), (..., m, i) -> (..., n, m)."""
     a, b = op.tensors
-    op.need(a.last != -1 and b.last != -1, "measures over the batch", _AXES)
+    op.need(a.last != -1 and b.last != -1, "measures over the batch", AXES)
     # from 26 rows on either side on, torch measures by products
     varies = op.named.get("p") == 2.0 and not op.named.get("compute_mode") and -2 in (a.last, b.last)
     op.need(not varies, "measures distances by another formula if there are more samples", _DISTANCES)
@@ -391,7 +293,7 @@ def padded(op: Operation) -> int:
     """Constants around other axes than the batch's."""
     x = op.tensors[0]
     axes = [len(x.shape) - 1 - i // 2 for i, width in enumerate(op.named["pad"]) if width]
-    op.need(x.axis not in axes, _REDUCES, _AXES)
+    op.need(x.axis not in axes, REDUCES, AXES)
     return x.outer
 
 
@@ -480,89 +382,3 @@ SIZES = {
     **dict.fromkeys(FACTORIES | {"normal", "view", "_unsafe_view", "expand", "affine_grid_generator"}, "size"),
     **{"reshape": "shape", "slice": "end", "repeat": "repeats", "native_group_norm": "N", "convolution": "groups"},
 }
-
-
-def aten_name(func: Any) -> str:
-    """Return the name of one of torch's operations; none for those of others, which may mean anything."""
-    return str(func._opname) if getattr(func, "namespace", "") == "aten" else ""
-
-
-# what a user can say of an operation that is not in the table
-TAUGHT: dict[str, Rule] = {"pointwise": pointwise, "rows": rows_of_all}
-
-
-def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
-    """Return the rules of a user, by the name of the operation.
-
-    Raises:
-        TypeError: a key is no operation.
-        ValueError: a value is no rule.
-    """
-    found = {}
-    for operation, rule in (rules or {}).items():
-        if not isinstance(operation, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
-            raise TypeError(
-                f"SpikingNet: fold_rules has the key {operation!r}, expected an operation such as "
-                "torch.ops.mylib.smooth"
-            )
-        if rule not in TAUGHT:
-            raise ValueError(
-                f"SpikingNet: fold_rules says {rule!r} of {operation}, expected 'pointwise' (each entry is computed "
-                "from the entries in its place) or 'rows' (each index of the first axis by itself)"
-            )
-        found[str(operation)] = TAUGHT[rule]
-    return found
-
-
-def rule_of(func: Any, taught: Mapping[str, Rule]) -> Rule | None:
-    """Return the rule of an operation: one that the user taught, one of the table, or that of torch's tag."""
-    for key in (str(func), str(func.overloadpacket)):
-        if key in taught:
-            return taught[key]
-    name = aten_name(func)
-    known = RULES.get(name) or RULES.get(name.removesuffix("_"))
-    return pointwise if known is None and torch.Tag.pointwise in func.tags else known
-
-
-def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
-    """Return the outer factor of what an operation makes.
-
-    Raises:
-        Objection: it does not keep samples apart, as far as is known.
-    """
-    func, samples = op.call.func, any(out.axis is not None for out in op.outs)
-    name = aten_name(func)
-    if torch.Tag.nondeterministic_seeded in func.tags and _draws(op):
-        op.need(
-            all(out.axis is not None for out in op.outs[:1]),
-            "draws random numbers that all samples share, which would be one draw for all steps",
-            "draw for each sample, with the batch as the first axis",
-        )
-    if name in FACTORIES or (name == "normal" and not op.tensors):
-        return 1
-    rule = rule_of(func, taught)
-    if not op.carrying:
-        sized = any(isinstance(value, Batch) for value in op.named.values())
-        op.need(samples or not sized, "counts by the number of samples", _SHARE)
-        op.need(not samples or rule in (expanded, repeated), "numbers the samples of the batch", _SHARE)
-        return 1
-    if rule is None:
-        raise Objection(
-            f"runs an operation that is not known to keep samples apart ({op.call.name})",
-            f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.namespace}.{func._opname}: 'rows'}})",
-        )
-    return rule(op)
-
-
-_SHARE = "what depends on the place of a sample in the batch would depend on the step"
-
-
-def _draws(op: Operation) -> bool:
-    """Say whether an operation that can draw random numbers does."""
-    off = op.named.get("dropout_p", 1.0) == 0.0 or op.named.get("train", True) is False
-    return not off and op.named.get("training", True) is not False
-
-
-def values_in(tree: Any) -> list[Value]:
-    """Return the tensors of a tree of arguments."""
-    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Value)]

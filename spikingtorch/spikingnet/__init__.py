@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.fold.hooks import only_looking
+from spikingtorch.fold.judge import taught_rules
 from spikingtorch.fold.policy import FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
-from spikingtorch.fold.rules import taught_rules
 from spikingtorch.functional.core.network_mode import NetworkMode, aside
 from spikingtorch.functional.core.random_state import random_state, set_random_state
 from spikingtorch.functional.core.tree import tree_map

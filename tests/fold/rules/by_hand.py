@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from spikingtorch.fold.judge import judge
+from spikingtorch.fold.operations import Batch, Operation, Value, values_in
 from spikingtorch.fold.proof import _merged, _Proof
-from spikingtorch.fold.rules import Batch, Operation, Value, judge, rows_of_all, values_in
+from spikingtorch.fold.rules import rows_of_all
 from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Call, Noted, Objection
 from tests.fold.rules.layers import MATRICES, SPACES
 

@@ -28,7 +28,7 @@ SAME: dict[str, dict[str, str]] = {
             "at most one kind is left, for it is asked next whether there is one index alone"
         ),
     },
-    "rules.rule_of": {
+    "judge.rule_of": {
         "RULES.get(name) or RULES.get(name.removesuffix('_')): without RULES.get(name)": (
             "no name of the table ends with an underscore, so that the second look finds what the first would"
         ),
@@ -37,7 +37,7 @@ SAME: dict[str, dict[str, str]] = {
             "which it takes apart before they are noted"
         ),
     },
-    "rules.k": {
+    "operations.k": {
         "self.axis: last for axis": "the same size, counted from the end",
         "0: + 1": "the k of a constant is compared beside its axis, which is None, or asked whether it is above 1",
     },
@@ -79,7 +79,7 @@ WORDS: dict[str, dict[str, str]] = {
     "rules.row_major": {
         "'dim' not in op.named or a in op.dims(): without 'dim' not in op.named": "dims objects where there is none",
     },
-    "rules.judge": {
+    "judge.judge": {
         "samples or not sized: without samples": (
             "a constant that gets as many entries as there are samples is refused by the next line, but for expand and "
             "repeat, whose sizes are lists, which is not asked here"

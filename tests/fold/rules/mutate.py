@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from spikingtorch.fold import proof, rules
+from spikingtorch.fold import judge, operations, proof, rules
 from spikingtorch.fold.trace import Objection
 from tests.fold.rules.by_hand import KEPT, MERGED, MIXING, TOLD_KEPT, TOLD_MIXING, judged, merged, outer_of, told
 from tests.fold.rules.cases import APART, MIXED, SUBTLE
@@ -200,7 +200,7 @@ class _Change(ast.NodeTransformer):
 
 def mutants() -> Iterator[Mutant]:
     """Yield all changes of functions, then those of the table."""
-    for module in (rules, proof):
+    for module in (operations, rules, judge, proof):
         tree = ast.parse(inspect.getsource(module))
         lines = inspect.getsource(module).splitlines()
         owners: list[ast.Module | ast.ClassDef] = [

@@ -1,0 +1,88 @@
+"""Judging a call: by the rule of its operation, which is in the table, taught by the user, or that of torch's tag."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from spikingtorch.fold.operations import Batch, Operation, Rule
+from spikingtorch.fold.rules import FACTORIES, RULES, SHARE, expanded, pointwise, repeated, rows_of_all
+from spikingtorch.fold.trace import Objection
+
+
+def aten_name(func: Any) -> str:
+    """Return the name of one of torch's operations; none for those of others, which may mean anything."""
+    return str(func._opname) if getattr(func, "namespace", "") == "aten" else ""
+
+
+# what a user can say of an operation that is not in the table
+TAUGHT: dict[str, Rule] = {"pointwise": pointwise, "rows": rows_of_all}
+
+
+def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
+    """Return the rules of a user, by the name of the operation.
+
+    Raises:
+        TypeError: a key is no operation.
+        ValueError: a value is no rule.
+    """
+    found = {}
+    for operation, rule in (rules or {}).items():
+        if not isinstance(operation, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+            raise TypeError(
+                f"SpikingNet: fold_rules has the key {operation!r}, expected an operation such as "
+                "torch.ops.mylib.smooth"
+            )
+        if rule not in TAUGHT:
+            raise ValueError(
+                f"SpikingNet: fold_rules says {rule!r} of {operation}, expected 'pointwise' (each entry is computed "
+                "from the entries in its place) or 'rows' (each index of the first axis by itself)"
+            )
+        found[str(operation)] = TAUGHT[rule]
+    return found
+
+
+def rule_of(func: Any, taught: Mapping[str, Rule]) -> Rule | None:
+    """Return the rule of an operation: one that the user taught, one of the table, or that of torch's tag."""
+    for key in (str(func), str(func.overloadpacket)):
+        if key in taught:
+            return taught[key]
+    name = aten_name(func)
+    known = RULES.get(name) or RULES.get(name.removesuffix("_"))
+    return pointwise if known is None and torch.Tag.pointwise in func.tags else known
+
+
+def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
+    """Return the outer factor of what an operation makes.
+
+    Raises:
+        Objection: it does not keep samples apart, as far as is known.
+    """
+    func, samples = op.call.func, any(out.axis is not None for out in op.outs)
+    name = aten_name(func)
+    if torch.Tag.nondeterministic_seeded in func.tags and _draws(op):
+        op.need(
+            all(out.axis is not None for out in op.outs[:1]),
+            "draws random numbers that all samples share, which would be one draw for all steps",
+            "draw for each sample, with the batch as the first axis",
+        )
+    if name in FACTORIES or (name == "normal" and not op.tensors):
+        return 1
+    rule = rule_of(func, taught)
+    if not op.carrying:
+        sized = any(isinstance(value, Batch) for value in op.named.values())
+        op.need(samples or not sized, "counts by the number of samples", SHARE)
+        op.need(not samples or rule in (expanded, repeated), "numbers the samples of the batch", SHARE)
+        return 1
+    if rule is None:
+        raise Objection(
+            f"runs an operation that is not known to keep samples apart ({op.call.name})",
+            f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.namespace}.{func._opname}: 'rows'}})",
+        )
+    return rule(op)
+
+
+def _draws(op: Operation) -> bool:
+    """Say whether an operation that can draw random numbers does."""
+    off = op.named.get("dropout_p", 1.0) == 0.0 or op.named.get("train", True) is False
+    return not off and op.named.get("training", True) is not False

@@ -1,0 +1,116 @@
+"""Calls of operations as a rule sees them: in a trace of a batch of 7 samples and one of 11 at once.
+
+They differ in the sizes that depend on the batch. In a shape, such a size is a ``Batch(k)``, k times the batch. The
+entries of that axis are numbered (outer, batch, inner), and ``outer`` is kept for each tensor: views can merge other
+axes with that of the batch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from torch.utils import _pytree as pytree
+
+from spikingtorch.fold.trace import Call, Objection
+
+# why an operation mixes samples, and what would let it keep them apart
+REDUCES = "works along the axis of the batch"
+AXES = "work along other axes, so that each sample is computed by itself"
+FEW, MORE = 7, 11  # samples of the two traces
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A size of k times the batch."""
+
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of both traces.
+
+    Attributes:
+        number: which one it is; None if it was there before.
+        shape: its sizes; at most one is a Batch.
+        storage: of its memory, in the first trace.
+        outer: how many entries of the axis lie between two samples, counted from outside.
+    """
+
+    number: int | None
+    shape: tuple[int | Batch, ...]
+    storage: int
+    outer: int = 1
+
+    @property
+    def axis(self) -> int | None:
+        """The axis of the samples; None for what is the same for all."""
+        return next((axis for axis, size in enumerate(self.shape) if isinstance(size, Batch)), None)
+
+    @property
+    def last(self) -> int | None:
+        """The same, counted from the end."""
+        return None if self.axis is None else self.axis - len(self.shape)
+
+    @property
+    def k(self) -> int:
+        """How many entries of the axis are of one sample."""
+        size = None if self.axis is None else self.shape[self.axis]
+        return size.k if isinstance(size, Batch) else 0
+
+
+def merged_size(a: int, b: int) -> int | Batch:
+    """Return a size of both traces.
+
+    Raises:
+        Objection: it depends on the batch, and is no multiple of it.
+    """
+    if a == b:
+        return a
+    k = a // FEW
+    if k * FEW != a or k * MORE != b:
+        raise Objection("makes a size of that of the batch which is no multiple of it")
+    return Batch(k)
+
+
+class Operation(NamedTuple):
+    """A call of an operation in both traces.
+
+    Attributes:
+        call: as it was noted first.
+        named: its arguments by name.
+        tensors: those that go in.
+        outs: those that come out.
+    """
+
+    call: Call
+    named: dict[str, Any]
+    tensors: list[Value]
+    outs: list[Value]
+
+    @property
+    def carrying(self) -> list[Value]:
+        """The tensors that go in and differ from sample to sample."""
+        return [tensor for tensor in self.tensors if tensor.axis is not None]
+
+    def need(self, condition: object, what: str, remedy: str = "") -> None:
+        """Object unless a condition holds."""
+        if not condition:
+            raise Objection(f"{what} ({self.call.name})", remedy)
+
+    def dims(self) -> list[int]:
+        """Return the axes that the operation works along, of the first tensor."""
+        found: list[int] = []
+        for name in ("dim", "dims", "dim0", "dim1", "dim2", "dimension"):
+            dims = self.named.get(name, [])
+            found += dims if isinstance(dims, list | tuple) else [dims]
+        self.need(found and all(type(dim) is int for dim in found), REDUCES, AXES)
+        return [dim % max(len(self.tensors[0].shape), 1) for dim in found]
+
+
+Rule: TypeAlias = Callable[[Operation], int]  # returns the outer factor of what comes out
+
+
+def values_in(tree: Any) -> list[Value]:
+    """Return the tensors of a tree of arguments."""
+    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Value)]
