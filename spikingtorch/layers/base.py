@@ -33,7 +33,9 @@ class Memory(NamedTuple):
 
 
 # attributes that change at every call
-CHANGES = frozenset(("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped"))
+CHANGES = frozenset(
+    ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped", "_ready")
+)
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -64,6 +66,7 @@ class StatefulLayer(WithConstants):
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
         self._repeated: Repeated | None = None  # the memory while a backward pass calls the network once more
         self._dropped = -1  # the last backward pass that called the layer by itself
+        self._ready: Any = None  # what its scans from rest take
 
     def _put_back(self) -> None:
         """Put parameters that an optimizer has moved out of their limits back."""
@@ -265,7 +268,7 @@ class StatefulLayer(WithConstants):
     def __getstate__(self) -> dict[str, Any]:
         memory = _mapped(Tensor.detach, _live(self._memory))
         free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
-        fresh = dict.fromkeys(("_fold", "_activity", "_monitor", "_recorder", "_repeated"))
+        fresh = dict.fromkeys(("_fold", "_activity", "_monitor", "_recorder", "_repeated", "_ready"))
         return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
 
 

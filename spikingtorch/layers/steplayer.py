@@ -16,7 +16,7 @@ from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
-from spikingtorch.functional.dispatch.signature import folded_signature
+from spikingtorch.functional.dispatch.signature import FromRest
 from spikingtorch.functional.reparametrized import reparametrized
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.support import is_known, support_of, supported
@@ -25,6 +25,7 @@ from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
+from spikingtorch.layers.ready import Ready
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.threads import this_thread
@@ -238,16 +239,13 @@ class StepLayer(Attributes):
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         tells = self._tells_support(fold, leaves)
-        rests = not tells and self._starts_from_rest(fold)
-        mapped = rests and self._is_mapped
-        step, params = self._of_all(fold, self._mapped_step if mapped else self.whole_step)
-        signed = folded_signature(step, self.state_type, leaves, params, size) if rests else None
+        scan = None if tells else self._scan_from_rest(fold)
+        signed = None if scan is None else scan.signature(leaves, size)
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:
             return self._take_over(found, monitor)
-        if mapped:
-            step, params = self._of_all(fold, self.whole_step)
+        step, params = self._of_all(fold, self.whole_step)
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
@@ -273,20 +271,24 @@ class StepLayer(Attributes):
             fold.supports.note(found, support.flatten(0, 1))
         return found
 
-    def _starts_from_rest(self, fold: FoldToken) -> bool:
-        """Say whether all steps run from zeros, with nothing beside the outputs: such a scan is found by its inputs.
+    def _scan_from_rest(self, fold: FoldToken) -> FromRest | None:
+        """Return the scan of a fold that runs from zeros, with nothing beside the outputs: it is found by its inputs.
 
         Inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted.
         """
-        return (
-            fold.whole
-            and fold.running is None
-            and not self.track_act
-            and self._recorder is None
-            and self.synapse is None
-            and self._rests_at_zero
-            and region() is None
-        )
+        if not fold.whole or fold.running is not None or self._recorder is not None or region() is not None:
+            return None
+        ready = self._ready
+        if ready is not None and ready.holds(self):
+            known: FromRest = ready.scan
+            return known
+        if self.track_act or self.synapse is not None or not self._rests_at_zero:
+            return None
+        step, params = self._of_all(fold, self._mapped_step if self._is_mapped else self.whole_step)
+        found = FromRest.of(step, self.state_type, params)
+        if found is not None and self._never_draws:
+            self._ready = Ready.of(self, found)
+        return found
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
         """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
@@ -330,10 +332,7 @@ class StepLayer(Attributes):
 
     def _of_all(self, fold: FoldToken, make: Callable[[], WholeStep]) -> WholeStep:
         """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
-        if torch.compiler.is_compiling():
-            return make()
-        own, recurrent = type(self).__module__, type(self.recurrent).__module__
-        if own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW) and "step_params" not in self.__dict__:
+        if torch.compiler.is_compiling() or self._never_draws:
             return make()
         (before,) = random_state(HOST)
         found = make()
@@ -341,6 +340,12 @@ class StepLayer(Attributes):
             text = f"draws the parameters of {fold.name(self)} at random, at each step anew"
             fold.refuse(text, "draw them where a sequence starts, in rest_state")
         return found
+
+    @property
+    def _never_draws(self) -> bool:
+        """Whether it is code of this library and of torch that computes the parameters, without random numbers."""
+        own, recurrent = type(self).__module__, type(self.recurrent).__module__
+        return own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW) and "step_params" not in self.__dict__
 
     @property
     def _rests_at_zero(self) -> bool:

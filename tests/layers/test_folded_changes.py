@@ -112,6 +112,15 @@ def doubled(state: F.LIFState, x: Tensor, **params: Any) -> Any:
     return F.lif_step(state, 2 * x, **params)
 
 
+class Lower(st.LIF):
+    """A layer that halves its threshold."""
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        found = st.LIF.param_map(stored)
+        return found | {"threshold": 0.5 * found["threshold"]}
+
+
 def put(name: str, value: Any) -> Callable[[Any], None]:
     return lambda layer: setattr(layer, name, value)
 
@@ -135,6 +144,8 @@ CHANGES: dict[str, tuple[Callable[[], st.StepLayer], Callable[[Any], Any], bool 
     "surrogate of another kind": (learning, put("surrogate", F.Arctan(2.0)), True),
     "reset": (learning, put("reset_rule", F.by_subtraction), True),
     "reset of a float": (floats, put("reset_rule", F.detached(F.to_zero)), True),
+    "class": (floats, put("__class__", Lower), None),
+    "map of its own": (floats, put("param_map", Lower.param_map), None),
     "data": (learning, lambda layer: layer.v0.data.mul_(0.5), True),
     "new data": (learning, lambda layer: setattr(layer.v0, "data", span(0.1, 0.9, M).double()), True),
     "buffer in place": (stored, lambda layer: layer.v0.mul_(0.5), True),

@@ -65,41 +65,69 @@ def signature(
         return None
     tensors, state_form = flatten(state)
     streams, xs_form = flatten(xs)
-    return _signed(step, params, [*tensors, *streams], (state_form, xs_form), (len(tensors), dim, backend))
-
-
-def folded_signature(
-    step: Callable[..., Any], state_type: type[Any], xs: Sequence[Tensor], params: dict[str, Any], fold: tuple[int, int]
-) -> Signature | None:
-    """Return the signature of a scan from rest, over inputs (N T, ...), or None if there is none.
-
-    Args:
-        step: the step.
-        state_type: NamedTuple of the state's tensors, all of which are zero at first.
-        xs: the inputs.
-        params: keyword arguments of the step.
-        fold: N samples and T steps.
-    """
-    if not in_eager():
+    known = _known(step, params, (state_form, xs_form))
+    if known is None:
         return None
-    form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
-    return _signed(step, params, [*xs], (form, LEAF), (len(xs), fold))
+    return _signed(known, step, params, [*tensors, *streams], (len(tensors), dim, backend))
+
+
+class FromRest(NamedTuple):
+    """A step with its parameters, as scans from rest take it.
+
+    Attributes:
+        step: the step.
+        params: its keyword arguments.
+        known: what such a scan depends on but for tensors and top-level floats.
+    """
+
+    step: Callable[..., Any]
+    params: dict[str, Any]
+    known: "_Parameters"
+
+    @classmethod
+    def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FromRest | None":
+        """Return a step with its parameters, or None if each of its scans has to be looked at by itself.
+
+        Args:
+            step: the step.
+            state_type: NamedTuple of the state's tensors, all of which are zero at first.
+            params: keyword arguments of the step.
+        """
+        form = (state_type, None, *[LEAF] * len(getattr(state_type, "_fields", ())))
+        known = _known(step, params, (form, LEAF))
+        return None if known is None else cls(step, params, known)
+
+    def unchanged(self) -> bool:
+        """Say whether what the step and its parameters read is as it was."""
+        return self.known.guard.unchanged()
+
+    def signature(self, xs: Sequence[Tensor], fold: tuple[int, int]) -> Signature | None:
+        """Return the signature of a scan over inputs (N T, ...), or None if there is none.
+
+        Args:
+            xs: the inputs.
+            fold: N samples and T steps.
+        """
+        return _signed(self.known, self.step, self.params, [*xs], (len(xs), fold)) if in_eager() else None
+
+
+def _known(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Any, ...]) -> "_Parameters | None":
+    try:
+        return _parameters_of(step, params, forms)
+    except (NoStepKey, NotFusible):
+        return None
 
 
 def _signed(
-    step: Callable[..., Any], params: dict[str, Any], tensors: list[Any], forms: tuple[Any, ...], options: Hashable
+    known: "_Parameters", step: Callable[..., Any], params: dict[str, Any], tensors: list[Any], options: Hashable
 ) -> Signature | None:
-    try:
-        known = _parameters_of(step, params, forms)
-    except (NoStepKey, NotFusible):
-        return None
     floats: Any = tuple([params[each] if type(each) is str else each for each in known.floats])
     tensors += [params[each] if type(each) is str else each for each in known.tensors]
     if target_of(tensors) is None:
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     key = (known.key, options, differentiates, torch.get_default_dtype(), *layouts_of(tensors))
-    return Signature(key, step, params, tensors, floats, forms[0], differentiates)
+    return Signature(key, step, params, tensors, floats, known.state_form, differentiates)
 
 
 class _Parameters(NamedTuple):
@@ -109,6 +137,7 @@ class _Parameters(NamedTuple):
         key: of the step, of what its parameters and the types of all trees can read, by value; and the trees' forms.
         floats: the floats in the parameters, or the name of a parameter that is one and is looked up at each call.
         tensors: the same of the tensors.
+        state_form: structure of the state.
         guard: whether that holds still.
         alive: what the entry was found by, so that an object of the same id is not taken for it.
     """
@@ -116,6 +145,7 @@ class _Parameters(NamedTuple):
     key: Hashable
     floats: tuple[str | float, ...]
     tensors: tuple[str | Tensor, ...]
+    state_form: Form
     guard: Guard
     alive: tuple[Any, ...]
 
@@ -165,7 +195,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
                 # numpy's float64 is a float of another kind, and no signature takes it
                 (floats if type(leaf) is float else tensors).append(name if looked_up else leaf)
     guard.watch_nothing(_has_other_nodes(form))
-    return _Parameters((read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), guard, ())
+    return _Parameters((read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), forms[0], guard, ())
 
 
 def _has_other_nodes(form: Form) -> bool:
