@@ -57,7 +57,6 @@ def forward_source(program: Program) -> str:
             *_state_arrays(program),
             *(_each(f"s{k}[i] = {_before(k, dtype)};") for k, dtype in states),
             *body.before_time(),
-            *(line for k, _ in outs for line in _start_count(k, number[f"w{k}"], number[f"b{k}"])),
         ),
         "for (int64_t start = 0; start < steps; start += CHUNK) {",
         "const int64_t end = start + CHUNK < steps ? start + CHUNK : steps;",
@@ -98,7 +97,7 @@ def _chunk_forward(program: Program, body: Body, number: dict[str, int]) -> list
         *(f"y{k}_t[i] = {store(body.name(program.results[k]), dtype)};" for k, dtype in outs),
         "}",
         "}",
-        *(line for k, dtype in outs for line in _count(k, dtype, number[f"w{k}"])),
+        *(line for k, dtype in outs for line in _count(k, dtype, number[f"w{k}"], number[f"b{k}"])),
     ]  # fmt: skip
 
 
@@ -231,23 +230,18 @@ def _recompute(program: Program, body: Body) -> list[str]:
     ]
 
 
-def _start_count(k: int, number: int, before: int) -> list[str]:
-    """Start the number of steps at which an output was not zero: at that of earlier calls, if there is one."""
+def _count(k: int, dtype: str, number: int, earlier: int) -> list[str]:
+    """Count the steps of a chunk at which an output was not zero, as long as outputs are in the first caches.
+
+    The first chunk goes on from the numbers of an earlier call, if there are some.
+    """
+    i32 = STORED["i32"]
     return [
         f"if (layout->arrays[{number}].data) {{",
-        f"STORED({STORED['i32']}, w{k}, {number})",
-        f"if (layout->arrays[{before}].data) {{ STORED(const {STORED['i32']}, b{k}, {before}) "
-        f"{_copy(f'w{k}', f'b{k}')} }} else memset(w{k}, 0, (size_t)n * sizeof *w{k});",
-        "}",
-    ]
-
-
-def _count(k: int, dtype: str, number: int) -> list[str]:
-    """Count the steps of a chunk at which an output was not zero, as long as outputs are in the first caches."""
-    return [
-        f"if (layout->arrays[{number}].data) {{",
-        f"STORED({STORED['i32']}, w{k}, {number})",
-        f"count_{dtype}(AT(y{k}, start), y{k}_step, end - start, n, w{k});",
+        f"STORED({i32}, w{k}, {number})",
+        f"const {i32} *before = start ? w{k} : (const {i32} *)zeros;",
+        f"if (!start && layout->arrays[{earlier}].data) {{ STORED(const {i32}, b{k}, {earlier}) before = b{k}; }}",
+        f"count_{dtype}(AT(y{k}, start), y{k}_step, end - start, n, before, w{k});",
         "}",
     ]
 

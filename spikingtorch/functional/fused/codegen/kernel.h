@@ -100,11 +100,12 @@ static inline uint16_t store_bf16(float value) {
     return value == value ? (uint16_t)rounded : 0x7fc0;
 }
 
-// Defines what adds up at how many steps an output was not zero, once for all outputs of a dtype; `value` is that of y[i].
+// Defines what adds to `before` at how many steps an output was not zero, once for all outputs of a dtype; `value` is that
+// of y[i].
 #define COUNT(dtype, type, value) \
     static __attribute__((noinline)) void count_##dtype( \
-        const type *y, int64_t step, int64_t steps, int n, int32_t *count \
+        const type *y, int64_t step, int64_t steps, int n, const int32_t *before, int32_t *count \
     ) { \
-        for (int64_t t = 0; t < steps; t++, y += step) \
-            EACH count[i] += (value) != 0; \
+        for (int64_t t = 0; t < steps; t++, y += step, before = count) \
+            EACH count[i] = before[i] + ((value) != 0); \
     }
