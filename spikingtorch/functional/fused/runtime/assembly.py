@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, Group
 from spikingtorch.functional.fused.ir import DTYPES, Program
 from spikingtorch.functional.fused.runtime import checks
@@ -132,7 +133,7 @@ class Assembly:
                 if array is not None and not group.written:
                     inputs.append((array, group))
         present = [tensor for tensor in given if tensor is not None]
-        copies = iter([self._copy(layout, t, *into) for t, into in zip(present, inputs, strict=True)])
+        copies = iter([self._copy(t, *into) for t, into in zip(present, inputs, strict=True)])
         of_memory = buffer.fields, buffer.positions, layout.neuron_steps, layout.device
         return Launcher(
             None if kernel is None else kernel.launch(*of_memory),
@@ -143,7 +144,7 @@ class Assembly:
             counts,
         )
 
-    def _copy(self, layout: Layout, given: Tensor, array: Tensor, group: Group) -> Change:
+    def _copy(self, given: Tensor, array: Tensor, group: Group) -> Change:
         """Return how to copy a tensor to where the kernel has an array of a group; None if it is there already."""
         if array.data_ptr() == given.data_ptr():
             return None
@@ -151,7 +152,13 @@ class Assembly:
         if group.over_time:
             return lambda tensor: place.copy(place.unfold(tensor) if folded else tensor)
         whole = self._shape if group.name == "of_finals" else None
-        return lambda tensor: layout.placed(place.static(tensor if whole is None else tensor.expand(whole)))
+        lies = array.shape, array.stride(), array.dtype, array.device
+
+        def copied(tensor: Tensor) -> Tensor:
+            into = memory.strided(*lies)
+            return into.copy_(place.static(tensor if whole is None else tensor.expand(whole)))
+
+        return copied
 
     def _groups(self, given: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         """Return states, inputs, parameters and what comes after them."""

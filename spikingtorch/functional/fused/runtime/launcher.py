@@ -105,7 +105,8 @@ class Launcher:
         if self._launch is not None:
             if self._copies is not None:
                 pairs = zip(given, self._copies, strict=True)
-                given = [tensor if tensor is None or copy is None else copy(tensor) for tensor, copy in pairs]
+                # detached, for autograd to leave the copies alone
+                given = [t if t is None or copy is None else copy(t.detach()) for t, copy in pairs]
             finite = self._launch([tensor for tensor in (*given, *results) if tensor is not None], scalars)
         if self._changes is not None:
             pairs_of = zip(results, self._changes, strict=True)
