@@ -1,6 +1,7 @@
 """What the constructors of the layers have in common: options of a layer to keyword arguments of its step, checked."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypedDict
 
 from torch import Tensor
@@ -90,3 +91,32 @@ def threshold_property(older: str) -> Any:
         setattr(layer, older, value)
 
     return property(read, write, doc="Membrane at which the neuron fires.")
+
+
+def check_arguments(kind: type[Any], step: Callable[..., Any], given: Iterable[str], handed: Iterable[str]) -> None:
+    """Raise where a layer would hand its step an argument that the step does not take, such as a misspelled one.
+
+    Args:
+        kind: class of the layer.
+        step: its step.
+        given: arguments that the layer was made with.
+        handed: arguments that its step gets, which may be computed from those.
+    """
+    takes, any_name = _arguments(step)
+    if any_name or not (unknown := [name for name in handed if name not in takes]):
+        return
+    own, takes_options = _arguments(kind.__init__)
+    own = takes[2:] if "step" in own else own[1:]  # a StepLayer takes those of its step
+    known = [*own, *(Options.__annotations__ if takes_options else ())]
+    wrong = [name for name in given if name not in (*takes, *known)] or unknown
+    raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
+
+
+def _arguments(function: Callable[..., Any]) -> tuple[list[str], bool]:
+    """Return the names of a function's arguments, and whether it takes others, as far as anybody can tell."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return [], True
+    names = [each.name for each in found if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    return names, any(each.kind is each.VAR_KEYWORD for each in found)

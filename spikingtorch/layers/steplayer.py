@@ -24,6 +24,7 @@ from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.options import check_arguments
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.ready import Ready
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
@@ -99,6 +100,9 @@ class StepLayer(Attributes):
             object.__setattr__(self, "refractory", None)
         else:
             self._keep("refractory", refractory)
+        if self._inherits_params:  # others may need what is not there yet
+            handed = [name for name in self.step_params() if name != "v_reset" or not self._sets_value]
+            check_arguments(type(self), step, params, handed)
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of the step, tensors in float32 at least.
@@ -322,9 +326,13 @@ class StepLayer(Attributes):
     def _is_mapped(self) -> bool:
         """Whether the parameters of the step are what ``param_map`` returns for those that are stored."""
         kind, own = type(self), self.__dict__
-        inherits = kind.step_params is StepLayer.step_params and kind.whole_step is StepLayer.whole_step
         maps = (kind.param_map is not StepLayer.param_map or "dt" in self._attributes) and "param_map" not in own
-        return maps and inherits and "step_params" not in own and "whole_step" not in own
+        return maps and self._inherits_params and "step_params" not in own and "whole_step" not in own
+
+    @property
+    def _inherits_params(self) -> bool:
+        kind = type(self)
+        return kind.step_params is StepLayer.step_params and kind.whole_step is StepLayer.whole_step
 
     def _mapped_step(self) -> WholeStep:
         """Return the step and its parameters; the gradients of those that are stored are part of its kernel."""

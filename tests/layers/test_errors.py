@@ -57,6 +57,8 @@ def then(x: Tensor, *init: Any) -> Any:
 
 
 IF: Any = st.IF  # for what its annotations refuse
+LIF: Any = st.LIF
+ALIF: Any = st.ALIF
 FIRING = [IF, partial(st.McPitts, 0.5)]
 POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "tau", st.BioLIF: "nudt", IF: "beta"}
 
@@ -146,6 +148,19 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     r"BioLIF: inputs differ in shape: \[\(2, 3\), \(2, 4\)\]": (
         ValueError,
         lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4)),
+    ),
+    r"LIF: there is no argument 'thresold'; it takes tau, v0, beta, decay, threshold, .* refractory, dt$": (
+        TypeError,
+        *[partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})],
+    ),
+    "IF: there is no argument 'tau'; it takes v0, ": (TypeError, partial(IF, tau=8.0)),
+    "ALIF: there is no argument 'tau_adapt'; it takes tau, threshold, tau_adaptation, ": (
+        TypeError,
+        partial(ALIF, tau_adapt=8.0),
+    ),
+    r"StepLayer: there is no argument 'dekay'; it takes decay, gain, threshold, .* recurrent, ": (
+        TypeError,
+        partial(st.StepLayer, F.lif_step, F.LIFState, dekay=0.9),
     ),
     "parameter 'forward' would hide": (ValueError, lambda: st.StepLayer(F.if_step, F.IFState, forward=1.0)),
 }
