@@ -147,8 +147,8 @@ class FoldPolicy:
         self._warned = True
         remedy = f". To let it fold, {found.remedy}" if found.remedy else ""
         warnings.warn(
-            f"SpikingNet: {type(net).__name__} runs step by step, slower than all steps at once, because it "
-            f"{found.reason}{remedy}. The results are the same; mode='step' asks for this and does not warn",
+            f"SpikingNet: {type(net).__name__} runs step by step, with the same results as all steps at once but "
+            f"slower, because it {found.reason}{remedy}. mode='step' asks for this and does not warn",
             RuntimeWarning,
             stacklevel=8,
         )

@@ -212,7 +212,8 @@ class StatefulLayer(WithConstants):
                 raise ValueError(
                     f"{type(self).__name__} holds the state of inputs of shape {tuple(leaf.shape)} ({leaf.dtype}, "
                     f"{leaf.device}) and got {tuple(x.shape)} ({x.dtype}, {x.device}). "
-                    "Pass init=True to start a new sequence, or call reset() first"
+                    "Pass init=True to start a new sequence, or call reset() first. A layer that is called at two "
+                    "places of a network has one state for both: make a layer for each"
                 )
 
     def _begin(self) -> None:

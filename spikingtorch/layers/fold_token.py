@@ -114,7 +114,8 @@ class FoldToken:
             text = f"calls {self.name(layer)} without handing it the init that forward was given"
             self.refuse(text, "call it as layer(x, init)")
         if any([other is layer for other in self.called]):
-            self.refuse(f"calls {self.name(layer)} twice in a step", "make a layer for each call")
+            text = f"calls {self.name(layer)} twice in a step, and both calls change the same membranes"
+            self.refuse(text, "make a layer for each call: each has membranes of its own, and so other results")
         leaves = leaves_of(inputs)
         for x in leaves:
             if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != self.N * self.T:

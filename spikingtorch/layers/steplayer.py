@@ -199,8 +199,9 @@ class StepLayer(Attributes):
             # the fold of a call that is over comes back when checkpoint repeats a part of it
             if not ((here := region()) is not None and here.run is not None):
                 init.refuse(
-                    f"holds a {type(self).__name__} that is not among its submodules; keep layers in attributes or in "
-                    "an nn.ModuleList"
+                    f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
+                    "trained, saved or moved to a device",
+                    "keep it in an attribute or in an nn.ModuleList",
                 )
             return self._advance_all(inputs, init)
         if self._given.init is None:  # a network does so before its first step

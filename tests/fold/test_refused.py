@@ -244,7 +244,7 @@ CASES: dict[str, dict[str, Make]] = {
     "reads the value of a tensor": {
         "nested": lambda: Own(nested, inner=st.SpikingNet(Own(lambda net, x, init: net.sl1(x, init)), 6))
     },
-    "twice|several times": {
+    "twice in a step, and both calls change the same membranes|several times": {
         "twice": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.sl1(net.l1(x), init), init)), init)),
         "tied": tied,
     },
@@ -252,7 +252,7 @@ CASES: dict[str, dict[str, Make]] = {
         "always False": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x), False)), init)),
         "always True": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x), True)), init)),
     },
-    "not among its submodules": {"list": lambda: Own(hidden, hidden=[st.LIF(v0=0.3)])},
+    "not among its submodules, so that nothing of it is": {"list": lambda: Own(hidden, hidden=[st.LIF(v0=0.3)])},
     "axis|batch|does not run": {"transposed": lambda: Own(transposed)},
     "reads the value": {
         "if x.sum()": lambda: Two(lambda net, x, init: x if x.sum() > 11 else 2 * x),
@@ -300,5 +300,6 @@ def test_steps(make: Make, reason: str) -> None:
     assert len(got.warned) == 1, got.warned
     assert re.search(reason, report.reason), report.reason
     assert re.search(reason, got.warned[0]), got.warned
+    assert "step by step, with the same results as all steps at once but slower, because it " in got.warned[0]
     assert not want.warned
     assert want.outputs[0].abs().sum() > 0
