@@ -102,6 +102,20 @@ def check_count(owner: str, name: str, count: int) -> int:
     return int(count)
 
 
+def check_init(owner: str, init: object, samples: Sequence[int]) -> None:
+    """Raise unless init is a bool, or a bool tensor of the shape of the samples, (N,), or of a single bool."""
+    if not isinstance(init, bool | np.bool_ | Tensor):
+        raise TypeError(
+            f"{owner}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor with one value for "
+            "each sample"
+        )
+    if isinstance(init, Tensor) and (init.dtype != torch.bool or init.shape not in ((), tuple(samples))):
+        raise ValueError(
+            f"{owner}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected torch.bool and shape "
+            f"{tuple(samples)}, one for each sample. A layer keeps its state by itself, and is not handed it"
+        )
+
+
 def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[int], N: int, T: int) -> Tensor:
     """Return the lengths of a batch of sequences as a tensor of int64, or raise.
 

@@ -128,6 +128,12 @@ BAD: dict[str, tuple[Any, type[Exception]]] = {
 }
 
 
+@pytest.mark.parametrize("init", [None, 0, torch.ones(5), torch.ones(5, 4) > 0, torch.ones(7) > 0], ids=str)
+def test_init_that_is_no_bool(init: Any, model: st.SpikingNet) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"SpikingNet: init.* expected .*bool.* for each sample"):
+        model(ONES, init)
+
+
 @pytest.mark.parametrize("message", BAD, ids=range(len(BAD)))
 def test_bad_input(message: str, model: st.SpikingNet) -> None:
     x, error = BAD[message]

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -178,11 +177,8 @@ class StatefulLayer(WithConstants):
 
     def _resume(self, x: Tensor, init: bool | Tensor) -> Memory:
         """Return the memory that the step starts from; at rest, it holds no output yet."""
-        if not isinstance(init, bool | np.bool_ | Tensor):
-            raise TypeError(
-                f"{type(self).__name__}: init={init!r} is a {type(init).__name__}, expected a bool, or a bool tensor "
-                "with one value for each sample"
-            )
+        if type(init) is not bool:
+            checks.check_init(type(self).__name__, init, x.shape[:1])
         starts = not isinstance(init, Tensor) and init
         memory = None if starts else self._own_memory(goes_on=not self.memoryless)
         if memory is None:
@@ -191,11 +187,6 @@ class StatefulLayer(WithConstants):
         self._check_continues(memory.state, x)
         if not isinstance(init, Tensor):
             return memory
-        if init.dtype != torch.bool or init.shape not in ((), x.shape[:1]):
-            raise ValueError(
-                f"{type(self).__name__}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected "
-                f"torch.bool and shape {tuple(x.shape[:1])}, one for each sample"
-            )
         rest = self._at_rest(x)
         state, act = reset_where(init, (memory.state, memory.act), (rest.state, rest.act))
         return memory._replace(state=state, act=act)

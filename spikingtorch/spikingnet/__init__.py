@@ -180,6 +180,8 @@ class SpikingNet(nn.Module):
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
         check_form(x)
+        if type(init) is not bool:
+            checks.check_init("SpikingNet", init, x.shape[:1])
         running, T = None, x.shape[1]
         if lengths is not None:
             check_norms_of_padded(self.net)

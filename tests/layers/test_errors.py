@@ -87,6 +87,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     r"init is a tensor of .* expected torch\.bool and shape \(3,\)": (
         ValueError,
         *[partial(then, AGAIN, init) for init in (torch.tensor([True, False]), torch.tensor([1, 0, 0]), AGAIN > 0)],
+        lambda: IF()(AGAIN, AGAIN),  # at the first call, too: a state in its place, as other libraries take it
     ),
     r"IF: mixed dtypes: x is torch\.float64 and v0 torch\.float32": (
         TypeError,
