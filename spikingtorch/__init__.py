@@ -14,6 +14,9 @@
 Start with the README.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from spikingtorch import functional, layers, losses, metrics, spikeio, utils
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.neurons import (
@@ -96,6 +99,18 @@ __all__ = [
 ]
 
 
+# what they need, matplotlib say, may not be there
+_ON_DEMAND = ("convert", "init", "interop", "like", "performance", "plot", "report", "testing")
+
+if not TYPE_CHECKING:  # a checker would take every name
+
+    def __getattr__(name: str) -> object:
+        """Return a module that is imported when it is asked for."""
+        if name in _ON_DEMAND:
+            return import_module(f"spikingtorch.{name}")
+        raise AttributeError(f"module 'spikingtorch' has no attribute {name!r}")
+
+
 def __dir__() -> list[str]:
     """Return the public names, those of the modules that are imported on demand included."""
-    return sorted([*__all__, "__version__", "convert", "init", "interop", "like", "performance", "plot", "testing"])
+    return sorted([*__all__, "__version__", *_ON_DEMAND])

@@ -44,6 +44,16 @@ def test_import_is_lean() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_every_name_in_sight_is_there() -> None:
+    """Such as ``st.init``, which no script has imported yet."""
+    code = "import spikingtorch; print([hasattr(spikingtorch, name) for name in dir(spikingtorch)])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "True" in done.stdout
+    assert "False" not in done.stdout
+    with pytest.raises(AttributeError, match="module 'spikingtorch' has no attribute 'plots'"):
+        getattr(spikingtorch, "plots")  # noqa: B009
+
+
 def test_functional_does_not_need_the_modules_above_it() -> None:
     for path in (ROOT / "spikingtorch" / "functional").rglob("*.py"):
         for line in path.read_text().splitlines():
