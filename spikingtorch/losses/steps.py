@@ -12,6 +12,7 @@ from spikingtorch.functional.core.precision import lift
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 Lengths: TypeAlias = Tensor | Sequence[int] | None
+_ONE_HOT = "class probabilities and one-hot rows become indices with target.argmax(1)"
 
 
 class Valid(NamedTuple):
@@ -97,14 +98,12 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor) -> None:
     if not isinstance(target, Tensor):
         raise TypeError(f"{owner}: target is a {type(target).__name__}, expected a torch.Tensor; torch.tensor(target)")
     if target.dtype != torch.int64:
-        hint = "convert it with target.long()"
-        if target.is_floating_point():
-            hint = "class probabilities and one-hot rows become indices with target.argmax(1)"
+        hint = _ONE_HOT if target.ndim > 1 and target.is_floating_point() else "convert it with target.long()"
         raise TypeError(f"{owner}: target has dtype {target.dtype}, expected class indices, torch.int64; {hint}")
     if target.shape != x.shape[:1]:
         raise ValueError(
             f"{owner}: target has shape {tuple(target.shape)}, expected ({x.shape[0]},): one class index for each "
-            f"sample of {name}, whose shape is {tuple(x.shape)}"
+            f"sample of {name}, whose shape is {tuple(x.shape)}{_remedy(name, x, target)}"
         )
     if target.device != x.device:
         raise ValueError(
@@ -117,6 +116,18 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor) -> None:
                 f"{owner}: target holds class {low if low < 0 else high}, expected 0 to {x.shape[2] - 1}, since {name} "
                 f"has {x.shape[2]} classes. Leave samples without a class out of the batch"
             )
+
+
+def _remedy(name: str, x: Tensor, target: Tensor) -> str:
+    """Return what a target of a wrong shape may be, and what would make class indices of it."""
+    N, T, classes = x.shape
+    if target.shape == (N, classes):
+        return f"; {_ONE_HOT}"
+    if target.shape == (N, 1):
+        return "; take the axis away with target.squeeze(1)"
+    if target.shape == (T,):
+        return f". Is the input of the network (T, N, ...)? SpikingNet takes (N, T, ...): {name} has samples first"
+    return ""
 
 
 def check_binary(owner: str, name: str, x: Tensor) -> None:

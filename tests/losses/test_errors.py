@@ -34,7 +34,13 @@ def says(call: Callable[[], Any], kind: type[Exception], *parts: str) -> None:
 @of_classes
 def test_targets(name: str, call: Callable[..., Tensor]) -> None:
     says(lambda: call(X, Y.int()), TypeError, f"{name}: target has dtype torch.int32", "torch.int64", "target.long()")
-    says(lambda: call(X, Y.float()), TypeError, f"{name}: target has dtype torch.float32", "target.argmax(1)")
+    says(lambda: call(X, Y.float()), TypeError, f"{name}: target has dtype torch.float32", "target.long()")
+    rows = torch.nn.functional.one_hot(Y, 3)
+    says(lambda: call(X, rows.float()), TypeError, f"{name}: target has dtype torch.float32", "target.argmax(1)")
+    says(lambda: call(X, rows), ValueError, f"{name}: target has shape (2, 3), expected (2,)", "target.argmax(1)")
+    says(lambda: call(X, Y[:, None]), ValueError, f"{name}: target has shape (2, 1)", "target.squeeze(1)")
+    swapped = X.transpose(0, 1)
+    says(lambda: call(swapped, Y), ValueError, f"{name}: target has shape (2,), expected (4,)", "takes (N, T, ...)")
     says(lambda: call(X, [0, 2]), TypeError, f"{name}: target is a list", "torch.tensor(target)")
     says(lambda: call(X, Y[:1]), ValueError, f"{name}: target has shape (1,), expected (2,)")
     says(lambda: call(X, Y[None]), ValueError, f"{name}: target has shape (1, 2), expected (2,)")
