@@ -224,13 +224,16 @@ def check_broadcast(owner: str, name: str, value: object, shape: torch.Size) -> 
         )
 
 
-def check_surrogate(owner: str, surrogate: object) -> None:
-    """Raise unless the surrogate turns numbers into spikes."""
+def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> None:
+    """Raise unless the surrogate, an argument of this name, turns numbers into spikes."""
     hint = "; one that works is Arctan(alpha=2.0) of spikingtorch.functional"
     if isinstance(surrogate, type):
-        raise TypeError(f"{owner}: surrogate={surrogate.__name__} is a class; make one of it: {surrogate.__name__}()")
+        kind = surrogate.__name__
+        applies = issubclass(surrogate, torch.autograd.Function)
+        remedy = f"hand over {kind}.apply" if applies else f"make one of it: {kind}()"
+        raise TypeError(f"{owner}: {name}={kind} is a class; {remedy}")
     if not callable(surrogate):
-        raise TypeError(f"{owner}: surrogate={surrogate!r} cannot be called{hint}")
+        raise TypeError(f"{owner}: {name}={surrogate!r} cannot be called{hint}")
     if hasattr(surrogate, "fire") or isinstance(surrogate, Strict):
         check_plain(owner, getattr(surrogate, "surrogate", None))
     if hasattr(surrogate, "fire"):
@@ -238,9 +241,12 @@ def check_surrogate(owner: str, surrogate: object) -> None:
     spikes = _at(surrogate, -1.0, 0.0, 1.0)
     wanted = (0.0, 0.0 if isinstance(surrogate, Strict) else 1.0, 1.0)
     if not all(isinstance(s, Tensor) and bool((s == each).all()) for s, each in zip(spikes, wanted, strict=True)):
+        came = [each.tolist() if isinstance(each, Tensor) else each for each in spikes]
+        remedy = "A smooth function becomes a surrogate with FromPrimitive(function)"
+        if came == [0.0, 0.0, 1.0]:
+            remedy = "Compare with u >= 0; Strict(surrogate) makes a spike function fire above the threshold alone"
         raise ValueError(
-            f"{owner}: surrogate={surrogate!r} maps -1, 0, 1 to {spikes}, expected the spikes 0, 1, 1. "
-            "A smooth function becomes a surrogate with FromPrimitive(function)"
+            f"{owner}: {name}={surrogate!r} maps -1, 0, 1 to {came}, expected the spikes 0, 1, 1. {remedy}"
         )
 
 

@@ -53,7 +53,7 @@ def surrogate(owner: str, name: str, given: F.Surrogate | None, default: F.Surro
             f"spikingtorch.like, or a surrogate of spikingtorch.functional"
         )
     if not isinstance(given, F.Strict):
-        check_surrogate(owner, given)
+        check_surrogate(owner, given, name)
     return given
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch import like
 from tests.every_layer import call
 
 
@@ -55,6 +56,18 @@ def then(x: Tensor, *init: Any) -> Any:
     layer = st.IF()
     layer(AGAIN)
     return layer(x, *init)
+
+
+class AtThreshold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        return (u >= 0).to(u.dtype)
+
+
+class AboveThreshold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        return (u > 0).to(u.dtype)
 
 
 IF: Any = st.IF  # for what its annotations refuse
@@ -124,6 +137,18 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     r"surrogate=Arctan is a class; make one of it: Arctan\(\)": (
         TypeError,
         *[partial(make, surrogate=F.Arctan) for make in FIRING],
+    ),
+    r"IF: surrogate=AtThreshold is a class; hand over AtThreshold\.apply": (
+        TypeError,
+        partial(IF, surrogate=AtThreshold),
+    ),
+    r"maps -1, 0, 1 to \[0\.0, 0\.0, 1\.0\], expected the spikes 0, 1, 1\. Compare with u >= 0; Strict\(": (
+        ValueError,
+        partial(IF, surrogate=AboveThreshold.apply),
+    ),
+    r"Leaky: spike_grad=.*AboveThreshold.* expected the spikes 0, 1, 1\. Compare with u >= 0": (
+        ValueError,
+        partial(like.snntorch.Leaky, 0.9, spike_grad=AboveThreshold.apply),
     ),
     "surrogate=5 cannot be called; one that works is Arctan": (
         TypeError,
