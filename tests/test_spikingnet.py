@@ -128,6 +128,18 @@ BAD: dict[str, tuple[Any, type[Exception]]] = {
 }
 
 
+@pytest.mark.parametrize("mode", ["step", "fold", "auto"])
+def test_an_error_of_a_layer_names_its_path(mode: Any) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), st.LIF(), nn.Sequential(nn.Linear(4, 4), st.LIF()))
+    next(net[2].parameters()).data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="LIF: x holds NaN") as caught:
+        st.SpikingNet(net, mode=mode)(ONES)
+    assert caught.value.__notes__ == ["SpikingNet: raised by layer 2.1 (LIF)"]
+    with pytest.raises(ValueError, match="SpikingNet: x holds NaN") as caught:
+        st.SpikingNet(net, mode=mode)(ONES * torch.nan)
+    assert not hasattr(caught.value, "__notes__")
+
+
 @pytest.mark.parametrize("init", [None, 0, torch.ones(5), torch.ones(5, 4) > 0, torch.ones(7) > 0], ids=str)
 def test_init_that_is_no_bool(init: Any, model: st.SpikingNet) -> None:
     with pytest.raises((TypeError, ValueError), match=r"SpikingNet: init.* expected .*bool.* for each sample"):

@@ -21,6 +21,7 @@ from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
+from spikingtorch.layers.error_notes import name_layer
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
 from spikingtorch.layers.handing import call, hand_on, handing
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
@@ -176,7 +177,11 @@ class SpikingNet(nn.Module):
         if torch.compiler.is_compiling():
             return self._call(x, init, lengths)
         with self._lock:
-            return self._call(x, init, lengths)
+            try:
+                return self._call(x, init, lengths)
+            except Exception as error:
+                name_layer(error, self.net)
+                raise
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
         check_form(x)
