@@ -25,6 +25,8 @@ def check_tensor(owner: str, name: str, x: object) -> Tensor:
     """Return x, or raise unless it is a tensor of real numbers or booleans."""
     if not isinstance(x, Tensor):
         hint = f"; make one with torch.as_tensor({name})" if isinstance(x, np.ndarray | list | tuple) else ""
+        if isinstance(x, Mapping):
+            hint = f"; take one of its entries, {', '.join(map(repr, x))}"
         raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor{hint}")
     if x.is_complex():
         raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected real numbers; draw {name}.abs() for instance")

@@ -57,12 +57,18 @@ def overview(
     Raises:
         ImportError: matplotlib is not installed.
         ValueError: x or targets do not fit.
+        TypeError: the network returns several tensors.
     """
     try:
         seen = record(model, x, ("spikes", "v", "threshold"))
     except ValueError:
         # no layer has a membrane, or no layer a threshold; if something else is wrong, it is so here too
         seen = record(model, x)
+    if not isinstance(seen.out, Tensor):
+        raise TypeError(
+            f"overview: the network returns a {type(seen.out).__name__}, expected a torch.Tensor; record it, and draw "
+            "one of the tensors: seen = record(model, x, ('spikes', 'v')), plot.overview_of(seen, seen.out[...], x)"
+        )
     return overview_of(seen, seen.out, x, targets=targets, sample=sample, dt=dt, unit=unit)
 
 

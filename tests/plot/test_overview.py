@@ -99,6 +99,21 @@ def test_a_network_is_run_and_drawn() -> None:
     np.testing.assert_allclose(ys(figure.axes[-1].lines[0]), out[1, :, 0], atol=1e-6)
 
 
+class Two(Net):
+    def forward(self, x: Tensor, init: Any) -> Any:
+        out = super().forward(x, init)
+        return {"out": out, "twice": 2 * out}
+
+
+def test_of_several_outputs_one_is_drawn() -> None:
+    model, x = st.SpikingNet(Two()), torch.rand(2, 6, 1, 5, 5)
+    with pytest.raises(TypeError, match=r"the network returns a dict.* plot\.overview_of\("):
+        overview(model, x)
+    with torch.no_grad():
+        seen = st.record(model, x, ("spikes", "v"))
+    assert overview_of(seen, seen.out["out"], x).axes
+
+
 def test_neurons_without_a_membrane() -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(3, 4), st.McPitts(threshold=0.0)), 4)
     figure = overview(model, torch.rand(2, 1, 3))

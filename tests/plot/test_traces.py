@@ -96,6 +96,7 @@ def test_a_membrane_that_does_not_move() -> None:
         ({"v": torch.full((1, 5, 4), torch.inf)}, ValueError, "v holds NaN or infinite"),
         ({"spikes": torch.ones(1, 5, 3)}, ValueError, r"spikes has shape \(1, 5, 3\), expected that of v, \(1, 5, 4\)"),
         ({"threshold": torch.ones(3)}, ValueError, r"threshold of shape \(3,\) does not broadcast.*has shape \(4,\)"),
+        ({"v": {"spikes": torch.ones(1, 5, 4), "v": 0}}, TypeError, "v is a dict, .* of its entries, 'spikes', 'v'$"),
         ({"neurons": 0}, ValueError, "neurons=0, expected a whole number, 1 or more"),
         ({"neurons": [4]}, ValueError, "neurons=4, expected 0 to 3: there are 4 neurons in v"),
         ({"neurons": []}, TypeError, r"neurons=\[\], expected how many to draw, or a list"),
