@@ -18,7 +18,7 @@ _EVERY = 16
 _SILENT = (
     "has not fired once in {n} batches of training on end, so that nothing gets past it and what lies before it learns "
     "little. A lower threshold such as v0=0.3, a longer time constant, larger weights or a normalisation before the "
-    "layer make it fire"
+    "layer make it fire; spikingtorch.init.to_rate_(model, x) scales the weights of a new network until each layer does"
 )
 _SATURATED = (
     "has fired in every neuron, at every step, in {n} batches of training on end, so that it says nothing about its "
