@@ -100,6 +100,8 @@ def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size
     fits = len(shape) > (1 if synapse is F.dense else weight.ndim - 1) and shape[axis] == weight.shape[0]
     if not fits:
         what = "features, the last axis" if synapse is F.dense else f"channels, axis {axis}"
+        after = "" if synapse is F.dense else ", " + ", ".join("DHW"[-(weight.ndim - 2) :])
         raise ValueError(
-            f"{owner}: recurrent leads back to {weight.shape[0]} {what}, and the input has shape {tuple(shape)}"
+            f"{owner}: recurrent leads back to {weight.shape[0]} {what}, and the input has shape {tuple(shape)}, "
+            f"expected (N, ..., {weight.shape[0]}{after}), samples first"
         )
