@@ -25,7 +25,7 @@ def poisson_spikes(x: Tensor, nsteps: int, scale: float = 1.0, *, generator: Gen
 
     Args:
         x: rates in spikes per step, floating, shape (N, ...). A rate above 1 saturates at a spike in each step, with a
-            warning; one below 0 never spikes.
+            warning; one below 0 never spikes, with a warning too.
         nsteps: number of steps T.
         scale: factor of the rates.
         generator: source of randomness on the device of x; the same generator in the same state draws the same spikes.
@@ -133,6 +133,12 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
         warnings.warn(
             f"{owner}: rates reach {highest:.3g} spikes per step and saturate at 1. Divide the input by its maximum, "
             "or lower scale",
+            stacklevel=3,
+        )
+    if (lowest := min(scale * bound for bound in bounds)) < -1e-3:
+        warnings.warn(
+            f"{owner}: rates go down to {lowest:.3g}, and those below 0 never spike. Leave out what centres the input, "
+            "transforms.Normalize say, or split it into its positive and its negative part",
             stacklevel=3,
         )
     return rates.clamp(0.0, 1.0)

@@ -270,7 +270,9 @@ def test_rates_above_one_saturate_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="rates reach 2 spikes") as caught:
         io.poisson_spikes(torch.ones(1), 2, 2.0)
     assert caught[0].filename == __file__
-    assert io.PoissonEncoder(4)(torch.tensor([[-0.5]])).sum() == 0  # nothing fires less than never
+    with pytest.warns(UserWarning, match="rates go down to -0.5, and those below 0 never spike. Leave out") as caught:
+        assert io.poisson_spikes(torch.tensor([[-0.5, 0.0]]), 4).sum() == 0  # nothing fires less than never
+    assert caught[0].filename == __file__
 
 
 DRAWS = [io.poisson_spikes, io.poisson_spikes2d, io.markov_spikes]
