@@ -78,7 +78,7 @@ class Attributes(StatefulLayer):
             return
         if name == "recurrent":
             value = self._accepted_recurrent(value)
-        if name in _CHECKED and "_attributes" in self.__dict__:
+        if (name in _CHECKED or name in self.limits) and "_attributes" in self.__dict__:
             self._check_given(name, value)
         if name == "threshold":
             name = self.attribute_names.get(name, name)  # which may be the older one

@@ -210,7 +210,11 @@ def test_options_that_a_layer_was_made_without() -> None:
     for name in ("dt", "refractory"):
         with pytest.raises(ValueError, match=f"LIF: it was made without {name}; give it to the constructor"):
             setattr(st.LIF(), name, 0.5)
-    layer: Any = st.LIF(dt=0.5, refractory=1.0)
+    without: list[tuple[Any, str]] = [(st.LIF(), "decay"), (st.LIF(decay=0.9), "tau"), (st.LI(), "decay")]
+    for layer, name in without:  # which would be an attribute that nobody reads
+        with pytest.raises(ValueError, match=f"it was made without {name}; give it to the constructor"):
+            setattr(layer, name, 0.5)
+    layer = st.LIF(dt=0.5, refractory=1.0)
     layer.dt, layer.refractory = 0.25, 2.0
     assert "dt=0.25, refractory=2.0" in repr(layer)
     for name in ("dt", "refractory"):
