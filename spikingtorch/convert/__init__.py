@@ -50,7 +50,8 @@ def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method 
     Args:
         ann: the network: Linear, Conv1d, Conv2d; BatchNorm behind one of them; ReLU, ``ClipFloor``; average and max
             pooling, Flatten, Dropout, Identity, and sums of two branches. Modules or functions, whatever ``torch.fx``
-            can trace. It is taken as it is in evaluation, and not changed.
+            can trace. It is taken as it is in evaluation, and not changed. Its forward hooks do not come along; one
+            that changes values is an error.
         loader: batches to take the thresholds from: a DataLoader or any iterable of tensors (N, ...) or of tuples that
             begin with one, as in (images, labels), or one such tensor. A few hundred training samples will do.
         steps: number of steps T that the thresholds are chosen for, with method "robust".

@@ -21,16 +21,16 @@ class Graph:
     """A copy of an ANN as a graph.
 
     Args:
-        copied: the copy, in evaluation.
-        traced: its graph as a module, which has modules in common with it.
+        ann: a copy, in evaluation, with its hooks.
+        net: the graph of another copy as a module.
 
     Attributes:
-        ann: the copy, as long as no weight of it is scaled.
+        ann: what the graph is to compute.
         net: the graph as a module.
     """
 
-    def __init__(self, copied: nn.Module, traced: fx.GraphModule) -> None:
-        self.ann, self.net = copied, traced
+    def __init__(self, ann: nn.Module, net: fx.GraphModule) -> None:
+        self.ann, self.net = ann, net
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -86,7 +86,8 @@ def graph_of(ann: nn.Module) -> Graph:
     Raises:
         ValueError: it cannot be traced, or a node cannot be converted.
     """
-    copied = _copy(ann).eval()
+    # a graph shows no hook of the modules that it calls, and a weight behind one could not be scaled
+    copied = _without_hooks(_copy(ann).eval())
     try:
         traced = _Tracer().trace(copied)
     except Exception as error:  # whatever the code of forward raises on what stands for its input
@@ -95,7 +96,7 @@ def graph_of(ann: nn.Module) -> Graph:
             "forward may take one tensor, and may not branch on values or sizes of tensors; call "
             "torch.fx.symbolic_trace(ann) to see where it does"
         ) from error
-    graph = Graph(copied, fx.GraphModule(copied, traced, type(ann).__name__))
+    graph = Graph(_copy(ann).eval(), fx.GraphModule(copied, traced, type(ann).__name__))
     _check(graph)
     for node in graph.nodes(Kind.DROP):
         _leave_out(graph, node)
@@ -104,6 +105,9 @@ def graph_of(ann: nn.Module) -> Graph:
         _fold_norm(graph, node)
     for kind in (Kind.ACTIVATION, Kind.MAX):
         _own_modules(graph, kind)
+    for node in graph.pools:
+        if graph.module(node).return_indices:
+            raise ValueError(f"to_spiking: {graph.name(node)} has return_indices=True; leave that out")
     graph.net.recompile()
     return graph
 
@@ -112,6 +116,13 @@ def _copy(ann: nn.Module) -> nn.Module:
     """Return a copy; what hooks have computed from weights, which cannot be copied, is copied as plain numbers."""
     values = [value for module in ann.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     return copy.deepcopy(ann, {id(value): value.detach() for value in values if value.grad_fn is not None})
+
+
+def _without_hooks(copied: nn.Module) -> nn.Module:
+    for module in copied.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    return copied
 
 
 def _check(graph: Graph) -> None:

@@ -84,7 +84,7 @@ def kind_of(node: fx.Node, modules: dict[str, nn.Module]) -> Kind:
     found: Kind | None = {"placeholder": Kind.INPUT, "output": Kind.OUTPUT}.get(node.op)
     target: Any = node.target
     if node.op == "call_module":
-        found = _MODULES.get(type(modules[target]))
+        found = None if _has_own_forward(modules[target]) else _MODULES.get(type(modules[target]))
     elif node.op == "call_function":
         found = _FUNCTIONS.get(target)
     elif node.op == "call_method":
@@ -92,6 +92,11 @@ def kind_of(node: fx.Node, modules: dict[str, nn.Module]) -> Kind:
     if found is None:
         raise ValueError(_unknown(node, modules))
     return found
+
+
+def _has_own_forward(module: nn.Module) -> bool:
+    """Say whether something was assigned to ``module.forward``, in place of what its class has."""
+    return "forward" in vars(module)
 
 
 def in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
@@ -117,7 +122,9 @@ def _unknown(node: fx.Node, modules: dict[str, nn.Module]) -> str:
         return f"to_spiking: forward reads the tensor {node.target!r}, which is no weight of a Linear or Conv module"
     kind = type(modules[str(node.target)]) if node.op == "call_module" else None
     base = next((each for each in _MODULES if kind is not None and issubclass(kind, each)), None)
-    if base is not None:
+    if base is not None and _has_own_forward(modules[str(node.target)]):
+        advice = f"its forward was replaced by another one; write what that does as modules around a {base.__name__}"
+    elif base is not None:
         advice = (
             f"it is a {base.__name__} of another class. After pruning or a parametrization make the weights plain: "
             "prune.remove, parametrize.remove_parametrizations"

@@ -131,7 +131,7 @@ def _check_same(out: Tensor, expected: Tensor, has_levels: bool) -> None:
         raise ValueError(
             "to_spiking: the graph of the network computes something else than the network. Look for batch norm behind "
             "a Linear on inputs of more than two axes, dropout that is not off in evaluation (nnf.dropout(x, p, "
-            "self.training)), and tensors that are written on in place"
+            "self.training)), tensors that are written on in place, and forward hooks that change values"
         )
 
 
