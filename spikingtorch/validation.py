@@ -173,6 +173,10 @@ def _as_lengths(owner: str, lengths: Any, N: int) -> Tensor:
         raise TypeError(f"{owner}: lengths is a {type(lengths).__name__}, {expected}")
     try:
         given = np.asarray(lengths)
+        # torch.compile, which does not trace dtypes of arrays, has its own way with them
+        if isinstance(lengths, np.ndarray) and not torch.compiler.is_compiling():
+            # torch takes neither negative strides nor the byte order of another machine, nor what may not be written on
+            given = np.array(given, given.dtype.newbyteorder("="), order="C")
         return torch.from_numpy(given if given.size else given.astype(np.int64))
     except (TypeError, ValueError):
         raise TypeError(f"{owner}: lengths={lengths!r}, {expected}") from None

@@ -1,5 +1,6 @@
 """Decoders beside a loop over samples in plain Python, with lengths, gradients and errors."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -237,6 +238,15 @@ BAD_LENGTHS = [
 def test_bad_lengths(make: Callable[[int], nn.Module], lengths: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(T)(spikes(2, T, 3), lengths)
+
+
+def test_lengths_as_arrays_of_any_memory() -> None:
+    fixed = np.array([2, 9])
+    fixed.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in (np.array([9, 2])[::-1], np.array([2, 9], ">i8"), np.array([2, 0, 9])[::2], fixed):
+            assert check_lengths("Decoder", given, 2, T).tolist() == [2, 9]
 
 
 def test_check_lengths() -> None:
