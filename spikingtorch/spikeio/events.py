@@ -108,8 +108,9 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
         integer: what the transforms of tonic take.
 
     Raises:
-        ValueError: the sequence has another number of axes, or entries that are no counts; dt is not above 0.
-        TypeError: the sequence is no tensor.
+        ValueError: the sequence has another number of axes, or entries that are no counts; dt is not above 0; a time is
+            too large for int64.
+        TypeError: the sequence is no tensor, or dt or start no number.
 
     >>> sequence = torch.zeros(3, 2, 1, 1)
     >>> sequence[2, 1] = 2
@@ -124,8 +125,8 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
             f"{owner}: the sequence has shape {tuple(sequence.shape)}, expected (T, P, H, W): steps, polarities, "
             "height, width. Of a batch, take one sample"
         )
-    checks.check_parameter(owner, "dt", dt, above=0.0)
-    checks.check_parameter(owner, "start", start)
+    _check_number(owner, "dt", dt, above=0.0)
+    _check_number(owner, "start", start)
     values = sequence.detach().cpu()
     counts = values.long()
     if values.is_complex() or not ((counts == values) & (counts >= 0)).all():
@@ -133,10 +134,22 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
     where = counts.nonzero()
     k, p, y, x = where.repeat_interleave(counts[tuple(where.T)], 0).T.numpy()
     whole = isinstance(dt, Integral) and isinstance(start, Integral)
+    # numpy would let them start again from below
+    if whole and abs(int(start)) + max(len(sequence), 1) * int(dt) >= 2**63:
+        raise ValueError(
+            f"{owner}: start={start!r} and {len(sequence)} steps of dt={dt!r} make times too large for int64; give "
+            "both in a larger unit, or as floats"
+        )
     fields = [("x", np.int32), ("y", np.int32), ("t", np.int64 if whole else np.float64), ("p", np.int32)]
     events = np.empty(len(k), np.dtype(fields))
     events["x"], events["y"], events["t"], events["p"] = x, y, start + k * dt, p
     return events
+
+
+def _check_number(owner: str, name: str, value: Any, *, above: float | None = None) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{owner}: {name} is a {type(value).__name__}, expected a number, in the unit of t")
+    checks.check_parameter(owner, name, value, above=above)
 
 
 def _sensor_size(sensor_size: Sequence[int]) -> tuple[int, int, int]:
@@ -220,9 +233,7 @@ def _window(
         raise ValueError(f"{OWNER}: duration={duration!r} and dt={dt!r} both say how wide a bin is; give one of them")
     for name, value in (("duration", duration), ("dt", dt), ("start", start)):
         if value is not None:
-            if not isinstance(value, Real) or isinstance(value, bool):
-                raise TypeError(f"{OWNER}: {name} is a {type(value).__name__}, expected a number, in the unit of t")
-            checks.check_parameter(OWNER, name, value, above=None if name == "start" else 0.0)
+            _check_number(OWNER, name, value, above=None if name == "start" else 0.0)
     first, last = t[0].item(), t[-1].item()
     start = first if start is None else _whole(start)
     if first < start:

@@ -301,6 +301,9 @@ ZERO = torch.zeros(3, dtype=torch.int64)
         (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), -1)), ValueError, "no counts"),
         (lambda: io.sequence_to_events(torch.full((1, 1, 1, 1), math.nan)), ValueError, "no counts"),
         (lambda: io.sequence_to_events(torch.zeros(1, 1, 1, 1), dt=0), ValueError, "dt=0"),
+        (lambda: io.sequence_to_events(torch.ones(1, 1, 1, 1), dt=torch.tensor(2.0)), TypeError, "dt is a Tensor"),  # type: ignore[arg-type]
+        (lambda: io.sequence_to_events(torch.ones(3, 1, 1, 1), dt=2**62), ValueError, "too large for int64"),
+        (lambda: io.sequence_to_events(torch.ones(3, 1, 1, 1), start=-(2**64)), ValueError, "too large for int64"),
         (lambda: io.pad_sequences([]), ValueError, "the batch is empty"),
         (lambda: io.pad_sequences([torch.ones(3)]), TypeError, "sample 0 is a Tensor, expected a pair"),  # type: ignore[list-item]
         (lambda: io.pad_sequences([([1, 2], 0)]), TypeError, "the sequence of sample 0 is a list"),
