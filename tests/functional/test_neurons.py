@@ -211,3 +211,17 @@ def test_delayed_is_the_scan(delay: Any, T: int, dim: int) -> None:
     for name, got, want in zip(("out", *"abcd", "d xs", "d past", "d delay"), *found, strict=False):
         assert_close(got, want, name)
         assert name.startswith("d ") or torch.equal(got, want)
+
+
+@pytest.mark.parametrize("delay", [0.0, torch.zeros(3)], ids=["number", "tensor"])
+def test_a_delay_line_without_steps_hands_on_its_input(delay: Any) -> None:
+    xs = torch.rand(4, 3)
+    state, out = F.delayed(F.empty_delay(0, xs[0]), xs, delay)
+    assert state.past == ()
+    assert torch.equal(out, xs)
+
+
+@pytest.mark.parametrize("delay", [-0.5, 2.5, float("nan")])
+def test_a_delay_that_the_line_does_not_hold_is_an_error(delay: float) -> None:
+    with pytest.raises(ValueError, match=r"delayed: delay=.*, expected from 0 to 2"):
+        F.delayed(F.empty_delay(2, torch.zeros(3)), torch.rand(1, 3), delay)

@@ -63,11 +63,21 @@ def delayed(state: DelayState, xs: Tensor, delay: Tensor | float, dim: int = 0) 
         delay: in steps, from 0 to the longest, broadcastable to (*N,).
         dim: the axis of time.
 
+    Raises:
+        ValueError: delay is a number that is not from 0 to the longest.
+
     >>> delayed(empty_delay(2, torch.zeros(1)), torch.ones(4, 1), 1.5)[1].flatten()
     tensor([0.0000, 0.5000, 1.0000, 1.0000])
     """
     longest, T = len(state.past), xs.shape[dim]
-    line = torch.cat([torch.stack(state.past[::-1], dim), lift(xs)], dim)
+    if not isinstance(delay, Tensor) and not 0.0 <= delay <= longest:
+        raise ValueError(
+            f"delayed: delay={delay!r}, expected from 0 to {longest}, the steps of the line; make a longer one with "
+            "empty_delay(longest, like)"
+        )
+    xs_lifted = lift(xs)
+    past = torch.stack(state.past[::-1], dim) if longest else xs_lifted.narrow(dim, 0, 0)
+    line = torch.cat([past, xs_lifted], dim)
     near, far = _taps(line, delay, longest, T, dim)
     last = line.narrow(dim, T, longest).unbind(dim)[::-1]
     return DelayState(tuple([each.clone() for each in last])), (near if far is None else near + far).to(xs.dtype)
