@@ -1,6 +1,8 @@
 """One number as the spike times of several neurons, each with a Gaussian receptive field."""
 
 import warnings
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,7 +67,8 @@ class PopulationEncoder(Encoder):
     ) -> None:
         super().__init__(nsteps)
         owner = "PopulationEncoder"
-        if isinstance(neurons, bool) or not isinstance(neurons, int) or neurons < 3:
+        given: Any = neurons
+        if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 3:
             raise ValueError(f"{owner}: neurons={neurons!r}, expected a whole number of 3 or more for each input")
         for name, value in (("low", low), ("high", high), ("beta", beta)):
             if isinstance(value, Tensor):
@@ -73,7 +76,7 @@ class PopulationEncoder(Encoder):
             checks.check_parameter(owner, name, value, above=0.0 if name == "beta" else None)
         if not low < high:
             raise ValueError(f"{owner}: low={low!r} and high={high!r}, expected low below high, the range of the input")
-        self.neurons, self.low, self.high, self.beta = neurons, float(low), float(high), float(beta)
+        self.neurons, self.low, self.high, self.beta = int(neurons), float(low), float(high), float(beta)
         self.threshold = check_threshold(owner, threshold)
 
     @property

@@ -248,6 +248,11 @@ def test_population_by_a_loop(T: int, M: int, low: float, high: float, beta: flo
                 assert abs(int(train.argmax()) - (T - 1) * (1 - g) / 0.9) <= 0.5 + 1e-2
 
 
+def test_population_takes_a_number_of_neurons_of_numpy() -> None:
+    encoder = io.PopulationEncoder(5, np.int64(4))  # type: ignore[arg-type]
+    assert encoder(torch.rand(2, 3)).shape == (2, 5, 3, 4)
+
+
 def test_population_has_the_times_of_its_source() -> None:
     """Ten times the lack of response, rounded; those above nine do not fire."""
     x = uniform(500)
