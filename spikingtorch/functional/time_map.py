@@ -1,5 +1,6 @@
 """time_map: a layer without a state, over time."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,7 +32,8 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
     >>> time_map(torch.nn.Linear(4, 2), torch.ones(8, 32, 4)).shape  # 8 steps of 32 samples
     torch.Size([8, 32, 2])
     """
-    modules = function.modules() if isinstance(function, torch.nn.Module) else ()
+    owner = _owner(function)
+    modules = owner.modules() if isinstance(owner, torch.nn.Module) else ()
     for module in modules:
         if getattr(module, "keeps_state", False):
             raise TypeError(
@@ -43,3 +45,10 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
 
     mapped: Callable[[Any], Out] = torch.func.vmap(step, in_dims=dim, out_dims=dim, randomness="different")
     return mapped(xs)
+
+
+def _owner(function: Any) -> Any:
+    """Return whose method a function is, or the function; of a ``functools.partial``, that of what it calls."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__self__", function)

@@ -1,5 +1,6 @@
 """scan under everything that torch offers is the loop: values, gradients, which road it takes, and how often."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,8 @@ def test_time_map_draws_anew_at_each_step() -> None:
 
 
 def test_time_map_refuses_a_layer_with_a_state() -> None:
-    for layer in (st.IF(), torch.nn.Sequential(torch.nn.Flatten(), st.LIF())):
+    net = torch.nn.Sequential(torch.nn.Flatten(), st.LIF())
+    for layer in (st.IF(), net, net.forward, functools.partial(st.LIF(), init=True), functools.partial(net.forward)):
         with pytest.raises(TypeError, match="keeps a state from step to step; use scan, or SpikingNet"):
             F.time_map(layer, torch.ones(4, 2, 2))
 
