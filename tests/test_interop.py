@@ -50,6 +50,8 @@ REFUSED: list[tuple[Any, str]] = [
     (torch.arange(3), r"int64 tensor would lose half of its bits.*tensor\.int\(\)"),
     (torch.tensor([2**33 + 7], dtype=torch.uint64), r"int64 tensor would lose half of its bits.*tensor\.int\(\)"),
     ({"w": torch.ones(2, requires_grad=True)}, r"does not cross into JAX\. Hand over tensor\.detach\(\)"),
+    (torch.ones(2, 3, device="meta"), r"shape \(2, 3\) has no numbers inside torch\.func or on the meta device"),
+    (torch.ones(2).to_sparse(), r"layout torch\.sparse_coo, expected a dense one, tensor\.to_dense"),
     ({"map": F.time_map}, r"time_map has no counterpart in spikingtorch\.functional\.jax_reference"),
 ]
 
@@ -58,6 +60,12 @@ REFUSED: list[tuple[Any, str]] = [
 def test_what_does_not_cross(tree: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         to_jax(tree)
+
+
+@pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.grad])
+def test_tensors_of_a_transform_do_not_cross(transform: Any) -> None:
+    with pytest.raises(TypeError, match=r"has no numbers inside torch\.func"):
+        transform(to_jax)(torch.ones(2))
 
 
 def test_64_bits_cross_where_jax_has_them() -> None:

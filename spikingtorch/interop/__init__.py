@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.utils.dlpack
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from spikingtorch.functional.core.tree import tree_map
 
@@ -31,7 +32,8 @@ def to_jax(tree: Any) -> Any:
         tree: tensors, in tuples, NamedTuples, lists and dicts.
 
     Raises:
-        TypeError: a tensor requires a gradient, which cannot follow it, or has 64 bits while JAX keeps to 32.
+        TypeError: a tensor requires a gradient, which cannot follow it, has 64 bits while JAX keeps to 32, is not
+            dense, or has no numbers: inside ``torch.func`` and on the meta device.
 
     >>> to_jax({"spikes": torch.tensor([0.0, 1.0])})
     {'spikes': Array([0., 1.], dtype=float32)}
@@ -57,6 +59,13 @@ def _to_array(leaf: Any) -> Any:
         return leaf
     import jax.numpy as jnp
 
+    if leaf.is_meta or is_functorch_wrapped_tensor(leaf):
+        raise TypeError(
+            f"to_jax: a tensor of shape {tuple(leaf.shape)} has no numbers inside torch.func or on the meta device. "
+            "Convert outside of torch.func.vmap and torch.func.grad"
+        )
+    if leaf.layout != torch.strided:
+        raise TypeError(f"to_jax: a tensor has the layout {leaf.layout}, expected a dense one, tensor.to_dense()")
     if leaf.requires_grad:
         raise TypeError(
             f"to_jax: a tensor of shape {tuple(leaf.shape)} requires a gradient, which does not cross into JAX. Hand "
