@@ -26,7 +26,7 @@ class ClipFloor(nn.Module):
         learnable: whether the threshold is trained. It stays above zero.
 
     Raises:
-        ValueError: levels is no count, or threshold not positive.
+        ValueError: levels is no count, or threshold not positive or more than one number.
         TypeError: the input is not floating.
 
     Source: T. Bu et al., ICLR 2022, arXiv:2303.04347.
@@ -40,6 +40,8 @@ class ClipFloor(nn.Module):
     def __init__(self, levels: int, threshold: float = 2.0, learnable: bool = True) -> None:
         super().__init__()
         self.levels = check_count("ClipFloor", "levels", levels)
+        if isinstance(threshold, Tensor) and threshold.numel() != 1:
+            raise ValueError(f"ClipFloor: threshold has shape {tuple(threshold.shape)}, expected one number")
         check_parameter("ClipFloor", "threshold", threshold, above=0.0)
         self._within = POSITIVE.kept_within()
         start = torch.tensor(float(threshold))

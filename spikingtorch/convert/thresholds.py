@@ -1,5 +1,6 @@
 """Thresholds of neurons, from the activations of an ANN over data."""
 
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, Literal, TypeAlias, get_args
@@ -86,12 +87,17 @@ def thresholds_of(graph: Graph, loader: Batches, steps: int, method: str) -> dic
 
     Raises:
         TypeError: a batch is no floating tensor.
-        ValueError: there are no batches, or an activation is zero for all of them.
+        ValueError: there are no batches, or an activation is zero for all of them or beyond float32.
     """
     modules = {node: graph.module(node) for node in graph.activations}
     found = {node: Histogram() for node, module in modules.items() if not isinstance(module, ClipFloor)}
     _fill(graph, {modules[node]: histogram for node, histogram in found.items()}, loader)
     for node, histogram in found.items():
+        if math.isinf(histogram.largest):
+            raise ValueError(
+                f"to_spiking: {graph.name(node)} gives out numbers above 3e38, which float32 does not hold. Look for "
+                "weights that diverged, or scale them down"
+            )
         if histogram.largest == 0.0:
             raise ValueError(
                 f"to_spiking: {graph.name(node)} is zero for all inputs of the loader, so that it has no threshold. "

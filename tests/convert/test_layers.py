@@ -86,6 +86,8 @@ def test_clip_floor_says_what_is_wrong() -> None:
         ClipFloor(0)
     with pytest.raises(ValueError, match="threshold=0"):
         ClipFloor(4, threshold=0.0)
+    with pytest.raises(ValueError, match=r"threshold has shape \(2,\), expected one number"):
+        ClipFloor(4, threshold=torch.ones(2))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="float"):
         ClipFloor(4)(torch.tensor([1]))
     assert repr(ClipFloor(8, 2.0)) == "ClipFloor(levels=8, threshold=2)"
