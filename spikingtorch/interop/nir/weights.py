@@ -98,15 +98,17 @@ def _parameters(module: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _fits(module: Any, node: Any) -> bool:
-    weight, bias = _parameters(module)
-    given = getattr(node, "bias", None)
-    has_bias = given is not None and bool(np.any(given))
-    return tuple(weight.shape) == np.shape(weights_of(node)) and (bias is not None or not has_bias)
+    return bool(tuple(_parameters(module)[0].shape) == np.shape(weights_of(node)))
 
 
 def _check_bias(path: str, module: Any, name: str, node: Any) -> None:
-    """Raise unless the bias of a node, if it has one, has the shape of that of its module."""
+    """Raise unless the bias of a node, if it has one, has a place in its module, of its shape."""
     bias, given = _parameters(module)[1], getattr(node, "bias", None)
+    # NIR's convolutions always have a bias, which is zero for those that have none
+    if bias is None and given is not None and bool(np.any(given)):
+        raise NIRError(
+            f"load_nir_weights: node {name!r} has a bias, and {path!r} has none to take it; make it with bias=True"
+        )
     if bias is not None and given is not None and np.shape(given) != tuple(bias.shape):
         raise NIRError(
             f"load_nir_weights: the bias of node {name!r} has shape {np.shape(given)}, expected that of {path!r}, "

@@ -141,6 +141,14 @@ def test_weights_that_do_not_fit_are_an_error_that_lists_both() -> None:
         load_nir_weights(other, to_nir(model, x))
 
 
+def test_a_bias_without_a_place_is_named() -> None:
+    model, x = made("lif", torch.float32)
+    graph = to_nir(model, x)
+    model.net[0] = torch.nn.Linear(5, 8, bias=False)  # type: ignore[operator]
+    with pytest.raises(NIRError, match="node '0' has a bias, and '0' has none to take it; make it with bias=True"):
+        load_nir_weights(model, graph)
+
+
 def test_weights_are_loaded_where_it_is_clear_which() -> None:
     linear = torch.nn.Linear
     source = st.SpikingNet(torch.nn.Sequential(linear(4, 4), st.LIF(), linear(4, 4), st.LIF()))
