@@ -13,12 +13,12 @@ from tests.convert.nets import mean_of
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def network() -> nn.Sequential:
+def network() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
-CHANGES: dict[str, Callable[[nn.Sequential], Any]] = {
+CHANGES: dict[str, Callable[[Any], Any]] = {
     "output of a weight": lambda net: net[0].register_forward_hook(lambda module, args, out: out + 1.0),
     "output of a relu": lambda net: net[1].register_forward_hook(lambda module, args, out: 2.0 * out),
     "input of a weight": lambda net: net[2].register_forward_pre_hook(lambda module, args: args[0] + 0.3),
