@@ -13,6 +13,8 @@ from spikingtorch.functional.sparse.c_abi import BEHIND_BITS, Blocks, Lists, Sha
 
 # vectors that a panel of weights may have, and the most bytes of one; vectors that a panel of sums may have
 _WEIGHTS, _PANEL_BYTES, _SUMS = (16, 8, 4, 2), 2**20, (8, 4, 2)
+# how many times as many pieces of a row as the cache asks for are worth it
+_MORE_PIECES = 4
 # vectors that are summed together, tasks for all threads, parts of a column's sum, images that are taken together, and
 # parts of all images, each with a sum of its own
 _TOGETHER, _TASKS, _PARTS, _IMAGES, _SPLITS = 16, 8, 64, 8, 16
@@ -231,8 +233,9 @@ def _pieces(s: Shape) -> int:
     """Return into how many pieces of equal length a row of images is divided, whose weights stay in the cache."""
     if s.width > 1 or s.height > 1:  # of several pixels, each has all channels
         return 1
-    fitting = [n for n in range(1, s.channels + 1) if s.channels % n == 0 and _bytes(s) <= n * _PANEL_BYTES]
-    return _first(fitting, (1,))
+    least = -(-_bytes(s) // _PANEL_BYTES)
+    # beyond some times as many, as a prime number of channels asks for, short pieces take longer than a full cache
+    return _first([n for n in range(least, _MORE_PIECES * least + 1) if s.channels % n == 0], (1,))
 
 
 def _bytes(s: Shape) -> int:
