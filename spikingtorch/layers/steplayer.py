@@ -9,7 +9,7 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
-from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.modes import HOST, in_eager
 from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.random_state import random_state
@@ -281,7 +281,8 @@ class StepLayer(Attributes):
 
         Inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted.
         """
-        if not fold.whole or fold.running is not None or self._recorder is not None or region() is not None:
+        alone = fold.whole and fold.running is None and self._recorder is None
+        if not alone or region() is not None or not in_eager():
             return None
         ready = self._ready
         if ready is not None and ready.holds(self):

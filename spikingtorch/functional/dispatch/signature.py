@@ -72,7 +72,7 @@ def signature(
 
 
 class FromRest(NamedTuple):
-    """A step with its parameters, as scans from rest take it.
+    """A step with its parameters, as scans from rest take it where nothing traces or transforms them.
 
     Attributes:
         step: the step.
@@ -102,13 +102,13 @@ class FromRest(NamedTuple):
         return self.known.guard.unchanged()
 
     def signature(self, xs: Sequence[Tensor], fold: tuple[int, int]) -> Signature | None:
-        """Return the signature of a scan over inputs (N T, ...), or None if there is none.
+        """Return the signature of a scan over inputs (N T, ...), or None if they are no plain tensors.
 
         Args:
             xs: the inputs.
             fold: N samples and T steps.
         """
-        return _signed(self.known, self.step, self.params, [*xs], (len(xs), fold)) if in_eager() else None
+        return _signed(self.known, self.step, self.params, [*xs], (len(xs), fold))
 
 
 def _known(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Any, ...]) -> "_Parameters | None":
