@@ -355,7 +355,8 @@ class StepLayer(Attributes):
     def _never_draws(self) -> bool:
         """Whether it is code of this library and of torch that computes the parameters, without random numbers."""
         own, recurrent = type(self).__module__, type(self.recurrent).__module__
-        return own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW) and "step_params" not in self.__dict__
+        ours = own.startswith(_NEVER_DRAW) and recurrent.startswith(_NEVER_DRAW)
+        return ours and not self.__dict__.keys() & {"step_params", "whole_step", "param_map"}
 
     @property
     def _rests_at_zero(self) -> bool:

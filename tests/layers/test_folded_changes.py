@@ -181,6 +181,20 @@ class Renames(st.LIF):
         return {"decay": 0.8, self.chosen: 0.4}
 
 
+def read(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters of a step, computed with a number that changes from call to call."""
+    found = st.LIF.param_map(stored)
+    return found | {"threshold": _gain * found["threshold"]}
+
+
+def reading(name: str) -> st.StepLayer:
+    """Return a layer that was given a map, or a whole step, of its own."""
+    layer = floats()
+    own = {"param_map": read, "whole_step": lambda: (layer.step, read(layer._stored_params()))}
+    object.__setattr__(layer, name, own[name])
+    return layer
+
+
 def third(self: Any, x: Tensor) -> F.LIFState:
     return F.LIFState(torch.full_like(x, 0.3))
 
@@ -322,6 +336,7 @@ HISTORIES: dict[str, History] = {
         f"global, {name}": History(partial(st.StepLayer, step, F.IFState, threshold=0.5), gain, trains=0)
         for name, step in READERS.items()
     },
+    **{f"global, {name}": History(partial(reading, name), gain, trains=0) for name in ("param_map", "whole_step")},
     **{f"input, {name}": History(of_images, x=in_turns(form)) for name, form in LAYOUTS.items()},
     **{
         f"cotangent, {name}": History(of_images, x=images, pull=in_turns(form, 99), trains=10)
