@@ -15,6 +15,7 @@ Learnable: TypeAlias = bool | str | Iterable[str]
 
 # of a step's parameters, the attributes that hold them, by the names of the older package
 OLDER_NAMES = {"threshold": "v0", "reset": "reset_rule"}
+TAU = 8.0  # membrane time constant by default, in steps
 
 
 class StepOptions(TypedDict, total=False):
@@ -67,6 +68,17 @@ def threshold_of(owner: str, older: str, value: Value, threshold: Value | None, 
             f"{owner}: {older}={value!r} and threshold={threshold!r} are the same parameter; give one of them"
         )
     return threshold
+
+
+def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
+    """Return the one of two parameters that was given; a tau beside a decay would be lost, and is an error."""
+    if decay is None:
+        return {"tau": tau}
+    if isinstance(tau, Tensor) or tau != TAU:
+        raise ValueError(
+            f"{owner}: tau={tau!r} and decay={decay!r} both say how much of the membrane is kept; give one of them"
+        )
+    return {"decay": decay}
 
 
 def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:

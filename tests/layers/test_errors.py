@@ -134,6 +134,10 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         partial(st.LIF, beta=3.0, surrogate=F.Arctan()),
     ),
+    r"tau=2\.0 and decay=0\.9 both say how much of the membrane is kept; give one of them": (
+        ValueError,
+        *[partial(make, tau=2.0, decay=0.9) for make in (st.LIF, st.LI)],
+    ),
     r"surrogate=Arctan is a class; make one of it: Arctan\(\)": (
         TypeError,
         *[partial(make, surrogate=F.Arctan) for make in FIRING],

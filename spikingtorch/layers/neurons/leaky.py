@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
-from spikingtorch.layers.options import OLDER_NAMES, Options, Value, firing, threshold_property
+from spikingtorch.layers.options import OLDER_NAMES, TAU, Options, Value, firing, tau_or_decay, threshold_property
 from spikingtorch.layers.param_maps import decay_and_gain
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -19,7 +19,7 @@ class LIF(StepLayer):
         a = exp(-1 / tau), b = tau (1 - a);  with ``decay``: a = decay, b = 1
 
     Args:
-        tau: membrane time constant in steps, positive, with ``dt`` in its unit; not used with ``decay``.
+        tau: membrane time constant in steps, positive, with ``dt`` in its unit; or give ``decay``.
         v0: threshold, as the older package calls it.
         beta: slope of the default surrogate, Sigmoid(beta).
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
@@ -42,7 +42,7 @@ class LIF(StepLayer):
 
     def __init__(
         self,
-        tau: Value = 8.0,
+        tau: Value = TAU,
         v0: Value = 1.0,
         beta: float = 5.0,
         decay: Value | None = None,
@@ -52,7 +52,7 @@ class LIF(StepLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        kept: dict[str, Any] = {"tau": tau} if decay is None else {"decay": decay}
+        kept = tau_or_decay(type(self).__name__, tau, decay)
         neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
         super().__init__(F.lif_step, F.LIFState, **kept, **neuron, reset=reset, **options)
 
@@ -94,7 +94,7 @@ class LI(StepLayer):
         v[t] = a v[t-1] + b x[t],  a and b as in LIF
 
     Args:
-        tau: membrane time constant in steps, positive, with ``dt`` in its unit; not used with ``decay``.
+        tau: membrane time constant in steps, positive, with ``dt`` in its unit; or give ``decay``.
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
         **options: learnable ("tau" or "decay"), recurrent, constrain and dt, as in StepLayer.
 
@@ -107,9 +107,8 @@ class LI(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(decay_and_gain)
 
-    def __init__(self, tau: Value = 8.0, decay: Value | None = None, **options: Unpack[Options]) -> None:
-        kept: dict[str, Any] = {"tau": tau} if decay is None else {"decay": decay}
-        super().__init__(F.li_step, F.LIState, **kept, **options)
+    def __init__(self, tau: Value = TAU, decay: Value | None = None, **options: Unpack[Options]) -> None:
+        super().__init__(F.li_step, F.LIState, **tau_or_decay(type(self).__name__, tau, decay), **options)
 
 
 class SpikingDecay(StepLayer):
