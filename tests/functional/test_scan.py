@@ -209,6 +209,13 @@ def test_parameter_that_does_not_broadcast_is_named() -> None:
     assert "state.v: (3,)" in caught.value.__notes__[0]
 
 
+def test_state_of_another_form_is_named() -> None:
+    state: Any = (torch.zeros(3),)
+    with pytest.raises(AttributeError, match="'tuple' object has no attribute 'v'") as caught:
+        F.scan(F.lif_step, state, X, params={"decay": 0.5})
+    assert "lif_step, called with a tuple for its state, ((3,),)" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("target", ["state", "x", "threshold"])
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
 def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad]) -> None:

@@ -88,6 +88,12 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
         shapes = ", ".join(f"{name}: {tuple(t.shape)}" for name, t in tensors.items() if isinstance(t, Tensor))
         error.add_note(f"scan: raised in the first step of {step_name(step)}, called with shapes {shapes}")
         raise
+    except (AttributeError, LookupError) as error:  # a tuple, say, where the step reads state.v
+        error.add_note(
+            f"scan: raised in the first step of {step_name(step)}, called with a {type(state).__name__} for its state, "
+            f"{_form(state)}, and for x a {type(x).__name__}, {_form(x)}"
+        )
+        raise
     except TypeError as error:
         floats = [name for name, value in params.items() if type(value) is float]
         if floats and "must be Tensor, not float" in str(error):
