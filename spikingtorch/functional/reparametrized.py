@@ -1,15 +1,14 @@
 """A step whose parameters are computed from others: tau in place of a decay and a gain, say."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from spikingtorch.functional.core.compare import typed
-from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.names import step_name
+from spikingtorch.functional.core.once import once
 
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
 Map: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -17,8 +16,30 @@ Map: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 _SOURCE = "from_"
 
 
-def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> tuple[Step, dict[str, Any]]:
-    """Return a step and its parameters, computed from others once for all steps.
+class Reparametrized(NamedTuple):
+    """A step, and how its parameters are computed from others.
+
+    Attributes:
+        step: the step; with sources, one that has the derivative of the function in it.
+        function: returns p for q.
+        sources: names of q that the step is given besides p, for their gradients.
+    """
+
+    step: Step
+    function: Map
+    sources: tuple[str, ...]
+
+    def params(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the step for q."""
+        if not self.sources:
+            return self.function({**given})
+        with torch.no_grad():
+            values = self.function({**given})
+        return values | {_SOURCE + name: given[name] for name in self.sources}
+
+
+def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> Reparametrized:
+    """Return a step whose parameters are computed from others once for all steps.
 
         p = function(q),  dL/dq = sum_t dL/dp[t] * dp/dq
 
@@ -30,43 +51,41 @@ def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> tupl
         function: returns p for q, a pure elementwise function; what it does not change it hands on.
         params: q.
     """
-    if not (torch.is_grad_enabled() and any([isinstance(q, Tensor) and q.requires_grad for q in params.values()])):
-        return step, function({**params})
-    with torch.no_grad():
-        values = function({**params})
+    plain = Reparametrized(step, function, ())
+    if not (torch.is_grad_enabled() and any([_learns(q) for q in params.values()])):
+        return plain
+    values = function({**params})
     same = tuple([name for name, value in params.items() if values.get(name) is value])
+    # one that is handed on may be what others are computed from as well
+    if not any([_learns(p) for name, p in values.items() if name not in same]):
+        return plain
     sources = tuple([name for name in params if name not in same])
-    given = {_SOURCE + name: params[name] for name in sources}
-    if not any([isinstance(q, Tensor) and q.requires_grad for q in given.values()]):
-        # one that is handed on may be what others are computed from as well
-        computed = [p for name, p in function({**params}).items() if name not in same]
-        if not any([isinstance(p, Tensor) and p.requires_grad for p in computed]):
-            return step, values
-    return _with_sources(step, function, sources, same), values | given
+    return Reparametrized(once(_WithSources, step, function, sources, same), function, sources)
 
 
-_made: LRUCache[Step] = LRUCache(128)
+def _learns(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
 
 
-def _with_sources(step: Step, function: Map, sources: tuple[str, ...], same: tuple[str, ...]) -> Step:
-    """Return the step, one object for equal arguments, so that a scan of it is found again."""
-    key = typed((step, function, sources, same))
-    known = _made.get(key)
-    if known is None:
-        known = _making(step, function, sources, same)
-        _made.keep(key, known)
-    return known
+class _WithSources(NamedTuple):
+    """A step that is given p, and has the gradient of what it computes from q to be the same."""
 
+    step: Step
+    function: Map
+    sources: tuple[str, ...]
+    same: tuple[str, ...]
 
-def _making(step: Step, function: Map, sources: tuple[str, ...], same: tuple[str, ...]) -> Step:
-    def with_sources(state: Any, x: Any, **params: Any) -> tuple[Any, Any]:
-        given = {name: params.pop(_SOURCE + name) for name in sources}
-        computed = function({**given, **{name: params[name] for name in same}})
-        changed = {name: _with_value(params[name], p) for name, p in computed.items() if name not in same}
-        return step(state, x, **(params | changed))
+    @property
+    def __name__(self) -> str:
+        """Name of the step."""
+        return step_name(self.step)
 
-    with_sources.__name__ = step_name(step)
-    return with_sources
+    def __call__(self, state: Any, x: Any, **params: Any) -> Any:
+        """Advance by one step."""
+        given = {name: params.pop(_SOURCE + name) for name in self.sources}
+        computed = self.function({**given, **{name: params[name] for name in self.same}})
+        changed = {name: _with_value(params[name], p) for name, p in computed.items() if name not in self.same}
+        return self.step(state, x, **(params | changed))
 
 
 def _with_value(value: Any, computed: Any) -> Any:

@@ -8,7 +8,8 @@ limits          what parameters may be, and where those that learn are kept
 param_maps      from time constants to decays, gains and leaks
 reset_value     rules that reset to a value, which is a parameter
 rest            layers that start elsewhere than at zero
-wrapping        steps around the step of a layer
+masking         a step for samples of which some have come to their end
+ready           the step of a layer with its parameters, kept for the next call
 constants       what is no tensor, in checkpoints
 dropout         SequenceDropout: one mask for all steps
 options         the names of surrogates and reset rules

@@ -3,9 +3,11 @@
 from operator import is_
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.dispatch.signature import FromRest
+from spikingtorch.functional.reparametrized import Reparametrized
 from spikingtorch.layers.base import CHANGES
 
 
@@ -13,30 +15,64 @@ class Ready(NamedTuple):
     """What the scans of a layer from rest take, good while each attribute of the layer is the object that it was.
 
     Attributes:
-        scan: the step with its parameters, none of which is a tensor: one may be trained, or be computed anew.
+        scan: the step with its parameters.
+        mapped: how they are computed, anew for each scan if there are tensors: one may be trained.
+        stored: the parameters of the layer, which that reads.
         kind: class of the layer.
         names: of the attributes, but for those that change at every call.
         values: of the same.
         size: number of all attributes.
+        tensors: parameters and buffers.
+        forms: their dtypes, and which of them are trained.
     """
 
     scan: FromRest
+    mapped: Reparametrized
+    stored: dict[str, Any]
     kind: type[Any]
     names: tuple[str, ...]
     values: tuple[Any, ...]
     size: int
+    tensors: list[Any]
+    forms: list[Any]
 
     @classmethod
-    def of(cls, layer: nn.Module, scan: FromRest) -> "Ready | None":
-        """Return it for the scans of a layer, or None if a parameter is a tensor."""
-        if any([isinstance(value, Tensor) for value in scan.params.values()]):
-            return None
+    def of(cls, layer: nn.Module, scan: FromRest, mapped: Reparametrized, stored: dict[str, Any]) -> "Ready | None":
+        """Return it for the scans of a layer, or None if a parameter is not as the layer keeps it."""
         own = layer.__dict__
+        tensors = _tensors(own)
+        # not what was computed from one, as by parametrizations or in another precision; with a graph it would live on
+        known = {id(tensor) for tensor in tensors if tensor is not None and tensor.is_leaf}
+        if not all([id(value) in known for value in stored.values() if isinstance(value, Tensor)]):
+            return None
         kept = {name: value for name, value in own.items() if name not in CHANGES}
-        return cls(scan, type(layer), tuple(kept), tuple(kept.values()), len(own))
+        return cls(
+            scan, mapped, stored, type(layer), tuple(kept), tuple(kept.values()), len(own), tensors, _forms(tensors)
+        )
 
     def holds(self, layer: nn.Module) -> bool:
-        """Say whether a layer is as it was, and what its step reads."""
+        """Say whether a layer is as it was, and what its step reads, but for the numbers in its tensors."""
         own = layer.__dict__
-        same = type(layer) is self.kind and len(own) == self.size
-        return same and all(map(is_, map(own.get, self.names), self.values)) and self.scan.unchanged()
+        if type(layer) is not self.kind or len(own) != self.size:
+            return False
+        if not all(map(is_, map(own.get, self.names), self.values)) or not self.scan.unchanged():
+            return False
+        tensors = _tensors(own)
+        same = len(tensors) == len(self.tensors) and all(map(is_, tensors, self.tensors))
+        return same and (not tensors or _forms(tensors) == self.forms)
+
+    def again(self) -> FromRest:
+        """Return the scan with the numbers that the tensors hold now."""
+        if not self.tensors:
+            return self.scan
+        return FromRest(self.scan.step, self.mapped.params(self.stored), self.scan.known)
+
+
+def _tensors(own: dict[str, Any]) -> list[Any]:
+    """Return the parameters and buffers among the attributes of a layer, those that are None as well."""
+    return [*own["_parameters"].values(), *own["_buffers"].values()]
+
+
+def _forms(tensors: list[Any]) -> list[Any]:
+    """Return on what it depends how parameters are computed from tensors, but for their numbers."""
+    return [torch.is_grad_enabled(), *[None if t is None else (t.dtype, t.requires_grad) for t in tensors]]

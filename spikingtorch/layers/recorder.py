@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional import Recorded
+from spikingtorch.functional.core.once import once
 from spikingtorch.functional.core.precision import rounded
-from spikingtorch.layers.wrapping import once
 
 SPIKES = "spikes"
 

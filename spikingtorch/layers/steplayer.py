@@ -1,7 +1,7 @@
 """StepLayer: a pure step as a layer that remembers its state between calls."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,29 +11,31 @@ from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional.core.modes import HOST, in_eager
 from spikingtorch.functional.core.network_mode import aside
+from spikingtorch.functional.core.once import once
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.dispatch.signature import FromRest
-from spikingtorch.functional.reparametrized import reparametrized
+from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.ready import Ready
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
 from spikingtorch.layers.threads import this_thread
-from spikingtorch.layers.wrapping import held, masked, once
 
 # a step and its keyword arguments
 WholeStep: TypeAlias = tuple[Callable[..., tuple[Any, Any]], dict[str, Any]]
+Made = TypeVar("Made")
 # where the classes of layers, weights and synapses are defined that compute parameters without random numbers
 _NEVER_DRAW = ("spikingtorch.", "torch.nn.modules.", "torch.nn.parameter", "builtins")
 
@@ -286,14 +288,17 @@ class StepLayer(Attributes):
             return None
         ready = self._ready
         if ready is not None and ready.holds(self):
-            known: FromRest = ready.scan
+            known: FromRest = ready.again()
             return known
         if self.track_act or self.synapse is not None or not self._rests_at_zero:
             return None
-        step, params = self._of_all(fold, self._mapped_step if self._is_mapped else self.whole_step)
-        found = FromRest.of(step, self.state_type, params)
+        if not self._maps_stored:
+            step, params = self._of_all(fold, self.whole_step)
+            return FromRest.of(step, self.state_type, params)
+        stored, mapped, params = self._of_all(fold, self._mapped)
+        found = FromRest.of(mapped.step, self.state_type, params)
         if found is not None and self._never_draws:
-            self._ready = Ready.of(self, found)
+            self._ready = Ready.of(self, found, mapped, stored)
         return found
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
@@ -325,22 +330,22 @@ class StepLayer(Attributes):
         return found.outs
 
     @property
-    def _is_mapped(self) -> bool:
-        """Whether the parameters of the step are what ``param_map`` returns for those that are stored."""
-        kind, own = type(self), self.__dict__
-        maps = (kind.param_map is not StepLayer.param_map or "dt" in self._attributes) and "param_map" not in own
-        return maps and self._inherits_params and "step_params" not in own and "whole_step" not in own
+    def _maps_stored(self) -> bool:
+        """Whether the parameters of the step are what the ``param_map`` of the class returns for those it stores."""
+        return self._inherits_params and not self.__dict__.keys() & {"step_params", "whole_step", "param_map"}
 
     @property
     def _inherits_params(self) -> bool:
         kind = type(self)
         return kind.step_params is StepLayer.step_params and kind.whole_step is StepLayer.whole_step
 
-    def _mapped_step(self) -> WholeStep:
-        """Return the step and its parameters; the gradients of those that are stored are part of its kernel."""
-        return reparametrized(self._valued_step(), self._map, self._stored_params())
+    def _mapped(self) -> tuple[dict[str, Any], Reparametrized, dict[str, Any]]:
+        """Return what is stored, the step with the map of it, whose gradient its kernel has, and the parameters."""
+        stored = self._stored_params()
+        mapped = reparametrized(self._valued_step(), self._map, stored)
+        return stored, mapped, mapped.params(stored)
 
-    def _of_all(self, fold: FoldToken, make: Callable[[], WholeStep]) -> WholeStep:
+    def _of_all(self, fold: FoldToken, make: Callable[[], Made]) -> Made:
         """Return a step and its parameters for all steps of a fold; end the fold if each step draws parameters anew."""
         if torch.compiler.is_compiling() or self._never_draws:
             return make()

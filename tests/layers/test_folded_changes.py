@@ -92,6 +92,10 @@ def stored() -> st.StepLayer:
     return st.LIF(decay=torch.tensor(0.8), v0=span(0.3, 0.6, M)).double()
 
 
+def timed() -> st.StepLayer:
+    return st.LIF(span(2.0, 5.0, M), span(0.3, 0.6, M), learnable=True, dt=0.5).double()
+
+
 def half_stored() -> st.StepLayer:
     return st.LIF(decay=torch.tensor(0.8), v0=0.5).double()
 
@@ -157,6 +161,11 @@ CHANGES: dict[str, tuple[Callable[[], st.StepLayer], Callable[[Any], Any], bool 
     "shape": (learning, put("v0", new(1)), True),
     "rank": (learning, put("decay", new(N, M)), True),
     "strides": (learning, put("v0", nn.Parameter(span(0.2, 0.7, 2 * M).double()[::2])), True),
+    "tau": (timed, put("tau", new(M)), True),
+    "data of a tau": (timed, lambda layer: layer.tau.data.mul_(1.5), True),
+    "tau frozen": (timed, lambda layer: layer.tau.requires_grad_(False), True),
+    "threshold frozen": (timed, lambda layer: layer.v0.requires_grad_(False), True),
+    "dt": (timed, put("dt", 0.25), True),
     "expanded": (stored, put("v0", torch.tensor(0.2, dtype=torch.float64).expand(M)), True),
 }
 

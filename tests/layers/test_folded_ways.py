@@ -16,6 +16,7 @@ from torch.func import functional_call, grad, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
+from spikingtorch import functional as F
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
 from tests.every_layer import COPIES
@@ -362,3 +363,26 @@ def test_nothing_stays_alive_through_the_layer(model: st.SpikingNet, took: Took)
     assert took.trains == 1
     assert not any(each() is not None for each in alive)
     assert held(model).s.grad_fn is None
+
+
+# --- what is kept for the next call -----------------------------------------------------------------------------------
+
+
+def test_parameters_of_one_call_are_let_go() -> None:
+    model = over_time(st.StepLayer(F.lif_step, F.LIFState, decay=span(0.2, 0.4, M), learnable=True).double())
+    decay = 2.0 * held(model).decay
+    seen = weakref.ref(decay)
+    for _ in range(2):
+        functional_call(model, {"net.layer.decay": decay}, draw(1))
+    del decay
+    gc.collect()
+    assert seen() is None
+
+
+def test_parameters_that_have_become_half_are_computed_with_in_full_precision() -> None:
+    model = over_time(st.LIF(span(2.0, 5.0, M), learnable=True))
+    for k in range(2):
+        model(draw(k, dtype=torch.float32))
+    layer, x = held(model.half()), 3.0 * draw(3, dtype=torch.float16)
+    out = model(x)
+    assert torch.equal(out, over_time(copy.deepcopy(layer))(x))

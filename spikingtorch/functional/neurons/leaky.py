@@ -25,7 +25,8 @@ def decay_from_tau(tau: Tensor | float) -> Tensor | float:
     >>> round(decay_from_tau(8.0), 4)
     0.8825
     """
-    return torch.exp(-1.0 / tau) if isinstance(tau, Tensor) else math.exp(-1.0 / tau)
+    # the bits of -1 / tau, for which torch multiplies by -1.0 as a tensor of another dtype
+    return torch.exp(-torch.reciprocal(tau)) if isinstance(tau, Tensor) else math.exp(-1.0 / tau)
 
 
 @overload
@@ -42,7 +43,7 @@ def gain_from_tau(tau: Tensor | float) -> Tensor | float:
     0.94
     """
     # expm1: 1 - exp(-1 / tau) loses four of float32's seven digits at tau = 1000
-    return -tau * torch.expm1(-1.0 / tau) if isinstance(tau, Tensor) else -tau * math.expm1(-1.0 / tau)
+    return -tau * torch.expm1(-torch.reciprocal(tau)) if isinstance(tau, Tensor) else -tau * math.expm1(-1.0 / tau)
 
 
 class LIFState(NamedTuple):

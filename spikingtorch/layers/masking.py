@@ -1,14 +1,10 @@
-"""Steps around the step of a layer, each made once."""
+"""A step for samples of which some have come to their end, and what these keep."""
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core.compare import typed
-from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.recorded import records_inside
 from spikingtorch.layers.base import Memory
 
@@ -35,21 +31,3 @@ def held(memory: Memory, state: Any, output: Any, s: Any, running: Tensor) -> tu
     if isinstance(state, F.RecurrentState):
         state = state._replace(s=F.reset_where(running, memory.state.s, s))
     return state, output if memory.output is None else F.reset_where(running, memory.output, output)
-
-
-_made: LRUCache[Any] = LRUCache(256)
-
-
-def once(make: Callable[..., Any], *parts: Any) -> Any:
-    """Return a step around others as one object for equal ones, by which its scans are found again."""
-    if torch.compiler.is_compiling():
-        return make(*parts)
-    key = make, typed(parts)
-    try:
-        known = _made.get(key)
-    except TypeError:  # a step without a hash
-        return make(*parts)
-    if known is None:
-        known = make(*parts)
-        _made.keep(key, known)
-    return known
