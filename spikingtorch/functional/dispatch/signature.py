@@ -126,7 +126,8 @@ def _signed(
     if target_of(tensors) is None:
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
-    key = (known.key, options, differentiates, torch.get_default_dtype(), *layouts_of(tensors))
+    zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # which a step may divide by
+    key = (known.key, options, zeros, differentiates, torch.get_default_dtype(), *layouts_of(tensors))
     return Signature(key, step, params, tensors, floats, known.state_form, differentiates)
 
 

@@ -35,6 +35,7 @@ class TracedStep(NamedTuple):
         saves_states: whether its gradient needs the states.
         differentiable: for each state, input and parameter that is a tensor, whether it has a gradient.
         depends: of its program.
+        divisors: the float parameters, by number, that cannot be zero: Python divides by them.
     """
 
     program: str
@@ -46,6 +47,7 @@ class TracedStep(NamedTuple):
     saves_states: bool
     differentiable: tuple[bool, ...]
     depends: tuple[tuple[bool, ...], ...]
+    divisors: tuple[int, ...] = ()
 
 
 class Arguments(NamedTuple):
@@ -73,7 +75,8 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
         NotFusible: it cannot be fused, and why.
     """
     params = arguments.params
-    floats = tuple([repr(leaf) for leaf in params if isinstance(leaf, float)])
+    numbers = [leaf for leaf in params if isinstance(leaf, float)]
+    floats = tuple(map(repr, numbers))
     try:
         fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else None for leaf in params]
         others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
@@ -92,6 +95,8 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     key: Hashable = None if found.key is None else (found.key, *read)
     attempt = partial(_attempt, step, arguments, found.guard)
     known = _found(key, partial(attempt, lift_floats=True)) if lifts else None
+    if isinstance(known, TracedStep) and any(numbers[place] == 0 for place in known.divisors):
+        known = None
     if known is None or (isinstance(known, NotFusible) and floats):
         valued = None if key is None else (key, floats)
         known = _found(valued, partial(attempt, lift_floats=False))
@@ -129,7 +134,7 @@ def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> 
     try:
         leaves = arguments.states, arguments.xs, arguments.params
         state, xs, params = map(pytree.tree_unflatten, leaves, arguments.forms)
-        program, literals, form = trace(step, state, xs, params, arguments.half, lift_floats=lift_floats)
+        program, literals, form, divisors = trace(step, state, xs, params, arguments.half, lift_floats=lift_floats)
     except NotFusible:
         raise
     except Exception as error:
@@ -138,7 +143,7 @@ def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> 
     differentiable = tuple(node >= 0 for node in program.gradients)
     text, inexact = program.to_text(), tuple(program.inexact)
     of_gradient = saves_states, differentiable, program.depends
-    return TracedStep(text, literals, lift_floats, len(program.outs), form, inexact, *of_gradient)
+    return TracedStep(text, literals, lift_floats, len(program.outs), form, inexact, *of_gradient, divisors)
 
 
 def _types(form: pytree.TreeSpec) -> Iterator[type]:

@@ -22,6 +22,7 @@ _ABOUT = _SIZES | _MEMORY | _LEAVES_TORCH | {"__len__"}
 # what Python computes with floats otherwise than torch does with tensors of no axes
 _OF_FLOATS = {"pow", "__pow__", "__rpow__", "float_power", "remainder", "__mod__", "__rmod__", "fmod"}
 _OF_FLOATS |= {"floor_divide", "__floordiv__", "__rfloordiv__"}
+_DIVISIONS: tuple[Any, ...] = (Tensor.div, Tensor.__rdiv__)
 _MAKES_TENSORS = {"as_tensor", "tensor", "asarray", "scalar_tensor"}
 _COMPARES = {"gt", "ge", "lt", "le", "eq", "ne", "greater", "less"}
 
@@ -105,7 +106,19 @@ class Questions(TorchFunctionMode):
         default = name in _MAKES_TENSORS and kwargs.get("dtype") is None
         if floats and (name in _OF_FLOATS or default or (name in _COMPARES and len(floats) == len(tensors))):
             return f"computes with floats what torch computes otherwise ({name})"
+        if len(floats) == len(tensors) > 0 and func in _DIVISIONS and not self._notes_divisor(func, args):
+            return f"divides by what it computes from floats, where zero is an error ({name})"
         return None
+
+    def _notes_divisor(self, func: Any, args: Any) -> bool:
+        """Note the parameter that a float is divided by, which is an error if it is zero; say whether it is one."""
+        assert self.recorder is not None
+        divisor = args[0] if func is Tensor.__rdiv__ else args[1]
+        if not isinstance(divisor, Tensor):
+            return bool(divisor != 0)
+        places = [place for place, each in enumerate(self.recorder.examples.floats) if each is divisor]
+        self.recorder.divisors.update(places)
+        return len(places) > 0
 
 
 def _user_asks() -> bool:

@@ -37,6 +37,7 @@ class Recorder(TorchDispatchMode):
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []  # so that no two tensors of a trace have the same id
         self.floats: set[int] = set()  # numbers of the user's, and what is computed from nothing else
+        self.divisors: set[int] = set()  # float parameters that a float is divided by
         self._in_gradient = False
         for role, tensors in zip(("state", "x", "param"), examples.tensors, strict=True):
             for index, tensor in enumerate(tensors):

@@ -33,11 +33,13 @@ class Traced(NamedTuple):
         program: the program of the step and its gradient.
         literals: floats that the step holds itself, which follow the float parameters.
         form: structure of the outputs.
+        divisors: the float parameters, by number, that a float is divided by: zero is an error of Python's there.
     """
 
     program: Program
     literals: tuple[float, ...]
     form: pytree.TreeSpec
+    divisors: tuple[int, ...]
 
 
 def trace(
@@ -142,7 +144,7 @@ def _assemble(
         gradients=tuple(-1 if value is None else value.node for value in gradients),
         depends=tuple(depends_on(result, examples.leaves) for result in (*after, *results)),
     )
-    return Traced(program, tuple(builder.literals), form)
+    return Traced(program, tuple(builder.literals), form, tuple(sorted(recorder.divisors)))
 
 
 def _random_numbers() -> tuple[Any, ...]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from spikingtorch import SpikingNet, StepLayer
 from spikingtorch import functional as F
 
 GAIN, SURROGATE = 2.5, F.Arctan(3.0)
@@ -91,3 +92,59 @@ def test_none_is_compared_by_identity() -> None:
             for backend in ("fused", "loop")
         )
         assert torch.equal(got, want)
+
+
+# a step, and gains by which its loop cannot divide
+DIVISIONS: dict[str, tuple[Callable[[float], float], float]] = {
+    "by a parameter": (lambda gain: 1.0 / gain, 0.0),
+    "by a negative zero": (lambda gain: 2.0 - 1 / gain, -0.0),
+    "of floats": (lambda gain: (gain + 1.0) / gain, 0.0),
+    "by what is computed": (lambda gain: 1.0 / (gain - 0.5), 0.5),
+}
+
+
+@pytest.mark.parametrize("layer", [False, True], ids=["scan", "layer"])
+@pytest.mark.parametrize("name", DIVISIONS)
+def test_a_float_is_not_divided_by_zero(name: str, layer: bool) -> None:
+    divided, wrong = DIVISIONS[name]
+
+    def step(state: Any, x: Tensor, gain: Any, rest: float) -> Any:
+        v = 0.5 * state.v + divided(gain) * x + rest
+        return F.IFState(v), v
+
+    made = StepLayer(step, F.IFState, gain=1.0, rest=0.0)
+    model = SpikingNet(nn.Sequential(made))
+
+    def out(gain: float, mode: Any) -> Any:
+        if layer:
+            made.gain, model.mode = gain, mode
+            return model(XS.unsqueeze(0))
+        backend: Any = "auto" if mode == "fold" else "loop"
+        return F.scan(step, F.IFState(torch.zeros(3)), XS, params={"gain": gain, "rest": 0.0}, backend=backend)[1]
+
+    for gain in (2.5, 3.5, wrong, 4.5, wrong):
+        if gain is not wrong:
+            assert torch.equal(out(gain, "fold"), out(gain, "step"))
+            continue
+        for mode in ("step", "fold"):
+            with pytest.raises(ZeroDivisionError):
+                out(gain, mode)
+
+
+def test_no_float_is_divided_by_nothing() -> None:
+    def step(state: Any, x: Tensor, gain: Any) -> Any:
+        return state, x * (gain / 0)
+
+    for backend in ("loop", "auto"):
+        with pytest.raises(ZeroDivisionError):
+            run(lambda state, x, gain, surrogate: step(state, x, gain), backend)
+
+
+def test_neurons_are_divided_by_a_float_that_is_zero() -> None:
+    """As torch divides tensors."""
+
+    def step(state: Any, x: Tensor, gain: Any, surrogate: Any) -> Any:
+        return state, x / gain
+
+    for gain in (2.0, 0.0, -0.0, 4.0):
+        assert torch.equal(run(step, "fused", gain), run(step, "loop", gain))
