@@ -25,10 +25,16 @@ def synapse_of(owner: str, recurrent: Weights) -> Synapse:
 
     Raises:
         TypeError: they are of another kind.
-        ValueError: they cannot lead from the neurons of a layer back to them.
+        ValueError: they cannot lead from the neurons of a layer back to them, or are computed from others.
     """
     if isinstance(recurrent, Tensor):
         checks.check_floating(owner, "recurrent", recurrent)
+        if recurrent.requires_grad and not isinstance(recurrent, nn.Parameter):
+            raise ValueError(
+                f"{owner}: recurrent requires a gradient but is no nn.Parameter, and the layer would train a copy. "
+                "Wrap it in nn.Parameter; compute it from others with torch.nn.utils.parametrize: a mask, which prune "
+                "applies in a hook, is a parametrization too"
+            )
         return F.per_channel
     if not isinstance(recurrent, (nn.Linear, *_CONVOLUTIONS)):
         raise TypeError(f"{owner}: recurrent is a {type(recurrent).__name__}, expected {_EXPECTED}")

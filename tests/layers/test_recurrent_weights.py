@@ -54,6 +54,20 @@ def test_modules_that_do_more_than_multiply_are_refused(kind: str) -> None:
         model(x)
 
 
+COMPUTED: dict[str, Callable[[], Any]] = {
+    "given": lambda: st.LIF(recurrent=2.0 * torch.ones(5, requires_grad=True)),
+    "assigned": lambda: setattr(st.LIF(recurrent=torch.ones(5)), "recurrent", torch.ones(5, requires_grad=True)),
+    "pruned": lambda: prune.l1_unstructured(st.LIF(recurrent=torch.ones(5)), "recurrent", 0.5),
+}
+
+
+@pytest.mark.parametrize("how", COMPUTED)
+def test_a_tensor_that_is_computed_from_others_is_refused(how: str) -> None:
+    """The layer would train a copy, and what it was computed from would get no gradient."""
+    with pytest.raises(ValueError, match=r"LIF: recurrent requires a gradient but is no nn\.Parameter.*parametrize"):
+        COMPUTED[how]()
+
+
 def test_weights_that_are_computed_from_others() -> None:
     normed: Any = nn.utils.parametrizations.weight_norm(nn.Linear(5, 5, bias=False))
     layer = st.LIF(recurrent=normed)
