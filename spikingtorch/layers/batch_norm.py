@@ -32,14 +32,14 @@ class _Update(NamedTuple):
     """What a call of batch norm does to running statistics.
 
     Attributes:
-        running: mean and variance.
+        running: mean and variance; nothing where no sample changes them.
         of_steps: those of each step, (T, C).
         momentum: the share of the new ones; None for the mean over all batches.
         counter: of the batches, if they are counted.
     """
 
-    running: tuple[Tensor, Tensor]
-    of_steps: tuple[Tensor, Tensor]
+    running: tuple[Tensor, ...]
+    of_steps: tuple[Tensor, ...]
     momentum: float | None
     counter: Tensor | None
 
@@ -89,11 +89,11 @@ class StatisticsOfSteps(TorchFunctionMode):
         # a function and no method, which torch.compile does not follow here
         return _batch_norm(self, *args, **kwargs) if func is F.batch_norm else func(*args, **kwargs)
 
-    def note(self, running: tuple[Tensor, Tensor], of_steps: tuple[Tensor, Tensor], momentum: float) -> None:
-        """Note what running statistics are to be updated with."""
+    def note(self, running: tuple[Tensor, Tensor], of_steps: tuple[Tensor, ...], momentum: float) -> None:
+        """Note what running statistics are to be updated with; with nothing, the steps are counted all the same."""
         module = self._modules.get(id(running[0]))
-        share = momentum if module is None else module.momentum
-        self._updates.append(_Update(running, of_steps, share, None if module is None else module.num_batches_tracked))
+        share, counter = (momentum, None) if module is None else (module.momentum, module.num_batches_tracked)
+        self._updates.append(_Update(running if of_steps else (), of_steps, share, counter))
 
     def commit(self) -> None:
         """Update running statistics and counters, in the order of the steps."""
@@ -148,6 +148,8 @@ def _batch_norm(
     (N, T), C, rest = mode.sizes, input.shape[1], input.shape[2:]
     # parts of samples may have been made a batch of their own: (N T P, C, ...)
     if N == 0:  # nothing is normalised
+        if running_mean is not None and running_var is not None:
+            mode.note((running_mean, running_var), (), momentum)
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     parts, others = divmod(input.shape[0], N * T)
     if others or not parts:

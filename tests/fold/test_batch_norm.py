@@ -131,6 +131,18 @@ def test_float32_and_bits_of_the_counter() -> None:
     assert int(net.get_buffer("n1.num_batches_tracked")) == 2 * 2 * T
 
 
+@pytest.mark.parametrize("name", ["2d", *AVERAGES])
+def test_steps_of_no_samples_are_counted(name: str) -> None:
+    torch.manual_seed(0)
+    net = (NETS | AVERAGES)[name]().double()
+    folded = st.SpikingNet(copy.deepcopy(net), 3, mode="fold", warn_silent=False)
+    stepped = st.SpikingNet(net, 3, mode="step", warn_silent=False)
+    for samples in (N, 0, N):
+        x = inputs(net, samples)[:samples]
+        assert_close(folded(x), stepped(x))
+    assert_close(dict(folded.named_buffers()), dict(stepped.named_buffers()))
+
+
 def test_a_sequence_has_statistics_of_its_own_on_request() -> None:
     net = Two(through, module=nn.BatchNorm1d(4)).double()
     x = inputs(net, 0)
