@@ -186,6 +186,8 @@ class SpikingNet(nn.Module):
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
         check_form(x)
         if type(init) is not bool:
+            if isinstance(init, FoldToken):  # of a network around this one
+                init.refuse("hands init to a SpikingNet, which runs over time by itself", "call the net inside of it")
             checks.check_init("SpikingNet", init, x.shape[:1])
         running, T = None, x.shape[1]
         if lengths is not None:

@@ -104,6 +104,7 @@ def test_state_after_a_failed_call_is_as_before(mode: Mode) -> None:
         ("shortcut", "writes in place on the input of a LIF layer"),
         ("drawn threshold", "draws the parameters of a Noisy layer at random"),
         ("drawn parameter", r"draws the parameters of a \w+ layer at random"),
+        ("nested, handed init", "hands init to a SpikingNet, which runs over time by itself"),
     ],
 )
 def test_what_has_to_step_is_an_error_in_mode_fold(name: str, message: str) -> None:

@@ -77,6 +77,10 @@ def nested(net: Any, x: Tensor, init: Any) -> Tensor:
     return net.sl2(net.l2(net.inner(net.l1(x)[:, None])[:, 0]), init)  # type: ignore[no-any-return]
 
 
+def handing_on(net: Any, x: Tensor, init: Any) -> Tensor:
+    return net.sl2(net.l2(net.inner(net.l1(x)[:, None], init)[:, 0]), init)  # type: ignore[no-any-return]
+
+
 def hidden(net: Any, x: Tensor, init: Any) -> Tensor:
     return net.sl2(net.l2(net.hidden[0](net.l1(x), init)), init)  # type: ignore[no-any-return]
 
@@ -243,6 +247,11 @@ CASES: dict[str, dict[str, Make]] = {
     r"uses LIF\.detach_": {"detach_": lambda: Two(between=besides(lambda net, x: net.sl2.detach_()))},
     "reads the value of a tensor": {
         "nested": lambda: Own(nested, inner=st.SpikingNet(Own(lambda net, x, init: net.sl1(x, init)), 6))
+    },
+    "hands init to a SpikingNet, which runs over time by itself": {
+        "nested, handed init": lambda: Own(
+            handing_on, inner=st.SpikingNet(Own(lambda net, x, init: net.sl1(x, init)), 6)
+        )
     },
     "twice in a step, and both calls change the same membranes|several times": {
         "twice": lambda: Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.sl1(net.l1(x), init), init)), init)),
