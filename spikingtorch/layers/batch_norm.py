@@ -157,9 +157,9 @@ def _batch_norm(
             f"normalises an input of shape {tuple(input.shape)}, whose first axis is not the batch, with batch norm"
         )
     if mode.running is not None:
-        x = input.reshape(N * T, parts, C, *rest)
-        return _of_running(mode, x, (running_mean, running_var), (weight, bias), momentum, eps).view(input.shape)
+        return _of_running(mode, input, (running_mean, running_var), (weight, bias), momentum, eps)
     steps = input.reshape(N, T, parts, C, *rest).transpose(1, 2).reshape(N * parts, T * C, *rest)
+    steps = steps.contiguous()  # one sample of one step may have strides that torch's backward mistakes
     weights, biases = [None if each is None else each.repeat(T) for each in (weight, bias)]
     # with a momentum of 1, running statistics are those of this batch; zeros, for a NaN times zero is one
     mean = None if running_mean is None else running_mean.new_zeros(T * C)
@@ -185,26 +185,27 @@ def _of_running(
 
     Args:
         mode: whose fold says which they are.
-        x: samples of all steps, (N T, parts, C, ...).
+        x: parts of the samples of all steps, (N T parts, C, ...).
         running: mean and variance.
         affine: weight and bias.
         momentum: share of the new statistics.
         eps: added to the variance.
     """
     assert mode.running is not None
-    T = mode.sizes[1]
-    places = [rows.nonzero()[:, 0] * T + t for t, rows in enumerate(mode.running.unbind(1))]
+    numbers = torch.arange(x.shape[0], device=x.device).view(mode.sizes[0], mode.sizes[1], -1)
+    places = [numbers[rows, t].flatten() for t, rows in enumerate(mode.running.unbind(1))]
     outs, statistics = [], []
     for rows in places:
         mean, var = [None if each is None else torch.zeros_like(each) for each in running]
-        if x[rows].numel() == x.shape[2]:
+        here = x[rows]  # where axes are merged, one sample may have strides that torch's backward mistakes
+        if here.numel() == x.shape[1]:
             raise ValueError(
                 "SpikingNet: one sample alone is still running at some step, and batch norm in training needs more "
                 "than one value per channel. Make batches of sequences of similar lengths, or take TimeBatchNorm1d"
             )
-        outs.append(F.batch_norm(x[rows].flatten(0, 1), mean, var, affine[0], affine[1], True, 1.0, eps))
+        outs.append(F.batch_norm(here, mean, var, affine[0], affine[1], True, 1.0, eps))
         statistics.append((mean, var))
     if running[0] is not None and running[1] is not None:
         means, variances = [torch.stack([each[place] for each in statistics]) for place in (0, 1)]  # type: ignore[misc]
         mode.note((running[0], running[1]), (means, variances), momentum)
-    return x.new_zeros(x.shape).index_put((torch.cat(places),), torch.cat(outs).view(-1, *x.shape[1:]))
+    return x.new_zeros(x.shape).index_put((torch.cat(places),), torch.cat(outs))

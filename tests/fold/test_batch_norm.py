@@ -143,6 +143,32 @@ def test_steps_of_no_samples_are_counted(name: str) -> None:
     assert_close(dict(folded.named_buffers()), dict(stepped.named_buffers()))
 
 
+ONE_SAMPLE: dict[str, tuple[int, int | None, list[int]]] = {
+    "at the last steps": (N, None, [1, T, 2, 1]),
+    "at each chunk": (1, 1, [T]),
+    "in the last chunk": (1, T - 1, [T]),
+}
+
+
+@pytest.mark.parametrize("mode", ["step", "fold"])
+@pytest.mark.parametrize("which", ONE_SAMPLE)
+def test_gradients_of_one_sample_do_not_depend_on_how_it_lies_in_memory(which: str, mode: Mode) -> None:
+    """Torch's own gradient is wrong for a single sample, channels last, whose first stride is shorter than it is."""
+    samples, chunk, lengths = ONE_SAMPLE[which]
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), norm2d(4), st.LI(tau=3.0)).double()
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = inputs(Images(norm2d(4)), 0)[:samples]
+    found = []
+    for net in (plain, last):
+        model = st.SpikingNet(net, mode=mode, time_chunk=chunk)
+        out = model(x, lengths=lengths) if len(lengths) > 1 else model(x)
+        cotangent = torch.cos(torch.arange(out.numel()).to(out)).view(out.shape)
+        weights = net.get_parameter("0.weight"), net.get_parameter("1.weight")
+        found.append(torch.autograd.grad(out, weights, cotangent))
+    assert_close(found[1], found[0])
+
+
 def test_a_sequence_has_statistics_of_its_own_on_request() -> None:
     net = Two(through, module=nn.BatchNorm1d(4)).double()
     x = inputs(net, 0)
