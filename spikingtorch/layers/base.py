@@ -217,6 +217,12 @@ class StatefulLayer(WithConstants):
             others = self._overtaken if other is None else self._overtaken | {other}
             self._overtaken = frozenset([each for each in others if each is not me and each.is_alive()])
 
+    def _take_back(self, memory: Memory | None) -> None:
+        """Take back the memory before a call that failed; the sequence of its thread is replaced by none then."""
+        self._memory = memory
+        if memory is not None and memory.thread is not None:
+            self._overtaken -= {memory.thread}
+
     def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
         """Return the memory for the thread and the pass that ask for it.
 

@@ -213,7 +213,8 @@ class SpikingNet(nn.Module):
             out = self._forward(x, init, running, parts)
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
-                layer._memory, layer._activity = memory, None
+                layer._activity = None
+                layer._take_back(memory)
             for monitor, mark in zip(monitors, marks, strict=True):
                 monitor.rewind(mark)
             raise

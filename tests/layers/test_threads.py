@@ -84,6 +84,19 @@ def refuses(*uses: Callable[[], Any]) -> None:
             use()
 
 
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_a_call_that_fails_in_another_thread_leaves_a_sequence_to_the_thread_that_began_it(mode: Mode) -> None:
+    model, layer = network(mode)
+    model(train())
+    twin = COPIES["deepcopy"](model)
+    model.Nout = (63,)
+    with pytest.raises(ValueError, match="net returned shape"):
+        elsewhere(lambda: model(train(1)))
+    model.Nout = (64,)
+    assert torch.equal(layer.v, twin.net.neurons.v)
+    assert torch.equal(model(train(2), init=False), twin(train(2), init=False))
+
+
 @pytest.mark.parametrize("trains", [False, True])
 @pytest.mark.parametrize("mode", ["step", "fold", "auto"])
 def test_whole_sequences_at_once_are_right(mode: Mode, trains: bool) -> None:
