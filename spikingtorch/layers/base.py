@@ -219,7 +219,7 @@ class StatefulLayer(WithConstants):
 
     def _take_back(self, memory: Memory | None) -> None:
         """Take back the memory before a call that failed; the sequence of its thread is replaced by none then."""
-        self._memory = memory
+        self._memory, self._activity = memory, None
         if memory is not None and memory.thread is not None:
             self._overtaken -= {memory.thread}
 

@@ -28,7 +28,7 @@ from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, 
 from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
-from spikingtorch.spikingnet.inputs import check_form, check_input
+from spikingtorch.spikingnet.inputs import check_form, check_input, check_start
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of
@@ -186,9 +186,7 @@ class SpikingNet(nn.Module):
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
         check_form(x)
         if type(init) is not bool:
-            if isinstance(init, FoldToken):  # of a network around this one
-                init.refuse("hands init to a SpikingNet, which runs over time by itself", "call the net inside of it")
-            checks.check_init("SpikingNet", init, x.shape[:1])
+            check_start(init, x)
         running, T = None, x.shape[1]
         if lengths is not None:
             check_norms_of_padded(self.net)
@@ -213,7 +211,6 @@ class SpikingNet(nn.Module):
             out = self._forward(x, init, running, parts)
         except BaseException:
             for layer, memory in zip(layers, before, strict=True):
-                layer._activity = None
                 layer._take_back(memory)
             for monitor, mark in zip(monitors, marks, strict=True):
                 monitor.rewind(mark)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import parameter_of
+from spikingtorch.layers.fold_token import FoldToken
 
 
 def check_form(x: Tensor) -> None:
@@ -15,6 +16,13 @@ def check_form(x: Tensor) -> None:
     checks.check_rank("SpikingNet", "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
     if x.shape[1] == 0:
         raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
+
+
+def check_start(init: object, x: Tensor) -> None:
+    """Raise unless init says where sequences start: a bool, or a bool tensor of the samples."""
+    if isinstance(init, FoldToken):  # of a network around this one
+        init.refuse("hands init to a SpikingNet, which runs over time by itself", "call the net inside of it")
+    checks.check_init("SpikingNet", init, x.shape[:1])
 
 
 def check_input(x: Tensor, modules: Sequence[nn.Module]) -> None:
