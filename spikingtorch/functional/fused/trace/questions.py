@@ -1,6 +1,7 @@
 """Questions: what a step asks of tensors that no operation tells, and arithmetic on floats that stand as tensors."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.recorder import Recorder, place
 
@@ -24,6 +26,9 @@ _OF_FLOATS = {"pow", "__pow__", "__rpow__", "float_power", "remainder", "__mod__
 _OF_FLOATS |= {"floor_divide", "__floordiv__", "__rfloordiv__"}
 _DIVISIONS: tuple[Any, ...] = (Tensor.div, Tensor.__rdiv__)
 _MAKES_TENSORS = {"as_tensor", "tensor", "asarray", "scalar_tensor"}
+# what reads the numbers of tensors where no operation is dispatched: a tensor that is made of a list of them
+_READS = {"__float__", "__index__", "__int__", "__bool__", "__complex__"}
+_TAKES_LISTS = _MAKES_TENSORS | {"new_tensor", "new"}
 _COMPARES = {"gt", "ge", "lt", "le", "eq", "ne", "greater", "less"}
 
 
@@ -101,6 +106,8 @@ class Questions(TorchFunctionMode):
             return f"leaves torch, with {name}, where no trace follows it"
         if name == "__set__" and owner == "data":
             return "puts other numbers into a tensor, by .data"
+        if name in _READS or (name in _TAKES_LISTS and _has_tensors_in_lists((*args, *kwargs.values()))):
+            return "reads the value of a tensor, to make another one of it"
         tensors = [arg for arg in args if isinstance(arg, Tensor)]
         floats = [arg for arg in tensors if self._is_float(arg)]
         default = name in _MAKES_TENSORS and kwargs.get("dtype") is None
@@ -119,6 +126,10 @@ class Questions(TorchFunctionMode):
         places = [place for place, each in enumerate(self.recorder.examples.floats) if each is divisor]
         self.recorder.divisors.update(places)
         return len(places) > 0
+
+
+def _has_tensors_in_lists(args: Iterable[Any]) -> bool:
+    return any(isinstance(leaf, Tensor) for arg in args if not isinstance(arg, Tensor) for leaf in leaves_of(arg))
 
 
 def _user_asks() -> bool:
