@@ -396,28 +396,27 @@ class _Walk:
     def _object(self, value: Any) -> Any:
         """Return the identity of an object that keeps what it has in its ``__dict__`` and nowhere else."""
         kind = type(value)
-        ours = [base for base in kind.__mro__ if base is not object]
+        bases = [base for base in kind.__mro__ if base is not object]
         if (
             module_of(type(kind)) not in _METACLASSES
-            or any("__slots__" in vars(base) for base in ours)
+            or any("__slots__" in vars(base) for base in bases)
             or not hasattr(value, "__dict__")
         ):
             return self._unknown(f"reads a {kind.__name__}, whose content is not in sight")
         if isinstance(value, threading.local):
             return self._unknown("reads what each thread has for itself")
-        if any(module_of(base) in FIXED and base is not torch.nn.Module for base in ours):
+        if any(module_of(base) in FIXED and base is not torch.nn.Module for base in bases):
             return self._unknown(f"reads a {kind.__name__}")
         if changes := changes_by_methods(value, ()):
             raise SideEffect(f"may change itself ({changes[0]})")
         self._objects.append(value)
-        for name in ("__call__", "forward"):
-            method = getattr(kind, name, None)
-            if isinstance(method, types.FunctionType) and module_of(method) not in FIXED and not self._in_class:
-                self.of(method)
+        methods = [] if self._in_class else [getattr(kind, name, None) for name in ("__call__", "forward")]
+        ours = [each for each in methods if isinstance(each, types.FunctionType) and module_of(each) not in FIXED]
+        called = tuple(map(self.of, ours))  # before the class, whose methods may do what is not called
         self.guard.watch_attribute(value, "__class__")
         if value.__dict__ is value.__dict__:  # some make it anew whenever they are asked
             self.guard.watch_attribute(value, "__dict__")
-        return self.of(kind), self.of(value.__dict__)
+        return called, self.of(kind), self.of(value.__dict__)
 
     def check_objects(self) -> None:
         """Raise where an object that was found changes itself by a method that may be called."""

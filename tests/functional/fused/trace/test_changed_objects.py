@@ -40,6 +40,9 @@ def of_parameter(state: F.IFState, x: Tensor, *, settings: Settings) -> Any:
     return advance(settings.gain, state, x)
 
 
+DEFAULT = Settings()
+
+
 def function() -> None:
     """Has an attribute."""
 
@@ -101,3 +104,22 @@ def test_modules_that_hold_each_other() -> None:
         outer.gain = gain  # type: ignore[attr-defined]
         assert_as_the_loop(step)
     assert F.explain_scan(step, F.IFState(torch.zeros(300)), X).backend == "fused"
+
+
+@pytest.mark.parametrize("base", [object, torch.nn.Module])
+def test_what_an_object_that_is_called_reads_outside_of_it(base: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [1.0]
+
+    def run(self: Any, state: F.IFState, x: Tensor) -> Any:
+        return advance(held[0] * DEFAULT.gain, state, x)
+
+    name = "forward" if base is torch.nn.Module else "__call__"
+    kind = type("Called", (base,), {name: run})
+    step = kind()
+    assert_as_the_loop(step)
+    monkeypatch.setattr(DEFAULT, "gain", 0.9)
+    assert_as_the_loop(step)
+    held[0] = 0.3
+    assert_as_the_loop(step)
+    monkeypatch.setattr(kind, name, lambda self, state, x: advance(0.1, state, x))
+    assert_as_the_loop(step)
