@@ -22,7 +22,7 @@ CHANGES = {
 }
 ASSIGNS = "an assignment to an attribute"
 # what these packages define stays what it is, so that the function or class itself is its identity
-FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "spikingtorch"}
+FIXED = {"torch", "numpy", "math", "builtins", "typing", "collections", "functools", "operator", "enum", "spikingtorch"}
 DEFINITIONS = (
     type,
     types.FunctionType,

@@ -46,7 +46,7 @@ _MODES = {
     "is_inference_mode_enabled",
 }
 # classes of classes that add nothing which a step reads; generators of random numbers
-_METACLASSES = {"builtins", "abc", "torch", "typing"}
+_METACLASSES = {"builtins", "abc", "torch", "typing", "enum"}
 _DRAWS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 _SMALL = 2**20  # bytes of an array that is copied to see whether a step writes on it
 _PLAIN = (type(None), bool, int, str, bytes, float, complex, torch.dtype, torch.device)
@@ -64,6 +64,7 @@ _ABOUT_CLASSES = {
     "__parameters__",
     "__qualname__",
 } | (_GENERATED - {"__new__", "__repr__", "_make", "_replace", "_asdict"})
+_OF_ENUMS = {*vars(Enum("_Empty", []))}
 
 
 class NoStepKey(Exception):
@@ -274,7 +275,7 @@ class _Walk:
             return self._function(value)
         if kind is types.ModuleType:
             return value, self._module(value, sorted(self._read))
-        if isinstance(value, type) and not issubclass(value, Enum):
+        if isinstance(value, type):
             return self._class(value)
         if isinstance(value, DEFINITIONS):
             return value
@@ -372,7 +373,9 @@ class _Walk:
             return self._unknown(f"reads a {type(cls).__name__}, a class of another kind")
         skipped = _GENERATED if issubclass(cls, tuple) and hasattr(cls, "_fields") else _ABOUT_CLASSES
         skipped = {*skipped, *getattr(cls, "_fields", ())}
-        content = {name: item for name, item in vars(cls).items() if name not in skipped}
+        members = cls.__members__ if issubclass(cls, Enum) else {}
+        skipped |= _OF_ENUMS if members else set()
+        content = {name: item for name, item in vars(cls).items() if name not in skipped} | {**members}
         outer, self._in_class = self._in_class, True
         try:
             return self._content(cls, content)
@@ -405,7 +408,8 @@ class _Walk:
             return self._unknown(f"reads a {kind.__name__}, whose content is not in sight")
         if isinstance(value, threading.local):
             return self._unknown("reads what each thread has for itself")
-        if any(module_of(base) in FIXED and base is not torch.nn.Module for base in bases):
+        own = (torch.nn.Module, *(bases if isinstance(value, Enum) else ()))  # a member holds its value in what it has
+        if any(module_of(base) in FIXED and base not in own for base in bases):
             return self._unknown(f"reads a {kind.__name__}")
         if changes := changes_by_methods(value, ()):
             raise SideEffect(f"may change itself ({changes[0]})")

@@ -3,6 +3,7 @@
 import threading
 import types
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -123,3 +124,38 @@ def test_what_an_object_that_is_called_reads_outside_of_it(base: type[Any], monk
     assert_as_the_loop(step)
     monkeypatch.setattr(kind, name, lambda self, state, x: advance(0.1, state, x))
     assert_as_the_loop(step)
+
+
+class Kind(Enum):
+    """An Enum with methods and members that hold something."""
+
+    HARD = (0.5,)
+    SOFT = (0.3,)
+
+    def __init__(self, gain: float) -> None:
+        self.kept = [gain]
+
+    def gain(self) -> float:
+        return DEFAULT.gain * self.kept[0]
+
+
+def of_members(state: F.IFState, x: Tensor) -> Any:
+    return advance(Kind.HARD.gain() + Kind.SOFT.kept[0], state, x)
+
+
+def of_a_member(state: F.IFState, x: Tensor, *, kind: Kind) -> Any:
+    return advance(kind.gain(), state, x)
+
+
+def test_what_members_of_an_enum_hold_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def assert_right() -> None:
+        assert_as_the_loop(of_members)
+        assert_as_the_loop(of_a_member, kind=Kind.SOFT)
+
+    assert_right()
+    monkeypatch.setattr(DEFAULT, "gain", 0.9)
+    assert_right()
+    monkeypatch.setattr(Kind.SOFT, "kept", [0.7])
+    assert_right()
+    monkeypatch.setattr(Kind, "gain", lambda self: 0.1)
+    assert_right()
