@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.modules.module import _has_any_global_hook
 
 from spikingtorch.functional.core.bytecode import (
     DEFINITIONS,
@@ -399,6 +400,8 @@ class _Walk:
     def _object(self, value: Any) -> Any:
         """Return the identity of an object that keeps what it has in its ``__dict__`` and nowhere else."""
         kind = type(value)
+        if isinstance(value, torch.nn.Module):
+            self._check_hooks()
         bases = [base for base in kind.__mro__ if base is not object]
         if (
             module_of(type(kind)) not in _METACLASSES
@@ -421,6 +424,12 @@ class _Walk:
         if value.__dict__ is value.__dict__:  # some make it anew whenever they are asked
             self.guard.watch_attribute(value, "__dict__")
         return called, self.of(kind), self.of(value.__dict__)
+
+    def _check_hooks(self) -> None:
+        """Raise where all modules are called with hooks."""
+        self.guard.watch_value(_has_any_global_hook)
+        if _has_any_global_hook():
+            raise SideEffect("holds a module, and hooks are registered for all modules, which may change anything")
 
     def check_objects(self) -> None:
         """Raise where an object that was found changes itself by a method that may be called."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_hook
 
 from spikingtorch import functional as F
 
@@ -159,3 +160,27 @@ def test_what_members_of_an_enum_hold_and_read(monkeypatch: pytest.MonkeyPatch) 
     assert_right()
     monkeypatch.setattr(Kind, "gain", lambda self: 0.1)
     assert_right()
+
+
+@pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
+def test_hooks_of_all_modules_are_called() -> None:
+    class Halving(torch.nn.Module):
+        def forward(self, state: F.IFState, x: Tensor) -> Any:
+            return advance(0.5, state, x)
+
+    step = Halving()
+    assert_as_the_loop(step)
+    called: list[int] = []
+
+    def hook(module: Any, args: Any, result: Any) -> Any:
+        called.append(1)
+        return result[0], 3 * result[1]
+
+    handle = register_module_forward_hook(hook)
+    try:
+        assert_as_the_loop(step)
+    finally:
+        handle.remove()
+    assert len(called) == 2 * len(X)
+    assert_as_the_loop(step)
+    assert F.explain_scan(step, F.IFState(torch.zeros(300)), X).backend == "fused"
