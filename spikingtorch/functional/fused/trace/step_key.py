@@ -312,7 +312,7 @@ class _Walk:
         if reads.opaque:
             self._unknown(f"calls {reads.opaque}")
         for each in (*spaces, *cells):
-            if getattr(each, "__name__", "") in _MODES and isinstance(each, DEFINITIONS):  # by another name
+            if isinstance(each, DEFINITIONS) and getattr(each, "__name__", "") in _MODES:  # by another name
                 raise NotFusible(f"asks for {each.__name__}, which a trace answers otherwise than the loop")
         modules = [space for space in (*spaces, *cells) if isinstance(space, types.ModuleType)]
         others = [space for space in (*cells, *spaces) if not isinstance(space, types.ModuleType)]

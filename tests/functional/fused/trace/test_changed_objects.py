@@ -184,3 +184,20 @@ def test_hooks_of_all_modules_are_called() -> None:
     assert len(called) == 2 * len(X)
     assert_as_the_loop(step)
     assert F.explain_scan(step, F.IFState(torch.zeros(300)), X).backend == "fused"
+
+
+class Table:
+    """An object that looks its attributes up, and knows no others."""
+
+    def __getattr__(self, name: str) -> float:
+        return GAINS[name]
+
+
+GAINS = {"gain": 0.5}
+
+
+def test_an_object_that_looks_its_attributes_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = reading(Table())
+    for gain in (0.5, 0.9):
+        monkeypatch.setitem(GAINS, "gain", gain)
+        assert_as_the_loop(step)
