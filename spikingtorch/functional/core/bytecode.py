@@ -13,7 +13,10 @@ import numpy as np
 import torch
 
 # what reads by a name that is in no code
-_OPAQUE = {"getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"}
+OPAQUE = {
+    *("getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"),
+    *("__getattribute__", "_getframe", "f_globals", "f_locals"),
+}
 # methods of containers, and instructions, that change what they are used on
 CHANGES = {
     *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "discard"),
@@ -156,7 +159,7 @@ class _Found:
             stores=tuple(sorted(self._stores)),
             texts=tuple(sorted(texts)),
             imports=tuple(sorted(self._imports)),
-            opaque=min(self._opaque | used & _OPAQUE, default=""),
+            opaque=min(self._opaque | used & OPAQUE, default=""),
             rebinds=min(self._rebinds, default=""),
             changes=tuple(sorted(self._changes | self._names & CHANGES)),
             catches=self._catches,

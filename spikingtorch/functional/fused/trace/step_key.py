@@ -24,6 +24,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from spikingtorch.functional.core.bytecode import (
     DEFINITIONS,
     FIXED,
+    OPAQUE,
     Reads,
     cells_of,
     changes_by_methods,
@@ -240,6 +241,8 @@ class _Walk:
         if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | type):
             return value.__name__, self.of(value.__self__)  # the get of a dict, say
         if isinstance(value, DEFINITIONS) and module_of(value) in FIXED and not cells_of(value):
+            if value.__name__ in OPAQUE:  # by another name
+                self._unknown(f"calls {value.__name__}")
             return value
         if id(value) in self._seen:
             return "seen", self._seen[id(value)]

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import fractions
 import math
+import sys
 import types
 import weakref
 from collections.abc import Callable
@@ -212,6 +213,7 @@ INSTANCE, TABLE, SCALED, LIST, GAIN = Numbers(), {"numbers": Numbers}, Scaled(),
 OWN, CELL, VARIABLE = Numbers(), Cell(), contextvars.ContextVar("VARIABLE", default=0.5)
 set_global, set_class = partial(globals().__setitem__, "SLOPE"), partial(setattr, Numbers, "number")
 set_module, set_first = partial(setattr, fused_steps, "DECAY"), partial(with_first, LIST)
+asked, space, asked_of = getattr, globals, partial(getattr, fused_steps)
 # what is done with a number, and a step that sees it
 AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "global": (set_global, lambda state, x: advance(state, x, SLOPE)),
@@ -225,6 +227,11 @@ AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "attribute of a module": (set_module, lambda state, x: advance(state, x, fused_steps.DECAY)),
     "attribute of a module in a package": (set_module, lambda state, x: advance(state, x, tests.fused_steps.DECAY)),
     "attribute of a module by name": (set_module, lambda state, x: advance(state, x, getattr(fused_steps, "DECAY"))),  # noqa: B009
+    "attribute of a module by another getattr": (set_module, lambda s, x: advance(s, x, asked(fused_steps, "DECAY"))),
+    "attribute of a module by a bound getattr": (set_module, lambda s, x: advance(s, x, asked_of("DECAY"))),
+    "attribute of a module, asked": (set_module, lambda s, x: advance(s, x, fused_steps.__getattribute__("DECAY"))),
+    "global by another globals": (set_global, lambda state, x: advance(state, x, space()["SLOPE"])),
+    "global by a frame": (set_global, lambda s, x: advance(s, x, sys._getframe().f_globals["SLOPE"])),
     "import in the step": (set_module, with_import),
     "class attribute": (set_class, lambda state, x: advance(state, x, Numbers.number)),
     "class attribute, inherited": (set_class, lambda state, x: advance(state, x, Inheriting.number)),
