@@ -28,7 +28,7 @@ _ROWS = (
     (2.6, {"share": 1.0, "rates": 1.3}),
     (2.4, {"traces": 2.0, "output": 1.0}),
 )
-_MOST_INPUTS, _MOST_LINES = 256, 12
+_MOST_INPUTS = 256
 
 
 @torch.no_grad()

@@ -39,10 +39,6 @@ def tensor_attribute(net: Any, x: Tensor, init: Any) -> Tensor:
     return x + net.last  # type: ignore[no-any-return]
 
 
-def buffer_in_place(net: Any, x: Tensor, init: Any) -> Tensor:
-    return x + net.b.mul_(0.5).add_(x.detach().mean())  # type: ignore[no-any-return]
-
-
 def feeds_back(net: Any, x: Tensor, init: Any) -> Tensor:
     return x if net.last is None or net.last.shape[0] != x.shape[0] else x + net.last.mean(1, keepdim=True)
 
@@ -91,10 +87,6 @@ def transposed(net: Any, x: Tensor, init: Any) -> Tensor:
 
 def put_last(net: Any, x: Tensor) -> None:
     net.last = x.detach()
-
-
-def switch(net: Any, x: Tensor) -> None:
-    net.drop.train(not net.drop.training)
 
 
 def raise_threshold(net: Any, x: Tensor) -> None:

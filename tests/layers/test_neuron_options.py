@@ -75,7 +75,6 @@ def test_mcpitts_without_a_threshold() -> None:
 
 # --- a value to reset to ----------------------------------------------------------------------------------------------
 
-MODES: tuple[Any, ...] = ("fold", "step")
 VALUES: dict[str, Any] = {"float": -0.25, "tensor": span(-0.5, 0.25, M)}
 
 

@@ -3,7 +3,6 @@
 _STEPS = "round and floor have no gradient, so that there is none to stop"
 _SIDE = "side is 1 or -1, by which it is the same to divide and to multiply"
 _SAME_NUMBER = "at this spike function, both are the same number"
-_SIGN = "the sign of what is a spike is read from it, and nothing else"
 _TYPES = "says to the type checker what holds"
 _UNUSED = "the value of a branch that is not taken, and that has only to be finite"
 _MEET = "both branches have the same value where they meet"

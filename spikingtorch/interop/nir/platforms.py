@@ -13,7 +13,6 @@ import numpy as np
 from spikingtorch.interop.nir.plan import NEURONS, Plan
 
 _WEIGHTS = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d)
-_READOUTS = (nir.I, nir.LI, nir.CubaLI)
 
 
 class Sizes(NamedTuple):

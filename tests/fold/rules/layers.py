@@ -21,7 +21,7 @@ from tests.fold.rules.operations import (
 )
 from tests.fold.rules.oracle import Code, noise
 
-D, FAR = torch.float64, SQUARE + 2
+D = torch.float64
 
 
 def _layers() -> dict[str, Row]:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.fold.rules.cases import SQUARE, THREE, halves
-from tests.fold.rules.oracle import Code, noise
+from tests.fold.rules.oracle import Code
 
 aten = torch.ops.aten
-ROW, WEIGHTS, TABLE, EIGHTS = THREE.repeat(2), SQUARE[:4], SQUARE[:, :3].contiguous(), noise(8, (8,), 7)
+ROW, WEIGHTS, TABLE = THREE.repeat(2), SQUARE[:4], SQUARE[:, :3].contiguous()
 INDEX, ONES = torch.tensor([2, 0, 1]), torch.ones(6, dtype=torch.float64)
 Function = Callable[..., Any]
 MULTINOMIAL: Function = lambda x: torch.multinomial(x.softmax(-1), 6)  # noqa: E731

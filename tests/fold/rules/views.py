@@ -16,7 +16,7 @@ from tests.fold.rules.operations import (
     whole,
 )
 
-D, FAR = torch.float64, SQUARE + 2
+FAR = SQUARE + 2
 
 
 def _views() -> dict[str, Row]:
