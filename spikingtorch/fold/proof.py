@@ -18,7 +18,6 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.overrides import _pop_mode_temporarily
 from torch.utils import _pytree as pytree
 
-from spikingtorch.fold import rng
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import remove_looking
 from spikingtorch.fold.judge import aten_name, judge
@@ -42,6 +41,7 @@ from spikingtorch.fold.trace import (
     same_constant,
 )
 from spikingtorch.functional.core.modes import outside_transforms
+from spikingtorch.functional.core.random_state import python_random_state, same_random_numbers
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import FoldError, participating
 from spikingtorch.layers.handing import givens_of, handing
@@ -200,7 +200,7 @@ class _Proof:
         shape, dtype, device, (grad, differentiable) = self.sample[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
         starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
-        trace, drawn = replay or Trace(device, self.taught), rng.python_rng_state()
+        trace, drawn = replay or Trace(device, self.taught), python_random_state()
         for module in self.net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 trace.buffers.add(id(module.running_mean))
@@ -211,7 +211,7 @@ class _Proof:
             record(self.net, x, rehearsal)
         if replay is not None:
             replay.check()
-        if rng.python_rng_state() != drawn:
+        if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         self.asks = self.asks or trace.asks
         return trace.calls, rehearsal
@@ -397,7 +397,7 @@ def _isolated(sample: Sample) -> Iterator[None]:
         stack.enter_context(outside_transforms())
         if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(rng.preserved(sample.device))
+        stack.enter_context(same_random_numbers(sample.device))
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         stack.enter_context(torch.set_grad_enabled(sample.differentiates[0]))
         # without the cache of casts, which the first trace would fill

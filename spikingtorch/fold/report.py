@@ -9,8 +9,8 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
-from spikingtorch.fold.rng import preserved
 from spikingtorch.functional import Explanation, explain_scan
+from spikingtorch.functional.core.random_state import same_random_numbers
 from spikingtorch.functional.sparse.automatic import Note
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -173,7 +173,7 @@ def _layer(
     device: torch.device,
 ) -> LayerReport:
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
-    with preserved(device):  # a state at rest may be drawn at random
+    with same_random_numbers(device):  # a state at rest may be drawn at random
         state = layer.initial_state(sequences[0].select(1, 0))
     with torch.no_grad():
         step, params = layer.whole_step()

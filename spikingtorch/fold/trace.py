@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode_temporarily
 
-from spikingtorch.fold import rng
 from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldError
 
@@ -249,7 +249,7 @@ class Trace(TorchDispatchMode):
 
     def _random_state(self) -> bytes:
         with self._quiet():
-            return rng.digest(self.device)
+            return b"".join([state.numpy().tobytes() for state in random_state(self.device)])
 
     def forget_seed(self) -> None:
         """Take random numbers to be where they are: somebody else has drawn."""

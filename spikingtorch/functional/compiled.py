@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad
 
-from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import compiled, parallel
-from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.fold.rng import preserved
+from spikingtorch.functional.core.random_state import same_random_numbers
 from spikingtorch.init.calls import Inputs, call_all, inputs_of
 from spikingtorch.init.feeding import feeding, named, own_weights
 from spikingtorch.init.search import CLOSE, TOLERANCE, hint, near, search
@@ -118,7 +118,7 @@ class Trial:
 
     def _run(self) -> None:
         torch.clear_autocast_cache()  # which holds weights as they were
-        with preserved(self._x.device):
+        with same_random_numbers(self._x.device):
             self._model(self._x, lengths=self._lengths)
 
     @torch.no_grad()
@@ -144,7 +144,7 @@ class Trial:
     @torch.no_grad()
     def _rate_alone(self, layer: StatefulLayer, a: Inputs, b: Inputs, factor: float) -> float:
         """Return the rate of a layer whose input is a + factor b."""
-        with preserved(self._x.device):
+        with same_random_numbers(self._x.device):
             spikes = call_all(self._alone[layer], {key: a[key] + factor * b[key] for key in a})
         return self._rate(layer, spikes)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.fold.rng import preserved
+from spikingtorch.functional.core.random_state import same_random_numbers
 from spikingtorch.validation import check_lengths
 
 _EXPECTED = "x of shape (N, T, ...), (x, targets), or (x, lengths, targets) of padded sequences"
@@ -119,7 +119,7 @@ def unchanged(device: torch.device, *parts: object) -> Iterator[None]:
     modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
     modes = [(module, module.training) for module in modules]
     drawn = [(each, each.get_state()) for each in _generators([*parts, *modules])]
-    with preserved(device):
+    with same_random_numbers(device):
         try:
             for module in modules:
                 module.training = False

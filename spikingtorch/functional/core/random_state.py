@@ -1,10 +1,13 @@
-"""Where torch's random numbers are, read and set by one thread at a time."""
+"""Where random numbers are: those of Python and numpy, and torch's, read and set by one thread at a time."""
 
 import os
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,3 +57,27 @@ def same_random_state(device: torch.device) -> Iterator[None]:
         yield
     finally:
         set_random_state(device, states)
+
+
+def python_random_state() -> tuple[Any, ...]:
+    """Return where the random numbers of Python and numpy are, to be compared."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return random.getstate(), name, np.asarray(keys).tobytes(), *rest
+
+
+@contextmanager
+def same_python_random_state() -> Iterator[None]:
+    """Leave the random numbers of Python and numpy where they are."""
+    python, array = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+
+
+@contextmanager
+def same_random_numbers(device: torch.device) -> Iterator[None]:
+    """Leave all random numbers where they are: those of Python, of numpy and of torch."""
+    with same_python_random_state(), same_random_state(device):
+        yield

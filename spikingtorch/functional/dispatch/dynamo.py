@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.dispatch import bind, explain, recurrent

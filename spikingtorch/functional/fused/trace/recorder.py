@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
 from spikingtorch.functional.fused.ir import NAMES

@@ -4,19 +4,17 @@ The step runs once on small example tensors while a dispatch mode notes each ate
 it: whatever torch differentiates, an old-style autograd Function included, is differentiated here.
 """
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from spikingtorch.functional.core import contract as contract
+from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST, outside_transforms
-from spikingtorch.functional.core.random_state import same_random_state
+from spikingtorch.functional.core.random_state import python_random_state, same_python_random_state, same_random_state
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
@@ -61,7 +59,7 @@ def trace(
         Exception: whatever the step raises.
     """
     # not within a trace: the second one is to see other numbers than the first
-    with _numbers_drawn_again():
+    with same_python_random_state():
         small, large = (_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES)
     if small != large:
         raise NotFusible("has operations or numbers that change from call to call, or with the sizes of its tensors")
@@ -81,7 +79,7 @@ def _trace_once(
         examples = Examples((state, xs, params), lift_floats, sizes)
         recorder = Recorder(examples)
         asked.recorder = recorder
-        drawn = _random_numbers()
+        drawn = python_random_state()
         with recorder:
             try:
                 after, out = contract.checked(step)(*examples.trees[:2], **examples.trees[2])
@@ -91,7 +89,7 @@ def _trace_once(
             gradients = recorder.differentiate([*pytree.tree_leaves(after), *results])
         if (refusal := recorder.refusal or asked.refusal) is not None:
             raise refusal
-        if _random_numbers() != drawn:
+        if python_random_state() != drawn:
             raise NotFusible("draws random numbers of Python or numpy, numbers that change from call to call")
         return _assemble(recorder, pytree.tree_leaves(after), results, form, gradients, xs, half)
 
@@ -109,7 +107,7 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
     def example(leaf: Any) -> Any:
         return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf
 
-    with _numbers_drawn_again(), _with_fixed_modes(), torch.no_grad(), Watch() as watch, suppress(Exception):
+    with same_python_random_state(), _with_fixed_modes(), torch.no_grad(), Watch() as watch, suppress(Exception):
         trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
         step(trees[0], trees[1], **trees[2])
     found: NotFusible | None = watch.refusal
@@ -145,23 +143,6 @@ def _assemble(
         depends=tuple(depends_on(result, examples.leaves) for result in (*after, *results)),
     )
     return Traced(program, tuple(builder.literals), form, tuple(sorted(recorder.divisors)))
-
-
-def _random_numbers() -> tuple[Any, ...]:
-    """Return where the random numbers of Python and numpy are."""
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return random.getstate(), name, np.asarray(keys).tobytes(), *rest
-
-
-@contextmanager
-def _numbers_drawn_again() -> Iterator[None]:
-    """Leave the random numbers of Python and numpy where they are."""
-    python, array = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)
 
 
 @contextmanager
