@@ -4,29 +4,17 @@ Used with sinabs 3.1.3, nir 1.0.8, nirtorch 2.6 and torch 2.13.0. Its importer c
 """
 
 from pathlib import Path
-from typing import Any
 
 import nir
-import torch
 from sinabs.nir import from_nir
 
 from tests.interop.nir.peers import reading
-from tests.interop.nir.peers.fixture import Array
 
 
 def start(path: Path, N: int, dt: float) -> reading.Step:
     if dt != 1.0:
         raise ValueError("the importer of Sinabs takes no dt; its own is 1")
-    net = from_nir(nir.read(path), batch_size=N, num_timesteps=1)
-    state: Any = None
-
-    def step(x: Array) -> Array:
-        nonlocal state
-        with torch.no_grad():
-            out, state = net(torch.from_numpy(x), state)
-        return out.numpy()  # type: ignore[no-any-return]
-
-    return step
+    return reading.step_of(from_nir(nir.read(path), batch_size=N, num_timesteps=1))
 
 
 if __name__ == "__main__":

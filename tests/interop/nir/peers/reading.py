@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from tests.interop.nir.peers.fixture import Array
 
@@ -52,6 +54,19 @@ def read(start: Start, graph: Path, x: Path, out: Path, dt: float) -> None:
     else:
         np.savez_compressed(out, out=found, batched=True)
     print(f"{graph.stem}: shape {found.shape}, nonzero in {(found != 0).mean():.0%}")
+
+
+def step_of(net: Any) -> Step:
+    """Return the step of a network that takes its state, and gives it back."""
+    state: Any = None
+
+    def step(x: Array) -> Array:
+        nonlocal state
+        with torch.no_grad():
+            out, state = net(torch.from_numpy(x), state)
+        return (out[0] if isinstance(out, tuple) else out).numpy()  # type: ignore[no-any-return]
+
+    return step
 
 
 def run(start: Start, graph: Path, xs: Array, dt: float) -> Array:

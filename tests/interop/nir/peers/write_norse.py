@@ -13,23 +13,9 @@ from norse.torch.functional.reset import reset_subtract
 from torch import Tensor, nn
 
 from tests.interop.nir.peers import fixture
+from tests.interop.nir.peers.writing import drawn, each, heard, tied
 
 NEURONS = (norse.LIFBoxCell, norse.LIFCell, norse.IAFCell, norse.LIBoxCell)
-
-
-def drawn(module: Any, seed: int, mean: float = 0.3, deviation: float = 0.5) -> Any:
-    """Return a module with random weights and small random biases."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(0.05 * noise if name.endswith("bias") else mean + deviation * noise)
-    return module
-
-
-def each(value: float, *shape: int) -> Tensor:
-    """Return a parameter for each neuron; the exporter writes it with this shape."""
-    return torch.full(shape, value)
 
 
 def box(*shape: int, v_leak: float = 0.0, v_reset: float = 0.0, **options: Any) -> Any:
@@ -72,34 +58,17 @@ def mlp(*neurons: Any) -> Any:
     return norse.SequentialState(*layers)
 
 
-def ties() -> Any:
-    """Return a layer whose membranes often equal the threshold, as all of its numbers are sums of powers of 2."""
-    net = mlp(iaf(6))
-    first: Any = net[0]
-    with torch.no_grad():
-        first.weight.copy_(torch.tensor([[2, 1, 1, -1, 3], [1, 1, 2, 2, -1], [3, -1, 1, 2, 1]]).repeat(2, 1) / 8)
-        first.bias.copy_(torch.tensor([0, 0, 0, 1, 1, 1]) / 8)
-    return net
-
-
 def neurons_of(net: Any) -> dict[str, Any]:
     return {name: module for name, module in net.named_children() if isinstance(module, NEURONS)}
 
 
 def run(net: Any, xs: Tensor) -> dict[str, Tensor]:
     """Return the outputs of all neurons for inputs (T, N, ...), step by step from the initial states."""
-    found: dict[str, list[Tensor]] = {name: [] for name in neurons_of(net)}
-    handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: found[name].append(out[0]))
-        for name, module in neurons_of(net).items()
-    ]
-    with torch.no_grad():
+    with heard(neurons_of(net)) as found:
         state = None
         for x in xs:
             _, state = net(x, state)
-    for handle in handles:
-        handle.remove()
-    return {name: torch.stack(outs) for name, outs in found.items()}
+    return {name: torch.stack([out for out, _ in outs]) for name, outs in found.items()}
 
 
 def write(
@@ -158,7 +127,7 @@ def main() -> None:
     write("lif_leak_reset", mlp(lif(6, v_leak=0.3, v_reset=-0.4)), x, v_reset=-0.4)
     write("mlp_iaf", mlp(iaf(6), iaf(4)), x)
     write("iaf_reset", mlp(iaf(6, v_reset=0.3)), x, v_reset=0.3)
-    write("iaf_ties", ties(), x, balanced=False)
+    write("iaf_ties", tied(mlp(iaf(6)), 1 / 8, 1 / 8), x, balanced=False)
     write("box_li", mlp(box(6), li(4, v_leak=0.2)), x)
     write("conv_box", norse.SequentialState(drawn(nn.Conv2d(1, 2, 3), seed=3), box(2, 4, 4)), image)
     fixture.tell_refusals("Norse", refused())

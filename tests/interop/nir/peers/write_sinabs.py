@@ -15,25 +15,11 @@ from sinabs.nir import to_nir
 from torch import Tensor, nn
 
 from tests.interop.nir.peers import fixture
+from tests.interop.nir.peers.writing import drawn, each, heard, tied
 
 N = 2
 TIMES = {"batch_size": N, "num_timesteps": 1}
 NEURONS = (sl.IAFSqueeze, sl.LIFSqueeze, sl.ExpLeakSqueeze)
-
-
-def drawn(module: Any, seed: int, mean: float = 0.3, deviation: float = 0.5) -> Any:
-    """Return a module with random weights and small random biases."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(0.05 * noise if name.endswith("bias") else mean + deviation * noise)
-    return module
-
-
-def each(value: float, *shape: int) -> Tensor:
-    """Return a parameter for each neuron; the exporter writes it with this shape."""
-    return torch.full(shape, value)
 
 
 def lif(*shape: int, tau: float = 10.0, **options: Any) -> Any:
@@ -67,32 +53,17 @@ def conv() -> nn.Sequential:
     )
 
 
-def ties(scale: float = 0.125, **options: Any) -> nn.Sequential:
-    """Return a layer whose membranes often equal the threshold, as all of its numbers are sums of powers of 2."""
-    net = mlp(iaf(6, **options))
-    first: Any = net[0]
-    with torch.no_grad():
-        first.weight.copy_(torch.tensor([[2, 1, 1, -1, 3], [1, 1, 2, 2, -1], [3, -1, 1, 2, 1]]).repeat(2, 1) * scale)
-        first.bias.copy_(torch.tensor([0, 0, 0, 1, 1, 1]) / 8)
-    return net
-
-
 def neurons_of(net: nn.Sequential) -> dict[str, Any]:
     return {name: module for name, module in net.named_children() if isinstance(module, NEURONS)}
 
 
 def run(net: nn.Sequential, xs: Tensor) -> dict[str, Tensor]:
     """Return the outputs of all neurons for inputs (T, N, ...), step by step from membranes at 0."""
-    found: dict[str, list[Tensor]] = {name: [] for name in neurons_of(net)}
-    handles = []
-    for name, module in neurons_of(net).items():
+    for module in neurons_of(net).values():
         module.reset_states()
-        handles.append(module.register_forward_hook(lambda _, __, out, name=name: found[name].append(out)))
-    with torch.no_grad():
+    with heard(neurons_of(net)) as found:
         for x in xs:
             net(x)
-    for handle in handles:
-        handle.remove()
     return {name: torch.stack(outs) for name, outs in found.items()}
 
 
@@ -147,8 +118,8 @@ def main() -> None:
     write("lif_tau_syn", mlp(lif(6, tau_syn=each(4.0, 6))), x, tau_syn=4.0)
     write("mlp_iaf", mlp(iaf(6), iaf(4)), x)
     write("iaf_min_v_mem", mlp(iaf(6, min_v_mem=-0.5), mean=0.0), x, min_v_mem=-0.5)
-    write("iaf_ties", ties(), x, balanced=False)
-    write("iaf_single_ties", ties(0.25, spike_fn=SingleSpike), x, balanced=False, spikes="single")
+    write("iaf_ties", tied(mlp(iaf(6)), 1 / 8, 1 / 8), x, balanced=False)
+    write("iaf_single_ties", tied(mlp(iaf(6, spike_fn=SingleSpike)), 1 / 4, 1 / 8), x, balanced=False, spikes="single")
     write("iaf_leak", mlp(iaf(6), leak(4)), x)
     write("leak_norm_input", mlp(iaf(6), leak(4, norm_input=True)), x, norm_input=True)
     write("conv", conv(), image)

@@ -13,24 +13,10 @@ from snntorch.export_nir import export_to_nir
 from torch import Tensor, nn
 
 from tests.interop.nir.peers import fixture
+from tests.interop.nir.peers.writing import drawn, each, heard, tied
 
 NEURONS = (snntorch.Leaky, snntorch.Synaptic, snntorch.RLeaky, snntorch.RSynaptic)
 CYCLES = (snntorch.RLeaky, snntorch.RSynaptic)
-
-
-def drawn(module: Any, seed: int, mean: float = 0.3, deviation: float = 0.5) -> Any:
-    """Return a module with random weights and small random biases."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(0.05 * noise if name.endswith("bias") else mean + deviation * noise)
-    return module
-
-
-def each(value: float, n: int) -> Tensor:
-    """Return a parameter for each of n neurons; the exporter writes it with this shape."""
-    return torch.full((n,), value)
 
 
 def leaky(n: int, beta: float = 0.9, **options: Any) -> Any:
@@ -70,16 +56,6 @@ def recurrent(kind: Any, **options: Any) -> nn.Sequential:
     return mlp(neuron)
 
 
-def ties() -> nn.Sequential:
-    """Return a layer whose membranes often equal the threshold, as all of its numbers are sums of powers of 2."""
-    net = mlp(leaky(6, beta=0.5, reset_mechanism="zero"))
-    first: Any = net[0]
-    with torch.no_grad():
-        first.weight.copy_(torch.tensor([[2, 1, 1, -1, 3], [1, 1, 2, 2, -1], [3, -1, 1, 2, 1]]).repeat(2, 1) / 4)
-        first.bias.copy_(torch.tensor([0, 0, 0, 1, 1, 1]) / 4)
-    return net
-
-
 def neurons_of(net: nn.Sequential) -> dict[str, Any]:
     """Return the neurons of a network, under the names of their nodes."""
     found = {name: module for name, module in net.named_children() if isinstance(module, NEURONS)}
@@ -89,16 +65,9 @@ def neurons_of(net: nn.Sequential) -> dict[str, Any]:
 def run(net: nn.Sequential, xs: Tensor) -> dict[str, Tensor]:
     """Return the spikes of all neurons for inputs (T, N, ...), step by step from membranes at 0."""
     utils.reset(net)
-    found: dict[str, list[Tensor]] = {name: [] for name in neurons_of(net)}
-    handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: found[name].append(out))
-        for name, module in neurons_of(net).items()
-    ]
-    with torch.no_grad():
+    with heard(neurons_of(net)) as found:
         for x in xs:
             net(x)
-    for handle in handles:
-        handle.remove()
     return {name: torch.stack(spikes) for name, spikes in found.items()}
 
 
@@ -148,7 +117,13 @@ def main() -> None:
     write("mlp_zero", mlp(leaky(6, **zero), leaky(4, beta=0.8, **zero)), x, reset="zero")
     write("leaky_none", mlp(leaky(6, reset_mechanism="none")), x, reset="none")
     write("leaky_at_once", mlp(leaky(6, reset_delay=False)), x, reset="subtract", reset_delay=False)
-    write("leaky_ties", ties(), x, balanced=False, reset="zero")
+    write(
+        "leaky_ties",
+        tied(mlp(leaky(6, beta=0.5, reset_mechanism="zero")), 1 / 4, 1 / 4),
+        x,
+        balanced=False,
+        reset="zero",
+    )
     write("synaptic_subtract", mlp(synaptic(6)), x, reset="subtract")
     write("synaptic_zero", mlp(synaptic(6, **zero)), x, reset="zero")
     write("conv", conv(), image, reset="subtract")

@@ -12,16 +12,7 @@ from spikingjelly.activation_based.nir_exchange import export_to_nir
 from torch import Tensor, nn
 
 from tests.interop.nir.peers import fixture
-
-
-def drawn(module: Any, seed: int, mean: float = 0.3, deviation: float = 0.5) -> Any:
-    """Return a module with random weights and small random biases."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(0.05 * noise if name.endswith("bias") else mean + deviation * noise)
-    return module
+from tests.interop.nir.peers.writing import drawn, heard, tied
 
 
 def mlp(*neurons: Any) -> nn.Sequential:
@@ -43,16 +34,6 @@ def conv() -> nn.Sequential:
     )
 
 
-def ties() -> nn.Sequential:
-    """Return a layer whose membranes often equal the threshold, as all of its numbers are sums of powers of 2."""
-    net = mlp(neuron.LIFNode(tau=2.0))
-    first: Any = net[0]
-    with torch.no_grad():
-        first.weight.copy_(torch.tensor([[2, 1, 1, -1, 3], [1, 1, 2, 2, -1], [3, -1, 1, 2, 1]]).repeat(2, 1) / 2)
-        first.bias.copy_(torch.tensor([0, 0, 0, 1, 1, 1]) / 2)
-    return net
-
-
 def neurons_of(net: nn.Sequential) -> dict[str, Any]:
     """Return the neurons of a network, under the names of their nodes."""
     return {f"_{name}": module for name, module in net.named_children() if isinstance(module, neuron.BaseNode)}
@@ -61,16 +42,9 @@ def neurons_of(net: nn.Sequential) -> dict[str, Any]:
 def run(net: nn.Sequential, xs: Tensor) -> dict[str, Tensor]:
     """Return the spikes of all neurons for inputs (T, N, ...), step by step from a reset network."""
     functional.reset_net(net)
-    found: dict[str, list[Tensor]] = {name: [] for name in neurons_of(net)}
-    handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: found[name].append(out))
-        for name, module in neurons_of(net).items()
-    ]
-    with torch.no_grad():
+    with heard(neurons_of(net)) as found:
         for x in xs:
             net(x)
-    for handle in handles:
-        handle.remove()
     return {name: torch.stack(spikes) for name, spikes in found.items()}
 
 
@@ -111,7 +85,7 @@ def main() -> None:
     write("lif_whole_input", mlp(neuron.LIFNode(tau=4.0, decay_input=False)), x)
     write("lif_reset", mlp(neuron.LIFNode(tau=4.0, v_reset=-0.4)), x)
     write("lif_dt", mlp(neuron.LIFNode(tau=4.0)), x, dt=1e-3)
-    write("lif_ties", ties(), x, balanced=False)
+    write("lif_ties", tied(mlp(neuron.LIFNode(tau=2.0)), 1 / 2, 1 / 2), x, balanced=False)
     write("plif", mlp(neuron.ParametricLIFNode(init_tau=3.0)), x)
     write("mlp_if", mlp(neuron.IFNode(), neuron.IFNode()), x)
     write("if_reset", mlp(neuron.IFNode(v_reset=0.3)), x)
