@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import types
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -156,3 +157,23 @@ def _places(node: ast.JoinedStr, i: int, j: int) -> ast.JoinedStr:
     values = copy.copy(node.values)
     values[i], values[j] = values[j], values[i]
     return ast.JoinedStr(values)
+
+
+class _Change(ast.NodeTransformer):
+    def __init__(self, node: ast.AST, change: Callable[[Any], ast.AST]) -> None:
+        self.node, self.change = node, change
+
+    def visit(self, node: ast.AST) -> Any:
+        return self.change(node) if node is self.node else super().visit(node)
+
+
+def changed(function: ast.FunctionDef, node: ast.AST, change: Callable[[Any], ast.AST], module: Any) -> types.CodeType:
+    """Return the code of a function of a module with a change of one of its nodes."""
+    copied = copy.deepcopy(function, {id(node): node})  # but for the node, which is found by identity
+    whole: ast.FunctionDef = _Change(node, change).visit(copied)
+    whole.decorator_list = []
+    tree = ast.fix_missing_locations(ast.Module([whole], []))
+    space: dict[str, Any] = dict(vars(module))
+    exec(compile(tree, module.__file__, "exec"), space)
+    code: types.CodeType = space[function.name].__code__
+    return code

@@ -1,14 +1,13 @@
 """Mutants of the equations: changes of one place in a function, installed in the running process and taken back."""
 
 import ast
-import copy
 import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from tests.verification.changes import changes, table_changes
+from tests.verification.changes import changed, changes, table_changes
 
 CORE = "spikingtorch.functional"
 NEURONS = (
@@ -59,14 +58,6 @@ class Mutant(NamedTuple):
     install: Callable[[], Callable[[], None]]
 
 
-class _Change(ast.NodeTransformer):
-    def __init__(self, node: ast.AST, change: Callable[[Any], ast.AST]) -> None:
-        self.node, self.change = node, change
-
-    def visit(self, node: ast.AST) -> Any:
-        return self.change(node) if node is self.node else super().visit(node)
-
-
 def mutants(side: str) -> Iterator[Mutant]:
     """Yield all changes of one side."""
     for name in MODULES[side]:
@@ -102,8 +93,7 @@ def _of_function(side: str, module: Any, owner: str, function: ast.FunctionDef, 
     for node in (node for statement in body for node in ast.walk(statement)):
         if isinstance(node, ast.expr | ast.keyword) and not _only_words(node, function):
             for what, change in changes(node, side):
-                whole = _Change(node, change).visit(copy.deepcopy(function, {id(node): node}))
-                code = _compiled(whole, module)
+                code = changed(function, node, change, module)
                 line = lines[getattr(node, "lineno", function.lineno) - 1].strip()
                 text = f"{ast.unparse(node)[:60]}: {what}"
                 place = place_of(found[0].__code__)
@@ -129,15 +119,6 @@ def _found(module: Any, owner: str, name: str) -> list[types.FunctionType] | Non
     rules: dict[str, Any] = getattr(module, "RULES", {})
     inner = {id(rule): rule for rule in rules.values() if rule.__qualname__.startswith(f"{name}.<locals>")}
     return [found, *inner.values()]
-
-
-def _compiled(function: ast.FunctionDef, module: Any) -> types.CodeType:
-    function.decorator_list = []
-    tree = ast.fix_missing_locations(ast.Module([function], []))
-    space: dict[str, Any] = dict(vars(module))
-    exec(compile(tree, module.__file__, "exec"), space)
-    code: types.CodeType = space[function.name].__code__
-    return code
 
 
 def _install(functions: list[types.FunctionType], code: types.CodeType) -> Callable[[], None]:

@@ -4,7 +4,6 @@ Run: python -m tests.fold.rules.mutate [part of the name of a function]
 """
 
 import ast
-import copy
 import functools
 import inspect
 import sys
@@ -23,6 +22,7 @@ from tests.fold.rules.gradients import FOLDED, REFUSED, SUMS_APART, SUMS_MIXED
 from tests.fold.rules.hidden import HIDDEN
 from tests.fold.rules.oracle import Code, decide
 from tests.fold.test_rules import ROWS
+from tests.verification.changes import changed
 
 JUDGING = ("_judge_all", "_placed", "_judge", "_judge_text", "_is_sum", "_merged_call", "_merged")
 NO_JUDGES = ("taught_rules", "values_in", "need")
@@ -190,14 +190,6 @@ def _joined(op: ast.boolop, values: list[ast.expr]) -> ast.expr:
     return ast.BoolOp(op, values) if len(values) > 1 else values[0]
 
 
-class _Change(ast.NodeTransformer):
-    def __init__(self, node: ast.AST, change: Callable[[Any], ast.AST]) -> None:
-        self.node, self.change = node, change
-
-    def visit(self, node: ast.AST) -> Any:
-        return self.change(node) if node is self.node else super().visit(node)
-
-
 def mutants() -> Iterator[Mutant]:
     """Yield all changes of functions, then those of the table."""
     for module in (operations, rules, judge, proof):
@@ -228,8 +220,7 @@ def _of_function(module: Any, place: Any, function: ast.FunctionDef, lines: list
     ]
     for node in nodes:
         for what, change in changes(node, same):
-            whole = _Change(node, change).visit(_shared_copy(function, node))
-            code = _compiled(whole, module)
+            code = changed(function, node, change, module)
             line = lines[getattr(node, "lineno", getattr(getattr(node, "value", None), "lineno", 1)) - 1].strip()
             olds = _functions(place, function.name)
             reached = {old.__code__ for old, _ in olds}
@@ -240,20 +231,6 @@ def _of_function(module: Any, place: Any, function: ast.FunctionDef, lines: list
                 lambda olds=olds, code=code: _install(olds, code),  # type: ignore[misc]
                 lambda check, reached=reached: bool(reached & check.reached),  # type: ignore[misc]
             )
-
-
-def _shared_copy(function: ast.FunctionDef, node: ast.AST) -> ast.FunctionDef:
-    """Copy a function but for one node."""
-    return copy.deepcopy(function, {id(node): node})
-
-
-def _compiled(function: ast.FunctionDef, module: Any) -> types.CodeType:
-    function.decorator_list = []
-    tree = ast.fix_missing_locations(ast.Module([function], []))
-    space: dict[str, Any] = dict(vars(module))
-    exec(compile(tree, module.__file__, "exec"), space)
-    code: types.CodeType = space[function.name].__code__
-    return code
 
 
 def _functions(place: Any, name: str) -> list[tuple[Any, bool]]:
