@@ -14,16 +14,22 @@ func: Any = torch.func
 each_case = pytest.mark.parametrize("case", BY_NAME.values(), ids=BY_NAME.keys())
 
 
+def alone(case: Case) -> Any:
+    """Return the loss of one sample, of its input, its length and its target if there is one."""
+
+    def loss(x: Tensor, length: Tensor, *aim: Tensor) -> Tensor:
+        return case.call(x[None], aim[0][None] if aim else None, length[None]).sum()
+
+    return loss
+
+
 @each_case
 def test_gradients_of_each_sample(case: Case) -> None:
     x, target = case.draw(4, 6, torch.float64)
     lengths = torch.tensor([6, 1, 4, 3])
 
-    def alone(x: Tensor, length: Tensor, *aim: Tensor) -> Tensor:
-        return case.call(x[None], aim[0][None] if aim else None, length[None]).sum()
-
     given = (x, lengths) if target is None else (x, lengths, target)
-    gradients, values = func.vmap(func.grad_and_value(alone))(*given)
+    gradients, values = func.vmap(func.grad_and_value(alone(case)))(*given)
     leaf = x.clone().requires_grad_()
     want = (
         case.call(leaf, target, lengths).flatten(1)
@@ -38,11 +44,8 @@ def test_gradients_of_each_sample(case: Case) -> None:
 def test_a_length_out_of_range_is_nan_where_it_cannot_be_read(case: Case) -> None:
     x, target = case.draw(3, 6, torch.float64)
 
-    def alone(x: Tensor, length: Tensor, *aim: Tensor) -> Tensor:
-        return case.call(x[None], aim[0][None] if aim else None, length[None]).sum()
-
     given = (x, torch.tensor([0, 7, 6])) if target is None else (x, torch.tensor([0, 7, 6]), target)
-    assert func.vmap(alone)(*given).isnan().tolist() == [True, True, False]
+    assert func.vmap(alone(case))(*given).isnan().tolist() == [True, True, False]
 
 
 @each_case

@@ -186,6 +186,22 @@ def unrolled(scan: Scan) -> tuple[Any, Tensor]:
     return F.RecurrentState(neuron._replace(v=v), s), torch.stack(spikes)
 
 
+def written_on(scan: Scan) -> Any:
+    """Return results of the fused backend after writing on each of them, and putting it back."""
+    return pytree.tree_map(lambda result: 0.5 * result.mul_(2), scan.run("fused"))
+
+
+def assert_no_gradient_is_asked_for(scan: Scan) -> None:
+    """Assert that the results are those of the loop, and need no gradient, where nothing asks for one."""
+    found = [scan.run("fused")]
+    with torch.no_grad():
+        found.append(scan.watched()[0].run("fused"))
+    with torch.inference_mode():
+        found.append(scan.run("auto"))
+    assert_close(found, [scan.run("loop")] * 3)
+    assert not any(result.requires_grad for result in pytree.tree_leaves(found))
+
+
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note which way each pass takes."""
     taken: list[str] = []

@@ -25,6 +25,7 @@ from tests.functional.fused.recurrent.cases import (
     on,
     outcome,
     slopes,
+    written_on,
 )
 from tests.fused import Scan
 from tests.fused_steps import stack, value
@@ -82,9 +83,6 @@ ALONE = [Case("dense-alone", F.dense, (1, 5), (5, 5)), Case("conv-alone", F.conv
 def test_writing_on_results(case: Case, fewest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It leaves alone what is saved for the gradient, and the other results."""
 
-    def written_on(scan: Scan) -> Any:
-        return pytree.tree_map(lambda result: 0.5 * result.mul_(2), scan.run("fused"))
-
     monkeypatch.setattr(c_loop, "FEWEST", fewest)
     for steps, dim in itertools.product(LENGTHS, (0, 1, -1)):
         scan = draw(case, steps)
@@ -95,14 +93,7 @@ def test_writing_on_results(case: Case, fewest: int, monkeypatch: pytest.MonkeyP
 
 @few_cases
 def test_no_gradient_is_asked_for(case: Case) -> None:
-    scan = draw(case, 3)
-    found = [scan.run("fused")]
-    with torch.no_grad():
-        found.append(scan.watched()[0].run("fused"))
-    with torch.inference_mode():
-        found.append(scan.run("auto"))
-    assert_close(found, [scan.run("loop")] * 3)
-    assert not any(result.requires_grad for result in pytree.tree_leaves(found))
+    cases.assert_no_gradient_is_asked_for(draw(case, 3))
 
 
 @few_cases

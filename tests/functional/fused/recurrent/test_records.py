@@ -17,7 +17,7 @@ from spikingtorch.functional.recorded import records_inside
 from spikingtorch.testing import assert_close, relative_error
 from spikingtorch.verification.cases import RECURRENT
 from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import FEW, Case, check, draw, on, outcome, slopes
+from tests.functional.fused.recurrent.cases import FEW, Case, check, draw, on, outcome, slopes, written_on
 from tests.fused import Scan, assert_same_bits
 from tests.fused_steps import value
 from tests.guards import Guards
@@ -174,9 +174,6 @@ def test_some_gradients_are_wanted(case: Case) -> None:
 
 @few_cases
 def test_writing_on_records(case: Case) -> None:
-    def written_on(scan: Scan) -> Any:
-        return pytree.tree_map(lambda result: 0.5 * result.mul_(2), scan.run("fused"))
-
     for dim in (0, 1, -1):
         scan = draw(case, 5)
         scan = with_records(scan._replace(xs=scan.xs.movedim(0, dim), dim=dim), *NAMES)
@@ -301,14 +298,7 @@ def test_a_name_that_there_is_not(case: Case) -> None:
 
 @few_cases
 def test_no_gradient_is_asked_for(case: Case) -> None:
-    scan = with_records(draw(case, 17), *NAMES)
-    found = [scan.run("fused")]
-    with torch.no_grad():
-        found.append(scan.watched()[0].run("fused"))
-    with torch.inference_mode():
-        found.append(scan.run("auto"))
-    assert_close(found, [scan.run("loop")] * 3)
-    assert not any(result.requires_grad for result in pytree.tree_leaves(found))
+    cases.assert_no_gradient_is_asked_for(with_records(draw(case, 17), *NAMES))
 
 
 def with_slopes(scan: Scan) -> Any:
