@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import spikingtorch as st
+from tests.caches import forget
 from tests.every_layer import LAYERS
 from tests.folded_layer import Took, draw, learning, over_time, repeat
 
@@ -54,6 +55,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the next call of every step its first one."""
+    forget(monkeypatch)
 
 
 @pytest.fixture

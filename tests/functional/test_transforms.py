@@ -12,15 +12,11 @@ from torch.utils import _pytree as pytree
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
-from tests.caches import forget
 from tests.fold_nets import network, train
 from tests.fused_steps import counting, value
 from tests.ways import MAPS, SCANS, WAYS, by_grad, compiled, eager, func, functional_call, grad, pairs, slopes, vmap
 
-
-@pytest.fixture(autouse=True)
-def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget(monkeypatch)
+pytestmark = pytest.mark.usefixtures("afresh")
 
 
 @pytest.mark.sampled

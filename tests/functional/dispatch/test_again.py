@@ -15,16 +15,11 @@ from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.runtime import executable
 from spikingtorch.testing import assert_close
-from tests.caches import forget
 from tests.fused import Scan, assert_same_bits, draw
 from tests.fused_steps import Pair, counting, leaky
 
+pytestmark = pytest.mark.usefixtures("afresh")
 T, N, M = 9, 4, 33
-
-
-@pytest.fixture(autouse=True)
-def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget(monkeypatch)
 
 
 def known() -> int:

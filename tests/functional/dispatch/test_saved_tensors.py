@@ -14,9 +14,9 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.testing import assert_close
-from tests.caches import forget
 from tests.folded_layer import CALLS, IMAGES, N, Took, draw, last, over_time
 
+pytestmark = pytest.mark.usefixtures("afresh")
 SHAPE = (3, 5)
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "another dtype": lambda saved: saved.double(),
@@ -28,11 +28,6 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 MESSAGE = re.compile(
     r"^scan: a tensor saved for the backward pass, torch.float32 of .* came back as torch.*The hooks of"
 )
-
-
-@pytest.fixture(autouse=True)
-def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget(monkeypatch)
 
 
 def numbers(*shape: int) -> Tensor:

@@ -12,17 +12,12 @@ from spikingtorch import functional as F
 from spikingtorch.fold.policy import Mode
 from spikingtorch.functional.fused.runtime.memory_format import memory_format_of
 from spikingtorch.testing import assert_close
-from tests.caches import forget
 from tests.folded_layer import draw, last
 
+pytestmark = pytest.mark.usefixtures("afresh")
 N, C, H, W = 3, 5, 4, 7
 LAST = torch.channels_last
 MODES: tuple[Mode, ...] = ("step", "fold", "auto")
-
-
-@pytest.fixture(autouse=True)
-def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget(monkeypatch)
 
 
 def results(backend: Any, T: int, form: Callable[[Tensor], Tensor]) -> list[Tensor]:

@@ -23,15 +23,11 @@ from tests.fused_steps import loop, value
 from tests.ways import Net
 from tests.widths import drawn
 
+pytestmark = pytest.mark.usefixtures("afresh")
 T, SHAPE = 20, (3, 5)
 Arguments = dict[str, Any]
 OPERATORS: Any = torch.ops.spikingtorch
 SYNAPSES = pytest.mark.parametrize("synapse", ["dense", "dense in C", "convolution"])
-
-
-@pytest.fixture(autouse=True)
-def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget(monkeypatch)
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
