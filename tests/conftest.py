@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
-import torch
 
 import spikingtorch as st
 from tests.caches import forget
 from tests.every_layer import LAYERS
 from tests.folded_layer import Took, draw, learning, over_time, repeat
+from tests.torch_threads import on_threads
 
 # make test runs one in so many cases of a long table, make test-long the others
 EVERY = 8
@@ -51,10 +51,8 @@ def layer(request: pytest.FixtureRequest) -> st.StepLayer:
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Small tensors are slower on many threads, and far slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with on_threads(1):
+        yield
 
 
 @pytest.fixture

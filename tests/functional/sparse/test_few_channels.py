@@ -15,6 +15,7 @@ from spikingtorch.functional.sparse.autograd import run
 from spikingtorch.functional.sparse.operations import Conv1d, Conv2d
 from tests.functional.sparse.cases import Case, conv2d, error, outcome
 from tests.guards import Guards
+from tests.torch_threads import on_threads
 
 CASES = {
     "one-output": conv2d((2, 1, 5, 6), 1, (3, 3), 1, 1),
@@ -107,12 +108,11 @@ def test_nothing_beside_arrays(case: Case, found: list[Tensor | None], monkeypat
 @every_case
 def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "SERIAL", 0)
-    before, tensors = torch.get_num_threads(), draw(case)
+    tensors = draw(case)
     results = []
     for number in (1, 2, 3):
-        torch.set_num_threads(number)
-        results.append(outcome(layer_of(case.operation), tensors, case.options)[2])
-    torch.set_num_threads(before)
+        with on_threads(number):
+            results.append(outcome(layer_of(case.operation), tensors, case.options)[2])
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 

@@ -13,6 +13,7 @@ from spikingtorch.functional.sparse import c_abi, kernels
 from tests.functional.sparse.cases import CASES, DENSITIES, Case, draw, outcome
 from tests.guards import Guards
 from tests.processes import python
+from tests.torch_threads import on_threads
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
@@ -76,15 +77,13 @@ def test_bits(form: None) -> None:
 def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setattr(threads, "SERIAL", 0)
-    before = torch.get_num_threads()
     found: dict[int, list[Tensor]] = {}
     tensors = draw(case, 0.2)
     for number in (1, 2, 3):
-        torch.set_num_threads(number)
-        out = case.event(*tensors, *case.options)
-        g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
-        found[number] = [out.detach(), *torch.autograd.grad(out, tensors[1:], g)]
-    torch.set_num_threads(before)
+        with on_threads(number):
+            out = case.event(*tensors, *case.options)
+            g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+            found[number] = [out.detach(), *torch.autograd.grad(out, tensors[1:], g)]
     for number in (2, 3):
         assert all(torch.equal(a, b) for a, b in zip(found[1], found[number], strict=True))
 

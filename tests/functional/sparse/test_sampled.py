@@ -18,6 +18,7 @@ from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, error, random_case
 from tests.guards import Guards
+from tests.torch_threads import on_threads
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
@@ -126,12 +127,11 @@ def test_nothing_beside_arrays(case: Case, found: list[bool], monkeypatch: pytes
 @every_case
 def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "SERIAL", 0)
-    before, (x, weight, support) = torch.get_num_threads(), draw(case, 0.3)
+    x, weight, support = draw(case, 0.3)
     results = []
     for number in (1, 2, 3):
-        torch.set_num_threads(number)
-        results.append(gradient(sampled(case.operation, support), x, weight))
-    torch.set_num_threads(before)
+        with on_threads(number):
+            results.append(gradient(sampled(case.operation, support), x, weight))
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 

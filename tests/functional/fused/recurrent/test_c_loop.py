@@ -18,6 +18,7 @@ from spikingtorch.functional.fused.recurrent import c_abi, c_loop
 from spikingtorch.testing import assert_close
 from tests.functional.fused.recurrent.cases import Recurrent, check, ways
 from tests.fused import Scan
+from tests.torch_threads import on_threads
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
@@ -25,10 +26,8 @@ dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=st
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
     """Run on two threads, where there is enough to do for them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with on_threads(2):
+        yield
 
 
 def draw(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -21,6 +21,7 @@ from tests.functional.fused.recurrent.cases import FEW, Case, check, draw, on, o
 from tests.fused import Scan, assert_same_bits
 from tests.fused_steps import value
 from tests.guards import Guards
+from tests.torch_threads import on_threads
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 few_cases = cases.each_of(FEW)
@@ -328,11 +329,8 @@ def test_the_loop_in_c_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     large = Case("dense-large", F.dense, (70, 33), (33, 33))
     scan = with_records(draw(large, 40, decay=large.shape, threshold=large.shape), *NAMES)
     want = scan.gradients("loop")
-    torch.set_num_threads(2)
-    try:
+    with on_threads(2):
         got = scan.gradients("fused")
-    finally:
-        torch.set_num_threads(1)
     assert taken == ["forward", "backward"]
     for name, gradient in want.items():
         assert relative_error(got[name], gradient) < 1e-9

@@ -16,6 +16,7 @@ from spikingtorch.functional.fused.runtime import executable
 from tests.folded_layer import CALLS, Took, held, over_time
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
+from tests.torch_threads import on_threads
 from tests.widths import CASES, FLOATS, WHOLE, drawn
 
 # what runs a scan a second time in other ways, or looks at each call by itself
@@ -51,13 +52,9 @@ def test_case(name: str, guards: Guards, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_threads_keep_to_their_blocks(guards: Guards) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
+    with on_threads(3):
         CASES["narrow, 33 steps"](guards.place)
         CASES["more than two blocks, 33 steps"](guards.place)
-    finally:
-        torch.set_num_threads(before)
     guards.check()
 
 

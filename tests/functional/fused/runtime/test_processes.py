@@ -15,17 +15,16 @@ from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
 from tests.processes import at_once, python
+from tests.torch_threads import on_threads
 
 T, SIZE = 20, 2048  # so much that a team of threads works on it
 
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
-    """Put back the number of threads."""
-    number = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(number)
+    """Begin with two threads, and put back their number."""
+    with on_threads(2):
+        yield
 
 
 def arguments(seed: int, *shape: int) -> list[Tensor]:
