@@ -11,6 +11,7 @@ from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.firing import Met, Watched
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState
+from spikingtorch.functional.state import inner_rest
 
 # what ``fire`` tells of a step: the membrane before the reset, and its threshold
 _AT_THRESHOLD = ("u", "threshold")
@@ -57,8 +58,7 @@ class Recorded(NamedTuple):
 
     def at_rest(self, neuron: Any, like: Tensor) -> Any:
         """Return the state at rest, which is that of the step."""
-        around = getattr(self.step, "at_rest", None)
-        return neuron if around is None else around(neuron, like)
+        return inner_rest(self.step, neuron, like)
 
 
 def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:

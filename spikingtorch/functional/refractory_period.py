@@ -9,16 +9,11 @@ from torch import Tensor
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.firing import rests
+from spikingtorch.functional.state import inner_rest
 
 
 def _zeros(like: Tensor) -> Tensor:
     return lift(torch.zeros_like(like, requires_grad=False))
-
-
-def _inner_rest(step: Any, neuron: Any, like: Tensor) -> Any:
-    """Return the state at rest of a step, from that of the neuron inside."""
-    around = getattr(step, "at_rest", None)
-    return neuron if around is None else around(neuron, like)
 
 
 class RefractoryState(NamedTuple):
@@ -74,7 +69,7 @@ class Refractory(NamedTuple):
 
     def at_rest(self, neuron: Any, like: Tensor) -> RefractoryState:
         """Return the state at rest, from that of the neuron and an input of one step."""
-        return RefractoryState(_inner_rest(self.step, neuron, like), _zeros(like))
+        return RefractoryState(inner_rest(self.step, neuron, like), _zeros(like))
 
 
 class RelativeRefractoryState(NamedTuple):
@@ -123,4 +118,4 @@ class RelativeRefractory(NamedTuple):
 
     def at_rest(self, neuron: Any, like: Tensor) -> RelativeRefractoryState:
         """Return the state at rest, from that of the neuron and an input of one step."""
-        return RelativeRefractoryState(_inner_rest(self.step, neuron, like), _zeros(like))
+        return RelativeRefractoryState(inner_rest(self.step, neuron, like), _zeros(like))

@@ -1,6 +1,6 @@
 """States: making one, resetting part of a batch."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,12 @@ def zeros_state(state_type: type[S], like: Tensor) -> S:
     """
     fields: tuple[str, ...] = getattr(state_type, "_fields", ())
     return state_type(*[lift(torch.zeros_like(like, requires_grad=False)) for _ in fields])
+
+
+def inner_rest(step: Any, neuron: Any, like: Tensor) -> Any:
+    """Return the state at rest of a step, from that of the neuron inside."""
+    around = getattr(step, "at_rest", None)
+    return neuron if around is None else around(neuron, like)
 
 
 def reset_where(mask: Tensor, state: S, rest: S | None = None) -> S:

@@ -13,6 +13,7 @@ from torch import Tensor
 from spikingtorch.functional.firing import Strict, Watched
 from spikingtorch.functional.recorded import watch
 from spikingtorch.functional.recurrent import Recurrent
+from spikingtorch.functional.state import inner_rest
 from spikingtorch.functional.surrogate import Triangular
 
 
@@ -44,8 +45,7 @@ class Supported(NamedTuple):
 
     def at_rest(self, neuron: Any, like: Tensor) -> Any:
         """Return the state at rest, which is that of the step."""
-        around = getattr(self.step, "at_rest", None)
-        return neuron if around is None else around(neuron, like)
+        return inner_rest(self.step, neuron, like)
 
 
 def supported(step: Any) -> Any:

@@ -31,7 +31,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 # functions without an equation: names, errors, states at rest, and how rules are registered
 LEFT_OUT = (
     *("__name__", "_apart", "rule", "_overloads", "empty_delay", "widened", "_along"),
-    *("at_rest", "_inner_rest", "_zeros"),
+    *("at_rest", "_zeros"),
 )
 
 # of a function: its file and its name with its class
