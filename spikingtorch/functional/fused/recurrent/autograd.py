@@ -15,7 +15,7 @@ from spikingtorch.functional.fused.recurrent.checks import check_backward, check
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.scan_spec import Depends, without_gradient
-from spikingtorch.functional.fused.runtime.second_derivative import Reference, is_differentiated
+from spikingtorch.functional.fused.runtime.second_derivative import FirstDerivative, Reference, is_differentiated
 from spikingtorch.functional.fused.runtime.torch_ops import library, register, written_out
 
 # how many states, inputs, parameters and outputs there are
@@ -169,7 +169,7 @@ class FusedRecurrence(Function):
         return (*(None,) * _OPTIONS, *[found.pop(0) if want else None for want in wanted])
 
 
-class FusedRecurrenceGradient(Function):
+class FusedRecurrenceGradient(FirstDerivative):
     """``apply(counts, wanted, options, *tensors, *trace, *cotangents)`` returns the wanted gradients."""
 
     @staticmethod
@@ -180,18 +180,6 @@ class FusedRecurrenceGradient(Function):
         given, trace, cotangents = _grouped(tensors[: len(wanted)], *counts[:2]), rest[:traced], rest[traced:]
         found = torch.ops.spikingtorch.recurrence_backward(*given, trace, list(cotangents), *options, list(wanted))
         return tuple(found)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep nothing: a second derivative is the loop's to compute."""
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """Raise: torch.func differentiates a gradient a second time that was chosen to be a first one."""
-        raise RuntimeError(
-            "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
-            "has all of them"
-        )
 
 
 _OPTIONS = 7  # arguments of FusedRecurrence before its tensors

@@ -15,7 +15,7 @@ from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched
 from spikingtorch.functional.fused.runtime.scan_spec import Counts, ScanSpec
-from spikingtorch.functional.fused.runtime.second_derivative import Reference, is_differentiated
+from spikingtorch.functional.fused.runtime.second_derivative import FirstDerivative, Reference, is_differentiated
 
 
 def fused_scan(
@@ -140,7 +140,7 @@ class FusedScan(Function):
         return found, (0,) * len(found)
 
 
-class FusedScanGradient(Function):
+class FusedScanGradient(FirstDerivative):
     """``apply(spec, scalars, wanted, *states, *xs, *params, *kept, *cotangents)``.
 
     Returns the gradients of the wanted states, inputs and parameters, in this order.
@@ -156,18 +156,6 @@ class FusedScanGradient(Function):
         first = len(rest) - spec.counts[0] - spec.counts[3]
         options = scalars, spec.program, spec.dim, list(wanted)
         return tuple(torch.ops.spikingtorch.scan_backward(*groups, rest[:first], rest[first:], *options))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep nothing: a second derivative is the loop's to compute."""
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        """Raise: torch.func differentiates a gradient a second time that was chosen to be a first one."""
-        raise RuntimeError(
-            "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
-            "has all of them"
-        )
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -5,11 +5,12 @@ torch makes when it differentiates the scan on the loop.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch._C._functorch import TransformType, get_interpreter_stack, maybe_get_level
+from torch.autograd import Function
 
 
 class Reference(Protocol):
@@ -35,6 +36,22 @@ class Reference(Protocol):
             scalars: floats that were filled in, those that the step holds last.
         """
         ...
+
+
+class FirstDerivative(Function):
+    """A gradient by kernels, which has none itself."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep nothing: a second derivative is the loop's to compute."""
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Raise: torch.func differentiates a gradient a second time that was chosen to be a first one."""
+        raise RuntimeError(
+            "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
+            "has all of them"
+        )
 
 
 def is_differentiated(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> bool:
