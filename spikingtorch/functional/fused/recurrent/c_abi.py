@@ -142,7 +142,7 @@ def threads_here() -> int:
     return torch.get_num_threads()
 
 
-# constants to torch.compile, as in ``_compiling``
+# constants to torch.compile, as in ``dispatch.dynamo``
 _function: Any
 for _function in (available, threads_here):
     _function._dynamo_marked_constant = True

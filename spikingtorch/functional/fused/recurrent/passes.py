@@ -8,7 +8,7 @@ Backward, the gradient of currents[t] goes through the transposed synapse to s[t
 over all steps at the end, for the currents are linear in them, and so is that of the neuron's parameters: with the
 gradients of all states and outputs at hand, the steps are as independent as samples.
 
-The loop over the steps is ``dense_loop``, in C, or ``python_loop``. All arrays are contiguous here, with time in front
+The loop over the steps is ``c_loop``, in C, or ``torch_loop``. All arrays are contiguous here, with time in front
 and the neurons of a step as one axis.
 """
 

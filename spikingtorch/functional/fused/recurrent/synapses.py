@@ -128,6 +128,6 @@ def _backward(grads: Tensor, images: Tensor, weight: Tensor, mask: list[bool]) -
     return found
 
 
-# a dense synapse whose steps ``dense_loop`` runs; its weights have their gradient from here
+# a dense synapse whose steps ``c_loop`` runs; its weights have their gradient from here
 IN_C = "dense in C"
 SYNAPSES: dict[str, LinearMap] = {"dense": Dense(), IN_C: Dense(), "convolution": Convolution()}
