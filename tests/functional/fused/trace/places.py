@@ -229,7 +229,10 @@ AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "attribute of a module by name": (set_module, lambda state, x: advance(state, x, getattr(fused_steps, "DECAY"))),  # noqa: B009
     "attribute of a module by another getattr": (set_module, lambda s, x: advance(s, x, asked(fused_steps, "DECAY"))),
     "attribute of a module by a bound getattr": (set_module, lambda s, x: advance(s, x, asked_of("DECAY"))),
-    "attribute of a module, asked": (set_module, lambda s, x: advance(s, x, fused_steps.__getattribute__("DECAY"))),
+    "attribute of a module, asked": (
+        set_module,
+        lambda s, x: advance(s, x, fused_steps.__getattribute__("DECAY")),  # pyright: ignore[reportAttributeAccessIssue]
+    ),
     "global by another globals": (set_global, lambda state, x: advance(state, x, space()["SLOPE"])),
     "global by a frame": (set_global, lambda s, x: advance(s, x, sys._getframe().f_globals["SLOPE"])),
     "import in the step": (set_module, with_import),
