@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.firing import rests
@@ -14,6 +15,14 @@ from spikingtorch.functional.state import inner_rest
 
 def _zeros(like: Tensor) -> Tensor:
     return lift(torch.zeros_like(like, requires_grad=False))
+
+
+def _check_spikes(step: Any, out: Any) -> None:
+    if not isinstance(out, Tensor):
+        raise TypeError(
+            f"{step_name(step)}: the step inside gives out a {type(out).__name__}, expected a tensor, its spikes, from "
+            "which a rest is counted"
+        )
 
 
 class RefractoryState(NamedTuple):
@@ -59,6 +68,7 @@ class Refractory(NamedTuple):
             **params: its parameters.
         """
         after, out = self.step(state.neuron, x, **params)
+        _check_spikes(self, out)
         resting = state.left > 0
         rests(resting, params.get("surrogate"))
         neuron = tree_map(lambda new, old: torch.where(resting, old, new), after, state.neuron)
@@ -114,6 +124,7 @@ class RelativeRefractory(NamedTuple):
             **params: its other parameters.
         """
         neuron, out = self.step(state.neuron, x, threshold=threshold + state.r, **params)
+        _check_spikes(self, out)
         return RelativeRefractoryState(neuron, self.decay * state.r + self.jump * out), out
 
     def at_rest(self, neuron: Any, like: Tensor) -> RelativeRefractoryState:

@@ -51,6 +51,10 @@ def test_init_of_numpy() -> None:
 ONES, AGAIN = torch.ones(2, 3), torch.ones(3, 2)
 
 
+def pair_step(state: F.IFState, x: Tensor) -> Any:
+    return state, (x, x)
+
+
 def then(x: Tensor, *init: Any) -> Any:
     """Call a layer once more, on another input or with another init."""
     layer = st.IF()
@@ -133,6 +137,10 @@ ERRORS: dict[str, tuple[Any, ...]] = {
     r"beta=3\.0 is the slope of the default surrogate, give it to Arctan": (
         ValueError,
         partial(st.LIF, beta=3.0, surrogate=F.Arctan()),
+    ),
+    r"Refractory\(pair_step\): the step inside gives out a tuple, expected a tensor": (
+        TypeError,
+        lambda: st.StepLayer(pair_step, F.IFState, refractory=1)(ONES),
     ),
     r"tau=2\.0 and decay=0\.9 both say how much of the membrane is kept; give one of them": (
         ValueError,

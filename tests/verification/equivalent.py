@@ -92,7 +92,7 @@ SAME: dict[str, dict[str, str]] = {
         "zip(slopes, wrt_dot, strict=True): arguments 0 and 1 swapped": "the factors of a product, in either order",
     },
     "fused.codegen.c_expressions.Body.before_time": {
-        "['INDEPENDENT EACH {', *neurons, *fills, '}'] if neurons els: always the body": "a loop with nothing in it",
+        "[*self.arrays_here(), 'EACH {', *neurons, *fills, '}'] if ne: always the body": "a loop with nothing in it",
     },
     "fused.codegen.c_expressions._operation": {
         "'f' if dtype == 'f32' else '': always the orelse": _DOUBLE,

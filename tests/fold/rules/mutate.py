@@ -297,6 +297,8 @@ def _listed(mutant: Mutant, table: Mapping[str, Mapping[str, str]]) -> bool:
 def _report(part: str, total: int, lived: list[Mutant]) -> None:
     same, words = ([mutant for mutant in lived if _listed(mutant, table)] for table in (SAME, WORDS))
     killed, others = total - len(lived), total - len(same) - len(words)
+    if total == 0:
+        raise SystemExit(f"no function of a mutant has {part!r} in its name")
     print(f"{killed} of {total} killed, {100 * killed / total:.1f} %")
     print(f"without {len(same)} that judge every call alike and {len(words)} that differ in words: ", end="")
     print(f"{killed} of {others}, {100 * killed / others:.1f} %")

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from operator import and_
 from typing import Any, TypeAlias
 
 import torch
@@ -14,7 +15,7 @@ from spikingtorch.functional.fused.recurrent import passes
 from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved
 from spikingtorch.functional.fused.runtime import checks
-from spikingtorch.functional.fused.runtime.scan_spec import Depends, without_gradient
+from spikingtorch.functional.fused.runtime.scan_spec import Depends, reached, with_zeros, without_gradient
 from spikingtorch.functional.fused.runtime.second_derivative import FirstDerivative, Reference, is_differentiated
 from spikingtorch.functional.fused.runtime.torch_ops import library, register, written_out
 
@@ -140,7 +141,8 @@ class FusedRecurrence(Function):
         ctx.program, ctx.scalars, ctx.differentiable, depends, ctx.synapse, ctx.counts, *rest = inputs
         ctx.reference, *tensors = rest
         first, last = ctx.counts[0] + 1, ctx.counts[0] + 1 + ctx.counts[3]
-        constant = without_gradient(_of_recurrence(depends, ctx.counts), ctx.needs_input_grad[_OPTIONS:])
+        ctx.depends = _of_recurrence(depends, ctx.counts)
+        constant = without_gradient(ctx.depends, ctx.needs_input_grad[_OPTIONS:])
         trace = output[last:]
         checks.save(ctx, (*tensors, output[first], *trace))
         ctx.mark_non_differentiable(*trace, *[output[k] for k in constant])
@@ -154,19 +156,29 @@ class FusedRecurrence(Function):
         has = ctx.differentiable
         # the output and the weights act through the first input
         has = *has[:states], True, *has[states : states + xs], True, *has[states + xs :]
-        wanted = [need and have for need, have in zip(ctx.needs_input_grad[_OPTIONS:], has, strict=True)]
-        if not any(wanted) or all(cotangent is None for cotangent in given):
+        needed = ctx.needs_input_grad[_OPTIONS:]
+        wanted = tuple(map(and_, needed, has))
+        coming = [cotangent is not None for cotangent in given]
+        if not any(coming):
             return (None,) * (_OPTIONS + len(wanted))
-        options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
         saved = checks.saved(ctx)  # once: checkpoint unpacks them a single time
-        if ctx.reference is not None and is_differentiated(saved, wanted):
-            tensors = saved[: len(wanted)]
-            found = ctx.reference.gradients(tensors, given, 0, wanted, ctx.program, ctx.scalars)
-            return (*(None,) * _OPTIONS, *[found.pop(0) if want else None for want in wanted])
-        function: Any = FusedRecurrenceGradient
-        gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
-        found = list(gradient(ctx.counts, tuple(wanted), options, *saved, *given))
-        return (*(None,) * _OPTIONS, *[found.pop(0) if want else None for want in wanted])
+        found = iter(_found(ctx, saved, given, wanted) if any(wanted) else ())
+        grads = [next(found) if want else None for want in wanted]
+        return (*(None,) * _OPTIONS, *with_zeros(grads, needed, reached(ctx.depends, coming), saved))
+
+
+def _found(
+    ctx: Any, saved: Sequence[Tensor], given: Sequence[Tensor | None], wanted: tuple[bool, ...]
+) -> Sequence[Tensor]:
+    """Return the wanted gradients."""
+    reference: Reference | None = ctx.reference
+    if reference is not None and is_differentiated(saved, wanted):
+        return reference.gradients(saved[: len(wanted)], given, 0, wanted, ctx.program, ctx.scalars)
+    options = ctx.scalars, ctx.program, ctx.synapse, ctx.differentiable
+    function: Any = FusedRecurrenceGradient
+    gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
+    found: tuple[Tensor, ...] = gradient(ctx.counts, wanted, options, *saved, *given)
+    return found
 
 
 class FusedRecurrenceGradient(FirstDerivative):

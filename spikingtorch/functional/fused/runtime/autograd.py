@@ -14,7 +14,7 @@ from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched
-from spikingtorch.functional.fused.runtime.scan_spec import Counts, ScanSpec
+from spikingtorch.functional.fused.runtime.scan_spec import Counts, ScanSpec, with_zeros
 from spikingtorch.functional.fused.runtime.second_derivative import FirstDerivative, Reference, is_differentiated
 
 
@@ -98,29 +98,18 @@ class FusedScan(Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
         spec: ScanSpec = ctx.spec
-        executable: Executable | None = ctx.executable
-        wanted = tuple(map(and_, ctx.needs_input_grad[_OPTIONS:], spec.differentiable_of_given))
+        needed = ctx.needs_input_grad[_OPTIONS:]
+        wanted = tuple(map(and_, needed, spec.differentiable_of_given))
         given = cotangents[: spec.given_states + spec.counts[3]]
         coming = [cotangent for cotangent in given if cotangent is not None]
-        if not coming or not any(wanted):
+        if not coming:
             return (None,) * (_OPTIONS + len(wanted))
         saved: tuple[Tensor, ...] = ctx.saved_tensors  # once: checkpoint unpacks them a single time
-        tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
-        if executable is not None and not (in_eager() and executable.target.holds([*saved, *coming])):
-            ctx.saved_forms = executable.forms
-            executable = None
-        if executable is None:
-            checks.check_saved(saved, ctx.saved_forms)
-        if executable is None:
-            _check_batched(coming)
-        if ctx.reference is not None and is_differentiated(tensors, wanted):
-            found = _by_loop(spec, ctx.reference, tensors, given, wanted, ctx.scalars)
-        elif executable is not None:
-            found = executable.backward(tensors, kept, given, ctx.scalars, wanted)
-        else:
-            found = _in_the_open(spec, tensors, kept, given, wanted, ctx.scalars)
-        grads = iter(found)
-        return (*(None,) * _OPTIONS, *[next(grads) if want else None for want in wanted])
+        found = iter(_found(ctx, saved, given, coming, wanted) if any(wanted) else ())
+        grads = [next(found) if want else None for want in wanted]
+        if wanted != needed:
+            grads = with_zeros(grads, needed, spec.reached([each is not None for each in given]), saved)
+        return (*(None,) * _OPTIONS, *grads)
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -199,6 +188,29 @@ def _check_batched(cotangents: Sequence[Tensor]) -> None:
             "and torch.autograd.functional.jacobian(..., vectorize=True) hand it. Call torch.func.jacrev or "
             "torch.func.vmap; or scan(..., backend='loop'), a SpikingNet with mode='step'"
         )
+
+
+def _found(
+    ctx: Any,
+    saved: Sequence[Tensor],
+    given: Sequence[Tensor | None],
+    coming: Sequence[Tensor],
+    wanted: tuple[bool, ...],
+) -> list[Tensor]:
+    """Return the wanted gradients."""
+    executable: Executable | None = ctx.executable
+    tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
+    if executable is not None and not (in_eager() and executable.target.holds([*saved, *coming])):
+        ctx.saved_forms = executable.forms
+        executable = None
+    if executable is None:
+        checks.check_saved(saved, ctx.saved_forms)
+        _check_batched(coming)
+    if ctx.reference is not None and is_differentiated(tensors, wanted):
+        return _by_loop(ctx.spec, ctx.reference, tensors, given, wanted, ctx.scalars)
+    if executable is not None:
+        return executable.backward(tensors, kept, given, ctx.scalars, wanted)
+    return _in_the_open(ctx.spec, tensors, kept, given, wanted, ctx.scalars)
 
 
 def _by_loop(

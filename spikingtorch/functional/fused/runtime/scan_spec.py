@@ -1,7 +1,11 @@
 """What a fused scan is, whatever the size and the layout of its tensors."""
 
+from collections.abc import Sequence
 from operator import and_
 from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
 
 # how many states, inputs, parameters and outputs a program has; a plain tuple, which torch.compile takes apart
 Counts: TypeAlias = tuple[int, int, int, int]
@@ -45,6 +49,10 @@ class ScanSpec(NamedTuple):
         """Return which results have no gradient where these of the tensors that are given require one."""
         return without_gradient(self.depends, needed, self.counts[0] if self.fold else 0)
 
+    def reached(self, coming: Sequence[bool]) -> tuple[bool, ...]:
+        """Return on which of the tensors that are given those of the results depend that have a gradient coming in."""
+        return reached(self.depends, coming, self.counts[0] if self.fold else 0)
+
 
 def without_gradient(depends: Depends, needed: tuple[bool, ...], first: int = 0) -> tuple[int, ...]:
     """Return which results depend on no tensor that requires a gradient.
@@ -56,3 +64,23 @@ def without_gradient(depends: Depends, needed: tuple[bool, ...], first: int = 0)
     """
     rows = enumerate(depends[first:])
     return tuple([k for k, row in rows if not any(map(and_, row[first:], needed))])
+
+
+def reached(depends: Depends, coming: Sequence[bool], first: int = 0) -> tuple[bool, ...]:
+    """Return on which of the tensors that are given some of the results depend.
+
+    Args:
+        depends: as in ``ScanSpec``.
+        coming: for each result, whether it counts.
+        first: as in ``without_gradient``.
+    """
+    rows = [row[first:] for row, comes in zip(depends[first:], coming, strict=True) if comes]
+    return tuple(map(any, zip(*rows, strict=True)))
+
+
+def with_zeros(
+    grads: Sequence[Tensor | None], needed: Sequence[bool], reached: Sequence[bool], tensors: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Return gradients with zeros where a program has none, though autograd sees a result depend on the tensor."""
+    whole = zip(grads, needed, reached, tensors, strict=False)
+    return [torch.zeros_like(t) if grad is None and need and on else grad for grad, need, on, t in whole]

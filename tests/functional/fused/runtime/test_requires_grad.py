@@ -1,4 +1,4 @@
-"""Results that have no gradient on the loop have none on the fused backend, and all others have one."""
+"""Results that have no gradient on the loop have none on the fused backend, and all others have one; so do leaves."""
 
 import itertools
 from collections.abc import Callable
@@ -56,6 +56,51 @@ def test_a_result_requires_a_gradient_where_the_loop_says_so(wants: tuple[bool, 
         for state, x, gain in [watched(wants)]
     )
     assert all(flag == want for flag in got)
+
+
+def gradients(results: Any, leaves: list[Tensor]) -> list[list[Tensor | None]]:
+    """Return the gradients of each result that has one, None where autograd sees no way to the leaf."""
+    tensors = [leaf for leaf in pytree.tree_leaves(results) if leaf.requires_grad]
+    options: dict[str, Any] = {"allow_unused": True, "retain_graph": True}
+    return [list(torch.autograd.grad(tensor.sum(), leaves, **options)) for tensor in tensors]
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("wants", [*itertools.product([False, True], repeat=5)][1:])
+def test_a_gradient_is_there_where_the_loop_has_one(wants: tuple[bool, ...]) -> None:
+    """It may be zeros as well where the loop has none, because another result has one there."""
+    found = []
+    backends: tuple[Any, ...] = ("loop", "fused", "fused")
+    for backend in backends:
+        state, x, gain = watched(wants)
+        leaves = [leaf for leaf in (state.v, state.older, state.total, x, gain) if leaf.requires_grad]
+        results = F.scan(counting_step, state, x, params={"gain": gain}, backend=backend)
+        found.append([each for row in gradients(results, leaves) for each in row])
+    for want, *got in zip(*found, strict=True):
+        for each in got:
+            assert (want is None and (each is None or not each.any())) or (each is not None and torch.equal(each, want))
+
+
+def flat_step(state: F.IFState, x: Tensor, *, gain: Tensor, unused: Tensor) -> Any:
+    """Give out what has a gradient of zero."""
+    v = 0.5 * state.v + gain * x
+    return F.IFState(v.round()), v.floor()
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_no_gradient_at_all(recurrent: bool) -> None:
+    found = []
+    backends: tuple[Any, ...] = ("loop", "fused")
+    for backend in backends:
+        state, leaves = F.IFState(torch.zeros(N)), [X.clone(), torch.ones(N), torch.ones(N), torch.ones(N)]
+        x, gain, unused, weight = [leaf.requires_grad_() for leaf in leaves]
+        step: Any = F.Recurrent(flat_step, F.per_channel) if recurrent else flat_step
+        start: Any = F.RecurrentState(state, torch.zeros(N)) if recurrent else state
+        params = {"gain": gain, "unused": unused} | ({"recurrent_weight": weight} if recurrent else {})
+        out = F.scan(step, start, x, params=params, backend=backend)[1]
+        found.append([None if each is None else each.tolist() for each in gradients(out, leaves)[0]])
+    assert found[1] == found[0]
+    assert found[0] == [X.mul(0).tolist(), [0.0] * N, None, [0.0] * N if recurrent else None]
 
 
 WAYS: dict[str, Callable[[Callable[[Tensor], Any]], Any]] = {
