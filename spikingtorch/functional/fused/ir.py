@@ -33,7 +33,7 @@ COMPUTED = ("f32", "f64", "i32", "i64", "bool")
 EXACT = frozenset(
     {"input", "scalar", "const", "add", "sub", "mul", "div", "neg", "abs", "sign", "min", "max"}
     | {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "xor", "not", "where", "cast"}
-    | {"zeronan", "trunc", "floor", "ceil", "round"}
+    | {"zeronan", "flush", "trunc", "floor", "ceil", "round"}
 )
 
 

@@ -15,6 +15,7 @@ SIGNATURE = {
     **{"f16": "fp16", "bf16": "bf16", "i8": "i8", "i16": "i16", "u8": "u8"},
 }
 _HALVES = ("f16", "bf16")
+_TINY = {"f32": 2.0**-126, "f64": 2.0**-1022}  # the least normal numbers
 _INFIX = {
     **{"add": "+", "sub": "-", "mul": "*", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="},
     **{"and": "&", "or": "|", "xor": "^"},
@@ -139,6 +140,7 @@ def operation(node: Node, dtype: str, args: list[str]) -> str:
         "ceil": f"tl.ceil({a})",
         "sqrt": f"tl.sqrt_rn({a})" if dtype == "f32" else f"tl.sqrt({a})",
         "zeronan": f"tl.where({a} == {a}, 0.0, float('nan')).to({TYPE[dtype]})",
+        "flush": f"tl.where(tl.abs({a}) < {_TINY.get(dtype)!r}, 0.0, {a})",
         "sign": f"({a} > 0).to({TYPE[dtype]}) - ({a} < 0).to({TYPE[dtype]})",
         "cast": f"{a} != 0" if node.dtype == "bool" else f"{a}.to({TYPE[node.dtype]})",
         "sigmoid": _divided("1.0", f"1.0 + lib.exp({a} * -1.0)", dtype),

@@ -68,6 +68,13 @@ class Builder:
             raise NotFusible(f"converts to {dtype}, and steps compute in {', '.join(COMPUTED)}")
         return self._emit("cast", dtype, operand)
 
+    def flushed(self, value: Value) -> Value:
+        """Return a value without subnormal numbers, which are zero then; a sum over neurons stays as it is."""
+        dtype = self.nodes[value.node].dtype
+        if dtype not in ("f32", "f64") or value.node in self.pending_sums:
+            return value
+        return self._add(Node("flush", dtype, (value.node,)))
+
     def is_number(self, operand: Operand) -> bool:
         """Say whether an operand is a number of the user's, or computed from nothing else."""
         if not isinstance(operand, Value):

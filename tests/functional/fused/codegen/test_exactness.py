@@ -311,6 +311,25 @@ def test_gradients_at_special_numbers(surrogate: Any) -> None:
         assert torch.allclose(got[name][finite], gradient[finite], rtol=1e-10, atol=1e-15), name
 
 
+def scaled(state: Tensor, x: Tensor, *, gain: Any) -> tuple[Tensor, Tensor]:
+    return state, gain * x
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_gradients_of_inputs_are_not_subnormal(dtype: torch.dtype) -> None:
+    """Where they are computed; float16 has other subnormal numbers, which stay."""
+    computed = torch.promote_types(dtype, torch.float32)
+    tiny = torch.finfo(computed).tiny
+    numbers = [0.0, tiny, tiny / 2, tiny / 3, 2 * tiny, tiny * torch.finfo(computed).eps, 1e-6, 1.0, math.inf, math.nan]
+    pull = torch.tensor([*numbers, *[-number for number in numbers]], dtype=torch.float64).to(dtype)[None]
+    for gain in (1.0, torch.tensor(0.75, dtype=computed), draw(pull.shape[1], dtype=computed, low=0.5, high=2.0)):
+        x = torch.ones_like(pull).requires_grad_()
+        out = F.scan(scaled, torch.zeros(pull.shape[1], dtype=computed), x, params={"gain": gain}, backend="fused")[1]
+        exact = pull.to(computed) * gain
+        want = torch.where(exact.abs() < tiny, 0.0, exact).to(dtype)
+        assert torch.equal(torch.autograd.grad(out, x, pull)[0].nan_to_num(7.0), want.nan_to_num(7.0))
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 @pytest.mark.parametrize("case", CASES, ids=by_name)
