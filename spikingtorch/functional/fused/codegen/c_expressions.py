@@ -143,7 +143,7 @@ def _operation(node: Node, dtype: str, args: list[str]) -> str:
         "inexact": a,
         "term": a,
         "zeronan": f"{a} == {a} ? 0 : ({LOCAL[dtype]})NAN",
-        "flush": f"fabs{suffix}({a}) < {'FLT' if dtype == 'f32' else 'DBL'}_MIN ? 0 : {a}",
+        "flush": f"flush_{dtype}({a})",
         "sign": f"({LOCAL[dtype]})(({a} > 0) - ({a} < 0))",
         "cast": _cast(a, dtype, node.dtype),
     }

@@ -40,6 +40,10 @@ static inline double with_sign_f64(double x, double s) {
 static inline uint32_t nan_f32(float x) { return x != x ? UINT32_MAX : 0; }
 static inline uint64_t nan_f64(double x) { return x != x ? UINT64_MAX : 0; }
 
+/* x, or zero where it is subnormal: where the bits of its exponent are. */
+static inline float flush_f32(float x) { return bits_f32(x) & 0x7f800000u ? x : 0; }
+static inline double flush_f64(double x) { return bits_f64(x) & 0x7ff0000000000000u ? x : 0; }
+
 /* The smaller and the larger of an x that is the same for all and a y; NaN if one of them is. Whether x is NaN is
  * asked once, before the loop, so that two instructions remain. */
 static inline float min_f32(float x, float y) { return as_f32(bits_f32(x < y ? x : y) | nan_f32(x)); }
