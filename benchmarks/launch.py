@@ -36,7 +36,7 @@ class Options(NamedTuple):
     repetitions: int  # samples in one process
     block: int = 1  # a sample is the median of so many calls
     folder: Path = HERE.parent  # has the packages
-    setting: str = DEFAULT  # of the allocator
+    setting: str = DEFAULT  # of a process: its allocator, or its arithmetic
     variables: Mapping[str, str] = {}  # of the environment
 
     def of(self, suite: Suite) -> "Options":

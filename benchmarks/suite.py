@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 FORWARD, BOTH, TRAINING = "forward", "forward + backward", "training"
-DEFAULT, KEPT = "default allocator", "freed memory kept"
+DEFAULT, KEPT, FLUSHED = "default allocator", "freed memory kept", "subnormal numbers taken for zero"
 TIME, MEMORY, FIRST_CALL = "time", "memory", "first call"
 OURS = "spikingtorch"
 # behind a contestant's name: with weights, and so images, in channels-last format
@@ -102,7 +102,7 @@ class Bar(NamedTuple):
     quantity: str
     of: Sequence[Any]
     over: Sequence[Any]  # without any, the limit is one on the quantity itself
-    limit: float | Mapping[str, float]  # the same for all settings of the allocator, or one for each
+    limit: float | Mapping[str, float]  # the same for all settings of a process, or one for each
     where: Mapping[str, Sequence[Any]] = {}  # entries to which the bar is confined
     key: str = "contestant"  # what tells the rows apart
     worst: bool = False  # the worst of the rows ``of`` counts

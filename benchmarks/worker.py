@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite import BOTH, FIRST_CALL, KEPT, MEMORY, TIME, Case, Size
+from benchmarks.suite import BOTH, FIRST_CALL, FLUSHED, KEPT, MEMORY, TIME, Case, Size
 
 Job = dict[str, Any]
 Call = Callable[[], object]
@@ -149,6 +149,10 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(job["threads"])
+    if job["setting"] == FLUSHED:
+        import torch
+
+        torch.set_flush_denormal(True)  # before torch has threads, which take it over
     if job["setting"] == KEPT:
         from spikingtorch.performance import keep_freed_memory
 
