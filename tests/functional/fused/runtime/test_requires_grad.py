@@ -78,7 +78,11 @@ def test_a_gradient_is_there_where_the_loop_has_one(wants: tuple[bool, ...]) -> 
         found.append([each for row in gradients(results, leaves) for each in row])
     for want, *got in zip(*found, strict=True):
         for each in got:
-            assert (want is None and (each is None or not each.any())) or (each is not None and torch.equal(each, want))
+            if want is None:
+                assert each is None or not each.any()
+            else:
+                assert each is not None
+                assert torch.equal(each, want)
 
 
 def flat_step(state: F.IFState, x: Tensor, *, gain: Tensor, unused: Tensor) -> Any:
