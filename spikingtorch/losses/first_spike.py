@@ -54,7 +54,7 @@ def first_spike_time(spikes: Tensor, lengths: Lengths = None) -> Tensor:
     [[1.0, 3.0]]
     >>> times.sum().backward()
     >>> spikes.grad[0].T.tolist()
-    [[-1.0, -2.0, -0.0], [-3.0, -2.0, -1.0]]
+    [[-1.0, -2.0, 0.0], [-3.0, -2.0, -1.0]]
     """
     valid = valid_steps("first_spike_time", "spikes", spikes, lengths)
     check_binary("first_spike_time", "spikes", valid.x)
