@@ -11,6 +11,7 @@ import torch
 import torch._C._functorch as functorch
 from torch import Tensor, UntypedStorage, nn
 
+from spikingtorch.functional.core.modes import is_written_down
 from spikingtorch.functional.firing import Strict
 
 TakesInit: TypeAlias = Literal["second", "by name", "not"]
@@ -37,7 +38,7 @@ def is_traced() -> bool:
 
 def has_values(tensor: Tensor) -> bool:
     """Say whether Python may look at the values: not where code is traced or transformed, or tensors have no data."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or is_traced():
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or is_traced() or is_written_down():
         return False
     return type(tensor) in _WITH_VALUES and not tensor.is_meta and tensor.numel() > 0
 
@@ -78,8 +79,15 @@ def check_finite(owner: str, name: str, x: Tensor) -> None:
 
 
 def check_floating(owner: str, name: str, x: Tensor) -> None:
-    """Raise unless x is a floating tensor."""
+    """Raise unless x is a floating tensor, dense and of one shape."""
     if isinstance(x, Tensor) and x.is_floating_point():
+        if x.is_nested:
+            raise TypeError(
+                f"{owner}: {name} is a nested tensor, expected one of a single shape: "
+                f"torch.nested.to_padded_tensor({name}, 0.0), and lengths= for a SpikingNet"
+            )
+        if x.layout is not torch.strided:
+            raise TypeError(f"{owner}: {name} has the layout {x.layout}, expected a dense one, {name}.to_dense()")
         return
     if not isinstance(x, Tensor):
         hint = f"; make one with torch.from_numpy({name})" if isinstance(x, np.ndarray) else ""

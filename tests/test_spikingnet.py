@@ -116,6 +116,7 @@ def test_activity_enters_a_loss_inside_a_transform() -> None:
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 ONES = torch.ones(5, 7, 4)
+NESTED = torch.nested.nested_tensor([ONES[0], ONES[1, :3]], layout=torch.jagged)
 BAD: dict[str, tuple[Any, type[Exception]]] = {
     r"x has dtype torch\.int64.*x\.float\(\)": (ONES.long(), TypeError),
     r"x has dtype torch\.bool": (ONES.bool(), TypeError),
@@ -125,6 +126,8 @@ BAD: dict[str, tuple[Any, type[Exception]]] = {
     r"x is torch\.float64, the network torch\.float32.*\.to\(dtype\)": (ONES.double(), TypeError),
     r"x is on meta, the network on cpu.*\.to\(device\)": (ONES.to("meta"), ValueError),
     r"x is a list, expected a torch\.Tensor": ([1.0], TypeError),
+    r"x has the layout torch\.sparse_coo, expected a dense one, x\.to_dense\(\)": (ONES.to_sparse(), TypeError),
+    r"x is a nested tensor.*torch\.nested\.to_padded_tensor\(x, 0\.0\).*lengths=": (NESTED, TypeError),
 }
 
 

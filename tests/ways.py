@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
@@ -195,6 +196,16 @@ def by_vjp(function: Function, *x: Tensor) -> Any:
     return found, pull(weights(len(found)))
 
 
+def written_down(way: Function, **options: Any) -> Function:
+    """Return what calls a function by its graph, which ``make_fx`` has written down for other numbers."""
+
+    def call(function: Function, *x: Tensor) -> Any:
+        others = [leaf.flip(0) for leaf in x]
+        return make_fx(lambda *x: way(function, *x), **options)(*others)(*x)
+
+    return call
+
+
 @on_vectors
 def by_dual_numbers(function: Function, x: Tensor) -> Any:
     with forward_ad.dual_level():
@@ -266,6 +277,9 @@ WAYS = {
     "jacfwd": Way(on_vectors(lambda f, x: jacfwd(f)(x)), jacobian, LOOP),
     "jvp": Way(on_vectors(lambda f, x: jvp(f, (x,), (torch.ones_like(x),))), tangents, LOOP),
     "dual numbers": Way(by_dual_numbers, tangents, LOOP),
+    "make_fx": Way(written_down(results), results, (2, 0)),
+    "make_fx before dispatch": Way(written_down(results, pre_dispatch=True), results, (2, 0)),
+    "make_fx of grad": Way(written_down(by_grad), kernels=(2, 2)),
     "hessian": Way(on_vectors(lambda f, x: hessian(number(f))(x)), curvature, LOOP),
     "jacrev(jacrev)": Way(on_vectors(lambda f, x: jacrev(jacrev(number(f)))(x)), curvature, LOOP),
     "jacrev(grad)": Way(on_vectors(lambda f, x: jacrev(grad(number(f)))(x)), curvature, LOOP),

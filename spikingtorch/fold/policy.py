@@ -13,6 +13,7 @@ from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import hooks_of_all_modules, objection_to_hooks
 from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, Sample, prove
+from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.steplayer import StepLayer
@@ -155,14 +156,11 @@ class FoldPolicy:
 
 
 def _sample(x: Tensor, masked: bool) -> Sample:
-    kind = x.device.type
-    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     forward = forward_ad._current_level >= 0
     grad = torch.is_grad_enabled() or forward
+    trained = grad, grad and (x.requires_grad or forward)
     here = masked, torch.get_default_dtype(), torch._C._len_torch_function_stack()
-    return Sample(
-        tuple(x.shape[2:]), x.dtype, x.device, (grad, grad and (x.requires_grad or forward)), precision, *here
-    )
+    return Sample(tuple(x.shape[2:]), x.dtype, x.device, trained, autocast_dtype(x.device), *here)
 
 
 def _is_traced() -> bool:

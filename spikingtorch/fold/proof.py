@@ -40,7 +40,7 @@ from spikingtorch.fold.trace import (
     noted_in,
     same_constant,
 )
-from spikingtorch.functional.core.modes import outside_transforms
+from spikingtorch.functional.core.modes import HOST, outside_transforms
 from spikingtorch.functional.core.random_state import python_random_state, same_random_numbers
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import FoldError, participating
@@ -115,6 +115,8 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: O
         outside: what the copy shares with the network, to be put back.
     """
     inputs: dict[str, Inputs] = {}
+    if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
+        sample = sample._replace(device=HOST)
     try:
         with _isolated(sample):
             return _Proof(net, sample, taught, outside).run(inputs)

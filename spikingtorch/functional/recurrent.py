@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.functional.core.tree import flatten, unflatten
 
 
@@ -147,7 +148,7 @@ def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
 
 def _in_full(run: Callable[..., Tensor], s: Tensor, *arguments: Any, **options: Any) -> Tensor:
     """Run a product in the precision of the state: within a step, autocast has no say."""
-    if not torch.is_autocast_enabled(s.device.type):
+    if autocast_dtype(s.device) is None:
         return run(s, *arguments, **options)
     with torch.autocast(s.device.type, enabled=False):
         return run(s, *arguments, **options)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import parameter_of
+from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.fold_token import FoldToken
 
 
@@ -36,5 +36,5 @@ def check_input(x: Tensor, modules: Sequence[nn.Module]) -> None:
         raise ValueError(
             f"SpikingNet: x is on {x.device}, the network on {weight.device}. Move one of them with .to(device)"
         )
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    if x.dtype != weight.dtype and autocast_dtype(x.device) is None:
         raise TypeError(f"SpikingNet: x is {x.dtype}, the network {weight.dtype}. Convert one of them with .to(dtype)")

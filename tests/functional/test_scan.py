@@ -166,6 +166,7 @@ def test_reset_where_is_safe_for_nan() -> None:
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 X, DOUBLE = torch.ones(5, 3), torch.zeros(3).double()
+NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +176,11 @@ X, DOUBLE = torch.ones(5, 3), torch.zeros(3).double()
         ({"xs": X.bool()}, TypeError, r"no input is floating: xs is torch\.bool"),
         ({"xs": [[1.0]]}, TypeError, r"xs\[0\]\[0\] is a float, expected a tensor"),
         ({"xs": ()}, ValueError, "xs holds no tensor"),
+        (
+            {"xs": torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)},
+            TypeError,
+            r"xs is a nested tensor.*to_padded_tensor\(xs, 0",
+        ),
         ({"xs": torch.tensor(1.0)}, ValueError, r"xs has shape \(\), which has no time axis dim=0"),
         ({"dim": 2}, ValueError, r"xs has shape \(5, 3\), which has no time axis dim=2"),
         ({"dim": -3}, ValueError, r"no time axis dim=-3"),
@@ -209,11 +215,14 @@ def test_parameter_that_does_not_broadcast_is_named() -> None:
     assert "state.v: (3,)" in caught.value.__notes__[0]
 
 
-def test_state_of_another_form_is_named() -> None:
+def test_state_or_inputs_of_another_form_are_named() -> None:
     state: Any = (torch.zeros(3),)
     with pytest.raises(AttributeError, match="'tuple' object has no attribute 'v'") as caught:
         F.scan(F.lif_step, state, X, params={"decay": 0.5})
     assert "lif_step, called with a tuple for its state, ((3,),)" in caught.value.__notes__[0]
+    with pytest.raises(TypeError, match="can't multiply") as caught:
+        F.scan(F.lif_step, F.LIFState(torch.zeros(3)), (X, X), params={"decay": 0.5})
+    assert "for x a tuple, ((3,), (3,))" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("target", ["state", "x", "threshold"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 import spikingtorch as st
@@ -30,6 +31,37 @@ def test_is_the_loop(scan: str, way: str) -> None:
 @pytest.mark.parametrize(("scan", "way"), pairs(MAPS))
 def test_of_many_members_is_one_loop_for_each(scan: str, way: str, roles: str) -> None:
     MAPS[way].check(SCANS[scan], *SCANS[scan].members(roles), first=True)
+
+
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")  # torch's own
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+def test_linearize(mode: Any) -> None:
+    """It runs a function, and writes down what becomes of a tangent; a network keeps nothing of that."""
+    model = network("linear", mode=mode)
+    x = train(model, 3, 5)
+    want, tangent = func.jvp(model, (x,), (x.flip(0),))
+    found, push = func.linearize(model, x)
+    assert want.any()
+    assert_close((found, push(x.flip(0))), (want, tangent))
+    assert_close(model(x), want)
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+def test_make_fx_of_a_network(mode: Any, early: bool) -> None:
+    model = network("linear", mode=mode).requires_grad_(False)
+    x = train(model, 3, 5)
+    graph = make_fx(lambda x: model(x), pre_dispatch=early)(x)
+    want = model(x.flip(0))
+    assert want.any()
+    assert_close(graph(x.flip(0)), want)
+
+
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+def test_meta_tensors(mode: Any) -> None:
+    model = network("linear", mode=mode)
+    x = train(model, 3, 5)
+    assert model.to("meta")(x.to("meta")).shape == network("linear")(x).shape
 
 
 def test_one_way_after_the_other() -> None:

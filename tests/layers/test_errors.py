@@ -87,6 +87,10 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         TypeError,
         lambda: IF()(np.ones(2)),
     ),
+    r"IF: x has the layout torch\.sparse_coo, expected a dense one, x\.to_dense\(\)": (
+        TypeError,
+        lambda: IF()(torch.ones(2, 3).to_sparse()),
+    ),
     r"torch\.float32.*got.*torch\.float64.*Pass init=True": (ValueError, lambda: then(AGAIN.double())),
     r"cpu\).*meta\).*Pass init=True": (ValueError, lambda: then(AGAIN.to("meta"))),
     r"LIF: tau of shape \(4,\) does not broadcast to the input of shape \(2, 3\)": (

@@ -88,13 +88,7 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
         shapes = ", ".join(f"{name}: {tuple(t.shape)}" for name, t in tensors.items() if isinstance(t, Tensor))
         error.add_note(f"scan: raised in the first step of {step_name(step)}, called with shapes {shapes}")
         raise
-    except (AttributeError, LookupError) as error:  # a tuple, say, where the step reads state.v
-        error.add_note(
-            f"scan: raised in the first step of {step_name(step)}, called with a {type(state).__name__} for its state, "
-            f"{_form(state)}, and for x a {type(x).__name__}, {_form(x)}"
-        )
-        raise
-    except TypeError as error:
+    except (AttributeError, LookupError, TypeError) as error:  # a tuple, say, where the step reads state.v
         floats = [name for name, value in params.items() if type(value) is float]
         if floats and "must be Tensor, not float" in str(error):
             error.add_note(
@@ -102,6 +96,11 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
                 "float is a float inside the step as well, which torch's functions do not take. For exp(-1 / tau) "
                 "there is decay_from_tau(tau) of spikingtorch.functional, which takes both; or give it as "
                 "torch.tensor(...)"
+            )
+        else:
+            error.add_note(
+                f"scan: raised in the first step of {step_name(step)}, called with a {type(state).__name__} for its "
+                f"state, {_form(state)}, and for x a {type(x).__name__}, {_form(x)}"
             )
         raise
 
@@ -151,6 +150,11 @@ def _named_tensors(root: str, tree: Any) -> dict[str, Tensor]:
     for name, leaf in leaves.items():
         if not isinstance(leaf, Tensor):
             raise TypeError(f"scan: {name} is a {type(leaf).__name__}, expected a tensor: {leaf!r}")
+        if leaf.is_nested:
+            raise TypeError(
+                f"scan: {name} is a nested tensor, expected one of a single shape, such as "
+                f"torch.nested.to_padded_tensor({name}, 0.0)"
+            )
     return leaves
 
 

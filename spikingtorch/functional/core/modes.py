@@ -28,6 +28,7 @@ def plain_keys(device: str) -> frozenset[int]:
 
 
 _TYPES = {Tensor, torch.nn.Parameter}
+_PROXY, _FAKE = torch._C._TorchDispatchModeKey.PROXY, torch._C._TorchDispatchModeKey.FAKE
 # where the small example tensors of a trace live, whatever the target of its program
 HOST = torch.device("cpu")
 
@@ -40,7 +41,23 @@ def in_eager() -> bool:
         or peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
         or torch._C._get_tracing_state() is not None
+        or (torch._C._len_torch_function_stack() and _is_traced_early())
     )
+
+
+def is_written_down() -> bool:
+    """Say whether ``make_fx`` or the like writes down what is called, or runs it on tensors without data."""
+    early = torch._C._len_torch_function_stack() and _is_traced_early()
+    late = torch._C._len_torch_dispatch_stack()
+    return bool(early or (late and any([torch._C._get_dispatch_mode(mode) is not None for mode in (_PROXY, _FAKE)])))
+
+
+def _is_traced_early() -> bool:
+    """Say whether ``make_fx(..., pre_dispatch=True)`` does so: its mode has a stack of its own.
+
+    It comes with a mode for torch functions, by which calls without it are known at less cost.
+    """
+    return torch._ops._get_dispatch_mode_pre_dispatch(_PROXY) is not None
 
 
 def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
@@ -57,7 +74,7 @@ def outside_transforms() -> Iterator[None]:
             from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
             stack.enter_context(temporarily_clear_interpreter_stack())
-        if torch._C._len_torch_dispatch_stack():
+        if torch._C._len_torch_dispatch_stack() or _is_traced_early():
             from torch.utils._python_dispatch import _disable_current_modes
 
             stack.enter_context(_disable_current_modes())

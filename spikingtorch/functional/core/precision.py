@@ -42,3 +42,10 @@ def rounded(outputs: S, dtype: torch.dtype) -> S:
     if dtype not in HALF:
         return outputs
     return tree_map(lambda leaf: leaf.to(dtype) if leaf.dtype == torch.float32 else leaf, outputs)
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the dtype that autocast computes in on a device; None where it is off, or not known, as on meta."""
+    kind = device.type
+    known = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if known else None
