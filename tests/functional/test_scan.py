@@ -220,9 +220,9 @@ def test_state_or_inputs_of_another_form_are_named() -> None:
     with pytest.raises(AttributeError, match="'tuple' object has no attribute 'v'") as caught:
         F.scan(F.lif_step, state, X, params={"decay": 0.5})
     assert "lif_step, called with a tuple for its state, ((3,),)" in caught.value.__notes__[0]
-    with pytest.raises(TypeError, match="can't multiply") as caught:
+    with pytest.raises(TypeError, match="can't multiply") as of_tuple:
         F.scan(F.lif_step, F.LIFState(torch.zeros(3)), (X, X), params={"decay": 0.5})
-    assert "for x a tuple, ((3,), (3,))" in caught.value.__notes__[0]
+    assert "for x a tuple, ((3,), (3,))" in of_tuple.value.__notes__[0]
 
 
 @pytest.mark.parametrize("target", ["state", "x", "threshold"])
