@@ -25,6 +25,7 @@ def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
     return state, out
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_is_the_loop(case: Case, T: int) -> None:

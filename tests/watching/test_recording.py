@@ -232,6 +232,7 @@ def test_recurrent(kind: str, x: Tensor) -> None:
         assert torch.equal(fires, want > 0) or kind == "dense, resting"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("options", [{}, {"time_chunk": 7}], ids=str)
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_recurrent_is_step_by_step(kind: str, options: Any, x: Tensor) -> None:

@@ -297,6 +297,7 @@ def test_bounds_that_are_the_same_for_all(dtype: torch.dtype, bound: float) -> N
     assert_same_bits(*[tree_map_only(Tensor, lambda leaf: leaf + 0.0, found) for found in (got, want)])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=by_name)
 def test_gradients_at_special_numbers(surrogate: Any) -> None:
     """Each special number drives a neuron of its own; where the loop's gradient is finite, so is ours, and equal."""
