@@ -112,7 +112,6 @@ def test_convolutions_pools_and_views(channels_last: bool, wanted: list[float]) 
     assert all(0 < part < 0.6 for part in wanted)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     "options",
     [
