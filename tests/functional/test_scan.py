@@ -177,11 +177,7 @@ NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
         ({"xs": X.bool()}, TypeError, r"no input is floating: xs is torch\.bool"),
         ({"xs": [[1.0]]}, TypeError, r"xs\[0\]\[0\] is a float, expected a tensor"),
         ({"xs": ()}, ValueError, "xs holds no tensor"),
-        (
-            {"xs": torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)},
-            TypeError,
-            r"xs is a nested tensor.*to_padded_tensor\(xs, 0",
-        ),
+        ({"xs": NESTED}, TypeError, r"xs is a nested tensor.*to_padded_tensor\(xs, 0"),
         ({"xs": torch.tensor(1.0)}, ValueError, r"xs has shape \(\), which has no time axis dim=0"),
         ({"dim": 2}, ValueError, r"xs has shape \(5, 3\), which has no time axis dim=2"),
         ({"dim": -3}, ValueError, r"no time axis dim=-3"),
