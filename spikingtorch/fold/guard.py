@@ -5,7 +5,7 @@ what lies inside them, the functions of their classes, and what these read of gl
 over. ``Look`` walks through all of it once, and leaves a guard that sees by identity whether anything has changed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -55,17 +55,23 @@ class Look:
     Args:
         net: the network.
         ignored: names of attributes that do not matter.
+        free: names of numbers whose value does not matter.
+        exact: whether another tensor of the same form is a change, too, as it is in a network that keeps one.
 
     Attributes:
+        tells: whether the code can tell a number from a tensor that holds it.
+        numbers: names of the numbers among the attributes of its modules.
         reason: why nothing can be decided about it, after "it"; None if something can.
         remedy: what would let it fold.
         outside: what a copy of the network shares with it.
     """
 
-    def __init__(self, net: nn.Module, ignored: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, net: nn.Module, ignored: Collection[str] = (), free: Collection[str] = (), *, exact: bool = False
+    ) -> None:
         names: set[str] = set()
         while True:  # functions that are found read more attributes
-            walk = Walk(names, ignored)
+            walk = Walk(names, ignored, free, exact)
             try:
                 walk.through(net, modules_of(net))
             except Exception as error:  # of an attribute, or a class, that does not let itself be looked at
@@ -73,6 +79,7 @@ class Look:
             if walk.names <= names:
                 break
             names |= walk.names
+        self.tells, self.numbers = walk.tells, walk.numbers
         self.reason, self.remedy, self.outside = walk.reason, walk.remedy, walk.outside
         self._marks, self._guard, self._empty = walk.marks, walk.guard, walk.empty
         holding = [module for module in modules_of(net) if module._parameters or module._buffers]

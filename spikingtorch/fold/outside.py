@@ -16,9 +16,12 @@ class Outside:
 
     def keep_names(self, space: dict[str, Any], names: Iterable[str]) -> None:
         """Keep variables of a module of Python."""
+        names = tuple(names)
         before = {name: space[name] for name in names if name in space}
 
         def restore() -> None:
+            for name in [name for name in names if name in space and name not in before]:
+                del space[name]
             for name in [name for name, value in before.items() if space.get(name) is not value]:
                 space[name] = before[name]
 

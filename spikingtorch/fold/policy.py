@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.parameter import is_lazy
 
+from spikingtorch.fold.copied import Sample
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import hooks_of_all_modules, objection_to_hooks
 from spikingtorch.fold.operations import Rule
-from spikingtorch.fold.proof import FoldDecision, Sample, prove
+from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
@@ -24,6 +25,43 @@ MODES = ("auto", "step", "fold")
 
 UNDECIDED = "has not been looked at yet, for some of its weights get their shape from the first input"
 _KEPT = 64
+# how many states of a network are examined whatever happens, and after how many calls one more is: a network that is
+# another at each call, of which each would need a proof of its own, is faster step by step
+_EXAMINED, _CALLS = 8, 16
+
+
+class State:
+    """A network as it was at a call, and what was found out about it.
+
+    Args:
+        look: all that its code can read.
+        free: names of numbers whose value made no difference.
+
+    Attributes:
+        found: the decisions, by what the network is called with.
+        unexamined: a decision to step that was made without a proof; the next call in this state gets one.
+        is_stepped: whether a call was run so.
+    """
+
+    def __init__(self, look: Look, free: frozenset[str]) -> None:
+        self.look, self.free = look, free
+        self.found: list[tuple[Sample, FoldDecision]] = []
+        self.unexamined: FoldDecision | None = None
+        self.is_stepped = False
+
+    def decision(self, sample: Sample) -> FoldDecision | None:
+        """Return what was found out for a form of call."""
+        for place, (kind, decision) in enumerate(self.found):
+            if kind == sample:
+                if place:
+                    self.found.insert(0, self.found.pop(place))
+                return decision
+        return None
+
+    def note(self, sample: Sample, decision: FoldDecision) -> None:
+        """Keep a decision, the last one first."""
+        others = [each for each in self.found if each[0] != sample]
+        self.found = [(sample, decision), *others[: _KEPT - 1]]
 
 
 class FoldPolicy:
@@ -40,7 +78,10 @@ class FoldPolicy:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
         self._taught, self._hooks_look = dict(taught or {}), hooks_look
-        self._found: list[tuple[Look, Sample, FoldDecision]] = []
+        self._states: list[State] = []
+        self._free: frozenset[str] = frozenset()  # names of numbers of the network whose value makes no difference
+        self._deciding: frozenset[str] = frozenset()  # and of those whose value may make one
+        self._calls = self._examined = 0
         self._last: FoldDecision | None = None
         # whether a network that folds whatever it is has batch norm in training, as long as it stays as it was
         self._norms: tuple[Look, bool] | None = None
@@ -87,58 +128,116 @@ class FoldPolicy:
         """Whether the network that ``folds`` was asked about has batch norm in training."""
         return self._last is not None and self._last.normalises
 
-    def finding(self, net: nn.Module, sample: Sample, shape: torch.Size) -> FoldDecision | None:
+    def finding(
+        self, net: nn.Module, sample: Sample, shape: torch.Size, *, explains: bool = False
+    ) -> FoldDecision | None:
         """Return what there is to know of a network in the form that it has now; None as long as it is incomplete.
 
         Args:
             net: the network.
             sample: what it is called with.
             shape: of the input, (N, T, ...).
+            explains: whether somebody asks about the last call, and the network does not run.
         """
-        found = self._known(sample)
-        if found is None and not any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
-            found = self._look(net, sample)
-        if found is not None and found.sizes is not None and found.reason is None:
+        state = next((state for state in self._states if state.look.holds()), None)
+        if state is None:
+            if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+                return None
+            state = self._looked_at(net)
+        self._keep(state)
+        found = state.decision(sample) or (state.unexamined if explains else None)
+        if found is None:
+            state, found = self._examine(net, state, sample)
+        elif found.changing and not explains:  # and was back in the same state
+            found = found._replace(settled=True)
+            state.note(sample, found)
+        if found.sizes is not None and found.reason is None:
             for N in (shape[0], shape[0] * shape[1]):
-                if (reason := found.sizes.objection_to(N)) is not None:
+                if (reason := found.sizes.objection_to(N, net, state.look.outside)) is not None:
                     found = found._replace(reason=reason, remedy="compute the same for each number of samples")
                     break
+        self._calls += 1
         self._last = found
         return found
 
-    def _known(self, sample: Sample) -> FoldDecision | None:
-        for place, (look, kind, decision) in enumerate(self._found):
-            if kind == sample and look.holds():
-                if place:
-                    self._found.insert(0, self._found.pop(place))
-                return decision
-        return None
+    def _looked_at(self, net: nn.Module) -> State:
+        """Return the state of a network that is in none of which that can be seen at once."""
+        look, free = Look(net, free=self._free), self._free
+        if free and look.tells:  # code has changed
+            look, free = Look(net), frozenset()
+        state = next((each for each in self._states if look.same_as(each.look)), None)
+        if state is None:
+            state = State(look, free)
+            if self._examined >= _EXAMINED + self._calls // _CALLS:
+                state.unexamined = self._as_it_changes(look)
+        state.look = look
+        return state
 
-    def _look(self, net: nn.Module, sample: Sample) -> FoldDecision:
-        """Find out about a network that is not as it was at any call, as far as is seen at once."""
-        look = Look(net)
-        known = [found for found in self._found if found[1] == sample]
-        same = next((found for found in known if look.same_as(found[0])), None)
-        if same is not None:
-            self._found.remove(same)
-            decision = same[2]
-        else:
-            decision = _objection(net, look, self._hooks_look) or prove(net, sample, self._taught, look.outside)
-            if decision.changing in [each.changing for _, _, each in known if each.changing]:
-                # at each call: it steps, whatever these attributes are
-                decision, look = decision._replace(settled=True), Look(net, decision.changing)
-        self._found = [(look, sample, decision), *self._found[: _KEPT - 1]]
+    def _as_it_changes(self, look: Look) -> FoldDecision:
+        """Return the decision about a network that is another one at each call."""
+        names = [name for name in look.changed_since(self._states[0].look) if name not in self._free]
+        numbers = [name for name in names if name in look.numbers]
+        remedy = f"keep {numbers[0]} in a tensor, with register_buffer, and compute with operations of torch"
+        what = f"changes between calls ({', '.join(names[:3])}), and what it computes may depend on that"
+        return FoldDecision(what, {}, remedy if numbers else "leave it as it is between calls")
+
+    def _keep(self, state: State) -> None:
+        """Keep a state, the last one first."""
+        if not self._states or self._states[0] is not state:
+            self._states = [state, *[each for each in self._states if each is not state][: _KEPT - 1]]
+
+    def _examine(self, net: nn.Module, state: State, sample: Sample) -> tuple[State, FoldDecision]:
+        """Find out about a network that is called in a way that is new for its state."""
+        if state.unexamined is not None and not state.is_stepped:
+            state.is_stepped = True
+            return state, state.unexamined
+        state.unexamined = None
+        self._examined += not state.found
+        decision = self._decide(net, state, sample)
+        if decision.reason is None:
+            decision = self._free_numbers(net, state, sample, decision)
+        elif state.free:  # perhaps because of a number
+            plain = State(Look(net), frozenset())
+            decision = self._decide(net, plain, sample)
+            if decision.reason is None:
+                self._deciding, self._free = self._deciding | state.free, frozenset()
+                self._states = [each for each in self._states if not each.free]
+                state = plain
+        known = [other for each in self._states for kind, other in each.found if kind == sample]
+        if decision.changing in [each.changing for each in known if each.changing]:
+            # at each call: it steps, whatever these attributes are
+            decision = decision._replace(settled=True)
+            state.look, state.free = Look(net, decision.changing), frozenset()
+        state.note(sample, decision)
+        self._keep(state)
+        return state, decision
+
+    def _decide(self, net: nn.Module, state: State, sample: Sample) -> FoldDecision:
+        objection = _objection(net, state.look, self._hooks_look)
+        return objection or prove(net, sample, self._taught, state.look.outside, state.free)
+
+    def _free_numbers(self, net: nn.Module, state: State, sample: Sample, decision: FoldDecision) -> FoldDecision:
+        """Find out which of the numbers that have changed only enter arithmetic, and let them have any value."""
+        others = [other for other in self._states if other is not state]
+        changed = {*state.look.changed_since(others[0].look)} if others and not state.look.tells else set[str]()
+        for name in sorted(changed & state.look.numbers - self._deciding - state.free):
+            tried = State(Look(net, free=state.free | {name}), state.free | {name})
+            found = self._decide(net, tried, sample)
+            if found.reason is None:
+                state.look, state.free, decision = tried.look, tried.free, found
+            else:
+                self._deciding |= {name}
+        self._free |= state.free
         return decision
 
     def revoke(self, error: Exception) -> None:
         """Remember that a network which was proven to fold failed all the same, and that stepping went well."""
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
-        for place, (look, sample, decision) in enumerate(self._found):
-            if place == 0:
-                self._last = decision._replace(reason=reason)
-                self._found[place] = look, sample, self._last
-                return
+        decision = self._states[0].decision(self.sample) if self._states and self.sample is not None else None
+        if decision is not None and self.sample is not None:
+            self._last = decision._replace(reason=reason)
+            self._states[0].note(self.sample, self._last)
 
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""

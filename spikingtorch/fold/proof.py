@@ -5,27 +5,21 @@ have to be the same but for the sizes that are a multiple of the batch. Then eac
 comes out of an operation that mixes samples does no harm as long as nothing is made of it.
 """
 
-import contextlib
-import copy
-import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.overrides import _pop_mode_temporarily
+from torch import nn
 from torch.utils import _pytree as pytree
 
-from spikingtorch.fold.guard import Look
-from spikingtorch.fold.hooks import remove_looking
+from spikingtorch.fold.copied import Copied, Sample, isolated
 from spikingtorch.fold.judge import aten_name, judge
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.outside import Outside
-from spikingtorch.fold.rehearsal import Rehearsal, record
-from spikingtorch.fold.replay import Expected, Replay, light
+from spikingtorch.fold.rehearsal import Rehearsal
+from spikingtorch.fold.replay import Expected
 from spikingtorch.fold.rules import FACTORIES, SIZES, outer_of
+from spikingtorch.fold.sizes import CHANGES, Sizes
 from spikingtorch.fold.trace import (
     BACKWARD,
     BATCH_NORM,
@@ -40,46 +34,13 @@ from spikingtorch.fold.trace import (
     noted_in,
     same_constant,
 )
-from spikingtorch.functional.core.modes import HOST, outside_transforms
-from spikingtorch.functional.core.random_state import python_random_state, same_random_numbers
-from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.fold_token import FoldError, participating
-from spikingtorch.layers.handing import givens_of, handing
-from spikingtorch.layers.threads import CallLock
+from spikingtorch.functional.core.modes import HOST
+from spikingtorch.layers.fold_token import FoldError
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
-_CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
 _RETURN = "return it as a part of the output"
 _NO_BATCH = "make the batch the first axis of what layers are handed and of what forward returns"
-# random numbers belong to the process
-_one_at_a_time = CallLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_one_at_a_time.renew)
 Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
-
-
-class Sample(NamedTuple):
-    """What of a call a decision depends on.
-
-    Attributes:
-        shape: of the input of one sample at one step.
-        dtype: of the input.
-        device: of the input.
-        differentiates: whether gradients are recorded, and whether the input has one.
-        precision: in which autocast computes; None where it is off.
-        masked: whether init says for each sample whether it starts anew.
-        default: dtype of tensors that are made anew.
-        modes: how many modes of torch functions are active, such as a device context.
-    """
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-    differentiates: tuple[bool, bool]
-    precision: torch.dtype | None
-    masked: bool = False
-    default: torch.dtype = torch.float32
-    modes: int = 0
 
 
 class FoldDecision(NamedTuple):
@@ -102,10 +63,12 @@ class FoldDecision(NamedTuple):
     normalises: bool = False
     changing: tuple[str, ...] = ()
     settled: bool = False
-    sizes: "_Proof | None" = None
+    sizes: Sizes | None = None
 
 
-def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Outside) -> FoldDecision:
+def prove(
+    net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Outside, numbers: Collection[str] = ()
+) -> FoldDecision:
     """Find out whether a network may be handed all steps at once.
 
     Args:
@@ -113,13 +76,14 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: O
         sample: what it is called with.
         taught: rules of the user's, by operation.
         outside: what the copy shares with the network, to be put back.
+        numbers: names of attributes that may have any value, each a number.
     """
     inputs: dict[str, Inputs] = {}
     if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
         sample = sample._replace(device=HOST)
     try:
-        with _isolated(sample):
-            return _Proof(net, sample, taught, outside).run(inputs)
+        with isolated(sample):
+            return _Proof(Copied(net, sample, numbers), taught).run(inputs)
     except FoldError as error:
         error.__traceback__ = None  # its frames hold the call, and a trace in them the error
         return FoldDecision(str(error), inputs, error.remedy)
@@ -133,88 +97,39 @@ def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: O
 class _Proof:
     """One network, and what is known of the tensors of its traces."""
 
-    def __init__(self, net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Outside) -> None:
-        self.net = copy.deepcopy(net, _shared(net))
-        remove_looking(self.net.modules())
-        for module in self.net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-                module.num_batches_tracked = None  # it is counted outside of the fold
-        self.sample, self.taught, self.outside = sample, taught, outside
-        self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
+    def __init__(self, copied: Copied, taught: Mapping[str, Rule]) -> None:
+        self.copied, self.taught = copied, taught
         self.outer: dict[int, int] = {}
         self.poison: dict[int, Objection] = {}  # tensors that samples were mixed in, and how
         self.sums: set[int] = set()  # gradients that are a sum over the batch
         self.asks = False
         self.expected: list[Expected] = []
-        self.known: dict[int, str | None] = {}  # what is otherwise for how many samples
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
         """Trace and judge; note what the inputs of the layers are."""
-        self.before = Look(self.net)
         first, few = self._record(FEW, None)
-        for path, layer in self.layers.items():
+        for path, layer in self.copied.layers.items():
             if id(layer) in few.inputs:
                 leaves, form = pytree.tree_flatten(few.inputs[id(layer)])
                 inputs[path] = ([tuple(leaf.shape[1:]) for leaf in leaves], form)
-        if changing := Look(self.net).changed_since(self.before):
-            return FoldDecision(_CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
+        if changing := self.copied.changed():
+            return FoldDecision(CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
         second, _ = self._record(MORE, True)
         later, _ = self._record(FEW, False)
-        if changing := self._changed():  # at another step than the first, or where there are more samples
-            return FoldDecision(_CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
+        if changing := self.copied.changed():  # at another step than the first, or where there are more samples
+            return FoldDecision(CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
         for one, other in zip(first, later, strict=False):
             _merged_call(one, other)
         if not len(first) == len(second) == len(later):
             raise Objection(_OTHERWISE)
         self._judge_all(first, second)
-        self.expected = [each._replace(call=light(each.call), other=light(each.other)) for each in self.expected]
         normalises = any(call.func == BATCH_NORM for call in first)
-        return FoldDecision(None, inputs, normalises=normalises, sizes=self)
+        sizes = Sizes(self.copied, self.taught, self.expected, self.asks)
+        return FoldDecision(None, inputs, normalises=normalises, sizes=sizes)
 
-    def objection_to(self, N: int) -> str | None:
-        """Return what the network does otherwise for a number of samples, after "it"."""
-        if isinstance(N, torch.SymInt):  # that of the example that is compiled or exported
-            N = N.node.hint or 0
-        # of one sample, torch takes for contiguous what it copies of several
-        if not self.asks and N != 1:
-            return None
-        if N not in self.known:
-            self.known[N] = None
-            try:
-                with _isolated(self.sample):
-                    self._record(N, None, Replay(self.sample.device, self.taught, self.expected, N))
-                if changing := self._changed():
-                    self.known[N] = _CHANGES.format(changing[0])
-            except FoldError as error:
-                self.known[N] = str(error)
-            except Exception as error:
-                self.known[N] = f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
-            finally:
-                self.outside.restore()
-        return self.known[N]
-
-    def _changed(self) -> tuple[str, ...]:
-        """Return the names of what the network has changed since it began to run."""
-        return () if self.before.holds() else Look(self.net).changed_since(self.before)
-
-    def _record(self, N: int, init: bool | None, replay: Replay | None = None) -> tuple[list[Call], Rehearsal]:
-        names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
-        shape, dtype, device, (grad, differentiable) = self.sample[:4]
-        x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
-        starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
-        trace, drawn = replay or Trace(device, self.taught), python_random_state()
-        for module in self.net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                trace.buffers.add(id(module.running_mean))
-        trace.forget_seed()
-        rehearsal = Rehearsal(trace, N, names, starts)
-        layers, givens = list(self.layers.values()), givens_of(self.net.modules())
-        with participating(rehearsal, layers), handing(rehearsal.given, givens):
-            record(self.net, x, rehearsal)
-        if replay is not None:
-            replay.check()
-        if python_random_state() != drawn:
-            raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
+    def _record(self, N: int, init: bool | None) -> tuple[list[Call], Rehearsal]:
+        trace = Trace(self.copied.sample.device, self.taught)
+        rehearsal = self.copied.record(N, init, trace)
         self.asks = self.asks or trace.asks
         return trace.calls, rehearsal
 
@@ -356,68 +271,3 @@ def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
     if type(a) is int and name == size:
         return merged_size(a, b)
     raise Objection("computes with the number of samples, or with a number that changes", "leave it out of the network")
-
-
-def _shared(net: nn.Module) -> dict[int, Any]:
-    """Return, by identity, what a copy of a network holds in place of weights: the same memory, which no trace writes.
-
-    In a transform or an export, weights hold no numbers: there, any will do.
-    """
-    found: dict[int, Any] = {}
-    for module in net.modules():
-        kept = [value for value in vars(module).values() if isinstance(value, Tensor) and value.grad_fn is not None]
-        found |= {id(value): value.detach() for value in kept}  # which cannot be copied
-    kinds, buffers = (Tensor, nn.Parameter, nn.Buffer), {*map(id, net.buffers())}
-    for tensor in (*net.parameters(), *net.buffers()):
-        made_up = is_functorch_wrapped_tensor(tensor) or tensor.is_meta or _is_fake(tensor)
-        if type(tensor) not in kinds and not made_up:
-            raise Objection(
-                f"holds a {type(tensor).__name__}, a kind of tensor that is not known", "hold plain tensors"
-            )
-        value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype) if made_up else tensor.detach()
-        if isinstance(tensor, nn.Parameter):
-            value = nn.Parameter(value, tensor.requires_grad)
-        elif id(tensor) in buffers:  # which batch norm writes, unseen
-            value = value.clone()
-        found[id(tensor)] = value.requires_grad_(tensor.requires_grad)
-        if not made_up:  # with the attributes that somebody has given to it
-            vars(value).update(copy.deepcopy(vars(tensor), found))
-    return found
-
-
-def _is_fake(tensor: Tensor) -> bool:
-    return type(tensor).__module__.startswith(("torch._subclasses", "torch._functorch"))
-
-
-@contextlib.contextmanager
-def _isolated(sample: Sample) -> Iterator[None]:
-    """Leave random numbers as they are, and run outside of every transform, mode and compiler, one proof at a time."""
-    with _one_at_a_time, contextlib.ExitStack() as stack:
-        if torch.compiler.is_exporting():  # with a mode that writes down what is done here
-            for _ in range(torch._C._len_torch_function_stack()):
-                stack.enter_context(_pop_mode_temporarily())
-        stack.enter_context(outside_transforms())
-        if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(same_random_numbers(sample.device))
-        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-        stack.enter_context(torch.set_grad_enabled(sample.differentiates[0]))
-        # without the cache of casts, which the first trace would fill
-        on = sample.precision is not None
-        stack.enter_context(torch.autocast(sample.device.type, sample.precision, on, cache_enabled=False))
-        stack.enter_context(_without_cached_weights())
-        yield
-
-
-@contextlib.contextmanager
-def _without_cached_weights() -> Iterator[None]:
-    """Compute parametrized weights anew: ``parametrize.cached`` keeps them for a network and its copies alike."""
-    module: Any = sys.modules.get("torch.nn.utils.parametrize")
-    kept = getattr(module, "_cache_enabled", 0)
-    if kept:
-        module._cache_enabled = 0
-    try:
-        yield
-    finally:
-        if kept:
-            module._cache_enabled = kept

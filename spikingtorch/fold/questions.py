@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.trace import BATCH_NORM, LIBRARIES, Objection, Trace, storage_of
 from spikingtorch.layers.checkpoint import region
+from spikingtorch.validation import functorch_active
 
 _LEAVES_TORCH = {
     *("numpy", "tolist", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "_version", "apply_", "map_"),
@@ -51,6 +52,8 @@ class Questions(TorchFunctionMode):
             return self._batch_norm(*args, **kwargs)
         if func is F.one_hot and (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) > 0:
             return _one_hot(*args, **kwargs)
+        if func is torch.einsum and (operands := _operands(*args)) and not functorch_active():
+            return self.trace.whole(torch.ops.aten.einsum.default, args[0], operands)
         return func(*args, **kwargs)
 
     def _check(self, func: Any, args: Any, kwargs: Any) -> None:
@@ -98,6 +101,13 @@ class Questions(TorchFunctionMode):
             self.trace.statistics |= {storage_of(each) for each in (mean, variance) if each is not None}
         self.trace.add(BATCH_NORM, (x, weight, bias), out)
         return out
+
+
+def _operands(equation: Any, *operands: Any) -> list[Tensor]:
+    """Return the tensors of an einsum that writes all of its axes as letters; none of another one."""
+    if not isinstance(equation, str) or "->" not in equation or "." in equation:
+        return []
+    return [*operands[0]] if len(operands) == 1 and isinstance(operands[0], list | tuple) else [*operands]
 
 
 def _goes_beyond(x: Tensor, index: Any) -> bool:

@@ -4,7 +4,10 @@ Where a network asks for sizes, it may do something else for many samples than f
 call, step by step and folded, and has to ask for the same operations. Nothing is computed: what comes out is empty.
 """
 
-from collections.abc import Container, Sequence
+import hashlib
+import weakref
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +15,24 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.operations import Batch, Value, merged_size, values_in
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, noted_in, same_constant
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, called, noted_in
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """What is kept of a tensor of a trace.
+
+    Attributes:
+        number: which one it is; None if it was there before.
+        strides: those of its axes.
+        dtype: of its numbers.
+        constant: which tensor it is that no operation of the trace has made; None if one has.
+    """
+
+    number: int | None
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+    constant: object
 
 
 class Expected(NamedTuple):
@@ -24,17 +44,38 @@ class Expected(NamedTuple):
     made: Any
 
 
-def light(call: Call) -> Call:
-    """Return a call whose tensors take no memory, but for those that no operation made: a trace is kept for long."""
+def without_tensors(expected: Expected, names: Mapping[int, str]) -> Expected:
+    """Return a call of both traces as it can be kept: forms in place of tensors.
 
-    def empty(x: Any) -> Any:
-        if not isinstance(x, Noted) or x.number is None:
+    Args:
+        expected: the call.
+        names: of the tensors of the network, by their identity.
+    """
+
+    def form(x: Any) -> Any:
+        if not isinstance(x, Noted):
             return x
-        shape, strides = x.held.shape, x.held.stride()
-        held = torch.empty_strided(shape, strides, dtype=x.held.dtype, device="meta")
-        return Noted(x.number, x.shape, x.storage, held)
+        strides = x.held.stride() if x.held.layout is torch.strided else ()
+        return Form(x.number, strides, x.held.dtype, constant_of(x, names))
 
-    return call._replace(given=pytree.tree_map(empty, call.given), made=pytree.tree_map(empty, call.made))
+    def light(call: Call) -> Call:
+        return call._replace(given=pytree.tree_map(form, call.given), made=pytree.tree_map(form, call.made))
+
+    return expected._replace(call=light(expected.call), other=light(expected.other))
+
+
+def constant_of(noted: Noted, names: Mapping[int, str]) -> object:
+    """Return what tells a tensor that no operation made from another: its name in the network, or what it holds."""
+    held = noted.held
+    if noted.number is not None:
+        return None
+    if id(held) in names:
+        return names[id(held)]
+    try:
+        content = held.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, NotImplementedError, TypeError):  # one that has no memory of its own
+        return weakref.ref(held)
+    return held.shape, held.dtype, hashlib.blake2b(content).digest()
 
 
 class Replay(Trace):
@@ -45,13 +86,21 @@ class Replay(Trace):
         taught: names of operations that the user knows.
         expected: the operations.
         N: samples.
+        names: of the tensors of the network, by their identity.
     """
 
     computes = False
 
-    def __init__(self, device: torch.device, taught: Container[str], expected: Sequence[Expected], N: int) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        taught: Container[str],
+        expected: Sequence[Expected],
+        N: int,
+        names: Mapping[int, str],
+    ) -> None:
         super().__init__(device, taught)
-        self._expected, self._N = expected, N
+        self._expected, self._N, self._names = expected, N, names
 
     def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
         """Return something of the right form."""
@@ -77,7 +126,7 @@ class Replay(Trace):
         place = len(self.calls) + after
         expected = self._expected[place] if place < len(self._expected) else None
         if expected is None or expected.call.func != func:
-            raise Objection(f"computes something else for {self._N} samples than for a few")
+            raise Objection(f"computes something else for {self._N} samples than for a few ({called(func)})")
         return expected
 
     def check(self) -> None:
@@ -97,16 +146,16 @@ class Replay(Trace):
 
     def _made(self, expected: Expected) -> Any:
         """Return tensors of the sizes and strides that were expected; memory that nobody writes on costs none."""
-        parts = zip(values_in(expected.made), noted_in(expected.other.made), strict=True)
+        others = [leaf for leaf in pytree.tree_leaves(expected.other.made) if isinstance(leaf, Form)]
+        parts = zip(values_in(expected.made), others, strict=True)
 
         def make(one: Any) -> Any:
-            if not isinstance(one, Noted):
+            if not isinstance(one, Form):
                 return one
             value, other = next(parts)
             shape = [self._at(size) for size in value.shape]
-            both = zip(one.held.stride(), other.held.stride(), strict=True)
-            strides = [self._at(merged_size(a, b)) for a, b in both]
-            return torch.empty_strided(shape, strides, dtype=one.held.dtype, device=self.device)
+            strides = [self._at(merged_size(a, b)) for a, b in zip(one.strides, other.strides, strict=True)]
+            return torch.empty_strided(shape, strides, dtype=one.dtype, device=self.device)
 
         return pytree.tree_map(make, expected.call.made)
 
@@ -117,7 +166,7 @@ class Replay(Trace):
         if isinstance(expected, Value):
             shape = tuple([self._at(size) for size in expected.shape])
             same = isinstance(given, Noted) and (given.number, given.shape) == (expected.number, shape)
-            return same and (given.number is not None or same_constant(given, first))
+            return same and constant_of(given, self._names) == first.constant
         if isinstance(expected, dict):
             return all(self._agree(given[key], expected[key], first[key]) for key in expected)
         if isinstance(expected, list):

@@ -106,7 +106,7 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
             "SpikingNet: there is nothing to explain before the first call; give explain an input: explain(x)"
         )
     N, T = policy.seen[:2]
-    found = policy.finding(net, policy.sample, policy.seen)
+    found = policy.finding(net, policy.sample, policy.seen, explains=True)
     taken, reason = _taken(mode, T, FoldDecision(UNDECIDED, {}) if found is None else found)
     inputs = {} if found is None else found.inputs
     kind = policy.sample.dtype, policy.sample.device

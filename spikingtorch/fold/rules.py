@@ -146,6 +146,17 @@ def product(op: Operation) -> int:
     return outer_of(op, op.carrying)
 
 
+def einsum(op: Operation) -> int:
+    """Sum products over letters other than that of the samples, as "nqd,nkd->nqk" does."""
+    left, result = op.named["equation"].replace(" ", "").split("->")
+    terms = left.split(",")
+    letters = {term[each.axis] for term, each in zip(terms, op.tensors, strict=True) if each.axis is not None}
+    once = all(term.count(letter) < 2 for term in (*terms, result) for letter in letters)
+    op.need(len(letters) == 1 and once and letters <= {*result}, "sums over the samples of the batch", AXES)
+    op.need(len({each.k for each in (*op.carrying, *op.outs)}) == 1, _COMBINES, _KEEP)
+    return outer_of(op, op.carrying)
+
+
 def linear(op: Operation) -> int:
     """X @ w.T + b along the last axis of x."""
     op.need(op.carrying == op.tensors[:1] and op.tensors[0].last != -1, *_FIRST)
@@ -328,6 +339,7 @@ RULES: dict[str, Rule] = _table(
     (joined, "cat stack"),
     (sliced, "slice"),
     (product, "mm addmm bmm baddbmm mv addmv"),
+    (einsum, "einsum"),
     (linear, "linear"),
     (convolution, "convolution"),
     (group_norm, "native_group_norm"),

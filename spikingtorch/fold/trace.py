@@ -157,6 +157,11 @@ class Trace(TorchDispatchMode):
             pytree.tree_map_(self._number, made)
             self.calls.append(Call(func, self._noted(given), self._noted(made), _place()))
 
+    def whole(self, func: Any, *args: Any) -> Any:
+        """Run an operation of torch that is made of others, and note it as one."""
+        with self._quiet():
+            return self._noted_call(func, args, {})
+
     def own(self, tensor: Tensor, whose: str) -> None:
         """Note memory that may not be written on."""
         self._owned[storage_of(tensor)] = whose
@@ -188,7 +193,7 @@ class Trace(TorchDispatchMode):
         except FoldError:
             raise
         except Exception as error:
-            raise Objection(f"fails in {Call(func, (), (), _place()).name} ({error})".splitlines()[0]) from error
+            raise Objection(f"fails in {called(func)} ({error})".splitlines()[0]) from error
         if draws:
             self.forget_seed()
         pytree.tree_map_(self._number, out)
@@ -226,7 +231,7 @@ class Trace(TorchDispatchMode):
         own = func.namespace not in ("aten", "prims") and torch.Tag.pointwise not in func.tags
         if own and not any(name in self._taught for name in names):
             raise Objection(
-                f"runs an operation that is not known to keep samples apart ({Call(func, (), (), _place()).name})",
+                f"runs an operation that is not known to keep samples apart ({called(func)})",
                 f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{names[1]}: 'rows'}})",
             )
         hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore
@@ -242,8 +247,7 @@ class Trace(TorchDispatchMode):
             sizes = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
         if sizes or torch.Tag.data_dependent_output in func.tags:
             raise Objection(
-                "reads the value of a tensor, with .item(), float(), in a condition or as a size "
-                f"({Call(func, (), (), _place()).name})",
+                f"reads the value of a tensor, with .item(), float(), in a condition or as a size ({called(func)})",
                 "compute with tensors, for instance with torch.where in place of a condition",
             )
 
@@ -278,7 +282,7 @@ class Trace(TorchDispatchMode):
                 if tensor.storage in self._owned:
                     whose = self._owned[tensor.storage]
                     raise Objection(
-                        f"writes on {whose} in place ({Call(func, (), (), _place()).name})",
+                        f"writes on {whose} in place ({called(func)})",
                         "make a new tensor in its place",
                     )
                 if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.held.stride(), strict=True)):
@@ -300,6 +304,11 @@ def _check_statistics(given: dict[str, Any]) -> None:
             "updates running statistics by a call that is out of reach",
             "call torch.nn.functional.batch_norm, which takes the statistics of each step",
         )
+
+
+def called(func: Any) -> str:
+    """Return what a message calls an operation, with the line of the user's code that is running."""
+    return Call(func, (), (), _place()).name
 
 
 def same_constant(a: Noted, b: Noted) -> bool:
@@ -344,7 +353,7 @@ def storage_of(tensor: Tensor) -> int:
 
 def _place() -> tuple[str, int]:
     """Return the file and the line of the user's code that is running."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(LIBRARIES):

@@ -4,11 +4,11 @@ import copyreg
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,10 +29,44 @@ _PLAIN = (
 _OF_MODULES = set(vars(nn.Module()))
 # of a spiking layer, which is there to change
 _OF_LAYERS = {*CHANGES, "_recomputation", "_given"}
-_DYNAMIC = {"getattr", "vars", "__dict__", "hasattr"}  # read attributes whose name is in no code
+# among the names that code reads: those that it computes, and the word by which it compares objects
+_ANY, _IS = "*", "is"
+# what tells a number from a tensor that holds it, and no operation of torch shows
+_TELLS = {
+    *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "is_tensor", "hash", "set", "frozenset"),
+    *("get", "setdefault", "contains", "in", "a pattern", "a set or a text"),
+}
 # what is to happen at each step, and what nobody can look behind
 _EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr", "system", "putenv", "environb"}
 _EFFECTS |= {"save", "savez", "savez_compressed", "savetxt", "tofile", "dump", "warn", "setrecursionlimit"}
+_EFFECTS |= {"write_text", "write_bytes", "touch", "mkdir", "makedirs", "rmdir", "removedirs", "rmtree", "unlink"}
+# functions of these modules that change files or the process; names that lists and texts have as well count there alone
+_OF_SYSTEM = {"os", "posix", "nt", "shutil"}
+_EFFECTS_OF_SYSTEM = {
+    "remove",
+    "rename",
+    "renames",
+    "replace",
+    "link",
+    "symlink",
+    "truncate",
+    "chmod",
+    "chown",
+    "utime",
+}
+_EFFECTS_OF_SYSTEM |= {
+    "chdir",
+    "write",
+    "mkfifo",
+    "mknod",
+    "kill",
+    "umask",
+    "copy",
+    "copy2",
+    "copyfile",
+    "copytree",
+    "move",
+}
 _OPAQUE = {"globals", "locals", "eval", "exec", "__import__", "id"}
 _ASKS = {
     *("is_inference_mode_enabled", "is_inference", "environ", "getenv", "num_batches_tracked", "__globals__"),
@@ -41,6 +75,12 @@ _ASKS = {
 _STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", "contextlib", "warnings", "abc", "enum"}
 # methods that no step calls
 _ABOUT = {"__repr__", "__str__", "__eq__", "__hash__", "__new__", "__post_init__", "__replace__", "extra_repr"}
+# numbers of torch's modules, and what decides which operations they run: a layer that drops nothing, or all, draws none
+_SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
+    (nn.modules.dropout._DropoutNd, "p", lambda p: "some" if type(p) is float and 0.0 < p < 1.0 else p),
+    (nn.modules.batchnorm._NormBase, "momentum", type),
+    (nn.modules.batchnorm._NormBase, "eps", type),
+)
 _LIMIT = 5000  # values
 _LONG = 500  # entries of one container
 _BYTES = 2**16  # of an array that is compared by value
@@ -49,8 +89,16 @@ _BYTES = 2**16  # of an array that is compared by value
 class Walk:
     """One walk, for attributes of some names.
 
+    Args:
+        names: of attributes that the code reads.
+        ignored: names of attributes that do not matter.
+        free: names of numbers whose value does not matter.
+        exact: whether another object is a change in any case.
+
     Attributes:
         names: that the code reads, as far as it was found.
+        tells: whether the code can tell a number from a tensor that holds it.
+        numbers: names of the numbers among the attributes of its modules.
         reason: why nothing can be decided, and the remedy.
         marks: what is to be the same, by name.
         guard: sees at once whether it is.
@@ -59,8 +107,10 @@ class Walk:
         outside: what a copy of the network shares with it.
     """
 
-    def __init__(self, names: set[str], ignored: tuple[str, ...]) -> None:
+    def __init__(self, names: set[str], ignored: Collection[str], free: Collection[str], exact: bool) -> None:
         self.names: set[str] = set()
+        self.tells = False
+        self.numbers: set[str] = set()
         self.reason: str | None = None
         self.remedy = ""
         self.marks: dict[str, tuple[Any, ...]] = {}
@@ -69,8 +119,10 @@ class Walk:
         self.alive: list[Any] = []
         self.outside = Outside()
         self._is_outside = False
-        self._read, self._ignored = names, ignored
+        self._read, self._ignored, self._free, self._exact = names, ignored, free, exact
+        self._settings: dict[str, Callable[[Any], Any]] = {}  # numbers of torch's modules, and what matters of them
         self._seen: set[int] = set()
+        self._looked_up: dict[int, set[str]] = {}  # names in modules of Python, by the identity of the module
         self._registered: set[int] = set()
         self._parts: set[int] = set()  # modules and tensors of the network, in place of which a copy has others
         self._packages: set[str] = set()  # that define the network
@@ -95,13 +147,27 @@ class Walk:
         if len(self.marks) > _LIMIT:
             self._refuse(f"reads more than {_LIMIT} values, too many to look through at each call")
 
-    def _watch(self, name: str, mapping: Any) -> None:
-        """Watch a mapping of attributes, but for those that are ignored."""
-        skipped = {each[len(name) :].partition(".")[0] for each in self._ignored if each.startswith(name)}
-        if skipped:
-            self.guard.watch_names(mapping, [key for key in mapping if key not in skipped])
+    def _watch(self, name: str, mapping: Any, unread: Collection[str] = ()) -> None:
+        """Watch the entries of a mapping of attributes, but for those that are ignored or that no code reads."""
+        skipped = {each[len(name) :].partition(".")[0] for each in self._ignored if each.startswith(name)} | {*unread}
+        kept = {key: value for key, value in mapping.items() if key not in skipped}
+        forms = {key: form for key, value in kept.items() if (form := self._form(f"{name}{key}", value)) is not None}
+        if skipped or forms:
+            self.guard.watch_entries(mapping, [key for key in kept if key not in forms], forms)
         else:
             self.guard.watch_mapping(mapping)
+
+    def _form(self, name: str, value: Any) -> Callable[[Any], Any] | None:
+        """Return what matters of a value that may be replaced by another object; None if the object itself matters."""
+        if self._exact:
+            return None
+        if name in self._free and type(value) in (int, float):
+            return type
+        if name in self._settings:
+            return self._settings[name]
+        if isinstance(value, Tensor) and _IS not in self._read and not vars(value):
+            return form_of
+        return None
 
     # --- modules ------------------------------------------------------------------------------------------------------
 
@@ -132,12 +198,11 @@ class Walk:
             self._refuse(f"has hooks on {path}, which are called once a step", "remove them")
         for entries in ("_modules", "_buffers"):
             if own[entries]:
-                self.guard.watch_mapping(own[entries])
+                self._watch(f"{prefix}{entries}.", own[entries])
             else:
                 self.empty.append(own[entries])
             for name, value in own[entries].items():
-                self._mark(f"{prefix}{entries}.{name}", value, id(value), getattr(value, "shape", None))
-                self._given_to(f"{prefix}{name}", value)
+                self._part(f"{prefix}{entries}.{name}", f"{prefix}{name}", value)
         self._parameters(prefix, own["_parameters"], module_of(kind) != "torch")
         self._attributes(prefix, module, own, kind)
         self._classes(f"{prefix}{kind.__name__}", kind)
@@ -154,6 +219,14 @@ class Walk:
             flags = (None,) if weight is None else (weight.requires_grad, weight.shape if shaped else None)
             self._mark(f"{prefix}_parameters.{name}", None, *flags)
             self._given_to(f"{prefix}{name}", weight)
+
+    def _part(self, name: str, path: str, value: Any) -> None:
+        """Mark a module, or a tensor: the numbers in it do not matter, but attributes that somebody has given to it."""
+        if (form := self._form(path, value)) is not None:
+            self._mark(name, None, form(value))
+        else:
+            self._mark(name, value, id(value))
+            self._given_to(path, value)
 
     def _given_to(self, name: str, tensor: Any) -> None:
         """Look at the attributes that somebody has given to a tensor."""
@@ -172,22 +245,28 @@ class Walk:
         foreign = any(
             base is not nn.Module and _is_foreign(base) for base in kind.__mro__ if issubclass(base, nn.Module)
         )
+        plain = module_of(cast(Any, kind).forward) == "torch"
+        used = own.keys() if not plain or (reads := attributes_read_by(kind)) is None else reads
+        if plain:
+            settings = [(name, form) for base, name, form in _SETTINGS if isinstance(module, base)]
+            self._settings |= {f"{prefix}{name}": form for name, form in settings if not self._reads(name)}
         skipped = _OF_MODULES | computed_attributes(module) | {"forward"}
         if isinstance(module, StatefulLayer):
             changing = {*module._attributes.values()} if isinstance(module, StepLayer) else set()
             skipped |= _OF_LAYERS | changing  # the threshold of a layer is a number, and mixes nothing
             self.guard.watch_names(own, [name for name in own if name not in skipped] + ["training", "forward", *HOOKS])
             self.guard.watch_value(own.__len__)
-        else:
-            self._watch(prefix, own)
-        for name in [name for name in own if name not in skipped]:
-            if foreign or self._reads(name):
-                self._value(f"{prefix}{name}", own[name], deep=not foreign or self._reads(name))
+        read = [name for name in own if name not in skipped and (self._reads(name) or (foreign and name in used))]
+        if not isinstance(module, StatefulLayer):
+            self._watch(prefix, own, own.keys() - {*read, *_OF_MODULES, "forward"})
+        self.numbers |= {f"{prefix}{name}" for name in read if not foreign and type(own[name]) in (int, float)}
+        for name in read:
+            self._value(f"{prefix}{name}", own[name], deep=not foreign or self._reads(name))
         if isinstance(forward := own.get("forward"), types.FunctionType | types.MethodType | partial):
             self._value(f"{prefix}forward", forward, deep=module_of(forward) not in FIXED)
 
     def _reads(self, name: str) -> bool:
-        return name in self._read or not self._read.isdisjoint(_DYNAMIC)
+        return name in self._read or _ANY in self._read
 
     def _classes(self, name: str, kind: type, made: bool = False) -> None:
         """Look at what a class defines, and those that it inherits from; ``made`` if code makes objects of it."""
@@ -232,11 +311,14 @@ class Walk:
             return
         reads, space = reads_of(function.__code__), function.__globals__
         self.guard.watch_names(space, reads.names)
-        self.names.update(reads.attributes, reads.names, reads.stores, reads.texts)
+        self.names.update(reads.attributes, reads.names, reads.stores, {_ANY} if reads.computes_names else ())
+        self.names.update({_IS} if reads.identity else ())
+        self.names.update(part for text in reads.texts for part in text.split("."))
         # what is installed is there to be used by many, but for the package of the network
         if "site-packages" in function.__code__.co_filename and module_of(function) not in self._packages:
             return
         self._check_calls(reads)
+        self.tells = self.tells or not _TELLS.isdisjoint(reads.looks)
         if reads.catches or "suppress" in (*reads.names, *reads.attributes):
             self._refuse(
                 f"goes on after an error that it catches in {name}, which one sample may raise for all steps",
@@ -251,9 +333,21 @@ class Walk:
                 self._refuse(f"uses up {key}, a {type(value).__name__} outside of the network", "keep a list")
             if isinstance(value, nn.Module):
                 self._refuse(f"closes over {key}, a module", "hand it to the function, or make that a method")
-            self._shared(f"{name}.{key}", value)
+            self._check_system(reads, key, value)
             if isinstance(value, types.ModuleType):
-                self._space(f"{name}.{key}", value, {*reads.attributes, *reads.stores})
+                with self._from_outside():
+                    self._space(f"{name}.{key}", value, {*reads.attributes, *reads.stores})
+            self._shared(f"{name}.{key}", value)
+
+    def _check_system(self, reads: Reads, name: str, value: Any) -> None:
+        """Refuse a function that changes files, read from its module or by a name of its own."""
+        if isinstance(value, types.ModuleType):
+            found = {*reads.attributes} & _EFFECTS_OF_SYSTEM if value.__name__ in _OF_SYSTEM else set[str]()
+        else:
+            own = isinstance(value, types.FunctionType | types.BuiltinFunctionType) and module_of(value) in _OF_SYSTEM
+            found = {value.__name__} & _EFFECTS_OF_SYSTEM if own else set()
+        if found:
+            self._refuse(f"calls {min(found)} of {name}, which is to be called at each step", "leave that call out")
 
     def _check_calls(self, reads: Reads) -> None:
         told = {*reads.names, *reads.attributes}
@@ -262,19 +356,35 @@ class Walk:
         if hidden := {*reads.names} & _OPAQUE | told & _ASKS:
             self._refuse(f"uses {min(hidden)}, behind which nobody can look", "write what it stands for")
 
-    def _space(self, name: str, module: types.ModuleType, names: Iterable[str]) -> None:
-        """Look at what code reads of a module of Python, by the names of attributes."""
-        if module_of(module) in FIXED or module_of(module) in _STANDARD or id(module) in self._seen:
+    def _space(self, name: str, module: types.ModuleType, names: Collection[str] = ()) -> None:
+        """Look at what a module of Python holds under the names that code reads.
+
+        Code that reads a module of the user's need not be the code that the module is met in: a helper may be handed
+        it. So all names count that any code of the network reads; of a module that is installed, ``names``.
+        """
+        package = module_of(module)
+        if package in FIXED or package in _STANDARD:
             return
-        self._seen.add(id(module))
-        self.guard.watch_names(vars(module), names)
-        self.outside.keep_names(vars(module), names)
-        for key in [key for key in names if key in vars(module)]:
-            value = vars(module)[key]
-            if isinstance(value, types.ModuleType):
-                self._space(f"{name}.{key}", value, names)
-            else:
-                self._shared(f"{name}.{key}", value)
+        space, installed = vars(module), self._is_installed(module)
+        wanted = {*names} - self._looked_up.get(id(module), set()) if installed else self._read | {"__getattr__"}
+        if id(module) in self._looked_up and (not installed or not wanted):
+            return
+        self._looked_up[id(module)] = self._looked_up.get(id(module), set()) | wanted
+        if not installed and _ANY in self._read:
+            wanted = wanted | {key for key in space if not key.startswith("__")}
+        found, absent = [key for key in space if key in wanted], wanted - space.keys()
+        self.guard.watch_names(space, found)
+        self.guard.watch_value(lambda: space.keys().isdisjoint(absent))
+        self.outside.keep_names(space, wanted)
+        for key in found:
+            if isinstance(space[key], types.ModuleType):
+                self._space(f"{name}.{key}", space[key], names)
+            self._shared(f"{name}.{key}", space[key])
+
+    def _is_installed(self, module: types.ModuleType) -> bool:
+        package = module_of(module)
+        there = "site-packages" in (getattr(module, "__file__", None) or "") or package in sys.stdlib_module_names
+        return there and package not in self._packages
 
     @contextmanager
     def _from_outside(self) -> Iterator[None]:
@@ -297,10 +407,13 @@ class Walk:
         if name in self._ignored:
             return
         if isinstance(value, _PLAIN):
-            self._mark(name, value, repr(value))
-        elif isinstance(value, Tensor | nn.Module) or kind is types.ModuleType:
-            self._mark(name, value, id(value))
-            self._given_to(name, value)
+            form = self._form(name, value)
+            self._mark(name, value, repr(value) if form is None else form(value))
+        elif isinstance(value, Tensor | nn.Module | types.ModuleType):
+            self._part(name, name, value)
+            if isinstance(value, types.ModuleType):
+                with self._from_outside():
+                    self._space(name, value)
             if deep and self._is_outside and id(value) in self._parts:
                 self._refuse(
                     f"reads {name}, a part of the network that is kept outside of it", "keep it in an attribute alone"
@@ -404,6 +517,35 @@ class Walk:
         if self._is_outside:
             self.outside.keep_attributes(value)
         return own | {slot: getattr(value, slot, None) for slot in slots}
+
+
+def form_of(value: Any) -> Any:
+    """Return all of a tensor that code can ask for without asking for its numbers, or for its identity."""
+    if not isinstance(value, Tensor):
+        return value
+    strides = value.stride() if value.layout is torch.strided else None
+    graph = value.requires_grad, value.grad_fn is None, bool(vars(value))
+    return type(value), value.shape, value.dtype, value.device, value.layout, strides, graph
+
+
+@lru_cache(maxsize=256)
+def attributes_read_by(kind: type) -> frozenset[str] | None:
+    """Return the attributes that the forward of a class of torch's reads; None where that is not known."""
+    if not kind.__module__.startswith("torch.nn.modules."):
+        return None
+    bases = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    found: set[str] = set()
+    ahead = {"forward", "__iter__", "__len__", "__getitem__"}
+    while ahead - found:
+        name = min(ahead - found)
+        found.add(name)
+        item = next((vars(base)[name] for base in bases if name in vars(base)), None)
+        for member in (item.fget,) if isinstance(item, property) else (getattr(item, "__func__", item),):
+            reads = reads_of(member.__code__) if isinstance(member, types.FunctionType) else None
+            if reads is not None and reads.computes_names:
+                return None
+            ahead.update((*reads.attributes, *reads.texts) if reads is not None else ())
+    return frozenset(found)
 
 
 def _is_foreign(kind: type) -> bool:

@@ -138,15 +138,25 @@ def test_eight_refusals_in_training_leave_evaluation_alone() -> None:
     assert model.eval().explain(train()).mode == "fold", model.explain().reason
 
 
-def test_looks_again_for_each_value_of_a_number() -> None:
+def test_a_number_that_decides_costs_a_proof_now_and_then() -> None:
     mixes_late: Any = Two(lambda net, x, init: centred(x) if net.epoch > 12 else x * net.temperature, temperature=1.0)
-    auto: Any = st.SpikingNet(mixes_late.double(), 3, warn_silent=False)
-    step: Any = st.SpikingNet(mixes_late, 3, mode="step", warn_silent=False)
-    for epoch in range(16):
-        mixes_late.epoch, mixes_late.temperature = epoch, 0.9**epoch
-        assert_close(auto(train()), step(train()))
-        assert auto.explain().mode == ("step" if epoch > 12 else "fold")
-    assert len(auto._policy._found) == 16
+    auto: Any = st.SpikingNet(mixes_late.double(), 3)
+    step: Any = st.SpikingNet(mixes_late, 3, mode="step")
+    modes: list[str] = []
+
+    def runs(*epochs: int) -> None:
+        for epoch in epochs:
+            mixes_late.epoch, mixes_late.temperature = epoch, 0.9**epoch
+            assert_close(auto(train()), step(train()))
+            modes.append(auto.explain().mode)
+
+    (warned,) = texts(lambda: runs(*range(40)))
+    assert re.search(r"changes between calls \(epoch\).*keep epoch in a tensor, with register_buffer", warned)
+    assert modes[:8] == ["fold"] * 8
+    assert "step" in modes[8:12]
+    assert auto._policy._examined < 40  # states, of which ten at most had a proof
+    runs(3, 3)  # it stays, and the next call is worth a proof
+    assert modes[-1] == "fold"
 
 
 def test_functional_call_with_computed_weights() -> None:

@@ -107,8 +107,8 @@ def test_operation_keeps_samples_apart(name: str) -> None:
         assert name in names_in(code, row.shape)
         decision = decide(code, row.shape)
         assert decision.reason is None
-        assert decision.sizes is None or decision.sizes.objection_to(100) is None
-        sizes = [N for N in FEW_SIZES if decision.sizes is None or decision.sizes.objection_to(N) is None]
+        assert decision.folds(100)
+        sizes = [N for N in FEW_SIZES if decision.folds(N)]
         assert not mixing(code, row.shape, sizes, row.weights, row.draws)
 
 

@@ -6,7 +6,7 @@ import types
 from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 
 # what reads by a name that is in no code
 OPAQUE = {
-    *("getattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"),
+    *("getattr", "hasattr", "globals", "locals", "vars", "eval", "exec", "__import__", "__dict__", "__globals__"),
     *("__getattribute__", "_getframe", "f_globals", "f_locals"),
 }
 # methods of containers, and instructions, that change what they are used on
@@ -34,6 +34,9 @@ DEFINITIONS = (
     types.WrapperDescriptorType,
     np.ufunc,
 )
+# what reads attributes by a name that may be computed: of one of them, of all
+_READ_ONE = {"getattr", "hasattr"}
+_READ_ALL = {"vars", "__dict__", "dir", "setattr", "delattr", "__getattribute__"}
 _CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
 _MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE"}
 # what tells one number from another by more than its value, or by its value without arithmetic: by its type, its text,
@@ -43,6 +46,7 @@ _LOOKS = {
     *("format", "set", "frozenset", "get", "setdefault", "contains", "is_integer", "as_integer_ratio", "hex"),
 }
 _LOOKING = ("CONTAINS_OP", "FORMAT_", "MATCH_", "BUILD_SET", "BUILD_STRING")
+_LOOKING_OPERATIONS = {"CONTAINS": "in", "FORMAT": "a text", "MATCH": "a pattern", "BUILD": "a set or a text"}
 _FROM_OUTSIDE = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 _REBINDS = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 
@@ -60,7 +64,8 @@ class Reads(NamedTuple):
         rebinds: a variable outside of it that it assigns to.
         changes: what it calls or does to change containers or objects, its own maybe.
         catches: whether it goes on after an error.
-        looks: how it looks at numbers otherwise than by arithmetic, maybe.
+        computes_names: whether it may read attributes whose names are no constants of it.
+        looks: how it looks at numbers other than by arithmetic, possibly at others' numbers.
         identity: names of variables outside of it that it compares with something by identity, "" for its own.
     """
 
@@ -73,7 +78,8 @@ class Reads(NamedTuple):
     rebinds: str
     changes: tuple[str, ...]
     catches: bool
-    looks: str
+    computes_names: bool
+    looks: tuple[str, ...]
     identity: tuple[str, ...]
 
 
@@ -81,7 +87,13 @@ class Reads(NamedTuple):
 def reads_of(code: types.CodeType) -> Reads:
     """Return what code reads, that of functions inside it included."""
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
-    found = _Found(code.co_freevars, _made_here(code, instructions), _catches(instructions), *_looked_at(instructions))
+    found = _Found(
+        code.co_freevars,
+        _made_here(code, instructions),
+        _catches(instructions),
+        _computes_names(instructions),
+        *_looked_at(instructions),
+    )
     for before, instruction in pairwise([instructions[0], *instructions]):
         found.note(before, instruction)
     for constant in code.co_consts:
@@ -97,14 +109,21 @@ class _Found:
         outside: variables of functions around it.
         made: variables that hold what it has made.
         catches: whether it goes on after an error.
-        looks: how it looks at numbers otherwise than by arithmetic.
+        computes: whether it may read attributes whose names are no constants of it.
+        looks: how it looks at numbers other than by arithmetic.
         identity: what it compares by identity.
     """
 
     def __init__(
-        self, outside: tuple[str, ...], made: set[str], catches: bool, looks: set[str], identity: set[str]
+        self,
+        outside: tuple[str, ...],
+        made: set[str],
+        catches: bool,
+        computes: bool,
+        looks: set[str],
+        identity: set[str],
     ) -> None:
-        self._outside, self._made, self._catches = outside, made, catches
+        self._outside, self._made, self._catches, self._computes = outside, made, catches, computes
         self._looks, self._identity = looks, identity
         self._names: set[str] = set()
         self._attributes: set[str] = set()
@@ -144,10 +163,11 @@ class _Found:
         self._imports.update(inner.imports)
         self._changes.update(inner.changes)
         self._opaque.update({inner.opaque} - {""})
-        self._looks.update({inner.looks} - {""})
+        self._looks.update(inner.looks)
         self._identity.update(inner.identity)
         self._rebinds.update({inner.rebinds} - {"", *shared})
         self._catches = self._catches or inner.catches
+        self._computes = self._computes or inner.computes_names
 
     def reads(self, texts: Iterable[str]) -> Reads:
         """Return all of it; ``texts`` are the strings in the code."""
@@ -159,11 +179,12 @@ class _Found:
             stores=tuple(sorted(self._stores)),
             texts=tuple(sorted(texts)),
             imports=tuple(sorted(self._imports)),
-            opaque=min(self._opaque | used & OPAQUE, default=""),
+            opaque=min((self._opaque | used & OPAQUE) - (set() if self._computes else _READ_ONE), default=""),
             rebinds=min(self._rebinds, default=""),
             changes=tuple(sorted(self._changes | self._names & CHANGES)),
             catches=self._catches,
-            looks=min(looks, default=""),
+            computes_names=self._computes,
+            looks=tuple(sorted(looks)),
             identity=tuple(sorted(self._identity)),
         )
 
@@ -178,7 +199,7 @@ def _looked_at(instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]
         if instruction.opname == "IS_OP" and not _is_constant(before):
             identity.add(_name_of(earlier, before))
         elif instruction.opname.startswith(_LOOKING):
-            looks.add("in" if instruction.opname == "CONTAINS_OP" else "a text, a key or a pattern")
+            looks.add(_LOOKING_OPERATIONS[instruction.opname.partition("_")[0]])
     return looks, identity
 
 
@@ -200,6 +221,35 @@ def _catches(instructions: list[dis.Instruction]) -> bool:
     names = [each.opname for each in instructions]
     handlers = [names[place + 1] for place, name in enumerate(names) if name == "PUSH_EXC_INFO"]
     return "CHECK_EXC_MATCH" in names or "JUMP_IF_NOT_EXC_MATCH" in names or "POP_TOP" in handlers
+
+
+def _computes_names(instructions: list[dis.Instruction]) -> bool:
+    """Say whether code reads attributes by more than ``x.name`` and ``getattr(x.y, "name")``."""
+    if any(each.argval in _READ_ALL for each in instructions if each.opname.startswith("LOAD_")):
+        return True
+    rows = [place for place, each in enumerate(instructions) if each.argval in _READ_ONE]
+    return not all(_is_named(instructions[place + 1 :]) for place in rows)
+
+
+def _is_named(rest: list[dis.Instruction]) -> bool:
+    """Say whether what follows ``getattr`` or ``hasattr`` is a call whose second argument is a constant."""
+    operations = iter([each for each in rest[:16] if each.opname != "PUSH_NULL"])
+
+    def loaded() -> dis.Instruction | None:
+        """Pass over one argument, ``x`` or ``x.y.z``, and return what follows it."""
+        first = next(operations, None)
+        if first is None or not first.opname.startswith("LOAD_") or isinstance(first.argval, tuple):
+            return None
+        return next((each for each in operations if each.opname != "LOAD_ATTR"), None)
+
+    name = loaded()
+    if name is None or name.opname != "LOAD_CONST" or type(name.argval) is not str:
+        return False
+    after, given = next(operations, None), 2
+    if after is not None and after.opname.startswith("LOAD_"):
+        operations, given = chain([after], operations), 3
+        after = loaded()
+    return after is not None and after.opname in ("PRECALL", "CALL") and after.arg == given
 
 
 def _texts_of(code: types.CodeType) -> set[str]:

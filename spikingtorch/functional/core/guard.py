@@ -26,6 +26,12 @@ class Guard:
         self._names: list[tuple[Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
         self._mappings: list[Mapping[Any, Any]] = []
         self._classes: dict[int, type] = {}  # by their namespaces, which are written on through them
+        # entries of which another object with the same form will do: where, a reference to the last one, and its form
+        self._places: list[tuple[Mapping[str, Any], str]] = []
+        self._last: list[Callable[[], Any]] = []
+        self._forms: list[tuple[Callable[[Any], Any], Any]] = []
+        self._given: list[Any] = []  # the attributes that somebody may give to them
+        self._keyed: list[tuple[Mapping[str, Any], list[str]]] = []
         self._items: list[list[Any]] = []
         self._keys: list[Any] = []
         self._values: list[Any] = []
@@ -57,13 +63,32 @@ class Guard:
         self._names.append((space, names, tuple([space.get(name, _MISSING) for name in names])))
 
     def watch_mapping(self, mapping: Mapping[Any, Any], owner: type | None = None) -> None:
-        """Watch all entries of a mapping, of the namespace of a class maybe."""
+        """Watch all entries of a mapping, possibly of the namespace of a class."""
         self._is_empty = False
         if owner is not None:
             self._classes[id(mapping)] = owner
         self._mappings.append(mapping)
         self._keys += [len(mapping), *mapping]
         self._values += mapping.values()
+
+    def watch_entries(
+        self, mapping: Mapping[str, Any], names: Iterable[str], forms: Mapping[str, Callable[[Any], Any]]
+    ) -> None:
+        """Watch which keys a mapping has, some of its entries by identity, and others by their form.
+
+        Args:
+            mapping: the mapping.
+            names: keys of the entries that are to be the same objects.
+            forms: for each key whose entry may be another object, what is to be equal of both. These entries have no
+                attributes of their own, and are not kept alive.
+        """
+        self._keyed.append((mapping, [*mapping]))
+        self.watch_names(mapping, names)
+        for name, form in forms.items():
+            self._places.append((mapping, name))
+            self._last.append(_reference(mapping[name]))
+            self._forms.append((form, form(mapping[name])))
+            self._given.append(getattr(mapping[name], "__dict__", ()))
 
     def watch_items(self, items: list[Any]) -> None:
         """Watch the items of a list."""
@@ -103,10 +128,28 @@ class Guard:
         for space, names, found in self._names:
             if not all(map(is_, map(space.get, names, repeat(_MISSING)), found)):
                 return False
+        for keyed, keys in self._keyed:
+            if [*keyed] != keys:
+                return False
         for look, value in self._copies:
             if look() != value:
                 return False
-        return self._collections_hold()
+        return self._collections_hold() and self._forms_hold()
+
+    def _forms_hold(self) -> bool:
+        values = [mapping.get(key, _MISSING) for mapping, key in self._places]
+        last = [reference() for reference in self._last]
+        if any(self._given):
+            return False
+        if all(map(is_, values, last)):
+            return True
+        for place, (form, found) in enumerate(self._forms):
+            if values[place] is not last[place]:
+                if values[place] is _MISSING or form(values[place]) != found:
+                    return False
+                self._last[place] = _reference(values[place])
+                self._given[place] = getattr(values[place], "__dict__", ())
+        return True
 
     def _collections_hold(self) -> bool:
         keys: list[Any] = []
@@ -155,6 +198,14 @@ class Guard:
             return self._all_hold()
         except RuntimeError:  # another thread changes a mapping meanwhile
             return False
+
+
+def _reference(value: Any) -> Callable[[], Any]:
+    """Return what returns a value as long as somebody else holds it; an object without weak references is kept."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
 
 
 def _same(mapping: Mapping[Any, Any], held: Mapping[Any, Any]) -> bool:

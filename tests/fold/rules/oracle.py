@@ -1,12 +1,14 @@
 """Whether a function of a batch keeps its samples apart, found out by numbers; and what the proof says of it."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from spikingtorch.fold.copied import Sample
 from spikingtorch.fold.outside import Outside
-from spikingtorch.fold.proof import FoldDecision, Sample, prove
+from spikingtorch.fold.proof import FoldDecision, prove
 from tests.fold.table.case import Between
 
 Code = Callable[[Tensor], Tensor]
@@ -18,20 +20,40 @@ def noise(N: int, shape: Sequence[int], seed: int) -> Tensor:
     return torch.rand((N, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def decide(code: Code, shape: Sequence[int], gradients: bool = True) -> FoldDecision:
+class Decided(NamedTuple):
+    """What the proof says of a network.
+
+    Attributes:
+        decision: about a few samples.
+        net: the network.
+    """
+
+    decision: FoldDecision
+    net: nn.Module
+
+    @property
+    def reason(self) -> str | None:
+        """Why it steps."""
+        return self.decision.reason
+
+    def folds(self, N: int) -> bool:
+        """Say whether it folds for a number of samples."""
+        sizes = self.decision.sizes
+        return self.reason is None and (sizes is None or sizes.objection_to(N, self.net, Outside()) is None)
+
+
+def decide(code: Code, shape: Sequence[int], gradients: bool = True) -> Decided:
     """Return what the proof says of a network that calls code between two spiking layers."""
     torch.manual_seed(0)
     net = Between(lambda net, x: net.own(x), own=code).to(torch.float64)
     sample = Sample(tuple(shape), torch.float64, torch.device("cpu"), (gradients, gradients), None)
-    return prove(net, sample, {}, Outside())
+    return Decided(prove(net, sample, {}, Outside()), net)
 
 
 def folding(code: Code, shape: Sequence[int], sizes: Sequence[int] = SIZES, gradients: bool = True) -> list[int]:
     """Return the numbers of samples for which the proof lets a network fold."""
     found = decide(code, shape, gradients)
-    if found.reason is not None:
-        return []
-    return [N for N in sizes if found.sizes is None or found.sizes.objection_to(N) is None]
+    return [N for N in sizes if found.folds(N)]
 
 
 def _agree(a: Tensor | None, b: Tensor | None) -> bool:

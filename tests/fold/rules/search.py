@@ -307,7 +307,7 @@ def false_fold(choices: list[int]) -> str:
     decision = decide(code, SHAPE)
     if decision.reason is not None:
         return ""
-    sizes = [N for N in SIZES if decision.sizes is None or decision.sizes.objection_to(N) is None]
+    sizes = [N for N in SIZES if decision.folds(N)]
     FOLDED.append(1)
     return mixing(code, SHAPE, sizes, [WEIGHT]) if sizes else ""
 

@@ -198,6 +198,24 @@ def _products() -> dict[str, Row]:
                 lambda x: torch.addmm(x.T[:1], x[:, :1], ROW.new_ones(1, 6)[:, :1].expand(1, len(x)))[:, :1],
             ],
         ),
+        "einsum": Row(
+            [
+                lambda x: torch.einsum("nab,nbc->nac", three(x), three(x).mT).flatten(1),
+                lambda x: torch.einsum("an,ab,nb->bn", x.T, SQUARE, x).T,
+                lambda x: torch.einsum("na,ab->nb", [x, SQUARE]),
+                lambda x: whole(torch.einsum("na, ab -> nb", halves(x), SQUARE[:3])),
+                lambda x: torch.einsum("...a,ab->...b", x, SQUARE),
+                lambda x: torch.einsum("naa->na", x[:, :, None] * SQUARE),
+            ],
+            [
+                lambda x: x + torch.einsum("na,nb->ab", x, x)[0],
+                lambda x: torch.einsum("na,mb->nb", x, x),
+                lambda x: torch.einsum("na,mb,nb->ma", x, x, x),
+                lambda x: torch.einsum("na,nb->n", halves(x), halves(x)).reshape(len(x), 2),
+                lambda x: torch.einsum("na,mb->nmab", x, x).sum(1).flatten(1),
+                lambda x: torch.einsum("...a,...b->ab", x, x)[:1] + x,
+            ],
+        ),
         "bmm": Row(
             [
                 lambda x: torch.bmm(three(x), three(x).mT),

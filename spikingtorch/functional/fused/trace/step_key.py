@@ -305,7 +305,7 @@ class _Walk:
             return function, *map(self.of, cells_of(function))
         reads = reads_of(function.__code__)
         _check_answers(reads)
-        self.names.update(reads.attributes)
+        self.names.update(reads.attributes, reads.texts if {*reads.names} & {"getattr", "hasattr"} else ())
         self.looks = self.looks or bool(reads.looks)
         self._check_code(function, reads)
         self.guard.watch_names(function.__globals__, reads.names)

@@ -54,6 +54,28 @@ def assert_as_the_loop(step: Any, **params: Any) -> None:
     assert torch.equal(fused, loop)
 
 
+module = types.ModuleType("settings_of_a_step")
+ASKED: dict[str, Callable[[Any, Any], Any]] = {
+    "hasattr": lambda state, x: advance(0.9 if hasattr(module, "SLOW") else 0.1, state, x),
+    "getattr": lambda state, x: advance(getattr(module, "SLOW", 0.1), state, x),
+    "a computed name": lambda state, x: advance(0.9 if hasattr(module, "".join(["SL", "OW"])) else 0.1, state, x),
+    "in a helper": lambda state, x: advance(gain_of(module), state, x),
+}
+
+
+def gain_of(settings: Any) -> float:
+    return 0.9 if hasattr(settings, "SLOW") else 0.1
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_name_that_comes_and_goes_in_a_module(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_as_the_loop(ASKED[asked])
+    monkeypatch.setattr(module, "SLOW", 0.5, raising=False)
+    assert_as_the_loop(ASKED[asked])
+    monkeypatch.delattr(module, "SLOW")
+    assert_as_the_loop(ASKED[asked])
+
+
 @pytest.mark.parametrize("kind", ["closure", "step", "parameter", "function"])
 def test_the_attributes_of_an_object_are_replaced_all_at_once(kind: str) -> None:
     settings: Any = function if kind == "function" else Neuron()

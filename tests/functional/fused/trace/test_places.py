@@ -67,7 +67,7 @@ def agrees(place: Place, values: tuple[Any, ...] = VALUES) -> int:
 AGAIN = {
     *(f"{name} {where}" for name in UNSEEN for where in ("in a cell", "in another cell", "that changes in place")),
     *("growing list that changes in place", "module", "attribute of a module that is the step", "function attribute"),
-    *("global by name", "global by a descriptor", "attribute of a module by name", "import in the step"),
+    *("global by name", "global by a descriptor", "import in the step"),
     *("context variable", "positional default", "attribute of a module by another getattr"),
     *("attribute of a module by a bound getattr", "attribute of a module, asked"),
     *("global by another globals", "global by a frame"),

@@ -1,0 +1,195 @@
+"""A copy of a network, which runs one step of a few made-up samples within a trace."""
+
+import contextlib
+import copy
+import os
+import sys
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_get_bdim
+from torch.overrides import _pop_mode_temporarily
+
+from spikingtorch.fold.guard import Look
+from spikingtorch.fold.hooks import remove_looking
+from spikingtorch.fold.rehearsal import Rehearsal, record
+from spikingtorch.fold.trace import Objection, Trace
+from spikingtorch.functional.core.modes import outside_transforms
+from spikingtorch.functional.core.random_state import python_random_state, same_random_numbers
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.fold_token import participating
+from spikingtorch.layers.handing import givens_of, handing
+from spikingtorch.layers.threads import CallLock
+
+# random numbers belong to the process
+_one_at_a_time = CallLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_at_a_time.renew)
+
+
+class Sample(NamedTuple):
+    """What of a call a decision depends on.
+
+    Attributes:
+        shape: of the input of one sample at one step.
+        dtype: of the input.
+        device: of the input.
+        differentiates: whether gradients are recorded, and whether the input has one.
+        precision: in which autocast computes; None where it is off.
+        masked: whether init says for each sample whether it starts anew.
+        default: dtype of tensors that are made anew.
+        modes: how many modes of torch functions are active, such as a device context.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    differentiates: tuple[bool, bool]
+    precision: torch.dtype | None
+    masked: bool = False
+    default: torch.dtype = torch.float32
+    modes: int = 0
+
+
+class Copied:
+    """A copy of a network, with the weights of the network itself, which no trace writes on.
+
+    Args:
+        net: the network.
+        sample: what it is called with.
+        numbers: names of attributes, numbers, in place of which the copy holds tensors: nothing but operations of
+            torch can use such a number without being seen.
+
+    Attributes:
+        net: the copy.
+        layers: its spiking layers, by path.
+        names: of its tensors, by their identity.
+    """
+
+    def __init__(self, net: nn.Module, sample: Sample, numbers: Collection[str] = ()) -> None:
+        self.net = copy.deepcopy(net, _shared(net))
+        for path in numbers:
+            owner, _, name = path.rpartition(".")
+            own = vars(self.net.get_submodule(owner))
+            own[name] = torch.tensor(own[name], dtype=torch.float64 if type(own[name]) is float else torch.int64)
+        remove_looking(self.net.modules())
+        for module in self.net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                module.num_batches_tracked = None  # it is counted outside of the fold
+        self.sample, self.numbers = sample, numbers
+        self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
+        self.names = {id(tensor): path for path, tensor in _tensors_of(self.net)}
+        self._before = Look(self.net, exact=True)
+
+    def changed(self) -> tuple[str, ...]:
+        """Return the names of what the network has changed since it was copied."""
+        return () if self._before.holds() else Look(self.net, exact=True).changed_since(self._before)
+
+    def record(self, N: int, init: bool | None, trace: Trace) -> Rehearsal:
+        """Run a step of N samples, the first or a later one or, for None, that of a fold.
+
+        Raises:
+            Objection: it does what no operation tells.
+            FoldError: it uses init, or a layer, in a way that steps could tell apart.
+        """
+        names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
+        shape, dtype, device, (grad, differentiable) = self.sample[:4]
+        x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
+        starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
+        drawn = python_random_state()
+        for module in self.net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                trace.buffers.add(id(module.running_mean))
+        trace.forget_seed()
+        rehearsal = Rehearsal(trace, N, names, starts)
+        layers, givens = list(self.layers.values()), givens_of(self.net.modules())
+        with participating(rehearsal, layers), handing(rehearsal.given, givens):
+            record(self.net, x, rehearsal)
+        if python_random_state() != drawn:
+            raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
+        return rehearsal
+
+
+def _tensors_of(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters, buffers and plain tensors of a network with their names."""
+    for path, module in net.named_modules():
+        for entries in (vars(module), module._buffers, module._parameters):
+            for name, value in entries.items():
+                if isinstance(value, Tensor):
+                    yield f"{path}.{name}", value
+
+
+def _shared(net: nn.Module) -> dict[int, Any]:
+    """Return, by identity, what a copy of a network holds in place of weights: the same memory, which no trace writes.
+
+    In a transform, they are those that it wraps; in an export, where weights hold no numbers, any will do.
+    """
+    found: dict[int, Any] = {}
+    for module in net.modules():
+        kept = [value for value in vars(module).values() if isinstance(value, Tensor) and value.grad_fn is not None]
+        found |= {id(value): value.detach() for value in kept}  # which cannot be copied
+    kinds, buffers = (Tensor, nn.Parameter, nn.Buffer), {*map(id, net.buffers())}
+    for tensor in (*net.parameters(), *net.buffers()):
+        held = _unwrapped(tensor)
+        made_up = held.is_meta or _is_fake(held)
+        if type(held) not in kinds and not made_up:
+            raise Objection(
+                f"holds a {type(tensor).__name__}, a kind of tensor that is not known", "hold plain tensors"
+            )
+        value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype) if made_up else held.detach()
+        if isinstance(tensor, nn.Parameter):
+            value = nn.Parameter(value, tensor.requires_grad)
+        elif id(tensor) in buffers:  # which batch norm writes, unseen
+            value = value.clone()
+        found[id(tensor)] = value.requires_grad_(tensor.requires_grad)
+        if held is tensor and not made_up:  # with the attributes that somebody has given to it
+            vars(value).update(copy.deepcopy(vars(tensor), found))
+    return found
+
+
+def _unwrapped(tensor: Tensor) -> Tensor:
+    """Return the tensor that the transforms of ``torch.func`` have wrapped; of a batch, the first."""
+    while is_functorch_wrapped_tensor(tensor):
+        inner = get_unwrapped(tensor)
+        tensor = inner.select(maybe_get_bdim(tensor), 0) if is_batchedtensor(tensor) and len(inner) else inner
+    return tensor
+
+
+def _is_fake(tensor: Tensor) -> bool:
+    return type(tensor).__module__.startswith(("torch._subclasses", "torch._functorch"))
+
+
+@contextlib.contextmanager
+def isolated(sample: Sample) -> Iterator[None]:
+    """Leave random numbers as they are, and run outside of every transform, mode and compiler, one proof at a time."""
+    with _one_at_a_time, contextlib.ExitStack() as stack:
+        if torch.compiler.is_exporting():  # with a mode that writes down what is done here
+            for _ in range(torch._C._len_torch_function_stack()):
+                stack.enter_context(_pop_mode_temporarily())
+        stack.enter_context(outside_transforms())
+        if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(same_random_numbers(sample.device))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        stack.enter_context(torch.set_grad_enabled(sample.differentiates[0]))
+        # without the cache of casts, which the first trace would fill
+        on = sample.precision is not None
+        stack.enter_context(torch.autocast(sample.device.type, sample.precision, on, cache_enabled=False))
+        stack.enter_context(_without_cached_weights())
+        yield
+
+
+@contextlib.contextmanager
+def _without_cached_weights() -> Iterator[None]:
+    """Compute parametrized weights anew: ``parametrize.cached`` keeps them for a network and its copies alike."""
+    module: Any = sys.modules.get("torch.nn.utils.parametrize")
+    kept = getattr(module, "_cache_enabled", 0)
+    if kept:
+        module._cache_enabled = 0
+    try:
+        yield
+    finally:
+        if kept:
+            module._cache_enabled = kept

@@ -1,0 +1,71 @@
+"""Whether a network that folds does the same for other numbers of samples than those of the proof."""
+
+from collections.abc import Container, Sequence
+
+import torch
+from torch import nn
+
+from spikingtorch.fold.copied import Copied, Sample, isolated
+from spikingtorch.fold.outside import Outside
+from spikingtorch.fold.replay import Expected, Replay, constant_of, without_tensors
+from spikingtorch.fold.single import check_single
+from spikingtorch.fold.trace import Trace
+from spikingtorch.layers.fold_token import FoldError
+
+CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
+
+
+class Sizes:
+    """What is kept of the traces of a proof: what a network is to do for another number of samples. No tensors.
+
+    Args:
+        copied: what was traced.
+        taught: names of operations that the user knows.
+        expected: the calls of both traces.
+        asks: whether the user's code has asked for a size.
+    """
+
+    def __init__(self, copied: Copied, taught: Container[str], expected: Sequence[Expected], asks: bool) -> None:
+        self._sample: Sample = copied.sample
+        self._numbers = copied.numbers
+        self._taught, self._asks = taught, asks
+        self._expected = [without_tensors(each, copied.names) for each in expected]
+        self._known: dict[int, str | None] = {}
+
+    def objection_to(self, N: int, net: nn.Module, outside: Outside) -> str | None:
+        """Return what the network does otherwise for a number of samples, after "it".
+
+        Args:
+            N: number of samples.
+            net: the network, as it was when it was traced.
+            outside: what a copy of it shares with it.
+        """
+        if isinstance(N, torch.SymInt):  # that of the example that is compiled or exported
+            N = N.node.hint or 0
+        # of one sample, torch takes for contiguous what it copies of several
+        if not self._asks and N != 1:
+            return None
+        if N not in self._known:
+            self._known[N] = self._found(N, net, outside)
+        return self._known[N]
+
+    def _found(self, N: int, net: nn.Module, outside: Outside) -> str | None:
+        try:
+            with isolated(self._sample):
+                copied = Copied(net, self._sample, self._numbers)
+                if N == 1:
+                    trace = Trace(self._sample.device, self._taught)
+                    copied.record(N, None, trace)
+                    check_single(trace.calls, self._expected, lambda noted: constant_of(noted, copied.names))
+                else:
+                    replay = Replay(self._sample.device, self._taught, self._expected, N, copied.names)
+                    copied.record(N, None, replay)
+                    replay.check()
+                changing = copied.changed()
+            return CHANGES.format(changing[0]) if changing else None
+        except FoldError as error:
+            return str(error)
+        except Exception as error:
+            return f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
+        finally:
+            outside.restore()
