@@ -72,6 +72,11 @@ class FoldPolicy:
     Args:
         taught: rules of the user's, by operation.
         hooks_look: whether forward hooks only look, and may be called once with all steps.
+
+    Attributes:
+        seen: shape of the last input.
+        sample: what is known of it.
+        warned: whether it has been said why the network steps.
     """
 
     def __init__(self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False) -> None:
@@ -85,7 +90,7 @@ class FoldPolicy:
         self._last: FoldDecision | None = None
         # whether a network that folds whatever it is has batch norm in training, as long as it stays as it was
         self._norms: tuple[Look, bool] | None = None
-        self._warned = False
+        self.warned = False
 
     def __reduce__(self) -> Any:
         return FoldPolicy, (self._taught, self._hooks_look)
@@ -242,9 +247,9 @@ class FoldPolicy:
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
         found = self._last
-        if self._warned or found is None or found.reason is None or (found.changing and not found.settled):
+        if self.warned or found is None or found.reason is None or (found.changing and not found.settled):
             return
-        self._warned = True
+        self.warned = True
         remedy = f". To let it fold, {found.remedy}" if found.remedy else ""
         warnings.warn(
             f"SpikingNet: {type(net).__name__} runs step by step, with the same results as all steps at once but "

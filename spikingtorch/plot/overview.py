@@ -14,8 +14,9 @@ from spikingtorch.plot.palette import GRAY, VERMILION, colors, diverging, ink, s
 from spikingtorch.plot.raster import raster
 from spikingtorch.plot.rates import rates
 from spikingtorch.plot.traces import traces
-from spikingtorch.watching.network import Network
-from spikingtorch.watching.recording import record
+from spikingtorch.watching.copies import copy_to_watch
+from spikingtorch.watching.network import Network, check_network
+from spikingtorch.watching.recording import Recording, record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ def overview(
     """Run a network, and draw what it did on one page, as ``overview_of`` does.
 
     Args:
-        model: a ``SpikingNet``.
+        model: a ``SpikingNet``. A copy of it runs, in training or not as it is, and everything stays as it was.
         x: its input, shape (N, T, ...).
         targets: class indices, shape (N,).
         sample: which of the N samples to draw; rates are those of all.
@@ -59,17 +60,24 @@ def overview(
         ValueError: x or targets do not fit.
         TypeError: the network returns several tensors.
     """
-    try:
-        seen = record(model, x, ("spikes", "v", "threshold"))
-    except ValueError:
-        # no layer has a membrane, or no layer a threshold; if something else is wrong, it is so here too
-        seen = record(model, x)
+    check_network("overview", model)
+    with copy_to_watch("overview", model, x) as copied:
+        seen = _seen(copied, x)
     if not isinstance(seen.out, Tensor):
         raise TypeError(
             f"overview: the network returns a {type(seen.out).__name__}, expected a torch.Tensor; record it, and draw "
             "one of the tensors: seen = record(model, x, ('spikes', 'v')), plot.overview_of(seen, seen.out[...], x)"
         )
     return overview_of(seen, seen.out, x, targets=targets, sample=sample, dt=dt, unit=unit)
+
+
+def _seen(model: Any, x: Tensor) -> Recording:
+    """Run a network, and return what the page shows of it."""
+    try:
+        return record(model, x.clone(), ("spikes", "v", "threshold"))
+    except ValueError:
+        # no layer has a membrane, or no layer a threshold; if something else is wrong, it is so here too
+        return record(model, x.clone())
 
 
 def overview_of(

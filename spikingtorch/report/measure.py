@@ -1,9 +1,9 @@
 """What a network does with the samples of a loader: spikes of each neuron, operations, and records of a few samples."""
 
-import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +14,9 @@ from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.metrics import rate_accuracy
 from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Counts, Firing
+from spikingtorch.watching.counting import NOTHING, Count
 from spikingtorch.watching.recording import Recording, record
-from spikingtorch.watching.summary import Row, Summary, summary
+from spikingtorch.watching.summary import Row, Summary, summary_of_run
 
 # samples in pictures, and bytes of records at a time
 PICTURED, _BYTES = 16, 2**28
@@ -49,26 +50,6 @@ class Measured(NamedTuple):
     out: Any
 
 
-def copy_of(model: Any) -> Any:
-    """Return a copy of a network, in evaluation, which can be run and changed.
-
-    Raises:
-        TypeError: something in the network cannot be copied.
-    """
-    # what torch's hooks have computed from weights cannot be copied, and is computed anew
-    values = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    try:
-        copied = copy.deepcopy(model, {id(value): value.detach() for value in values if value.grad_fn is not None})
-    except Exception as error:
-        raise TypeError(
-            f"report: the network cannot be copied ({type(error).__name__}: {error}), and the report runs a copy, so "
-            "that yours stays as it is. Take out of its attributes what copy.deepcopy does not take"
-        ) from error
-    copied.eval()
-    copied.warn_silent = False
-    return copied
-
-
 @torch.no_grad()
 def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
     """Run a network on all samples.
@@ -95,7 +76,7 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
                     counts[name or "net"].add(records["spikes"])
                 # before the summary, whose own convolutions it would list
                 explained = explained or model.explain()
-                tables.append((summary(model, part.x), len(part.x)))
+                tables.append((summary_of_run(model, part.x.clone()), len(part.x)))
                 hits += _hits(recording.out, part.targets)
             if not shown:
                 shown.append(_pictured(model, piece))
@@ -141,7 +122,7 @@ def _recorded(model: Any, piece: Piece) -> Iterator[tuple[Piece, Recording]]:
         targets = None if piece.targets is None else piece.targets[start : start + size]
         part = piece._replace(x=piece.x[start : start + size], targets=targets)
         try:
-            recording = record(model, part.x, limit=_BYTES if size > 1 else sys.maxsize)
+            recording = record(model, part.x.clone(), limit=_BYTES if size > 1 else sys.maxsize)
         except MemoryError:
             size = max(1, size // 2)
             continue
@@ -157,7 +138,7 @@ def _pictured(model: Any, piece: Piece) -> tuple[Piece, Recording]:
         targets = None if piece.targets is None else piece.targets[:size]
         part = piece._replace(x=piece.x[:size], targets=targets)
         try:
-            return part, record(model, part.x, wanted[0], limit=_BYTES if size > 1 else sys.maxsize)
+            return part, record(model, part.x.clone(), wanted[0], limit=_BYTES if size > 1 else sys.maxsize)
         except MemoryError:
             size = max(1, size // 2)
         except ValueError:
@@ -186,10 +167,12 @@ def classes_of(out: Any, targets: Tensor | None) -> Tensor | None:
 def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
     """Return the summary of all samples, from those of parts of them with their numbers of samples.
 
-    >>> row = Row("l1", "LIF", (2,), 0, 0.5, 4.0, 2.0)
-    >>> other = row._replace(rate=0.1, synops=6.0)
+    Whether inputs are spikes is decided over all of them.
+
+    >>> row = Row("l1", "LIF", (2,), 0, 0.5, (Count(4.0, 2.0, 1.0, 1.0),))
+    >>> other = row._replace(rate=0.1, counts=(Count(4.0, 6.0, 1.0, 1.0),))
     >>> both = merged([(Summary((row,), 4, 1.0, 2.0), 3), (Summary((other,), 4, 1.0, 2.0), 1)])
-    >>> both.rows[0].rate, both.rows[0].synops
+    >>> both.rows[0].rate, both.rows[0].acs
     (0.4, 3.0)
     >>> merged([(Summary((row,), 1, 1.0, 2.0), 1), (Summary((row,), 2, 1.0, 2.0), 1)]).steps
     1.5
@@ -199,9 +182,10 @@ def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
     rows: dict[str, Row] = {}
     for table, count in tables:
         for row in table.rows:
-            before = rows.get(row.name, row._replace(rate=None if row.rate is None else 0.0, macs=0.0, synops=0.0))
+            before = rows.get(row.name, row._replace(rate=None if row.rate is None else 0.0, counts=()))
             rate = None if row.rate is None else (before.rate or 0.0) + row.rate * table.steps * count / steps
-            macs, synops = (row.macs * count / samples, row.synops * count / samples)
-            rows[row.name] = row._replace(rate=rate, macs=before.macs + macs, synops=before.synops + synops)
+            here = [each.share(count, samples) for each in row.counts]
+            counts = [one.plus(other) for one, other in zip_longest(before.counts, here, fillvalue=NOTHING)]
+            rows[row.name] = row._replace(rate=rate, counts=tuple(counts))
     unseen = tuple([name for name in tables[0][0].unseen if all(name in table.unseen for table, _ in tables)])
     return tables[0][0]._replace(rows=tuple(rows.values()), steps=steps / samples, unseen=unseen)

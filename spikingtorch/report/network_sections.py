@@ -2,10 +2,9 @@
 
 from spikingtorch.report.content import Content, Section
 from spikingtorch.report.html import Html, code, element, joined, listing, paragraph, table
-from spikingtorch.watching.summary import Row, abbreviated
+from spikingtorch.watching.summary import HEAD, Row, abbreviated
 
-_HEAD = ("layer", "class", "output", "parameters", "rate", "MACs", "SynOps", "energy (nJ)")
-_NUMBERS = (3, 4, 5, 6, 7)
+_NUMBERS = (3, 4, 5, 6, 7, 8)
 
 
 def summary_table(content: Content) -> Section:
@@ -14,24 +13,15 @@ def summary_table(content: Content) -> Section:
     whole = found.energy or 1.0
 
     def cells(row: Row) -> list[str]:
-        energy = 1e-3 * found.addition * row.synops
-        share = element("span", element("i", style=f"width: {100 * energy / whole:.1f}%"), class_="share")
-        return [
-            row.name or "net",
-            row.kind,
-            "x".join(map(str, row.shape)),
-            f"{row.parameters:,}",
-            "" if row.rate is None else f"{row.rate:.1%}",
-            abbreviated(row.macs),
-            abbreviated(row.synops),
-            joined([abbreviated(energy), share if row.synops else Html("")]),
-        ]
+        *texts, energy = found.cells(row._replace(name=row.name or "net"))
+        width = 100 * found.energy_of(row) / whole
+        share = element("span", element("i", style=f"width: {width:.1f}%"), class_="share")
+        return [*texts, joined([energy, share if width else Html("")])]
 
-    last = ["total", "", "", f"{found.parameters:,}", "", *map(abbreviated, (found.macs, found.synops, found.energy))]
-    rows = [*map(cells, found.rows), last]
+    rows = [*map(cells, found.rows), [*found.last]]
     caption = f"Means for one sample and its {found.steps:g} steps, from {content.seen}"
     body = [
-        table(caption, _HEAD, rows, numbers=_NUMBERS, foot=True),
+        table(caption, HEAD, rows, numbers=_NUMBERS, foot=True),
         *_beside_ann(content),
         paragraph(found.not_counted, class_="soft"),
     ]
@@ -40,17 +30,18 @@ def summary_table(content: Content) -> Section:
 
 def _beside_ann(content: Content) -> list[Html]:
     found = content.measured.table
-    of_ann = found.energy_of_ann
-    ratio = f" The spiking network takes {found.energy / of_ann:.2g} times the energy of that." if of_ann else ""
+    ratio = f" The spiking network takes {found.beside_ann} the energy of that." if found.beside_ann else ""
     return [
         paragraph(
-            f"A spike makes each neuron behind it add one weight: a synaptic operation (SynOp). At {found.addition:g} "
-            f"pJ an addition in a 45 nm process, a sample takes {abbreviated(found.energy)} nJ."
+            "Two kinds of operations are counted. A spike makes each neuron behind it add one weight (AC), "
+            f"{found.addition:g} pJ in a 45 nm process. A graded input, of an image or of average pooling for instance, "
+            f"is multiplied by the weight first (MAC), {found.mac:g} pJ. A sample takes {abbreviated(found.acs)} ACs and "
+            f"{abbreviated(found.macs)} MACs, {abbreviated(found.energy)} nJ."
         ),
         paragraph(
-            f"An ANN of this shape takes {abbreviated(found.macs / found.steps)} products for one pass, "
-            f"{abbreviated(of_ann)} nJ at {found.mac:g} pJ each.{ratio} This is arithmetic alone, on hardware "
-            "that skips zeros; nothing was measured."
+            f"An ANN of this shape takes {abbreviated(found.dense / found.steps)} products for one pass, "
+            f"{abbreviated(found.energy_of_ann)} nJ at {found.mac:g} pJ each.{ratio} This is arithmetic alone, on "
+            "hardware that skips zeros; nothing was measured."
         ),
     ]
 

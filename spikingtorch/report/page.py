@@ -83,10 +83,9 @@ def _tiles(content: Content) -> list[Html]:
         layers = counted(len(firing), "layer")
         tiles.append(_tile("Silent neurons", percent(silent / neurons), f"{silent:,} of {neurons:,} in {layers}"))
     table = found.table
-    of_ann = (
-        f"{table.energy / table.energy_of_ann:.2g} times that of the ANN" if table.energy_of_ann else "of additions"
-    )
-    tiles.append(_tile("Energy of a sample", f"{abbreviated(table.energy)} nJ", of_ann))
+    operations = f"{abbreviated(table.acs)} ACs and {abbreviated(table.macs)} MACs"
+    note = f"{operations}, {table.beside_ann} that of the ANN" if table.beside_ann else operations
+    tiles.append(_tile("Energy of a sample", f"{abbreviated(table.energy)} nJ", note))
     right = [each for each in content.checks if each.passed]
     wrong = [each for each in content.checks if each.passed is False]
     note = f"{len(wrong)} of the steps differ from their check" if wrong else "kinds of steps checked and right"

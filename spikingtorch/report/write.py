@@ -13,9 +13,10 @@ from spikingtorch.report.batches import pieces_of, unchanged
 from spikingtorch.report.content import Content, now, versions
 from spikingtorch.report.gradients import check_gradients
 from spikingtorch.report.history import read_history
-from spikingtorch.report.measure import copy_of, measure, spiking_layers
+from spikingtorch.report.measure import measure, spiking_layers
 from spikingtorch.report.page import page
 from spikingtorch.report.svg import drawing
+from spikingtorch.watching.copies import copy_to_watch
 from spikingtorch.watching.network import Network, check_network
 
 # what records of a step cause that runs on the loop, which is the report's doing and no concern of the user
@@ -75,9 +76,10 @@ def report(
         raise ImportError("report: needs matplotlib; pip install 'spikingtorch[plot]'") from error
     logged = None if history is None else read_history(history, [*spiking_layers(given)])
     device = next((each.device for each in given.parameters()), torch.empty(0).device)
-    with warnings.catch_warnings(record=True) as caught, unchanged(device, loader, encoder):
+    watched = copy_to_watch("report", model)
+    with warnings.catch_warnings(record=True) as caught, unchanged(device, loader, encoder), watched as copied:
         warnings.simplefilter("always")
-        copied = copy_of(given)
+        copied.eval()
         measured = measure(copied, pieces_of(loader, batches, encoder, device))
         checks = check_gradients(copied, measured.first.x)
     kind = type(given.net).__name__

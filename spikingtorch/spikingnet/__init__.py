@@ -269,7 +269,7 @@ class SpikingNet(nn.Module):
         if way:
             memories, drawn = [layer._memory for layer in parts.layers], random_state(chunk.x.device)
             takers = [layer._recorder for layer in parts.layers if layer._recorder is not None]
-            takers += parts.monitors
+            takers += [*parts.monitors, *([] if self._watching is None else [self._watching])]
             marks = [taker.mark() for taker in takers]
             try:
                 return self._run_folded(chunk, parts, way)

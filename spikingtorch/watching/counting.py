@@ -1,7 +1,9 @@
 """Counting: the operations of a network, by the functions of torch that it calls."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import inf
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -11,41 +13,83 @@ from torch import Tensor, nn
 
 from spikingtorch.functional import dense, per_channel
 from spikingtorch.functional.core.network_mode import NetworkMode
+from spikingtorch.layers.recurrent import weight_of
 from spikingtorch.layers.steplayer import StepLayer
 
 
 class Count(NamedTuple):
-    """Operations of a layer over all samples and steps, and the shape of its output for one."""
+    """Operations of the weights of one layer at one place of the network, over all samples and steps.
 
-    macs: float
-    synops: float
-    shape: tuple[int, ...]
+    Inputs are spikes if all that are not zero have one magnitude c: a weight times c, or -c, is a weight that is known
+    beforehand, and a spike adds it. Other inputs are graded, and each is multiplied by its weights.
+
+    Attributes:
+        dense: products of all inputs with all of their weights.
+        effective: those among them in which neither input nor weight is zero.
+        least: magnitude of inputs that are not zero, the least one; infinity if there are none.
+        most: the greatest one, 0 if there are none.
+        shape: of the output for one sample and step.
+    """
+
+    dense: float = 0.0
+    effective: float = 0.0
+    least: float = inf
+    most: float = 0.0
+    shape: tuple[int, ...] = ()
+
+    @property
+    def acs(self) -> float:
+        """Additions of a weight, for inputs that are spikes."""
+        return self.effective if self.least >= self.most else 0.0
+
+    @property
+    def macs(self) -> float:
+        """Multiplications with an addition, for inputs that are graded."""
+        return self.effective - self.acs
+
+    def plus(self, other: "Count") -> "Count":
+        """Return the operations of both, whose inputs are spikes if all of them together are."""
+        least, most = min(self.least, other.least), max(self.most, other.most)
+        shape = other.shape or self.shape
+        return Count(self.dense + other.dense, self.effective + other.effective, least, most, shape)
+
+    def share(self, part: int, whole: int) -> "Count":
+        """Return the operations times a part of a whole."""
+        return self._replace(dense=self.dense * part / whole, effective=self.effective * part / whole)
 
 
-_NOTHING = Count(0.0, 0.0, ())
+NOTHING = Count()
 
 
 class Counting(NetworkMode):
     """Counts the operations of linear layers, convolutions and average pooling.
 
+    A layer that the network calls at several places has one count for each. A place is the same in a call of the
+    network for all steps and in the calls for one step each, so that both find the same spikes.
+
     Args:
         net: the network.
 
     Attributes:
-        found: by the name of the module that has the weights; of weights that are no parameters, or those of several
-            modules, that of the module that calls the function.
-        pooled: those of average pooling, which has no weights.
+        found: by the name of the module that has the weights, the counts by place; of weights that are no parameters,
+            or those of several modules, by that of the module that calls the function. None is average pooling, which
+            has no weights.
     """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.found: dict[str, Count] = {}
-        self.pooled = _NOTHING
+        self.found: dict[str | None, list[Count]] = {}
+        self._calls: Counter[str | None] = Counter()
         self._names = {id(module): name for name, module in net.named_modules()}
         self._owners: dict[int, list[str]] = {}
         for name, module in net.named_modules():
             for weight in module.parameters(recurse=False):
                 self._owners.setdefault(id(weight), []).append(name)
+
+    def __enter__(self) -> "Counting":
+        self._calls.clear()  # SpikingNet enters it for each call of its network
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call what was called, and count."""
@@ -53,12 +97,21 @@ class Counting(NetworkMode):
         counted = _COUNTED.get(func)
         if counted is not None:
             weight, count = counted(out, *args, **(kwargs or {}))
-            if weight is None:
-                self.pooled = _sum(self.pooled, count)
-            else:
-                name = self._owner_of(weight)
-                self.found[name] = _sum(self.found.get(name, _NOTHING), count)
+            name = None if weight is None else self._owner_of(weight)
+            counts, place = self.found.setdefault(name, []), self._calls[name]
+            self._calls[name] += 1
+            if place == len(counts):
+                counts.append(NOTHING)
+            counts[place] = counts[place].plus(count)
         return out
+
+    def mark(self) -> dict[str | None, list[Count]]:
+        """Return what was counted so far."""
+        return {name: [*counts] for name, counts in self.found.items()}
+
+    def rewind(self, mark: Any) -> None:
+        """Forget what was counted after a mark, in a call that is repeated."""
+        self.found = mark
 
     def _owner_of(self, weight: Tensor) -> str:
         """Return the name of the module to which a weight belongs."""
@@ -91,26 +144,27 @@ def weights_of(module: nn.Module, *, recurse: bool, seen: set[int]) -> list[Tens
     return [*found.values()]
 
 
-def _sum(one: Count, other: Count) -> Count:
-    return Count(one.macs + other.macs, one.synops + other.synops, other.shape)
-
-
-def _count(out: Tensor, input: Tensor, fanout: Tensor, each: int = 1) -> Count:
+def _count(out: Tensor, input: Tensor, fanout: Tensor, whole: Tensor) -> Count:
     """Return the operations of inputs that reach so many places of the output.
 
     Args:
         out: the output, (N, ...).
         input: (..., *size).
-        fanout: places that each place of the input reaches, (*size).
-        each: operations at a place.
+        fanout: places that each place of the input reaches by weights that are not zero, (*size).
+        whole: places that it reaches by any weights, of the same number of axes, or fewer.
     """
-    there = (input != 0).reshape(-1, *fanout.shape).sum(0).to(fanout)
-    whole = fanout.sum() * (input.numel() // max(1, fanout.numel()))
-    return Count(float(whole) * each, float((there * fanout).sum()) * each, tuple(out.shape[1:]))
+    fires = input != 0
+    there = fires.unsqueeze(0).sum([*range(input.ndim - fanout.ndim + 1)]).to(fanout)
+    every = whole.sum() * (input.numel() // max(1, whole.numel()))
+    sizes = input[fires].abs()
+    least, most = torch.stack(sizes.aminmax()).tolist() if sizes.numel() else (inf, 0.0)
+    return Count(float(every), float((there * fanout).sum()), least, most, tuple(out.shape[1:]))
 
 
 def _linear(out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Count]:  # noqa: ARG001
-    return weight, _count(out, input, torch.ones((), dtype=torch.float64), weight.shape[:-1].numel())
+    rows = weight.reshape(-1, weight.shape[-1])
+    whole = torch.tensor(float(len(rows)), dtype=torch.float64)
+    return weight, _count(out, input, (rows != 0).sum(0).to(whole), whole)
 
 
 def _convolution(run: Any) -> Any:
@@ -124,8 +178,10 @@ def _convolution(run: Any) -> Any:
         dilation: Any = 1,
         groups: int = 1,
     ) -> tuple[Tensor, Count]:
-        fanout = _reach(run, input, weight, stride, padding, dilation)
-        return weight, _count(out, input, fanout, weight.shape[0] // groups)
+        # the outputs that a channel of the input reaches are those of its group
+        kernels = (weight != 0).unflatten(0, (groups, -1)).sum(1).flatten(0, 1)
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        return weight, _over_images(run, out, input, kernels, weight.shape[0] // groups, options)
 
     return count
 
@@ -142,20 +198,37 @@ def _transposed(run: Any) -> Any:
         groups: int = 1,  # noqa: ARG001
         dilation: Any = 1,
     ) -> tuple[Tensor, Count]:
-        fanout = _reach(run, input, weight, stride, padding, output_padding, 1, dilation)
-        return weight, _count(out, input, fanout, weight.shape[1])
+        options = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+        return weight, _over_images(run, out, input, (weight != 0).sum(1), weight.shape[1], options)
 
     return count
 
 
-def _reach(run: Any, images: Tensor, weight: Tensor, *options: Any) -> Tensor:
-    """Return how many places of the output of a convolution each place of its input reaches, (*size)."""
-    axes = weight.ndim - 2
-    x = torch.zeros(1, 1, *images.shape[-axes:], dtype=torch.float64, requires_grad=True)
-    with torch.enable_grad():
-        out = run(x, torch.ones(1, 1, *weight.shape[2:], dtype=torch.float64), None, *options)
+def _over_images(
+    run: Any, out: Tensor, input: Tensor, kernels: Tensor, outputs: int, options: dict[str, Any]
+) -> Count:
+    """Return the operations of a convolution.
+
+    Args:
+        run: the convolution.
+        out: what it has returned.
+        input: its images.
+        kernels: how many weights are not zero, for each channel of the input, at each place of the kernel, (C, *kernel).
+        outputs: how many outputs a channel has weights for, zeros included.
+        options: how it walks over images.
+    """
+    fanout = _reach(run, input, kernels, options)
+    return _count(out, input, fanout, _reach(run, input, torch.full_like(kernels[:1], outputs), options))
+
+
+def _reach(run: Any, images: Tensor, kernels: Tensor, options: dict[str, Any]) -> Tensor:
+    """Return the sum of the kernel's entries that each place of an image meets, channel by channel, (C, *size)."""
+    C, *kernel = kernels.shape
+    with torch.inference_mode(False), torch.enable_grad():
+        x = torch.zeros(1, C, *images.shape[-len(kernel) :], dtype=torch.float64, requires_grad=True)
+        out = run(x, kernels.unsqueeze(1).to(x), None, groups=C, **options)
         (found,) = torch.autograd.grad(out.sum(), x)
-    return found[0, 0].detach().round()
+    return found[0].round()
 
 
 def _pooling(axes: int) -> Any:
@@ -168,7 +241,8 @@ def _pooling(axes: int) -> Any:
             [(k * step - before, k * step - before + kernel) for k in range(places)]
             for places, kernel, step, before in zip(out.shape[-axes:], kernels, strides, befores, strict=True)
         ]
-        return None, _count(out, input, _within(input.shape[-axes:], windows))
+        fanout = _within(input.shape[-axes:], windows)
+        return None, _count(out, input, fanout, fanout)
 
     return count
 
@@ -179,7 +253,8 @@ def _adaptive_pooling(axes: int) -> Any:
             [(k * size // places, -((-(k + 1) * size) // places)) for k in range(places)]
             for size, places in zip(input.shape[-axes:], out.shape[-axes:], strict=True)
         ]
-        return None, _count(out, input, _within(input.shape[-axes:], windows))
+        fanout = _within(input.shape[-axes:], windows)
+        return None, _count(out, input, fanout, fanout)
 
     return count
 
@@ -212,17 +287,18 @@ _COUNTED: dict[Any, Any] = {
 }
 
 
-def recurrent(layer: nn.Module, spikes: Tensor) -> Count:
+def recurrent(layer: StepLayer, spikes: Tensor) -> Count:
     """Return the operations of the recurrent weights of a layer: each spike but those of the last step comes back."""
-    if not isinstance(layer, StepLayer) or layer.synapse is None:
-        return _NOTHING
-    before = spikes[:, :-1]
-    if layer.synapse in (dense, per_channel):
-        return _count(
-            spikes, before, torch.ones((), dtype=torch.float64), spikes.shape[-1] if layer.synapse is dense else 1
-        )
+    if layer.synapse is None:
+        return NOTHING
+    before, weight = spikes[:, :-1], weight_of(type(layer).__name__, layer.recurrent)
+    if layer.synapse is dense:
+        return _linear(spikes, before, weight)[1]
+    if layer.synapse is per_channel:
+        fanout = (weight != 0).expand_as(spikes[:, 0]).double()
+        return _count(spikes, before.transpose(0, 1), fanout, torch.ones_like(fanout))
     back: Any = layer.recurrent
-    run = (torch.conv1d, torch.conv2d, torch.conv3d)[back.weight.ndim - 3]
-    _, count = _COUNTED[run](before, before.flatten(0, 1), back.weight, padding="same", groups=back.groups)
+    run = (torch.conv1d, torch.conv2d, torch.conv3d)[weight.ndim - 3]
+    _, count = _COUNTED[run](spikes, before.flatten(0, 1), weight, padding="same", groups=back.groups)
     found: Count = count
     return found

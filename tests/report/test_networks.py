@@ -19,8 +19,8 @@ from spikingtorch.report import report
 from spikingtorch.report.figures import whole
 from spikingtorch.report.gradients import Checked, check_gradients
 from spikingtorch.report.html import Html
-from spikingtorch.report.measure import copy_of
 from spikingtorch.spikeio import PoissonEncoder
+from spikingtorch.watching.copies import copy_to_watch
 from tests.report.networks import SECTIONS, Quickly, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -172,7 +172,8 @@ def test_histories(name: str, quickly: Quickly, monkeypatch: pytest.MonkeyPatch)
 
 def checked(net: nn.Module, *shape: int) -> list[Checked]:
     torch.manual_seed(0)
-    return check_gradients(copy_of(st.SpikingNet(net)), draw(2, 8, *(shape or (6,))))
+    with copy_to_watch("report", st.SpikingNet(net).eval()) as copied:
+        return check_gradients(copied, draw(2, 8, *(shape or (6,))))
 
 
 def test_a_wrong_gradient_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quickly: Quickly) -> None:

@@ -59,7 +59,7 @@ def test_layers(name: str, mode: Any) -> None:
     layer, shape = LAYERS[name]
     x = (torch.rand(N, T, *shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     found = st.summary(st.SpikingNet(nn.Sequential(layer, st.LIF()), mode=mode), x)
-    assert (found.macs * N, found.synops * N) == by_jacobian(layer, x)
+    assert (found.dense * N, found.acs * N) == by_jacobian(layer, x)
     assert found.unseen == ()
 
 
@@ -93,8 +93,8 @@ def test_weights_that_are_no_parameters(name: str) -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(3, 3), st.IF(v0=0.0), WEIGHTS[name](), st.IF()), warn_silent=False)
     found = st.summary(model.eval(), torch.ones(N, T, 3))
     rows = {row.name: row for row in found.rows}
-    assert rows["2"].macs == T * 3 * 4 * (2 if name.startswith("computed") else 1)
-    assert found.macs == T * 3 * 3 + rows["2"].macs
+    assert rows["2"].dense == T * 3 * 4 * (2 if name.startswith("computed") else 1)
+    assert found.dense == T * 3 * 3 + rows["2"].dense
     assert found.parameters == sum(weight.numel() for weight in model.parameters())
     assert found.unseen == (("2.linear (Linear)",) if name.startswith("computed") else ())
 
@@ -103,7 +103,7 @@ def test_tied_weights_count_as_parameters_once_and_work_twice() -> None:
     one, two = nn.Linear(3, 3), nn.Linear(3, 3)
     two.weight = one.weight
     found = st.summary(st.SpikingNet(nn.Sequential(one, st.IF(), two, st.IF())), torch.ones(N, T, 3))
-    assert [(row.parameters, row.macs) for row in found.rows[::2]] == [(12, T * 9), (3, T * 9)]
+    assert [(row.parameters, row.dense) for row in found.rows[::2]] == [(12, T * 9), (3, T * 9)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -1,11 +1,19 @@
 """NetworkMode: a mode that sees the functions of torch that a network calls, and none of its spiking layers."""
 
+from typing import Any
+
 import torch
 from torch.overrides import TorchFunctionMode
 
 
 class NetworkMode(TorchFunctionMode):
     """The base of modes that are entered around a network; spiking layers step ``aside``."""
+
+    def mark(self) -> Any:
+        """Return what to go back to if steps have to run once more."""
+
+    def rewind(self, mark: Any) -> None:
+        """Forget what was seen after a mark."""
 
 
 class aside:  # noqa: N801

@@ -1,0 +1,78 @@
+"""A copy of a network that runs in its place, so that the network stays as it is."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from types import FunctionType
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikingtorch.fold.guard import Look
+from spikingtorch.fold.hooks import HOOKS
+from spikingtorch.fold.outside import Outside
+from spikingtorch.functional.core.bytecode import cells_of, reads_of
+from spikingtorch.functional.core.random_state import same_python_random_state, same_random_state
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.watching.network import Network
+
+
+@contextmanager
+def copy_to_watch(owner: str, model: Network, *given: Tensor) -> Iterator[Any]:
+    """Yield a copy of a network, to be run on tensors like those given, and leave everything as it was.
+
+    The network itself does not run: its weights, statistics, states, records, hooks and its own attributes stay. Random
+    numbers are put back, those of each device that the network or a tensor is on, and so is what the network's code
+    changes outside of it, in variables of its module or those that a function or a hook closes over.
+
+    Args:
+        owner: what asks, for messages.
+        model: the network.
+        given: inputs.
+
+    Raises:
+        TypeError: something in the network cannot be copied.
+    """
+    network: Any = model
+    net = model.net
+    tensors = chain(given, net.parameters(), net.buffers())
+    with ExitStack() as stack:
+        stack.enter_context(same_python_random_state())
+        for device in {each.device for each in tensors}:
+            stack.enter_context(same_random_state(device))
+        with model.alone():
+            stack.callback(Look(net).outside.restore)
+            stack.callback(_outside_of_hooks(net).restore)
+            copied = _copy(owner, model)
+        copied.warn_silent = False
+        # of what the network has warned about, a copy says nothing more
+        copied._policy.warned = network._policy.warned
+        yield copied
+
+
+def _copy(owner: str, model: Any) -> Any:
+    # what is part of a graph cannot be copied: the weights that torch's hooks compute, or outputs that are kept
+    values = [value for module in model.modules() for value in leaves_of(vars(module)) if isinstance(value, Tensor)]
+    detached = {id(value): value.detach().clone() for value in values if value.grad_fn is not None}
+    try:
+        return copy.deepcopy(model, detached)
+    except Exception as error:
+        raise TypeError(
+            f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, so "
+            "that yours stays as it is. Take out of its attributes what copy.deepcopy does not take"
+        ) from error
+
+
+def _outside_of_hooks(net: nn.Module) -> Outside:
+    """Return what the hooks of a network can change, which a copy of it shares."""
+    outside = Outside()
+    for module in net.modules():
+        for hook in chain.from_iterable(getattr(module, name, {}).values() for name in HOOKS):
+            if isinstance(hook, FunctionType):
+                names, space = reads_of(hook.__code__).names, hook.__globals__
+                outside.keep_cells(hook.__closure__ or ())
+                outside.keep_names(space, names)
+                for value in chain(cells_of(hook), [space[name] for name in names if name in space]):
+                    outside.keep_content(value)
+    return outside
