@@ -94,16 +94,21 @@ class Counting(NetworkMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call what was called, and count."""
         out = func(*args, **(kwargs or {}))
-        counted = _COUNTED.get(func)
-        if counted is not None:
-            weight, count = counted(out, *args, **(kwargs or {}))
-            name = None if weight is None else self._owner_of(weight)
-            counts, place = self.found.setdefault(name, []), self._calls[name]
-            self._calls[name] += 1
-            if place == len(counts):
-                counts.append(NOTHING)
-            counts[place] = counts[place].plus(count)
+        self.saw(func, out, args, kwargs or {})
         return out
+
+    def saw(self, func: Any, out: Any, args: Any, kwargs: Any) -> None:
+        """Count what was called."""
+        counted = _COUNTED.get(func)
+        if counted is None:
+            return
+        weight, count = counted(out, *args, **kwargs)
+        name = None if weight is None else self._owner_of(weight)
+        counts, place = self.found.setdefault(name, []), self._calls[name]
+        self._calls[name] += 1
+        if place == len(counts):
+            counts.append(NOTHING)
+        counts[place] = counts[place].plus(count)
 
     def mark(self) -> dict[str | None, list[Count]]:
         """Return what was counted so far."""
@@ -204,9 +209,7 @@ def _transposed(run: Any) -> Any:
     return count
 
 
-def _over_images(
-    run: Any, out: Tensor, input: Tensor, kernels: Tensor, outputs: int, options: dict[str, Any]
-) -> Count:
+def _over_images(run: Any, out: Tensor, input: Tensor, kernels: Tensor, outputs: int, options: dict[str, Any]) -> Count:
     """Return the operations of a convolution.
 
     Args:

@@ -81,7 +81,7 @@ def test_table_is_that_of_summary(page: Page, model: st.SpikingNet, batches: lis
     found = st.summary(copy.deepcopy(model).eval(), torch.cat([x for x, _ in batches]))
     rows = page.table("Means for one sample and its 7 steps, from 10 samples of 2 batches")
     want = [re.split(r"  +", line.strip()) for line in str(found).splitlines()]
-    assert [[cell for cell in row if cell] for row in rows] == [want[0], *want[2 : len(found.rows) + 2], want[-4]]
+    assert [[cell for cell in row if cell] for row in rows] == [want[0], *want[2 : len(found.rows) + 2], want[-5]]
     assert f"{found.energy / found.energy_of_ann:.2g} times the energy" in page.words
     assert "Not counted: neurons, biases" in page.words
 

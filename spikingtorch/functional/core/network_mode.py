@@ -9,6 +9,9 @@ from torch.overrides import TorchFunctionMode
 class NetworkMode(TorchFunctionMode):
     """The base of modes that are entered around a network; spiking layers step ``aside``."""
 
+    def saw(self, func: Any, out: Any, args: Any, kwargs: Any) -> None:
+        """Take note of a call of a function that has returned."""
+
     def mark(self) -> Any:
         """Return what to go back to if steps have to run once more."""
 
@@ -23,16 +26,26 @@ class aside:  # noqa: N801
     or none.
     """
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> list[NetworkMode]:
         self._modes: list[NetworkMode] = []
         if torch.compiler.is_dynamo_compiling():
-            return
+            return self._modes
         while (number := torch._C._len_torch_function_stack()) and isinstance(
             last := torch._C._get_function_stack_at(number - 1), NetworkMode
         ):
             self._modes.append(last)
             torch._C._pop_torch_function_stack()
+        return self._modes
 
     def __exit__(self, *error: object) -> None:
         for mode in reversed(self._modes):
             torch._C._push_on_torch_function_stack(mode)
+
+
+def tell_modes(func: Any, out: Any, *args: Any) -> None:
+    """Tell the modes around a network of a call that a kernel has computed in the place of a function of torch."""
+    if torch.compiler.is_compiling():
+        return
+    with aside() as modes:
+        for mode in modes:
+            mode.saw(func, out, args, {})

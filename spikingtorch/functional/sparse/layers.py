@@ -8,6 +8,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from spikingtorch.functional.core import memory
+from spikingtorch.functional.core.network_mode import tell_modes
 from spikingtorch.functional.sparse.autograd import marked, run
 from spikingtorch.functional.sparse.choose import choose
 from spikingtorch.functional.sparse.kernels import Events, mark_bools
@@ -121,8 +122,7 @@ def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     >>> event_linear(x, weight, bias=torch.tensor([0.5, 0.0]))
     tensor([[2.5000, 5.0000]])
     """
-    found = _run(linear(x, weight, bias))
-    return nnf.linear(x, weight, bias) if found is None else found
+    return _run(nnf.linear, linear(x, weight, bias), x, weight, bias)
 
 
 def event_conv2d(
@@ -154,10 +154,7 @@ def event_conv2d(
     >>> event_conv2d(spikes, torch.randn(4, 3, 3, 3), stride=2, padding=1).shape
     torch.Size([2, 4, 4, 4])
     """
-    found = _run(convolution(2, x, weight, bias, stride, padding))
-    dense: Any = nnf.conv2d
-    out: Tensor = dense(x, weight, bias, stride, padding) if found is None else found
-    return out
+    return _run(nnf.conv2d, convolution(2, x, weight, bias, stride, padding), x, weight, bias, stride, padding)
 
 
 def event_conv1d(
@@ -187,22 +184,29 @@ def event_conv1d(
     >>> event_conv1d(torch.tensor([[[0.0, 1.0, 0.0, 0.0]]]), torch.tensor([[[1.0, 2.0, 3.0]]]), padding=1)
     tensor([[[3., 2., 1., 0.]]])
     """
-    found = _run(convolution(1, x, weight, bias, stride, padding))
-    dense: Any = nnf.conv1d
-    out: Tensor = dense(x, weight, bias, stride, padding) if found is None else found
-    return out
+    return _run(nnf.conv1d, convolution(1, x, weight, bias, stride, padding), x, weight, bias, stride, padding)
 
 
 _LINEAR = Linear()
 
 
-def _run(layer: Layer | None) -> Tensor | None:
-    """Return the outputs of a layer, None if torch is to compute them."""
+def _run(dense: Any, layer: Layer | None, *args: Any) -> Tensor:
+    """Return the outputs of a layer.
+
+    Args:
+        dense: torch's own function.
+        layer: what it is called with, as the kernels know it; None if they do not.
+        args: what it is called with.
+    """
+    out: Tensor
     if layer is None or layer.objection() is not None:
-        return None
+        out = dense(*args)
+        return out
     events = layer.marked()
     assert events is not None
-    return layer.run(events)
+    out = layer.run(events)
+    tell_modes(dense, out, *args)
+    return out
 
 
 def _padding(padding: Size | str, weight: Tensor, axes: int) -> tuple[int, ...] | None:
