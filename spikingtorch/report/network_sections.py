@@ -34,9 +34,9 @@ def _beside_ann(content: Content) -> list[Html]:
     return [
         paragraph(
             "Two kinds of operations are counted. A spike makes each neuron behind it add one weight (AC), "
-            f"{found.addition:g} pJ in a 45 nm process. A graded input, of an image or of average pooling for instance, "
-            f"is multiplied by the weight first (MAC), {found.mac:g} pJ. A sample takes {abbreviated(found.acs)} ACs and "
-            f"{abbreviated(found.macs)} MACs, {abbreviated(found.energy)} nJ."
+            f"{found.addition:g} pJ in a 45 nm process. A graded input, a pixel or the mean of average pooling for "
+            f"instance, is multiplied by the weight first (MAC), {found.mac:g} pJ. A sample takes "
+            f"{abbreviated(found.acs)} ACs and {abbreviated(found.macs)} MACs, {abbreviated(found.energy)} nJ."
         ),
         paragraph(
             f"An ANN of this shape takes {abbreviated(found.dense / found.steps)} products for one pass, "

@@ -216,7 +216,7 @@ def _over_images(run: Any, out: Tensor, input: Tensor, kernels: Tensor, outputs:
         run: the convolution.
         out: what it has returned.
         input: its images.
-        kernels: how many weights are not zero, for each channel of the input, at each place of the kernel, (C, *kernel).
+        kernels: how many weights of each channel of the input are not zero, by place in the kernel, (C, *kernel).
         outputs: how many outputs a channel has weights for, zeros included.
         options: how it walks over images.
     """

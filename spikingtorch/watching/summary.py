@@ -169,8 +169,8 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     hardware that skips zeros; nothing is measured.
 
     Args:
-        model: the network. A copy of it runs, in training or not as it is: states, statistics, random numbers and all else
-            stay as they were.
+        model: the network. A copy of it runs, in training or not as it is; states, statistics, random numbers and all
+            else stay as they were.
         x: inputs, (N, T, ...); numbers are means over the samples.
         addition: energy of an addition, in pJ.
         mac: energy of a multiplication and an addition, in pJ; by default 3.7 pJ and ``addition``.
