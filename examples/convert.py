@@ -78,7 +78,7 @@ def measured(ann: nn.Module, model: SpikingNet, test: TensorDataset) -> Run:
     images = test.tensors[0][:100]
     found = [summary(model, ConstantEncoder(T)(images)) for T in STEPS]
     accuracies = [accuracy(classifier(model, T), test) for T in STEPS]
-    return Run(accuracy(ann, test), found[0].macs, accuracies, [each.synops for each in found])
+    return Run(accuracy(ann, test), found[0].dense, accuracies, [each.synops for each in found])
 
 
 def draw(path: Path, runs: dict[str, Run]) -> None:

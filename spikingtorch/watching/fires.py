@@ -1,5 +1,6 @@
 """fires: whether the step of a layer jumps while its input and its state change smoothly, as a spike does."""
 
+import copy
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.functional.core.modes import HOST, outside_transforms
-from spikingtorch.functional.core.random_state import same_random_state
+from spikingtorch.functional.core.random_state import same_random_numbers
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -22,13 +23,14 @@ def fires(layer: StepLayer) -> bool:
     """Say whether a layer fires: it has a surrogate, or its step jumps; also where that cannot be found out.
 
     A neuron compares its membrane with a threshold, or rounds it; a readout, a synapse or a delay does not. The step of
-    one neuron, or of as many as the layer has parameters for, runs once, on the side; an image if it needs one.
+    one neuron, or of as many as the layer has parameters for, runs once, in a copy of the layer; an image if it needs
+    one.
     """
     if hasattr(layer, "surrogate") or layer.side_effect() is not None:
         return True
     for size in _SIZES:
         try:
-            return _step_jumps(layer, size)
+            return _step_jumps(copy.deepcopy(layer), size)
         except Exception:  # of a step that takes two inputs, say
             continue
     return True
@@ -37,7 +39,7 @@ def fires(layer: StepLayer) -> bool:
 def _step_jumps(layer: StepLayer, size: tuple[int, ...]) -> bool:
     """Return whether a layer's step jumps, or its output does not come from its input and its state by operations."""
     device = next((each.device for each in (*layer.parameters(), *layer.buffers())), HOST)
-    with torch.no_grad(), outside_transforms(), same_random_state(device):
+    with torch.no_grad(), outside_transforms(), same_random_numbers(device):
         params = layer.step_params()
         given = [each for each in params.values() if isinstance(each, Tensor)]
         shape = torch.broadcast_shapes((1, *size), *[each.shape for each in given])

@@ -57,6 +57,7 @@ def record(
 ) -> Recording:
     """Run a network and record what happens in its spiking layers.
 
+    It is a call like ``model(x)``, which leaves a state behind and, in training, moves running statistics.
     The records are further outputs of the compiled time loop: the network runs as it does otherwise, folded if it
     folds, and its outputs have the same bits, recurrent layers included. Gradients flow through records where they are
     enabled, so that a loss may be one on a membrane.
