@@ -7,6 +7,7 @@ from itertools import chain
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spikingtorch.fold.guard import Look
@@ -41,7 +42,8 @@ def copy_to_watch(owner: str, model: Network, *given: Tensor) -> Iterator[Any]:
         stack.enter_context(same_python_random_state())
         for device in {each.device for each in tensors}:
             stack.enter_context(same_random_state(device))
-        with model.alone():
+        # weights that are copied in inference mode could not be looked at outside of it
+        with model.alone(), torch.inference_mode(False):
             stack.callback(Look(net).outside.restore)
             stack.callback(_outside_of_hooks(net).restore)
             copied = _copy(owner, model)

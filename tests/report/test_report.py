@@ -181,6 +181,33 @@ def test_the_ann_is_that_of_one_pass_whatever_the_lengths(lengths: list[int], qu
     assert f"An ANN of this shape takes {6 * 5 + 5 * 4} products for one pass" in found.words
 
 
+def test_graded_inputs_are_multiplied(quickly: Quickly) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), st.IF(v0=0.05), nn.Flatten(), nn.Linear(48, 4), st.IF(v0=0.05))
+    x = 0.1 + draw(4, 5, 1, 6, 6)
+    found = quickly(net, [x])
+    with torch.no_grad():
+        spikes = st.SpikingNet(net[:2])(x)
+    # each of 16 outputs of a channel sees 9 pixels; each spike reaches 4 neurons
+    macs, acs, dense = 5 * 3 * 16 * 9, float(spikes.sum()) / 4 * 4, 3 * 16 * 9 + 48 * 4
+    rows = found.table("Means for one sample")
+    assert rows[0][5:] == ["dense", "ACs", "MACs", "energy (nJ)"]
+    assert [row[6:8] for row in rows if row[0] in ("0", "3")] == [["0", f"{macs / 1e3:.3g}K"], [f"{acs:.3g}", "0"]]
+    energy = 1e-3 * (0.9 * acs + 4.6 * macs)
+    ratio = energy / (1e-3 * 4.6 * dense)
+    assert f'<dt>Energy of a sample</dt><dd class="big">{energy:.3g} nJ</dd>' in found.text
+    assert f"{acs:.3g} ACs and {macs / 1e3:.3g}K MACs, {ratio:.2g} times that of the ANN" in found.words
+    assert f"takes {ratio:.2g} times the energy of that" in found.words
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_spikes_are_those_of_all_batches(scale: float, quickly: Quickly) -> None:
+    net = nn.Sequential(nn.Linear(6, 5), st.LIF(v0=0.2))
+    x = (draw(4, 5, 6) < 0.5).float()
+    row = quickly(net, [x, scale * x]).table("Means for one sample")[1]
+    number = f"{float(x.sum()) / 4 * 5:.3g}"
+    assert row[6:8] == ([number, "0"] if scale == 1.0 else ["0", number])
+
+
 def test_accuracy_is_that_of_the_metric(page: Page, model: st.SpikingNet, batches: list[tuple[Tensor, Tensor]]) -> None:
     with torch.no_grad():
         copied = copy.deepcopy(model).eval()

@@ -197,6 +197,16 @@ def test_a_network_that_is_not_complete_stays_so() -> None:
     assert model.Nout is None
 
 
+def test_a_look_in_inference_mode_folds() -> None:
+    torch.manual_seed(0)
+    model, x = st.SpikingNet(nn.Sequential(nn.Conv1d(2, 4, 3), st.LIF(v0=0.3))), draw(3, 4, 2, 6)
+    want = st.summary(model, x)
+    with torch.inference_mode():  # in which a network that steps would warn
+        assert st.summary(model, x) == want
+        overview(model, x)
+    model(x).sum().backward()
+
+
 def test_what_cannot_be_copied_is_named() -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(6, 4), st.LIF()))
     model.net.lines = (line for line in "abc")
