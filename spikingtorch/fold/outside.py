@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import torch
 
 
 class Outside:
@@ -52,10 +53,13 @@ class Outside:
         self._restorers.append(restore)
 
     def keep_content(self, value: Any) -> None:
-        """Keep what a container holds."""
+        """Keep what a container holds, or where a generator of random numbers is."""
         if isinstance(value, np.ndarray):
             array = value.copy()
             self._restorers.append(lambda: np.copyto(value, array) if value.flags.writeable else None)
+        elif isinstance(value, torch.Generator):
+            state = value.get_state()
+            self._restorers.append(lambda: value.set_state(state))
         elif isinstance(value, list | deque):
             items = list(value)
             self._restorers.append(lambda: (value.clear(), value.extend(items)) if _differ(value, items) else None)

@@ -17,6 +17,7 @@ from spikingtorch.report import report
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CALLS: list[str] = []
+GENERATOR = torch.Generator()
 NUMBER = 0
 
 
@@ -40,7 +41,8 @@ class Net(nn.Module):
         CALLS.append("forward")
         self.calls += 1
         self.get_buffer("seen").add_(1)
-        noise = torch.rand(x.shape, generator=self.generator) + torch.rand(x.shape) + random.random()
+        noise = torch.rand(x.shape, generator=self.generator) + torch.rand(x.shape, generator=GENERATOR)
+        noise = noise + torch.rand(x.shape) + random.random()
         h = self.l1(self.drop(self.norm(self.linear(x + 0.1 * noise + 0.1 * np.random.rand()))), init)
         self.rates.append(float(h.detach().mean()))
         out: Tensor = self.l2(self.normed(h), init)
@@ -56,7 +58,8 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 def everything(model: Any) -> list[Any]:
     """Return all that a look could change, as values."""
     net, (_, numbers, *place) = model.net, np.random.get_state(legacy=True)
-    found: list[Any] = [torch.get_rng_state(), random.getstate(), numbers, place, net.generator.get_state()]
+    found: list[Any] = [torch.get_rng_state(), random.getstate(), numbers, place]
+    found += [net.generator.get_state(), GENERATOR.get_state()]
     found += [each.detach().clone() for each in (*net.parameters(), *net.buffers())]
     found += [each._version for each in (*net.parameters(), *net.buffers())]
     found += [(each.grad is None, each.requires_grad) for each in net.parameters()]
