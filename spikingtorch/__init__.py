@@ -50,7 +50,8 @@ from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatch
 from spikingtorch.spikingnet import SpikingNet
 from spikingtorch.watching.monitor import SpikeMonitor
 from spikingtorch.watching.recording import Recording, record
-from spikingtorch.watching.summary import Summary, summary
+from spikingtorch.watching.summary import summary
+from spikingtorch.watching.table import Summary
 
 __version__ = "1.0.0.dev0"
 

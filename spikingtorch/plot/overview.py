@@ -15,7 +15,7 @@ from spikingtorch.plot.raster import raster
 from spikingtorch.plot.rates import rates
 from spikingtorch.plot.traces import traces
 from spikingtorch.watching.copies import copy_to_watch
-from spikingtorch.watching.network import Network, check_network
+from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.recording import Recording, record
 
 if TYPE_CHECKING:
@@ -58,9 +58,10 @@ def overview(
     Raises:
         ImportError: matplotlib is not installed.
         ValueError: x or targets do not fit.
-        TypeError: the network returns several tensors.
+        TypeError: model is no SpikingNet, or cannot be copied; the network returns several tensors.
     """
     check_network("overview", model)
+    check_sequences("overview", x)
     with copy_to_watch("overview", model, x) as copied:
         seen = _seen(copied, x)
     if not isinstance(seen.out, Tensor):

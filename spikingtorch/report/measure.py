@@ -14,9 +14,10 @@ from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.metrics import rate_accuracy
 from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Counts, Firing
-from spikingtorch.watching.counting import NOTHING
+from spikingtorch.watching.operations import NOTHING
 from spikingtorch.watching.recording import Recording, record
-from spikingtorch.watching.summary import Row, Summary, summary_of_run
+from spikingtorch.watching.summary import summary_of_run
+from spikingtorch.watching.table import Row, Summary
 
 # samples in pictures, and bytes of records at a time
 PICTURED, _BYTES = 16, 2**28
@@ -169,7 +170,7 @@ def merged(tables: Sequence[tuple[Summary, int]]) -> Summary:
 
     Whether inputs are spikes is decided over all of them.
 
-    >>> from spikingtorch.watching.counting import Count
+    >>> from spikingtorch.watching.operations import Count
     >>> row = Row("l1", "LIF", (2,), 0, 0.5, (Count(4.0, 2.0, 1.0, 1.0),))
     >>> other = row._replace(rate=0.1, counts=(Count(4.0, 6.0, 1.0, 1.0),))
     >>> both = merged([(Summary((row,), 4, 1.0, 2.0), 3), (Summary((other,), 4, 1.0, 2.0), 1)])

@@ -2,7 +2,7 @@
 
 from spikingtorch.report.content import Content, Section
 from spikingtorch.report.html import Html, code, element, joined, listing, paragraph, table
-from spikingtorch.watching.summary import HEAD, Row, abbreviated
+from spikingtorch.watching.table import HEAD, Row, abbreviated
 
 _NUMBERS = (3, 4, 5, 6, 7, 8)
 

@@ -8,7 +8,7 @@ from spikingtorch.report.network_sections import explanation, summary_table, war
 from spikingtorch.report.style import STYLE
 from spikingtorch.report.training_sections import learning_curves, rates_over_epochs
 from spikingtorch.report.words import counted, percent
-from spikingtorch.watching.summary import abbreviated
+from spikingtorch.watching.table import abbreviated
 
 
 def page(content: Content) -> str:

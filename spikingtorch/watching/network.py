@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from spikingtorch import validation as checks
 from spikingtorch.functional.core.network_mode import NetworkMode
 
 
@@ -34,3 +35,16 @@ def check_network(owner: str, model: Any) -> None:
     """
     if not (isinstance(model, nn.Module) and hasattr(model, "watched") and hasattr(model, "net")):
         raise TypeError(f"{owner}: model is a {type(model).__name__}, expected a SpikingNet; wrap it: SpikingNet(net)")
+
+
+def check_sequences(owner: str, x: Any) -> None:
+    """Raise unless an input is a batch of sequences, (N, T, ...), of at least one sample.
+
+    Raises:
+        TypeError: it is no floating tensor.
+        ValueError: it has another rank, or no samples.
+    """
+    checks.check_floating(owner, "x", x)
+    checks.check_rank(owner, "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
+    if not x.shape[0]:
+        raise ValueError(f"{owner}: x has shape {tuple(x.shape)}, which holds no samples")

@@ -1,160 +1,18 @@
 """summary: the layers of a network with their sizes, rates, and the operations and energy that one sample takes."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.copies import copy_to_watch
-from spikingtorch.watching.counting import Count, Counting, recurrent, weights_of
-from spikingtorch.watching.network import Network, check_network
+from spikingtorch.watching.counting import Counting, weights_of
+from spikingtorch.watching.network import Network, check_network, check_sequences
+from spikingtorch.watching.operations import Count, recurrent
 from spikingtorch.watching.recording import record
-
-# energy of an operation on 32-bit floating-point numbers in a 45 nm process, in pJ: an addition, and a multiplication,
-# both of which a product takes. M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014,
-# doi:10.1109/ISSCC.2014.6757323
-ADDITION, MULTIPLICATION = 0.9, 3.7
-HEAD = ("layer", "class", "output", "parameters", "rate", "dense", "ACs", "MACs", "energy (nJ)")
-NOT_COUNTED = (
-    "Not counted: neurons, biases, normalisations, pooling by maximum, attention, memory traffic; products other than "
-    "linear layers and convolutions."
-)
-
-
-class Row(NamedTuple):
-    """One layer.
-
-    Attributes:
-        name: in the network.
-        kind: its class.
-        shape: of its output for one sample and step.
-        parameters: how many numbers it learns or keeps as weights.
-        rate: share of neurons and steps in which a spiking layer's output is not zero; None for another one.
-        counts: operations of a sample and all steps, in the mean of the batch, one for each place of the network that
-            calls the layer.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    parameters: int
-    rate: float | None
-    counts: tuple[Count, ...] = ()
-
-    @property
-    def dense(self) -> float:
-        """Products of all inputs, those of an ANN of this shape at each step."""
-        return sum(count.dense for count in self.counts)
-
-    @property
-    def acs(self) -> float:
-        """Additions of a weight, for inputs that are spikes."""
-        return sum(count.acs for count in self.counts)
-
-    @property
-    def macs(self) -> float:
-        """Multiplications with an addition, for graded inputs that are not zero."""
-        return sum(count.macs for count in self.counts)
-
-
-class Summary(NamedTuple):
-    """What ``summary`` returns.
-
-    Attributes:
-        rows: the layers in the order of their definition.
-        steps: T; the mean where a report has put samples of several lengths together.
-        addition: energy of one, in pJ.
-        mac: energy of a multiplication and an addition, in pJ.
-        unseen: layers with weights of which no operation was seen, scripted ones for instance.
-    """
-
-    rows: tuple[Row, ...]
-    steps: float
-    addition: float
-    mac: float
-    unseen: tuple[str, ...] = ()
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters."""
-        return sum(row.parameters for row in self.rows)
-
-    @property
-    def dense(self) -> float:
-        """Products of all inputs, of a sample, over all steps."""
-        return sum(row.dense for row in self.rows)
-
-    @property
-    def acs(self) -> float:
-        """Additions of a weight for spikes, of a sample."""
-        return sum(row.acs for row in self.rows)
-
-    @property
-    def macs(self) -> float:
-        """Multiplications with an addition for graded inputs, of a sample."""
-        return sum(row.macs for row in self.rows)
-
-    @property
-    def synops(self) -> float:
-        """Synaptic operations of a sample, of both kinds."""
-        return self.acs + self.macs
-
-    @property
-    def energy(self) -> float:
-        """Energy of the operations of a sample, in nJ."""
-        return sum(map(self.energy_of, self.rows))
-
-    @property
-    def energy_of_ann(self) -> float:
-        """Energy of one pass of an ANN of the same shape, in nJ: products of all inputs, for one step."""
-        return 1e-3 * self.mac * self.dense / self.steps
-
-    @property
-    def beside_ann(self) -> str:
-        """The energy as a multiple of that of the ANN; empty if that has no operations."""
-        of_ann = self.energy_of_ann
-        return f"{self.energy / of_ann:.2g} times" if of_ann else ""
-
-    def energy_of(self, row: Row) -> float:
-        """Return the energy of the operations of one layer, in nJ."""
-        return 1e-3 * (self.addition * row.acs + self.mac * row.macs)
-
-    @property
-    def not_counted(self) -> str:
-        """Sentences on what is not counted."""
-        return NOT_COUNTED + (f" No operation was seen of {', '.join(self.unseen)}." if self.unseen else "")
-
-    def __str__(self) -> str:
-        rows = [HEAD, *map(self.cells, self.rows), self.last]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        sides = [str.ljust] * 3 + [str.rjust] * (len(HEAD) - 3)
-        lines = [
-            "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        ratio = f"; the spiking network takes {self.beside_ann} as much" if self.beside_ann else ""
-        notes = [
-            f"For one sample and its {self.steps:g} steps: additions for spikes (ACs) at {self.addition:g} pJ, "
-            f"multiply-adds for graded inputs (MACs) at {self.mac:g} pJ (45 nm).",
-            f"An ANN of this shape: {abbreviated(self.dense / self.steps)} MACs, {abbreviated(self.energy_of_ann)} nJ"
-            f"{ratio}.",
-        ]
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", *notes, self.not_counted])
-
-    def cells(self, row: Row) -> tuple[str, ...]:
-        """Return the texts of a row of the table, under ``HEAD``."""
-        shape, rate = "x".join(map(str, row.shape)), "" if row.rate is None else f"{row.rate:.1%}"
-        numbers = map(abbreviated, (row.dense, row.acs, row.macs, self.energy_of(row)))
-        return (row.name, row.kind, shape, f"{row.parameters:,}", rate, *numbers)
-
-    @property
-    def last(self) -> tuple[str, ...]:
-        """The texts of the last row, the totals."""
-        numbers = map(abbreviated, (self.dense, self.acs, self.macs, self.energy))
-        return ("total", "", "", f"{self.parameters:,}", "", *numbers)
+from spikingtorch.watching.table import ADDITION, MULTIPLICATION, Row, Summary
 
 
 def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float | None = None) -> Summary:
@@ -179,8 +37,8 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
         A table to be printed; its rows and totals are attributes.
 
     Raises:
-        TypeError: model is no SpikingNet, or cannot be copied.
-        ValueError: x holds no samples.
+        TypeError: model is no SpikingNet, or cannot be copied; x is no floating tensor.
+        ValueError: x has another shape, or no samples.
 
     >>> from spikingtorch import LIF, SpikingNet
     >>> model = SpikingNet(nn.Sequential(nn.Linear(3, 4), LIF()))
@@ -189,8 +47,7 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     (60.0, 60.0, 0.0)
     """
     check_network("summary", model)
-    if not x.shape[0]:
-        raise ValueError(f"summary: x has shape {tuple(x.shape)}, which holds no samples to take the mean of")
+    check_sequences("summary", x)
     with copy_to_watch("summary", model, x) as copied:
         return summary_of_run(copied, x.clone(), addition, mac)
 
@@ -235,12 +92,3 @@ def _rows(
 def _of_one(counts: Iterable[Count], N: int) -> tuple[Count, ...]:
     """Return the operations of one sample, those of N in the mean."""
     return tuple([count.share(1, N) for count in counts])
-
-
-def abbreviated(number: float) -> str:
-    """Return a number of operations for people."""
-    for unit in ("", "K", "M", "G", "T"):
-        if abs(number) < 1000 or unit == "T":
-            return f"{number:.3g}{unit}"
-        number /= 1000
-    raise AssertionError

@@ -331,7 +331,11 @@ def test_the_table_shows_both() -> None:
     assert dear.energy == pytest.approx(1e-3 * (2.0 * found.acs + 10.0 * found.macs))
 
 
-def test_no_samples_are_refused() -> None:
+def test_refusals() -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(INS, OUTS), st.LIF()))
-    with pytest.raises(ValueError, match=r"x has shape \(0, 4, 5\), which holds no samples"):
+    with pytest.raises(ValueError, match=r"summary: x has shape \(0, 4, 5\), which holds no samples"):
         st.summary(model, torch.zeros(0, T, INS))
+    with pytest.raises(ValueError, match=r"summary: x .*\(N, T, \.\.\.\)"):
+        st.summary(model, torch.zeros(()))
+    with pytest.raises(TypeError, match=r"summary: x is a ndarray, .*torch.from_numpy"):
+        st.summary(model, np.zeros((N, T, INS)))  # type: ignore[arg-type]

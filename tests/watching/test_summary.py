@@ -9,7 +9,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.watching.summary import ADDITION, MULTIPLICATION
+from spikingtorch.watching.table import ADDITION, MULTIPLICATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

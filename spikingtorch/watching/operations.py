@@ -1,0 +1,216 @@
+"""Operations of the functions of torch that have weights: additions for spikes, multiply-adds for graded inputs."""
+
+from collections.abc import Iterable
+from math import inf
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from spikingtorch.functional import dense, per_channel
+from spikingtorch.layers.recurrent import weight_of
+from spikingtorch.layers.steplayer import StepLayer
+
+
+class Count(NamedTuple):
+    """Operations of the weights of one layer at one place of the network, over all samples and steps.
+
+    Inputs are spikes if all that are not zero have one magnitude c: a weight times c, or -c, is a weight that is known
+    beforehand, and a spike adds it. Other inputs are graded, and each is multiplied by its weights.
+
+    Attributes:
+        dense: products of all inputs with all of their weights.
+        effective: those among them in which neither input nor weight is zero.
+        least: magnitude of inputs that are not zero, the least one; infinity if there are none.
+        most: the greatest one, 0 if there are none.
+        shape: of the output for one sample and step.
+    """
+
+    dense: float = 0.0
+    effective: float = 0.0
+    least: float = inf
+    most: float = 0.0
+    shape: tuple[int, ...] = ()
+
+    @property
+    def acs(self) -> float:
+        """Additions of a weight, for inputs that are spikes."""
+        return self.effective if self.least >= self.most else 0.0
+
+    @property
+    def macs(self) -> float:
+        """Multiplications with an addition, for inputs that are graded."""
+        return self.effective - self.acs
+
+    def plus(self, other: "Count") -> "Count":
+        """Return the operations of both, whose inputs are spikes if all of them together are."""
+        least, most = min(self.least, other.least), max(self.most, other.most)
+        shape = other.shape or self.shape
+        return Count(self.dense + other.dense, self.effective + other.effective, least, most, shape)
+
+    def share(self, part: int, whole: int) -> "Count":
+        """Return the operations times a part of a whole."""
+        return self._replace(dense=self.dense * part / whole, effective=self.effective * part / whole)
+
+
+NOTHING = Count()
+
+
+def _count(out: Tensor, input: Tensor, fanout: Tensor, whole: Tensor) -> Count:
+    """Return the operations of inputs that reach so many places of the output.
+
+    Args:
+        out: the output, (N, ...).
+        input: (..., *size).
+        fanout: places that each place of the input reaches by weights that are not zero, (*size).
+        whole: places that it reaches by any weights, of the same number of axes, or fewer.
+    """
+    fires = input != 0
+    there = fires.unsqueeze(0).sum([*range(input.ndim - fanout.ndim + 1)]).to(fanout)
+    every = whole.sum() * (input.numel() // max(1, whole.numel()))
+    sizes = input[fires].abs()
+    least, most = torch.stack(sizes.aminmax()).tolist() if sizes.numel() else (inf, 0.0)
+    return Count(float(every), float((there * fanout).sum()), least, most, tuple(out.shape[1:]))
+
+
+def _linear(out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Count]:  # noqa: ARG001
+    rows = weight.reshape(-1, weight.shape[-1])
+    whole = torch.tensor(float(len(rows)), dtype=torch.float64)
+    return weight, _count(out, input, (rows != 0).sum(0).to(whole), whole)
+
+
+def _convolution(run: Any) -> Any:
+    def count(
+        out: Tensor,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,  # noqa: ARG001
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> tuple[Tensor, Count]:
+        # the outputs that a channel of the input reaches are those of its group
+        kernels = (weight != 0).unflatten(0, (groups, -1)).sum(1).flatten(0, 1)
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        return weight, _over_images(run, out, input, kernels, weight.shape[0] // groups, options)
+
+    return count
+
+
+def _transposed(run: Any) -> Any:
+    def count(
+        out: Tensor,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,  # noqa: ARG001
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,  # noqa: ARG001
+        dilation: Any = 1,
+    ) -> tuple[Tensor, Count]:
+        options = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+        return weight, _over_images(run, out, input, (weight != 0).sum(1), weight.shape[1], options)
+
+    return count
+
+
+def _over_images(run: Any, out: Tensor, input: Tensor, kernels: Tensor, outputs: int, options: dict[str, Any]) -> Count:
+    """Return the operations of a convolution.
+
+    Args:
+        run: the convolution.
+        out: what it has returned.
+        input: its images.
+        kernels: how many weights of each channel of the input are not zero, by place in the kernel, (C, *kernel).
+        outputs: how many outputs a channel has weights for, zeros included.
+        options: how it walks over images.
+    """
+    fanout = _reach(run, input, kernels, options)
+    return _count(out, input, fanout, _reach(run, input, torch.full_like(kernels[:1], outputs), options))
+
+
+def _reach(run: Any, images: Tensor, kernels: Tensor, options: dict[str, Any]) -> Tensor:
+    """Return the sum of the kernel's entries that each place of an image meets, channel by channel, (C, *size)."""
+    C, *kernel = kernels.shape
+    with torch.inference_mode(False), torch.enable_grad():
+        x = torch.zeros(1, C, *images.shape[-len(kernel) :], dtype=torch.float64, requires_grad=True)
+        out = run(x, kernels.unsqueeze(1).to(x), None, groups=C, **options)
+        (found,) = torch.autograd.grad(out.sum(), x)
+    return found[0].round()
+
+
+def _pooling(axes: int) -> Any:
+    def count(
+        out: Tensor, input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *_: Any, **__: Any
+    ) -> tuple[None, Count]:
+        kernels, befores = _each(kernel_size, axes), _each(padding, axes)
+        strides = kernels if stride is None or stride == () else _each(stride, axes)
+        windows = [
+            [(k * step - before, k * step - before + kernel) for k in range(places)]
+            for places, kernel, step, before in zip(out.shape[-axes:], kernels, strides, befores, strict=True)
+        ]
+        fanout = _within(input.shape[-axes:], windows)
+        return None, _count(out, input, fanout, fanout)
+
+    return count
+
+
+def _adaptive_pooling(axes: int) -> Any:
+    def count(out: Tensor, input: Tensor, *_: Any, **__: Any) -> tuple[None, Count]:
+        windows = [
+            [(k * size // places, -((-(k + 1) * size) // places)) for k in range(places)]
+            for size, places in zip(input.shape[-axes:], out.shape[-axes:], strict=True)
+        ]
+        fanout = _within(input.shape[-axes:], windows)
+        return None, _count(out, input, fanout, fanout)
+
+    return count
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    """Return an option of pooling for each of its axes."""
+    return (value,) * axes if isinstance(value, int) else tuple(value) * (axes // len(value))
+
+
+def _within(sizes: Iterable[int], windows: Iterable[list[tuple[int, int]]]) -> Tensor:
+    """Return in how many windows each place is, for windows (start, stop) along each axis, (*sizes)."""
+    found = torch.ones((), dtype=torch.float64)
+    for size, along in zip(sizes, windows, strict=True):
+        number = torch.zeros(size, dtype=torch.float64)
+        for start, stop in along:
+            number[max(start, 0) : stop] += 1
+        found = found.unsqueeze(-1) * number
+    return found
+
+
+# by function of torch, what returns the weights of a call, None for pooling, and its operations
+COUNTED: dict[Any, Any] = {
+    nnf.linear: _linear,
+    **{run: _convolution(run) for run in (torch.conv1d, torch.conv2d, torch.conv3d)},
+    **{run: _transposed(run) for run in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)},
+    **{run: _pooling(axes) for axes, run in enumerate((nnf.avg_pool1d, nnf.avg_pool2d, nnf.avg_pool3d), 1)},
+    **{
+        run: _adaptive_pooling(axes)
+        for axes, run in enumerate((nnf.adaptive_avg_pool1d, nnf.adaptive_avg_pool2d, nnf.adaptive_avg_pool3d), 1)
+    },
+}
+
+
+def recurrent(layer: StepLayer, spikes: Tensor) -> Count:
+    """Return the operations of the recurrent weights of a layer: each spike but those of the last step comes back."""
+    if layer.synapse is None:
+        return NOTHING
+    before, weight = spikes[:, :-1], weight_of(type(layer).__name__, layer.recurrent)
+    if layer.synapse is dense:
+        return _linear(spikes, before, weight)[1]
+    if layer.synapse is per_channel:
+        fanout = (weight != 0).expand_as(spikes[:, 0]).double()
+        return _count(spikes, before.transpose(0, 1), fanout, torch.ones_like(fanout))
+    back: Any = layer.recurrent
+    run = (torch.conv1d, torch.conv2d, torch.conv3d)[weight.ndim - 3]
+    _, count = COUNTED[run](spikes, before.flatten(0, 1), weight, padding="same", groups=back.groups)
+    found: Count = count
+    return found
