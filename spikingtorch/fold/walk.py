@@ -7,16 +7,18 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.fold.effects import objections_to_code
+from spikingtorch.fold.forms import attributes_read_by, form_of, settings_of
 from spikingtorch.fold.hooks import HOOKS, computed_attributes, hooks_of_all_modules
 from spikingtorch.fold.outside import Outside, slots_of
-from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of
+from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, cells_of, module_of, reads_of
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.handing import InitHook
@@ -36,51 +38,9 @@ _TELLS = {
     *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "is_tensor", "hash", "set", "frozenset"),
     *("get", "setdefault", "contains", "in", "a pattern", "a set or a text"),
 }
-# what is to happen at each step, and what nobody can look behind
-_EFFECTS = {"print", "open", "input", "breakpoint", "stdout", "stderr", "system", "putenv", "environb"}
-_EFFECTS |= {"save", "savez", "savez_compressed", "savetxt", "tofile", "dump", "warn", "setrecursionlimit"}
-_EFFECTS |= {"write_text", "write_bytes", "touch", "mkdir", "makedirs", "rmdir", "removedirs", "rmtree", "unlink"}
-# functions of these modules that change files or the process; names that lists and texts have as well count there alone
-_OF_SYSTEM = {"os", "posix", "nt", "shutil"}
-_EFFECTS_OF_SYSTEM = {
-    "remove",
-    "rename",
-    "renames",
-    "replace",
-    "link",
-    "symlink",
-    "truncate",
-    "chmod",
-    "chown",
-    "utime",
-}
-_EFFECTS_OF_SYSTEM |= {
-    "chdir",
-    "write",
-    "mkfifo",
-    "mknod",
-    "kill",
-    "umask",
-    "copy",
-    "copy2",
-    "copyfile",
-    "copytree",
-    "move",
-}
-_OPAQUE = {"globals", "locals", "eval", "exec", "__import__", "id"}
-_ASKS = {
-    *("is_inference_mode_enabled", "is_inference", "environ", "getenv", "num_batches_tracked", "__globals__"),
-    *("are_deterministic_algorithms_enabled", "get_num_threads", "swap_tensors"),
-}
 _STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", "contextlib", "warnings", "abc", "enum"}
 # methods that no step calls
 _ABOUT = {"__repr__", "__str__", "__eq__", "__hash__", "__new__", "__post_init__", "__replace__", "extra_repr"}
-# numbers of torch's modules, and what decides which operations they run: a layer that drops nothing, or all, draws none
-_SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
-    (nn.modules.dropout._DropoutNd, "p", lambda p: "some" if type(p) is float and 0.0 < p < 1.0 else p),
-    (nn.modules.batchnorm._NormBase, "momentum", type),
-    (nn.modules.batchnorm._NormBase, "eps", type),
-)
 _LIMIT = 5000  # values
 _LONG = 500  # entries of one container
 _BYTES = 2**16  # of an array that is compared by value
@@ -248,7 +208,7 @@ class Walk:
         plain = module_of(cast(Any, kind).forward) == "torch"
         used = own.keys() if not plain or (reads := attributes_read_by(kind)) is None else reads
         if plain:
-            settings = [(name, form) for base, name, form in _SETTINGS if isinstance(module, base)]
+            settings = settings_of(module).items()
             self._settings |= {f"{prefix}{name}": form for name, form in settings if not self._reads(name)}
         skipped = _OF_MODULES | computed_attributes(module) | {"forward"}
         if isinstance(module, StatefulLayer):
@@ -314,47 +274,22 @@ class Walk:
         self.names.update(reads.attributes, reads.names, reads.stores, {_ANY} if reads.computes_names else ())
         self.names.update({_IS} if reads.identity else ())
         self.names.update(part for text in reads.texts for part in text.split("."))
+        self.tells = self.tells or not _TELLS.isdisjoint(reads.looks)
         # what is installed is there to be used by many, but for the package of the network
         if "site-packages" in function.__code__.co_filename and module_of(function) not in self._packages:
             return
-        self._check_calls(reads)
-        self.tells = self.tells or not _TELLS.isdisjoint(reads.looks)
-        if reads.catches or "suppress" in (*reads.names, *reads.attributes):
-            self._refuse(
-                f"goes on after an error that it catches in {name}, which one sample may raise for all steps",
-                "compute with what raises none, such as torch.linalg.cholesky_ex or torch.where",
-            )
         self.outside.keep_names(space, reads.names)
         outside = {key: space[key] for key in reads.names if key in space} | cells
         outside |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
         outside |= {key: sys.modules[key] for key in reads.imports if key in sys.modules}
-        for key, value in (outside | (function.__kwdefaults__ or {})).items():
-            if isinstance(value, Iterator):
-                self._refuse(f"uses up {key}, a {type(value).__name__} outside of the network", "keep a list")
-            if isinstance(value, nn.Module):
-                self._refuse(f"closes over {key}, a module", "hand it to the function, or make that a method")
-            self._check_system(reads, key, value)
+        outside |= function.__kwdefaults__ or {}
+        for reason, remedy in objections_to_code(name, reads, outside):
+            self._refuse(reason, remedy)
+        for key, value in outside.items():
             if isinstance(value, types.ModuleType):
                 with self._from_outside():
                     self._space(f"{name}.{key}", value, {*reads.attributes, *reads.stores})
             self._shared(f"{name}.{key}", value)
-
-    def _check_system(self, reads: Reads, name: str, value: Any) -> None:
-        """Refuse a function that changes files, read from its module or by a name of its own."""
-        if isinstance(value, types.ModuleType):
-            found = {*reads.attributes} & _EFFECTS_OF_SYSTEM if value.__name__ in _OF_SYSTEM else set[str]()
-        else:
-            own = isinstance(value, types.FunctionType | types.BuiltinFunctionType) and module_of(value) in _OF_SYSTEM
-            found = {value.__name__} & _EFFECTS_OF_SYSTEM if own else set()
-        if found:
-            self._refuse(f"calls {min(found)} of {name}, which is to be called at each step", "leave that call out")
-
-    def _check_calls(self, reads: Reads) -> None:
-        told = {*reads.names, *reads.attributes}
-        if effects := told & _EFFECTS:
-            self._refuse(f"calls {min(effects)}, which is to be called at each step", "leave that call out")
-        if hidden := {*reads.names} & _OPAQUE | told & _ASKS:
-            self._refuse(f"uses {min(hidden)}, behind which nobody can look", "write what it stands for")
 
     def _space(self, name: str, module: types.ModuleType, names: Collection[str] = ()) -> None:
         """Look at what a module of Python holds under the names that code reads.
@@ -517,35 +452,6 @@ class Walk:
         if self._is_outside:
             self.outside.keep_attributes(value)
         return own | {slot: getattr(value, slot, None) for slot in slots}
-
-
-def form_of(value: Any) -> Any:
-    """Return all of a tensor that code can ask for without asking for its numbers, or for its identity."""
-    if not isinstance(value, Tensor):
-        return value
-    strides = value.stride() if value.layout is torch.strided else None
-    graph = value.requires_grad, value.grad_fn is None, bool(vars(value))
-    return type(value), value.shape, value.dtype, value.device, value.layout, strides, graph
-
-
-@lru_cache(maxsize=256)
-def attributes_read_by(kind: type) -> frozenset[str] | None:
-    """Return the attributes that the forward of a class of torch's reads; None where that is not known."""
-    if not kind.__module__.startswith("torch.nn.modules."):
-        return None
-    bases = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    found: set[str] = set()
-    ahead = {"forward", "__iter__", "__len__", "__getitem__"}
-    while ahead - found:
-        name = min(ahead - found)
-        found.add(name)
-        item = next((vars(base)[name] for base in bases if name in vars(base)), None)
-        for member in (item.fget,) if isinstance(item, property) else (getattr(item, "__func__", item),):
-            reads = reads_of(member.__code__) if isinstance(member, types.FunctionType) else None
-            if reads is not None and reads.computes_names:
-                return None
-            ahead.update((*reads.attributes, *reads.texts) if reads is not None else ())
-    return frozenset(found)
 
 
 def _is_foreign(kind: type) -> bool:
