@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from spikingtorch.command_line import positive
-from spikingtorch.interop.nir import NIRError, metadata, platforms, read, verify_nir
-from spikingtorch.interop.nir.certificate import Certificate
+from spikingtorch.interop.nir import Certificate, NIRError, metadata, platforms, read, verify_nir
 from spikingtorch.interop.nir.discretise import DISCRETISATIONS
 from spikingtorch.interop.nir.picture import picture, shape_text
 from spikingtorch.interop.nir.plan import Plan, plan_of
+from spikingtorch.interop.nir.targets import TARGETS
 
 # a file of another library says nothing of the length of a step; most of them assume this one
 DT = 1e-4
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, help="a .nir file")
     parser.add_argument("--dt", type=float, help=f"length of a step in seconds (that of the metadata, else {DT:g})")
     parser.add_argument("--discretisation", choices=DISCRETISATIONS, help="of the equations (that of the metadata)")
+    parser.add_argument("--target", choices=TARGETS, help="certify for this library's reader (that of the metadata)")
     parser.add_argument("--no-metadata", action="store_true", help="go by the nodes alone")
     parser.add_argument("--steps", type=positive, default=100, help="of the random input (%(default)s)")
     parser.add_argument("--samples", type=positive, default=2, help="of the random input (%(default)s)")
@@ -64,7 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     plan, said = plan_of(graph), None if options.no_metadata else metadata.unpacked(graph)
     print(_table(plan))
     if said is not None:
-        print(f"\nwritten by spikingtorch: dt={said.dt:g} s, {said.discretisation}")
+        whom = "" if said.target is None else f", for {TARGETS[said.target].reader}"
+        print(f"\nwritten by spikingtorch: dt={said.dt:g} s, {said.discretisation}{whom}")
         for name, what in said.lost.items():
             print(f"lost in the export: {name} {what}")
     if options.picture is not None:
@@ -119,10 +121,10 @@ def _save(plan: Plan, path: Path) -> None:
 def _certified(graph: Any, plan: Plan, said: metadata.Metadata | None, options: argparse.Namespace) -> Certificate:
     """Return the certificate on random inputs that make every neuron node fire, or those that make most of them."""
     dt = (DT if said is None else said.dt) if options.dt is None else options.dt
+    how = {"dt": dt, "discretisation": options.discretisation, "target": options.target}
     best: Certificate | None = None
     for drive in _DRIVES:
-        x = _drawn(plan, options, drive)
-        found = verify_nir(graph, x, dt=dt, discretisation=options.discretisation, use_metadata=not options.no_metadata)
+        found = verify_nir(graph, _drawn(plan, options, drive), use_metadata=not options.no_metadata, **how)
         silent = sum(row.error is None and not row.spikes for row in found.rows)
         if best is None or silent < sum(row.error is None and not row.spikes for row in best.rows):
             best = found

@@ -21,11 +21,12 @@ except ModuleNotFoundError as error:
     ) from error
 
 from spikingtorch.interop.nir import dialects
-from spikingtorch.interop.nir.certificate import Certificate, verify_nir
+from spikingtorch.interop.nir.certificate import verify_nir
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.export import to_nir
 from spikingtorch.interop.nir.files import read
 from spikingtorch.interop.nir.importing import from_nir
+from spikingtorch.interop.nir.verdict import Certificate
 from spikingtorch.interop.nir.weights import load_nir_weights
 
 __all__ = ["Certificate", "NIRError", "dialects", "from_nir", "load_nir_weights", "read", "to_nir", "verify_nir"]

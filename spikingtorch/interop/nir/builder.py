@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from spikingtorch.interop.nir import metadata
-from spikingtorch.interop.nir.dialects import Dialect
+from spikingtorch.interop.nir.dialects import Dialect, Sinabs
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.from_nodes import WEIGHTED, Reading, check_numbers, module_of
 from spikingtorch.interop.nir.metadata import Metadata
@@ -16,7 +16,9 @@ from spikingtorch.interop.nir.modules import Feedback, Scale
 from spikingtorch.interop.nir.network import GraphNet, Node
 from spikingtorch.interop.nir.plan import NEURONS, Plan
 from spikingtorch.interop.nir.shapes import shapes_of, with_feedback
-from spikingtorch.interop.nir.to_neurons import Writing, neuron_of
+from spikingtorch.interop.nir.targets import target_of
+from spikingtorch.interop.nir.to_neurons import neuron_of
+from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.recurrent import synapse_of
 from spikingtorch.spikingnet import SpikingNet
 
@@ -61,16 +63,28 @@ class Builder(NamedTuple):
         node = self.plan.nodes[name]
         options = {} if back is None else {"recurrent": _weights_back(self._module(back, None))}
         content = None if self.said is None else self.said.nodes.get(name)
-        if self.dialect is not None and isinstance(node, NEURONS):
-            return self._in_dialect(self.dialect, name, node)
+        dialect = self._of_target(node) if self.dialect is None and content is None else self.dialect
+        if dialect is not None and isinstance(node, NEURONS):
+            return self._in_dialect(dialect, name, node)
         if content is None or not isinstance(node, (*NEURONS, nir.Delay)):
             made = module_of(name, node, self.reading, **options)
-            if isinstance(made, nn.Conv1d | nn.Conv2d) and content == {"bias": False} and not np.any(node.bias):
-                made.bias = None
+            weighted = made if isinstance(made, nn.Linear | nn.Conv1d | nn.Conv2d) else None
+            if weighted is not None and content == {"bias": False} and not np.any(node.bias):
+                weighted.bias = None
             return made
         layer = metadata.rebuilt(name, content, options.get("recurrent"))
         self._check_same(name, node, layer)
         return layer
+
+    def _of_target(self, node: Any) -> Dialect | None:
+        """Return how a node is meant that was written for a reader whose neurons are none of NIR's."""
+        target = None if self.said is None else target_of("from_nir", self.said.target)
+        if target is None or not target.counts:
+            return None
+        floor = None
+        if isinstance(node, nir.IF):
+            (floor,) = -np.unique(node.v_threshold)
+        return Sinabs(norm_input=False, min_v_mem=floor)
 
     def _in_dialect(self, dialect: Dialect, name: str, node: Any) -> nn.Module:
         in_cycle = any(edge.delayed for edge in self.plan.incoming[name])
@@ -88,7 +102,8 @@ class Builder(NamedTuple):
         said: Any = self.said
         shape = tuple(int(size) for size in node.output_type["output"])
         lost: list[str] = []
-        writing = Writing(name, shape, self.reading.dt, self.reading.discretisation, said.dtype, True, lost)
+        target = target_of("from_nir", said.target)
+        writing = Writing(name, shape, self.reading.dt, self.reading.discretisation, said.dtype, True, lost, target)
         again = neuron_of(layer, writing)
         wrong = lost or ["its kind"] if lost or type(again) is not type(node) else _changed(node, again)
         if wrong:

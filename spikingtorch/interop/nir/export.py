@@ -1,21 +1,24 @@
 """to_nir: a SpikingNet as a graph of NIR."""
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import nir
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spikingtorch.functional import convolution, dense
 from spikingtorch.interop.nir import metadata
 from spikingtorch.interop.nir.certificate import certified, check_sample
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
 from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.maps_for_reader import map_for_reader
 from spikingtorch.interop.nir.model_graph import Calls, Op, calls_of, check_hooks, copied_model
-from spikingtorch.interop.nir.modules import Scale
-from spikingtorch.interop.nir.to_neurons import Writing, neuron_of
+from spikingtorch.interop.nir.readers import READERS
+from spikingtorch.interop.nir.targets import Target, check_steps, target_of
+from spikingtorch.interop.nir.to_maps import node_of, recurrence_of
+from spikingtorch.interop.nir.to_neurons import neuron_of
+from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.network import check_network
 
@@ -27,8 +30,9 @@ def to_nir(
     model: Any,
     sample: Tensor,
     *,
-    dt: float = DT,
-    discretisation: Discretisation = "exponential",
+    target: str | None = None,
+    dt: float | None = None,
+    discretisation: Discretisation | None = None,
     approximate: bool = False,
     certify: bool = True,
 ) -> nir.NIRGraph:
@@ -40,23 +44,30 @@ def to_nir(
     smaller number of the network's dtype as threshold, which says the same. What NIR has no word for (surrogates, what
     learns, the exact bits of decays) is in the metadata, so that ``from_nir`` makes the same network again.
 
+    Libraries read less, or something else, than NIR says. With a target, the graph has the numbers with which the
+    reader of that library spikes as the network does, and the certificate is that of a model of this reader.
+
     Args:
         model: the network, which is not changed.
         sample: an input, (N, T, ...), for the shapes and the certificate; a few samples that make every layer fire.
-        dt: length of a step, in seconds.
-        discretisation: by which the reader of the graph will turn it into steps: "exponential" or "exact", or "euler"
-            as simulators do; see ``from_nir``.
-        approximate: export what comes nearest to what NIR cannot say, such as a reset by subtraction, and note in the
-            metadata what was lost.
+        target: the library that will read the graph: "snntorch", "norse", "sinabs" or "spikingjelly"; None for readers
+            that go by NIR's equations.
+        dt: length of a step, in seconds; by default what the target takes for it, and 1e-4 without one.
+        discretisation: by which a reader without a target will turn the graph into steps: "exponential", the default,
+            or "exact", or "euler" as simulators do; see ``from_nir``. A target has its own.
+        approximate: export what comes nearest to what NIR or the target cannot say, such as a reset by subtraction, and
+            note in the metadata what was lost.
         certify: run the network and an independent simulation of the graph on the sample, and compare their spikes.
 
     Returns:
         The graph; ``nir.write(path, graph)`` makes a file of it.
 
     Raises:
-        NIRError: NIR cannot say what a layer does, or the simulation of the graph spikes otherwise than the network.
+        NIRError: NIR cannot say what a layer does, or the target's reader does not compute it; or the simulation of the
+            graph spikes otherwise than the network.
         TypeError: model is no SpikingNet.
 
+    >>> from torch import nn
     >>> from spikingtorch import LIF, SpikingNet
     >>> model = SpikingNet(nn.Sequential(nn.Linear(3, 4), LIF()))
     >>> graph = to_nir(model, torch.rand(2, 20, 3))
@@ -64,29 +75,48 @@ def to_nir(
     [('input', '0'), ('0', '1'), ('1', 'output')]
     """
     check_network("to_nir", model)
-    check_time("to_nir", dt, discretisation)
-    check_sample("to_nir", sample)
+    how = _how(target, dt, discretisation, approximate, sample)
     check_hooks(model)
     copied = copied_model(model).eval()
     copied.mode = "step"
     with torch.no_grad():
         copied(sample[:, :1])  # what is wrong with the sample shows here, in words of the network
-    graph = _Graph(calls_of(copied.net, sample[:, 0]), dt, discretisation, sample.dtype, approximate)
+    graph = _Graph(calls_of(copied.net, sample[:, 0]), how)
     found = graph.finished()
     if certify:
-        _certify(model, found, sample, graph, approximate)
+        _certify(model, found, sample, graph)
     return found
+
+
+class _How(NamedTuple):
+    """How a network is written; see ``to_nir``. dtype is that of the network."""
+
+    target: Target | None
+    dt: float
+    discretisation: Discretisation
+    dtype: torch.dtype
+    approximate: bool
+
+
+def _how(
+    target: str | None, dt: float | None, discretisation: Discretisation | None, approximate: bool, sample: Tensor
+) -> _How:
+    """Check the options and fill in what is left out."""
+    found = target_of("to_nir", target)
+    way: Any = discretisation or ("exponential" if found is None else found.discretisation)
+    step: Any = dt if dt is not None else DT if found is None else found.dt
+    check_time("to_nir", step, way)
+    if found is not None:
+        check_steps(found, step, way)
+    check_sample("to_nir", sample)
+    return _How(found, step, way, sample.dtype, approximate)
 
 
 class _Graph:
     """The graph of a network's calls, while it is put together."""
 
-    def __init__(
-        self, calls: Calls, dt: float, discretisation: Discretisation, dtype: torch.dtype, approximate: bool
-    ) -> None:
-        self.calls, self.dt, self.dtype = calls, dt, dtype
-        self.discretisation: Discretisation = discretisation
-        self.approximate = approximate
+    def __init__(self, calls: Calls, how: _How) -> None:
+        self.calls, self.how = calls, how
         self.nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(calls.shape)})}
         self.edges: list[tuple[str, str]] = []
         self.described: dict[str, Any] = {}
@@ -101,9 +131,14 @@ class _Graph:
             self._add(op)
         self.nodes["output"] = nir.Output(output_type={"output": np.array(self.calls.out)})
         self._connect(self.calls.result, "output")
-        content = metadata.Metadata(self.dt, self.discretisation, self.dtype, self.described, self.lost)
+        how, target = self.how, self.how.target
+        name = None if target is None else target.name
+        content = metadata.Metadata(how.dt, how.discretisation, how.dtype, self.described, self.lost, name)
         # the check of types in nir 1.0.8 knows no groups of convolutions
-        return nir.NIRGraph(self.nodes, self.edges, metadata=metadata.packed(content), type_check=False)
+        found = nir.NIRGraph(self.nodes, self.edges, metadata=metadata.packed(content), type_check=False)
+        if target is not None:
+            READERS[target.name].check(found)
+        return found
 
     def _add(self, op: Op) -> None:
         name = self._free(op.path)
@@ -111,14 +146,15 @@ class _Graph:
         if isinstance(op.module, StepLayer):
             self._add_layer(op, op.module, name)
         else:
-            self.nodes[name] = _node_of(op)
-            if getattr(op.module, "bias", 0) is None and not isinstance(op.module, nn.Linear):
-                self.described[name] = {"bias": False}  # which NIR's convolutions always have
+            self.nodes[name] = self._for_reader(node_of(op), op.path, op.before)
+            if getattr(op.module, "bias", 0) is None and hasattr(self.nodes[name], "bias"):
+                self.described[name] = {"bias": False}  # which some nodes always have
         self._connect(op.sources, name)
 
     def _add_layer(self, op: Op, layer: StepLayer, name: str) -> None:
         lost: list[str] = []
-        writing = Writing(op.path, op.after, self.dt, self.discretisation, self.dtype, self.approximate, lost)
+        how = self.how
+        writing = Writing(op.path, op.after, how.dt, how.discretisation, how.dtype, how.approximate, lost, how.target)
         self.nodes[name] = neuron_of(layer, writing)
         self.paths[name] = op.path
         if lost:
@@ -127,8 +163,12 @@ class _Graph:
             self.described[name] = metadata.described(layer)
         if layer.synapse is not None:
             back = self._free(f"{op.path}_recurrent")
-            self.nodes[back] = _recurrence_of(layer, op)
+            self.nodes[back] = self._for_reader(recurrence_of(layer, op), op.path, op.after)
             self.edges += [(name, back), (back, name)]
+
+    def _for_reader(self, node: Any, path: str, before: tuple[int, ...]) -> Any:
+        target = self.how.target
+        return node if target is None else map_for_reader(node, path, before, target)
 
     def _connect(self, sources: tuple[int, ...], target: str) -> None:
         self.edges += [("input" if each < 0 else self.names[each], target) for each in sources]
@@ -142,100 +182,16 @@ class _Graph:
         return name
 
 
-def _node_of(op: Op) -> Any:
-    """Return the node of a module that is no neuron."""
-    module: Any = op.module
-    match module:
-        case nn.Linear(bias=None):
-            return nir.Linear(weight=_array(module.weight))
-        case nn.Linear():
-            return nir.Affine(weight=_array(module.weight), bias=_array(module.bias))
-        case nn.Conv1d() | nn.Conv2d() if module.padding_mode == "zeros":
-            return _convolution(module, op.before[1:])
-        case Scale():
-            return nir.Scale(scale=_array(module.scale))
-        case nn.Flatten():
-            return _flatten(module, op)
-        case nn.AvgPool2d() if not module.ceil_mode:
-            return _pool(module, op)
-    raise NIRError(
-        f"{op.path!r} is a {module}, for which NIR has no node. There are Linear, Conv1d and Conv2d with zeros around "
-        "them, AvgPool2d without ceil_mode, Flatten, and the neurons"
-    )
-
-
-def _convolution(module: Any, size: tuple[int, ...]) -> Any:
-    bias = np.zeros(len(module.weight), _array(module.weight).dtype) if module.bias is None else _array(module.bias)
-    options: dict[str, Any] = {
-        "weight": _array(module.weight),
-        "groups": module.groups,
-        "bias": bias,
-        "padding": module.padding if isinstance(module.padding, str) else _one_or_more(module.padding),
-        "stride": _one_or_more(module.stride),
-        "dilation": _one_or_more(module.dilation),
-    }
-    if len(size) == 1:
-        return nir.Conv1d(input_shape=size[0], **options)
-    return nir.Conv2d(input_shape=(size[0], size[1]), **options)
-
-
-def _one_or_more(value: tuple[int, ...]) -> int | tuple[int, ...]:
-    return value[0] if len(value) == 1 else value
-
-
-def _flatten(module: nn.Flatten, op: Op) -> Any:
-    start, end = module.start_dim, module.end_dim
-    if start == 0:
-        raise NIRError(f"{op.path!r} flattens the batch as well; start with axis 1")
-    # torch counts the batch, NIR does not
-    start, end = (each - 1 if each > 0 else each for each in (start, end))
-    return nir.Flatten({"input": np.array(op.before)}, start, end)
-
-
-def _pool(module: nn.AvgPool2d, op: Op) -> Any:
-    def pair(value: Any) -> Any:
-        return np.broadcast_to(np.asarray(value), (2,)).copy()
-
-    kernel, padding = pair(module.kernel_size), pair(module.padding)
-    options = {"kernel_size": kernel, "stride": pair(module.stride), "padding": padding}
-    if module.divisor_override == 1:
-        return nir.SumPool2d(**options)
-    whole = module.divisor_override in (None, int(kernel.prod()))
-    if whole and (module.count_include_pad or not padding.any()):
-        return nir.AvgPool2d(**options)
-    raise NIRError(
-        f"{op.path!r} is a {module}, which divides by another number than the size of its window; NIR does not"
-    )
-
-
-def _recurrence_of(layer: Any, op: Op) -> Any:
-    """Return the node of the recurrent weights of a layer."""
-    if layer.synapse is dense:
-        if len(op.after) != 1:
-            raise NIRError(
-                f"layer {op.path!r} is recurrent through a matrix, and its neurons have shape {op.after}; NIR has "
-                "matrices for neurons of one axis"
-            )
-        return nir.Linear(weight=_array(layer.recurrent.weight))
-    if layer.synapse is convolution:
-        if len(op.after) > 3:
-            raise NIRError(f"layer {op.path!r} is recurrent through a Conv3d, for which NIR has no node")
-        return _convolution(layer.recurrent, op.after[1:])
-    return nir.Scale(scale=np.ascontiguousarray(np.broadcast_to(_array(layer.recurrent), op.after)))
-
-
-def _array(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().numpy().copy()
-
-
-def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph, approximate: bool) -> None:
+def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -> None:
     """Compare the network and the graph.
 
     Raises:
         NIRError: they spike differently, by more than rounding.
     """
-    certificate = certified(model, graph, sample, written.paths, written.dt, written.discretisation)
-    if certificate.equal or approximate:
+    how = written.how
+    reader = None if how.target is None else READERS[how.target.name]
+    certificate = certified(model, graph, sample, written.paths, how.dt, how.discretisation, reader)
+    if certificate.equal or how.approximate:
         return
     if not certificate.within_rounding:
         raise NIRError(

@@ -40,17 +40,19 @@ class Reading(NamedTuple):
         discretisation: of the neurons' equations.
         dtype: of weights and parameters.
         surrogate: spike function that neurons are trained by.
+        at_threshold: whether neurons fire at the threshold as well, as a reader does for which the graph was written.
     """
 
     dt: float
     discretisation: Discretisation
     dtype: torch.dtype
     surrogate: F.Surrogate
+    at_threshold: bool = False
 
     @property
     def fires(self) -> F.Surrogate:
         """The spike function with the comparison of NIR: above the threshold, and not at it."""
-        return F.Strict(self.surrogate)
+        return self.surrogate if self.at_threshold else F.Strict(self.surrogate)
 
     def parameters(self, coefficients: NamedTuple) -> dict[str, Any]:
         """Return coefficients as parameters of a step."""
@@ -58,7 +60,8 @@ class Reading(NamedTuple):
 
     def threshold(self, v_threshold: Any) -> Tensor | float:
         """Return a threshold, rounded so that a membrane of this dtype is above the one if it is above the other."""
-        return parameter(at_most(v_threshold, self.dtype), self.dtype)
+        rounded = v_threshold if self.at_threshold else at_most(v_threshold, self.dtype)
+        return parameter(rounded, self.dtype)
 
     def reset(self, v_reset: Any) -> F.Reset:
         """Return the rule that sets a membrane to a value."""

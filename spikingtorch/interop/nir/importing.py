@@ -17,6 +17,7 @@ from spikingtorch.interop.nir.files import read
 from spikingtorch.interop.nir.from_nodes import WEIGHTED, Reading, weights_of
 from spikingtorch.interop.nir.metadata import Metadata
 from spikingtorch.interop.nir.plan import Plan, plan_of
+from spikingtorch.interop.nir.targets import target_of
 from spikingtorch.spikingnet import SpikingNet
 
 
@@ -68,13 +69,28 @@ def from_nir(
     graph = read(graph) if isinstance(graph, str | Path) else graph
     plan, said = plan_of(graph), metadata.unpacked(graph) if use_metadata else None
     if said is not None and (dt != said.dt or discretisation not in (None, said.discretisation)):
-        said = said._replace(nodes={})
+        said = _in_other_steps(said)
     reading, spoken = reading_of(plan, said, dt, discretisation, surrogate, dtype), dialect_of(dialect)
     if spoken is not None and (discretisation is not None or surrogate != F.Sigmoid(beta=5.0)):
         raise NIRError(
             "from_nir: with a dialect, the layers have a discretisation and a surrogate of their own; leave both out"
         )
     return Builder(plan, reading, said, spoken).network()
+
+
+def _in_other_steps(said: Metadata) -> Metadata:
+    """Return what metadata say of a graph that is read with another dt or discretisation.
+
+    Raises:
+        NIRError: the numbers of its nodes are those of steps.
+    """
+    target = target_of("from_nir", said.target)
+    if target is not None and target.counts:
+        raise NIRError(
+            f"from_nir: the graph was written for {target.reader}, whose time constants count steps; pass "
+            f"dt={said.dt} and no discretisation"
+        )
+    return said._replace(nodes={})
 
 
 def reading_of(
@@ -92,7 +108,9 @@ def reading_of(
     """
     way: Any = discretisation or ("exact" if said is None else said.discretisation)
     check_time("from_nir", dt, way)
-    return Reading(dt, way, dtype or (_dtype_of(plan) if said is None else said.dtype), surrogate)
+    target = None if said is None else target_of("from_nir", said.target)
+    at_threshold = target is not None and target.at_threshold
+    return Reading(dt, way, dtype or (_dtype_of(plan) if said is None else said.dtype), surrogate, at_threshold)
 
 
 def _dtype_of(plan: Plan) -> torch.dtype:

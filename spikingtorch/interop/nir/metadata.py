@@ -4,6 +4,7 @@ dt, discretisation      with which the numbers of the nodes were computed
 dtype                   of the network
 nodes                   for each neuron its layer and parameters as the user gave them, comparison, surrogate, reset
 lost                    what an approximate export has left out, by node
+target                  the library for whose reader it was written, or null
 """
 
 import json
@@ -18,6 +19,7 @@ from spikingtorch import layers
 from spikingtorch.functional.reset import ToValue
 from spikingtorch.interop.nir import neurons
 from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.targets import target_of
 from spikingtorch.layers.reset_value import is_open, with_value
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -53,7 +55,7 @@ _SURROGATES = {
     kind.__name__: kind
     for kind in (
         *(F.Arctan, F.Erf, F.FastSigmoid, F.Gaussian, F.PiecewiseExponential, F.Sigmoid, F.StraightThrough),
-        *(F.Triangular, F.Strict),
+        *(F.Triangular, F.Strict, F.MultiSpike),
     )
 }
 _RULES = {rule.__name__: rule for rule in (F.to_zero, F.by_subtraction, F.none)}
@@ -70,6 +72,7 @@ class Metadata(NamedTuple):
     dtype: torch.dtype
     nodes: Mapping[str, Any]
     lost: Mapping[str, str]
+    target: str | None = None
 
 
 def packed(metadata: Metadata) -> dict[str, str]:
@@ -94,6 +97,7 @@ def unpacked(graph: Any) -> Metadata | None:
             raise NIRError(f"the graph's metadata are of version {version}, and this library reads {VERSION}")
         found = Metadata(**content)
         nodes, lost = dict(found.nodes), {str(name): str(what) for name, what in dict(found.lost).items()}
+        target_of("metadata", found.target)
         return found._replace(dt=float(found.dt), dtype=_DTYPES[content["dtype"]], nodes=nodes, lost=lost)
     except NIRError:
         raise

@@ -15,6 +15,7 @@ import nir
 import numpy as np
 
 from spikingtorch.interop.nir.reference_nodes import Array, Cell, Given, Grid, build, is_known, is_neuron
+from spikingtorch.interop.nir.reference_types import Build
 
 __all__ = ["Array", "Trace", "simulate"]
 
@@ -47,6 +48,7 @@ def simulate(
     refine: int = 1,
     feed: Mapping[str, Array] | None = None,
     hands_on: Mapping[str, Array] | None = None,
+    build: Build = build,
 ) -> Trace:
     """Run a NIR graph over T steps of ``dt``, from a state of zero.
 
@@ -73,11 +75,13 @@ def simulate(
         feed: what these nodes get in place of what their edges bring, (T, N, *shape).
         hands_on: what these nodes hand on in place of what they give out, (T, N, *shape): so that each neuron is judged
             by itself, driven by what the others were seen to do. ``values`` are what they give out.
+        build: returns the function of a node, by default as NIR's equations have it. Another one, for a reader that
+            computes something else, goes by dt alone.
 
     Raises:
         ValueError: the graph is not one that can be run, or an array or option does not fit it.
     """
-    grid = _grid(dt, discretisation, refine)
+    grid = _grid(dt, discretisation, refine)._replace(build=build)
     inputs = _inputs(graph, x)
     wiring = _wired(graph)
     given = inputs | _fed(feed or {}, wiring, inputs)
@@ -108,7 +112,7 @@ def _grid(dt: float, discretisation: str, refine: int) -> Grid:
         raise ValueError(f"discretisation must be 'exact', 'exponential' or 'euler', got {discretisation!r}")
     if refine < 1 or refine != int(refine):
         raise ValueError(f"refine must be a whole number of parts, at least 1, got {refine}")
-    return Grid(float(dt), discretisation, int(refine))
+    return Grid(float(dt), discretisation, int(refine), build)
 
 
 def _inputs(graph: nir.NIRGraph, x: Array | Mapping[str, Array]) -> dict[str, Array]:
@@ -289,7 +293,7 @@ def _advance(name: str, node: Any, arriving: Array, cells: dict[str, Cell], grid
     """Run one node for one step, and name it in an error."""
     try:
         if name not in cells:
-            cells[name] = build(node, arriving.shape[1:], grid)
+            cells[name] = grid.build(node, arriving.shape[1:], grid)
         return cells[name](arriving)
     except ValueError as error:
         raise ValueError(f"node {name!r} ({type(node).__name__}): {error}") from error

@@ -11,11 +11,12 @@ Shape = tuple[int, ...]
 
 
 class Grid(NamedTuple):
-    """Steps of ``dt``, each in ``refine`` equal parts, and how an equation is solved over a part."""
+    """Steps of ``dt``, each in ``refine`` equal parts; how an equation is solved over a part, and a node is built."""
 
     dt: float
     discretisation: str
     refine: int
+    build: "Build"
 
     @property
     def part(self) -> float:

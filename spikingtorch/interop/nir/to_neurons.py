@@ -1,6 +1,5 @@
 """A spiking layer as a node of NIR: the numbers of its step, turned back into time constants and resistances."""
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,55 +14,13 @@ from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.reset import ToValue
 from spikingtorch.interop.nir import neurons
-from spikingtorch.interop.nir.discretise import Array, Discretisation, cuba, tau_of
+from spikingtorch.interop.nir.discretise import Array, cuba
 from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.for_reader import for_reader
 from spikingtorch.interop.nir.values import as_array, just_below
+from spikingtorch.interop.nir.writing import Writing
 from spikingtorch.layers.reset_value import with_value
 from spikingtorch.layers.steplayer import StepLayer
-
-
-@dataclasses.dataclass
-class Writing:
-    """How one layer is written.
-
-    Attributes:
-        name: of the layer in the network.
-        shape: of the neurons of a sample.
-        dt: length of a step, in seconds.
-        discretisation: of the equations.
-        dtype: of the network.
-        approximate: whether what NIR cannot say may be left out.
-        lost: what has been.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dt: float
-    discretisation: Discretisation
-    dtype: torch.dtype
-    approximate: bool
-    lost: list[str]
-
-    def lose(self, what: str, nearest: str) -> None:
-        """Note what is left out.
-
-        Raises:
-            NIRError: nothing may be.
-        """
-        if not self.approximate:
-            raise NIRError(
-                f"layer {self.name!r} {what}, which NIR cannot say. Nearest to it: {nearest}. approximate=True exports "
-                "that, and notes it in the metadata"
-            )
-        self.lost.append(f"{what}; exported: {nearest}")
-
-    def array(self, value: Tensor | float) -> Array:
-        """Return a parameter as the step computes with it, rounded to the network's dtype, one value a neuron."""
-        return as_array(value, self.shape, self.dtype).astype(np.float64)
-
-    def tau(self, decay: Tensor | float) -> Array:
-        """Return the time constant of a decay, as the step computes with it, in seconds."""
-        return tau_of(self.array(decay), self.dt, self.discretisation)
 
 
 def neuron_of(layer: StepLayer, writing: Writing) -> Any:
@@ -88,7 +45,8 @@ def neuron_of(layer: StepLayer, writing: Writing) -> Any:
         writing.lose("rests after its spikes (refractory)", "the same neuron without rest")
     _check_rest(layer, writing)
     try:
-        return make(_defaults(layer.step) | layer.step_params(), writing)
+        node = make(_defaults(layer.step) | layer.step_params(), writing)
+        return node if writing.target is None else for_reader(node, writing, writing.target)
     except NIRError:
         raise
     except ValueError as error:
@@ -179,9 +137,21 @@ def _imported_cuba(params: dict[str, Any], writing: Writing, spiking: bool = Tru
 def _firing(params: dict[str, Any], writing: Writing) -> tuple[Array, Array]:
     """Return the threshold above which the neuron fires, and the membrane after a spike."""
     threshold, surrogate = params["threshold"], params["surrogate"]
+    if writing.target is not None and writing.target.counts:
+        return _counting(params, writing)
     if isinstance(surrogate, F.Graded | F.Ternary | F.MultiSpike):
         writing.lose(f"fires by {type(surrogate).__name__}, with other numbers than 0 and 1", "spikes of 0 and 1")
     return _above(threshold, surrogate, writing), _reset(params, writing)
+
+
+def _counting(params: dict[str, Any], writing: Writing) -> tuple[Array, Array]:
+    """Return threshold and reset of a neuron that fires as often in a step as its membrane holds thresholds."""
+    if not isinstance(params["surrogate"], F.MultiSpike):
+        writing.lose("fires once in a step at most", "as many spikes as the membrane holds thresholds, F.MultiSpike()")
+    rule = _plain(params["reset"])
+    if rule is not F.by_subtraction:
+        writing.lose(f"resets {_name(rule)}", "reset by subtraction, F.by_subtraction")
+    return _above(params["threshold"], params["surrogate"], writing), np.zeros(writing.shape)
 
 
 def _above(threshold: Any, surrogate: Any, writing: Writing) -> Array:
@@ -195,14 +165,21 @@ def _reset(params: dict[str, Any], writing: Writing) -> Array:
     rule = params["reset"]
     if "v_reset" in params:
         rule = with_value(rule, params["v_reset"])
-    # what the spike of a reset lets through backwards changes no spike
-    rule = rule.rule if isinstance(rule, F.Detached) else rule
+    rule = _plain(rule)
     if isinstance(rule, ToValue):
         return writing.array(rule.v_reset)
     if rule is not F.to_zero:
-        name = getattr(rule, "__name__", repr(rule))
-        writing.lose(f"resets {name}, and not to a value", "reset to zero, F.to_zero")
+        writing.lose(f"resets {_name(rule)}, and not to a value", "reset to zero, F.to_zero")
     return np.zeros(writing.shape)
+
+
+def _plain(rule: Any) -> Any:
+    """Return a reset rule without what its spike lets through backwards, which changes no spike."""
+    return rule.rule if isinstance(rule, F.Detached) else rule
+
+
+def _name(rule: Any) -> str:
+    return getattr(rule, "__name__", repr(rule))
 
 
 def _euler(params: dict[str, Any]) -> _Membrane:

@@ -133,7 +133,8 @@ def test_the_table_is_pleasant_to_read() -> None:
         warnings.simplefilter("ignore")
         text = str(verify_nir(to_nir(model, x), x)).splitlines()
     assert text[0].split() == ["node", "kind", "neurons", "spikes", "different", "error", "continuous"]
-    assert text[-1] == "spikes equal (3 samples of 60 steps of 0.0001 s, exponential, network in float32)"
+    ran = "3 samples of 60 steps of 0.0001 s, exponential, network in float32"
+    assert text[-1] == f"spikes equal by NIR's equations, each solved exactly in turn ({ran})"
     assert len({len(line) for line in (text[1], text[-2])}) == 1
 
 
@@ -228,7 +229,9 @@ def test_a_sample_that_says_nothing(sample: Any) -> None:
 
 
 def test_layers_that_never_fired_are_named() -> None:
-    assert "spikes equal, but n0 never fired" in str(verify_nir(chain(lif()), torch.zeros(1, 9, 3), dt=DT))
+    assert "spikes equal by the exact solution of NIR's equations, but n0 never fired" in str(
+        verify_nir(chain(lif()), torch.zeros(1, 9, 3), dt=DT)
+    )
 
 
 @pytest.mark.parametrize("way", ["euler", "exponential"])

@@ -24,7 +24,7 @@ def test_a_file_is_shown_certified_and_drawn(tmp_path: Path, capsys: pytest.Capt
     assert "neurons     LIF        4x6x6" in text
     assert "written by spikingtorch: dt=0.0001 s, exponential" in text
     assert "Speck 2f" in text
-    assert "spikes equal (2 samples of 30 steps" in text
+    assert "spikes equal by NIR's equations, each solved exactly in turn (2 samples of 30 steps" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -41,7 +41,7 @@ def test_silent_layers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = tmp_path / "network.nir"
     nir.write(path, chain(lif(v_threshold=np.full(3, 1e9))))
     assert main([str(path), "--steps", "10"]) == 0
-    assert "spikes equal, but n0 never fired" in capsys.readouterr().out
+    assert "spikes equal by the exact solution of NIR's equations, but n0 never fired" in capsys.readouterr().out
 
 
 def test_errors_name_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

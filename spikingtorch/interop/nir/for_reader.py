@@ -1,0 +1,213 @@
+"""A neuron node of NIR as the node by which the reader of one library computes the same spikes.
+
+A membrane has no unit of its own: neuron and reader spike alike if the reader's membrane is s times ours, its
+threshold is s times ours, and both rest at zero and are reset to it. So s, for each neuron, is what an input of 1 does
+to a membrane of the reader over what it does to ours. The weights stay as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import nir
+import numpy as np
+
+from spikingtorch.interop.nir import discretise
+from spikingtorch.interop.nir.discretise import Array
+from spikingtorch.interop.nir.errors import NIRError
+from spikingtorch.interop.nir.targets import Target
+from spikingtorch.interop.nir.writing import Writing
+
+# time constant of an integrator, in steps: in float32, 1 - 1 / _ENDLESS and exp(-1 / _ENDLESS) are 1
+_ENDLESS = 2.0**40
+
+
+def for_reader(node: Any, writing: Writing, target: Target) -> Any:
+    """Return the node for a target.
+
+    Args:
+        node: a neuron, as NIR means it.
+        writing: of its layer.
+        target: the library whose reader it is for.
+
+    Raises:
+        NIRError: the reader has no such neuron.
+    """
+    made = _NODES[target.name].get(type(node))
+    if made is None:
+        known = ", ".join(sorted(kind.__name__ for kind in _NODES[target.name]))
+        raise NIRError(
+            f"layer {writing.name!r} is a node {type(node).__name__} of NIR, which {target.reader} does not compute; "
+            f"its neurons are {known}"
+        )
+    _check_at_zero(node, writing)
+    return made(node, writing, target)
+
+
+def _check_at_zero(node: Any, writing: Writing) -> None:
+    """Raise where a membrane that starts at zero goes elsewhere by itself or after a spike."""
+    for field, what in (("v_leak", "leaks towards"), ("v_reset", "is reset to")):
+        values = np.ravel(getattr(node, field, 0.0))
+        if (values != 0.0).any():
+            writing.lose(f"starts at 0 and {what} {values[values != 0.0][0]:g}", f"{field} = 0")
+
+
+def _gain(node: Any, writing: Writing) -> Array:
+    """Return what an input of 1 does to the membrane within a step, by NIR's equations.
+
+    Raises:
+        NIRError: it lowers some, or leaves them as they are.
+    """
+    how = (writing.dt, writing.discretisation)
+    gain: Array
+    if isinstance(node, nir.CubaLIF):
+        gain = discretise.cuba(node.tau_syn, node.tau_mem, node.r, node.v_leak, node.w_in, *how).gain
+    elif isinstance(node, nir.IF):
+        gain = discretise.integrator(node.r, writing.dt).gain
+    else:
+        gain = discretise.leaky(node.tau, node.r, node.v_leak, *how).gain
+    if not (gain > 0.0).all():
+        raise NIRError(
+            f"layer {writing.name!r} multiplies its input by {gain.min():g} (gain), and {_reader(writing)} by a number "
+            "above zero; put the factor into the weights before it"
+        )
+    return np.asarray(gain, np.float64)
+
+
+def _threshold(node: Any, scale: Array | float, writing: Writing, target: Target) -> Array:
+    """Return the threshold, in float32 as the readers compute, of membranes that are so many times as large."""
+    # the node fires above its threshold: from the next number of the network's dtype on
+    above = np.asarray(node.v_threshold)
+    fires = (np.nextafter(above, np.array(np.inf, above.dtype)).astype(np.float64) * scale).astype(np.float32)
+    if not (fires > 0.0).all():
+        raise NIRError(f"layer {writing.name!r} has a threshold of {fires.min():g}, expected one above zero")
+    return fires if target.at_threshold else np.nextafter(fires, np.float32(-np.inf))
+
+
+def _same(what: str, values: Array, writing: Writing) -> Array:
+    """Return values that are the same for all neurons of a layer.
+
+    Raises:
+        NIRError: they are not.
+    """
+    if np.unique(values).size > 1:
+        raise NIRError(
+            f"layer {writing.name!r} has neurons of different {what} ({values.min():g} to {values.max():g}), and "
+            f"{_reader(writing)} takes one for a layer; use one for all neurons, or a layer for each"
+        )
+    return values
+
+
+def _reader(writing: Writing) -> str:
+    return "NIR" if writing.target is None else writing.target.reader
+
+
+def _fields(writing: Writing, tau: Array, r: Array, threshold: Array) -> dict[str, Array]:
+    zeros = np.zeros(writing.shape)
+    return {"tau": tau, "r": r + zeros, "v_leak": zeros, "v_threshold": threshold, "v_reset": zeros}
+
+
+# -- snnTorch: u = (1 - dt / tau) v + x, one threshold for a layer
+
+
+def _snntorch_lif(node: Any, writing: Writing, target: Target) -> Any:
+    tau = node.tau if isinstance(node, nir.LIF) else np.full(writing.shape, writing.dt * _ENDLESS)
+    threshold = _threshold(node, 1.0 / _gain(node, writing), writing, target)
+    return nir.LIF(**_fields(writing, tau, tau / writing.dt, _same(_OVER_GAIN, threshold, writing)))
+
+
+def _whole_cuba(node: Any, writing: Writing, target: Target) -> Any:
+    """Write ``i' = (1 - dt / tau_syn) i + x, u = (1 - dt / tau_mem) v + i'``."""
+    threshold = _same(_OVER_GAIN, _threshold(node, 1.0 / _gain(node, writing), writing, target), writing)
+    fields = _fields(writing, node.tau_mem, node.tau_mem / writing.dt, threshold)
+    tau_mem = fields.pop("tau")
+    return nir.CubaLIF(tau_mem=tau_mem, tau_syn=node.tau_syn, w_in=node.tau_syn / writing.dt, **fields)
+
+
+_OVER_GAIN = "threshold over gain"
+
+
+# -- Norse: LIF with r = 1, IF without r, CubaLIF as NIR
+
+
+def _norse_lif(node: Any, writing: Writing, target: Target) -> Any:
+    scale = writing.dt / node.tau / _gain(node, writing)
+    return nir.LIF(**_fields(writing, node.tau, np.ones(1), _threshold(node, scale, writing, target)))
+
+
+def _whole_if(node: Any, writing: Writing, target: Target) -> Any:
+    """Write ``u = v + x``: r = 1 / dt."""
+    fields = _fields(
+        writing, np.ones(1), np.ones(1) / writing.dt, _threshold(node, 1.0 / _gain(node, writing), writing, target)
+    )
+    return nir.IF(r=fields["r"], v_threshold=fields["v_threshold"], v_reset=fields["v_reset"])
+
+
+def _norse_cuba(node: Any, writing: Writing, target: Target) -> Any:
+    fields = _fields(writing, node.tau_mem, node.r, _threshold(node, 1.0, writing, target))
+    tau_mem = fields.pop("tau")
+    return nir.CubaLIF(tau_mem=tau_mem, tau_syn=node.tau_syn, w_in=node.w_in, **fields)
+
+
+# -- Sinabs: u = exp(-1 / tau) v + x in steps, LIF of one axis alone, IF kept above -threshold, r = 1 in all files
+
+
+def _sinabs_lif(node: Any, writing: Writing, target: Target) -> Any:
+    if len(writing.shape) != 1:
+        raise NIRError(
+            f"layer {writing.name!r} is a LIF of neurons of shape {writing.shape}, and {target.reader} takes LIF of "
+            "one axis; flatten before it, or use an IF"
+        )
+    tau = node.tau if isinstance(node, nir.LIF) else np.full(writing.shape, _ENDLESS)
+    threshold = _threshold(node, 1.0 / _gain(node, writing), writing, target)
+    return nir.LIF(**_fields(writing, tau, np.ones(1), threshold))
+
+
+def _sinabs_if(node: Any, writing: Writing, target: Target) -> Any:
+    if len(writing.shape) == 1:
+        return _sinabs_lif(node, writing, target)  # it has no floor
+    writing.lose("lets its membrane fall below -threshold", "IF that is kept above it")
+    return _whole_if(node, writing, target)
+
+
+def _sinabs_li(node: Any, writing: Writing, target: Target) -> Any:
+    gain = _gain(node, writing)
+    if not np.allclose(gain, 1.0, rtol=1e-6, atol=0.0):
+        raise NIRError(
+            f"layer {writing.name!r} multiplies its input by {gain.min():g} (gain), and LI in {target.reader} by 1; "
+            "put the factor into the weights before it, and use ExponentialSynapse"
+        )
+    return nir.LI(tau=node.tau, r=np.ones(writing.shape), v_leak=np.zeros(writing.shape))
+
+
+# -- SpikingJelly: one value for a layer, r = 1 or tau / dt
+
+
+def _spikingjelly_lif(node: Any, writing: Writing, target: Target) -> Any:
+    gain, rise = _gain(node, writing), writing.dt / node.tau
+    tau = _same("tau", node.tau, writing)
+    if not (tau > writing.dt).all():
+        raise NIRError(f"layer {writing.name!r} keeps nothing of its membrane, and {target.reader} needs tau > dt")
+    shared = np.allclose(gain, rise, rtol=1e-6, atol=0.0)
+    threshold = _threshold(node, rise / gain if shared else 1.0 / gain, writing, target)
+    r = np.ones(1) if shared else tau / writing.dt
+    return nir.LIF(**_fields(writing, tau, r, _same(_OVER_GAIN, threshold, writing)))
+
+
+def _spikingjelly_if(node: Any, writing: Writing, target: Target) -> Any:
+    made = _whole_if(node, writing, target)
+    _same(_OVER_GAIN, made.v_threshold, writing)
+    return made
+
+
+def _spikingjelly_cuba(node: Any, writing: Writing, target: Target) -> Any:
+    _same("tau_syn", node.tau_syn, writing)
+    _same("tau", node.tau_mem, writing)
+    return _whole_cuba(node, writing, target)
+
+
+_NODES: Mapping[str, Mapping[type, Callable[[Any, Writing, Target], Any]]] = {
+    "snntorch": {nir.IF: _snntorch_lif, nir.LIF: _snntorch_lif, nir.CubaLIF: _whole_cuba},
+    "norse": {nir.IF: _whole_if, nir.LIF: _norse_lif, nir.CubaLIF: _norse_cuba},
+    "sinabs": {nir.IF: _sinabs_if, nir.LIF: _sinabs_lif, nir.LI: _sinabs_li},
+    "spikingjelly": {nir.IF: _spikingjelly_if, nir.LIF: _spikingjelly_lif, nir.CubaLIF: _spikingjelly_cuba},
+}

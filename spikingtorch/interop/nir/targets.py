@@ -1,0 +1,124 @@
+"""The libraries for whose readers ``to_nir`` writes, and what each of them takes for granted.
+
+The readers are those of the releases that are named. What they do with the numbers of a node was found in their code
+and by experiment, and stands in ``reader_neurons``; here is what an export has to know beforehand.
+"""
+
+from typing import Any, NamedTuple
+
+from spikingtorch.interop.nir.discretise import Discretisation
+from spikingtorch.interop.nir.errors import NIRError
+
+# what all four read
+_MAPS = frozenset({"Affine", "Conv2d", "SumPool2d", "Flatten"})
+
+
+class Target(NamedTuple):
+    """A library whose reader an export is for.
+
+    Attributes:
+        name: by which it is asked for.
+        title: its name and release.
+        dt: length of a step in seconds, unless the user of the reader passes another one.
+        any_dt: whether the reader can be told another one.
+        discretisation: by which the reader turns equations into steps.
+        at_threshold: whether its neurons fire at the threshold as well, and not only above it.
+        counts: whether they fire as often in a step as the membrane holds thresholds, and subtract these.
+        maps: nodes without a state that it reads, by their classes.
+        cycles: whether it reads neurons with weights back to themselves.
+    """
+
+    name: str
+    title: str
+    dt: float
+    any_dt: bool
+    discretisation: Discretisation
+    at_threshold: bool
+    counts: bool
+    maps: frozenset[str]
+    cycles: bool
+
+    @property
+    def reader(self) -> str:
+        """How messages call it."""
+        return f"the reader of {self.title}"
+
+
+TARGETS: dict[str, Target] = {
+    each.name: each
+    for each in (
+        Target(
+            name="snntorch",
+            title="snnTorch 1.0.0",
+            dt=1e-4,
+            any_dt=False,
+            discretisation="euler",
+            at_threshold=False,
+            counts=False,
+            maps=_MAPS | {"Linear", "Conv1d", "AvgPool2d"},
+            cycles=False,
+        ),
+        Target(
+            name="norse",
+            title="Norse 1.1.0",
+            dt=1e-3,
+            any_dt=True,
+            discretisation="euler",
+            at_threshold=False,
+            counts=False,
+            maps=_MAPS | {"Linear"},
+            cycles=True,
+        ),
+        Target(
+            name="sinabs",
+            title="Sinabs 3.1.3",
+            dt=1.0,
+            any_dt=False,
+            discretisation="exponential",
+            at_threshold=True,
+            counts=True,
+            maps=_MAPS,
+            cycles=True,
+        ),
+        Target(
+            name="spikingjelly",
+            title="SpikingJelly 2.0.0",
+            dt=1e-4,
+            any_dt=True,
+            discretisation="euler",
+            at_threshold=True,
+            counts=False,
+            maps=_MAPS | {"Linear", "Conv1d", "AvgPool2d"},
+            cycles=True,
+        ),
+    )
+}
+
+
+def target_of(owner: str, given: Any) -> Target | None:
+    """Return the target of a name; None for None.
+
+    Raises:
+        NIRError: there is none of that name.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str) or given not in TARGETS:
+        listed = ", ".join(map(repr, TARGETS))
+        raise NIRError(f"{owner}: target={given!r} is not one of {listed}, or None for no library in particular")
+    return TARGETS[given]
+
+
+def check_steps(target: Target, dt: float, discretisation: str) -> None:
+    """Raise unless a reader takes steps of this length, by this method.
+
+    Raises:
+        NIRError: it does not.
+    """
+    if discretisation != target.discretisation:
+        raise NIRError(
+            f"to_nir: discretisation={discretisation!r}, but {target.reader} goes by {target.discretisation!r}; leave "
+            "discretisation out"
+        )
+    if not target.any_dt and dt != target.dt:
+        raise NIRError(f"to_nir: dt={dt:g}, but {target.reader} takes {target.dt:g} for it always; leave dt out")

@@ -1,0 +1,153 @@
+"""Certificate: what the comparison of a network with the simulation of its graph has found, as a table."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+# the models of NIR, which has no steps, that a certificate can hold for
+_EQUATIONS = {
+    "exact": "by the exact solution of NIR's equations",
+    "exponential": "by NIR's equations, each solved exactly in turn",
+    "euler": "by NIR's equations in steps of Euler's method",
+}
+
+
+class Difference(NamedTuple):
+    """Where a neuron of the network and of the graph differ first.
+
+    Attributes:
+        sample: index of the sample.
+        step: index of the step.
+        neuron: index of the neuron.
+        fires: whether the network fires, and the graph does not; or the other way round.
+        miss: distance of the graph's membrane from its threshold.
+        rounding: how far rounding alone may have moved it.
+    """
+
+    sample: int
+    step: int
+    neuron: tuple[int, ...]
+    fires: bool
+    miss: float
+    rounding: float
+
+
+class Row(NamedTuple):
+    """One neuron node, driven by what the network's layers before it gave out; or the output of the network.
+
+    Attributes:
+        name: of the node.
+        kind: its class.
+        neurons: how many it has.
+        spikes: how many the network has given out.
+        different: entries of the spikes that differ.
+        first: of the neurons that differ, the first difference that rounding does not explain, or else the first one.
+        error: of a node without spikes, the largest difference over what rounding may do: up to 1 it is that.
+        continuous: spikes that the continuous solution has more or less, a neuron, over those of the network; None for
+            a node without spikes, and in a certificate for a reader.
+    """
+
+    name: str
+    kind: str
+    neurons: int
+    spikes: int
+    different: int
+    first: Difference | None
+    error: float | None
+    continuous: float | None
+
+
+class Certificate(NamedTuple):
+    """What ``verify_nir`` returns.
+
+    Attributes:
+        rows: the neurons of the graph.
+        samples: N.
+        steps: T.
+        dt: length of a step, in seconds.
+        discretisation: of the equations.
+        dtype: in which the network ran; the simulation of NIR is in double precision, that of a reader in float32.
+        reader: the library whose reader the simulation models, None for NIR's own equations.
+    """
+
+    rows: tuple[Row, ...]
+    samples: int
+    steps: int
+    dt: float
+    discretisation: str
+    dtype: torch.dtype
+    reader: str | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether all spikes are equal, and all other outputs up to rounding."""
+        return all(row.different == 0 for row in self.rows) and self._readouts_agree
+
+    @property
+    def within_rounding(self) -> bool:
+        """Whether each neuron's first difference is one that rounding alone can have made."""
+        first = self.first
+        difference: Any = None if first is None else first.first
+        return self._readouts_agree and (first is None or bool(difference.miss <= difference.rounding))
+
+    @property
+    def first(self) -> Row | None:
+        """The row with a difference that rounding does not explain, or else the earliest, if there is one."""
+        return min([row for row in self.rows if row.first is not None], key=_rank, default=None)
+
+    @property
+    def holds_for(self) -> str:
+        """By whom or by what the graph is computed, on the other side."""
+        return _EQUATIONS[self.discretisation] if self.reader is None else f"in the reader of {self.reader}"
+
+    @property
+    def _readouts_agree(self) -> bool:
+        return all(row.error is None or row.error <= 1.0 for row in self.rows)
+
+    def __str__(self) -> str:
+        head = ("node", "kind", "neurons", "spikes", "different", "error", "continuous")
+        body = [
+            (
+                row.name,
+                row.kind,
+                f"{row.neurons:,}",
+                f"{row.spikes:,}" if row.error is None else "",
+                f"{row.different:,}" if row.error is None else "",
+                "" if row.error is None else f"{row.error:.2g}",
+                "" if row.continuous is None else f"{row.continuous:.1%}",
+            )
+            for row in self.rows
+        ]
+        widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+        sides = [str.ljust] * 2 + [str.rjust] * 5
+        lines = [
+            "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+            for row in (head, *body)
+        ]
+        dtype = str(self.dtype).removeprefix("torch.")
+        ran = (
+            f"{self.samples} samples of {self.steps} steps of {self.dt:g} s, {self.discretisation}, network in {dtype}"
+        )
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        return "\n".join([lines[0], rule, *lines[1:], rule, f"{self._verdict()} ({ran})"])
+
+    def _verdict(self) -> str:
+        row = self.first
+        if row is None:
+            if not self._readouts_agree:
+                return "outputs differ by more than rounding" + ("" if self.reader is None else f" {self.holds_for}")
+            silent = [each.name for each in self.rows if each.error is None and not each.spikes]
+            return f"spikes equal {self.holds_for}" + (f", but {', '.join(silent)} never fired" if silent else "")
+        found: Any = row.first
+        other = "the graph" if self.reader is None else f"the reader of {self.reader}"
+        does = f"fires, and {other} does not" if found.fires else f"does not fire, and {other} does"
+        decided = "rounding decides" if self.within_rounding else f"rounding explains {found.rounding:.1e}"
+        return (
+            f"spikes differ first at {row.name}, neuron {found.neuron}, sample {found.sample}, step {found.step}: the "
+            f"network {does}; the membrane missed the threshold by {found.miss:.1e}, {decided}"
+        )
+
+
+def _rank(row: Row) -> tuple[bool, int]:
+    difference: Any = row.first
+    return difference.miss <= difference.rounding, difference.step
