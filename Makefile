@@ -7,7 +7,8 @@
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
 # make test-cross    the kernels compiled for AArch64, and run in an emulator of it, on Linux (.venv-cross)
 # make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
-# make test-peers    the layers of spikingtorch.like beside the libraries that they equal (.venv-bench)
+# make test-peers    the layers of spikingtorch.like, and our NIR files, beside the libraries that they equal (.venv-bench)
+# make nir-table    our NIR files in the readers of these libraries once more, and the tables of docs/nir.md
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # make bench-gpu    speed and memory on a GPU, beside the libraries that are installed (.venv-gpu, or GPU_PYTHON=...)
@@ -18,7 +19,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers mutate bench bench-gpu card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -81,8 +82,12 @@ card:
 	make test-gpu-text interprets and compiles the same kernels."; exit 2; }
 
 test-peers: .venv-bench/.peers
-	@echo "== pytest: spikingtorch.like beside the other libraries"
+	@echo "== pytest: spikingtorch.like and NIR files beside the other libraries"
 	@.venv-bench/bin/python -m pytest -n $(WORKERS) -W ignore tests/peers $(ARGS)
+
+nir-table: .venv-bench/.peers
+	@.venv-bench/bin/python -W ignore -m tests.interop.nir.peers.ours
+	@.venv-bench/bin/python -m tests.interop.nir.peers.table
 
 mutate: .venv/.dev
 	@echo "== every place in the equations changed, one at a time"
@@ -116,12 +121,14 @@ clean:
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt --editable .
 	@touch $@
 
-# The older spikingtorch has the name of ours: it lies in a folder of its own, from which the tests load it.
+# The older spikingtorch has the name of ours: it lies in a folder of its own, from which the tests load it. Sinabs pins
+# nir to 1.0.4, which spikingtorch and SpikingJelly cannot work with; its reader works with 1.0.8.
 .venv-bench/.peers: .venv-bench/.installed
 	@echo "== installing pytest and the older spikingtorch into .venv-bench"
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout pytest-xdist
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
 	--target .venv-bench/older spikingtorch==0.1.3
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nir==1.0.8 nirtorch==2.6
 	@touch $@
 
 # Each range of [project] dependencies and of the extra jax, by its lower end.

@@ -27,12 +27,14 @@ APART = {"distributed", "lightning"}
 ARGUMENTS = {
     "streams": ["--streams", "12", "--steps", "40", "--batch", "5"],
     "distributed": ["--batches", "2"],
+    "exchange": [],
     "izhikevich": [],
     "neurons": [],
 }
 # it trains two networks, converts them several times, and draws
 LONG = {"convert": [pytest.mark.long]}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
+SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
 
 
 @functools.cache

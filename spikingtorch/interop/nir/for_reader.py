@@ -12,9 +12,9 @@ import nir
 import numpy as np
 
 from spikingtorch.interop.nir import discretise
-from spikingtorch.interop.nir.discretise import Array
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.targets import Target
+from spikingtorch.interop.nir.values import Array
 from spikingtorch.interop.nir.writing import Writing
 
 # time constant of an integrator, in steps: in float32, 1 - 1 / _ENDLESS and exp(-1 / _ENDLESS) are 1
@@ -36,8 +36,8 @@ def for_reader(node: Any, writing: Writing, target: Target) -> Any:
     if made is None:
         known = ", ".join(sorted(kind.__name__ for kind in _NODES[target.name]))
         raise NIRError(
-            f"layer {writing.name!r} is a node {type(node).__name__} of NIR, which {target.reader} does not compute; "
-            f"its neurons are {known}"
+            f"layer {writing.name!r} becomes {type(node).__name__} in NIR, which {target.reader} does not compute; its "
+            f"neurons are {known}"
         )
     _check_at_zero(node, writing)
     return made(node, writing, target)
@@ -70,7 +70,7 @@ def _gain(node: Any, writing: Writing) -> Array:
             f"layer {writing.name!r} multiplies its input by {gain.min():g} (gain), and {_reader(writing)} by a number "
             "above zero; put the factor into the weights before it"
         )
-    return np.asarray(gain, np.float64)
+    return gain
 
 
 def _threshold(node: Any, scale: Array | float, writing: Writing, target: Target) -> Array:
@@ -80,7 +80,8 @@ def _threshold(node: Any, scale: Array | float, writing: Writing, target: Target
     fires = (np.nextafter(above, np.array(np.inf, above.dtype)).astype(np.float64) * scale).astype(np.float32)
     if not (fires > 0.0).all():
         raise NIRError(f"layer {writing.name!r} has a threshold of {fires.min():g}, expected one above zero")
-    return fires if target.at_threshold else np.nextafter(fires, np.float32(-np.inf))
+    below: Array = np.nextafter(fires, np.float32(-np.inf))
+    return fires if target.at_threshold else below
 
 
 def _same(what: str, values: Array, writing: Writing) -> Array:

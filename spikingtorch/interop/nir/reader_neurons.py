@@ -12,6 +12,7 @@ from typing import Any
 import nir
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from spikingtorch.interop.nir.reference_types import Cell, Given, Shape
 
@@ -182,7 +183,8 @@ def _sinabs_li(node: Any, shape: Shape, _dt: float) -> Cell:
 
 
 def _decay(tau: Any) -> Values:
-    return np.exp(np.float32(-1.0) / _f32(tau))
+    decay: Values = torch.exp(-1.0 / torch.from_numpy(np.array(tau, np.float32))).numpy()
+    return decay
 
 
 def _sinabs_fire(node: Any, least: Values | None) -> Fire:

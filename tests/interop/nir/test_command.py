@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from examples import exchange
 from spikingtorch.interop.nir import to_nir
+from spikingtorch.interop.nir.picture import picture
 from spikingtorch.interop.nir.plan import plan_of
 from spikingtorch.interop.nir.platforms import exceeded, sizes_of
 from spikingtorch.nir_command import main
@@ -17,15 +19,40 @@ from tests.interop.nir.networks import made
 
 def test_a_file_is_shown_certified_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, x = made("branches", torch.float32)
-    path, picture = tmp_path / "network.nir", tmp_path / "nodes.png"
+    path, drawn = tmp_path / "network.nir", tmp_path / "nodes.png"
     nir.write(path, to_nir(model, x))
-    assert main([str(path), "--picture", str(picture), "--steps", "30"]) == 0
+    assert main([str(path), "--picture", str(drawn), "--steps", "30"]) == 0
     text = capsys.readouterr().out
     assert "neurons     LIF        4x6x6" in text
     assert "written by spikingtorch: dt=0.0001 s, exponential" in text
     assert "Speck 2f" in text
     assert "spikes equal by NIR's equations, each solved exactly in turn (2 samples of 30 steps" in text
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_for_one_reader_says_so_and_others_can_be_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, x = made("lif", torch.float32)
+    path = tmp_path / "network.nir"
+    nir.write(path, to_nir(model, x, target="snntorch"))
+    assert main([str(path), "--steps", "30"]) == 0
+    text = capsys.readouterr().out
+    assert "written by spikingtorch: dt=0.0001 s, euler, for the reader of snnTorch 1.0.0" in text
+    assert "spikes equal in the reader of snnTorch 1.0.0 (2 samples of 30 steps" in text
+    assert main([str(path), "--steps", "30", "--target", "norse"]) == 1
+    assert "the reader of Norse 1.1.0 does" in capsys.readouterr().out
+    nir.write(path, chain(affine(3, 3), lif(v_leak=np.full(3, 0.2))))
+    assert main([str(path), "--target", "snntorch"]) == 2
+    assert "not computed by the reader of snnTorch 1.0.0: v_leak is not 0" in capsys.readouterr().err
+
+
+def test_the_picture_of_the_page_is_the_one_that_the_example_draws(tmp_path: Path) -> None:
+    model, x = exchange.network(), torch.rand(1, 2, 10)
+    picture(plan_of(to_nir(model, x, certify=False))).savefig(tmp_path / "nir.png", dpi=150)
+    kept = Path(__file__).parents[3] / "docs" / "images" / "nir.png"
+    width_and_height = slice(16, 24)
+    assert kept.read_bytes()[width_and_height] == (tmp_path / "nir.png").read_bytes()[width_and_height]
 
 
 def test_cycles_of_others_take_the_usual_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

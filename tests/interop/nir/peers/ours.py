@@ -1,11 +1,14 @@
-"""Networks of ours as each peer's reader runs them; `write` and `keep` in our environment, the reading in the peer's.
+"""Networks of ours as each peer's reader runs them, where the peers are installed: ``make nir-table``.
 
-python -m tests.interop.nir.peers.ours write FOLDER PEER        our files, for the dt and method of the reader
-python -m tests.interop.nir.peers.read_by_PEER FOLDER --dt DT   in the environment of the peer
-python -m tests.interop.nir.peers.ours keep FOLDER PEER         fixtures/ours_PEER.npz: inputs, and what came out
+    .venv-bench/bin/python -m tests.interop.nir.peers.ours    writes fixtures/ours_PEER.npz: what each reader gave out
+
+Each network is exported twice: with the defaults of ``to_nir``, and with the reader as its target.
 """
 
-import argparse
+import contextlib
+import io
+import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,28 +20,14 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
-from spikingtorch.interop.nir import to_nir
+from spikingtorch.interop.nir import NIRError, to_nir
+from spikingtorch.interop.nir.targets import TARGETS
+from tests.interop.nir.peers import reading
 from tests.interop.nir.peers.fixture import FOLDER, Array
 
-
-class Reader(NamedTuple):
-    """What a peer's importer takes for granted.
-
-    Attributes:
-        dt: length of a step.
-        method: how it turns equations into steps.
-    """
-
-    dt: float
-    method: Literal["exponential", "euler"]
-
-
-READERS = {
-    "snntorch": Reader(1e-4, "euler"),
-    "norse": Reader(1e-3, "euler"),
-    "sinabs": Reader(1.0, "exponential"),
-    "spikingjelly": Reader(1e-4, "euler"),
-}
+PEERS = tuple(TARGETS)
+Variant = Literal["default", "target"]
+VARIANTS: tuple[Variant, ...] = ("default", "target")
 
 
 def _dense(*neurons: nn.Module) -> nn.Module:
@@ -69,19 +58,39 @@ def _cuba(decay_syn: float, decay: float) -> nn.Module:
     return st.StepLayer(F.cuba_lif_step, F.CubaLIFState, decay_syn=decay_syn, decay=decay, gain=1.0, threshold=1.0)
 
 
+def _counting(make: Any, **options: Any) -> nn.Module:
+    """Return a neuron that fires as often in a step as its membrane holds thresholds."""
+    neuron: nn.Module = make(reset=F.by_subtraction, surrogate=F.MultiSpike(F.Sigmoid(5.0)), **options)
+    return neuron
+
+
+def _back() -> nn.Linear:
+    return nn.Linear(8, 8, bias=False)
+
+
+TAUS = torch.linspace(2.0, 9.0, 8)
 # the networks, and the shape of an input. What a unit of input does to a membrane is tau (1 - exp(-1 / tau)) in our
 # LIF, 1 - decay with r = 1, as in SpikingJelly's default, and 1 with gain 1, as in snnTorch
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "LIF": (lambda: _dense(st.LIF(tau=5.0), st.LIF(tau=3.0)), (6,)),
     "LIF with gain 1": (lambda: _dense(_lif(0.8), _lif(0.6)), (6,)),
     "LIF with r = 1": (lambda: _dense(_euler(3.0), _euler(2.0)), (6,)),
+    "LIF, a tau for each neuron": (lambda: _dense(st.LIF(tau=TAUS), st.LIF(tau=3.0)), (6,)),
+    "LIF, soft reset": (lambda: _dense(st.LIF(tau=5.0, reset=F.by_subtraction), st.LIF(tau=3.0)), (6,)),
     "IF": (lambda: _dense(st.IF(), st.IF()), (6,)),
     "LI": (lambda: _dense(st.IF(), st.LI(tau=4.0)), (6,)),
     "CubaLIF": (lambda: _dense(st.CubaLIF(tau_syn=2.0, tau=4.0), st.IF()), (6,)),
     "CubaLIF with gain 1": (lambda: _dense(_cuba(0.6, 0.8), _lif(0.6)), (6,)),
     "images": (_images, (2, 6, 6)),
-    "recurrent LIF with r = 1": (lambda: _dense(_euler(3.0, nn.Linear(8, 8, bias=False)), _euler(2.0)), (6,)),
-    "recurrent LIF with gain 1": (lambda: _dense(_lif(0.8, nn.Linear(8, 8, bias=False)), _lif(0.6)), (6,)),
+    "recurrent LIF": (lambda: _dense(st.LIF(tau=4.0, recurrent=_back()), st.LIF(tau=3.0)), (6,)),
+    "recurrent LIF with r = 1": (lambda: _dense(_euler(3.0, _back()), _euler(2.0)), (6,)),
+    "recurrent LIF with gain 1": (lambda: _dense(_lif(0.8, _back()), _lif(0.6)), (6,)),
+    "LIF that counts": (lambda: _dense(_counting(st.LIF, tau=5.0), _counting(st.LIF, tau=3.0)), (6,)),
+    "IF that counts": (lambda: _dense(_counting(st.IF), _counting(st.IF)), (6,)),
+    "recurrent LIF that counts": (
+        lambda: _dense(_counting(st.LIF, tau=4.0, recurrent=_back()), _counting(st.LIF, tau=3.0)),
+        (6,),
+    ),
 }
 
 
@@ -92,11 +101,20 @@ def network(name: str) -> tuple[st.SpikingNet, Tensor]:
     return st.SpikingNet(make()).eval(), (torch.rand(2, 50, *shape) < 0.3).float()
 
 
-def exported(name: str, peer: str) -> Any:
-    """Return the graph of a network, for the reader of a peer."""
+def exported(name: str, peer: str, variant: Variant) -> Any:
+    """Return the graph of a network, with the defaults or for the reader of a peer.
+
+    Raises:
+        NIRError: what it is for does not compute the network.
+    """
     model, x = network(name)
-    reader = READERS[peer]
-    return to_nir(model, x, dt=reader.dt, discretisation=reader.method)
+    return to_nir(model, x) if variant == "default" else to_nir(model, x, target=peer)
+
+
+def dt_of(peer: str, variant: Variant) -> float:
+    """Return the length of a step that a reader is told: that of the export where it can be."""
+    target = TARGETS[peer]
+    return 1e-4 if variant == "default" and target.any_dt else target.dt
 
 
 @torch.no_grad()
@@ -117,45 +135,67 @@ class Kept(NamedTuple):
     """What a peer's reader made of a network.
 
     Attributes:
-        out: outputs (T, N, ...), or the error that it raised.
-        numbers: those of the graph that it read.
+        out: outputs (T, N, ...), or the error that the reader or the export raised.
+        numbers: those of the graph that it read; none where there is no graph.
     """
 
     out: Array | str
     numbers: Array
 
 
-def kept(peer: str) -> dict[str, Kept]:
+def kept(peer: str, variant: Variant) -> dict[str, Kept]:
     """Return what a peer's reader made of our networks."""
     with np.load(FOLDER / f"ours_{peer}.npz") as file:
-        found = {name: file[name] for name in file.files}
-    outs: dict[str, Any] = {name: str(out) if (out := found[name]).dtype.kind == "U" else out for name in NETWORKS}
-    return {name: Kept(out, found[f"numbers/{name}"]) for name, out in outs.items()}
+        found = {name: file[f"{variant}/{name}"] for name in NETWORKS}
+        seen = {name: file[f"{variant}/numbers/{name}"] for name in NETWORKS}
+    outs: dict[str, Any] = {name: str(out) if out.dtype.kind == "U" else out for name, out in found.items()}
+    return {name: Kept(out, seen[name]) for name, out in outs.items()}
 
 
-def write(folder: Path, peer: str) -> None:
-    """Write our networks, and their inputs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in NETWORKS:
-        nir.write(folder / f"{name}.nir", exported(name, peer))
-        np.savez_compressed(folder / f"{name}.npz", x=network(name)[1].swapaxes(0, 1).numpy())
+def read_by(peer: str, graph: nir.NIRGraph, x: Tensor, dt: float) -> Array:
+    """Return what a peer's reader makes of a file, (T, N, ...); the peer has to be installed.
+
+    Args:
+        peer: its name.
+        graph: what is written into the file.
+        x: the input, (N, T, ...).
+        dt: length of a step that the reader is told.
+    """
+    start = reading.start_of(peer)
+    logging.disable(logging.WARNING)  # Norse warns of every r that it ignores
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            path = Path(folder) / "network.nir"
+            nir.write(path, graph)
+            return reading.run(start, path, x.swapaxes(0, 1).numpy(), dt)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
-def keep(folder: Path, peer: str) -> None:
-    """Write what the peer's reader made of them into a fixture."""
-    found: dict[str, Any] = {}
-    for name in NETWORKS:
-        with np.load(folder / f"{name}.{peer}.npz") as file:
-            found[name] = file["out"] if "out" in file.files else file["error"]
-        found[f"numbers/{name}"] = numbers(nir.read(folder / f"{name}.nir"))
-    np.savez_compressed(FOLDER / f"ours_{peer}.npz", **found)
-    print(f"{FOLDER / f'ours_{peer}.npz'}: {', '.join(NETWORKS)}")
+def tried(name: str, peer: str, variant: Variant) -> Kept:
+    """Return what a peer's reader makes of a network, or what the export or the reader says."""
+    try:
+        graph = exported(name, peer, variant)
+    except NIRError as error:
+        return Kept(str(error), np.zeros(0))
+    try:
+        found: Array | str = read_by(peer, graph, network(name)[1], dt_of(peer, variant))
+    except Exception as error:  # of any kind: that it fails is what there is to find out
+        found = f"{type(error).__name__}: {error}"
+    return Kept(found, numbers(graph))
+
+
+def main() -> None:
+    """Write what the readers of all peers make of our networks."""
+    for peer in PEERS:
+        arrays: dict[str, Any] = {}
+        for variant in VARIANTS:
+            for name in NETWORKS:
+                found = tried(name, peer, variant)
+                arrays[f"{variant}/{name}"], arrays[f"{variant}/numbers/{name}"] = found
+        np.savez_compressed(FOLDER / f"ours_{peer}.npz", **arrays)
+        print(FOLDER / f"ours_{peer}.npz")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=("write", "keep"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("peer", choices=READERS)
-    options = parser.parse_args()
-    (write if options.command == "write" else keep)(options.folder, options.peer)
+    main()

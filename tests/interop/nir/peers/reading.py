@@ -1,6 +1,7 @@
 """What the scripts that read by a peer share: arguments, the loop over steps, and the file that they write."""
 
 import argparse
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ def read(start: Start, graph: Path, x: Path, out: Path, dt: float) -> None:
     else:
         np.savez_compressed(out, out=found, batched=True)
     print(f"{graph.stem}: shape {found.shape}, nonzero in {(found != 0).mean():.0%}")
+
+
+def start_of(peer: str) -> Start:
+    """Return how a peer reads a graph; it has to be installed."""
+    start: Start = importlib.import_module(f"tests.interop.nir.peers.read_by_{peer}").start
+    return start
 
 
 def step_of(net: Any) -> Step:

@@ -1,5 +1,6 @@
-"""The table of docs/nir.md, from the fixtures: ``python -m tests.interop.nir.peers.table`` writes it."""
+"""The tables of docs/nir.md, from the fixtures: ``python -m tests.interop.nir.peers.table`` writes them."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,30 +20,11 @@ NAMES = {
     "sinabs": "Sinabs 3.1.3",
     "spikingjelly": "SpikingJelly 2.0.0",
 }
-# where a reader is not right, why, by the first of these that is a part of the network's name
-WRONG: dict[str, dict[str, str]] = {
-    "snntorch": {
-        "recurrent": "its reader fails on cycles",
-        "CubaLIF": "takes r = tau_mem / dt alone",
-        "images": "takes IF as a LIF that decays by 0.9, and refuses r",
-        "IF": "takes IF as a LIF that decays by 0.9, and refuses r",
-        "LI": "has no LI",
-    },
-    "norse": {
-        "r = 1": "in a cycle, gives out the way back where its edge is the later one",
-        "images": "drops pooling and what comes behind",
-        "gain 1": "ignores r",
-        "LIF": "ignores r",
-        "LI": "drops LI",
-    },
-    "sinabs": {
-        "images": "drops pooling and what comes behind",
-        "CubaLIF": "drops CubaLIF",
-        "LIF": "resets by subtraction, fires several times a step, ignores r",
-        "IF": "resets by subtraction, fires several times a step",
-        "LI": "takes r = 1 alone",
-    },
-    "spikingjelly": {"LIF": "takes r = 1 and r = tau / dt alone", "LI": "has no LI"},
+
+
+TITLES: dict[ours.Variant, str] = {
+    "default": "Our files, as `to_nir(model, x)` writes them for no library in particular, read by each of them:",
+    "target": "The same networks, as `to_nir(model, x, target=...)` writes them for the reader of each column:",
 }
 
 
@@ -82,14 +64,20 @@ def read_by_us(name: str, dialect: Any) -> Result:
     return outcome(found.out, out)
 
 
-def read_by_them(peer: str, name: str) -> Result:
+def read_by_them(peer: str, name: str, variant: ours.Variant) -> Result:
     """Return how a network of ours fared in a peer's reader."""
-    return outcome(ours.spikes(name), ours.kept(peer)[name].out)
+    got, numbers = ours.kept(peer, variant)[name]
+    found = outcome(ours.spikes(name), got)
+    if not isinstance(got, str):
+        return found
+    # a network without a graph was refused by us, and not by the reader
+    return found._replace(text="fails" if numbers.size else f"refused: {_reason(got)}")
 
 
-def reason(peer: str, name: str) -> str:
-    """Return why a peer's reader does not give the spikes of a network."""
-    return next(text for part, text in WRONG[peer].items() if part in name)
+def _reason(message: str) -> str:
+    """Return what a message of ``to_nir`` says of the layer, without its name and without advice."""
+    about = re.sub(r"^(layer )?'[^']*' ", "", message)
+    return re.split(r", which the reader|, which NIR|, and the reader| \(", about)[0]
 
 
 def rows() -> Iterator[str]:
@@ -106,13 +94,14 @@ def rows() -> Iterator[str]:
             shown = name.removeprefix(f"{peer}_").replace("_", " ")
             yield f"| {title}: {shown} | {_as_nir(name)} | {mine.text} |"
     yield ""
-    yield "Our files, read by each library, with the dt and the method that it takes for granted:"
-    yield ""
-    yield f"| network | {' | '.join(NAMES.values())} |"
-    yield "|---|---|---|---|---|"
-    for name in ours.NETWORKS:
-        yield f"| {name} | {' | '.join(_theirs(peer, name) for peer in NAMES)} |"
-    yield ""
+    for variant, title in TITLES.items():
+        yield title
+        yield ""
+        yield f"| network | {' | '.join(NAMES.values())} |"
+        yield "|---|---|---|---|---|"
+        for name in ours.NETWORKS:
+            yield f"| {name} | {' | '.join(read_by_them(peer, name, variant).text for peer in NAMES)} |"
+        yield ""
 
 
 def _as_nir(name: str) -> str:
@@ -120,11 +109,6 @@ def _as_nir(name: str) -> str:
         return read_by_us(name, "nir").text
     except ValueError as error:
         return f"refused: {str(error).split(': ')[-1].split(', for which')[0]}"
-
-
-def _theirs(peer: str, name: str) -> str:
-    found = read_by_them(peer, name)
-    return found.text if found.equal else f"{found.text}: {reason(peer, name)}"
 
 
 def main() -> None:
