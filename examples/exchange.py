@@ -23,11 +23,11 @@ def network() -> SpikingNet:
     """Return a network with a layer that hears itself."""
     torch.manual_seed(0)
     hidden = LIF(tau=5.0, recurrent=nn.Linear(20, 20, bias=False))
-    net = nn.Sequential(nn.Linear(10, 20), hidden, nn.Linear(20, 4), LIF(tau=3.0))
+    first, second = nn.Linear(10, 20), nn.Linear(20, 4)
     with torch.no_grad():
-        net[0].weight.mul_(4.0)
-        net[2].weight.mul_(4.0)
-    return SpikingNet(net).eval()
+        first.weight.mul_(4.0)
+        second.weight.mul_(4.0)
+    return SpikingNet(nn.Sequential(first, hidden, second, LIF(tau=3.0))).eval()
 
 
 def main() -> None:

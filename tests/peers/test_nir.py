@@ -53,11 +53,12 @@ def test_the_reader_spikes_as_the_network_does(target: str, name: str, dtype: to
 def test_a_network_of_the_size_of_a_real_one() -> None:
     """Tens of thousands of spikes in each of which a reader could differ."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(40, 100), st.LIF(tau=8.0), nn.Linear(100, 50), st.LIF(tau=5.0, threshold=0.7))
-    model = st.SpikingNet(net).eval()
+    first, second = nn.Linear(40, 100), nn.Linear(100, 50)
     with torch.no_grad():
-        for weight in (net[0].weight, net[2].weight):
-            weight.mul_(5.0)
+        first.weight.mul_(5.0)
+        second.weight.mul_(5.0)
+    neurons = st.LIF(tau=8.0), st.LIF(tau=5.0, threshold=0.7)
+    model = st.SpikingNet(nn.Sequential(first, neurons[0], second, neurons[1])).eval()
     x = (torch.rand(16, 200, 40) < 0.3).float()
     with torch.no_grad():
         want = model(x).swapaxes(0, 1).numpy()

@@ -9,9 +9,9 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
-def lif(n: int = 3, tau: float = 1e-3, **changes: Any) -> nir.LIF:
+def lif(n: int = 3, tau: float | Array = 1e-3, **changes: Any) -> nir.LIF:
     """Return LIF neurons."""
-    numbers = {"tau": tau, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.5, "v_reset": 0.0}
+    numbers: dict[str, Any] = {"tau": tau, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.5, "v_reset": 0.0}
     arrays: dict[str, Any] = {name: np.full(n, value) for name, value in numbers.items()}
     return nir.LIF(**(arrays | changes))
 
