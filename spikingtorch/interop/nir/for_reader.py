@@ -37,7 +37,7 @@ def for_reader(node: Any, writing: Writing, target: Target) -> Any:
         known = ", ".join(sorted(kind.__name__ for kind in _NODES[target.name]))
         raise NIRError(
             f"layer {writing.name!r} becomes {type(node).__name__} in NIR, which {target.reader} does not compute; its "
-            f"neurons are {known}"
+            f"neurons are {known}. Export the network without this layer, or choose another target"
         )
     _check_at_zero(node, writing)
     return made(node, writing, target)
