@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.contract import check_kind
 from spikingtorch.functional.core.tree import tree_map
 
 
@@ -42,6 +43,7 @@ class Masked(NamedTuple):
         """
         inputs, running = x
         after, out = self.step(state, inputs, **params)
+        check_kind(self.step, state, after)
         held = tree_map(lambda new, old: torch.where(_along(running, new), new, old), after, state)
         return held, tree_map(lambda each: torch.where(_along(running, each), each, torch.zeros_like(each)), out)
 

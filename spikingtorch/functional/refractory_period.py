@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.contract import check_kind
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.tree import tree_map
@@ -68,6 +69,7 @@ class Refractory(NamedTuple):
             **params: its parameters.
         """
         after, out = self.step(state.neuron, x, **params)
+        check_kind(self.step, state.neuron, after)
         _check_spikes(self, out)
         resting = state.left > 0
         rests(resting, params.get("surrogate"))

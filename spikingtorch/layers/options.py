@@ -1,12 +1,13 @@
 """What the constructors of the layers have in common: options of a layer to keyword arguments of its step, checked."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias, TypedDict
 
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.validation import check_parameter
 
@@ -105,30 +106,57 @@ def threshold_property(older: str) -> Any:
     return property(read, write, doc="Membrane at which the neuron fires.")
 
 
-def check_arguments(kind: type[Any], step: Callable[..., Any], given: Iterable[str], handed: Iterable[str]) -> None:
-    """Raise where a layer would hand its step an argument that the step does not take, such as a misspelled one.
+def check_arguments(
+    kind: type[Any], step: Callable[..., Any], state: type[Any], given: Iterable[str], handed: Collection[str]
+) -> None:
+    """Raise where a layer would hand its step an argument that the step does not take, or keep one back that it needs.
 
     Args:
         kind: class of the layer.
         step: its step.
+        state: type of its state.
         given: arguments that the layer was made with.
         handed: arguments that its step gets, which may be computed from those.
     """
     takes, any_name = _arguments(step)
-    if any_name or not (unknown := [name for name in handed if name not in takes]):
-        return
-    own, takes_options = _arguments(kind.__init__)
-    own = takes[2:] if "step" in own else own[1:]  # a StepLayer takes those of its step
-    known = [*own, *(Options.__annotations__ if takes_options else ())]
-    wrong = [name for name in given if name not in (*takes, *known)] or unknown
-    raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
+    if not any_name and (unknown := [name for name in handed if name not in takes]):
+        own, takes_options = _arguments(kind.__init__)
+        own = takes[2:] if "step" in own else own[1:]  # a StepLayer takes those of its step
+        known = [*own, *(Options.__annotations__ if takes_options else ())]
+        wrong = [name for name in given if name not in (*takes, *known)] or unknown
+        raise TypeError(f"{kind.__name__}: there is no argument {wrong[0]!r}; it takes {', '.join(known)}")
+    if missing := [name for name in _needed(step) if name not in handed]:
+        made = kind.__name__ if "step" in _arguments(kind.__init__)[0] else "super().__init__"
+        called = step_name(step)
+        first = called if called.isidentifier() else "step"
+        written = [first, getattr(state, "__name__", "..."), *[f"{name}=..." for name in missing]]
+        raise TypeError(f"{kind.__name__}: {called} needs {' and '.join(missing)}; write {made}({', '.join(written)})")
 
 
 def _arguments(function: Callable[..., Any]) -> tuple[list[str], bool]:
     """Return the names of a function's arguments, and whether it takes others, as far as anybody can tell."""
+    named = _named(function)
+    return ([], True) if named is None else ([each.name for each in named[0]], named[1])
+
+
+def _needed(step: Callable[..., Any]) -> list[str]:
+    """Return the arguments after state and input that a step has no default for, those of a step inside included."""
+    named = _named(step)
+    if named is None:
+        return []
+    needed = [each.name for each in named[0][2:] if each.default is each.empty]
+    inside = getattr(step, "step", None)
+    if named[1] and callable(inside) and type(step).__module__.startswith("spikingtorch."):  # it hands the others on
+        own = [each.name for each in named[0]]
+        needed += [name for name in _needed(inside) if name not in own]
+    return needed
+
+
+def _named(function: Callable[..., Any]) -> tuple[list[inspect.Parameter], bool] | None:
+    """Return the arguments of a function that have a name, and whether it takes others; None if nobody can tell."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return [], True
-    names = [each.name for each in found if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
-    return names, any(each.kind is each.VAR_KEYWORD for each in found)
+        return None
+    named = [each for each in found if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    return named, any(each.kind is each.VAR_KEYWORD for each in found)

@@ -104,7 +104,7 @@ class StepLayer(Attributes):
             self._keep("refractory", refractory)
         if self._inherits_params:  # others may need what is not there yet
             handed = [name for name in self.step_params() if name != "v_reset" or not self._sets_value]
-            check_arguments(type(self), step, params, handed)
+            check_arguments(type(self), step, state_type, params, handed)
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of the step, tensors in float32 at least.

@@ -1,5 +1,8 @@
 """Messages name the step of the user's, inside whatever is around it."""
 
+import re
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +25,17 @@ def test_wrappers_name_what_is_inside() -> None:
     assert step_name(F.lif_step) == "lif_step"
     assert step_name(Own()) == "Own"
     assert step_name(F.Recurrent(F.lif_step, F.dense)) == "Recurrent(lif_step)"
+    assert step_name(partial(F.lif_step, decay=0.5)) == "lif_step"
     resting: Any = F.Refractory(Own())
     assert step_name(F.recorded(resting, "v")) == "Recorded(Refractory(Own))"
+
+
+def test_a_lambda_is_named_by_its_place() -> None:
+    found = re.fullmatch(
+        r"Refractory\(<lambda> \(test_names\.py:(\d+)\)\)", step_name(F.Refractory(lambda state, x: (state, x)))
+    )
+    assert found is not None
+    assert "lambda state, x" in Path(__file__).read_text().splitlines()[int(found[1]) - 1]
 
 
 def test_a_warning_names_the_step_inside() -> None:

@@ -1,5 +1,6 @@
 """scan: the loop, trees, time axes, precision, and what it asks of its arguments."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -189,7 +190,11 @@ NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
         ({"params": {"decay": torch.ones(5, 1)}}, ValueError, r"state\.v of shape \(3,\) into \(5, 3\).*decay"),
         ({"state": F.LIFState(torch.zeros(()))}, ValueError, r"turned state\.v of shape \(\) into \(3,\).*zeros_state"),
         ({"state": F.LIFState(DOUBLE.long())}, TypeError, r"state\.v from torch\.int64 into"),
-        ({"state": F.IFState(torch.zeros(3))}, TypeError, r"was given the state IFState.* and returned LIFState"),
+        (
+            {"state": F.IFState(torch.zeros(3))},
+            TypeError,
+            r"given the state IFState.* returned LIFState.*: return IFState\(v\), output, or start from a LIFState$",
+        ),
         ({"backend": "warp"}, ValueError, "backend='warp' is not one of 'auto', 'loop', 'fused'"),
         ({"step": lambda s, x, decay: s}, TypeError, r"a step returns the pair \(state, output\)"),
         ({"step": lambda s, x, decay: (s, 1.0)}, TypeError, "returned output = 1.0; outputs are tensors"),
@@ -203,6 +208,36 @@ NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
 def test_errors(changes: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         lif(X, **changes)
+
+
+Wrapped = Callable[[Any], tuple[Any, Any]]
+
+
+@pytest.mark.parametrize(
+    ("around", "returned"),
+    [
+        (lambda step: (step, F.LIFState(X[0])), r"\(\(3,\),\)"),
+        (lambda step: (F.Refractory(step), F.RefractoryState(F.LIFState(X[0]), X[0])), r"\(\(3,\),\)"),
+        (lambda step: (F.Recurrent(step, F.per_channel), F.RecurrentState(F.LIFState(X[0]), X[0])), r"Recurrent.*"),
+    ],
+)
+def test_a_state_in_another_form_says_what_to_return(around: Wrapped, returned: str) -> None:
+    def plain_tuple(state: F.LIFState, x: Tensor) -> Any:
+        return (state.v + x,), x
+
+    step, state = around(plain_tuple)
+    params = {"recurrent_weight": X[0]} if isinstance(step, F.Recurrent) else {}
+    text = (
+        rf"plain_tuple\)? was given the state .*LIFState.* and returned {returned}\. .*: return LIFState\(v\), output"
+    )
+    with pytest.raises(TypeError, match=rf"{text}(\n|$)"):
+        F.scan(step, state, X, params=params)
+
+
+def test_a_state_that_is_one_tensor_says_so() -> None:
+    step: Any = lambda v, x: ((v + x,), x)  # noqa: E731
+    with pytest.raises(TypeError, match=r"the state \(3,\) and returned \(\(3,\),\)\. .*: return a Tensor, output$"):
+        F.scan(step, torch.zeros(3), X)
 
 
 def test_parameter_that_does_not_broadcast_is_named() -> None:

@@ -74,9 +74,27 @@ class AboveThreshold(torch.autograd.Function):
         return (u > 0).to(u.dtype)
 
 
+class Fixed(st.StepLayer):
+    """A layer that forgets to hand a parameter on."""
+
+    def __init__(self) -> None:
+        super().__init__(F.lif_step, F.LIFState)
+
+
+def two_rates(
+    state: F.LIFState, x: Tensor, fast: float, *, slow: float, gain: float = 1.0
+) -> tuple[F.LIFState, Tensor]:
+    return F.LIFState(fast * state.v + slow * gain * x), x
+
+
+def with_threshold(state: F.LIFState, x: Tensor, *, threshold: Any) -> tuple[F.LIFState, Tensor]:
+    return state, F.Sigmoid()(x - threshold)
+
+
 IF: Any = st.IF  # for what its annotations refuse
 LIF: Any = st.LIF
 ALIF: Any = st.ALIF
+ANY_STEP: Any = st.StepLayer
 FIRING = [IF, partial(st.McPitts, 0.5)]
 POSITIVE = {st.LIF: "tau", st.LI: "tau", st.CoarseLIF: "tau", st.SpikingDecay: "tau", st.BioLIF: "nudt", IF: "beta"}
 
@@ -205,8 +223,29 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         TypeError,
         partial(st.StepLayer, F.lif_step, F.LIFState, dekay=0.9),
     ),
+    r"StepLayer: lif_step needs decay; write StepLayer\(lif_step, LIFState, decay=\.\.\.\)$": (
+        TypeError,
+        *[
+            partial(st.StepLayer, F.lif_step, F.LIFState, **more)
+            for more in ({}, {"refractory": 2}, {"threshold": 0.5})
+        ],
+    ),
+    r"StepLayer: Refractory\(lif_step\) needs decay; write StepLayer\(step, LIFState, decay=\.\.\.\)$": (
+        TypeError,
+        partial(ANY_STEP, F.Refractory(F.lif_step), F.LIFState),
+    ),
+    r"Fixed: lif_step needs decay; write super\(\).__init__\(lif_step, LIFState, decay=\.\.\.\)$": (TypeError, Fixed),
+    r"StepLayer: two_rates needs fast and slow; write StepLayer\(two_rates, LIFState, fast=\.\.\., slow=\.\.\.\)$": (
+        TypeError,
+        partial(st.StepLayer, two_rates, F.LIFState),
+    ),
     "parameter 'forward' would hide": (ValueError, lambda: st.StepLayer(F.if_step, F.IFState, forward=1.0)),
 }
+
+
+def test_what_a_wrapper_hands_its_step_is_not_missing() -> None:
+    st.StepLayer(partial(F.lif_step, decay=0.9), F.LIFState)
+    ANY_STEP(F.RelativeRefractory(with_threshold), F.LIFState)
 
 
 @pytest.mark.parametrize("message", ERRORS, ids=range(len(ERRORS)))

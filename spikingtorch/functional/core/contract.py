@@ -108,7 +108,7 @@ def _call(step: Callable[..., Any], state: Any, x: Any, params: dict[str, Any]) 
 def _check_form(step: Callable[..., Any], before: Any, after: Any, params: dict[str, Any]) -> None:
     was, now = _named_leaves("state", before), _named_leaves("state", after)
     if was.keys() != now.keys() or pytree.tree_structure(before) != pytree.tree_structure(after):
-        raise TypeError(f"scan: {step_name(step)} was given the state {_form(before)} and returned {_form(after)}")
+        raise _other_form(step, before, after)
     for name, old in was.items():
         new = now[name]
         if not isinstance(new, Tensor):
@@ -125,6 +125,26 @@ def _check_form(step: Callable[..., Any], before: Any, after: Any, params: dict[
                 f"scan: {step_name(step)} turned {name} from {old.dtype} into {new.dtype}; "
                 "give the initial state the dtype that the step computes in"
             )
+
+
+def check_kind(step: Callable[..., Any], before: Any, after: Any) -> None:
+    """Raise where a step inside another one has returned a state of another kind than it was given."""
+    if type(before) is not type(after):
+        raise _other_form(step, before, after)
+
+
+def _other_form(step: Callable[..., Any], before: Any, after: Any) -> TypeError:
+    came = f"{step_name(step)} was given the state {_form(before)} and returned {_form(after)}"
+    while type(before) is type(after) and hasattr(before, "_fields"):  # that of a wrapper, around that of the neuron
+        inside = zip(before, after, strict=True)
+        before, after = next(
+            pair for pair in inside if pytree.tree_structure(pair[0]) != pytree.tree_structure(pair[1])
+        )
+    kind, fields = type(before).__name__, getattr(before, "_fields", None)
+    remedy = f"return a {kind}, output" if fields is None else f"return {kind}({', '.join(fields)}), output"
+    if hasattr(after, "_fields"):
+        remedy += f", or start from a {type(after).__name__}"
+    return TypeError(f"scan: {came}. A step returns its state in the form that it was given: {remedy}")
 
 
 def _check_same_kind(tensors: dict[str, Tensor]) -> None:
