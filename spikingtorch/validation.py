@@ -11,6 +11,7 @@ import torch
 import torch._C._functorch as functorch
 from torch import Tensor, UntypedStorage, nn
 
+from spikingtorch.foreign import surrogate_of_theirs
 from spikingtorch.functional.core.modes import is_written_down
 from spikingtorch.functional.firing import Strict
 
@@ -239,6 +240,9 @@ def check_broadcast(owner: str, name: str, value: object, shape: torch.Size) -> 
 def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> None:
     """Raise unless the surrogate, an argument of this name, turns numbers into spikes."""
     hint = "; one that works is Arctan(alpha=2.0) of spikingtorch.functional"
+    theirs = surrogate_of_theirs(surrogate, name)
+    if theirs is not None and not _makes_spikes(surrogate):
+        raise TypeError(f"{owner}: {name} is {theirs}")
     if isinstance(surrogate, type):
         kind = surrogate.__name__
         applies = issubclass(surrogate, torch.autograd.Function)
@@ -255,11 +259,22 @@ def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> N
     if not all(isinstance(s, Tensor) and bool((s == each).all()) for s, each in zip(spikes, wanted, strict=True)):
         came = [each.tolist() if isinstance(each, Tensor) else each for each in spikes]
         remedy = "A smooth function becomes a surrogate with FromPrimitive(function)"
+        if callable(came[0]):  # what it returns is a surrogate
+            kind = getattr(surrogate, "__name__", "function")
+            raise TypeError(f"{owner}: {name}={kind} makes a surrogate when it is called; write {name}={kind}()")
         if came == [0.0, 0.0, 1.0]:
             remedy = "Compare with u >= 0; Strict(surrogate) makes a spike function fire above the threshold alone"
         raise ValueError(
             f"{owner}: {name}={surrogate!r} maps -1, 0, 1 to {came}, expected the spikes 0, 1, 1. {remedy}"
         )
+
+
+def _makes_spikes(surrogate: Any) -> bool:
+    """Say whether an object of another library is a surrogate here: some raise for what they are called with."""
+    try:
+        return not isinstance(surrogate, type) and _at(surrogate, -1.0, 0.0, 1.0) == [0.0, 1.0, 1.0]
+    except Exception:
+        return False
 
 
 def _at(function: Callable[[Tensor], Any], *numbers: float) -> list[Any]:

@@ -14,6 +14,7 @@ from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import hooks_of_all_modules, objection_to_hooks
 from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, prove
+from spikingtorch.foreign import neuron_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
@@ -282,6 +283,8 @@ def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | N
         if objection_to_hooks(module, hooks_look):
             remedy = "remove them, or, where forward hooks only look, pass hooks='sequence'"
             return FoldDecision(f"has hooks on {where}, which are called once a step", {}, remedy)
+        if (theirs := neuron_of_theirs(module)) is not None:
+            return FoldDecision(f"holds {where}, {theirs[0]}, whose state init does not reset", {}, f"take {theirs[1]}")
         if isinstance(module, StepLayer) and (effect := module.side_effect()):
             return FoldDecision(f"holds {where}, whose step {effect}", {})
         if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module) and id(module) not in inner:

@@ -35,6 +35,8 @@ class Memory(NamedTuple):
 CHANGES = frozenset(
     ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped", "_ready")
 )
+# what record calls the attributes of a layer
+_RECORDS = {"v": "v", "s": "spikes"}
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -135,7 +137,10 @@ class StatefulLayer(WithConstants):
         fold = self._fold_of_this_thread()
         if fold is not None:
             text = f"uses {type(self).__name__}.{name} between two steps"
-            fold.refuse(text, "let the step of the layer compute it, and give it out")
+            remedy = "let the step of the layer compute it, and give it out"
+            if name in _RECORDS:
+                remedy = f"leave it to spikingtorch.record(model, x, {_RECORDS[name]!r}), or {remedy}"
+            fold.refuse(text, remedy)
 
     def _fold_of_this_thread(self) -> FoldToken | None:
         fold = self._fold

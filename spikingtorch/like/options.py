@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.foreign import surrogate_of_theirs
 from spikingtorch.validation import check_parameter, check_surrogate
 
 Value: TypeAlias = Tensor | float
@@ -47,11 +48,8 @@ def surrogate(owner: str, name: str, given: F.Surrogate | None, default: F.Surro
     """Return a surrogate of ours, checked; the default for None."""
     if given is None:
         return default
-    if type(given).__module__.split(".")[0] in ("snntorch", "spikingjelly", "sinabs", "norse"):
-        raise TypeError(
-            f"{owner}: {name} is a {type(given).__name__} of another library; take the one of the same name from "
-            f"spikingtorch.like, or a surrogate of spikingtorch.functional"
-        )
+    if (theirs := surrogate_of_theirs(given, name)) is not None:
+        raise TypeError(f"{owner}: {name} is {theirs}")
     if not isinstance(given, F.Strict):
         check_surrogate(owner, given, name)
     return given

@@ -124,6 +124,16 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         branching(**options)
 
 
+@pytest.mark.parametrize(("attribute", "record"), [("v", "v"), ("s", "spikes")])
+def test_a_network_that_reads_a_layer_is_told_of_record(attribute: str, record: str) -> None:
+    model = st.SpikingNet(Two(between=lambda net, x, init: x + getattr(net.sl1, attribute)).double(), 3)
+    message = (
+        rf"uses LIF\.{attribute} between two steps.*leave it to spikingtorch\.record\(model, x, '{record}'\), or let"
+    )
+    with pytest.warns(RuntimeWarning, match=message):
+        model(inputs())
+
+
 def test_draws_no_random_numbers() -> None:
     model, x = st.SpikingNet(nn.Sequential(st.SequenceDropout(0.5), st.LIF())), torch.rand(3, 4, 5)
     before = torch.get_rng_state()

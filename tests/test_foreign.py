@@ -1,0 +1,140 @@
+"""Spike functions and neurons of other libraries, by stand-ins: none of the libraries is installed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import foreign, like
+from spikingtorch import functional as F
+
+LIF: Any = st.LIF
+
+
+def of(module: str, made: Any, name: str | None = None) -> Any:
+    """Return a function or a class as if it stood in a module of another library."""
+    made.__module__ = module
+    made.__qualname__ = name or made.__qualname__.rpartition("<locals>.")[2]
+    return made
+
+
+def above(u: Tensor) -> Tensor:
+    return (u > 0).to(u.dtype)
+
+
+def fast_sigmoid(slope: float = 25) -> Callable[[Tensor], Tensor]:
+    """Return a spike function in the way of snnTorch, as a function inside of another one."""
+
+    def inner(u: Tensor) -> Tensor:
+        return above(u) + 0.0 * slope * u
+
+    return of("snntorch.surrogate", inner, "fast_sigmoid.<locals>.inner")  # type: ignore[no-any-return]
+
+
+class ATan(nn.Module):
+    """A spike function in the way of SpikingJelly, a module."""
+
+    def __init__(self, alpha: float = 2.0) -> None:
+        super().__init__()
+        self.spiking, self.alpha = True, alpha
+
+    def forward(self, u: Tensor) -> Tensor:
+        return F.Arctan(self.alpha)(u)
+
+
+class FastSigmoid(torch.autograd.Function):
+    """The same as an autograd Function, with a second argument."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, slope: float) -> Tensor:
+        return above(u)
+
+
+JELLY = "spikingjelly.activation_based.surrogate"
+of("snntorch.surrogate", fast_sigmoid)
+of("snntorch.surrogate", FastSigmoid)
+of(JELLY, ATan)
+
+WRITE: dict[str, list[Callable[[], object]]] = {
+    r"LIF: surrogate is snnTorch's fast_sigmoid; write surrogate=like\.snntorch\.fast_sigmoid\(slope=25\) \(from sp": [
+        lambda: LIF(surrogate=fast_sigmoid(25)),
+        lambda: LIF(surrogate=F.Strict(fast_sigmoid(25))),
+    ],
+    r"Leaky: spike_grad is snnTorch's fast_sigmoid; write spike_grad=like\.snntorch\.fast_sigmoid\(slope=10\.0\) \(": [
+        lambda: like.snntorch.Leaky(0.9, spike_grad=fast_sigmoid(10.0))
+    ],
+    r"LIF: surrogate is snnTorch's fast_sigmoid; write surrogate=like\.snntorch\.fast_sigmoid\(\) \(": [
+        lambda: LIF(surrogate=fast_sigmoid)
+    ],
+    r"LIF: surrogate is snnTorch's FastSigmoid; write surrogate=like\.snntorch\.fast_sigmoid\(\) \(": [
+        lambda: LIF(surrogate=FastSigmoid),
+        lambda: LIF(surrogate=FastSigmoid.apply),
+    ],
+    r"LIF: surrogate is SpikingJelly's ATan; write surrogate=like\.spikingjelly\.ATan\(\) \(from": [
+        lambda: LIF(surrogate=ATan)
+    ],
+    r"LIFNode: surrogate_function is SpikingJelly's ATan; write surrogate_function=like\.spikingjelly\.ATan\(\) \(": [
+        lambda: like.spikingjelly.LIFNode(surrogate_function=ATan)
+    ],
+    r"IFNode: surrogate_function is Spik.*; write surrogate_function=like\.spikingjelly\.ATan\(alpha=3\.0\) ": [
+        lambda: like.spikingjelly.IFNode(surrogate_function=ATan(3.0))
+    ],
+    r"LIF: surrogate is snnTorch's LSO; take a surrogate of spikingtorch\.functional, surrogate=Arctan\(alpha=": [
+        lambda: LIF(surrogate=of("snntorch.surrogate", lambda u: above(u), "LSO.<locals>.inner"))
+    ],
+    r"surrogate_function=ATan makes a surrogate when it is called; write surrogate_function=ATan\(\)$": [
+        lambda: like.spikingjelly.LIFNode(surrogate_function=like.spikingjelly.ATan)
+    ],
+    r"LIF: surrogate=atan makes a surrogate when it is called; write surrogate=atan\(\)$": [
+        lambda: LIF(surrogate=like.snntorch.atan)
+    ],
+}
+
+
+@pytest.mark.parametrize("message", WRITE, ids=range(len(WRITE)))
+def test_what_to_write_in_place_of_a_spike_function(message: str) -> None:
+    for make in WRITE[message]:
+        with pytest.raises(TypeError, match=message):
+            make()
+
+
+def test_a_spike_function_that_works_is_taken_whosever_it_is() -> None:
+    x = torch.tensor([[0.5, 2.0]])
+    assert torch.equal(st.IF(surrogate=ATan(2.0))(x), st.IF(surrogate=F.Arctan(2.0))(x))
+
+
+@pytest.mark.parametrize("package", foreign.LIBRARIES)
+def test_the_names_are_those_of_like(package: str) -> None:
+    _, neurons, functions = foreign.LIBRARIES[package]
+    module = getattr(like, package)
+    assert neurons == {
+        name
+        for name in module.__all__
+        if isinstance(getattr(module, name), type) and issubclass(getattr(module, name), st.StepLayer)
+    }
+    assert all(callable(getattr(module, name)().primitive) for name in functions)
+
+
+class IFNode(nn.Module):
+    """A neuron in the way of SpikingJelly: it keeps its state by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Any = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = self.v + x
+        return F.Arctan()(self.v - 1.0)
+
+
+def test_a_network_says_whose_neuron_does_not_know_where_a_sequence_starts() -> None:
+    of("spikingjelly.activation_based.neuron", IFNode)
+    model = st.SpikingNet(nn.Sequential(nn.Linear(3, 4), IFNode(), nn.Linear(4, 2), st.IF()))
+    message = (
+        r"it holds 1, the IFNode of SpikingJelly, whose state init does not reset\. To let it fold, take like\.spiki"
+    )
+    with pytest.warns(RuntimeWarning, match=message):
+        model(torch.rand(2, 6, 3))
