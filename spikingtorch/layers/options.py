@@ -1,13 +1,17 @@
 """What the constructors of the layers have in common: options of a layer to keyword arguments of its step, checked."""
 
 import inspect
+import math
+import warnings
 from collections.abc import Callable, Collection, Iterable
+from numbers import Real
 from typing import Any, TypeAlias, TypedDict
 
 from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core.names import step_name
+from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.validation import check_parameter
 
@@ -80,6 +84,41 @@ def tau_or_decay(owner: str, tau: Value, decay: Value | None) -> dict[str, Any]:
             f"{owner}: tau={tau!r} and decay={decay!r} both say how much of the membrane is kept; give one of them"
         )
     return {"decay": decay}
+
+
+def warn_of_tau(kind: type[Any], tau: Any) -> None:
+    """Warn where a time constant, in steps, is shorter than one step: it is a decay, or a time in another unit."""
+    if not _is_share(tau):
+        return
+    owner = kind.__name__
+    same = f"decay={tau:g}" if "decay" in _arguments(kind.__init__)[0] else f"tau={-1.0 / math.log(tau):.4g}"
+    warnings.warn(
+        f"{owner}: tau={tau:g} is a time constant, in steps, and shorter than one step: its decay over a step is "
+        f"exp(-1 / {tau:g}) = {math.exp(-1.0 / tau):.2g}. For a decay of {tau:g}, beta={tau:g} of snnTorch, write "
+        f"{owner}({same}); for a time in another unit, give dt, the length of a step: {owner}(tau={tau:g}, dt=...)",
+        UserWarning,
+        stacklevel=level_of_user(),
+    )
+
+
+def warn_of_beta(owner: str, beta: Any, tau: Value, decay: Value | None) -> None:
+    """Warn where the slope of the surrogate looks like a decay: below one, and given without a tau or a decay."""
+    given = (
+        decay is not None or tau is not TAU
+    )  # the default itself: an 8.0 that somebody has written is another object
+    if given or not _is_share(beta):
+        return
+    warnings.warn(
+        f"{owner}: beta={beta:g} is the slope of the surrogate, and the decay is that of tau={TAU:g} steps. For a "
+        f"decay of {beta:g}, beta={beta:g} of snnTorch, write {owner}(decay={beta:g}); for this slope, "
+        f"{owner}(surrogate=Sigmoid({beta:g}))",
+        UserWarning,
+        stacklevel=level_of_user(),
+    )
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0.0 < float(value) < 1.0
 
 
 def surrogate_of(owner: str, beta: float, surrogate: F.Surrogate | None, default: float = 5.0) -> F.Surrogate:

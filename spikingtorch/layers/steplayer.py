@@ -26,7 +26,7 @@ from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.masking import held, masked
-from spikingtorch.layers.options import check_arguments
+from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.ready import Ready
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
@@ -98,6 +98,8 @@ class StepLayer(Attributes):
         self.recurrent = recurrent
         self.memoryless = getattr(state_type, "_fields", None) == () and recurrent is None and refractory is None
         self._set_up(params, learnable, other_names or {})
+        if "tau" in (self.times or ()) and "dt" not in params:
+            warn_of_tau(type(self), params.get("tau"))
         if refractory is None:
             object.__setattr__(self, "refractory", None)
         else:

@@ -55,7 +55,7 @@ def my_reset(u: Tensor, spike: Tensor, threshold: Any, share: float = 1.0) -> An
 
 PAIRS: dict[str, tuple[Any, Any]] = {
     "IF": (lambda: IF(v0=0.3, beta=2.0), lambda: IF()),
-    "LIF": (lambda: LIF(tau=1.0 / 3.0, v0=0.1), lambda: LIF(tau=8.0)),
+    "LIF": (lambda: LIF(tau=4.0 / 3.0, v0=0.1), lambda: LIF(tau=8.0)),
     "decay": (
         lambda: LIF(decay=0.1, reset=F.detached(F.by_subtraction)),
         lambda: LIF(decay=0.9, reset=F.detached(F.by_subtraction)),

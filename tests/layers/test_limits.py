@@ -30,7 +30,7 @@ LEARNING: dict[str, tuple[Any, str, float, float]] = {
     "SpikingDecay tau": (lambda **options: SpikingDecay(2.0, learnable="tau", **options), "tau", 1.0, torch.inf),
     "McPitts thr": (lambda **options: McPitts(0.5, learnable=True, **options), "thr", FLOOR, torch.inf),
     "BioLIF v0": (lambda **options: BioLIF(0.5, learnable=True, **options), "v0", FLOOR, torch.inf),
-    "a small tau": (lambda **options: LIF(tau=1e-5, learnable="tau", **options), "tau", FLOOR, torch.inf),
+    "a small tau": (lambda **options: LIF(tau=1e-5, dt=1.0, learnable="tau", **options), "tau", FLOOR, torch.inf),
 }
 FAR: list[float] = [-1e30, -1.0, 1e30]
 
@@ -266,7 +266,7 @@ def test_parameters_that_are_taken_away_expanded_shared_or_parametrized() -> Non
     layer.tau = 5.0
     assert layer(torch.full((1, 2), 1.5), True).tolist() == [[1.0, 1.0]]
     assert LIF(tau=nn.Parameter(torch.tensor(8.0).expand(3)))(torch.ones(1, 3)).shape == (1, 3)
-    models = [SpikingNet(nn.Sequential(LI(tau=tau, learnable="tau"))) for tau in (8.0, 1e-4)]
+    models = [SpikingNet(nn.Sequential(LI(tau=tau, dt=1.0, learnable="tau"))) for tau in (8.0, 1e-4)]
     params, buffers = torch.func.stack_module_state(models)
     x = torch.rand(4, 6, 3)
 

@@ -5,7 +5,16 @@ from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import DIVISOR, KINDS, POSITIVE, SHARE, THRESHOLD
-from spikingtorch.layers.options import OLDER_NAMES, TAU, Options, Value, firing, tau_or_decay, threshold_property
+from spikingtorch.layers.options import (
+    OLDER_NAMES,
+    TAU,
+    Options,
+    Value,
+    firing,
+    tau_or_decay,
+    threshold_property,
+    warn_of_beta,
+)
 from spikingtorch.layers.param_maps import decay_and_gain
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -53,6 +62,7 @@ class LIF(StepLayer):
         **options: Unpack[Options],
     ) -> None:
         kept = tau_or_decay(type(self).__name__, tau, decay)
+        warn_of_beta(type(self).__name__, beta, tau, decay)
         neuron = firing(type(self).__name__, v0, threshold, beta, surrogate)
         super().__init__(F.lif_step, F.LIFState, **kept, **neuron, reset=reset, **options)
 
