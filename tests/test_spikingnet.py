@@ -182,12 +182,6 @@ def test_bad_output(model: st.SpikingNet, x: Tensor) -> None:
         over_time(st.IF(), use=lambda layer, x, init: (x, init), mode="auto")(x)  # type: ignore[arg-type, return-value]
 
 
-def test_input_without_steps_is_told_of_encoders(model: st.SpikingNet) -> None:
-    with pytest.raises(RuntimeError) as caught:
-        model(torch.ones(5, 4))
-    assert "SpikingNet takes (N, T, ...); an encoder adds the steps" in caught.value.__notes__[0]
-
-
 def test_other_batch_size_in_a_stream(model: st.SpikingNet, x: Tensor) -> None:
     model(x)
     with pytest.raises(ValueError, match=r"LIF holds the state of inputs of shape \(5, 6\).*got \(2, 6\).*init=True"):

@@ -29,6 +29,7 @@ from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
 from spikingtorch.spikingnet.inputs import check_form, check_input, check_start
+from spikingtorch.spikingnet.misfit import misfit
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of
@@ -167,10 +168,10 @@ class SpikingNet(nn.Module):
             axis of each tensor.
 
         Raises:
-            ValueError: x has a wrong rank, no steps, NaN or infinities (looked for on the CPU, where looking costs
-                little), or lies on another device than the network; a length is out of range; the network returns
-                another shape than Nout; a stream is to go on inside a ``torch.func`` transform; mode is "fold" and the
-                network does what makes sense one step at a time only.
+            ValueError: x has a wrong rank, no steps, axes that the network does not take, NaN or infinities (looked for
+                on the CPU, where looking costs little), or lies on another device than the network; a length is out of
+                range; the network returns another shape than Nout; a stream is to go on inside a ``torch.func``
+                transform; mode is "fold" and the network does what makes sense one step at a time only.
             TypeError: x is not floating, or of another dtype than the network; the network returns what is no tensor.
             RuntimeError: a stream is to go on that another thread has begun.
         """
@@ -181,6 +182,8 @@ class SpikingNet(nn.Module):
                 return self._call(x, init, lengths)
             except Exception as error:
                 name_layer(error, self.net)
+                if (found := misfit(error, self.net, x)) is not None:
+                    raise found from error
                 raise
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
@@ -368,14 +371,7 @@ class SpikingNet(nn.Module):
         return outputs
 
     def _first_step(self, x: Tensor, init: bool | Tensor, parts: Parts) -> Any:
-        try:
-            out = self._step(x, init, parts)
-        except RuntimeError as error:
-            error.add_note(
-                f"SpikingNet: raised in the first step, where net saw a batch of shape {tuple(x.shape)}. "
-                "SpikingNet takes (N, T, ...); an encoder adds the steps"
-            )
-            raise
+        out = self._step(x, init, parts)
         self._check_output(out, x.shape[0])
         return out
 

@@ -1,0 +1,44 @@
+"""An input whose axes a network does not take, as one without time or without a batch, in words of ours."""
+
+import re
+import traceback
+from typing import Any
+
+from torch import nn
+
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.error_notes import innermost
+
+# what torch says of shapes that do not fit
+_OF_SHAPES = re.compile(r"shape|size|dimension|channel|[1-9]D\b", re.IGNORECASE)
+
+
+def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
+    """Return an error that speaks of the input x, in place of one of torch's about one step; None if x is not why.
+
+    An error is due to x where it comes from the first weights of a network, or where steps have no features. Elsewhere
+    it gets a note.
+    """
+    of_torch = type(error) in (RuntimeError, ValueError, IndexError) and _OF_SHAPES.search(str(error))
+    if not of_torch or _raised_here(error) or innermost(error, net, StatefulLayer) is not None:
+        return None
+    N, T, *features = x.shape
+    taken = f"{N} samples of {T} steps " + (f"of shape {tuple(features)}" if features else "without features")
+    came = f"SpikingNet: x has shape {tuple(x.shape)}, taken as (N, T, ...), {taken}"
+    path = innermost(error, net, nn.Module)
+    weighted = next((name for name, module in net.named_modules() if module._parameters), None)
+    if features and not (path and path == weighted):
+        error.add_note(came)
+        return None
+    where = f"layer {path} ({type(net.get_submodule(path)).__name__})" if path else type(net).__name__
+    return ValueError(
+        f"{came}, which {where} does not take: {error}. If x has no time, write x.unsqueeze(1) for one step or "
+        "ConstantEncoder(T)(x) of spikingtorch.spikeio for T steps; if x has no batch, write x.unsqueeze(0)"
+    )
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Say whether it is this library that has raised an error, and no function of torch that it has handed on."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last = next(frame for frame in reversed(frames) if frame.f_code.co_name != "__torch_function__")
+    return str(last.f_globals.get("__name__", "")).split(".")[0] == "spikingtorch"
