@@ -45,7 +45,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "other features": (
         linear,
         (5, 8, 21),
-        r"x has shape \(5, 8, 21\), .* 5 samples of 8 steps of shape \(21,\), wh.* layer 0 \(Linear\) does not take: mat",
+        r"x has shape \(5, 8, 21\), .* 8 steps of shape \(21,\), which layer 0 \(Linear\) does not take: mat1",
     ),
     "images without time": (
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), LIF()),

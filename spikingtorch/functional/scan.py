@@ -16,8 +16,9 @@ from spikingtorch.functional.dispatch import bind, dynamo, explain, recurrent
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.eligibility import Backend, check_backend, choose, is_large
 from spikingtorch.functional.dispatch.explain import Explanation
+from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.recurrent import Recurrence
-from spikingtorch.functional.dispatch.signature import signature
+from spikingtorch.functional.dispatch.signature import Signature, signature
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import from_text
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
@@ -82,6 +83,22 @@ def scan(
     dtype = contract.output_dtype(xs)
     if T == 0:
         return unshared(lift(state), state), no_steps(step, state, xs, kwargs, dim, dtype)
+    results = _chosen(step, state, xs, kwargs, dim, backend, signed)
+    warn_without_gradient(step, (state, xs, kwargs), results, T)
+    return results
+
+
+def _chosen(
+    step: Step[S, Out],
+    state: S,
+    xs: Any,
+    kwargs: dict[str, Any],
+    dim: int,
+    backend: Backend,
+    signed: Signature | None,
+) -> tuple[S, Out]:
+    """Run a scan whose arguments are checked, and that has not run before, in the way that is chosen for it."""
+    dtype = contract.output_dtype(xs)
     if backend == "compile":
         final, outputs = compiled.scan(step, lift(state), lift(xs), lift(kwargs), dim)
         return unshared(final, (state, xs, kwargs)), rounded(outputs, dtype)
@@ -89,7 +106,7 @@ def scan(
     if backend == "parallel":
         return parallel.scan(step, state, xs, kwargs, dim, dtype, _order_of_states(call))
     if torch.compiler.is_dynamo_compiling():
-        inside = dynamo.scan(call, backend) if T > 1 else None
+        inside = dynamo.scan(call, backend) if call.xs[0].shape[dim] > 1 else None
         return loop(step, state, xs, kwargs, dim, dtype) if inside is None else inside
     plan = choose(call, backend)
     if isinstance(plan, Recurrence):
@@ -192,11 +209,12 @@ def one_step(step: Step[S, Out], state: S, x: Any, params: Mapping[str, Any], *,
     if not torch.compiler.is_compiling() and is_large(step, leaves_of(x)[0]):
         found = _one_of_scan(step, state, tree_map(lambda leaf: leaf.unsqueeze(0), x), kwargs)
         if found is not None:
+            warn_without_gradient(step, (state, x, kwargs), found, 1)
             return found[0], tree_map(lambda leaf: leaf.squeeze(0), found[1])
     if check:
         contract.check_kinds(x, state, kwargs)
-        step = contract.checked(step)
-    after, out = step(state, lift(x), **kwargs)
+    after, out = (contract.checked(step) if check else step)(state, lift(x), **kwargs)
+    warn_without_gradient(step, (state, x, kwargs), (after, out), 1)
     out, after = unshared((out, after), (state, x, kwargs))  # where both are one tensor, the state is the copy
     return after, rounded(out, contract.output_dtype(x))
 

@@ -61,14 +61,14 @@ def is_known(step: Any, params: Mapping[str, Any]) -> bool:
 
     Others may look at their surrogate, in whose place they would see another one, or write on what it returned.
     """
-    return _is_ours(step) and all(_is_ours(value) for value in params.values() if callable(value))
+    return is_ours(step) and all(is_ours(value) for value in params.values() if callable(value))
 
 
-def _is_ours(function: Any) -> bool:
+def is_ours(function: Any) -> bool:
     """Say whether a function, and those that it wraps, are this library's."""
     inside = [getattr(function, name, None) for name in ("step", "synapse", "rule", "surrogate")]
     ours = str(getattr(function, "__module__", "")).startswith("spikingtorch.")
-    return ours and all(_is_ours(each) for each in inside if callable(each))
+    return ours and all(is_ours(each) for each in inside if callable(each))
 
 
 def support_of(surrogate: Any) -> Callable[[Tensor], Tensor] | None:

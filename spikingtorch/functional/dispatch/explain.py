@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from spikingtorch.functional.core.names import step_name
+from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.functional.dispatch.recurrent import Recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.trace.programs import TracedStep
@@ -50,4 +51,4 @@ def warn(step: Callable[..., Any], refusal: NotFusible) -> None:
 
 @lru_cache(maxsize=256)
 def _warn_once(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=4)
+    warnings.warn(text, RuntimeWarning, stacklevel=level_of_user())

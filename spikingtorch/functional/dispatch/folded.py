@@ -11,6 +11,7 @@ from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.dispatch.bind import Bound
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.eligibility import choose
+from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.signature import Signature
 from spikingtorch.functional.fused.runtime.executable import executable
 from spikingtorch.functional.fused.trace.programs import TracedStep
@@ -68,7 +69,10 @@ def first(
         return None
     spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold)
     run = executable(spec, signature.tensors, keeps_format=True)
-    return _run(bind.keep(signature, traced, call, run, None), signature, counts)
+    found = _run(bind.keep(signature, traced, call, run, None), signature, counts)
+    if found is not None:  # its program tells of each path, however long: nothing more than the states is to be known
+        warn_without_gradient(signature.step, (state, xs, signature.params), (state, found.outs), fold[1])
+    return found
 
 
 def _run(bound: Bound, signature: Signature, counts: Sequence[Tensor] | None) -> Folded | None:

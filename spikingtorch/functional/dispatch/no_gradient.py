@@ -1,0 +1,84 @@
+"""Warns once of a step whose output has no gradient, though its input requires one: a comparison without a surrogate.
+
+Torch says nothing of it as long as some other output of a network has a gradient: the weights before such a step get
+none, and stay as they are.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.names import step_name
+from spikingtorch.functional.core.stack import level_of_user
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.functional.support import is_known, is_ours
+
+
+def warn_without_gradient(
+    step: Callable[..., Any], inputs: tuple[Any, Any, Mapping[str, Any]], results: tuple[Any, Any], T: int
+) -> None:
+    """Warn if the outputs of a step have no gradient that its inputs or parameters require, however long it runs.
+
+    Args:
+        step: the step.
+        inputs: state, inputs and parameters.
+        results: the state after T steps, and the outputs.
+        T: number of steps.
+    """
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _requires(results[1]):
+        return
+    state, xs, params = inputs
+    required = "its input requires" if _requires(xs) else "its parameters require" if _requires(params) else None
+    # a path from an input to an output leads through each state once at most, and one step finds no further one where
+    # the same states have a gradient before and after it
+    if required is None or not (len(leaves_of(state)) < T or _flags(state) == _flags(results[0])):
+        return
+    if in_eager() and not is_known(step, params):
+        _warn_once(step, params, required)
+
+
+def _flags(tree: Any) -> list[bool]:
+    return [leaf.requires_grad for leaf in leaves_of(tree) if isinstance(leaf, Tensor)]
+
+
+def _requires(tree: Any) -> bool:
+    return any(_flags(tree))
+
+
+# by the code of a function, which is the same where one is made anew for each call, or by the name of an object
+_warned: LRUCache[bool] = LRUCache(256)
+
+
+def _warn_once(step: Any, params: Mapping[str, Any], required: str) -> None:
+    name, surrogate = step_name(step), params.get("surrogate")
+    blamed: Any = _innermost(step)
+    if is_ours(blamed) and surrogate is not None:
+        name, blamed = f"{name} with surrogate={step_name(surrogate)}", surrogate
+    key = (blamed.__code__, blamed.__code__.co_filename) if isinstance(blamed, FunctionType) else name
+    if _warned.get(key):
+        return
+    _warned.keep(key, True)
+    warnings.warn(
+        f"{name}: its output has no gradient, though {required} one, so that what comes before it does not learn. A "
+        "comparison, (u > threshold).float(), has none; write surrogate(u - threshold) with a surrogate of "
+        "spikingtorch.functional, surrogate = Arctan(). Where no gradient is wanted, hand over x.detach()",
+        RuntimeWarning,
+        stacklevel=level_of_user(),
+    )
+
+
+def _innermost(step: Any) -> Any:
+    """Return the function of a step without what is around it."""
+    if isinstance(step, partial):
+        return _innermost(step.func)
+    if isinstance(step, MethodType):
+        return step.__func__
+    inside = getattr(step, "step", None)
+    return _innermost(inside) if is_ours(type(step)) and callable(inside) else step

@@ -1,0 +1,232 @@
+"""A step without a surrogate is warned of, once, on every road; a step that keeps a gradient, or needs none, never."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch import like
+from spikingtorch.fold.policy import Mode
+from tests.caches import forget
+
+MODES: tuple[Mode, ...] = ("auto", "step", "fold")
+BACKENDS: list[Any] = ["loop", "fused", "auto", "parallel", pytest.param("compile", marks=pytest.mark.long)]
+X = torch.rand(6, 2, 3)
+DRIVEN = X.clone().requires_grad_()
+
+
+class Nothing(NamedTuple):
+    """No state."""
+
+
+class Line(NamedTuple):
+    """The inputs of the last two steps."""
+
+    first: Tensor
+    second: Tensor
+
+
+class Pair(NamedTuple):
+    """A membrane and a number of spikes without a gradient."""
+
+    v: Tensor
+    n: Tensor
+
+
+def hard(state: F.LIState, x: Tensor, *, decay: Any = 0.9) -> tuple[F.LIState, Tensor]:
+    v = decay * state.v + x
+    return F.LIState(v), (v > 1.0).to(v.dtype)
+
+
+def compare(state: Nothing, x: Tensor) -> tuple[Nothing, Tensor]:
+    return state, (x > 0.5).to(x.dtype)
+
+
+def flags(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
+    return F.LIState(state.v + x), state.v > 1.0
+
+
+def with_two_states(state: Pair, x: Tensor) -> tuple[Pair, Tensor]:
+    v = 0.9 * state.v + x
+    s = (v > 1.0).to(v.dtype)
+    return Pair(v, state.n + s), s
+
+
+def soft(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
+    v = 0.9 * state.v + x
+    return F.LIState(v), F.Arctan()(v - 1.0)
+
+
+def late(state: Line, x: Tensor) -> tuple[Line, Tensor]:
+    return Line(x, state.first), F.Arctan()(state.second - 1.0)
+
+
+def with_membrane(state: F.LIState, x: Tensor) -> tuple[F.LIState, tuple[Tensor, Tensor]]:
+    after, s = hard(state, x)
+    return after, (s, after.v)
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has run before, so that nothing was warned of."""
+    forget(monkeypatch)
+
+
+def said(run: Callable[[], object], times: int = 3) -> list[str]:
+    """Return what some runs warn of, and check that the line of this file is named."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(times):
+            run()
+    found = [each for each in caught if "no gradient" in str(each.message)]
+    assert {Path(each.filename).name for each in found} <= {Path(__file__).name}
+    return [str(each.message) for each in found]
+
+
+def hidden(layer: nn.Module, neurons: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, neurons), layer, nn.Linear(neurons, 2), st.LI())
+
+
+def trained(layer: nn.Module, mode: Mode = "auto", neurons: int = 4, **options: Any) -> Callable[[], object]:
+    model = st.SpikingNet(hidden(layer, neurons), mode=mode)
+    return lambda: model(X.transpose(0, 1), **options)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_once_on_each_backend(backend: F.Backend) -> None:
+    found = said(lambda: F.scan(hard, F.LIState(torch.zeros(2, 3)), DRIVEN, backend=backend))
+    assert found == [
+        "hard: its output has no gradient, though its input requires one, so that what comes before it does not learn. "
+        "A comparison, (u > threshold).float(), has none; write surrogate(u - threshold) with a surrogate of "
+        "spikingtorch.functional, surrogate = Arctan(). Where no gradient is wanted, hand over x.detach()"
+    ]
+
+
+@pytest.mark.parametrize("neurons", [4, 2048], ids=["few", "many"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("step", "state"), [(hard, F.LIState), (compare, Nothing), (flags, F.LIState), (with_two_states, Pair)]
+)
+def test_once_in_a_network(step: Any, state: Any, mode: Mode, neurons: int) -> None:
+    class Floats(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.neurons = st.StepLayer(step, state)
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            return self.neurons(x, init).float()
+
+    (text,) = said(trained(Floats(), mode, neurons))
+    assert text.startswith(f"{step.__name__}: its output has no gradient, though its input requires one")
+
+
+RECURRENT = nn.Linear(4, 4, bias=False)
+AROUND: dict[str, tuple[Callable[[], Callable[[], object]], str]] = {
+    "recurrent": (lambda: trained(st.StepLayer(hard, F.LIState, recurrent=RECURRENT)), r"Recurrent(hard)"),
+    "a rest": (lambda: trained(st.StepLayer(hard, F.LIState, refractory=2.0)), "Refractory(hard)"),
+    "lengths": (lambda: trained(st.StepLayer(hard, F.LIState), lengths=[6, 3]), "Masked(hard)"),
+    "lengths, step": (lambda: trained(st.StepLayer(hard, F.LIState), "step", lengths=[6, 3]), "Masked(hard)"),
+}
+
+
+@pytest.mark.parametrize("case", AROUND)
+def test_the_step_inside_is_named(case: str) -> None:
+    make, name = AROUND[case]
+    (text,) = said(make())
+    assert text.startswith(f"{name}: its output has no gradient")
+
+
+def test_parameters_that_learn_nothing() -> None:
+    layer = st.StepLayer(hard, F.LIState, decay=0.9, learnable="decay")
+    (text,) = said(lambda: st.SpikingNet(nn.Sequential(layer))(X))
+    assert text.startswith("hard: its output has no gradient, though its parameters require one")
+
+
+def test_a_surrogate_without_a_gradient_is_named() -> None:
+    def compare(u: Tensor) -> Tensor:
+        return (u >= 0).to(u.dtype)
+
+    (text,) = said(trained(st.LIF(surrogate=compare)))
+    assert text.startswith("lif_step with surrogate=compare: its output has no gradient, though its input requires one")
+
+
+def test_once_for_a_step_that_is_made_at_each_call() -> None:
+    def run() -> object:
+        return F.scan(lambda v, x: (v + x, (v > 1.0).float()), torch.zeros(2, 3), DRIVEN)
+
+    (text,) = said(run)
+    assert text.startswith("<lambda> (test_no_gradient.py:")
+
+
+def test_another_step_of_the_same_name_has_a_warning_of_its_own() -> None:
+    def named(threshold: float) -> Any:
+        if threshold > 1.0:
+
+            def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
+                return F.LIState(state.v + x), (state.v > 2.0).float()
+        else:
+
+            def step(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
+                return F.LIState(state.v + x), (state.v > 1.0).float()
+
+        return step
+
+    rest = F.LIState(torch.zeros(2, 3))
+    assert len(said(lambda: [F.scan(named(each), rest, DRIVEN) for each in (1.0, 2.0)])) == 2
+
+
+def test_as_an_error_it_reaches_the_caller() -> None:
+    for mode in MODES:
+        model = st.SpikingNet(hidden(st.StepLayer(compare, Nothing)), mode=mode)
+        with pytest.raises(RuntimeWarning, match=r"^compare: its output has no gradient"):
+            model(X)
+        st.performance.clear_caches()
+
+
+def without_gradients() -> object:
+    with torch.no_grad():
+        return trained(st.StepLayer(hard, F.LIState))()
+
+
+def in_inference_mode() -> object:
+    with torch.inference_mode():
+        return trained(st.StepLayer(hard, F.LIState))()
+
+
+QUIET: dict[str, Callable[[], object]] = {
+    "a surrogate": lambda: F.scan(soft, F.LIState(torch.zeros(2, 3)), DRIVEN),
+    "a surrogate in a network": lambda: trained(st.StepLayer(soft, F.LIState))(),
+    "one output of two": lambda: F.scan(with_membrane, F.LIState(torch.zeros(2, 3)), DRIVEN, backend="loop"),
+    "one output of two, fused": lambda: F.scan(with_membrane, F.LIState(torch.zeros(2, 3)), DRIVEN, backend="fused"),
+    "a first layer": lambda: st.SpikingNet(nn.Sequential(st.StepLayer(hard, F.LIState)))(X),
+    "an input that is cut off": lambda: F.scan(hard, F.LIState(torch.zeros(2, 3)), DRIVEN.detach()),
+    "no_grad": without_gradients,
+    "inference_mode": in_inference_mode,
+    "a neuron that is told to": lambda: trained(like.norse.LIFCell(like.norse.LIFParameters(method="heaviside")))(),
+    "vmap": lambda: torch.func.vmap(lambda x: F.scan(hard, F.LIState(torch.zeros(3)), x)[1], in_dims=1)(DRIVEN),
+    "a record of the membrane": lambda: st.record(
+        st.SpikingNet(hidden(st.StepLayer(hard, F.LIState))), X, "v", layers=["1"]
+    ),
+    "an encoder": lambda: st.SpikingNet(hidden(st.LIF()))(st.spikeio.PeriodicEncoder(5)(X[0])),
+}
+
+
+@pytest.mark.parametrize("case", QUIET)
+def test_nothing_is_said_of(case: str) -> None:
+    assert said(QUIET[case], times=2) == []
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 6])
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_said_of_an_output_that_comes_steps_later(mode: Mode, T: int) -> None:
+    model = st.SpikingNet(hidden(st.StepLayer(late, Line)), mode=mode)
+    run: list[Callable[[], object]] = [lambda: model(X[:T].transpose(0, 1))]
+    if mode == "step":
+        run.append(lambda: F.scan(late, Line(X[0], X[0]), DRIVEN[:T], backend="loop"))
+    assert [said(each) for each in run] == [[]] * len(run)
