@@ -13,12 +13,14 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.fold.policy import Mode
+from spikingtorch.performance import clear_caches
 from tests.caches import forget
 
 MODES: tuple[Mode, ...] = ("auto", "step", "fold")
 BACKENDS: list[Any] = ["loop", "fused", "auto", "parallel", pytest.param("compile", marks=pytest.mark.long)]
 X = torch.rand(6, 2, 3)
 DRIVEN = X.clone().requires_grad_()
+DECAY = nn.Parameter(torch.tensor(0.9))
 
 
 class Nothing(NamedTuple):
@@ -58,8 +60,8 @@ def with_two_states(state: Pair, x: Tensor) -> tuple[Pair, Tensor]:
     return Pair(v, state.n + s), s
 
 
-def soft(state: F.LIState, x: Tensor) -> tuple[F.LIState, Tensor]:
-    v = 0.9 * state.v + x
+def soft(state: F.LIState, x: Tensor, *, decay: Any = 0.9) -> tuple[F.LIState, Tensor]:
+    v = decay * state.v + x
     return F.LIState(v), F.Arctan()(v - 1.0)
 
 
@@ -120,7 +122,8 @@ def test_once_in_a_network(step: Any, state: Any, mode: Mode, neurons: int) -> N
             self.neurons = st.StepLayer(step, state)
 
         def forward(self, x: Tensor, init: Any) -> Tensor:
-            return self.neurons(x, init).float()
+            s: Tensor = self.neurons(x, init)
+            return s.float()
 
     (text,) = said(trained(Floats(), mode, neurons))
     assert text.startswith(f"{step.__name__}: its output has no gradient, though its input requires one")
@@ -186,7 +189,7 @@ def test_as_an_error_it_reaches_the_caller() -> None:
         model = st.SpikingNet(hidden(st.StepLayer(compare, Nothing)), mode=mode)
         with pytest.raises(RuntimeWarning, match=r"^compare: its output has no gradient"):
             model(X)
-        st.performance.clear_caches()
+        clear_caches()
 
 
 def without_gradients() -> object:
@@ -209,7 +212,9 @@ QUIET: dict[str, Callable[[], object]] = {
     "no_grad": without_gradients,
     "inference_mode": in_inference_mode,
     "a neuron that is told to": lambda: trained(like.norse.LIFCell(like.norse.LIFParameters(method="heaviside")))(),
-    "vmap": lambda: torch.func.vmap(lambda x: F.scan(hard, F.LIState(torch.zeros(3)), x)[1], in_dims=1)(DRIVEN),
+    "vmap beside a parameter that learns": lambda: torch.func.vmap(
+        lambda x: F.scan(soft, F.LIState(torch.zeros(3)), x, params={"decay": DECAY})[1], in_dims=1
+    )(X),
     "a record of the membrane": lambda: st.record(
         st.SpikingNet(hidden(st.StepLayer(hard, F.LIState))), X, "v", layers=["1"]
     ),

@@ -5,6 +5,9 @@ import pytest
 from tests.fuzz import networks, scan
 from tests.fuzz.driver import counted
 
+# random steps may have no surrogate
+pytestmark = pytest.mark.filterwarnings("ignore:.* its output has no gradient:RuntimeWarning")
+
 
 @pytest.mark.long
 def test_random_scans() -> None:

@@ -16,6 +16,9 @@ from spikingtorch.functional.dispatch import explain
 from spikingtorch.testing import assert_close
 from tests.fused_steps import N, counting, draw, gradients, loop, rest, value
 
+# some of these steps make nothing of their input
+pytestmark = pytest.mark.filterwarnings("ignore:step. its output has no gradient:RuntimeWarning")
+
 X, WEIGHT, GLOBAL, LENGTH_ONE = draw(), draw(N, N, seed=1), draw(N, seed=2), torch.ones(1, dtype=torch.float64)
 LAYER = torch.nn.Linear(N, N).double()
 LOG: list[Tensor] = []
