@@ -139,7 +139,7 @@ def test_outside_of_a_network_a_layer_goes_on() -> None:
 
 def test_nothing_is_handed_after_a_call_that_fails() -> None:
     model = SpikingNet(nn.Sequential(nn.Linear(5, 8), layer := LIF(), Block()), mode="step")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"x has shape \(1, 2, 7\)"):
         model(torch.ones(1, 2, 7))
     assert layer._given.init is None
 

@@ -50,7 +50,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "images without time": (
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), LIF()),
         (8, 1, 28, 28),
-        r"8 samples of 1 steps of shape \(28, 28\), which layer 0 \(Conv2d\) does not take: Given groups=1",
+        r"8 samples of 1 step of shape \(28, 28\), which layer 0 \(Conv2d\) does not take: Given groups=1",
     ),
     "behind what has no weights": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 4), LIF()),

@@ -23,7 +23,9 @@ def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
     if not of_torch or _raised_here(error) or innermost(error, net, StatefulLayer) is not None:
         return None
     N, T, *features = x.shape
-    taken = f"{N} samples of {T} steps " + (f"of shape {tuple(features)}" if features else "without features")
+    taken = f"{N} sample{'s' * (N != 1)} of {T} step{'s' * (T != 1)} " + (
+        f"of shape {tuple(features)}" if features else "without features"
+    )
     came = f"SpikingNet: x has shape {tuple(x.shape)}, taken as (N, T, ...), {taken}"
     path = innermost(error, net, nn.Module)
     weighted = next((name for name, module in net.named_modules() if module._parameters), None)
