@@ -35,7 +35,9 @@ def warn_without_gradient(
     if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _requires(results[1]):
         return
     state, xs, params = inputs
-    required = "its input requires" if _requires(xs) else "its parameters require" if _requires(params) else None
+    required = "its input requires" if _requires(xs) else None
+    if required is None and any([isinstance(each, Tensor) and each.requires_grad for each in params.values()]):
+        required = "its parameters require"
     # a path from an input to an output leads through each state once at most, and one step finds no further one where
     # the same states have a gradient before and after it
     if required is None or not (len(leaves_of(state)) < T or _flags(state) == _flags(results[0])):
@@ -49,7 +51,7 @@ def _flags(tree: Any) -> list[bool]:
 
 
 def _requires(tree: Any) -> bool:
-    return any(_flags(tree))
+    return tree.requires_grad if isinstance(tree, Tensor) else any(_flags(tree))
 
 
 # by the code of a function, which is the same where one is made anew for each call, or by the name of an object
