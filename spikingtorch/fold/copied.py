@@ -130,7 +130,8 @@ def _shared(net: nn.Module) -> dict[int, Any]:
     for module in net.modules():
         kept = [value for value in vars(module).values() if isinstance(value, Tensor) and value.grad_fn is not None]
         found |= {id(value): value.detach() for value in kept}  # which cannot be copied
-    kinds, buffers = (Tensor, nn.Parameter, nn.Buffer), {*map(id, net.buffers())}
+    kinds = Tensor, nn.Parameter, nn.Buffer
+    parameters, buffers = {*map(id, net.parameters())}, {*map(id, net.buffers())}
     for tensor in (*net.parameters(), *net.buffers()):
         held = _unwrapped(tensor)
         made_up = held.is_meta or _is_fake(held)
@@ -139,7 +140,7 @@ def _shared(net: nn.Module) -> dict[int, Any]:
                 f"holds a {type(tensor).__name__}, a kind of tensor that is not known", "hold plain tensors"
             )
         value = torch.rand(tensor.shape, dtype=torch.float32).to(tensor.dtype) if made_up else held.detach()
-        if isinstance(tensor, nn.Parameter):
+        if id(tensor) in parameters:  # plain tensors in a functional_call, which compute the same
             value = nn.Parameter(value, tensor.requires_grad)
         elif id(tensor) in buffers:  # which batch norm writes, unseen
             value = value.clone()
