@@ -60,7 +60,7 @@ def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
     """
     func, samples = op.call.func, any(out.axis is not None for out in op.outs)
     name = aten_name(func)
-    if torch.Tag.nondeterministic_seeded in func.tags and _draws(op):
+    if draws(op):
         op.need(
             all(out.axis is not None for out in op.outs[:1]),
             "draws random numbers that all samples share, which would be one draw for all steps",
@@ -82,7 +82,9 @@ def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
     return rule(op)
 
 
-def _draws(op: Operation) -> bool:
-    """Say whether an operation that can draw random numbers does."""
+def draws(op: Operation) -> bool:
+    """Say whether an operation of torch draws random numbers."""
+    if torch.Tag.nondeterministic_seeded not in op.call.func.tags:
+        return False
     off = op.named.get("dropout_p", 1.0) == 0.0 or op.named.get("train", True) is False
     return not off and op.named.get("training", True) is not False

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.copied import Copied, Sample, isolated
-from spikingtorch.fold.judge import aten_name, judge
+from spikingtorch.fold.judge import aten_name, draws, judge
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.rehearsal import Rehearsal
@@ -52,6 +52,7 @@ class FoldDecision(NamedTuple):
             that they are the leaves of; a layer is missing where the trace did not come to its end.
         remedy: what would let it fold, if that can be said.
         normalises: whether it has batch norm in training, whose statistics are those of each step.
+        draws: whether it draws random numbers outside of its spiking layers, as dropout in training does.
         changing: attributes that the network changes at a call.
         settled: whether it does so at each call, and not at the first alone.
         sizes: finds out whether it does the same for other numbers of samples.
@@ -61,6 +62,7 @@ class FoldDecision(NamedTuple):
     inputs: dict[str, Inputs]
     remedy: str = ""
     normalises: bool = False
+    draws: bool = False
     changing: tuple[str, ...] = ()
     settled: bool = False
     sizes: Sizes | None = None
@@ -102,7 +104,7 @@ class _Proof:
         self.outer: dict[int, int] = {}
         self.poison: dict[int, Objection] = {}  # tensors that samples were mixed in, and how
         self.sums: set[int] = set()  # gradients that are a sum over the batch
-        self.asks = False
+        self.asks = self.draws = False
         self.expected: list[Expected] = []
 
     def run(self, inputs: dict[str, Inputs]) -> FoldDecision:
@@ -125,7 +127,7 @@ class _Proof:
         self._judge_all(first, second)
         normalises = any(call.func == BATCH_NORM for call in first)
         sizes = Sizes(self.copied, self.taught, self.expected, self.asks)
-        return FoldDecision(None, inputs, normalises=normalises, sizes=sizes)
+        return FoldDecision(None, inputs, normalises=normalises, draws=self.draws, sizes=sizes)
 
     def _record(self, N: int, init: bool | None) -> tuple[list[Call], Rehearsal]:
         trace = Trace(self.copied.sample.device, self.taught)
@@ -156,6 +158,7 @@ class _Proof:
                 raise found
             self._judge_text(op, func)
             return
+        self.draws = self.draws or draws(op)
         outer = 1
         try:
             if found is None and backward and self._is_sum(op):

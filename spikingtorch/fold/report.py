@@ -13,6 +13,7 @@ from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core.random_state import same_random_numbers
 from spikingtorch.functional.sparse.automatic import Note
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.units import quantity
 
 
 class LayerReport(NamedTuple):
@@ -62,7 +63,9 @@ class ProductReport(NamedTuple):
         wanted = "" if self.wanted is None else f"; gradient of {self.wanted:.2g} of them, where spikes have a slope"
         if self.reason is not None:
             return f"dense: {self.reason}{wanted.replace('them', 'the inputs')}"
-        bits = "" if self.kept is None else f"; {_bytes(self.kept)} kept in place of {_bytes(4 * self.inputs)}"
+        bits = ""
+        if self.kept is not None:
+            bits = f"; {quantity(self.kept, 'B')} kept in place of {quantity(4 * self.inputs, 'B')}"
         return f"event-driven: {self.density:.2g} of the inputs not zero{bits}{wanted}"
 
 
@@ -140,16 +143,6 @@ def _line(path: str, kind: str, note: Note) -> ProductReport:
     return ProductReport(path, kind, note.shape, note.reason, density, note.kept, note.inputs, wanted)
 
 
-def _bytes(number: int) -> str:
-    """Return a number of bytes for people."""
-    size = float(number)
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
-
-
 def _taken(mode: Mode, T: int, found: FoldDecision) -> tuple[str, str]:
     if mode != "auto":
         difference = "" if found.reason is None else f"; in mode 'auto' it would step because it {found.reason}"
@@ -158,9 +151,9 @@ def _taken(mode: Mode, T: int, found: FoldDecision) -> tuple[str, str]:
         return "step", "the input has one step"
     if found.reason is not None:
         return "step", f"the network {found.reason}"
-    if found.normalises:
-        return "fold", "nothing in the network mixes steps; batch norm takes the statistics of each step by itself"
-    return "fold", "nothing in the network mixes samples or steps; dropout draws a mask for each step and sample"
+    norms = "; batch norm takes the statistics of each step by itself" if found.normalises else ""
+    drawn = "; random numbers, such as dropout masks, are drawn for each step and sample" if found.draws else ""
+    return "fold", f"nothing in the network mixes {'steps' if norms else 'samples or steps'}{norms}{drawn}"
 
 
 def _layer(

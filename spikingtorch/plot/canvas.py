@@ -1,6 +1,6 @@
 """Axes to draw on: those of the caller, or a new figure that pyplot does not know of."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from spikingtorch.plot.palette import ink
 
@@ -40,20 +40,20 @@ def axes_for(ax: "Axes | None", width: float = 6.0, height: float = 3.0) -> "Axe
     )
 
 
-def whole_ticks(axis: "Axis") -> None:
-    """Put ticks of an axis at whole numbers, a few of them."""
+def whole_ticks(axis: "Axis", most: int | Literal["auto"] = 5) -> None:
+    """Put ticks of an axis at whole numbers alone, a few of them, or as many as there is room for ("auto")."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    # one tick will do: rather than leave an axis with a single one, matplotlib would put some between whole numbers
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
-def time_label(dt: float, unit: str | None) -> str:
-    """Return the label of an axis of time: in steps as long as a step has no length.
-
-    >>> time_label(1.0, None), time_label(0.5, None), time_label(0.5, "s")
-    ('time (steps)', 'time (ms)', 'time (s)')
-    """
-    return f"time ({time_unit(dt, unit, 'steps')})"
+def label_time(ax: "Axes", dt: float, unit: str | None) -> None:
+    """Say that time runs to the right: in steps, with ticks at whole ones, as long as a step has no length."""
+    named = time_unit(dt, unit, "steps")
+    ax.set_xlabel(f"time ({named})")
+    if named == "steps":
+        whole_ticks(ax.xaxis, "auto")
 
 
 def time_unit(dt: float, unit: str | None, steps: str) -> str:

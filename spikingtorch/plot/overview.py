@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, color_bar, new_figure, time_label, whole_ticks
-from spikingtorch.plot.marks import is_binary
-from spikingtorch.plot.palette import GRAY, VERMILION, colors, diverging, ink, sequential
+from spikingtorch.plot.activity import Activity, activity_of, draw_rates, draw_shares
+from spikingtorch.plot.canvas import axes_for, new_figure
+from spikingtorch.plot.palette import ink
+from spikingtorch.plot.panels import Layers, Sample, draw_input, draw_membranes, draw_output
 from spikingtorch.plot.raster import raster
-from spikingtorch.plot.rates import rates
-from spikingtorch.plot.traces import traces
 from spikingtorch.watching.copies import copy_to_watch
 from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.recording import Recording, record
@@ -22,14 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Layers = Mapping[str, Mapping[str, Tensor]]
 # rows of panels, each with the height of the row and the widths of its panels
 _ROWS = (
     (3.2, {"input": 1.0, "raster": 2.0}),
     (2.6, {"share": 1.0, "rates": 1.3}),
     (2.4, {"traces": 2.0, "output": 1.0}),
 )
-_MOST_INPUTS = 256
 
 
 @torch.no_grad()
@@ -116,26 +112,41 @@ def overview_of(
     ['input', 'spikes of each layer']
     """
     firing = {_title(name): states for name, states in layers.items() if _is_firing(states)}
-    spikes = {name: states["spikes"] for name, states in firing.items()}
-    inputs.check_recordings("overview", "spikes", spikes)
+    spikes = inputs.check_recordings("overview", "spikes", {name: states["spikes"] for name, states in firing.items()})
+    activity = {name: activity_of("overview", name, each) for name, each in spikes.items()}
     class_of = _class_of(targets, inputs.check_recording("overview", "out", out), sample)
-    figure = new_figure(11.0, sum(height for height, _ in _ROWS) + 0.3 * max(0, len(spikes) - 5))
+    return draw_page(Sample(firing, out, x, sample, class_of), activity, dt, unit)
+
+
+def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, unit: str | None = None) -> "Figure":
+    """Draw one sample, and how often the neurons fire over all samples, which may be others and more.
+
+    Args:
+        of: the sample, and its layers that fire.
+        activity: of these layers, by the same names.
+        dt: length of a step.
+        unit: of time.
+    """
+    figure = new_figure(11.0, sum(height for height, _ in _ROWS) + 0.3 * max(0, len(of.layers) - 5))
     panels = _panels(figure)
-    _input(panels["input"], x, sample, dt, unit)
-    raster(spikes, ax=panels["raster"], sample=sample, most=128, dt=dt, unit=unit)
-    _share_over_time(panels["share"], spikes, dt, unit)
-    legend: Any = rates(spikes, ax=panels["rates"], dt=dt, unit=unit).get_legend()
-    legend.set_title("firing rates, all samples", {"size": "medium", "weight": "bold"})
+    draw_input(panels["input"], of, dt, unit)
+    spikes = {name: states["spikes"] for name, states in of.layers.items()}
+    raster(spikes, ax=panels["raster"], sample=of.sample, most=128, dt=dt, unit=unit)
+    draw_shares(panels["share"], activity, dt, unit)
+    draw_rates(panels["rates"], activity, 25, dt, unit)
+    over = _number_of_samples(activity)
+    legend: Any = panels["rates"].get_legend()
+    legend.set_title(f"firing rates, {over}", {"size": "medium", "weight": "bold"})
     legend.set_alignment("left")
     legend.get_title().set_color(ink(panels["rates"]))
-    titles = {"input": "input", "raster": "spikes of each layer", "share": "neurons that fire, all samples"}
-    with_v = next((name for name, states in firing.items() if "v" in states), None)
+    titles = {"input": "input", "raster": "spikes of each layer", "share": f"neurons that fire, {over}"}
+    with_v = next((name for name, states in of.layers.items() if "v" in states), None)
     if with_v is None:
         panels["traces"].set_axis_off()
     else:
-        _membranes(panels["traces"], firing[with_v], sample, dt, unit)
+        draw_membranes(panels["traces"], of, with_v, dt, unit)
         titles["traces"] = f"membranes of {with_v}"
-    titles["output"] = _output(panels["output"], out, sample, class_of, dt, unit)
+    titles["output"] = draw_output(panels["output"], of, dt, unit)
     for name, title in titles.items():
         panels[name].set_title(title, loc="left", fontsize="medium", fontweight="bold", color=ink(panels[name]))
     return figure
@@ -184,62 +195,7 @@ def _class_of(targets: Tensor | None, out: Tensor, sample: int) -> int | None:
     return int(found[index])
 
 
-def _input(ax: "Axes", x: Tensor, sample: int, dt: float, unit: str | None) -> None:
-    """Draw an input of spikes as a raster, and one of numbers as an image."""
-    inputs.check_recording("overview", "x", x)
-    seen = inputs.one_sample("overview", "x", x, sample)
-    step = inputs.stride(seen.shape[1], _MOST_INPUTS)
-    values = inputs.check_finite("overview", "x", inputs.as_array(seen[:, ::step]))
-    if is_binary(values):
-        raster(x, ax=ax, sample=sample, most=_MOST_INPUTS, dt=dt, unit=unit)
-        return
-    largest, signed = float(np.abs(values).max()), bool((values < 0).any())
-    image = ax.imshow(
-        values.T,
-        cmap=diverging() if signed else sequential(ax),
-        vmin=-largest if signed else 0.0,
-        vmax=largest,
-        aspect="auto",
-        interpolation="nearest",
-        origin="lower",
-        extent=(-0.5 * dt, (len(seen) - 0.5) * dt, -0.5, seen.shape[1] - 0.5),
-    )
-    color_bar(ax, image)
-    whole_ticks(ax.yaxis)
-    ax.set(xlabel=time_label(dt, unit), ylabel=inputs.subset(step, seen.shape[1], "inputs"))
-
-
-def _membranes(ax: "Axes", states: Mapping[str, Tensor], sample: int, dt: float, unit: str | None) -> None:
-    """Draw membranes of a few neurons, with their spikes and thresholds as far as they were recorded."""
-    spikes, threshold = states.get("spikes"), states.get("threshold")
-    traces(states["v"], spikes=spikes, threshold=threshold, sample=sample, neurons=3, ax=ax, dt=dt, unit=unit)
-
-
-def _share_over_time(ax: "Axes", spikes: Mapping[str, Tensor], dt: float, unit: str | None) -> None:
-    """Draw for each layer the share of its neurons that fire at a step, over all samples."""
-    for color, x in zip(colors(len(spikes), ax), spikes.values(), strict=True):
-        flat = x.detach().flatten(2)
-        share = 100 * inputs.as_array((flat != 0).sum((0, 2))) / (flat.shape[0] * flat.shape[2])
-        ax.plot(np.arange(len(share)) * dt, share, color=color, linewidth=1.5, marker="o" if len(share) == 1 else "")
-    ax.set(xlabel=time_label(dt, unit), ylabel="neurons (%)", ylim=(0.0, None))
-
-
-def _output(ax: "Axes", out: Tensor, sample: int, class_of: int | None, dt: float, unit: str | None) -> str:
-    """Draw the output over time, of spikes their mean so far, and return what stands above it."""
-    values = inputs.check_finite("overview", "out", inputs.as_array(inputs.one_sample("overview", "out", out, sample)))
-    steps, count = values.shape
-    counted = is_binary(values)
-    if counted:
-        values = values.cumsum(0) / np.arange(1, steps + 1)[:, None]
-    best = int(values.mean(0).argmax() if not counted else values[-1].argmax())
-    times, marker = np.arange(steps) * dt, "o" if steps == 1 else ""
-    for k in range(0, count, inputs.stride(count, 200)):
-        ax.plot(times, values[:, k], color=GRAY, linewidth=0.8, alpha=0.6, marker=marker)
-    ax.plot(times, values[:, best], color=ink(ax), linewidth=1.8, marker=marker)
-    if class_of is not None:
-        ax.plot(times, values[:, class_of], color=VERMILION, linewidth=1.8, marker=marker)
-    ax.set(xlabel=time_label(dt, unit), ylabel="mean output so far" if counted else "output")
-    if count == 1:
-        return "output"
-    known = "" if class_of is None else f", target {class_of}"
-    return f"output: highest {best}{known}"
+def _number_of_samples(activity: Mapping[str, Activity]) -> str:
+    """Return over how many samples the rates are, for a title."""
+    most = max(layer.samples for layer in activity.values())
+    return "this sample" if most == 1 else f"all {most:,} samples"

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs, marks
-from spikingtorch.plot.canvas import axes_for, legend_above, time_label, whole_ticks
+from spikingtorch.plot.canvas import axes_for, label_time, legend_above, whole_ticks
 from spikingtorch.plot.inputs import Array, Recordings
 from spikingtorch.plot.palette import GRAY, colors, ink
 
@@ -88,7 +88,7 @@ def raster(
             "raster: labels are those of the neurons of one recording, and several came; colours are taken"
         )
     ax.set_xlim(-0.5 * dt, (steps - 0.5) * dt)
-    ax.set_xlabel(time_label(dt, unit))
+    label_time(ax, dt, unit)
     return ax
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.plot import inputs, marks
-from spikingtorch.plot.canvas import axes_for, time_label
+from spikingtorch.plot.canvas import axes_for, label_time
 from spikingtorch.plot.inputs import Array
 from spikingtorch.plot.palette import colors, ink
 
@@ -82,7 +82,7 @@ def traces(
             _name(ax, y, f"neuron {neuron}", color)
     _axis_of_values(ax, len(chosen), (low, high))
     ax.set_xlim(-0.5 * dt, (len(times) - 0.5) * dt)
-    ax.set_xlabel(time_label(dt, unit))
+    label_time(ax, dt, unit)
     ax.set_ylabel("membrane" if len(chosen) > 1 or v[0, 0].numel() == 1 else f"membrane of neuron {chosen[0]}")
     return ax
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from spikingtorch.report.firing import Firing
-from spikingtorch.report.words import named, percent
+from spikingtorch.report.words import named
+from spikingtorch.units import percent
 
 # named are so many indices; shares below these are no reason to act
 LISTED = 20

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.plot.activity import Activity
 from spikingtorch.plot.canvas import axes_for, legend_above, whole_ticks
-from spikingtorch.plot.overview import overview_of
+from spikingtorch.plot.overview import draw_page
 from spikingtorch.plot.palette import colors
+from spikingtorch.plot.panels import Sample
 from spikingtorch.plot.raster import raster
 from spikingtorch.plot.traces import traces
+from spikingtorch.report.batches import Piece
 from spikingtorch.report.firing import Firing
 from spikingtorch.report.history import Curve
 from spikingtorch.report.measure import classes_of
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 Records = Mapping[str, Tensor]
 # of a small picture, in inches
-_WIDTH, _HEIGHT = 4.3, 2.7
+_WIDTH, _HEIGHT = 3.6, 2.4
 _ROWS, _TRACES, _BINS = 128, 3, 25
 
 
@@ -37,6 +40,10 @@ def curves(chart: Sequence[Curve], label: str) -> "Figure":
         ax.plot(curve.epochs, y, color=color, linewidth=1.6, marker="o" if few else "", markersize=3, label=curve.name)
     if len(chart) > 1:
         legend_above(ax)
+    values = {value for curve in chart for value in curve.values}
+    if len(values) == 1 and 0.0 <= min(values) < math.inf:
+        # around a single value, matplotlib would show the thousandths
+        ax.set_ylim(0.0, 1.25 * min(values) or 1.0)
     whole_ticks(ax.xaxis)
     ax.set(xlabel="epoch", ylabel=label)
     return _figure(ax)
@@ -77,11 +84,20 @@ def layer_traces(records: Records) -> "Figure":
     return _figure(drawn)
 
 
-def whole(layers: Mapping[str, Records], out: Any, x: Tensor, targets: Tensor | None) -> "Figure":
-    """Draw the network on one page, as ``overview_of`` does."""
+def whole(layers: Mapping[str, Records], activity: Mapping[str, Activity], out: Any, first: Piece) -> "Figure":
+    """Draw the network on one page, as ``overview_of`` does: the first sample, and how often neurons fire in all.
+
+    Args:
+        layers: records of the first samples, by the names of the layers that fire.
+        activity: of these layers, over all samples.
+        out: what the network returned for the first samples.
+        first: these samples.
+    """
     leaf = next(each for each in leaves_of(out) if isinstance(each, Tensor) and each.ndim >= 2)
     shown = with_neurons(leaf)
-    return overview_of(layers, shown, with_neurons(x), targets=classes_of(shown, targets))
+    classes = classes_of(shown, first.targets)
+    class_of = None if classes is None else int(classes[0])
+    return draw_page(Sample(layers, shown, with_neurons(first.x), 0, class_of), activity)
 
 
 def _telling(spikes: Tensor) -> list[int]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.layers.steplayer import StepLayer
+from spikingtorch.plot.activity import Activity
 from spikingtorch.watching.fires import fires
 
 
@@ -17,14 +18,21 @@ class Firing(NamedTuple):
         kind: its class.
         fires: whether its outputs are spikes; those of a readout are not.
         counts: steps of all samples at which each neuron gave out something else than zero, shape (*neurons,).
-        steps: how many steps of samples there were.
+        at_steps: how often neurons gave out something else than zero at each step, over all samples, shape (T,).
+        samples: how many samples had each step, shape (T,); after the end of a short one there are fewer.
     """
 
     name: str
     kind: str
     fires: bool
     counts: Tensor
-    steps: int
+    at_steps: Tensor
+    samples: Tensor
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of all samples."""
+        return int(self.samples.sum())
 
     @property
     def neurons(self) -> int:
@@ -35,6 +43,12 @@ class Firing(NamedTuple):
     def rates(self) -> Tensor:
         """Share of the steps at which each neuron fired, shape (*neurons,)."""
         return self.counts / self.steps
+
+    @property
+    def activity(self) -> Activity:
+        """The same, to be drawn."""
+        shares = (self.at_steps / (self.samples * self.neurons)).numpy()
+        return Activity(self.rates.flatten().numpy(), shares, int(self.samples[0]))
 
     @property
     def silent(self) -> Tensor:
@@ -58,18 +72,30 @@ class Counts:
     def __init__(self, name: str, layer: StepLayer) -> None:
         self._name, self._layer = name, layer
         self._counts: Tensor | None = None
-        self.steps = 0
+        self._at_steps = self._samples = torch.zeros(0, dtype=torch.float64)
 
     def add(self, spikes: Tensor) -> None:
         """Add spikes (N, T, *neurons)."""
-        found = (spikes != 0).sum((0, 1), dtype=torch.float64).cpu()
+        fired = spikes != 0
+        found = fired.sum((0, 1), dtype=torch.float64).cpu()
         if self._counts is not None and self._counts.shape != found.shape:
             shapes = f"{tuple(found.shape)}, and had {tuple(self._counts.shape)} before"
             raise ValueError(f"layer {self._name} has neurons of shape {shapes}; give batches of one shape")
         self._counts = found if self._counts is None else self._counts + found
-        self.steps += spikes.shape[0] * spikes.shape[1]
+        self._at_steps = _added(self._at_steps, fired.transpose(0, 1).flatten(1).sum(1, dtype=torch.float64).cpu())
+        self._samples = _added(self._samples, torch.full((spikes.shape[1],), float(len(spikes)), dtype=torch.float64))
 
-    def firing(self) -> Firing:
-        """Return what was counted."""
-        assert self._counts is not None
-        return Firing(self._name, type(self._layer).__name__, fires(self._layer), self._counts, self.steps)
+    def firing(self) -> Firing | None:
+        """Return what was counted; None if the layer did not run."""
+        if self._counts is None:
+            return None
+        kind = type(self._layer).__name__
+        return Firing(self._name, kind, fires(self._layer), self._counts, self._at_steps, self._samples)
+
+
+def _added(one: Tensor, other: Tensor) -> Tensor:
+    """Return the sum of two sequences of numbers, the shorter one continued by zeros."""
+    total = torch.zeros(max(len(one), len(other)), dtype=one.dtype)
+    total[: len(one)] += one
+    total[: len(other)] += other
+    return total

@@ -12,7 +12,8 @@ from spikingtorch.report.content import Content, Section
 from spikingtorch.report.firing import Firing
 from spikingtorch.report.html import Html, code, element, joined, listing, paragraph
 from spikingtorch.report.svg import inline
-from spikingtorch.report.words import counted, named, percent
+from spikingtorch.report.words import counted, named
+from spikingtorch.units import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,14 +26,16 @@ _NOTHING = "No layer gives out spikes, so that there is nothing to show here."
 def overview(content: Content) -> Section:
     """Return the picture of the whole network."""
     layers = {named(layer.name): _records(content, layer.name) for layer in content.pictured}
-    first, out = content.measured.first, content.measured.out
+    found = content.measured
     if not layers:
         return Section("overview", "The network at a glance", paragraph(_NOTHING))
     rates = ", ".join(f"{layer.name} {float(layer.rates.mean()):.3g}" for layer in content.firing)
     alt = f"Input, spikes, firing rates, membranes and output of one sample. Mean rates in spikes per step: {rates}"
-    drawn = _picture("overview", lambda: figures.whole(layers, out, first.x, first.targets), alt)
-    others = f"rates and shares are those of the first {counted(len(first.x), 'sample')}"
-    caption = element("figcaption", f"Spikes, membranes and output are those of the first sample; {others}.")
+    activity = {named(layer.name): layer.activity for layer in content.pictured}
+    drawn = _picture("overview", lambda: figures.whole(layers, activity, found.out, found.first), alt)
+    over = "those of it, too" if found.samples == 1 else f"over all {found.samples:,} samples"
+    text = f"Input, spikes, membranes and output are those of the first sample; rates and shares are {over}."
+    caption = element("figcaption", text)
     body = element(
         "figure", element("div", drawn, class_="wide", tabindex="0", role="region", aria_label="overview"), caption
     )
@@ -53,7 +56,7 @@ def layer_by_layer(content: Content) -> Section:
 
 def _layer(content: Content, layer: Firing, color: int, count: int) -> Html:
     records = _records(content, layer.name)
-    rate, size = float(layer.rates.mean()), "x".join(map(str, layer.counts.shape)) or "1"
+    rate, size = float(layer.rates.mean()), "x".join(map(str, layer.counts.shape))
     spikes = records["spikes"][0]
     fired = int((spikes != 0).sum())
     in_sample = f"{counted(fired, 'spike')} of {layer.name} in {spikes.shape[0]} steps of the first sample"
@@ -65,18 +68,19 @@ def _layer(content: Content, layer: Firing, color: int, count: int) -> Html:
             f"raster-{color}",
             lambda: figures.layer_raster(records["spikes"], color, count),
             in_sample,
-            "Spikes of the first sample",
+            "Spikes of the first sample" if fired else "Spikes of the first sample: there are none",
         ),
         _figure(
             f"histogram-{color}",
             lambda: figures.rate_histogram(layer, color, count),
             f"Firing rates of {layer.name}: {in_all}, highest {highest:.3g}",
-            "Firing rates, all samples",
+            f"Firing rates, {counted(content.measured.samples, 'sample')}",
         ),
     ]
     if "v" in records:
         drawn.append(_membranes(records, layer.name, color))
-    text = f"{layer.kind}, {counted(layer.neurons, 'neuron')} ({size}); {in_all}."
+    shaped = f" ({size})" if layer.counts.ndim > 1 else ""
+    text = f"{layer.kind}, {counted(layer.neurons, 'neuron')}{shaped}; {in_all}."
     missing = [] if "v" in records else [paragraph("It keeps no membrane, so that no traces are drawn.", class_="soft")]
     return joined(
         [

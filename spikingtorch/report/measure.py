@@ -85,7 +85,7 @@ def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
     first, pictured = shown[0]
     assert explained is not None
     return Measured(
-        layers={name: each.firing() for name, each in counts.items() if each.steps},
+        layers={name: found for name, each in counts.items() if (found := each.firing()) is not None},
         table=merged(tables),
         explained=explained,
         samples=sum(count for _, count in tables),

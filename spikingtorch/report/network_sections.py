@@ -2,7 +2,9 @@
 
 from spikingtorch.report.content import Content, Section
 from spikingtorch.report.html import Html, code, element, joined, listing, paragraph, table
-from spikingtorch.watching.table import HEAD, Row, abbreviated
+from spikingtorch.report.words import joules, unbroken
+from spikingtorch.units import abbreviated
+from spikingtorch.watching.table import HEAD, Row
 
 _NUMBERS = (3, 4, 5, 6, 7, 8)
 
@@ -16,9 +18,10 @@ def summary_table(content: Content) -> Section:
         *texts, energy = found.cells(row._replace(name=row.name or "net"))
         width = 100 * found.energy_of(row) / whole
         share = element("span", element("i", style=f"width: {width:.1f}%"), class_="share")
-        return [*texts, joined([energy, share if width else Html("")])]
+        return [*texts, joined([unbroken(energy), share if width else Html("")])]
 
-    rows = [*map(cells, found.rows), [*found.last]]
+    *totals, energy = found.last
+    rows = [*map(cells, found.rows), [*totals, unbroken(energy)]]
     caption = f"Means for one sample and its {found.steps:g} steps, from {content.seen}"
     body = [
         table(caption, HEAD, rows, numbers=_NUMBERS, foot=True),
@@ -34,14 +37,15 @@ def _beside_ann(content: Content) -> list[Html]:
     return [
         paragraph(
             "Two kinds of operations are counted. A spike makes each neuron behind it add one weight (AC), "
-            f"{found.addition:g} pJ in a 45 nm process. A graded input, a pixel or the mean of average pooling for "
-            f"instance, is multiplied by the weight first (MAC), {found.mac:g} pJ. A sample takes "
-            f"{abbreviated(found.acs)} ACs and {abbreviated(found.macs)} MACs, {abbreviated(found.energy)} nJ."
+            f"{unbroken(f'{found.addition:g} pJ')} in a {unbroken('45 nm')} process. A graded input, a pixel or the "
+            "mean of average pooling for instance, is multiplied by the weight first (MAC), "
+            f"{unbroken(f'{found.mac:g} pJ')}. A sample takes {abbreviated(found.acs)} ACs and "
+            f"{abbreviated(found.macs)} MACs, {joules(found.energy)}."
         ),
         paragraph(
             f"An ANN of this shape takes {abbreviated(found.dense / found.steps)} products for one pass, "
-            f"{abbreviated(found.energy_of_ann)} nJ at {found.mac:g} pJ each.{ratio} This is arithmetic alone, on "
-            "hardware that skips zeros; nothing was measured."
+            f"{joules(found.energy_of_ann)} at {unbroken(f'{found.mac:g} pJ')} each.{ratio} This is arithmetic alone, "
+            "on hardware that skips zeros; nothing was measured."
         ),
     ]
 

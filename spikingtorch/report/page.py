@@ -7,8 +7,8 @@ from spikingtorch.report.html import Html, element, paragraph
 from spikingtorch.report.network_sections import explanation, summary_table, warnings
 from spikingtorch.report.style import STYLE
 from spikingtorch.report.training_sections import learning_curves, rates_over_epochs
-from spikingtorch.report.words import counted, percent
-from spikingtorch.watching.table import abbreviated
+from spikingtorch.report.words import counted, joules
+from spikingtorch.units import abbreviated, percent
 
 
 def page(content: Content) -> str:
@@ -85,7 +85,7 @@ def _tiles(content: Content) -> list[Html]:
     table = found.table
     operations = f"{abbreviated(table.acs)} ACs and {abbreviated(table.macs)} MACs"
     note = f"{operations}, {table.beside_ann} that of the ANN" if table.beside_ann else operations
-    tiles.append(_tile("Energy of a sample", f"{abbreviated(table.energy)} nJ", note))
+    tiles.append(_tile("Energy of a sample", joules(table.energy), note))
     right = [each for each in content.checks if each.passed]
     wrong = [each for each in content.checks if each.passed is False]
     note = f"{len(wrong)} of the steps differ from their check" if wrong else "kinds of steps checked and right"
@@ -100,7 +100,7 @@ def _tile(name: str, number: str, note: str) -> Html:
 
 def _footer(content: Content) -> Html:
     text = (
-        f"Written by spikingtorch.report on {content.made:%Y-%m-%d}. Rates, operations and pictures are those of "
+        f"Written by spikingtorch.report on {content.made:%Y-%m-%d}. Rates, shares and operations are those of "
         f"{content.seen}, in evaluation. The page is complete: it loads nothing."
     )
     return element("footer", paragraph(text))

@@ -69,6 +69,7 @@ def rates_over_epochs(content: Content) -> Section:
 def _chart(key: str, chart: list[Curve], label: str, factor: float = 1.0) -> Html:
     scaled = [curve._replace(values=tuple(factor * value for value in curve.values)) for curve in chart]
     text = ". ".join(f"{label}: {described(curve)}" if curve.name != label else described(curve) for curve in scaled)
-    last = [f"{curve.name} {curve.values[-1]:.4g}" for curve in scaled]
+    unit = "%" if label in _PERCENT.values() else ""
+    last = [f"{curve.name} {curve.values[-1]:.4g}{unit}" for curve in scaled]
     caption = element("figcaption", "Last: ", ", ".join(last))
     return element("figure", inline(figures.curves(scaled, label), key, text), caption)

@@ -1,5 +1,7 @@
 """Numbers and names for people."""
 
+from spikingtorch.units import quantity
+
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
     """Return a number with its noun.
@@ -19,14 +21,19 @@ def named(layer: str) -> str:
     return f"layer {layer}" if layer.isdecimal() or layer.startswith("_") else layer
 
 
-def percent(share: float) -> str:
-    """Return a share for people, never rounded to none or to all.
+def unbroken(text: str) -> str:
+    r"""Return a number and its unit so that they stay on one line.
 
-    >>> percent(0.0), percent(0.0004), percent(0.376), percent(0.9999), percent(1.0)
-    ('0 %', '< 0.1 %', '37.6 %', '> 99.9 %', '100 %')
+    >>> unbroken("45 nm") == "45\N{NO-BREAK SPACE}nm"
+    True
     """
-    if 0.0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1.0:
-        return "> 99.9 %"
-    return f"{100 * share:.3g} %"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def joules(nanojoules: float) -> str:
+    """Return an energy, with the prefix that fits.
+
+    >>> joules(4340.0).split()
+    ['4.34', 'µJ']
+    """
+    return unbroken(quantity(1e-9 * nanojoules, "J"))

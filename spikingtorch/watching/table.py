@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+from spikingtorch.units import abbreviated, quantity
 from spikingtorch.watching.operations import Count
 
 # energy of an operation on 32-bit floating-point numbers in a 45 nm process, in pJ: an addition, and a multiplication,
 # both of which a product takes. M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014,
 # doi:10.1109/ISSCC.2014.6757323
 ADDITION, MULTIPLICATION = 0.9, 3.7
-HEAD = ("layer", "class", "output", "parameters", "rate", "dense", "ACs", "MACs", "energy (nJ)")
+HEAD = ("layer", "class", "output", "parameters", "rate", "dense", "ACs", "MACs", "energy")
 NOT_COUNTED = (
     "Not counted: neurons, biases, normalisations, pooling by maximum, attention, memory traffic; products other than "
     "linear layers and convolutions."
@@ -131,28 +132,23 @@ class Summary(NamedTuple):
         notes = [
             f"For one sample and its {self.steps:g} steps: additions for spikes (ACs) at {self.addition:g} pJ, "
             f"multiply-adds for graded inputs (MACs) at {self.mac:g} pJ (45 nm).",
-            f"An ANN of this shape: {abbreviated(self.dense / self.steps)} MACs, {abbreviated(self.energy_of_ann)} nJ"
-            f"{ratio}.",
+            f"An ANN of this shape: {abbreviated(self.dense / self.steps)} MACs, {_joules(self.energy_of_ann)}{ratio}.",
         ]
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", *notes, self.not_counted])
 
     def cells(self, row: Row) -> tuple[str, ...]:
         """Return the texts of a row of the table, under ``HEAD``."""
         shape, rate = "x".join(map(str, row.shape)), "" if row.rate is None else f"{row.rate:.1%}"
-        numbers = map(abbreviated, (row.dense, row.acs, row.macs, self.energy_of(row)))
-        return (row.name, row.kind, shape, f"{row.parameters:,}", rate, *numbers)
+        numbers = map(abbreviated, (row.dense, row.acs, row.macs))
+        return (row.name, row.kind, shape, f"{row.parameters:,}", rate, *numbers, _joules(self.energy_of(row)))
 
     @property
     def last(self) -> tuple[str, ...]:
         """The texts of the last row, the totals."""
-        numbers = map(abbreviated, (self.dense, self.acs, self.macs, self.energy))
-        return ("total", "", "", f"{self.parameters:,}", "", *numbers)
+        numbers = map(abbreviated, (self.dense, self.acs, self.macs))
+        return ("total", "", "", f"{self.parameters:,}", "", *numbers, _joules(self.energy))
 
 
-def abbreviated(number: float) -> str:
-    """Return a number of operations for people."""
-    for unit in ("", "K", "M", "G", "T"):
-        if abs(number) < 1000 or unit == "T":
-            return f"{number:.3g}{unit}"
-        number /= 1000
-    raise AssertionError
+def _joules(nanojoules: float) -> str:
+    """Return an energy with the prefix that fits."""
+    return quantity(1e-9 * nanojoules, "J")

@@ -43,7 +43,7 @@ def test_what_explain_says(runs: list[int]) -> None:
     kept = lines["conv1"].kept
     assert kept is not None
     assert kept < x.nbytes / 32 + 16
-    form = f"event-driven: {lines['conv1'].density:.2g} of the inputs not zero; 200 bytes kept in place of 6.14 KB"
+    form = f"event-driven: {lines['conv1'].density:.2g} of the inputs not zero; 200 B kept in place of 6.14 kB"
     assert form in str(model.explain())
     with torch.no_grad():
         model(x)

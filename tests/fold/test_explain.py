@@ -84,6 +84,32 @@ def test_reason(make: Callable[[], st.SpikingNet], T: int, first: str) -> None:
     assert str(model.explain(train(model, 3, T))).splitlines()[0] == first
 
 
+DRAWS = "; random numbers, such as dropout masks, are drawn for each step and sample"
+DROPOUT: dict[str, tuple[nn.Module, bool, str]] = {
+    "no dropout": (nn.Identity(), True, ""),
+    "dropout": (nn.Dropout(0.5), True, DRAWS),
+    "dropout in evaluation": (nn.Dropout(0.5), False, ""),
+    "dropout of nothing": (nn.Dropout(0.0), True, ""),
+    "dropout behind batch norm": (
+        nn.Sequential(nn.BatchNorm1d(6), nn.Dropout(0.5)),
+        True,
+        f"; batch norm takes the statistics of each step by itself{DRAWS}",
+    ),
+    "batch norm": (nn.BatchNorm1d(6), True, "; batch norm takes the statistics of each step by itself"),
+    "batch norm in evaluation": (nn.BatchNorm1d(6), False, ""),
+    "one mask for a sequence": (st.SequenceDropout(0.5), True, ""),
+    "rrelu": (nn.RReLU(), True, DRAWS),
+}
+
+
+@pytest.mark.parametrize("name", DROPOUT)
+def test_dropout_is_named_where_something_is_drawn(name: str) -> None:
+    between, training, said = DROPOUT[name]
+    model = st.SpikingNet(nn.Sequential(nn.Linear(4, 6), between, st.LIF())).train(training)
+    mixed = "steps" if "batch norm" in said else "samples or steps"
+    assert model.explain(torch.rand(3, 5, 4)).reason == f"nothing in the network mixes {mixed}{said}"
+
+
 def test_last_chunk_of_one_step_does_not_hide_the_others() -> None:
     model = network("linear", time_chunk=3)
     x = train(model, 3, 7)

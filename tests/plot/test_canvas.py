@@ -42,6 +42,12 @@ OF_RECORDINGS: dict[str, Callable[[Any], object]] = {
     "weights": lambda x: plot.weights(x),
     "overview": lambda x: plot.overview_of({"a": {"spikes": x, "v": x}}, x, x),
 }
+# the figures whose axes are of time
+DRAWN_OVER_TIME: dict[str, Callable[[Any], Any]] = {
+    "raster": lambda x: plot.raster(x).figure,
+    "traces": lambda x: plot.traces(x).figure,
+    "overview": lambda x: plot.overview_of({"a": {"spikes": x, "v": x}}, x, x),
+}
 
 
 @pytest.fixture
@@ -77,6 +83,19 @@ def test_dark_axes_get_bright_text(name: str) -> None:
     texts: list[Any] = [ax.xaxis.label, *ax.texts, *(legend.get_texts() if legend is not None else [])]
     shown: list[Any] = [each.get_color() for each in [*texts, *ax.lines]]
     assert "#000000" not in {to_hex(color) for color in shown}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_ticks_are_at_whole_steps(steps: int) -> None:
+    x = SPIKES[:, :steps]
+    figures = [draw(x) for draw in DRAWN_OVER_TIME.values()]
+    axes = [ax for figure in figures for ax in figure.axes if ax.get_xlabel() == "time (steps)"]
+    assert len(axes) == 7
+    for ax in axes:
+        left, right = ax.get_xlim()
+        shown = [float(place) for place in ax.get_xticks() if left <= place <= right]
+        assert shown
+        assert all(place == round(place) for place in shown)
 
 
 @pytest.mark.parametrize("name", OF_RECORDINGS)

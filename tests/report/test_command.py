@@ -109,7 +109,7 @@ def test_checkpoints(form: str, run: Run) -> None:
     torch.save({"plain": found, "of the network inside": inner}.get(form, {form: found}), "weights.pt")
     code, text = run("my_module:make", "--checkpoint", "weights.pt")
     assert code == 0, text
-    assert "100 % silent" in Page(Path("report.html")).advice[0]
+    assert "100% silent" in Page(Path("report.html")).advice[0]
 
 
 def test_a_checkpoint_of_the_training_command(run: Run, tmp_path: Path) -> None:

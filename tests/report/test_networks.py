@@ -15,7 +15,9 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch import like
 from spikingtorch.functional import jax_reference as J
+from spikingtorch.plot.activity import activity_of
 from spikingtorch.report import report
+from spikingtorch.report.batches import Piece
 from spikingtorch.report.figures import whole
 from spikingtorch.report.gradients import Checked, check_gradients
 from spikingtorch.report.html import Html
@@ -83,20 +85,20 @@ def twinned_step_twin(state: OwnState, x: Any, *, decay: Any) -> Any:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "no membranes": (lambda: nn.Sequential(nn.Linear(6, 4), st.McPitts(thr=0.1)), (6,), "It keeps no membrane"),
     "a readout alone": (lambda: nn.Sequential(nn.Linear(6, 4), st.LI()), (6,), "No layer gives out spikes"),
-    "a tree, and a name with an underscore": (Two, (6,), "LIF, 8 neurons (8)"),
-    "one layer, as the network": (lambda: st.IF(v0=0.2), (6,), "IF, 6 neurons (6)"),
-    "one number a step": (lambda: st.IF(v0=0.2), (), "1 neuron (1)"),
+    "a tree, and a name with an underscore": (Two, (6,), "LIF, 8 neurons; mean"),
+    "one layer, as the network": (lambda: st.IF(v0=0.2), (6,), "IF, 6 neurons; mean"),
+    "one number a step": (lambda: st.IF(v0=0.2), (), "1 neuron; mean"),
     "numbers in place of spikes": (lambda: nn.Sequential(st.SigmaDelta(0.3)), (6,), "SigmaDelta, 6 neurons"),
     "an own step": (lambda: nn.Sequential(nn.Linear(6, 4), st.StepLayer(own_step, OwnState)), (6,), "StepLayer, 4"),
     "neurons of another library": (
         *(lambda: nn.Sequential(nn.Linear(6, 4), like.snntorch.Leaky(0.9, threshold=0.1)), (6,)),
-        "Leaky, 4 neurons (4)",
+        "Leaky, 4 neurons; mean",
     ),
     "what cannot be counted": (
         *(lambda: nn.Sequential(Product(), st.LIF(v0=0.1)), (6,)),
         "No operation was seen of 0 (Product).",
     ),
-    "inputs below zero, none fires": (lambda: nn.Sequential(nn.Linear(6, 4), st.LIF(v0=9.0)), (6,), "100 % silent"),
+    "inputs below zero, none fires": (lambda: nn.Sequential(nn.Linear(6, 4), st.LIF(v0=9.0)), (6,), "100% silent"),
 }
 
 
@@ -126,7 +128,8 @@ def test_targets_that_are_no_classes_are_left_out(target: int, quickly: Quickly)
     assert "Accuracy" not in found.words
     assert "cannot be drawn" not in found.words
     spikes = (draw(4, 6, 4) < 0.5).float()
-    titles = [ax.get_title(loc="left") for ax in whole({"1": {"spikes": spikes}}, spikes, x, y).axes]
+    drawn = whole({"1": {"spikes": spikes}}, {"1": activity_of("report", "1", spikes)}, spikes, Piece(x, y, 1))
+    titles = [ax.get_title(loc="left") for ax in drawn.axes]
     assert any(title.startswith("output: highest") for title in titles)
     assert not any("target" in title for title in titles)
 

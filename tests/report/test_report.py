@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import spikingtorch as st
 from spikingtorch.report import report
-from spikingtorch.report.html import element
+from spikingtorch.report.html import Html, element
 from spikingtorch.spikeio import PoissonEncoder, pad_sequences
+from spikingtorch.units import percent
 from tests.report.networks import HOSTILE, SECTIONS, Net, Quickly, draw, trained
 from tests.report.reading import Page
 
@@ -81,7 +82,8 @@ def test_table_is_that_of_summary(page: Page, model: st.SpikingNet, batches: lis
     found = st.summary(copy.deepcopy(model).eval(), torch.cat([x for x, _ in batches]))
     rows = page.table("Means for one sample and its 7 steps, from 10 samples of 2 batches")
     want = [re.split(r"  +", line.strip()) for line in str(found).splitlines()]
-    assert [[cell for cell in row if cell] for row in rows] == [want[0], *want[2 : len(found.rows) + 2], want[-5]]
+    shown = [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row if cell] for row in rows]
+    assert shown == [want[0], *want[2 : len(found.rows) + 2], want[-5]]
     assert f"{found.energy / found.energy_of_ann:.2g} times the energy" in page.words
     assert "Not counted: neurons, biases" in page.words
 
@@ -142,7 +144,7 @@ def test_silent_and_saturated_neurons_by_hand(quickly: Quickly) -> None:
         net.get_parameter("2.bias").fill_(-50.0)
     found = quickly(net, [draw(8, 5, 6)])
     one, two = found.advice
-    assert "60 % silent, 5 % saturated" in one
+    assert "60% silent, 5% saturated" in one
     assert "24 of 40 neurons (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19 and 4 more)" in one
     assert "2 of 40 neurons (24, 25) fired at every step" in one
     assert "never fired in 8 samples" in one
@@ -190,12 +192,12 @@ def test_graded_inputs_are_multiplied(quickly: Quickly) -> None:
     # each of 16 outputs of a channel sees 9 pixels; each spike reaches 4 neurons
     macs, acs, dense = 5 * 3 * 16 * 9, float(spikes.sum()) / 4 * 4, 3 * 16 * 9 + 48 * 4
     rows = found.table("Means for one sample")
-    assert rows[0][5:] == ["dense", "ACs", "MACs", "energy (nJ)"]
-    assert [row[6:8] for row in rows if row[0] in ("0", "3")] == [["0", f"{macs / 1e3:.3g}K"], [f"{acs:.3g}", "0"]]
+    assert rows[0][5:] == ["dense", "ACs", "MACs", "energy"]
+    assert [row[6:8] for row in rows if row[0] in ("0", "3")] == [["0", f"{macs / 1e3:.3g}k"], [f"{acs:.3g}", "0"]]
     energy = 1e-3 * (0.9 * acs + 4.6 * macs)
     ratio = energy / (1e-3 * 4.6 * dense)
-    assert f'<dt>Energy of a sample</dt><dd class="big">{energy:.3g} nJ</dd>' in found.text
-    assert f"{acs:.3g} ACs and {macs / 1e3:.3g}K MACs, {ratio:.2g} times that of the ANN" in found.words
+    assert f'<dt>Energy of a sample</dt><dd class="big">{energy:.3g}\N{NO-BREAK SPACE}nJ</dd>' in found.text
+    assert f"{acs:.3g} ACs and {macs / 1e3:.3g}k MACs, {ratio:.2g} times that of the ANN" in found.words
     assert f"takes {ratio:.2g} times the energy of that" in found.words
 
 
@@ -212,7 +214,7 @@ def test_accuracy_is_that_of_the_metric(page: Page, model: st.SpikingNet, batche
     with torch.no_grad():
         copied = copy.deepcopy(model).eval()
         hits = [st.metrics.rate_accuracy(copied(x), y, reduction="none") for x, y in batches]
-    share = f"{100 * float(torch.cat(hits).mean()):.3g} %"
+    share = f"{100 * float(torch.cat(hits).mean()):.3g}%"
     assert f'<dt>Accuracy</dt><dd class="big">{share}</dd>' in page.text
 
 
@@ -224,6 +226,48 @@ def test_few_bytes_at_a_time_give_the_same_page(monkeypatch: pytest.MonkeyPatch,
     parts = quickly(net, loader)
     assert parts.tables == whole.tables
     assert parts.advice == whole.advice
+
+
+def test_every_share_of_silent_neurons_is_that_of_all_samples(
+    quickly: Quickly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: dict[str, Any] = {}
+
+    def kept(figure: Any, key: str, alt: str) -> Html:
+        figures[key] = figure
+        return Html(f'<svg role="img" aria-label="{key}"></svg>')
+
+    monkeypatch.setattr("spikingtorch.report.firing_sections.inline", kept)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 40), st.LIF(v0=0.4), nn.Linear(40, 30), st.LIF(v0=0.2))
+    batches = [draw(9, 5, 6, seed=1), 2 * draw(31, 5, 6, seed=2), 3 * draw(4, 8, 6, seed=3)]
+    found = quickly(net, batches)
+    with torch.no_grad():
+        recorded = [st.record(st.SpikingNet(net), x) for x in batches]
+    panels = {ax.get_title(loc="left").partition(",")[0]: ax for ax in figures["overview"].axes}
+    legend = panels[""].get_legend()
+    assert legend.get_title().get_text() == "firing rates, all 44 samples"
+    for k, name in enumerate(("1", "3")):
+        spikes = [each[name]["spikes"] for each in recorded]
+        fired = torch.cat([each.flatten(0, 1) for each in spikes]) != 0
+        silent, saturated = (percent(float(each.all(0).double().mean())) for each in (~fired, fired))
+        assert silent != percent(float((spikes[0] == 0).all(1).all(0).double().mean()))
+        assert legend.get_texts()[k].get_text() == f"layer {name}: {silent} silent, {saturated} saturated"
+        assert f"layer {name}: {silent} silent" in found.advice[k]
+        assert f"{silent} silent, {saturated} saturated." in found.words
+        steps = [torch.cat([each[:, t] for each in spikes if t < each.shape[1]]) for t in range(8)]
+        want = [100 * float(each.double().mean()) for each in steps]
+        np.testing.assert_allclose(panels["neurons that fire"].lines[k].get_ydata(), want)
+
+
+def test_large_energies_have_one_prefix(quickly: Quickly) -> None:
+    net = nn.Sequential(nn.Linear(1000, 500), st.IF())
+    found = quickly(net, [torch.ones(1, 10, 1000)])
+    assert [row[-1] for row in found.table("Means for one sample")] == [
+        *("energy", "4.5\N{NO-BREAK SPACE}µJ", "0\N{NO-BREAK SPACE}J", "4.5\N{NO-BREAK SPACE}µJ"),
+    ]
+    assert '<dd class="big">4.5\N{NO-BREAK SPACE}µJ</dd>' in found.text
+    assert "500k products for one pass, 2.3 µJ at 4.6 pJ each" in found.words
 
 
 # --- nothing of the user's changes ------------------------------------------------------------------------------------

@@ -321,9 +321,9 @@ def test_the_table_shows_both() -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(20, 30), st.LIF(v0=0.05), nn.Linear(30, 10), st.LI()))
     found = st.summary(model, draw(N, T, 20))
     head, _, first, *_, last, _, note, ann, _ = str(found).splitlines()
-    assert head.split()[5:] == ["dense", "ACs", "MACs", "energy", "(nJ)"]
-    assert first.split()[4:] == ["2.4K", "0", "2.4K", f"{4.6 * 2.4:.3g}"]
-    assert last.split()[2] == "3.6K"
+    assert head.split()[5:] == ["dense", "ACs", "MACs", "energy"]
+    assert first.split()[4:] == ["2.4k", "0", "2.4k", f"{4.6 * 2.4:.3g}", "nJ"]
+    assert last.split()[2] == "3.6k"
     assert "ACs) at 0.9 pJ" in note
     assert "MACs) at 4.6 pJ" in note
     assert f"the spiking network takes {found.energy / found.energy_of_ann:.2g} times as much" in ann
