@@ -22,8 +22,8 @@ FOLDER = Path(__file__).parents[1] / "examples"
 # modules that examples share, and the training command, which has tests of its own
 SHARED = {"__init__", "checkpoint", "data", "pictures", "train", "training"}
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
-# in processes of its own; with a package of its own
-APART = {"distributed", "lightning"}
+# in processes of its own; with a package of its own; beside README
+APART = {"distributed", "lightning", "tutorial"}
 ARGUMENTS = {
     "streams": ["--streams", "12", "--steps", "40", "--batch", "5"],
     "distributed": ["--batches", "2"],

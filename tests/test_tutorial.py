@@ -1,7 +1,12 @@
-"""The user's tutorial, as it stands there."""
+"""The user's tutorial, as it stands there; and the script that has the code of README's."""
 
+import ast
+import doctest
+import runpy
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -69,3 +74,63 @@ def test_tutorial_runs_as_it_stands() -> None:
     assert names["mdata"].shape == (32, 8, 1, 28, 28)
     assert names["output"].shape == (32, 10)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in names["model"].parameters())
+
+
+# --- README and the script of it --------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+SECTIONS = ("Tutorial", "The same network as a function", "Your own neuron")
+# it stands beside the function to be compared with it; the script has it as a method
+COMPARED = "forward"
+
+
+def statements(code: str) -> tuple[set[str], list[str]]:
+    """Return what some code imports, and its other statements in their order, without what prints a result."""
+    imports: set[str] = set()
+    others: list[str] = []
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            origin = getattr(node, "module", "")
+            imports |= {f"{origin}: {alias.name} as {alias.asname}" for alias in node.names}
+        elif not (isinstance(node, ast.FunctionDef) and node.name == COMPARED):
+            others.append(ast.unparse(shown(node)))
+    return imports, others
+
+
+def shown(node: ast.stmt) -> ast.AST:
+    """Return the expression that a statement prints, shows or keeps as ``_``; another statement as it is."""
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_":
+        return node.value
+    if not isinstance(node, ast.Expr):
+        return node
+    value = node.value
+    prints = isinstance(value, ast.Call) and ast.unparse(value.func) == "print"
+    return value.args[-1] if prints and isinstance(value, ast.Call) else value
+
+
+def readme() -> list[doctest.Example]:
+    """Return the examples of the sections of README.md that the script is made of."""
+    text = (ROOT / "README.md").read_text()
+    parts = [text.partition(f"\n## {title}\n")[2].partition("\n## ")[0] for title in SECTIONS]
+    return [example for part in parts for example in doctest.DocTestParser().get_examples(part)]
+
+
+def script() -> str:
+    """Return the script without its docstring."""
+    return (ROOT / "examples" / "tutorial.py").read_text().partition('"""\n')[2]
+
+
+def test_the_script_is_the_code_of_readme() -> None:
+    imports, others = statements("".join(example.source for example in readme()))
+    assert len(others) > 20
+    assert statements(script()) == (imports, others)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_script_prints_what_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_module("examples.tutorial", run_name="__main__")
+    printed = capsys.readouterr().out
+    for example in readme():
+        at = printed.find(example.want)
+        assert at >= 0, f"{example.source} {printed}"
+        printed = printed[at + len(example.want) :]

@@ -1,0 +1,117 @@
+"""The tutorial of README.md as a script, to run, to change and to copy from: the same statements, with prints."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from spikingtorch import IF, LIF, SpikingNet, StepLayer
+from spikingtorch.functional import Arctan, IFState, if_step, scan, zeros_state
+from spikingtorch.init import to_rate_
+from spikingtorch.performance import keep_freed_memory
+from spikingtorch.spikeio import PoissonEncoder, SumDecoder
+
+# --- Tutorial: one step of a network; SpikingNet runs it over time
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 4, stride=2)
+        self.conv2 = nn.Conv2d(4, 6, 4)
+        self.l1 = nn.Linear(600, 10, bias=False)
+        self.sl1, self.sl2, self.sl3 = IF(), IF(), IF()
+
+    def forward(self, x, init):
+        s1 = self.sl1(self.conv1(x), init)
+        s2 = self.sl2(self.conv2(s1), init)
+        return self.sl3(self.l1(s2.flatten(1)), init)
+
+
+torch.manual_seed(0)
+model = SpikingNet(Net(), (10,))  # (10,) is the shape of the output
+
+# images become spikes, and spikes become numbers
+encoder, decoder = PoissonEncoder(nsteps=8), SumDecoder(nsteps=8)
+print("32 images as spikes:", encoder(torch.rand(32, 1, 28, 28)).shape)  # samples, steps, channels, height, width
+
+
+# bars at one of ten angles, in noise
+def bars(n):
+    labels = torch.randint(10, (n, 1, 1))
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 28), torch.linspace(-1, 1, 28), indexing="ij")
+    angle, shift = labels * torch.pi / 10, 0.1 * torch.randn(n, 1, 1)
+    away = x * angle.sin() - y * angle.cos() + shift
+    images = 0.9 * torch.exp(-((away / 0.15) ** 2)) + 0.1 * torch.rand(n, 28, 28)
+    return TensorDataset(images[:, None], labels.flatten())
+
+
+keep_freed_memory()
+torch.manual_seed(0)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+for images, labels in DataLoader(bars(2000), batch_size=32, shuffle=True):
+    loss = F.cross_entropy(decoder(model(encoder(images))), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+images, labels = bars(500).tensors
+with torch.no_grad():
+    accuracy = (decoder(model(encoder(images))).argmax(1) == labels).float().mean()
+print(f"test accuracy after one epoch {accuracy:.1%}, above 90%:", bool(accuracy > 0.9))
+
+# time constants that learn, one for each channel
+print("a layer that learns:", LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau"))
+
+# a deep network is silent until its weights are scaled
+deep = nn.Sequential(*[layer for _ in range(5) for layer in (nn.Linear(100, 100), LIF())])
+model = SpikingNet(deep)
+x = (torch.rand(32, 20, 100) < 0.3).float()  # samples, steps, features
+print("spikes per step of a deep network:", model(x).mean().item())
+rates = to_rate_(model, x, rate=0.1)
+print("and after to_rate_:", round(model(x).mean().item(), 2))
+
+# --- The same network as a function
+
+
+def network(w, x):  # x: (T * N, 1, 28, 28)
+    b1, b2 = w["conv1.bias"], w["conv2.bias"]
+    x = F.conv2d(x, w["conv1.weight"], b1, stride=2)
+    x = F.conv2d(fire(x), w["conv2.weight"], b2)
+    x = fire(x).flatten(1)
+    return fire(F.linear(x, w["l1.weight"]))
+
+
+def fire(x):
+    x = x.unflatten(0, (8, -1))  # steps, samples, ...
+    state, spikes = scan(if_step, zeros_state(IFState, x[0]), x)
+    return spikes.flatten(0, 1)
+
+
+model = SpikingNet(Net(), (10,))
+weights = dict(model.net.named_parameters())
+spikes = encoder(images)  # (N, T, 1, 28, 28)
+out = network(weights, spikes.transpose(0, 1).flatten(0, 1)).unflatten(0, (8, -1))
+print("the function spikes as the module:", bool((out.transpose(0, 1) == model(spikes)).float().mean() > 0.999))
+
+# --- Your own neuron: a step
+
+
+class AdaptiveState(NamedTuple):
+    v: torch.Tensor  # membrane
+    a: torch.Tensor  # what recent spikes added to the threshold
+
+
+def adaptive_step(state, x, *, decay, rise, surrogate=Arctan()):
+    u = decay * state.v + x
+    spike = surrogate(u - 1.0 - state.a)
+    return AdaptiveState(v=(1 - spike) * u, a=decay * state.a + rise * spike), spike
+
+
+layer = StepLayer(adaptive_step, AdaptiveState, decay=0.9, rise=0.5, learnable="rise")
+print("its spikes:", [int(layer(torch.tensor([1.2]), init=(t == 0)).item()) for t in range(8)])
+
+# every layer takes weights through which its spikes come back
+print("a recurrent layer:", LIF(tau=8.0, recurrent=nn.Linear(64, 64, bias=False)))
