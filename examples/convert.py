@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from examples import data
-from examples.pictures import ACCENT, INK
+from examples.pictures import ACCENT, INK, save
 from examples.training import accuracy, positive, train_epoch
 from spikingtorch import SpikingNet, summary
 from spikingtorch.convert import ClipFloor, to_spiking
@@ -102,8 +102,7 @@ def draw(path: Path, runs: dict[str, Run]) -> None:
         axes.set(xlabel="steps T")
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(loc="lower right", frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from torch.func import grad, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
 from examples.data import load
-from examples.pictures import ACCENT
+from examples.pictures import ACCENT, save
 from examples.training import parse_options
 from spikingtorch.functional import (
     LIFState,
@@ -83,8 +83,7 @@ def draw(taus: list[float], reached: list[float]) -> None:
     axes.set_xticks(taus, [f"{tau:g}" for tau in taus])
     axes.set(xlabel="membrane time constant (steps)", ylabel="test accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE, dpi=150)
+    save(figure, PICTURE)
 
 
 def main() -> None:

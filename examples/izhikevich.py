@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from examples.pictures import ACCENT, INK
+from examples.pictures import ACCENT, INK, save
 from spikingtorch import functional as F
 
 PICTURE = Path("runs/izhikevich/patterns.png")
@@ -180,8 +180,7 @@ def draw(path: Path, traces: Mapping[str, Trace]) -> None:
         for axes in (above, below):
             axes.set_axis_off()
         scale_bar(above, float(trace.times[-1]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def scale_bar(axes: Axes, end: float, length: float = 20.0) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import spikingtorch as st
-from examples.pictures import ACCENT, INK
+from examples.pictures import ACCENT, INK, save
 from spikingtorch import functional as F
 from spikingtorch import plot
 
@@ -73,7 +73,8 @@ def watch(layer: st.StepLayer, xs: Any) -> Watched:
 
 def draw(path: Path, panels: Sequence[Panel]) -> None:
     """Draw neurons side by side, the input below each."""
-    figure = Figure(figsize=(3.2 * len(panels), 2.9), layout="constrained")
+    # a panel by itself is as wide as two
+    figure = Figure(figsize=(3.2 * max(2, len(panels)), 2.9), layout="constrained")
     boxes: Any = figure.subfigures(1, len(panels), squeeze=False)
     for box, panel in zip(boxes.flat, panels, strict=True):
         above, below = box.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
@@ -83,8 +84,7 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
             axes.spines[["top", "right"]].set_visible(False)
             axes.locator_params(axis="y", nbins=ticks)
             axes.tick_params(labelsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def draw_neuron(axes: Axes, panel: Panel, seen: Watched) -> None:

@@ -134,7 +134,7 @@ class Run:
 
     def draw(self) -> None:
         """Write the pictures beside the checkpoint."""
-        from examples.pictures import learning_curves
+        from examples.pictures import learning_curves, save
         from spikingtorch import plot
 
         losses, accuracies = zip(*self.history, strict=True)
@@ -142,7 +142,7 @@ class Run:
         encoder = PoissonEncoder(self.settings["nsteps"], generator=Generator().manual_seed(0))
         images, classes = self.test[:64]
         figure = plot.overview(self.model.eval(), encoder(images), targets=classes)
-        figure.savefig(self.path.with_name("overview.png"), dpi=150)
+        save(figure, self.path.with_name("overview.png"))
 
 
 def _option(name: str, value: object) -> str:

@@ -73,7 +73,7 @@ def animation(
     from matplotlib.animation import PillowWriter
 
     writer = PillowWriter(fps=fps)  # type: ignore[arg-type]
-    with writer.saving(figure, str(where), dpi=100):
+    with writer.saving(figure, str(where), dpi=150):
         for t, frame in enumerate(frames):
             image.set_data(frame)
             title.set_text(f"step {t + 1} of {len(frames)}" if dt == 1.0 else f"{t * dt:g} {unit or 'ms'}")

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+# dots of an inch, at least: matplotlib's 100 are blurred on the screens of today
+_SHARP = 200.0
+
 
 def need_matplotlib() -> None:
     """Raise an ImportError that says what to install, unless matplotlib is there."""
@@ -22,9 +25,10 @@ def need_matplotlib() -> None:
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure of a size in inches. It is no part of pyplot, so that nobody has to close it."""
     need_matplotlib()
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained", dpi=max(_SHARP, rcParams["figure.dpi"]))
 
 
 def axes_for(ax: "Axes | None", width: float = 6.0, height: float = 3.0) -> "Axes":
@@ -82,8 +86,8 @@ def legend_above(ax: "Axes") -> None:
     """Put the legend above the axes, where it hides nothing, in as many columns as there is room for."""
     handles, texts = ax.get_legend_handles_labels()
     room = 72 * ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi
-    # small letters are half as wide as their 8 points are high, on average; a handle and its gaps take three of them
-    widest = 4.5 * max(len(text) for text in texts) + 27
+    # a handle and its gaps take 27 points
+    widest = max(_width_of(text) for text in texts) + 27
     ax.legend(
         handles,
         texts,
@@ -98,3 +102,13 @@ def legend_above(ax: "Axes") -> None:
         handletextpad=0.5,
         columnspacing=1.2,
     )
+
+
+def _width_of(text: str) -> float:
+    """Return the width of a small text, in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    # a dollar would begin a formula
+    path = TextPath((0.0, 0.0), text.replace("$", "s"), prop=FontProperties(size="small"))
+    return float(path.get_extents().width) if len(path.vertices) else 0.0

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+
+from examples.pictures import save
 
 DOCS = Path(__file__).parents[2] / "docs"
 PICTURE = re.compile(r"!\[[^\]]*\]\((images/plots/[a-z_]+\.(?:png|gif))\)")
@@ -34,10 +35,7 @@ def draw(folder: Path) -> list[Path]:
             shutil.copy(names["path"], path)
         else:
             figure = names["figure"] if drawn == "figure" else names["ax"].figure
-            figure.savefig(path, dpi=110)
-            with Image.open(path) as image:
-                # few colours, and a third of the bytes
-                image.convert("RGB").quantize(96).save(path, optimize=True)
+            save(figure, path)
         written.append(path)
     return written
 

@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 import spikingtorch as st
 from spikingtorch import functional as F
@@ -154,5 +155,16 @@ def test_the_page_shows_pictures_of_its_own_code() -> None:
     assert len({*names}) == len(names)
     assert {*names} == {f"images/plots/{path.name}" for path in (pictures.DOCS / "images" / "plots").iterdir()}
     assert all("plot." in code for code, _ in pictures.pieces())
-    sizes = [path.stat().st_size for path in (pictures.DOCS / "images" / "plots").iterdir()]
-    assert max(sizes) < 150_000
+
+
+def test_pictures_of_the_page_are_sharp_and_small() -> None:
+    for path in (pictures.DOCS / "images" / "plots").iterdir():
+        assert path.stat().st_size < 150_000, path
+        with Image.open(path) as image:
+            assert image.width >= (480 if path.suffix == ".gif" else 1300), path
+
+
+def test_figures_are_sharp_unless_the_user_wants_more() -> None:
+    assert plot.raster(SPIKES).figure.dpi == 200.0
+    with matplotlib.rc_context({"figure.dpi": 300.0}):
+        assert plot.raster(SPIKES).figure.dpi == 300.0
