@@ -1,7 +1,7 @@
 """What scan asks of its arguments and of a step, and the errors that say so."""
 
 from collections.abc import Callable
-from functools import reduce, wraps
+from functools import reduce
 from typing import Any, TypeVar
 
 import torch
@@ -56,7 +56,6 @@ def checked(step: Callable[..., tuple[S, Out]]) -> Callable[..., tuple[S, Out]]:
     Scan checks one step of a sequence; a pure function that keeps the contract once keeps it always.
     """
 
-    @wraps(step)
     def advance(state: S, x: Any, **params: Any) -> tuple[S, Out]:
         versions = _versions((state, x, params))
         result = _call(step, state, x, params)

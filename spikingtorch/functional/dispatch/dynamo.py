@@ -5,11 +5,13 @@ the scan becomes one operator in its graph, whatever T is. A constant has no gua
 for itself: that makes the compiled code depend on all that the step reads, and what it computes is dropped.
 """
 
-from types import FunctionType, MethodType
+import functools
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType, NoneType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
@@ -26,6 +28,10 @@ from spikingtorch.functional.fused.trace.examples import Spec, is_spec
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep, trace_step
 from spikingtorch.functional.fused.trace.step_key import SideEffect
 from spikingtorch.functional.recurrent import Recurrent
+
+# what torch.compile takes as constants, or as tensors; it can neither carry another object nor tell when that changes
+_NUMBERS = (Tensor, int, float, complex, str, NoneType, torch.dtype, torch.device)
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, OpOverload, OpOverloadPacket)
 
 
 def scan(call: Call, backend: Backend) -> tuple[Any, Any] | None:
@@ -78,11 +84,16 @@ def _known(call: Call) -> TracedStep:
 
 def _unsuited(call: Call) -> str | None:
     """Return why the loop is the way to run a scan inside torch.compile, if it is."""
-    functions = [call.step, *call.params]
-    if any(isinstance(function, MethodType) for function in functions):
+    parts = [*_parts(call.step), *_parts(call.params)]
+    if any(isinstance(part, MethodType) for part in parts):
         return "is a method: pass a function, and what it reads of the object in params"
-    if any(function.__code__.co_freevars for function in functions if isinstance(function, FunctionType)):
+    if any(part.__code__.co_freevars for part in parts if isinstance(part, FunctionType)):
         return "is a closure: pass what it reads in params"
+    for part in parts:
+        if not isinstance(part, (*_NUMBERS, *_FUNCTIONS)):
+            return (
+                f"reads a {type(part).__name__}, an object: pass a function, and what it reads of the object in params"
+            )
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return "is inside torch.func, where torch.compile takes the loop"
     if any(not has_target(tensor.device) or tensor.is_complex() for tensor in call.tensors):
@@ -90,6 +101,17 @@ def _unsuited(call: Call) -> str | None:
     if any(tensor.device != call.tensors[0].device for tensor in call.tensors):
         return "has tensors on several devices; move them to one with .to(...)"
     return None
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what a step or a parameter consists of: those inside it, where it is a tree or a partial."""
+    found = []
+    for leaf in pytree.tree_leaves(value):
+        if isinstance(leaf, functools.partial):
+            found += [part for each in (leaf.func, leaf.args, leaf.keywords) for part in _parts(each)]
+        else:
+            found.append(leaf)
+    return found
 
 
 def _described(trees: Any) -> tuple[Any, Any]:
