@@ -345,7 +345,7 @@ def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
         raise TypeError(f"SpikingNet: net is a {type(net).__name__}, expected a torch.nn.Module{hint}")
     while (inner := _wrapped(net)) is not None:
         net = inner
-    signature = inspect.signature(net.forward)
+    signature = signature_of(net)
     second, init = [*signature.parameters.values()][1:2], signature.parameters.get("init")
     if init is not None and (second != [init] or init.kind is inspect.Parameter.KEYWORD_ONLY):
         if _binds(signature, None, init=True):
@@ -362,8 +362,29 @@ def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
     )
 
 
+def signature_of(module: nn.Module) -> inspect.Signature:
+    """Return the signature of a module's forward; of a traced module, or a copy of a scripted one, by its schema."""
+    try:
+        return inspect.signature(module.forward)
+    except ValueError:
+        if not isinstance(module, torch.jit.ScriptModule):
+            raise
+    forward: Any = module.forward
+    _, *arguments = forward.schema.arguments
+    return inspect.Signature([_parameter(argument) for argument in arguments])
+
+
+def _parameter(argument: Any) -> inspect.Parameter:
+    """Return an argument of TorchScript as a parameter of Python."""
+    kind = inspect.Parameter.KEYWORD_ONLY if argument.kwarg_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+    default = argument.default_value if argument.has_default_value() else inspect.Parameter.empty
+    return inspect.Parameter(argument.name, kind, default=default)
+
+
 def _wrapped(net: nn.Module) -> nn.Module | None:
     """Return the module that another one stands for: torch.compile's, DistributedDataParallel, AveragedModel."""
+    if isinstance(net, torch.jit.ScriptModule):
+        return None
     if (compiled := net._modules.get("_orig_mod")) is not None:
         return compiled
     kinds = [each.kind for each in inspect.signature(net.forward).parameters.values()]

@@ -1,6 +1,5 @@
 """Handing init on: to layers that are called without it, and to modules in an ``nn.Sequential``, which hands on x."""
 
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from spikingtorch.layers.checkpoint import Recomputation, region
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.validation import TakesInit
+from spikingtorch.validation import TakesInit, signature_of
 
 
 class Given:
@@ -108,11 +107,22 @@ def givens_of(modules: Iterable[nn.Module]) -> list[Given]:
 
 
 def hand_on(net: nn.Module) -> None:
-    """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init."""
-    for parent in net.modules():
+    """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init.
+
+    Raises:
+        TypeError: one of them is scripted, and takes no hook.
+    """
+    for path, parent in net.named_modules():
         if isinstance(parent, torch.jit.ScriptModule) or not isinstance(parent, nn.Sequential):
             continue
-        for child in parent.children():
-            names = list(inspect.signature(child.forward).parameters)
-            if "init" in names and not givens_of([child]):
-                child.register_forward_pre_hook(InitHook(names.index("init")), with_kwargs=True)
+        for name, child in parent.named_children():
+            names = list(signature_of(child).parameters)
+            if "init" not in names or givens_of([child]):
+                continue
+            if isinstance(child, torch.jit.ScriptModule):
+                raise TypeError(
+                    f"SpikingNet: module {f'{path}.{name}'.removeprefix('.')} of the network is scripted or traced and "
+                    "its forward takes init. An nn.Sequential hands it x alone, and it takes no hooks that would hand "
+                    "it more. Call it in a forward of your own: self.module(x, init)"
+                )
+            child.register_forward_pre_hook(InitHook(names.index("init")), with_kwargs=True)

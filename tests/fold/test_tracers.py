@@ -1,5 +1,6 @@
 """``torch.jit``, TensorBoard and the older ONNX export, which note the operations of a network; compiled submodules."""
 
+import copy
 import importlib
 import io
 import warnings
@@ -115,3 +116,63 @@ def test_scripted_and_traced_submodules(compiled: str) -> None:
     model.eval()
     assert torch.equal(model(draw(9)), want(draw(9)))
     assert want(draw(9)).sum() > 0
+
+
+class Gate(nn.Module):
+    """Takes init, and does something else with it."""
+
+    def forward(self, x: Tensor, init: bool) -> Tensor:
+        return x if init else 2.0 * x
+
+
+COMPILED: dict[str, Any] = {
+    "scripted": torch.jit.script,
+    "scripted, copied": lambda layer: copy.deepcopy(torch.jit.script(layer)),
+    "traced": lambda layer: torch.jit.trace(layer, (torch.rand(2, 6),)),
+    "traced, copied": lambda layer: copy.deepcopy(torch.jit.trace(layer, (torch.rand(2, 6),))),
+    "frozen": lambda layer: torch.jit.freeze(torch.jit.script(layer.eval())),
+}
+
+
+@pytest.mark.parametrize("made", COMPILED.values(), ids=COMPILED)
+def test_compiled_layers_in_a_sequential_step(made: Any) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(6, 5)
+
+    def network(layer: nn.Module) -> st.SpikingNet:
+        return st.SpikingNet(nn.Sequential(nn.Sequential(layer, nn.Tanh()), st.LIF(v0=0.2)))
+
+    x, model, want = torch.rand(2, 7, 6, requires_grad=True), network(made(plain)), network(plain)
+    found, expected = model(x), want(x)
+    assert expected.sum() > 0
+    assert torch.equal(found, expected)
+    cotangents = torch.rand(expected.shape)
+    slopes = [torch.autograd.grad((out * cotangents).sum(), x)[0] for out in (found, expected)]
+    torch.testing.assert_close(*slopes)
+    assert "a scripted module, whose code is not in sight" in model.explain().reason
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_scripted_module_gets_the_init_that_forward_hands_it(copied: bool) -> None:
+    gate: Any = copy.deepcopy(torch.jit.script(Gate())) if copied else torch.jit.script(Gate())
+
+    class Net(nn.Module):
+        def __init__(self, gate: nn.Module) -> None:
+            super().__init__()
+            self.gate, self.neurons = gate, st.LIF(v0=0.8)
+
+        def forward(self, x: Tensor, init: bool) -> Tensor:
+            return self.neurons(self.gate(x, init), init)  # type: ignore[no-any-return]
+
+    x = torch.rand(2, 7, 6)
+    want = st.SpikingNet(Net(Gate()), mode="step")(x)
+    assert not torch.equal(want, st.SpikingNet(st.LIF(v0=0.8))(x))
+    assert torch.equal(st.SpikingNet(Net(gate))(x), want)
+    assert torch.equal(st.SpikingNet(gate)(x)[:, 1:], 2.0 * x[:, 1:])  # a whole network
+    with pytest.raises(TypeError, match=r"module 0\.1 of the network is scripted or traced and its forward takes init"):
+        st.SpikingNet(nn.Sequential(nn.Sequential(nn.Tanh(), gate), st.LIF()))
+
+
+def test_a_traced_network_says_what_it_has_to_take() -> None:
+    with pytest.raises(TypeError, match=r"forward\(input\) must take two arguments"):
+        st.SpikingNet(COMPILED["traced"](nn.Linear(6, 5)))
