@@ -48,7 +48,7 @@ from spikingtorch.functional.neurons.synapses import (
     short_term_plasticity_step,
 )
 from spikingtorch.functional.neurons.synaptic import AlphaLIFState, CubaLIFState, alpha_lif_step, cuba_lif_step
-from spikingtorch.functional.recorded import Recorded, recorded
+from spikingtorch.functional.recorded import Recorded, Returning, recorded
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.refractory_period import (
     Refractory,
@@ -119,6 +119,7 @@ __all__ = [
     "RelativeRefractoryState",
     "Reset",
     "ResonateAndFireState",
+    "Returning",
     "ShortTermPlasticityState",
     "SigmaDeltaState",
     "Sigmoid",

@@ -1,4 +1,4 @@
-"""Recorded: a step that gives out its state as well, and the membrane that met the threshold."""
+"""Recorded and Returning: steps that give out their state as well, and the membrane that met the threshold."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.firing import Met, Watched
-from spikingtorch.functional.recurrent import Recurrent, RecurrentState
+from spikingtorch.functional.recurrent import Recurrent, RecurrentState, first_output
 from spikingtorch.functional.state import inner_rest
 
 # what ``fire`` tells of a step: the membrane before the reset, and its threshold
@@ -48,12 +48,12 @@ class Recorded(NamedTuple):
         if set(self.names) & set(_AT_THRESHOLD):
             watched = watch(self.step, params)
         after, out = self.step(state, x, **params)
-        records = dict(_fields(after))
+        records = dict(fields_of(after))
         if watched is not None and watched.met:
             records |= _met(watched.met[-1], state)
         missing = [name for name in self.names if name not in records]
         if missing and self.strict:
-            raise ValueError(_complaint(self.step, missing, [name for name, _ in _fields(after)]))
+            raise ValueError(_complaint(self.step, missing, [name for name, _ in fields_of(after)]))
         return after, (out, {name: lift(records[name]) for name in self.names if name in records})
 
     def at_rest(self, neuron: Any, like: Tensor) -> Any:
@@ -76,6 +76,46 @@ def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"recorded: names={names!r}; expected what to record, for instance recorded(step, 'v', 'u')")
     return Recorded(step, tuple(names))
+
+
+class Returning(NamedTuple):
+    """A step that gives out fields of its state beside its output, in one tuple.
+
+        state[t], (out[t], field[t], ...) = ...
+
+    Args:
+        step: a step, ``(state, x, **params) -> (state, out)``.
+        names: of the fields, as they are after the step; those that ``Recorded`` has.
+
+    >>> from spikingtorch.functional import IFState, if_step, scan
+    >>> _, (spikes, v) = scan(Returning(if_step, ("v",)), IFState(v=torch.zeros(1)), torch.full((3, 1), 0.6))
+    >>> spikes.flatten(), v.flatten()
+    (tensor([0., 1., 0.]), tensor([0.6000, 0.0000, 0.6000]))
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+    names: tuple[str, ...]
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> tuple[Any, tuple[Any, ...]]:
+        """Advance one step.
+
+        Raises:
+            ValueError: the step has no state of a name.
+        """
+        after, (out, records) = Recorded(self.step, self.names)(state, x, **params)
+        return after, (out, *[records[name] for name in self.names])
+
+    def at_rest(self, neuron: Any, like: Tensor) -> Any:
+        """Return the state at rest, which is that of the step."""
+        return inner_rest(self.step, neuron, like)
+
+
+def returning(step: Any, names: tuple[str, ...]) -> Any:
+    """Return a step that gives out fields of its state; of a recurrent one, its neuron does."""
+    if isinstance(step, Recurrent):
+        neuron: Any = Returning(step.step, names)
+        return Recurrent(neuron, step.synapse)
+    return Returning(step, names)
 
 
 class RecordedNeuron(NamedTuple):
@@ -106,7 +146,7 @@ class _Undriven(NamedTuple):
     def __call__(self, state: Any, x: Any, **params: Any) -> tuple[RecurrentState, Any]:
         """Advance one step."""
         after, out = self.step(state, x, **params)
-        return RecurrentState(after, out), out
+        return RecurrentState(after, first_output(out)), out
 
 
 def records_inside(step: Any) -> Any:
@@ -150,18 +190,18 @@ def _met(met: Met, before: Any) -> dict[str, Tensor]:
     threshold = {"threshold": met.threshold + torch.zeros_like(met.u)}
     if met.resting is None:
         return {"u": met.u} | threshold
-    kept = dict(_fields(before)).get("v")
+    kept = dict(fields_of(before)).get("v")
     return threshold if kept is None else {"u": torch.where(met.resting, kept, met.u)} | threshold
 
 
-def _fields(state: Any) -> Iterator[tuple[str, Tensor]]:
+def fields_of(state: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the fields of a state, those of the neuron inside a wrapper's state after the wrapper's own."""
     for name in getattr(state, "_fields", ()):
         value = getattr(state, name)
         if isinstance(value, Tensor):
             yield name, value
         else:
-            yield from _fields(value)
+            yield from fields_of(value)
 
 
 def _complaint(step: Any, missing: list[str], there: list[str]) -> str:

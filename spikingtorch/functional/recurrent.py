@@ -62,7 +62,8 @@ class Recurrent(NamedTuple):
 
         state[t], s[t] = step(state[t-1], x[t] + synapse(s[t-1], recurrent_weight))
 
-    A neuron with several inputs gets its spikes back on the first. Of one that gives out a tuple, the first comes back.
+    A neuron with several inputs gets its spikes back on the first. Of one that gives out a tuple, the first comes back,
+    and of a tuple in it the first again.
 
     Args:
         step: the step of the neuron, ``(state, x, **params) -> (state, s)``, whose output s is a tensor, or a tuple
@@ -95,7 +96,14 @@ class Recurrent(NamedTuple):
         _check(self.synapse, state, first, recurrent_weight)
         driven = unflatten([first + self.synapse(state.s, recurrent_weight), *rest], form)
         neuron, out = self.step(state.neuron, driven, **params)
-        return RecurrentState(neuron, out[0] if isinstance(out, tuple) else out), out
+        return RecurrentState(neuron, first_output(out)), out
+
+
+def first_output(out: Any) -> Any:
+    """Return the output that comes back to a recurrent neuron: of a tuple, the first."""
+    while isinstance(out, tuple):
+        out = out[0]
+    return out
 
 
 def misfit(synapse: Any, shape: Sequence[int], weight: Sequence[int]) -> str | None:

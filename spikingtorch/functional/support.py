@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikingtorch.functional.firing import Strict, Watched
 from spikingtorch.functional.recorded import watch
-from spikingtorch.functional.recurrent import Recurrent
+from spikingtorch.functional.recurrent import Recurrent, first_output
 from spikingtorch.functional.state import inner_rest
 from spikingtorch.functional.surrogate import Triangular
 
@@ -22,7 +22,8 @@ class Supported(NamedTuple):
 
         state[t], (s[t], support(u[t] - threshold)) = ...
 
-    It tells nothing, an empty tuple, of a step whose output is something else than what its surrogate returned once.
+    It tells nothing, an empty tuple, of a step whose output is something else than what its surrogate returned once. Of
+    a tuple it looks at the first.
 
     Args:
         step: a step of this library, ``(state, x, surrogate=..., **params) -> (state, s)``; see ``is_known``.
@@ -80,6 +81,6 @@ def support_of(surrogate: Any) -> Callable[[Tensor], Tensor] | None:
 def _of(watched: Watched, out: Any) -> Tensor | tuple[()]:
     """Return where the derivative of an output may be not zero, if it is what the surrogate returned."""
     support = support_of(watched.inside)
-    if support is None or len(watched.met) != 1 or watched.met[0].out is not out:
+    if support is None or len(watched.met) != 1 or watched.met[0].out is not first_output(out):
         return ()
     return support(watched.met[0].u - watched.met[0].threshold)

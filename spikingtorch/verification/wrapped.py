@@ -1,4 +1,4 @@
-"""Records of what goes around the step of a neuron, by the example of the leaky one: rests after spikes, and masks."""
+"""Records of what goes around the step of a neuron, by the example of the leaky one: rests, masks, fields given out."""
 
 from typing import Any
 
@@ -59,8 +59,16 @@ def masked_leaky(x: Any, **params: Any) -> oracles.Result:
     return out, {"v": last}
 
 
+def _returning_leaky(x: oracles.Array, **params: Any) -> Any:
+    """Return spikes and membranes: the membrane after a step is that after a sequence which ends there."""
+    spikes, last = oracles.leaky(x, **params)
+    v = np.stack([oracles.leaky(x[: t + 1], **params)[1]["v"] for t in range(len(x))])
+    return (spikes, v), last
+
+
 _RESTS: tuple[Any, Any] = (F.Refractory(F.lif_step, 2.0), J.Refractory(J.lif_step, 2.0))
 _RISES: tuple[Any, Any] = (F.RelativeRefractory(F.lif_step, 0.6, 0.7), J.RelativeRefractory(J.lif_step, 0.6, 0.7))
+_RETURNS: tuple[Any, Any] = (F.Returning(F.lif_step, ("v",)), J.Returning(J.lif_step, ("v",)))
 
 WRAPPED = (
     Case(
@@ -78,6 +86,14 @@ WRAPPED = (
         _raised_leaky,
         _PARAMS,
         make_rest=_raised,
+    ),
+    Case(
+        "returning_lif",
+        *_RETURNS,
+        F.LIFState,
+        _returning_leaky,
+        _PARAMS,
+        levels=False,
     ),
     Case("masked_lif", _masked_step, _masked_twin, F.LIFState, masked_leaky, _PARAMS, (_CURRENT, (0.0, 1.0))),
 )

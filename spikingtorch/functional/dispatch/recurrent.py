@@ -93,14 +93,17 @@ def planned(parts: Parts, plan: TracedStep) -> Recurrence:
     Raises:
         NotFusible: it gives out neither a tensor nor a tuple that begins with one.
     """
-    if not plan.form.is_leaf() and not _begins_with_a_tensor(plan.form):
+    if not _begins_with_a_tensor(plan.form):
         raise NotFusible("gives out neither a tensor nor a tuple that begins with one")
     return Recurrence(plan, parts)
 
 
 def _begins_with_a_tensor(form: pytree.TreeSpec) -> bool:
+    if form.is_leaf():
+        return True
     kind = form.type
-    return isinstance(kind, type) and issubclass(kind, tuple) and form.num_children > 0 and form.children()[0].is_leaf()
+    is_tuple = isinstance(kind, type) and issubclass(kind, tuple) and form.num_children > 0
+    return is_tuple and _begins_with_a_tensor(form.children()[0])
 
 
 def recurrence(call: Call) -> Recurrence:

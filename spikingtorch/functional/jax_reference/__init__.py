@@ -72,6 +72,7 @@ from spikingtorch.functional.jax_reference.reset import (
     to_value,
     to_zero,
 )
+from spikingtorch.functional.jax_reference.returning import Returning
 from spikingtorch.functional.jax_reference.scan import scan
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
 from spikingtorch.functional.jax_reference.state import zeros_state
@@ -138,6 +139,7 @@ __all__ = [
     "RelativeRefractoryState",
     "Reset",
     "ResonateAndFireState",
+    "Returning",
     "ShortTermPlasticityState",
     "SigmaDeltaState",
     "Sigmoid",

@@ -17,4 +17,4 @@ class Masked(NamedTuple):
         inputs, running = x
         after, out = self.step(state, inputs, **params)
         held = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
-        return held, jnp.where(running, out, 0.0)
+        return held, jax.tree.map(lambda each: jnp.where(running, each, 0.0), out)

@@ -54,9 +54,9 @@ class Recurrent(NamedTuple):
     synapse: Callable[[Any, Any], Any] = dense
 
     def __call__(self, state: RecurrentState, x: Any, *, recurrent_weight: Any, **params: Any) -> Any:
-        """Advance one step; of several inputs, the first is driven."""
+        """Advance one step; of several inputs, the first is driven, and of several outputs, the first comes back."""
         feedback = self.synapse(state.s, recurrent_weight)
         first, *rest = jax.tree.leaves(x)
         driven = jax.tree.unflatten(jax.tree.structure(x), [first + feedback, *rest])
-        neuron, s = self.step(state.neuron, driven, **params)
-        return RecurrentState(neuron, s), s
+        neuron, out = self.step(state.neuron, driven, **params)
+        return RecurrentState(neuron, jax.tree.leaves(out)[0]), out
