@@ -213,6 +213,7 @@ class Walk:
         skipped = _OF_MODULES | computed_attributes(module) | {"forward"}
         if isinstance(module, StatefulLayer):
             changing = {*module._attributes.values()} if isinstance(module, StepLayer) else set()
+            self._mark(f"{prefix}returns", None, getattr(module, "_returns", None))
             skipped |= _OF_LAYERS | changing  # the threshold of a layer is a number, and mixes nothing
             self.guard.watch_names(own, [name for name in own if name not in skipped] + ["training", "forward", *HOOKS])
             self.guard.watch_value(own.__len__)
