@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.random_state import same_random_numbers
-from spikingtorch.init.calls import Inputs, call_all, inputs_of
+from spikingtorch.init.calls import Inputs, call_all, inputs_of, spikes_of
 from spikingtorch.init.feeding import feeding, named, own_weights
 from spikingtorch.init.search import CLOSE, TOLERANCE, hint, near, search
 from spikingtorch.layers.base import StatefulLayer
@@ -127,7 +127,8 @@ class Trial:
         spikes: dict[StatefulLayer, list[Tensor]] = {layer: [] for layer in layers}
         inputs: dict[StatefulLayer, dict[int | str, list[Tensor]]] = {layer: {} for layer in spikes}
 
-        def note(layer: Any, args: Any, kwargs: Any, output: Tensor) -> None:
+        def note(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
+            output = spikes_of(layer, output)
             # a fold is one call for all steps
             size = (output.shape[0], 1) if layer._fold is None else (layer._fold.N, layer._fold.T)
             spikes[layer].append(output.view(*size, *output.shape[1:]) != 0)

@@ -1,6 +1,7 @@
 """Handing init on: to layers that are called without it, and to modules in an ``nn.Sequential``, which hands on x."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -86,6 +87,29 @@ class InitHook:
         return None if init is None else (args, {**kwargs, "init": init})
 
 
+def _check_handed(path: str, sequential: nn.Sequential) -> None:
+    """Raise where a layer that returns a tuple stands before a module of torch's, or a layer of ours."""
+    for (name, module), (after, taker) in pairwise(sequential.named_children()):
+        before, first = _end(module, -1), _end(taker, 0)
+        returns, room = getattr(before, "_returns", None), type(first).__module__
+        # the input of a step of the user's may be a tuple
+        takes_tensor = room.startswith(("torch.nn.", "spikingtorch.")) and not room.endswith(".steplayer")
+        if isinstance(returns, tuple) and takes_tensor:
+            layer, one = (f"{path}.{each}".removeprefix(".") for each in (name, after))
+            raise TypeError(
+                f"SpikingNet: {layer} is a {type(before).__name__} with returns={returns!r}, and an nn.Sequential "
+                f"hands that tuple to {one}, a {type(first).__name__}, which takes a tensor. Leave returns out, or "
+                "write a forward that takes the tuple apart"
+            )
+
+
+def _end(module: nn.Module, place: int) -> nn.Module:
+    """Return the first or the last of the modules that an ``nn.Sequential`` calls, however deep."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[place]
+    return module
+
+
 def call(net: nn.Module, takes_init: TakesInit, x: Tensor, init: Any) -> Any:
     """Call a network on x, with init as its forward takes it."""
     if takes_init == "second":
@@ -110,11 +134,13 @@ def hand_on(net: nn.Module) -> None:
     """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init.
 
     Raises:
-        TypeError: one of them is scripted, and takes no hook.
+        TypeError: one of them is scripted, and takes no hook; or a layer in it hands a tuple to a module that takes a
+            tensor.
     """
     for path, parent in net.named_modules():
         if isinstance(parent, torch.jit.ScriptModule) or not isinstance(parent, nn.Sequential):
             continue
+        _check_handed(path, parent)
         for name, child in parent.named_children():
             names = list(signature_of(child).parameters)
             if "init" not in names or givens_of([child]):

@@ -13,6 +13,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.layers.recurrent import Weights
+from spikingtorch.layers.returns import Returns
 from spikingtorch.validation import check_parameter
 
 Value: TypeAlias = Tensor | float
@@ -31,12 +32,14 @@ class StepOptions(TypedDict, total=False):
         recurrent: weights through which the output comes back one step later.
         constrain: keep parameters that learn within their limits.
         refractory: for how long a neuron rests after each of its spikes.
+        returns: "spikes", or a tuple of names such as ("spikes", "v") of what a call returns.
     """
 
     learnable: Learnable
     recurrent: Weights | None
     constrain: bool
     refractory: Value | None
+    returns: Returns
 
 
 class Options(StepOptions, total=False):

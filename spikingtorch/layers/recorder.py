@@ -10,6 +10,7 @@ from torch import Tensor
 from spikingtorch.functional import Recorded
 from spikingtorch.functional.core.once import once
 from spikingtorch.functional.core.precision import rounded
+from spikingtorch.functional.recurrent import first_output
 
 SPIKES = "spikes"
 
@@ -85,8 +86,8 @@ class Recorder:
             dtype: of the layer's inputs, where outputs are still to be rounded to it.
         """
         outputs, records = outputs if self._inside else (outputs, {})
-        if self._spikes and isinstance(outputs, Tensor):
-            records = {SPIKES: outputs, **records}
+        if self._spikes and isinstance(spikes := first_output(outputs), Tensor):
+            records = {SPIKES: spikes, **records}
         records = records if dtype is None else rounded(records, dtype)
         steps = 1
         for name, record in records.items():

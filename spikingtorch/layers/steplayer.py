@@ -18,6 +18,7 @@ from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.dispatch.signature import FromRest
+from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step
 from spikingtorch.functional.support import is_known, support_of, supported
@@ -29,8 +30,10 @@ from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
 from spikingtorch.layers.ready import Ready
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
+from spikingtorch.layers.returns import OF_FIRING, Returns, accepted, check_names, fields, in_order
 from spikingtorch.layers.threads import this_thread
 
 # a step and its keyword arguments
@@ -61,6 +64,9 @@ class StepLayer(Attributes):
         constrain: keep parameters that learn within their limits, those in ``limits``: a time constant above zero, say.
         refractory: for how long a neuron rests after each of its spikes: it takes no input, and its state does not
             move. In steps, rounded up; with ``dt`` in its unit of time.
+        returns: "spikes", what the step gives out; or a tuple of names, ("spikes", "v") for instance, of which a call
+            returns a tuple: fields of the state after the step, as in ``layer.state``, and, as far as the step fires
+            through ``functional.fire``, "u", the membrane before the reset, and "threshold".
         other_names: of attributes, by which messages and the repr call them.
         **params: keyword arguments of the step. Floats stay floats; tensors (per channel, per neuron) become buffers.
             Each is an attribute of the same name, but for those that ``attribute_names`` renames. A reset rule
@@ -78,6 +84,7 @@ class StepLayer(Attributes):
     # the parameters that are times, in steps or in units of dt; None where dt is a parameter of the step
     times: ClassVar[tuple[str, ...] | None] = None
     synapse: Synapse | None
+    _returns: str | tuple[str, ...] = SPIKES
 
     def __init__(
         self,
@@ -88,6 +95,7 @@ class StepLayer(Attributes):
         recurrent: Weights | None = None,
         constrain: bool = True,
         refractory: Tensor | float | None = None,
+        returns: Returns = SPIKES,
         other_names: Mapping[str, str] | None = None,
         **params: Any,
     ) -> None:
@@ -107,6 +115,30 @@ class StepLayer(Attributes):
         if self._inherits_params:  # others may need what is not there yet
             handed = [name for name in self.step_params() if name != "v_reset" or not self._sets_value]
             check_arguments(type(self), step, state_type, params, handed)
+        if returns != SPIKES:
+            self.returns = returns
+
+    @property
+    def returns(self) -> Returns:
+        """What a call returns: "spikes", or a tuple of names."""
+        return self._returns
+
+    @returns.setter
+    def returns(self, returns: Returns) -> None:
+        owner, found = type(self).__name__, accepted(type(self).__name__, returns)
+        if found != SPIKES and type(self)._advance_one is not StepLayer._advance_one:
+            raise ValueError(f"{owner}: returns={returns!r}, but it runs its step by itself, and returns {SPIKES!r}")
+        ours = (type(self).rest_state.__module__, type(self).initial_state.__module__)
+        if all(each.startswith("spikingtorch.") for each in ours) and not hasattr(self.step, "at_rest"):
+            rests = () if self.refractory is None else F.RefractoryState._fields[1:]
+            there = (*getattr(self.state_type, "_fields", ()), *rests)
+            check_names(owner, found, (*there, *self._of_firing()))
+        self._returns = found
+
+    def _of_firing(self) -> tuple[str, ...]:
+        """Return what the step tells of its firing."""
+        fires = "surrogate" in self._attributes or default_of(self.step, "surrogate") is not None
+        return OF_FIRING if fires else ()
 
     def step_params(self) -> dict[str, Any]:
         """Return the keyword arguments of the step, tensors in float32 at least.
@@ -164,7 +196,7 @@ class StepLayer(Attributes):
             rest = F.RefractoryState(rest, zeros)
         return rest if self.synapse is None else F.RecurrentState(rest, zeros.clone())
 
-    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Any:
         """Advance one step.
 
         Args:
@@ -173,15 +205,14 @@ class StepLayer(Attributes):
                 Left out, it is that of the ``SpikingNet`` that runs the layer; outside of one, False.
 
         Returns:
-            The output of the step, spikes as a rule, shape (N, ...).
+            The output of the step, spikes as a rule, shape (N, ...); with ``returns`` a tuple of tensors.
 
         Raises:
             ValueError: x is not like the state (shape, dtype, device) and ``init`` is false, holds NaN or infinities
                 (looked for on the CPU, where looking costs little), or a parameter does not broadcast to it.
             TypeError: x is not floating, its dtype is not that of the parameters, or init is no bool.
         """
-        output: Tensor = self._advance(x, init)
-        return output
+        return self._advance(x, init)
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         with aside():
@@ -189,10 +220,20 @@ class StepLayer(Attributes):
             before = None if monitor is None else self._memory
             output = self._called(inputs, init)
             if self._activity is not None:
-                self._activity.note(self, output)
+                self._activity.note(self, self._spikes(output))
             if monitor is not None:
-                monitor.note(self, output, init, self._fold_of_this_thread(), before)
-        return output
+                monitor.note(self, self._spikes(output), init, self._fold_of_this_thread(), before)
+        return in_order(self._returns, output)
+
+    def _spikes(self, outputs: Any) -> Any:
+        """Return the spikes among what the step gives out, which come first where there is more than them."""
+        return outputs if self._returns == SPIKES else outputs[0]
+
+    def _returning(self) -> WholeStep:
+        """Return the whole step and its keyword arguments, giving out what the layer returns besides spikes."""
+        step, params = self.whole_step()
+        names = fields(self._returns)
+        return step if names is None else once(returning, step, names), params
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         init, running = self._given.take(init)
@@ -220,19 +261,20 @@ class StepLayer(Attributes):
     ) -> Any:
         first = self._check_inputs(inputs)
         memory = self._start(first, init)
-        step, params = self.whole_step()
+        step, params = self._returning()
         starts = self._starts(memory, params, first)
         recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, 1)
         if running is None:
             state, output = one_step(step, memory.state, inputs, params, check=starts)
-            shown = output = output if recorder is None else recorder.take(output, is_step=True)
+            output = output if recorder is None else recorder.take(output, is_step=True)
+            shown = self._spikes(output)
         else:
             within, mask = once(masked, step), running.view(-1, *(1,) * (first.ndim - 1))
             state, output = one_step(within, memory.state, (inputs, mask), params, check=starts)
             output = output if recorder is None else recorder.take(output, is_step=True)
-            state, shown = held(memory, state, output, getattr(state, "s", None), running)
-        self._remember(memory, state, shown, output)
+            state, shown = held(memory, state, self._spikes(output), getattr(state, "s", None), running)
+        self._remember(memory, state, shown, self._spikes(output))
         # a copy, to be written on: the layer shows the other one, and its gradient may need it
         return tree_map(_copied, output)
 
@@ -254,7 +296,7 @@ class StepLayer(Attributes):
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:
             return self._take_over(found, monitor)
-        step, params = self._of_all(fold, self.whole_step)
+        step, params = self._of_all(fold, self._returning)
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(1, 0)
@@ -271,13 +313,13 @@ class StepLayer(Attributes):
             outputs, support = outputs if tells else (outputs, ())
             outputs = outputs if recorder is None else recorder.take(outputs)
             # a copy: a slice would keep the whole sequence alive
-            last = tree_map(lambda out: out.select(1, -1).clone(), outputs)
+            last = tree_map(lambda out: out.select(1, -1).clone(), self._spikes(outputs))
         else:
             state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running)
-        self._remember(memory, state, last, outputs.sum(1) if self.track_act else None)
+        self._remember(memory, state, last, self._spikes(outputs).sum(1) if self.track_act else None)
         found = tree_map(lambda out: out.flatten(0, 1), outputs)
         if isinstance(support, Tensor):
-            fold.supports.note(found, support.flatten(0, 1))
+            fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found
 
     def _scan_from_rest(self, fold: FoldToken) -> FromRest | None:
@@ -285,7 +327,7 @@ class StepLayer(Attributes):
 
         Inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted.
         """
-        alone = fold.whole and fold.running is None and self._recorder is None
+        alone = fold.whole and fold.running is None and self._recorder is None and self._returns == SPIKES
         if not alone or region() is not None or not in_eager():
             return None
         ready = self._ready
@@ -317,7 +359,7 @@ class StepLayer(Attributes):
         state, outputs = scan(once(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
         outputs = outputs if self._recorder is None else self._recorder.take(outputs, dtype=first.dtype)
         ends = running.sum(1).sub(1).clamp(min=0)
-        last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], outputs)
+        last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], self._spikes(outputs))
         state, last = held(memory, state, last, last, running.any(1))
         return state, *rounded((outputs, last), first.dtype)
 
@@ -392,6 +434,10 @@ class StepLayer(Attributes):
         starts = memory.output is None
         if starts:
             self._check_params(params, x)
+            if self._returns != SPIKES:
+                neuron = memory.state if self.synapse is None else memory.state.neuron
+                there = (*[name for name, _ in fields_of(neuron)], *self._of_firing())
+                check_names(type(self).__name__, self._returns, there)
         return starts
 
     def _remember(self, memory: Memory, state: Any, output: Any, spikes: Any) -> None:
@@ -433,6 +479,7 @@ class StepLayer(Attributes):
         texts = {name: shown(getattr(self, name)) for name in self._names()} | recurrent
         listed = [f"{self._name(name)}={text}{' (learnable)' if name in own else ''}" for name, text in texts.items()]
         listed += [] if self.constrain else ["constrain=False"]
+        listed += [] if self._returns == SPIKES else [f"returns={self._returns!r}"]
         return ", ".join([shown(self.step), *listed] if type(self) is StepLayer else listed)
 
 

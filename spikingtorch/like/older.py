@@ -13,6 +13,8 @@ import math
 from typing import Any
 
 from spikingtorch import functional as F
+from spikingtorch.layers.recorder import SPIKES
+from spikingtorch.layers.returns import Returns
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.like.options import number
 from spikingtorch.like.steps import older as steps
@@ -32,10 +34,11 @@ class IF(StepLayer):
     Args:
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, v0: float = 1, beta: float = 5) -> None:
-        super().__init__(F.if_step, F.IFState, **_firing("IF", v0, beta))
+    def __init__(self, v0: float = 1, beta: float = 5, *, returns: Returns = SPIKES) -> None:
+        super().__init__(F.if_step, F.IFState, **_firing("IF", v0, beta), returns=returns)
 
 
 class LIF(StepLayer):
@@ -46,14 +49,17 @@ class LIF(StepLayer):
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
         decay: a, with b = 1, in place of tau.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, tau: float = 8, v0: float = 1, beta: float = 5, decay: float | None = None) -> None:
+    def __init__(
+        self, tau: float = 8, v0: float = 1, beta: float = 5, decay: float | None = None, *, returns: Returns = SPIKES
+    ) -> None:
         number("LIF", "tau", tau, above=0.0)
         a = math.exp(-1.0 / tau) if decay is None else decay
         number("LIF", "decay", a)
         b = tau * (1 - a) if decay is None else 1.0
-        super().__init__(F.lif_step, F.LIFState, decay=a, gain=b, **_firing("LIF", v0, beta))
+        super().__init__(F.lif_step, F.LIFState, decay=a, gain=b, **_firing("LIF", v0, beta), returns=returns)
 
 
 class McPitts(StepLayer):
@@ -62,10 +68,11 @@ class McPitts(StepLayer):
     Args:
         thr: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, thr: float, beta: float = 3) -> None:
-        super().__init__(F.mcpitts_step, F.McPittsState, **_firing("McPitts", thr, beta))
+    def __init__(self, thr: float, beta: float = 3, *, returns: Returns = SPIKES) -> None:
+        super().__init__(F.mcpitts_step, F.McPittsState, **_firing("McPitts", thr, beta), returns=returns)
 
 
 class SpikingDecay(StepLayer):
@@ -75,12 +82,13 @@ class SpikingDecay(StepLayer):
         tau: divisor of the membrane.
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, tau: float, v0: float = 1, beta: float = 5) -> None:
+    def __init__(self, tau: float, v0: float = 1, beta: float = 5, *, returns: Returns = SPIKES) -> None:
         number("SpikingDecay", "tau", tau, above=0.0)
         firing = _firing("SpikingDecay", v0, beta)
-        super().__init__(steps.delayed_decay_step, steps.DelayedDecayState, decay=1 / tau, **firing)
+        super().__init__(steps.delayed_decay_step, steps.DelayedDecayState, decay=1 / tau, **firing, returns=returns)
 
 
 class CoarseLIF(StepLayer):
@@ -92,14 +100,17 @@ class CoarseLIF(StepLayer):
         tau: time constant in steps.
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, tau: float, v0: float = 1, beta: float = 5) -> None:
+    def __init__(self, tau: float, v0: float = 1, beta: float = 5, *, returns: Returns = SPIKES) -> None:
         number("CoarseLIF", "tau", tau, above=0.0)
         a = math.exp(-1.0 / tau)
         b = tau * (1 - a)
         gains: dict[str, Any] = {"decay": a, "gain": b, "refractory_gain": tau * (1 - b)}
-        super().__init__(F.coarse_lif_step, F.CoarseLIFState, **gains, **_firing("CoarseLIF", v0, beta))
+        super().__init__(
+            F.coarse_lif_step, F.CoarseLIFState, **gains, **_firing("CoarseLIF", v0, beta), returns=returns
+        )
 
 
 SpikingLayer = CoarseLIF  # its other name there

@@ -17,6 +17,7 @@ from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.handing import InitHook
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.time_norm import TimeNorm
 
 _TORCH = str(Path(torch.__file__).parent)
@@ -307,8 +308,14 @@ def check_layer(layer: StatefulLayer, path: str) -> None:
     """Raise where a class of the user's changes what a layer of this library does with its step.
 
     Raises:
-        NIRError: it does.
+        NIRError: it does; or the layer returns more than its spikes.
     """
+    returns = getattr(layer, "returns", SPIKES)
+    if returns != SPIKES:
+        raise NIRError(
+            f"layer {path!r} has returns={returns!r}, and a node gives out its spikes alone; write a copy of the "
+            f"network whose layers have returns={SPIKES!r}"
+        )
     for kind in type(layer).__mro__:
         changed = {"forward", "whole_step", "initial_state", "_advance", "_called"} & vars(kind).keys()
         if changed and issubclass(kind, StatefulLayer) and not kind.__module__.startswith("spikingtorch."):

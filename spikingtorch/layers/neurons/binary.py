@@ -23,7 +23,7 @@ class McPitts(StepLayer):
         beta: slope of the default surrogate, Sigmoid(beta).
         threshold: the same as thr; one of them has to be given.
         surrogate: another spike function in its place.
-        **options: learnable ("threshold" or True), recurrent, constrain, refractory and dt, as in StepLayer.
+        **options: learnable ("threshold" or True), recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "thr"}

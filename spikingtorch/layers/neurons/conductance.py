@@ -29,7 +29,7 @@ class BioLIF(StepLayer):
         surrogate: another spike function in place of the default.
         reset: what a spike does to the membrane, as in IF.
         **options: learnable ("threshold" or True; no gradient reaches nudt, which enters through a alone), recurrent,
-            constrain, refractory and dt, as in StepLayer.
+            constrain, refractory, returns and dt, as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
@@ -58,10 +58,9 @@ class BioLIF(StepLayer):
         super().__init__(F.biolif_step, F.BioLIFState, nudt=nudt, **neuron, reset=reset, **given)
         self.track_act = track_act
 
-    def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor | None = None) -> Any:  # type: ignore[override]
         """Advance one step with the excitatory and the inhibitory conductance; see ``StepLayer.forward``."""
-        output: Tensor = self._advance(F.BioLIFInput(xe, xi), init)
-        return output
+        return self._advance(F.BioLIFInput(xe, xi), init)
 
     @property
     def act(self) -> Tensor | None:

@@ -25,7 +25,7 @@ class Delay(StepLayer):
         delay: in steps, with ``dt`` in its unit; broadcasts to the input: (C, 1, 1) is one for each channel of images.
         longest: the longest delay that there may be, in steps: what is remembered, and the limit of one that learns.
             By default that of ``delay``, rounded up.
-        **options: learnable ("delay"), constrain and dt, as in StepLayer.
+        **options: learnable ("delay"), constrain, returns and dt, as in StepLayer.
 
     >>> import torch
     >>> layer = Delay(2)

@@ -33,7 +33,7 @@ class ParametricLIF(RestingLayer):
         v_rest: membrane without input; a sequence starts there, without a gradient.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable ("w" by default), recurrent, constrain, refractory and dt, as in StepLayer.
+        **options: learnable ("w" by default), recurrent, constrain, refractory, returns and dt, as in StepLayer.
 
     >>> ParametricLIF(tau=2.0)
     ParametricLIF(w=0 (learnable), threshold=1.0, v_rest=0.0, surrogate=Sigmoid(beta=5.0), reset_rule=to_zero)

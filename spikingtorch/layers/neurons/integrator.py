@@ -23,8 +23,8 @@ class IF(StepLayer):
         surrogate: another spike function in its place; its slope is a constant.
         reset: what a spike does to the membrane: ``to_zero``, ``by_subtraction``, ``none``, ``to_value(v_reset)`` or
             ``detached(...)`` of ``spikingtorch.functional``.
-        **options: learnable ("threshold", "v_reset" or True for all), recurrent, constrain, refractory and dt, as in
-            StepLayer.
+        **options: learnable ("threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns and dt,
+            as in StepLayer.
 
     >>> import torch
     >>> layer = IF()

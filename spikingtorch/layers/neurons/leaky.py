@@ -36,7 +36,7 @@ class LIF(StepLayer):
         surrogate: another spike function in place of the default.
         reset: what a spike does to the membrane, as in IF.
         **options: learnable ("tau" or "decay", "threshold", "v_reset" or True for all), recurrent, constrain,
-            refractory and dt, as in StepLayer.
+            refractory, returns and dt, as in StepLayer.
 
     >>> import torch
     >>> LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau")
@@ -77,7 +77,7 @@ class GradedLIF(LIF):
         threshold: membrane at which the neuron fires.
         surrogate: a plain surrogate of s.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable, recurrent, constrain, refractory and dt, as in LIF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in LIF.
 
     >>> import torch
     >>> GradedLIF(tau=8.0)(torch.tensor([0.5, 2.0]), init=True)
@@ -106,7 +106,7 @@ class LI(StepLayer):
     Args:
         tau: membrane time constant in steps, positive, with ``dt`` in its unit; or give ``decay``.
         decay: share of the membrane kept over a step, in [0, 1], in place of tau.
-        **options: learnable ("tau" or "decay"), recurrent, constrain and dt, as in StepLayer.
+        **options: learnable ("tau" or "decay"), recurrent, constrain, returns and dt, as in StepLayer.
 
     >>> import torch
     >>> LI(decay=0.5)(torch.ones(1))
@@ -135,8 +135,8 @@ class SpikingDecay(StepLayer):
         threshold: the same as v0.
         surrogate: another spike function in its place.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable ("tau", "threshold", "v_reset" or True for all), recurrent, constrain, refractory and dt,
-            as in StepLayer. A tau that learns is kept at 1 or above, where the membrane decays.
+        **options: learnable ("tau", "threshold", "v_reset" or True for all), recurrent, constrain, refractory, returns
+            and dt, as in StepLayer. A tau that learns is kept at 1 or above, where the membrane decays.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES

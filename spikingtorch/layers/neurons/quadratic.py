@@ -27,8 +27,8 @@ class QuadraticIF(RestingLayer):
         curvature: of the parabola, positive.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and dt, as in
-            StepLayer.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
+            as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
@@ -85,8 +85,8 @@ class Izhikevich(StepLayer):
         v_recovery: membrane that the recovery is measured from, in mV.
         surrogate: spike function, of u - threshold in mV.
         reset: another reset rule in place of ``to_value(c)``, such as ``detached(to_value(c))``.
-        **options: learnable (names of parameters, among them "c", or True for all), recurrent, constrain and
-            refractory, as in StepLayer.
+        **options: learnable (names of parameters, among them "c", or True for all), recurrent, constrain,
+            refractory and returns, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"threshold": Limits(), **KINDS}

@@ -25,8 +25,8 @@ class CoarseLIF(StepLayer):
         threshold: the same as v0.
         surrogate: another spike function in its place.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable ("tau", "threshold" or True for all), recurrent, constrain, refractory and dt, as in
-            StepLayer.
+        **options: learnable ("tau", "threshold" or True for all), recurrent, constrain, refractory, returns and dt,
+            as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = OLDER_NAMES

@@ -27,7 +27,7 @@ class ResonateAndFire(StepLayer):
         dt: length of a step, in the unit of time.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain and refractory, as in
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and returns, as in
             StepLayer.
     """
 
@@ -71,7 +71,7 @@ class BalancedResonateAndFire(StepLayer):
         decay_refractory: share of q kept over a step, in [0, 1].
         dt: length of a step, in the unit of time.
         surrogate: spike function.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain and refractory, as in
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and returns, as in
             StepLayer.
     """
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.limits import POSITIVE, SHARE, THRESHOLD, Kind
 from spikingtorch.layers.options import Options, Value
@@ -31,8 +32,8 @@ class StochasticLIF(StepLayer):
             PiecewiseExponential.
         reset: what a spike does to the membrane, as in IF.
         generator: draws the noise in place of torch's.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and dt, as in
-            StepLayer.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
+            as in StepLayer.
 
     >>> StochasticLIF(tau=8.0)(torch.tensor([0.5, 1.5]), init=True, noise=torch.tensor([0.9, 0.1]))
     tensor([0., 1.])
@@ -69,7 +70,7 @@ class StochasticLIF(StepLayer):
         )
         self.generator = generator
 
-    def forward(self, x: Tensor, init: bool | Tensor | None = None, *, noise: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, init: bool | Tensor | None = None, *, noise: Tensor | None = None) -> Any:
         """Advance one step; see ``StepLayer.forward``.
 
         Args:
@@ -86,5 +87,4 @@ class StochasticLIF(StepLayer):
         if noise is None:
             noise = torch.rand(x.shape, generator=self.generator, dtype=F.lift(x).dtype, device=x.device)
         # in full precision: in half of it, chances would come in steps of a 256th
-        output: Tensor = self._advance(F.StochasticInput(x, F.lift(noise)), init)
-        return output.to(x.dtype)
+        return tree_map(lambda out: out.to(x.dtype), self._advance(F.StochasticInput(x, F.lift(noise)), init))

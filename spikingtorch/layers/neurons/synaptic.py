@@ -22,8 +22,8 @@ class CubaLIF(StepLayer):
         threshold: membrane at which the neuron fires.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and dt, as in
-            StepLayer.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
+            as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, "threshold": THRESHOLD, **KINDS}
@@ -66,8 +66,8 @@ class AlphaLIF(StepLayer):
         threshold: membrane at which the neuron fires.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and dt, as in
-            StepLayer.
+        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
+            as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from spikingtorch.layers.rest import RestingLayer
+from spikingtorch.layers.returns import Returns
 from spikingtorch.like.norse.parameters import threshold
 from spikingtorch.like.options import number, tensor
 
@@ -36,12 +37,13 @@ class Cell(RestingLayer):
         kind: type[Any],
         p: Any,
         dt: float,
+        returns: Returns,
     ) -> None:
         owner = type(self).__name__
         if not isinstance(p, kind):
             raise TypeError(f"{owner}: p is a {type(p).__name__}, expected like.norse.{kind.__name__}(...)")
         number(owner, "dt", dt, above=0.0)
-        super().__init__(step, state_type, **cell_params(owner, p), dt=float(dt))
+        super().__init__(step, state_type, **cell_params(owner, p), dt=float(dt), returns=returns)
 
     param_map = staticmethod(rates)
 

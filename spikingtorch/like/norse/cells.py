@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.rest import RestingLayer
+from spikingtorch.layers.returns import Returns
 from spikingtorch.like.norse.cell import Cell, cell_params, rates
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
@@ -32,10 +34,16 @@ class LIFCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, p: LIFParameters = LIFParameters(), dt: float = 0.001) -> None:  # noqa: B008
-        super().__init__(steps.lif_cell_step, steps.CurrentState, LIFParameters, p, dt)
+    def __init__(
+        self,
+        p: LIFParameters = LIFParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
+        super().__init__(steps.lif_cell_step, steps.CurrentState, LIFParameters, p, dt, returns)
 
 
 class LIFRefracCell(RestingLayer):
@@ -49,18 +57,29 @@ class LIFRefracCell(RestingLayer):
     Args:
         p: its parameters; ``p.lif`` are those of LIFCell.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak"}
 
-    def __init__(self, p: LIFRefracParameters = LIFRefracParameters(), dt: float = 0.001) -> None:  # noqa: B008
+    def __init__(
+        self,
+        p: LIFRefracParameters = LIFRefracParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
         if not isinstance(p, LIFRefracParameters):
             raise TypeError(f"LIFRefracCell: p is a {type(p).__name__}, expected like.norse.LIFRefracParameters(...)")
         number("LIFRefracCell", "dt", dt, above=0.0)
         number("LIFRefracCell", "rho_reset", p.rho_reset)
         lif = cell_params("LIFRefracCell", p.lif)
         super().__init__(
-            steps.lif_refrac_cell_step, steps.RefractoryCellState, **lif, rho_reset=p.rho_reset, dt=float(dt)
+            steps.lif_refrac_cell_step,
+            steps.RefractoryCellState,
+            **lif,
+            rho_reset=p.rho_reset,
+            dt=float(dt),
+            returns=returns,
         )
 
     param_map = staticmethod(rates)
@@ -77,10 +96,16 @@ class LIFBoxCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, p: LIFBoxParameters = LIFBoxParameters(), dt: float = 0.001) -> None:  # noqa: B008
-        super().__init__(steps.lif_box_cell_step, steps.BoxState, LIFBoxParameters, p, dt)
+    def __init__(
+        self,
+        p: LIFBoxParameters = LIFBoxParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
+        super().__init__(steps.lif_box_cell_step, steps.BoxState, LIFBoxParameters, p, dt, returns)
 
 
 class IAFCell(RestingLayer):
@@ -93,16 +118,22 @@ class IAFCell(RestingLayer):
     Args:
         p: its parameters.
         dt: has no effect, as in Norse.
+        returns: as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "v_th"}
 
-    def __init__(self, p: IAFParameters = IAFParameters(), dt: float = 0.001) -> None:  # noqa: B008
+    def __init__(
+        self,
+        p: IAFParameters = IAFParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
         if not isinstance(p, IAFParameters):
             raise TypeError(f"IAFCell: p is a {type(p).__name__}, expected like.norse.IAFParameters(...)")
         number("IAFCell", "dt", dt, above=0.0)
         params = cell_params("IAFCell", p)
-        super().__init__(F.if_step, F.IFState, threshold=params.pop("v_th"), **params)
+        super().__init__(F.if_step, F.IFState, threshold=params.pop("v_th"), **params, returns=returns)
 
     def rest_state(self, x: Tensor) -> F.IFState:
         """Return v = v_reset, with its gradient, which Norse's other cells do not have."""
@@ -126,10 +157,16 @@ class LICell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, p: LIParameters = LIParameters(), dt: float = 0.001) -> None:  # noqa: B008
-        super().__init__(steps.li_cell_step, steps.CurrentState, LIParameters, p, dt)
+    def __init__(
+        self,
+        p: LIParameters = LIParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
+        super().__init__(steps.li_cell_step, steps.CurrentState, LIParameters, p, dt, returns)
 
 
 class LIBoxCell(Cell):
@@ -140,10 +177,16 @@ class LIBoxCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, p: LIBoxParameters = LIBoxParameters(), dt: float = 0.001) -> None:  # noqa: B008
-        super().__init__(steps.li_box_cell_step, steps.BoxState, LIBoxParameters, p, dt)
+    def __init__(
+        self,
+        p: LIBoxParameters = LIBoxParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
+        super().__init__(steps.li_box_cell_step, steps.BoxState, LIBoxParameters, p, dt, returns)
 
 
 class LSNNCell(Cell):
@@ -158,9 +201,15 @@ class LSNNCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak", "b": "v_th"}
 
-    def __init__(self, p: LSNNParameters = LSNNParameters(), dt: float = 0.001) -> None:  # noqa: B008
-        super().__init__(steps.lsnn_cell_step, steps.LSNNState, LSNNParameters, p, dt)
+    def __init__(
+        self,
+        p: LSNNParameters = LSNNParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
+        super().__init__(steps.lsnn_cell_step, steps.LSNNState, LSNNParameters, p, dt, returns)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.rest import RestingLayer
+from spikingtorch.layers.returns import Returns
 from spikingtorch.like.norse.cell import Cell, cell_params
 from spikingtorch.like.norse.parameters import (
     IzhikevichSpikingBehavior,
@@ -25,10 +27,16 @@ class LIFExCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, p: LIFExParameters = LIFExParameters(), dt: float = 0.001) -> None:  # noqa: B008
-        super().__init__(steps.lif_ex_cell_step, linear.CurrentState, LIFExParameters, p, dt)
+    def __init__(
+        self,
+        p: LIFExParameters = LIFExParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
+        super().__init__(steps.lif_ex_cell_step, linear.CurrentState, LIFExParameters, p, dt, returns)
 
 
 class LIFAdExCell(Cell):
@@ -42,10 +50,16 @@ class LIFAdExCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
-    def __init__(self, p: LIFAdExParameters = LIFAdExParameters(), dt: float = 0.001) -> None:  # noqa: B008
-        super().__init__(steps.lif_adex_cell_step, steps.AdExCellState, LIFAdExParameters, p, dt)
+    def __init__(
+        self,
+        p: LIFAdExParameters = LIFAdExParameters(),  # noqa: B008
+        dt: float = 0.001,
+        returns: Returns = SPIKES,
+    ) -> None:
+        super().__init__(steps.lif_adex_cell_step, steps.AdExCellState, LIFAdExParameters, p, dt, returns)
 
 
 class IzhikevichCell(RestingLayer):
@@ -60,11 +74,12 @@ class IzhikevichCell(RestingLayer):
     Args:
         spiking_method: its parameters p, and where it starts, s.
         dt: length of a step, in s.
+        returns: as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_start", "u": "u_start"}
 
-    def __init__(self, spiking_method: IzhikevichSpikingBehavior, dt: float = 0.001) -> None:
+    def __init__(self, spiking_method: IzhikevichSpikingBehavior, dt: float = 0.001, returns: Returns = SPIKES) -> None:
         if not isinstance(spiking_method, IzhikevichSpikingBehavior):
             raise TypeError(
                 f"IzhikevichCell: spiking_method is a {type(spiking_method).__name__}, expected "
@@ -72,7 +87,7 @@ class IzhikevichCell(RestingLayer):
             )
         number("IzhikevichCell", "dt", dt, above=0.0)
         params = cell_params("IzhikevichCell", spiking_method.p)
-        super().__init__(steps.izhikevich_cell_step, steps.IzhikevichCellState, **params, dt=float(dt))
+        super().__init__(steps.izhikevich_cell_step, steps.IzhikevichCellState, **params, dt=float(dt), returns=returns)
         self.v_start, self.u_start = (float(value) for value in spiking_method.s)
 
     @staticmethod

@@ -5,7 +5,9 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.rest import RestingLayer
+from spikingtorch.layers.returns import Returns
 from spikingtorch.like.options import Value, number, refuse, tensor
 from spikingtorch.like.sinabs.spike_fn import MultiSpike, SingleExponential, SingleSpike
 from spikingtorch.like.steps import sinabs as steps
@@ -14,7 +16,7 @@ from spikingtorch.like.steps.sinabs_firing import Gradient, MembraneSubtract, Re
 _NORMALISED = "1 - alpha_mem"
 _REASONS = {
     "shape": "the state takes the shape of the input: leave it out",
-    "record_states": "the membrane of the last step is layer.v; scan() of spikingtorch.functional gives all of them",
+    "record_states": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
     "tau_syn": "it is None where there is no current: leave it out",
 }
 
@@ -28,6 +30,7 @@ class Spiking(TypedDict, total=False):
         reset_fn: MembraneSubtract() or MembraneReset().
         surrogate_grad_fn: derivative of the spikes, SingleExponential() or another one of ``like.sinabs``.
         min_v_mem: the least membrane, None for any.
+        returns: as in StepLayer.
         shape, record_states: have no meaning here, as the error says.
     """
 
@@ -36,6 +39,7 @@ class Spiking(TypedDict, total=False):
     reset_fn: ResetFunction
     surrogate_grad_fn: Gradient
     min_v_mem: Value | None
+    returns: Returns
     shape: Any
     record_states: bool
 
@@ -56,10 +60,12 @@ def _spiking(owner: str, given: Any, spike_fn: Callable[[Gradient], SpikeFunctio
     if not callable(made):
         raise TypeError(f"{owner}: spike_fn is none of SingleSpike, MultiSpike and MaxSpike(n) of like.sinabs")
     threshold, least = options.pop("spike_threshold", 1.0), options.pop("min_v_mem", None)
+    returns = options.pop("returns", SPIKES)
     refuse(owner, options, _REASONS)
     for name, value in {"spike_threshold": threshold, **({} if least is None else {"min_v_mem": least})}.items():
         number(owner, name, value)
-    return {"spike_fn": made, "reset_fn": reset_fn, "spike_threshold": threshold, "min_v_mem": least}
+    limits = {"spike_threshold": threshold, "min_v_mem": least}
+    return {"spike_fn": made, "reset_fn": reset_fn, **limits, "returns": returns}
 
 
 def _times(owner: str, train_alphas: bool, **taus: Value | None) -> dict[str, Any]:
@@ -210,6 +216,7 @@ class ExpLeak(_Layer):
         train_alphas: train the decay alpha_mem in place of it.
         min_v_mem: the least membrane, None for any.
         norm_input: multiply the input by 1 - alpha_mem.
+        returns: as in StepLayer.
     """
 
     def __init__(
@@ -219,6 +226,7 @@ class ExpLeak(_Layer):
         train_alphas: bool = False,
         min_v_mem: Value | None = None,
         norm_input: bool = False,
+        returns: Returns = SPIKES,
     ) -> None:
         times = _times("ExpLeak", train_alphas, tau_mem=tau_mem)
         super().__init__(
@@ -228,4 +236,5 @@ class ExpLeak(_Layer):
             **times,
             min_v_mem=min_v_mem,
             norm_input=_NORMALISED if norm_input else None,
+            returns=returns,
         )

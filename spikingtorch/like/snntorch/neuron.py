@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from spikingtorch import functional as F
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.like.options import bounded, number, refuse, strict
 from spikingtorch.like.snntorch.spike_grad import atan
@@ -12,7 +13,7 @@ from spikingtorch.like.steps.snntorch import Mechanism
 
 _WITHOUT_MEANING = {
     "init_hidden": "a layer remembers its state by itself: leave it out",
-    "output": "a layer gives out spikes, and its attribute v is the membrane: leave it out",
+    "output": "a layer gives out its spikes; returns=('spikes', 'v') gives out its membrane as well",
     "inhibition": "it is not elementwise, and has no equal here",
     "state_quant": "it has no equal here; write a step that quantizes, around the one of this neuron",
     "surrogate_disable": "give spike_grad=StraightThrough() and train nothing, or call the layer under torch.no_grad()",
@@ -45,7 +46,9 @@ class Neuron(StepLayer):
         **params: Any,
     ) -> None:
         owner = type(self).__name__
-        refuse(owner, others, _WITHOUT_MEANING)
+        options = dict(others)
+        returns = options.pop("returns", SPIKES)
+        refuse(owner, options, _WITHOUT_MEANING)
         if reset_mechanism not in ("subtract", "zero", "none"):
             raise ValueError(f"{owner}: reset_mechanism={reset_mechanism!r}, expected 'subtract', 'zero' or 'none'")
         for name, value in params.items():
@@ -57,6 +60,7 @@ class Neuron(StepLayer):
             **params,
             surrogate=strict(owner, "spike_grad", spike_grad, atan()),
             reset_mechanism=reset_mechanism,
+            returns=returns,
         )
 
     param_map = staticmethod(clamped)

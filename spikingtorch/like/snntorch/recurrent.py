@@ -37,7 +37,8 @@ class RLeaky(Neuron):
         learn_recurrent: train V.
         reset_mechanism: "subtract", "zero" or "none".
         reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: other arguments of snnTorch, of which the error says what to do.
+        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
+            error says what to do.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class RSynaptic(Neuron):
         learn_recurrent: train V.
         reset_mechanism: "subtract", "zero" or "none".
         reset_delay: True resets one step after the spike. False, at once, raises in snnTorch 1.0.0; here it works.
-        **others: other arguments of snnTorch, of which the error says what to do.
+        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
+            error says what to do.
     """
 
     def __init__(

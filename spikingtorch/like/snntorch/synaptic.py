@@ -29,7 +29,8 @@ class Synaptic(Neuron):
         learn_threshold: train the threshold.
         reset_mechanism: "subtract", "zero" or "none".
         reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: other arguments of snnTorch, of which the error says what to do.
+        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
+            error says what to do.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class Alpha(Neuron):
         learn_beta: train beta.
         learn_threshold: train the threshold.
         reset_mechanism: "zero", "subtract" or "none".
-        **others: other arguments of snnTorch, of which the error says what to do.
+        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
+            error says what to do.
     """
 
     def __init__(

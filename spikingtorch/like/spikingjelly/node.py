@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypedDict
 
 from spikingtorch import functional as F
+from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.rest import RestingLayer
+from spikingtorch.layers.returns import Returns
 from spikingtorch.like.options import Value, number, refuse, surrogate
 
 REASONS = {
     "step_mode": "a layer takes one step a call, and all at once in a SpikingNet: leave it out",
-    "store_v_seq": "the membrane of the last step is layer.v; scan() of spikingtorch.functional gives all of them",
+    "store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
 }
 
 
@@ -21,6 +23,7 @@ class Firing(TypedDict, total=False):
         v_reset: membrane after a spike, and where it starts; None takes the threshold off, and starts at 0.
         surrogate_function: a surrogate of ours, or one of ``like.spikingjelly``; None is theirs.
         detach_reset: stop the gradient through the reset.
+        returns: as in StepLayer.
         step_mode, store_v_seq: have no meaning here, as the error says.
     """
 
@@ -28,6 +31,7 @@ class Firing(TypedDict, total=False):
     v_reset: float | None
     surrogate_function: F.Surrogate | None
     detach_reset: bool
+    returns: Returns
     step_mode: str
     store_v_seq: bool
 
@@ -67,7 +71,7 @@ class Node(RestingLayer):
         threshold = given.pop("v_threshold", self.defaults["v_threshold"])
         reset = given.pop("v_reset", self.defaults["v_reset"])
         spike = surrogate(owner, "surrogate_function", given.pop("surrogate_function", None), self.default_surrogate)
-        detach = given.pop("detach_reset", False)
+        detach, returns = given.pop("detach_reset", False), given.pop("returns", SPIKES)
         refuse(owner, given, REASONS)
         if not (reset is None or (isinstance(reset, float | int) and not isinstance(reset, bool))):
             raise TypeError(f"{owner}: v_reset={reset!r}, expected a float, or None to subtract the threshold")
@@ -82,6 +86,7 @@ class Node(RestingLayer):
             threshold=threshold,
             surrogate=spike,
             rule=reset_rule(v_reset, bool(detach)),
+            returns=returns,
             **params,
         )
 

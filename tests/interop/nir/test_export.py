@@ -101,6 +101,13 @@ def test_modules_without_a_node_are_refused(name: str) -> None:
             exported(nn.Linear(5, 4), make(), st.IF(), approximate=approximate)
 
 
+def test_layers_that_return_more_than_spikes_are_refused() -> None:
+    with pytest.raises(
+        NIRError, match=r"layer '1' has returns=\('spikes', 'v'\), and a node gives out its spikes alone"
+    ):
+        exported(nn.Linear(5, 4), st.LIF(returns=("spikes", "v")))
+
+
 class Net(nn.Module):
     """A network whose forward a test writes."""
 

@@ -1,0 +1,355 @@
+"""Layers that return fields of their state beside their spikes: ``returns=("spikes", "v")``."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import spikingtorch as st
+from spikingtorch import functional as F
+from spikingtorch import like
+from spikingtorch.fold.policy import Mode
+from spikingtorch.init import to_rate_
+from spikingtorch.testing import assert_close
+from tests.every_layer import COPIES, MAKERS, call
+from tests.test_like import MAKERS as LIKE
+from tests.ways import compiled
+
+N, T, M = 4, 7, 5
+LENGTHS = [7, 2, 5, 1]
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return 2.0 * torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def slopes(outputs: Any, x: Tensor, *weights: Tensor) -> list[Tensor]:
+    """Return outputs, and gradients by random cotangents of each."""
+    generator = torch.Generator().manual_seed(1)
+    parts = [(out * torch.rand(out.shape, dtype=out.dtype, generator=generator)).sum() for out in outputs]
+    known = [part for part in parts if part.requires_grad]
+    found = torch.autograd.grad(torch.stack(known).sum(), [x, *weights], materialize_grads=True)
+    return [*[out.detach() for out in outputs], *found]
+
+
+def by_hand(layer: Any, x: Tensor, *names: str) -> list[Tensor]:
+    """Return the spikes of a layer that returns these alone, and the fields of its state after each step, stacked."""
+    steps = [(call(layer, each, t == 0), *[getattr(layer.state, name) for name in names]) for t, each in enumerate(x)]
+    return [torch.stack(each) for each in zip(*steps, strict=True)]
+
+
+def one(layer: nn.Module, **options: Any) -> st.SpikingNet:
+    """Return a network of one layer."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer: Any = layer
+
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return call(self.layer, x, init)
+
+    return st.SpikingNet(Net(), warn_silent=False, **options)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("mode", ["step", "auto"])
+@pytest.mark.parametrize("name", [*MAKERS, *LIKE])
+def test_every_layer(name: str, mode: Mode) -> None:
+    make = MAKERS.get(name) or LIKE[name]
+    plain = make().double()
+    state = plain.initial_state(draw(N, M))
+    names = tuple(name for name in state._fields if isinstance(getattr(state, name), Tensor))
+    layer = make(returns=(*names[1:], "spikes", *names[:1])).double()
+    x = draw(T, N, M).requires_grad_()
+    spikes, *fields = by_hand(plain, x, *names)
+    want = slopes([*fields[1:], spikes, *fields[:1]], x, *plain.parameters())
+    model = one(layer, mode=mode)
+    found = [out.transpose(0, 1) for out in model(x.transpose(0, 1))]
+    assert_close(slopes(found, x, *layer.parameters()), want)
+    assert model.explain().mode == ("step" if mode == "step" else "fold")
+    assert torch.equal(layer.s, spikes[-1])
+
+
+class Net(nn.Module):
+    """Reads out membranes and currents, and lets a membrane drive the next layer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.lif = nn.Linear(M, 6), st.LIF(v0=0.3, learnable="tau", returns=("spikes", "v"), **options)
+        self.second = nn.Linear(6, 3)
+        self.cuba: st.StepLayer = st.CubaLIF(threshold=0.3, returns=("i", "u", "spikes"))
+        self.double()
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        spk, mem = self.lif(self.first(x), init)
+        i, u, out = self.cuba(self.second(spk - 0.1 * mem), init)
+        return {"spikes": spk, "mem": mem, "i": i, "u": u, "out": out}
+
+
+class ByHand(Net):
+    """The same with what the layers keep: their returns are spikes alone, and u is recorded."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.lif.returns = "spikes"
+        step: Any = F.recorded(F.cuba_lif_step, "i", "u")
+        self.cuba = st.StepLayer(step, F.CubaLIFState, **self.cuba.step_params())
+
+    def forward(self, x: Tensor, init: Any) -> Any:
+        spk = self.lif(self.first(x), init)
+        mem: Any = self.lif.v
+        out, records = self.cuba(self.second(spk - 0.1 * mem), init)
+        return {"spikes": spk, "mem": mem, "i": records["i"], "u": records["u"], "out": out}
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "recurrent": {"recurrent": nn.Linear(6, 6, bias=False)},
+    "per neuron": {"recurrent": torch.full((6,), 0.3)},
+    "refractory": {"refractory": 2.0},
+    "recurrent and refractory": {"recurrent": nn.Linear(6, 6, bias=False), "refractory": 1.0},
+}
+CALLS: dict[str, list[dict[str, Any]]] = {
+    "once": [{}],
+    "lengths": [{"lengths": LENGTHS}],
+    "goes on": [{}, {"init": False}],
+    "some start anew": [{}, {"init": torch.tensor([True, False, False, True])}],
+}
+
+
+def outcome(model: st.SpikingNet, calls: list[dict[str, Any]]) -> list[Tensor]:
+    found = []
+    for seed, options in enumerate(calls):
+        x = draw(N, T, M, seed=seed).requires_grad_()
+        found += slopes(model(x, **options).values(), x, *model.parameters())
+    return found
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_network(options: dict[str, Any], calls: list[dict[str, Any]]) -> None:
+    want = outcome(st.SpikingNet(ByHand(**copy.deepcopy(options)), mode="step"), calls)
+    assert want[0].sum() > 0
+    for mode in ("step", "auto", "fold"):
+        model = st.SpikingNet(Net(**copy.deepcopy(options)), mode=mode)
+        assert_close(outcome(model, calls), want, mode)
+        assert model.explain().mode == ("step" if mode == "step" else "fold")
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("calls", [CALLS["once"], CALLS["lengths"]], ids=["once", "lengths"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_records_and_counts(options: dict[str, Any], calls: list[dict[str, Any]]) -> None:
+    model = st.SpikingNet(Net(**copy.deepcopy(options)), time_chunk=3)
+    x = draw(N, T, M)
+    want = model(x, **calls[0])
+    recording = st.record(model, x, ("spikes", "v", "i", "u"), **calls[0])
+    found = {
+        "spikes": recording["lif"]["spikes"],
+        "mem": recording["lif"]["v"],
+        **{name: recording["cuba"][name] for name in ("i", "u")},
+        "out": recording["cuba"]["spikes"],
+    }
+    assert_close(found, want)
+    assert_close(recording.out, want)
+    with st.SpikeMonitor(model) as monitor:
+        model(x, **calls[0])
+    steps = T if not calls[0] else sum(LENGTHS) / N
+    assert monitor.metrics()["lif/rate"] == pytest.approx((want["spikes"] != 0).sum().item() / (N * steps * 6))
+
+
+def written_on(model: st.SpikingNet, x: Tensor) -> Any:
+    outputs = model(x)
+    kept = {name: each.clone() for name, each in outputs.items()}
+    for each in outputs.values():  # the gradient reads nothing of what is given out
+        each.detach().fill_(torch.nan)
+    return kept
+
+
+def by_vmap(model: st.SpikingNet, x: Tensor) -> Any:
+    weights: dict[str, Tensor] = dict(model.named_parameters())
+    out = torch.func.vmap(lambda x: torch.func.functional_call(model, weights, (x[None],)))(x)
+    return {name: each.squeeze(1) for name, each in out.items()}
+
+
+WAYS: dict[str, Any] = {
+    "compiled": lambda model, x: compiled(model)(x),
+    "checkpoint": lambda model, x: checkpoint(model, x, use_reentrant=False),
+    "vmap": by_vmap,
+    "written on": written_on,
+    "another thread": lambda model, x: ThreadPoolExecutor(1).submit(model, x).result(),
+}
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("options", [OPTIONS["plain"], OPTIONS["recurrent and refractory"]], ids=["plain", "more"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_ways_to_call(way: Any, options: dict[str, Any]) -> None:
+    model = st.SpikingNet(Net(**copy.deepcopy(options)))
+    x, weights = draw(N, T, M).requires_grad_(), list(model.parameters())
+    want = slopes(model(x).values(), x, *weights)
+    assert_close(slopes(way(model, x).values(), x, *weights), want)
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy(copied: Any) -> None:
+    model, x = st.SpikingNet(Net()), draw(N, T, M)
+    assert_close(copied(model)(x), model(x))
+    other = st.SpikingNet(Net())
+    other.load_state_dict(model.state_dict())
+    assert_close(other(x), model(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_precision_is_that_of_the_input(dtype: torch.dtype) -> None:
+    layer = st.LIF(returns=("spikes", "v", "u", "threshold"))
+    x = draw(N, T, M).to(dtype)
+    for mode in ("step", "fold"):
+        outs = one(layer, mode=mode)(x)
+        assert [out.dtype for out in outs] == [dtype] * 4
+        state = layer.v
+        assert state is not None
+        assert torch.equal(outs[1][:, -1], state.to(dtype))
+        assert (outs[3] == 1.0).all()
+
+
+def test_what_is_returned_is_memory_of_its_own() -> None:
+    layer = st.LI(returns=("spikes", "v"))
+    for init in (True, False):
+        out, v = layer(torch.ones(2, 3), init)
+        out.zero_()
+        v.fill_(7.0)
+    assert layer.v is not None
+    assert (layer.v < 3.0).all()
+
+
+def test_the_membrane_of_snntorch_is_the_one_before_a_delayed_reset() -> None:
+    # v = 1.5, which fires; the reset comes a step later: 0.5 * 1.5 - 1 + 0.5
+    layer = like.snntorch.Leaky(beta=0.5, returns=("spikes", "v"))
+    spk, mem = layer(torch.tensor([[1.5]]), init=True)
+    assert (spk.item(), mem.item()) == (1.0, 1.5)
+    spk, mem = layer(torch.tensor([[0.5]]))
+    assert (spk.item(), mem.item()) == (0.0, 0.25)
+    # at once
+    spk, mem = st.LIF(decay=0.5, reset=F.by_subtraction, returns=("spikes", "v"))(torch.tensor([[1.5]]), init=True)
+    assert (spk.item(), mem.item()) == (1.0, 0.5)
+
+
+def test_it_can_be_set_later() -> None:
+    layer = st.LIF()
+    model = one(layer)
+    x = draw(N, T, M).float()
+    spikes = model(x)
+    layer.returns = ["v", "spikes"]
+    assert repr(layer).endswith("returns=('v', 'spikes'))")
+    v, again = model(x)
+    assert torch.equal(again, spikes)
+    assert torch.equal(v[:, -1], layer.v)  # type: ignore[arg-type]
+    assert model.explain().mode == "fold"
+    layer.returns = "spikes"
+    assert torch.equal(model(x), spikes)
+
+
+def test_a_change_is_seen_where_it_decides_about_the_fold() -> None:
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = st.LIF(v0=0.3, returns=("spikes", "v"))
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            return x * self.lif(x, init)[0]  # type: ignore[no-any-return]
+
+    net, x = First(), draw(N, T, M).float()
+    model = st.SpikingNet(net)
+    model(x)
+    assert model.explain().mode == "fold"
+    net.lif.returns = "spikes"  # now it takes the first sample
+    with pytest.warns(RuntimeWarning, match="runs step by step"):
+        found = model(x)
+    assert torch.equal(found, st.SpikingNet(net, mode="step")(x))
+
+
+def test_to_rate_scales_layers_that_return_more() -> None:
+    model = st.SpikingNet(Net().float())
+    x = draw(16, 20, M).float()
+    assert list(to_rate_(model, x, 0.2)) == ["lif", "cuba"]
+    assert model(x)["spikes"].mean().item() == pytest.approx(0.2, rel=0.25)
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: st.LIF(returns=("spikes", "w")),
+            ValueError,
+            r"LIF: returns=\('spikes', 'w'\) names 'w', which it does not have; it has 'spikes', 'v', 'u', 'threshold'",
+        ),
+        (lambda: st.LI(returns=("v", "u")), ValueError, r"names 'u', which it does not have; it has 'spikes', 'v'$"),
+        (lambda: st.LIF(returns="v"), ValueError, r"returns='v', expected 'spikes', .* for a tuple of one: \('v',\)"),
+        (lambda: st.LIF(returns=()), ValueError, r"returns=\(\) is empty or names something twice"),
+        (lambda: st.LIF(returns=("v", "v")), ValueError, r"is empty or names something twice"),
+        (lambda: st.LIF(returns=True), TypeError, r"returns=True, expected 'spikes', or a tuple of names such as"),  # type: ignore[arg-type]
+        (lambda: like.norse.LIFCell(returns=("spikes", "mem")), ValueError, r"it has 'spikes', 'v', 'i', 'u', 'thresh"),
+        (lambda: st.LIF(refractory=2.0, returns=("s",)), ValueError, r"it has 'spikes', 'v', 'left', 'u', 'threshold'"),
+    ],
+)
+def test_what_it_may_be(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+class Nested(st.StepLayer):
+    """Has a state that only its state at rest tells."""
+
+    def rest_state(self, x: Tensor) -> Any:
+        return F.RecurrentState(F.IFState(F.lift(x) * 0.0), F.lift(x) * 0.0)
+
+
+def test_names_of_a_state_of_ones_own_are_checked_at_the_first_step() -> None:
+    def step(state: Any, x: Tensor) -> Any:
+        after, out = F.if_step(state.neuron, x)
+        return F.RecurrentState(after, state.s + out), out
+
+    layer = Nested(step, F.RecurrentState, returns=("s", "v", "spikes"))
+    s, v, spikes = layer(torch.full((1, 1), 1.5), True)
+    assert (s.item(), v.item(), spikes.item()) == (1.0, 0.0, 1.0)
+    layer.returns = ("spikes", "w")
+    with pytest.raises(ValueError, match=r"Nested: returns=\('spikes', 'w'\) names 'w', .* it has 'spikes', 'v', 's'$"):
+        layer(torch.ones(1, 1), True)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Sequential(nn.Linear(M, 3), st.LIF(returns=("spikes", "v")), nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(M, 3), nn.Sequential(st.LIF(returns=("spikes", "v"))), nn.Sequential(st.LIF())),
+    ],
+    ids=["linear", "nested"],
+)
+def test_a_tuple_in_the_middle_of_a_sequential(net: nn.Module) -> None:
+    with pytest.raises(TypeError, match="SpikingNet: 1 is a LIF with returns=") as error:
+        st.SpikingNet(net)
+    assert "('spikes', 'v'), and an nn.Sequential hands that tuple to 2, a L" in str(error.value)
+
+
+def test_a_tuple_at_the_end_of_a_sequential_or_before_ones_own_module() -> None:
+    class Mean(nn.Module):
+        def forward(self, both: Any) -> Tensor:
+            return both[0] + both[1]  # type: ignore[no-any-return]
+
+    x = draw(N, T, M).float()
+    layers = nn.Linear(M, 3), st.LIF(returns=("spikes", "v"))
+    spikes, v = st.SpikingNet(nn.Sequential(*layers))(x)
+    model = st.SpikingNet(nn.Sequential(*layers, Mean()))
+    assert torch.equal(model(x), spikes + v)
+    assert model.explain().mode == "fold"
