@@ -81,11 +81,15 @@ class Copied:
         self.sample, self.numbers = sample, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
         self.names = {id(tensor): path for path, tensor in _tensors_of(self.net)}
-        self._before = Look(self.net, exact=True)
+        self._before = self.look()
+
+    def look(self) -> Look:
+        """Return all that the code of the copy can read, as it is now."""
+        return Look(self.net, exact=True)
 
     def changed(self) -> tuple[str, ...]:
         """Return the names of what the network has changed since it was copied."""
-        return () if self._before.holds() else Look(self.net, exact=True).changed_since(self._before)
+        return () if self._before.holds() else self.look().changed_since(self._before)
 
     def record(self, N: int, init: bool | None, trace: Trace) -> Rehearsal:
         """Run a step of N samples, the first or a later one or, for None, that of a fold.

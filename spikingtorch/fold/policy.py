@@ -248,7 +248,7 @@ class FoldPolicy:
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
         found = self._last
-        if self.warned or found is None or found.reason is None or (found.changing and not found.settled):
+        if self.warned or found is None or found.reason is None or found.passes:
             return
         self.warned = True
         remedy = f". To let it fold, {found.remedy}" if found.remedy else ""

@@ -5,6 +5,7 @@ have to be the same but for the sizes that are a multiple of the batch. Then eac
 comes out of an operation that mixes samples does no harm as long as nothing is made of it.
 """
 
+import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.copied import Copied, Sample, isolated
 from spikingtorch.fold.judge import aten_name, draws, judge
+from spikingtorch.fold.kept import kept_graph
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.rehearsal import Rehearsal
@@ -38,7 +40,8 @@ from spikingtorch.functional.core.modes import HOST
 from spikingtorch.layers.fold_token import FoldError
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
-_RETURN = "return it as a part of the output"
+_KEEPS = "keeps {}, tensors with their graph, after a call: a record of its own"
+_RETURN = "return it as a part of the output, or leave it to spikingtorch.record(model, x)"
 _NO_BATCH = "make the batch the first axis of what layers are handed and of what forward returns"
 Inputs: TypeAlias = tuple[list[tuple[int, ...]], pytree.TreeSpec]
 
@@ -55,6 +58,7 @@ class FoldDecision(NamedTuple):
         draws: whether it draws random numbers outside of its spiking layers, as dropout in training does.
         changing: attributes that the network changes at a call.
         settled: whether it does so at each call, and not at the first alone.
+        repeats: whether it does so at the next step as well.
         sizes: finds out whether it does the same for other numbers of samples.
     """
 
@@ -65,7 +69,13 @@ class FoldDecision(NamedTuple):
     draws: bool = False
     changing: tuple[str, ...] = ()
     settled: bool = False
+    repeats: bool = False
     sizes: Sizes | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the network may fold at the next call: it has changed, as at a first call, and not again."""
+        return bool(self.changing) and not (self.settled or self.repeats)
 
 
 def prove(
@@ -81,6 +91,8 @@ def prove(
         numbers: names of attributes that may have any value, each a number.
     """
     inputs: dict[str, Inputs] = {}
+    if (kept := kept_graph(net)) is not None:
+        return FoldDecision(_KEEPS.format(kept), inputs, _RETURN, changing=(kept,), repeats=True)
     if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
         sample = sample._replace(device=HOST)
     try:
@@ -115,7 +127,8 @@ class _Proof:
                 leaves, form = pytree.tree_flatten(few.inputs[id(layer)])
                 inputs[path] = ([tuple(leaf.shape[1:]) for leaf in leaves], form)
         if changing := self.copied.changed():
-            return FoldDecision(CHANGES.format(changing[0]), inputs, _RETURN, changing=changing)
+            text = CHANGES.format(changing[0])
+            return FoldDecision(text, inputs, _RETURN, changing=changing, repeats=self._changes_again())
         second, _ = self._record(MORE, True)
         later, _ = self._record(FEW, False)
         if changing := self.copied.changed():  # at another step than the first, or where there are more samples
@@ -128,6 +141,13 @@ class _Proof:
         normalises = any(call.func == BATCH_NORM for call in first)
         sizes = Sizes(self.copied, self.taught, self.expected, self.asks)
         return FoldDecision(None, inputs, normalises=normalises, draws=self.draws, sizes=sizes)
+
+    def _changes_again(self) -> bool:
+        """Say whether the network changes something at a later step as well."""
+        now = self.copied.look()
+        with contextlib.suppress(Exception):  # whatever it is, the first step has told why it does not fold
+            self._record(FEW, False)
+        return bool(self.copied.look().changed_since(now))
 
     def _record(self, N: int, init: bool | None) -> tuple[list[Call], Rehearsal]:
         trace = Trace(self.copied.sample.device, self.taught)

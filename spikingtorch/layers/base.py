@@ -35,8 +35,6 @@ class Memory(NamedTuple):
 CHANGES = frozenset(
     ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped", "_ready")
 )
-# what record calls the attributes of a layer
-_RECORDS = {"v": "v", "s": "spikes"}
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -137,10 +135,15 @@ class StatefulLayer(WithConstants):
         fold = self._fold_of_this_thread()
         if fold is not None:
             text = f"uses {type(self).__name__}.{name} between two steps"
-            remedy = "let the step of the layer compute it, and give it out"
-            if name in _RECORDS:
-                remedy = f"leave it to spikingtorch.record(model, x, {_RECORDS[name]!r}), or {remedy}"
-            fold.refuse(text, remedy)
+            fold.refuse(text, self._remedy_for(name))
+
+    def _remedy_for(self, name: str) -> str:
+        """Return what a network can do that reads an attribute of the layer between two steps."""
+        if name == "v":
+            return "make the layer with returns=('spikes', 'v'), or leave it to spikingtorch.record(model, x, 'v')"
+        if name == "s":
+            return "take what the layer returns, or leave it to spikingtorch.record(model, x)"
+        return "let the step of the layer compute it, and give it out: returns= names fields of its state"
 
     def _fold_of_this_thread(self) -> FoldToken | None:
         fold = self._fold
