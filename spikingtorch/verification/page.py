@@ -80,8 +80,8 @@ state, in float64, 17 steps, 8 neurons with parameters of their own. Allowed is 
 The cells are a pairwise cover: every neuron meets every surrogate and every reset rule that it takes, every surrogate
 meets every reset rule, and all of them meet both backends. `python -m spikingtorch verify --all` runs the whole
 product. A neuron with the name of a synapse behind it is recurrent, its weights among the parameters.
-`refractory_lif`, `relative_refractory_lif` and `masked_lif` are `Refractory`, `RelativeRefractory` and `Masked` around
-the step of the leaky neuron.
+`refractory_lif`, `relative_refractory_lif`, `masked_lif` and `returning_lif` are `Refractory`, `RelativeRefractory`,
+`Masked` and `Returning` around the step of the leaky neuron.
 
 Written by `python -m spikingtorch verify --write docs/verification.md`.
 """

@@ -87,13 +87,6 @@ WRAPPED = (
         _PARAMS,
         make_rest=_raised,
     ),
-    Case(
-        "returning_lif",
-        *_RETURNS,
-        F.LIFState,
-        _returning_leaky,
-        _PARAMS,
-        levels=False,
-    ),
     Case("masked_lif", _masked_step, _masked_twin, F.LIFState, masked_leaky, _PARAMS, (_CURRENT, (0.0, 1.0))),
+    Case("returning_lif", *_RETURNS, F.LIFState, _returning_leaky, _PARAMS, levels=False),
 )

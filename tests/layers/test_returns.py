@@ -283,6 +283,15 @@ def test_to_rate_scales_layers_that_return_more() -> None:
     assert model(x)["spikes"].mean().item() == pytest.approx(0.2, rel=0.25)
 
 
+@pytest.mark.parametrize("recurrent", [None, nn.Linear(M, M, bias=False)], ids=["plain", "recurrent"])
+def test_spikes_of_a_step_that_gives_out_a_tuple_are_recorded(recurrent: Any) -> None:
+    step: Any = F.Returning(F.lif_step, ("v",))
+    model = one(st.StepLayer(step, F.LIFState, decay=0.9, recurrent=recurrent))
+    recording = st.record(model, draw(N, T, M).float(), ("spikes", "v"))
+    assert torch.equal(recording["layer"]["spikes"], recording.out[0])
+    assert torch.equal(recording["layer"]["v"], recording.out[1])
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 

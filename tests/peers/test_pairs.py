@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import pytest
+import snntorch
 import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from spikingtorch import like
 from spikingtorch.functional import scan
 from tests.peers import norse_pairs, older_pairs, sinabs_pairs, snntorch_pairs, spikingjelly_pairs
 from tests.peers.pair import Pair, Theirs
@@ -145,3 +147,15 @@ def _gradients(
         name: torch.zeros_like(each) if gradient is None else gradient
         for (name, each), gradient in zip(named.items(), found, strict=True)
     }
+
+
+@pytest.mark.parametrize("reset_delay", [True, False])
+def test_spikes_and_membranes_of_snntorch_at_every_step(reset_delay: bool) -> None:
+    theirs = snntorch.Leaky(beta=0.9, reset_delay=reset_delay)
+    ours = like.snntorch.Leaky(beta=0.9, reset_delay=reset_delay, returns=("spikes", "v"))
+    mem = theirs.reset_mem()
+    for t, x in enumerate(torch.rand(50, N, M, generator=torch.Generator().manual_seed(0))):
+        spk, mem = theirs(x, mem)
+        found = ours(x, init=t == 0)
+        assert torch.equal(found[0], spk)
+        assert torch.equal(found[1], mem)
