@@ -196,7 +196,7 @@ class StepLayer(Attributes):
             rest = F.RefractoryState(rest, zeros)
         return rest if self.synapse is None else F.RecurrentState(rest, zeros.clone())
 
-    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Any:
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Advance one step.
 
         Args:
@@ -212,7 +212,8 @@ class StepLayer(Attributes):
                 (looked for on the CPU, where looking costs little), or a parameter does not broadcast to it.
             TypeError: x is not floating, its dtype is not that of the parameters, or init is no bool.
         """
-        return self._advance(x, init)
+        output: Tensor = self._advance(x, init)  # as most layers are made
+        return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         with aside():

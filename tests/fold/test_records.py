@@ -111,7 +111,8 @@ def test_what_is_set_up_at_the_first_call_alone_is_no_record() -> None:
     def sets_up(net: Net, spikes: Tensor) -> Tensor:
         if isinstance(net.rates, list):
             net.rates = torch.ones(spikes.shape[1:])
-        return spikes * net.rates
+        out: Tensor = spikes * net.rates
+        return out
 
     model = st.SpikingNet(Net(sets_up))
     with warnings.catch_warnings():

@@ -210,7 +210,7 @@ ERRORS: dict[str, tuple[Any, ...]] = {
         ValueError,
         lambda: st.BioLIF(0.5)(ONES, torch.ones(2, 4)),
     ),
-    r"LIF: there is no argument 'thresold'; it takes tau, v0, beta, decay, threshold, .* refractory, dt$": (
+    r"LIF: there is no argument 'thresold'; it takes tau, v0, beta, decay, threshold, .* refractory, returns, dt$": (
         TypeError,
         *[partial(LIF, thresold=0.5, **more) for more in ({}, {"reset": F.to_value(0.0)}, {"decay": 0.9})],
     ),

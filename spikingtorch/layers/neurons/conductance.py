@@ -58,9 +58,10 @@ class BioLIF(StepLayer):
         super().__init__(F.biolif_step, F.BioLIFState, nudt=nudt, **neuron, reset=reset, **given)
         self.track_act = track_act
 
-    def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor | None = None) -> Any:  # type: ignore[override]
+    def forward(self, xe: Tensor, xi: Tensor, init: bool | Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Advance one step with the excitatory and the inhibitory conductance; see ``StepLayer.forward``."""
-        return self._advance(F.BioLIFInput(xe, xi), init)
+        output: Tensor = self._advance(F.BioLIFInput(xe, xi), init)
+        return output
 
     @property
     def act(self) -> Tensor | None:

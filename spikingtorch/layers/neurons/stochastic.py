@@ -70,7 +70,7 @@ class StochasticLIF(StepLayer):
         )
         self.generator = generator
 
-    def forward(self, x: Tensor, init: bool | Tensor | None = None, *, noise: Tensor | None = None) -> Any:
+    def forward(self, x: Tensor, init: bool | Tensor | None = None, *, noise: Tensor | None = None) -> Tensor:
         """Advance one step; see ``StepLayer.forward``.
 
         Args:
@@ -87,4 +87,5 @@ class StochasticLIF(StepLayer):
         if noise is None:
             noise = torch.rand(x.shape, generator=self.generator, dtype=F.lift(x).dtype, device=x.device)
         # in full precision: in half of it, chances would come in steps of a 256th
-        return tree_map(lambda out: out.to(x.dtype), self._advance(F.StochasticInput(x, F.lift(noise)), init))
+        output: Tensor = self._advance(F.StochasticInput(x, F.lift(noise)), init)
+        return tree_map(lambda out: out.to(x.dtype), output)
