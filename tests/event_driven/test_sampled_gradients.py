@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
+from tests.rounding import Change, assert_as_exact, changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NARROW = F.Triangular(2.0)
@@ -54,14 +56,20 @@ def spikes_like(*shape: int) -> Tensor:
     return (torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.4).float()
 
 
-def gradients(make: Callable[[], nn.Module], x: Tensor, event_driven: Any, **options: Any) -> list[Tensor]:
-    """Return outputs, and the gradients of the input and of all parameters."""
+def seeded(make: Callable[[], nn.Module], event_driven: Any, change: Change = torch.clone, **options: Any) -> Any:
     torch.manual_seed(0)
-    model = st.SpikingNet(make(), 10, event_driven=event_driven, **options)
-    x = x.clone().requires_grad_()
+    return changed(st.SpikingNet(make(), 10, event_driven=event_driven, **options), change)
+
+
+def gradients(
+    make: Callable[[], nn.Module], x: Tensor, event_driven: Any, change: Change = torch.clone, **options: Any
+) -> list[Tensor]:
+    """Return outputs, and the gradients of the input and of all parameters."""
+    model = seeded(make, event_driven, change, **options)
+    x = change(x).requires_grad_()
     out = model(x)
     g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
-    return [out.detach(), *torch.autograd.grad(out, [x, *model.parameters()], g, allow_unused=True)]
+    return [out.detach(), *torch.autograd.grad(out, [x, *model.parameters()], g.to(out.dtype), allow_unused=True)]
 
 
 @pytest.fixture
@@ -82,12 +90,8 @@ def check(make: Callable[[], nn.Module], x: Tensor, **options: Any) -> None:
     """Assert that gradients are those of dense layers, and not zero."""
     got, want = (gradients(make, x, how, **options) for how in ("on", "off"))
     assert torch.equal(got[0], want[0])
-    assert want[0].any()
-    for a, b in zip(got[1:], want[1:], strict=True):
-        assert (a is None) == (b is None)
-        if b is not None:
-            assert b.any()
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+    assert all(each is None or bool(each.any()) for each in want)
+    assert_as_exact(got, lambda change: gradients(make, x, "off", change, **options))
 
 
 SEQUENCE, VIDEO = spikes_like(8, 10, 12), spikes_like(3, 6, 2, 20, 20)
@@ -179,14 +183,12 @@ def test_chunks(number: int, options: dict[str, Any], wanted: list[float]) -> No
 
 
 def test_padded_sequences_are_dense(wanted: list[float]) -> None:
-    models = []
-    for how in ("on", "off"):
-        torch.manual_seed(0)
-        model = st.SpikingNet(Dense(), 10, event_driven=how)
-        model(SEQUENCE, lengths=torch.arange(2, 10)).sum().backward()
-        models.append(model)
-    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+    def padded(how: str, change: Change = torch.clone) -> list[Tensor]:
+        model = seeded(Dense, how, change)
+        model(change(SEQUENCE), lengths=torch.arange(2, 10)).sum().backward()
+        return [parameter.grad for parameter in model.parameters()]
+
+    assert_as_exact(padded("on"), partial(padded, "off"))
     assert not wanted
 
 
@@ -296,17 +298,12 @@ def test_networks_that_keep_their_spikes_step(wanted: list[float]) -> None:
 
 
 def test_second_derivatives() -> None:
-    found = []
-    for how in ("on", "off"):
-        torch.manual_seed(0)
-        model = st.SpikingNet(Dense(), 10, event_driven=how)
-        x = SEQUENCE.clone().requires_grad_()
+    def both(how: str, change: Change = torch.clone) -> list[Tensor]:
+        model, x = seeded(Dense, how, change), change(SEQUENCE).requires_grad_()
         (first,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
-        found.append([first, *torch.autograd.grad(first.square().sum(), [*model.parameters()], allow_unused=True)])
-    for a, b in zip(*found, strict=True):
-        assert (a is None) == (b is None)
-        if a is not None:
-            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+        return [first.detach(), *torch.autograd.grad(first.square().sum(), [*model.parameters()], allow_unused=True)]
+
+    assert_as_exact(both("on"), partial(both, "off"))
 
 
 def test_a_second_pass_over_the_same_graph(wanted: list[float]) -> None:
@@ -333,10 +330,9 @@ def test_weights_that_are_not_finite(value: float) -> None:
         def forward(self, x: Tensor, init: Any) -> Any:
             return self.l2(self.s1(4 * self.l1(x), init))
 
-    got, want = (gradients(Net, SEQUENCE, how) for how in ("on", "off"))
-    assert want[1].isnan().any()
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, equal_nan=True)
+    got = gradients(Net, SEQUENCE, "on")
+    assert got[1].isnan().any()
+    assert_as_exact(got, partial(gradients, Net, SEQUENCE, "off"))
 
 
 def test_a_gradient_that_overflows_at_the_edge() -> None:
