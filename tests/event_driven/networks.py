@@ -43,7 +43,7 @@ def outcome(model: st.SpikingNet, x: Tensor) -> list[Tensor]:
     x = x.clone().requires_grad_()
     out = model(x)
     g = torch.randint(-4, 5, out.shape, generator=torch.Generator().manual_seed(2)) / 4
-    return [out.detach(), *torch.autograd.grad(out, [x, *model.parameters()], g)]
+    return [out.detach(), *torch.autograd.grad(out, [x, *model.parameters()], g.to(out.dtype))]
 
 
 def model_of(event_driven: Any = "on", net: nn.Module | None = None, **options: Any) -> st.SpikingNet:

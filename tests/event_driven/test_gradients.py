@@ -1,6 +1,8 @@
 """Gradients of layers that skip zeros: checkpoint, transforms, second derivatives, few channels."""
 
 import copy
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch.functional.sparse import crossover, kernels
 from tests.event_driven.networks import Net, model_of, outcome, reasons, spikes
+from tests.rounding import Change, assert_as_exact, changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,7 +25,8 @@ def gradients(call: Any, x: Tensor, parameters: Any) -> list[Tensor | None]:
     for leaf in leaves:
         leaf.grad = None
     out = call(leaves[0])
-    out.backward(torch.randint(-4, 5, out.shape, generator=torch.Generator().manual_seed(2)) / 4)
+    g = torch.randint(-4, 5, out.shape, generator=torch.Generator().manual_seed(2)) / 4
+    out.backward(g.to(out.dtype))
     return [leaf.grad for leaf in leaves]
 
 
@@ -41,23 +45,29 @@ class Checkpointed(Net):
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpoint_inside(reentrant: bool, runs: list[int]) -> None:
     """The second run is outside of the call, so that the first is dense as well."""
-    found = []
-    for event_driven in ("on", "off"):
+
+    def of(event_driven: str, change: Change = torch.clone) -> list[Tensor | None]:
         net = Checkpointed()
         net.reentrant = reentrant
-        model = model_of(event_driven, net, mode="step")
-        found.append(gradients(model, spikes(), model.parameters()))
+        model = changed(model_of(event_driven, net, mode="step"), change)
+        return gradients(model, change(spikes()), model.parameters())
+
+    got = of("on")
+    assert_as_exact(got, partial(of, "off"))
     assert runs == [3 * 2 * 8 * 8] * 4
-    assert found[0][0] is not None
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    assert got[0] is not None
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpoint_around(reentrant: bool) -> None:
     model, x = model_of(), spikes()
-    want = gradients(model, x, model.parameters())
     got = gradients(lambda x: checkpoint(model, x, use_reentrant=reentrant), x, model.parameters())
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+    def plain(change: Change) -> list[Tensor | None]:
+        dense = changed(model, change)
+        return gradients(dense, change(x), dense.parameters())
+
+    assert_as_exact(got, plain)
 
 
 @pytest.mark.long
@@ -96,25 +106,23 @@ def test_a_compiled_part(runs: list[int]) -> None:
 
 
 def test_second_derivatives() -> None:
-    found = []
-    for event_driven in ("on", "off"):
-        net = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
-        nn.init.constant_(net[0].weight, 0.2)  # type: ignore[arg-type]
-        nn.init.constant_(net[0].bias, 0.1)  # type: ignore[arg-type]
+    class Smooth(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
+            for parameter, value in zip(self.net.parameters(), (0.2, 0.1), strict=True):
+                nn.init.constant_(parameter, value)
 
-        class Smooth(nn.Module):
-            def __init__(self, net: nn.Module) -> None:
-                super().__init__()
-                self.net = net
+        def forward(self, x: Tensor, init: Any) -> Any:
+            return self.net(x)
 
-            def forward(self, x: Tensor, init: Any) -> Any:
-                return self.net(x)
-
-        model, x = model_of(event_driven, Smooth(net)), (torch.arange(48).view(2, 4, 6) % 3 == 0).float()
+    def second(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
+        model, x = changed(model_of(event_driven, Smooth()), change), torch.arange(48).view(2, 4, 6) % 3 == 0
         weights = list(model.parameters())
-        first = torch.autograd.grad(model(x).square().sum(), weights, create_graph=True)
-        found.append(torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), weights))
-    torch.testing.assert_close(*found)
+        first = torch.autograd.grad(model(change(x.float())).square().sum(), weights, create_graph=True)
+        return torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), weights)
+
+    assert_as_exact(second("on"), partial(second, "off"))
 
 
 @pytest.fixture
@@ -135,16 +143,14 @@ def input_gradients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
 def test_input_gradients_of_few_channels(layout: Any, input_gradients: list[int], runs: list[int]) -> None:
     """They are kernels' where the outputs are torch's own."""
-    found = []
-    for event_driven in ("auto", "off"):
-        model = model_of(event_driven, Net().to(memory_format=layout))  # type: ignore[call-overload]
-        out, *grads = outcome(model, spikes())
-        found.append((out, grads))
+    net, x = Net().to(memory_format=layout), spikes()  # type: ignore[call-overload]
+    dense = model_of("off", net)
+    got, want = outcome(model_of("auto", net), x), outcome(dense, x)
     assert input_gradients == [5, 2]
     assert not runs
-    assert torch.equal(found[0][0], found[1][0])
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-5)
-    assert [g.stride() for g in found[0][1]] == [g.stride() for g in found[1][1]]
+    assert torch.equal(got[0], want[0])
+    assert_as_exact(got, lambda change: outcome(changed(dense, change), change(x)))
+    assert [g.stride() for g in got[1:]] == [g.stride() for g in want[1:]]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
@@ -171,26 +177,26 @@ def test_weight_gradients_of_few_outputs(layout: Any, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
     monkeypatch.setattr(kernels, "dense_weight_gradient", noted)
-    outcomes = [
-        outcome(model_of(event_driven, Few().to(memory_format=layout)), spikes())  # type: ignore[call-overload]
-        for event_driven in ("auto", "off")
-    ]
+    net, x = Few().to(memory_format=layout), spikes()  # type: ignore[call-overload]
+    dense = model_of("off", net)
+    got = outcome(model_of("auto", net), x)
     assert found == [4, 2]
     assert not runs
-    assert torch.equal(outcomes[0][0], outcomes[1][0])
-    torch.testing.assert_close(outcomes[0][1:], outcomes[1][1:], rtol=1e-5, atol=1e-5)
+    assert torch.equal(got[0], dense(x))
+    assert_as_exact(got, lambda change: outcome(changed(dense, change), change(x)))
 
 
 def test_input_gradients_that_are_not_finite(input_gradients: list[int]) -> None:
-    found = []
-    for event_driven in ("auto", "off"):
-        x = spikes().requires_grad_()
-        out = model_of(event_driven)(x)
+    def of(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
+        x = change(spikes()).requires_grad_()
+        out = changed(model_of(event_driven), change)(x)
         g = torch.zeros_like(out)
         g[0, 1, 0] = torch.inf
-        found.append(torch.autograd.grad(out, x, g)[0])
+        return torch.autograd.grad(out, x, g)
+
+    got = of("auto")
     assert input_gradients
-    torch.testing.assert_close(*found, equal_nan=True)
+    assert_as_exact(got, partial(of, "off"))
 
 
 def test_second_derivatives_of_few_channels(input_gradients: list[int]) -> None:
@@ -204,11 +210,12 @@ def test_second_derivatives_of_few_channels(input_gradients: list[int]) -> None:
             out: Tensor = self.conv(x).tanh()
             return out
 
-    found = []
-    for event_driven in ("auto", "off"):
-        model, x = model_of(event_driven, Smooth()), spikes().requires_grad_()
+    def second(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
+        model, x = changed(model_of(event_driven, Smooth()), change), change(spikes()).requires_grad_()
         leaves = [x, *model.parameters()]
         first = torch.autograd.grad(model(x).square().sum(), leaves, create_graph=True)
-        found.append(torch.autograd.grad(sum((g**2).sum() for g in first), leaves))  # type: ignore[arg-type]
-    assert input_gradients == [2]  # the last of the four passes records no graph
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+        return torch.autograd.grad(sum((g**2).sum() for g in first), leaves)  # type: ignore[arg-type]
+
+    got = second("auto")
+    assert input_gradients == [2]  # the last of the passes records no graph
+    assert_as_exact(got, partial(second, "off"))

@@ -1,6 +1,6 @@
 """Layers of many shapes, with inputs of many densities, and their results in float32 and float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -11,11 +11,10 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse.choose import choose
 from spikingtorch.functional.sparse.operations import Conv2d, Linear, Operation
+from tests.rounding import Change, Results, assert_as_exact
 
 DENSITIES = (0.0, 0.01, 0.05, 0.2, 1.0)
 Layer = Callable[..., Tensor]
-# of which nobody asks to be more exact
-_ROUNDING = 2.0**-23
 
 
 class Case(NamedTuple):
@@ -92,7 +91,7 @@ def draw(case: Case, density: float, graded: bool = False) -> list[Tensor]:
     return [tensor.requires_grad_() for tensor in tensors]
 
 
-def outcome(layer: Layer, tensors: list[Tensor], options: tuple[Any, ...] = ()) -> list[Tensor]:
+def outcome(layer: Layer, tensors: Sequence[Tensor], options: tuple[Any, ...] = ()) -> list[Tensor]:
     """Return outputs, and the gradients of input, weights and bias for a random gradient of the outputs."""
     out = layer(*tensors, *options)
     g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
@@ -100,17 +99,12 @@ def outcome(layer: Layer, tensors: list[Tensor], options: tuple[Any, ...] = ()) 
 
 
 def check(case: Case, tensors: list[Tensor]) -> None:
-    """Assert that kernels run, and are as near to float64 as torch's own are, but for a factor of four."""
+    """Assert that kernels run, and are as near to float64 as torch's own are."""
     x, weight, bias = tensors
     assert choose(case.operation, x, weight, bias) is None, "no kernel runs"
-    got, dense = (outcome(layer, tensors, case.options) for layer in (case.event, case.dense))
-    exact = outcome(case.dense, [tensor.detach().double().requires_grad_() for tensor in tensors], case.options)
-    for name, a, b, want in zip(("out", "x", "weight", "bias"), got, dense, exact, strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype), name
-        allowed = max(4 * error(b, want), _ROUNDING)
-        assert error(a, want) <= allowed, f"{name}: error {error(a, want):.3g}, allowed {allowed:.3g}"
+    assert_as_exact(outcome(case.event, tensors, case.options), dense(case.dense, tensors, case.options))
 
 
-def error(got: Tensor, want: Tensor) -> float:
-    """Return the error in the mean, as a part of what is exact."""
-    return float((got - want).norm() / want.norm().clamp(min=1e-30))
+def dense(layer: Layer, tensors: Sequence[Tensor], options: tuple[Any, ...] = ()) -> Callable[[Change], Results]:
+    """Return the way to ``outcome`` by a layer of torch."""
+    return lambda change: outcome(layer, [change(tensor.detach()).requires_grad_() for tensor in tensors], options)

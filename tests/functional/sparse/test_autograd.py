@@ -1,6 +1,6 @@
 """What torch does around a layer: second derivatives, hooks on saved tensors, checkpoints, batches of gradients."""
 
-import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from tests.functional.sparse.cases import CASES, Case, draw, outcome
+from tests.rounding import Change, Results, assert_as_exact
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("linear-time", "conv-strides", "conv-small")
@@ -37,16 +38,21 @@ def backward_kernels(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_second_derivatives(case: Case, graded: bool) -> None:
     torch.manual_seed(0)
     for which in ([0, 1, 2], [0], [1], [0, 1]):
-        given = [t.detach().requires_grad_(i in which) for i, t in enumerate(draw(case, 0.3, graded))]
-        leaves = [given[index] for index in which]
-        found = []
-        for layer in (case.event, case.dense):
-            # the input is no leaf, as it is in a network
-            x = given[0] * 1 if 0 in which else given[0]
-            out = layer(x, *given[1:], *case.options).sin()
-            grads = torch.autograd.grad(out.sum(), leaves, create_graph=True)
-            found.append([*grads, *torch.autograd.grad(torch.stack([(g**2).sum() for g in grads]).sum(), leaves)])
-        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+        tensors = [tensor.detach() for tensor in draw(case, 0.3, graded)]
+        second = partial(twice, which, tensors, case.options)
+        assert_as_exact(second(case.event), partial(second, case.dense), str(which))
+
+
+def twice(which: list[int], tensors: list[Tensor], options: Any, layer: Any, change: Change = torch.clone) -> Results:
+    """Return the gradients of some of the tensors, and those of the sum of their squares."""
+    given = [change(tensor).requires_grad_(index in which) for index, tensor in enumerate(tensors)]
+    leaves = [given[index] for index in which]
+    # the input is no leaf, as it is in a network
+    x = given[0] * 1 if 0 in which else given[0]
+    out = layer(x, *given[1:], *options).sin()
+    grads = torch.autograd.grad(out.sum(), leaves, create_graph=True)
+    seconds = torch.autograd.grad(torch.stack([(g**2).sum() for g in grads]).sum(), leaves)
+    return [each.detach() for each in (*grads, *seconds)]
 
 
 @few_cases
@@ -116,13 +122,15 @@ def test_checkpoint(case: Case, graded: bool, reentrant: bool) -> None:
 @few_cases
 def test_a_batch_of_gradients(case: Case, graded: bool) -> None:
     torch.manual_seed(0)
-    tensors = draw(case, 0.3, graded)
-    found = []
-    for layer in (case.event, case.dense):
-        out = layer(*tensors, *case.options)
+    tensors = [tensor.detach() for tensor in draw(case, 0.3, graded)]
+
+    def batch(layer: Any, change: Change = torch.clone) -> Results:
+        given = [change(tensor).requires_grad_() for tensor in tensors]
+        out = layer(*given, *case.options)
         g = torch.randn(3, *out.shape, generator=torch.Generator().manual_seed(0))
-        found.append(torch.autograd.grad(out, tensors, g, is_grads_batched=True))
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+        return torch.autograd.grad(out, given, g.to(out.dtype), is_grads_batched=True)
+
+    assert_as_exact(batch(case.event), partial(batch, case.dense))
 
 
 @both
@@ -161,15 +169,16 @@ def test_training_is_that_of_dense_layers(backward_kernels: list[bool]) -> None:
     xs = (torch.rand(64, 2, 12, 12) < 0.1).float()
     start = [torch.randn(8, 2, 3, 3) / 3, torch.randn(8), torch.randn(5, 8 * 36) / 9, torch.randn(5)]
 
-    def trained(convolve: Any, linear: Any) -> list[Tensor]:
-        kernel, first, weight, last = weights = [w.clone().requires_grad_() for w in copy.deepcopy(start)]
+    def trained(convolve: Any, linear: Any, change: Change = torch.clone) -> list[Tensor]:
+        kernel, first, weight, last = weights = [change(each).requires_grad_() for each in start]
+        x = change(xs)
         for _ in range(5):
-            hidden = (convolve(xs, kernel, first, 2, 1) > 0.5).float() * torch.ones(1)
-            loss = linear(hidden.flatten(1), weight, last).square().mean() + convolve(xs, kernel, first, 2, 1).mean()
+            hidden = (convolve(x, kernel, first, 2, 1) > 0.5).to(x.dtype) * torch.ones(1)
+            loss = linear(hidden.flatten(1), weight, last).square().mean() + convolve(x, kernel, first, 2, 1).mean()
             with torch.no_grad():
                 for w, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
                     w -= 0.1 * grad
-        return weights
+        return [w.detach() for w in weights]
 
-    torch.testing.assert_close(trained(F.event_conv2d, F.event_linear), trained(nnf.conv2d, nnf.linear))
+    assert_as_exact(trained(F.event_conv2d, F.event_linear), partial(trained, nnf.conv2d, nnf.linear))
     assert len(backward_kernels) == 10

@@ -1,6 +1,7 @@
 """Convolutions of few channels: torch's outputs, and gradients by kernels whose vectors hold a row of the kernel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -13,8 +14,9 @@ from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import run
 from spikingtorch.functional.sparse.operations import Conv1d, Conv2d
-from tests.functional.sparse.cases import Case, conv2d, error, outcome
+from tests.functional.sparse.cases import Case, conv2d, dense, outcome
 from tests.guards import Guards
+from tests.rounding import Change, Results, assert_as_exact
 from tests.torch_threads import on_threads
 
 CASES = {
@@ -58,13 +60,11 @@ def draw(case: Case) -> list[Tensor]:
 
 def check(case: Case, tensors: list[Tensor], results: list[Tensor | None]) -> None:
     """Assert that a kernel has found the gradient of the weights, and that it is as near to float64 as torch's."""
-    got, dense = (outcome(each, tensors, case.options) for each in (layer_of(case.operation), case.dense))
+    got, want = (outcome(each, tensors, case.options) for each in (layer_of(case.operation), case.dense))
     assert [result is not None for result in results] == [True]
-    exact = outcome(case.dense, [tensor.detach().double().requires_grad_() for tensor in tensors], case.options)
-    assert torch.equal(got[0], dense[0])
-    for a, b, want in zip(got[1:], dense[1:], exact[1:], strict=True):
-        assert (a.shape, a.dtype, a.stride()) == (b.shape, b.dtype, b.stride())
-        assert error(a, want) <= max(4 * error(b, want), 2.0**-23)
+    assert torch.equal(got[0], want[0])
+    assert [each.stride() for each in got] == [each.stride() for each in want]
+    assert_as_exact(got, dense(case.dense, tensors, case.options))
 
 
 @every_case
@@ -123,9 +123,8 @@ def test_every_vector(case: Case, found: list[Tensor | None]) -> None:
     """Where a row takes more than two vectors, the gradient is torch's."""
     torch.manual_seed(0)
     tensors = draw(case)
-    got, dense = (outcome(each, tensors, case.options) for each in (layer_of(case.operation), case.dense))
-    for a, b in zip(got, dense, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+    got = outcome(layer_of(case.operation), tensors, case.options)
+    assert_as_exact(got, dense(case.dense, tensors, case.options))
     row = case.weight[1] * case.weight[3]
     assert [result is not None for result in found] == [row <= 2 * kernels._lanes()]
 
@@ -136,13 +135,16 @@ def test_numbers_that_are_not_finite(value: float, place: str, found: list[Tenso
     """The zeros around an image are no part of it."""
     case = CASES["small"]
     x, weight, _ = draw(case)
-    out = run(case.operation, x, weight, None, None)
-    g = torch.randn(out.shape)
+    g = torch.randn(run(case.operation, x, weight, None, None).shape)
     with torch.no_grad():
         (x if place == "x" else g)[1, 2, 3, 0] = value
-    out, dense = run(case.operation, x, weight, None, None), nnf.conv2d(x, weight, None, 1, 1)
-    got, want = (torch.autograd.grad(each, weight, g)[0] for each in (out, dense))
-    torch.testing.assert_close(got, want, equal_nan=True, rtol=1e-4, atol=1e-4)
+    got = torch.autograd.grad(run(case.operation, x, weight, None, None), weight, g)
+
+    def of_torch(change: Change) -> Sequence[Tensor]:
+        leaf = change(weight.detach()).requires_grad_()
+        return torch.autograd.grad(nnf.conv2d(change(x.detach()), leaf, None, 1, 1), leaf, change(g))
+
+    assert_as_exact(got, of_torch)
     assert [result is None for result in found] == [place == "g"]
 
 
@@ -150,20 +152,25 @@ def test_sequences(found: list[Tensor | None]) -> None:
     operation = Conv1d(Conv2d((1, 2), (0, 1)))
     tensors = [torch.randn(shape).requires_grad_() for shape in ((4, 3, 20), (5, 3, 4), (5,))]
     got = outcome(layer_of(operation), tensors)
-    want = outcome(lambda x, weight, bias: nnf.conv1d(x, weight, bias, 2, 1), tensors)
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-        assert a.stride() == b.stride()
+    want = outcome(nnf.conv1d, tensors, (2, 1))
+    assert [each.stride() for each in got] == [each.stride() for each in want]
+    assert_as_exact(got, dense(nnf.conv1d, tensors, (2, 1)))
     assert [result is not None for result in found] == [True]
 
 
 def test_weights_alone_and_input_alone(found: list[Tensor | None]) -> None:
     case = CASES["small"]
     for wanted in ((True, False, False), (False, True, False), (False, False, True), (False, True, True)):
-        tensors = [tensor.detach().requires_grad_(of) for tensor, of in zip(draw(case), wanted, strict=True)]
-        leaves = [tensor for tensor in tensors if tensor.requires_grad]
+        squared = partial(gradients_of_squares, wanted, [tensor.detach() for tensor in draw(case)], case.options)
         found.clear()
-        outs = [layer_of(case.operation)(*tensors), case.dense(*tensors, *case.options)]
-        got, want = (torch.autograd.grad(out.square().sum(), leaves) for out in outs)
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+        got = squared(layer_of(case.operation))
         assert len(found) == wanted[1]
+        assert_as_exact(got, partial(squared, case.dense))
+
+
+def gradients_of_squares(
+    wanted: Sequence[bool], tensors: list[Tensor], options: Any, layer: Any, change: Change = torch.clone
+) -> Results:
+    given = [change(tensor).requires_grad_(of) for tensor, of in zip(tensors, wanted, strict=True)]
+    out = layer(*given, *options)
+    return torch.autograd.grad(out.square().sum(), [tensor for tensor in given if tensor.requires_grad])

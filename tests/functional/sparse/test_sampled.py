@@ -1,6 +1,6 @@
 """Gradients of inputs at the places where they are wanted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -16,8 +16,9 @@ from spikingtorch.functional.sparse.layers import Layer, linear
 from spikingtorch.functional.sparse.operations import Conv1d, Conv2d, Linear
 from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
-from tests.functional.sparse.cases import CASES, Case, error, random_case
+from tests.functional.sparse.cases import CASES, Case, random_case
 from tests.guards import Guards
+from tests.rounding import Change, assert_as_exact
 from tests.torch_threads import on_threads
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
@@ -65,11 +66,18 @@ def check(case: Case, density: float, channels_last: bool = False) -> None:
         x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
         support = support.contiguous(memory_format=torch.channels_last)
     got = gradient(sampled(case.operation, support), x, weight)
-    dense = gradient(lambda *args: case.dense(*args, None, *case.options), x, weight)
-    exact = gradient(lambda *args: case.dense(*args, None, *case.options), x.double(), weight.double()) * support
-    assert (got.shape, got.dtype, got.stride()) == (dense.shape, dense.dtype, dense.stride())
+    assert got.stride() == gradient(case.dense, x, weight, None, *case.options).stride()
     assert not got[~support].any()
-    assert error(got, exact) <= max(4 * error(dense * support, exact), 2.0**-23)
+    as_dense(got, case.dense, x, weight, support, None, *case.options)
+
+
+def as_dense(got: Tensor, layer: Callable[..., Tensor], x: Tensor, weight: Tensor, support: Tensor, *args: Any) -> None:
+    """Assert that a gradient is as near to float64 as torch's where it is wanted."""
+
+    def dense(change: Change) -> list[Tensor]:
+        return [gradient(layer, change(x.detach()).requires_grad_(), change(weight), *args) * support]
+
+    assert_as_exact([got], dense)
 
 
 @every_case
@@ -98,7 +106,7 @@ def test_weights_that_do_not_fit_in_the_cache(found: list[bool], monkeypatch: py
         support = torch.rand(30, channels) < 0.2
         assert kernels._pieces(Linear().shape(x.shape, weight.shape)) == pieces
         got = gradient(sampled(Linear(), support), x, weight)
-        torch.testing.assert_close(got, gradient(nnf.linear, x, weight) * support, rtol=1e-4, atol=1e-4)
+        as_dense(got, nnf.linear, x, weight, support)
     assert found == [True] * 3
 
 
@@ -145,9 +153,13 @@ def test_numbers_that_are_not_finite(name: str, value: float, place: str, found:
     x, weight, support = draw(case, 0.0)
     g = torch.randn(case.dense(x, weight, None, *case.options).shape)
     (weight if place == "weight" else g).view(-1)[-2] = value
-    outs = sampled(case.operation, support)(x, weight), case.dense(x, weight, None, *case.options)
-    got, want = (torch.autograd.grad(out, x, g)[0] for out in outs)
-    torch.testing.assert_close(got, want, equal_nan=True, rtol=1e-4, atol=1e-4)
+    got = torch.autograd.grad(sampled(case.operation, support)(x, weight), x, g)
+
+    def dense(change: Change) -> Sequence[Tensor]:
+        leaf = change(x.detach()).requires_grad_()
+        return torch.autograd.grad(case.dense(leaf, change(weight), None, *case.options), leaf, change(g))
+
+    assert_as_exact(got, dense)
     assert found == [False]
 
 
@@ -156,8 +168,7 @@ def test_sequences(found: list[bool]) -> None:
     x, weight = torch.randn(4, 3, 20).requires_grad_(), torch.randn(5, 3, 4)
     support = torch.rand(x.shape) < 0.3
     got = gradient(sampled(operation, support), x, weight)
-    want = gradient(lambda x, weight: nnf.conv1d(x, weight, None, 2, 1), x, weight)
-    torch.testing.assert_close(got, want * support, rtol=1e-4, atol=1e-4)
+    as_dense(got, nnf.conv1d, x, weight, support, None, 2, 1)
     assert found == [True]
 
 
@@ -166,7 +177,7 @@ def test_second_derivatives_are_torchs(found: list[bool]) -> None:
     x, weight = torch.randn(5, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
     out = sampled(Linear(), torch.zeros(5, 4, dtype=torch.bool))(x, weight)
     (got,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
-    torch.testing.assert_close(got, 2 * out @ weight)
+    assert_as_exact([got], lambda change: [2 * change(x) @ change(weight).T @ change(weight)])
     assert not found
 
 

@@ -1,5 +1,6 @@
 """Values and gradients beside torch's, in float64 and float32."""
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse.choose import choose
-from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, draw, error, outcome, random_case
+from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, dense, draw, outcome, random_case
+from tests.rounding import Change, assert_as_exact
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
@@ -79,9 +81,9 @@ def test_every_layout(case: Case, change: Any) -> None:
         changed = [change(tensor) if index in which else tensor for index, tensor in enumerate(tensors)]
         given = [tensor.requires_grad_() for tensor in changed]
         assert choose(case.operation, *given) is None
-        got, want = (outcome(layer, given, case.options) for layer in (case.event, case.dense))
-        assert all(error(a, b) < 1e-5 for a, b in zip(got, want, strict=True))
-        assert same_order(got[0], want[0])
+        got = outcome(case.event, given, case.options)
+        assert_as_exact(got, dense(case.dense, given, case.options))
+        assert same_order(got[0], case.dense(*given, *case.options))
         for tensor in tensors:
             tensor.requires_grad_(False)
 
@@ -99,8 +101,9 @@ def test_every_combination_of_gradients(case: Case) -> None:
         assert all(torch.equal(a, whole[index]) for a, index in zip(got, which, strict=True))
     with torch.no_grad():
         assert not case.event(*tensors, *case.options).requires_grad
-    x, weight, _ = tensors
-    torch.testing.assert_close(case.event(x, weight, None, *case.options), case.dense(x, weight, None, *case.options))
+    x, weight, _ = (tensor.detach() for tensor in tensors)
+    got = case.event(x, weight, None, *case.options)
+    assert_as_exact([got], lambda change: [case.dense(change(x), change(weight), None, *case.options)])
 
 
 @pytest.mark.parametrize("options", [(1, 0), (2, 1), ((3,), (2,)), (1, "same"), (1, "valid")], ids=str)
@@ -109,8 +112,7 @@ def test_conv1d(options: tuple[Any, Any]) -> None:
     for x, weight in (((2, 3, 20), (4, 3, 5)), ((1, 1, 7), (1, 1, 1)), ((3, 40, 33), (30, 40, 3))):
         case = Case(F.event_conv1d, nnf.conv1d, x, weight)
         tensors = draw(case, 0.2)
-        got, want = (outcome(layer, tensors, options) for layer in (F.event_conv1d, nnf.conv1d))
-        torch.testing.assert_close(got, want)
+        assert_as_exact(outcome(F.event_conv1d, tensors, options), dense(nnf.conv1d, tensors, options))
 
 
 @pytest.mark.parametrize(
@@ -122,8 +124,7 @@ def test_options_of_conv2d(options: tuple[Any, ...]) -> None:
     for kernel in ((3, 5), (2, 3)):
         case = Case(F.event_conv2d, nnf.conv2d, (2, 3, 9, 8), (4, 3, *kernel))
         tensors = draw(case, 0.2)
-        got, want = (outcome(layer, tensors, options) for layer in (F.event_conv2d, nnf.conv2d))
-        torch.testing.assert_close(got, want)
+        assert_as_exact(outcome(F.event_conv2d, tensors, options), dense(nnf.conv2d, tensors, options))
 
 
 @pytest.mark.parametrize("x", [(0, 5), (2, 0, 5), (3, 0)], ids=str)
@@ -151,15 +152,16 @@ def test_numbers_that_are_not_finite(case: Case, value: float) -> None:
         tensors = [tensor.detach() for tensor in draw(case, 0.2)]
         if where < 3:
             tensors[where].flatten()[tensors[where].numel() // 2] = value
-        given = [tensor.requires_grad_() for tensor in tensors]
-        found = []
-        for layer in (case.event, case.dense):
+
+        def of(layer: Any, change: Change = torch.clone) -> list[Tensor]:
+            given = [change(tensor).requires_grad_() for tensor in tensors]  # noqa: B023
             out = layer(*given, *case.options)
             g = torch.ones_like(out)
-            if where == 3:
+            if where == 3:  # noqa: B023
                 g.view(-1)[0] = value
-            found.append([out, *torch.autograd.grad(out, given, g)])
-        torch.testing.assert_close(*found, equal_nan=True, rtol=1e-4, atol=1e-4)
+            return [out.detach(), *torch.autograd.grad(out, given, g)]
+
+        assert_as_exact(of(case.event), partial(of, case.dense))
 
 
 def test_zeros_of_both_signs_and_numbers_that_are_nearly_zero() -> None:
