@@ -236,7 +236,7 @@ def test_within_a_network(mode: Any) -> None:
     model = st.SpikingNet(Net(), 3, mode=mode, event_driven="off", warn_silent=False)
     x = torch.rand(2, 5, 1, 12, 12)
 
-    def of(choice: str, change: Change = torch.clone) -> list[Tensor]:
+    def of(choice: Any, change: Change = torch.clone) -> list[Tensor]:
         net, given = changed(model, change), change(x).requires_grad_()
         net.event_driven = choice
         out = net(given)

@@ -102,8 +102,8 @@ def test_every_combination_of_gradients(case: Case) -> None:
     with torch.no_grad():
         assert not case.event(*tensors, *case.options).requires_grad
     x, weight, _ = (tensor.detach() for tensor in tensors)
-    got = case.event(x, weight, None, *case.options)
-    assert_as_exact([got], lambda change: [case.dense(change(x), change(weight), None, *case.options)])
+    bare = case.event(x, weight, None, *case.options)
+    assert_as_exact([bare], lambda change: [case.dense(change(x), change(weight), None, *case.options)])
 
 
 @pytest.mark.parametrize("options", [(1, 0), (2, 1), ((3,), (2,)), (1, "same"), (1, "valid")], ids=str)
