@@ -30,14 +30,17 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
     return [found[index] for index in range(len(works))]
 
 
-def python(*command: object, timeout: float = 150) -> str:
-    """Run Python in a process group of its own, end all of it even if it hangs, and return what it prints."""
+def python(*command: object, timeout: float = 150, **variables: str) -> str:
+    """Run Python in a process group of its own, with variables of the environment, and return what it prints.
+
+    All of the group ends, even if it hangs.
+    """
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"} | variables,
         cwd=ROOT,
         start_new_session=True,
     )
@@ -46,5 +49,5 @@ def python(*command: object, timeout: float = 150) -> str:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, err
+    assert process.returncode == 0, f"{out}{err}"
     return out

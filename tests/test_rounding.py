@@ -70,9 +70,8 @@ def test_what_is_not_finite_and_what_is_not_there() -> None:
         wrong[index] = value
         with pytest.raises(AssertionError):
             assert_as_exact([wrong], lambda change: [change(x)])
-    for got, want in ((x, None), (None, x)):
-        with pytest.raises(AssertionError, match=r"result\[0\]: .* expected"):
-            assert_as_exact([got], lambda change, want=want: [None if want is None else change(want)])
-    for other in (x[:3], x.double()):
+    for other in (None, x[:3], x.double()):
         with pytest.raises(AssertionError, match=r"result\[0\]: .*, expected"):
             assert_as_exact([other], lambda change: [change(x)])
+    with pytest.raises(AssertionError, match=r"result\[0\]: .*, expected None"):
+        assert_as_exact([x], lambda change: [None])

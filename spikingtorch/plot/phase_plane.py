@@ -181,7 +181,7 @@ def _field(neuron: _Neuron, x: Tensor, limits: Limits, count: int) -> _Field:
 
 
 def _arrows(ax: "Axes", field: _Field) -> None:
-    """Draw arrows of one length on the screen, but none where a step fires."""
+    """Draw arrows of one length on the screen, but none where a step fires or changes nothing."""
     width, height = np.ptp(field.x), np.ptp(field.y)
     length = np.hypot(field.dx / width, field.dy / height)
     still = field.fires | (length == 0) | ~np.isfinite(length)

@@ -126,9 +126,18 @@ def spikes(name: str) -> Array:
 
 def numbers(graph: Any) -> Array:
     """Return all weights and parameters of a graph in a row."""
+    return np.concatenate(_arrays(graph))
+
+
+def ranges(graph: Any) -> Array:
+    """Return for each of these numbers the largest of its array."""
+    return np.concatenate([np.full(each.shape, np.abs(each).max(initial=0.0)) for each in _arrays(graph)])
+
+
+def _arrays(graph: Any) -> list[Array]:
     arrays = [value for _, node in sorted(graph.nodes.items()) for _, value in sorted(vars(node).items())]
     chosen = [each for each in arrays if isinstance(each, np.ndarray) and each.dtype.kind == "f"]
-    return np.concatenate([np.ravel(each).astype(np.float64) for each in chosen])
+    return [np.ravel(each).astype(np.float64) for each in chosen]
 
 
 class Kept(NamedTuple):

@@ -47,8 +47,10 @@ def test_the_reader_was_given_what_is_exported_now(peer: str, name: str, variant
         return
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        now = ours.numbers(ours.exported(name, peer, variant))
-    np.testing.assert_allclose(kept.numbers, now, rtol=1e-6, atol=1e-12)
+        graph = ours.exported(name, peer, variant)
+    off = np.abs(kept.numbers - ours.numbers(graph))
+    # weights are drawn as u * (high - low) + low, which is rounded once or twice, as the processor multiplies and adds
+    assert (off <= 4 * np.finfo(np.float32).eps * ours.ranges(graph)).all(), f"off by {off.max():.3g}"
 
 
 @pytest.mark.long

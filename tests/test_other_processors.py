@@ -1,0 +1,33 @@
+"""A sample of the tests as they run on other processors: torch, oneDNN and MKL are told to take fewer instructions.
+
+The same with tests of your choice: ATEN_CPU_CAPABILITY=default .venv/bin/python -m pytest tests/layers
+"""
+
+import pytest
+
+from tests.processes import python
+
+# where sums of torch meet those of kernels or of other shapes, and numbers that torch draws meet numbers in files
+SAMPLE = (
+    "event_driven",
+    "functional/sparse/test_values.py",
+    "functional/sparse/test_layout.py",
+    "fold/test_batch_norm.py",
+)
+SAMPLE += ("functional/fused/recurrent/test_weight_gradient.py", "interop/nir/peers", "plot/test_phase_plane.py")
+ATEN, ONEDNN, MKL, THREADS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_NUM_THREADS"
+PROCESSORS = {
+    "no vectors": {ATEN: "default", ONEDNN: "SSE41", MKL: "COMPATIBLE", THREADS: "1"},
+    "AVX2": {ATEN: "avx2", ONEDNN: "AVX2", MKL: "AVX2", THREADS: "1"},
+    "all that there is, two threads": {THREADS: "2"},
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_sample(processor: str) -> None:
+    tests = [f"tests/{each}" for each in SAMPLE]
+    python(
+        "-m", "pytest", "-n", 0, "-p", "no:cacheprovider", "--tb=short", *tests, timeout=850, **PROCESSORS[processor]
+    )
