@@ -8,13 +8,15 @@ import pytest
 from tests.processes import python
 
 # where sums of torch meet those of kernels or of other shapes, and numbers that torch draws meet numbers in files
-SAMPLE = (
-    "event_driven",
-    "functional/sparse/test_values.py",
-    "functional/sparse/test_layout.py",
-    "fold/test_batch_norm.py",
-)
-SAMPLE += ("functional/fused/recurrent/test_weight_gradient.py", "interop/nir/peers", "plot/test_phase_plane.py")
+SAMPLE = [
+    *(
+        "event_driven",
+        "functional/sparse/test_values.py",
+        "functional/sparse/test_layout.py",
+        "fold/test_batch_norm.py",
+    ),
+    *("functional/fused/recurrent/test_weight_gradient.py", "interop/nir/peers", "plot/test_phase_plane.py"),
+]
 ATEN, ONEDNN, MKL, THREADS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_NUM_THREADS"
 PROCESSORS = {
     "no vectors": {ATEN: "default", ONEDNN: "SSE41", MKL: "COMPATIBLE", THREADS: "1"},
