@@ -8,15 +8,15 @@ import pytest
 from tests.processes import python
 
 # where sums of torch meet those of kernels or of other shapes, and numbers that torch draws meet numbers in files
-SAMPLE = [
-    *(
-        "event_driven",
-        "functional/sparse/test_values.py",
-        "functional/sparse/test_layout.py",
-        "fold/test_batch_norm.py",
-    ),
-    *("functional/fused/recurrent/test_weight_gradient.py", "interop/nir/peers", "plot/test_phase_plane.py"),
-]
+SAMPLE = (
+    "tests/event_driven",
+    "tests/functional/sparse/test_values.py",
+    "tests/functional/sparse/test_layout.py",
+    "tests/functional/fused/recurrent/test_weight_gradient.py",
+    "tests/fold/test_batch_norm.py",
+    "tests/interop/nir/peers",
+    "tests/plot/test_phase_plane.py",
+)
 ATEN, ONEDNN, MKL, THREADS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_NUM_THREADS"
 PROCESSORS = {
     "no vectors": {ATEN: "default", ONEDNN: "SSE41", MKL: "COMPATIBLE", THREADS: "1"},
@@ -29,7 +29,5 @@ PROCESSORS = {
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_sample(processor: str) -> None:
-    tests = [f"tests/{each}" for each in SAMPLE]
-    python(
-        "-m", "pytest", "-n", 0, "-p", "no:cacheprovider", "--tb=short", *tests, timeout=850, **PROCESSORS[processor]
-    )
+    options = ("-n", 0, "-p", "no:cacheprovider", "--tb=short")
+    python("-m", "pytest", *options, *SAMPLE, timeout=850, **PROCESSORS[processor])
