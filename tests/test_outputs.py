@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch import LIF, SpikingNet
+from spikingtorch.testing import assert_close
 
 
 class Pair(NamedTuple):
@@ -49,16 +50,13 @@ def test_time_is_in_each_leaf(form: str, mode: Any) -> None:
     found = model(x)
     spec = pytree.tree_flatten(expected)[1]
     assert pytree.tree_flatten(found)[1] == spec
+    assert_close(found, expected)
     leaves, others = pytree.tree_leaves(found), pytree.tree_leaves(expected)
-    for one, other in zip(leaves, others, strict=True):
-        assert one.shape == other.shape
-        assert torch.allclose(one, other)
     cotangents = [torch.rand(leaf.shape) for leaf in leaves]
     sources = [x, *net.parameters()]
     mine = torch.autograd.grad(leaves, [x, *model.parameters()], cotangents)
     theirs = torch.autograd.grad(others, sources, cotangents)
-    for one, other in zip(mine, theirs, strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
+    assert_close(mine, theirs, "gradient")
     shapes = pytree.tree_map(lambda leaf: tuple(leaf.shape[2:]), expected)
     assert model.Nout == shapes
     assert model.explain().mode == ("step" if mode == {"mode": "step"} else "fold")
@@ -162,8 +160,7 @@ def test_outputs_may_be_written_on(gives: Any, mode: Any) -> None:
             write(outs[0])
             torch.stack([out.sum() for out in outs]).sum().backward()
             found.append([torch.zeros(1) if p.grad is None else p.grad for p in model.parameters()])
-        for a, b in zip(*found, strict=True):
-            torch.testing.assert_close(a, b)
+        assert_close(*found)
 
 
 def test_outputs_that_nothing_holds_are_not_copied() -> None:

@@ -102,13 +102,13 @@ def test_a_norm_over_time_needs_a_whole_sequence(kind: str, options: Any) -> Non
     expected = model(x)
     others: Any = ({"mode": "step"}, {"mode": "fold"}, {"time_chunk": 2})
     for other in others:
-        assert torch.allclose(SpikingNet(model.net, **other).eval()(x), expected)
+        assert_close(SpikingNet(model.net, **other).eval()(x), expected)
 
 
 def test_a_norm_over_time_of_one_step_and_in_a_network_that_steps() -> None:
     x = torch.rand(N, 1, 3)
     norm = TimeBatchNorm1d(3)
-    assert torch.allclose(SpikingNet(nn.Sequential(norm))(x)[:, 0], nn.BatchNorm1d(3)(x[:, 0]))
+    assert_close(SpikingNet(nn.Sequential(norm))(x)[:, 0], nn.BatchNorm1d(3)(x[:, 0]))
 
     class Mixing(nn.Module):
         def __init__(self) -> None:
