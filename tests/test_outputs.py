@@ -160,7 +160,7 @@ def test_outputs_may_be_written_on(gives: Any, mode: Any) -> None:
             write(outs[0])
             torch.stack([out.sum() for out in outs]).sum().backward()
             found.append([torch.zeros(1) if p.grad is None else p.grad for p in model.parameters()])
-        assert_close(*found)
+        assert_close(found[0], found[1])
 
 
 def test_outputs_that_nothing_holds_are_not_copied() -> None:
