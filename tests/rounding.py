@@ -21,8 +21,9 @@ Model = TypeVar("Model", bound=nn.Module)
 # Terms are added one by one, or in the sixteen lanes of a vector, whose errors are less by the root of sixteen.
 FACTOR = 4
 _DRAWS = 8
-# where inputs that lie next to each other have results that differ by more, a spike is within rounding of its threshold
-_MOST = 2.0**-13
+# A sum whose terms cancel is off by a fifth of it. What is off by more has a spike within rounding of its threshold, on
+# one side of it in float32 and on the other in float64, and tells nothing.
+_MOST = 2.0**-10
 
 
 def assert_as_exact(got: Results, way: Callable[[Change], Results], what: str = "result") -> None:
@@ -53,7 +54,7 @@ def assert_as_exact(got: Results, way: Callable[[Change], Results], what: str = 
             nearby = nearby or [(way(_nearby(seed)), way(_nearby(seed, torch.float64))) for seed in range(_DRAWS)]
             pairs = [(of_plain[index], of_exact[index]) for of_plain, of_exact in nearby]
             allowed = FACTOR * max(_mean([error(x, y) for x, y in pairs]), _mean([error(y, want) for _, y in pairs]))
-        assert allowed < _MOST, f"{name}: the last bit of its inputs changes it by {allowed:.3g}; draw other inputs"
+        assert allowed < _MOST, f"{name}: float32 and float64 may differ by {allowed:.3g}; draw other inputs"
         assert found <= allowed, f"{name}: error {found:.3g}, allowed {allowed:.3g}\ngot  {a}\nwant {want}"
 
 
