@@ -168,5 +168,11 @@ SUITES: dict[str, Suite] = {
         "Peak memory of the tutorial's network without gradients, above its inputs",
         {"digits": [FOLD, "spikingtorch, fold by 8", STEP]}, [Size(T, 32, 784) for T in (8, 64, 256, 1024)],
         [Layout("MB", columns=["T", "B"])], modes=[FORWARD], kinds=["memory"]),
+    "one-step": Suite(
+        "Inference of one step, on one thread", dict.fromkeys(["digits", "deep"], (OURS, DENSE, STEP, JELLY)),
+        [Size(1, B, 784) for B in (1, 8, 32)], [Layout("microseconds", columns=["T", "B"])],
+        [Bar(f"the default over spikingjelly, {model}", "microseconds", [OURS], [JELLY], 1.1, {"model": [model]})
+         for model in ("digits", "deep")],
+        modes=[FORWARD], settings=[DEFAULT], threads=1, block=50),
 }
 # fmt: on

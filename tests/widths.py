@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import flatten
 from spikingtorch.functional.dispatch import bind, folded
-from spikingtorch.functional.dispatch.signature import FromRest
+from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.runtime.executable import Executable
 from tests.fused import Placing, Scan, agree, assert_close_gradients, assert_same_bits
@@ -288,7 +288,7 @@ def _from_rest(scan: Scan, cotangent: Tensor) -> tuple[list[Tensor], dict[str, T
 def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
     """Return a scan as a layer runs it, with its tensors and floats."""
     x = scan.xs.flatten(0, 1)
-    taken = FromRest.of(scan.step, type(scan.state), dict(scan.params))
+    taken = FoldedStep.of(scan.step, type(scan.state), dict(scan.params))
     assert taken is not None
     signed = taken.signature([x], scan.xs.shape[:2])
     assert signed is not None

@@ -1,7 +1,7 @@
 """FoldPolicy: whether a network steps or folds, found out once and remembered."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -19,7 +19,7 @@ from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.layers.time_norm import TimeNorm, needs_sequence
+from spikingtorch.layers.time_norm import TimeNorm
 
 Mode: TypeAlias = Literal["auto", "step", "fold"]
 MODES = ("auto", "step", "fold")
@@ -42,6 +42,7 @@ class State:
         found: the decisions, by what the network is called with.
         unexamined: a decision to step that was made without a proof; the next call in this state gets one.
         is_stepped: whether a call was run so.
+        small: of folded calls in which all products were too small for kernels, how they were computed, by their form.
     """
 
     def __init__(self, look: Look, free: frozenset[str]) -> None:
@@ -49,6 +50,7 @@ class State:
         self.found: list[tuple[Sample, FoldDecision]] = []
         self.unexamined: FoldDecision | None = None
         self.is_stepped = False
+        self.small: dict[Hashable, Any] = {}
 
     def decision(self, sample: Sample) -> FoldDecision | None:
         """Return what was found out for a form of call."""
@@ -77,12 +79,14 @@ class FoldPolicy:
     Attributes:
         seen: shape of the last input.
         sample: what is known of it.
+        proven: the network as it is, where it is proven that what it does depends on no number of the input.
         warned: whether it has been said why the network steps.
     """
 
     def __init__(self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False) -> None:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
+        self.proven: State | None = None
         self._taught, self._hooks_look = dict(taught or {}), hooks_look
         self._states: list[State] = []
         self._free: frozenset[str] = frozenset()  # names of numbers of the network whose value makes no difference
@@ -102,18 +106,21 @@ class FoldPolicy:
 
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen, self.sample = x.shape, _sample(x, isinstance(init, Tensor))
+        self.seen, self.sample, self.proven = x.shape, _sample(x, isinstance(init, Tensor)), None
 
     def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor) -> bool:
         """Say whether a network is to be handed all steps of x at once."""
-        self._last = None
-        if x.shape[0] == 0 or (x.shape[1] == 1 and not any(needs_sequence(module) for module in net.modules())):
+        self._last = self.proven = None
+        if x.shape[0] == 0:
             return False
         if self.sample is None or _is_traced():  # torch.compile does not let the call see its input
             self.note_input(x, init)
         assert self.sample is not None
         found = self.finding(net, self.sample, x.shape)
-        return found is not None and found.reason is None
+        if found is None or found.reason is not None:
+            return False
+        self.proven = self._states[0]
+        return True
 
     def may_normalise(self) -> bool:
         """Say whether the network, folded whatever it is, may have batch norm in training, as a function maybe."""

@@ -11,6 +11,7 @@ from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.scan import explain_one_step
 from spikingtorch.functional.sparse.automatic import Note
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.units import quantity
@@ -110,11 +111,11 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
         )
     N, T = policy.seen[:2]
     found = policy.finding(net, policy.sample, policy.seen, explains=True)
-    taken, reason = _taken(mode, T, FoldDecision(UNDECIDED, {}) if found is None else found)
+    taken, reason = _taken(mode, FoldDecision(UNDECIDED, {}) if found is None else found)
     inputs = {} if found is None else found.inputs
     kind = policy.sample.dtype, policy.sample.device
     layers = [
-        _layer(path, layer, *inputs[path], (N, T if taken == "fold" else 1), *kind)
+        _layer(path, layer, *inputs[path], (N, T if taken == "fold" else 1), *kind, steps=taken == "step")
         for path, layer in net.named_modules()
         if path in inputs and isinstance(layer, StepLayer)
     ]
@@ -143,12 +144,10 @@ def _line(path: str, kind: str, note: Note) -> ProductReport:
     return ProductReport(path, kind, note.shape, note.reason, density, note.kept, note.inputs, wanted)
 
 
-def _taken(mode: Mode, T: int, found: FoldDecision) -> tuple[str, str]:
+def _taken(mode: Mode, found: FoldDecision) -> tuple[str, str]:
     if mode != "auto":
         difference = "" if found.reason is None else f"; in mode 'auto' it would step because it {found.reason}"
         return mode, f"as asked for{difference if mode == 'fold' else ''}"
-    if T == 1:
-        return "step", "the input has one step"
     if found.reason is not None:
         return "step", f"the network {found.reason}"
     norms = "; batch norm takes the statistics of each step by itself" if found.normalises else ""
@@ -164,11 +163,14 @@ def _layer(
     sizes: tuple[int, int],
     dtype: torch.dtype,
     device: torch.device,
+    *,
+    steps: bool,
 ) -> LayerReport:
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
     with same_random_numbers(device):  # a state at rest may be drawn at random
         state = layer.initial_state(sequences[0].select(1, 0))
     with torch.no_grad():
         step, params = layer.whole_step()
-        backend = explain_scan(step, state, pytree.tree_unflatten(sequences, form), params=params, dim=1)
+        explain = explain_one_step if steps else explain_scan
+        backend = explain(step, state, pytree.tree_unflatten(sequences, form), params=params, dim=1)
     return LayerReport(path, type(layer).__name__, shapes[0], backend)

@@ -19,7 +19,7 @@ from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.recurrent import Recurrence
 from spikingtorch.functional.dispatch.signature import Signature, signature
-from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.ir import from_text
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.fused.trace.step_key import SideEffect
@@ -228,3 +228,10 @@ def _one_of_scan(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any]) 
         if bind.refuses(signed):
             return None
     return scan(step, state, xs, params=params)
+
+
+def explain_one_step(step: Step[S, Out], state: S, xs: Any, *, params: Mapping[str, Any], dim: int) -> Explanation:
+    """Say how ``one_step`` runs a step, for arguments as scan takes them, with one step of inputs."""
+    if not is_large(step, leaves_of(xs)[0]):
+        return explain.explain(UseLoop("takes one step of few neurons at a time, for which no kernel is compiled"))
+    return explain_scan(step, state, xs, params=params, dim=dim)

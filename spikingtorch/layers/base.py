@@ -26,7 +26,7 @@ class Memory(NamedTuple):
     state: Any
     output: Any  # None at rest
     act: Tensor | tuple[()]  # outputs summed since the last init; a tree without leaves where nobody asked
-    plain: bool = False  # it holds plain numbers, known to be part of no graph
+    plain: bool = False  # state and output are tensors known to be part of no graph
     thread: threading.Thread | None = None  # that computed it; torch.compile cannot say
     spiked: Tensor | None = None  # when its neurons spiked last, where a SpikeMonitor looks at intervals
 
@@ -119,7 +119,8 @@ class StatefulLayer(WithConstants):
         if self._repeated is not None:
             self._repeated.memory = _mapped(Tensor.detach, self._repeated.memory)
         elif backward_pass() == -1:
-            self._memory = _mapped(Tensor.detach, self._own_memory())
+            memory = self._own_memory()
+            self._memory = memory if memory is None or memory.plain else _mapped(Tensor.detach, memory)
 
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for somebody outside."""
@@ -282,7 +283,8 @@ def _live(memory: Memory | None) -> Memory | None:
     """Return a memory as it can be used here, or None if it belongs to a ``torch.func`` transform that has ended."""
     if memory is None or torch.compiler.is_compiling():
         return memory
-    leaves = [leaf for leaf in leaves_of(memory) if isinstance(leaf, Tensor)]
+    found = [*memory.state, memory.output, memory.spiked] if memory.plain else leaves_of(memory)
+    leaves = [leaf for leaf in found if isinstance(leaf, Tensor)]
     if any([checks.outlived_transform(leaf) for leaf in leaves]):
         return None
     if not torch.is_inference_mode_enabled() and any([leaf.is_inference() for leaf in leaves]):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.functional.dispatch.signature import FromRest
+from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.reparametrized import Reparametrized
 from spikingtorch.layers.base import CHANGES
 
@@ -26,7 +26,7 @@ class Ready(NamedTuple):
         forms: their dtypes, and which of them are trained.
     """
 
-    scan: FromRest
+    scan: FoldedStep
     mapped: Reparametrized
     stored: dict[str, Any]
     kind: type[Any]
@@ -37,7 +37,7 @@ class Ready(NamedTuple):
     forms: list[Any]
 
     @classmethod
-    def of(cls, layer: nn.Module, scan: FromRest, mapped: Reparametrized, stored: dict[str, Any]) -> "Ready | None":
+    def of(cls, layer: nn.Module, scan: FoldedStep, mapped: Reparametrized, stored: dict[str, Any]) -> "Ready | None":
         """Return it for the scans of a layer, or None if a parameter is not as the layer keeps it."""
         own = layer.__dict__
         tensors = _tensors(own)
@@ -61,11 +61,11 @@ class Ready(NamedTuple):
         same = len(tensors) == len(self.tensors) and all(map(is_, tensors, self.tensors))
         return same and (not tensors or _forms(tensors) == self.forms)
 
-    def again(self) -> FromRest:
+    def again(self) -> FoldedStep:
         """Return the scan with the numbers that the tensors hold now."""
         if not self.tensors:
             return self.scan
-        return FromRest(self.scan.step, self.mapped.params(self.stored), self.scan.known)
+        return FoldedStep(self.scan.step, self.mapped.params(self.stored), self.scan.known)
 
 
 def _tensors(own: dict[str, Any]) -> list[Any]:

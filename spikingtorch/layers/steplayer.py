@@ -17,7 +17,7 @@ from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect
-from spikingtorch.functional.dispatch.signature import FromRest
+from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step
@@ -291,8 +291,8 @@ class StepLayer(Attributes):
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         tells = self._tells_support(fold, leaves)
-        scan = None if tells else self._scan_from_rest(fold)
-        signed = None if scan is None else scan.signature(leaves, size)
+        scan = None if tells else self._known_scan(fold)
+        signed = None if scan is None else scan.signature(leaves, size, self._goes_on_from(leaves[0], fold))
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:
@@ -323,25 +323,31 @@ class StepLayer(Attributes):
             fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found
 
-    def _scan_from_rest(self, fold: FoldToken) -> FromRest | None:
-        """Return the scan of a fold that runs from zeros, with nothing beside the outputs: it is found by its inputs.
+    def _goes_on_from(self, x: Tensor, fold: FoldToken) -> list[Tensor]:
+        """Return the tensors of the state that a fold of inputs x, (N T, ...), starts from; none for one at rest."""
+        return [] if fold.init is True else leaves_of(self._start(x[: fold.N], fold.init).state)
 
-        Inside checkpoint, where both runs have to go the same way, one of them goes on from a state that was noted.
+    def _known_scan(self, fold: FoldToken) -> FoldedStep | None:
+        """Return the scan of a fold whose states have no gradient, with nothing beside the outputs.
+
+        It is found by its inputs. Inside checkpoint, where both runs have to go the same way, one of them goes on from
+        a state that was noted.
         """
-        alone = fold.whole and fold.running is None and self._recorder is None and self._returns == SPIKES
+        alone = fold.running is None and self._recorder is None and not isinstance(fold.init, Tensor)
+        alone = alone and self._returns == SPIKES and (fold.whole or not torch.is_grad_enabled())
         if not alone or region() is not None or not in_eager():
             return None
         ready = self._ready
         if ready is not None and ready.holds(self):
-            known: FromRest = ready.again()
+            known: FoldedStep = ready.again()
             return known
         if self.track_act or self.synapse is not None or not self._rests_at_zero:
             return None
         if not self._maps_stored:
             step, params = self._of_all(fold, self.whole_step)
-            return FromRest.of(step, self.state_type, params)
+            return FoldedStep.of(step, self.state_type, params)
         stored, mapped, params = self._of_all(fold, self._mapped)
-        found = FromRest.of(mapped.step, self.state_type, params)
+        found = FoldedStep.of(mapped.step, self.state_type, params)
         if found is not None and self._never_draws:
             self._ready = Ready.of(self, found, mapped, stored)
         return found

@@ -308,13 +308,14 @@ class SpikingNet(nn.Module):
         N, T = x.shape[:2]
         whole = complete and not self.carry_graph and not parts.compiles
         fold = FoldToken(N, T, init, whole, complete, running)
-        if self.mode == "auto" and self.hooks == "step" and not parts.compiles:
-            # nobody but layers sees the gradients of spikes: the proof has looked for hooks, and for what is kept
-            fold.supports = None if self._skipping is None else self._skipping.asks()
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else _NOTHING
         try:
-            with participating(fold, parts.layers), handing(fold, parts.givens), norms or _NOTHING, hooks:
+            taking_part, idle = participating(fold, parts.layers), self._idle(x, parts)
+            with taking_part, handing(fold, parts.givens), norms or _NOTHING, hooks, idle:
+                if self.mode == "auto" and self.hooks == "step" and not parts.compiles:
+                    # nobody but layers sees the gradients of spikes: the proof has looked for hooks and what is kept
+                    fold.supports = None if self._skipping is None else self._skipping.asks()
                 out = self._step(x.flatten(0, 1), fold, parts)
             if fold.refusal is not None:
                 raise fold.refusal
@@ -334,6 +335,13 @@ class SpikingNet(nn.Module):
         if norms is not None and way == _NORMALISING:
             self._policy.note_norms(self.net, norms.met)
         return tree_map(fold.split, unshared(out, x))
+
+    def _idle(self, x: Tensor, parts: Parts) -> AbstractContextManager[Any]:
+        """Return a context within which no zeros are looked for if all layers are known to be too small."""
+        proven = self._policy.proven
+        if parts.compiles or self._skipping is None or proven is None:
+            return _NOTHING
+        return self._skipping.among(proven.small, (self._policy.sample, type(x), x.shape, *parts.weights()))
 
     def _norms(self, fold: FoldToken, way: int, modules: list[nn.Module]) -> StatisticsOfSteps | None:
         """Return what takes the statistics of batch norm in a fold, if torch's own would be others."""

@@ -37,6 +37,10 @@ class Parts(NamedTuple):
         layers = layers_of(modules)
         return cls(net, modules, layers, givens_of(modules), [] if compiles else _monitors_of(layers), compiles)
 
+    def weights(self) -> list[int]:
+        """Return the identities of all parameters."""
+        return [id(weight) for module in self.modules for weight in module._parameters.values()]
+
 
 def layers_of(modules: Sequence[nn.Module]) -> list[StatefulLayer]:
     """Return the spiking layers among modules."""

@@ -59,6 +59,7 @@ def test_automatic_takes_what_is_faster(monkeypatch: pytest.MonkeyPatch, runs: l
     model(x)
     assert not runs
     assert set(reasons(model).values()) == {"is too small for skipping zeros to pay"}
+    model = model_of("auto")
     number, size = int(x.count_nonzero()), x.numel()
     for most in (number - 1, number):
         monkeypatch.setattr(automatic, "most_events", lambda s, most=most: most if s.channels == 2 else 10**6)

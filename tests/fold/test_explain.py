@@ -65,8 +65,9 @@ def test_report_of_a_network_that_folds() -> None:
         assert text.endswith(form)
 
 
+FOLDS = "nothing in the network mixes samples or steps"
 REASONS: dict[str, tuple[Callable[[], st.SpikingNet], int, str]] = {
-    "one step": (lambda: network("linear"), 1, "step: the input has one step"),
+    "one step": (lambda: network("linear"), 1, f"fold: {FOLDS}"),
     "mode step": (lambda: network("linear", mode="step"), 5, "step: as asked for"),
     "mode fold": (lambda: network("linear", mode="fold"), 5, "fold: as asked for"),
     "branches": (branching, 5, "step: the network branches on init"),
@@ -108,6 +109,13 @@ def test_dropout_is_named_where_something_is_drawn(name: str) -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(4, 6), between, st.LIF())).train(training)
     mixed = "steps" if "batch norm" in said else "samples or steps"
     assert model.explain(torch.rand(3, 5, 4)).reason == f"nothing in the network mixes {mixed}{said}"
+
+
+def test_what_runs_few_neurons_that_step() -> None:
+    model = network("linear", mode="step")
+    backends = [str(line.backend) for line in model.explain(train(model, 3, 5)).layers]
+    assert backends
+    assert all(text.startswith("loop: ") and "one step of few neurons" in text for text in backends)
 
 
 def test_last_chunk_of_one_step_does_not_hide_the_others() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import folded
-from spikingtorch.functional.dispatch.signature import FromRest
+from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.fused.runtime.cpu import CLaunch
 from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.testing import assert_close
@@ -126,7 +126,7 @@ def test_last_outputs(shape: tuple[int, int]) -> None:
     x = torch.rand(shape[0], 20, shape[1], generator=torch.Generator().manual_seed(0))
     state, params = F.IFState(torch.zeros(shape)), {"threshold": 1.0}
     (v,), out = F.scan(F.if_step, state, x, params=params, dim=1, backend="loop")
-    taken = FromRest.of(F.if_step, F.IFState, params)
+    taken = FoldedStep.of(F.if_step, F.IFState, params)
     assert taken is not None
     signed = taken.signature([x.flatten(0, 1)], (shape[0], 20))
     assert signed is not None

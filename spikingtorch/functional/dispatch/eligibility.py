@@ -21,8 +21,8 @@ from spikingtorch.functional.fused.trace.tracer import not_pointwise
 
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
 BACKENDS = ("auto", "loop", "fused", "compile", "parallel")
-# neurons from which on a kernel takes less time for one step than the operations of the step do one by one; and for a
-# step with a product, which is computed apart
+# neurons from which on a layer that is called step by step takes a kernel, which has to be traced and compiled first;
+# and for a step with a product, which is computed apart, those from which on the kernel is faster
 _LARGE, _LARGE_PRODUCT = 2**11, 2**17
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -34,7 +34,7 @@ def check_backend(backend: str) -> None:
 
 
 def is_large(step: Callable[..., Any], x: Tensor) -> bool:
-    """Whether a step on an input costs more than the call of a kernel does."""
+    """Whether there are so many neurons that one step of them is worth a kernel."""
     return x.numel() >= (_LARGE_PRODUCT if is_product(step) else _LARGE)
 
 
@@ -52,8 +52,9 @@ def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible
     if backend == "loop":
         return UseLoop("was to run on the loop")
     # in this order: a look at the size of a batch would bind an exported program to it
-    if backend == "auto" and call.xs[0].shape[call.dim] == 1 and not is_large(call.step, call.xs[0]):
-        return UseLoop("takes one step of few neurons, for which the loop is as fast")
+    single = backend == "auto" and call.xs[0].shape[call.dim] == 1
+    if single and is_product(call.step) and not is_large(call.step, call.xs[0]):
+        return UseLoop("takes one step of few neurons with a product, for which the loop is faster")
     try:
         _check_circumstances(call.tensors)
         if is_product(call.step):

@@ -1,4 +1,7 @@
-"""All steps of a layer at once, from rest: inputs and outputs are (N T, ...), as the network around it has them."""
+"""All steps of a layer at once: inputs and outputs are (N T, ...), as the network around it has them.
+
+The states, those before the first step and after the last one, have no gradient.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -54,7 +57,7 @@ def first(
 
     Args:
         signature: of the scan.
-        state: the state at rest.
+        state: the state that it starts from.
         xs: unfolded inputs, (N, T, ...).
         fold: N samples and T steps.
         counts: as in ``run``.
@@ -67,7 +70,8 @@ def first(
     streams = call.streams()
     if flatten(state)[1] != signature.state_form or not streams.fit(call.tensors):
         return None
-    spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold)
+    goes_on = len(signature.tensors) > len(call.xs) + len(call.tensor_params)
+    spec = bind.spec_of(traced, call, streams.dim)._replace(fold=fold, goes_on=goes_on)
     run = executable(spec, signature.tensors, keeps_format=True)
     found = _run(bind.keep(signature, traced, call, run, None), signature, counts)
     if found is not None:  # its program tells of each path, however long: nothing more than the states is to be known

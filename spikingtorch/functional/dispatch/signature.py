@@ -71,8 +71,8 @@ def signature(
     return _signed(known, step, params, [*tensors, *streams], (len(tensors), dim, backend))
 
 
-class FromRest(NamedTuple):
-    """A step with its parameters, as scans from rest take it where nothing traces or transforms them.
+class FoldedStep(NamedTuple):
+    """A step with its parameters, as folded scans take it where nothing traces or transforms them.
 
     Attributes:
         step: the step.
@@ -85,7 +85,7 @@ class FromRest(NamedTuple):
     known: "_Parameters"
 
     @classmethod
-    def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FromRest | None":
+    def of(cls, step: Callable[..., Any], state_type: type[Any], params: dict[str, Any]) -> "FoldedStep | None":
         """Return a step with its parameters, or None if each of its scans has to be looked at by itself.
 
         Args:
@@ -101,14 +101,15 @@ class FromRest(NamedTuple):
         """Say whether what the step and its parameters read is as it was."""
         return self.known.guard.unchanged()
 
-    def signature(self, xs: Sequence[Tensor], fold: tuple[int, int]) -> Signature | None:
+    def signature(self, xs: Sequence[Tensor], fold: tuple[int, int], states: Sequence[Tensor] = ()) -> Signature | None:
         """Return the signature of a scan over inputs (N T, ...), or None if they are no plain tensors.
 
         Args:
             xs: the inputs.
             fold: N samples and T steps.
+            states: the leaves of the first state; none for a scan from rest.
         """
-        return _signed(self.known, self.step, self.params, [*xs], (len(xs), fold))
+        return _signed(self.known, self.step, self.params, [*states, *xs], (len(states), len(xs), fold))
 
 
 def _known(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Any, ...]) -> "_Parameters | None":

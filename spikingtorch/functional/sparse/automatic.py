@@ -3,7 +3,7 @@
 And max pooling.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +19,8 @@ from spikingtorch.functional.sparse.choose import objection_within_networks
 from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events, most_sampled
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.layers import Layer, convolution, linear
-from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
+from spikingtorch.functional.sparse.pooling import LEAST, max_pool2d, pooled_support
+from spikingtorch.functional.sparse.small import SmallCall, may_gain
 from spikingtorch.functional.sparse.supports import Supports
 
 # torch's functions that are layers, and what reads their arguments
@@ -82,6 +83,8 @@ class Automatic(NetworkMode):
 
     Attributes:
         notes: how each layer was computed at its last call, by the identity of its weights.
+        gains: whether kernels may take part in a layer that was called, for some numbers.
+        is_idle: whether it stands aside.
     """
 
     def __init__(self, always: bool) -> None:
@@ -90,10 +93,30 @@ class Automatic(NetworkMode):
         self._supports = Supports()
         self._always = always
         self._grad = torch.is_grad_enabled()
+        self.gains = self.is_idle = False
+
+    def among(self, small: dict[Hashable, dict[int, Note]], form: Hashable) -> SmallCall:
+        """Return a context for one call, within which it stands aside if all layers of such calls are too small.
+
+        Args:
+            small: how the layers were computed in such calls, by their form; this call may be added.
+            form: all that the shapes of the layers' inputs depend on.
+        """
+        return SmallCall(self, {} if self._always else small, form)
+
+    def __enter__(self) -> Any:
+        """Enter the mode, unless it stands aside."""
+        return self if self.is_idle else super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        """Leave the mode, if it was entered."""
+        if not self.is_idle:
+            super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def asks(self) -> Supports | None:
         """Return what takes where spikes have a slope, None where no layer would make use of it."""
-        return self._supports if self._grad and objection_within_networks(self._grad) is None else None
+        asks = self._grad and not self.is_idle and objection_within_networks(self._grad) is None
+        return self._supports if asks else None
 
     def __reduce__(self) -> Any:
         return Automatic, (self._always,)
@@ -126,15 +149,17 @@ class Automatic(NetworkMode):
 
     def _pooled(self, pool: Callable[..., Tensor | None], args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
         """Return the outputs of a pool, None if torch is to compute them."""
+        named = {_NAMES.get(name, name): value for name, value in kwargs.items()}
+        x = args[0] if args else named.get("x")
+        self.gains = self.gains or (isinstance(x, Tensor) and x.numel() >= LEAST)
         if objection_within_networks(self._grad) is not None:
             return None
-        named = {_NAMES.get(name, name): value for name, value in kwargs.items()}
         try:
             out = pool(*args, **named)
         except (TypeError, AttributeError):  # for torch to complain about
             return None
-        if out is not None and out.requires_grad:
-            support = self._supports.of(args[0] if args else named["x"])
+        if out is not None and x is not None and out.requires_grad:
+            support = self._supports.of(x)
             pooled = None if support is None else pooled_support(out, support)
             if pooled is not None:
                 self._supports.note(out, pooled)
@@ -142,7 +167,9 @@ class Automatic(NetworkMode):
 
     def _decide(self, layer: Layer) -> _Decision:
         """Return how a layer is computed."""
-        reason = objection_within_networks(self._grad) or layer.objection()
+        passing = objection_within_networks(self._grad)
+        self.gains = self.gains or self._always or passing is not None or may_gain(layer)
+        reason = passing or layer.objection()
         if reason is not None:
             return _Decision(reason, None, runs=False)
         shape, size = layer.operation.shape(layer.x.shape, layer.weight.shape), layer.x.numel()

@@ -53,7 +53,7 @@ class Executable:
 
     Args:
         spec: the scan.
-        tensors: states unless the scan is folded, inputs and parameters, in the layout that is meant.
+        tensors: states unless the scan starts at rest, inputs and parameters, in the layout that is meant.
         keeps_format: whether outputs are channels-last where inputs are; otherwise they are contiguous.
 
     Raises:
@@ -70,7 +70,7 @@ class Executable:
         streams = [x if fold is None else x.unflatten(0, fold) for x in tensors[first:last]]
         # one zero stands for all neurons at rest
         at_rest = [memory.empty((1,) * (streams[0].ndim - 1), DTYPES[d], device).zero_() for d in self.program.states]
-        self.rest = at_rest if fold else []
+        self.rest = at_rest if fold and not first else []
         if fold:
             self.target.settle(device)
         self._of_rest = [None for _ in self.rest]  # what comes in as the gradient of the states after the last step

@@ -22,9 +22,10 @@ class ScanSpec(NamedTuple):
         saves_states: whether the gradient of the program needs the states.
         differentiable: for each state, input and parameter, whether the program has a gradient of it.
         counts: how many tensors of each kind there are.
-        fold: N samples and T steps, if these are one axis of inputs and outputs, (N T, ...). Such a scan starts at
-            rest: it is given no states, and those after the last step have no gradient.
+        fold: N samples and T steps, if these are one axis of inputs and outputs, (N T, ...). The states of such a scan
+            have no gradient, neither the first nor the last ones.
         depends: for each final state and each output, on which states, inputs and parameters autograd sees it depend.
+        goes_on: whether a scan with ``fold`` is given its first states. Otherwise it starts at rest.
     """
 
     program: str
@@ -34,11 +35,12 @@ class ScanSpec(NamedTuple):
     counts: Counts
     fold: tuple[int, int] | None = None
     depends: Depends = ()
+    goes_on: bool = False
 
     @property
     def given_states(self) -> int:
         """How many states are given."""
-        return 0 if self.fold else self.counts[0]
+        return 0 if self.fold and not self.goes_on else self.counts[0]
 
     @property
     def differentiable_of_given(self) -> tuple[bool, ...]:
