@@ -16,15 +16,17 @@ _SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
     (nn.modules.batchnorm._NormBase, "momentum", type),
     (nn.modules.batchnorm._NormBase, "eps", type),
 )
+_STRIDED = torch.strided
 
 
 def form_of(value: Any) -> Any:
     """Return all of a tensor that code can ask for without asking for its numbers, or for its identity."""
     if not isinstance(value, Tensor):
         return value
-    strides = value.stride() if value.layout is torch.strided else None
-    graph = value.requires_grad, value.grad_fn is None, bool(vars(value))
-    return type(value), value.shape, value.dtype, value.device, value.layout, strides, graph
+    layout = value.layout
+    strides = value.stride() if layout is _STRIDED else None
+    graph = value.requires_grad, value.grad_fn is None, bool(value.__dict__)
+    return type(value), value.shape, value.dtype, value.device, layout, strides, graph
 
 
 @lru_cache(maxsize=256)

@@ -39,13 +39,12 @@ def parameter_of(modules: Iterable[nn.Module]) -> Tensor | None:
     return None
 
 
-def _flags(modules: list[tuple[bool, dict[str, Any], dict[str, Any]]]) -> list[Any]:
-    """Return which parameters there are, which are trained, and the shapes of those that the user's code reads."""
+def _flags(modules: list[dict[str, Any]]) -> list[Any]:
+    """Return which parameters there are, which are trained, and what may be put into them: shapes and dtypes."""
     found: list[Any] = []
-    for own, weights, buffers in modules:
-        found += [None if weight is None else weight.requires_grad for weight in weights.values()]
-        if own:
-            found += [None if each is None else each.shape for each in (*weights.values(), *buffers.values())]
+    for weights in modules:
+        for weight in weights.values():
+            found += (None,) if weight is None else (weight.requires_grad, weight.shape, weight.dtype)
     return found
 
 
@@ -69,22 +68,21 @@ class Look:
     def __init__(
         self, net: nn.Module, ignored: Collection[str] = (), free: Collection[str] = (), *, exact: bool = False
     ) -> None:
-        names: set[str] = set()
+        names, shared = set[str](), set[int]()
         while True:  # functions that are found read more attributes
-            walk = Walk(names, ignored, free, exact)
+            walk = Walk(names, ignored, free, exact, shared)
             try:
                 walk.through(net, modules_of(net))
             except Exception as error:  # of an attribute, or a class, that does not let itself be looked at
                 walk.reason = f"does not let itself be looked at ({type(error).__name__}: {error})".splitlines()[0]
-            if walk.names <= names:
+            if walk.names <= names and walk.shared <= shared:
                 break
             names |= walk.names
+            shared |= walk.shared
         self.tells, self.numbers = walk.tells, walk.numbers
         self.reason, self.remedy, self.outside = walk.reason, walk.remedy, walk.outside
         self._marks, self._guard, self._empty = walk.marks, walk.guard, walk.empty
-        holding = [module for module in modules_of(net) if module._parameters or module._buffers]
-        torchs = [type(module).__module__.startswith("torch.") for module in holding]
-        self._holders = [(not of, each._parameters, each._buffers) for of, each in zip(torchs, holding, strict=True)]
+        self._holders = [module._parameters for module in modules_of(net) if module._parameters]
         self._were = _flags(self._holders)
         self._hooked = hooks_of_all_modules()
         self._alive = walk.alive  # so that no other object takes the identity of one

@@ -1,10 +1,12 @@
 """Walk: through all that the code of a network can read, starting at its modules."""
 
 import copyreg
+import re
 import sys
 import types
+import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from functools import cached_property, partial
@@ -18,7 +20,7 @@ from spikingtorch.fold.effects import objections_to_code
 from spikingtorch.fold.forms import attributes_read_by, form_of, settings_of
 from spikingtorch.fold.hooks import HOOKS, computed_attributes, hooks_of_all_modules
 from spikingtorch.fold.outside import Outside, slots_of
-from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, cells_of, module_of, reads_of
+from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.handing import InitHook
@@ -36,11 +38,12 @@ _ANY, _IS = "*", "is"
 # what tells a number from a tensor that holds it, and no operation of torch shows
 _TELLS = {
     *("isinstance", "issubclass", "type", "__class__", "callable", "hasattr", "is_tensor", "hash", "set", "frozenset"),
-    *("get", "setdefault", "contains", "in", "a pattern", "a set or a text"),
+    *("get", "setdefault", "contains", "in", "is", "a pattern", "a set or a text"),
 }
 _STANDARD = {"random", "time", "os", "sys", "copy", "itertools", "dataclasses", "contextlib", "warnings", "abc", "enum"}
 # methods that no step calls
 _ABOUT = {"__repr__", "__str__", "__eq__", "__hash__", "__new__", "__post_init__", "__replace__", "extra_repr"}
+_PARTS = re.compile(r"[.{}\[!:]")  # between the names in "a.b" and in "{a.b}"
 _LIMIT = 5000  # values
 _LONG = 500  # entries of one container
 _BYTES = 2**16  # of an array that is compared by value
@@ -54,6 +57,7 @@ class Walk:
         ignored: names of attributes that do not matter.
         free: names of numbers whose value does not matter.
         exact: whether another object is a change in any case.
+        shares: identities of tensors that are in several places.
 
     Attributes:
         names: that the code reads, as far as it was found.
@@ -67,7 +71,9 @@ class Walk:
         outside: what a copy of the network shares with it.
     """
 
-    def __init__(self, names: set[str], ignored: Collection[str], free: Collection[str], exact: bool) -> None:
+    def __init__(
+        self, names: set[str], ignored: Collection[str], free: Collection[str], exact: bool, shares: Collection[int]
+    ) -> None:
         self.names: set[str] = set()
         self.tells = False
         self.numbers: set[str] = set()
@@ -79,11 +85,13 @@ class Walk:
         self.alive: list[Any] = []
         self.outside = Outside()
         self._is_outside = False
-        self._read, self._ignored, self._free, self._exact = names, ignored, free, exact
+        self._read, self._ignored, self._free, self._exact, self._shares = names, ignored, free, exact, shares
         self._settings: dict[str, Callable[[Any], Any]] = {}  # numbers of torch's modules, and what matters of them
         self._seen: set[int] = set()
         self._looked_up: dict[int, set[str]] = {}  # names in modules of Python, by the identity of the module
         self._registered: set[int] = set()
+        self._replaced: set[int] = set()  # tensors in place of which another one may be put
+        self._places: dict[int, set[str]] = {}  # names of the places where a tensor is
         self._parts: set[int] = set()  # modules and tensors of the network, in place of which a copy has others
         self._packages: set[str] = set()  # that define the network
         self._kinds: set[int] = set()
@@ -96,6 +104,11 @@ class Walk:
         self._mark("hooks of all modules", net, hooks_of_all_modules())
         for path, module in net.named_modules():
             self._module(path, module)
+
+    @property
+    def shared(self) -> set[int]:
+        """Identities of the tensors that are in several places."""
+        return {tensor for tensor, places in self._places.items() if len(places) > 1}
 
     def _refuse(self, reason: str, remedy: str = "") -> None:
         if self.reason is None:
@@ -112,6 +125,7 @@ class Walk:
         skipped = {each[len(name) :].partition(".")[0] for each in self._ignored if each.startswith(name)} | {*unread}
         kept = {key: value for key, value in mapping.items() if key not in skipped}
         forms = {key: form for key, value in kept.items() if (form := self._form(f"{name}{key}", value)) is not None}
+        self._replaced.update(id(kept[key]) for key in forms)
         if skipped or forms:
             self.guard.watch_entries(mapping, [key for key in kept if key not in forms], forms)
         else:
@@ -125,9 +139,13 @@ class Walk:
             return type
         if name in self._settings:
             return self._settings[name]
-        if isinstance(value, Tensor) and _IS not in self._read and not vars(value):
+        if isinstance(value, Tensor) and not vars(value) and not self._is_compared(value):
             return form_of
         return None
+
+    def _is_compared(self, tensor: Tensor) -> bool:
+        """Say whether code may tell it by identity from another: it may look for one that is in two places."""
+        return _IS in self._read or id(tensor) in self._shares
 
     # --- modules ------------------------------------------------------------------------------------------------------
 
@@ -163,7 +181,7 @@ class Walk:
                 self.empty.append(own[entries])
             for name, value in own[entries].items():
                 self._part(f"{prefix}{entries}.{name}", f"{prefix}{name}", value)
-        self._parameters(prefix, own["_parameters"], module_of(kind) != "torch")
+        self._parameters(prefix, own["_parameters"])
         self._attributes(prefix, module, own, kind)
         self._classes(f"{prefix}{kind.__name__}", kind)
 
@@ -174,9 +192,9 @@ class Walk:
             if definer is not object and module_of(definer) not in FIXED:
                 self._refuse(f"holds {name}, which says by {method} what a copy has", f"leave {method} out")
 
-    def _parameters(self, prefix: str, weights: dict[str, Any], shaped: bool) -> None:
+    def _parameters(self, prefix: str, weights: dict[str, Any]) -> None:
         for name, weight in weights.items():
-            flags = (None,) if weight is None else (weight.requires_grad, weight.shape if shaped else None)
+            flags = (None,) if weight is None else (weight.requires_grad, weight.shape, weight.dtype)
             self._mark(f"{prefix}_parameters.{name}", None, *flags)
             self._given_to(f"{prefix}{name}", weight)
 
@@ -187,6 +205,11 @@ class Walk:
         else:
             self._mark(name, value, id(value))
             self._given_to(path, value)
+        if isinstance(value, Tensor):
+            self._places.setdefault(id(value), set()).add(name)
+            if id(value) not in self._replaced:
+                tensor = weakref.ref(value)
+                self.guard.watch_value(lambda: form_of(tensor()))
 
     def _given_to(self, name: str, tensor: Any) -> None:
         """Look at the attributes that somebody has given to a tensor."""
@@ -274,8 +297,8 @@ class Walk:
         self.guard.watch_names(space, reads.names)
         self.names.update(reads.attributes, reads.names, reads.stores, {_ANY} if reads.computes_names else ())
         self.names.update({_IS} if reads.identity else ())
-        self.names.update(part for text in reads.texts for part in text.split("."))
-        self.tells = self.tells or not _TELLS.isdisjoint(reads.looks)
+        self.names.update(part for text in reads.texts for part in _PARTS.split(text))
+        self.tells = self.tells or not _TELLS.isdisjoint(reads.looks) or _compares_numbers(reads, {**space, **cells})
         # what is installed is there to be used by many, but for the package of the network
         if "site-packages" in function.__code__.co_filename and module_of(function) not in self._packages:
             return
@@ -343,6 +366,7 @@ class Walk:
         if name in self._ignored:
             return
         if isinstance(value, _PLAIN):
+            self._classes(f"{name}.{kind.__name__}", kind)
             form = self._form(name, value)
             self._mark(name, value, repr(value) if form is None else form(value))
         elif isinstance(value, Tensor | nn.Module | types.ModuleType):
@@ -412,7 +436,10 @@ class Walk:
                 self._classes(f"{name}.{kind.__name__}", kind)
             return dict(enumerate(value))
         if kind is dict or (issubclass(kind, dict) and not getattr(value, "__dict__", None)):
+            self._classes(f"{name}.{kind.__name__}", kind)
             self._watch(f"{name}.", value)
+            if any(isinstance(key, Tensor) for key in value):
+                self.names.add(_IS)
             for key in value if self._is_outside else ():
                 if id(key) in self._parts:
                     self._value(f"{name}.{key!r}"[:60], key)  # which says why not
@@ -420,6 +447,8 @@ class Walk:
         if kind in (set, frozenset):
             if kind is set:
                 self.guard.watch_value(lambda: [*map(id, value)])
+            if any(isinstance(each, Tensor) for each in value):
+                self.names.add(_IS)
             return {repr(each): each for each in value}
         if kind is types.MethodType:
             return {"self": value.__self__, "method": value.__func__}
@@ -453,6 +482,16 @@ class Walk:
         if self._is_outside:
             self.outside.keep_attributes(value)
         return own | {slot: getattr(value, slot, None) for slot in slots}
+
+
+def _compares_numbers(reads: Reads, outside: Mapping[str, Any]) -> bool:
+    """Say whether code may compare numbers by identity."""
+    for name in reads.identity:
+        variable, _, attribute = name.partition(".")
+        value = outside.get(variable, 0)
+        if isinstance(getattr(value, attribute, None) if attribute else value, int | float):
+            return True
+    return False
 
 
 def _is_foreign(kind: type) -> bool:

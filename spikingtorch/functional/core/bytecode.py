@@ -36,7 +36,7 @@ DEFINITIONS = (
 )
 # what reads attributes by a name that may be computed: of one of them, of all
 _READ_ONE = {"getattr", "hasattr"}
-_READ_ALL = {"vars", "__dict__", "dir", "setattr", "delattr", "__getattribute__"}
+_READ_ALL = {"vars", "__dict__", "dir", "setattr", "delattr", "__getattribute__", "attrgetter", "getattr_static"}
 _CONTAINERS = (list, dict, set, bytearray, deque, np.ndarray, torch.Tensor)
 _MAKES = {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE", "DICT_MERGE"}
 # what tells one number from another by more than its value, or by its value without arithmetic: by its type, its text,
@@ -198,6 +198,8 @@ def _looked_at(instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]
     for earlier, before, instruction in rows:
         if instruction.opname == "IS_OP" and not _is_constant(before):
             identity.add(_name_of(earlier, before))
+        elif instruction.opname == "IS_OP" and type(before.argval) is bool:
+            looks.add("is")
         elif instruction.opname.startswith(_LOOKING):
             looks.add(_LOOKING_OPERATIONS[instruction.opname.partition("_")[0]])
     return looks, identity

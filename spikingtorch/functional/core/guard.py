@@ -139,17 +139,14 @@ class Guard:
     def _forms_hold(self) -> bool:
         values = [mapping.get(key, _MISSING) for mapping, key in self._places]
         last = [reference() for reference in self._last]
-        if any(self._given):
-            return False
-        if all(map(is_, values, last)):
-            return True
         for place, (form, found) in enumerate(self._forms):
+            # of the same object as well, for the form of a tensor may change in place
+            if values[place] is _MISSING or form(values[place]) != found:
+                return False
             if values[place] is not last[place]:
-                if values[place] is _MISSING or form(values[place]) != found:
-                    return False
                 self._last[place] = _reference(values[place])
                 self._given[place] = getattr(values[place], "__dict__", ())
-        return True
+        return not any(self._given)
 
     def _collections_hold(self) -> bool:
         keys: list[Any] = []
