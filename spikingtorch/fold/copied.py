@@ -14,6 +14,7 @@ from torch.overrides import _pop_mode_temporarily
 
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import remove_looking
+from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.functional.core.modes import outside_transforms
@@ -73,7 +74,7 @@ class Copied:
         for path in numbers:
             owner, _, name = path.rpartition(".")
             own = vars(self.net.get_submodule(owner))
-            own[name] = torch.tensor(own[name], dtype=torch.float64 if type(own[name]) is float else torch.int64)
+            own[name] = Number.of(own[name])
         remove_looking(self.net.modules())
         for module in self.net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:

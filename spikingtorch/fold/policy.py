@@ -180,7 +180,7 @@ class FoldPolicy:
             look, free = Look(net), frozenset()
         state = next((each for each in self._states if look.same_as(each.look)), None)
         if state is None:
-            state = State(look, free)
+            state = State(look, free & look.numbers)
             if self._examined >= _EXAMINED + self._calls // _CALLS:
                 state.unexamined = self._as_it_changes(look)
         state.look = look
@@ -190,9 +190,11 @@ class FoldPolicy:
         """Return the decision about a network that is another one at each call."""
         names = [name for name in look.changed_since(self._states[0].look) if name not in self._free]
         numbers = [name for name in names if name in look.numbers]
-        remedy = f"keep {numbers[0]} in a tensor, with register_buffer, and compute with operations of torch"
+        remedy = "leave it as it is between calls"
+        if numbers:
+            remedy = f"keep {numbers[0]} in a tensor, with register_buffer, and compute with operations of torch"
         what = f"changes between calls ({', '.join(names[:3])}), and what it computes may depend on that"
-        return FoldDecision(what, {}, remedy if numbers else "leave it as it is between calls")
+        return FoldDecision(what, {}, remedy)
 
     def _keep(self, state: State) -> None:
         """Keep a state, the last one first."""

@@ -3,7 +3,9 @@
 import gc
 import math
 import weakref
+from collections import Counter
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -102,7 +104,27 @@ DECIDES: dict[str, Callable[[float], Any]] = {
     "a pattern": lambda rate: _matched(rate),
     "equality": lambda rate: rate != 0.2,
     "a size": lambda rate: torch.ones(int(rate * 5)).numel() > 1,
+    "a key of a Counter": lambda rate: not LOW[rate],
+    "a key of a dict that is made": lambda rate: len({0.2: 1, rate: 1}) == 2,
+    "a key that is popped": lambda rate: {0.2: False}.pop(rate, True),
+    "a key that is computed": lambda rate: not LOW[rate * 1.0],
+    "a member of an Enum": lambda rate: Kind(rate) is Kind.HIGH,
+    "its hash": lambda rate: rate.__hash__() != LOW_HASH,
+    "what tensors have": lambda rate: getattr(rate, "ndim", None) is None and rate != 0.2,
+    "a scalar of numpy": lambda rate: np.isscalar(rate) and rate != 0.2,
+    "a comparison with True": lambda rate: (rate != 0.2) is True,
+    "its identity": lambda rate: rate is not LOWEST,
 }
+LOWEST, LOW, LOW_HASH = 0.2, Counter({0.2: 1}), hash(0.2)
+
+
+class Kind(Enum):
+    LOW = 0.2
+    HIGH = 1.0
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Kind":
+        return cls.HIGH
 
 
 def _matched(rate: Any) -> bool:
@@ -118,9 +140,28 @@ def test_a_number_that_decides_is_proven_anew(name: str) -> None:
     net = net_of(lambda net, x, init: centred(x) if asks(net.rate) else x * net.rate, rate=0.2)
     model = st.SpikingNet(net, 3)
     modes = {}
-    for net.rate in (0.2, 0.2, 0.71, 0.2, 0.93, 0.71):
+    for net.rate in (LOWEST, LOWEST, 0.71, LOWEST, 0.93, 0.71):
         modes[net.rate] = as_stepped(net, model)
     assert modes == {0.2: "fold", 0.71: "step", 0.93: "step"}
+
+
+def test_a_number_that_becomes_a_truth_value() -> None:
+    net = net_of(lambda net, x, init: centred(x) if net.rate is True else x * net.rate, rate=1)
+    model = st.SpikingNet(net, 3)
+    modes = []
+    for net.rate in (1, 2, 3, True, 4, True):
+        modes.append(as_stepped(net, model))
+    assert modes == ["fold", "fold", "fold", "step", "fold", "step"]
+
+
+def test_a_number_that_is_multiplied_with_truth_values(proofs: list[int]) -> None:
+    net = net_of(lambda net, x, init: net.linear((x > 0.5) * net.rate), linear=nn.Linear(4, 4), rate=1.0).float()
+    model = st.SpikingNet(net, 3)
+    for call in range(12):
+        net.rate = 0.9**call
+        model(train(dtype=torch.float32))
+        assert model.explain().mode == "fold"
+    assert len(proofs) == 3
 
 
 def test_a_number_that_decides_in_training_alone() -> None:
