@@ -159,6 +159,24 @@ def test_a_number_that_decides_costs_a_proof_now_and_then() -> None:
     assert modes[-1] == "fold"
 
 
+def test_an_object_that_is_another_one_at_each_call_steps_and_is_told() -> None:
+    net: Any = Two(lambda net, x, init: x * net.options.gain).double()
+    model, step = st.SpikingNet(net, 3), st.SpikingNet(net, 3, mode="step")
+
+    def runs() -> None:
+        for call in range(12):
+            net.options = Options(0.9**call)
+            assert_close(model(train()), step(train()))
+
+    (warned,) = texts(runs)
+    assert re.search(r"changes between calls \(options.*leave it as it is between calls", warned)
+
+
+class Options:
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+
 def test_functional_call_with_computed_weights() -> None:
     """As a step of MAML: the weights are no leaves, and such tensors cannot be copied."""
     torch.manual_seed(0)
