@@ -159,19 +159,37 @@ class FoldPolicy:
             state = self._looked_at(net)
         self._keep(state)
         found = state.decision(sample) or (state.unexamined if explains else None)
+        is_new = found is None
         if found is None:
             state, found = self._examine(net, state, sample)
         elif found.changing and not explains:  # and was back in the same state
             found = found._replace(settled=True)
             state.note(sample, found)
-        if found.sizes is not None and found.reason is None:
-            for N in (shape[0], shape[0] * shape[1]):
-                if (reason := found.sizes.objection_to(N, net, state.look.outside)) is not None:
-                    found = found._replace(reason=reason, remedy="compute the same for each number of samples")
-                    break
+        for N in (shape[0], shape[0] * shape[1]):
+            if found.reason is None:
+                found = self._for_samples(N, net, state, sample, found, is_new)
         self._calls += 1
         self._last = found
         return found
+
+    def _for_samples(
+        self, N: int, net: nn.Module, state: State, sample: Sample, found: FoldDecision, is_new: bool
+    ) -> FoldDecision:
+        """Return the decision about a network that folds, for a number of samples."""
+        if found.sizes is None:
+            return found
+        is_known = found.sizes.knows(N)
+        reason = found.sizes.objection_to(N, net, state.look.outside)
+        if reason is not None and not (is_known or is_new):  # perhaps because tensors, or numbers, are others by now
+            again = self._decide(net, state, sample)
+            if again.reason is None and again.sizes is not None:
+                reason = again.sizes.objection_to(N, net, state.look.outside)
+                again.sizes.learn(found.sizes)
+                found = again
+                state.note(sample, found)
+        if reason is None:
+            return found
+        return found._replace(reason=reason, remedy="compute the same for each number of samples")
 
     def _looked_at(self, net: nn.Module) -> State:
         """Return the state of a network that is in none of which that can be seen at once."""

@@ -39,9 +39,9 @@ def check_single(calls: Sequence[Call], expected: Sequence[Expected], constant: 
     Raises:
         Objection: it is another one.
     """
-    ours = _rows([(call, call.given, call.made) for call in calls])
-    theirs = _rows([(each.call, each.given, each.made) for each in expected])
-    copies = len(ours) != len(calls) or len(theirs) != len(expected)
+    copies = [call.func for call in calls] != [each.call.func for each in expected]
+    ours = _rows([(call, call.given, call.made) for call in calls], copies)
+    theirs = _rows([(each.call, each.given, each.made) for each in expected], copies)
     numbers: dict[int, int | None] = {}  # of tensors of one sample, those of several
     for one, other in zip(ours, theirs, strict=False):
         writes = copies and not isinstance(one.func, str) and one.func._schema.is_mutable
@@ -62,8 +62,8 @@ def _objection(one: Call, other: Call) -> Objection:
     return Objection(f"computes something else for one sample than for several ({one.name}{several})")
 
 
-def _rows(calls: Sequence[tuple[Call, Any, Any]]) -> list[_Row]:
-    """Return calls without copies, whose results are called by the number of what was copied."""
+def _rows(calls: Sequence[tuple[Call, Any, Any]], drops: bool) -> list[_Row]:
+    """Return calls, if so without copies, whose results are called by the number of what was copied."""
     copied: dict[int, int] = {}
 
     def original(x: Any) -> Any:
@@ -76,7 +76,7 @@ def _rows(calls: Sequence[tuple[Call, Any, Any]]) -> list[_Row]:
     found: list[_Row] = []
     for call, given, made in calls:
         given = pytree.tree_map(original, given)
-        if call.func in _COPIES and given["self"].number is not None:
+        if drops and call.func in _COPIES and given["self"].number is not None:
             copied[made.number] = given["self"].number
         else:
             found.append(_Row(call, _VIEW if call.func in _VIEWS else call.func, given, made))

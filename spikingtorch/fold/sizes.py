@@ -32,6 +32,14 @@ class Sizes:
         self._expected = [without_tensors(each, copied.names) for each in expected]
         self._known: dict[int, str | None] = {}
 
+    def knows(self, N: int) -> bool:
+        """Say whether a number of samples has been looked at."""
+        return _number(N) in self._known
+
+    def learn(self, other: "Sizes") -> None:
+        """Take over what was found out from an earlier proof, for numbers of samples that were not looked at since."""
+        self._known = other._known | self._known
+
     def objection_to(self, N: int, net: nn.Module, outside: Outside) -> str | None:
         """Return what the network does otherwise for a number of samples, after "it".
 
@@ -40,8 +48,7 @@ class Sizes:
             net: the network, as it was when it was traced.
             outside: what a copy of it shares with it.
         """
-        if isinstance(N, torch.SymInt):  # that of the example that is compiled or exported
-            N = N.node.hint or 0
+        N = _number(N)
         # of one sample, torch takes for contiguous what it copies of several
         if not self._asks and N != 1:
             return None
@@ -69,3 +76,8 @@ class Sizes:
             return f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
         finally:
             outside.restore()
+
+
+def _number(N: int) -> int:
+    """Return a number of samples: for one that is compiled or exported, that of the example."""
+    return N.node.hint or 0 if isinstance(N, torch.SymInt) else N

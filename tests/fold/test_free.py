@@ -41,13 +41,13 @@ def net_of(code: Hole, **attributes: Any) -> Any:
     return Two(code, sl1=st.LI(), sl2=st.LI(), **attributes).double()
 
 
-def as_stepped(net: Any, model: st.SpikingNet) -> str:
+def as_stepped(net: Any, model: st.SpikingNet, N: int = 5) -> str:
     """Check a call, forward and backward, against steps, and return how it ran."""
     other = st.SpikingNet(net, 3, mode="step")
     runs = []
     for each in (model, other):
         torch.manual_seed(1)
-        x = train().requires_grad_()
+        x = train(N=N).requires_grad_()
         out = each(x)
         weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         runs.append((out, *torch.autograd.grad(out, [x, *net.parameters()], weight, allow_unused=True)))
@@ -326,6 +326,44 @@ def test_a_mask_of_another_form_is_proven_anew(holder: str, other: Tensor) -> No
     as_stepped(net, model)
     put_mask(net, other)
     assert as_stepped(net, model) == ("step" if other.shape == (5, 4) else "fold")
+
+
+def one(x: Tensor) -> float:
+    """Ask for the number of samples."""
+    return len(x) / x.shape[0]
+
+
+def constant(net: Any, x: Tensor, init: Any) -> Tensor:
+    return x * torch.tensor([net.rate], dtype=x.dtype) * one(x)
+
+
+def other_numbers_of_samples(net: Any, change: Callable[[int], object]) -> None:
+    model = st.SpikingNet(net, 3)
+    for call, N in enumerate((5, 5, 5, 3, 1, 8, 3)):
+        change(call)
+        as_stepped(net, model, N)
+        assert model.explain().mode == "fold", model.explain().reason
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_new_mask_for_another_number_of_samples(holder: str) -> None:
+    net = with_mask(holder)
+    net.before = lambda net, x, init: masked(net, x, init) * one(x)
+    other_numbers_of_samples(net, lambda call: put_mask(net, torch.full((4,), 0.9**call, dtype=torch.float64)))
+
+
+def test_a_number_in_a_tensor_for_another_number_of_samples() -> None:
+    net = net_of(constant, rate=1.0)
+    other_numbers_of_samples(net, lambda call: setattr(net, "rate", 0.9**call))
+
+
+def test_a_network_that_asks_for_the_number_of_samples_is_proven_once_more_for_each(proofs: list[int]) -> None:
+    net = net_of(lambda net, x, init: x * (2.0 if len(x) in (3, 15) else 1.0))
+    model = st.SpikingNet(net, 3)
+    for N in (5, 3, 4, 3, 15, 3, 15, 4):
+        as_stepped(net, model, N)
+        assert model.explain().mode == ("step" if N in (3, 15) else "fold")
+    assert len(proofs) == 3
 
 
 def test_tensors_that_are_told_apart_by_identity() -> None:

@@ -54,12 +54,19 @@ def squeezed(net: Any, x: Tensor, init: Any) -> Tensor:
     return x[:, None].squeeze(1).mul(2.0)
 
 
+def besides_written(x: Tensor) -> Tensor:
+    """Write on a copy, if torch makes one, and return what was copied."""
+    x.t().contiguous().add_(1.0)
+    return x
+
+
 SINGLE: dict[str, tuple[Hole, str]] = {
     "squeezes its own axis": (squeezed, "fold"),
     "asks for its size": (lambda net, x, init: x * 2.0 if len(x) > 1 else x, "step"),
     "asks, and does the same": (lambda net, x, init: x.reshape(len(x), 4), "fold"),
     "a constant of its size": (lambda net, x, init: x * torch.tensor(1.0 / min(len(x), 2)), "step"),
-    "writes on a copy": (lambda net, x, init: heads(x.repeat(1, 3)).reshape(len(x), 12).mul_(2.0)[:, :4], "step"),
+    "writes on a copy": (lambda net, x, init: heads(x.repeat(1, 3)).reshape(len(x), 12).mul_(2.0)[:, :4], "fold"),
+    "writes on what several copy": (lambda net, x, init: besides_written(x * 1.0), "step"),
 }
 
 
@@ -75,3 +82,31 @@ def test_one_sample(name: str) -> None:
     if mode == "step":
         assert "for one sample" in report.reason
         assert f"of {__file__.rpartition('/')[2]}" in report.reason
+
+
+def doubled(net: Any, x: Tensor, init: Any) -> Tensor:
+    return x.clone().mul_(2.0)
+
+
+def own_or_copied(net: Any, x: Tensor, init: Any) -> Tensor:
+    """Return a copy, of which one sample is spared."""
+    y, z = x * 1.0, x * 1.0
+    copied = y.clone()
+    (y if len(x) == 1 else copied).mul_(2.0)
+    out: Tensor = copied + z
+    return out
+
+
+def test_one_sample_that_is_copied_and_written_on() -> None:
+    net = net_of(doubled)
+    model, step = st.SpikingNet(net, 3), st.SpikingNet(net, 3, mode="step")
+    assert_close(model(train(N=1)), step(train(N=1)))
+    assert model.explain().mode == "fold"
+
+
+def test_one_sample_that_is_written_on_elsewhere() -> None:
+    net = net_of(own_or_copied)
+    model, step = st.SpikingNet(net, 3), st.SpikingNet(net, 3, mode="step")
+    for N in (5, 1):
+        assert_close(model(train(N=N)), step(train(N=N)))
+    assert model.explain().mode == "step"
