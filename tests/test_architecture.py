@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "functional/compiled": {"functional/core"},
     "functional/fused/ir": set(),
     "functional/fused/errors": set(),
-    "functional/fused/build": set(),
+    "functional/fused/build": {"functional/core"},
     "functional/fused/codegen": {"functional/fused/ir"},
     "functional/fused/lower": {"functional/fused/ir", "functional/fused/errors"},
     "functional/fused/trace": {

@@ -1,33 +1,33 @@
 """A copy of a network, which runs one step of a few made-up samples within a trace."""
 
-import contextlib
 import copy
-import os
 import sys
-from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_get_bdim
-from torch.overrides import _pop_mode_temporarily
+from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import remove_looking
 from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.trace import Objection, Trace
-from spikingtorch.functional.core.modes import outside_transforms
-from spikingtorch.functional.core.random_state import python_random_state, same_random_numbers
+from spikingtorch.functional.core import surroundings
+from spikingtorch.functional.core.locks import Lock
+from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.random_state import python_random_state
+from spikingtorch.functional.core.surroundings import compile_nothing, set_autocast
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import participating
 from spikingtorch.layers.handing import givens_of, handing
-from spikingtorch.layers.threads import CallLock
 
 # random numbers belong to the process
-_one_at_a_time = CallLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_one_at_a_time.renew)
+_one_at_a_time = Lock()
+T = TypeVar("T")
 
 
 class Sample(NamedTuple):
@@ -167,35 +167,21 @@ def _is_fake(tensor: Tensor) -> bool:
     return type(tensor).__module__.startswith(("torch._subclasses", "torch._functorch"))
 
 
-@contextlib.contextmanager
-def isolated(sample: Sample) -> Iterator[None]:
-    """Leave random numbers as they are, and run outside of every transform, mode and compiler, one proof at a time."""
-    with _one_at_a_time, contextlib.ExitStack() as stack:
-        if torch.compiler.is_exporting():  # with a mode that writes down what is done here
-            for _ in range(torch._C._len_torch_function_stack()):
-                stack.enter_context(_pop_mode_temporarily())
-        stack.enter_context(outside_transforms())
-        if "torch._dynamo" in sys.modules:  # there may be something compiled in the network
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(same_random_numbers(sample.device))
-        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-        stack.enter_context(torch.set_grad_enabled(sample.differentiates[0]))
+def isolated(sample: Sample, work: Callable[[], T]) -> T:
+    """Run work outside of every transform, mode and compiler, one proof at a time; leave random numbers as they are."""
+
+    def inside() -> T:
+        compile_nothing()  # there may be something compiled in the network
+        torch.set_grad_enabled(sample.differentiates[0])
         # without the cache of casts, which the first trace would fill
-        on = sample.precision is not None
-        stack.enter_context(torch.autocast(sample.device.type, sample.precision, on, cache_enabled=False))
-        stack.enter_context(_without_cached_weights())
-        yield
+        set_autocast(sample.device.type, sample.precision is not None, sample.precision, False)
+        # parametrize.cached keeps weights for a network and its copies alike
+        module: Any = sys.modules.get("torch.nn.utils.parametrize")
+        if getattr(module, "_cache_enabled", 0):
+            module._cache_enabled = 0
+        return work()
 
-
-@contextlib.contextmanager
-def _without_cached_weights() -> Iterator[None]:
-    """Compute parametrized weights anew: ``parametrize.cached`` keeps them for a network and its copies alike."""
-    module: Any = sys.modules.get("torch.nn.utils.parametrize")
-    kept = getattr(module, "_cache_enabled", 0)
-    if kept:
-        module._cache_enabled = 0
-    try:
-        yield
-    finally:
-        if kept:
-            module._cache_enabled = kept
+    alone = partial(surroundings.isolated, sample.device, inside)
+    with _one_at_a_time:
+        # where something is exported, a mode writes down what is done here
+        return within((), alone, without=TorchFunctionMode) if torch.compiler.is_exporting() else alone()

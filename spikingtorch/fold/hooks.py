@@ -1,7 +1,6 @@
 """Hooks on the modules of a network: which let it fold."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -41,16 +40,23 @@ def remove_looking(modules: Iterable[nn.Module]) -> None:
         getattr(module, "_forward_hooks", {}).clear()
 
 
-@contextmanager
-def only_looking(modules: Iterable[nn.Module], fold: FoldToken) -> Iterator[None]:
+class only_looking:  # noqa: N801
     """Within it, a forward hook that returns something ends the fold."""
-    found = [(hooks, dict(hooks)) for module in modules if (hooks := getattr(module, "_forward_hooks", None))]
-    try:
-        for hooks, before in found:
-            hooks.update({key: _checked(hook, fold) for key, hook in before.items()})
-        yield
-    finally:
-        for hooks, before in found:
+
+    def __init__(self, modules: Iterable[nn.Module], fold: FoldToken) -> None:
+        self._fold = fold
+        self._found = [(hooks, dict(hooks)) for module in modules if (hooks := getattr(module, "_forward_hooks", None))]
+
+    def __enter__(self) -> None:
+        for hooks, before in self._found:
+            hooks.update({key: _checked(hook, self._fold) for key, hook in before.items()})
+
+    def __exit__(self, *error: object) -> None:
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Let hooks be as they were, those that are still there."""
+        for hooks, before in self._found:
             hooks.update({key: hook for key, hook in before.items() if key in hooks})
 
 

@@ -1,7 +1,8 @@
 """FoldPolicy: whether a network steps or folds, found out once and remembered."""
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -16,6 +17,7 @@ from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.foreign import neuron_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
+from spikingtorch.functional.core.whole import whole
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.steplayer import StepLayer
@@ -57,7 +59,7 @@ class State:
         for place, (kind, decision) in enumerate(self.found):
             if kind == sample:
                 if place:
-                    self.found.insert(0, self.found.pop(place))
+                    self.note(sample, decision)
                 return decision
         return None
 
@@ -153,24 +155,49 @@ class FoldPolicy:
             explains: whether somebody asks about the last call, and the network does not run.
         """
         state = next((state for state in self._states if state.look.holds()), None)
-        if state is None:
-            if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+        found, is_new = (None if state is None else state.decision(sample)), False
+        if state is None or found is None or (found.changing and not found.settled):
+            if state is None and any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
                 return None
-            state = self._looked_at(net)
+            state, found, is_new = whole(partial(self._find_out, net, state, sample, explains), self._forgetting())
         self._keep(state)
-        found = state.decision(sample) or (state.unexamined if explains else None)
-        is_new = found is None
-        if found is None:
-            state, found = self._examine(net, state, sample)
-        elif found.changing and not explains:  # and was back in the same state
-            found = found._replace(settled=True)
-            state.note(sample, found)
         for N in (shape[0], shape[0] * shape[1]):
             if found.reason is None:
                 found = self._for_samples(N, net, state, sample, found, is_new)
         self._calls += 1
         self._last = found
         return found
+
+    def _forgetting(self) -> Callable[[], None]:
+        """Return what lets this know what it knows now, and no more: nothing of a look that is interrupted."""
+        known = self._states, self._free, self._deciding, self._examined
+        of_states = [(state, dict(vars(state))) for state in self._states]
+
+        def forget() -> None:
+            self._states, self._free, self._deciding, self._examined = known
+            for state, own in of_states:
+                vars(state).update(own)
+
+        return forget
+
+    def forget_change(self) -> None:
+        """Forget that a call changes the network, if that call did not come to its end: it may not have done so yet."""
+        for state in self._states[:1]:
+            state.found = [each for each in state.found if not each[1].changing or each[1].settled]
+
+    def _find_out(
+        self, net: nn.Module, state: State | None, sample: Sample, explains: bool
+    ) -> tuple[State, FoldDecision, bool]:
+        """Return the state that a network is in, the decision about it, and whether that is a new one."""
+        state = self._looked_at(net) if state is None else state
+        self._keep(state)
+        found = state.decision(sample) or (state.unexamined if explains else None)
+        if found is None:
+            return *self._examine(net, state, sample), True
+        if found.changing and not explains:  # and was back in the same state
+            found = found._replace(settled=True)
+            state.note(sample, found)
+        return state, found, False
 
     def _for_samples(
         self, N: int, net: nn.Module, state: State, sample: Sample, found: FoldDecision, is_new: bool
@@ -283,7 +310,7 @@ class FoldPolicy:
             f"SpikingNet: {type(net).__name__} runs step by step, with the same results as all steps at once but "
             f"slower, because it {found.reason}{remedy}. mode='step' asks for this and does not warn",
             RuntimeWarning,
-            stacklevel=8,
+            stacklevel=11,
         )
 
 

@@ -5,7 +5,7 @@ have to be the same but for the sizes that are a multiple of the batch. Then eac
 comes out of an operation that mixes samples does no harm as long as nothing is made of it.
 """
 
-import contextlib
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -37,6 +37,7 @@ from spikingtorch.fold.trace import (
     same_constant,
 )
 from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.whole import raise_interrupt, whole
 from spikingtorch.layers.fold_token import FoldError
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
@@ -95,17 +96,23 @@ def prove(
         return FoldDecision(_KEEPS.format(kept), inputs, _RETURN, changing=(kept,), repeats=True)
     if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
         sample = sample._replace(device=HOST)
+    handled = sys.exception()
+
+    def run() -> FoldDecision:
+        found = isolated(sample, lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs))
+        outside.restore()
+        return found
+
     try:
-        with isolated(sample):
-            return _Proof(Copied(net, sample, numbers), taught).run(inputs)
+        return whole(run, outside.restore)
     except FoldError as error:
+        raise_interrupt(error, handled)
         error.__traceback__ = None  # its frames hold the call, and a trace in them the error
         return FoldDecision(str(error), inputs, error.remedy)
     except Exception as error:
+        raise_interrupt(error, handled)
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         return FoldDecision(f"does not run on a few samples of noise ({text})", inputs)
-    finally:
-        outside.restore()
 
 
 class _Proof:
@@ -144,9 +151,11 @@ class _Proof:
 
     def _changes_again(self) -> bool:
         """Say whether the network changes something at a later step as well."""
-        now = self.copied.look()
-        with contextlib.suppress(Exception):  # whatever it is, the first step has told why it does not fold
+        now, handled = self.copied.look(), sys.exception()
+        try:
             self._record(FEW, False)
+        except Exception as error:  # whatever it is, the first step has told why it does not fold
+            raise_interrupt(error, handled)
         return bool(self.copied.look().changed_since(now))
 
     def _record(self, N: int, init: bool | None) -> tuple[list[Call], Rehearsal]:

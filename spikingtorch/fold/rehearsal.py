@@ -1,5 +1,6 @@
 """Rehearsal: one step of a network whose spiking layers are sources of fresh tensors, within a trace."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,10 +9,11 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.questions import Questions
 from spikingtorch.fold.trace import BACKWARD, GRADIENTS, LAYER, PARAMETERS, RETURNED, Objection, Trace, noted_in
+from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.handing import call
-from spikingtorch.validation import check_takes_init
+from spikingtorch.validation import TakesInit, check_takes_init
 
 
 class Rehearsal(FoldToken):
@@ -69,22 +71,27 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
     trace.add("the input", (), x)
     trace.own(x, "its input")
     takes_init = check_takes_init(net, spikes=True)
-    with Questions(trace), trace:
-        start = x.view_as(x) if x.requires_grad else x
-        out = call(net, takes_init, start, rehearsal.given)
-        if rehearsal.refusal is not None:
-            raise rehearsal.refusal
-        if trace.refusal is not None:
-            raise trace.refusal
-        with trace.looks_away():
-            rehearsal.check_saved()
-        trace.add(RETURNED, out, ())
+    out = within((Questions(trace), trace), partial(_run, net, takes_init, x, rehearsal))
     for done in trace.calls if trace.statistics else ():
         if any(tensor.storage in trace.statistics for tensor in noted_in(done.given)):
             raise Objection(f"reads running statistics, which change at each step ({done.name})")
     nodes = _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)])
     for node in nodes:
         _backward(node, trace, nodes)
+
+
+def _run(net: nn.Module, takes_init: TakesInit, x: Tensor, rehearsal: Rehearsal) -> Any:
+    trace = rehearsal.trace
+    start = x.view_as(x) if x.requires_grad else x
+    out = call(net, takes_init, start, rehearsal.given)
+    if rehearsal.refusal is not None:
+        raise rehearsal.refusal
+    if trace.refusal is not None:
+        raise trace.refusal
+    with trace.looks_away():
+        rehearsal.check_saved()
+    trace.add(RETURNED, out, ())
+    return out
 
 
 def _own_nodes(roots: list[Any]) -> list[Any]:
@@ -109,8 +116,12 @@ def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
     trace.add(f"{BACKWARD} of {node._forward_cls.__name__}", (), grads)
     trace.forget_seed()
     grads = [grad.requires_grad_(grad.is_floating_point() or grad.is_complex()) for grad in grads]
-    with Questions(trace), trace, torch.enable_grad():
-        found = node.apply(*grads)
+
+    def run() -> Any:
+        torch.set_grad_enabled(True)
+        return node.apply(*grads)
+
+    found = within((Questions(trace), trace), run)
     if any(each not in known for each in _own_nodes([*found] if isinstance(found, tuple) else [found])):
         raise Objection(
             f"calls a function with a backward pass of its own in that of {node._forward_cls.__name__}",

@@ -1,6 +1,7 @@
 """What SpikingNet.explain returns."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -167,8 +168,8 @@ def _layer(
     steps: bool,
 ) -> LayerReport:
     sequences = [torch.zeros((), dtype=dtype, device=device).expand(*sizes, *shape) for shape in shapes]
-    with same_random_numbers(device):  # a state at rest may be drawn at random
-        state = layer.initial_state(sequences[0].select(1, 0))
+    # a state at rest may be drawn at random
+    state = same_random_numbers(device, partial(layer.initial_state, sequences[0].select(1, 0)))
     with torch.no_grad():
         step, params = layer.whole_step()
         explain = explain_one_step if steps else explain_scan

@@ -1,6 +1,8 @@
 """Whether a network that folds does the same for other numbers of samples than those of the proof."""
 
+import sys
 from collections.abc import Container, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.replay import Expected, Replay, constant_of, without_tensors
 from spikingtorch.fold.single import check_single
 from spikingtorch.fold.trace import Trace
+from spikingtorch.functional.core.whole import raise_interrupt, whole
 from spikingtorch.layers.fold_token import FoldError
 
 CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
@@ -57,25 +60,35 @@ class Sizes:
         return self._known[N]
 
     def _found(self, N: int, net: nn.Module, outside: Outside) -> str | None:
+        handled = sys.exception()
+
+        def run() -> tuple[str, ...]:
+            changing = isolated(self._sample, partial(self._run, N, net))
+            outside.restore()
+            return changing
+
         try:
-            with isolated(self._sample):
-                copied = Copied(net, self._sample, self._numbers)
-                if N == 1:
-                    trace = Trace(self._sample.device, self._taught)
-                    copied.record(N, None, trace)
-                    check_single(trace.calls, self._expected, lambda noted: constant_of(noted, copied.names))
-                else:
-                    replay = Replay(self._sample.device, self._taught, self._expected, N, copied.names)
-                    copied.record(N, None, replay)
-                    replay.check()
-                changing = copied.changed()
-            return CHANGES.format(changing[0]) if changing else None
+            changing = whole(run, outside.restore)
         except FoldError as error:
+            raise_interrupt(error, handled)
             return str(error)
         except Exception as error:
+            raise_interrupt(error, handled)
             return f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
-        finally:
-            outside.restore()
+        return CHANGES.format(changing[0]) if changing else None
+
+    def _run(self, N: int, net: nn.Module) -> tuple[str, ...]:
+        """Run a copy on N samples, and return the names of what it has changed; raise if it does something else."""
+        copied = Copied(net, self._sample, self._numbers)
+        if N == 1:
+            trace = Trace(self._sample.device, self._taught)
+            copied.record(N, None, trace)
+            check_single(trace.calls, self._expected, lambda noted: constant_of(noted, copied.names))
+        else:
+            replay = Replay(self._sample.device, self._taught, self._expected, N, copied.names)
+            copied.record(N, None, replay)
+            replay.check()
+        return copied.changed()
 
 
 def _number(N: int) -> int:

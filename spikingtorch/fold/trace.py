@@ -10,7 +10,7 @@ import contextlib
 import linecache
 import os
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.modes import HOST, Modes, pop_dispatch_mode
 from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldError
@@ -120,23 +120,10 @@ class Trace(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # the wrapper that it asks for imports the whole compiler
 
-    @contextlib.contextmanager
-    def looks_away(self) -> Iterator[None]:
-        """Within it, whatever happens is not the network's doing."""
+    def looks_away(self) -> "_Quiet":
+        """Return a context within which whatever happens is not the network's doing."""
         self._check_seed()
-        with self._quiet():
-            yield
-        self.forget_seed()
-
-    @contextlib.contextmanager
-    def _quiet(self) -> Iterator[None]:
-        before, self.is_quiet = self.is_quiet, True
-        inside = torch._C._len_torch_dispatch_stack() > 0  # and not in a call of an operation
-        try:
-            with _pop_mode_temporarily() if inside else contextlib.nullcontext():
-                yield
-        finally:
-            self.is_quiet = before
+        return _Quiet(self, draws=True)
 
     def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:  # noqa: ARG002
         """Return what an operation makes."""
@@ -153,13 +140,13 @@ class Trace(TorchDispatchMode):
 
     def add(self, func: str, given: Any, made: Any) -> None:
         """Note an operation that is none of torch's."""
-        with self._quiet():
+        with _Quiet(self):
             pytree.tree_map_(self._number, made)
             self.calls.append(Call(func, self._noted(given), self._noted(made), _place()))
 
     def whole(self, func: Any, *args: Any) -> Any:
         """Run an operation of torch that is made of others, and note it as one."""
-        with self._quiet():
+        with _Quiet(self):
             return self._noted_call(func, args, {})
 
     def own(self, tensor: Tensor, whose: str) -> None:
@@ -252,7 +239,7 @@ class Trace(TorchDispatchMode):
             )
 
     def _random_state(self) -> bytes:
-        with self._quiet():
+        with _Quiet(self):
             return b"".join([state.numpy().tobytes() for state in random_state(self.device)])
 
     def forget_seed(self) -> None:
@@ -295,6 +282,25 @@ class Trace(TorchDispatchMode):
                     continue  # a view of it
                 raise Objection("reads memory that it has not written on, as far as can be seen")
         self._blank -= written
+
+
+class _Quiet:
+    """Within it, a trace notes nothing; afterwards random numbers are where they are, if others may have ``draws``n."""
+
+    def __init__(self, trace: Trace, draws: bool = False) -> None:
+        self._trace, self._draws = trace, draws
+
+    def __enter__(self) -> None:
+        self._before, self._modes = self._trace.is_quiet, Modes.now()
+        self._trace.is_quiet = True
+        if self._modes.dispatch:  # and not in a call of an operation
+            pop_dispatch_mode()
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._modes.put_back()
+        self._trace.is_quiet = self._before
+        if self._draws and kind is None:
+            self._trace.forget_seed()
 
 
 def _check_statistics(given: dict[str, Any]) -> None:

@@ -118,8 +118,7 @@ class Trial:
 
     def _run(self) -> None:
         torch.clear_autocast_cache()  # which holds weights as they were
-        with same_random_numbers(self._x.device):
-            self._model(self._x, lengths=self._lengths)
+        same_random_numbers(self._x.device, partial(self._model, self._x, lengths=self._lengths))
 
     @torch.no_grad()
     def _measure(self, layers: Iterable[StatefulLayer], keep: bool = False) -> dict[StatefulLayer, _Record]:
@@ -145,8 +144,8 @@ class Trial:
     @torch.no_grad()
     def _rate_alone(self, layer: StatefulLayer, a: Inputs, b: Inputs, factor: float) -> float:
         """Return the rate of a layer whose input is a + factor b."""
-        with same_random_numbers(self._x.device):
-            spikes = call_all(self._alone[layer], {key: a[key] + factor * b[key] for key in a})
+        inputs = {key: a[key] + factor * b[key] for key in a}
+        spikes = same_random_numbers(self._x.device, partial(call_all, self._alone[layer], inputs))
         return self._rate(layer, spikes)
 
     def _rate(self, layer: StatefulLayer, spikes: Tensor) -> float:

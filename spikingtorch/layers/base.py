@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, reset_where
+from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.activity import Activity
@@ -167,8 +169,7 @@ class StatefulLayer(WithConstants):
         if here is None:
             return self._resume(x, init)
         # the second run takes this over, so that checkpoint is not to expect what is saved on the way to it
-        with saved_tensors_hooks(_as_it_is, _as_it_is):
-            memory = self._resume(x, init)
+        memory = within((saved_tensors_hooks(_as_it_is, _as_it_is),), partial(self._resume, x, init))
         self._recomputation.note(here, memory)
         return memory
 

@@ -1,5 +1,6 @@
 """The state of a whole network between two calls, as a flat dict of tensors."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.core.random_state import same_random_state
+from spikingtorch.functional.core.random_state import same_random_numbers
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.threads import this_thread
 
@@ -94,8 +95,7 @@ def _memory(path: str, layer: StatefulLayer, own: dict[str, Tensor], rest: dict[
     like = next(iter(own.values()))
     like = torch.zeros_like(like, dtype=next((x.dtype for x in own.values() if x.is_floating_point()), None))
     # a state at rest may be drawn at random
-    with same_random_state(like.device):
-        at_rest = layer._at_rest(like)
+    at_rest = same_random_numbers(like.device, partial(layer._at_rest, like))
     kept = _kept(layer, at_rest)
     names, leaves = _named(path, kept)
     rest |= {name: leaf for name, leaf in own.items() if name not in names}

@@ -1,9 +1,17 @@
 """Threads: which one runs here, and a lock that lets one at a time into a call."""
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
+
+from spikingtorch.functional.core.locks import Lock
+from spikingtorch.functional.core.modes import Modes
+from spikingtorch.functional.core.whole import whole
+
+T = TypeVar("T")
 
 
 def this_thread() -> threading.Thread | None:
@@ -11,24 +19,50 @@ def this_thread() -> threading.Thread | None:
     return None if torch.compiler.is_dynamo_compiling() else threading.current_thread()
 
 
-class CallLock:
+class CallLock(Lock):
     """Lets one thread at a time into a call, and that thread again if the call leads back to itself.
+
+    A call that does not come to its end is undone. Whoever undoes it may be interrupted as well, or be a thread that a
+    forked child does not have: then the next call undoes it, or the fork.
 
     It belongs to one object: copies of that, and what comes out of a pickle, have their own.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
+        # how to undo what calls have begun, the innermost last
+        self._begun: list[Callable[[], object]] = []
 
     def __reduce__(self) -> Any:
         return CallLock, ()
 
     def renew(self) -> None:
-        """Take a new lock: in a forked child, one that another thread held at the fork is never released."""
-        self._lock = threading.RLock()
+        """Release the lock in a forked child, unless the thread that forked holds it, and undo what others began."""
+        super().renew()
+        if not self.is_mine():
+            self._undo(0)
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    def run(self, work: Callable[[], T]) -> T:
+        """Return what work returns, while calls of other threads wait; if it raises something, undo it."""
+        is_first, modes = not self.is_mine(), Modes.now()
+        with self:
+            if is_first and self._begun:
+                self._undo(0)
+            start = len(self._begun)
+            return whole(partial(self._finish, work, start), partial(self._undo, start, modes))
 
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
+    def undo_by(self, undo: Callable[[], object]) -> None:
+        """Say how to undo what the work that runs is about to do, before it does; that may be asked for twice."""
+        self._begun.append(undo)
+
+    def _finish(self, work: Callable[[], T], start: int) -> T:
+        found = work()
+        del self._begun[start:]
+        return found
+
+    def _undo(self, start: int, modes: Modes | None = None) -> None:
+        if modes is not None:
+            modes.put_back()
+        while len(self._begun) > start:
+            self._begun[-1]()
+            self._begun.pop()

@@ -1,6 +1,7 @@
 """A network on one page: what came in, what each layer did, and what came out."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from spikingtorch.plot.canvas import axes_for, new_figure
 from spikingtorch.plot.palette import ink
 from spikingtorch.plot.panels import Layers, Sample, draw_input, draw_membranes, draw_output
 from spikingtorch.plot.raster import raster
-from spikingtorch.watching.copies import copy_to_watch
+from spikingtorch.watching.copies import on_copy
 from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.recording import Recording, record
 
@@ -58,8 +59,7 @@ def overview(
     """
     check_network("overview", model)
     check_sequences("overview", x)
-    with copy_to_watch("overview", model, x) as copied:
-        seen = _seen(copied, x)
+    seen = on_copy("overview", model, partial(_seen, x=x), x)
     if not isinstance(seen.out, Tensor):
         raise TypeError(
             f"overview: the network returns a {type(seen.out).__name__}, expected a torch.Tensor; record it, and draw "

@@ -2,13 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.random_state import RandomNumbers
 from spikingtorch.validation import check_lengths
 
 _EXPECTED = "x of shape (N, T, ...), (x, targets), or (x, lengths, targets) of padded sequences"
@@ -108,27 +107,30 @@ def _cut(x: Tensor, lengths: Any, targets: Any, number: int) -> Iterator[Piece]:
         yield Piece(x[chosen.to(x.device), :length], of_length, number)
 
 
-@contextmanager
-def unchanged(device: torch.device, *parts: object) -> Iterator[None]:
-    """Leave all random numbers where they are, and modules among the parts in the mode that they are in.
+class unchanged:  # noqa: N801
+    """Within it, modules among the parts are in evaluation; all random numbers are where they were afterwards.
 
     Args:
         device: of the network.
         parts: a loader and an encoder, whose own generators are put back as well.
     """
-    modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
-    modes = [(module, module.training) for module in modules]
-    drawn = [(each, each.get_state()) for each in _generators([*parts, *modules])]
-    with same_random_numbers(device):
-        try:
-            for module in modules:
-                module.training = False
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
-            for generator, state in drawn:
-                generator.set_state(state)
+
+    def __init__(self, device: torch.device, *parts: object) -> None:
+        modules = [each for part in parts if isinstance(part, nn.Module) for each in part.modules()]
+        self._modes = [(module, module.training) for module in modules]
+        self._drawn = [(each, each.get_state()) for each in _generators([*parts, *modules])]
+        self._numbers = RandomNumbers.now(device)
+
+    def __enter__(self) -> None:
+        for module, _ in self._modes:
+            module.training = False
+
+    def __exit__(self, *error: object) -> None:
+        for module, mode in self._modes:
+            module.training = mode
+        for generator, state in self._drawn:
+            generator.set_state(state)
+        self._numbers.put_back()
 
 
 def _generators(parts: Iterable[object]) -> list[torch.Generator]:

@@ -11,12 +11,12 @@ import torch
 from spikingtorch.plot.canvas import need_matplotlib
 from spikingtorch.report.batches import pieces_of, unchanged
 from spikingtorch.report.content import Content, now, versions
-from spikingtorch.report.gradients import check_gradients
+from spikingtorch.report.gradients import Checked, check_gradients
 from spikingtorch.report.history import read_history
-from spikingtorch.report.measure import measure, spiking_layers
+from spikingtorch.report.measure import Measured, measure, spiking_layers
 from spikingtorch.report.page import page
 from spikingtorch.report.svg import drawing
-from spikingtorch.watching.copies import copy_to_watch
+from spikingtorch.watching.copies import on_copy
 from spikingtorch.watching.network import Network, check_network
 
 # what records of a step cause that runs on the loop, which is the report's doing and no concern of the user
@@ -76,12 +76,14 @@ def report(
         raise ImportError("report: needs matplotlib; pip install 'spikingtorch[plot]'") from error
     logged = None if history is None else read_history(history, [*spiking_layers(given)])
     device = next((each.device for each in given.parameters()), torch.empty(0).device)
-    watched = copy_to_watch("report", model)
-    with warnings.catch_warnings(record=True) as caught, unchanged(device, loader, encoder), watched as copied:
+
+    def watch(copied: Any) -> tuple[Measured, list[Checked]]:
+        measured = measure(copied.eval(), pieces_of(loader, batches, encoder, device))
+        return measured, check_gradients(copied, measured.first.x)
+
+    with warnings.catch_warnings(record=True) as caught, unchanged(device, loader, encoder):
         warnings.simplefilter("always")
-        copied.eval()
-        measured = measure(copied, pieces_of(loader, batches, encoder, device))
-        checks = check_gradients(copied, measured.first.x)
+        measured, checks = on_copy("report", model, watch)
     kind = type(given.net).__name__
     said = dict.fromkeys(str(each.message) for each in caught if _OURS not in str(each.message))
     content = Content(title or kind, kind, now(), versions(), logged, measured, checks, [*said])

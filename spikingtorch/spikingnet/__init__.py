@@ -1,8 +1,10 @@
 """SpikingNet: an ordinary module, run over time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from spikingtorch.fold.report import Report, report
 from spikingtorch.functional.core.network_mode import NetworkMode, aside
 from spikingtorch.functional.core.random_state import random_state, set_random_state
 from spikingtorch.functional.core.tree import tree_map
+from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
@@ -33,7 +36,9 @@ from spikingtorch.spikingnet.misfit import misfit
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of
+from spikingtorch.spikingnet.unfinished import Unfinished
 
+T = TypeVar("T")
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
 # warnings may be errors
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
@@ -177,14 +182,15 @@ class SpikingNet(nn.Module):
         """
         if torch.compiler.is_compiling():
             return self._call(x, init, lengths)
-        with self._lock:
-            try:
-                return self._call(x, init, lengths)
-            except Exception as error:
-                name_layer(error, self.net)
-                if (found := misfit(error, self.net, x)) is not None:
-                    raise found from error
-                raise
+        handled = sys.exception()
+        try:
+            return self._lock.run(partial(self._call, x, init, lengths))
+        except Exception as error:
+            raise_interrupt(error, handled)
+            name_layer(error, self.net)
+            if (found := misfit(error, self.net, x)) is not None:
+                raise found from error
+            raise
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
         check_form(x)
@@ -202,29 +208,24 @@ class SpikingNet(nn.Module):
         layers, monitors = parts.layers, parts.monitors
         for layer in layers:
             layer._put_back()
-        before = [layer._memory for layer in layers]
+        if not parts.compiles:
+            self._lock.undo_by(Unfinished(parts).undo)
+            self._lock.undo_by(self._policy.forget_change)
         repeats = backward_pass() != -1
         if repeats:  # checkpoint calls once more, and the layers stay as they are
             for layer in layers:
                 layer._repeated = Repeated()
         watches = self.warn_silent and self.training and not (repeats or parts.compiles)
         watches = watches and self._activity.begin(layers, x)
-        marks = [monitor.begin(init) for monitor in monitors]
-        try:
-            out = self._forward(x, init, running, parts)
-        except BaseException:
-            for layer, memory in zip(layers, before, strict=True):
-                layer._take_back(memory)
-            for monitor, mark in zip(monitors, marks, strict=True):
-                monitor.rewind(mark)
-            raise
-        finally:
-            for layer in layers if repeats else ():
-                layer._repeated = None
-            for monitor in monitors:
-                monitor.end()
+        for monitor in monitors:
+            monitor.begin(init)
+        out = self._forward(x, init, running, parts)
+        for layer in layers if repeats else ():
+            layer._repeated = None
+        for monitor in monitors:
+            monitor.end()
         if watches:
-            self._activity.end(self.net, layers, stacklevel=6)
+            self._activity.end(self.net, layers, stacklevel=9)
         return out if running is None else tree_map(lambda leaf: padded(leaf, running, T), out)
 
     def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts) -> Any:
@@ -273,10 +274,11 @@ class SpikingNet(nn.Module):
             memories, drawn = [layer._memory for layer in parts.layers], random_state(chunk.x.device)
             takers = [layer._recorder for layer in parts.layers if layer._recorder is not None]
             takers += [*parts.monitors, *([] if self._watching is None else [self._watching])]
-            marks = [taker.mark() for taker in takers]
+            marks, handled = [taker.mark() for taker in takers], sys.exception()
             try:
                 return self._run_folded(chunk, parts, way)
             except _FAILURES as error:
+                raise_interrupt(error, handled)
                 for layer, memory in zip(parts.layers, memories, strict=True):
                     layer._memory = memory
                 for taker, mark in zip(takers, marks, strict=True):
@@ -309,10 +311,12 @@ class SpikingNet(nn.Module):
         whole = complete and not self.carry_graph and not parts.compiles
         fold = FoldToken(N, T, init, whole, complete, running)
         norms = self._norms(fold, way, parts.modules)
-        hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else _NOTHING
+        hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
+        if hooks is not None and not parts.compiles:
+            self._lock.undo_by(hooks.put_back)
         try:
             taking_part, idle = participating(fold, parts.layers), self._idle(x, parts)
-            with taking_part, handing(fold, parts.givens), norms or _NOTHING, hooks, idle:
+            with taking_part, handing(fold, parts.givens), norms or _NOTHING, hooks or _NOTHING, idle:
                 if self.mode == "auto" and self.hooks == "step" and not parts.compiles:
                     # nobody but layers sees the gradients of spikes: the proof has looked for hooks and what is kept
                     fold.supports = None if self._skipping is None else self._skipping.asks()
@@ -389,23 +393,37 @@ class SpikingNet(nn.Module):
         with aside(), self._skipping or _NOTHING, self._watching or _NOTHING:
             return call(parts.net, self._takes_init, x, init)
 
-    @contextmanager
-    def watched(self, mode: NetworkMode) -> Iterator[None]:
-        """Return a context within which a mode sees the functions that the network calls, and those alone.
+    def watched(self, mode: NetworkMode, work: Callable[[], T]) -> T:
+        """Return what work returns; meanwhile a mode sees the functions that the network calls, and those alone.
 
         Proofs and spiking layers call functions of their own, which it does not see, and it does not make the network
         step, as hooks do.
         """
-        with self.alone():
-            self._watching = mode
-            try:
-                yield
-            finally:
-                self._watching = None
 
-    def alone(self) -> AbstractContextManager[Any]:
-        """Return a context within which calls of other threads wait."""
-        return self._lock
+        def watch(mode: NetworkMode | None) -> None:
+            self._watching = mode
+
+        def run() -> T:
+            watch(mode)
+            found = work()
+            watch(None)
+            return found
+
+        return self.alone(run, partial(watch, None))
+
+    def alone(self, work: Callable[[], T], undo: Callable[[], object]) -> T:
+        """Return what work returns, while calls of other threads wait.
+
+        Args:
+            work: what is to be done.
+            undo: undoes it, if it raises something or is interrupted; it may run more than once.
+        """
+
+        def run() -> T:
+            self._lock.undo_by(undo)
+            return work()
+
+        return self._lock.run(run)
 
     def explain(self, x: Tensor | None = None) -> Report:
         """Say how the network runs, which backend each spiking layer takes, and why.
@@ -423,7 +441,7 @@ class SpikingNet(nn.Module):
         notes: dict[int, Note] = {}
         for module in self.modules():  # networks within this one have their own
             notes |= module._skipping.notes if isinstance(module, SpikingNet) and module._skipping is not None else {}
-        return report(self._policy, self.net, self.mode, notes)
+        return self._lock.run(partial(report, self._policy, self.net, self.mode, notes))
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""
@@ -439,8 +457,7 @@ class SpikingNet(nn.Module):
             ``{name: each[:4] for name, each in state.items()}``. Empty before the first call; a layer that no call has
             reached has an entry of shape (N, 0).
         """
-        with self._lock:
-            return state_of(self.net, self.carry_graph)
+        return self._lock.run(partial(state_of, self.net, self.carry_graph))
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
         """Let the next call with ``init=False`` go on from a state that ``get_state`` returned.
@@ -449,8 +466,7 @@ class SpikingNet(nn.Module):
             TypeError: it holds something else than tensors.
             ValueError: it is that of another network: names, shapes or dtypes differ.
         """
-        with self._lock:
-            take_state(self.net, dict(state))
+        self.alone(partial(take_state, self.net, dict(state)), Unfinished(Parts.of(self.net)).undo)
 
     def detach_(self) -> None:
         """Cut the state of every spiking layer from the graph that computed it."""

@@ -1,11 +1,11 @@
 """A copy of a network that runs in its place, so that the network stays as it is."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,17 @@ from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import HOOKS
 from spikingtorch.fold.outside import Outside
 from spikingtorch.functional.core.bytecode import cells_of, reads_of
-from spikingtorch.functional.core.random_state import same_python_random_state, same_random_state
+from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.random_state import RandomNumbers
 from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.functional.core.whole import whole
 from spikingtorch.watching.network import Network
 
+T = TypeVar("T")
 
-@contextmanager
-def copy_to_watch(owner: str, model: Network, *given: Tensor) -> Iterator[Any]:
-    """Yield a copy of a network, to be run on tensors like those given, and leave everything as it was.
+
+def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor) -> T:
+    """Return what work returns of a copy of a network, and leave everything as it was.
 
     The network itself does not run: its weights, statistics, states, records, hooks and its own attributes stay. Random
     numbers are put back, those of each device that the network or a tensor is on, and so is what the network's code
@@ -30,27 +33,43 @@ def copy_to_watch(owner: str, model: Network, *given: Tensor) -> Iterator[Any]:
     Args:
         owner: what asks, for messages.
         model: the network.
+        work: takes the copy, and runs it on tensors like those given.
         given: inputs.
 
     Raises:
         TypeError: something in the network cannot be copied.
     """
-    network: Any = model
-    net = model.net
-    tensors = chain(given, net.parameters(), net.buffers())
-    with ExitStack() as stack:
-        stack.enter_context(same_python_random_state())
-        for device in {each.device for each in tensors}:
-            stack.enter_context(same_random_state(device))
-        # weights that are copied in inference mode could not be looked at outside of it
-        with model.alone(), torch.inference_mode(False):
-            stack.callback(Look(net).outside.restore)
-            stack.callback(_outside_of_hooks(net).restore)
-            copied = _copy(owner, model)
-        copied.warn_silent = False
-        # of what the network has warned about, a copy says nothing more
-        copied._policy.warned = network._policy.warned
-        yield copied
+    tensors = chain(given, model.net.parameters(), model.net.buffers())
+    numbers = [RandomNumbers.now(device) for device in {HOST, *[each.device for each in tensors]}]
+    shared: list[Outside] = []
+
+    def run() -> T:
+        found = work(model.alone(partial(_look_and_copy, owner, model, shared), _nothing))
+        put_back()
+        return found
+
+    def put_back() -> None:
+        for outside in shared:
+            outside.restore()
+        for each in numbers:
+            each.put_back()
+
+    return whole(run, put_back)
+
+
+def _nothing() -> None:
+    """Undo a copy, which changes nothing."""
+
+
+def _look_and_copy(owner: str, model: Any, shared: list[Outside]) -> Any:
+    """Return a copy of a network, and add what it shares with the network."""
+    with torch._C._InferenceMode(False):  # weights that are copied in it could not be looked at outside of it
+        shared += [_outside_of_hooks(model.net), Look(model.net).outside]
+        copied = _copy(owner, model)
+    copied.warn_silent = False
+    # of what the network has warned about, a copy says nothing more
+    copied._policy.warned = model._policy.warned
+    return copied
 
 
 def _copy(owner: str, model: Any) -> Any:

@@ -39,7 +39,7 @@ class Counting(NetworkMode):
 
     def __enter__(self) -> "Counting":
         self._calls.clear()  # SpikingNet enters it for each call of its network
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()
         return self
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikingtorch.functional.core.modes import HOST, outside_transforms
-from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.modes import HOST, within
+from spikingtorch.functional.core.surroundings import isolated
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -39,15 +39,19 @@ def fires(layer: StepLayer) -> bool:
 def _step_jumps(layer: StepLayer, size: tuple[int, ...]) -> bool:
     """Return whether a layer's step jumps, or its output does not come from its input and its state by operations."""
     device = next((each.device for each in (*layer.parameters(), *layer.buffers())), HOST)
-    with torch.no_grad(), outside_transforms(), same_random_numbers(device):
+
+    def run() -> bool:
+        torch.set_grad_enabled(False)
         params = layer.step_params()
         given = [each for each in params.values() if isinstance(each, Tensor)]
         shape = torch.broadcast_shapes((1, *size), *[each.shape for each in given])
         x = torch.full((1, *shape), 0.5, device=device, dtype=given[0].dtype if given else None)
         state = layer.rest_state(x)
-        with _Jumps([x, *leaves_of(state)]) as tracing:
-            after, out = layer._valued_step()(state, x, **params)
-    return tracing.of(leaves_of(out)) is None or tracing.of(leaves_of((after, out))) is True
+        tracing = _Jumps([x, *leaves_of(state)])
+        after, out = within((tracing,), lambda: layer._valued_step()(state, x, **params))
+        return tracing.of(leaves_of(out)) is None or tracing.of(leaves_of((after, out))) is True
+
+    return isolated(device, run)
 
 
 class _Jumps(TorchDispatchMode):

@@ -1,6 +1,7 @@
 """SpikeMonitor: how a network fires while it is trained."""
 
 import threading
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch._C import _DisableFuncTorch
 from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 
+from spikingtorch.functional.core.locks import Lock
+from spikingtorch.functional.core.whole import whole
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
@@ -69,8 +72,8 @@ class SpikeMonitor:
             layer: path for path, layer in model.net.named_modules() if isinstance(layer, StepLayer) and fires(layer)
         }
         self._here = _Here()
-        self._lock = threading.Lock()
-        self._open = 0  # calls that are running
+        self._lock = Lock()
+        self._open: set[int] = set()  # threads with a call that is running
         self.reset()
 
     def reset(self) -> None:
@@ -84,23 +87,28 @@ class SpikeMonitor:
             self._at = 0, 0
 
     def __enter__(self) -> "SpikeMonitor":
-        with self._model.alone():
-            for layer in self._names:
-                if layer._monitor is not None:
-                    raise RuntimeError("SpikeMonitor: another monitor is open on this network; leave it first")
-            for layer in self._names:
-                layer._monitor = self
+        before = [(layer, layer._monitor) for layer in self._names]
+        if any(monitor not in (None, self) for _, monitor in before):
+            raise RuntimeError("SpikeMonitor: another monitor is open on this network; leave it first")
+
+        def undo() -> None:
+            for layer, monitor in before:
+                layer._monitor = monitor
+
+        self._model.alone(partial(self._watch, self), undo)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._model.alone():
-            for layer in self._names:
-                layer._monitor = None
+        self._model.alone(partial(self._watch, None), partial(self._watch, None))
 
-    def begin(self, init: Any) -> dict[str, "_Counts"]:
-        """Note that a call of a network begins in this thread, and return what ``rewind`` goes back to.
+    def _watch(self, monitor: "SpikeMonitor | None") -> None:
+        for layer in self._names:
+            layer._monitor = monitor
+
+    def begin(self, init: Any) -> None:
+        """Note that a call of a network begins in this thread.
 
         Args:
             init: of the call; None for that of a layer by itself.
@@ -108,16 +116,28 @@ class SpikeMonitor:
         here = self._here
         here.depth += 1
         if here.depth > 1:
-            return self.mark()
+            return
         with self._lock:
-            self._open += 1
+            self._open.add(threading.get_ident())
             here.before, here.counts = self._counts, {}
             sequence, calls = self._at
         if calls and init is True:
             sequence, calls = sequence + 1, 0
         here.at, every = None if init is None else (sequence, calls), self._every
         here.looks = init is not None and sequence % every == 0 and calls // every % every == 0
-        return {}
+
+    def here(self) -> tuple[int, dict[str, "_Counts"], dict[str, "_Counts"]]:
+        """Return how far the calls of this thread are, before another one begins."""
+        here = self._here
+        return here.depth, here.before, here.counts
+
+    def leave(self, before: tuple[int, dict[str, "_Counts"], dict[str, "_Counts"]]) -> None:
+        """Go back to where this thread was: the call that has begun since counts for nothing."""
+        here = self._here
+        here.depth, here.before, here.counts = before
+        here.loop = None
+        if not here.depth:
+            self._open.discard(threading.get_ident())
 
     def mark(self) -> dict[str, "_Counts"]:
         """Return what the call that runs in this thread has come to."""
@@ -130,14 +150,13 @@ class SpikeMonitor:
     def end(self) -> None:
         """Count what a call has given out that ends now, unless it is part of another one."""
         here = self._here
+        if here.depth == 1:
+            with self._lock:
+                self._open.discard(threading.get_ident())
+                if here.counts:
+                    self._keep(here)
+            here.before, here.counts = {}, {}
         here.depth -= 1
-        if here.depth:
-            return
-        with self._lock:
-            self._open -= 1
-            if here.counts:
-                self._keep(here)
-        here.before, here.counts = {}, {}
 
     def counts_of(self, layer: Any) -> list[Tensor] | None:
         """Return what the time loop of a layer goes on counting from, if there is anything; None if it is not to count.
@@ -181,11 +200,7 @@ class SpikeMonitor:
             return
         here, path = self._here, self._names[layer]
         if not here.depth:  # outside of a network
-            self.begin(None)
-            try:
-                self.note(layer, output, init, fold, before)
-            finally:
-                self.end()
+            whole(partial(self._note_alone, layer, output, init, fold, before), partial(self.leave, self.here()))
             return
         loop, here.loop = here.loop, None
         if loop is None or loop[0] is not output:
@@ -199,6 +214,12 @@ class SpikeMonitor:
             return
         if output.numel():  # without samples, or neurons, there is no share that fires
             self._look_at(layer, _plain(path, output), init, fold, before, loop)
+
+    def _note_alone(self, *what: Any) -> None:
+        """Count what a layer has given out by itself."""
+        self.begin(None)
+        self.note(*what)
+        self.end()
 
     def _look_at(
         self, layer: Any, out: Tensor, init: Any, fold: FoldToken | None, before: Memory | None, loop: "_Loop | None"

@@ -1,12 +1,14 @@
 """Network: what is asked of a SpikingNet here."""
 
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.network_mode import NetworkMode
+
+T = TypeVar("T")
 
 
 class Network(Protocol):
@@ -18,12 +20,12 @@ class Network(Protocol):
         """Run it over a sequence."""
         ...
 
-    def alone(self) -> AbstractContextManager[Any]:
-        """Return a context within which calls of other threads wait."""
+    def alone(self, work: Callable[[], T], undo: Callable[[], object]) -> T:
+        """Return what work returns, while calls of other threads wait; undo it if it raises something."""
         ...
 
-    def watched(self, mode: NetworkMode) -> AbstractContextManager[None]:
-        """Return a context within which a mode sees the functions that the network calls."""
+    def watched(self, mode: NetworkMode, work: Callable[[], T]) -> T:
+        """Return what work returns; meanwhile a mode sees the functions that the network calls."""
         ...
 
 

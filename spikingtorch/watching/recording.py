@@ -1,6 +1,7 @@
 """record: what happens inside a network, over time."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -103,14 +104,18 @@ def record(
     recorders = {
         path: Recorder(path, names, layers is not None, budget, _index(neurons, path), kept) for path in chosen
     }
-    with model.alone():
-        try:
-            for path, layer in chosen.items():
-                layer._recorder = recorders[path]
-            out = model(x, **options)
-        finally:
-            for layer in chosen.values():
-                layer._recorder = None
+
+    def attach(recorders: Mapping[str, Recorder]) -> None:
+        for path, layer in chosen.items():
+            layer._recorder = recorders.get(path)
+
+    def run() -> Any:
+        attach(recorders)
+        out = model(x, **options)
+        attach({})
+        return out
+
+    out = model.alone(run, partial(attach, {}))
     # the network runs as many steps as the longest sample has
     T = x.shape[1] if options.get("lengths") is not None else 0
     found = {path: records for path, recorder in recorders.items() if (records := recorder.records(T))}

@@ -1,13 +1,16 @@
 """summary: the layers of a network with their sizes, rates, and the operations and energy that one sample takes."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.surroundings import uncompiled
 from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.watching.copies import copy_to_watch
+from spikingtorch.watching.copies import on_copy
 from spikingtorch.watching.counting import Counting, weights_of
 from spikingtorch.watching.network import Network, check_network, check_sequences
 from spikingtorch.watching.operations import Count, recurrent
@@ -48,20 +51,22 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     """
     check_network("summary", model)
     check_sequences("summary", x)
-    with copy_to_watch("summary", model, x) as copied:
-        return summary_of_run(copied, x.clone(), addition, mac)
+    return on_copy("summary", model, lambda copied: summary_of_run(copied, x.clone(), addition, mac), x)
 
 
-@torch.no_grad()
 def summary_of_run(model: Any, x: Tensor, addition: float = ADDITION, mac: float | None = None) -> Summary:
     """Run a network itself, and return its summary."""
-    counting = Counting(model.net)
-    # what a compiled part of the network calls would not be seen
-    with model.watched(counting), torch.compiler.set_stance("force_eager"):
-        recording = record(model, x, "spikes")
-    rows, unseen = _rows(model.net, counting, recording, len(x))
+    rows, unseen = within((torch.no_grad(),), partial(_measured, model, x))
     energy = addition + MULTIPLICATION if mac is None else mac
     return Summary(tuple(rows), x.shape[1], addition, energy, tuple(unseen))
+
+
+def _measured(model: Network, x: Tensor) -> tuple[list[Row], list[str]]:
+    """Run a network, and return the rows of the layers, and those with weights of which nothing was seen."""
+    counting = Counting(model.net)
+    watch = partial(model.watched, counting, partial(record, model, x, "spikes"))
+    # what a compiled part of the network calls would not be seen
+    return _rows(model.net, counting, uncompiled(watch), x.shape[0])
 
 
 def _rows(

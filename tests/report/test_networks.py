@@ -22,7 +22,7 @@ from spikingtorch.report.figures import whole
 from spikingtorch.report.gradients import Checked, check_gradients
 from spikingtorch.report.html import Html
 from spikingtorch.spikeio import PoissonEncoder
-from spikingtorch.watching.copies import copy_to_watch
+from spikingtorch.watching.copies import on_copy
 from tests.report.networks import SECTIONS, Quickly, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -175,8 +175,8 @@ def test_histories(name: str, quickly: Quickly, monkeypatch: pytest.MonkeyPatch)
 
 def checked(net: nn.Module, *shape: int) -> list[Checked]:
     torch.manual_seed(0)
-    with copy_to_watch("report", st.SpikingNet(net).eval()) as copied:
-        return check_gradients(copied, draw(2, 8, *(shape or (6,))))
+    x = draw(2, 8, *(shape or (6,)))
+    return on_copy("report", st.SpikingNet(net).eval(), lambda copied: check_gradients(copied, x))
 
 
 def test_a_wrong_gradient_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quickly: Quickly) -> None:

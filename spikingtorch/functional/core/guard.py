@@ -144,8 +144,9 @@ class Guard:
             if values[place] is _MISSING or form(values[place]) != found:
                 return False
             if values[place] is not last[place]:
-                self._last[place] = _reference(values[place])
+                # who is interrupted in between looks at its form again
                 self._given[place] = getattr(values[place], "__dict__", ())
+                self._last[place] = _reference(values[place])
         return not any(self._given)
 
     def _collections_hold(self) -> bool:

@@ -1,11 +1,12 @@
 """A bounded LRU cache, safe across threads and fork."""
 
-import os
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 from weakref import WeakSet
+
+from spikingtorch.functional.core.locks import Lock
+from spikingtorch.functional.core.whole import whole
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ class LRUCache(Generic[T]):
         self._limit = limit
         self._entries: OrderedDict[Hashable, T] = OrderedDict()
         self._dropped: deque[Hashable] = deque()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         _all.add(self)
 
     def get(self, key: Hashable) -> T | None:
@@ -50,24 +51,26 @@ class LRUCache(Generic[T]):
         this very thread, which holds the lock.
         """
         self._dropped.append(key)
-        if self._lock.acquire(blocking=False):
-            try:
-                self._let_go()
-            finally:
-                self._lock.release()
+        if not self._lock.is_mine():
+            whole(self._let_go_now, self._release)
 
     def clear(self) -> None:
         """Drop all entries."""
         with self._lock:
             self._entries.clear()
 
+    def _let_go_now(self) -> None:
+        if self._lock.acquire(blocking=False):
+            self._let_go()
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock.is_mine():
+            self._lock.release()
+
     def _let_go(self) -> None:
         while self._dropped:
             self._entries.pop(self._dropped.popleft(), None)
-
-    def renew_lock(self) -> None:
-        """Take a new lock: in a forked child, one that another thread held at the fork is never released."""
-        self._lock = threading.Lock()
 
 
 _all: WeakSet[LRUCache] = WeakSet()  # type: ignore[type-arg]
@@ -77,12 +80,3 @@ def clear_all() -> None:
     """Drop all entries of every cache."""
     for each in list(_all):
         each.clear()
-
-
-def _after_fork() -> None:
-    for each in _all:
-        each.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

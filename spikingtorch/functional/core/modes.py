@@ -1,13 +1,28 @@
 """Modes of torch: what stands between a call and the memory of its tensors, and how to step outside of it."""
 
-from collections.abc import Container, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+import operator
+from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import repeat, takewhile
+from operator import is_
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
+from torch._C._dynamo.guards import set_is_in_mode_without_ignore_compile_internals
+from torch._C._functorch import (
+    get_dynamic_layer_stack_depth,
+    peek_interpreter_stack,
+    pop_dynamic_layer_stack,
+    push_dynamic_layer_stack,
+)
 from torch.autograd import forward_ad
+from torch.utils import _python_dispatch as noted
+
+from spikingtorch.functional.core.whole import whole
+
+T = TypeVar("T")
 
 
 def _keys(tensor: Tensor) -> int:
@@ -66,19 +81,136 @@ def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
     return all([type(tensor) in _TYPES and keys_of(tensor).raw_repr() in keys for tensor in tensors])
 
 
-@contextmanager
-def outside_transforms() -> Iterator[None]:
-    """Run outside of every ``torch.func`` transform, dispatch mode, hook on saved tensors and of inference mode."""
-    with ExitStack() as stack:
-        if peek_interpreter_stack() is not None:
-            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+class Modes(NamedTuple):
+    """The modes of torch in this thread, so that they can be put back as they were.
 
-            stack.enter_context(temporarily_clear_interpreter_stack())
-        if torch._C._len_torch_dispatch_stack() or _is_traced_early():
-            from torch.utils._python_dispatch import _disable_current_modes
+    Attributes:
+        functions: modes of torch functions, the outermost first.
+        dispatch: modes of operations.
+        flags: what torch notes about these.
+        hooks: the innermost hooks on saved tensors.
+        grad: whether gradients are recorded.
+    """
 
-            stack.enter_context(_disable_current_modes())
-        if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t))
-        stack.enter_context(torch.inference_mode(False))
-        yield
+    functions: Sequence[Any]
+    dispatch: Sequence[Any]
+    flags: tuple[bool, bool, bool]
+    hooks: Any
+    grad: bool
+
+    @classmethod
+    def now(cls) -> "Modes":
+        """Return the modes as they are."""
+        flags = (
+            noted._is_in_torch_dispatch_mode,
+            noted._is_in_non_infra_torch_dispatch_mode,
+            noted._is_in_any_mode_without_ignore_compile_internals,
+        )
+        return cls(_functions(), _dispatch(), flags, _top_hooks(), torch.is_grad_enabled())
+
+    def put_back(self) -> None:
+        """Put back those that are not as they were."""
+        while (top := _top_hooks()) is not None and top != self.hooks:
+            torch._C._autograd._pop_saved_tensors_default_hooks()  # pyright: ignore[reportAttributeAccessIssue]
+        _refill(self.functions, _functions, torch._C._pop_torch_function_stack, torch._C._push_on_torch_function_stack)
+        _refill(self.dispatch, _dispatch, pop_dispatch_mode, torch._C._push_on_torch_dispatch_stack)
+        one, two, three = self.flags
+        noted._is_in_torch_dispatch_mode, noted._is_in_non_infra_torch_dispatch_mode = one, two
+        noted._is_in_any_mode_without_ignore_compile_internals = three
+        set_is_in_mode_without_ignore_compile_internals(three)
+        if torch.is_grad_enabled() != self.grad:
+            with torch._C.DisableTorchFunction():  # which modes of the user's would see
+                torch._C._set_grad_enabled(self.grad)
+
+
+# without an argument, as that for functions
+pop_dispatch_mode = partial(torch._C._pop_torch_dispatch_stack, None)
+_function_at = torch._C._get_function_stack_at
+
+
+def _functions() -> Sequence[Any]:
+    number = torch._C._len_torch_function_stack()
+    return [_function_at(place) for place in range(number)] if number else ()
+
+
+def _dispatch() -> Sequence[Any]:
+    number = torch._C._len_torch_dispatch_stack()
+    return [torch._C._get_dispatch_stack_at(place) for place in range(number)] if number else ()
+
+
+def _top_hooks() -> Any:
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _refill(wanted: Sequence[Any], now: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], Any]) -> None:
+    """Let a stack hold what is wanted, the very same objects."""
+    found = now()
+    same = sum(takewhile(bool, map(is_, found, wanted)))
+    for _ in found[same:]:
+        pop()
+    for mode in wanted[same:]:
+        push(mode)
+
+
+def within(modes: Iterable[Any], work: Callable[[], T], *, without: type[Any] | None = None) -> T:
+    """Return what work returns within modes, each inside the one before; none of them stays, whatever is raised.
+
+    Args:
+        modes: of torch functions or of operations.
+        work: to be done.
+        without: a kind of modes; the innermost of torch functions that are of this kind do not see it.
+    """
+    before = Modes.now()
+
+    def inside() -> T:
+        if without is not None:
+            last = next((mode for mode in reversed(before.functions) if not isinstance(mode, without)), None)
+            while (number := torch._C._len_torch_function_stack()) and _function_at(number - 1) is not last:
+                torch._C._pop_torch_function_stack()
+        for mode in modes:
+            mode.__enter__()
+        found = work()
+        before.put_back()
+        return found
+
+    return whole(inside, before.put_back)
+
+
+def outside_transforms(work: Callable[[], T]) -> T:
+    """Return what work returns outside of transforms, modes of operations, hooks on saved tensors and inference mode.
+
+    Transforms are those of ``torch.func``.
+    """
+    before, depth = Modes.now(), get_dynamic_layer_stack_depth()
+    transforms: list[Any] = []
+
+    def inside() -> T:
+        if depth:  # in one instruction, so that no interrupt comes between a transform and its place in the list
+            transforms[:] = map(operator.call, repeat(pop_dynamic_layer_stack, depth))
+        before._replace(dispatch=()).put_back()
+        if before.hooks is not None:
+            torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is).__enter__()
+        with _outside_early_modes(), torch._C._InferenceMode(False):
+            found = work()
+        put_back()
+        return found
+
+    def put_back() -> None:
+        while transforms and (now := get_dynamic_layer_stack_depth()) < depth:
+            push_dynamic_layer_stack(transforms[depth - 1 - now])
+        before.put_back()
+
+    return whole(inside, put_back)
+
+
+def _outside_early_modes() -> AbstractContextManager[Any]:
+    """Return a context outside of the modes of ``make_fx(..., pre_dispatch=True)``, which torch.export uses."""
+    if not _is_traced_early():
+        return nullcontext()
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    return _disable_current_modes()
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor

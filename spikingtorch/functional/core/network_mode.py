@@ -5,9 +5,20 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+_number, _at = torch._C._len_torch_function_stack, torch._C._get_function_stack_at
+
 
 class NetworkMode(TorchFunctionMode):
     """The base of modes that are entered around a network; spiking layers step ``aside``."""
+
+    def __enter__(self) -> "NetworkMode":
+        torch._C._push_on_torch_function_stack(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # whoever was interrupted while it stepped aside has left others there, or none
+        if (number := _number()) and _at(number - 1) is self:
+            torch._C._pop_torch_function_stack()
 
     def saw(self, func: Any, out: Any, args: Any, kwargs: Any) -> None:
         """Take note of a call of a function that has returned."""
@@ -30,9 +41,7 @@ class aside:  # noqa: N801
         self._modes: list[NetworkMode] = []
         if torch.compiler.is_dynamo_compiling():
             return self._modes
-        while (number := torch._C._len_torch_function_stack()) and isinstance(
-            last := torch._C._get_function_stack_at(number - 1), NetworkMode
-        ):
+        while (number := _number()) and isinstance(last := _at(number - 1), NetworkMode):
             self._modes.append(last)
             torch._C._pop_torch_function_stack()
         return self._modes

@@ -1,5 +1,6 @@
 """Precision: half-precision tensors are computed in float32, and only what leaves a scan is rounded."""
 
+from contextlib import AbstractContextManager, nullcontext
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -49,3 +50,8 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     kind = device.type
     known = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if known else None
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which autocast is off on a device; where it is off already, nothing is switched."""
+    return nullcontext() if autocast_dtype(device) is None else torch.autocast(device.type, enabled=False)

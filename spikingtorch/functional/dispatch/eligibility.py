@@ -1,6 +1,7 @@
 """Which backend takes a scan: whether there is a program for the step, and whether a kernel is right here and now."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -83,8 +84,7 @@ def _check_shapes(call: Call) -> None:
         first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
         state = pytree.tree_unflatten(call.states, call.forms[0])
         x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
-        with undone(guard_of(call.step)):
-            found = not_pointwise(call.step, state, x, params)
+        found = undone(guard_of(call.step), partial(not_pointwise, call.step, state, x, params))
         raise found or NotFusible(complaint)
 
 

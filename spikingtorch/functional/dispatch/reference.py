@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.shapes import broadcast
 from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
@@ -46,7 +47,7 @@ class LoopReference(NamedTuple):
         floats = self._filled_in(step, program, scalars)
         # a view of each: one tensor may be given twice, and each place has a gradient of its own
         leaves = [tensor.view_as(tensor) for tensor in tensors]
-        with torch.autocast(tensors[0].device.type, enabled=False):
+        with without_autocast(tensors[0].device):
             results = self._run(step, floats, leaves, dim)
         pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if c is not None and r.requires_grad]
         found = torch.autograd.grad(

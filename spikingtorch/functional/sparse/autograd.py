@@ -10,6 +10,7 @@ from torch.autograd import Function
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import can_run
@@ -111,7 +112,7 @@ class EventLayer(Function):
         # hooks may have handed back something else, which torch is to complain about
         same = x.shape == ctx.form[0] and weight.shape == ctx.weight_shape
         if same and can_run(*read):
-            with torch.autocast(g.device.type, enabled=False):
+            with without_autocast(g.device):
                 return None, None, *_gradients(ctx, g, x, weight, wanted)
         if ctx.bits is not None:
             # x holds zeros, attached to the graph of the input

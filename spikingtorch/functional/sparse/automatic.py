@@ -106,12 +106,12 @@ class Automatic(NetworkMode):
 
     def __enter__(self) -> Any:
         """Enter the mode, unless it stands aside."""
-        return self if self.is_idle else super().__enter__()  # type: ignore[no-untyped-call]
+        return self if self.is_idle else super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         """Leave the mode, if it was entered."""
         if not self.is_idle:
-            super().__exit__(*error)  # type: ignore[no-untyped-call]
+            super().__exit__(*error)
 
     def asks(self) -> Supports | None:
         """Return what takes where spikes have a slope, None where no layer would make use of it."""

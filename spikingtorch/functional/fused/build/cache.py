@@ -14,12 +14,12 @@ import secrets
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from multiprocessing import util
 from pathlib import Path
 
+from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
 from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
 
@@ -38,20 +38,13 @@ class _Process:
     """What this process holds: a lock for each library in the making, its temporary folder, what it has warned of."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.making: dict[str, threading.Lock] = {}
+        self.lock = Lock()
+        self.making: dict[str, Lock] = {}
         self.temporary: Path | None = None
         self.warned: set[Path] = set()
 
-    def renew_locks(self) -> None:
-        self.lock = threading.Lock()
-        self.making = {}
-
 
 _process = _Process()
-# a thread that holds the lock does not live on in a forked child, and would never release it there
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.renew_locks)
 
 
 def cache_dir() -> Path:
@@ -83,7 +76,7 @@ def library(source: str) -> ctypes.CDLL:
     """
     key = _digest(f"{source}\0{fingerprint()}".encode())
     with _process.lock:
-        mine = _process.making.setdefault(key, threading.Lock())
+        mine = _process.making.setdefault(key, Lock())
     with mine:  # two libraries are made at once, one is made once
         try:
             return _obtain(cache_dir(), key, source)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from spikingtorch.functional.core import memory
+from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.recurrent import passes
 from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
@@ -48,7 +49,7 @@ def _forward(
     """Return final states, the last output, all outputs, records and, with ``keep``, the trace for the gradient."""
     neuron, given = Neuron(program, tuple(scalars), tuple(differentiable)), RecurrentArgs(states, s, xs, weight, params)
     check_forward(neuron, synapse, given)
-    with torch.autocast(s.device.type, enabled=False):
+    with without_autocast(s.device):
         finals, records, trace = passes.forward(neuron, synapse, _contiguous(given), keep)
     outs, currents, kept = trace
     # a copy: what an operator returns shares no memory
@@ -77,7 +78,7 @@ def _backward(
     coming = [None if c is None else memory.contiguous(written_out(c)) for c in cotangents]
     of_finals, (of_s, of_outs, *of_records) = coming[: len(states)], coming[len(states) :]
     kept, incoming = Saved(outs, currents, over_time), Cotangents(of_finals, of_s, of_outs, of_records)
-    with torch.autocast(s.device.type, enabled=False):
+    with without_autocast(s.device):
         found = passes.backward(neuron, synapse, _contiguous(given), kept, incoming, wants)
     return [grad for grad in _flattened(found) if grad is not None]
 

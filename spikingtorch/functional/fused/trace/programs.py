@@ -1,5 +1,6 @@
 """From a step and its arguments to the program that runs them, found again when they come again."""
 
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
 from spikingtorch.functional.fused.trace.step_key import (
@@ -124,13 +126,13 @@ def _attempt(
 ) -> TracedStep | NotFusible:
     """Return the plan of a step, or why there is none; the trace leaves what the guard sees as it was."""
     try:
-        with undone(guard):
-            return _made(step, arguments, lift_floats)
+        return undone(guard, partial(_made, step, arguments, lift_floats))
     except NotFusible as refusal:
         return refusal
 
 
 def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> TracedStep:
+    handled = sys.exception()
     try:
         leaves = arguments.states, arguments.xs, arguments.params
         state, xs, params = map(pytree.tree_unflatten, leaves, arguments.forms)
@@ -138,6 +140,7 @@ def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> 
     except NotFusible:
         raise
     except Exception as error:
+        raise_interrupt(error, handled)
         raise NotFusible(f"raises {type(error).__name__} when it is traced: {error}") from error
     saves_states = bool(program.states) and program.reads_states(program.gradients)
     differentiable = tuple(node >= 0 for node in program.gradients)

@@ -11,11 +11,10 @@ import random
 import threading
 import types
 from collections import OrderedDict, deque, namedtuple
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,8 +32,10 @@ from spikingtorch.functional.core.bytecode import (
     reads_of,
 )
 from spikingtorch.functional.core.guard import Guard
+from spikingtorch.functional.core.whole import whole
 from spikingtorch.functional.fused.errors import NotFusible
 
+T = TypeVar("T")
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
 # what a trace answers otherwise than the loop
 _MODES = {
@@ -151,21 +152,27 @@ def check_pure(step: Any) -> None:
         pass
 
 
-@contextmanager
-def undone(guard: Guard | None) -> Iterator[None]:
-    """Within it, a step may be run to look at it: what the guard sees is put back afterwards.
+def undone(guard: Guard | None, work: Callable[[], T]) -> T:
+    """Return what a look at a step finds that runs it: what the guard sees is put back afterwards.
 
     Raises:
         SideEffect: the step has changed something.
     """
-    try:
-        yield
-    finally:
-        changed = guard is not None and guard.changed()
-        if guard is not None and changed:
+    if guard is None:
+        return work()
+
+    def put_back() -> None:
+        if guard.changed():
             guard.put_back()
-    if changed:
-        raise SideEffect("changes something outside of it")
+
+    def look() -> T:
+        found = work()
+        if guard.changed():
+            put_back()
+            raise SideEffect("changes something outside of it")
+        return found
+
+    return whole(look, put_back)
 
 
 def guard_of(step: Any) -> Guard | None:

@@ -4,17 +4,19 @@ The step runs once on small example tensors while a dispatch mode notes each ate
 it: whatever torch differentiates, an old-style autograd Function included, is differentiated here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core import contract
-from spikingtorch.functional.core.modes import HOST, outside_transforms
-from spikingtorch.functional.core.random_state import python_random_state, same_python_random_state, same_random_state
+from spikingtorch.functional.core.modes import HOST, within
+from spikingtorch.functional.core.random_state import python_random_state
+from spikingtorch.functional.core.surroundings import isolated, set_autocast
+from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
@@ -22,6 +24,8 @@ from spikingtorch.functional.fused.trace.depends import depends_on
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
 from spikingtorch.functional.fused.trace.questions import Questions
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
+
+T = TypeVar("T")
 
 
 class Traced(NamedTuple):
@@ -58,9 +62,11 @@ def trace(
         NotFusible: the step is not a pointwise program, and why.
         Exception: whatever the step raises.
     """
-    # not within a trace: the second one is to see other numbers than the first
-    with same_python_random_state():
-        small, large = (_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES)
+
+    def both() -> list[Traced]:  # the second one sees other random numbers than the first
+        return [_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES]
+
+    small, large = _with_fixed_modes(both)
     if small != large:
         raise NotFusible("has operations or numbers that change from call to call, or with the sizes of its tensors")
     return small
@@ -75,23 +81,29 @@ def _trace_once(
     lift_floats: bool,
     sizes: tuple[int, int, int],
 ) -> Traced:
-    with _with_fixed_modes() as asked:
-        examples = Examples((state, xs, params), lift_floats, sizes)
-        recorder = Recorder(examples)
-        asked.recorder = recorder
-        drawn = python_random_state()
-        with recorder:
-            try:
-                after, out = contract.checked(step)(*examples.trees[:2], **examples.trees[2])
-            except Exception as error:
-                raise recorder.refusal or asked.refusal or error from error
-            results, form = pytree.tree_flatten(out)
-            gradients = recorder.differentiate([*pytree.tree_leaves(after), *results])
+    asked, examples = Questions(), Examples((state, xs, params), lift_floats, sizes)
+    recorder = Recorder(examples)
+    asked.recorder = recorder
+    drawn, handled = python_random_state(), sys.exception()
+
+    def run() -> tuple[Any, list[Any], pytree.TreeSpec, Any]:
+        try:
+            after, out = contract.checked(step)(*examples.trees[:2], **examples.trees[2])
+        except Exception as error:
+            raise_interrupt(error, handled)
+            raise recorder.refusal or asked.refusal or error from error
+        results, form = pytree.tree_flatten(out)
+        return after, results, form, recorder.differentiate([*pytree.tree_leaves(after), *results])
+
+    def asking() -> Traced:
+        after, results, form, gradients = within((recorder,), run)
         if (refusal := recorder.refusal or asked.refusal) is not None:
             raise refusal
         if python_random_state() != drawn:
             raise NotFusible("draws random numbers of Python or numpy, numbers that change from call to call")
         return _assemble(recorder, pytree.tree_leaves(after), results, form, gradients, xs, half)
+
+    return within((asked,), asking)
 
 
 def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> NotFusible | None:
@@ -107,9 +119,20 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
     def example(leaf: Any) -> Any:
         return torch.ones(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Tensor | Spec) else leaf
 
-    with same_python_random_state(), _with_fixed_modes(), torch.no_grad(), Watch() as watch, suppress(Exception):
-        trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
-        step(trees[0], trees[1], **trees[2])
+    watch, handled = Watch(), sys.exception()
+
+    def run() -> None:
+        try:
+            trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
+            step(trees[0], trees[1], **trees[2])
+        except Exception as error:
+            raise_interrupt(error, handled)
+
+    def plainly() -> None:
+        torch.set_grad_enabled(False)
+        within((Questions(), watch), run)
+
+    _with_fixed_modes(plainly)
     found: NotFusible | None = watch.refusal
     return found
 
@@ -145,15 +168,15 @@ def _assemble(
     return Traced(program, tuple(builder.literals), form, tuple(sorted(recorder.divisors)))
 
 
-@contextmanager
-def _with_fixed_modes() -> Iterator[Questions]:
+def _with_fixed_modes(work: Callable[[], T]) -> T:
     """Keep the trace from the caller's transforms, modes, hooks and autocast, and from its random numbers."""
-    with ExitStack() as stack:
-        # first, for a mode of torch.export would note the others
-        stack.enter_context(torch._C.DisableTorchFunction())
-        stack.enter_context(outside_transforms())
-        stack.enter_context(same_random_state(HOST))  # a step that draws shall draw the same on the loop
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast(HOST.type, enabled=False))
-        stack.enter_context(torch._C._EnableTorchFunction())
-        yield stack.enter_context(Questions())
+
+    def inside() -> T:
+        torch.set_grad_enabled(True)
+        set_autocast(HOST.type, False, None, torch.is_autocast_cache_enabled())
+        with torch._C._EnableTorchFunction():
+            return work()
+
+    # first, for a mode of torch.export would note the others
+    with torch._C.DisableTorchFunction():
+        return isolated(HOST, inside)

@@ -117,11 +117,14 @@ slow.start()
 while not os.path.exists(running):
     time.sleep(0.01)
 os.environ["CC"] = cc
-assert any(lock.locked() for lock in cache._process.making.values())
+(making,) = cache._process.making.values()
+assert not making.acquire(blocking=False)
 child = os.fork()
 if child == 0:
     signal.alarm(20)
-    assert not cache._process.making and not cache._process.lock.locked()
+    assert making.acquire(blocking=False) and cache._process.lock.acquire(blocking=False)
+    making.release()
+    cache._process.lock.release()
     os._exit(cache.library("int answer(void) { return 2; }").answer())
 _, status = os.waitpid(child, 0)
 open(go, "w").close()

@@ -1,0 +1,77 @@
+"""A process that is forked while another thread is inside a call: its child computes what it would have computed."""
+
+import pytest
+
+from tests.processes import python
+
+# a thread is held in a layer of the network while another one forks; what the child does has a time limit
+HELD = """
+import os, signal, sys, threading, torch
+from torch import nn
+import spikingtorch as st
+from spikingtorch.fold import copied
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+inside, go, held = threading.Event(), threading.Event(), False
+
+def hold():
+    if threading.current_thread() is thread and held:
+        inside.set()
+        assert go.wait(60)
+
+class Holds(nn.Module):
+    def forward(self, x):
+        hold()
+        return x.clone()
+
+def record(*given):
+    hold()
+    return rehearse(*given)
+
+rehearse, copied.record = copied.record, record
+
+thread = None
+model = st.SpikingNet(nn.Sequential(st.LIF(), Holds(), st.LIF(v0=0.2)), mode=sys.argv[1], hooks="sequence")
+model.net[1].register_forward_hook(lambda *_: None)
+x = torch.rand(4, 6, 8)
+layer, fresh = st.LIF(), st.LIF()
+with torch.no_grad():
+    want, more = model(x), model(x, init=False)
+    alone = fresh(x[:, 0], init=True)
+    spikes = st.record(model, x)["0"]["spikes"]
+held = True
+work = {
+    "call": lambda: model(x),
+    "proof": lambda: st.SpikingNet(nn.Sequential(st.LIF()))(x),
+    "record": lambda: st.record(model, x),
+    "monitor": lambda: st.SpikeMonitor(model).__enter__() and model(x),
+}[sys.argv[2]]
+thread = threading.Thread(target=lambda: torch.no_grad()(work)())
+thread.start()
+assert inside.wait(60)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    with torch.no_grad():
+        assert torch.equal(model(x, init=False), more), "goes on from the last call that came to its end"
+        assert torch.equal(model.net[0](x[:, 0], init=True), alone), "a layer by itself"
+        assert torch.equal(model(x), want), "the model"
+        assert torch.equal(model(x, init=False), more), "the model, going on"
+        assert torch.equal(st.record(model, x)["0"]["spikes"], spikes), "record"
+        assert torch.equal(st.SpikingNet(nn.Sequential(st.LIF(), st.LIF(v0=0.2)))(x), want), "a model of its own"
+        assert model.explain().mode == sys.argv[1] and model.get_state()
+        state, out = st.functional.scan(st.functional.if_step, st.functional.IFState(torch.zeros(4, 8)), x, dim=1)
+        assert out.shape == x.shape
+    os._exit(7)
+_, status = os.waitpid(child, 0)
+go.set()
+thread.join()
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.parametrize("held", ["call", "proof", "record", "monitor"])
+@pytest.mark.parametrize("mode", ["fold", "step"])
+def test_a_child_is_right_whose_parent_was_inside_a_call(mode: str, held: str) -> None:
+    assert python("-W", "ignore", "-c", HELD, mode, held) == "7\n"

@@ -1,0 +1,187 @@
+"""Calls that are interrupted at any instruction: the next one computes what it did before, and nothing stays behind."""
+
+import contextlib
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch.functional.core.random_state import python_random_state
+from tests.interrupts import Point, interrupted, points_of
+
+X = (torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+LENGTHS = torch.tensor([6, 3, 1])
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.l1, self.lif = nn.Linear(8, 8), st.LIF(tau=3.0, v0=0.3)
+        self.l2, self.rnn = nn.Linear(8, 4), st.LIF(tau=2.0, v0=0.2, recurrent=nn.Linear(4, 4, bias=False))
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        spikes: Tensor = self.rnn(self.l2(self.lif(self.l1(x))), init)
+        return spikes.reshape(x.shape[0], 4)  # who asks for a size is looked at for each number of samples
+
+
+def plain(model: Any, x: Tensor) -> list[Tensor]:
+    return [model(x)]
+
+
+def trained(model: Any, x: Tensor) -> list[Tensor]:
+    out = model(x)
+    return [out.detach(), *torch.autograd.grad(out.square().sum(), list(model.parameters()))]
+
+
+def monitored(model: Any, x: Tensor) -> list[Tensor]:
+    """Return outputs, and what a monitor has counted that is opened once."""
+    monitor = model.net.lif._monitor or st.SpikeMonitor(model, every=1).__enter__()
+    monitor.reset()
+    out = model(x)
+    return [out, torch.tensor([*monitor.metrics().values()])]
+
+
+def recorded(model: Any, x: Tensor) -> list[Tensor]:
+    recording = st.record(model, x, ("spikes", "v"))
+    return [recording.out, *[each for records in recording.values() for each in records.values()]]
+
+
+def streamed(model: Any, x: Tensor) -> list[Tensor]:
+    return [model(x[:, :4]), model(x[:, 4:], init=False)]
+
+
+class Way(NamedTuple):
+    """How a network is called.
+
+    Attributes:
+        call: the model.
+        first: whether it is called for the first time, and proven to fold.
+        options: of the model.
+    """
+
+    call: Callable[[Any, Tensor], list[Tensor]] = plain
+    first: bool = False
+    options: dict[str, Any] = {}  # noqa: RUF012
+
+    def model(self) -> Any:
+        """Return a model, called before unless it is for the first time."""
+        net = Net()
+        if self.options.get("hooks"):
+            net.l1.register_forward_hook(looks)
+        model = st.SpikingNet(net, **self.options).eval()
+        if not self.first:
+            self.call(model, X)
+        return model
+
+
+def looks(*_: Any) -> None:
+    """Look, as a hook does."""
+
+
+WAYS = {
+    "again": Way(),
+    "first": Way(first=True),
+    "first, trained": Way(trained, first=True),
+    "in steps": Way(options={"mode": "step"}),
+    "folded": Way(options={"mode": "fold"}),
+    "trained": Way(trained),
+    "in chunks": Way(trained, options={"time_chunk": 2}),
+    "monitored": Way(monitored),
+    "recorded": Way(recorded),
+    "summed": Way(lambda model, x: [torch.tensor([st.summary(model, x).synops])]),
+    "streamed": Way(streamed),
+    "of lengths": Way(lambda model, x: [model(x, lengths=LENGTHS)]),
+    "hooked": Way(options={"hooks": "sequence"}),
+}
+
+
+def of_torch() -> tuple[Any, ...]:
+    """Return what of torch no call is to change."""
+    stacks = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
+    modes = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), torch.get_default_dtype()
+    return *stacks, hooks, torch.is_grad_enabled(), *modes, torch.utils._python_dispatch.is_in_torch_dispatch_mode()
+
+
+def drawn() -> tuple[Any, ...]:
+    """Return where random numbers are."""
+    return *python_random_state(), torch.get_rng_state().numpy().tobytes()
+
+
+def is_free(model: Any) -> bool:
+    """Say whether another thread may call a model."""
+    found: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.ExitStack() as stack:
+            found.append(model._lock.acquire(timeout=5))
+            if found[0]:
+                stack.callback(model._lock.release)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def left_behind(model: Any) -> list[str]:
+    """Return what of a call has stayed in a model."""
+    layers = [layer for layer in model.modules() if isinstance(layer, st.StepLayer)]
+    names = ("_fold", "_recorder", "_activity", "_repeated")
+    found = [name for layer in layers for name in names if getattr(layer, name) is not None]
+    found += ["given" for layer in layers if layer._given.init is not None or layer._given.running is not None]
+    found += ["a hook" for hook in model.net.l1._forward_hooks.values() if hook is not looks]
+    found += ["a mode"] if model._watching is not None else []
+    return found + (["what is to be undone"] if model._lock._begun else [])
+
+
+def attempt(way: Way, model: Any, point: Point) -> tuple[bool, Any]:
+    """Interrupt a call at a point; say whether it was interrupted there, and refer weakly to its input."""
+    x = X.clone()
+    return interrupted(partial(way.call, model, x), point), weakref.ref(x)
+
+
+def check(way: Way, model: Any, point: Point, want: list[Tensor]) -> bool:
+    """Interrupt a call at a point, and look what stays of it; say whether it was interrupted there."""
+    before = of_torch(), drawn()
+    came, alive = attempt(way, model, point)
+    assert (of_torch(), drawn()) == before, point
+    assert not left_behind(model), f"{left_behind(model)} {point}"
+    assert is_free(model), point
+    assert all(map(torch.equal, way.call(model, X), want)), point
+    assert model.explain(X).mode == ("step" if model.mode == "step" else "fold"), point
+    assert alive() is None or (gc.collect() >= 0 and alive() is None), point
+    return came
+
+
+def interrupt(way: Way, times: int) -> None:
+    """Interrupt calls at as many instructions, spread over all of those that they run."""
+    model = way.model()
+    want = way.call(way.model(), X)
+    points = [*points_of(partial(way.call, model, X)).items()]
+    chosen = [points[place * len(points) // times] for place in range(min(times, len(points)))]
+    # at the first or the last time that an instruction runs
+    at = [point._replace(time=(runs - 1) * (place % 2)) for place, (point, runs) in enumerate(chosen)]
+    model = way.model()
+    came = [check(way, way.model() if way.first else model, point, want) for point in at]
+    # some are caught by whoever cleans up when an object dies
+    assert sum(came) > 0.9 * len(came)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_an_interrupted_call_leaves_everything_as_it_was(name: str) -> None:
+    interrupt(WAYS[name], 6)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", WAYS)
+def test_calls_interrupted_two_thousand_times(name: str) -> None:
+    interrupt(WAYS[name], 155)
