@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close
-from tests.fold.test_free import net_of
+from tests.fold.free import net_of
 from tests.nets_that_step import Hole, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
