@@ -52,6 +52,7 @@ def test_a_count_that_enters_arithmetic_needs_no_new_proof(proofs: list[int]) ->
 
 
 CHOICES = {0.2: "low"}
+LOWEST, LOW, LOW_HASH = 0.2, Counter({0.2: 1}), hash(0.2)
 DECIDES: dict[str, Callable[[float], Any]] = {
     "a condition": lambda rate: rate > 0.35,
     "its truth": lambda rate: rate - 0.2,
@@ -81,7 +82,6 @@ DECIDES: dict[str, Callable[[float], Any]] = {
     "a comparison with True": lambda rate: (rate != 0.2) is True,
     "its identity": lambda rate: rate is not LOWEST,
 }
-LOWEST, LOW, LOW_HASH = 0.2, Counter({0.2: 1}), hash(0.2)
 
 
 class Kind(Enum):

@@ -1,4 +1,4 @@
-"""What may change between calls without a new proof: tensors, as long as their form stays; and what a decision keeps."""
+"""What may change between calls without a new proof: tensors of the same form; and what a decision keeps."""
 
 import gc
 import weakref
