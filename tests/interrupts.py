@@ -67,17 +67,18 @@ def points_of(work: Callable[[], Any]) -> dict[Point, int]:
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return inside
 
+    before = sys.gettrace()
     sys.settrace(begin)
     try:
         work()
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return {point: times for point, times in found.items() if point.code not in _OWN}
 
 
 def interrupted(work: Callable[[], Any], point: Point) -> bool:
     """Run a call that is interrupted at a point, and say whether it was: it may not come there, or catch it."""
-    fuse, left = _fuse(), [point.time]
+    fuse, left, before = _fuse(), [point.time], sys.gettrace()
 
     def disarm(frame: FrameType | None) -> None:
         sys.settrace(None)
@@ -113,7 +114,7 @@ def interrupted(work: Callable[[], Any], point: Point) -> bool:
     except KeyboardInterrupt:
         return True
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return False
 
 

@@ -176,6 +176,20 @@ def interrupt(way: Way, times: int) -> None:
     assert sum(came) > 0.9 * len(came)
 
 
+def test_a_stream_that_is_interrupted_goes_on_from_before_the_call_or_from_after_it() -> None:
+    model = st.SpikingNet(Net()).eval()
+    model(X[:, :4])
+    start, goes_on = model.get_state(), partial(model, X[:, 4:], init=False)
+    goes_on()
+    end = model.get_state()
+    points = list(points_of(goes_on))
+    for point in points[:: len(points) // 20]:
+        model.set_state(start)
+        interrupted(goes_on, point)
+        state = model.get_state()
+        assert any(all(map(torch.equal, state.values(), known.values())) for known in (start, end)), point
+
+
 @pytest.mark.parametrize("name", WAYS)
 def test_an_interrupted_call_leaves_everything_as_it_was(name: str) -> None:
     interrupt(WAYS[name], 6)
