@@ -1,4 +1,4 @@
-"""Runs the checks, then every suite, and ends with the bars; or compares two checkouts, densities, or ways to watch."""
+"""Runs the checks, then every suite, and ends with the bars; or compares checkouts, allocators, densities, watching."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import densities, launch, report, turns, watching
+from benchmarks import densities, freed, launch, report, turns, watching
 from benchmarks.launch import HERE, Options
 from benchmarks.suite import Result, Suite
 from benchmarks.suites import SUITES
@@ -15,12 +15,13 @@ from benchmarks.suites import SUITES
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    command = arguments[0] if arguments[:1] in (["turns"], ["densities"], ["watching"]) else ""
+    command = arguments[0] if arguments[:1] in (["turns"], ["freed"], ["densities"], ["watching"]) else ""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {command}".rstrip(), description=__doc__)
     parser.set_defaults(command=command)
     if command == "turns":
         parser.add_argument("old", type=Path, help="the root of another checkout")
-        parser.add_argument("--rounds", type=int, default=5, help="how often each checkout runs (%(default)s)")
+    if command in ("turns", "freed"):
+        parser.add_argument("--rounds", type=int, default=5, help="how often each side runs (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=list(SUITES), default=[], metavar="SUITE", help=", ".join(SUITES))
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the harness")
     parser.add_argument("--backend", default="fused", help="backend of scan under test (%(default)s)")
@@ -47,6 +48,8 @@ def main() -> int:
     options = Options(args.backend, args.only, args.quick, args.threads, args.budget, output, 3 if args.quick else 7)
     if args.command == "turns":
         return turns.compare(options, args.old, args.rounds)
+    if args.command == "freed":
+        return freed.compare(options, args.rounds)
     if args.command == "densities":
         return densities.compare(options)
     if args.command == "watching":

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 FORWARD, BOTH, TRAINING = "forward", "forward + backward", "training"
 DEFAULT, KEPT, FLUSHED = "default allocator", "freed memory kept", "subnormal numbers taken for zero"
-TIME, MEMORY, FIRST_CALL = "time", "memory", "first call"
+RETURNED = "freed memory returned"
+TIME, MEMORY, FIRST_CALL, RESIDENT = "time", "memory", "first call", "resident memory"
 OURS = "spikingtorch"
 # behind a contestant's name: with weights, and so images, in channels-last format
 CHANNELS_LAST = ", channels-last"

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite import BOTH, FIRST_CALL, FLUSHED, KEPT, MEMORY, TIME, Case, Size
+from benchmarks.suite import BOTH, FIRST_CALL, FLUSHED, KEPT, MEMORY, RESIDENT, RETURNED, TIME, Case, Size
 
 Job = dict[str, Any]
 Call = Callable[[], object]
@@ -73,13 +73,37 @@ def run_memory(job: Job) -> int:
     """Return how many bytes a call needs beyond its inputs: the high-water mark, less what was there before."""
     call = _call_of(job["case"], job["backend"], {})
     call()
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # gives freed memory back
-    # lowers the mark to what is resident, as proc_pid_clear_refs(5) says
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
+    before = _start_of_peak()
     call()
     return _resident("VmHWM") - before
+
+
+def run_resident(job: Job) -> dict[str, int]:
+    """Return bytes in memory before some calls, at their peak, after them and once released; and page faults a call."""
+    import resource
+
+    from spikingtorch.performance import release
+
+    call = _call_of(job["case"], job["backend"], {})
+    call()
+    before = _start_of_peak()
+    call()
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(job["calls"]):
+        call()
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    peak, after = _resident("VmHWM"), _resident("VmRSS")
+    release()
+    found = {"before": before, "peak": peak, "after": after, "released": _resident("VmRSS")}
+    return {**found, "faults": faults // job["calls"]}
+
+
+def _start_of_peak() -> int:
+    """Give freed memory back, lower the high-water mark to what is resident then, and return that."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # as proc_pid_clear_refs(5) says
+    return _resident("VmRSS")
 
 
 def _resident(key: str) -> int:
@@ -137,7 +161,14 @@ def run_machine(_: Job) -> dict[str, str]:
     } | {library: versions.get(library, "not installed") for library in LIBRARIES}
 
 
-KINDS = {TIME: run_time, MEMORY: run_memory, FIRST_CALL: run_first_call, "check": run_check, "machine": run_machine}
+KINDS: dict[str, Callable[[Job], Any]] = {
+    TIME: run_time,
+    MEMORY: run_memory,
+    RESIDENT: run_resident,
+    FIRST_CALL: run_first_call,
+    "check": run_check,
+    "machine": run_machine,
+}
 
 
 def main() -> None:
@@ -158,6 +189,10 @@ def main() -> None:
 
         if not keep_freed_memory():
             raise RuntimeError("freed memory cannot be kept: the C library is not glibc, or refused the options")
+    if job["setting"] == RETURNED:
+        from spikingtorch.performance import keep_freed_memory
+
+        keep_freed_memory(False)
     print("\n" + json.dumps(KINDS[job["kind"]](job)), flush=True)
 
 

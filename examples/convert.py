@@ -21,7 +21,6 @@ from examples.pictures import ACCENT, INK, save
 from examples.training import accuracy, positive, train_epoch
 from spikingtorch import SpikingNet, summary
 from spikingtorch.convert import ClipFloor, to_spiking
-from spikingtorch.performance import keep_freed_memory
 from spikingtorch.spikeio import ConstantEncoder, RateDecoder
 
 STEPS = (1, 2, 4, 8, 16, 32)
@@ -113,7 +112,6 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/images/convert.png"))
     parser.add_argument("--method", choices=("robust", "quantile", "max"), default="robust", help="for thresholds")
     options = parser.parse_args()
-    keep_freed_memory()
     train, test = data.load("digits")
     loader = DataLoader(train, batch_size=32, shuffle=True)
     some = train.tensors[0][:500]

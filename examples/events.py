@@ -29,7 +29,6 @@ from examples import data
 from examples.training import positive
 from spikingtorch import LI, LIF, SpikingNet
 from spikingtorch.functional import Arctan
-from spikingtorch.performance import keep_freed_memory
 from spikingtorch.spikeio import (
     DeltaEncoder,
     MaxMembraneDecoder,
@@ -168,7 +167,6 @@ def main() -> None:
     transform = augmentation() if options.augment else None
     torch.manual_seed(0)
     np.random.seed(0)  # tonic draws from it
-    keep_freed_memory()  # each step makes the same large tensors again
     train, test = (Recordings(images, seed, None) for seed, images in enumerate(data.load("digits")))
     train.transform = transform
     events = sum(map(len, train.events.values())) / len(train)

@@ -23,7 +23,6 @@ from examples.pictures import sequences_and_curves
 from examples.training import accuracy, positive, train_epoch
 from spikingtorch import LI, LIF, SpikingNet
 from spikingtorch.functional import Arctan, by_subtraction
-from spikingtorch.performance import keep_freed_memory
 
 PAPER = {"logistic regression": 32, "MLP": 68, "GRU": 91, "CNN": 94, "human": 96}
 # layers, and whether they are recurrent; the last two have as many weights between their neurons
@@ -121,7 +120,6 @@ def main() -> None:
     parser.add_argument("--batches", type=positive, help="stop each epoch after so many batches of 100 (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    keep_freed_memory()  # each step makes the same large tensors again
     train, test = load_sequences()
     curves: dict[str, list[float]] = {}
     nets: dict[str, Net] = {}

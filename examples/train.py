@@ -32,7 +32,6 @@ from examples.data import DATASETS, load
 from examples.if_mnist import Net
 from examples.training import accuracy, positive, train_epoch
 from spikingtorch import SpikingNet
-from spikingtorch.performance import keep_freed_memory
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
 # what makes a run what it is: a resumed run must have the same
@@ -190,7 +189,6 @@ def keep_earlier_run(folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Train, and return the exit code."""
     options = parse(arguments)
-    keep_freed_memory()  # each step makes the same large tensors again
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         with checkpoint.locked(options.out):

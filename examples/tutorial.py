@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from spikingtorch import IF, LIF, SpikingNet, StepLayer
 from spikingtorch.functional import Arctan, IFState, if_step, scan, zeros_state
 from spikingtorch.init import to_rate_
-from spikingtorch.performance import keep_freed_memory
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
 # --- Tutorial: one step of a network; SpikingNet runs it over time
@@ -48,7 +47,6 @@ def bars(n):
     return TensorDataset(images[:, None], labels.flatten())
 
 
-keep_freed_memory()
 torch.manual_seed(0)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
 for images, labels in DataLoader(bars(2000), batch_size=32, shuffle=True):

@@ -1,28 +1,32 @@
 """What concerns the whole process, and is therefore for its owner to decide: its memory, and its caches."""
 
-import ctypes
-import platform
-
-from spikingtorch.functional.core import lru
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_NEVER = 2**31 - 1
+from spikingtorch.functional.core import freed_memory, lru
 
 
-def keep_freed_memory() -> bool:
-    """Tell the C library to keep the memory that is freed for the next tensor, instead of returning it to the system.
+def keep_freed_memory(keep: bool = True) -> bool:
+    """Have the C library keep all memory that is freed for the next tensor, or return memory to the system as ever.
 
-    A fresh tensor of some megabytes is mapped anew each time, and the system clears each page at the first write.
-    Once the time loop is fused that costs more than the arithmetic. Call this once, before the first large tensor: the
-    process then keeps as much memory as it once needed, and never returns it before it ends.
+    Without this call, memory is kept from the first kernel on that makes a tensor of a megabyte or more: up to 1 GB,
+    until ten calls of a ``SpikingNet`` or of ``scan`` in a row have not needed it. That does not happen where the
+    environment variable ``SPIKINGTORCH_KEEP_FREED_MEMORY`` is 0, or where somebody has set the thresholds of the
+    allocator: by ``MALLOC_TRIM_THRESHOLD_`` and the like, by ``GLIBC_TUNABLES`` or by ``mallopt``. This call comes
+    before all of these.
+
+    Args:
+        keep: True to keep whatever is freed from now on, without a bound, until ``release``; False to keep nothing.
 
     Returns:
-        Whether it took effect: true with glibc, which is the C library of most Linux systems, false elsewhere.
+        Whether memory is kept. That takes glibc, the C library of most Linux systems, and its own allocator.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+    return freed_memory.choose("always" if keep else "never")
+
+
+def release() -> None:
+    """Give memory that is free back to the system now.
+
+    The next large tensors are as slow as the first ones, and their memory is kept again.
+    """
+    freed_memory.release()
 
 
 def clear_caches() -> None:

@@ -1,41 +1,301 @@
-"""What keep_freed_memory does to a process, and what clear_caches forgets."""
+"""What becomes of freed memory, which is a matter of the whole process, and what clear_caches forgets."""
 
-import platform
+import os
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 import torch
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core import lru
-from spikingtorch.performance import clear_caches, keep_freed_memory
+from spikingtorch.functional.core import allocator, freed_memory, lru
+from spikingtorch.performance import clear_caches, keep_freed_memory, release
 
-RESIDENT = """
+glibc = pytest.mark.skipif(allocator.unusable() is not None, reason="only glibc keeps memory when it is told to")
+
+# a call of a network, of which six tensors of 48 MB are alive at once, and one of a network without large tensors
+HEAD = """
+import ctypes, os, threading
 import torch
-from spikingtorch.performance import keep_freed_memory
+from torch import nn
+import spikingtorch
+from spikingtorch import LIF, SpikingNet, functional as F
+from spikingtorch.functional.core import allocator, freed_memory
+from spikingtorch.performance import keep_freed_memory, release
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model, small = SpikingNet(nn.Sequential(nn.Linear(64, 1000), LIF()), warn_silent=False), torch.rand(2, 3, 64)
+batch = torch.rand(12, 1000, 64)
 
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
 
-for keep in (False, True):
-    assert not keep or keep_freed_memory()
-    x = torch.ones(50_000_000)
-    full = resident()
-    del x
-    print(full - resident() < 100_000_000)
+def train(x=batch):
+    model(x).square().sum().backward()
+
+def told():
+    return freed_memory._state.keeps
+
+model(small)
+start = resident()
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory when it is told to")
-def test_keeps_freed_memory() -> None:
-    run = subprocess.run([sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["False", "True"]
+def run(code: str, **variables: str) -> list[str]:
+    """Run code in a process of its own, and return the words that it prints."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    environment.pop(freed_memory.VARIABLE, None)
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + code], capture_output=True, text=True, check=False, env=environment | variables
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
-def test_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert keep_freed_memory() is False
+@glibc
+def test_nothing_happens_before_a_large_tensor_nor_after_it_is_turned_off() -> None:
+    """Importing is not enough, nor a network of small tensors, nor large ones of torch alone."""
+    code = """
+torch.rand(10_000_000).sum()
+F.scan(F.if_step, F.IFState(torch.zeros(3)), torch.rand(4, 3))
+print(told(), allocator.set_by.cache_info().currsize)
+train()
+print(told())
+keep_freed_memory(False)
+train()
+print(told(), resident() - start < 100)
+"""
+    assert run(code) == ["False", "0", "True", "False", "True"]
+
+
+@glibc
+def test_freed_memory_is_used_again_until_ten_calls_do_not_need_it() -> None:
+    code = """
+for _ in range(12):  # until the heap has grown as far as it does
+    train()
+print(resident() - start > 80)
+for _ in range(9):
+    model(small)
+print(resident() - start > 80, told())
+train()
+print(told())
+for _ in range(10):
+    model(small)
+print(resident() - start < 40, told())
+train()
+print(told())
+"""
+    assert run(code) == ["True", "True", "True", "True", "True", "False", "True"]
+
+
+@glibc
+def test_calls_that_need_less_than_half_give_the_rest_back() -> None:
+    code = """
+train()
+for _ in range(20):
+    train(batch[:2])
+print(resident() - start < 60, told())
+"""
+    assert run(code) == ["True", "True"]
+
+
+@glibc
+def test_no_page_is_cleared_again() -> None:
+    """After some training steps, one faults few pages; where memory goes back, each step faults all of them."""
+    code = """
+import resource
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def pages():
+    counts = []
+    for _ in range(12):
+        before = faults()
+        train()
+        counts.append(faults() - before)
+    return sorted(counts[6:])[2]
+kept = pages()
+keep_freed_memory(False)
+print(kept < 0.1 * pages())
+"""
+    assert run(code) == ["True"]
+
+
+@glibc
+def test_release_gives_memory_back_at_once() -> None:
+    code = """
+for kept in (False, True):
+    if kept:
+        print(keep_freed_memory())
+    train()
+    full = resident()
+    release()
+    print(full - start > 80, resident() - start < 40, told())
+train()
+for _ in range(12):
+    model(small)
+print(resident() - start > 80)
+"""
+    assert run(code) == ["True", "True", "False", "True", "True", "True", "True", "True"]
+
+
+@glibc
+def test_scans_are_calls_but_within_a_network() -> None:
+    code = """
+class Many(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neurons = LIF()
+    def forward(self, x, init):
+        for _ in range(15):
+            F.scan(F.if_step, F.IFState(torch.zeros(3)), torch.rand(4, 3))
+        after.append(told())
+        return self.neurons(x, init)
+
+after = []
+
+net = SpikingNet(Many(), mode="fold", warn_silent=False)
+for _ in range(3):
+    net(torch.rand(2, 500, 1000))
+print(*after)
+for _ in range(10):
+    F.scan(F.if_step, F.IFState(torch.zeros(3)), torch.rand(4, 3))
+print(told())
+"""
+    assert run(code) == ["False", "True", "True", "False"]
+
+
+@glibc
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {freed_memory.VARIABLE: "0"},
+        {"MALLOC_TRIM_THRESHOLD_": "131072"},
+        {"MALLOC_MMAP_THRESHOLD_": "131072"},
+        {"MALLOC_MMAP_MAX_": "1000"},
+        {"MALLOC_TOP_PAD_": "131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_the_environment_turns_it_off(variables: dict[str, str]) -> None:
+    code = """
+train()
+train()
+print(told(), resident() - start < 40)
+print(freed_memory.described())
+print(keep_freed_memory())
+"""
+    off, lean, *sentence, asked = run(code, **variables)
+    assert (off, lean, asked) == ("False", "True", "True")
+    assert next(iter(variables)) in sentence
+
+
+@glibc
+@pytest.mark.parametrize("setting", ["-1, 2**20", "-3, 2**20", "-3, 2**31 - 1", "-4, 0", "-2, 2**20"])
+def test_mallopt_before_turns_it_off(setting: str) -> None:
+    code = f"ctypes.CDLL(None).mallopt({setting})\ntrain()\nprint(told(), freed_memory.described())"
+    found = run(code)
+    assert found[0] == "False"
+    assert "mallopt" in found
+
+
+@glibc
+def test_explain_says_what_becomes_of_large_tensors() -> None:
+    code = """
+print(str(model.explain()).count("memory"))
+train()
+print(str(model.explain()).splitlines()[-1])
+keep_freed_memory(False)
+print(model.explain().memory)
+keep_freed_memory()
+print(model.explain().memory)
+"""
+    none, *words = run(code)
+    assert none == "0"
+    assert " ".join(words) == (
+        "memory of large tensors: kept for the next call when it is freed, up to 1 GB, until 10 calls do not need it; "
+        "spikingtorch.performance.keep_freed_memory(False) turns this off "
+        "given back to the system when it is freed, because keep_freed_memory(False) has been called "
+        "kept when it is freed, as spikingtorch.performance.keep_freed_memory() has been called"
+    )
+
+
+@glibc
+def test_the_peak_is_that_of_memory_that_goes_back() -> None:
+    code = """
+for _ in range(12):
+    train()
+print(int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]))
+"""
+    kept, returned = (int(run(first + code)[0]) for first in ("", "keep_freed_memory(False)"))
+    assert kept < 1.1 * returned
+
+
+@glibc
+def test_other_settings_of_the_allocator_do_not_matter() -> None:
+    assert run("train()\nprint(told())", MALLOC_ARENA_MAX="2", GLIBC_TUNABLES="glibc.malloc.arena_max=2") == ["True"]
+
+
+@glibc
+def test_another_allocator_is_left_alone(tmp_path: Path) -> None:
+    source, library = tmp_path / "own.c", tmp_path / "own.so"
+    source.write_text("""
+        #include <stddef.h>
+        extern void *__libc_memalign(size_t, size_t);
+        int posix_memalign(void **to, size_t alignment, size_t size) {
+            *to = __libc_memalign(alignment, size);
+            return *to ? 0 : 12;
+        }
+    """)
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    code = "train()\nprint(told(), keep_freed_memory(), freed_memory.described())\nrelease()"
+    off, asked, *sentence = run(code, LD_PRELOAD=str(library))
+    assert (off, asked) == ("False", "False")
+    assert "another" in sentence
+
+
+@glibc
+def test_threads_and_forked_children() -> None:
+    code = """
+def work():
+    net = SpikingNet(nn.Sequential(nn.Linear(64, 1000), LIF()), warn_silent=False)
+    for _ in range(3):
+        net(batch).square().sum().backward()
+        net(small)
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(told())
+child = os.fork()
+if child == 0:
+    train()
+    for _ in range(10):
+        model(small)
+    os._exit(told())
+print(os.waitpid(child, 0)[1], told())
+for _ in range(10):
+    model(small)
+print(resident() - start < 60, told())
+"""
+    assert run(code) == ["True", "0", "True", "True", "False"]
+
+
+def test_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator, "_glibc", lambda: (None, "the C library is not glibc"))
+    monkeypatch.setattr(freed_memory, "_state", freed_memory._State())
+    freed_memory.note(2**30)
+    assert not freed_memory._state.keeps
+    assert freed_memory.described() == "given back to the system when it is freed, because the C library is not glibc"
+    release()
+    for keep in (True, False):
+        assert keep_freed_memory(keep) is False
 
 
 def test_cleared_caches_are_filled_again() -> None:

@@ -1,5 +1,6 @@
 """What SpikingNet.explain returns."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from torch.utils import _pytree as pytree
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
 from spikingtorch.functional import Explanation, explain_scan
+from spikingtorch.functional.core import freed_memory
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.random_state import same_random_numbers
 from spikingtorch.functional.scan import explain_one_step
 from spikingtorch.functional.sparse.automatic import Note
@@ -79,19 +82,22 @@ class Report(NamedTuple):
         reason: why.
         layers: how each spiking layer runs; those that are called, in the order of their definition.
         products: how linear layers and convolutions were computed at the last call, empty before it.
+        memory: what becomes of the memory of large tensors; empty if no layer makes any.
     """
 
     mode: str
     reason: str
     layers: tuple[LayerReport, ...]
     products: tuple[ProductReport, ...] = ()
+    memory: str = ""
 
     def __str__(self) -> str:
         rows = [(line.path, line.kind, "x".join(map(str, line.shape)), str(line.backend)) for line in self.layers]
         rows += [(line.path, line.kind, "x".join(map(str, line.shape)), line.form) for line in self.products]
         widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
         texts = [[cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows]
-        return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts)])
+        memory = [f"memory of large tensors: {self.memory}"] if self.memory else []
+        return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts), *memory])
 
 
 def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, Note]) -> Report:
@@ -130,7 +136,10 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
     # weights that are computed from others have no name; step by step they are others each time
     computed = {note.shape: note for of, note in notes.items() if of not in known}
     products += [_line("", "computed weights", note) for note in computed.values()]
-    return Report(taken, reason, tuple(layers), tuple(products))
+    steps = N * T if taken == "fold" else N
+    largest = max([steps * math.prod(layer.shape) * policy.sample.dtype.itemsize for layer in layers], default=0)
+    memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.sample.device == HOST else ""
+    return Report(taken, reason, tuple(layers), tuple(products), memory)
 
 
 def _product(path: str, module: nn.Module, name: str, note: Note) -> ProductReport:

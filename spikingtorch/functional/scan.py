@@ -7,7 +7,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import compiled, parallel
-from spikingtorch.functional.core import contract
+from spikingtorch.functional.core import contract, freed_memory
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
@@ -74,6 +74,8 @@ def scan(
     >>> spikes.flatten()
     tensor([0., 1., 0., 1.])
     """
+    if not torch.compiler.is_compiling():
+        freed_memory.begin_call()
     kwargs = dict(params or {})
     signed = signature(step, state, xs, kwargs, dim, backend)
     if signed is not None and (known := bind.find(signed)) is not None:

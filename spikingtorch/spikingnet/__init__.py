@@ -15,6 +15,7 @@ from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.judge import taught_rules
 from spikingtorch.fold.policy import FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
+from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.network_mode import NetworkMode, aside
 from spikingtorch.functional.core.random_state import random_state, set_random_state
 from spikingtorch.functional.core.tree import tree_map
@@ -184,7 +185,8 @@ class SpikingNet(nn.Module):
             return self._call(x, init, lengths)
         handled = sys.exception()
         try:
-            return self._lock.run(partial(self._call, x, init, lengths))
+            with NetworkCall():
+                return self._lock.run(partial(self._call, x, init, lengths))
         except Exception as error:
             raise_interrupt(error, handled)
             name_layer(error, self.net)

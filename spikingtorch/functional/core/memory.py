@@ -12,12 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core import freed_memory
+
 # (size, stride, *, dtype, device); called as an attribute of this module, so that it can be replaced
 empty_strided = torch.empty_strided
 
 
+# the bytes from which memory is large
+LARGE = freed_memory.LARGE
 # a huge page, and the bytes from which memory surely holds one; the advice of madvise to take them
-_HUGE, LARGE, _ADVICE = 2**21, 2**22, 14
+_HUGE, HOLDS_HUGE_PAGE, _ADVICE = 2**21, 2**22, 14
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -29,18 +33,26 @@ def strided(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype,
     """Return memory on a device, in an order of its own."""
     found = empty_strided(shape, stride, dtype=dtype, device=device)
     if found.nbytes >= LARGE:
-        prefer_huge_pages(found)
+        take_note(found)
     return found
 
 
-def prefer_huge_pages(fresh: Tensor) -> None:
-    """Ask the system to back large memory that nobody has written on by huge pages.
+def take_note(fresh: Tensor) -> None:
+    """Take note of large memory that nobody has written on: keep it once it is freed, and prefer huge pages."""
+    if fresh.is_cpu:
+        freed_memory.note(fresh.nbytes)
+        if fresh.nbytes >= HOLDS_HUGE_PAGE:
+            _prefer_huge_pages(fresh)
+
+
+def _prefer_huge_pages(fresh: Tensor) -> None:
+    """Ask the system to back memory by huge pages.
 
     Linux maps fresh memory at the first write to each page, which takes longer than what a kernel computes for it. One
     huge page takes the place of 512. Only those that lie within the tensor's memory are asked for, and all of it is
     about to be written, so that no memory is lost. Elsewhere, and where the system refuses, nothing happens.
     """
-    if fresh.is_cpu and (advise := _madvise()) is not None:
+    if (advise := _madvise()) is not None:
         start = fresh.data_ptr()
         first, end = -(-start // _HUGE) * _HUGE, (start + fresh.nbytes) // _HUGE * _HUGE
         if end > first:

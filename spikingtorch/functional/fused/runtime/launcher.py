@@ -98,7 +98,7 @@ class Launcher:
         make, device = memory.empty_strided, self._device
         results = [make(shape, strides, dtype=dtype, device=device) for shape, strides, dtype in self.results]
         for place in self._large:
-            memory.prefer_huge_pages(results[place])
+            memory.take_note(results[place])
         for place, count in zip(self._counts, spare, strict=False):
             results[place] = count
         finite = True

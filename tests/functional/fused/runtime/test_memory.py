@@ -20,9 +20,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
 
 def test_huge_pages_lie_within_fresh_memory(asked: list[tuple[int, int, int]]) -> None:
     device = torch.device("cpu")
-    memory.empty((memory.LARGE // 4 - 1,), torch.float32, device)
+    memory.empty((memory.HOLDS_HUGE_PAGE // 4 - 1,), torch.float32, device)
     assert not asked
-    for numbers in (memory.LARGE // 4, 3_000_001):
+    for numbers in (memory.HOLDS_HUGE_PAGE // 4, 3_000_001):
         asked.clear()
         tensor = memory.empty((numbers,), torch.float32, device)
         ((start, size, advice),) = asked

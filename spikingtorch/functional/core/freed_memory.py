@@ -1,0 +1,127 @@
+"""Freed memory: that of large tensors is kept for the next call, until ten calls do not need it.
+
+The system clears each page of fresh memory at its first write. Once a loop over time is fused, that takes longer than
+the arithmetic. So the first kernel that makes large tensors has the C library keep what is freed, which the tensors of
+torch itself profit from as well; and the tenth call in a row that makes much smaller ones gives all of it back.
+"""
+
+import os
+from threading import get_ident
+from typing import Literal
+from weakref import WeakValueDictionary
+
+from spikingtorch.functional.core import allocator
+
+# the bytes from which a tensor is large, those that the heap keeps, and how many calls may pass that need less
+LARGE, LIMIT, CALLS = 2**20, 2**30, 10
+VARIABLE = "SPIKINGTORCH_KEEP_FREED_MEMORY"
+
+Choice = Literal["automatic", "always", "never"]
+
+
+class _State:
+    """What the process keeps. It has no lock: one that is held at a fork is never released, and bytes may be lost.
+
+    Attributes:
+        choice: of the user's.
+        keeps: whether the C library has been told to keep freed memory.
+        running: bytes of large tensors that kernels have made since the last call began.
+        most: the most of that for any call since then.
+        idle: how many calls in a row have made less than half of that.
+    """
+
+    __slots__ = ("choice", "idle", "keeps", "most", "running")
+
+    def __init__(self) -> None:
+        self.choice: Choice = "automatic"
+        self.keeps = False
+        self.running = self.most = self.idle = 0
+
+
+_state = _State()
+
+
+def note(size: int) -> None:
+    """Take note of so many bytes of a tensor on the CPU, on which a kernel is about to write."""
+    _state.running += size
+    if not _state.keeps and _state.choice == "automatic" and _refusal() is None:
+        _state.keeps, _state.most, _state.idle = True, 0, 0
+        allocator.keep(LIMIT)
+        allocator.set_apart()
+
+
+def begin_call() -> None:
+    """Take note of a new call, unless it is part of a network's; give back what the last ones did not need."""
+    if not _state.keeps or get_ident() in _inside or _state.choice != "automatic":
+        return
+    size, _state.running = _state.running, 0
+    _state.most = max(_state.most, size)
+    _state.idle = _state.idle + 1 if 2 * size < _state.most else 0
+    if _state.idle >= CALLS - 1:  # of this call it is not known yet
+        release()
+
+
+class NetworkCall:
+    """Within it, all that runs belongs to one call of a network.
+
+    It is known as long as it is alive: an interrupt may leave the block without a call of ``__exit__``.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def __enter__(self) -> None:
+        if (thread := get_ident()) not in _inside:
+            begin_call()
+            _inside[thread] = self
+
+    def __exit__(self, *error: object) -> None:
+        if _inside.get(thread := get_ident()) is self:
+            del _inside[thread]
+
+
+_inside: WeakValueDictionary[int, NetworkCall] = WeakValueDictionary()  # by thread
+
+
+def choose(choice: Literal["always", "never"]) -> bool:
+    """Keep all freed memory from now on, or none; return whether it is kept."""
+    _state.choice = choice
+    if allocator.unusable() is not None:
+        return False
+    allocator.set_by()  # asked before it is us
+    if choice == "never":
+        release()
+        return False
+    _state.keeps = allocator.keep(allocator.NO_LIMIT)
+    return _state.keeps
+
+
+def release() -> None:
+    """Give all memory that is free back to the system."""
+    if allocator.unusable() is not None:
+        return
+    if _state.keeps and _state.choice != "always":
+        _state.keeps, _state.running = False, 0
+        allocator.keep_as_usual()
+    allocator.give_back()
+
+
+def described() -> str:
+    """Return what becomes of the memory of large tensors, for people."""
+    refusal = allocator.unusable() if _state.choice == "always" else _refusal()
+    if refusal is not None:
+        return f"given back to the system when it is freed, because {refusal}"
+    if _state.choice == "always":
+        return "kept when it is freed, as spikingtorch.performance.keep_freed_memory() has been called"
+    return (
+        f"kept for the next call when it is freed, up to {LIMIT / 2**30:g} GB, until {CALLS} calls do not need it; "
+        "spikingtorch.performance.keep_freed_memory(False) turns this off"
+    )
+
+
+def _refusal() -> str | None:
+    """Return why freed memory is not kept by default, None if it is."""
+    if _state.choice == "never":
+        return "keep_freed_memory(False) has been called"
+    if os.environ.get(VARIABLE, "").lower() in ("0", "false", "no", "off"):
+        return f"{VARIABLE} is {os.environ[VARIABLE]}"
+    return allocator.unusable() or allocator.set_by()
