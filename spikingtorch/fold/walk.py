@@ -305,7 +305,9 @@ class Walk:
         self.outside.keep_names(space, reads.names)
         outside = {key: space[key] for key in reads.names if key in space} | cells
         outside |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
-        outside |= {key: sys.modules[key] for key in reads.imports if key in sys.modules}
+        if reads.imports:
+            self.guard.watch_names(sys.modules, reads.imports)
+            outside |= {key: sys.modules[key] for key in reads.imports if key in sys.modules}
         outside |= function.__kwdefaults__ or {}
         for reason, remedy in objections_to_code(name, reads, outside):
             self._refuse(reason, remedy)

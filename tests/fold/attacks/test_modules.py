@@ -1,5 +1,6 @@
 """Python modules of settings and of helpers, wherever a network meets them, and however often."""
 
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -172,3 +173,17 @@ def test_a_module_of_helpers_that_keep_nothing_folds() -> None:
     model = st.SpikingNet(net, 3)
     torch.testing.assert_close(model(train()), st.SpikingNet(net, 3, mode="step")(train()))
     assert model.explain().mode == "fold"
+
+
+def test_another_module_of_the_same_name_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = types.ModuleType("settings_of_a_test"), types.ModuleType("settings_of_a_test")
+    vars(first).update(MIX=False)
+    vars(second).update(MIX=True)
+    monkeypatch.setitem(sys.modules, first.__name__, first)
+
+    def mixes() -> bool:
+        import settings_of_a_test  # type: ignore[import-not-found]  # pyright: ignore
+
+        return bool(settings_of_a_test.MIX)
+
+    decides_anew(lambda: between(mixing(mixes)), lambda net: monkeypatch.setitem(sys.modules, first.__name__, second))
