@@ -228,6 +228,8 @@ class FoldPolicy:
             state = State(look, free & look.numbers)
             if self._examined >= _EXAMINED + self._calls // _CALLS:
                 state.unexamined = self._as_it_changes(look)
+                # one that has passed unexamined is not likely to come back
+                self._states = [each for each in self._states if each.unexamined is None]
         state.look = look
         return state
 

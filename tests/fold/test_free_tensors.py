@@ -177,3 +177,19 @@ def test_a_network_that_keeps_a_tensor_of_the_same_form_steps() -> None:
     for _ in range(3):
         assert_close([model(train()), net.last], [step(train()), step.net.last])
     assert "changes last" in model.explain().reason
+
+
+def test_states_that_no_call_comes_back_to_are_let_go() -> None:
+    class Options:
+        def __init__(self) -> None:
+            self.mask = torch.ones(4, dtype=torch.float64)
+
+    net = net_of(lambda net, x, init: x * net.options.mask, options=Options())
+    model = st.SpikingNet(net, 3)
+    masks = []
+    for _ in range(40):
+        net.options = Options()
+        masks.append(weakref.ref(net.options.mask))
+        as_stepped(net, model)
+    gc.collect()
+    assert sum(mask() is not None for mask in masks) <= 8 + 2 * 40 // 16 + 1
