@@ -158,13 +158,16 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         branching(**options)
 
 
-@pytest.mark.parametrize(("attribute", "record"), [("v", "v"), ("s", "spikes")])
-def test_a_network_that_reads_a_layer_is_told_of_record(attribute: str, record: str) -> None:
+@pytest.mark.parametrize(
+    ("attribute", "remedy"),
+    [
+        ("v", r"make the layer with returns=\('spikes', 'v'\), or leave it to spikingtorch\.record\(model, x, 'v'\)"),
+        ("s", r"take what the layer returns, or leave it to spikingtorch\.record\(model, x\)"),
+    ],
+)
+def test_a_network_that_reads_a_layer_is_told_what_to_do(attribute: str, remedy: str) -> None:
     model = st.SpikingNet(Two(between=lambda net, x, init: x + getattr(net.sl1, attribute)).double(), 3)
-    message = (
-        rf"uses LIF\.{attribute} between two steps.*leave it to spikingtorch\.record\(model, x, '{record}'\), or let"
-    )
-    with pytest.warns(RuntimeWarning, match=message):
+    with pytest.warns(RuntimeWarning, match=rf"uses LIF\.{attribute} between two steps.*{remedy}"):
         model(inputs())
 
 

@@ -4,10 +4,14 @@ An interrupt, as of Ctrl-C, raises KeyboardInterrupt at any instruction: also wh
 that ``with`` is no promise that what it has changed is put back.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import _GeneratorContextManager, suppress
+from types import TracebackType
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+# what may be interrupted with the rest of a generator still to run
+_BEGIN_AND_END = {_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__}
 
 
 def whole(work: Callable[[], T], undo: Callable[[], object]) -> T:
@@ -20,10 +24,12 @@ def whole(work: Callable[[], T], undo: Callable[[], object]) -> T:
     try:
         try:
             return work()
-        except BaseException:
+        except BaseException as error:
+            _end_contexts(error)
             undo()
             raise
-    except BaseException:
+    except BaseException as error:
+        _end_contexts(error)
         undo()
         raise
 
@@ -37,8 +43,28 @@ def raise_interrupt(error: BaseException, before: BaseException | None) -> None:
         error: what was raised.
         before: what was being handled before the work began, ``sys.exception()``.
     """
-    cause: BaseException | None = error
-    while cause is not None and cause is not before:
+    for cause in _causes(error):
+        if cause is before:
+            return
         if not isinstance(cause, Exception):
             raise cause
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and what was being handled when it was raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
         cause = cause.__context__
+
+
+def _end_contexts(error: BaseException) -> None:
+    """End the contexts whose ends were interrupted: those of generators would end when the error is forgotten."""
+    for cause in _causes(error):
+        trace: TracebackType | None = cause.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code in _BEGIN_AND_END:
+                context: Any = trace.tb_frame.f_locals["self"]
+                with suppress(Exception):  # it may miss what was interrupted before it
+                    context.gen.close()
+            trace = trace.tb_next
