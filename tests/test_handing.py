@@ -93,7 +93,7 @@ def test_layers_and_blocks_in_a_sequential_get_what_one_hands_them_by_hand(own: 
 def test_a_network_with_blocks_is_looked_at_in_passing() -> None:
     model = SpikingNet(network())
     model(torch.rand(4, 6, 5, dtype=torch.double))
-    assert model._policy._found[0][0].holds()
+    assert model._policy._states[0].look.holds()
 
 
 @pytest.mark.parametrize(

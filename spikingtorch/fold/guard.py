@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.hooks import hooks_of_all_modules
 from spikingtorch.fold.walk import Walk
@@ -82,14 +83,15 @@ class Look:
         self.tells, self.numbers = walk.tells, walk.numbers
         self.reason, self.remedy, self.outside = walk.reason, walk.remedy, walk.outside
         self._marks, self._guard, self._empty = walk.marks, walk.guard, walk.empty
-        self._holders = [module._parameters for module in modules_of(net) if module._parameters]
+        self._is_lazy = any(is_lazy(weight) for weight in net.parameters())  # which have no shape yet
+        self._holders = [module._parameters for module in modules_of(net) if module._parameters and not self._is_lazy]
         self._were = _flags(self._holders)
         self._hooked = hooks_of_all_modules()
         self._alive = walk.alive  # so that no other object takes the identity of one
 
     def holds(self) -> bool:
         """Say at once whether all is as it was; False as well where only another look can tell."""
-        if any(self._empty) or self._hooked or hooks_of_all_modules() or not self._guard.unchanged():
+        if self._is_lazy or any(self._empty) or self._hooked or hooks_of_all_modules() or not self._guard.unchanged():
             return False
         return _flags(self._holders) == self._were
 

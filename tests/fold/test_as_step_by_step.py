@@ -54,7 +54,7 @@ def test_folded_is_stepwise(name: str, dtype: torch.dtype, N: int, T: int) -> No
         assert_gradients(got.gradients, want.gradients)
     assert_close(got.state, want.state, "state")
     assert torch.equal(auto(x), got.out if T > 1 else want.out)
-    assert auto.explain().mode == ("fold" if T > 1 else "step")
+    assert auto.explain().mode == "fold"
 
 
 def test_half_precision() -> None:
