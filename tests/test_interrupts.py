@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 import spikingtorch as st
 from spikingtorch.fold.proof import prove
@@ -110,7 +111,7 @@ def of_torch() -> tuple[Any, ...]:
     stacks = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
     modes = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), torch.get_default_dtype()
-    return *stacks, hooks, torch.is_grad_enabled(), *modes, torch.utils._python_dispatch.is_in_torch_dispatch_mode()
+    return *stacks, hooks, torch.is_grad_enabled(), *modes, is_in_torch_dispatch_mode()
 
 
 def drawn() -> tuple[Any, ...]:

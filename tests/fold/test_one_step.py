@@ -60,6 +60,7 @@ def test_in_training_as_a_step(steps: list[int]) -> None:
     found = []
     for model in models:
         torch.manual_seed(2)
+        inputs, out = x, x
         for t in range(3):
             inputs = x[:, t : t + 1].clone().requires_grad_()
             out = model(inputs, init=t == 0)

@@ -78,7 +78,7 @@ def _numbers(seed: int, low: float, high: float, n: int = 3) -> Array:
 
 
 def _cuba(**changes: Any) -> nir.CubaLIF:
-    taus = {"tau_syn": np.full(3, 4e-4), "tau_mem": np.full(3, 9e-4)}
+    taus: dict[str, Any] = {"tau_syn": np.full(3, 4e-4), "tau_mem": np.full(3, 9e-4)}
     leak = {"r": np.full(3, 9.0), "v_leak": np.zeros(3), "w_in": np.full(3, 4.0)}
     return nir.CubaLIF(**(taus | leak | {"v_threshold": np.full(3, 0.8), "v_reset": np.zeros(3)} | changes))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
         def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
             """Take the lock, and say whether that was possible."""
+            ...
 
         def release(self) -> None:
             """Give it back."""

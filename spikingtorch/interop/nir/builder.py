@@ -68,9 +68,9 @@ class Builder(NamedTuple):
             return self._in_dialect(dialect, name, node)
         if content is None or not isinstance(node, (*NEURONS, nir.Delay)):
             made = module_of(name, node, self.reading, **options)
-            weighted = made if isinstance(made, nn.Linear | nn.Conv1d | nn.Conv2d) else None
-            if weighted is not None and content == {"bias": False} and not np.any(node.bias):
-                weighted.bias = None
+            without_bias = content == {"bias": False} and not np.any(node.bias)
+            if isinstance(made, nn.Linear | nn.Conv1d | nn.Conv2d) and without_bias:
+                made.register_parameter("bias", None)
             return made
         layer = metadata.rebuilt(name, content, options.get("recurrent"))
         self._check_same(name, node, layer)

@@ -102,7 +102,7 @@ def _reader(writing: Writing) -> str:
     return "NIR" if writing.target is None else writing.target.reader
 
 
-def _fields(writing: Writing, tau: Array, r: Array, threshold: Array) -> dict[str, Array]:
+def _fields(writing: Writing, tau: Array, r: Array, threshold: Array) -> dict[str, Any]:
     zeros = np.zeros(writing.shape)
     return {"tau": tau, "r": r + zeros, "v_leak": zeros, "v_threshold": threshold, "v_reset": zeros}
 

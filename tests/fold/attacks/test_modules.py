@@ -19,9 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 
 package: Any = types.ModuleType("a_package_of_a_test")
 package.settings = shared_code
-package.first = types.ModuleType("a_package_of_a_test.first")
-package.second = types.ModuleType("a_package_of_a_test.second")
-package.first.scale = shared_code.scale
+first: Any = types.ModuleType("a_package_of_a_test.first")
+first.scale = shared_code.scale
+package.first, package.second = first, types.ModuleType("a_package_of_a_test.second")
 REGISTRY: dict[str, Any] = {"code": shared_code}
 
 
@@ -121,10 +121,11 @@ def test_what_enters_arithmetic_alone_is_seen_as_well(name: str, monkeypatch: py
     decides_anew(between, lambda net: monkeypatch.setattr(shared_code, name, value))
 
 
-HELPERS: dict[str, Callable[[], nn.Module]] = {
-    name: lambda name=name: Part(lambda x: getattr(shared_code, name)(x))
-    for name in ("log", "low_pass", "count", "tell")
-} | {
+def by_name(name: str) -> Callable[[], nn.Module]:
+    return lambda: Part(lambda x: getattr(shared_code, name)(x))
+
+
+HELPERS: dict[str, Callable[[], nn.Module]] = {name: by_name(name) for name in ("log", "low_pass", "count", "tell")} | {
     "in another module": lambda: Part(lambda x: shared_code.log(x)),
     "that is handed the module": lambda: Part(lambda x: shared_code.count_in(shared_code, x)),
     "that gives the module a name": lambda: Part(lambda x: shared_code.note(shared_code, x)),
@@ -144,8 +145,8 @@ def test_helpers_that_keep_something_step(
     for mode in ("step", "auto"):
         torch.manual_seed(0)
         monkeypatch.setattr(shared_code, "LOG", [])
-        vars(shared_code).update(CALLS=0, TRACE=None)
-        vars(shared_code).pop("NOTED", None)
+        shared_code.__dict__.update(CALLS=0, TRACE=None)
+        shared_code.__dict__.pop("NOTED", None)
         package.second.log.__globals__["LOG"] = shared_code.LOG
         through_package = Part(lambda x: package.first.scale(x))
         model = st.SpikingNet(between(through_package, HELPERS[helper]()).double(), 3, mode=mode)

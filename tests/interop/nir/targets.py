@@ -25,7 +25,8 @@ def _scaled(module: Any, factor: float) -> Any:
 
 def _images(*neurons: nn.Module, pool: nn.Module | None = None, entries: int = 27, **options: Any) -> nn.Sequential:
     """Return a convolution, a pool and two layers of neurons."""
-    convolution = _scaled(nn.Conv2d(2, options.pop("channels", 3), 3, **({"padding": 1} | options)), 4.0)
+    given: dict[str, Any] = {"padding": 1} | options
+    convolution = _scaled(nn.Conv2d(2, given.pop("channels", 3), 3, **given), 4.0)
     pooled = nn.AvgPool2d(2) if pool is None else pool
     return nn.Sequential(convolution, neurons[0], pooled, nn.Flatten(), _scaled(nn.Linear(entries, 4), 9.0), neurons[1])
 

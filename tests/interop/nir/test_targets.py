@@ -114,7 +114,7 @@ def test_a_graph_with_another_number_is_not_certified(target: str, changes: dict
     reader, how = READERS[target], TARGETS[target]
     paths: Any = {"1": "1", "3": "3"}
     assert certified(model, graph, X, paths, how.dt, how.discretisation, reader).equal
-    node = graph.nodes["1"]
+    node: Any = graph.nodes["1"]
     for field, value in changes.items():
         setattr(node, field, value)
     if target == "spikingjelly":  # r goes with tau, or it is refused
