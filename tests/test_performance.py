@@ -272,6 +272,7 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
+train()  # whatever came last in the threads
 print(told())
 child = os.fork()
 if child == 0:
