@@ -242,6 +242,7 @@ def test_an_interrupted_call_leaves_everything_as_it_was(name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_calls_are_interrupted_at_thousands_of_instructions() -> None:
     """At each that no way to call before has run; but of first calls, which take long, at three hundred."""
     known: set[tuple[CodeType, int]] = set()
