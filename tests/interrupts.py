@@ -73,17 +73,15 @@ def points_of(work: Callable[[], Any]) -> dict[Point, int]:
         work()
     finally:
         sys.settrace(before)
-    return {point: times for point, times in found.items() if not (point.code in _OWN or _is_callback(point.code))}
-
-
-def _is_callback(code: CodeType) -> bool:
-    """Say whether code belongs to weak references: an interrupt in their callbacks ends there, and pytest keeps it."""
-    return code.co_filename.endswith(("weakref.py", "_weakrefset.py"))
+    return {point: times for point, times in found.items() if point.code not in _OWN}
 
 
 def interrupted(work: Callable[[], Any], point: Point) -> bool:
-    """Run a call that is interrupted at a point, and say whether it was: it may not come there, or catch it."""
-    fuse, left, before = _fuse(), [point.time], sys.gettrace()
+    """Run a call that is interrupted at a point, and say whether it was: it may not come there, or catch it.
+
+    In a callback of a weak reference, of the collector of garbage or of an object that dies, an interrupt ends there.
+    """
+    fuse, left, before, hook = _fuse(), [point.time], sys.gettrace(), sys.unraisablehook
 
     def disarm(frame: FrameType | None) -> None:
         sys.settrace(None)
@@ -112,6 +110,11 @@ def interrupted(work: Callable[[], Any], point: Point) -> bool:
         disarm(frame)
         return fuse.burns and None
 
+    def ended(unraisable: Any) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            hook(unraisable)
+
+    sys.unraisablehook = ended
     try:
         sys.settrace(begin)
         work()
@@ -120,6 +123,7 @@ def interrupted(work: Callable[[], Any], point: Point) -> bool:
         return True
     finally:
         sys.settrace(before)
+        sys.unraisablehook = hook
     return False
 
 

@@ -113,14 +113,18 @@ class Replay(Trace):
             return tensors[0] if len(tensors) == 1 else tuple(tensors)
         return self._made(expected)
 
+    def run_whole(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
+        """Return a tensor of the right form, which has a gradient if an argument has one."""
+        made = self.run(func, given, args, kwargs)
+        return _with_gradient_of([leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)], made)
+
     def advance(self, layer: Any, inputs: Any) -> Any:  # noqa: ARG002
         """Return outputs of the right form."""
         return self._made(self._next(LAYER, after=1))
 
     def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:  # noqa: ARG002
         """Return a tensor of the right form, which has a gradient."""
-        made: Tensor = self._made(self._next(BATCH_NORM))
-        return made + x if x.requires_grad else made
+        return _with_gradient_of([x], self._made(self._next(BATCH_NORM)))
 
     def _next(self, func: Any, after: int = 0) -> Expected:
         place = len(self.calls) + after
@@ -176,3 +180,9 @@ class Replay(Trace):
                 and all(map(self._agree, given, expected, first))
             )
         return bool(given is expected or given == self._at(expected) or given != given)
+
+
+def _with_gradient_of(tensors: Sequence[Tensor], made: Tensor) -> Tensor:
+    """Return a tensor of the same form that has a gradient if one of some tensors has; what it holds is nothing."""
+    needed = [tensor.sum().to(made.dtype) for tensor in tensors if tensor.requires_grad]
+    return made.add_(sum(needed)) if needed else made

@@ -10,7 +10,7 @@ import contextlib
 import linecache
 import os
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -129,6 +129,10 @@ class Trace(TorchDispatchMode):
         """Return what an operation makes."""
         return func(*args, **kwargs)
 
+    def run_whole(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
+        """Return what an operation makes, with the gradient that the operations have that it is made of."""
+        return self.run(func, given, args, kwargs)
+
     def advance(self, layer: Any, inputs: Any) -> Any:
         """Return the outputs of a layer."""
         with torch.no_grad():
@@ -147,7 +151,7 @@ class Trace(TorchDispatchMode):
     def whole(self, func: Any, *args: Any) -> Any:
         """Run an operation of torch that is made of others, and note it as one."""
         with _Quiet(self):
-            return self._noted_call(func, args, {})
+            return self._noted_call(self.run_whole, func, args, {})
 
     def own(self, tensor: Tensor, whose: str) -> None:
         """Note memory that may not be written on."""
@@ -158,14 +162,14 @@ class Trace(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         before, self.is_quiet = self.is_quiet, True  # what is asked here, the network does not ask
         try:
-            return self._noted_call(func, args, kwargs or {})
+            return self._noted_call(self.run, func, args, kwargs or {})
         except Objection as objection:
             self.refusal = self.refusal or objection
             raise
         finally:
             self.is_quiet = before
 
-    def _noted_call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _noted_call(self, run: Callable[..., Any], func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self._check_kind(func)
         self._check_values(func, args)
         draws = torch.Tag.nondeterministic_seeded in func.tags
@@ -176,7 +180,7 @@ class Trace(TorchDispatchMode):
         if self.computes:
             self._check_memory(func, given)
         try:
-            out = self.run(func, given, args, kwargs)
+            out = run(func, given, args, kwargs)
         except FoldError:
             raise
         except Exception as error:

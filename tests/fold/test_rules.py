@@ -6,6 +6,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import spikingtorch as st
@@ -35,20 +36,32 @@ FEW_SIZES = (7, 1, 6)
 class Names(TorchDispatchMode):
     """The names of the operations that run within it."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: set[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found: set[str] = set()
+        self.found = found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.found.add(func._opname)
         return func(*args, **(kwargs or {}))
 
 
+class Wholes(TorchFunctionMode):
+    """The names of the functions that are called within it; of what an einsum is made of, the proof sees nothing."""
+
+    def __init__(self, found: set[str]) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found.add(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
 def names_in(code: Code, shape: tuple[int, ...]) -> set[str]:
-    names = Names()
-    with names:
+    found: set[str] = set()
+    with Names(found), Wholes(found):
         code(noise(7, shape, 0).requires_grad_() * 1)
-    return names.found
+    return found
 
 
 def wrong(case: Case) -> str:

@@ -85,6 +85,12 @@ def attention_by_einsum(net: Any, x: Tensor) -> Any:
     return torch.einsum("nhqk,nkhd->nqhd", scores, v).flatten(2)
 
 
+def einsum_written_on(net: Any, x: Tensor) -> Any:
+    q, k, v = net.module(x).view(*x.shape[:2], 3, -1).unbind(2)
+    scores = torch.einsum("nqd,nkd->nqk", q, k).mul_(0.5).softmax(-1)
+    return torch.einsum("nqk,nkd->nqd", scores, v).add_(x)
+
+
 def one_key_for_all_heads(net: Any, x: Tensor) -> Any:
     q, (k, v) = heads(net.queries(x)), net.module(x).chunk(2, -1)
     return merged(weights(q, k[:, None]) @ v[:, None])
@@ -221,6 +227,7 @@ SEQUENCES: dict[str, Case] = {
     "scaled dot product": folds(lambda net, x: F.scaled_dot_product_attention(x, x, x, is_causal=True), SEQUENCE),
     "attention of heads": folds(attention_of_heads, SEQUENCE, module=linear(WIDTH, 3 * WIDTH)),
     "attention by einsum": folds(attention_by_einsum, SEQUENCE, module=linear(WIDTH, 3 * WIDTH)),
+    "einsum written on": folds(einsum_written_on, SEQUENCE, module=linear(WIDTH, 3 * WIDTH)),
     "attention in float32": in_float32(folds(attention_by_einsum, SEQUENCE, module=linear(WIDTH, 3 * WIDTH))),
     "attention without softmax": folds(lambda net, x: torch.einsum("nld,nmd,nme->nle", x, x, x), SEQUENCE),
     "one key for all heads": folds(
