@@ -106,7 +106,7 @@ class Copied:
         drawn = python_random_state()
         for module in self.net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                trace.buffers.add(id(module.running_mean))
+                trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
         layers, givens = list(self.layers.values()), givens_of(self.net.modules())

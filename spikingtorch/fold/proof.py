@@ -271,7 +271,7 @@ _LINEAR = {"neg", "clone", "_to_copy", "sum", "permute", "transpose", "t", "sele
 
 def _merged_call(one: Call, other: Call) -> tuple[Any, Any]:
     """Return the arguments of a call, and what it made, in both traces."""
-    if one.func is not other.func and one.func != other.func:
+    if (one.func is not other.func and one.func != other.func) or one.records != other.records:
         raise Objection(f"{_OTHERWISE} ({one.name})")
     size = "" if isinstance(one.func, str) else SIZES.get(aten_name(one.func), "")
     try:

@@ -88,7 +88,15 @@ class Questions(TorchFunctionMode):
             self.trace.asks = True
 
     def _batch_norm(
-        self, x: Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *_: Any, **__: Any
+        self,
+        x: Tensor,
+        mean: Any,
+        variance: Any,
+        weight: Any = None,
+        bias: Any = None,
+        training: Any = True,  # noqa: ARG002
+        momentum: Any = 0.1,  # noqa: ARG002
+        eps: Any = 1e-5,
     ) -> Tensor:
         if region() is not None:
             raise Objection(
@@ -99,7 +107,8 @@ class Questions(TorchFunctionMode):
         with self.trace.looks_away():
             out = self.trace.normalise(x, weight, bias)
             self.trace.statistics |= {storage_of(each) for each in (mean, variance) if each is not None}
-        self.trace.add(BATCH_NORM, (x, weight, bias), out)
+        which = eps if mean is None else self.trace.buffers.get(id(mean), "")
+        self.trace.add(BATCH_NORM, (x, weight, bias, which), out)
         return out
 
 

@@ -54,7 +54,7 @@ class Rehearsal(FoldToken):
             if differentiable:
                 self.saved += [(layer, x, x._version) for x in leaves]
         self.trace.add(PARAMETERS, params, ())
-        self.trace.add(LAYER, leaves, out)
+        self.trace.add(LAYER, [self.name(layer), *leaves], out)
         self.roots += leaves
         # a copy, for a network may write on what it is given
         return tree_map(torch.clone, out)

@@ -143,7 +143,7 @@ class Replay(Trace):
 
     def _is(self, call: Call, expected: Expected) -> bool:
         return (
-            call.func == expected.call.func
+            (call.func, call.records) == (expected.call.func, expected.call.records)
             and self._agree(call.given, expected.given, expected.call.given)
             and self._agree(call.made, expected.made, expected.call.made)
         )

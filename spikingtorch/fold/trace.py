@@ -66,12 +66,14 @@ class Call(NamedTuple):
         given: its arguments by name, tensors noted.
         made: what came out.
         place: the user's line.
+        records: whether gradients are recorded there.
     """
 
     func: Any
     given: Any
     made: Any
     place: tuple[str, int]
+    records: bool
 
     @property
     def name(self) -> str:
@@ -94,7 +96,7 @@ class Trace(TorchDispatchMode):
         refusal: the first objection, which the network may have caught.
         is_quiet: whether nothing is noted for now.
         asks: whether the user's code has asked for a size.
-        buffers: identities of the running statistics of modules.
+        buffers: names of the running means of modules, by their identity.
         statistics: memory of the running statistics that are updated at each step.
     """
 
@@ -106,7 +108,7 @@ class Trace(TorchDispatchMode):
         self.calls: list[Call] = []
         self.asks = False
         self.statistics: set[int] = set()
-        self.buffers: set[int] = set()
+        self.buffers: dict[int, str] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._memory: set[int] = set()  # memory of what operations have made
@@ -146,7 +148,7 @@ class Trace(TorchDispatchMode):
         """Note an operation that is none of torch's."""
         with _Quiet(self):
             pytree.tree_map_(self._number, made)
-            self.calls.append(Call(func, self._noted(given), self._noted(made), _place()))
+            self.calls.append(Call(func, self._noted(given), self._noted(made), _place(), torch.is_grad_enabled()))
 
     def whole(self, func: Any, *args: Any) -> Any:
         """Run an operation of torch that is made of others, and note it as one."""
@@ -192,7 +194,7 @@ class Trace(TorchDispatchMode):
             self._blank.add(storage_of(out))
         if len(self.calls) >= _LIMIT:
             raise Objection(f"does more than {_LIMIT} operations in a step, too many to look through")
-        self.calls.append(Call(func, given, self._noted(out), _place()))
+        self.calls.append(Call(func, given, self._noted(out), _place(), torch.is_grad_enabled()))
         return out
 
     def _number(self, x: Any) -> None:
@@ -318,7 +320,7 @@ def _check_statistics(given: dict[str, Any]) -> None:
 
 def called(func: Any) -> str:
     """Return what a message calls an operation, with the line of the user's code that is running."""
-    return Call(func, (), (), _place()).name
+    return Call(func, (), (), _place(), records=True).name
 
 
 def same_constant(a: Noted, b: Noted) -> bool:

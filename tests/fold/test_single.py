@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close
-from tests.fold.free import net_of
+from tests.fold.free import as_stepped, net_of
 from tests.nets_that_step import Hole, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
@@ -50,6 +50,49 @@ def test_attention_of_one_sample_folds(name: str) -> None:
         assert model.explain().mode == "fold"
 
 
+def embedded(net: Any, x: Tensor) -> Tensor:
+    out: Tensor = x[:, None] * net.w
+    return out
+
+
+def attended(net: Any, x: Tensor, init: Any) -> Tensor:
+    y = embedded(net, x)
+    out: Tensor = net.part(y, y, y)[0]
+    return out.mean(1)
+
+
+def encoded(net: Any, x: Tensor, init: Any) -> Tensor:
+    out: Tensor = net.part(embedded(net, x))
+    return out.mean(1)
+
+
+def recurrent(net: Any, x: Tensor, init: Any) -> Tensor:
+    out: Tensor = net.part(embedded(net, x))[0]
+    return out[:, -1]
+
+
+# in these torch takes another order of the axes, and of sums, for one sample
+PARTS: dict[str, tuple[Callable[[], nn.Module], Hole]] = {
+    "multi-head attention": (lambda: nn.MultiheadAttention(4, 2, batch_first=True), attended),
+    "transformer": (lambda: nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True), encoded),
+    "GRU": (lambda: nn.GRU(4, 4, batch_first=True), recurrent),
+    "LSTM": (lambda: nn.LSTM(4, 4, batch_first=True), recurrent),
+    "RNN": (lambda: nn.RNN(4, 4, 2, batch_first=True), recurrent),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_one_sample_of_a_module_of_torch_folds(name: str) -> None:
+    make, code = PARTS[name]
+    torch.manual_seed(0)
+    net = net_of(code, part=make(), w=nn.Parameter(torch.randn(5, 4)))
+    model = st.SpikingNet(net, 3)
+    assert [as_stepped(net, model, N) for N in (1, 3, 1)] == ["fold"] * 3
+    with torch.no_grad():
+        assert_close(model.eval()(train(N=1)), st.SpikingNet(net, 3, mode="step")(train(N=1)))
+        assert model.explain().mode == "fold"
+
+
 def squeezed(net: Any, x: Tensor, init: Any) -> Tensor:
     return x[:, None].squeeze(1).mul(2.0)
 
@@ -60,12 +103,71 @@ def besides_written(x: Tensor) -> Tensor:
     return x
 
 
+def without_gradient(net: Any, x: Tensor, init: Any) -> Tensor:
+    with torch.set_grad_enabled(len(x) > 1):
+        return x * 2.0
+
+
+def drawn_in_another_order(net: Any, x: Tensor, init: Any) -> Tensor:
+    first, second = torch.rand_like(x), torch.rand_like(x)
+    return x + (first if len(x) == 1 else second)
+
+
+def part_written_on(net: Any, x: Tensor, init: Any) -> Tensor:
+    h = x * 1.0
+    h[:, :2].add_(1.0)
+    out: Tensor = h * heads(h.repeat(1, 3)).reshape(len(x), 12)[:, :4]
+    return out
+
+
+def parts_written_on_in_turn(x: Tensor) -> Tensor:
+    """Write on one half of a copy, and return the other if there are several."""
+    h = x * 1.0
+    first, second = h.chunk(2, 1)
+    first.add_(1.0)
+    return torch.cat([second, first] if len(x) > 1 else [second, h[:, :2] - 1.0], 1)
+
+
+def one_read_for_the_other(x: Tensor) -> Tensor:
+    """Return a tensor that was written on by a view of it, or of one sample one that was not."""
+    h, same = x * 1.0, x * 1.0
+    view = h.view(-1, 2, 2)
+    h.add_(1.0)
+    return (same.view(-1, 2, 2) if len(x) == 1 else view).flatten(1)
+
+
+def expanded(x: Tensor) -> Tensor:
+    """Write on one of two rows that lie in one memory, if torch copies nothing."""
+    rows = (x * 1.0)[:, None].expand(-1, 2, -1)
+    rows = rows if len(x) == 1 else rows.clone()
+    rows[:, 0].add_(1.0)
+    return rows[:, 1]
+
+
+def biased_in_pairs(net: Any, x: Tensor, init: Any) -> Tensor:
+    y: Tensor = x @ net.w
+    pairs = y.view(-1, 2, 2) + net.b[:2]
+    out: Tensor = pairs.flatten(1) if len(x) > 1 else y + net.b
+    return out
+
+
 SINGLE: dict[str, tuple[Hole, str]] = {
     "squeezes its own axis": (squeezed, "fold"),
     "asks for its size": (lambda net, x, init: x * 2.0 if len(x) > 1 else x, "step"),
     "asks, and does the same": (lambda net, x, init: x.reshape(len(x), 4), "fold"),
     "a constant of its size": (lambda net, x, init: x * torch.tensor(1.0 / min(len(x), 2)), "step"),
     "writes on a copy": (lambda net, x, init: heads(x.repeat(1, 3)).reshape(len(x), 12).mul_(2.0)[:, :4], "fold"),
+    "records no gradient": (without_gradient, "step"),
+    "another scale": (lambda net, x, init: x * (2.0 if len(x) > 1 else 3.0), "step"),
+    "another dtype of a number": (lambda net, x, init: x * (2 if len(x) > 1 else 2.0), "step"),
+    "another tensor": (lambda net, x, init: x + (net.w if len(x) > 1 else net.w.t())[0], "step"),
+    "writes on a part": (part_written_on, "fold"),
+    "writes on parts in turn": (lambda net, x, init: parts_written_on_in_turn(x), "step"),
+    "reads one that was not written on": (lambda net, x, init: one_read_for_the_other(x), "step"),
+    "writes on one of two rows in one memory": (lambda net, x, init: expanded(x), "step"),
+    "a bias for pairs": (biased_in_pairs, "step"),
+    "a bias before a view": (lambda net, x, init: ((x @ net.w).view(-1, 1, 4) + net.b).flatten(1), "fold"),
+    "leaves out the last operation": (lambda net, x, init: x * 2.0 if len(x) > 1 else x * 2.0 + 1.0, "step"),
     "writes on what several copy": (lambda net, x, init: besides_written(x * 1.0), "step"),
 }
 
@@ -73,7 +175,8 @@ SINGLE: dict[str, tuple[Hole, str]] = {
 @pytest.mark.parametrize("name", SINGLE)
 def test_one_sample(name: str) -> None:
     code, mode = SINGLE[name]
-    net = net_of(code)
+    torch.manual_seed(0)
+    net = net_of(code, w=nn.Parameter(torch.randn(4, 4)), b=nn.Parameter(torch.randn(4)))
     model = st.SpikingNet(net, 3)
     assert_close(model(train(N=3)), st.SpikingNet(net, 3, mode="step")(train(N=3)))
     assert_close(model(train(N=1)), st.SpikingNet(net, 3, mode="step")(train(N=1)))
@@ -82,6 +185,11 @@ def test_one_sample(name: str) -> None:
     if mode == "step":
         assert "for one sample" in report.reason
         assert f"of {__file__.rpartition('/')[2]}" in report.reason
+
+
+def test_one_sample_that_draws_in_another_order() -> None:
+    reason = st.SpikingNet(net_of(drawn_in_another_order), 3).explain(train(N=1)).reason
+    assert "for one sample than for several (rand_like" in reason
 
 
 def doubled(net: Any, x: Tensor, init: Any) -> Tensor:

@@ -35,7 +35,7 @@ def judged(name: str, made: Value | tuple[Value, ...], *given: Any, **more: Any)
     named = dict(zip([argument.name for argument in func._schema.arguments], given, strict=False)) | more
     outs = list(made) if isinstance(made, tuple) else [made]
     return judge(
-        Operation(Call(func, named, (made,), ("", 0)), named, values_in(named), outs),
+        Operation(Call(func, named, (made,), ("", 0), True), named, values_in(named), outs),
         {OWN.replace("::", "."): rows_of_all},
     )
 
@@ -50,7 +50,7 @@ def told(func: str, *tensors: Value) -> None:
     proof = _Proof.__new__(_Proof)
     proof.poison, proof.sums, proof.outer = {}, set(), {}
     try:
-        proof._judge(Operation(Call(func, tensors, (), ("", 0)), {}, list(tensors), []), False)
+        proof._judge(Operation(Call(func, tensors, (), ("", 0), True), {}, list(tensors), []), False)
     except Objection as objection:
         if SAYS[func] not in str(objection):
             raise ValueError(f"{func}: {objection}") from None

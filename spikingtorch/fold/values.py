@@ -1,0 +1,237 @@
+"""What a trace computes, as a graph of values.
+
+Copies, and views of views, are no values of their own, a sum with a bias is one with what it is a view of, and equal
+operations on equal values make one value. Where a tensor is written on, whatever lies in its memory has another value.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch.utils import _pytree as pytree
+
+from spikingtorch.fold.operations import Batch, Value
+from spikingtorch.fold.trace import Call, Noted, Objection
+
+_ATEN = torch.ops.aten
+_CLONE, _VIEW, _ADD = _ATEN.clone.default, _ATEN.view.default, _ATEN.add.Tensor
+_ADDMM, _MM = _ATEN.addmm.default, _ATEN.mm.default
+_VIEWS = (_VIEW, _ATEN._unsafe_view.default)
+_WITHOUT_GRADIENT = "without gradient"
+_OVERLAPPING = {"expand", "as_strided", "unfold"}
+_Tensor: TypeAlias = Noted | Value
+
+
+class _Ref(NamedTuple):
+    """A value in a key."""
+
+    number: int
+
+
+class Row(NamedTuple):
+    """A call, its arguments and results, and for each tensor of the arguments what it is if no operation made it."""
+
+    call: Call
+    given: Any
+    made: Any
+    constants: Iterator[object]
+
+
+class Seen(NamedTuple):
+    """What can be seen of a trace from outside: a layer, random numbers, what is returned."""
+
+    call: Call
+    key: Any
+
+
+def differs(one: Call, other: Call) -> Objection:
+    """Return the objection to one sample that is not computed as several are."""
+    several = "" if one.name == other.name else f"; for several, {other.name}"
+    return Objection(f"computes something else for one sample than for several ({one.name}{several})")
+
+
+class Values:
+    """The values of both traces.
+
+    Attributes:
+        keys: how each is computed: an operation, and its arguments.
+        shapes: of one sample.
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[Any] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self._made_by: list[Call] = []
+        self._known: dict[Any, int] = {}
+
+    def value(self, key: Any, shape: tuple[int, ...], call: Call) -> _Ref:
+        """Return the value that is computed in a way."""
+        if key not in self._known:
+            self._known[key] = len(self.keys)
+            self.keys.append(key)
+            self.shapes.append(shape)
+            self._made_by.append(call)
+        return _Ref(self._known[key])
+
+    def view(self, x: _Ref, shape: tuple[int, ...], call: Call) -> _Ref:
+        """Return a view of a value, or of what it is a view of; the value itself if the shape is its own."""
+        x = self._viewed(x)
+        return x if self.shapes[x.number] == shape else self.value((_VIEW, x), shape, call)
+
+    def biased(self, x: _Ref, bias: _Ref, shape: tuple[int, ...], call: Call) -> _Ref | None:
+        """Return x + bias as a view of the sum with what x is a view of; None if they are no rows and one row."""
+        source = self._viewed(x)
+        row = self.shapes[bias.number]
+        if len(row) != 1 or any(self.shapes[each.number][-1:] != row for each in (x, source)):
+            return None
+        return self.view(self.value((_ADD, source, bias), self.shapes[source.number], call), shape, call)
+
+    def without_gradient(self, x: _Ref, call: Call) -> _Ref:
+        """Return a value that was computed where no gradients are recorded."""
+        if self.keys[x.number][0] == _WITHOUT_GRADIENT:
+            return x
+        return self.value((_WITHOUT_GRADIENT, x), self.shapes[x.number], call)
+
+    def behind(self, key: Any) -> set[int]:
+        """Return all values that something is computed from."""
+        found: set[int] = set()
+        ahead = [key]
+        while ahead:
+            part = ahead.pop()
+            if isinstance(part, _Ref):
+                if part.number not in found:
+                    found.add(part.number)
+                    ahead.append(self.keys[part.number])
+            elif isinstance(part, tuple):
+                ahead += part
+        return found
+
+    def first(self, numbers: set[int], default: Call) -> Call:
+        """Return the call that made the first of some values."""
+        return self._made_by[min(numbers)] if numbers else default
+
+    def _viewed(self, x: _Ref) -> _Ref:
+        func, *given = self.keys[x.number]
+        return given[0] if func == _VIEW else x
+
+
+class Graph:
+    """What a trace computes.
+
+    Args:
+        values: those of both traces.
+        rows: the trace.
+
+    Attributes:
+        seen: what can be seen of it, in order.
+
+    Raises:
+        Objection: it writes on memory in which one entry is several of a tensor.
+    """
+
+    def __init__(self, values: Values, rows: Sequence[Row]) -> None:
+        self.seen: list[Seen] = []
+        self._values = values
+        self._now: dict[int, _Ref] = {}  # the value of each tensor
+        self._memory: dict[int, set[int]] = {}  # the tensors in each
+        self._overlaps: set[int] = set()  # memory in which one entry is several of a tensor
+        self._records = rows[0].call.records
+        for row in rows:
+            self._add(row)
+
+    def _add(self, row: Row) -> None:
+        call, func = row.call, row.call.func
+        key = self._frozen(row.given, row)
+        outs, written = list(tensors_in(row.made)), _written(call, row.given)
+        before = [None if x.number is None else self._now.get(x.number) for x in written]
+        shapes = [_shape(x) for x in (*written, *outs)]
+        if isinstance(func, str) or torch.Tag.nondeterministic_seeded in func.tags:
+            self.seen.append(Seen(call, (func, call.records, key)))
+            found = [self._values.value((len(self.seen), i), shape, call) for i, shape in enumerate(shapes)]
+        else:
+            found = self._computed(func, dict(key), shapes, call)
+        if call.records != self._records:
+            found = [self._values.without_gradient(each, call) for each in found]
+        self._set(outs, found[len(written) :])
+        for x, old, new in zip(written, before, found, strict=False):
+            self._write(x, old, new, call)
+        if not isinstance(func, str) and func._opname in _OVERLAPPING:
+            self._overlaps |= {x.storage for x in outs}
+
+    def _computed(self, func: Any, given: dict[str, Any], shapes: list[tuple[int, ...]], call: Call) -> list[_Ref]:
+        """Return the values that an operation makes."""
+        values = self._values
+        if func == _CLONE:
+            return [given["self"]]
+        if func in _VIEWS:
+            return [values.view(given["self"], shapes[0], call)]
+        x = bias = None
+        if func == _ADD and given["alpha"] == _ONE and isinstance(given["other"], _Ref):
+            x, bias = given["self"], given["other"]
+        elif func == _ADDMM and given["alpha"] == given["beta"] == _ONE:
+            product = (_MM, given["mat1"], given["mat2"])
+            x, bias = values.value(product, shapes[0], call), given["self"]
+        elif func == _MM:
+            return [values.value((_MM, given["self"], given["mat2"]), shapes[0], call)]
+        sums = None if x is None or bias is None else values.biased(x, bias, shapes[0], call)
+        if sums is not None:
+            return [sums]
+        return [values.value((func, *given.items(), i), shape, call) for i, shape in enumerate(shapes)]
+
+    def _write(self, x: _Tensor, old: _Ref | None, new: _Ref, call: Call) -> None:
+        """Note that a tensor holds something else, and what lies in its memory with it as well."""
+        if x.number is None or old is None or x.storage in self._overlaps:
+            raise differs(call, call)
+        for other in self._memory[x.storage]:
+            was = self._now[other]
+            after = ("where another was written on", was, old, new)
+            self._now[other] = self._values.value(after, self._values.shapes[was.number], call)
+        self._now[x.number] = new
+
+    def _set(self, tensors: Iterable[_Tensor], values: Iterable[_Ref]) -> None:
+        for x, value in zip(tensors, values, strict=True):
+            if x.number is not None:
+                self._now[x.number] = value
+                self._memory.setdefault(x.storage, set()).add(x.number)
+
+    def _frozen(self, tree: Any, row: Row) -> Any:
+        """Return arguments as a part of a key."""
+        if isinstance(tree, Noted | Value):
+            constant = next(row.constants)
+            if tree.number is not None:
+                return self._now[tree.number]
+            return self._values.value(("a constant", constant), _shape(tree), row.call)
+        if isinstance(tree, dict):
+            return tuple([(name, self._frozen(each, row)) for name, each in tree.items()])
+        if isinstance(tree, list | tuple):
+            return "a list", *[self._frozen(each, row) for each in tree]
+        return _plain(tree)
+
+
+def _plain(x: Any) -> Any:
+    """Return a number or another object as a part of a key: 1, 1.0 and True differ, and nan is nan."""
+    x = x.k if isinstance(x, Batch) else x
+    if isinstance(x, int | float | complex):
+        return type(x).__name__, repr(x)
+    return x if isinstance(x, str | torch.dtype | torch.device | None) else (type(x), id(x))
+
+
+_ONE = _plain(1)
+
+
+def _written(call: Call, given: Any) -> list[_Tensor]:
+    """Return the tensors that an operation writes on."""
+    if isinstance(call.func, str) or torch.Tag.inplace_view in call.func.tags:
+        return []
+    arguments = call.func._schema.arguments
+    names = [each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write]
+    return [x for name in names for x in tensors_in(given.get(name))]
+
+
+def tensors_in(tree: Any) -> list[Any]:
+    """Return the tensors of arguments or results."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Noted | Value)]
+
+
+def _shape(x: _Tensor) -> tuple[int, ...]:
+    return tuple([size.k if isinstance(size, Batch) else size for size in x.shape])
