@@ -283,7 +283,7 @@ if child == 0:
 print(os.waitpid(child, 0)[1], told())
 for _ in range(10):
     model(small)
-print(resident() - start < 60, told())
+print(resident() - start < 60 + 4 * 64, told())  # glibc does not shrink the heaps of threads, 64 MB each, at their end
 """
     assert run(code) == ["True", "0", "True", "True", "False"]
 
