@@ -1,5 +1,6 @@
 """Builds the nodes of a program: one node for equal values, and what is known to be zero folded away."""
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -112,7 +113,8 @@ class Builder:
         # torch wraps some of them and refuses others; what C makes of them is undefined
         if dtype in ("i32", "i64") and not _fits(number, DTYPES[dtype]):
             raise NotFusible(f"computes in {dtype} with {number}, which is out of its range")
-        self.literals.append(float(number))
+        # one object stands for each nan, so that two traces that hold it are equal
+        self.literals.append(math.nan if number != number else float(number))
         slot = self._add(Node("scalar", "f64", (self._scalars + len(self.literals) - 1,)))
         return slot if dtype == "f64" else self._emit("cast", dtype, slot)
 
