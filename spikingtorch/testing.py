@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import Backend, scan
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.verification.branches import path_branch, spike_branch, visits
 from spikingtorch.verification.trial import TOLERANCE, Trial, relative_error, replaced, tensors, twin_errors
 

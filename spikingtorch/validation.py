@@ -8,11 +8,17 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-import torch._C._functorch as functorch
 from torch import Tensor, UntypedStorage, nn
 
 from spikingtorch.foreign import surrogate_of_theirs
 from spikingtorch.functional.core.modes import is_written_down
+from spikingtorch.functional.core.torch_private import (
+    counts_of,
+    maybe_current_level,
+    maybe_get_level,
+    tracing_state,
+    transforms_active,
+)
 from spikingtorch.functional.firing import Strict
 
 TakesInit: TypeAlias = Literal["second", "by name", "not"]
@@ -22,24 +28,24 @@ _WITH_VALUES = (Tensor, nn.Parameter)
 
 def functorch_active() -> bool:
     """Say whether a ``torch.func`` transform such as vmap or grad is running."""
-    return torch._C._are_functorch_transforms_active()
+    return transforms_active()
 
 
 def outlived_transform(tensor: Tensor) -> bool:
     """Say whether the tensor is a wrapper of a ``torch.func`` transform that has ended, of no use any more."""
     # a plain tensor has level -1; the wrapper of an ended grad has -2, that of an ended vmap a level above the current
-    level = functorch.maybe_get_level(tensor)
-    return level != -1 and (level == -2 or level > (functorch.maybe_current_level() or 0))
+    level = maybe_get_level(tensor)
+    return level != -1 and (level == -2 or level > (maybe_current_level() or 0))
 
 
 def is_traced() -> bool:
     """Say whether ``torch.jit.trace`` runs, which TensorBoard's graphs and the older ONNX export use as well."""
-    return torch._C._get_tracing_state() is not None
+    return tracing_state() is not None
 
 
 def has_values(tensor: Tensor) -> bool:
     """Say whether Python may look at the values: not where code is traced or transformed, or tensors have no data."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or is_traced() or is_written_down():
+    if torch.compiler.is_compiling() or transforms_active() or is_traced() or is_written_down():
         return False
     return type(tensor) in _WITH_VALUES and not tensor.is_meta and tensor.numel() > 0
 
@@ -65,11 +71,9 @@ def is_held(tensor: Tensor, memory: UntypedStorage) -> bool:
 
     It goes by the counts that torch keeps. Where there are none, something may.
     """
-    of_memory, of_tensor = getattr(torch._C, "_storage_Use_Count", None), getattr(tensor, "_use_count", None)
-    if of_memory is None or of_tensor is None:
-        return True
+    counts = counts_of(tensor, memory)
     owners = 2 if tensor._base is None else 3  # the tensor, ``memory``, and what the tensor is a view of
-    return bool(of_memory(memory._cdata) > owners or of_tensor() > 1)
+    return counts is None or counts[0] > owners or counts[1] > 1
 
 
 def check_finite(owner: str, name: str, x: Tensor) -> None:

@@ -1,14 +1,12 @@
 """A copy of a network, which runs one step of a few made-up samples within a trace."""
 
 import copy
-import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_get_bdim
 from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.guard import Look
@@ -21,6 +19,15 @@ from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.random_state import python_random_state
 from spikingtorch.functional.core.surroundings import compile_nothing, set_autocast
+from spikingtorch.functional.core.torch_private import (
+    AnyBatchNorm,
+    get_unwrapped,
+    is_batchedtensor,
+    is_fake,
+    is_functorch_wrapped_tensor,
+    maybe_get_bdim,
+    set_cached_parametrizations,
+)
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import participating
 from spikingtorch.layers.handing import givens_of, handing
@@ -77,7 +84,7 @@ class Copied:
             own[name] = Number.of(own[name])
         remove_looking(self.net.modules())
         for module in self.net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            if isinstance(module, AnyBatchNorm) and module.training:
                 module.num_batches_tracked = None  # it is counted outside of the fold
         self.sample, self.numbers = sample, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
@@ -105,7 +112,7 @@ class Copied:
         starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
         drawn = python_random_state()
         for module in self.net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, AnyBatchNorm):
                 trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
@@ -139,7 +146,7 @@ def _shared(net: nn.Module) -> dict[int, Any]:
     parameters, buffers = {*map(id, net.parameters())}, {*map(id, net.buffers())}
     for tensor in (*net.parameters(), *net.buffers()):
         held = _unwrapped(tensor)
-        made_up = held.is_meta or _is_fake(held)
+        made_up = held.is_meta or is_fake(held)
         if type(held) not in kinds and not made_up:
             raise Objection(
                 f"holds a {type(tensor).__name__}, a kind of tensor that is not known", "hold plain tensors"
@@ -163,10 +170,6 @@ def _unwrapped(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _is_fake(tensor: Tensor) -> bool:
-    return type(tensor).__module__.startswith(("torch._subclasses", "torch._functorch"))
-
-
 def isolated(sample: Sample, work: Callable[[], T]) -> T:
     """Run work outside of every transform, mode and compiler, one proof at a time; leave random numbers as they are."""
 
@@ -176,9 +179,7 @@ def isolated(sample: Sample, work: Callable[[], T]) -> T:
         # without the cache of casts, which the first trace would fill
         set_autocast(sample.device.type, sample.precision is not None, sample.precision, False)
         # parametrize.cached keeps weights for a network and its copies alike
-        module: Any = sys.modules.get("torch.nn.utils.parametrize")
-        if getattr(module, "_cache_enabled", 0):
-            module._cache_enabled = 0
+        set_cached_parametrizations(0)
         return work()
 
     alone = partial(surroundings.isolated, sample.device, inside)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.bytecode import reads_of
+from spikingtorch.functional.core.torch_private import AnyDropout, AnyNorm
 
 # numbers of torch's modules, and what decides which operations they run: a layer that drops nothing, or all, draws none
 _SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
-    (nn.modules.dropout._DropoutNd, "p", lambda p: "some" if type(p) is float and 0.0 < p < 1.0 else p),
-    (nn.modules.batchnorm._NormBase, "momentum", type),
-    (nn.modules.batchnorm._NormBase, "eps", type),
+    (AnyDropout, "p", lambda p: "some" if type(p) is float and 0.0 < p < 1.0 else p),
+    (AnyNorm, "momentum", type),
+    (AnyNorm, "eps", type),
 )
 _STRIDED = torch.strided
 

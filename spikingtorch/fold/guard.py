@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from spikingtorch.fold.hooks import hooks_of_all_modules
 from spikingtorch.fold.walk import Walk
+from spikingtorch.functional.core.torch_private import hooks_of_all_modules
 
 
 def modules_of(net: nn.Module) -> list[nn.Module]:

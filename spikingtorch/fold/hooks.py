@@ -4,18 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
-from torch.nn.modules import module as torch_module
 
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.handing import InitHook
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_OF_ALL_MODULES = tuple([f"_global{name}" for name in HOOKS])
-
-
-def hooks_of_all_modules() -> bool:
-    """Say whether there are hooks that every module calls."""
-    return any([getattr(torch_module, name, None) for name in _OF_ALL_MODULES])
 
 
 def computed_attributes(module: nn.Module) -> set[str]:

@@ -8,6 +8,7 @@ import torch
 from spikingtorch.fold.operations import Batch, Operation, Rule
 from spikingtorch.fold.rules import FACTORIES, RULES, SHARE, expanded, pointwise, repeated, rows_of_all
 from spikingtorch.fold.trace import Objection
+from spikingtorch.functional.core.torch_private import OpOverload, OpOverloadPacket
 
 
 def aten_name(func: Any) -> str:
@@ -28,7 +29,7 @@ def taught_rules(rules: Mapping[Any, str] | None) -> dict[str, Rule]:
     """
     found = {}
     for operation, rule in (rules or {}).items():
-        if not isinstance(operation, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+        if not isinstance(operation, OpOverload | OpOverloadPacket):
             raise TypeError(
                 f"SpikingNet: fold_rules has the key {operation!r}, expected an operation such as "
                 "torch.ops.mylib.smooth"

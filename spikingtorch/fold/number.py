@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.fold.trace import LIBRARIES, Objection
+from spikingtorch.functional.core.torch_private import DisableTorchFunctionSubclass
 
 _NUMBERS = {*dir(float), *dir(int)}
 # kinds of tensors, by the kind of number that they stand for
@@ -26,7 +27,7 @@ class Number(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with torch._C.DisableTorchFunctionSubclass():
+        with DisableTorchFunctionSubclass():
             out = func(*args, **(kwargs or {}))
             given = [x for x in (*args, *(kwargs or {}).values()) if isinstance(x, Tensor)]
             computed = (
@@ -48,7 +49,7 @@ class Number(Tensor):
     def __getattribute__(self, name: str) -> Any:
         ask = super().__getattribute__
         if name == "__class__":
-            with torch._C.DisableTorchFunctionSubclass():
+            with DisableTorchFunctionSubclass():
                 return _DTYPES.get(ask("dtype"), Number)
         own = name in _NUMBERS or name.startswith("__")
         if not own and not sys._getframe(1).f_code.co_filename.startswith((*LIBRARIES, __file__)):

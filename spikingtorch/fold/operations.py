@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from torch.utils import _pytree as pytree
-
 from spikingtorch.fold.trace import Call, Objection
+from spikingtorch.functional.core.torch_private import pytree
 
 # why an operation mixes samples, and what would let it keep them apart
 REDUCES = "works along the axis of the batch"

@@ -7,16 +7,21 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.copied import Sample
 from spikingtorch.fold.guard import Look
-from spikingtorch.fold.hooks import hooks_of_all_modules, objection_to_hooks
+from spikingtorch.fold.hooks import objection_to_hooks
 from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.foreign import neuron_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
+from spikingtorch.functional.core.torch_private import (
+    forward_level,
+    hooks_of_all_modules,
+    number_of_function_modes,
+    tracing_state,
+)
 from spikingtorch.functional.core.whole import whole
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
@@ -317,15 +322,15 @@ class FoldPolicy:
 
 
 def _sample(x: Tensor, masked: bool) -> Sample:
-    forward = forward_ad._current_level >= 0
+    forward = forward_level() >= 0
     grad = torch.is_grad_enabled() or forward
     trained = grad, grad and (x.requires_grad or forward)
-    here = masked, torch.get_default_dtype(), torch._C._len_torch_function_stack()
+    here = masked, torch.get_default_dtype(), number_of_function_modes()
     return Sample(tuple(x.shape[2:]), x.dtype, x.device, trained, autocast_dtype(x.device), *here)
 
 
 def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return torch.compiler.is_compiling() or tracing_state() is not None
 
 
 def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | None:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.copied import Copied, Sample, isolated
 from spikingtorch.fold.judge import aten_name, draws, judge
@@ -37,6 +36,7 @@ from spikingtorch.fold.trace import (
     same_constant,
 )
 from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.whole import raise_interrupt, whole
 from spikingtorch.layers.fold_token import FoldError
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.questions import Questions
 from spikingtorch.fold.trace import BACKWARD, GRADIENTS, LAYER, PARAMETERS, RETURNED, Objection, Trace, noted_in
 from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.handing import call

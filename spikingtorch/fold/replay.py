@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.operations import Batch, Value, merged_size, values_in
 from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, called, noted_in
+from spikingtorch.functional.core.torch_private import pytree
 
 
 @dataclass(frozen=True, slots=True, eq=False)

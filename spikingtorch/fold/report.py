@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
@@ -15,6 +14,7 @@ from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.scan import explain_one_step
 from spikingtorch.functional.sparse.automatic import Note
 from spikingtorch.layers.steplayer import StepLayer

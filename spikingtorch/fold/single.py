@@ -6,11 +6,10 @@ view, and ``x @ w.T + b`` is one operation in place of two. So two traces are co
 
 from collections.abc import Callable, Sequence
 
-from torch.utils import _pytree as pytree
-
 from spikingtorch.fold.replay import Expected, Form
 from spikingtorch.fold.trace import Call, Noted
 from spikingtorch.fold.values import Graph, Row, Values, differs, tensors_in
+from spikingtorch.functional.core.torch_private import pytree
 
 
 def check_single(calls: Sequence[Call], expected: Sequence[Expected], constant: Callable[[Noted], object]) -> None:

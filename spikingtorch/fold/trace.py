@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikingtorch.functional.core.modes import HOST, Modes, pop_dispatch_mode
+from spikingtorch.functional.core.modes import HOST, Modes
 from spikingtorch.functional.core.random_state import random_state
+from spikingtorch.functional.core.torch_private import TorchDispatchMode, pop_dispatch_mode, pytree, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldError
 
@@ -227,7 +226,7 @@ class Trace(TorchDispatchMode):
                 f"runs an operation that is not known to keep samples apart ({called(func)})",
                 f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{names[1]}: 'rows'}})",
             )
-        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore
+        hooks = top_saving_hooks(True)  # pyright: ignore
         if hooks is not None and not str(getattr(hooks[0], "__module__", "")).startswith(("torch.", "spikingtorch.")):
             raise Objection(
                 "changes what autograd saves, by torch.autograd.graph.saved_tensors_hooks", "leave them out"

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch.utils import _pytree as pytree
 
 from spikingtorch.fold.operations import Batch, Value
 from spikingtorch.fold.trace import Call, Noted, Objection
+from spikingtorch.functional.core.torch_private import pytree
 
 _ATEN = torch.ops.aten
 _CLONE, _VIEW, _ADD = _ATEN.clone.default, _ATEN.view.default, _ATEN.add.Tensor

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from spikingtorch.fold.effects import objections_to_code
 from spikingtorch.fold.forms import attributes_read_by, form_of, settings_of
-from spikingtorch.fold.hooks import HOOKS, computed_attributes, hooks_of_all_modules
+from spikingtorch.fold.hooks import HOOKS, computed_attributes
 from spikingtorch.fold.outside import Outside, slots_of
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of
 from spikingtorch.functional.core.guard import Guard
+from spikingtorch.functional.core.torch_private import hooks_of_all_modules
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.handing import InitHook
 from spikingtorch.layers.steplayer import StepLayer

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
-from torch.autograd import forward_ad
 
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.torch_private import forward_level, peek_interpreter_stack
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 
 # more steps in a graph save calls of it, and take longer to compile
@@ -57,7 +56,7 @@ def _check_circumstances() -> None:
             "scan: backend='compile' is for code that is not compiled itself; inside torch.compile, backend='auto' is "
             "the way: it fuses what it can and leaves the rest to the compiler around it"
         )
-    if peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+    if peek_interpreter_stack() is not None or forward_level() >= 0:
         raise ValueError(
             "scan: backend='compile' cannot be differentiated or mapped by torch.func: vmap, grad, jvp and the like do "
             "not reach into compiled code. Take backend='auto' or 'loop' there, or put "

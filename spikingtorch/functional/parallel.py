@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.fused.ir import Program, operands
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import compiled, parallel
 from spikingtorch.functional.core import contract, freed_memory
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lift, rounded
 from spikingtorch.functional.core.sharing import unshared
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import bind, dynamo, explain, recurrent
 from spikingtorch.functional.dispatch.call import Call

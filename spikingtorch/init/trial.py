@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.torch_private import AnyDropout
 from spikingtorch.init.calls import Inputs, call_all, inputs_of, spikes_of
 from spikingtorch.init.feeding import feeding, named, own_weights
 from spikingtorch.init.search import CLOSE, TOLERANCE, hint, near, search
@@ -172,7 +173,7 @@ def _copy(model: SpikingNet) -> SpikingNet:
     values = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     copied = copy.deepcopy(model, {id(value): value.detach() for value in values if value.grad_fn is not None})
     for module in copied.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd | SequenceDropout):
+        if isinstance(module, AnyDropout | SequenceDropout):
             module.eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(parameter.is_floating_point())

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.utils.dlpack
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
+from spikingtorch.functional.core.torch_private import is_functorch_wrapped_tensor
 from spikingtorch.functional.core.tree import tree_map
 
 if TYPE_CHECKING:

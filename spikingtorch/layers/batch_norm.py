@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from spikingtorch import validation as checks
+from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.fold_token import FoldToken
 
-_BatchNorm = nn.modules.batchnorm._BatchNorm
+_BatchNorm = AnyBatchNorm
 
 
 def takes_statistics(module: nn.Module) -> bool:

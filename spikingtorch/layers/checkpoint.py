@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.torch_private import backward_id, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
 
 M = TypeVar("M")
@@ -98,7 +99,7 @@ def region() -> Region | None:
     """Return the run of a checkpoint that calls here, or None outside of one."""
     if torch.compiler.is_dynamo_compiling():
         return None
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
+    hooks = top_saving_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
     if hooks is None:
         return None
     cells = _closure(hooks[0])
@@ -112,7 +113,7 @@ def backward_pass() -> int:
 
     A backward pass calls a layer only to repeat what the forward pass did.
     """
-    return -1 if torch.compiler.is_dynamo_compiling() else torch._C._current_graph_task_id()
+    return -1 if torch.compiler.is_dynamo_compiling() else backward_id()
 
 
 def _cut(leaf: Any) -> Any:

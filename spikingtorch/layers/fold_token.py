@@ -5,8 +5,8 @@ from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.threads import this_thread
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.threads import this_thread
 

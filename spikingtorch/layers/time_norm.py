@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldToken
@@ -179,7 +180,7 @@ class ThresholdDependentBatchNorm(TimeNorm):
         return f"scale={self.scale:g}"
 
 
-class _AnyBatchNorm(nn.modules.batchnorm._BatchNorm):
+class _AnyBatchNorm(AnyBatchNorm):
     """Batch norm of inputs with any axes of space."""
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.attributes import shown
 from spikingtorch.layers.dropout import SequenceDropout

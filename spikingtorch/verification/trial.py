@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional import Backend, scan
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.interop import to_jax, to_torch
 

@@ -7,7 +7,6 @@ from itertools import chain
 from types import FunctionType
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from spikingtorch.fold.guard import Look
@@ -16,6 +15,7 @@ from spikingtorch.fold.outside import Outside
 from spikingtorch.functional.core.bytecode import cells_of, reads_of
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.random_state import RandomNumbers
+from spikingtorch.functional.core.torch_private import InferenceMode
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.core.whole import whole
 from spikingtorch.watching.network import Network
@@ -63,7 +63,7 @@ def _nothing() -> None:
 
 def _look_and_copy(owner: str, model: Any, shared: list[Outside]) -> Any:
     """Return a copy of a network, and add what it shares with the network."""
-    with torch._C._InferenceMode(False):  # weights that are copied in it could not be looked at outside of it
+    with InferenceMode(False):  # weights that are copied in it could not be looked at outside of it
         shared += [_outside_of_hooks(model.net), Look(model.net).outside]
         copied = _copy(owner, model)
     copied.warn_silent = False

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.functional.core.modes import HOST, within
 from spikingtorch.functional.core.surroundings import isolated
+from spikingtorch.functional.core.torch_private import TorchDispatchMode
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.steplayer import StepLayer
 

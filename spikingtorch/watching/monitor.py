@@ -7,10 +7,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
-from torch._C import _DisableFuncTorch
-from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 
 from spikingtorch.functional.core.locks import Lock
+from spikingtorch.functional.core.torch_private import (
+    OutsideTransforms,
+    get_unwrapped,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+)
 from spikingtorch.functional.core.whole import whole
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import backward_pass
@@ -236,7 +240,7 @@ class SpikeMonitor:
                 f"SpikeMonitor: layer {path} has {neurons} neurons now, and had {known.neurons}; call reset() between "
                 "them"
             )
-        with _DisableFuncTorch():
+        with OutsideTransforms():
             steps = known.steps + (N * T if running is None else _plain(path, running).sum())
             if loop is None:  # any number but zero is a spike
                 known = known.plus((out != 0).sum(0, dtype=torch.int32).flatten())

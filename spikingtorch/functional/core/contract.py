@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import tree_map
 
 S = TypeVar("S")

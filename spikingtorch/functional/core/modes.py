@@ -3,30 +3,48 @@
 import operator
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from itertools import repeat, takewhile
 from operator import is_
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch._C._dynamo.guards import set_is_in_mode_without_ignore_compile_internals
-from torch._C._functorch import (
-    get_dynamic_layer_stack_depth,
-    peek_interpreter_stack,
-    pop_dynamic_layer_stack,
-    push_dynamic_layer_stack,
-)
-from torch.autograd import forward_ad
-from torch.utils import _python_dispatch as noted
 
+from spikingtorch.functional.core.torch_private import (
+    DisableTorchFunction,
+    DispatchModeKey,
+    InferenceMode,
+    dispatch_keys,
+    dispatch_mode_at,
+    early_mode,
+    forward_level,
+    function_mode_at,
+    get_dispatch_mode,
+    get_dynamic_layer_stack_depth,
+    mode_flags,
+    number_of_dispatch_modes,
+    number_of_function_modes,
+    peek_interpreter_stack,
+    pop_dispatch_mode,
+    pop_dynamic_layer_stack,
+    pop_function_mode,
+    pop_saving_hooks,
+    push_dispatch_mode,
+    push_dynamic_layer_stack,
+    push_function_mode,
+    set_grad_enabled,
+    set_is_in_mode_without_ignore_compile_internals,
+    top_saving_hooks,
+    tracing_state,
+    without_modes,
+)
 from spikingtorch.functional.core.whole import whole
 
 T = TypeVar("T")
 
 
 def _keys(tensor: Tensor) -> int:
-    keys: int = torch._C._dispatch_keys(tensor).raw_repr()
+    keys: int = dispatch_keys(tensor).raw_repr()
     return keys
 
 
@@ -43,7 +61,7 @@ def plain_keys(device: str) -> frozenset[int]:
 
 
 _TYPES = {Tensor, torch.nn.Parameter}
-_PROXY, _FAKE = torch._C._TorchDispatchModeKey.PROXY, torch._C._TorchDispatchModeKey.FAKE
+_PROXY, _FAKE = DispatchModeKey.PROXY, DispatchModeKey.FAKE
 # where the small example tensors of a trace live, whatever the target of its program
 HOST = torch.device("cpu")
 
@@ -52,19 +70,19 @@ def in_eager() -> bool:
     """Say whether nothing traces, compiles or transforms what is called."""
     return not (
         torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack()
+        or number_of_dispatch_modes()
         or peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
-        or torch._C._get_tracing_state() is not None
-        or (torch._C._len_torch_function_stack() and _is_traced_early())
+        or forward_level() >= 0
+        or tracing_state() is not None
+        or (number_of_function_modes() and _is_traced_early())
     )
 
 
 def is_written_down() -> bool:
     """Say whether ``make_fx`` or the like writes down what is called, or runs it on tensors without data."""
-    early = torch._C._len_torch_function_stack() and _is_traced_early()
-    late = torch._C._len_torch_dispatch_stack()
-    return bool(early or (late and any([torch._C._get_dispatch_mode(mode) is not None for mode in (_PROXY, _FAKE)])))
+    early = number_of_function_modes() and _is_traced_early()
+    late = number_of_dispatch_modes()
+    return bool(early or (late and any([get_dispatch_mode(mode) is not None for mode in (_PROXY, _FAKE)])))
 
 
 def _is_traced_early() -> bool:
@@ -72,12 +90,12 @@ def _is_traced_early() -> bool:
 
     It comes with a mode for torch functions, by which calls without it are known at less cost.
     """
-    return torch._ops._get_dispatch_mode_pre_dispatch(_PROXY) is not None
+    return early_mode(_PROXY) is not None
 
 
 def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
     """Say whether these are plain tensors on a device, all of them; ``keys`` is what ``plain_keys`` says of it."""
-    keys_of = torch._C._dispatch_keys
+    keys_of = dispatch_keys
     return all([type(tensor) in _TYPES and keys_of(tensor).raw_repr() in keys for tensor in tensors])
 
 
@@ -102,44 +120,39 @@ class Modes(NamedTuple):
     def now(cls) -> "Modes":
         """Return the modes as they are."""
         flags = (
-            noted._is_in_torch_dispatch_mode,
-            noted._is_in_non_infra_torch_dispatch_mode,
-            noted._is_in_any_mode_without_ignore_compile_internals,
+            mode_flags._is_in_torch_dispatch_mode,
+            mode_flags._is_in_non_infra_torch_dispatch_mode,
+            mode_flags._is_in_any_mode_without_ignore_compile_internals,
         )
         return cls(_functions(), _dispatch(), flags, _top_hooks(), torch.is_grad_enabled())
 
     def put_back(self) -> None:
         """Put back those that are not as they were."""
         while (top := _top_hooks()) is not None and top != self.hooks:
-            torch._C._autograd._pop_saved_tensors_default_hooks()  # pyright: ignore[reportAttributeAccessIssue]
-        _refill(self.functions, _functions, torch._C._pop_torch_function_stack, torch._C._push_on_torch_function_stack)
-        _refill(self.dispatch, _dispatch, pop_dispatch_mode, torch._C._push_on_torch_dispatch_stack)
+            pop_saving_hooks()  # pyright: ignore[reportAttributeAccessIssue]
+        _refill(self.functions, _functions, pop_function_mode, push_function_mode)
+        _refill(self.dispatch, _dispatch, pop_dispatch_mode, push_dispatch_mode)
         one, two, three = self.flags
-        noted._is_in_torch_dispatch_mode, noted._is_in_non_infra_torch_dispatch_mode = one, two
-        noted._is_in_any_mode_without_ignore_compile_internals = three
+        mode_flags._is_in_torch_dispatch_mode, mode_flags._is_in_non_infra_torch_dispatch_mode = one, two
+        mode_flags._is_in_any_mode_without_ignore_compile_internals = three
         set_is_in_mode_without_ignore_compile_internals(three)
         if torch.is_grad_enabled() != self.grad:
-            with torch._C.DisableTorchFunction():  # which modes of the user's would see
-                torch._C._set_grad_enabled(self.grad)
-
-
-# without an argument, as that for functions
-pop_dispatch_mode = partial(torch._C._pop_torch_dispatch_stack, None)
-_function_at = torch._C._get_function_stack_at
+            with DisableTorchFunction():  # which modes of the user's would see
+                set_grad_enabled(self.grad)
 
 
 def _functions() -> Sequence[Any]:
-    number = torch._C._len_torch_function_stack()
-    return [_function_at(place) for place in range(number)] if number else ()
+    number = number_of_function_modes()
+    return [function_mode_at(place) for place in range(number)] if number else ()
 
 
 def _dispatch() -> Sequence[Any]:
-    number = torch._C._len_torch_dispatch_stack()
-    return [torch._C._get_dispatch_stack_at(place) for place in range(number)] if number else ()
+    number = number_of_dispatch_modes()
+    return [dispatch_mode_at(place) for place in range(number)] if number else ()
 
 
 def _top_hooks() -> Any:
-    return torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
+    return top_saving_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _refill(wanted: Sequence[Any], now: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], Any]) -> None:
@@ -165,8 +178,8 @@ def within(modes: Iterable[Any], work: Callable[[], T], *, without: type[Any] | 
     def inside() -> T:
         if without is not None:
             last = next((mode for mode in reversed(before.functions) if not isinstance(mode, without)), None)
-            while (number := torch._C._len_torch_function_stack()) and _function_at(number - 1) is not last:
-                torch._C._pop_torch_function_stack()
+            while (number := number_of_function_modes()) and function_mode_at(number - 1) is not last:
+                pop_function_mode()
         for mode in modes:
             mode.__enter__()
         found = work()
@@ -190,7 +203,7 @@ def outside_transforms(work: Callable[[], T]) -> T:
         before._replace(dispatch=()).put_back()
         if before.hooks is not None:
             torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is).__enter__()
-        with _outside_early_modes(), torch._C._InferenceMode(False):
+        with _outside_early_modes(), InferenceMode(False):
             found = work()
         put_back()
         return found
@@ -207,9 +220,8 @@ def _outside_early_modes() -> AbstractContextManager[Any]:
     """Return a context outside of the modes of ``make_fx(..., pre_dispatch=True)``, which torch.export uses."""
     if not _is_traced_early():
         return nullcontext()
-    from torch.utils._python_dispatch import _disable_current_modes
-
-    return _disable_current_modes()
+    outside: AbstractContextManager[Any] = without_modes()
+    return outside
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

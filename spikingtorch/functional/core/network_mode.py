@@ -5,20 +5,27 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-_number, _at = torch._C._len_torch_function_stack, torch._C._get_function_stack_at
+from spikingtorch.functional.core.torch_private import (
+    function_mode_at,
+    number_of_function_modes,
+    pop_function_mode,
+    push_function_mode,
+)
+
+_number, _at = number_of_function_modes, function_mode_at
 
 
 class NetworkMode(TorchFunctionMode):
     """The base of modes that are entered around a network; spiking layers step ``aside``."""
 
     def __enter__(self) -> "NetworkMode":
-        torch._C._push_on_torch_function_stack(self)
+        push_function_mode(self)
         return self
 
     def __exit__(self, *error: object) -> None:
         # whoever was interrupted while it stepped aside has left others there, or none
         if (number := _number()) and _at(number - 1) is self:
-            torch._C._pop_torch_function_stack()
+            pop_function_mode()
 
     def saw(self, func: Any, out: Any, args: Any, kwargs: Any) -> None:
         """Take note of a call of a function that has returned."""
@@ -43,12 +50,12 @@ class aside:  # noqa: N801
             return self._modes
         while (number := _number()) and isinstance(last := _at(number - 1), NetworkMode):
             self._modes.append(last)
-            torch._C._pop_torch_function_stack()
+            pop_function_mode()
         return self._modes
 
     def __exit__(self, *error: object) -> None:
         for mode in reversed(self._modes):
-            torch._C._push_on_torch_function_stack(mode)
+            push_function_mode(mode)
 
 
 def tell_modes(func: Any, out: Any, *args: Any) -> None:

@@ -5,12 +5,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
+from spikingtorch.functional.core.torch_private import get_unwrapped, is_alias_of, is_functorch_wrapped_tensor
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 
 Tree = TypeVar("Tree")
-_is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
 
 
 def unshared(kept: Tree, others: Any) -> Tree:
@@ -44,4 +43,4 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def _shares(tensor: Tensor, others: Iterable[Tensor]) -> bool:
-    return any([tensor is other or _is_alias_of(tensor, other) for other in others])
+    return any([tensor is other or is_alias_of(tensor, other) for other in others])

@@ -1,6 +1,5 @@
 """Surroundings: what Python and torch keep for a thread or a process, and code may change that is run to look at it."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -9,6 +8,13 @@ import torch
 
 from spikingtorch.functional.core.modes import outside_transforms
 from spikingtorch.functional.core.random_state import RandomNumbers
+from spikingtorch.functional.core.torch_private import (
+    cached_parametrizations,
+    compiler_is_loaded,
+    set_cached_parametrizations,
+    set_stance,
+    stance,
+)
 from spikingtorch.functional.core.whole import whole
 
 T = TypeVar("T")
@@ -42,14 +48,13 @@ class Surroundings(NamedTuple):
         if torch.amp.is_autocast_available(kind):
             of_kind = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
             autocast = (kind, *of_kind, torch.is_autocast_cache_enabled())
-        cached = getattr(sys.modules.get("torch.nn.utils.parametrize"), "_cache_enabled", 0)
-        return cls(RandomNumbers.now(device), autocast, torch.get_default_dtype(), _stance(), cached)
+        cached = cached_parametrizations()
+        return cls(RandomNumbers.now(device), autocast, torch.get_default_dtype(), stance(), cached)
 
     def put_back(self) -> None:
         """Put back what has changed."""
         if self.cached:
-            parametrize: Any = sys.modules["torch.nn.utils.parametrize"]
-            parametrize._cache_enabled = self.cached
+            set_cached_parametrizations(self.cached)
         if self.autocast is not None:
             set_autocast(*self.autocast)
         torch.set_default_dtype(self.default)
@@ -57,24 +62,20 @@ class Surroundings(NamedTuple):
         self.random.put_back()
 
 
-def _stance() -> Any:
-    return getattr(sys.modules.get("torch._dynamo.eval_frame"), "_stance", None)
-
-
-def _put_back(stance: Any) -> None:
-    if stance is not None and _stance() is not stance:
-        sys.modules["torch._dynamo.eval_frame"]._set_stance(stance)
+def _put_back(before: Any) -> None:
+    if before is not None and stance() is not before:
+        set_stance(before)
 
 
 def compile_nothing() -> None:
     """Let what torch.compile has compiled run as it is written."""
-    if "torch._dynamo" in sys.modules:
+    if compiler_is_loaded():
         torch.compiler.set_stance("force_eager")
 
 
 def uncompiled(work: Callable[[], T]) -> T:
     """Return what work returns, and runs as it is written where torch.compile has compiled something."""
-    put_back = partial(_put_back, _stance())
+    put_back = partial(_put_back, stance())
 
     def run() -> T:
         compile_nothing()

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from spikingtorch.functional.core.torch_private import pytree
 
 Tree = TypeVar("Tree")
 # of a leaf: LEAF; of a node: its kind, its keys where it has some, and the forms of its children; else what pytree says

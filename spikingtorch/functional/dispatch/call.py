@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.precision import HALF, lift
 from spikingtorch.functional.core.shapes import broadcast
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import Arguments
 

@@ -11,12 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload, OpOverloadPacket
-from torch.autograd import forward_ad
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.core.torch_private import (
+    OpOverload,
+    OpOverloadPacket,
+    forward_level,
+    pytree,
+    transforms_active,
+)
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.dispatch import bind, explain, recurrent
 from spikingtorch.functional.dispatch.call import Call
@@ -94,7 +98,7 @@ def _unsuited(call: Call) -> str | None:
             return (
                 f"reads a {type(part).__name__}, an object: pass a function, and what it reads of the object in params"
             )
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if transforms_active() or forward_level() >= 0:
         return "is inside torch.func, where torch.compile takes the loop"
     if any(not has_target(tensor.device) or tensor.is_complex() for tensor in call.tensors):
         return f"has tensors that are not real numbers on {DEVICES}"

@@ -6,11 +6,17 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch._C._functorch import CGradInterpreterPtr, TransformType, get_interpreter_stack
-from torch.autograd import forward_ad
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.sharing import plain
+from spikingtorch.functional.core.torch_private import (
+    CGradInterpreterPtr,
+    TransformType,
+    forward_level,
+    get_interpreter_stack,
+    is_fake,
+    pytree,
+    tracing_state,
+)
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.recurrent import Recurrence, is_product, recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
@@ -97,15 +103,15 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
             raise NotFusible(
                 f"has tensors on {tensors[0].device} and on {tensor.device}; move them to one device with .to(...)"
             )
-        if type(tensor) not in _PLAIN and not type(tensor).__module__.startswith("torch._subclasses"):
+        if type(tensor) not in _PLAIN and not is_fake(tensor):
             raise UseLoop(f"has a tensor that is a {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:
             raise UseLoop(f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})")
-    if torch._C._get_tracing_state() is not None:
+    if tracing_state() is not None:
         raise UseLoop("is traced by torch.jit, which knows torch's own operations and no kernel")
     levels = get_interpreter_stack() or ()
     kinds = [level.key() for level in levels]
-    if forward_ad._current_level >= 0 or any(kind not in (TransformType.Vmap, TransformType.Grad) for kind in kinds):
+    if forward_level() >= 0 or any(kind not in (TransformType.Vmap, TransformType.Grad) for kind in kinds):
         raise UseLoop("is differentiated in forward mode, which takes the loop")
     if kinds.count(TransformType.Grad) > 1:
         raise UseLoop("is inside nested differentiation, which takes the loop")

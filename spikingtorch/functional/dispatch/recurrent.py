@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.precision import lift
+from spikingtorch.functional.core.torch_private import peek_interpreter_stack, pytree
 from spikingtorch.functional.dispatch.call import Call
 from spikingtorch.functional.dispatch.reference import LoopReference
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.shapes import broadcast
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.examples import is_spec

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
 from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible

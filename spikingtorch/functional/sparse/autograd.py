@@ -11,6 +11,7 @@ from torch.autograd import Function
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.precision import without_autocast
+from spikingtorch.functional.core.torch_private import top_saving_hooks
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import can_run
@@ -67,7 +68,7 @@ def run(
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if not (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
         return _forward(call, x, weight, bias)
-    hooked = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None  # pyright: ignore
+    hooked = top_saving_hooks(True) is not None  # pyright: ignore
     out: Tensor = _apply(call, hooked, x, weight, bias)
     if call.bits is not None:
         node: Any = out.grad_fn

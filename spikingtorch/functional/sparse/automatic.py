@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
-from torch.utils._device import DeviceContext
 
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode
+from spikingtorch.functional.core.torch_private import DeviceContext, function_mode_at, number_of_function_modes
 from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import objection_within_networks
 from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events, most_sampled
@@ -220,8 +220,8 @@ def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]
     """
     if wanted == "off" or not in_eager():
         return None
-    for place in range(torch._C._len_torch_function_stack()):
-        if not isinstance(torch._C._get_function_stack_at(place), DeviceContext | NetworkMode):
+    for place in range(number_of_function_modes()):
+        if not isinstance(function_mode_at(place), DeviceContext | NetworkMode):
             return None
     for module in modules:
         if isinstance(module, _ATTENTION):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.modes import HOST, are_plain, in_eager, plain_keys
+from spikingtorch.functional.core.torch_private import top_saving_hooks
 from spikingtorch.functional.sparse.c_abi import failure
 from spikingtorch.functional.sparse.operations import Operation
 
@@ -48,7 +49,7 @@ def objection_within_networks(grad: bool) -> str | None:
     Args:
         grad: whether gradients are recorded where the network is called.
     """
-    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # pyright: ignore
+    if top_saving_hooks(True) is not None:  # pyright: ignore
         return "is under hooks on saved tensors, as in a checkpoint"
     if torch.is_grad_enabled() is not grad:  # a checkpoint's first run, perhaps; the second is not within the network
         return "is called where gradients are switched on or off"

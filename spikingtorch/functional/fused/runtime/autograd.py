@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function
 
 from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.torch_private import dispatch_keys, peek_interpreter_stack
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched
@@ -182,7 +182,7 @@ for _forward in (FusedScan.forward, FusedScanGradient.forward):
 
 def _check_batched(cotangents: Sequence[Tensor]) -> None:
     """Raise under ``is_grads_batched``, whose vmap knows torch's operations and no Function."""
-    if not torch.compiler.is_compiling() and any([torch._C._dispatch_keys(each).has("Batched") for each in cotangents]):
+    if not torch.compiler.is_compiling() and any([dispatch_keys(each).has("Batched") for each in cotangents]):
         raise RuntimeError(
             "scan: the fused backend takes no batch of gradients, as torch.autograd.grad(..., is_grads_batched=True) "
             "and torch.autograd.functional.jacobian(..., vectorize=True) hand it. Call torch.func.jacrev or "

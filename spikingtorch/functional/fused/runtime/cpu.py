@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.core.threads import threads_for
+from spikingtorch.functional.core.torch_private import profiler_enabled
 from spikingtorch.functional.fused.build.cache import library
 from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
 from spikingtorch.functional.fused.codegen import c
@@ -45,7 +46,7 @@ class CLaunch(Launch):
         fields = self._fields()
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
-        if torch._C._autograd._profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
+        if profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
             with torch.profiler.record_function(f"spikingtorch::scan_{self.name}"):
                 return not self.run(fields, c_doubles(scalars))
         return not self.run(fields, c_doubles(scalars))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.modes import are_plain, plain_keys
+from spikingtorch.functional.core.torch_private import profiler_enabled
 from spikingtorch.functional.fused.build import triton_kernel
 from spikingtorch.functional.fused.build.triton_kernel import NoKernel, Settings, Source
 from spikingtorch.functional.fused.codegen import triton as printer
@@ -49,7 +50,7 @@ class TritonLaunch(Launch):
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
         """Run on arrays. Whether inputs are finite is not looked at, since the host would wait for the device."""
         values = self._arguments.filled([array.data_ptr() for array in arrays], scalars)
-        if torch._C._autograd._profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
+        if profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
             with torch.profiler.record_function(f"spikingtorch::scan_{self._name}"):
                 self._run(values)
         else:

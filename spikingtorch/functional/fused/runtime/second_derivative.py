@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch._C._functorch import TransformType, get_interpreter_stack, maybe_get_level
 from torch.autograd import Function
+
+from spikingtorch.functional.core.torch_private import TransformType, get_interpreter_stack, maybe_get_level
 
 
 class Reference(Protocol):

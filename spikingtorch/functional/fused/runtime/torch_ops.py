@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.shapes import with_time
+from spikingtorch.functional.core.torch_private import BelowAutograd
 from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
@@ -126,7 +127,7 @@ def _refusing(operator: Any) -> Callable[..., Any]:
                 f"{operator}: an input requires a gradient, and the raw operator has none. "
                 "Call spikingtorch.functional.scan, which has"
             )
-        with torch._C._AutoDispatchBelowAutograd():
+        with BelowAutograd():
             return operator(*args)
 
     return call

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.shapes import broadcast
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.fused.errors import NotFusible
 
 # lengths of the first axis, of odd and of even ones, in two traces: all of them and their products differ between the

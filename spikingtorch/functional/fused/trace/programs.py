@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from spikingtorch.functional.core.torch_private import DisableTorchFunction
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.recorder import Recorder, place
@@ -55,7 +56,7 @@ class Questions(TorchFunctionMode):
             self.refusal = NotFusible(f"{found}, {place(in_gradient=False)}")
         if kwargs.get("generator") is not None:  # before it draws: the loop is to draw the same numbers
             raise NotFusible(f"draws random numbers from a generator, {place(in_gradient=False)}")
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             if func is Tensor.div and self._is_float(args[0]) and not self._is_float(args[1]):
                 return args[1].reciprocal() * args[0]  # as float / tensor is computed
             if func is Tensor.__rdiv__ and self._is_float(args[0]):

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.torch_private import TorchDispatchMode, run_backward
 from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
 from spikingtorch.functional.fused.ir import NAMES
 from spikingtorch.functional.fused.lower.builder import Builder, Operand, Value
@@ -86,7 +86,7 @@ class Recorder(TorchDispatchMode):
             return [None] * len(leaves)
         # by the engine itself: what looks at the functions of torch is to see those that a backward pass calls
         outs, cotangents = zip(*given, strict=True)
-        found = torch.autograd.graph._engine_run_backward(
+        found = run_backward(
             outs, cotangents, False, False, tuple(wanted), allow_unreachable=True, accumulate_grad=False
         )
         by_leaf = dict(zip(map(id, wanted), found, strict=True))

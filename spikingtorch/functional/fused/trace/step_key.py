@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch.nn.modules.module import _has_any_global_hook
 
 from spikingtorch.functional.core.bytecode import (
     DEFINITIONS,
@@ -32,6 +31,7 @@ from spikingtorch.functional.core.bytecode import (
     reads_of,
 )
 from spikingtorch.functional.core.guard import Guard
+from spikingtorch.functional.core.torch_private import has_global_hook
 from spikingtorch.functional.core.whole import whole
 from spikingtorch.functional.fused.errors import NotFusible
 
@@ -437,8 +437,8 @@ class _Walk:
 
     def _check_hooks(self) -> None:
         """Raise where all modules are called with hooks."""
-        self.guard.watch_value(_has_any_global_hook)
-        if _has_any_global_hook():
+        self.guard.watch_value(has_global_hook)
+        if has_global_hook():
             raise SideEffect("holds a module, and hooks are registered for all modules, which may change anything")
 
     def check_objects(self) -> None:

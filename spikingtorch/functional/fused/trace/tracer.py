@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST, within
 from spikingtorch.functional.core.random_state import python_random_state
 from spikingtorch.functional.core.surroundings import isolated, set_autocast
+from spikingtorch.functional.core.torch_private import DisableTorchFunction, EnableTorchFunction, pytree
 from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
@@ -174,9 +174,9 @@ def _with_fixed_modes(work: Callable[[], T]) -> T:
     def inside() -> T:
         torch.set_grad_enabled(True)
         set_autocast(HOST.type, False, None, torch.is_autocast_cache_enabled())
-        with torch._C._EnableTorchFunction():
+        with EnableTorchFunction():
             return work()
 
     # first, for a mode of torch.export would note the others
-    with torch._C.DisableTorchFunction():
+    with DisableTorchFunction():
         return isolated(HOST, inside)

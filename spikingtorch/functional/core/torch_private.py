@@ -1,0 +1,163 @@
+"""The private names of torch that the library touches: what each is for, and where it was seen.
+
+Nobody promises that they stay. Each was seen in the releases of ``SEEN``; in one that lacks a name, importing this file
+says which. No other file imports from a private place of torch, and a test holds them to it. What the library reads of
+objects of torch, their private attributes, is listed in ``ATTRIBUTES``.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, UntypedStorage
+from torch.autograd import forward_ad
+
+SEEN = ("2.12", "2.15")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, AttributeError) as error:
+        raise ImportError(
+            f"spikingtorch uses a private part of torch that torch {torch.__version__} does not have ({error}). It was "
+            f"tested with torch {SEEN[0]} to {SEEN[1]}: install one of these, or a newer spikingtorch"
+        ) from error
+
+
+# the stacks of modes, of torch functions and of operations: which see a call, and putting them back after an interrupt
+with _explained():
+    from torch._C import _get_dispatch_mode as get_dispatch_mode
+    from torch._C import _get_dispatch_stack_at as dispatch_mode_at
+    from torch._C import _get_function_stack_at as function_mode_at
+    from torch._C import _len_torch_dispatch_stack as number_of_dispatch_modes
+    from torch._C import _len_torch_function_stack as number_of_function_modes
+    from torch._C import _pop_torch_dispatch_stack as pop_dispatch_mode_of
+    from torch._C import _pop_torch_function_stack as pop_function_mode
+    from torch._C import _push_on_torch_dispatch_stack as push_dispatch_mode
+    from torch._C import _push_on_torch_function_stack as push_function_mode
+    from torch._C import _TorchDispatchModeKey as DispatchModeKey
+    from torch._C._dynamo.guards import set_is_in_mode_without_ignore_compile_internals
+    from torch._ops import _get_dispatch_mode_pre_dispatch as early_mode  # make_fx(..., pre_dispatch=True) has its own
+    from torch.utils import _python_dispatch as mode_flags  # whose module variables note which modes there are
+    from torch.utils._device import DeviceContext  # the mode of torch.set_default_device, which changes no numbers
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._python_dispatch import _disable_current_modes as without_modes
+
+# torch.func: which transforms are running, what a tensor of one wraps, and calls outside of them
+with _explained():
+    from torch._C import _are_functorch_transforms_active as transforms_active
+    from torch._C import _DisableFuncTorch as OutsideTransforms
+    from torch._C._functorch import (
+        CGradInterpreterPtr,
+        TransformType,
+        get_dynamic_layer_stack_depth,
+        get_interpreter_stack,
+        get_unwrapped,
+        is_batchedtensor,
+        is_functorch_wrapped_tensor,
+        maybe_current_level,
+        maybe_get_bdim,
+        maybe_get_level,
+        peek_interpreter_stack,
+        pop_dynamic_layer_stack,
+        push_dynamic_layer_stack,
+    )
+
+# steps inside of what torch does with a call: without modes or autograd, in or out of inference mode
+with _explained():
+    from torch._C import DisableTorchFunction, DisableTorchFunctionSubclass
+    from torch._C import _AutoDispatchBelowAutograd as BelowAutograd
+    from torch._C import _EnableTorchFunction as EnableTorchFunction
+    from torch._C import _InferenceMode as InferenceMode
+    from torch._C import _set_grad_enabled as set_grad_enabled
+
+# what torch knows of a tensor or a call, without an operation
+with _explained():
+    from torch._C import _current_graph_task_id as backward_id
+    from torch._C import _dispatch_keys as dispatch_keys
+    from torch._C import _get_tracing_state as tracing_state  # of torch.jit.trace, which ONNX and TensorBoard use
+    from torch._C import _is_alias_of as is_alias_of  # type: ignore[attr-defined]
+    from torch._C._autograd import _pop_saved_tensors_default_hooks as pop_saving_hooks
+    from torch._C._autograd import _profiler_enabled as profiler_enabled
+    from torch._C._autograd import _top_saved_tensors_default_hooks as top_saving_hooks
+    from torch.autograd.graph import _engine_run_backward as run_backward
+    from torch.nn.modules.module import _has_any_global_hook as has_global_hook
+
+# trees of tensors, and the types of operations and of the bases of torch's modules
+with _explained():
+    from torch._ops import OpOverload, OpOverloadPacket
+    from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
+    from torch.nn.modules.batchnorm import _NormBase as AnyNorm
+    from torch.nn.modules.dropout import _DropoutNd as AnyDropout
+    from torch.utils import _pytree as pytree
+
+# without an argument, as that for functions
+pop_dispatch_mode = partial(pop_dispatch_mode_of, None)
+
+# What is read of objects of torch, by kind: torch sets each of these when it makes one.
+ATTRIBUTES = {
+    "torch.nn.Module": (
+        *("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"),
+        *("_backward_hooks", "_backward_pre_hooks", "_non_persistent_buffers_set"),
+    ),
+    "torch.Tensor": ("_version", "_base", "_is_zerotensor"),
+    "torch.UntypedStorage": ("_cdata",),
+    "torch.ops.aten.add.Tensor": ("_opname", "_overloadname", "_schema"),
+    "the node of a torch.autograd.Function": ("_forward_cls", "_input_metadata", "_raw_saved_tensors"),
+}
+
+
+def forward_level() -> int:
+    """Return the level of forward-mode differentiation; -1 outside of it."""
+    level: int = getattr(forward_ad, "_current_level", -1)
+    return level
+
+
+def is_fake(tensor: Tensor) -> bool:
+    """Say whether a tensor stands for one, without numbers, where code is exported or compiled."""
+    return type(tensor).__module__.startswith(("torch._subclasses", "torch._functorch"))
+
+
+_OF_ALL_MODULES = tuple([f"_global{name}" for name in ATTRIBUTES["torch.nn.Module"] if name.endswith("_hooks")])
+
+
+def hooks_of_all_modules() -> bool:
+    """Say whether there are hooks that every module calls."""
+    return any([getattr(torch.nn.modules.module, name, None) for name in _OF_ALL_MODULES])
+
+
+def counts_of(tensor: Tensor, memory: UntypedStorage) -> tuple[int, int] | None:
+    """Return how many hold the memory of a tensor and the tensor; None where torch does not count them."""
+    of_memory, of_tensor = getattr(torch._C, "_storage_Use_Count", None), getattr(tensor, "_use_count", None)
+    return None if of_memory is None or of_tensor is None else (of_memory(memory._cdata), of_tensor())
+
+
+def stance() -> Any:
+    """Return what torch.compile has been told to do, by ``torch.compiler.set_stance``; None where it is not loaded."""
+    return getattr(sys.modules.get("torch._dynamo.eval_frame"), "_stance", None)
+
+
+def set_stance(stance: Any) -> None:
+    """Tell torch.compile to do what it was told before."""
+    sys.modules["torch._dynamo.eval_frame"]._set_stance(stance)
+
+
+def compiler_is_loaded() -> bool:
+    """Say whether anything may have been compiled."""
+    return "torch._dynamo" in sys.modules
+
+
+def cached_parametrizations() -> int:
+    """Return how many blocks of ``parametrize.cached()`` are open."""
+    return int(getattr(sys.modules.get("torch.nn.utils.parametrize"), "_cache_enabled", 0))
+
+
+def set_cached_parametrizations(number: int) -> None:
+    """Let as many blocks of ``parametrize.cached()`` be open; nothing where the module is not loaded."""
+    if (module := sys.modules.get("torch.nn.utils.parametrize")) is not None:
+        vars(module)["_cache_enabled"] = number
