@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikingtorch.functional.core.modes import HOST, Modes
@@ -238,6 +238,11 @@ class Trace(TorchDispatchMode):
         if sizes and func._opname == "index":  # by numbers, the size is known
             sizes = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
         if sizes or torch.Tag.data_dependent_output in func.tags:
+            if (made := _in_the_making()) is not None:
+                raise Objection(
+                    f"makes a {made} while it runs: each step has a new one, which remembers nothing",
+                    f"make the {made} in __init__, and call it in forward",
+                )
             raise Objection(
                 f"reads the value of a tensor, with .item(), float(), in a condition or as a size ({called(func)})",
                 "compute with tensors, for instance with torch.where in place of a condition",
@@ -360,6 +365,17 @@ def storage_of(tensor: Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except NotImplementedError:  # a layout without
         return id(tensor)
+
+
+def _in_the_making() -> str | None:
+    """Return the name of the class of which a module is being made, None if none is."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
+        if isinstance(owner, nn.Module):
+            return type(owner).__name__
+        frame = frame.f_back
+    return None
 
 
 def _place() -> tuple[str, int]:

@@ -133,6 +133,11 @@ def dropped(layer: Any, path: str, name: str) -> Two:
     return Two(sl2=layer)
 
 
+def made_anew(net: Any, x: Tensor, init: Any) -> Any:
+    h = st.LIF(v0=0.3).double()(net.l1(x), init)
+    return net.sl2(net.l2(h), init)
+
+
 def shortcut(net: Any, x: Tensor, init: Any) -> Tensor:
     h = net.l2(net.l1(x))
     h += net.sl2(h, init)
@@ -261,6 +266,7 @@ CASES: dict[str, dict[str, Make]] = {
         "isnan": lambda: Two(lambda net, x, init: x * 2 if torch.isnan(x).any() else x),
         "equal": lambda: Two(lambda net, x, init: x if torch.equal(x, x) else 2 * x),
     },
+    "makes a LIF while it runs": {"layer of each step": lambda: Own(made_anew)},
     "leaves torch": {
         "tolist": lambda: Two(lambda net, x, init: x * len(x.detach().sum(0).tolist())),
         "numpy": lambda: Two(lambda net, x, init: x + torch.from_numpy(x.detach().numpy() * 0.5)),
