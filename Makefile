@@ -2,8 +2,9 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, test-gpu-text, test-cross
+# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, test-gpu-text, test-cross, other versions
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
+# make test-newest    the tests with the newest of these that it admits, on the newest Python here (.venv-newest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
 # make test-cross    the kernels compiled for AArch64, and run in an emulator of it, on Linux (.venv-cross)
 # make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
@@ -19,7 +20,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -52,10 +53,24 @@ test-long: .venv/.dev
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
 	@$(MAKE) --no-print-directory test-gpu-text
 	@$(MAKE) --no-print-directory test-cross
+	@$(MAKE) --no-print-directory test-oldest ARGS='-m "not long" $(OF_VERSIONS)'
+	@$(MAKE) --no-print-directory test-newest ARGS='-m "not long" $(OF_VERSIONS)'
+
+# what meets parts of torch that change from release to release: its modes, its compiler, transforms, graphs and numbers
+OF_VERSIONS := $(addprefix tests/,functional/core functional/test_transforms.py functional/test_compiled.py \
+	functional/test_parallel.py functional/fused/codegen functional/fused/trace fold/test_single.py fold/test_hooks.py \
+	fold/test_tracers.py layers test_tutorial.py test_interop.py test_interrupts.py)
 
 test-oldest: .venv-oldest/.installed
 	@echo "== pytest with the oldest versions:" $$(grep -E '^(torch|numpy|jax)=' .venv-oldest/oldest.txt)
 	@.venv-oldest/bin/python -m pytest -n $(WORKERS) -m "" $(ARGS)
+
+test-newest: .venv-newest/.installed
+	@echo "== pytest with the newest versions:" $$(.venv-newest/bin/python -c '$(VERSIONS)')
+	@.venv-newest/bin/python -m pytest -n $(WORKERS) -m "" $(ARGS)
+
+VERSIONS := import platform; from importlib.metadata import version; \
+	print("Python", platform.python_version(), *[f"{name} {version(name)}" for name in ("torch", "numpy", "jax")])
 
 test-gpu-text: .venv-triton/.installed
 	@echo "== pytest: kernels printed as Triton, in its interpreter and in machine code"
@@ -108,7 +123,7 @@ types: .venv/.dev
 	echo "== pyright"; cat $$said; rm $$said; test $$mypy = 0 -a $$pyright = 0
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-triton .venv-cross .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-triton .venv-cross .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # One stamp for each set of packages: it is made anew when pyproject.toml changes.
 .venv/.%: pyproject.toml | .venv
@@ -139,6 +154,18 @@ OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["projec
 	@.venv-oldest/bin/python -c '$(OLDEST)' > .venv-oldest/oldest.txt
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/oldest.txt --editable '.[dev]'
 	@touch $@
+
+.venv-newest/.installed: pyproject.toml | .venv-newest
+	@echo "== installing the newest versions into .venv-newest; the first time takes some minutes"
+	@.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+	--editable '.[dev]'
+	@touch $@
+
+NEWEST_PYTHON ?= $$(for python in python3.14 python3.13 python3.12 $(PYTHON); do \
+	"$$python" -c "" 2> /dev/null && { echo "$$python"; break; }; done)
+.venv-newest:
+	@echo "== creating the virtual environment $@ with" $(NEWEST_PYTHON)
+	@$(NEWEST_PYTHON) -m venv $@ || { rm -rf $@; exit 1; }
 
 # The release of Triton that pairs with the newest torch: pip takes it with a torch for GPUs alone.
 .venv-triton/.installed: pyproject.toml | .venv-triton

@@ -50,7 +50,8 @@ CASES: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "images without time": (
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), LIF()),
         (8, 1, 28, 28),
-        r"8 samples of 1 step of shape \(28, 28\), which layer 0 \(Conv2d\) does not take: Given groups=1",
+        r"8 samples of 1 step of shape \(28, 28\), which layer 0 \(Conv2d\) does not take: Given groups=1.*"
+        r"\. If x has no channels, write x\.unsqueeze\(2\)",
     ),
     "behind what has no weights": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 4), LIF()),
@@ -100,6 +101,7 @@ def test_an_error_further_on_stays_torch_s_with_a_note(mode: Mode) -> None:
     with pytest.raises(RuntimeError, match=r"^mat1 and mat2 shapes") as caught:
         model(torch.rand(3, 8, 20))
     note = "SpikingNet: x has shape (3, 8, 20), taken as (N, T, ...), 3 samples of 8 steps of shape (20,)"
+    note += ". It is layer 2 (Linear) that does not take what it is given"
     assert caught.value.__notes__ == [note]
 
 

@@ -12,6 +12,8 @@ from spikingtorch.layers.error_notes import innermost
 # what torch says of shapes that do not fit
 _OF_SHAPES = re.compile(r"shape|size|dimension|channel|[1-9]D\b", re.IGNORECASE)
 
+_IMAGES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with as many axes besides that of channels
+
 
 def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
     """Return an error that speaks of the input x, in place of one of torch's about one step; None if x is not why.
@@ -29,12 +31,15 @@ def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
     came = f"SpikingNet: x has shape {tuple(x.shape)}, taken as (N, T, ...), {taken}"
     path = innermost(error, net, nn.Module)
     weighted = next((name for name, module in net.named_modules() if module._parameters), None)
-    if features and not (path and path == weighted):
-        error.add_note(came)
-        return None
     where = f"layer {path} ({type(net.get_submodule(path)).__name__})" if path else type(net).__name__
+    if features and not (path and path == weighted):
+        error.add_note(f"{came}. It is {where} that does not take what it is given")
+        return None
+    module = net.get_submodule(path) if path else net
+    axes = next((number for kind, number in _IMAGES.items() if isinstance(module, kind)), None)
+    channels = "If x has no channels, write x.unsqueeze(2). " if len(features) == axes else ""
     return ValueError(
-        f"{came}, which {where} does not take: {error}. If x has no time, write x.unsqueeze(1) for one step or "
+        f"{came}, which {where} does not take: {error}. {channels}If x has no time, write x.unsqueeze(1) for one step or "
         "ConstantEncoder(T)(x) of spikingtorch.spikeio for T steps; if x has no batch, write x.unsqueeze(0)"
     )
 

@@ -80,8 +80,9 @@ def _rows(
         row = Row(name or "(network)", getattr(module, "original_name", type(module).__name__), (), numbers, None)
         if isinstance(module, StepLayer) and name in recording:
             spikes = recording[name]["spikes"]
-            rate, counts = float((spikes != 0).double().mean()), [recurrent(module, spikes)]
-            rows.append(row._replace(name=name, shape=tuple(spikes.shape[2:]), rate=rate, counts=_of_one(counts, N)))
+            counts = [recurrent(module, spikes)]
+            shape = tuple(spikes.shape[2:])
+            rows.append(row._replace(name=name, shape=shape, rate=_rate(module, spikes), counts=_of_one(counts, N)))
         elif counts:
             rows.append(row._replace(shape=counts[-1].shape, counts=_of_one(counts, N)))
         elif numbers:
@@ -92,6 +93,15 @@ def _rows(
     if pooled := counting.found.get(None):
         rows.append(Row("(average pooling)", "", pooled[-1].shape, 0, None, _of_one(pooled, N)))
     return rows, unseen
+
+
+def _rate(layer: StepLayer, out: Tensor) -> float | None:
+    """Return the share of an output that is not zero; None for one of levels, as a leaky integrator's is."""
+    fired = out != 0
+    levels = out[fired].abs()
+    if not hasattr(layer, "surrogate") and levels.numel() and levels.min() != levels.max():
+        return None
+    return float(fired.double().mean())
 
 
 def _of_one(counts: Iterable[Count], N: int) -> tuple[Count, ...]:

@@ -24,7 +24,8 @@ class Row(NamedTuple):
         kind: its class.
         shape: of its output for one sample and step.
         parameters: how many numbers it learns or keeps as weights.
-        rate: share of neurons and steps in which a spiking layer's output is not zero; None for another one.
+        rate: share of neurons and steps in which a spiking layer's output is not zero; None for another one, and for a
+            layer that does not spike, as LI.
         counts: operations of a sample and all steps, in the mean of the batch, one for each place of the network that
             calls the layer.
     """

@@ -156,3 +156,16 @@ def test_bits_and_refusal() -> None:
     assert torch.equal(model(x), want)
     with pytest.raises(TypeError, match="expected a SpikingNet"):
         st.summary(model.net, x)  # type: ignore[arg-type]
+
+
+def test_rates_are_of_what_spikes() -> None:
+    """A leaky integrator has levels, and no rate; a layer that never fires has one of zero."""
+    net = nn.Sequential(nn.Linear(4, 3), st.LIF(v0=0.1), nn.Linear(3, 3), st.LIF(v0=1e9), st.LI())
+    torch.manual_seed(0)
+    rows = {row.name: row for row in st.summary(st.SpikingNet(net), torch.rand(2, 9, 4)).rows}
+    assert rows["1"].rate is not None
+    assert rows["1"].rate > 0.0
+    assert rows["3"].rate == 0.0
+    net[3].threshold = 0.0
+    rows = {row.name: row for row in st.summary(st.SpikingNet(net), torch.rand(2, 9, 4)).rows}
+    assert rows["4"].rate is None
