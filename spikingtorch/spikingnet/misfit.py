@@ -39,8 +39,8 @@ def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
     axes = next((number for kind, number in _IMAGES.items() if isinstance(module, kind)), None)
     channels = "If x has no channels, write x.unsqueeze(2). " if len(features) == axes else ""
     return ValueError(
-        f"{came}, which {where} does not take: {error}. {channels}If x has no time, write x.unsqueeze(1) for one step or "
-        "ConstantEncoder(T)(x) of spikingtorch.spikeio for T steps; if x has no batch, write x.unsqueeze(0)"
+        f"{came}, which {where} does not take: {error}. {channels}If x has no time, write x.unsqueeze(1) for one step "
+        "or ConstantEncoder(T)(x) of spikingtorch.spikeio for T steps; if x has no batch, write x.unsqueeze(0)"
     )
 
 

@@ -166,6 +166,7 @@ def test_rates_are_of_what_spikes() -> None:
     assert rows["1"].rate is not None
     assert rows["1"].rate > 0.0
     assert rows["3"].rate == 0.0
-    net[3].threshold = 0.0
+    fires: Any = net[3]
+    fires.threshold = 0.0
     rows = {row.name: row for row in st.summary(st.SpikingNet(net), torch.rand(2, 9, 4)).rows}
     assert rows["4"].rate is None
