@@ -269,8 +269,14 @@ def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> N
         if came == [0.0, 0.0, 1.0]:
             remedy = "Compare with u >= 0; Strict(surrogate) makes a spike function fire above the threshold alone"
         raise ValueError(
-            f"{owner}: {name}={surrogate!r} maps -1, 0, 1 to {came}, expected the spikes 0, 1, 1. {remedy}"
+            f"{owner}: {name}={_shown(surrogate)} maps -1, 0, 1 to {came}, expected the spikes 0, 1, 1. {remedy}"
         )
+
+
+def _shown(function: Any) -> str:
+    """Return what a user calls a function: a method of a class, as ``apply`` of one for autograd, by both names."""
+    owner = getattr(function, "__self__", None)
+    return f"{owner.__name__}.{function.__name__}" if isinstance(owner, type) else repr(function)
 
 
 def _makes_spikes(surrogate: Any) -> bool:

@@ -92,7 +92,7 @@ def reads_of(code: types.CodeType) -> Reads:
         _made_here(code, instructions),
         _catches(instructions),
         _computes_names(instructions),
-        *_looked_at(instructions),
+        *_looked_at(code, instructions),
     )
     for before, instruction in pairwise([instructions[0], *instructions]):
         found.note(before, instruction)
@@ -189,8 +189,10 @@ class _Found:
         )
 
 
-def _looked_at(instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:
+def _looked_at(code: types.CodeType, instructions: list[dis.Instruction]) -> tuple[set[str], set[str]]:
     """Return how code looks at values otherwise than by arithmetic, and what it compares with something by identity."""
+    if code.co_qualname == "__create_fn__.<locals>.__eq__":  # of dataclasses, where what is itself is equal to itself
+        return set(), set()
     looks: set[str] = set()
     identity: set[str] = set()
     first = instructions[0]
