@@ -12,14 +12,17 @@
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # make bench-gpu    speed and memory on a GPU, beside the libraries that are installed (.venv-gpu, or GPU_PYTHON=...)
+# make lock     the newest versions that pyproject.toml allows into .venv, make test, and constraints.txt from what passed
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
 PYTHON ?= python3
 ARGS ?=
+# versions that the tests have passed with
+TESTED := --constraint constraints.txt
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu lock card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -96,6 +99,16 @@ mutate: .venv/.dev
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
+lock: | .venv
+	@echo "== installing the newest versions that pyproject.toml allows into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+	--editable '.[dev,release]'
+	@cp constraints.txt constraints.old
+	@$(BIN)/python -m release.lock > constraints.new && mv constraints.new constraints.txt && touch .venv/.dev
+	@$(MAKE) --no-print-directory test || { mv constraints.old constraints.txt; echo "The tests do not pass with these \
+	versions: constraints.txt is as it was."; exit 1; }
+	@rm constraints.old
+
 lint: .venv/.dev
 	@echo "== ruff"
 	@$(BIN)/ruff check
@@ -110,10 +123,10 @@ types: .venv/.dev
 clean:
 	rm -rf .venv .venv-bench .venv-oldest .venv-triton .venv-cross .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# One stamp for each set of packages: it is made anew when pyproject.toml changes.
-.venv/.%: pyproject.toml | .venv
+# One stamp for each set of packages: it is made anew when pyproject.toml or constraints.txt changes.
+.venv/.%: pyproject.toml constraints.txt | .venv
 	@echo "== installing spikingtorch[$*] and PyTorch into .venv; the first time takes a few minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[$*]'
 	@touch $@
 
 .venv-bench/.installed: pyproject.toml benchmarks/requirements.txt | .venv-bench
@@ -133,23 +146,23 @@ clean:
 
 # Each range of [project] dependencies and of the extra jax, by its lower end.
 OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	print(*[each.replace(">=", "==") for each in p["dependencies"] + p["optional-dependencies"]["jax"]], sep="\n")
+	print(*[each.partition(",")[0].replace(">=", "==") for each in p["dependencies"] + p["optional-dependencies"]["jax"]], sep="\n")
 .venv-oldest/.installed: pyproject.toml | .venv-oldest
 	@echo "== installing the oldest versions into .venv-oldest; the first time takes some minutes"
 	@.venv-oldest/bin/python -c '$(OLDEST)' > .venv-oldest/oldest.txt
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/oldest.txt --editable '.[dev]'
 	@touch $@
 
-# The release of Triton that pairs with the newest torch: pip takes it with a torch for GPUs alone.
-.venv-triton/.installed: pyproject.toml | .venv-triton
+# The release of Triton that pairs with the torch of constraints.txt: pip takes it with a torch for GPUs alone.
+.venv-triton/.installed: pyproject.toml constraints.txt | .venv-triton
 	@echo "== installing spikingtorch[jax] and Triton into .venv-triton; the first time takes a few minutes"
-	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[jax]' \
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[jax]' \
 	triton==3.7.1 hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
-.venv-cross/.installed: pyproject.toml | .venv-cross
+.venv-cross/.installed: pyproject.toml constraints.txt | .venv-cross
 	@echo "== installing spikingtorch[cross], a compiler and an emulator, into .venv-cross; the first time takes a few minutes"
-	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cross]'
+	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[cross]'
 	@touch $@
 
 .venv-gpu/.installed: pyproject.toml benchmarks/requirements.txt | card .venv-gpu
