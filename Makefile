@@ -13,6 +13,7 @@
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # make bench-gpu    speed and memory on a GPU, beside the libraries that are installed (.venv-gpu, or GPU_PYTHON=...)
 # make lock     the newest versions that pyproject.toml allows into .venv, make test, and constraints.txt from what passed
+# make release  sdist and wheel, checked and tried out, and the notes of this version, in dist/; nothing is uploaded
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ TESTED := --constraint constraints.txt
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu lock card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu lock release card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -108,6 +109,21 @@ lock: | .venv
 	@$(MAKE) --no-print-directory test || { mv constraints.old constraints.txt; echo "The tests do not pass with these \
 	versions: constraints.txt is as it was."; exit 1; }
 	@rm constraints.old
+
+release: .venv/.release
+	@rm -rf dist build && mkdir dist
+	@$(BIN)/python -m release.notes > dist/notes.md
+	@echo "== building"
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build --outdir dist > dist/build.log 2>&1 || { cat dist/build.log; exit 1; }
+	@rm dist/build.log
+	@echo "== checking"
+	@$(BIN)/twine check --strict dist/*.tar.gz dist/*.whl
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@echo "== the tutorial with the wheel, in an empty environment outside of this folder"
+	@outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && $(BIN)/python -m venv "$$outside/venv" && \
+	"$$outside/venv/bin/python" -m pip install --quiet --disable-pip-version-check $(TESTED) dist/*.whl && \
+	cp examples/tutorial.py "$$outside" && cd "$$outside" && venv/bin/python -W error tutorial.py > said || { cat said; exit 1; }
+	@ls -l dist
 
 lint: .venv/.dev
 	@echo "== ruff"
