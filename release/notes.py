@@ -16,7 +16,9 @@ def notes(changelog: str, version: str) -> str:
     """
     found = re.search(rf"^## {re.escape(version)}$(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
     if found is None or not found[1].strip():
-        raise ValueError(f"CHANGELOG.md says nothing of {version}: write a section '## {version}' before you release it")
+        raise ValueError(
+            f"CHANGELOG.md says nothing of {version}: write a section '## {version}' before you release it"
+        )
     return found[1].strip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Files for others beside pyproject.toml: CITATION.cff, the recipe for conda, the Dockerfile. They state what it states."""
+"""CITATION.cff, the recipe for conda and the Dockerfile state what pyproject.toml states."""
 
 import re
 import tomllib
