@@ -23,7 +23,7 @@ def required(name: str) -> list[Requirement]:
     found = list(map(Requirement, lines))
     own = [each for each in found if each.name == "spikingtorch"]
     return [each for each in found if each not in own] + [
-        need for each in own for extra in each.extras for need in required(extra)
+        need for each in own for extra in sorted(each.extras) for need in required(extra)
     ]
 
 
