@@ -13,14 +13,18 @@
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # make bench-gpu    speed and memory on a GPU, beside the libraries that are installed (.venv-gpu, or GPU_PYTHON=...)
+# make lock     the newest versions that pyproject.toml allows into .venv, make test, and constraints.txt from what passed
+# make release  sdist and wheel, checked and tried out, and the notes of this version, in dist/; nothing is uploaded
 # Each creates its virtual environment and installs into it when that has not happened yet.
 
 PYTHON ?= python3
 ARGS ?=
+# versions that the tests have passed with
+TESTED := --constraint constraints.txt
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu lock release card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -111,6 +115,31 @@ mutate: .venv/.dev
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
+lock: | .venv
+	@echo "== installing the newest versions that pyproject.toml allows into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+	--editable '.[dev,release]'
+	@cp constraints.txt constraints.old
+	@$(BIN)/python -m release.lock > constraints.new && mv constraints.new constraints.txt && touch .venv/.dev
+	@$(MAKE) --no-print-directory test || { mv constraints.old constraints.txt; echo "The tests do not pass with these \
+	versions: constraints.txt is as it was."; exit 1; }
+	@rm constraints.old
+
+release: .venv/.release
+	@rm -rf dist build && mkdir dist
+	@$(BIN)/python -m release.notes > dist/notes.md
+	@echo "== building"
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build --outdir dist > dist/build.log 2>&1 || { cat dist/build.log; exit 1; }
+	@rm dist/build.log
+	@echo "== checking"
+	@$(BIN)/twine check --strict dist/*.tar.gz dist/*.whl
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@echo "== the tutorial with the wheel, in an empty environment outside of this folder"
+	@outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && $(BIN)/python -m venv "$$outside/venv" && \
+	"$$outside/venv/bin/python" -m pip install --quiet --disable-pip-version-check $(TESTED) dist/*.whl && \
+	cp examples/tutorial.py "$$outside" && cd "$$outside" && venv/bin/python -W error tutorial.py > said || { cat said; exit 1; }
+	@ls -l dist
+
 lint: .venv/.dev
 	@echo "== ruff"
 	@$(BIN)/ruff check
@@ -125,10 +154,10 @@ types: .venv/.dev
 clean:
 	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-triton .venv-cross .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# One stamp for each set of packages: it is made anew when pyproject.toml changes.
-.venv/.%: pyproject.toml | .venv
+# One stamp for each set of packages: it is made anew when pyproject.toml or constraints.txt changes.
+.venv/.%: pyproject.toml constraints.txt | .venv
 	@echo "== installing spikingtorch[$*] and PyTorch into .venv; the first time takes a few minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[$*]'
 	@touch $@
 
 .venv-bench/.installed: pyproject.toml benchmarks/requirements.txt | .venv-bench
@@ -148,7 +177,7 @@ clean:
 
 # Each range of [project] dependencies and of the extra jax, by its lower end.
 OLDEST := import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	print(*[each.replace(">=", "==") for each in p["dependencies"] + p["optional-dependencies"]["jax"]], sep="\n")
+	print(*[each.partition(",")[0].replace(">=", "==") for each in p["dependencies"] + p["optional-dependencies"]["jax"]], sep="\n")
 .venv-oldest/.installed: pyproject.toml | .venv-oldest
 	@echo "== installing the oldest versions into .venv-oldest; the first time takes some minutes"
 	@.venv-oldest/bin/python -c '$(OLDEST)' > .venv-oldest/oldest.txt
@@ -167,16 +196,16 @@ NEWEST_PYTHON ?= $$(for python in python3.14 python3.13 python3.12 $(PYTHON); do
 	@echo "== creating the virtual environment $@ with" $(NEWEST_PYTHON)
 	@$(NEWEST_PYTHON) -m venv $@ || { rm -rf $@; exit 1; }
 
-# The release of Triton that pairs with the newest torch: pip takes it with a torch for GPUs alone.
-.venv-triton/.installed: pyproject.toml | .venv-triton
+# The release of Triton that pairs with the torch of constraints.txt: pip takes it with a torch for GPUs alone.
+.venv-triton/.installed: pyproject.toml constraints.txt | .venv-triton
 	@echo "== installing spikingtorch[jax] and Triton into .venv-triton; the first time takes a few minutes"
-	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[jax]' \
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[jax]' \
 	triton==3.7.1 hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
-.venv-cross/.installed: pyproject.toml | .venv-cross
+.venv-cross/.installed: pyproject.toml constraints.txt | .venv-cross
 	@echo "== installing spikingtorch[cross], a compiler and an emulator, into .venv-cross; the first time takes a few minutes"
-	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cross]'
+	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[cross]'
 	@touch $@
 
 .venv-gpu/.installed: pyproject.toml benchmarks/requirements.txt | card .venv-gpu

@@ -53,7 +53,7 @@ from spikingtorch.watching.recording import Recording, record
 from spikingtorch.watching.summary import summary
 from spikingtorch.watching.table import Summary
 
-__version__ = "1.0.0.dev0"
+__version__ = "1.0.0rc1"
 
 __all__ = [
     "ALIF",

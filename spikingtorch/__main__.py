@@ -44,8 +44,9 @@ def _verify(arguments: list[str]) -> int:
 
 def _nir(arguments: list[str]) -> int:
     try:
+        import spikingtorch.interop.nir  # it says which nir is needed  # noqa: F401
         from spikingtorch.nir_command import main as nir
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name != "nir":
             raise
         print(error, file=sys.stderr)

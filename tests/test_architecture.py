@@ -65,7 +65,7 @@ MAY_IMPORT["nir_command"] = {"command_line", "interop"}
 MAY_IMPORT["cache_command"] = {"functional/fused/build"}
 MAY_IMPORT["verify_own_step"] = {*_PUBLIC, "command_line", "testing", "verification"}
 MAY_IMPORT["verify_command"] = {"functional/fused/build", "verification", "verify_own_step"}
-MAY_IMPORT["__main__"] = {"cache_command", "nir_command", "report_command", "verify_command"}
+MAY_IMPORT["__main__"] = {"cache_command", "interop", "nir_command", "report_command", "verify_command"}
 MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spikeio", "utils"}
 MAY_IMPORT["spikingtorch"] |= {"spikingnet", "watching"}
 

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import os
 import runpy
 import subprocess
 import sys
@@ -122,3 +123,13 @@ def test_there_are_examples_of_every_kind() -> None:
     assert {"ensemble_tau", "per_sample_gradients", "jax_mnist", "mnist1d", "events", "vowels"} <= set(EXAMPLES)
     assert {"digits", "recipes", "streams", "distributed", "lightning"} <= set(EXAMPLES)
     assert {"izhikevich", "neurons", "own_neurons"} <= set(EXAMPLES)
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")], ids=str)
+def test_threads_of_examples_sleep_while_they_wait_unless_told_otherwise(given: dict[str, str], found: str) -> None:
+    """OpenMP reads it when torch is imported."""
+    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    code = "import sys, os, examples; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=FOLDER.parent, env=others | given, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", found]

@@ -7,9 +7,11 @@
     dialects            graphs of other libraries as these mean them
     read                a file, whose sizes are looked at before it is loaded; ``nir.write`` writes one
 
-They need the package nir: the extra ``nir``. Source of the format: J. E. Pedersen et al., "Neuromorphic intermediate
-representation", Nat. Commun. 15 (2024), doi:10.1038/s41467-024-52259-9.
+They need the package nir, 1.0.7 or newer: the extra ``nir``. Source of the format: J. E. Pedersen et al., "Neuromorphic
+intermediate representation", Nat. Commun. 15 (2024), doi:10.1038/s41467-024-52259-9.
 """
+
+import inspect as _inspect
 
 try:
     import nir as _nir
@@ -19,6 +21,15 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "spikingtorch.interop.nir needs the package nir: pip install 'spikingtorch[nir]'", name="nir"
     ) from error
+
+# a neuron of an older nir is another one: it resets by subtraction, and has no v_reset to say otherwise
+if "type_check" not in _inspect.signature(_nir.read).parameters:
+    raise ImportError(
+        f"spikingtorch.interop.nir needs nir 1.0.7 or newer, and {getattr(_nir, '__version__', 'an older one')} is "
+        "installed, whose neurons mean something else: pip install --no-deps nir==1.0.8. Sinabs 3.1.3 asks for 1.0.4, "
+        "and works with 1.0.8 as well.",
+        name="nir",
+    )
 
 from spikingtorch.interop.nir import dialects
 from spikingtorch.interop.nir.certificate import verify_nir
@@ -30,4 +41,4 @@ from spikingtorch.interop.nir.verdict import Certificate
 from spikingtorch.interop.nir.weights import load_nir_weights
 
 __all__ = ["Certificate", "NIRError", "dialects", "from_nir", "load_nir_weights", "read", "to_nir", "verify_nir"]
-del _nir
+del _inspect, _nir
