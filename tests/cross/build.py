@@ -1,4 +1,4 @@
-"""Compiles the library's C for AArch64 with the compiler of the package ziglang, a clang that has all headers."""
+"""Compiles the library's C for other systems with the compiler of the package ziglang, a clang that has all headers."""
 
 import functools
 import os
@@ -12,17 +12,14 @@ import ziglang
 from spikingtorch.functional.fused.build.compiler import flags
 
 ZIG = Path(str(ziglang.__file__)).parent / "zig"
-MACHINE = "aarch64"
-LINUX, MACOS = "aarch64-linux-gnu", "aarch64-macos"
-# in place of the flag that asks the processor what it is
-NATIVE = "-mcpu=native"
+LINUX, MACOS, WINDOWS = "aarch64-linux-gnu", "aarch64-macos", "x86_64-windows-gnu"
+# in place of these, which ask the processor what it is
+NATIVE = {"-mcpu=native", "-march=native"}
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument")
 # what is printed has the functions and the strides of all kernels, and asks of integers, too, whether they are NaN
 PRINTED = ("-Wno-unused", "-Wno-unused-parameter", "-Wno-tautological-compare")
 # without OpenMP nothing reads the number of threads, and a loop that calls C's mathematics has no vectors
 SERIAL, CALLING = ("-Wno-unused-parameter", "-Wno-unknown-pragmas"), ("-Wno-pass-failed",)
-# all that the kernels want of it; the compiler brings none
-OMP = "int omp_get_thread_num(void);\n"
 
 
 class CompilerError(Exception):
@@ -30,7 +27,7 @@ class CompilerError(Exception):
 
 
 def object_of(source: str, target: Path, cpu: str, options: Sequence[str] = (), system: str = LINUX) -> None:
-    """Compile a text of the library to an object, with the flags that the library takes on AArch64.
+    """Compile a text of the library to an object, with the flags that the library takes on the system's processor.
 
     Args:
         source: the text.
@@ -39,13 +36,12 @@ def object_of(source: str, target: Path, cpu: str, options: Sequence[str] = (), 
         options: other flags.
         system: the operating system that the object is for.
     """
-    own = flags(MACHINE)
-    assert NATIVE in own
-    chosen = [f"-mcpu={cpu}" if flag == NATIVE else flag for flag in own if flag != "-shared"]
+    own = flags(system.partition("-")[0])
+    assert NATIVE & {*own}
+    chosen = [f"-mcpu={cpu}" if flag in NATIVE else flag for flag in own if flag != "-shared"]
     text = target.with_suffix(".c")
     text.write_text(source)
-    (target.parent / "omp.h").write_text(OMP)
-    command = ["cc", "-target", system, *chosen, *WARNINGS, *options, "-I", str(target.parent), "-g0"]
+    command = ["cc", "-target", system, *chosen, *WARNINGS, *options, "-g0"]
     _zig([*command, "-c", str(text), "-o", str(target)])
 
 

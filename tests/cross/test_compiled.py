@@ -1,4 +1,4 @@
-"""Every text is compiled for AArch64 without a warning, for Linux with OpenMP and for macOS without."""
+"""Every text is compiled without a warning for Linux and macOS on AArch64 and for Windows, with and without OpenMP."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from spikingtorch.functional.fused.build.compiler import OPENMP
+from spikingtorch.functional.fused.build.openmp import ATTEMPTS, with_runtime
 from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.recurrent import c_abi as recurrent
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.verification.cases import CASES, Case, by_name
-from tests.cross.build import LINUX, MACOS, PRINTED, SERIAL, CompilerError, object_of
+from tests.cross.build import LINUX, MACOS, PRINTED, SERIAL, WINDOWS, CompilerError, object_of
 from tests.programs import of_neuron
 
 LIF = next(case for case in CASES if case.name == "lif")
@@ -26,11 +26,17 @@ class Target(NamedTuple):
 
     def check(self, source: str, folder: Path, *options: str) -> None:
         """Assert that a text is compiled without a warning."""
-        object_of(source, folder / "kernels.o", self.cpu, (*self.options, *options), self.system)
+        object_of(with_runtime(source), folder / "kernels.o", self.cpu, (*self.options, *options), self.system)
 
 
-LINUX_TARGET = Target("generic", LINUX, (OPENMP,))
-TARGETS = {"linux": LINUX_TARGET, "macos": Target("apple_m1", MACOS, SERIAL)}
+OF_ITS_OWN, OF_TORCH, _ = ATTEMPTS
+LINUX_TARGET = Target("generic", LINUX, OF_ITS_OWN)
+TARGETS = {
+    "linux": LINUX_TARGET,
+    "macos": Target("apple_m1", MACOS, OF_TORCH),
+    "macos, one thread": Target("apple_m1", MACOS, SERIAL),
+    "windows": Target("x86_64_v3", WINDOWS, OF_TORCH),
+}
 TEXTS = {
     "sparse": sparse.source,
     "recurrent-float32": lambda: recurrent.source(torch.float32),

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
+from spikingtorch.functional.fused.build.openmp import take_threads
 from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
 
 # the folder of JAX's own compiled programs, beside the libraries
@@ -153,11 +154,13 @@ def _load(folder: Folder, name: str) -> ctypes.CDLL | None:
     """Return the library, None if another process has removed it."""
     try:
         # dlopen knows libraries by their path too, and /proc/self/fd/N is soon another folder; names are for ever
-        return ctypes.CDLL(folder.way_to(name))
+        loaded = ctypes.CDLL(folder.way_to(name))
     except OSError as error:
         if name not in os.listdir(folder.fd):
             return None
         raise CompileError(f"the C compiler made a library that does not load: {error}") from error
+    take_threads(loaded)
+    return loaded
 
 
 def _prune(folder: Folder, keep: str) -> None:
