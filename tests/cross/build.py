@@ -10,12 +10,15 @@ from pathlib import Path
 import ziglang
 
 from spikingtorch.functional.fused.build.compiler import flags
+from spikingtorch.functional.fused.build.openmp import ATTEMPTS, with_runtime
 
 ZIG = Path(str(ziglang.__file__)).parent / "zig"
 LINUX, MACOS, WINDOWS = "aarch64-linux-gnu", "aarch64-macos", "x86_64-windows-gnu"
 # in place of these, which ask the processor what it is
 NATIVE = {"-mcpu=native", "-march=native"}
-WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument")
+# as a clang without a library of OpenMP takes it
+OF_TORCH = ATTEMPTS[1]
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
 # what is printed has the functions and the strides of all kernels, and asks of integers, too, whether they are NaN
 PRINTED = ("-Wno-unused", "-Wno-unused-parameter", "-Wno-tautological-compare")
 # without OpenMP nothing reads the number of threads, and a loop that calls C's mathematics has no vectors
@@ -36,13 +39,25 @@ def object_of(source: str, target: Path, cpu: str, options: Sequence[str] = (), 
         options: other flags.
         system: the operating system that the object is for.
     """
+    _compile(source, target, [*_flags(cpu, system), *WARNINGS, *options, "-c"])
+
+
+def program_of(source: str, target: Path, cpu: str, system: str, *options: str) -> None:
+    """Compile a text to a program, or to a library if that is an option, with OpenMP on torch's threads."""
+    _compile(with_runtime(source), target, [*_flags(cpu, system), *OF_TORCH, *options])
+
+
+def _flags(cpu: str, system: str) -> list[str]:
     own = flags(system.partition("-")[0])
     assert NATIVE & {*own}
     chosen = [f"-mcpu={cpu}" if flag in NATIVE else flag for flag in own if flag != "-shared"]
+    return ["-target", system, "-Wno-unused-command-line-argument", *chosen]
+
+
+def _compile(source: str, target: Path, arguments: Sequence[str]) -> None:
     text = target.with_suffix(".c")
     text.write_text(source)
-    command = ["cc", "-target", system, *chosen, *WARNINGS, *options, "-g0"]
-    _zig([*command, "-c", str(text), "-o", str(target)])
+    _zig(["cc", *arguments, "-g0", str(text), "-o", str(target)])
 
 
 def library_of(source: str, target: Path, cpu: str) -> None:

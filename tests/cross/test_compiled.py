@@ -11,7 +11,7 @@ from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.recurrent import c_abi as recurrent
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.verification.cases import CASES, Case, by_name
-from tests.cross.build import LINUX, MACOS, PRINTED, SERIAL, WINDOWS, CompilerError, object_of
+from tests.cross.build import LINUX, MACOS, OF_TORCH, PRINTED, SERIAL, WINDOWS, CompilerError, object_of, program_of
 from tests.programs import of_neuron
 
 LIF = next(case for case in CASES if case.name == "lif")
@@ -29,8 +29,7 @@ class Target(NamedTuple):
         object_of(with_runtime(source), folder / "kernels.o", self.cpu, (*self.options, *options), self.system)
 
 
-OF_ITS_OWN, OF_TORCH, _ = ATTEMPTS
-LINUX_TARGET = Target("generic", LINUX, OF_ITS_OWN)
+LINUX_TARGET = Target("generic", LINUX, ATTEMPTS[0])
 TARGETS = {
     "linux": LINUX_TARGET,
     "macos": Target("apple_m1", MACOS, OF_TORCH),
@@ -68,6 +67,16 @@ def test_every_neuron(case: Case, target: Target, tmp_path: Path) -> None:
 def test_other_dtypes(dtype: torch.dtype, target: Target, tmp_path: Path) -> None:
     half = None if dtype == torch.float64 else dtype
     check_program(of_neuron(LIF, torch.float64 if half is None else torch.float32, half), target, tmp_path)
+
+
+@pytest.mark.parametrize("target", [TARGETS["macos"], TARGETS["windows"]], ids=["macos", "windows"])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+def test_libraries_lack_nothing(text: Any, target: Target, tmp_path: Path) -> None:
+    """All that clang calls for OpenMP is in the library itself: these linkers refuse one that calls anything else."""
+    program_of(text(), tmp_path / "library", target.cpu, target.system, "-shared")
+    incomplete = "int missing(void);\nint answer(void) { return missing(); }"
+    with pytest.raises(CompilerError, match="missing"):
+        program_of(incomplete, tmp_path / "incomplete", target.cpu, target.system, "-shared")
 
 
 def test_a_warning_is_an_error(tmp_path: Path) -> None:

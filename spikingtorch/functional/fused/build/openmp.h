@@ -10,11 +10,7 @@
 #include <string.h>
 
 // the functions of all libraries have the same names: each library calls its own
-#ifdef _WIN32
-#define OWN
-#else
 #define OWN __attribute__((visibility("hidden")))
-#endif
 // the most variables that the body of a loop may take from around it
 #define MOST 32
 
@@ -49,9 +45,6 @@ static struct {
     void (*llvm)(void *, int32_t, void (*)(int32_t *, int32_t *, void *), ...);
 } threads;
 
-#ifdef _WIN32
-__declspec(dllexport)
-#endif
 void take_threads(void *gnu, void *number, void *ask, void *llvm) {
     memcpy(&threads.gnu, &gnu, sizeof gnu), memcpy(&threads.number, &number, sizeof number);
     memcpy(&threads.ask, &ask, sizeof ask), memcpy(&threads.llvm, &llvm, sizeof llvm);

@@ -49,7 +49,7 @@ def loads(path: Path) -> str | None:
         handle = ctypes.CDLL(str(path))._handle
     except OSError as error:
         return f"It made a library that does not load: {error}"
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # where a file that is loaded is not removed
         ctypes.WinDLL("kernel32").FreeLibrary(ctypes.c_void_p(handle))
     else:
         ctypes.CDLL(None).dlclose(ctypes.c_void_p(handle))

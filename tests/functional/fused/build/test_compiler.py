@@ -81,6 +81,21 @@ def test_windows_knows_cc_and_zig(tmp_path: Path, cc: Compiler, monkeypatch: pyt
     assert compiler._command(r'"C:\Program Files\zig.exe" cc -g', None) == [r"C:\Program Files\zig.exe", "cc", "-g"]
 
 
+def test_apples_clang(cc: Compiler) -> None:
+    """It refuses OpenMP on its command line, and not of the compiler behind it."""
+    cc.install("""
+    for word; do
+        [ "$word" != -fopenmp ] || [ "$before" = -Xclang ] || { echo unsupported option >&2; exit 1; }
+        shift
+        [ "$word" = -Xclang ] || set -- "$@" "$word"
+        before=$word
+    done""")
+    source = "#ifdef _OPENMP\nint answer(void) { return 42; }\n#endif\n"
+    for runs in (2, 3):
+        assert answer(source + "\n" * runs) == 42
+        assert cc.runs == runs
+
+
 def test_compiler_whose_openmp_does_not_load(cc: Compiler) -> None:
     source = "int missing(void);\nint answer(void) {\n#ifdef MISSING\nreturn missing();\n#else\nreturn 42;\n#endif\n}\n"
     cc.install('case " $* " in *" -fopenmp "*) set -- "$@" -DMISSING -Wl,-z,now ;; esac')
