@@ -1,4 +1,4 @@
-"""Runs kernels as DLLs of Windows under wine: a program takes their arrays from one file, and writes them to another."""
+"""Runs kernels as DLLs of Windows under wine: a program takes their arrays from a file and writes them to another."""
 
 import ctypes
 import os
