@@ -12,7 +12,8 @@ from tests.functional.fused.build.kernels import KEYS, Compiler, first_call, pre
 def test_command_shows(folder: Path, cc: Compiler, capsys: pytest.CaptureFixture[str]) -> None:
     assert cache_command.main([]) == 0
     assert not folder.exists()
-    want = f"compiler  {cc.script}\nfolder    {folder}\nkernels   0 of at most 4096\nsize      0.0 MB of at most 256.0 MB\n"
+    want = f"compiler  {cc.script}\nfolder    {folder}\n"
+    want += "kernels   0 of at most 4096\nsize      0.0 MB of at most 256.0 MB\n"
     assert capsys.readouterr().out == want
     pretend(folder, KEYS[:1], used=time.time() - 3 * 86400 - 50)
     pretend(folder, KEYS[1:3], size=1_200_000, used=time.time() - 2 * 3600 - 50)
