@@ -6,6 +6,7 @@ import sys
 import time
 
 from spikingtorch.functional.fused.build import cache
+from spikingtorch.functional.fused.build.compiler import NoCompiler, find_compiler
 
 # the largest unit first, each with its seconds
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
@@ -18,14 +19,18 @@ def main(arguments: list[str]) -> int:
         description="Show or clear the folder of compiled kernels. SPIKINGTORCH_CACHE_DIR moves it.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("show", help="where the kernels are, how many and how large (the default)")
+    commands.add_parser("show", help="the compiler; where the kernels are, how many and how large (the default)")
     commands.add_parser("clear", help="remove them; a program that needs one compiles it again")
     return clear() if parser.parse_args(arguments).command == "clear" else show()
 
 
 def show() -> int:
-    """Print where the kernels are, how many there are, and when they were last used."""
+    """Print what compiles kernels, where they are, how many there are, and when they were last used."""
     kernels = cache.entries()
+    try:
+        print(f"compiler  {find_compiler()}")
+    except NoCompiler as error:
+        print(f"compiler  none; {error}")
     print(f"folder    {cache.cache_dir()}")
     print(f"kernels   {len(kernels)} of at most {cache.MAX_FILES}")
     print(f"size      {megabytes(sum(kernel.size for kernel in kernels))} of at most {megabytes(cache.MAX_BYTES)}")

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir
-from spikingtorch.functional.fused.build.private_dir import Folder, FolderError
+from spikingtorch.functional.fused.build.folders import open_folder
+from spikingtorch.functional.fused.build.private_dir import FolderError
 from spikingtorch.verification.cases import CASES, COEFFICIENTS, RECURRENT, TWINS, by_name
 from spikingtorch.verification.cells import (
     ALLOWED,
@@ -89,7 +90,7 @@ def keep_programs() -> None:
 
     folder = cache_dir() / PROGRAMS
     try:
-        Folder(folder).close()
+        open_folder(folder).close()
     except FolderError:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))  # type: ignore[no-untyped-call]

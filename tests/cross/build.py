@@ -1,4 +1,4 @@
-"""Compiles the library's C for AArch64 with the compiler of the package ziglang, a clang that has all headers."""
+"""Compiles the library's C for other systems with the compiler of the package ziglang, a clang that has all headers."""
 
 import functools
 import os
@@ -10,19 +10,19 @@ from pathlib import Path
 import ziglang
 
 from spikingtorch.functional.fused.build.compiler import flags
+from spikingtorch.functional.fused.build.openmp import ATTEMPTS, with_runtime
 
 ZIG = Path(str(ziglang.__file__)).parent / "zig"
-MACHINE = "aarch64"
-LINUX, MACOS = "aarch64-linux-gnu", "aarch64-macos"
-# in place of the flag that asks the processor what it is
-NATIVE = "-mcpu=native"
-WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument")
+LINUX, MACOS, WINDOWS = "aarch64-linux-gnu", "aarch64-macos", "x86_64-windows-gnu"
+# in place of these, which ask the processor what it is
+NATIVE = {"-mcpu=native", "-march=native"}
+# as a clang without a library of OpenMP takes it
+OF_TORCH = ATTEMPTS[1]
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
 # what is printed has the functions and the strides of all kernels, and asks of integers, too, whether they are NaN
 PRINTED = ("-Wno-unused", "-Wno-unused-parameter", "-Wno-tautological-compare")
 # without OpenMP nothing reads the number of threads, and a loop that calls C's mathematics has no vectors
 SERIAL, CALLING = ("-Wno-unused-parameter", "-Wno-unknown-pragmas"), ("-Wno-pass-failed",)
-# all that the kernels want of it; the compiler brings none
-OMP = "int omp_get_thread_num(void);\n"
 
 
 class CompilerError(Exception):
@@ -30,7 +30,7 @@ class CompilerError(Exception):
 
 
 def object_of(source: str, target: Path, cpu: str, options: Sequence[str] = (), system: str = LINUX) -> None:
-    """Compile a text of the library to an object, with the flags that the library takes on AArch64.
+    """Compile a text of the library to an object, with the flags that the library takes on the system's processor.
 
     Args:
         source: the text.
@@ -39,14 +39,25 @@ def object_of(source: str, target: Path, cpu: str, options: Sequence[str] = (), 
         options: other flags.
         system: the operating system that the object is for.
     """
-    own = flags(MACHINE)
-    assert NATIVE in own
-    chosen = [f"-mcpu={cpu}" if flag == NATIVE else flag for flag in own if flag != "-shared"]
+    _compile(source, target, [*_flags(cpu, system), *WARNINGS, *options, "-c"])
+
+
+def program_of(source: str, target: Path, cpu: str, system: str, *options: str) -> None:
+    """Compile a text to a program, or to a library if that is an option, with OpenMP on torch's threads."""
+    _compile(with_runtime(source), target, [*_flags(cpu, system), *OF_TORCH, *options])
+
+
+def _flags(cpu: str, system: str) -> list[str]:
+    own = flags(system.partition("-")[0])
+    assert NATIVE & {*own}
+    chosen = [f"-mcpu={cpu}" if flag in NATIVE else flag for flag in own if flag != "-shared"]
+    return ["-target", system, "-Wno-unused-command-line-argument", *chosen]
+
+
+def _compile(source: str, target: Path, arguments: Sequence[str]) -> None:
     text = target.with_suffix(".c")
     text.write_text(source)
-    (target.parent / "omp.h").write_text(OMP)
-    command = ["cc", "-target", system, *chosen, *WARNINGS, *options, "-I", str(target.parent), "-g0"]
-    _zig([*command, "-c", str(text), "-o", str(target)])
+    _zig(["cc", *arguments, "-g0", str(text), "-o", str(target)])
 
 
 def library_of(source: str, target: Path, cpu: str) -> None:

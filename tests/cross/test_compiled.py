@@ -1,4 +1,4 @@
-"""Every text is compiled for AArch64 without a warning, for Linux with OpenMP and for macOS without."""
+"""Every text is compiled without a warning for Linux and macOS on AArch64 and for Windows, with and without OpenMP."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from spikingtorch.functional.fused.build.compiler import OPENMP
+from spikingtorch.functional.fused.build.openmp import ATTEMPTS, with_runtime
 from spikingtorch.functional.fused.codegen import c
 from spikingtorch.functional.fused.recurrent import c_abi as recurrent
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.verification.cases import CASES, Case, by_name
-from tests.cross.build import LINUX, MACOS, PRINTED, SERIAL, CompilerError, object_of
+from tests.cross.build import LINUX, MACOS, OF_TORCH, PRINTED, SERIAL, WINDOWS, CompilerError, object_of, program_of
 from tests.programs import of_neuron
 
 LIF = next(case for case in CASES if case.name == "lif")
@@ -26,11 +26,16 @@ class Target(NamedTuple):
 
     def check(self, source: str, folder: Path, *options: str) -> None:
         """Assert that a text is compiled without a warning."""
-        object_of(source, folder / "kernels.o", self.cpu, (*self.options, *options), self.system)
+        object_of(with_runtime(source), folder / "kernels.o", self.cpu, (*self.options, *options), self.system)
 
 
-LINUX_TARGET = Target("generic", LINUX, (OPENMP,))
-TARGETS = {"linux": LINUX_TARGET, "macos": Target("apple_m1", MACOS, SERIAL)}
+LINUX_TARGET = Target("generic", LINUX, ATTEMPTS[0])
+TARGETS = {
+    "linux": LINUX_TARGET,
+    "macos": Target("apple_m1", MACOS, OF_TORCH),
+    "macos, one thread": Target("apple_m1", MACOS, SERIAL),
+    "windows": Target("x86_64_v3", WINDOWS, OF_TORCH),
+}
 TEXTS = {
     "sparse": sparse.source,
     "recurrent-float32": lambda: recurrent.source(torch.float32),
@@ -62,6 +67,16 @@ def test_every_neuron(case: Case, target: Target, tmp_path: Path) -> None:
 def test_other_dtypes(dtype: torch.dtype, target: Target, tmp_path: Path) -> None:
     half = None if dtype == torch.float64 else dtype
     check_program(of_neuron(LIF, torch.float64 if half is None else torch.float32, half), target, tmp_path)
+
+
+@pytest.mark.parametrize("target", [TARGETS["macos"], TARGETS["windows"]], ids=["macos", "windows"])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+def test_libraries_lack_nothing(text: Any, target: Target, tmp_path: Path) -> None:
+    """All that clang calls for OpenMP is in the library itself: these linkers refuse one that calls anything else."""
+    program_of(text(), tmp_path / "library", target.cpu, target.system, "-shared")
+    incomplete = "int missing(void);\nint answer(void) { return missing(); }"
+    with pytest.raises(CompilerError, match="missing"):
+        program_of(incomplete, tmp_path / "incomplete", target.cpu, target.system, "-shared")
 
 
 def test_a_warning_is_an_error(tmp_path: Path) -> None:

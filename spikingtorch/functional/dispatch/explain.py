@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.functional.dispatch.recurrent import Recurrence
-from spikingtorch.functional.fused.errors import NotFusible, UseLoop
+from spikingtorch.functional.fused.errors import NotFusible, NothingCompiles, UseLoop
 from spikingtorch.functional.fused.trace.programs import TracedStep
 
 
@@ -45,7 +45,9 @@ def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
 
 def warn(step: Callable[..., Any], refusal: NotFusible) -> None:
     """Say once that a step has run on the loop, unless the loop is the way to run it."""
-    if not isinstance(refusal, UseLoop):
+    if isinstance(refusal, NothingCompiles):
+        _warn_once(f"scan: neurons run on the Python loop (slower) because {refusal.reason}")
+    elif not isinstance(refusal, UseLoop):
         _warn_once(f"scan: {step_name(step)} ran on the Python loop (slower) because it {refusal}")
 
 

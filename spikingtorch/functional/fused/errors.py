@@ -11,3 +11,15 @@ class NotPointwise(NotFusible):
 
 class UseLoop(NotFusible):
     """The loop is the way to run this scan, whatever the step is; nobody has to be warned."""
+
+
+class NothingCompiles(NotFusible):
+    """No step can be compiled on this machine, which one warning says for all of them.
+
+    Attributes:
+        reason: a clause that says why.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"cannot be compiled: {reason}")
+        self.reason = reason

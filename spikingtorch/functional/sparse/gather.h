@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #ifdef _OPENMP
-#include <omp.h>
+int omp_get_thread_num(void);
 #else
 static int omp_get_thread_num(void) { return 0; }
 #endif

@@ -1,8 +1,8 @@
 """Compiled libraries on disk, found by their content.
 
-A library is called KEY-DIGEST.so: KEY is the hash of its source, the compiler and the CPU, DIGEST that of its bytes. It
-is loaded when it holds what its name promises and nobody but this user could have written it: the process would crash
-on a truncated library, and run whatever a foreign one says.
+A library is called KEY-DIGEST.so, on every system: KEY is the hash of its source, the compiler and the CPU, DIGEST
+that of its bytes. It is loaded when it holds what its name promises and nobody but this user could have written it: the
+process would crash on a truncated library, and run whatever a foreign one says.
 """
 
 import contextlib
@@ -21,7 +21,9 @@ from pathlib import Path
 
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
-from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
+from spikingtorch.functional.fused.build.folders import AnyFolder, open_folder
+from spikingtorch.functional.fused.build.openmp import take_threads
+from spikingtorch.functional.fused.build.private_dir import Entry, FolderError, listing, remove
 
 # the folder of JAX's own compiled programs, beside the libraries
 PROGRAMS = "twins"
@@ -51,13 +53,16 @@ def cache_dir() -> Path:
     """Return the folder of the libraries, which need not exist.
 
     That is ``$SPIKINGTORCH_CACHE_DIR``, else ``spikingtorch`` in the user's cache: ``$XDG_CACHE_HOME`` or ``~/.cache``,
-    on macOS ``~/Library/Caches``. For a user without a home it is a relative path, which ``library`` does not use.
+    on macOS ``~/Library/Caches``, on Windows ``%LOCALAPPDATA%``. For a user without a home it is a relative path, which
+    ``library`` does not use.
     """
     chosen = os.environ.get("SPIKINGTORCH_CACHE_DIR")
     if chosen:
         return Path(os.path.abspath(os.path.expanduser(chosen)))
     if sys.platform == "darwin":
         caches = os.path.expanduser("~/Library/Caches")
+    elif sys.platform == "win32":
+        caches = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
     else:
         xdg = os.environ.get("XDG_CACHE_HOME", "")
         caches = xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache")
@@ -99,14 +104,15 @@ def clear() -> int:
     """Remove the libraries, and what interrupted processes left behind; return how many libraries that were."""
     removed = sum(remove(entry.path) for entry in entries())
     with contextlib.suppress(OSError):
-        _remove_leftovers(cache_dir())
+        for entry in filter(_is_left_over, listing(cache_dir(), UNFINISHED)):
+            remove(entry.path)
     return removed
 
 
 def _obtain(path: Path, key: str, source: str) -> ctypes.CDLL:
     if not path.is_absolute():
         raise FolderError("this user has no home folder")
-    with Folder(path) as folder:
+    with open_folder(path) as folder:
         for _ in range(ATTEMPTS):
             name = _find(folder, key) or _build(folder, key, source)
             loaded = _load(folder, name)
@@ -115,19 +121,19 @@ def _obtain(path: Path, key: str, source: str) -> ctypes.CDLL:
     raise FolderError(f"{path} is not used: libraries vanish from it before they are loaded")
 
 
-def _find(folder: Folder, key: str) -> str | None:
+def _find(folder: AnyFolder, key: str) -> str | None:
     """Return the name of a sound library, after removing those that are not."""
-    for name in sorted(os.listdir(folder.fd)):
+    for name in folder.names():
         if name.startswith(key) and LIBRARY.fullmatch(name):
             code = folder.read(name)
             if code is not None and name == _name(key, code):
                 folder.touch(name)
                 return name
-            remove(name, folder.fd)
+            folder.remove(name)
     return None
 
 
-def _build(folder: Folder, key: str, source: str) -> str:
+def _build(folder: AnyFolder, key: str, source: str) -> str:
     part = f"{secrets.token_hex(16)}.part"
     # an empty file before the compiler runs: a folder that cannot be written to is found out at once
     folder.write(part, b"")
@@ -137,7 +143,7 @@ def _build(folder: Folder, key: str, source: str) -> str:
         folder.write(part, code)
         folder.rename(part, name)
     finally:
-        remove(part, folder.fd)
+        folder.remove(part)
     _prune(folder, keep=name)
     return name
 
@@ -149,35 +155,37 @@ def _compiled(source: str) -> bytes:
         return target.read_bytes()
 
 
-def _load(folder: Folder, name: str) -> ctypes.CDLL | None:
+def _load(folder: AnyFolder, name: str) -> ctypes.CDLL | None:
     """Return the library, None if another process has removed it."""
     try:
         # dlopen knows libraries by their path too, and /proc/self/fd/N is soon another folder; names are for ever
-        return ctypes.CDLL(folder.way_to(name))
+        loaded = ctypes.CDLL(folder.way_to(name))
     except OSError as error:
-        if name not in os.listdir(folder.fd):
+        if name not in folder.names():
             return None
         raise CompileError(f"the C compiler made a library that does not load: {error}") from error
+    take_threads(loaded)
+    return loaded
 
 
-def _prune(folder: Folder, keep: str) -> None:
+def _prune(folder: AnyFolder, keep: str) -> None:
     """Remove the libraries that were not used for longest, down to three quarters of the limits if they are passed."""
-    libraries = listing(folder.fd, LIBRARY)
+    libraries = folder.listing(LIBRARY)
     files, size = len(libraries), sum(entry.size for entry in libraries)
     if files > MAX_FILES or size > MAX_BYTES:
         for entry in libraries:
             if files <= 0.75 * MAX_FILES and size <= 0.75 * MAX_BYTES:
                 break
             if entry.path.name != keep:
-                remove(entry.path.name, folder.fd)
+                folder.remove(entry.path.name)
                 files, size = files - 1, size - entry.size
-    _remove_leftovers(folder.fd)
+    for entry in folder.listing(UNFINISHED):
+        if _is_left_over(entry):
+            folder.remove(entry.path.name)
 
 
-def _remove_leftovers(folder: Path | int) -> None:
-    for entry in listing(folder, UNFINISHED):
-        if time.time() - entry.used > LEFTOVER_AGE:
-            remove(entry.path, folder if isinstance(folder, int) else None)
+def _is_left_over(entry: Entry) -> bool:
+    return time.time() - entry.used > LEFTOVER_AGE
 
 
 def _temporary() -> Path:

@@ -1,4 +1,4 @@
-"""The C compiler of the system: where it is, what identifies it, and a library from a source text."""
+"""The C compiler: where it is, what identifies it, and a library from a source text."""
 
 import functools
 import os
@@ -6,19 +6,23 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.fused.build.openmp import ATTEMPTS, loads, warn_of_one_thread, with_runtime
+from spikingtorch.functional.fused.build.zig import EXTRA, find_zig
+
 COMPILERS = ("cc", "gcc", "clang")
-OPENMP = "-fopenmp"
-INSTALL = (
-    "To get one: 'apt install gcc' on Debian and Ubuntu, 'dnf install gcc' on Fedora, 'xcode-select --install' on "
-    "macOS. Or set CC to a compiler that you have."
-)
+INSTALL = f"To get one: {EXTRA}, or set CC to a compiler that you have."
 # what tells one CPU from another in the first block of /proc/cpuinfo, on x86 and on ARM
 CPU_FIELDS = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"} | {
     "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features",
 }  # fmt: skip
 LONGEST_REPORT = 4000
+
+# for a compiler, the attempt at OpenMP that has made a library that loads
+_worked: LRUCache[int] = LRUCache(16)
 
 
 class NoCompiler(RuntimeError):  # noqa: N818
@@ -32,11 +36,11 @@ class CompileError(RuntimeError):
 def find_compiler() -> str:
     """Return the command of the C compiler, as a shell would read it.
 
-    That is ``$CC`` if it is set, arguments included (``ccache gcc``), else the first of cc, gcc and clang on the PATH;
-    the program comes with its folder.
+    That is ``$CC`` if it is set, arguments included (``ccache gcc``), else the first of cc, gcc and clang on the PATH,
+    else that of the package ziglang; the program comes with its folder. Windows knows the first and the last.
 
     Raises:
-        NoCompiler: CC names no program, or there is none on the PATH.
+        NoCompiler: CC names no program, or there is none to be found.
     """
     return shlex.join(_command(os.environ.get("CC"), os.environ.get("PATH")))
 
@@ -44,26 +48,35 @@ def find_compiler() -> str:
 def compile_c(source: str, target: Path) -> None:
     """Compile a C source text into a shared library for this very CPU.
 
-    A compiler that refuses OpenMP, as Apple's does, is run again without it: the kernels are then serial.
+    A compiler that refuses OpenMP, or whose OpenMP does not load, is run again on torch's threads if it is a clang, and
+    else without threads, which a warning says once.
 
     Args:
         source: the text of one C file.
-        target: where the library goes; a file that is there is replaced.
+        target: where the library goes, in a folder of its own; a file that is there is replaced.
 
     Raises:
         NoCompiler: there is no compiler.
         CompileError: the compiler failed; the text holds its command and what it said.
     """
-    compiler = shlex.split(find_compiler())
-    report = ""
-    for openmp in ([OPENMP], []):
+    compiler, known = shlex.split(find_compiler()), fingerprint()
+    failures: list[str] = []
+    for attempt in range(_worked.get(known) or 0, len(ATTEMPTS)):
+        openmp = ATTEMPTS[attempt]
         command = [*compiler, *flags(), *openmp, "-x", "c", "-", "-o", str(target), "-lm"]
         target.unlink(missing_ok=True)
-        failure = _run(command, source)
-        if failure is None and target.is_file() and target.stat().st_size > 0:
+        failure = _run(command, with_runtime(source), target.parent)
+        if failure is None and not (target.is_file() and target.stat().st_size > 0):
+            failure = "It reported success, and wrote no library."
+        if failure is None:
+            failure = loads(target)
+        if failure is None:
+            _worked.keep(known, attempt)
+            if not openmp and failures:
+                warn_of_one_thread(f"{shlex.join(compiler)} has no OpenMP: {failures[0].splitlines()[-1]}")
             return
-        report = f"{shlex.join(command)}\n{failure or 'It reported success, and wrote no library.'}"
-    raise CompileError(f"the C compiler failed: {report}")
+        failures.append(f"{shlex.join(command)}\n{failure}")
+    raise CompileError(f"the C compiler failed: {failures[-1]}")
 
 
 def flags(machine: str | None = None) -> list[str]:
@@ -99,25 +112,35 @@ def fingerprint() -> str:
 @functools.lru_cache(maxsize=16)
 def _identity(cc: str | None, path: str | None) -> str:
     words = [_stamp(word, path) for word in _command(cc, path)]
-    return "\n".join([*words, shlex.join([*flags(), OPENMP]), platform.system(), platform.machine(), _cpu()])
+    openmp = [*dict.fromkeys(flag for attempt in ATTEMPTS for flag in attempt), with_runtime("")]
+    return "\n".join([*words, shlex.join([*flags(), *openmp]), platform.system(), platform.machine(), _cpu()])
 
 
 def _command(cc: str | None, path: str | None) -> list[str]:
-    if os.name == "nt":
-        raise NoCompiler("kernels are compiled on Linux and macOS, not on Windows")
     if cc is None or not cc.strip():
-        found = next(filter(None, (shutil.which(name, path=path) for name in COMPILERS)), None)
-        if found is None:
-            raise NoCompiler(f"no C compiler: none of {', '.join(COMPILERS)} is on the PATH, {path!r}. {INSTALL}")
-        return [found]
+        # on Windows these are often compilers for other systems, or libraries, than those of Python
+        names = () if sys.platform == "win32" else COMPILERS
+        found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+        command = [found] if found else find_zig()
+        if command is None:
+            seen = "CC is not set" if sys.platform == "win32" else f"none of {', '.join(COMPILERS)} is on the PATH"
+            raise NoCompiler(f"there is no C compiler: {seen}. {INSTALL}")
+        return command
     try:
-        words = shlex.split(cc)
+        words = _words(cc)
     except ValueError as error:
         raise NoCompiler(f"CC={cc!r} cannot be read as a command: {error}") from None
     program = shutil.which(words[0], path=path)
     if program is None:
-        raise NoCompiler(f"no C compiler: CC={cc!r}, and {words[0]!r} is not a program here. {INSTALL}")
+        raise NoCompiler(f"there is no C compiler: CC={cc!r}, and {words[0]!r} is not a program here. {INSTALL}")
     return [program, *words[1:]]
+
+
+def _words(command: str) -> list[str]:
+    """Return the words of a command; the backslashes of Windows are parts of its paths."""
+    if sys.platform != "win32":
+        return shlex.split(command)
+    return [word.strip("\"'") for word in shlex.split(command, posix=False)]
 
 
 def _stamp(word: str, path: str | None) -> str:
@@ -145,11 +168,11 @@ def _cpu() -> str:
     return "\n".join(fields) or platform.node()
 
 
-def _run(command: list[str], source: str) -> str | None:
+def _run(command: list[str], source: str, folder: Path) -> str | None:
     """Return None, or what went wrong."""
     try:
-        # in English, whatever the user's language: people paste this into issues
-        environment = os.environ | {"LC_ALL": "C"}
+        # in English, whatever the user's language: people paste this into issues; and zig would keep all that it makes
+        environment = os.environ | {"LC_ALL": "C", "ZIG_LOCAL_CACHE_DIR": str(folder)}
         done = subprocess.run(command, check=False, input=source.encode(), capture_output=True, env=environment)
     except OSError as error:
         return f"It cannot be run: {error}"

@@ -62,6 +62,18 @@ class Folder:
         """Let go of the folder."""
         os.close(self.fd)
 
+    def names(self) -> list[str]:
+        """Return what is in it, sorted."""
+        return sorted(os.listdir(self.fd))
+
+    def listing(self, pattern: re.Pattern[str]) -> list[Entry]:
+        """Return the files whose whole name fits the pattern, the one that was not used for longest first."""
+        return listing(self.fd, pattern)
+
+    def remove(self, name: str) -> bool:
+        """Remove a file and say whether it was there to be removed."""
+        return remove(name, self.fd)
+
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file, None if it is no file or somebody else could have written it."""
         try:
@@ -112,12 +124,17 @@ class Folder:
         if complaint is not None:
             raise FolderError(f"{self.path} is not used: {complaint}")
 
-    @contextlib.contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise FolderError(f"{self.path} cannot be {what}: {error.strerror or error}") from error
+    def _explained(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return explained(self.path, what)
+
+
+@contextlib.contextmanager
+def explained(path: Path, what: str) -> Iterator[None]:
+    """Say which folder an error of the system is about, and what could not be done with it."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(f"{path} cannot be {what}: {error.strerror or error}") from error
 
 
 def listing(folder: Path | int, pattern: re.Pattern[str]) -> list[Entry]:

@@ -26,13 +26,13 @@ int run(const Layout *layout, const double *scalars) {
     const int64_t group = (blocks + groups - 1) / groups;
     const int far = layout->rows * steps * neurons >= FAR;
     int odd = 0;
-    %s
     #pragma omp parallel for schedule(static) reduction(|:odd) \\
         num_threads((int)layout->threads) if (layout->threads > 1)
     for (int64_t task = 0; task < layout->rows * groups; task++) {
         const int64_t row = task / groups, begin = task %% groups * group * BLOCK;
         const int64_t left = (neurons - begin + BLOCK - 1) / BLOCK;
         const int count = (int)(left < group ? left : group);
+        %s
         %s
     }
     return odd;

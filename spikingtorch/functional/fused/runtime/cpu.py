@@ -14,8 +14,9 @@ from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.core.torch_private import profiler_enabled
 from spikingtorch.functional.fused.build.cache import library
-from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler
+from spikingtorch.functional.fused.build.compiler import CompileError, NoCompiler, find_compiler
 from spikingtorch.functional.fused.codegen import c
+from spikingtorch.functional.fused.errors import NotFusible, NothingCompiles
 from spikingtorch.functional.fused.ir import Program, from_text
 from spikingtorch.functional.fused.runtime.target import Kernel, Launch, Target
 
@@ -122,6 +123,17 @@ class _CPU(Target):
     def failure(self, program: str) -> str | None:
         """Return why the forward pass of a program cannot be compiled, if it cannot."""
         return _failure(program)
+
+    def ensure_compiled(self, program: str) -> None:
+        """Make sure that the forward pass of a program is compiled."""
+        try:
+            super().ensure_compiled(program)
+        except NotFusible:
+            try:
+                find_compiler()
+            except NoCompiler as error:
+                raise NothingCompiles(str(error)) from None
+            raise
 
     def begin_backward(self, program: str, wanted: tuple[bool, ...]) -> None:
         """Begin to compile a backward pass that is likely to come, beside the forward pass."""

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ from tests.functional.fused.build.kernels import SOURCE, Compiler, answer
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(compiler, "find_zig", lambda: None)
     for value, message in {
-        "": r"none of cc, gcc, clang is on the PATH, ''.*apt install gcc",
-        " ": r"none of cc, gcc, clang is on the PATH, ''.*apt install gcc",
-        "no-such-compiler -m64": r"'no-such-compiler' is not a program here.*xcode-select",
+        "": r"none of cc, gcc, clang is on the PATH. To get one: pip install \"spikingtorch\[compiler\]\"",
+        " ": r"none of cc, gcc, clang is on the PATH. To get one: pip install",
+        "no-such-compiler -m64": r"'no-such-compiler' is not a program here. To get one: pip install",
         "'gcc": "cannot be read as a command",
     }.items():
         monkeypatch.setenv("CC", value)
@@ -38,6 +41,69 @@ def test_compiler_on_the_path(tmp_path: Path, cc: Compiler, name: str, monkeypat
         assert cc.runs == 1
 
 
+def install_zig(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str = "zig") -> Path:
+    """Put a package ziglang in the way of the real one, which fails if it is imported."""
+    package = folder / "a site" / "ziglang"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('it is to be found, and not imported')\n")
+    (package / program).write_text("")
+    monkeypatch.syspath_prepend(str(package.parent))
+    return package / program
+
+
+def test_zig_comes_after_the_path(tmp_path: Path, cc: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    zig = install_zig(tmp_path, monkeypatch)
+    assert compiler.find_compiler() == str(cc.script)
+    monkeypatch.delenv("CC")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    assert compiler.find_compiler() == f"{shlex.quote(str(zig))} cc"
+    before = compiler.fingerprint()
+    compiler._identity.cache_clear()
+    zig.write_text("another version")
+    zig.chmod(0o755)
+    assert compiler.fingerprint() != before
+    (programs / "clang").symlink_to(cc.script)
+    assert compiler.find_compiler() == str(programs / "clang")
+
+
+def test_windows_knows_cc_and_zig(tmp_path: Path, cc: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    zig = install_zig(tmp_path, monkeypatch, "zig.exe")
+    monkeypatch.delenv("CC")
+    assert compiler.find_compiler() == f"{shlex.quote(str(zig))} cc"  # whatever cc is on the PATH
+    monkeypatch.setattr(compiler, "find_zig", lambda: None)
+    with pytest.raises(compiler.NoCompiler, match=r"CC is not set. To get one: pip install"):
+        compiler.find_compiler()
+    # backslashes stand for themselves, and quotes around a path with spaces do not
+    monkeypatch.setattr("shutil.which", lambda program, path: program)
+    assert compiler._command(r'"C:\Program Files\zig.exe" cc -g', None) == [r"C:\Program Files\zig.exe", "cc", "-g"]
+
+
+def test_apples_clang(cc: Compiler) -> None:
+    """It refuses OpenMP on its command line, and not of the compiler behind it."""
+    cc.install("""
+    for word; do
+        [ "$word" != -fopenmp ] || [ "$before" = -Xclang ] || { echo unsupported option >&2; exit 1; }
+        shift
+        [ "$word" = -Xclang ] || set -- "$@" "$word"
+        before=$word
+    done""")
+    source = "#ifdef _OPENMP\nint answer(void) { return 42; }\n#endif\n"
+    for runs in (2, 3):
+        assert answer(source + "\n" * runs) == 42
+        assert cc.runs == runs
+
+
+def test_compiler_whose_openmp_does_not_load(cc: Compiler) -> None:
+    source = "int missing(void);\nint answer(void) {\n#ifdef MISSING\nreturn missing();\n#else\nreturn 42;\n#endif\n}\n"
+    cc.install('case " $* " in *" -fopenmp "*) set -- "$@" -DMISSING -Wl,-z,now ;; esac')
+    with pytest.warns(RuntimeWarning, match="has no OpenMP: It made a library that does not load: .*missing"):
+        assert answer(source) == 42
+    assert cc.runs == 3
+
+
 def test_compiler_with_arguments(cc: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
     for value in (7, 8):
         monkeypatch.setenv("CC", f"env '{cc.script}' -DANSWER={value}")
@@ -49,8 +115,17 @@ def test_compiler_without_openmp(cc: Compiler) -> None:
     source = "int answer(void) {\n#ifdef _OPENMP\nreturn 1;\n#else\nreturn 0;\n#endif\n}\n"
     assert answer(source) == 1
     cc.install('for word; do [ "$word" != -fopenmp ] || { echo no -fopenmp >&2; exit 1; }; done')
-    assert answer(source + "// again") == 0
-    assert cc.runs == 3
+    for text in ("// again", "// and again"):  # said once, and not tried again
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert answer(source + text) == 0
+        if text == "// again":
+            (only,) = said
+            assert str(only.message).startswith("compiled kernels run on one thread each, because ")
+            assert str(only.message).endswith("has no OpenMP: no -fopenmp")
+        else:
+            assert not said
+    assert cc.runs == 1 + 3 + 1
 
 
 def test_compiler_that_fails(folder: Path, cc: Compiler) -> None:

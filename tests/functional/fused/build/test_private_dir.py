@@ -140,6 +140,7 @@ def test_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("", str(tmp_path / "xdg"), "linux", "xdg/spikingtorch"),
         ("", "", "linux", ".cache/spikingtorch"),
         ("", "relative", "linux", ".cache/spikingtorch"),
+        ("", "/elsewhere", "win32", "AppData/Local/spikingtorch"),
     ):
         monkeypatch.setenv("SPIKINGTORCH_CACHE_DIR", chosen)
         monkeypatch.setenv("XDG_CACHE_HOME", xdg)
