@@ -226,7 +226,7 @@ class Trace(TorchDispatchMode):
                 f"runs an operation that is not known to keep samples apart ({called(func)})",
                 f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{names[1]}: 'rows'}})",
             )
-        hooks = top_saving_hooks(True)  # pyright: ignore
+        hooks = top_saving_hooks(True)
         if hooks is not None and not str(getattr(hooks[0], "__module__", "")).startswith(("torch.", "spikingtorch.")):
             raise Objection(
                 "changes what autograd saves, by torch.autograd.graph.saved_tensors_hooks", "leave them out"

@@ -99,7 +99,7 @@ def region() -> Region | None:
     """Return the run of a checkpoint that calls here, or None outside of one."""
     if torch.compiler.is_dynamo_compiling():
         return None
-    hooks = top_saving_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
+    hooks = top_saving_hooks(True)
     if hooks is None:
         return None
     cells = _closure(hooks[0])

@@ -129,7 +129,7 @@ class Modes(NamedTuple):
     def put_back(self) -> None:
         """Put back those that are not as they were."""
         while (top := _top_hooks()) is not None and top != self.hooks:
-            pop_saving_hooks()  # pyright: ignore[reportAttributeAccessIssue]
+            pop_saving_hooks()
         _refill(self.functions, _functions, pop_function_mode, push_function_mode)
         _refill(self.dispatch, _dispatch, pop_dispatch_mode, push_dispatch_mode)
         one, two, three = self.flags
@@ -152,7 +152,7 @@ def _dispatch() -> Sequence[Any]:
 
 
 def _top_hooks() -> Any:
-    return top_saving_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
+    return top_saving_hooks(True)
 
 
 def _refill(wanted: Sequence[Any], now: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], Any]) -> None:

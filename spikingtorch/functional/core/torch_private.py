@@ -81,12 +81,14 @@ with _explained():
     from torch._C import _current_graph_task_id as backward_id
     from torch._C import _dispatch_keys as dispatch_keys
     from torch._C import _get_tracing_state as tracing_state  # of torch.jit.trace, which ONNX and TensorBoard use
-    from torch._C import _is_alias_of as is_alias_of  # type: ignore[attr-defined]
     from torch._C._autograd import _pop_saved_tensors_default_hooks as pop_saving_hooks
     from torch._C._autograd import _profiler_enabled as profiler_enabled
     from torch._C._autograd import _top_saved_tensors_default_hooks as top_saving_hooks
     from torch.autograd.graph import _engine_run_backward as run_backward
     from torch.nn.modules.module import _has_any_global_hook as has_global_hook
+
+    # which the stubs of torch leave out
+    is_alias_of: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
 
 # trees of tensors, and the types of operations and of the bases of torch's modules
 with _explained():

@@ -68,7 +68,7 @@ def run(
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if not (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
         return _forward(call, x, weight, bias)
-    hooked = top_saving_hooks(True) is not None  # pyright: ignore
+    hooked = top_saving_hooks(True) is not None
     out: Tensor = _apply(call, hooked, x, weight, bias)
     if call.bits is not None:
         node: Any = out.grad_fn

@@ -49,7 +49,7 @@ def objection_within_networks(grad: bool) -> str | None:
     Args:
         grad: whether gradients are recorded where the network is called.
     """
-    if top_saving_hooks(True) is not None:  # pyright: ignore
+    if top_saving_hooks(True) is not None:
         return "is under hooks on saved tensors, as in a checkpoint"
     if torch.is_grad_enabled() is not grad:  # a checkpoint's first run, perhaps; the second is not within the network
         return "is called where gradients are switched on or off"

@@ -47,7 +47,7 @@ class CLaunch(Launch):
         fields = self._fields()
         for position, array in zip(self.pointers, arrays, strict=True):
             fields[position] = array.data_ptr()
-        if profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
+        if profiler_enabled():
             with torch.profiler.record_function(f"spikingtorch::scan_{self.name}"):
                 return not self.run(fields, c_doubles(scalars))
         return not self.run(fields, c_doubles(scalars))

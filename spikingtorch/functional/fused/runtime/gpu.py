@@ -50,7 +50,7 @@ class TritonLaunch(Launch):
     def __call__(self, arrays: Sequence[Tensor], scalars: Sequence[float]) -> bool:
         """Run on arrays. Whether inputs are finite is not looked at, since the host would wait for the device."""
         values = self._arguments.filled([array.data_ptr() for array in arrays], scalars)
-        if profiler_enabled():  # pyright: ignore[reportAttributeAccessIssue]
+        if profiler_enabled():
             with torch.profiler.record_function(f"spikingtorch::scan_{self._name}"):
                 self._run(values)
         else:
