@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -230,7 +231,11 @@ for _ in range(12):
     train()
 print(int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]))
 """
-    kept, returned = (int(run(first + code)[0]) for first in ("", "keep_freed_memory(False)"))
+    # where the gaps of the heap lie differs from process to process: at times a tensor of 48 MB finds none
+    kept, returned = (
+        median([int(run(first + code)[0]) for _ in range(times)])
+        for first, times in (("", 3), ("keep_freed_memory(False)", 1))
+    )
     assert kept < 1.1 * returned
 
 

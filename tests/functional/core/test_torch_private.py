@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 FILE = Path(torch_private.__file__)
 # private names of Python's own, and of tuples with names
 _OF_PYTHON = {"_replace", "_asdict", "_make", "_fields", "_field_defaults", "_getframe", "_slotnames"}
-_OF_PYTHON |= {"_GeneratorContextManager"}
+_OF_PYTHON |= {"_GeneratorContextManager", "_handle"}
 _OPERATIONS = {"_unsafe_view"}
 
 
