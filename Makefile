@@ -6,7 +6,7 @@
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-newest    the tests with the newest of these that it admits, on the newest Python here (.venv-newest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
-# make test-cross    the kernels compiled for AArch64, and run in an emulator of it, on Linux (.venv-cross)
+# make test-cross    the kernels compiled for AArch64, macOS and Windows, and run in an emulator or wine, on Linux (.venv-cross)
 # make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
 # make test-peers    the layers of spikingtorch.like, and our NIR files, beside the libraries that they equal (.venv-bench)
 # make nir-table    our NIR files in the readers of these libraries once more, and the tables of docs/nir.md
@@ -81,7 +81,7 @@ test-gpu-text: .venv-triton/.installed
 	@.venv-triton/bin/python -m pytest -n $(WORKERS) tests/gpu_text $(ARGS)
 
 test-cross: .venv-cross/.installed
-	@echo "== pytest: kernels compiled for AArch64, and emulated"
+	@echo "== pytest: kernels compiled for AArch64, macOS and Windows, and emulated"
 	@.venv-cross/bin/python -m pytest -n $(WORKERS) tests/cross $(ARGS)
 
 # a build of torch for the card of the machine, with Triton: pip takes one for CUDA, and one for ROCm is yours to install

@@ -36,10 +36,10 @@ def object_of(source: str, target: Path, cpu: str, options: Sequence[str] = (), 
         source: the text.
         target: where the object goes.
         cpu: a processor by the name that clang has for it.
-        options: other flags.
+        options: other flags; ``-S`` asks for a text in place of the object.
         system: the operating system that the object is for.
     """
-    _compile(source, target, [*_flags(cpu, system), *WARNINGS, *options, "-c"])
+    _compile(source, target, [*_flags(cpu, system), *WARNINGS, "-c", *options])
 
 
 def program_of(source: str, target: Path, cpu: str, system: str, *options: str) -> None:

@@ -1,5 +1,6 @@
 """Every text is compiled without a warning for Linux and macOS on AArch64 and for Windows, with and without OpenMP."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +78,25 @@ def test_libraries_lack_nothing(text: Any, target: Target, tmp_path: Path) -> No
     incomplete = "int missing(void);\nint answer(void) { return missing(); }"
     with pytest.raises(CompilerError, match="missing"):
         program_of(incomplete, tmp_path / "incomplete", target.cpu, target.system, "-shared")
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+def test_loops_take_as_many_variables_as_there_is_room_for(text: Any, tmp_path: Path) -> None:
+    """What clang hands to the body of a loop, openmp.h hands on."""
+    assert_room_for_variables(text(), tmp_path)
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_loops_of_neurons_take_few_variables(case: Case, tmp_path: Path) -> None:
+    assert_room_for_variables(c.forward_source(of_neuron(case)), tmp_path)
+
+
+def assert_room_for_variables(text: str, folder: Path) -> None:
+    object_of(text, folder / "kernels.ll", "generic", (*OF_TORCH, *PRINTED, "-S", "-emit-llvm"))
+    numbers = re.findall(r"call void .*@__kmpc_fork_call\(ptr [^,]*, i32 (\d+)", (folder / "kernels.ll").read_text())
+    (room,) = re.findall(r"#define MOST (\d+)", with_runtime(""))
+    assert numbers
+    assert max(map(int, numbers)) <= int(room)
 
 
 def test_a_warning_is_an_error(tmp_path: Path) -> None:

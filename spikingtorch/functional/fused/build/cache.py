@@ -149,7 +149,7 @@ def _build(folder: AnyFolder, key: str, source: str) -> str:
 
 
 def _compiled(source: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="spikingtorch-") as private:
+    with tempfile.TemporaryDirectory(prefix="spikingtorch-", ignore_cleanup_errors=True) as private:
         target = Path(private, "kernels.so")
         compile_c(source, target)
         return target.read_bytes()

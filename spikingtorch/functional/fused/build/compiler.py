@@ -173,7 +173,11 @@ def _run(command: list[str], source: str, folder: Path) -> str | None:
     try:
         # in English, whatever the user's language: people paste this into issues; and zig would keep all that it makes
         environment = os.environ | {"LC_ALL": "C", "ZIG_LOCAL_CACHE_DIR": str(folder)}
-        done = subprocess.run(command, check=False, input=source.encode(), capture_output=True, env=environment)
+        window = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows shows one otherwise
+        given = source.encode()
+        done = subprocess.run(
+            command, check=False, input=given, capture_output=True, env=environment, creationflags=window
+        )
     except OSError as error:
         return f"It cannot be run: {error}"
     if done.returncode == 0:

@@ -61,8 +61,8 @@ def test_old_kernels_and_what_is_left_over_go(folder: Path, monkeypatch: pytest.
     pretend(folder, KEYS[:5])
     left_over = folder / f"{1:032x}.part"
     left_over.touch()
-    old = time.time() - 7200
-    os.utime(left_over, (old, old))
+    before = time.time() - 7200
+    os.utime(left_over, (before, before))
     answer()
     assert len(list(folder.iterdir())) == 3
     assert not left_over.exists()
