@@ -17,5 +17,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def cc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
     if Path(shlex.split(REAL)[0]).stem == "zig":
-        pytest.skip("the system has no compiler: that of the package ziglang has no OpenMP, and is run again without it")
+        pytest.skip("the only compiler is that of ziglang, which is run several times for a kernel as it has no OpenMP")
     return Compiler(tmp_path, monkeypatch)
