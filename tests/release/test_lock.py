@@ -1,6 +1,8 @@
 """constraints.txt, and the command that prints it."""
 
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -70,3 +72,11 @@ def test_another_python_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr("release.lock.sys", newer)
     assert lock.main() == 2
     assert "make lock needs Python 3.11, the oldest of pyproject.toml, and this is 3.99" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("extra", ["examples", "dev"])
+def test_make_installs_the_tested_versions(extra: str) -> None:
+    command = ["make", "--dry-run", "--always-make", f".venv/.{extra}"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"--constraint constraints.txt --editable '.[{extra}]'" in said
