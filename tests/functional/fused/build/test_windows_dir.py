@@ -34,7 +34,7 @@ def _windows(monkeypatch: pytest.MonkeyPatch) -> None:
     freed.clear()
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr("ctypes.WinDLL", FreeLibrary, raising=False)
-    for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "geteuid", "fstatvfs"):
+    for name in ("O_DIRECTORY", "O_NOFOLLOW", "geteuid", "fstatvfs"):
         monkeypatch.delattr(os, name)
 
 
