@@ -116,16 +116,20 @@ ATTRIBUTES = {
 
 def forward_level() -> int:
     """Return the level of forward-mode differentiation; -1 outside of it."""
-    level: int = getattr(forward_ad, "_current_level", -1)
-    return level
+    return forward_ad._current_level
 
 
 def is_fake(tensor: Tensor) -> bool:
     """Say whether a tensor stands for one, without numbers, where code is exported or compiled."""
-    return type(tensor).__module__.startswith(("torch._subclasses", "torch._functorch"))
+    return type(tensor).__module__.startswith("torch._subclasses")
 
 
 _OF_ALL_MODULES = tuple([f"_global{name}" for name in ATTRIBUTES["torch.nn.Module"] if name.endswith("_hooks")])
+# what is read anew at each call is looked for here: a name that is gone must not pass for one that says nothing
+with _explained():
+    forward_ad._current_level  # noqa: B018
+    for _name in _OF_ALL_MODULES:
+        getattr(torch.nn.modules.module, _name)
 
 
 def hooks_of_all_modules() -> bool:

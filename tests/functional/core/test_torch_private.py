@@ -82,7 +82,12 @@ def test_objects_of_torch_have_the_attributes() -> None:
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(torch._C, "_len_torch_function_stack"), (torch.autograd.graph, "_engine_run_backward"), (torch.utils, "_pytree")],
+    [
+        (torch._C, "_len_torch_function_stack"),
+        (torch.autograd.graph, "_engine_run_backward"),
+        (torch.utils, "_pytree"),
+        (torch.autograd.forward_ad, "_current_level"),
+    ],
 )
 def test_a_missing_name_is_said_in_words(monkeypatch: pytest.MonkeyPatch, place: Any, name: str) -> None:
     monkeypatch.delattr(place, name)
