@@ -1,8 +1,12 @@
 """Spike functions and neurons of other libraries, known by their modules: none of these libraries is imported."""
 
 import types
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
 
 
 class Library(NamedTuple):
@@ -12,11 +16,15 @@ class Library(NamedTuple):
         name: as it calls itself.
         neurons: names of the neurons that are there.
         functions: of the spike functions; those of Norse and Sinabs are options of their own neurons alone.
+        instead: for other modules that keep a state, what to take.
+        resets: how the library puts all states of a network back.
     """
 
     name: str
     neurons: frozenset[str]
     functions: frozenset[str] = frozenset()
+    instead: Mapping[str, str] = types.MappingProxyType({})
+    resets: str = ""
 
 
 # by the name of the package
@@ -25,6 +33,7 @@ LIBRARIES = {
         "snnTorch",
         frozenset(("Alpha", "Lapicque", "Leaky", "RLeaky", "RSynaptic", "Synaptic")),
         frozenset(("atan", "fast_sigmoid", "sigmoid", "spike_rate_escape", "straight_through_estimator", "triangular")),
+        resets="snntorch.utils.reset(net)",
     ),
     "spikingjelly": Library(
         "SpikingJelly",
@@ -35,6 +44,8 @@ LIBRARIES = {
             )
         ),
         frozenset(("ATan", "Erf", "PiecewiseExp", "PiecewiseQuadratic", "Rect", "Sigmoid", "SoftSign", "SuperSpike")),
+        {"Dropout": "spikingtorch.SequenceDropout(p)", "Dropout2d": "spikingtorch.SequenceDropout(p)"},
+        "spikingjelly.activation_based.functional.reset_net(net)",
     ),
     "norse": Library(
         "Norse",
@@ -45,7 +56,7 @@ LIBRARIES = {
             )
         ),
     ),
-    "sinabs": Library("Sinabs", frozenset(("ALIF", "ExpLeak", "IAF", "LIF"))),
+    "sinabs": Library("Sinabs", frozenset(("ALIF", "ExpLeak", "IAF", "LIF")), resets="sinabs.utils.reset_states(net)"),
 }
 
 
@@ -61,23 +72,77 @@ def surrogate_of_theirs(given: Any, name: str) -> str | None:
     package = package_of(given)
     if package is None:
         return None
-    library, _, functions = LIBRARIES[package]
+    library = LIBRARIES[package]
     called = given.__qualname__.split(".")[0] if hasattr(given, "__qualname__") else type(given).__name__
-    same = [each for each in functions if _plain(each) == _plain(called)]
+    same = [each for each in library.functions if _plain(each) == _plain(called)]
     if not same:
         remedy = f"take a surrogate of spikingtorch.functional, {name}=Arctan(alpha=2.0) for instance"
     else:
         remedy = f"write {name}=like.{package}.{same[0]}({_arguments(given)}) (from spikingtorch import like)"
-    return f"{library}'s {called}; {remedy}"
+    return f"{library.name}'s {called}; {remedy}"
 
 
 def neuron_of_theirs(module: Any) -> tuple[str, str] | None:
-    """Return what messages call a neuron of another library, and what to take in its place; None if it is none."""
-    package = package_of(module)
-    kind = type(module).__name__
-    if package is None or kind not in LIBRARIES[package].neurons:
+    """Return what messages call a neuron of another library, and what to take in its place; None if it is none.
+
+    Other modules of theirs that keep a state count as well.
+    """
+    kind = kind_of_theirs(module)
+    remedy = "" if kind is None else _remedy(kind)
+    return (_title(kind), remedy) if kind is not None and remedy else None
+
+
+def state_of_theirs(module: nn.Module) -> str | None:
+    """Return what a module of another library is that holds a state other than at rest, and what to take; else None.
+
+    What they have in common is that a state stays from one call to the next one until somebody resets it.
+    """
+    kind = kind_of_theirs(module)
+    held = [] if kind is None else [name for name, state in _states(module) if _differs(*state)]
+    if kind is None or not held:
         return None
-    return f"the {kind} of {LIBRARIES[package].name}", f"like.{package}.{kind}(...)"
+    remedy = _remedy(kind)
+    other = f"take {remedy} in its place, or " if remedy else ""
+    return (
+        f"{_title(kind)}, which still holds the state ({', '.join(held)}) of an earlier call: the same input gives "
+        f"another output at each call. To start anew with each sequence, {other}reset it before each call: "
+        f"{LIBRARIES[str(package_of(kind))].resets}"
+    )
+
+
+def _title(kind: type[Any]) -> str:
+    """Return what messages call a class of theirs."""
+    return f"the {kind.__name__} of {LIBRARIES[str(package_of(kind))].name}"
+
+
+def _remedy(kind: type[Any]) -> str:
+    """Return what to take in place of a module that keeps a state; empty if there is nothing."""
+    package = str(package_of(kind))
+    here = kind.__name__ in LIBRARIES[package].neurons
+    return f"like.{package}.{kind.__name__}(...)" if here else LIBRARIES[package].instead.get(kind.__name__, "")
+
+
+def _states(module: nn.Module) -> list[tuple[str, tuple[Any, Any]]]:
+    """Return the states that a module of theirs keeps, by name: what it holds, and what it holds at rest."""
+    own = vars(module)
+    if isinstance(own.get("_memories"), dict):  # SpikingJelly
+        return [(name, (value, own["_memories_rv"].get(name))) for name, value in own["_memories"].items()]
+    # snnTorch's do not go into a state dict, and all buffers of a StatefulLayer of Sinabs are states
+    sinabs = any(kind.__name__ == "StatefulLayer" for kind in type(module).__mro__)
+    names = own["_buffers"] if sinabs else own["_non_persistent_buffers_set"]
+    return [(name, (own["_buffers"][name], 0.0)) for name in names if name in own["_buffers"]]
+
+
+def _differs(state: Any, rest: Any) -> bool:
+    """Say whether a state is another one than at rest; where nobody can tell, it is."""
+    if isinstance(state, Tensor) and isinstance(rest, float | int | Tensor):
+        return bool(torch.any(torch.ne(state, rest)))
+    return isinstance(state, Tensor) or (state is not rest and state != rest)
+
+
+def kind_of_theirs(module: nn.Module) -> type[Any] | None:
+    """Return the class of another library that a module is of; None if it is of none."""
+    return next((kind for kind in type(module).__mro__ if package_of(kind) is not None), None)
 
 
 def package_of(given: Any) -> str | None:

@@ -25,7 +25,9 @@ __all__ = ["firing_rate", "first_spike_accuracy", "rate_accuracy"]
 
 
 @torch.no_grad()
-def rate_accuracy(outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean") -> Tensor:
+def rate_accuracy(
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
+) -> Tensor:
     """Return the share of samples whose class has the largest sum of outputs over time; for spikes, the highest rate.
 
         m[n, c] = sum over t < T[n] of outputs[n, t, c]
@@ -36,6 +38,7 @@ def rate_accuracy(outputs: Tensor, target: Tensor, lengths: Lengths = None, *, r
         target: class indices, int64, shape (N,).
         lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
         reduction: "mean", "sum" (to add up batches) or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The accuracy in [0, 1], a scalar, or hits of shape (N,). The mean over no samples is NaN.
@@ -48,14 +51,14 @@ def rate_accuracy(outputs: Tensor, target: Tensor, lengths: Lengths = None, *, r
     >>> rate_accuracy(spikes, torch.tensor([0, 0]), reduction="none")  # the second sample is silent
     tensor([1.0000, 0.5000])
     """
-    check_classes("rate_accuracy", "outputs", outputs, target)
-    counts = count_of("rate_accuracy", "outputs", outputs, lengths)
+    check_classes("rate_accuracy", "outputs", outputs, target, batch_first)
+    counts = count_of("rate_accuracy", "outputs", outputs, lengths, batch_first)
     return reduced("rate_accuracy", _hits(counts, target), reduction)
 
 
 @torch.no_grad()
 def first_spike_accuracy(
-    spikes: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean"
+    spikes: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
 ) -> Tensor:
     """Return the share of samples whose class spikes first.
 
@@ -68,6 +71,7 @@ def first_spike_accuracy(
         target: class indices, int64, shape (N,).
         lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
         reduction: "mean", "sum" (to add up batches) or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The accuracy in [0, 1], a scalar, or hits of shape (N,). The mean over no samples is NaN.
@@ -81,14 +85,14 @@ def first_spike_accuracy(
     tensor(1.)
     """
     owner = "first_spike_accuracy"
-    check_classes(owner, "spikes", spikes, target)
-    valid = valid_steps(owner, "spikes", spikes, lengths)
+    check_classes(owner, "spikes", spikes, target, batch_first)
+    valid = valid_steps(owner, "spikes", spikes, lengths, batch_first)
     check_binary(owner, "spikes", valid.x)
     return reduced(owner, _hits(-silent_steps(valid), target), reduction)
 
 
 @torch.no_grad()
-def firing_rate(spikes: Tensor, lengths: Lengths = None) -> Tensor:
+def firing_rate(spikes: Tensor, lengths: Lengths = None, *, batch_first: bool = True) -> Tensor:
     """Return the spikes per step of each sample and neuron; ``firing_rate(s).mean()`` is that of a layer.
 
         r[n, i] = 1 / T[n]  sum over t < T[n] of spikes[n, t, i]
@@ -96,6 +100,7 @@ def firing_rate(spikes: Tensor, lengths: Lengths = None) -> Tensor:
     Args:
         spikes: floating, shape (N, T, ...).
         lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         Rates in spikes per step, shape (N, ...), at least float32.
@@ -107,7 +112,7 @@ def firing_rate(spikes: Tensor, lengths: Lengths = None) -> Tensor:
     >>> firing_rate(torch.tensor([[[1.0, 0.0], [1.0, 1.0]]]))
     tensor([[1.0000, 0.5000]])
     """
-    return rate_of("firing_rate", "spikes", spikes, lengths)
+    return rate_of("firing_rate", "spikes", spikes, lengths, batch_first)
 
 
 def _hits(scores: Tensor, target: Tensor) -> Tensor:

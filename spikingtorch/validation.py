@@ -171,8 +171,8 @@ def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[
         if high > T:
             where = int(found.argmax())
             raise ValueError(
-                f"{owner}: lengths[{where}] is {high}, expected at most T = {T}, the steps of the padded batch "
-                "(N, T, ...). Pad to the longest sequence"
+                f"{owner}: lengths[{where}] is {high}, expected at most T = {T}, the steps of the padded "
+                "batch. Pad to the longest sequence"
             )
     return found
 

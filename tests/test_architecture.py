@@ -40,23 +40,23 @@ MAY_IMPORT["functional/scan"] = {*_BELOW_SCAN, *(f"functional/{room}" for room i
 MAY_IMPORT["functional/scan"] |= {"functional/fused/ir", "functional/fused/errors"}
 MAY_IMPORT["functional"] = {"functional/scan", "functional/physics", "functional/sparse", *_BELOW_SCAN}
 _PUBLIC = {"functional", "functional/scan", "functional/physics", "functional/core"}
-MAY_IMPORT["foreign"] = MAY_IMPORT["units"] = set()
+MAY_IMPORT["foreign"] = MAY_IMPORT["units"] = MAY_IMPORT["axes"] = set()
 MAY_IMPORT["validation"] = {*_PUBLIC, "foreign"}
 MAY_IMPORT["layers"] = {*_PUBLIC, "functional/dispatch", "functional/sparse", "validation"}
-MAY_IMPORT["fold"] = {*_PUBLIC, "foreign", "functional/sparse", "layers", "units", "validation"}
-MAY_IMPORT["losses"] = {*_PUBLIC, "validation"}
+MAY_IMPORT["fold"] = {"axes", *_PUBLIC, "foreign", "functional/sparse", "layers", "units", "validation"}
+MAY_IMPORT["losses"] = {"axes", *_PUBLIC, "validation"}
 MAY_IMPORT["metrics"] = {"losses"}
-MAY_IMPORT["spikeio"] = {*_PUBLIC, "losses", "validation"}
-MAY_IMPORT["spikingnet"] = {*_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
+MAY_IMPORT["spikeio"] = {"axes", *_PUBLIC, "losses", "validation"}
+MAY_IMPORT["spikingnet"] = {"axes", "foreign", *_PUBLIC, "functional/sparse", "fold", "layers", "validation"}
 MAY_IMPORT["convert"] = {*_PUBLIC, "layers", "spikingnet", "validation"}
-MAY_IMPORT["watching"] = {*_PUBLIC, "fold", "layers", "units", "validation"}
-MAY_IMPORT["plot"] = {*_PUBLIC, "layers", "units", "validation", "watching"}
-MAY_IMPORT["report"] = {*_PUBLIC, "functional/jax_reference", "fold", "interop", "layers", "metrics", "plot"}
+MAY_IMPORT["watching"] = {"axes", *_PUBLIC, "fold", "layers", "units", "validation"}
+MAY_IMPORT["plot"] = {"axes", *_PUBLIC, "layers", "units", "validation", "watching"}
+MAY_IMPORT["report"] = {"axes", *_PUBLIC, "functional/jax_reference", "fold", "interop", "layers", "metrics", "plot"}
 MAY_IMPORT["report"] |= {"spikingtorch", "testing", "units", "validation", "verification", "watching"}
 MAY_IMPORT["report_command"] = {"command_line", "report"}
-MAY_IMPORT["init"] = {"functional/core", "fold", "layers", "spikingnet", "validation"}
+MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
-MAY_IMPORT["interop"] = {*_PUBLIC, "layers", "like", "plot", "spikingnet", "watching"}
+MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}

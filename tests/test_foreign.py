@@ -108,7 +108,7 @@ def test_a_spike_function_that_works_is_taken_whosever_it_is() -> None:
 
 @pytest.mark.parametrize("package", foreign.LIBRARIES)
 def test_the_names_are_those_of_like(package: str) -> None:
-    _, neurons, functions = foreign.LIBRARIES[package]
+    neurons, functions = foreign.LIBRARIES[package].neurons, foreign.LIBRARIES[package].functions
     module = getattr(like, package)
     assert neurons == {
         name
@@ -119,22 +119,105 @@ def test_the_names_are_those_of_like(package: str) -> None:
 
 
 class IFNode(nn.Module):
-    """A neuron in the way of SpikingJelly: it keeps its state by itself."""
+    """A neuron in the way of SpikingJelly, which keeps its membrane until somebody resets it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.v: Any = 0.0
+        self._memories: dict[str, Any] = {"v": 0.0}
+        self._memories_rv: dict[str, Any] = {"v": 0.0}
 
     def forward(self, x: Tensor) -> Tensor:
-        self.v = self.v + x
-        return F.Arctan()(self.v - 1.0)
+        u = self._memories["v"] + x
+        spikes: Tensor = (u >= 1.0).to(x.dtype)
+        self._memories["v"] = (1.0 - spikes) * u
+        return spikes
+
+    def reset(self) -> None:
+        self._memories["v"] = 0.0
+
+
+class Leaky(nn.Module):
+    """A neuron in the way of snnTorch: the membrane is a buffer that goes into no state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("beta", torch.tensor(0.9))
+        self.register_buffer("mem", torch.zeros(0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mem: Tensor = 0.9 * (self.mem if self.mem.shape == x.shape else torch.zeros_like(x)) + x
+        return (self.mem > 1.0).to(x.dtype)
+
+    def reset(self) -> None:
+        self.mem = torch.zeros_like(self.mem)
+
+
+class StatefulLayer(nn.Module):
+    """A layer in the way of Sinabs, all of whose buffers are states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("v_mem", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v_mem: Tensor = (self.v_mem if self.v_mem.shape == x.shape else torch.zeros_like(x)) + x
+        return torch.relu(self.v_mem)
+
+    def reset(self) -> None:
+        self.v_mem = torch.zeros_like(self.v_mem)
+
+
+of("spikingjelly.activation_based.neuron", IFNode)
+of("snntorch._neurons.leaky", Leaky)
+of("sinabs.layers", StatefulLayer)
 
 
 def test_a_network_says_whose_neuron_does_not_know_where_a_sequence_starts() -> None:
-    of("spikingjelly.activation_based.neuron", IFNode)
     model = st.SpikingNet(nn.Sequential(nn.Linear(3, 4), IFNode(), nn.Linear(4, 2), st.IF()))
     message = (
         r"it holds 1, the IFNode of SpikingJelly, whose state init does not reset\. To let it fold, take like\.spiki"
     )
     with pytest.warns(RuntimeWarning, match=message):
         model(torch.rand(2, 6, 3))
+
+
+class Own(IFNode):
+    """A class of the user's on top of theirs."""
+
+
+@pytest.mark.filterwarnings("ignore:SpikingNet. Sequential runs step by step")
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (IFNode, r"layer 1 is the IFNode of SpikingJelly, .* state \(v\) .* take like\.spikingjelly\.IFNode\(\.\.\.\)"),
+        (Own, r"layer 1 is the IFNode of SpikingJelly, .* before each call: spikingjelly.*reset_net\(net\)$"),
+        (Leaky, r"layer 1 is the Leaky of snnTorch, .* state \(mem\) .*snntorch\.utils\.reset\(net\)$"),
+        (
+            StatefulLayer,
+            r"the StatefulLayer of Sinabs, .* \(v_mem\) .* sequence, reset it .*sinabs\.utils\.reset_states",
+        ),
+    ],
+)
+@pytest.mark.parametrize("mode", ["auto", "step"])
+def test_a_state_of_theirs_is_no_start_of_a_sequence(kind: Any, said: str, mode: Any) -> None:
+    theirs = kind()
+    model = st.SpikingNet(nn.Sequential(nn.Linear(3, 4), theirs, LIF()), mode=mode)
+    x = torch.rand(2, 5, 3)
+    first = model(x)
+    for start in (True, torch.tensor([True, False])):
+        with pytest.raises(RuntimeError, match=said):
+            model(x, start)
+    model(x, init=False)  # a stream goes on, theirs too
+    theirs.reset()
+    assert torch.equal(model(x), first)
+
+
+@pytest.mark.filterwarnings("ignore:SpikingNet. Sequential runs step by step")
+def test_an_exchanged_module_is_found() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Identity(), LIF())
+    model, x = st.SpikingNet(net), torch.rand(2, 5, 3)
+    model(x)
+    net[1] = IFNode()
+    model(x)
+    with pytest.raises(RuntimeError, match="layer 1 is the IFNode of SpikingJelly"):
+        model(x)

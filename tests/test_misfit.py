@@ -39,7 +39,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "no time, or no batch": (
         linear,
         (8, 20),
-        r"x has shape \(8, 20\), taken as \(N, T, \.\.\.\), 8 samples of 20 steps without features, which layer 0 "
+        r"x has shape \(8, 20\), taken as \(N, T, \.\.\.\): 8 samples of 20 steps without features, which layer 0 "
         r"\(Linear\) does not take: (\w+: )?mat1 and mat2",
     ),
     "other features": (
@@ -100,7 +100,7 @@ def test_an_error_further_on_stays_torch_s_with_a_note(mode: Mode) -> None:
     model = SpikingNet(nn.Sequential(nn.Linear(20, 4), LIF(), nn.Linear(5, 3)), mode=mode)
     with pytest.raises(RuntimeError, match=r"^(\w+: )?mat1 and mat2 shapes") as caught:
         model(torch.rand(3, 8, 20))
-    note = "SpikingNet: x has shape (3, 8, 20), taken as (N, T, ...), 3 samples of 8 steps of shape (20,)"
+    note = "SpikingNet: x has shape (3, 8, 20), taken as (N, T, ...): 3 samples of 8 steps of shape (20,)"
     note += ". It is layer 2 (Linear) that does not take what it is given"
     assert caught.value.__notes__ == [note]
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from spikingtorch.axes import counted
 from spikingtorch.fold.policy import UNDECIDED, FoldPolicy, Mode
 from spikingtorch.fold.proof import FoldDecision
 from spikingtorch.functional import Explanation, explain_scan
@@ -83,6 +84,7 @@ class Report(NamedTuple):
         layers: how each spiking layer runs; those that are called, in the order of their definition.
         products: how linear layers and convolutions were computed at the last call, empty before it.
         memory: what becomes of the memory of large tensors; empty if no layer makes any.
+        taken: how the axes of the input were taken.
     """
 
     mode: str
@@ -90,6 +92,7 @@ class Report(NamedTuple):
     layers: tuple[LayerReport, ...]
     products: tuple[ProductReport, ...] = ()
     memory: str = ""
+    taken: str = ""
 
     def __str__(self) -> str:
         rows = [(line.path, line.kind, "x".join(map(str, line.shape)), str(line.backend)) for line in self.layers]
@@ -97,10 +100,11 @@ class Report(NamedTuple):
         widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
         texts = [[cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows]
         memory = [f"memory of large tensors: {self.memory}"] if self.memory else []
-        return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts), *memory])
+        given = [f"x taken as {self.taken}"] if self.taken else []
+        return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts), *memory, *given])
 
 
-def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, Note]) -> Report:
+def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, Note], batch_first: bool) -> Report:
     """Return how a network runs an input like the last one.
 
     Args:
@@ -108,6 +112,7 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
         net: the network.
         mode: that was asked for.
         notes: how layers were computed at the last call, by the identity of their weights.
+        batch_first: how the network takes the axes of an input.
 
     Raises:
         ValueError: there has been none.
@@ -139,7 +144,7 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
     steps = N * T if taken == "fold" else N
     largest = max([steps * math.prod(layer.shape) * policy.sample.dtype.itemsize for layer in layers], default=0)
     memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.sample.device == HOST else ""
-    return Report(taken, reason, tuple(layers), tuple(products), memory)
+    return Report(taken, reason, tuple(layers), tuple(products), memory, counted(N, T, batch_first))
 
 
 def _product(path: str, module: nn.Module, name: str, note: Note) -> ProductReport:

@@ -5,6 +5,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from spikingtorch.axes import samples_first
 from spikingtorch.init.trial import Trial
 from spikingtorch.layers.padding import Lengths
 from spikingtorch.spikingnet import SpikingNet
@@ -31,8 +32,8 @@ def to_rate_(model: SpikingNet, x: Tensor, rate: float = 0.1, *, lengths: Length
 
     Args:
         model: the network.
-        x: a batch like those to come, floating, shape (N, T, ...). A layer that gives some hundred spikes at the rate
-            can be set well.
+        x: a batch like those to come, floating, as the network takes it. A layer that gives some hundred spikes at the
+            rate can be set well.
         rate: mean rate to reach, in spikes a step, above 0 and below 1.
         lengths: for a padded batch, the number of steps of each sample, (N,); what stands after them does not count.
 
@@ -59,6 +60,7 @@ def to_rate_(model: SpikingNet, x: Tensor, rate: float = 0.1, *, lengths: Length
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0.0 < rate < 1.0:
         raise ValueError(f"to_rate_: rate={rate!r}, expected a number above 0 and below 1, in spikes a step")
     check_floating("to_rate_", "x", x)
+    x = samples_first(x, model.batch_first or x.ndim < 2)
     if x.ndim > 0 and x.shape[0] == 0:
         raise ValueError(f"to_rate_: x has shape {tuple(x.shape)}, which holds no samples to measure a rate on")
     with torch.inference_mode(False):

@@ -168,7 +168,7 @@ class Trial:
 
 
 def _copy(model: SpikingNet) -> SpikingNet:
-    """Return a copy of a network, all of whose weights are trained, and which drops nothing."""
+    """Return a copy of a network that takes (N, T, ...), all of whose weights are trained, and which drops nothing."""
     # what torch's hooks have computed from weights cannot be copied, and is computed anew
     values = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     copied = copy.deepcopy(model, {id(value): value.detach() for value in values if value.grad_fn is not None})
@@ -178,7 +178,7 @@ def _copy(model: SpikingNet) -> SpikingNet:
     for parameter in copied.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     copied.mode = "fold" if model.mode == "fold" or any(map(needs_sequence, copied.modules())) else "step"
-    copied.warn_silent = False
+    copied.warn_silent, copied.batch_first = False, True
     return copied
 
 

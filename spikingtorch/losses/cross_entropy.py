@@ -25,7 +25,13 @@ def cross_entropy(owner: str, logits: Tensor, target: Tensor, reduction: Reducti
 
 
 def rate_cross_entropy(
-    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, scale: float = 1.0, reduction: Reduction = "mean"
+    outputs: Tensor,
+    target: Tensor,
+    lengths: Lengths = None,
+    *,
+    scale: float = 1.0,
+    reduction: Reduction = "mean",
+    batch_first: bool = True,
 ) -> Tensor:
     """Return the cross-entropy of mean outputs over time.
 
@@ -42,6 +48,7 @@ def rate_cross_entropy(
         lengths: number of steps of each sample, shape (N,), from 1 to T; what stands after them does not count.
         scale: factor of the rates, not negative.
         reduction: "mean" or "sum" over the samples, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The loss, a scalar, or of shape (N,) with reduction "none". The mean over no samples is NaN, as in torch.
@@ -57,15 +64,15 @@ def rate_cross_entropy(
     tensor(0.3133)
     """
     owner = "rate_cross_entropy"
-    check_classes(owner, "outputs", outputs, target)
+    check_classes(owner, "outputs", outputs, target, batch_first)
     check_number(owner, "scale", scale)
-    logits = scale * rate_of(owner, "outputs", outputs, lengths)
+    logits = scale * rate_of(owner, "outputs", outputs, lengths, batch_first)
     checks.check_finite(owner, f"scale={scale!r} times the mean of outputs over time", logits)
     return cross_entropy(owner, logits, target, reduction)
 
 
 def count_cross_entropy(
-    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean"
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
 ) -> Tensor:
     """Return the cross-entropy of outputs summed over time, for spikes their counts.
 
@@ -77,6 +84,7 @@ def count_cross_entropy(
         target: class indices, int64, shape (N,).
         lengths: number of steps of each sample, shape (N,).
         reduction: "mean" or "sum" over the samples, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Source: J. K. Eshraghian et al., Proc. IEEE 111 (2023), doi:10.1109/JPROC.2023.3308088.
 
@@ -87,12 +95,12 @@ def count_cross_entropy(
     tensor(0.3133)
     """
     owner = "count_cross_entropy"
-    check_classes(owner, "outputs", outputs, target)
-    return cross_entropy(owner, count_of(owner, "outputs", outputs, lengths), target, reduction)
+    check_classes(owner, "outputs", outputs, target, batch_first)
+    return cross_entropy(owner, count_of(owner, "outputs", outputs, lengths, batch_first), target, reduction)
 
 
 def max_over_time_cross_entropy(
-    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean"
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
 ) -> Tensor:
     """Return the cross-entropy of each class's largest output, for membranes of a readout such as LI.
 
@@ -107,6 +115,7 @@ def max_over_time_cross_entropy(
         target: class indices, int64, shape (N,).
         lengths: number of steps of each sample, shape (N,).
         reduction: "mean" or "sum" over the samples, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
 
@@ -115,15 +124,15 @@ def max_over_time_cross_entropy(
     tensor(0.3133)
     """
     owner = "max_over_time_cross_entropy"
-    check_classes(owner, "outputs", outputs, target)
-    valid = valid_steps(owner, "outputs", outputs, lengths)
+    check_classes(owner, "outputs", outputs, target, batch_first)
+    valid = valid_steps(owner, "outputs", outputs, lengths, batch_first)
     logits = (valid.x if valid.mask is None else valid.x.masked_fill(~valid.mask, -math.inf)).amax(1)
     checks.check_finite(owner, "the maximum of outputs over time", logits)
     return cross_entropy(owner, logits, target, reduction)
 
 
 def last_step_cross_entropy(
-    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean"
+    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
 ) -> Tensor:
     """Return the cross-entropy of the output at the last step of each sample, for membranes of a readout such as LI.
 
@@ -135,6 +144,7 @@ def last_step_cross_entropy(
         target: class indices, int64, shape (N,).
         lengths: number of steps of each sample, shape (N,).
         reduction: "mean" or "sum" over the samples, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
 
@@ -143,8 +153,8 @@ def last_step_cross_entropy(
     tensor(0.3133)
     """
     owner = "last_step_cross_entropy"
-    check_classes(owner, "outputs", outputs, target)
-    x, _, steps = valid_steps(owner, "outputs", outputs, lengths)
+    check_classes(owner, "outputs", outputs, target, batch_first)
+    x, _, steps = valid_steps(owner, "outputs", outputs, lengths, batch_first)
     N, T, C = x.shape
     if isinstance(steps, Tensor):
         last = (steps - 1).clamp(0, T - 1).unsqueeze(1).expand(N, 1, C)

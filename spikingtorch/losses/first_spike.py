@@ -17,7 +17,7 @@ from spikingtorch.losses.steps import (
 )
 
 
-def first_spike_time(spikes: Tensor, lengths: Lengths = None) -> Tensor:
+def first_spike_time(spikes: Tensor, lengths: Lengths = None, *, batch_first: bool = True) -> Tensor:
     """Return the step of each neuron's first spike, counted from 0, with a gradient.
 
         silent[t] = product over k <= t of (1 - s[k])       1 until the first spike, 0 from it on
@@ -37,6 +37,7 @@ def first_spike_time(spikes: Tensor, lengths: Lengths = None) -> Tensor:
     Args:
         spikes: 0 or 1, floating, shape (N, T, ...). float16 and bfloat16 are computed in float32.
         lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         Times in steps, shape (N, ...).
@@ -56,7 +57,7 @@ def first_spike_time(spikes: Tensor, lengths: Lengths = None) -> Tensor:
     >>> spikes.grad[0].T.tolist()
     [[-1.0, -2.0, 0.0], [-3.0, -2.0, -1.0]]
     """
-    valid = valid_steps("first_spike_time", "spikes", spikes, lengths)
+    valid = valid_steps("first_spike_time", "spikes", spikes, lengths, batch_first)
     check_binary("first_spike_time", "spikes", valid.x)
     return silent_steps(valid)
 
@@ -68,6 +69,7 @@ def first_spike_cross_entropy(
     *,
     temperature: float = 1.0,
     reduction: Reduction = "mean",
+    batch_first: bool = True,
 ) -> Tensor:
     """Return the cross-entropy of a code in which the class that spikes first wins.
 
@@ -79,6 +81,7 @@ def first_spike_cross_entropy(
         lengths: number of steps of each sample, shape (N,), from 1 to T.
         temperature: in steps, positive: a class that leads by so many steps is e times as likely.
         reduction: "mean" or "sum" over the samples, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The loss, a scalar, or of shape (N,) with reduction "none"; at least float32. The mean over no samples is NaN.
@@ -94,9 +97,9 @@ def first_spike_cross_entropy(
     tensor(0.3133)
     """
     owner = "first_spike_cross_entropy"
-    check_classes(owner, "spikes", spikes, target)
+    check_classes(owner, "spikes", spikes, target, batch_first)
     check_number(owner, "temperature", temperature, above=0.0)
-    valid = valid_steps(owner, "spikes", spikes, lengths)
+    valid = valid_steps(owner, "spikes", spikes, lengths, batch_first)
     check_binary(owner, "spikes", valid.x)
     logits = -silent_steps(valid) / temperature
     checks.check_finite(owner, f"the times by temperature={temperature!r}", logits)

@@ -15,6 +15,7 @@ def rate_mse(
     correct: Tensor | float,
     incorrect: Tensor | float,
     reduction: Reduction = "mean",
+    batch_first: bool = True,
 ) -> Tensor:
     """Return the squared error of each class's firing rate.
 
@@ -30,6 +31,7 @@ def rate_mse(
             (classes,).
         incorrect: rate that the other classes are to have.
         reduction: "mean" or "sum" over samples and classes, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The loss, a scalar, or of shape (N, classes) with reduction "none". The mean over no samples is NaN.
@@ -45,8 +47,8 @@ def rate_mse(
     tensor([[0.0625, 0.0000]])
     """
     owner = "rate_mse"
-    check_classes(owner, "spikes", spikes, target)
-    rates = rate_of(owner, "spikes", spikes, lengths)
+    check_classes(owner, "spikes", spikes, target, batch_first)
+    rates = rate_of(owner, "spikes", spikes, lengths, batch_first)
     wanted = _wanted(owner, rates, target, {"correct": correct, "incorrect": incorrect}, 1.0)
     return reduced(owner, (rates - wanted).square(), reduction)
 
@@ -59,6 +61,7 @@ def count_mse(
     correct: Tensor | float,
     incorrect: Tensor | float,
     reduction: Reduction = "mean",
+    batch_first: bool = True,
 ) -> Tensor:
     """Return the squared error of each class's number of spikes; see ``rate_mse``.
 
@@ -72,20 +75,29 @@ def count_mse(
         correct: spikes that the class of the sample is to fire, from 0 to T; a number, or a tensor (classes,).
         incorrect: spikes that the other classes are to fire.
         reduction: "mean" or "sum" over samples and classes, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     >>> spikes = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     >>> count_mse(spikes, torch.tensor([0]), correct=2.0, incorrect=0.0, reduction="none")
     tensor([[1., 0.]])
     """
     owner = "count_mse"
-    check_classes(owner, "spikes", spikes, target)
-    counts = count_of(owner, "spikes", spikes, lengths)
-    wanted = _wanted(owner, counts, target, {"correct": correct, "incorrect": incorrect}, float(spikes.shape[1]))
+    check_classes(owner, "spikes", spikes, target, batch_first)
+    counts = count_of(owner, "spikes", spikes, lengths, batch_first)
+    wanted = _wanted(
+        owner, counts, target, {"correct": correct, "incorrect": incorrect}, float(spikes.shape[int(batch_first)])
+    )
     return reduced(owner, (counts - wanted).square(), reduction)
 
 
 def firing_rate_penalty(
-    spikes: Tensor, lengths: Lengths = None, *, low: float, high: float, reduction: Reduction = "mean"
+    spikes: Tensor,
+    lengths: Lengths = None,
+    *,
+    low: float,
+    high: float,
+    reduction: Reduction = "mean",
+    batch_first: bool = True,
 ) -> Tensor:
     """Return a penalty on neurons that fire too rarely or too often, zero in between.
 
@@ -101,6 +113,7 @@ def firing_rate_penalty(
         low: lowest rate without a penalty, in spikes per step, from 0 on; 0 is no limit.
         high: highest one, from low to 1; 1 is no limit.
         reduction: "mean" or "sum" over samples and neurons, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The penalty, a scalar, or of shape (N, ...) with reduction "none". The mean over no samples is NaN, as in torch.
@@ -121,7 +134,7 @@ def firing_rate_penalty(
     check_number(owner, "high", high, most=1.0)
     if low > high:
         raise ValueError(f"{owner}: low={low!r} is above high={high!r}, expected low <= high; exchange them")
-    rates = rate_of(owner, "spikes", spikes, lengths)
+    rates = rate_of(owner, "spikes", spikes, lengths, batch_first)
     penalty = (low - rates).clamp_min(0.0).square() + (rates - high).clamp_min(0.0).square()
     return reduced(owner, penalty, reduction)
 

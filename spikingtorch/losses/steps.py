@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from spikingtorch import axes
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lift
 
@@ -29,8 +30,8 @@ class Valid(NamedTuple):
     steps: Tensor | int
 
 
-def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths) -> Valid:
-    """Return the steps of a batch that count: the first ``lengths[n]`` of sample n, or all.
+def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool) -> Valid:
+    """Return the steps of a batch that count, samples first: the first ``lengths[n]`` of sample n, or all.
 
     Whatever stands in the padding, NaN too, is replaced before any arithmetic, so that its gradient is exactly zero.
     Where Python cannot read the lengths (``torch.func``, ``torch.compile``), a sample whose length is not in 1 ... T
@@ -41,13 +42,14 @@ def valid_steps(owner: str, name: str, x: Tensor, lengths: Lengths) -> Valid:
         ValueError: x has no time axis or no steps, or the lengths do not fit it.
     """
     checks.check_floating(owner, name, x)
-    checks.check_rank(owner, name, x, "(N, T, ...): samples, steps, neurons", 2)
-    N, T = x.shape[:2]
+    checks.check_rank(owner, name, x, f"{axes.named(batch_first)}: {axes.spelled(batch_first)}, neurons", 2)
+    N, T = axes.sizes(x, batch_first)
     if T == 0:
         raise ValueError(
-            f"{owner}: {name} has shape {tuple(x.shape)}, which is no steps on axis 1; expected at least one"
+            f"{owner}: {name} has shape {tuple(x.shape)}, which is no steps on axis {int(batch_first)}; expected at "
+            "least one"
         )
-    x = lift(x)
+    x = lift(axes.samples_first(x, batch_first))
     if lengths is None:
         return Valid(x, None, T)
     return Valid(*padded(x, checks.check_lengths(owner, lengths, N, T), 0.0))
@@ -73,37 +75,40 @@ def padded(x: Tensor, lengths: Tensor, padding: float) -> tuple[Tensor, Tensor, 
     return x_valid, mask, counts.squeeze(1)
 
 
-def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths) -> Tensor:
+def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool) -> Tensor:
     """Return the mean over the steps that count, shape (N, ...); raise where it is NaN or infinite."""
-    valid = valid_steps(owner, name, x, lengths)
+    valid = valid_steps(owner, name, x, lengths, batch_first)
     rate = valid.x.sum(1) / valid.steps
     checks.check_finite(owner, f"the mean of {name} over time", rate)
     return rate
 
 
-def count_of(owner: str, name: str, x: Tensor, lengths: Lengths) -> Tensor:
+def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool) -> Tensor:
     """Return the sum over the steps that count, shape (N, ...); raise where it is NaN or infinite."""
-    count = valid_steps(owner, name, x, lengths).x.sum(1)
+    count = valid_steps(owner, name, x, lengths, batch_first).x.sum(1)
     checks.check_finite(owner, f"the sum of {name} over time", count)
     return count
 
 
-def check_classes(owner: str, name: str, x: Tensor, target: Tensor) -> None:
-    """Raise unless x is (N, T, classes) and target holds one class index, int64, for each sample."""
+def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first: bool) -> None:
+    """Raise unless x is (N, T, classes), or time first, and target holds one class index, int64, for each sample."""
     checks.check_floating(owner, name, x)
     if x.ndim != 3 or x.shape[2] == 0:
         raise ValueError(
-            f"{owner}: {name} has shape {tuple(x.shape)}, expected (N, T, classes), as SpikingNet returns it"
+            f"{owner}: {name} has shape {tuple(x.shape)}, expected {axes.named(batch_first, 'classes')}, as SpikingNet "
+            "returns it"
         )
     if not isinstance(target, Tensor):
         raise TypeError(f"{owner}: target is a {type(target).__name__}, expected a torch.Tensor; torch.tensor(target)")
     if target.dtype != torch.int64:
         hint = _ONE_HOT if target.ndim > 1 and target.is_floating_point() else "convert it with target.long()"
         raise TypeError(f"{owner}: target has dtype {target.dtype}, expected class indices, torch.int64; {hint}")
-    if target.shape != x.shape[:1]:
+    N, T = axes.sizes(x, batch_first)
+    if target.shape != (N,):
         raise ValueError(
-            f"{owner}: target has shape {tuple(target.shape)}, expected ({x.shape[0]},): one class index for each "
-            f"sample of {name}, whose shape is {tuple(x.shape)}{_remedy(name, x, target)}"
+            f"{owner}: target has shape {tuple(target.shape)}, expected ({N},): one class index for each sample of "
+            f"{name}, whose shape {axes.named(batch_first, 'classes')} is {tuple(x.shape)}"
+            f"{_remedy(N, T, x.shape[2], target, batch_first)}"
         )
     if target.device != x.device:
         raise ValueError(
@@ -118,15 +123,15 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor) -> None:
             )
 
 
-def _remedy(name: str, x: Tensor, target: Tensor) -> str:
+def _remedy(N: int, T: int, classes: int, target: Tensor, batch_first: bool) -> str:
     """Return what a target of a wrong shape may be, and what would make class indices of it."""
-    N, T, classes = x.shape
     if target.shape == (N, classes):
         return f"; {_ONE_HOT}"
     if target.shape == (N, 1):
         return "; take the axis away with target.squeeze(1)"
     if target.shape == (T,):
-        return f". Is the input of the network (T, N, ...)? SpikingNet takes (N, T, ...): {name} has samples first"
+        other = axes.named(not batch_first, "classes")
+        return f". If its axes are {other}, pass batch_first={not batch_first}, here and to the SpikingNet"
     return ""
 
 

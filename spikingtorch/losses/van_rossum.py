@@ -11,7 +11,13 @@ from spikingtorch.losses.steps import Lengths, Reduction, check_number, reduced,
 
 
 def van_rossum_distance(
-    spikes: Tensor, target: Tensor, lengths: Lengths = None, *, tau: float, reduction: Reduction = "mean"
+    spikes: Tensor,
+    target: Tensor,
+    lengths: Lengths = None,
+    *,
+    tau: float,
+    reduction: Reduction = "mean",
+    batch_first: bool = True,
 ) -> Tensor:
     """Return the squared van Rossum distance of two sequences of spikes, for each neuron.
 
@@ -36,6 +42,7 @@ def van_rossum_distance(
             count.
         tau: time constant of the kernel, in steps, positive.
         reduction: "mean" or "sum" over samples and neurons, or "none".
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         D^2, a scalar, or of shape (N, ...) with reduction "none". The mean over no samples is NaN, as in torch.
@@ -52,7 +59,9 @@ def van_rossum_distance(
     """
     owner = "van_rossum_distance"
     check_number(owner, "tau", tau, above=0.0)
-    ours, theirs = (valid_steps(owner, name, x, lengths).x for name, x in (("spikes", spikes), ("target", target)))
+    ours, theirs = (
+        valid_steps(owner, name, x, lengths, batch_first).x for name, x in (("spikes", spikes), ("target", target))
+    )
     if ours.shape != theirs.shape or ours.device != theirs.device:
         raise ValueError(
             f"{owner}: target has shape {tuple(target.shape)} on {target.device}, expected that of spikes, "

@@ -24,6 +24,7 @@ def animation(
     most: int = 16,
     dt: float = 1.0,
     unit: str | None = None,
+    batch_first: bool = True,
 ) -> Path:
     """Write the spikes of one sample of an image layer as a GIF, channels beside each other.
 
@@ -35,6 +36,7 @@ def animation(
         most: number of channels to draw at most. If there are more, evenly spaced ones are drawn, and the film says so.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The path.
@@ -51,7 +53,7 @@ def animation(
     if not fps > 0:
         raise ValueError(f"animation: fps={fps!r}, expected how many steps to show in a second, above 0")
     most, dt = inputs.check_most("animation", "most", most), inputs.check_dt("animation", dt)
-    channels, text = _channels(spikes, sample, most)
+    channels, text = _channels(inputs.in_order(spikes, batch_first), sample, most)
     frames = _beside(channels)
     rows, columns = frames.shape[1:]
     figure.set_size_inches(_SIDE * min(1.0, columns / rows), _SIDE * min(1.0, rows / columns) + 0.5)

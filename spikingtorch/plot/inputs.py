@@ -44,6 +44,21 @@ def check_finite(owner: str, name: str, values: Array) -> Array:
     return values
 
 
+def in_order(given: Any, batch_first: bool | None) -> Any:
+    """Return recordings, whatever holds them, as (N, T, ...); what is no tensor stays, for the checks that follow.
+
+    Args:
+        given: a tensor, or mappings of them.
+        batch_first: False for (T, N, ...); None for what ``record`` has noted, and (N, T, ...) elsewhere.
+    """
+    first = getattr(given, "batch_first", True) if batch_first is None else batch_first
+    if first:
+        return given
+    if isinstance(given, Mapping):
+        return {name: in_order(each, first) for name, each in given.items()}
+    return given.transpose(0, 1) if isinstance(given, Tensor) and given.ndim > 1 else given
+
+
 def check_recording(owner: str, name: str, x: object) -> Tensor:
     """Return a recording, or raise unless it has the shape (N, T, *neurons), with something in it."""
     found = check_tensor(owner, name, x)

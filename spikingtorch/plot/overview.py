@@ -43,7 +43,7 @@ def overview(
 
     Args:
         model: a ``SpikingNet``. A copy of it runs, in training or not as it is, and everything stays as it was.
-        x: its input, shape (N, T, ...).
+        x: its input, as it takes it.
         targets: class indices, shape (N,).
         sample: which of the N samples to draw; rates are those of all.
         dt: length of a step.
@@ -58,7 +58,7 @@ def overview(
         TypeError: model is no SpikingNet, or cannot be copied; the network returns several tensors.
     """
     check_network("overview", model)
-    check_sequences("overview", x)
+    x = check_sequences("overview", x, model.batch_first)
     seen = on_copy("overview", model, partial(_seen, x=x), x)
     if not isinstance(seen.out, Tensor):
         raise TypeError(
@@ -86,6 +86,7 @@ def overview_of(
     sample: int = 0,
     dt: float = 1.0,
     unit: str | None = None,
+    batch_first: bool | None = None,
 ) -> "Figure":
     """Draw what a network did: its input, the spikes of each layer, how many fire when and how often, and its output.
 
@@ -98,6 +99,7 @@ def overview_of(
         sample: which of the N samples to draw; rates are those of all.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
+        batch_first: False for layers, out and x of (T, N, ...); left out, what a recording of ``record`` is, or True.
 
     Returns:
         The figure.
@@ -111,6 +113,8 @@ def overview_of(
     >>> [ax.get_title(loc="left") for ax in figure.axes][:2]
     ['input', 'spikes of each layer']
     """
+    first = getattr(layers, "batch_first", True) if batch_first is None else batch_first
+    layers, out, x = (inputs.in_order(each, first) for each in (layers, out, x))
     firing = {_title(name): states for name, states in layers.items() if _is_firing(states)}
     spikes = inputs.check_recordings("overview", "spikes", {name: states["spikes"] for name, states in firing.items()})
     activity = {name: activity_of("overview", name, each) for name, each in spikes.items()}

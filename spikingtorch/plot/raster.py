@@ -43,6 +43,7 @@ def raster(
     most: int = 256,
     dt: float = 1.0,
     unit: str | None = None,
+    batch_first: bool | None = None,
 ) -> "Axes":
     """Draw the spikes of one sample: each where its tensor is not zero, at its step times dt.
 
@@ -60,6 +61,7 @@ def raster(
             says so.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
+        batch_first: False for (T, N, ...), time first; left out, what a recording of ``record`` is, or True.
 
     Returns:
         The axes.
@@ -76,7 +78,7 @@ def raster(
     """
     ax = axes_for(ax, 6.0, 3.2)
     most, dt = inputs.check_most("raster", "most", most), inputs.check_dt("raster", dt)
-    given = inputs.check_recordings("raster", "spikes", spikes)
+    given = inputs.check_recordings("raster", "spikes", inputs.in_order(spikes, batch_first))
     layers = {name: _rows(name, x, sample, most) for name, x in given.items()}
     steps = max(len(rows.values) for rows in layers.values())
     if isinstance(spikes, Tensor):

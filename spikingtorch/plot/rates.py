@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 def rates(
-    spikes: Recordings, *, ax: "Axes | None" = None, bins: int = 25, dt: float = 1.0, unit: str | None = None
+    spikes: Recordings,
+    *,
+    ax: "Axes | None" = None,
+    bins: int = 25,
+    dt: float = 1.0,
+    unit: str | None = None,
+    batch_first: bool | None = None,
 ) -> "Axes":
     """Draw how many neurons of each layer fire how often, and say how many never do, or at each step.
 
@@ -28,6 +34,7 @@ def rates(
         bins: number of bars from zero to the highest rate.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
+        batch_first: False for (T, N, ...), time first; left out, what a recording of ``record`` is, or True.
 
     Returns:
         The axes.
@@ -42,7 +49,7 @@ def rates(
     >>> rates({"hidden": spikes}).get_legend_handles_labels()[1]
     ['hidden: 25% silent, 25% saturated']
     """
-    given = inputs.check_recordings("rates", "spikes", spikes)
+    given = inputs.check_recordings("rates", "spikes", inputs.in_order(spikes, batch_first))
     ax, dt = axes_for(ax, 5.0, 3.0), inputs.check_dt("rates", dt)
     bins = inputs.check_most("rates", "bins", bins)
     draw_rates(ax, {name: activity_of("rates", name, x) for name, x in given.items()}, bins, dt, unit)

@@ -29,6 +29,7 @@ def traces(
     ax: "Axes | None" = None,
     dt: float = 1.0,
     unit: str | None = None,
+    batch_first: bool = True,
 ) -> "Axes":
     """Draw membranes over time, those of several neurons above each other, each with the values of its axis.
 
@@ -44,6 +45,7 @@ def traces(
         ax: where to draw; left out, a new figure, ``traces(...).figure``.
         dt: length of a step.
         unit: of time; left out, steps while dt is 1, and ms otherwise.
+        batch_first: False for (T, N, ...), time first.
 
     Returns:
         The axes.
@@ -58,6 +60,8 @@ def traces(
     >>> [text.get_text() for text in ax.texts]
     ['neuron 0', 'neuron 2']
     """
+    v, spikes = (inputs.in_order(each, batch_first) for each in (v, spikes))
+    threshold = inputs.in_order(threshold, batch_first) if _is_over_time(threshold, v) else threshold
     inputs.check_recording("traces", "v", v)
     ax, dt = axes_for(ax, 6.0, 3.0), inputs.check_dt("traces", dt)
     chosen = _chosen(neurons, v[0, 0].numel())
@@ -85,6 +89,11 @@ def traces(
     label_time(ax, dt, unit)
     ax.set_ylabel("membrane" if len(chosen) > 1 or v[0, 0].numel() == 1 else f"membrane of neuron {chosen[0]}")
     return ax
+
+
+def _is_over_time(threshold: object, v: object) -> bool:
+    """Say whether a threshold has the axes of samples and of time, too."""
+    return isinstance(threshold, Tensor) and isinstance(v, Tensor) and threshold.ndim == v.ndim
 
 
 def _chosen(neurons: int | Sequence[int], count: int) -> list[int]:

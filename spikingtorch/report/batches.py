@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikingtorch import axes
 from spikingtorch.functional.core.random_state import RandomNumbers
 from spikingtorch.validation import check_lengths
 
-_EXPECTED = "x of shape (N, T, ...), (x, targets), or (x, lengths, targets) of padded sequences"
+_EXPECTED = "x as the network takes it, (x, targets), or (x, lengths, targets) of padded sequences"
 
 
 class Piece(NamedTuple):
@@ -28,7 +29,11 @@ class Piece(NamedTuple):
 
 
 def pieces_of(
-    loader: Iterable[Any], most: int | None, encoder: Callable[[Any], Any] | None, device: torch.device
+    loader: Iterable[Any],
+    most: int | None,
+    encoder: Callable[[Any], Any] | None,
+    device: torch.device,
+    batch_first: bool = True,
 ) -> Iterator[Piece]:
     """Yield the samples of the first batches.
 
@@ -39,6 +44,7 @@ def pieces_of(
         most: number of batches, None for all.
         encoder: makes spikes (N, T, ...) of x, in front of the network.
         device: that of the network.
+        batch_first: False if the network takes (T, N, ...).
 
     Raises:
         TypeError: the loader cannot be iterated, or gives something else.
@@ -53,8 +59,8 @@ def pieces_of(
         number += 1
         x, lengths, targets = _parts(batch, number)
         encoded = (x if encoder is None else _encoded(encoder, x, number)).to(device)
-        _check(encoded, number, encoder)
-        yield from _cut(encoded, lengths, targets, number)
+        _check(encoded, number, encoder, axes.named(batch_first), axes.spelled(batch_first))
+        yield from _cut(axes.samples_first(encoded, batch_first), lengths, targets, number)
     if not number:
         raise ValueError(f"report: loader gave no batch; expected {_EXPECTED}, such as [x]")
 
@@ -74,22 +80,22 @@ def _encoded(encoder: Callable[[Any], Any], x: Any, number: int) -> Tensor:
     found = encoder(x)
     if not isinstance(found, Tensor):
         raise TypeError(
-            f"report: encoder gave a {type(found).__name__} for batch {number}, expected spikes (N, T, ...)"
+            f"report: encoder gave a {type(found).__name__} for batch {number}, expected what the network takes"
         )
     return found
 
 
-def _check(x: Any, number: int, encoder: object) -> None:
+def _check(x: Any, number: int, encoder: object, named: str, spelled: str) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(f"report: x of batch {number} is a {type(x).__name__}, expected a tensor (N, T, ...)")
+        raise TypeError(f"report: x of batch {number} is a {type(x).__name__}, expected a tensor {named}")
     hint = "" if encoder is not None else "; for images (N, C, H, W), pass encoder=, for instance ConstantEncoder(8)"
     if x.ndim < 2 or not x.is_floating_point():
         raise ValueError(
             f"report: x of batch {number} has shape {tuple(x.shape)} and dtype {x.dtype}, expected floating "
-            f"(N, T, ...): samples, steps, features{hint}"
+            f"{named}: {spelled}, features{hint}"
         )
     if not x.shape[0] or not x.shape[1]:
-        empty = "steps" if x.shape[0] else "samples"
+        empty = spelled.split(", ")[bool(x.shape[0])]
         raise ValueError(f"report: x of batch {number} has shape {tuple(x.shape)}, which holds no {empty}")
 
 

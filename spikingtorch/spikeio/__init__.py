@@ -2,7 +2,8 @@
 
 Encoders take what a DataLoader gives, of any number of channels and dimensions, on any device. Each is a module, so
 that ``nn.Sequential(encoder, model, decoder)`` is a classifier. Events of a camera become a sequence in
-``events_to_sequence``, and sequences of different lengths a batch in ``pad_sequences``.
+``events_to_sequence``, and sequences of different lengths a batch in ``pad_sequences``. With ``batch_first=False``
+encoders and decoders work on (T, N, ...), time first, as ``SpikingNet(net, batch_first=False)`` does.
 """
 
 from spikingtorch.spikeio.collate import pad_sequences

@@ -3,21 +3,50 @@
 import torch
 from torch import Generator, Tensor, nn
 
+from spikingtorch import axes
 from spikingtorch import validation as checks
 
 
-class Encoder(nn.Module):
+class OverTime(nn.Module):
+    """Base of encoders and decoders: the order of the axes of a sequence.
+
+    Args:
+        batch_first: False for sequences (T, N, ...), time first.
+    """
+
+    def __init__(self, batch_first: bool = True) -> None:
+        super().__init__()
+        self.batch_first = axes.check_order(type(self).__name__, batch_first)
+
+    def described(self) -> list[str]:
+        """Return the options for the repr."""
+        return []
+
+    def extra_repr(self) -> str:
+        """Name the options, and the order of the axes where time comes first."""
+        return ", ".join([*self.described(), *([] if self.batch_first else ["batch_first=False"])])
+
+
+class Encoder(OverTime):
     """Base of the encoders of a batch: nsteps and scale, checked."""
 
-    def __init__(self, nsteps: int, scale: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, nsteps: int, scale: float = 1.0, batch_first: bool = True) -> None:
+        super().__init__(batch_first)
         self.nsteps = checks.check_count(type(self).__name__, "nsteps", nsteps)
         check_scale(type(self).__name__, scale)
         self.scale = scale
 
-    def extra_repr(self) -> str:
-        """Name the number of steps and the scale."""
-        return f"nsteps={self.nsteps}, scale={self.scale}"
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a sequence (N, T, ...), or (T, N, ...) with ``batch_first=False``, for a batch x (N, ...)."""
+        return axes.samples_first(self.encode(x), self.batch_first)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return a sequence (N, T, ...) for a batch x (N, ...)."""
+        raise NotImplementedError
+
+    def described(self) -> list[str]:
+        """Return the number of steps and the scale for the repr."""
+        return [f"nsteps={self.nsteps}", f"scale={self.scale}"]
 
 
 def check_scale(owner: str, scale: float) -> None:
@@ -54,12 +83,13 @@ def check_generator(owner: str, x: Tensor, generator: Generator | None) -> None:
         )
 
 
-def check_sequence(owner: str, s: Tensor) -> None:
-    """Raise unless s is a floating sequence (N, T, ...) of one step or more."""
+def check_sequence(owner: str, s: Tensor, batch_first: bool) -> Tensor:
+    """Return a sequence as (N, T, ...); raise unless it is floating and has one step or more."""
     checks.check_floating(owner, "the sequence", s)
-    checks.check_rank(owner, "the sequence", s, "(N, T, ...)", 2)
-    if s.shape[1] == 0:
-        raise ValueError(f"{owner}: a sequence of shape {tuple(s.shape)} has no steps on its axis 1")
+    checks.check_rank(owner, "the sequence", s, axes.named(batch_first), 2)
+    if axes.sizes(s, batch_first)[1] == 0:
+        raise ValueError(f"{owner}: a sequence of shape {tuple(s.shape)} has no steps on its axis {int(batch_first)}")
+    return axes.samples_first(s, batch_first)
 
 
 def over_time(x: Tensor, nsteps: int) -> Tensor:

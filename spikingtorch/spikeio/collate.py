@@ -10,9 +10,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
 from spikingtorch import validation as checks
+from spikingtorch.axes import check_order
 
 
-def pad_sequences(batch: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor, Any]:
+def pad_sequences(batch: Sequence[tuple[Any, Any]], batch_first: bool = True) -> tuple[Tensor, Tensor, Any]:
     """Collate pairs of a sequence and a target; the ``collate_fn`` of a DataLoader, with workers as well.
 
         x[n, t] = sequence_n[t]  for t < lengths[n],     0  from there on
@@ -20,6 +21,8 @@ def pad_sequences(batch: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor, Any
     Args:
         batch: pairs (sequence, target). A sequence is a tensor or an array (T_n, ...), with T_n of 1 or more. All have
             one dtype and one shape but for the first axis. Targets are what torch's ``default_collate`` takes.
+        batch_first: False for x of shape (T, N, ...), time first: ``functools.partial(pad_sequences,
+            batch_first=False)`` is such a ``collate_fn``.
 
     Returns:
         x of shape (N, T, ...), T the longest; the lengths, int64, shape (N,), which networks, decoders and losses take;
@@ -60,7 +63,11 @@ def pad_sequences(batch: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor, Any
                 "dtype, such as sequence.float()"
             )
     lengths = torch.tensor([len(one) for one in sequences])
-    return pad_sequence(sequences, batch_first=True), lengths, default_collate(targets)
+    return (
+        pad_sequence(sequences, batch_first=check_order("pad_sequences", batch_first)),
+        lengths,
+        default_collate(targets),
+    )
 
 
 def _sequence(i: int, sequence: Any) -> Tensor:

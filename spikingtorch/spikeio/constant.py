@@ -10,16 +10,17 @@ class ConstantEncoder(Encoder):
 
     Args:
         nsteps: number of steps T.
+        batch_first: False for sequences (T, N, ...), time first.
     """
 
-    def __init__(self, nsteps: int) -> None:
-        super().__init__(nsteps)
+    def __init__(self, nsteps: int, *, batch_first: bool = True) -> None:
+        super().__init__(nsteps, batch_first=batch_first)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Return x (N, ...) repeated, (N, T, ...)."""
         check_batch("ConstantEncoder", x)
         return over_time(x, self.nsteps).contiguous()
 
-    def extra_repr(self) -> str:
-        """Name the number of steps."""
-        return f"nsteps={self.nsteps}"
+    def described(self) -> list[str]:
+        """Return the number of steps for the repr."""
+        return [f"nsteps={self.nsteps}"]

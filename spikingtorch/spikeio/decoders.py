@@ -1,5 +1,7 @@
 """Decoders: the sequence that a network returns, (N, T, ...), as one number for each output, (N, ...).
 
+With ``batch_first=False`` the sequence is (T, N, ...), time first.
+
 Each takes ``lengths``, whole numbers of shape (N,): only the first ``lengths[n]`` steps of sample n count, whatever
 stands after them, NaN included. Output and gradient are those of each sample by itself. A length that is not in 1 ... T
 is an error; inside ``torch.func`` and ``torch.compile``, where Python cannot read it, the output of that sample is NaN.
@@ -8,18 +10,18 @@ is an error; inside ``torch.func`` and ``torch.compile``, where Python cannot re
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.losses.first_spike import first_spike_time
 from spikingtorch.losses.steps import padded
-from spikingtorch.spikeio._checks import check_sequence
+from spikingtorch.spikeio._checks import OverTime, check_sequence
 
 Lengths = Tensor | Sequence[int] | None
 
 
-class SumDecoder(nn.Module):
+class SumDecoder(OverTime):
     """The sum over time, centred: zero for an output that fires at half of the steps. By default it does not count.
 
         out = scale (sum over t of s[:, t] - nsteps / 2)
@@ -33,6 +35,7 @@ class SumDecoder(nn.Module):
         nsteps: number of steps T, needed for the centre. (``RateDecoder(nsteps)`` only checks it.)
         scale: factor of the sum.
         offset: subtract ``nsteps / 2``.
+        batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
         ValueError: nsteps or scale is none of these; a sequence without lengths has another number of steps.
@@ -47,8 +50,8 @@ class SumDecoder(nn.Module):
             [1.]])
     """
 
-    def __init__(self, nsteps: int, scale: float = 1.0, offset: bool = True) -> None:
-        super().__init__()
+    def __init__(self, nsteps: int, scale: float = 1.0, offset: bool = True, *, batch_first: bool = True) -> None:
+        super().__init__(batch_first)
         self.nsteps = checks.check_count("SumDecoder", "nsteps", nsteps)
         checks.check_parameter("SumDecoder", "scale", scale)
         self.scale = scale
@@ -56,17 +59,17 @@ class SumDecoder(nn.Module):
 
     def forward(self, s: Tensor, lengths: Lengths = None) -> Tensor:
         """Return (N, ...) for a sequence (N, T, ...); see the module for lengths."""
-        s, steps = _counted("SumDecoder", s, lengths, self.nsteps)
+        s, steps = _counted(self, s, lengths, self.nsteps)
         total = s.sum(1, dtype=lifted_dtype(s))  # bfloat16 counts to 256
         out = self.scale * (total - steps / 2 if self.offset else total)
         return out if out.dtype == s.dtype else out.to(s.dtype)
 
-    def extra_repr(self) -> str:
-        """Name the number of steps, the scale and the offset."""
-        return f"nsteps={self.nsteps}, scale={self.scale}, offset={self.offset}"
+    def described(self) -> list[str]:
+        """Return the number of steps, the scale and the offset for the repr."""
+        return [f"nsteps={self.nsteps}", f"scale={self.scale}", f"offset={self.offset}"]
 
 
-class RateDecoder(nn.Module):
+class RateDecoder(OverTime):
     """Spikes per step: the mean over time, or with lengths over the first ``lengths[n]`` steps.
 
         out = sum over t of s[:, t] / T
@@ -74,6 +77,7 @@ class RateDecoder(nn.Module):
     Args:
         nsteps: number of steps T that a sequence must have, as in ``SumDecoder(nsteps)``; by default any. The rate does
             not need it.
+        batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
         ValueError: nsteps is no number of steps; a sequence without lengths has another number of steps, or none.
@@ -85,23 +89,23 @@ class RateDecoder(nn.Module):
     tensor([[0.]])
     """
 
-    def __init__(self, nsteps: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, nsteps: int | None = None, *, batch_first: bool = True) -> None:
+        super().__init__(batch_first)
         self.nsteps = None if nsteps is None else checks.check_count("RateDecoder", "nsteps", nsteps)
 
     def forward(self, s: Tensor, lengths: Lengths = None) -> Tensor:
         """Return (N, ...) for a sequence (N, T, ...); see the module for lengths."""
-        counted, steps = _counted("RateDecoder", s, lengths, self.nsteps)
+        counted, steps = _counted(self, s, lengths, self.nsteps)
         if lengths is None:
-            return s.mean(1)
+            return counted.mean(1)
         return (counted.sum(1, dtype=lifted_dtype(s)) / steps).to(s.dtype)
 
-    def extra_repr(self) -> str:
-        """Name the number of steps if it is fixed."""
-        return "" if self.nsteps is None else f"nsteps={self.nsteps}"
+    def described(self) -> list[str]:
+        """Return the number of steps, if it is fixed, for the repr."""
+        return [] if self.nsteps is None else [f"nsteps={self.nsteps}"]
 
 
-class FirstSpikeDecoder(nn.Module):
+class FirstSpikeDecoder(OverTime):
     """The step of the first spike of each output, counted from 0; T, or ``lengths[n]``, for a silent one.
 
         out = sum over t of prod over k <= t of (1 - s[:, k])
@@ -118,6 +122,9 @@ class FirstSpikeDecoder(nn.Module):
 
     The class that spikes first is ``argmin``; for ``cross_entropy`` hand over ``-out``.
 
+    Args:
+        batch_first: False for sequences (T, N, ...), time first.
+
     Raises:
         ValueError: the sequence has no steps, or holds other values than 0 and 1 where they count.
         TypeError: the sequence is not floating.
@@ -132,7 +139,7 @@ class FirstSpikeDecoder(nn.Module):
     def forward(self, s: Tensor, lengths: Lengths = None) -> Tensor:
         """Return (N, ...) for spikes (N, T, ...); see the module for lengths."""
         # a step that does not count holds a spike, which ends the sum there and whose gradient goes nowhere
-        s, _ = _counted("FirstSpikeDecoder", s, lengths, None, padding=1.0)
+        s, _ = _counted(self, s, lengths, None, padding=1.0)
         if checks.has_values(s) and not ((s == 0.0) | (s == 1.0)).all():
             raise ValueError(
                 "FirstSpikeDecoder: the sequence holds other values than 0 and 1, expected spikes. For the membranes "
@@ -141,12 +148,15 @@ class FirstSpikeDecoder(nn.Module):
         return first_spike_time(s).to(s.dtype)
 
 
-class MaxMembraneDecoder(nn.Module):
+class MaxMembraneDecoder(OverTime):
     """The largest value over time of each output, such as the membrane of a leaky integrator ``LI``.
 
         out = max over t of y[:, t]
 
     The gradient goes to the step of the maximum, in equal parts where several steps have it.
+
+    Args:
+        batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
         ValueError: the sequence has no steps.
@@ -158,20 +168,22 @@ class MaxMembraneDecoder(nn.Module):
 
     def forward(self, y: Tensor, lengths: Lengths = None) -> Tensor:
         """Return (N, ...) for membranes (N, T, ...); see the module for lengths."""
-        y, _ = _counted("MaxMembraneDecoder", y, lengths, None, padding=-torch.inf)
+        y, _ = _counted(self, y, lengths, None, padding=-torch.inf)
         return y.amax(1)
 
 
 def _counted(
-    owner: str, s: Tensor, lengths: Lengths, nsteps: int | None, padding: float = 0.0
+    decoder: OverTime, given: Tensor, lengths: Lengths, nsteps: int | None, padding: float = 0.0
 ) -> tuple[Tensor, Tensor | int]:
-    """Return the sequence with ``padding`` in the steps that do not count, and the number of those that do."""
-    check_sequence(owner, s)
+    """Return the sequence, (N, T, ...), with ``padding`` in the steps that do not count, and the number of others."""
+    owner = type(decoder).__name__
+    s = check_sequence(owner, given, decoder.batch_first)
     T = s.shape[1]
     if lengths is None:
         if nsteps is not None and nsteps != T:
             raise ValueError(
-                f"{owner}: a sequence of shape {tuple(s.shape)} has {T} steps on its axis 1, expected {nsteps}. Give "
+                f"{owner}: a sequence of shape {tuple(given.shape)} has {T} steps on its axis "
+                f"{int(decoder.batch_first)}, expected {nsteps}. Give "
                 f"the encoder and the decoder the same nsteps: {owner}({T}). nsteps is the number of steps, not of "
                 "outputs. For sequences that differ in length, hand over lengths"
             )

@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from spikingtorch import axes
 from spikingtorch import validation as checks
 from spikingtorch.functional import scan, zeros_state
 from spikingtorch.functional.core.precision import lifted_dtype
-from spikingtorch.spikeio._checks import check_no_gradient, check_sequence
+from spikingtorch.spikeio._checks import OverTime, check_no_gradient, check_sequence
 
 
 class _Level(NamedTuple):
@@ -17,7 +18,7 @@ class _Level(NamedTuple):
     k: Tensor
 
 
-class DeltaEncoder(nn.Module):
+class DeltaEncoder(OverTime):
     """Delta code (step forward): a spike when the signal has moved by a threshold since the last spike.
 
     A reference level starts at the first value of the signal and follows it by one threshold a spike:
@@ -37,6 +38,7 @@ class DeltaEncoder(nn.Module):
 
     Args:
         threshold: change that makes a spike, above 0. It holds for all channels: divide each by its own scale first.
+        batch_first: False for signals (T, N, ...) and spikes (T, N, 2, ...), time first.
 
     Raises:
         ValueError: the threshold is not above 0; the signal has no steps, holds NaN or infinite values, or requires a
@@ -54,8 +56,8 @@ class DeltaEncoder(nn.Module):
     tensor([0., 0., 0., 0., 1., 0.])
     """
 
-    def __init__(self, threshold: float) -> None:
-        super().__init__()
+    def __init__(self, threshold: float, *, batch_first: bool = True) -> None:
+        super().__init__(batch_first)
         if isinstance(threshold, Tensor):
             raise TypeError("DeltaEncoder: threshold is a Tensor, expected a number; divide each channel by its own")
         checks.check_parameter("DeltaEncoder", "threshold", threshold, above=0.0)
@@ -63,10 +65,10 @@ class DeltaEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return spikes (N, T, 2, ...), off and on, 0 or 1 in the dtype of x, for a signal x (N, T, ...)."""
-        check_sequence("DeltaEncoder", x)
+        sequence = check_sequence("DeltaEncoder", x, self.batch_first)
         checks.value_range("DeltaEncoder", "x", x)
         check_no_gradient("DeltaEncoder", x, "spikes of a delta code", "Encode x.detach()")
-        signal = x.detach().to(lifted_dtype(x))
+        signal = sequence.detach().to(lifted_dtype(x))
         first = signal[:, 0]
 
         def step(state: _Level, inputs: tuple[Tensor, Tensor]) -> tuple[_Level, tuple[Tensor, Tensor]]:
@@ -77,8 +79,8 @@ class DeltaEncoder(nn.Module):
 
         inputs = (signal, first.unsqueeze(1).expand_as(signal))
         spikes = torch.stack(scan(step, zeros_state(_Level, first), inputs, dim=1)[1], 2)
-        return spikes if spikes.dtype == x.dtype else spikes.to(x.dtype)
+        return axes.samples_first(spikes if spikes.dtype == x.dtype else spikes.to(x.dtype), self.batch_first)
 
-    def extra_repr(self) -> str:
-        """Name the threshold."""
-        return f"threshold={self.threshold:g}"
+    def described(self) -> list[str]:
+        """Return the threshold for the repr."""
+        return [f"threshold={self.threshold:g}"]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient, over_time
 
 Code = Literal["linear", "logarithmic"]
@@ -35,6 +36,7 @@ class LatencyEncoder(Encoder):
         code: "linear" or "logarithmic".
         threshold: smallest input that spikes, at least 0 and below 1, above 0 in the logarithmic code; by default 0 in
             the linear code, where a black pixel spikes last, and 0.01 in the logarithmic one.
+        batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
         ValueError: nsteps, scale, code or threshold is none of these; x holds NaN or infinite values or requires a
@@ -54,9 +56,15 @@ class LatencyEncoder(Encoder):
     """
 
     def __init__(
-        self, nsteps: int, scale: float = 1.0, *, code: Code = "linear", threshold: float | None = None
+        self,
+        nsteps: int,
+        scale: float = 1.0,
+        *,
+        code: Code = "linear",
+        threshold: float | None = None,
+        batch_first: bool = True,
     ) -> None:
-        super().__init__(nsteps, scale)
+        super().__init__(nsteps, scale, batch_first)
         if code not in get_args(Code):
             raise ValueError(f"LatencyEncoder: code={code!r} is not one of 'linear', 'logarithmic'")
         if threshold is None:
@@ -64,7 +72,7 @@ class LatencyEncoder(Encoder):
         self.code: Code = code
         self.threshold = check_threshold("LatencyEncoder", threshold, positive=code == "logarithmic")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Return spikes (N, T, ...), 0 or 1 in the dtype of x, for inputs x (N, ...)."""
         bounds = check_batch("LatencyEncoder", x)
         check_no_gradient("LatencyEncoder", x, "the times of spikes", "Encode x.detach()")
@@ -73,13 +81,13 @@ class LatencyEncoder(Encoder):
             warnings.warn(
                 f"LatencyEncoder: inputs reach {highest:.3g}, and all above 1 spike at step 0. Divide the input by its "
                 "maximum, or lower scale",
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )
         return latency_spikes(self.scale * x.to(lifted_dtype(x)), self.nsteps, self.code, self.threshold).to(x.dtype)
 
-    def extra_repr(self) -> str:
-        """Name the number of steps, the scale, the code and the threshold."""
-        return f"{super().extra_repr()}, code={self.code!r}, threshold={self.threshold:g}"
+    def described(self) -> list[str]:
+        """Return the number of steps, the scale, the code and the threshold for the repr."""
+        return [*super().described(), f"code={self.code!r}", f"threshold={self.threshold:g}"]
 
 
 def latency_spikes(i: Tensor, nsteps: int, code: Code, threshold: float) -> Tensor:

@@ -37,6 +37,7 @@ class PeriodicEncoder(Encoder):
         nsteps: number of steps T.
         scale: factor of the input.
         reset: ``to_zero`` or ``by_subtraction`` of ``spikingtorch.functional``.
+        batch_first: False for sequences (T, N, ...), time first.
 
     Raises:
         ValueError: nsteps, scale or reset is none of these.
@@ -50,8 +51,8 @@ class PeriodicEncoder(Encoder):
     tensor([0., 0., 1., 0., 1., 0., 0., 1., 0., 1.])
     """
 
-    def __init__(self, nsteps: int, scale: float = 1.0, *, reset: Reset = to_zero) -> None:
-        super().__init__(nsteps, scale)
+    def __init__(self, nsteps: int, scale: float = 1.0, *, reset: Reset = to_zero, batch_first: bool = True) -> None:
+        super().__init__(nsteps, scale, batch_first)
         if reset not in (to_zero, by_subtraction):
             raise ValueError(
                 f"PeriodicEncoder: reset={getattr(reset, '__name__', reset)}, expected to_zero or by_subtraction of "
@@ -59,7 +60,7 @@ class PeriodicEncoder(Encoder):
             )
         self.reset = reset
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Return spikes (N, T, ...) for inputs x (N, ...)."""
         check_batch("PeriodicEncoder", x)
         rates = self.scale * x
@@ -72,6 +73,6 @@ class PeriodicEncoder(Encoder):
         params = {"threshold": firing_threshold(state.n.dtype)}
         return scan(periodic_step, state, over_time(rates, self.nsteps), params=params, dim=1)[1]
 
-    def extra_repr(self) -> str:
-        """Name the number of steps, the scale and the reset."""
-        return f"{super().extra_repr()}, reset={getattr(self.reset, '__name__', self.reset)}"
+    def described(self) -> list[str]:
+        """Return the number of steps, the scale and the reset for the repr."""
+        return [*super().described(), f"reset={getattr(self.reset, '__name__', self.reset)}"]

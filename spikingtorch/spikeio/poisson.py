@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
+from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.spikeio._checks import (
     Encoder,
     check_batch,
@@ -94,17 +95,20 @@ class PoissonEncoder(Encoder):
         nsteps: number of steps T.
         scale: factor of the rates.
         generator: source of randomness; the global one of torch by default.
+        batch_first: False for sequences (T, N, ...), time first.
 
     >>> encoder = PoissonEncoder(8, generator=torch.Generator().manual_seed(0))
     >>> encoder(torch.rand(32, 1, 28, 28)).shape
     torch.Size([32, 8, 1, 28, 28])
     """
 
-    def __init__(self, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None) -> None:
-        super().__init__(nsteps, scale)
+    def __init__(
+        self, nsteps: int, scale: float = 1.0, *, generator: Generator | None = None, batch_first: bool = True
+    ) -> None:
+        super().__init__(nsteps, scale, batch_first)
         self.generator = generator
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Return spikes (N, T, ...) for rates x (N, ...)."""
         return poisson_spikes(x, self.nsteps, self.scale, generator=self.generator)
 
@@ -112,7 +116,7 @@ class PoissonEncoder(Encoder):
 class Poisson2D(PoissonEncoder):
     """PoissonEncoder that takes images, (N, C, H, W) or (N, H, W), and nothing else."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Return spikes (N, T, ...) for images x."""
         return poisson_spikes2d(x, self.nsteps, self.scale, generator=self.generator)
 
@@ -133,12 +137,12 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
         warnings.warn(
             f"{owner}: rates reach {highest:.3g} spikes per step and saturate at 1. Divide the input by its maximum, "
             "or lower scale",
-            stacklevel=3,
+            stacklevel=level_of_user(),
         )
     if (lowest := min(scale * bound for bound in bounds)) < -1e-3:
         warnings.warn(
             f"{owner}: rates go down to {lowest:.3g}, and those below 0 never spike. Leave out what centres the input, "
             "transforms.Normalize say, or split it into its positive and its negative part",
-            stacklevel=3,
+            stacklevel=level_of_user(),
         )
     return rates.clamp(0.0, 1.0)

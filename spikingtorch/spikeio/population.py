@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lifted_dtype
+from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient
 from spikingtorch.spikeio.latency import check_threshold, latency_spikes
 
@@ -40,6 +41,7 @@ class PopulationEncoder(Encoder):
         high: upper end of the range.
         beta: sharpness of the fields; the source uses values from 1 to 2.
         threshold: smallest response that spikes, at least 0 and below 1.
+        batch_first: False for sequences (T, N, ..., M), time first.
 
     Raises:
         ValueError: an argument is none of these; x holds NaN or infinite values or requires a gradient.
@@ -64,8 +66,9 @@ class PopulationEncoder(Encoder):
         *,
         beta: float = 1.5,
         threshold: float = 0.1,
+        batch_first: bool = True,
     ) -> None:
-        super().__init__(nsteps)
+        super().__init__(nsteps, batch_first=batch_first)
         owner = "PopulationEncoder"
         given: Any = neurons
         if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 3:
@@ -95,7 +98,7 @@ class PopulationEncoder(Encoder):
         lifted = x.to(lifted_dtype(x)).unsqueeze(-1)
         return torch.exp(-(((lifted - self._centres(lifted.dtype, x.device)) / self.sigma) ** 2) / 2.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Return spikes (N, T, ..., M), 0 or 1 in the dtype of x, for numbers x (N, ...)."""
         least, most = check_batch("PopulationEncoder", x)
         fix = "Encode x.detach(), or take encoder.responses(x), which has a gradient"
@@ -104,7 +107,7 @@ class PopulationEncoder(Encoder):
             warnings.warn(
                 f"PopulationEncoder: inputs reach from {least:.3g} to {most:.3g}, outside of the range from "
                 f"low={self.low:g} to high={self.high:g}, where few neurons respond. Widen the range, or clamp x",
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )
         return latency_spikes(self.responses(x), self.nsteps, "linear", self.threshold).to(x.dtype)
 
@@ -114,7 +117,7 @@ class PopulationEncoder(Encoder):
         centres = [self.low + (2 * m - 3) / 2 * spacing for m in range(1, self.neurons + 1)]
         return torch.tensor(centres, dtype=dtype, device=device)
 
-    def extra_repr(self) -> str:
-        """Name the number of steps, the neurons, the range, the sharpness and the threshold."""
-        field = f"low={self.low:g}, high={self.high:g}, beta={self.beta:g}, threshold={self.threshold:g}"
-        return f"nsteps={self.nsteps}, neurons={self.neurons}, {field}"
+    def described(self) -> list[str]:
+        """Return the number of steps, the neurons, the range, the sharpness and the threshold for the repr."""
+        field = [f"low={self.low:g}", f"high={self.high:g}", f"beta={self.beta:g}", f"threshold={self.threshold:g}"]
+        return [f"nsteps={self.nsteps}", f"neurons={self.neurons}", *field]

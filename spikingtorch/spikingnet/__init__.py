@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
+from spikingtorch.axes import samples_first
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.judge import taught_rules
@@ -32,7 +33,7 @@ from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, 
 from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
-from spikingtorch.spikingnet.inputs import check_form, check_input, check_start
+from spikingtorch.spikingnet.inputs import check_form, check_input, check_others, check_start, of_other_libraries
 from spikingtorch.spikingnet.misfit import misfit
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
@@ -83,6 +84,8 @@ class SpikingNet(nn.Module):
             inputs: "auto", where so few inputs are not zero that it is faster, which differs from torch's own in the
             last digits; "off", never; or "on", wherever there are kernels for it, faster or not. ``explain`` says which
             do.
+        batch_first: False for inputs, outputs and records (T, N, ...), time first. ``lengths`` and masks of samples are
+            (N,), and the net is handed (N, ...), in either order.
 
     Calls from several threads wait for each other. A sequence that one thread has begun is continued by that thread: a
     call with ``init=False`` from another one is an error as long as the first lives.
@@ -118,6 +121,7 @@ class SpikingNet(nn.Module):
         hooks: Literal["step", "sequence"] = "step",
         warn_silent: bool = True,
         event_driven: EventDriven = "auto",
+        batch_first: bool = True,
     ) -> None:
         super().__init__()
         self._settle(net)
@@ -132,6 +136,7 @@ class SpikingNet(nn.Module):
         self.hooks: Literal["step", "sequence"] = hooks
         self.warn_silent = warn_silent
         self.event_driven: EventDriven = event_driven
+        self.batch_first = batch_first
         check_options(vars(self))
         self._skipping: Automatic | None = None
         self._watching: NetworkMode | None = None
@@ -157,12 +162,14 @@ class SpikingNet(nn.Module):
         self._takes_init: checks.TakesInit = checks.check_takes_init(net, bool(layers_of(modules)))
         hand_on(net)
         self._settled = modules
+        self._others = of_other_libraries(net)
 
     def forward(self, x: Tensor, init: bool | Tensor = True, lengths: Lengths | None = None) -> Any:
         """Run the network over a sequence.
 
         Args:
-            x: floating, shape (N, T, ...), as the encoders make it; T is at least 1, N may be 0.
+            x: floating, shape (N, T, ...), as the encoders make it, or (T, N, ...) with ``batch_first=False``; T is at
+                least 1, N may be 0.
             init: True to start a new sequence, False to go on with the last one, or a bool tensor (N,) of the samples
                 that start anew.
             lengths: for a padded batch, the number of steps of each sample, (N,), each from 1 to T. After them, its
@@ -170,8 +177,8 @@ class SpikingNet(nn.Module):
                 in training takes its statistics over the samples that are still running.
 
         Returns:
-            The output at each step, shape (N, T, *Nout); where net returns a tree, one like it, with time the second
-            axis of each tensor.
+            The output at each step, shape (N, T, *Nout), or (T, N, *Nout); where net returns a tree, one like it of
+            such tensors.
 
         Raises:
             ValueError: x has a wrong rank, no steps, axes that the network does not take, NaN or infinities (looked for
@@ -190,12 +197,12 @@ class SpikingNet(nn.Module):
         except Exception as error:
             raise_interrupt(error, handled)
             name_layer(error, self.net)
-            if (found := misfit(error, self.net, x)) is not None:
+            if (found := misfit(error, self.net, x, self.batch_first)) is not None:
                 raise found from error
             raise
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
-        check_form(x)
+        x = check_form(x, self.batch_first)
         if type(init) is not bool:
             check_start(init, x)
         running, T = None, x.shape[1]
@@ -228,9 +235,13 @@ class SpikingNet(nn.Module):
             monitor.end()
         if watches:
             self._activity.end(self.net, layers, stacklevel=9)
-        return out if running is None else tree_map(lambda leaf: padded(leaf, running, T), out)
+        if running is not None:
+            out = tree_map(lambda leaf: padded(leaf, running, T), out)
+        return out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
 
     def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts) -> Any:
+        if init is not False:
+            check_others(self._others)
         if init is True:
             for layer in parts.layers:  # for one that is not handed init as well
                 layer.reset()
@@ -431,19 +442,20 @@ class SpikingNet(nn.Module):
         """Say how the network runs, which backend each spiking layer takes, and why.
 
         Args:
-            x: an input like those to come, (N, T, ...); without it, the last one counts.
+            x: an input like those to come, (N, T, ...), or (T, N, ...) with ``batch_first=False``; without it, the last
+                one counts.
 
         Raises:
             ValueError: x is left out before the first call.
         """
         if x is not None:
-            check_form(x)
+            x = check_form(x, self.batch_first)
             check_input(x, modules_of(self.net))
             self._policy.note_input(x)
         notes: dict[int, Note] = {}
         for module in self.modules():  # networks within this one have their own
             notes |= module._skipping.notes if isinstance(module, SpikingNet) and module._skipping is not None else {}
-        return self._lock.run(partial(report, self._policy, self.net, self.mode, notes))
+        return self._lock.run(partial(report, self._policy, self.net, self.mode, notes, self.batch_first))
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""
@@ -489,4 +501,5 @@ class SpikingNet(nn.Module):
         chosen += [f"time_chunk={self.time_chunk}"] if self.time_chunk is not None else []
         chosen += [f"event_driven={self.event_driven!r}"] if self.event_driven != "auto" else []
         chosen += [f"{name}=True" for name in ("truncate", "carry_graph") if getattr(self, name)]
+        chosen += [] if self.batch_first else ["batch_first=False"]
         return ", ".join([f"Nout={self.Nout}", *chosen])

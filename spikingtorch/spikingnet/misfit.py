@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from spikingtorch.axes import counted, sizes
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.error_notes import innermost
 
@@ -15,7 +16,7 @@ _OF_SHAPES = re.compile(r"shape|size|dimension|channel|[1-9]D\b", re.IGNORECASE)
 _IMAGES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with as many axes besides that of channels
 
 
-def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
+def misfit(error: BaseException, net: nn.Module, x: Any, batch_first: bool) -> ValueError | None:
     """Return an error that speaks of the input x, in place of one of torch's about one step; None if x is not why.
 
     An error is due to x where it comes from the first weights of a network, or where steps have no features. Elsewhere
@@ -24,11 +25,9 @@ def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
     of_torch = type(error) in (RuntimeError, ValueError, IndexError) and _OF_SHAPES.search(str(error))
     if not of_torch or _raised_here(error) or innermost(error, net, StatefulLayer) is not None:
         return None
-    N, T, *features = x.shape
-    taken = f"{N} sample{'s' * (N != 1)} of {T} step{'s' * (T != 1)} " + (
-        f"of shape {tuple(features)}" if features else "without features"
-    )
-    came = f"SpikingNet: x has shape {tuple(x.shape)}, taken as (N, T, ...), {taken}"
+    (N, T), features = sizes(x, batch_first), x.shape[2:]
+    step = f"of shape {tuple(features)}" if features else "without features"
+    came = f"SpikingNet: x has shape {tuple(x.shape)}, taken as {counted(N, T, batch_first)} {step}"
     path = innermost(error, net, nn.Module)
     weighted = next((name for name, module in net.named_modules() if module._parameters), None)
     where = f"layer {path} ({type(net.get_submodule(path)).__name__})" if path else type(net).__name__
@@ -38,9 +37,11 @@ def misfit(error: BaseException, net: nn.Module, x: Any) -> ValueError | None:
     module = net.get_submodule(path) if path else net
     axes = next((number for kind, number in _IMAGES.items() if isinstance(module, kind)), None)
     channels = "If x has no channels, write x.unsqueeze(2). " if len(features) == axes else ""
+    time, order = (1, "") if batch_first else (0, ", batch_first=False")
     return ValueError(
-        f"{came}, which {where} does not take: {error}. {channels}If x has no time, write x.unsqueeze(1) for one step "
-        "or ConstantEncoder(T)(x) of spikingtorch.spikeio for T steps; if x has no batch, write x.unsqueeze(0)"
+        f"{came}, which {where} does not take: {error}. {channels}If x has no time, write x.unsqueeze({time}) for one "
+        f"step or ConstantEncoder(T{order})(x) of spikingtorch.spikeio for T steps; if x has no batch, write "
+        f"x.unsqueeze({1 - time})"
     )
 
 

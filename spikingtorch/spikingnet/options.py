@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from spikingtorch import validation as checks
+from spikingtorch.axes import check_order
 from spikingtorch.fold.policy import MODES
 
 Statistics: TypeAlias = Literal["step", "sequence"]
@@ -16,6 +17,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "event_driven": ("auto", "off", "on"),
     "time_chunk": (),
     "truncate": (),
+    "batch_first": (),
 }
 
 
@@ -24,6 +26,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name, values in OPTIONS.items():
         if values and options[name] not in values:
             raise ValueError(f"SpikingNet: {name}={options[name]!r} is not one of {', '.join(map(repr, values))}")
+    check_order("SpikingNet", options["batch_first"])
     if options["time_chunk"] is not None:
         checks.check_count("SpikingNet", "time_chunk", options["time_chunk"])
     elif options["truncate"]:

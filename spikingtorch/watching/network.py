@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from spikingtorch import axes
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.network_mode import NetworkMode
 
@@ -15,6 +16,7 @@ class Network(Protocol):
     """A ``SpikingNet``."""
 
     net: nn.Module
+    batch_first: bool
 
     def __call__(self, x: Tensor, /, **options: Any) -> Any:
         """Run it over a sequence."""
@@ -39,14 +41,16 @@ def check_network(owner: str, model: Any) -> None:
         raise TypeError(f"{owner}: model is a {type(model).__name__}, expected a SpikingNet; wrap it: SpikingNet(net)")
 
 
-def check_sequences(owner: str, x: Any) -> None:
-    """Raise unless an input is a batch of sequences, (N, T, ...), of at least one sample.
+def check_sequences(owner: str, x: Any, batch_first: bool) -> Tensor:
+    """Return an input as (N, T, ...); raise unless it is a batch of sequences of at least one sample.
 
     Raises:
         TypeError: it is no floating tensor.
         ValueError: it has another rank, or no samples.
     """
     checks.check_floating(owner, "x", x)
-    checks.check_rank(owner, "x", x, "(N, T, ...): samples, steps, features; an encoder adds the steps", 2)
-    if not x.shape[0]:
+    expected = f"{axes.named(batch_first)}: {axes.spelled(batch_first)}, features; an encoder adds the steps"
+    checks.check_rank(owner, "x", x, expected, 2)
+    if not axes.sizes(x, batch_first)[0]:
         raise ValueError(f"{owner}: x has shape {tuple(x.shape)}, which holds no samples")
+    return axes.samples_first(x, batch_first)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spikingtorch.axes import samples_first, sizes
 from spikingtorch.layers.recorder import SPIKES, Budget, Recorder
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import TimeNorm
@@ -20,11 +21,13 @@ class Recording(Mapping[str, Mapping[str, Tensor]]):
 
     Attributes:
         out: what the model returned.
+        batch_first: False if records are (T, N, *neurons), as the inputs and outputs of the model.
     """
 
-    def __init__(self, layers: Mapping[str, Mapping[str, Tensor]], out: Any) -> None:
+    def __init__(self, layers: Mapping[str, Mapping[str, Tensor]], out: Any, batch_first: bool = True) -> None:
         self._layers = dict(layers)
         self.out = out
+        self.batch_first = batch_first
 
     def __getitem__(self, name: str) -> Mapping[str, Tensor]:
         if name not in self._layers:
@@ -65,7 +68,7 @@ def record(
 
     Args:
         model: the network.
-        x: its input, (N, T, ...).
+        x: its input, as it takes it.
         what: one name or several: "spikes", what a layer gives out; any field of its state after each step, "v" for
             instance; "u", the membrane before the reset, which while a neuron rests is the v that it keeps;
             "threshold".
@@ -78,8 +81,8 @@ def record(
         **options: of the call, ``init`` and ``lengths``.
 
     Returns:
-        The records by layer and name, (N, T, *neurons), and the output of the model as ``.out``. After the end of a
-        padded sample they are zero.
+        The records by layer and name, (N, T, *neurons), or (T, N, *neurons) of a model with ``batch_first=False``, and
+        the output of the model as ``.out``. After the end of a padded sample they are zero.
 
     Raises:
         TypeError: model is no SpikingNet, or steps is no slice.
@@ -117,15 +120,20 @@ def record(
 
     out = model.alone(run, partial(attach, {}))
     # the network runs as many steps as the longest sample has
-    T = x.shape[1] if options.get("lengths") is not None else 0
+    T = sizes(x, model.batch_first)[1] if options.get("lengths") is not None else 0
     found = {path: records for path, recorder in recorders.items() if (records := recorder.records(T))}
+    if not model.batch_first:
+        found = {
+            path: {name: samples_first(each, batch_first=False) for name, each in records.items()}
+            for path, records in found.items()
+        }
     for name in names:
         if not any(name in records for records in found.values()):
             raise ValueError(
                 f"record: no layer has {name!r}. There are 'spikes', fields of a layer's state such as 'v', and 'u' "
                 "and 'threshold' of neurons that fire through functional.fire"
             )
-    return Recording(found, out)
+    return Recording(found, out, model.batch_first)
 
 
 def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer]:

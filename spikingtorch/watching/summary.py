@@ -32,7 +32,7 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     Args:
         model: the network. A copy of it runs, in training or not as it is; states, statistics, random numbers and all
             else stay as they were.
-        x: inputs, (N, T, ...); numbers are means over the samples.
+        x: inputs, as the network takes them; numbers are means over the samples.
         addition: energy of an addition, in pJ.
         mac: energy of a multiplication and an addition, in pJ; by default 3.7 pJ and ``addition``.
 
@@ -50,12 +50,12 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
     (60.0, 60.0, 0.0)
     """
     check_network("summary", model)
-    check_sequences("summary", x)
-    return on_copy("summary", model, lambda copied: summary_of_run(copied, x.clone(), addition, mac), x)
+    given = check_sequences("summary", x, model.batch_first)
+    return on_copy("summary", model, lambda copied: summary_of_run(copied, given.clone(), addition, mac), x)
 
 
 def summary_of_run(model: Any, x: Tensor, addition: float = ADDITION, mac: float | None = None) -> Summary:
-    """Run a network itself, and return its summary."""
+    """Run a network itself on x, (N, T, ...), and return its summary."""
     rows, unseen = within((torch.no_grad(),), partial(_measured, model, x))
     energy = addition + MULTIPLICATION if mac is None else mac
     return Summary(tuple(rows), x.shape[1], addition, energy, tuple(unseen))

@@ -40,7 +40,9 @@ def test_targets(name: str, call: Callable[..., Tensor]) -> None:
     says(lambda: call(X, rows), ValueError, f"{name}: target has shape (2, 3), expected (2,)", "target.argmax(1)")
     says(lambda: call(X, Y[:, None]), ValueError, f"{name}: target has shape (2, 1)", "target.squeeze(1)")
     swapped = X.transpose(0, 1)
-    says(lambda: call(swapped, Y), ValueError, f"{name}: target has shape (2,), expected (4,)", "takes (N, T, ...)")
+    other = "are (T, N, classes), pass batch_first=False"
+    says(lambda: call(swapped, Y), ValueError, f"{name}: target has shape (2,), expected (4,)", other)
+    says(lambda: call(X, Y, batch_first=False), ValueError, f"{name}: target", "expected (4,)", "batch_first=True")
     says(lambda: call(X, [0, 2]), TypeError, f"{name}: target is a list", "torch.tensor(target)")
     says(lambda: call(X, Y[:1]), ValueError, f"{name}: target has shape (1,), expected (2,)")
     says(lambda: call(X, Y[None]), ValueError, f"{name}: target has shape (1, 2), expected (2,)")

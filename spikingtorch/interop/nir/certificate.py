@@ -107,7 +107,7 @@ def certified(
     Args:
         model: the network, which is not changed.
         graph: the graph.
-        sample: an input, (N, T, ...).
+        sample: an input, (N, T, ...), whatever the network takes.
         paths: for the neurons of the graph, the layer in the network.
         dt: length of a step, in seconds.
         discretisation: of the equations.
@@ -117,6 +117,7 @@ def certified(
         NIRError: the reader does not compute the graph.
     """
     model = copy.deepcopy(model).eval()
+    model.batch_first = True
     with torch.no_grad():
         seen = recording.record(model, sample, "spikes") if paths else None
         out: Any = model(sample) if seen is None else seen.out

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikingtorch.axes import samples_first
 from spikingtorch.interop.nir import metadata
 from spikingtorch.interop.nir.certificate import certified, check_sample
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
@@ -49,7 +50,8 @@ def to_nir(
 
     Args:
         model: the network, which is not changed.
-        sample: an input, (N, T, ...), for the shapes and the certificate; a few samples that make every layer fire.
+        sample: an input, as the network takes it, for the shapes and the certificate; a few samples that make every
+            layer fire.
         target: the library that will read the graph: "snntorch", "norse", "sinabs" or "spikingjelly"; None for readers
             that go by NIR's equations.
         dt: length of a step, in seconds; by default what the target takes for it, and 1e-4 without one.
@@ -77,6 +79,7 @@ def to_nir(
     check_network("to_nir", model)
     how = _how(target, dt, discretisation, approximate, sample)
     check_hooks(model)
+    sample = samples_first(sample, model.batch_first)
     copied = copied_model(model).eval()
     copied.mode = "step"
     with torch.no_grad():

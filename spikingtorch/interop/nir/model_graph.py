@@ -278,18 +278,20 @@ def _in_evaluation(over_time: TimeNorm) -> Any:
 
 
 def copied_model(model: Any) -> Any:
-    """Return a copy of a network.
+    """Return a copy of a network that takes (N, T, ...).
 
     Raises:
         NIRError: hooks have computed its weights, which cannot be copied.
     """
     try:
-        return copy.deepcopy(model)
+        copied = copy.deepcopy(model)
     except RuntimeError as error:
         raise NIRError(
             f"the network cannot be copied ({str(error).splitlines()[0]}); make computed weights plain first, with "
             "prune.remove or remove_weight_norm"
         ) from error
+    copied.batch_first = True
+    return copied
 
 
 def check_hooks(model: nn.Module) -> None:

@@ -1,0 +1,279 @@
+"""Sequences (T, N, ...): whatever takes ``batch_first=False`` equals what takes (N, T, ...), axes exchanged."""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import init, metrics, plot, spikeio
+from spikingtorch.fold.policy import Mode
+from spikingtorch.functional.core.tree import leaves_of, tree_map
+from spikingtorch.watching.recording import Recording
+from tests.losses.cases import CASES, Case
+
+N, T, M = 3, 7, 5
+
+
+class Two(nn.Module):
+    """Two outputs, the latter one of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, M), nn.Linear(M, M)
+        self.a, self.b = st.LIF(tau=3.0, v0=0.3), st.LI(tau=3.0)
+
+    def forward(self, x: Tensor, init: Any) -> tuple[Tensor, Tensor]:
+        spikes = self.a(self.first(x), init)
+        return spikes, self.b(self.second(spikes), init).unflatten(1, (M, 1))
+
+
+def pair(mode: Mode = "auto", **options: Any) -> tuple[st.SpikingNet, st.SpikingNet]:
+    """Return one network twice, samples first and time first."""
+    torch.manual_seed(0)
+    net = Two().double()
+    return (
+        st.SpikingNet(net, mode=mode, **options),
+        st.SpikingNet(copy.deepcopy(net), mode=mode, batch_first=False, **options),
+    )
+
+
+def swapped(tree: Any) -> Any:
+    return tree_map(lambda leaf: leaf.transpose(0, 1), tree)
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
+@pytest.mark.parametrize(
+    "options", [{}, {"time_chunk": 3}, {"time_chunk": 2, "truncate": True, "carry_graph": True}], ids=str
+)
+@pytest.mark.parametrize("lengths", [None, [7, 2, 5], torch.tensor([4, 4, 1])], ids=str)
+def test_network(mode: Mode, options: dict[str, Any], lengths: Any) -> None:
+    ours, theirs = pair(mode, **options)
+    x = drawn(N, T, 4).requires_grad_()
+    y = x.detach().transpose(0, 1).contiguous().requires_grad_()
+    for start in (True, False, torch.tensor([True, False, True])):
+        wanted, got = ours(x, start, lengths), theirs(y, start, lengths)
+        assert [leaf.shape for leaf in leaves_of(got)] == [(T, N, M), (T, N, M, 1)]
+        assert all(map(torch.equal, leaves_of(got), leaves_of(swapped(wanted))))
+        cotangents = [torch.randn_like(leaf) for leaf in leaves_of(wanted)]
+        for outs, weights in ((wanted, cotangents), (got, swapped(cotangents))):
+            torch.autograd.backward([*leaves_of(outs)], weights, retain_graph=True)
+        if options.get("carry_graph"):
+            ours.detach_()
+            theirs.detach_()
+    # the order of a sum over the batch is another one where samples and steps become one axis
+    torch.testing.assert_close(y.grad, x.grad.transpose(0, 1), rtol=1e-12, atol=1e-12)  # type: ignore[union-attr]
+    for name, weight in ours.named_parameters():
+        torch.testing.assert_close(theirs.get_parameter(name).grad, weight.grad, rtol=1e-12, atol=1e-12)
+    steps = T if lengths is None else int(max(lengths))  # the network runs no more than those
+    for model, axes in ((theirs, "(T, N, ...)"), (ours, "(N, T, ...)")):
+        assert str(model.explain()).splitlines()[-1] == f"x taken as {axes}: {N} samples of {steps} steps"
+
+
+def test_outputs_may_be_written_on() -> None:
+    theirs = pair()[1]
+    x = drawn(T, N, 4)
+    before, out = x.clone(), theirs(x)
+    for leaf in leaves_of(out):
+        leaf.detach().zero_()
+    assert torch.equal(x, before)
+    again = theirs(x)
+    assert any(leaf.abs().sum() > 0 for leaf in leaves_of(again))
+
+
+@pytest.mark.parametrize("lengths", [None, [7, 2, 5]])
+def test_records(lengths: Any) -> None:
+    ours, theirs = pair()
+    x = drawn(N, T, 4)
+    options = {} if lengths is None else {"lengths": lengths}
+    wanted = st.record(ours, x, ("spikes", "v"), steps=slice(1, None, 2), **options)
+    got = st.record(theirs, x.transpose(0, 1), ("spikes", "v"), steps=slice(1, None, 2), **options)
+    assert (wanted.batch_first, got.batch_first) == (True, False)
+    for layer, records in wanted.items():
+        for name, each in records.items():
+            assert got[layer][name].shape == (3, N, M)
+            assert torch.equal(got[layer][name], each.transpose(0, 1))
+    assert all(map(torch.equal, leaves_of(got.out), leaves_of(swapped(wanted.out))))
+
+
+def test_under_transforms() -> None:
+    ours, theirs = pair()
+    x = drawn(N, T, 4)
+
+    def loss(model: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        out = torch.func.functional_call(model, weights, (x,))
+        return sum((leaf.square().sum() for leaf in leaves_of(out)), torch.zeros((), dtype=x.dtype))
+
+    weights = {name: weight.detach() for name, weight in ours.named_parameters()}
+    wanted = torch.func.grad(functools.partial(loss, ours))(weights, x)
+    got = torch.func.grad(functools.partial(loss, theirs))(weights, x.transpose(0, 1))
+    for name, each in wanted.items():
+        torch.testing.assert_close(got[name], each, rtol=1e-12, atol=1e-12)
+
+
+def test_what_looks_at_a_network() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 64), st.LIF(), nn.Linear(64, 32), st.LIF())
+    ours, theirs = st.SpikingNet(net), st.SpikingNet(copy.deepcopy(net), batch_first=False)
+    x = drawn(N, T, 4).float()
+    y = x.transpose(0, 1)
+    assert st.summary(theirs, y) == st.summary(ours, x)
+    assert init.to_rate_(theirs, y.repeat(1, 20, 1), 0.2) == init.to_rate_(ours, x.repeat(20, 1, 1), 0.2)
+    pictures = [plot.overview(model, each).axes for model, each in ((ours, x), (theirs, y))]
+    for wanted, got in zip(*pictures, strict=True):
+        assert points(got) == points(wanted)
+    with pytest.raises(ValueError, match=r"expected \(T, N, \.\.\.\): steps, samples, features"):
+        st.summary(theirs, x[0, 0])
+
+
+def test_nir() -> None:
+    nir = pytest.importorskip("spikingtorch.interop.nir")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, M), st.LIF(v0=0.3))
+    graph = nir.to_nir(st.SpikingNet(net, batch_first=False), drawn(T, N, 4).float())
+    assert nir.verify_nir(graph, drawn(N, T, 4).float()).equal
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("lengths", [None, [6, 1, 4]])
+def test_losses(case: Case, lengths: Any) -> None:
+    x, target = case.draw(3, 6, torch.float64)
+    x.requires_grad_()
+    y = x.detach().transpose(0, 1).contiguous().requires_grad_()
+    late = target.transpose(0, 1) if case.target == "sequence" and target is not None else target
+    wanted, got = case.call(x, target, lengths), case.call(y, late, lengths, batch_first=False)
+    assert torch.equal(got, wanted)
+    cotangent = torch.randn_like(wanted)
+    for out in (wanted, got):
+        out.backward(cotangent)
+    assert torch.equal(y.grad, x.grad.transpose(0, 1))  # type: ignore[arg-type, union-attr]
+
+
+def test_metrics() -> None:
+    spikes, target = (drawn(N, T, 4) < 0.4).double(), torch.tensor([0, 3, 1])
+    for lengths in (None, [7, 2, 5]):
+        for metric in (metrics.rate_accuracy, metrics.first_spike_accuracy):
+            wanted = metric(spikes, target, lengths, reduction="none")
+            got = metric(spikes.transpose(0, 1), target, lengths, reduction="none", batch_first=False)
+            assert torch.equal(got, wanted)
+        rate = metrics.firing_rate(spikes.transpose(0, 1), lengths, batch_first=False)
+        assert torch.equal(rate, metrics.firing_rate(spikes, lengths))
+
+
+DECODERS: list[Callable[..., nn.Module]] = [
+    functools.partial(spikeio.SumDecoder, T),
+    functools.partial(spikeio.RateDecoder, T),
+    spikeio.FirstSpikeDecoder,
+    spikeio.MaxMembraneDecoder,
+]
+
+
+@pytest.mark.parametrize("make", DECODERS)
+@pytest.mark.parametrize("lengths", [None, [7, 2, 5]])
+def test_decoders(make: Callable[..., nn.Module], lengths: Any) -> None:
+    spikes = (drawn(N, T, 4) < 0.3).double()
+    decoder = make(batch_first=False)
+    assert torch.equal(decoder(spikes.transpose(0, 1), lengths), make()(spikes, lengths))
+    assert "batch_first=False" in repr(decoder)
+    assert "batch_first" not in repr(make())
+    with pytest.raises(ValueError, match=r"has no steps on its axis 0"):
+        decoder(spikes.transpose(0, 1)[:0])
+
+
+def test_a_decoder_counts_the_steps_of_the_first_axis() -> None:
+    with pytest.raises(ValueError, match=r"shape \(7, 3, 4\) has 7 steps on its axis 0, expected 3"):
+        spikeio.SumDecoder(N, batch_first=False)(torch.zeros(T, N, 4))
+
+
+ENCODERS: list[Callable[..., nn.Module]] = [
+    functools.partial(spikeio.ConstantEncoder, T),
+    functools.partial(spikeio.PoissonEncoder, T),
+    functools.partial(spikeio.Poisson2D, T),
+    functools.partial(spikeio.PeriodicEncoder, T),
+    functools.partial(spikeio.LatencyEncoder, T),
+    functools.partial(spikeio.PopulationEncoder, T, 4),
+]
+
+
+@pytest.mark.parametrize("make", ENCODERS)
+def test_encoders(make: Callable[..., nn.Module]) -> None:
+    x = drawn(N, 2, 4, 4)
+    torch.manual_seed(0)
+    wanted = make()(x)
+    torch.manual_seed(0)
+    got = make(batch_first=False)(x)
+    assert torch.equal(got, wanted.transpose(0, 1))
+    assert repr(make(batch_first=False)) == repr(make())[:-1] + ", batch_first=False)"
+
+
+def test_delta_encoder() -> None:
+    x = drawn(N, T, 4)
+    got = spikeio.DeltaEncoder(0.3, batch_first=False)(x.transpose(0, 1))
+    assert torch.equal(got, spikeio.DeltaEncoder(0.3)(x).transpose(0, 1))
+
+
+def test_a_padded_batch() -> None:
+    pairs = [(torch.rand(n, 2), n) for n in (3, 5)]
+    x, lengths, targets = spikeio.pad_sequences(pairs)
+    y, *others = spikeio.pad_sequences(pairs, batch_first=False)
+    assert torch.equal(y, x.transpose(0, 1))
+    assert [each.tolist() for each in others] == [lengths.tolist(), targets.tolist()]
+
+
+def points(ax: Any) -> list[Any]:
+    """Return where the marks and the lines of a picture are."""
+    marks = [np.asarray(each.get_offsets()).tolist() for each in ax.collections]
+    return marks + [line.get_xydata().tolist() for line in ax.lines]
+
+
+def test_pictures() -> None:
+    spikes = (drawn(N, T, 4) < 0.4).float()
+    late = spikes.transpose(0, 1)
+
+    recording = Recording({"a": {"spikes": late, "v": late}}, late, batch_first=False)
+    same: list[tuple[Any, Any]] = [
+        (plot.raster(spikes), plot.raster(late, batch_first=False)),
+        (plot.raster({"a": spikes}), plot.raster(recording)),
+        (plot.rates({"a": spikes}), plot.rates(recording)),
+        (plot.rates(spikes), plot.rates(late, batch_first=False)),
+        (
+            plot.traces(spikes, spikes=spikes, threshold=0.5 * spikes),
+            plot.traces(late, spikes=late, threshold=0.5 * late, batch_first=False),
+        ),
+    ]
+    layers = {"a": {"spikes": spikes, "v": spikes}}
+    pages = [plot.overview_of(layers, spikes, spikes), plot.overview_of(recording, late, late)]
+    same += list(zip(*[page.axes for page in pages], strict=True))
+    for wanted, got in same:
+        assert points(got) == points(wanted)
+
+
+def test_what_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(4, 2), st.LIF())
+    for make in (lambda: st.SpikingNet(net, batch_first=0), lambda: spikeio.RateDecoder(batch_first="no")):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"batch_first=.* expected True for sequences \(N, T, \.\.\.\) or False"):
+            make()
+    model = st.SpikingNet(net, batch_first=False)
+    with pytest.raises(ValueError, match=r"shape \(4,\), expected \(T, N, \.\.\.\): steps, samples, features"):
+        model(torch.rand(4))
+    with pytest.raises(ValueError, match=r"shape \(0, 3, 4\), which has no steps"):
+        model(torch.rand(0, 3, 4))
+    assert model(torch.rand(5, 0, 4)).shape == (5, 0, 2)
+    with pytest.raises(
+        ValueError, match=r"taken as \(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\), which layer 0"
+    ):
+        model(torch.rand(T, N, 9))
+    with pytest.raises(ValueError, match=r"lengths has shape \(7,\), expected \(3,\)"):
+        model(torch.rand(T, N, 4), lengths=[1] * T)
+    with pytest.raises(ValueError, match=r"init is a tensor .* expected torch.bool and shape \(3,\)"):
+        model(torch.rand(T, N, 4), torch.ones(T, dtype=torch.bool))
+    assert "Nout=(2,), batch_first=False" in repr(model).splitlines()[1]
