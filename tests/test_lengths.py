@@ -185,7 +185,7 @@ def test_norms_in_training_are_those_of_the_samples_that_run(kind: str, way: str
     nn.init.uniform_(inner.weight, 0.5, 1.5)
     nn.init.normal_(inner.bias)
     loop = Loop(copy.deepcopy(inner), getattr(norm, "scale", 1.0))
-    options: Any = {"sequence": {"mode": "fold", "statistics": "sequence"}}.get(way, WAYS.get(way, {}))
+    options: Any = {"sequence": {"statistics": "sequence"}}.get(way, WAYS.get(way, {}))
     model = SpikingNet(nn.Sequential(norm, LI(tau=1.5).double()), **options)
     x = torch.rand(4, 4, *shape, dtype=torch.double, requires_grad=True)
     mask = torch.ones(4, 4, dtype=torch.bool) if lengths is None else torch.arange(4) < lengths[:, None]

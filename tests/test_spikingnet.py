@@ -197,7 +197,7 @@ WRONG_LATER = {
     "mode": ("Step", r"mode='Step' is not one of 'auto', 'step', 'fold'"),
     "event_driven": ("sometimes", r"event_driven='sometimes' is not one of"),
     "hooks": ("never", r"hooks='never' is not one of"),
-    "statistics": ("sequence", r"statistics='sequence' needs the whole sequence"),
+    "statistics": ("batch", r"statistics='batch' is not one of"),
     "truncate": (True, r"truncate=True cuts the graph between chunks"),
     "time_chunk": (0, r"time_chunk=0, expected a whole number of steps"),
 }

@@ -82,6 +82,7 @@ class FoldPolicy:
     Args:
         taught: rules of the user's, by operation.
         hooks_look: whether forward hooks only look, and may be called once with all steps.
+        must_fold: whether a network that steps is an error, since batch norm is to take the statistics of all steps.
 
     Attributes:
         seen: shape of the last input.
@@ -90,11 +91,13 @@ class FoldPolicy:
         warned: whether it has been said why the network steps.
     """
 
-    def __init__(self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False) -> None:
+    def __init__(
+        self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False, must_fold: bool = False
+    ) -> None:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
         self.proven: State | None = None
-        self._taught, self._hooks_look = dict(taught or {}), hooks_look
+        self._taught, self._hooks_look, self._must_fold = dict(taught or {}), hooks_look, must_fold
         self._states: list[State] = []
         self._free: frozenset[str] = frozenset()  # names of numbers of the network whose value makes no difference
         self._deciding: frozenset[str] = frozenset()  # and of those whose value may make one
@@ -105,11 +108,11 @@ class FoldPolicy:
         self.warned = False
 
     def __reduce__(self) -> Any:
-        return FoldPolicy, (self._taught, self._hooks_look)
+        return FoldPolicy, (self._taught, self._hooks_look, self._must_fold)
 
-    def anew(self, hooks_look: bool) -> "FoldPolicy":
+    def anew(self, hooks_look: bool, must_fold: bool) -> "FoldPolicy":
         """Return one that knows nothing yet, with the same rules."""
-        return FoldPolicy(self._taught, hooks_look)
+        return FoldPolicy(self._taught, hooks_look, must_fold)
 
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
@@ -145,8 +148,16 @@ class FoldPolicy:
 
     @property
     def normalises(self) -> bool:
-        """Whether the network that ``folds`` was asked about has batch norm in training."""
-        return self._last is not None and self._last.normalises
+        """Whether the network that ``folds`` was asked about has batch norm in training, by step."""
+        return self._last is not None and self._last.normalises and not self._must_fold
+
+    @property
+    def objection(self) -> str:
+        """Why the network that ``folds`` was asked about does not, and what would let it."""
+        found = self._last
+        if found is None or found.reason is None:
+            return "is not known yet: parameters without a shape get one by a call in evaluation"
+        return found.reason + (f". To let it fold, {found.remedy}" if found.remedy else "")
 
     def finding(
         self, net: nn.Module, sample: Sample, shape: torch.Size, *, explains: bool = False
@@ -231,7 +242,7 @@ class FoldPolicy:
         state = next((each for each in self._states if look.same_as(each.look)), None)
         if state is None:
             state = State(look, free & look.numbers)
-            if self._examined >= _EXAMINED + self._calls // _CALLS:
+            if self._examined >= _EXAMINED + self._calls // _CALLS and not self._must_fold:
                 state.unexamined = self._as_it_changes(look)
                 # one that has passed unexamined is not likely to come back
                 self._states = [each for each in self._states if each.unexamined is None]

@@ -104,7 +104,14 @@ class Report(NamedTuple):
         return "\n".join([f"{self.mode}: {self.reason}", *("  " + "  ".join(row) for row in texts), *memory, *given])
 
 
-def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, Note], batch_first: bool) -> Report:
+def report(
+    policy: FoldPolicy,
+    net: nn.Module,
+    mode: Mode,
+    notes: Mapping[int, Note],
+    batch_first: bool = True,
+    statistics: str = "step",
+) -> Report:
     """Return how a network runs an input like the last one.
 
     Args:
@@ -113,6 +120,7 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
         mode: that was asked for.
         notes: how layers were computed at the last call, by the identity of their weights.
         batch_first: how the network takes the axes of an input.
+        statistics: of batch norm in training, of each "step" or of the "sequence".
 
     Raises:
         ValueError: there has been none.
@@ -123,7 +131,7 @@ def report(policy: FoldPolicy, net: nn.Module, mode: Mode, notes: Mapping[int, N
         )
     N, T = policy.seen[:2]
     found = policy.finding(net, policy.sample, policy.seen, explains=True)
-    taken, reason = _taken(mode, FoldDecision(UNDECIDED, {}) if found is None else found)
+    taken, reason = _taken(mode, FoldDecision(UNDECIDED, {}) if found is None else found, statistics)
     inputs = {} if found is None else found.inputs
     kind = policy.sample.dtype, policy.sample.device
     layers = [
@@ -159,13 +167,14 @@ def _line(path: str, kind: str, note: Note) -> ProductReport:
     return ProductReport(path, kind, note.shape, note.reason, density, note.kept, note.inputs, wanted)
 
 
-def _taken(mode: Mode, found: FoldDecision) -> tuple[str, str]:
+def _taken(mode: Mode, found: FoldDecision, statistics: str) -> tuple[str, str]:
     if mode != "auto":
         difference = "" if found.reason is None else f"; in mode 'auto' it would step because it {found.reason}"
         return mode, f"as asked for{difference if mode == 'fold' else ''}"
     if found.reason is not None:
         return "step", f"the network {found.reason}"
-    norms = "; batch norm takes the statistics of each step by itself" if found.normalises else ""
+    whose = "each step by itself" if statistics == "step" else "all steps together"
+    norms = f"; batch norm takes the statistics of {whose}" if found.normalises else ""
     drawn = "; random numbers, such as dropout masks, are drawn for each step and sample" if found.draws else ""
     return "fold", f"nothing in the network mixes {'steps' if norms else 'samples or steps'}{norms}{drawn}"
 

@@ -177,7 +177,8 @@ def _copy(model: SpikingNet) -> SpikingNet:
             module.eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    copied.mode = "fold" if model.mode == "fold" or any(map(needs_sequence, copied.modules())) else "step"
+    at_once = model.mode == "fold" or model.statistics == "sequence" or any(map(needs_sequence, copied.modules()))
+    copied.mode = "fold" if at_once else "step"
     copied.warn_silent, copied.batch_first = False, True
     return copied
 

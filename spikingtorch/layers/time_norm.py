@@ -22,7 +22,8 @@ class TimeNorm(StatefulLayer):
         scale: factor of the weight.
 
     Attributes:
-        norm: the batch norm.
+        norm: the batch norm, whose tensors are attributes of this module as well, and in ``state_dict`` stand under the
+            keys of an ``nn.BatchNorm``: one can load what the other has saved.
         scale: as above.
     """
 
@@ -32,6 +33,30 @@ class TimeNorm(StatefulLayer):
         super().__init__()
         self.norm = norm
         self.scale = scale
+
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """Return the tensors of the norm under the keys of an ``nn.BatchNorm``, and a scale if there is one."""
+        found: Any = super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
+        inner = f"{prefix}norm."
+        for key in [key for key in found if key.startswith(inner)]:
+            found[prefix + key.removeprefix(inner)] = found.pop(key)
+        if not self._constants():
+            del found[f"{prefix}_extra_state"]
+        return found
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        # torch hands each child what begins with its name
+        for name in (*self.norm._parameters, *self.norm._buffers):
+            if (key := prefix + name) in state_dict:
+                state_dict[f"{prefix}norm.{name}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def __getattr__(self, name: str) -> Any:
+        # what an nn.BatchNorm has under the keys of its state dict, torch.distributed.checkpoint looks for here
+        inner = self.__dict__.get("_modules", {}).get("norm")
+        if inner is not None and (name in inner._parameters or name in inner._buffers):
+            return getattr(inner, name)
+        return super().__getattr__(name)
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Normalise one step, in evaluation, or all steps of a fold.
@@ -54,7 +79,7 @@ class TimeNorm(StatefulLayer):
         return out
 
     def _constants(self) -> dict[str, Any]:
-        return {"scale": self.scale}
+        return {} if self.scale == 1.0 else {"scale": self.scale}
 
     def whole_step(self) -> Any:
         """Return the norm and its parameters."""

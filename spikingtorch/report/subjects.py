@@ -141,7 +141,7 @@ def subjects_of(model: Any, x: Tensor) -> list[Subject]:
         x: samples, (N, T, ...), of which the first one is run.
     """
     model.cpu().double()
-    model.mode = "step"
+    model.statistics, model.mode = "step", "step"
     layers = {name: layer for name, layer in spiking_layers(model).items() if _is_neuron(layer)}
     taps = {name: _Tap() for name in layers}
     try:

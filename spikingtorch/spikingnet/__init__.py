@@ -24,7 +24,7 @@ from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm
+from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.error_notes import name_layer
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
@@ -73,7 +73,8 @@ class SpikingNet(nn.Module):
         carry_graph: keep the state of the layers attached to its graph when a call ends, so that the next one, with
             ``init=False``, differentiates through it. By default a call leaves plain numbers behind.
         statistics: what batch norm in training normalises: "step", each step by itself, as one call of net a step does;
-            or, with mode="fold", "sequence", batch and time together.
+            or "sequence", batch and time together, as SpikingJelly's multi-step layers do. That takes all steps in one
+            call: in training, a network that cannot fold is an error then.
         fold_rules: what mode "auto" is to take for granted of operations that it does not know, such as those of a
             library of your own, ``torch.ops.mylib.smooth``: "pointwise", each entry is computed from the entries in its
             place; or "rows", each index of the first axis by itself.
@@ -140,7 +141,7 @@ class SpikingNet(nn.Module):
         check_options(vars(self))
         self._skipping: Automatic | None = None
         self._watching: NetworkMode | None = None
-        self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence")
+        self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence", statistics == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
         self._decisions: Recomputation[int] = Recomputation()
@@ -148,9 +149,9 @@ class SpikingNet(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in OPTIONS and "_policy" in self.__dict__:
             check_options({**self.__dict__, name: value})
-            if name == "hooks":
-                self._policy = self._policy.anew(value == "sequence")
         super().__setattr__(name, value)
+        if name in ("hooks", "statistics") and "_policy" in self.__dict__:
+            self._policy = self._policy.anew(self.hooks == "sequence", self.statistics == "sequence")
 
     def _settle(self, net: nn.Module) -> None:
         """Find out how a network, as it is now, is handed init, and let it hand init on."""
@@ -260,11 +261,21 @@ class SpikingNet(nn.Module):
         for chunk in chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
                 self.detach_()
+            if chunk.x.shape[1] < x.shape[1] and self._needs_sequence(parts):
+                raise ValueError(
+                    f"SpikingNet: statistics='sequence' takes the statistics of all steps, and time_chunk="
+                    f"{self.time_chunk} runs them in parts. In training, leave out time_chunk, or take "
+                    "statistics='step'"
+                )
             outputs.append(self._run(chunk, parts))
         if not self.carry_graph or checks.functorch_active():
             for layer in parts.layers:
                 layer._end_of_sequence()
         return outputs[0] if len(outputs) == 1 else joined(torch.cat, outputs)
+
+    def _needs_sequence(self, parts: Parts) -> bool:
+        """Say whether batch norm may take its statistics over all steps of this call."""
+        return self.statistics == "sequence" and (self.net.training or any(map(takes_statistics, parts.modules)))
 
     def _run(self, chunk: Chunk, parts: Parts) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
@@ -297,6 +308,10 @@ class SpikingNet(nn.Module):
                 for taker, mark in zip(takers, marks, strict=True):
                     taker.rewind(mark)
                 set_random_state(chunk.x.device, drawn)
+                if self._needs_sequence(parts):
+                    if isinstance(error, FoldError):
+                        raise self._sequence_error(str(error)) from error
+                    raise
                 outputs = self._run_steps(chunk, parts)  # raises what is wrong either way
                 self._policy.revoke(error)
         else:
@@ -369,8 +384,16 @@ class SpikingNet(nn.Module):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
         return StatisticsOfSteps(fold, modules, merged=way != _NORMALISING)
 
+    def _sequence_error(self, why: str) -> ValueError:
+        return ValueError(
+            "SpikingNet: statistics='sequence' takes the statistics of batch norm over all steps, in one call, and "
+            f"{type(self.net).__name__} runs step by step because it {why}"
+        )
+
     def _run_steps(self, chunk: Chunk, parts: Parts) -> Any:
         x, init, running, _ = chunk
+        if x.shape[0] and self._needs_sequence(parts):
+            raise self._sequence_error("is traced" if checks.is_traced() else self._policy.objection)
         if running is not None:
             return joined(torch.stack, self._run_padded_steps(x, init, running, parts))
         first, *others = x.unbind(1)
@@ -455,7 +478,9 @@ class SpikingNet(nn.Module):
         notes: dict[int, Note] = {}
         for module in self.modules():  # networks within this one have their own
             notes |= module._skipping.notes if isinstance(module, SpikingNet) and module._skipping is not None else {}
-        return self._lock.run(partial(report, self._policy, self.net, self.mode, notes, self.batch_first))
+        return self._lock.run(
+            partial(report, self._policy, self.net, self.mode, notes, self.batch_first, self.statistics)
+        )
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""

@@ -33,8 +33,8 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(
             "SpikingNet: truncate=True cuts the graph between chunks; say how long one is, with time_chunk=K"
         )
-    if options["statistics"] == "sequence" and options["mode"] != "fold":
+    if options["statistics"] == "sequence" and options["mode"] == "step":
         raise ValueError(
-            f"SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode={options['mode']!r} may "
-            "run it step by step; pass mode='fold'"
+            "SpikingNet: statistics='sequence' needs the whole sequence in one call, and mode='step' runs it step by "
+            "step; leave out mode, or pass mode='fold'"
         )

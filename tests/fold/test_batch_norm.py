@@ -169,24 +169,57 @@ def test_gradients_of_one_sample_do_not_depend_on_how_it_lies_in_memory(which: s
     assert_close(found[1], found[0])
 
 
-def test_a_sequence_has_statistics_of_its_own_on_request() -> None:
+@pytest.mark.parametrize("mode", ["auto", "fold"])
+def test_a_sequence_has_statistics_of_its_own_on_request(mode: Mode) -> None:
     net = Two(through, module=nn.BatchNorm1d(4)).double()
     x = inputs(net, 0)
-    model: Any = st.SpikingNet(net, 3, mode="fold", statistics="sequence", warn_silent=False)
-    model(x)
+    model: Any = st.SpikingNet(net, 3, mode=mode, statistics="sequence", warn_silent=False)
+    out = model(x)
     assert_close(model.net.module.running_mean, 0.1 * x.flatten(0, 1).mean(0))
     assert model.net.module.num_batches_tracked == 1
+    by_module = Two(through, module=st.TimeBatchNorm1d(4)).double()
+    by_module.load_state_dict(copy.deepcopy(net.state_dict()))
+    assert torch.equal(st.SpikingNet(by_module, 3, warn_silent=False)(x), out)
+    if mode == "auto":
+        assert "batch norm takes the statistics of all steps together" in str(model.explain())
+    model.statistics = "step"
+    model(x)
+    assert model.net.module.num_batches_tracked == 1 + x.shape[1]
+    model.statistics = "sequence"
+    assert_close(model(x), out)
+
+
+def test_in_evaluation_a_network_with_statistics_of_sequences_may_step() -> None:
+    net = Two(lambda net, x, init: centred(net.module(x)), module=nn.BatchNorm1d(4)).double().eval()
+    x = inputs(net, 0)
+    wanted = st.SpikingNet(copy.deepcopy(net), 3, "step")(x)
+    with pytest.warns(RuntimeWarning, match="runs step by step"):
+        assert torch.equal(st.SpikingNet(net, 3, statistics="sequence")(x), wanted)
+    empty = st.SpikingNet(net.train(), 3, statistics="sequence")(x[:0])
+    assert empty.shape == (0, T, 3)
+
+
+def test_a_network_that_changes_at_each_call_is_proven_at_each_call() -> None:
+    """Stepping some of the calls, as without statistics over all steps, would be other numbers."""
+    net: Any = Two(lambda net, x, init: net.module(x) + float(net.shift[0]), module=nn.BatchNorm1d(4)).double()
+    model: Any = st.SpikingNet(net, 3, statistics="sequence", warn_silent=False)
+    x = inputs(net, 0)
+    for k in range(20):
+        net.shift = (0.1 * k,)
+        model(x)
+    assert model.net.module.num_batches_tracked == 20
+
+
+def _fails_at_once(net: Any, x: Tensor, init: Any) -> Tensor:
+    h = net.module(x)
+    if "steps at once" in repr(init) and "of 1 steps" not in repr(init):  # as in no trace of it
+        raise ValueError("takes one step")
+    found: Tensor = net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
+    return found
 
 
 def test_a_folded_call_that_fails_leaves_no_statistics_behind() -> None:
-    def code(net: Any, x: Tensor, init: Any) -> Tensor:
-        h = net.module(x)
-        if "steps at once" in repr(init) and "of 1 steps" not in repr(init):  # as in no trace of it
-            raise ValueError("takes one step")
-        found: Tensor = net.sl2(net.l2(net.sl1(net.l1(h), init)), init)
-        return found
-
-    net = Own(code, module=nn.BatchNorm1d(4)).double()
+    net = Own(_fails_at_once, module=nn.BatchNorm1d(4)).double()
     folded = st.SpikingNet(copy.deepcopy(net), 3, warn_silent=False)
     stepped = st.SpikingNet(net, 3, mode="step", warn_silent=False)
     x = inputs(net, 0)
@@ -223,8 +256,26 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         r"Expected more than 1 value per channel when training",
     ),
     "a sequence that may be stepped": (
-        lambda: st.SpikingNet(Two(), 3, statistics="sequence"),
-        r"statistics='sequence' needs the whole sequence in one call, and mode='auto' may run it.*pass mode='fold'",
+        lambda: st.SpikingNet(Two(), 3, "step", statistics="sequence"),
+        r"statistics='sequence' needs the whole sequence in one call, and mode='step' runs it.*pass mode='fold'",
+    ),
+    "a sequence in parts": (
+        lambda: st.SpikingNet(Two(through, module=nn.BatchNorm1d(4)), 3, time_chunk=2, statistics="sequence")(
+            torch.rand(N, T, 4)
+        ),
+        r"statistics='sequence' takes the statistics of all steps, and time_chunk=2 runs them in parts\. In training, ",
+    ),
+    "a network that steps": (
+        lambda: st.SpikingNet(
+            Two(lambda net, x, init: centred(net.module(x)), module=nn.BatchNorm1d(4)), 3, statistics="sequence"
+        )(torch.rand(N, T, 4)),
+        r"in one call, and Two runs step by step because it works along the axis of the batch.*\. To let",
+    ),
+    "a network that fails with all steps": (
+        lambda: st.SpikingNet(Own(_fails_at_once, module=nn.BatchNorm1d(4)), 3, statistics="sequence")(
+            torch.rand(N, T, 4)
+        ),
+        r"^takes one step$",
     ),
     "another name": (
         lambda: st.SpikingNet(Two(), 3, statistics="batch"),  # type: ignore[arg-type]

@@ -57,10 +57,11 @@ def test_report_of_a_network_that_folds() -> None:
     assert [line.shape for line in of_two_inputs] == [(6,), (3,)]
     lines = str(report).splitlines()
     assert lines[0] == f"fold: {report.reason}"
+    assert lines[-1] == "x taken as (N, T, ...): 3 samples of 5 steps"
     rows = [(line.path, line.kind, line.shape, str(line.backend)) for line in report.layers]
     rows += [(line.path, line.kind, line.shape, line.form) for line in report.products]
     assert [row[0] for row in rows] == ["sl1", "sl2", "sl3", "conv1", "conv2", "l1"]
-    for (path, kind, shape, form), text in zip(rows, lines[1:], strict=True):
+    for (path, kind, shape, form), text in zip(rows, lines[1:-1], strict=True):
         assert text.split()[:3] == [path, kind, "x".join(map(str, shape))]
         assert text.endswith(form)
 

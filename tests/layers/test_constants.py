@@ -24,6 +24,7 @@ from spikingtorch import (
     SpikingNet,
     StepLayer,
     ThresholdDependentBatchNorm,
+    TimeBatchNorm2d,
 )
 from spikingtorch import functional as F
 
@@ -260,3 +261,42 @@ def test_a_hook_that_renames_and_a_layer_with_an_extra_state_of_its_own() -> Non
 
     layer.register_load_state_dict_pre_hook(rename)
     layer.load_state_dict(old)
+
+
+def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
+    """A trained network takes the norm of another one, whichever of the two it has; older checkpoints load as well."""
+    torch.manual_seed(0)
+    ours: Any = nn.Sequential(TimeBatchNorm2d(3))
+    theirs = nn.Sequential(nn.BatchNorm2d(3))
+    assert [*ours.state_dict()] == [*theirs.state_dict()]
+    for value in theirs.state_dict().values():
+        value.copy_(torch.rand(value.shape) * 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.load_state_dict(theirs.state_dict())
+        older = {key.replace("0.", "0.norm."): value for key, value in theirs.state_dict().items()}
+        copied = nn.Sequential(TimeBatchNorm2d(3))
+        copied.load_state_dict(older)
+        back = nn.Sequential(nn.BatchNorm2d(3))
+        back.load_state_dict(ours.state_dict())
+    x = torch.rand(4, 3, 2, 2)
+    for norm in (ours, theirs, copied, back):
+        norm.eval()
+    assert all(torch.equal(norm(x), theirs(x)) for norm in (ours, copied, back))
+    assert ours[0].weight is ours[0].norm.weight
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"0\.norm\.weight\""):
+        ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if "weight" not in key})
+
+
+def test_a_distributed_checkpoint_has_norms_over_time_and_their_optimizer() -> None:
+    checkpoint: Any = pytest.importorskip("torch.distributed.checkpoint.state_dict")
+    torch.manual_seed(0)
+    nets: list[Any] = [nn.Sequential(nn.Conv2d(1, 2, 3), TimeBatchNorm2d(2), LIF()) for _ in range(2)]
+    optimizers = [torch.optim.Adam(net.parameters()) for net in nets]
+    SpikingNet(nets[0])(torch.rand(2, 3, 1, 6, 6)).sum().backward()
+    optimizers[0].step()
+    model, state = checkpoint.get_state_dict(nets[0], optimizers[0])
+    checkpoint.set_state_dict(nets[1], optimizers[1], model_state_dict=model, optim_state_dict=state)
+    assert torch.equal(nets[1][1].running_mean, nets[0][1].running_mean)
+    found, wanted = (optimizer.state_dict()["state"] for optimizer in reversed(optimizers))
+    assert all(torch.equal(found[key]["exp_avg"], wanted[key]["exp_avg"]) for key in wanted)

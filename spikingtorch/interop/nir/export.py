@@ -81,7 +81,7 @@ def to_nir(
     check_hooks(model)
     sample = samples_first(sample, model.batch_first)
     copied = copied_model(model).eval()
-    copied.mode = "step"
+    copied.statistics, copied.mode = "step", "step"  # in evaluation they are those that were learned
     with torch.no_grad():
         copied(sample[:, :1])  # what is wrong with the sample shows here, in words of the network
     graph = _Graph(calls_of(copied.net, sample[:, 0]), how)
