@@ -49,6 +49,7 @@ class Sample(NamedTuple):
         masked: whether init says for each sample whether it starts anew.
         default: dtype of tensors that are made anew.
         modes: how many modes of torch functions are active, such as a device context.
+        merged: whether batch norm in training takes the statistics of all steps, once, and not of each step.
     """
 
     shape: tuple[int, ...]
@@ -59,6 +60,7 @@ class Sample(NamedTuple):
     masked: bool = False
     default: torch.dtype = torch.float32
     modes: int = 0
+    merged: bool = False
 
 
 class Copied:
@@ -118,7 +120,7 @@ class Copied:
         rehearsal = Rehearsal(trace, N, names, starts)
         layers, givens = list(self.layers.values()), givens_of(self.net.modules())
         with participating(rehearsal, layers), handing(rehearsal.given, givens):
-            record(self.net, x, rehearsal)
+            record(self.net, x, rehearsal, self.sample.merged)
         if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         return rehearsal

@@ -116,7 +116,7 @@ class FoldPolicy:
 
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen, self.sample, self.proven = x.shape, _sample(x, isinstance(init, Tensor)), None
+        self.seen, self.sample, self.proven = x.shape, _sample(x, isinstance(init, Tensor), self._must_fold), None
 
     def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor) -> bool:
         """Say whether a network is to be handed all steps of x at once."""
@@ -332,12 +332,12 @@ class FoldPolicy:
         )
 
 
-def _sample(x: Tensor, masked: bool) -> Sample:
+def _sample(x: Tensor, masked: bool, merged: bool) -> Sample:
     forward = forward_level() >= 0
     grad = torch.is_grad_enabled() or forward
     trained = grad, grad and (x.requires_grad or forward)
     here = masked, torch.get_default_dtype(), number_of_function_modes()
-    return Sample(tuple(x.shape[2:]), x.dtype, x.device, trained, autocast_dtype(x.device), *here)
+    return Sample(tuple(x.shape[2:]), x.dtype, x.device, trained, autocast_dtype(x.device), *here, merged)
 
 
 def _is_traced() -> bool:

@@ -60,8 +60,14 @@ class Rehearsal(FoldToken):
         return tree_map(torch.clone, out)
 
 
-def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
+def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal, merged: bool = False) -> None:
     """Run one step of a network within a trace, and what of its backward pass is not torch's own.
+
+    Args:
+        net: the network.
+        x: its input.
+        rehearsal: of the fold, with the trace.
+        merged: whether batch norm takes the statistics of all steps, which then change once.
 
     Raises:
         Objection: the network does what no operation tells.
@@ -72,7 +78,7 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal) -> None:
     trace.own(x, "its input")
     takes_init = check_takes_init(net, spikes=True)
     out = within((Questions(trace), trace), partial(_run, net, takes_init, x, rehearsal))
-    for done in trace.calls if trace.statistics else ():
+    for done in trace.calls if trace.statistics and not merged else ():
         if any(tensor.storage in trace.statistics for tensor in noted_in(done.given)):
             raise Objection(f"reads running statistics, which change at each step ({done.name})")
     nodes = _own_nodes([*rehearsal.roots, *pytree.tree_leaves(out)])

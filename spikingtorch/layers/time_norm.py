@@ -44,12 +44,23 @@ class TimeNorm(StatefulLayer):
             del found[f"{prefix}_extra_state"]
         return found
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: Any,
+    ) -> None:
         # torch hands each child what begins with its name
         for name in (*self.norm._parameters, *self.norm._buffers):
             if (key := prefix + name) in state_dict:
                 state_dict[f"{prefix}norm.{name}"] = state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, *others)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def __getattr__(self, name: str) -> Any:
         # what an nn.BatchNorm has under the keys of its state dict, torch.distributed.checkpoint looks for here

@@ -382,7 +382,8 @@ class SpikingNet(nn.Module):
             return None
         if scripted := scripted_norm(self.net):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
-        return StatisticsOfSteps(fold, modules, merged=way != _NORMALISING)
+        merged = way != _NORMALISING
+        return StatisticsOfSteps(fold, modules, merged, at_once=merged)
 
     def _sequence_error(self, why: str) -> ValueError:
         return ValueError(
@@ -407,7 +408,8 @@ class SpikingNet(nn.Module):
         outputs: list[Any] = []
         for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
             start, step = (False, self._step) if outputs else (init, self._first_step)
-            norms = StatisticsOfSteps(FoldToken(x.shape[0], 1, start, running=here[:, None]), parts.modules)
+            fold = FoldToken(x.shape[0], 1, start, running=here[:, None])
+            norms = StatisticsOfSteps(fold, parts.modules, at_once=True)
             try:
                 with handing(start, parts.givens, here), norms:
                     outputs.append(step(x_t, start, parts))

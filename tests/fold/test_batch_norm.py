@@ -344,3 +344,40 @@ def test_an_ensemble_counts_batches_as_stepping_does(mode: Mode) -> None:
     found = buffers(mode)
     assert found["net.n1.num_batches_tracked"].tolist() == [2 * T] * 2
     assert_close(found, buffers("step"))
+
+
+def _reads_statistics(net: Any, x: Tensor, init: Any) -> Tensor:
+    """Pad with what the norm makes of zeros, as networks do whose branches become one convolution for inference."""
+    h = net.module(x)
+    norm = net.module
+    zero = norm.bias - norm.running_mean * norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    found: Tensor = net.sl2(net.l2(net.sl1(net.l1(h + 0.1 * zero), init)), init)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["auto", "fold"])
+@pytest.mark.parametrize("lengths", [None, [T] * N], ids=["all", "padded"])
+def test_statistics_of_a_sequence_that_are_read_fold(mode: Mode, lengths: Any) -> None:
+    """They change once, before they are read: torch's batch norm of all samples and steps, as one batch."""
+    net: Any = Own(_reads_statistics, module=nn.BatchNorm1d(4)).double()
+    x = inputs(net, 0)
+    by_hand = copy.deepcopy(net.module)
+    normal = by_hand(x.flatten(0, 1))
+    zero = by_hand.bias - by_hand.running_mean * by_hand.weight / torch.sqrt(by_hand.running_var + by_hand.eps)
+    h = (normal + 0.1 * zero).unflatten(0, x.shape[:2])
+    rest = Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x), init)), init), module=nn.Identity()).double()
+    rest.load_state_dict(net.state_dict(), strict=False)
+    wanted = st.SpikingNet(rest, 3, "step", warn_silent=False)(h)
+    model = st.SpikingNet(net, 3, mode, statistics="sequence", warn_silent=False)
+    assert_close(model(x, lengths=lengths), wanted)
+    assert_close(net.module.running_mean, by_hand.running_mean)
+    assert net.module.num_batches_tracked == 1
+
+
+def test_statistics_of_a_step_that_are_read_are_those_of_that_step_in_a_padded_batch_too() -> None:
+    nets = [Own(_reads_statistics, module=nn.BatchNorm1d(4)).double() for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    x = inputs(nets[0], 0)
+    plain, padded = (st.SpikingNet(net, 3, "step", warn_silent=False) for net in nets)
+    assert_close(padded(x, lengths=[x.shape[1]] * x.shape[0]), plain(x))
+    assert_close(dict(padded.named_buffers()), dict(plain.named_buffers()))
