@@ -351,7 +351,7 @@ def _reads_statistics(net: Any, x: Tensor, init: Any) -> Tensor:
     h = net.module(x)
     norm = net.module
     zero = norm.bias - norm.running_mean * norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    found: Tensor = net.sl2(net.l2(net.sl1(net.l1(h + 0.1 * zero), init)), init)
+    found: Tensor = net.sl2(net.l2(net.sl1(net.l1(h + 20.0 * zero), init)), init)
     return found
 
 
@@ -364,7 +364,7 @@ def test_statistics_of_a_sequence_that_are_read_fold(mode: Mode, lengths: Any) -
     by_hand = copy.deepcopy(net.module)
     normal = by_hand(x.flatten(0, 1))
     zero = by_hand.bias - by_hand.running_mean * by_hand.weight / torch.sqrt(by_hand.running_var + by_hand.eps)
-    h = (normal + 0.1 * zero).unflatten(0, x.shape[:2])
+    h = (normal + 20.0 * zero).unflatten(0, x.shape[:2])
     rest = Own(lambda net, x, init: net.sl2(net.l2(net.sl1(net.l1(x), init)), init), module=nn.Identity()).double()
     rest.load_state_dict(net.state_dict(), strict=False)
     wanted = st.SpikingNet(rest, 3, "step", warn_silent=False)(h)
