@@ -27,6 +27,14 @@ from spikingtorch.like.norse.parameters import (
     create_izhikevich_spiking_behavior,
     threshold,
 )
+from spikingtorch.like.norse.recurrent import (
+    IzhikevichRecurrentCell,
+    LIFAdExRecurrentCell,
+    LIFExRecurrentCell,
+    LIFRecurrentCell,
+    LIFRefracRecurrentCell,
+    LSNNRecurrentCell,
+)
 from spikingtorch.like.steps.norse import reset_subtract, reset_value
 
 __all__ = [
@@ -34,6 +42,7 @@ __all__ = [
     "IAFParameters",
     "IzhikevichCell",
     "IzhikevichParameters",
+    "IzhikevichRecurrentCell",
     "IzhikevichSpikingBehavior",
     "IzhikevichState",
     "LIBoxCell",
@@ -41,17 +50,22 @@ __all__ = [
     "LICell",
     "LIFAdExCell",
     "LIFAdExParameters",
+    "LIFAdExRecurrentCell",
     "LIFBoxCell",
     "LIFBoxParameters",
     "LIFCell",
     "LIFExCell",
     "LIFExParameters",
+    "LIFExRecurrentCell",
     "LIFParameters",
+    "LIFRecurrentCell",
     "LIFRefracCell",
     "LIFRefracParameters",
+    "LIFRefracRecurrentCell",
     "LIParameters",
     "LSNNCell",
     "LSNNParameters",
+    "LSNNRecurrentCell",
     "create_izhikevich_spiking_behavior",
     "reset_subtract",
     "reset_value",
