@@ -31,7 +31,8 @@ LIBRARIES = {
         frozenset(
             (
                 *("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "LIAFNode", "CUBALIFNode"),
-                *("QIFNode", "EIFNode", "IzhikevichNode"),
+                *("QIFNode", "EIFNode", "IzhikevichNode", "SynapseFilter"),
+                *("ElementWiseRecurrentContainer", "LinearRecurrentContainer"),
             )
         ),
         frozenset(("ATan", "Erf", "PiecewiseExp", "PiecewiseQuadratic", "Rect", "Sigmoid", "SoftSign", "SuperSpike")),
@@ -42,10 +43,14 @@ LIBRARIES = {
             (
                 *("LIFCell", "LIFRefracCell", "LIFBoxCell", "IAFCell", "LICell", "LIBoxCell", "LSNNCell"),
                 *("LIFExCell", "LIFAdExCell", "IzhikevichCell"),
+                *("LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"),
+                *("LIFExRecurrentCell", "LIFAdExRecurrentCell", "IzhikevichRecurrentCell"),
             )
         ),
     ),
-    "sinabs": Library("Sinabs", frozenset(("ALIF", "ExpLeak", "IAF", "LIF"))),
+    "sinabs": Library(
+        "Sinabs", frozenset(("ALIF", "ALIFRecurrent", "ExpLeak", "IAF", "IAFRecurrent", "LIF", "LIFRecurrent"))
+    ),
 }
 
 
