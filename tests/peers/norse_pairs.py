@@ -11,9 +11,11 @@ from norse.torch.functional.threshold import threshold
 from torch import Tensor
 
 from spikingtorch import like
-from tests.peers.pair import Pair, Theirs, value
+from tests.peers.pair import Pair, Theirs, is_exact, value
 
 _LIF = {"tau_syn_inv": 300.0, "tau_mem_inv": 250.0, "v_leak": 0.1, "v_th": 0.9, "v_reset": -0.1}
+# one that float32 holds exactly, in which LIFRecurrentCell starts
+_FED = {**_LIF, "v_leak": 0.125}
 _BOX = {"tau_mem_inv": 250.0, "v_leak": 0.1, "v_th": 0.9, "v_reset": -0.1}
 _ADEX = {"adaptation_current": 0.5, "adaptation_spike": 0.1, "delta_T": 0.4, "tau_ada_inv": 20.0}
 
@@ -43,6 +45,9 @@ def _trained(numbers: Mapping[str, float]) -> dict[str, torch.nn.Parameter]:
 def _over_time(cell: Any) -> Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]:
     def run(xs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         state: Any = None
+        if is_exact() and type(cell) is norse.LIFRecurrentCell:
+            state = cell.initial_state(xs[0])
+            state = state._replace(v=state.v.detach().to(xs.dtype))
         outs = []
         for x in xs:
             out, state = cell(x, state)
@@ -51,7 +56,7 @@ def _over_time(cell: Any) -> Callable[[Tensor], tuple[Tensor, Mapping[str, Tenso
         fields: dict[str, Any] = state._asdict()
         for key, each in fields.items():
             flat |= each._asdict() if hasattr(each, "_asdict") else {key: each}
-        return torch.stack(outs), flat
+        return torch.stack(outs), {"s" if key == "z" else key: each for key, each in flat.items()}
 
     return run
 
@@ -84,6 +89,49 @@ def _izhikevich(name: str, a: float, b: float, c: float, d: float, start: float)
     return Pair(f"norse IzhikevichCell {name}", ours, theirs, 10.0, 5.0)
 
 
+def _recurrent(kind: str, numbers: Mapping[str, float], *, mean: float, autapses: bool = False) -> Pair:
+    """Return a pair of recurrent cells of six inputs and eight neurons, whose sums are in another order."""
+    parameters = kind.replace("RecurrentCell", "Parameters")
+
+    def theirs() -> Theirs:
+        made = {key: value(each, learns=True) for key, each in numbers.items()}
+        p: Any
+        if kind.startswith("LIFRefrac"):
+            p = LIFRefracParameters(norse.LIFParameters(**{key: made[key] for key in _LIF}), made["rho_reset"])
+        else:
+            p = getattr(norse, parameters)(**made)
+        cell = getattr(norse, kind)(6, 8, p, autapses=autapses)
+        return Theirs(_over_time(cell), {**made, **dict(cell.named_parameters())})
+
+    def ours() -> Any:
+        made, own = _trained(numbers), like.norse
+        p: Any
+        if kind.startswith("LIFRefrac"):
+            p = own.LIFRefracParameters(own.LIFParameters(**{key: made[key] for key in _LIF}), made["rho_reset"])
+        else:
+            p = getattr(own, parameters)(**made)
+        return getattr(own, kind)(6, 8, p, autapses=autapses)
+
+    name = f"norse {kind}{' autapses' if autapses else ''}"
+    return Pair(name, ours, theirs, mean, 1.0, shape=(6,), exact=False)
+
+
+def _recurrent_izhikevich() -> Pair:
+    numbers = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 6.0}
+
+    def theirs() -> Theirs:
+        state = norse.IzhikevichState(v=value(-70.0), u=value(-14.0))
+        behaviour = norse.IzhikevichSpikingBehavior(norse.IzhikevichParameters(**numbers), state)
+        cell = norse.IzhikevichRecurrentCell(6, 8, behaviour)
+        return Theirs(_over_time(cell), dict(cell.named_parameters()))
+
+    def ours() -> Any:
+        behaviour = like.norse.create_izhikevich_spiking_behavior(**numbers, v_rest=-70.0, u_rest=-70.0)
+        return like.norse.IzhikevichRecurrentCell(6, 8, behaviour)
+
+    return Pair("norse IzhikevichRecurrentCell", ours, theirs, 10.0, 20.0, shape=(6,), exact=False)
+
+
 _DEFAULT = {"tau_syn_inv": 200.0, "tau_mem_inv": 100.0}
 PAIRS = [
     _pair("LIFCell", _LIF, mean=0.3),
@@ -97,6 +145,13 @@ PAIRS = [
     _pair("LSNNCell", {**_LIF, "tau_adapt_inv": 20.0, "beta": 0.4}, mean=0.8),
     _pair("LIFExCell", {**_LIF, "delta_T": 0.4}, mean=0.1),
     _pair("LIFAdExCell", {**_LIF, **_ADEX}, mean=0.3),
+    _recurrent("LIFRecurrentCell", _FED, mean=0.5),
+    _recurrent("LIFRecurrentCell", _FED, mean=0.5, autapses=True),
+    _recurrent("LIFRefracRecurrentCell", {**_FED, "rho_reset": 3.0}, mean=0.5),
+    _recurrent("LSNNRecurrentCell", {**_FED, "tau_adapt_inv": 20.0, "beta": 0.4}, mean=0.8),
+    _recurrent("LIFExRecurrentCell", {**_FED, "delta_T": 0.4}, mean=0.1),
+    _recurrent("LIFAdExRecurrentCell", {**_FED, **_ADEX}, mean=0.3),
+    _recurrent_izhikevich(),
     _izhikevich("tonic spiking", 0.02, 0.2, -65.0, 6.0, -70.0),
     _izhikevich("tonic bursting", 0.02, 0.2, -50.0, 2.0, -70.0),
 ]
