@@ -81,20 +81,42 @@ def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths) -> Tensor:
     return rate
 
 
-def count_of(owner: str, name: str, x: Tensor, lengths: Lengths) -> Tensor:
-    """Return the sum over the steps that count, shape (N, ...); raise where it is NaN or infinite."""
+def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, population: int = 1) -> Tensor:
+    """Return the sum over the steps that count, and over the neurons of a class; raise where it is NaN or infinite.
+
+    Args:
+        owner: who asks, for the messages.
+        name: of x, for the messages.
+        x: values, shape (N, T, ...); with a population, (N, T, classes population).
+        lengths: number of steps of each sample.
+        population: number of neurons of a class, one after the other.
+
+    Returns:
+        Sums, shape (N, ...), or (N, classes).
+    """
     count = valid_steps(owner, name, x, lengths).x.sum(1)
+    if population != 1:
+        count = count.unflatten(1, (-1, population)).sum(2)
     checks.check_finite(owner, f"the sum of {name} over time", count)
     return count
 
 
-def check_classes(owner: str, name: str, x: Tensor, target: Tensor) -> None:
-    """Raise unless x is (N, T, classes) and target holds one class index, int64, for each sample."""
+def check_classes(owner: str, name: str, x: Tensor, target: Tensor, population: int = 1) -> None:
+    """Raise unless x is (N, T, classes) and target holds one class index, int64, for each sample.
+
+    Args:
+        owner: who asks, for the messages.
+        name: of x, for the messages.
+        x: outputs, shape (N, T, classes population).
+        target: class indices, shape (N,).
+        population: number of neurons of a class.
+    """
     checks.check_floating(owner, name, x)
     if x.ndim != 3 or x.shape[2] == 0:
         raise ValueError(
             f"{owner}: {name} has shape {tuple(x.shape)}, expected (N, T, classes), as SpikingNet returns it"
         )
+    classes = _classes(owner, name, x, population)
     if not isinstance(target, Tensor):
         raise TypeError(f"{owner}: target is a {type(target).__name__}, expected a torch.Tensor; torch.tensor(target)")
     if target.dtype != torch.int64:
@@ -111,11 +133,23 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor) -> None:
         )
     if checks.has_values(target):
         low, high = (int(bound) for bound in torch.stack(torch.aminmax(target)).tolist())
-        if low < 0 or high >= x.shape[2]:
+        if low < 0 or high >= classes:
             raise ValueError(
-                f"{owner}: target holds class {low if low < 0 else high}, expected 0 to {x.shape[2] - 1}, since {name} "
-                f"has {x.shape[2]} classes. Leave samples without a class out of the batch"
+                f"{owner}: target holds class {low if low < 0 else high}, expected 0 to {classes - 1}, since {name} "
+                f"has {classes} classes. Leave samples without a class out of the batch"
             )
+
+
+def _classes(owner: str, name: str, x: Tensor, population: int) -> int:
+    """Return the number of classes that outputs stand for."""
+    if isinstance(population, bool) or not isinstance(population, int):
+        raise TypeError(f"{owner}: population={population!r}, expected a whole number, of neurons of a class")
+    if population < 1 or x.shape[2] % population:
+        raise ValueError(
+            f"{owner}: population={population} neurons of a class, and {name} has shape {tuple(x.shape)}; expected "
+            f"(N, T, classes * population)"
+        )
+    return x.shape[2] // population
 
 
 def _remedy(name: str, x: Tensor, target: Tensor) -> str:

@@ -28,17 +28,10 @@ def _over_time(neuron: Any, states: Mapping[str, str]) -> Callable[[Tensor], tup
 
 
 def _pair(
-    name: str,
-    kind: str,
-    states: Mapping[str, str],
-    learned: Mapping[str, str],
-    *,
-    mean: float,
-    shape: tuple[int, ...] = (8,),
-    exact: bool = True,
-    **options: Any,
+    name: str, kind: str, states: Mapping[str, str], learned: Mapping[str, str], *, mean: float, **options: Any
 ) -> Pair:
     """Return a pair of equal names and options; ``learned`` gives attributes of ours and theirs."""
+    shape = (2, 4, 6) if "conv2d_channels" in options else (8,)
 
     def theirs() -> Theirs:
         made = {key: value(each) if isinstance(each, float) else each for key, each in options.items()}
@@ -49,7 +42,7 @@ def _pair(
         named = {key: each for key, each in options.items() if key != "spike_grad"}
         return getattr(like.snntorch, kind)(**named)
 
-    return Pair(f"snntorch {name}", ours, theirs, mean, shape=shape, exact=exact)
+    return Pair(f"snntorch {name}", ours, theirs, mean, shape=shape, exact="recurrent.weight" not in learned)
 
 
 _V = {"v": "mem"}
@@ -121,7 +114,6 @@ def _recurrent() -> list[Pair]:
         "images": {"conv2d_channels": 2, "kernel_size": (3, 5)},
     }
     for which, size in sizes.items():
-        shape = (8,) if which == "dense" else (2, 4, 6)
         for reset_mechanism in ("subtract", "zero", "none"):
             reset = {"threshold": 0.9, "reset_mechanism": reset_mechanism, **_LEARN, **size}
             mean = 0.3 if reset_mechanism != "none" else 0.05
@@ -129,11 +121,11 @@ def _recurrent() -> list[Pair]:
             for reset_delay in (True, False):
                 name = f"RLeaky {which} {reset_mechanism}{'' if reset_delay else ' at once'}"
                 options = {"beta": 0.8, "reset_delay": reset_delay, **reset}
-                found.append(_pair(name, "RLeaky", states, learned, mean=mean, shape=shape, exact=False, **options))
+                found.append(_pair(name, "RLeaky", states, learned, mean=mean, **options))
             options = {"alpha": 0.5, "beta": 0.7, "learn_alpha": True, **reset}
             both = {"alpha": "alpha", **learned}
             name, states = f"RSynaptic {which} {reset_mechanism}", {**states, "i": "syn"}
-            found.append(_pair(name, "RSynaptic", states, both, mean=mean / 2, shape=shape, exact=False, **options))
+            found.append(_pair(name, "RSynaptic", states, both, mean=mean / 2, **options))
     return found
 
 

@@ -84,8 +84,8 @@ def _layer(name: str, make: Callable[[Any, Any], Any], *, mean: float, exact: bo
         def run(xs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
             functional.reset_net(found)
             outs = torch.stack([found(x) for x in xs])
-            inside = getattr(found, "sub_module", None)
-            last = inside[-1] if isinstance(inside, nn.Sequential) else inside
+            inside: Any = getattr(found, "sub_module", None)
+            last: Any = inside[-1] if isinstance(inside, nn.Sequential) else inside
             return outs, {"i": outs[-1]} if last is None else {"v": last.v}
 
         return Theirs(run, dict(found.named_parameters()))

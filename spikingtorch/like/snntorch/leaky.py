@@ -1,6 +1,6 @@
 """Leaky and Lapicque: neurons of one state."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -90,6 +90,8 @@ class Lapicque(Neuron):
     Raises:
         TypeError, ValueError: an argument is none of these, has no meaning here, or too few are given.
     """
+
+    left_out: ClassVar[frozenset[str]] = frozenset(("beta",))  # which R, C and time_step say already
 
     def __init__(
         self,
