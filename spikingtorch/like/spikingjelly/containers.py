@@ -17,6 +17,7 @@ from spikingtorch.layers.steplayer import StepLayer, WholeStep
 from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, own_weights
 from spikingtorch.like.recurrent import named
+from spikingtorch.like.spikingjelly.layers import one_step_a_call
 from spikingtorch.like.steps.spikingjelly_containers import Combined, CombinedState
 
 
@@ -69,7 +70,7 @@ class LinearRecurrentContainer(_Container):
         in_features: number of inputs.
         out_features: number of outputs of sub_module.
         bias: whether ``rc``, nn.Linear(in_features + out_features, in_features), has a bias.
-        step_mode: has no effect, since a ``SpikingNet`` runs over time.
+        step_mode: "s", a call takes one step; a ``SpikingNet`` runs over time.
         **options: returns, as in StepLayer.
 
     Raises:
@@ -86,9 +87,10 @@ class LinearRecurrentContainer(_Container):
         in_features: int,
         out_features: int,
         bias: bool = True,
-        step_mode: str = "s",  # noqa: ARG002
+        step_mode: str = "s",
         **options: Unpack[Common],
     ) -> None:
+        one_step_a_call("LinearRecurrentContainer", step_mode)
         neuron = neuron_in("LinearRecurrentContainer", sub_module)
         sizes = [in_features, *[n for each in _linear_in(sub_module) for n in (each.in_features, each.out_features)]]
         fits = all(before == after for before, after in zip(sizes[::2], [*sizes[1::2], out_features], strict=True))
@@ -132,7 +134,7 @@ class ElementWiseRecurrentContainer(_Container):
     Args:
         sub_module: a spiking layer.
         element_wise_function: a function of y[t-1] and x[t], each of shape (N, ...), for instance a sum.
-        step_mode: has no effect, since a ``SpikingNet`` runs over time.
+        step_mode: "s", a call takes one step; a ``SpikingNet`` runs over time.
         **options: returns, as in StepLayer.
 
     Raises:
@@ -144,9 +146,10 @@ class ElementWiseRecurrentContainer(_Container):
         self,
         sub_module: nn.Module,
         element_wise_function: Callable[[Tensor, Tensor], Tensor],
-        step_mode: str = "s",  # noqa: ARG002
+        step_mode: str = "s",
         **options: Unpack[Common],
     ) -> None:
+        one_step_a_call("ElementWiseRecurrentContainer", step_mode)
         neuron = neuron_in("ElementWiseRecurrentContainer", sub_module)
         if neuron is not sub_module:
             raise TypeError(
