@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch.functional import lift
 from spikingtorch.functional.core.once import once
-from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import StepLayer, WholeStep
@@ -162,10 +161,6 @@ class ElementWiseRecurrentContainer(_Container):
         step: Any = Combined(neuron.step, element_wise_function)
         super().__init__(sub_module, step, neuron, options, None)
         self.element_wise_function = element_wise_function
-
-    def side_effect(self) -> str | None:
-        """Return what step and function change outside of themselves, as far as their code tells."""
-        return self._neuron.side_effect() or side_effect(self.element_wise_function)
 
     def whole_step(self) -> WholeStep:
         """Return the step inside with the function before it, and its keyword arguments."""
