@@ -152,3 +152,13 @@ def test_a_checkpoint_loads_without_a_warning(name: str) -> None:
         found = st.SpikingNet(nn.Sequential(mine))(x)
     assert want.any()
     torch.testing.assert_close(found, want.detach())
+
+
+@pytest.mark.parametrize("kind", ["LIFRecurrentCell", "LSNNRecurrentCell"])
+def test_a_seed_gives_the_weights_of_norse(kind: str) -> None:
+    found = []
+    for library in (norse, like.norse):
+        torch.manual_seed(0)
+        found.append(getattr(library, kind)(5, 7))
+    assert torch.equal(found[1].input_weights, found[0].input_weights)
+    assert torch.equal(found[1].recurrent_weights, found[0].recurrent_weights)

@@ -1,6 +1,5 @@
 """The recurrent cells: those of the same name without "Recurrent", with input and recurrent weights of their own."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Unpack
 
@@ -93,7 +92,7 @@ class RecurrentCell(Cell[P], Generic[P]):
 def _weights(owner: str, name: str, given: Tensor | None, rows: int, columns: int) -> nn.Parameter:
     """Return weights of a shape: those that are given, or normal ones of deviation sqrt(2 / rows)."""
     if given is None:
-        return nn.Parameter(torch.randn(rows, columns) * math.sqrt(2.0 / rows))
+        return nn.Parameter(torch.randn(rows, columns) * torch.sqrt(2.0 / torch.tensor(rows)))
     if not isinstance(given, Tensor) or given.shape != (rows, columns):
         what = f"has shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"is a {type(given).__name__}"
         raise ValueError(f"{owner}: {name} {what}, expected a tensor ({rows}, {columns})")
