@@ -140,18 +140,6 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor, population: 
             )
 
 
-def _classes(owner: str, name: str, x: Tensor, population: int) -> int:
-    """Return the number of classes that outputs stand for."""
-    if isinstance(population, bool) or not isinstance(population, int):
-        raise TypeError(f"{owner}: population={population!r}, expected a whole number, of neurons of a class")
-    if population < 1 or x.shape[2] % population:
-        raise ValueError(
-            f"{owner}: population={population} neurons of a class, and {name} has shape {tuple(x.shape)}; expected "
-            f"(N, T, classes * population)"
-        )
-    return x.shape[2] // population
-
-
 def _remedy(name: str, x: Tensor, target: Tensor) -> str:
     """Return what a target of a wrong shape may be, and what would make class indices of it."""
     N, T, classes = x.shape
@@ -162,6 +150,18 @@ def _remedy(name: str, x: Tensor, target: Tensor) -> str:
     if target.shape == (T,):
         return f". Is the input of the network (T, N, ...)? SpikingNet takes (N, T, ...): {name} has samples first"
     return ""
+
+
+def _classes(owner: str, name: str, x: Tensor, population: int) -> int:
+    """Return the number of classes that outputs stand for."""
+    if isinstance(population, bool) or not isinstance(population, int):
+        raise TypeError(f"{owner}: population={population!r}, expected a whole number, of neurons of a class")
+    if population < 1 or x.shape[2] % population:
+        raise ValueError(
+            f"{owner}: population={population} neurons of a class, and {name} has shape {tuple(x.shape)}; expected "
+            f"(N, T, classes * population)"
+        )
+    return x.shape[2] // population
 
 
 def check_binary(owner: str, name: str, x: Tensor) -> None:
