@@ -94,9 +94,8 @@ def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, population: int
     Returns:
         Sums, shape (N, ...), or (N, classes).
     """
-    count = valid_steps(owner, name, x, lengths).x.sum(1)
-    if population != 1:
-        count = count.unflatten(1, (-1, population)).sum(2)
+    x = valid_steps(owner, name, x, lengths).x
+    count = (x if population == 1 else x.unflatten(2, (-1, population)).sum(3)).sum(1)
     checks.check_finite(owner, f"the sum of {name} over time", count)
     return count
 
