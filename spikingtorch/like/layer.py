@@ -46,7 +46,8 @@ class LikeLayer(RestingLayer):
                 f"{name} has shape {tuple(value.shape)} in the checkpoint, and is a number in the layer; make it with "
                 f"{name}=torch.empty{tuple(value.shape)}"
             )
-        setattr(self, name, float(value))
+        if not value.is_meta:  # which holds nothing
+            setattr(self, name, float(value))
         return True
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
