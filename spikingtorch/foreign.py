@@ -42,9 +42,10 @@ LIBRARIES = {
         frozenset(
             (
                 *("LIFCell", "LIFRefracCell", "LIFBoxCell", "IAFCell", "LICell", "LIBoxCell", "LSNNCell"),
-                *("LIFExCell", "LIFAdExCell", "IzhikevichCell"),
+                *("LIFExCell", "LIFAdExCell", "LIFAdExRefracCell", "IzhikevichCell"),
                 *("LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"),
-                *("LIFExRecurrentCell", "LIFAdExRecurrentCell", "IzhikevichRecurrentCell"),
+                *("LIFExRecurrentCell", "LIFAdExRecurrentCell", "LIFAdExRefracRecurrentCell"),
+                "IzhikevichRecurrentCell",
             )
         ),
     ),

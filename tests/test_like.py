@@ -39,6 +39,7 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "norse.LSNNCell": lambda **o: like.norse.LSNNCell(**o),
     "norse.LIFExCell": lambda **o: like.norse.LIFExCell(**o),
     "norse.LIFAdExCell": lambda **o: like.norse.LIFAdExCell(**o),
+    "norse.LIFAdExRefracCell": lambda **o: like.norse.LIFAdExRefracCell(**o),
     "norse.IzhikevichCell": lambda **o: like.norse.IzhikevichCell(
         like.norse.create_izhikevich_spiking_behavior(a=0.02, b=0.2, c=-65.0, d=6.0, v_rest=-70.0, u_rest=-70.0), **o
     ),

@@ -134,6 +134,7 @@ def _element_wise(layer: Any, x: Tensor) -> Tensor:
 _CHAIN = (lambda: nn.Sequential(nn.Linear(M, M), jelly.IFNode()), lambda: jelly.IFNode())
 _IZHIKEVICH = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 6.0, "v_rest": -70.0, "u_rest": -70.0}
 _ADEX = norse.LIFAdExParameters(v_th=0.3, tau_mem_inv=400.0, adaptation_current=0.5)
+_RESTING = norse.LIFAdExRefracParameters(_ADEX, rho_reset=2.0)
 _EX = norse.LIFExParameters(v_th=0.4, tau_mem_inv=400.0)
 OWN: dict[str, Own] = {
     "RLeaky": Own(lambda **o: snn.RLeaky(0.8, linear_features=M, **o), _snntorch(lambda: snn.Leaky(0.8))),
@@ -173,6 +174,11 @@ OWN: dict[str, Own] = {
     ),
     "LIFAdExRecurrentCell": Own(
         lambda **o: norse.LIFAdExRecurrentCell(M, M, _ADEX, **o), _norse(lambda: norse.LIFAdExCell(_ADEX)), gain=8.0
+    ),
+    "LIFAdExRefracRecurrentCell": Own(
+        lambda **o: norse.LIFAdExRefracRecurrentCell(M, M, _RESTING, **o),
+        _norse(lambda: norse.LIFAdExRefracCell(_RESTING)),
+        gain=8.0,
     ),
     "IzhikevichRecurrentCell": Own(
         lambda **o: norse.IzhikevichRecurrentCell(M, M, norse.create_izhikevich_spiking_behavior(**_IZHIKEVICH), **o),

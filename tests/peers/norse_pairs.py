@@ -61,18 +61,25 @@ def _over_time(cell: Any) -> Callable[[Tensor], tuple[Tensor, Mapping[str, Tenso
     return run
 
 
-def _refractory() -> Pair:
+def _parameters(library: Any, kind: str, made: Mapping[str, Any]) -> Any:
+    """Return the parameters of a cell, those that rest after a spike with a cell of another kind inside."""
+    name = kind.replace("Recurrent", "").replace("Cell", "Parameters")
+    if "Refrac" not in kind:
+        return getattr(library, name)(**made)
+    inside = {key: each for key, each in made.items() if key != "rho_reset"}
+    outside = LIFRefracParameters if library is norse and kind.startswith("LIFRefrac") else getattr(library, name)
+    return outside(getattr(library, name.replace("Refrac", ""))(**inside), made["rho_reset"])
+
+
+def _refractory(kind: str, numbers: Mapping[str, float]) -> Pair:
     def theirs() -> Theirs:
-        made = {key: value(each, learns=True) for key, each in {**_LIF, "rho_reset": 3.0}.items()}
-        lif = norse.LIFParameters(**{key: made[key] for key in _LIF})
-        cell = norse.LIFRefracCell(LIFRefracParameters(lif, made["rho_reset"]))
-        return Theirs(_over_time(cell), made)
+        made = {key: value(each, learns=True) for key, each in {**numbers, "rho_reset": 3.0}.items()}
+        return Theirs(_over_time(getattr(norse, kind)(_parameters(norse, kind, made))), made)
 
     def ours() -> Any:
-        lif = like.norse.LIFParameters(**_trained(_LIF))
-        return like.norse.LIFRefracCell(like.norse.LIFRefracParameters(lif, **_trained({"rho_reset": 3.0})))
+        return getattr(like.norse, kind)(_parameters(like.norse, kind, _trained({**numbers, "rho_reset": 3.0})))
 
-    return Pair("norse LIFRefracCell", ours, theirs, 0.5, 1.0)
+    return Pair(f"norse {kind}", ours, theirs, 0.5, 1.0)
 
 
 def _izhikevich(name: str, a: float, b: float, c: float, d: float, start: float) -> Pair:
@@ -91,26 +98,15 @@ def _izhikevich(name: str, a: float, b: float, c: float, d: float, start: float)
 
 def _recurrent(kind: str, numbers: Mapping[str, float], *, mean: float, autapses: bool = False) -> Pair:
     """Return a pair of recurrent cells of six inputs and eight neurons, whose sums are in another order."""
-    parameters = kind.replace("RecurrentCell", "Parameters")
 
     def theirs() -> Theirs:
         made = {key: value(each, learns=True) for key, each in numbers.items()}
-        p: Any
-        if kind.startswith("LIFRefrac"):
-            p = LIFRefracParameters(norse.LIFParameters(**{key: made[key] for key in _LIF}), made["rho_reset"])
-        else:
-            p = getattr(norse, parameters)(**made)
-        cell = getattr(norse, kind)(6, 8, p, autapses=autapses)
+        cell = getattr(norse, kind)(6, 8, _parameters(norse, kind, made), autapses=autapses)
         return Theirs(_over_time(cell), {**made, **dict(cell.named_parameters())})
 
     def ours() -> Any:
-        made, own = _trained(numbers), like.norse
-        p: Any
-        if kind.startswith("LIFRefrac"):
-            p = own.LIFRefracParameters(own.LIFParameters(**{key: made[key] for key in _LIF}), made["rho_reset"])
-        else:
-            p = getattr(own, parameters)(**made)
-        return getattr(own, kind)(6, 8, p, autapses=autapses)
+        p = _parameters(like.norse, kind, _trained(numbers))
+        return getattr(like.norse, kind)(6, 8, p, autapses=autapses)
 
     name = f"norse {kind}{' autapses' if autapses else ''}"
     return Pair(name, ours, theirs, mean, 1.0, shape=(6,), exact=False)
@@ -136,7 +132,8 @@ _DEFAULT = {"tau_syn_inv": 200.0, "tau_mem_inv": 100.0}
 PAIRS = [
     _pair("LIFCell", _LIF, mean=0.3),
     _pair("LIFCell", _DEFAULT, mean=0.6, name="LIFCell as it is"),
-    _refractory(),
+    _refractory("LIFRefracCell", _LIF),
+    _refractory("LIFAdExRefracCell", {**_LIF, **_ADEX}),
     _pair("LIFBoxCell", _BOX, mean=1.0),
     _pair("LIFBoxCell", _BOX, mean=1.0, name="LIFBoxCell reset_subtract", subtract=True),
     _pair("IAFCell", {"v_th": 0.9, "v_reset": -0.1}, mean=0.2),
@@ -151,6 +148,7 @@ PAIRS = [
     _recurrent("LSNNRecurrentCell", {**_FED, "tau_adapt_inv": 20.0, "beta": 0.4}, mean=0.8),
     _recurrent("LIFExRecurrentCell", {**_FED, "delta_T": 0.4}, mean=0.1),
     _recurrent("LIFAdExRecurrentCell", {**_FED, **_ADEX}, mean=0.3),
+    _recurrent("LIFAdExRefracRecurrentCell", {**_FED, **_ADEX, "rho_reset": 3.0}, mean=0.5),
     _recurrent_izhikevich(),
     _izhikevich("tonic spiking", 0.02, 0.2, -65.0, 6.0, -70.0),
     _izhikevich("tonic bursting", 0.02, 0.2, -50.0, 2.0, -70.0),

@@ -106,7 +106,7 @@ CHECKPOINTS = {
         )
         for kind in (
             *("LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"),
-            *("LIFExRecurrentCell", "LIFAdExRecurrentCell"),
+            *("LIFExRecurrentCell", "LIFAdExRecurrentCell", "LIFAdExRefracRecurrentCell"),
         )
     },
     "IzhikevichRecurrentCell": Checkpoint(

@@ -10,7 +10,7 @@ stay floats, as there.
 """
 
 from spikingtorch.like.norse.cells import IAFCell, LIBoxCell, LICell, LIFBoxCell, LIFCell, LIFRefracCell, LSNNCell
-from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFExCell
+from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFAdExRefracCell, LIFExCell
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
     IzhikevichParameters,
@@ -18,6 +18,7 @@ from spikingtorch.like.norse.parameters import (
     IzhikevichState,
     LIBoxParameters,
     LIFAdExParameters,
+    LIFAdExRefracParameters,
     LIFBoxParameters,
     LIFExParameters,
     LIFParameters,
@@ -30,6 +31,7 @@ from spikingtorch.like.norse.parameters import (
 from spikingtorch.like.norse.recurrent import (
     IzhikevichRecurrentCell,
     LIFAdExRecurrentCell,
+    LIFAdExRefracRecurrentCell,
     LIFExRecurrentCell,
     LIFRecurrentCell,
     LIFRefracRecurrentCell,
@@ -51,6 +53,9 @@ __all__ = [
     "LIFAdExCell",
     "LIFAdExParameters",
     "LIFAdExRecurrentCell",
+    "LIFAdExRefracCell",
+    "LIFAdExRefracParameters",
+    "LIFAdExRefracRecurrentCell",
     "LIFBoxCell",
     "LIFBoxParameters",
     "LIFCell",

@@ -74,3 +74,9 @@ def cell_params(owner: str, p: Any) -> dict[str, Any]:
             number(owner, name, value)
     converted = {name: tensor(value) if name in RATES else value for name, value in params.items()}
     return converted if method is None else converted | {"surrogate": threshold(method, alpha)}
+
+
+def refractory_params(owner: str, inside: Any, rho_reset: Any) -> dict[str, Any]:
+    """Return the parameters of a cell that rests after a spike: those of the one inside, and the length of the rest."""
+    number(owner, "rho_reset", rho_reset)
+    return cell_params(owner, inside) | {"rho_reset": rho_reset}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.like.norse.cell import Cell, cell_params
+from spikingtorch.like.norse.cell import Cell, cell_params, refractory_params
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
     LIBoxParameters,
@@ -16,7 +16,6 @@ from spikingtorch.like.norse.parameters import (
     LIParameters,
     LSNNParameters,
 )
-from spikingtorch.like.options import number
 from spikingtorch.like.steps import norse as steps
 
 
@@ -56,9 +55,7 @@ class LIFRefracCell(Cell[LIFRefracParameters]):
     makes = (steps.lif_refrac_cell_step, steps.RefractoryCellState)
 
     def _params_of(self, p: LIFRefracParameters, dt: float) -> dict[str, Any]:
-        owner = type(self).__name__
-        number(owner, "rho_reset", p.rho_reset)
-        return cell_params(owner, p.lif) | {"rho_reset": p.rho_reset, "dt": dt}
+        return refractory_params(type(self).__name__, p.lif, p.rho_reset) | {"dt": dt}
 
 
 class LIFBoxCell(Cell[LIFBoxParameters]):

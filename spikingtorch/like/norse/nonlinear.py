@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from spikingtorch.like.norse.cell import Cell, cell_params
+from spikingtorch.like.norse.cell import Cell, cell_params, refractory_params
 from spikingtorch.like.norse.parameters import (
     IzhikevichSpikingBehavior,
     LIFAdExParameters,
+    LIFAdExRefracParameters,
     LIFExParameters,
 )
 from spikingtorch.like.options import Common
@@ -47,6 +48,24 @@ class LIFAdExCell(Cell[LIFAdExParameters]):
 
     kind = LIFAdExParameters
     makes = (steps.lif_adex_cell_step, steps.AdExCellState)
+
+
+class LIFAdExRefracCell(Cell[LIFAdExRefracParameters]):
+    """Apply Norse's LIFAdExRefracCell, an LIFAdExCell that rests after a spike, to an input, one step of time a call.
+
+    For each entry of the input, with v', i, a, s' as in LIFAdExCell, the rest of LIFRefracCell.
+
+    Args:
+        p: its parameters; ``p.lif_adex`` are those of LIFAdExCell.
+        dt: length of a step, in s.
+        **options: recurrent and returns, as in StepLayer.
+    """
+
+    kind = LIFAdExRefracParameters
+    makes = (steps.lif_adex_refrac_cell_step, steps.RefractoryAdExCellState)
+
+    def _params_of(self, p: LIFAdExRefracParameters, dt: float) -> dict[str, Any]:
+        return refractory_params(type(self).__name__, p.lif_adex, p.rho_reset) | {"dt": dt}
 
 
 class IzhikevichCell(Cell[IzhikevichSpikingBehavior]):

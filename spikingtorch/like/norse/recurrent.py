@@ -10,10 +10,11 @@ from spikingtorch import functional as F
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.like.norse.cell import Cell, P
 from spikingtorch.like.norse.cells import LIFCell, LIFRefracCell, LSNNCell
-from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFExCell
+from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFAdExRefracCell, LIFExCell
 from spikingtorch.like.norse.parameters import (
     IzhikevichSpikingBehavior,
     LIFAdExParameters,
+    LIFAdExRefracParameters,
     LIFExParameters,
     LIFParameters,
     LIFRefracParameters,
@@ -162,6 +163,19 @@ class LIFAdExRecurrentCell(RecurrentCell[LIFAdExParameters], LIFAdExCell):
     """Apply Norse's LIFAdExRecurrentCell to an input, one step of time a call.
 
     As in LIFAdExCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: as in LIFRecurrentCell.
+    """
+
+
+class LIFAdExRefracRecurrentCell(RecurrentCell[LIFAdExRefracParameters], LIFAdExRefracCell):
+    """Apply Norse's LIFAdExRefracRecurrentCell to an input, one step of time a call.
+
+    As in LIFAdExRefracCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
 
     Args:
         input_size: number of inputs.

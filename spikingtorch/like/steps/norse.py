@@ -9,7 +9,7 @@ Its IAFCell is ``if_step`` of ``spikingtorch.functional``.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -109,6 +109,28 @@ def lif_cell_step(
     return CurrentState(v=reset_value(passes(s), u, v_reset, v_th), i=j + syn * j), s
 
 
+def held(state: Any, v: Tensor, fired: Tensor, rho_reset: Value, surrogate: Surrogate) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a neuron that rests for some steps after a spike makes of a membrane and its spikes.
+
+        m = H(rho[t-1]),  v[t] = (1 - m) v' + m v[t-1],  s[t] = (1 - m) s'
+        rho[t] = (1 - s[t]) relu(rho[t-1] - m) + s[t] rho_reset
+
+    Args:
+        state: v[t-1] and rho[t-1], each of shape (*N,).
+        v: v', the membrane of the neuron without rest, shape (*N,).
+        fired: s', its spikes, shape (*N,).
+        rho_reset: number of steps to rest after a spike.
+        surrogate: spike function, with H(0) = 0; m has its derivative as well.
+
+    Returns:
+        v[t], rho[t] and s[t], each of shape (*N,).
+    """
+    m = surrogate(state.rho)
+    s = (1 - m) * fired
+    rho = (1 - s) * torch.relu(state.rho - m) + s * rho_reset
+    return (1 - m) * v + m * state.v, rho, s
+
+
 def lif_refrac_cell_step(
     state: RefractoryCellState,
     x: Tensor,
@@ -124,9 +146,7 @@ def lif_refrac_cell_step(
 ) -> tuple[RefractoryCellState, Tensor]:
     """Advance an LIFRefracCell, whose membrane is held for some steps after a spike, by one step.
 
-        v', i[t], s' as v, i, s of ``lif_cell_step``
-        m = H(rho[t-1]),  v[t] = (1 - m) v' + m v[t-1],  s[t] = (1 - m) s'
-        rho[t] = (1 - s[t]) relu(rho[t-1] - m) + s[t] rho_reset
+        v', i[t], s' as v, i, s of ``lif_cell_step``;  v[t], rho[t], s[t] = held(v', s')
 
     Args:
         state: v, i and rho at t-1, each of shape (*N,).
@@ -147,10 +167,8 @@ def lif_refrac_cell_step(
     after, fired = lif_cell_step(
         lif, x, leak=leak, syn=syn, v_leak=v_leak, v_th=v_th, v_reset=v_reset, surrogate=surrogate, passes=passes
     )
-    m = surrogate(state.rho)
-    s = (1 - m) * fired
-    rho = (1 - s) * torch.relu(state.rho - m) + s * rho_reset
-    return RefractoryCellState(v=(1 - m) * after.v + m * state.v, i=after.i, rho=rho), s
+    v, rho, s = held(state, after.v, fired, rho_reset, surrogate)
+    return RefractoryCellState(v=v, i=after.i, rho=rho), s
 
 
 def lif_box_cell_step(
