@@ -21,10 +21,12 @@ class LikeLayer(RestingLayer):
     Attributes:
         reasons: arguments of theirs that have no meaning here, and what to do about each.
         left_out: what they save and a layer here has no use for, such as the state of the last sequence.
+        saves_numbers: whether they save numbers that are not trained.
     """
 
     reasons: ClassVar[Mapping[str, str]] = {}
     left_out: ClassVar[frozenset[str]] = frozenset()
+    saves_numbers: ClassVar[bool] = False
 
     def __init__(
         self, step: Callable[..., Any], state_type: type[Any], options: Mapping[str, Any], **params: Any
@@ -50,31 +52,33 @@ class LikeLayer(RestingLayer):
             setattr(self, name, float(value))
         return True
 
-    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _load_from_state_dict(
         self,
         state_dict: Any,
         prefix: str,
         local_metadata: Any,
         strict: bool,
-        missing: Any,
-        unexpected: Any,
-        errors: Any,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: Any,
     ) -> None:
         if f"{prefix}_extra_state" in state_dict:  # a checkpoint of our own
-            super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+            super()._load_from_state_dict(
+                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+            )
             return
         left: dict[str, Any] = {}
         for key, value in state_dict.items():
             try:
                 taken = key.startswith(prefix) and self._takes(key.removeprefix(prefix), value)
             except (TypeError, ValueError) as error:
-                errors.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
+                error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
                 taken = True
             left |= {} if taken else {key: value}
-        super()._load_from_state_dict(left, prefix, local_metadata, strict, missing, unexpected, errors)
-        # numbers that are no parameters there either; their constructor is given them
-        constants = {f"{prefix}{name}" for name in self._buffers}
-        missing[:] = [name for name in missing if name not in constants]
+        super()._load_from_state_dict(left, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        if not self.saves_numbers:  # the constructor is given them, there as here
+            constants = {f"{prefix}{name}" for name in self._buffers}
+            missing_keys[:] = [name for name in missing_keys if name not in constants]
 
     def _note_no_constants(self, missing: list[str]) -> None:
         """Keep silent: what the other library does not save, its constructor is given as well."""

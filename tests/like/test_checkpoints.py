@@ -120,6 +120,11 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor], str]] = {
     ),
     "unknown": (lambda: like.sinabs.IAF(), of(tau_mem=5.0), 'Unexpected key(s) in state_dict: "tau_mem"'),
     "missing": (lambda: like.norse.LSNNRecurrentCell(2, 2), {}, "Missing key(s) in state_dict: "),
+    "a number of another neuron": (
+        lambda: like.snntorch.Synaptic(torch.rand(3), 0.9),
+        _SNNTORCH,
+        'Missing key(s) in state_dict: "alpha"',
+    ),
     "value": (
         lambda: like.sinabs.IAF(),
         {"spike_threshold": torch.rand(2), "v_mem": torch.ones(3)},

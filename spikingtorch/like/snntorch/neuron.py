@@ -34,6 +34,7 @@ class Neuron(LikeLayer):
         "weight": "V",
     }
     reasons: ClassVar[Mapping[str, str]] = _WITHOUT_MEANING
+    saves_numbers: ClassVar[bool] = True
 
     def __init__(
         self,
