@@ -40,7 +40,8 @@ LIBRARIES = {
         frozenset(
             (
                 *("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "LIAFNode", "CUBALIFNode"),
-                *("QIFNode", "EIFNode", "IzhikevichNode"),
+                *("QIFNode", "EIFNode", "IzhikevichNode", "SynapseFilter"),
+                *("ElementWiseRecurrentContainer", "LinearRecurrentContainer"),
             )
         ),
         frozenset(("ATan", "Erf", "PiecewiseExp", "PiecewiseQuadratic", "Rect", "Sigmoid", "SoftSign", "SuperSpike")),
@@ -52,11 +53,18 @@ LIBRARIES = {
         frozenset(
             (
                 *("LIFCell", "LIFRefracCell", "LIFBoxCell", "IAFCell", "LICell", "LIBoxCell", "LSNNCell"),
-                *("LIFExCell", "LIFAdExCell", "IzhikevichCell"),
+                *("LIFExCell", "LIFAdExCell", "LIFAdExRefracCell", "IzhikevichCell"),
+                *("LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"),
+                *("LIFExRecurrentCell", "LIFAdExRecurrentCell", "LIFAdExRefracRecurrentCell"),
+                "IzhikevichRecurrentCell",
             )
         ),
     ),
-    "sinabs": Library("Sinabs", frozenset(("ALIF", "ExpLeak", "IAF", "LIF")), resets="sinabs.utils.reset_states(net)"),
+    "sinabs": Library(
+        "Sinabs",
+        frozenset(("ALIF", "ALIFRecurrent", "ExpLeak", "IAF", "IAFRecurrent", "LIF", "LIFRecurrent")),
+        resets="sinabs.utils.reset_states(net)",
+    ),
 }
 
 

@@ -29,6 +29,7 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "spikingjelly.KLIFNode": lambda **o: like.spikingjelly.KLIFNode(**o),
     "spikingjelly.LIAFNode": lambda **o: like.spikingjelly.LIAFNode(torch.relu, True, **o),
     "spikingjelly.CUBALIFNode": lambda **o: like.spikingjelly.CUBALIFNode(**o),
+    "spikingjelly.SynapseFilter": lambda **o: like.spikingjelly.SynapseFilter(tau=5.0, **o),
     "norse.LIFCell": lambda **o: like.norse.LIFCell(**o),
     "norse.LIFRefracCell": lambda **o: like.norse.LIFRefracCell(**o),
     "norse.LIFBoxCell": lambda **o: like.norse.LIFBoxCell(**o),
@@ -38,6 +39,7 @@ MAKERS: dict[str, Callable[..., st.StepLayer]] = {
     "norse.LSNNCell": lambda **o: like.norse.LSNNCell(**o),
     "norse.LIFExCell": lambda **o: like.norse.LIFExCell(**o),
     "norse.LIFAdExCell": lambda **o: like.norse.LIFAdExCell(**o),
+    "norse.LIFAdExRefracCell": lambda **o: like.norse.LIFAdExRefracCell(**o),
     "norse.IzhikevichCell": lambda **o: like.norse.IzhikevichCell(
         like.norse.create_izhikevich_spiking_behavior(a=0.02, b=0.2, c=-65.0, d=6.0, v_rest=-70.0, u_rest=-70.0), **o
     ),
@@ -148,7 +150,6 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "class": (lambda: like.snntorch.Leaky(0.9, spike_grad=F.Arctan), TypeError, "is a class"),
     "circuit": (lambda: like.snntorch.Lapicque(R=1.0), ValueError, "Lapicque: R given, expected beta, or two of"),
     "order": (lambda: like.snntorch.Alpha(0.5, 0.9), ValueError, "Alpha: alpha=0.5 is not greater than beta=0.9"),
-    "dense": (lambda: like.snntorch.RLeaky(0.9), ValueError, "RLeaky: all_to_all=True is not elementwise"),
     "tau": (
         lambda: like.spikingjelly.LIFNode(tau=1.0),
         ValueError,

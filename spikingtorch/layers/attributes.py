@@ -76,8 +76,8 @@ class Attributes(StatefulLayer):
         if name in CHANGES:  # at every call
             object.__setattr__(self, name, value)
             return
-        if name == "recurrent":
-            value = self._accepted_recurrent(value)
+        if name in ("recurrent", self._recurrent_name):
+            name, value = self._recurrent_name, self._accepted_recurrent(value)
         if (name in _CHECKED or name in self.limits) and "_attributes" in self.__dict__:
             self._check_given(name, value)
         if name == "threshold":
@@ -87,6 +87,11 @@ class Attributes(StatefulLayer):
             if name == "reset_rule":
                 value = self._opened(value)
         super().__setattr__(name, value)
+
+    @property
+    def _recurrent_name(self) -> str:
+        """Return the name of the attribute that holds the recurrent weights, and of the argument for them."""
+        return self.attribute_names.get("recurrent", "recurrent")
 
     def _accepted_recurrent(self, value: Any) -> Any:
         """Return recurrent weights as the layer keeps them; its synapse is theirs from now on."""

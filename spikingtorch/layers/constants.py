@@ -173,14 +173,23 @@ class WithConstants(nn.Module):
         missing_keys[:] = [name for name in missing_keys if name != key]
         if saved:
             state_dict[key] = saved[0]
-        elif self._constants():
-            NOTICE.old_checkpoint(missing_keys)
+        elif self._constants() and not (error_msgs or missing_keys or unexpected_keys):
+            # where keys do not fit, torch says which; it keeps to itself whether it raises that
+            self._note_no_constants(missing_keys)
         try:
             for state in saved:
                 self.set_extra_state(state)
             self._check_loaded()
         except (TypeError, ValueError) as error:
             error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
+
+    def _note_no_constants(self, missing: list[str]) -> None:
+        """Say that a checkpoint has no constants of this layer.
+
+        Args:
+            missing: what is missing, one list for all modules that take part in a call of ``load_state_dict``.
+        """
+        NOTICE.no_constants(missing)
 
 
 class _Notice:
@@ -189,14 +198,15 @@ class _Notice:
     def __init__(self) -> None:
         self._last: list[str] | None = None
 
-    def old_checkpoint(self, missing: list[str]) -> None:
+    def no_constants(self, missing: list[str]) -> None:
         """Warn that a checkpoint holds no constants."""
         if self._last is missing:
             return
         self._last = missing
         warnings.warn(
-            "load_state_dict: the checkpoint is older than the constants of spiking layers in it (tau, threshold, "
-            "surrogate, reset rule); they stay as the constructor was given them. Save it anew to keep them",
+            "load_state_dict: the checkpoint has no constants of spiking layers (tau, threshold, surrogate, reset "
+            "rule), because another library saved it, or an older spikingtorch. They stay as the constructor was given "
+            "them; save it anew to keep them",
             UserWarning,
             stacklevel=2,
         )

@@ -20,25 +20,31 @@ _EXPECTED = (
 )
 
 
-def synapse_of(owner: str, recurrent: Weights) -> Synapse:
+def synapse_of(owner: str, recurrent: Weights, name: str = "recurrent", *, biased: bool = False) -> Synapse:
     """Return the synapse that recurrent weights are meant for.
+
+    Args:
+        owner: the layer, for the messages.
+        recurrent: the weights.
+        name: of the argument that they were given as.
+        biased: whether they may have a bias.
 
     Raises:
         TypeError: they are of another kind.
         ValueError: they cannot lead from the neurons of a layer back to them, or are computed from others.
     """
     if isinstance(recurrent, Tensor):
-        checks.check_floating(owner, "recurrent", recurrent)
+        checks.check_floating(owner, name, recurrent)
         if recurrent.requires_grad and not isinstance(recurrent, nn.Parameter):
             raise ValueError(
-                f"{owner}: recurrent requires a gradient but is no nn.Parameter, and the layer would train a copy. "
+                f"{owner}: {name} requires a gradient but is no nn.Parameter, and the layer would train a copy. "
                 "Wrap it in nn.Parameter; compute it from others with torch.nn.utils.parametrize: a mask, which prune "
                 "applies in a hook, is a parametrization too"
             )
         return F.per_channel
     if not isinstance(recurrent, (nn.Linear, *_CONVOLUTIONS)):
-        raise TypeError(f"{owner}: recurrent is a {type(recurrent).__name__}, expected {_EXPECTED}")
-    _check_module(owner, recurrent)
+        raise TypeError(f"{owner}: {name} is a {type(recurrent).__name__}, expected {_EXPECTED}")
+    _check_module(owner, recurrent, name, biased)
     if isinstance(recurrent, nn.Linear):
         ins, outs = recurrent.in_features, recurrent.out_features
     else:
@@ -48,16 +54,24 @@ def synapse_of(owner: str, recurrent: Weights) -> Synapse:
         plain = {*recurrent.stride, *recurrent.dilation} == {1} and recurrent.padding_mode == "zeros"
         if not (same and plain and all(size % 2 for size in recurrent.kernel_size)):
             raise ValueError(
-                f"{owner}: recurrent={recurrent} changes the size of its image, or skips parts of it; expected an odd "
+                f"{owner}: {name}={recurrent} changes the size of its image, or skips parts of it; expected an odd "
                 "kernel, padding='same' with zeros, stride 1 and dilation 1"
             )
     if ins != outs:
-        raise ValueError(f"{owner}: recurrent={recurrent} leads from {ins} to {outs}; both have to be the layer's own")
+        raise ValueError(f"{owner}: {name}={recurrent} leads from {ins} to {outs}; both have to be the layer's own")
     return F.dense if isinstance(recurrent, nn.Linear) else F.convolution
 
 
-def weight_of(owner: str, recurrent: nn.Module | Tensor | None) -> Tensor:
+def weight_of(
+    owner: str, recurrent: nn.Module | Tensor | None, name: str = "recurrent", *, biased: bool = False
+) -> Tensor:
     """Return the weights of a synapse: of a module these alone are read, and it is not called.
+
+    Args:
+        owner: the layer, for the messages.
+        recurrent: what holds them.
+        name: of the argument that they were given as.
+        biased: whether a module may have a bias, which whoever asks sees to.
 
     Raises:
         ValueError: calling the module would do more than multiply by its weights.
@@ -65,26 +79,26 @@ def weight_of(owner: str, recurrent: nn.Module | Tensor | None) -> Tensor:
     if not isinstance(recurrent, nn.Module):
         assert recurrent is not None
         return recurrent
-    _check_module(owner, recurrent)
+    _check_module(owner, recurrent, name, biased)
     weight: Any = recurrent.weight
     return cast(Tensor, weight)
 
 
-def _check_module(owner: str, recurrent: Any) -> None:
-    if recurrent.bias is not None:
+def _check_module(owner: str, recurrent: Any, name: str, biased: bool) -> None:
+    if recurrent.bias is not None and not biased:
         raise ValueError(
-            f"{owner}: recurrent={recurrent} has a bias, which is an input that never changes; leave it to the layer "
+            f"{owner}: {name}={recurrent} has a bias, which is an input that never changes; leave it to the layer "
             "before this one, with bias=False here"
         )
     if "forward" in recurrent.__dict__ or type(recurrent).forward not in _FORWARDS:
         raise ValueError(
-            f"{owner}: recurrent={recurrent} has a forward of its own, and the layer reads its weight alone. Compute "
+            f"{owner}: {name}={recurrent} has a forward of its own, and the layer reads its weight alone. Compute "
             "the weight from others with torch.nn.utils.parametrize, or write the recurrence as a step"
         )
     for hook in recurrent._forward_pre_hooks.values():
         if type(hook).__module__.startswith("torch.nn.utils."):  # others look on, or would, at a call
             raise ValueError(
-                f"{owner}: recurrent={recurrent} computes its weight in a hook ({type(hook).__name__}), and the layer "
+                f"{owner}: {name}={recurrent} computes its weight in a hook ({type(hook).__name__}), and the layer "
                 "reads its weight without calling it. torch.nn.utils.parametrizations has weight_norm and "
                 "spectral_norm without hooks, and a mask is a parametrization too; prune.remove keeps a pruned weight"
             )
@@ -97,10 +111,10 @@ def trained(recurrent: Weights | None) -> Weights | None:
     return recurrent
 
 
-def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size) -> None:
+def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size, name: str = "recurrent") -> None:
     """Raise unless weights fit to neurons of a shape, whose first axis is the batch."""
     if synapse is F.per_channel:
-        checks.check_broadcast(owner, "recurrent", weight, shape)
+        checks.check_broadcast(owner, name, weight, shape)
         return
     axis = -1 if synapse is F.dense else -(weight.ndim - 1)
     fits = len(shape) > (1 if synapse is F.dense else weight.ndim - 1) and shape[axis] == weight.shape[0]
@@ -108,6 +122,6 @@ def check_weight(owner: str, synapse: Synapse, weight: Tensor, shape: torch.Size
         what = "features, the last axis" if synapse is F.dense else f"channels, axis {axis}"
         after = "" if synapse is F.dense else ", " + ", ".join("DHW"[-(weight.ndim - 2) :])
         raise ValueError(
-            f"{owner}: recurrent leads back to {weight.shape[0]} {what}, and the input has shape {tuple(shape)}, "
+            f"{owner}: {name} leads back to {weight.shape[0]} {what}, and the input has shape {tuple(shape)}, "
             f"expected (N, ..., {weight.shape[0]}{after}), samples first"
         )

@@ -84,6 +84,8 @@ class StepLayer(Attributes):
     # the parameters that are times, in steps or in units of dt; None where dt is a parameter of the step
     times: ClassVar[tuple[str, ...] | None] = None
     synapse: Synapse | None
+    # whether recurrent weights may have a bias, which the layer then adds to its input by itself
+    biased: ClassVar[bool] = False
     _returns: str | tuple[str, ...] = SPIKES
 
     def __init__(
@@ -172,7 +174,11 @@ class StepLayer(Attributes):
         if self.synapse is None:
             return step, params
         step = once(F.Recurrent, step, self.synapse)
-        return step, params | {"recurrent_weight": lift(weight_of(type(self).__name__, self.recurrent))}
+        return step, params | {"recurrent_weight": lift(self._recurrent_weight())}
+
+    def _recurrent_weight(self) -> Tensor:
+        """Return the weights through which the output comes back."""
+        return weight_of(type(self).__name__, self.recurrent, self._recurrent_name, biased=self.biased)
 
     def _valued_step(self) -> Any:
         return once(Valued, self.step) if self._sets_value else self.step
@@ -182,8 +188,12 @@ class StepLayer(Attributes):
         if "memoryless" in self.__dict__ and (value is None) != (self.synapse is None):
             made = "without" if self.synapse is None else "with"
             raise ValueError(f"{owner}: it was made {made} recurrent weights, and stays so; make another layer")
-        self.synapse = None if value is None else synapse_of(owner, value)
+        self.synapse = None if value is None else self._synapse_of(value)
         return trained(value)
+
+    def _synapse_of(self, recurrent: Weights) -> Synapse:
+        """Return the synapse that recurrent weights are meant for, which are checked."""
+        return synapse_of(type(self).__name__, recurrent, self._recurrent_name, biased=self.biased)
 
     def side_effect(self) -> str | None:
         """Return what the step changes outside of itself, as far as its code tells; None for a pure function."""
@@ -469,8 +479,8 @@ class StepLayer(Attributes):
                 continue
             shown = self._name(name)
             if name == "recurrent_weight" and self.synapse is not None:
-                shown = "recurrent"
-                check_weight(type(self).__name__, self.synapse, value, x.shape)
+                shown = self._recurrent_name
+                check_weight(type(self).__name__, self.synapse, value, x.shape, shown)
             else:
                 checks.check_broadcast(type(self).__name__, shown, value, x.shape)
             if lifted_dtype(value) != lifted_dtype(x):
@@ -482,7 +492,7 @@ class StepLayer(Attributes):
     def extra_repr(self) -> str:
         """Name the step's parameters."""
         own = dict(self.named_parameters(recurse=False))
-        recurrent = {"recurrent": shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
+        recurrent = {self._recurrent_name: shown(self.recurrent)} if isinstance(self.recurrent, Tensor) else {}
         texts = {name: shown(getattr(self, name)) for name in self._names()} | recurrent
         listed = [f"{self._name(name)}={text}{' (learnable)' if name in own else ''}" for name, text in texts.items()]
         listed += [] if self.constrain else ["constrain=False"]

@@ -2,12 +2,13 @@
 
     like.snntorch       snnTorch 1.0.0:       Leaky, Lapicque, Synaptic, Alpha, RLeaky, RSynaptic
     like.spikingjelly   SpikingJelly 2.0.0:   IFNode, LIFNode, ParametricLIFNode, QIFNode, EIFNode, IzhikevichNode, ...
-    like.norse          Norse 1.1.0:          LIFCell, LIFBoxCell, IAFCell, LICell, LSNNCell, LIFAdExCell, ...
-    like.sinabs         Sinabs 3.1.3:         LIF, IAF, ALIF, ExpLeak
+    like.norse          Norse 1.1.0:          LIFCell, LIFRecurrentCell, IAFCell, LICell, LSNNCell, LIFAdExCell, ...
+    like.sinabs         Sinabs 3.1.3:         LIF, IAF, ALIF, ExpLeak, LIFRecurrent, IAFRecurrent, ALIFRecurrent
     like.older          spikingtorch 0.1.3:   IF, LIF, McPitts, SpikingDecay, CoarseLIF
 
 None of them imports the other library. Each is a ``StepLayer``: it is called as ``layer(x, init)``, remembers its state
-by itself, and runs inside a ``SpikingNet``. Its step keeps the other library's order of operations, of which
+by itself, and runs inside a ``SpikingNet``; it takes ``recurrent=`` and ``returns=``, and loads the state dict of the
+neuron that it equals. Its step keeps the other library's order of operations, of which
 docs/coming_from.md tells for each neuron, together with what is wrong there.
 
 >>> from spikingtorch import like

@@ -10,13 +10,11 @@ SpikingDecay in its output: there, the current spike; here, as in 0.1.3, the one
 """
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 from spikingtorch import functional as F
-from spikingtorch.layers.recorder import SPIKES
-from spikingtorch.layers.returns import Returns
-from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.like.options import number
+from spikingtorch.like.layer import LikeLayer
+from spikingtorch.like.options import Common, number
 from spikingtorch.like.steps import older as steps
 
 __all__ = ["IF", "LIF", "CoarseLIF", "McPitts", "SpikingDecay", "SpikingLayer"]
@@ -28,20 +26,20 @@ def _firing(owner: str, v0: float, beta: float) -> dict[str, Any]:
     return {"threshold": float(v0), "surrogate": F.Sigmoid(float(beta))}
 
 
-class IF(StepLayer):
+class IF(LikeLayer):
     """Apply integrate-and-fire neurons: v = (1 - s) v + x, s = H(v - v0).
 
     Args:
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(self, v0: float = 1, beta: float = 5, *, returns: Returns = SPIKES) -> None:
-        super().__init__(F.if_step, F.IFState, **_firing("IF", v0, beta), returns=returns)
+    def __init__(self, v0: float = 1, beta: float = 5, **options: Unpack[Common]) -> None:
+        super().__init__(F.if_step, F.IFState, options, **_firing("IF", v0, beta))
 
 
-class LIF(StepLayer):
+class LIF(LikeLayer):
     """Apply leaky neurons: v = (1 - s) a v + b x, s = H(v - v0); a = exp(-1 / tau) and b = tau (1 - a).
 
     Args:
@@ -49,49 +47,49 @@ class LIF(StepLayer):
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
         decay: a, with b = 1, in place of tau.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
     def __init__(
-        self, tau: float = 8, v0: float = 1, beta: float = 5, decay: float | None = None, *, returns: Returns = SPIKES
+        self, tau: float = 8, v0: float = 1, beta: float = 5, decay: float | None = None, **options: Unpack[Common]
     ) -> None:
         number("LIF", "tau", tau, above=0.0)
         a = math.exp(-1.0 / tau) if decay is None else decay
         number("LIF", "decay", a)
         b = tau * (1 - a) if decay is None else 1.0
-        super().__init__(F.lif_step, F.LIFState, decay=a, gain=b, **_firing("LIF", v0, beta), returns=returns)
+        super().__init__(F.lif_step, F.LIFState, options, decay=a, gain=b, **_firing("LIF", v0, beta))
 
 
-class McPitts(StepLayer):
+class McPitts(LikeLayer):
     """Apply neurons without a memory: s = H(x - thr).
 
     Args:
         thr: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(self, thr: float, beta: float = 3, *, returns: Returns = SPIKES) -> None:
-        super().__init__(F.mcpitts_step, F.McPittsState, **_firing("McPitts", thr, beta), returns=returns)
+    def __init__(self, thr: float, beta: float = 3, **options: Unpack[Common]) -> None:
+        super().__init__(F.mcpitts_step, F.McPittsState, options, **_firing("McPitts", thr, beta))
 
 
-class SpikingDecay(StepLayer):
+class SpikingDecay(LikeLayer):
     """Apply neurons whose membrane is divided by tau: v = (1 - s) v / tau + x, s = H(v - v0); gives out the last s.
 
     Args:
         tau: divisor of the membrane.
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(self, tau: float, v0: float = 1, beta: float = 5, *, returns: Returns = SPIKES) -> None:
+    def __init__(self, tau: float, v0: float = 1, beta: float = 5, **options: Unpack[Common]) -> None:
         number("SpikingDecay", "tau", tau, above=0.0)
         firing = _firing("SpikingDecay", v0, beta)
-        super().__init__(steps.delayed_decay_step, steps.DelayedDecayState, decay=1 / tau, **firing, returns=returns)
+        super().__init__(steps.delayed_decay_step, steps.DelayedDecayState, options, decay=1 / tau, **firing)
 
 
-class CoarseLIF(StepLayer):
+class CoarseLIF(LikeLayer):
     """Apply neurons that rest in the step after a spike: v = (1 - s)(a v + b x) + s c x, s = H(v - v0).
 
     a = exp(-1 / tau), b = tau (1 - a), c = tau (1 - b)
@@ -100,17 +98,15 @@ class CoarseLIF(StepLayer):
         tau: time constant in steps.
         v0: threshold.
         beta: slope of the sigmoid whose derivative is that of a spike.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(self, tau: float, v0: float = 1, beta: float = 5, *, returns: Returns = SPIKES) -> None:
+    def __init__(self, tau: float, v0: float = 1, beta: float = 5, **options: Unpack[Common]) -> None:
         number("CoarseLIF", "tau", tau, above=0.0)
         a = math.exp(-1.0 / tau)
         b = tau * (1 - a)
         gains: dict[str, Any] = {"decay": a, "gain": b, "refractory_gain": tau * (1 - b)}
-        super().__init__(
-            F.coarse_lif_step, F.CoarseLIFState, **gains, **_firing("CoarseLIF", v0, beta), returns=returns
-        )
+        super().__init__(F.coarse_lif_step, F.CoarseLIFState, options, **gains, **_firing("CoarseLIF", v0, beta))
 
 
 SpikingLayer = CoarseLIF  # its other name there

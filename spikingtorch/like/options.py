@@ -1,16 +1,43 @@
 """What the constructors of ``spikingtorch.like`` have in common: checks, and other libraries' values to ours."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, cast
 
 import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.foreign import surrogate_of_theirs
+from spikingtorch.layers.recurrent import Weights
+from spikingtorch.layers.returns import Returns
 from spikingtorch.validation import check_parameter, check_surrogate
 
 Value: TypeAlias = Tensor | float
+
+
+class Common(TypedDict, total=False):
+    """What every layer takes besides the arguments of the other library; see StepLayer.
+
+    Attributes:
+        recurrent: weights through which the output comes back one step later.
+        returns: "spikes", or a tuple of names such as ("spikes", "v") of what a call returns.
+    """
+
+    recurrent: Weights | None
+    returns: Returns
+
+
+def common(owner: str, given: Mapping[str, Any], reasons: Mapping[str, str]) -> Common:
+    """Return what every layer takes, of arguments that the other library has no word for; raise where there are others.
+
+    Args:
+        owner: who asks, for the messages.
+        given: arguments that are no parameters.
+        reasons: what to do about those that have no meaning for this layer.
+    """
+    known = {name: value for name, value in given.items() if name in Common.__annotations__ and name not in reasons}
+    refuse(owner, {name: value for name, value in given.items() if name not in known}, reasons)
+    return cast(Common, known)
 
 
 def refuse(owner: str, others: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
@@ -25,6 +52,18 @@ def refuse(owner: str, others: Mapping[str, Any], reasons: Mapping[str, str]) ->
         if name not in reasons:
             raise TypeError(f"{owner}: there is no argument {name!r}")
         raise TypeError(f"{owner}: {name}={value!r} has no meaning here: {reasons[name]}")
+
+
+def own_weights(owner: str, given: Mapping[str, Any], which: str) -> None:
+    """Raise where recurrent weights are given to a layer that has others.
+
+    Args:
+        owner: who asks, for the messages.
+        given: arguments.
+        which: the arguments that its own weights come from.
+    """
+    if "recurrent" in given:
+        raise TypeError(f"{owner}: recurrent= has no meaning here: its recurrent weights are those of {which}")
 
 
 def number(owner: str, name: str, value: object, **limits: Any) -> None:

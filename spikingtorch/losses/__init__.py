@@ -1,6 +1,7 @@
 """Losses: pure functions of outputs (N, T, ...) over time, of targets, and of the lengths of the sequences.
 
     rate_cross_entropy, count_cross_entropy                         a spike is a vote
+    per_step_cross_entropy                                          each step is to give the class
     max_over_time_cross_entropy, last_step_cross_entropy            membranes of a readout
     first_spike_time, first_spike_cross_entropy                     the earliest spike counts
     rate_mse, count_mse                                             a rate or a count to reach
@@ -20,6 +21,7 @@ from spikingtorch.losses.cross_entropy import (
     rate_cross_entropy,
 )
 from spikingtorch.losses.first_spike import first_spike_cross_entropy, first_spike_time
+from spikingtorch.losses.per_step import per_step_cross_entropy
 from spikingtorch.losses.rates import count_mse, firing_rate_penalty, rate_mse
 from spikingtorch.losses.van_rossum import van_rossum_distance
 
@@ -31,6 +33,7 @@ __all__ = [
     "first_spike_time",
     "last_step_cross_entropy",
     "max_over_time_cross_entropy",
+    "per_step_cross_entropy",
     "rate_cross_entropy",
     "rate_mse",
     "van_rossum_distance",

@@ -72,17 +72,24 @@ def rate_cross_entropy(
 
 
 def count_cross_entropy(
-    outputs: Tensor, target: Tensor, lengths: Lengths = None, *, reduction: Reduction = "mean", batch_first: bool = True
+    outputs: Tensor,
+    target: Tensor,
+    lengths: Lengths = None,
+    *,
+    population: int = 1,
+    reduction: Reduction = "mean",
+    batch_first: bool = True,
 ) -> Tensor:
     """Return the cross-entropy of outputs summed over time, for spikes their counts.
 
-        z[n, c] = sum over t < T[n] of outputs[n, t, c]
+        z[n, c] = sum over t < T[n] of outputs[n, t, c]             with K = population > 1, and over K neurons of c
         loss[n] = -log softmax(z[n])[target[n]]
 
     Args:
         outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
         target: class indices, int64, shape (N,).
         lengths: number of steps of each sample, shape (N,).
+        population: number K of neurons of each class; outputs[:, :, c K] is the first of class c.
         reduction: "mean" or "sum" over the samples, or "none".
         batch_first: False for (T, N, ...), time first.
 
@@ -93,10 +100,14 @@ def count_cross_entropy(
     tensor(0.1269)
     >>> count_cross_entropy(spikes, torch.tensor([0]), lengths=[1])
     tensor(0.3133)
+    >>> votes = torch.tensor([[[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]])  # two neurons of each class
+    >>> count_cross_entropy(votes, torch.tensor([0]), population=2)
+    tensor(0.1269)
     """
     owner = "count_cross_entropy"
-    check_classes(owner, "outputs", outputs, target, batch_first)
-    return cross_entropy(owner, count_of(owner, "outputs", outputs, lengths, batch_first), target, reduction)
+    check_classes(owner, "outputs", outputs, target, batch_first, population)
+    counts = count_of(owner, "outputs", outputs, lengths, batch_first, population)
+    return cross_entropy(owner, counts, target, reduction)
 
 
 def max_over_time_cross_entropy(

@@ -60,20 +60,22 @@ def count_mse(
     *,
     correct: Tensor | float,
     incorrect: Tensor | float,
+    population: int = 1,
     reduction: Reduction = "mean",
     batch_first: bool = True,
 ) -> Tensor:
     """Return the squared error of each class's number of spikes; see ``rate_mse``.
 
-        m[n, c]    = sum over t < T[n] of spikes[n, t, c]
+        m[n, c]    = sum over t < T[n] of spikes[n, t, c]           with K = population > 1, and over K neurons of c
         loss[n, c] = (m[n, c] - correct)^2 for c = target[n], (m[n, c] - incorrect)^2 for the others
 
     Args:
         spikes: as in ``rate_mse``; so are the other arguments, what comes back, the errors and the source.
         target: class indices, int64, shape (N,).
         lengths: number of steps of each sample, shape (N,). The counts to reach are the same for all of them.
-        correct: spikes that the class of the sample is to fire, from 0 to T; a number, or a tensor (classes,).
+        correct: spikes that the class of the sample is to fire, from 0 to T, or K T; a number, or a tensor (classes,).
         incorrect: spikes that the other classes are to fire.
+        population: number K of neurons of each class; spikes[:, :, c K] is the first of class c.
         reduction: "mean" or "sum" over samples and classes, or "none".
         batch_first: False for (T, N, ...), time first.
 
@@ -82,11 +84,10 @@ def count_mse(
     tensor([[1., 0.]])
     """
     owner = "count_mse"
-    check_classes(owner, "spikes", spikes, target, batch_first)
-    counts = count_of(owner, "spikes", spikes, lengths, batch_first)
-    wanted = _wanted(
-        owner, counts, target, {"correct": correct, "incorrect": incorrect}, float(spikes.shape[int(batch_first)])
-    )
+    check_classes(owner, "spikes", spikes, target, batch_first, population)
+    counts = count_of(owner, "spikes", spikes, lengths, batch_first, population)
+    most = float(spikes.shape[int(batch_first)] * population)
+    wanted = _wanted(owner, counts, target, {"correct": correct, "incorrect": incorrect}, most)
     return reduced(owner, (counts - wanted).square(), reduction)
 
 

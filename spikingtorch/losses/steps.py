@@ -83,21 +83,44 @@ def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: boo
     return rate
 
 
-def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool) -> Tensor:
-    """Return the sum over the steps that count, shape (N, ...); raise where it is NaN or infinite."""
-    count = valid_steps(owner, name, x, lengths, batch_first).x.sum(1)
+def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool, population: int = 1) -> Tensor:
+    """Return the sum over the steps that count, and over the neurons of a class; raise where it is NaN or infinite.
+
+    Args:
+        owner: who asks, for the messages.
+        name: of x, for the messages.
+        x: values, shape (N, T, ...); with a population, (N, T, classes population).
+        lengths: number of steps of each sample.
+        batch_first: False for x of shape (T, N, ...).
+        population: number of neurons of a class, one after the other.
+
+    Returns:
+        Sums, shape (N, ...), or (N, classes).
+    """
+    x = valid_steps(owner, name, x, lengths, batch_first).x
+    count = (x if population == 1 else x.unflatten(2, (-1, population)).sum(3)).sum(1)
     checks.check_finite(owner, f"the sum of {name} over time", count)
     return count
 
 
-def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first: bool) -> None:
-    """Raise unless x is (N, T, classes), or time first, and target holds one class index, int64, for each sample."""
+def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first: bool, population: int = 1) -> None:
+    """Raise unless x is (N, T, classes), or time first, and target holds one class index, int64, for each sample.
+
+    Args:
+        owner: who asks, for the messages.
+        name: of x, for the messages.
+        x: outputs, shape (N, T, classes population).
+        target: class indices, shape (N,).
+        batch_first: False for x of shape (T, N, classes population).
+        population: number of neurons of a class.
+    """
     checks.check_floating(owner, name, x)
     if x.ndim != 3 or x.shape[2] == 0:
         raise ValueError(
             f"{owner}: {name} has shape {tuple(x.shape)}, expected {axes.named(batch_first, 'classes')}, as SpikingNet "
             "returns it"
         )
+    classes = _classes(owner, name, x, population, batch_first)
     if not isinstance(target, Tensor):
         raise TypeError(f"{owner}: target is a {type(target).__name__}, expected a torch.Tensor; torch.tensor(target)")
     if target.dtype != torch.int64:
@@ -108,7 +131,7 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first:
         raise ValueError(
             f"{owner}: target has shape {tuple(target.shape)}, expected ({N},): one class index for each sample of "
             f"{name}, whose shape {axes.named(batch_first, 'classes')} is {tuple(x.shape)}"
-            f"{_remedy(N, T, x.shape[2], target, batch_first)}"
+            f"{_remedy(N, T, classes, target, batch_first)}"
         )
     if target.device != x.device:
         raise ValueError(
@@ -116,10 +139,10 @@ def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first:
         )
     if checks.has_values(target):
         low, high = (int(bound) for bound in torch.stack(torch.aminmax(target)).tolist())
-        if low < 0 or high >= x.shape[2]:
+        if low < 0 or high >= classes:
             raise ValueError(
-                f"{owner}: target holds class {low if low < 0 else high}, expected 0 to {x.shape[2] - 1}, since {name} "
-                f"has {x.shape[2]} classes. Leave samples without a class out of the batch"
+                f"{owner}: target holds class {low if low < 0 else high}, expected 0 to {classes - 1}, since {name} "
+                f"has {classes} classes. Leave samples without a class out of the batch"
             )
 
 
@@ -133,6 +156,18 @@ def _remedy(N: int, T: int, classes: int, target: Tensor, batch_first: bool) -> 
         other = axes.named(not batch_first, "classes")
         return f". If its axes are {other}, pass batch_first={not batch_first}, here and to the SpikingNet"
     return ""
+
+
+def _classes(owner: str, name: str, x: Tensor, population: int, batch_first: bool) -> int:
+    """Return the number of classes that outputs stand for."""
+    if isinstance(population, bool) or not isinstance(population, int):
+        raise TypeError(f"{owner}: population={population!r}, expected a whole number, of neurons of a class")
+    if population < 1 or x.shape[2] % population:
+        raise ValueError(
+            f"{owner}: population={population} neurons of a class, and {name} has shape {tuple(x.shape)}; expected "
+            f"{axes.named(batch_first, 'classes * population')}"
+        )
+    return x.shape[2] // population
 
 
 def check_binary(owner: str, name: str, x: Tensor) -> None:

@@ -9,7 +9,6 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from spikingtorch.functional import dense, per_channel
-from spikingtorch.layers.recurrent import weight_of
 from spikingtorch.layers.steplayer import StepLayer
 
 
@@ -203,7 +202,7 @@ def recurrent(layer: StepLayer, spikes: Tensor) -> Count:
     """Return the operations of the recurrent weights of a layer: each spike but those of the last step comes back."""
     if layer.synapse is None:
         return NOTHING
-    before, weight = spikes[:, :-1], weight_of(type(layer).__name__, layer.recurrent)
+    before, weight = spikes[:, :-1], layer._recurrent_weight()
     if layer.synapse is dense:
         return _linear(spikes, before, weight)[1]
     if layer.synapse is per_channel:

@@ -193,11 +193,18 @@ def test_an_older_checkpoint_loads_strictly_with_one_warning() -> None:
                 warnings.simplefilter("always")
                 result = model.load_state_dict(old)
             assert [str(each.message).split(" (")[0] for each in caught] == [
-                "load_state_dict: the checkpoint is older than the constants of spiking layers in it"
+                "load_state_dict: the checkpoint has no constants of spiking layers"
             ]
             assert (result.missing_keys, result.unexpected_keys) == ([], [])
-    with pytest.raises(RuntimeError, match="Missing key"), pytest.warns(UserWarning, match="load_state_dict"):
-        net.load_state_dict({})
+
+
+def test_a_checkpoint_of_another_architecture_raises_without_a_warning() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), LIF(tau=2.0), nn.Linear(2, 2))
+    for other in ({}, nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2)).state_dict(), {"conv.weight": torch.ones(2)}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(RuntimeError, match=r"Missing key|size mismatch"):
+                net.load_state_dict(other)
 
 
 @pytest.mark.parametrize(

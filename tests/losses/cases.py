@@ -29,6 +29,11 @@ class Case(NamedTuple):
         found: Callable[..., Any] = getattr(twins, self.name)
         return found
 
+    @property
+    def population(self) -> int:
+        found: int = self.keywords.get("population", 1)
+        return found
+
     def call(self, x: Tensor, target: Tensor | None, lengths: Any = None, **more: Any) -> Tensor:
         """Call the loss; without a reduction unless one is asked for."""
         if self.name != "first_spike_time":
@@ -39,8 +44,9 @@ class Case(NamedTuple):
     def draw(self, N: int, T: int, dtype: torch.dtype, seed: int = 0, C: int = 5) -> tuple[Tensor, Tensor | None]:
         """Draw outputs and target."""
         draw = Generator().manual_seed(seed)
-        x = torch.randn(N, T, C, generator=draw, dtype=dtype)
-        spikes = (torch.rand(N, T, C, generator=draw) < 0.2).to(dtype)
+        outputs = C * self.population
+        x = torch.randn(N, T, outputs, generator=draw, dtype=dtype)
+        spikes = (torch.rand(N, T, outputs, generator=draw) < 0.2).to(dtype)
         if self.target == "class":
             return (spikes if self.binary else x), torch.randint(C, (N,), generator=draw)
         if self.target == "sequence":
@@ -52,12 +58,16 @@ CASES = [
     Case("rate_cross_entropy"),
     Case("rate_cross_entropy", {"scale": 7.0}),
     Case("count_cross_entropy"),
+    Case("count_cross_entropy", {"population": 3}),
+    Case("per_step_cross_entropy"),
+    Case("per_step_cross_entropy", {"lamb": 0.3, "phi": 0.7}),
     Case("max_over_time_cross_entropy"),
     Case("last_step_cross_entropy"),
     Case("first_spike_time", target="none", binary=True),
     Case("first_spike_cross_entropy", {"temperature": 2.5}, binary=True),
     Case("rate_mse", {"correct": 0.8, "incorrect": 0.1}),
     Case("count_mse", {"correct": 0.7, "incorrect": 0.1}),
+    Case("count_mse", {"correct": 0.7, "incorrect": 0.1, "population": 2}),
     Case("van_rossum_distance", {"tau": 3.0}, target="sequence"),
     Case("van_rossum_distance", {"tau": 1e4}, target="sequence"),
     Case("firing_rate_penalty", {"low": 0.1, "high": 0.3}, target="none"),

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from spikingtorch import losses, metrics
 from tests.losses.cases import BY_NAME, Case
 
 CLASSES: list[tuple[str, Callable[..., Tensor]]] = [
-    *((case.name, case.call) for case in BY_NAME.values() if case.target == "class"),
+    *((case.name, case.call) for case in BY_NAME.values() if case.target == "class" and case.population == 1),
     ("rate_accuracy", metrics.rate_accuracy),
     ("first_spike_accuracy", metrics.first_spike_accuracy),
 ]
@@ -114,9 +115,26 @@ def test_parameters() -> None:
     says(lambda: mse(X, Y, correct=30.0, incorrect=0.0), ValueError, "rate_mse: correct=30.0", "at most 1")
     says(lambda: count(X, Y, correct=5.0, incorrect=0.0), ValueError, "count_mse: correct=5.0", "at most 4")
     says(lambda: count(X, Y, correct=2.0, incorrect=torch.ones(2)), ValueError, "count_mse: incorrect of shape (2,)")
+    each = losses.per_step_cross_entropy
+    says(lambda: each(X, Y, lamb=1.5), ValueError, "per_step_cross_entropy: lamb=1.5", "at most 1")
+    says(lambda: each(X, Y, lamb=0.5, phi=-1.0), ValueError, "per_step_cross_entropy: phi=-1.0", "at least 0")
+    says(lambda: each(X, Y, lamb=tau), TypeError, "lamb is a Tensor", "lamb.item()")
     penalty = losses.firing_rate_penalty
     says(lambda: penalty(X, low=0.5, high=0.1), ValueError, "low=0.5 is above high=0.1", "low <= high")
     says(lambda: penalty(X, low=0.0, high=20.0), ValueError, "firing_rate_penalty: high=20.0", "at most 1")
+
+
+def test_populations() -> None:
+    votes, cross = torch.zeros(2, 4, 6), losses.count_cross_entropy
+    mse = partial(losses.count_mse, correct=8.0, incorrect=0.0)
+    for call, owner in ((cross, "count_cross_entropy"), (mse, "count_mse")):
+        wrong = f"{owner}: population=4 neurons of a class"
+        says(lambda call=call: call(votes, Y, population=4), ValueError, wrong, "(N, T, classes * population)")  # type: ignore[misc]
+        says(lambda call=call: call(votes, Y, population=0), ValueError, f"{owner}: population=0")  # type: ignore[misc]
+        says(lambda call=call: call(votes, Y, population=2.0), TypeError, f"{owner}: population=2.0")  # type: ignore[misc]
+        few = f"{owner}: target holds class 2, expected 0 to 1"
+        says(lambda call=call: call(votes, Y, population=3), ValueError, few, "has 2 classes")  # type: ignore[misc]
+    says(lambda: losses.count_mse(votes, Y, correct=9.0, incorrect=0.0, population=2), ValueError, "at most 8")
 
 
 def test_shapes_of_sequences() -> None:

@@ -158,8 +158,8 @@ def test_half_precision_is_computed_in_float32(case: Case, dtype: torch.dtype) -
 @each_case
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_all_silent_and_all_firing(case: Case, value: float) -> None:
-    _, target = case.draw(2, 6, F64)
-    x = torch.full((2, 6, 5), value, dtype=F64)
+    drawn, target = case.draw(2, 6, F64)
+    x = torch.full_like(drawn, value)
     cotangent = torch.rand(case.call(x, target).shape, dtype=F64)
     assert_close(ours(case, x, target, [6, 3], cotangent), of_twin(case, x, target, [6, 3], cotangent))
 

@@ -14,8 +14,22 @@ def rate_cross_entropy(x: jax.Array, target: int, *, scale: float = 1.0) -> jax.
     return _cross_entropy(scale * jnp.mean(x, axis=0), target)
 
 
-def count_cross_entropy(x: jax.Array, target: int) -> jax.Array:
-    return _cross_entropy(jnp.sum(x, axis=0), target)
+def _count(x: jax.Array, population: int) -> jax.Array:
+    """Each class by itself, by the indices of its neurons."""
+    blocks = [slice(c, c + population) for c in range(0, x.shape[1], population)]
+    return jnp.stack([x[:, block].sum() for block in blocks])
+
+
+def count_cross_entropy(x: jax.Array, target: int, *, population: int = 1) -> jax.Array:
+    return _cross_entropy(_count(x, population), target)
+
+
+def per_step_cross_entropy(x: jax.Array, target: int, *, lamb: float = 0.0, phi: float = 1.0) -> jax.Array:
+    """Each step by itself."""
+    total = jnp.zeros(())
+    for step in x:
+        total += (1.0 - lamb) * _cross_entropy(step, target) + lamb * jnp.sum((step - phi) ** 2) / step.shape[0]
+    return total / x.shape[0]
 
 
 def max_over_time_cross_entropy(x: jax.Array, target: int) -> jax.Array:
@@ -42,9 +56,10 @@ def rate_mse(x: jax.Array, target: int, *, correct: float, incorrect: float) -> 
     return (jnp.mean(x, axis=0) - wanted) ** 2
 
 
-def count_mse(x: jax.Array, target: int, *, correct: float, incorrect: float) -> jax.Array:
-    wanted = jnp.where(jax.nn.one_hot(target, x.shape[1]) == 1.0, jnp.asarray(correct), jnp.asarray(incorrect))
-    return (jnp.sum(x, axis=0) - wanted) ** 2
+def count_mse(x: jax.Array, target: int, *, correct: float, incorrect: float, population: int = 1) -> jax.Array:
+    counts = _count(x, population)
+    wanted = jnp.where(jax.nn.one_hot(target, len(counts)) == 1.0, jnp.asarray(correct), jnp.asarray(incorrect))
+    return (counts - wanted) ** 2
 
 
 def van_rossum_distance(x: jax.Array, target: jax.Array, *, tau: float) -> jax.Array:

@@ -14,8 +14,8 @@ class Theirs(NamedTuple):
     """A neuron of another library.
 
     Attributes:
-        run: from inputs (T, N, M) to outputs (T, N, M), and the final state by the fields of ours.
-        parameters: tensors that are trained, by the attributes of ours.
+        run: from inputs (T, N, ...) to outputs (T, N, ...), and the final state by the fields of ours.
+        parameters: tensors that are trained, by the attributes of ours, "recurrent.weight" for instance.
     """
 
     run: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
@@ -32,6 +32,8 @@ class Pair(NamedTuple):
         mean: of the inputs, which are normal.
         deviation: their standard deviation.
         spikes: whether the output is one of spikes.
+        shape: of one sample at one step.
+        exact: whether all sums are in their order, so that membranes are identical as well.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Pair(NamedTuple):
     mean: float = 0.3
     deviation: float = 0.6
     spikes: bool = True
+    shape: tuple[int, ...] = (8,)
+    exact: bool = True
 
 
 def value(number: float, learns: bool = False) -> Tensor:

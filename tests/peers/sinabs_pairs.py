@@ -1,16 +1,22 @@
 """Layers of Sinabs and ours."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sinabs.activation as activation
 import sinabs.layers as layers
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikingtorch import like
 from tests.peers.pair import Pair, Theirs, is_exact
 
+# recurrent weights, and the shape of a sample
+_BACK: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "dense": (lambda: nn.Linear(8, 8), (8,)),
+    "without bias": (lambda: nn.Linear(8, 8, bias=False), (8,)),
+    "images": (lambda: nn.Conv2d(2, 2, 3, padding=1), (2, 4, 4)),
+}
 _TIMES = ("tau_mem", "tau_syn", "tau_adapt", "alpha_mem", "alpha_syn", "alpha_adapt")
 
 
@@ -28,16 +34,20 @@ def in_dtype(spike_fn: Any) -> Any:
     return Rounded
 
 
-def _pair(name: str, kind: str, *, mean: float, spikes: bool = True, **options: Any) -> Pair:
+def _pair(name: str, kind: str, *, mean: float, spikes: bool = True, recurrent: str = "", **options: Any) -> Pair:
     """Return a pair of equal names and options; classes of ours stand for theirs of the same name."""
+    weights, shape = _BACK.get(recurrent, (None, (8,)))
+
+    def connected() -> dict[str, Any]:
+        return {} if weights is None else {"rec_connect": weights()}
 
     def theirs() -> Theirs:
-        given = {key: _theirs_of(each) for key, each in options.items()}
+        given = {key: _theirs_of(each) for key, each in options.items()} | connected()
         if is_exact() and spikes:
             given["spike_fn"] = in_dtype(given["spike_fn"])
         layer = getattr(layers, kind)(**given).to(torch.get_default_dtype())
-        states = {"v": "v_mem"} | ({"b": "b"} if kind == "ALIF" else {})
-        if "tau_syn" in options and kind != "ALIF":
+        states = {"v": "v_mem"} | ({"b": "b"} if kind.startswith("ALIF") else {})
+        if "tau_syn" in options and not kind.startswith("ALIF"):
             states["i"] = "i_syn"
 
         def run(xs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -45,10 +55,16 @@ def _pair(name: str, kind: str, *, mean: float, spikes: bool = True, **options: 
             outs = layer(xs.movedim(0, 1)).movedim(1, 0)
             return outs.to(xs.dtype), {ours: getattr(layer, theirs) for ours, theirs in states.items()}
 
-        learned = {each: getattr(layer, each) for each in _TIMES if isinstance(getattr(layer, each, None), Tensor)}
+        learned: dict[str, Tensor] = {
+            each: getattr(layer, each) for each in _TIMES if isinstance(getattr(layer, each, None), Tensor)
+        }
+        learned |= {each: parameter for each, parameter in layer.named_parameters() if each.startswith("rec_connect")}
         return Theirs(run, learned)
 
-    return Pair(f"sinabs {name}", lambda: getattr(like.sinabs, kind)(**options), theirs, mean, spikes=spikes)
+    def ours() -> Any:
+        return getattr(like.sinabs, kind)(**options, **connected())
+
+    return Pair(f"sinabs {name}", ours, theirs, mean, spikes=spikes, shape=shape, exact=weights is None)
 
 
 def _theirs_of(each: Any) -> Any:
@@ -83,8 +99,25 @@ def _spiking() -> list[Pair]:
     return found
 
 
+def _recurrent() -> list[Pair]:
+    found = []
+    fire = {"spike_fn": _MULTI, "reset_fn": _SUBTRACT}
+    single = {"spike_fn": _SINGLE, "reset_fn": _RESET, "norm_input": False}
+    for back in _BACK:
+        end = f"Recurrent {back}"
+        lif = {"recurrent": back, "tau_mem": 5.0, **fire}
+        found.append(_pair(f"LIF{end}", "LIFRecurrent", mean=0.3, norm_input=False, **lif))
+        found.append(_pair(f"LIF{end} current", "LIFRecurrent", mean=0.8, tau_syn=4.0, min_v_mem=-1.0, **lif))
+        found.append(_pair(f"IAF{end}", "IAFRecurrent", mean=0.1, recurrent=back, **fire))
+        alif = {"recurrent": back, "tau_mem": 4.0, "tau_adapt": 9.0, "adapt_scale": 0.7, **single}
+        found.append(_pair(f"ALIF{end}", "ALIFRecurrent", mean=0.4, **alif))
+        found.append(_pair(f"ALIF{end} current", "ALIFRecurrent", mean=0.3, tau_syn=3.0, train_alphas=True, **alif))
+    return found
+
+
 PAIRS = [
     *_spiking(),
+    *_recurrent(),
     _pair("ExpLeak", "ExpLeak", mean=0.2, spikes=False, tau_mem=6.0),
     _pair("ExpLeak normalised", "ExpLeak", mean=0.2, spikes=False, tau_mem=6.0, norm_input=True, min_v_mem=-0.1),
 ]

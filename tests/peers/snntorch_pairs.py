@@ -1,6 +1,7 @@
 """Neurons of snnTorch and ours."""
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import snntorch
@@ -30,17 +31,18 @@ def _pair(
     name: str, kind: str, states: Mapping[str, str], learned: Mapping[str, str], *, mean: float, **options: Any
 ) -> Pair:
     """Return a pair of equal names and options; ``learned`` gives attributes of ours and theirs."""
+    shape = (2, 4, 6) if "conv2d_channels" in options else (8,)
 
     def theirs() -> Theirs:
         made = {key: value(each) if isinstance(each, float) else each for key, each in options.items()}
         neuron = getattr(snntorch, kind)(**{**made, "spike_grad": _spike_grad(made.get("spike_grad"))})
-        return Theirs(_over_time(neuron, states), {key: getattr(neuron, name) for key, name in learned.items()})
+        return Theirs(_over_time(neuron, states), {key: attrgetter(name)(neuron) for key, name in learned.items()})
 
     def ours() -> Any:
         named = {key: each for key, each in options.items() if key != "spike_grad"}
         return getattr(like.snntorch, kind)(**named)
 
-    return Pair(f"snntorch {name}", ours, theirs, mean)
+    return Pair(f"snntorch {name}", ours, theirs, mean, shape=shape, exact="recurrent.weight" not in learned)
 
 
 _V = {"v": "mem"}
@@ -103,7 +105,31 @@ def _others() -> list[Pair]:
     return found
 
 
-PAIRS = [*_leaky(), *_others()]
+def _recurrent() -> list[Pair]:
+    """Return pairs of neurons with weights between all of them, whose sums are in another order."""
+    found = []
+    learned = {**_LEAKY, **{name: name for name in ("recurrent.weight", "recurrent.bias")}}
+    sizes: dict[str, dict[str, Any]] = {
+        "dense": {"linear_features": 8},
+        "images": {"conv2d_channels": 2, "kernel_size": (3, 5)},
+    }
+    for which, size in sizes.items():
+        for reset_mechanism in ("subtract", "zero", "none"):
+            reset = {"threshold": 0.9, "reset_mechanism": reset_mechanism, **_LEARN, **size}
+            mean = 0.3 if reset_mechanism != "none" else 0.05
+            states = {**_V, "s": "spk"}
+            for reset_delay in (True, False):
+                name = f"RLeaky {which} {reset_mechanism}{'' if reset_delay else ' at once'}"
+                options = {"beta": 0.8, "reset_delay": reset_delay, **reset}
+                found.append(_pair(name, "RLeaky", states, learned, mean=mean, **options))
+            options = {"alpha": 0.5, "beta": 0.7, "learn_alpha": True, **reset}
+            both = {"alpha": "alpha", **learned}
+            name, states = f"RSynaptic {which} {reset_mechanism}", {**states, "i": "syn"}
+            found.append(_pair(name, "RSynaptic", states, both, mean=mean / 2, **options))
+    return found
+
+
+PAIRS = [*_leaky(), *_others(), *_recurrent()]
 # spike functions: ours by their names, and theirs
 SURROGATES: dict[str, tuple[Any, Any]] = {
     "atan": (like.snntorch.atan(3.0), surrogate.atan(3.0)),

@@ -1,11 +1,11 @@
 """Nodes of SpikingJelly and ours."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import neuron, surrogate
-from torch import Tensor
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import Tensor, nn
 
 from spikingtorch import like
 from tests.peers.pair import Pair, Theirs
@@ -67,7 +67,60 @@ def _resets() -> list[Pair]:
     return found
 
 
-PAIRS = _resets()
+def _layer(name: str, make: Callable[[Any, Any], Any], *, mean: float, exact: bool = True, spikes: bool = True) -> Pair:
+    """Return a pair of layers with an output as their state.
+
+    Args:
+        name: of the layer.
+        make: makes a layer, of where layers and nodes are.
+        mean: of the inputs.
+        exact: whether sums are in their order.
+        spikes: whether it gives out spikes.
+    """
+
+    def theirs() -> Theirs:
+        found = make(layer, neuron).to(torch.get_default_dtype())
+
+        def run(xs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+            functional.reset_net(found)
+            outs = torch.stack([found(x) for x in xs])
+            inside: Any = getattr(found, "sub_module", None)
+            last: Any = inside[-1] if isinstance(inside, nn.Sequential) else inside
+            return outs, {"i": outs[-1]} if last is None else {"v": last.v}
+
+        return Theirs(run, dict(found.named_parameters()))
+
+    jelly = like.spikingjelly
+    return Pair(f"spikingjelly {name}", lambda: make(jelly, jelly), theirs, mean, spikes=spikes, exact=exact)
+
+
+def _less(y: Tensor, x: Tensor) -> Tensor:
+    return x - 0.4 * y
+
+
+def _layers() -> list[Pair]:
+    def chain(layers: Any, nodes: Any) -> Any:
+        return layers.LinearRecurrentContainer(nn.Sequential(nn.Linear(8, 6), nodes.IFNode(v_reset=None)), 8, 6)
+
+    return [
+        _layer("SynapseFilter", lambda layers, _: layers.SynapseFilter(5.0), mean=0.2, spikes=False),
+        _layer("SynapseFilter learned", lambda layers, _: layers.SynapseFilter(5.0, True), mean=0.2, spikes=False),
+        _layer(
+            "LinearRecurrentContainer",
+            lambda layers, nodes: layers.LinearRecurrentContainer(nodes.ParametricLIFNode(3.0), 8, 8),
+            mean=4.0,
+            exact=False,
+        ),
+        _layer("LinearRecurrentContainer of a chain", chain, mean=1.0, exact=False),
+        _layer(
+            "ElementWiseRecurrentContainer",
+            lambda layers, nodes: layers.ElementWiseRecurrentContainer(nodes.LIFNode(3.0), _less),
+            mean=0.8,
+        ),
+    ]
+
+
+PAIRS = [*_resets(), *_layers()]
 _NAMED = {
     **{"Sigmoid": 3.0, "ATan": 3.0, "PiecewiseQuadratic": 1.5, "PiecewiseExp": 2.0, "SoftSign": 3.0},
     **{"SuperSpike": 2.0, "Erf": 1.5, "Rect": 0.7},

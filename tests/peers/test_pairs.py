@@ -1,7 +1,8 @@
 """Each layer of spikingtorch.like beside the neuron that it is to equal, in the release that is installed."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from operator import attrgetter
+from typing import Any, Literal
 
 import pytest
 import snntorch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import like
 from spikingtorch.functional import scan
+from spikingtorch.functional.recorded import fields_of
 from tests.peers import norse_pairs, older_pairs, sinabs_pairs, snntorch_pairs, spikingjelly_pairs
 from tests.peers.pair import Pair, Theirs
 
@@ -32,6 +34,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 @pytest.fixture(autouse=True)
 def _default_dtype() -> Iterator[None]:
     before = torch.get_default_dtype()
+    torch.manual_seed(0)  # of weights
     yield
     torch.set_default_dtype(before)
 
@@ -39,8 +42,8 @@ def _default_dtype() -> Iterator[None]:
 def inputs(pair: Pair, T: int) -> Tensor:
     """Return inputs (T, N, M) with which the neurons fire, some often and some seldom."""
     generator = torch.Generator().manual_seed(0)
-    means = pair.mean * (0.5 + torch.rand(M, generator=generator, dtype=torch.float64))
-    noise = torch.randn(T, N, M, generator=generator, dtype=torch.float64)
+    means = pair.mean * (0.5 + torch.rand(pair.shape, generator=generator, dtype=torch.float64))
+    noise = torch.randn(T, N, *pair.shape, generator=generator, dtype=torch.float64)
     # of few digits, so that float32 and float64 start from equal numbers
     return (means + pair.deviation * noise).float().to(torch.get_default_dtype())
 
@@ -55,8 +58,19 @@ def equal(layer: st.StepLayer, theirs: Theirs) -> st.StepLayer:
     """Return the layer with the parameters of theirs, which may have been rounded to float32."""
     with torch.no_grad():
         for name, each in theirs.parameters.items():
-            getattr(layer, name).copy_(each)
+            attrgetter(name)(layer).copy_(each)
     return layer
+
+
+def over_time(layer: Any, xs: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the final state of a layer, by field, and its outputs; in one scan if its step sees the inputs."""
+    if type(layer).forward is st.StepLayer.forward:
+        step, params = layer.whole_step()
+        after, outs = scan(step, layer.initial_state(xs[0].detach()), xs, params=params, dim=0)
+    else:
+        outs = torch.stack([layer(x, init=(t == 0)) for t, x in enumerate(xs)])
+        after = layer.state
+    return dict(fields_of(after)), outs
 
 
 def close(got: Tensor, want: Tensor, what: str, least: float = 1e-3) -> None:
@@ -76,16 +90,22 @@ def same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 def test_outputs_are_identical_over_a_thousand_steps(pair: Pair) -> None:
     xs = inputs(pair, 1000)
     with torch.no_grad():
-        theirs, finals = pair.theirs().run(xs)
-        layer = pair.ours()
+        neuron = pair.theirs()
+        theirs, finals = neuron.run(xs)
+        layer = equal(pair.ours(), neuron)
         stepped = torch.stack([layer(x, init=(t == 0)) for t, x in enumerate(xs)])
-        folded = st.SpikingNet(pair.ours(), (M,), mode="fold")(xs.transpose(0, 1)).transpose(0, 1)
+        model = st.SpikingNet(equal(pair.ours(), neuron))
+        folded = model(xs.transpose(0, 1)).transpose(0, 1)
+    assert model.explain().mode == "fold"
     assert torch.equal(stepped, theirs)
-    if layer.v is not None:
+    if layer.v is not None and pair.exact:
         assert torch.equal(layer.v, finals["v"]), "the membrane after the last step"
+    elif layer.v is not None:
+        close(layer.v, finals["v"], "the membrane after the last step")
     if pair.spikes:
         rates = (theirs != 0).double().mean((0, 1))
-        assert float(rates.min()) > 0.0, f"a neuron is silent: {rates}"
+        few = rates.min() if pair.exact else rates.mean() - 0.005  # random weights may silence some
+        assert float(few) > 0.0, f"a neuron is silent: {rates}"
         assert float(rates.mean()) < 0.9, f"the neurons always fire: {rates}"
         assert torch.equal(folded, theirs)
     else:
@@ -99,15 +119,14 @@ def test_gradients_and_final_states_are_equal(pair: Pair, dtype: torch.dtype) ->
     theirs = pair.theirs()
     outs, finals = theirs.run(xs)
     pulls = {"out": cotangent(outs, 1)} | {
-        name: cotangent(each.expand(xs.shape[1:]), 2 + place) for place, (name, each) in enumerate(finals.items())
+        name: cotangent(each.expand(outs.shape[1:]), 2 + place) for place, (name, each) in enumerate(finals.items())
     }
     wanted = _gradients(xs, outs, finals, pulls, theirs.parameters)
 
     layer = equal(pair.ours(), theirs)
-    step, params = layer.whole_step()
-    after, scanned = scan(step, layer.initial_state(xs[0].detach()), xs, params=params, dim=0)
-    ours = {name: getattr(layer, name) for name in theirs.parameters}
-    state = {name: getattr(after, name) for name in finals}
+    after, scanned = over_time(layer, xs)
+    ours = {name: attrgetter(name)(layer) for name in theirs.parameters}
+    state = {name: after[name] for name in finals}
     close(scanned, outs, "outputs")
     for name, each in finals.items():
         close(state[name], each, f"final {name}")
@@ -125,9 +144,9 @@ def test_gradients_of_a_network_are_equal(pair: Pair, mode: Mode) -> None:
     pull = {"out": cotangent(outs, 1)}
     wanted = _gradients(xs, outs, {}, pull, theirs.parameters)
     layer = equal(pair.ours(), theirs)
-    model = st.SpikingNet(nn.Sequential(layer), (M,), mode=mode, warn_silent=False)
+    model = st.SpikingNet(nn.Sequential(layer), mode=mode, warn_silent=False)
     mine = model(xs.transpose(0, 1)).transpose(0, 1)
-    ours = {name: getattr(layer, name) for name in theirs.parameters}
+    ours = {name: attrgetter(name)(layer) for name in theirs.parameters}
     found = _gradients(xs, mine, {}, pull, ours)
     same(found, wanted)
 

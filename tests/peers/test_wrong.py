@@ -15,7 +15,7 @@ from norse.torch.functional.lif import LIFFeedForwardState, LIFState, lif_feed_f
 from norse.torch.functional.threshold import threshold
 from snntorch import surrogate
 from spikingjelly.activation_based import neuron
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikingtorch import like
 from tests.peers.older_pairs import older
@@ -193,11 +193,19 @@ def _norse_gradient(recurrent: bool) -> tuple[list[float], list[float]]:
     return [out.item() for out in outs], x.grad.flatten().tolist()
 
 
-def test_norse_detaches_the_reset_in_recurrent_cells_only() -> None:
+def test_norse_detaches_the_reset_in_some_recurrent_cells_only() -> None:
     (spikes, detached), (others, attached) = _norse_gradient(True), _norse_gradient(False)
     assert spikes == others
     assert 1.0 in spikes
     assert detached != attached
+
+
+def test_norse_lif_recurrent_cell_starts_in_float32() -> None:
+    x = torch.ones(1, 2, dtype=torch.float64)
+    state = norse.LIFRecurrentCell(2, 3).double().initial_state(x)
+    assert (state.v.dtype, state.z.dtype) == (torch.float32, torch.float64)
+    layer = like.norse.LIFRecurrentCell(2, 3).double()
+    assert layer.initial_state(torch.ones(1, 3, dtype=torch.float64)).neuron.v.dtype == torch.float64
 
 
 def test_norse_lsnn_cell_takes_its_input_a_step_later_than_lif_cell() -> None:
@@ -274,6 +282,36 @@ def test_sinabs_alif_forgets_its_current_between_calls() -> None:
         ours(step)
     assert ours.v is not None
     torch.testing.assert_close(ours.v, whole)
+
+
+def test_sinabs_recurrent_layers_forget_what_comes_back_between_calls() -> None:
+    connect = nn.Linear(1, 1)
+    nn.init.constant_(connect.weight, 0.5)
+    nn.init.constant_(connect.bias, 0.25)
+    theirs = sinabs.IAFRecurrent(connect, spike_threshold=torch.tensor(10.0))
+    x = torch.zeros(1, 4, 1)
+    theirs(x)
+    assert theirs.v_mem.item() == 0.75  # the bias of three steps out of four
+    theirs.reset_states()
+    for part in x.split(2, dim=1):
+        theirs(part)
+    assert theirs.v_mem.item() == 0.5
+    ours = like.sinabs.IAFRecurrent(connect, spike_threshold=10.0)
+    for step in x.unbind(1):
+        ours(step)
+    assert ours.v is not None
+    assert ours.v.item() == 0.75
+
+
+def test_sinabs_sum_pool_gives_no_gradient_to_windows_of_zeros() -> None:
+    for pool in (sinabs.SumPool2d(2), like.sinabs.SumPool2d(2)):
+        x = torch.zeros(1, 1, 2, 4)
+        x[..., :2] = 1.0
+        x.requires_grad_()
+        out = pool(x)
+        assert out.flatten().tolist() == [4.0, 0.0]
+        (found,) = torch.autograd.grad(out.sum(), x)
+        assert found[0, 0, 0].tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_sinabs_draws_states_when_the_batch_size_changes() -> None:

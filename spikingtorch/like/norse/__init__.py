@@ -10,7 +10,7 @@ stay floats, as there.
 """
 
 from spikingtorch.like.norse.cells import IAFCell, LIBoxCell, LICell, LIFBoxCell, LIFCell, LIFRefracCell, LSNNCell
-from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFExCell
+from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFAdExRefracCell, LIFExCell
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
     IzhikevichParameters,
@@ -18,6 +18,7 @@ from spikingtorch.like.norse.parameters import (
     IzhikevichState,
     LIBoxParameters,
     LIFAdExParameters,
+    LIFAdExRefracParameters,
     LIFBoxParameters,
     LIFExParameters,
     LIFParameters,
@@ -27,6 +28,15 @@ from spikingtorch.like.norse.parameters import (
     create_izhikevich_spiking_behavior,
     threshold,
 )
+from spikingtorch.like.norse.recurrent import (
+    IzhikevichRecurrentCell,
+    LIFAdExRecurrentCell,
+    LIFAdExRefracRecurrentCell,
+    LIFExRecurrentCell,
+    LIFRecurrentCell,
+    LIFRefracRecurrentCell,
+    LSNNRecurrentCell,
+)
 from spikingtorch.like.steps.norse import reset_subtract, reset_value
 
 __all__ = [
@@ -34,6 +44,7 @@ __all__ = [
     "IAFParameters",
     "IzhikevichCell",
     "IzhikevichParameters",
+    "IzhikevichRecurrentCell",
     "IzhikevichSpikingBehavior",
     "IzhikevichState",
     "LIBoxCell",
@@ -41,17 +52,25 @@ __all__ = [
     "LICell",
     "LIFAdExCell",
     "LIFAdExParameters",
+    "LIFAdExRecurrentCell",
+    "LIFAdExRefracCell",
+    "LIFAdExRefracParameters",
+    "LIFAdExRefracRecurrentCell",
     "LIFBoxCell",
     "LIFBoxParameters",
     "LIFCell",
     "LIFExCell",
     "LIFExParameters",
+    "LIFExRecurrentCell",
     "LIFParameters",
+    "LIFRecurrentCell",
     "LIFRefracCell",
     "LIFRefracParameters",
+    "LIFRefracRecurrentCell",
     "LIParameters",
     "LSNNCell",
     "LSNNParameters",
+    "LSNNRecurrentCell",
     "create_izhikevich_spiking_behavior",
     "reset_subtract",
     "reset_value",

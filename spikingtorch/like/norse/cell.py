@@ -1,12 +1,13 @@
 """What all cells of Norse check and store in the same way."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
-from spikingtorch.layers.rest import RestingLayer
-from spikingtorch.layers.returns import Returns
+from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.norse.parameters import threshold
-from spikingtorch.like.options import number, tensor
+from spikingtorch.like.options import Common, number, tensor
+
+P = TypeVar("P")
 
 # inverse time constants, and the parameter of a step that each becomes with the length of a step
 RATES = {
@@ -25,25 +26,41 @@ def rates(stored: dict[str, Any]) -> dict[str, Any]:
     return params | found
 
 
-class Cell(RestingLayer):
-    """A cell: its step with the parameters p, as tensors where Norse computes in tensors, and a spike function."""
+class Cell(LikeLayer, Generic[P]):
+    """A cell: its step with the parameters p, as tensors where Norse computes in tensors, and a spike function.
 
+    Args:
+        p: its parameters; None for the default ones.
+        dt: length of a step, in s.
+        **options: recurrent and returns, as in StepLayer.
+
+    Attributes:
+        kind: type of its parameters.
+        makes: its step, and the type of its state.
+        extra: parameters of its step that Norse does not let one choose.
+        given_as: name of the argument that holds its parameters.
+    """
+
+    kind: ClassVar[type[Any]]
+    makes: ClassVar[tuple[Callable[..., Any], type[Any]]]
+    extra: ClassVar[Mapping[str, Any]] = {}
+    given_as: ClassVar[str] = "p"
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak"}
 
-    def __init__(
-        self,
-        step: Callable[..., Any],
-        state_type: type[Any],
-        kind: type[Any],
-        p: Any,
-        dt: float,
-        returns: Returns,
-    ) -> None:
+    def __init__(self, p: P | None = None, dt: float = 0.001, **options: Unpack[Common]) -> None:
         owner = type(self).__name__
-        if not isinstance(p, kind):
-            raise TypeError(f"{owner}: p is a {type(p).__name__}, expected like.norse.{kind.__name__}(...)")
+        given: Any = self.kind() if p is None else p
+        if not isinstance(given, self.kind):
+            raise TypeError(
+                f"{owner}: {self.given_as} is a {type(p).__name__}, expected like.norse.{self.kind.__name__}(...)"
+            )
         number(owner, "dt", dt, above=0.0)
-        super().__init__(step, state_type, **cell_params(owner, p), dt=float(dt), returns=returns)
+        step, state_type = self.makes
+        super().__init__(step, state_type, options, **self._params_of(given, float(dt)), **self.extra)
+
+    def _params_of(self, p: P, dt: float) -> dict[str, Any]:
+        """Return what the layer stores of its parameters and the length of a step."""
+        return cell_params(type(self).__name__, p) | {"dt": dt}
 
     param_map = staticmethod(rates)
 
@@ -57,3 +74,9 @@ def cell_params(owner: str, p: Any) -> dict[str, Any]:
             number(owner, name, value)
     converted = {name: tensor(value) if name in RATES else value for name, value in params.items()}
     return converted if method is None else converted | {"surrogate": threshold(method, alpha)}
+
+
+def refractory_params(owner: str, inside: Any, rho_reset: Any) -> dict[str, Any]:
+    """Return the parameters of a cell that rests after a spike: those of the one inside, and the length of the rest."""
+    number(owner, "rho_reset", rho_reset)
+    return cell_params(owner, inside) | {"rho_reset": rho_reset}

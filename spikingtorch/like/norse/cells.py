@@ -6,10 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.layers.recorder import SPIKES
-from spikingtorch.layers.rest import RestingLayer
-from spikingtorch.layers.returns import Returns
-from spikingtorch.like.norse.cell import Cell, cell_params, rates
+from spikingtorch.like.norse.cell import Cell, cell_params, refractory_params
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
     LIBoxParameters,
@@ -19,11 +16,10 @@ from spikingtorch.like.norse.parameters import (
     LIParameters,
     LSNNParameters,
 )
-from spikingtorch.like.options import number
 from spikingtorch.like.steps import norse as steps
 
 
-class LIFCell(Cell):
+class LIFCell(Cell[LIFParameters]):
     """Apply Norse's LIFCell, a current-based LIF neuron, to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -34,19 +30,14 @@ class LIFCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(
-        self,
-        p: LIFParameters = LIFParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        super().__init__(steps.lif_cell_step, steps.CurrentState, LIFParameters, p, dt, returns)
+    kind = LIFParameters
+    makes = (steps.lif_cell_step, steps.CurrentState)
 
 
-class LIFRefracCell(RestingLayer):
+class LIFRefracCell(Cell[LIFRefracParameters]):
     """Apply Norse's LIFRefracCell, which rests after a spike, to an input, one step of time a call.
 
     For each entry of the input, with v', i, s' as in LIFCell,
@@ -57,35 +48,17 @@ class LIFRefracCell(RestingLayer):
     Args:
         p: its parameters; ``p.lif`` are those of LIFCell.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    starts: ClassVar[Mapping[str, str]] = {"v": "v_leak"}
+    kind = LIFRefracParameters
+    makes = (steps.lif_refrac_cell_step, steps.RefractoryCellState)
 
-    def __init__(
-        self,
-        p: LIFRefracParameters = LIFRefracParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        if not isinstance(p, LIFRefracParameters):
-            raise TypeError(f"LIFRefracCell: p is a {type(p).__name__}, expected like.norse.LIFRefracParameters(...)")
-        number("LIFRefracCell", "dt", dt, above=0.0)
-        number("LIFRefracCell", "rho_reset", p.rho_reset)
-        lif = cell_params("LIFRefracCell", p.lif)
-        super().__init__(
-            steps.lif_refrac_cell_step,
-            steps.RefractoryCellState,
-            **lif,
-            rho_reset=p.rho_reset,
-            dt=float(dt),
-            returns=returns,
-        )
-
-    param_map = staticmethod(rates)
+    def _params_of(self, p: LIFRefracParameters, dt: float) -> dict[str, Any]:
+        return refractory_params(type(self).__name__, p.lif, p.rho_reset) | {"dt": dt}
 
 
-class LIFBoxCell(Cell):
+class LIFBoxCell(Cell[LIFBoxParameters]):
     """Apply Norse's LIFBoxCell, a LIF neuron without a current, to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -96,19 +69,14 @@ class LIFBoxCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(
-        self,
-        p: LIFBoxParameters = LIFBoxParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        super().__init__(steps.lif_box_cell_step, steps.BoxState, LIFBoxParameters, p, dt, returns)
+    kind = LIFBoxParameters
+    makes = (steps.lif_box_cell_step, steps.BoxState)
 
 
-class IAFCell(RestingLayer):
+class IAFCell(Cell[IAFParameters]):
     """Apply Norse's IAFCell to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -118,22 +86,18 @@ class IAFCell(RestingLayer):
     Args:
         p: its parameters.
         dt: has no effect, as in Norse.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "v_th"}
 
-    def __init__(
-        self,
-        p: IAFParameters = IAFParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        if not isinstance(p, IAFParameters):
-            raise TypeError(f"IAFCell: p is a {type(p).__name__}, expected like.norse.IAFParameters(...)")
-        number("IAFCell", "dt", dt, above=0.0)
-        params = cell_params("IAFCell", p)
-        super().__init__(F.if_step, F.IFState, threshold=params.pop("v_th"), **params, returns=returns)
+    kind = IAFParameters
+    makes = (F.if_step, F.IFState)
+    starts: ClassVar[Mapping[str, str]] = {}
+
+    def _params_of(self, p: IAFParameters, dt: float) -> dict[str, Any]:  # noqa: ARG002
+        params = cell_params(type(self).__name__, p)
+        return {"threshold": params.pop("v_th")} | params
 
     def rest_state(self, x: Tensor) -> F.IFState:
         """Return v = v_reset, with its gradient, which Norse's other cells do not have."""
@@ -147,7 +111,7 @@ class IAFCell(RestingLayer):
         return {"reset": F.ToValue(params.pop("v_reset"))} | params
 
 
-class LICell(Cell):
+class LICell(Cell[LIParameters]):
     """Apply Norse's LICell, a readout whose output is its membrane, to an input, one step of time a call.
 
     For each entry of the input,
@@ -157,19 +121,14 @@ class LICell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(
-        self,
-        p: LIParameters = LIParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        super().__init__(steps.li_cell_step, steps.CurrentState, LIParameters, p, dt, returns)
+    kind = LIParameters
+    makes = (steps.li_cell_step, steps.CurrentState)
 
 
-class LIBoxCell(Cell):
+class LIBoxCell(Cell[LIBoxParameters]):
     """Apply Norse's LIBoxCell, a readout without a current, to an input, one step of time a call.
 
     For each entry of the input, v[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + x[t]).
@@ -177,19 +136,14 @@ class LIBoxCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(
-        self,
-        p: LIBoxParameters = LIBoxParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        super().__init__(steps.li_box_cell_step, steps.BoxState, LIBoxParameters, p, dt, returns)
+    kind = LIBoxParameters
+    makes = (steps.li_box_cell_step, steps.BoxState)
 
 
-class LSNNCell(Cell):
+class LSNNCell(Cell[LSNNParameters]):
     """Apply Norse's LSNNCell, whose threshold rises with each spike, to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -201,15 +155,9 @@ class LSNNCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
+    kind = LSNNParameters
+    makes = (steps.lsnn_cell_step, steps.LSNNState)
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak", "b": "v_th"}
-
-    def __init__(
-        self,
-        p: LSNNParameters = LSNNParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        super().__init__(steps.lsnn_cell_step, steps.LSNNState, LSNNParameters, p, dt, returns)

@@ -1,23 +1,21 @@
 """LIFExCell, LIFAdExCell and IzhikevichCell: cells whose membrane grows by itself."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from spikingtorch.layers.recorder import SPIKES
-from spikingtorch.layers.rest import RestingLayer
-from spikingtorch.layers.returns import Returns
-from spikingtorch.like.norse.cell import Cell, cell_params
+from spikingtorch.like.norse.cell import Cell, cell_params, refractory_params
 from spikingtorch.like.norse.parameters import (
     IzhikevichSpikingBehavior,
     LIFAdExParameters,
+    LIFAdExRefracParameters,
     LIFExParameters,
 )
-from spikingtorch.like.options import number
+from spikingtorch.like.options import Common
 from spikingtorch.like.steps import norse as linear
 from spikingtorch.like.steps import norse_nonlinear as steps
 
 
-class LIFExCell(Cell):
+class LIFExCell(Cell[LIFExParameters]):
     """Apply Norse's LIFExCell, an exponential integrate-and-fire neuron, to an input, one step of time a call.
 
     For each entry of the input, as in LIFCell with
@@ -27,19 +25,14 @@ class LIFExCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(
-        self,
-        p: LIFExParameters = LIFExParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        super().__init__(steps.lif_ex_cell_step, linear.CurrentState, LIFExParameters, p, dt, returns)
+    kind = LIFExParameters
+    makes = (steps.lif_ex_cell_step, linear.CurrentState)
 
 
-class LIFAdExCell(Cell):
+class LIFAdExCell(Cell[LIFAdExParameters]):
     """Apply Norse's LIFAdExCell, an exponential integrate-and-fire neuron with adaptation, one step of time a call.
 
     For each entry of the input, as in LIFCell with
@@ -50,19 +43,32 @@ class LIFAdExCell(Cell):
     Args:
         p: its parameters.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
-    def __init__(
-        self,
-        p: LIFAdExParameters = LIFAdExParameters(),  # noqa: B008
-        dt: float = 0.001,
-        returns: Returns = SPIKES,
-    ) -> None:
-        super().__init__(steps.lif_adex_cell_step, steps.AdExCellState, LIFAdExParameters, p, dt, returns)
+    kind = LIFAdExParameters
+    makes = (steps.lif_adex_cell_step, steps.AdExCellState)
 
 
-class IzhikevichCell(RestingLayer):
+class LIFAdExRefracCell(Cell[LIFAdExRefracParameters]):
+    """Apply Norse's LIFAdExRefracCell, an LIFAdExCell that rests after a spike, to an input, one step of time a call.
+
+    For each entry of the input, with v', i, a, s' as in LIFAdExCell, the rest of LIFRefracCell.
+
+    Args:
+        p: its parameters; ``p.lif_adex`` are those of LIFAdExCell.
+        dt: length of a step, in s.
+        **options: recurrent and returns, as in StepLayer.
+    """
+
+    kind = LIFAdExRefracParameters
+    makes = (steps.lif_adex_refrac_cell_step, steps.RefractoryAdExCellState)
+
+    def _params_of(self, p: LIFAdExRefracParameters, dt: float) -> dict[str, Any]:
+        return refractory_params(type(self).__name__, p.lif_adex, p.rho_reset) | {"dt": dt}
+
+
+class IzhikevichCell(Cell[IzhikevichSpikingBehavior]):
     """Apply Norse's IzhikevichCell to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0 and rate = tau_inv dt,
@@ -74,21 +80,20 @@ class IzhikevichCell(RestingLayer):
     Args:
         spiking_method: its parameters p, and where it starts, s.
         dt: length of a step, in s.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
+    kind = IzhikevichSpikingBehavior
+    makes = (steps.izhikevich_cell_step, steps.IzhikevichCellState)
+    given_as = "spiking_method"
     starts: ClassVar[Mapping[str, str]] = {"v": "v_start", "u": "u_start"}
 
-    def __init__(self, spiking_method: IzhikevichSpikingBehavior, dt: float = 0.001, returns: Returns = SPIKES) -> None:
-        if not isinstance(spiking_method, IzhikevichSpikingBehavior):
-            raise TypeError(
-                f"IzhikevichCell: spiking_method is a {type(spiking_method).__name__}, expected "
-                "like.norse.IzhikevichSpikingBehavior(p, s)"
-            )
-        number("IzhikevichCell", "dt", dt, above=0.0)
-        params = cell_params("IzhikevichCell", spiking_method.p)
-        super().__init__(steps.izhikevich_cell_step, steps.IzhikevichCellState, **params, dt=float(dt), returns=returns)
+    def __init__(self, spiking_method: IzhikevichSpikingBehavior, dt: float = 0.001, **options: Unpack[Common]) -> None:
+        super().__init__(spiking_method, dt, **options)
         self.v_start, self.u_start = (float(value) for value in spiking_method.s)
+
+    def _params_of(self, p: IzhikevichSpikingBehavior, dt: float) -> dict[str, Any]:
+        return cell_params(type(self).__name__, p.p) | {"dt": dt}
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,13 @@ class LIFAdExParameters(NamedTuple):
     alpha: float = 100.0
 
 
+class LIFAdExRefracParameters(NamedTuple):
+    """Parameters of LIFAdExRefracCell: those of LIFAdExCell, and the number of steps to rest."""
+
+    lif_adex: LIFAdExParameters = LIFAdExParameters()
+    rho_reset: Value = 5.0
+
+
 class IzhikevichParameters(NamedTuple):
     """Parameters of IzhikevichCell."""
 

@@ -10,6 +10,8 @@ trained, as in Sinabs.
 """
 
 from spikingtorch.like.sinabs.layers import ALIF, IAF, LIF, ExpLeak
+from spikingtorch.like.sinabs.pool import SumPool2d
+from spikingtorch.like.sinabs.recurrent import ALIFRecurrent, IAFRecurrent, LIFRecurrent
 from spikingtorch.like.sinabs.spike_fn import (
     Gaussian,
     Heaviside,
@@ -26,9 +28,12 @@ __all__ = [
     "ALIF",
     "IAF",
     "LIF",
+    "ALIFRecurrent",
     "ExpLeak",
     "Gaussian",
     "Heaviside",
+    "IAFRecurrent",
+    "LIFRecurrent",
     "MaxSpike",
     "MembraneReset",
     "MembraneSubtract",
@@ -37,4 +42,5 @@ __all__ = [
     "PeriodicExponential",
     "SingleExponential",
     "SingleSpike",
+    "SumPool2d",
 ]

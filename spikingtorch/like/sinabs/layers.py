@@ -1,14 +1,12 @@
 """LIF, IAF, ALIF and ExpLeak."""
 
-from collections.abc import Callable
-from typing import Any, TypedDict, Unpack
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Unpack
 
 import torch
 
-from spikingtorch.layers.recorder import SPIKES
-from spikingtorch.layers.rest import RestingLayer
-from spikingtorch.layers.returns import Returns
-from spikingtorch.like.options import Value, number, refuse, tensor
+from spikingtorch.like.layer import LikeLayer
+from spikingtorch.like.options import Common, Value, number, tensor
 from spikingtorch.like.sinabs.spike_fn import MultiSpike, SingleExponential, SingleSpike
 from spikingtorch.like.steps import sinabs as steps
 from spikingtorch.like.steps.sinabs_firing import Gradient, MembraneSubtract, ResetFunction, SpikeFunction
@@ -21,7 +19,7 @@ _REASONS = {
 }
 
 
-class Spiking(TypedDict, total=False):
+class Spiking(Common, total=False):
     """What every spiking layer takes besides its time constants.
 
     Attributes:
@@ -30,7 +28,6 @@ class Spiking(TypedDict, total=False):
         reset_fn: MembraneSubtract() or MembraneReset().
         surrogate_grad_fn: derivative of the spikes, SingleExponential() or another one of ``like.sinabs``.
         min_v_mem: the least membrane, None for any.
-        returns: as in StepLayer.
         shape, record_states: have no meaning here, as the error says.
     """
 
@@ -39,12 +36,24 @@ class Spiking(TypedDict, total=False):
     reset_fn: ResetFunction
     surrogate_grad_fn: Gradient
     min_v_mem: Value | None
-    returns: Returns
     shape: Any
     record_states: bool
 
 
+class Decaying(Spiking, total=False):
+    """The same for a layer whose membrane decays.
+
+    Attributes:
+        train_alphas: train the decays alpha in place of the time constants.
+        norm_input: multiply the current by 1 - alpha_mem.
+    """
+
+    train_alphas: bool
+    norm_input: bool
+
+
 def _spiking(owner: str, given: Any, spike_fn: Callable[[Gradient], SpikeFunction]) -> dict[str, Any]:
+    """Return what a spiking layer fires by, and its other options."""
     options = dict(given)
     gradient = options.pop("surrogate_grad_fn", SingleExponential())
     if isinstance(gradient, type) or not hasattr(gradient, "primitive"):
@@ -60,12 +69,10 @@ def _spiking(owner: str, given: Any, spike_fn: Callable[[Gradient], SpikeFunctio
     if not callable(made):
         raise TypeError(f"{owner}: spike_fn is none of SingleSpike, MultiSpike and MaxSpike(n) of like.sinabs")
     threshold, least = options.pop("spike_threshold", 1.0), options.pop("min_v_mem", None)
-    returns = options.pop("returns", SPIKES)
-    refuse(owner, options, _REASONS)
     for name, value in {"spike_threshold": threshold, **({} if least is None else {"min_v_mem": least})}.items():
         number(owner, name, value)
     limits = {"spike_threshold": threshold, "min_v_mem": least}
-    return {"spike_fn": made, "reset_fn": reset_fn, **limits, "returns": returns}
+    return {"spike_fn": made, "reset_fn": reset_fn, **limits, "options": options}
 
 
 def _times(owner: str, train_alphas: bool, **taus: Value | None) -> dict[str, Any]:
@@ -95,7 +102,9 @@ def decays(stored: dict[str, Any]) -> dict[str, Any]:
     return params | ({"gain": 1 - params["decay"]} if normalised else {})
 
 
-class _Layer(RestingLayer):
+class _Layer(LikeLayer):
+    reasons: ClassVar[Mapping[str, str]] = _REASONS
+    left_out: ClassVar[frozenset[str]] = frozenset(("v_mem", "i_syn"))
     param_map = staticmethod(decays)
 
 
@@ -125,7 +134,7 @@ class LIF(_Layer):
         norm_input: bool = True,
         **spiking: Unpack[Spiking],
     ) -> None:
-        times = _times("LIF", train_alphas, tau_mem=tau_mem, tau_syn=tau_syn)
+        times = _times(type(self).__name__, train_alphas, tau_mem=tau_mem, tau_syn=tau_syn)
         step: Any = steps.lif_layer_step if tau_syn is None else steps.lif_current_layer_step
         state: Any = steps.MembraneState if tau_syn is None else steps.SynapseState
         super().__init__(
@@ -134,7 +143,7 @@ class LIF(_Layer):
             learnable=list(times),
             **times,
             norm_input=_NORMALISED if norm_input else None,
-            **_spiking("LIF", spiking, MultiSpike),
+            **_spiking(type(self).__name__, spiking, MultiSpike),
         )
 
 
@@ -150,11 +159,16 @@ class IAF(_Layer):
     """
 
     def __init__(self, *, tau_syn: Value | None = None, **spiking: Unpack[Spiking]) -> None:
-        times = _times("IAF", False, tau_syn=tau_syn)
+        times = _times(type(self).__name__, False, tau_syn=tau_syn)
         step: Any = steps.lif_layer_step if tau_syn is None else steps.lif_current_layer_step
         state: Any = steps.MembraneState if tau_syn is None else steps.SynapseState
         super().__init__(
-            step, state, learnable=list(times), **times, alpha_mem=1.0, **_spiking("IAF", spiking, MultiSpike)
+            step,
+            state,
+            learnable=list(times),
+            **times,
+            alpha_mem=1.0,
+            **_spiking(type(self).__name__, spiking, MultiSpike),
         )
 
 
@@ -180,6 +194,9 @@ class ALIF(_Layer):
             surrogate_grad_fn=SingleExponential(), min_v_mem=None.
     """
 
+    # its spike_threshold is that of each neuron at present, and not the one that it was made with
+    left_out: ClassVar[frozenset[str]] = frozenset((*_Layer.left_out, "b", "spike_threshold"))
+
     def __init__(
         self,
         tau_mem: Value,
@@ -191,8 +208,8 @@ class ALIF(_Layer):
         norm_input: bool = True,
         **spiking: Unpack[Spiking],
     ) -> None:
-        times = _times("ALIF", train_alphas, tau_mem=tau_mem, tau_syn=tau_syn, tau_adapt=tau_adapt)
-        number("ALIF", "adapt_scale", adapt_scale)
+        times = _times(type(self).__name__, train_alphas, tau_mem=tau_mem, tau_syn=tau_syn, tau_adapt=tau_adapt)
+        number(type(self).__name__, "adapt_scale", adapt_scale)
         super().__init__(
             steps.alif_layer_step,
             steps.ALIFLayerState,
@@ -200,7 +217,7 @@ class ALIF(_Layer):
             **times,
             adapt_scale=adapt_scale,
             norm_input=_NORMALISED if norm_input else None,
-            **_spiking("ALIF", spiking, SingleSpike),
+            **_spiking(type(self).__name__, spiking, SingleSpike),
         )
 
 
@@ -216,7 +233,7 @@ class ExpLeak(_Layer):
         train_alphas: train the decay alpha_mem in place of it.
         min_v_mem: the least membrane, None for any.
         norm_input: multiply the input by 1 - alpha_mem.
-        returns: as in StepLayer.
+        **options: recurrent and returns, as in StepLayer.
     """
 
     def __init__(
@@ -226,7 +243,7 @@ class ExpLeak(_Layer):
         train_alphas: bool = False,
         min_v_mem: Value | None = None,
         norm_input: bool = False,
-        returns: Returns = SPIKES,
+        **options: Unpack[Common],
     ) -> None:
         times = _times("ExpLeak", train_alphas, tau_mem=tau_mem)
         super().__init__(
@@ -236,5 +253,5 @@ class ExpLeak(_Layer):
             **times,
             min_v_mem=min_v_mem,
             norm_input=_NORMALISED if norm_input else None,
-            returns=returns,
+            options=options,
         )

@@ -1,6 +1,6 @@
 """Leaky and Lapicque: neurons of one state."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,8 +30,7 @@ class Leaky(Neuron):
         graded_spikes_factor: height of a spike.
         learn_graded_spikes_factor: train it.
         reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
-            error says what to do.
+        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
 
     Raises:
         TypeError, ValueError: an argument is none of these, or has no meaning here.
@@ -86,12 +85,13 @@ class Lapicque(Neuron):
         spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
         learn_threshold: train the threshold.
         reset_mechanism: "subtract", "zero" or "none".
-        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
-            error says what to do.
+        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
 
     Raises:
         TypeError, ValueError: an argument is none of these, has no meaning here, or too few are given.
     """
+
+    left_out: ClassVar[frozenset[str]] = frozenset(("beta",))  # which R, C and time_step say already
 
     def __init__(
         self,

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from spikingtorch import functional as F
-from spikingtorch.layers.recorder import SPIKES
-from spikingtorch.layers.steplayer import StepLayer
-from spikingtorch.like.options import bounded, number, refuse, strict
+from spikingtorch.like.layer import LikeLayer
+from spikingtorch.like.options import bounded, number, strict
 from spikingtorch.like.snntorch.spike_grad import atan
 from spikingtorch.like.steps import snntorch as steps
 from spikingtorch.like.steps.snntorch import Mechanism
 
+_MECHANISMS = ("subtract", "zero", "none")  # as it numbers them
 _WITHOUT_MEANING = {
     "init_hidden": "a layer remembers its state by itself: leave it out",
     "output": "a layer gives out its spikes; returns=('spikes', 'v') gives out its membrane as well",
@@ -25,7 +25,7 @@ def clamped(stored: dict[str, Any]) -> dict[str, Any]:
     return stored | {name: bounded(stored[name]) for name in ("alpha", "beta") if name in stored}
 
 
-class Neuron(StepLayer):
+class Neuron(LikeLayer):
     """A neuron of snnTorch: what all of them check and store in the same way."""
 
     attribute_names: ClassVar[Mapping[str, str]] = {
@@ -33,6 +33,8 @@ class Neuron(StepLayer):
         "factor": "graded_spikes_factor",
         "weight": "V",
     }
+    reasons: ClassVar[Mapping[str, str]] = _WITHOUT_MEANING
+    saves_numbers: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -46,24 +48,33 @@ class Neuron(StepLayer):
         **params: Any,
     ) -> None:
         owner = type(self).__name__
-        options = dict(others)
-        returns = options.pop("returns", SPIKES)
-        refuse(owner, options, _WITHOUT_MEANING)
-        if reset_mechanism not in ("subtract", "zero", "none"):
+        if reset_mechanism not in _MECHANISMS:
             raise ValueError(f"{owner}: reset_mechanism={reset_mechanism!r}, expected 'subtract', 'zero' or 'none'")
         for name, value in params.items():
             number(owner, self.attribute_names.get(name, name), value)
         super().__init__(
             step,
             state_type,
+            others,
             learnable=learnable,
             **params,
             surrogate=strict(owner, "spike_grad", spike_grad, atan()),
             reset_mechanism=reset_mechanism,
-            returns=returns,
         )
 
     param_map = staticmethod(clamped)
+
+    def _takes(self, name: str, value: Any) -> bool:
+        """Compare the mechanism of the reset as well, and leave out a factor of spikes that is 1."""
+        if name == "graded_spikes_factor" and not hasattr(self, name):
+            return bool((value == 1).all())
+        if name != "reset_mechanism_val":
+            return super()._takes(name, value)
+        if (theirs := _MECHANISMS[int(value)]) != self.reset_mechanism:
+            raise ValueError(
+                f"reset_mechanism is {theirs!r} in the checkpoint and {self.reset_mechanism!r} in the layer"
+            )
+        return True
 
 
 def delayed(step: Callable[..., Any], reset_delay: bool) -> Any:

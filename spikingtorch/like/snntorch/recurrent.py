@@ -1,51 +1,134 @@
-"""RLeaky and RSynaptic: neurons that feed back to themselves."""
+"""RLeaky and RSynaptic: neurons whose spikes come back to them."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from torch import nn
 
 from spikingtorch import functional as F
+from spikingtorch.like.options import own_weights
+from spikingtorch.like.recurrent import Biased
 from spikingtorch.like.snntorch.neuron import Neuron, chosen, delayed
-from spikingtorch.like.steps import snntorch_recurrent as steps
+from spikingtorch.like.steps import snntorch as steps
+from spikingtorch.like.steps import snntorch_recurrent as recurrent_steps
 from spikingtorch.like.steps.snntorch import Mechanism, Value
 
 
-def _one_to_one(owner: str, all_to_all: bool) -> None:
-    if all_to_all:
-        neuron = owner.removeprefix("R")
-        raise ValueError(
-            f"{owner}: all_to_all=True is not elementwise. Give all_to_all=False for one weight V a neuron; or use "
-            f"{neuron} with the same step: StepLayer({neuron.lower()}_step, {neuron}State, ..., "
-            f"recurrent=nn.Linear(M, M, bias=False)), equal but for the order of a sum"
+class Connections(NamedTuple):
+    """The recurrent weights that were asked for: from all neurons to all, or from each to itself.
+
+    Attributes:
+        V: weight of a neuron's own last spike.
+        all_to_all: whether there are others.
+        linear_features: number of neurons, for ``nn.Linear``.
+        conv2d_channels: number of channels, for ``nn.Conv2d``.
+        kernel_size: of its kernel.
+        learned: whether they are trained.
+    """
+
+    V: Value
+    all_to_all: bool
+    linear_features: int | None
+    conv2d_channels: int | None
+    kernel_size: int | tuple[int, int] | None
+    learned: bool
+
+    def module(self, owner: str) -> nn.Linear | nn.Conv2d | None:
+        """Return the weights between neurons; None for one weight a neuron.
+
+        Raises:
+            ValueError: too little is given, or too much.
+        """
+        dense, convolution = self.linear_features, (self.conv2d_channels, self.kernel_size)
+        if not self.all_to_all:
+            if dense is not None or convolution != (None, None):
+                raise ValueError(
+                    f"{owner}: all_to_all=False is one weight V a neuron; leave linear_features, conv2d_channels and "
+                    "kernel_size out"
+                )
+            return None
+        if (dense is None) == (None in convolution) or (dense is not None and convolution != (None, None)):
+            raise ValueError(
+                f"{owner}: all_to_all=True, with linear_features={dense!r}, conv2d_channels={self.conv2d_channels!r} "
+                f"and kernel_size={self.kernel_size!r}; expected linear_features=M for M neurons, or "
+                "conv2d_channels=C and kernel_size=k for images. all_to_all=False is one weight V a neuron"
+            )
+        made: nn.Linear | nn.Conv2d
+        if dense is not None:
+            made = nn.Linear(dense, dense)
+        else:
+            size: Any = self.kernel_size
+            sizes = (size, size) if isinstance(size, int) else tuple(size)
+            channels: Any = self.conv2d_channels
+            made = nn.Conv2d(channels, channels, size, padding=(sizes[0] // 2, sizes[1] // 2))
+        return made.requires_grad_(self.learned)
+
+
+class _Recurrent(Neuron, Biased):
+    left_out: ClassVar[frozenset[str]] = frozenset(("recurrent.V",))  # a second name of V
+    makes: ClassVar[tuple[Callable[..., Any], type[Any]]]
+    makes_one_to_one: ClassVar[tuple[Callable[..., Any], type[Any]]]
+
+    def __init__(
+        self,
+        connections: Connections,
+        learnable: list[str],
+        reset_delay: bool,
+        others: Mapping[str, Any],
+        **params: Any,
+    ) -> None:
+        owner = type(self).__name__
+        own_weights(owner, others, "linear_features, conv2d_channels and kernel_size, or V")
+        recurrent = connections.module(owner)
+        step, state_type = self.makes if connections.all_to_all else self.makes_one_to_one
+        own: dict[str, Any] = {} if connections.all_to_all else {"weight": connections.V}
+        learned = [*learnable, *(["V"] if connections.learned and own else [])]
+        super().__init__(
+            delayed(step, reset_delay),
+            state_type,
+            others={**others, "recurrent": recurrent},
+            learnable=learned,
+            **params,
+            **own,
         )
 
 
-class RLeaky(Neuron):
-    """Apply snnTorch's RLeaky neurons, each of which feeds back to itself, to an input, one step of time a call.
+class RLeaky(_Recurrent):
+    """Apply snnTorch's RLeaky neurons, whose spikes come back to them, to an input, one step of time a call.
 
     For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
 
-        u = beta v[t-1] + x[t] + V s[t-1]
+        u = beta v[t-1] + x[t] + recurrent(s[t-1]),  with all_to_all=False u = beta v[t-1] + x[t] + V s[t-1]
         subtract: v[t] = u - r[t] threshold,   zero: v[t] = u - r[t] u,   s[t] = H(v[t] - threshold)
 
     Args:
         beta: share of the membrane kept over a step; clamped to [0, 1].
-        V: weight of a neuron's own last spike.
-        all_to_all: False; the error for True says what to use.
+        V: weight of a neuron's own last spike, with ``all_to_all=False``.
+        all_to_all: True for weights between all neurons, or between the neighbours of an image.
+        linear_features: number M of neurons; ``recurrent`` is nn.Linear(M, M), with its bias.
+        conv2d_channels: number C of channels; ``recurrent`` is nn.Conv2d(C, C, kernel_size), with its bias.
+        kernel_size: size of its kernel, odd.
         threshold: membrane above which the neuron fires.
         spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
         learn_beta: train beta.
         learn_threshold: train the threshold.
-        learn_recurrent: train V.
+        learn_recurrent: train V, or the weights and the bias of ``recurrent``.
         reset_mechanism: "subtract", "zero" or "none".
         reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
-            error says what to do.
+        **others: returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
     """
+
+    makes = (recurrent_steps.fed_leaky_step, steps.LeakyState)
+    makes_one_to_one = (recurrent_steps.rleaky_step, recurrent_steps.RLeakyState)
 
     def __init__(
         self,
         beta: Value,
         V: Value = 1.0,
         all_to_all: bool = True,
+        linear_features: int | None = None,
+        conv2d_channels: int | None = None,
+        kernel_size: int | tuple[int, int] | None = None,
         *,
         threshold: Value = 1.0,
         spike_grad: F.Surrogate | None = None,
@@ -56,44 +139,47 @@ class RLeaky(Neuron):
         reset_delay: bool = True,
         **others: Any,
     ) -> None:
-        _one_to_one("RLeaky", all_to_all)
         super().__init__(
-            delayed(steps.rleaky_step, reset_delay),
-            steps.RLeakyState,
+            Connections(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent),
+            chosen(beta=learn_beta, threshold=learn_threshold),
+            reset_delay,
+            others,
             beta=beta,
-            weight=V,
             threshold=threshold,
             spike_grad=spike_grad,
             reset_mechanism=reset_mechanism,
-            others=others,
-            learnable=chosen(beta=learn_beta, threshold=learn_threshold, V=learn_recurrent),
         )
 
 
-class RSynaptic(Neuron):
-    """Apply snnTorch's RSynaptic neurons, each of which feeds back to its current, one step of time a call.
+class RSynaptic(_Recurrent):
+    """Apply snnTorch's RSynaptic neurons, whose spikes come back to their current, one step of time a call.
 
     For each entry of the input, with r[t] = H(v[t-1] - threshold) detached and H(0) = 0,
 
-        i[t] = alpha i[t-1] + x[t] + V s[t-1],  u = beta v[t-1] + i[t]
+        i[t] = alpha i[t-1] + x[t] + recurrent(s[t-1]),  with all_to_all=False + V s[t-1];  u = beta v[t-1] + i[t]
         subtract: v[t] = u - r[t] threshold,   zero: v[t] = u - r[t] u,   s[t] = H(v[t] - threshold)
 
     Args:
         alpha: share of the current kept over a step; clamped to [0, 1].
         beta: share of the membrane kept over a step; clamped to [0, 1].
-        V: weight of a neuron's own last spike.
-        all_to_all: False; the error for True says what to use.
+        V: weight of a neuron's own last spike, with ``all_to_all=False``.
+        all_to_all: True for weights between all neurons, or between the neighbours of an image.
+        linear_features: number M of neurons; ``recurrent`` is nn.Linear(M, M), with its bias.
+        conv2d_channels: number C of channels; ``recurrent`` is nn.Conv2d(C, C, kernel_size), with its bias.
+        kernel_size: size of its kernel, odd.
         threshold: membrane above which the neuron fires.
         spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
         learn_alpha: train alpha.
         learn_beta: train beta.
         learn_threshold: train the threshold.
-        learn_recurrent: train V.
+        learn_recurrent: train V, or the weights and the bias of ``recurrent``.
         reset_mechanism: "subtract", "zero" or "none".
         reset_delay: True resets one step after the spike. False, at once, raises in snnTorch 1.0.0; here it works.
-        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
-            error says what to do.
+        **others: returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
     """
+
+    makes = (steps.synaptic_step, steps.SynapticState)
+    makes_one_to_one = (recurrent_steps.rsynaptic_step, recurrent_steps.RSynapticState)
 
     def __init__(
         self,
@@ -101,6 +187,9 @@ class RSynaptic(Neuron):
         beta: Value,
         V: Value = 1.0,
         all_to_all: bool = True,
+        linear_features: int | None = None,
+        conv2d_channels: int | None = None,
+        kernel_size: int | tuple[int, int] | None = None,
         *,
         threshold: Value = 1.0,
         spike_grad: F.Surrogate | None = None,
@@ -112,16 +201,14 @@ class RSynaptic(Neuron):
         reset_delay: bool = True,
         **others: Any,
     ) -> None:
-        _one_to_one("RSynaptic", all_to_all)
         super().__init__(
-            delayed(steps.rsynaptic_step, reset_delay),
-            steps.RSynapticState,
+            Connections(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent),
+            chosen(alpha=learn_alpha, beta=learn_beta, threshold=learn_threshold),
+            reset_delay,
+            others,
             alpha=alpha,
             beta=beta,
-            weight=V,
             threshold=threshold,
             spike_grad=spike_grad,
             reset_mechanism=reset_mechanism,
-            others=others,
-            learnable=chosen(alpha=learn_alpha, beta=learn_beta, threshold=learn_threshold, V=learn_recurrent),
         )

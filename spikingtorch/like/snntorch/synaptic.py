@@ -29,8 +29,7 @@ class Synaptic(Neuron):
         learn_threshold: train the threshold.
         reset_mechanism: "subtract", "zero" or "none".
         reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
-            error says what to do.
+        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
     """
 
     def __init__(
@@ -79,8 +78,7 @@ class Alpha(Neuron):
         learn_beta: train beta.
         learn_threshold: train the threshold.
         reset_mechanism: "zero", "subtract" or "none".
-        **others: returns, as in StepLayer, ("spikes", "v") for instance; other arguments of snnTorch, of which the
-            error says what to do.
+        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
     """
 
     def __init__(

@@ -8,6 +8,8 @@
 [0.0, 1.0, 0.0, 1.0]
 """
 
+from spikingtorch.like.spikingjelly.containers import ElementWiseRecurrentContainer, LinearRecurrentContainer
+from spikingtorch.like.spikingjelly.layers import SynapseFilter, VotingLayer
 from spikingtorch.like.spikingjelly.nodes import CUBALIFNode, IFNode, KLIFNode, LIAFNode, LIFNode, ParametricLIFNode
 from spikingtorch.like.spikingjelly.nonlinear import EIFNode, IzhikevichNode, QIFNode
 from spikingtorch.like.spikingjelly.surrogate import (
@@ -25,12 +27,14 @@ __all__ = [
     "ATan",
     "CUBALIFNode",
     "EIFNode",
+    "ElementWiseRecurrentContainer",
     "Erf",
     "IFNode",
     "IzhikevichNode",
     "KLIFNode",
     "LIAFNode",
     "LIFNode",
+    "LinearRecurrentContainer",
     "ParametricLIFNode",
     "PiecewiseExp",
     "PiecewiseQuadratic",
@@ -39,4 +43,6 @@ __all__ = [
     "Sigmoid",
     "SoftSign",
     "SuperSpike",
+    "SynapseFilter",
+    "VotingLayer",
 ]

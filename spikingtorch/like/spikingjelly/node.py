@@ -1,13 +1,11 @@
 """What all nodes of SpikingJelly check and store in the same way."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 from spikingtorch import functional as F
-from spikingtorch.layers.recorder import SPIKES
-from spikingtorch.layers.rest import RestingLayer
-from spikingtorch.layers.returns import Returns
-from spikingtorch.like.options import Value, number, refuse, surrogate
+from spikingtorch.like.layer import LikeLayer
+from spikingtorch.like.options import Common, Value, number, surrogate
 
 REASONS = {
     "step_mode": "a layer takes one step a call, and all at once in a SpikingNet: leave it out",
@@ -15,7 +13,7 @@ REASONS = {
 }
 
 
-class Firing(TypedDict, total=False):
+class Firing(Common, total=False):
     """What every node takes besides the parameters of its membrane.
 
     Attributes:
@@ -23,7 +21,6 @@ class Firing(TypedDict, total=False):
         v_reset: membrane after a spike, and where it starts; None takes the threshold off, and starts at 0.
         surrogate_function: a surrogate of ours, or one of ``like.spikingjelly``; None is theirs.
         detach_reset: stop the gradient through the reset.
-        returns: as in StepLayer.
         step_mode, store_v_seq: have no meaning here, as the error says.
     """
 
@@ -31,7 +28,6 @@ class Firing(TypedDict, total=False):
     v_reset: float | None
     surrogate_function: F.Surrogate | None
     detach_reset: bool
-    returns: Returns
     step_mode: str
     store_v_seq: bool
 
@@ -42,7 +38,7 @@ def reset_rule(v_reset: float | None, detach_reset: bool) -> F.Reset:
     return F.detached(rule) if detach_reset else rule
 
 
-class Node(RestingLayer):
+class Node(LikeLayer):
     """A node: its step, with a threshold, a reset and a spike function.
 
     Attributes:
@@ -55,6 +51,7 @@ class Node(RestingLayer):
         "rule": "reset_rule",
     }
     starts: ClassVar[Mapping[str, str]] = {"v": "v_reset"}
+    reasons: ClassVar[Mapping[str, str]] = REASONS
     default_surrogate: ClassVar[F.Surrogate] = F.Sigmoid(4.0)
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": 0.0}
 
@@ -71,8 +68,7 @@ class Node(RestingLayer):
         threshold = given.pop("v_threshold", self.defaults["v_threshold"])
         reset = given.pop("v_reset", self.defaults["v_reset"])
         spike = surrogate(owner, "surrogate_function", given.pop("surrogate_function", None), self.default_surrogate)
-        detach, returns = given.pop("detach_reset", False), given.pop("returns", SPIKES)
-        refuse(owner, given, REASONS)
+        detach = given.pop("detach_reset", False)
         if not (reset is None or (isinstance(reset, float | int) and not isinstance(reset, bool))):
             raise TypeError(f"{owner}: v_reset={reset!r}, expected a float, or None to subtract the threshold")
         for name, value in ({"v_threshold": threshold} | params).items():
@@ -82,11 +78,11 @@ class Node(RestingLayer):
         super().__init__(
             step,
             state_type,
+            given,
             learnable=learnable,
             threshold=threshold,
             surrogate=spike,
             rule=reset_rule(v_reset, bool(detach)),
-            returns=returns,
             **params,
         )
 

@@ -1,6 +1,6 @@
 """Steps in the order of operations of Norse 1.1.0, in which time constants are inverse and times a step's length.
 
-In all of them H(0) = 0, the gradient flows through the reset, and
+In all of them H(0) = 0, and the gradient flows through the reset unless ``passes`` is ``stopped``,
 
     leak = dt tau_mem_inv,  syn = -dt tau_syn_inv
     s[t] = H(u[t] - v_th),  v[t] = (1 - s[t]) u[t] + s[t] v_reset
@@ -9,7 +9,7 @@ Its IAFCell is ``if_step`` of ``spikingtorch.functional``.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import FastSigmoid
 
 Value: TypeAlias = Tensor | float
+Passes: TypeAlias = Callable[[Tensor], Tensor]
 ResetMethod: TypeAlias = Callable[[Tensor, Tensor, Value, Value], Tensor]
 SUPER: Surrogate = Strict(FastSigmoid(beta=1.0))
 
@@ -62,6 +63,16 @@ def reset_subtract(z: Tensor, v: Tensor, reset: Value, th: Value) -> Tensor:  # 
     return (1 - z) * v + z * (v - th)
 
 
+def as_it_is(s: Tensor) -> Tensor:
+    """Return a spike as it is: its gradient flows through what it does to the neuron."""
+    return s
+
+
+def stopped(s: Tensor) -> Tensor:
+    """Return a spike without its gradient."""
+    return s.detach()
+
+
 def lif_cell_step(
     state: CurrentState,
     x: Tensor,
@@ -72,6 +83,7 @@ def lif_cell_step(
     v_th: Value = 1.0,
     v_reset: Value = 0.0,
     surrogate: Surrogate = SUPER,
+    passes: Passes = as_it_is,
 ) -> tuple[CurrentState, Tensor]:
     """Advance an LIFCell by one step.
 
@@ -86,6 +98,7 @@ def lif_cell_step(
         v_th: membrane above which the neuron fires.
         v_reset: membrane after a spike.
         surrogate: spike function, with H(0) = 0.
+        passes: what the reset sees of a spike: itself, or ``stopped``.
 
     Returns:
         The state at t and the spikes, of shape (*N,).
@@ -93,7 +106,29 @@ def lif_cell_step(
     j = state.i + x
     u = state.v + leak * ((v_leak - state.v) + j)
     s = surrogate(u - v_th)
-    return CurrentState(v=reset_value(s, u, v_reset, v_th), i=j + syn * j), s
+    return CurrentState(v=reset_value(passes(s), u, v_reset, v_th), i=j + syn * j), s
+
+
+def held(state: Any, v: Tensor, fired: Tensor, rho_reset: Value, surrogate: Surrogate) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a neuron that rests for some steps after a spike makes of a membrane and its spikes.
+
+        m = H(rho[t-1]),  v[t] = (1 - m) v' + m v[t-1],  s[t] = (1 - m) s'
+        rho[t] = (1 - s[t]) relu(rho[t-1] - m) + s[t] rho_reset
+
+    Args:
+        state: v[t-1] and rho[t-1], each of shape (*N,).
+        v: v', the membrane of the neuron without rest, shape (*N,).
+        fired: s', its spikes, shape (*N,).
+        rho_reset: number of steps to rest after a spike.
+        surrogate: spike function, with H(0) = 0; m has its derivative as well.
+
+    Returns:
+        v[t], rho[t] and s[t], each of shape (*N,).
+    """
+    m = surrogate(state.rho)
+    s = (1 - m) * fired
+    rho = (1 - s) * torch.relu(state.rho - m) + s * rho_reset
+    return (1 - m) * v + m * state.v, rho, s
 
 
 def lif_refrac_cell_step(
@@ -107,12 +142,11 @@ def lif_refrac_cell_step(
     v_th: Value = 1.0,
     v_reset: Value = 0.0,
     surrogate: Surrogate = SUPER,
+    passes: Passes = as_it_is,
 ) -> tuple[RefractoryCellState, Tensor]:
     """Advance an LIFRefracCell, whose membrane is held for some steps after a spike, by one step.
 
-        v', i[t], s' as v, i, s of ``lif_cell_step``
-        m = H(rho[t-1]),  v[t] = (1 - m) v' + m v[t-1],  s[t] = (1 - m) s'
-        rho[t] = (1 - s[t]) relu(rho[t-1] - m) + s[t] rho_reset
+        v', i[t], s' as v, i, s of ``lif_cell_step``;  v[t], rho[t], s[t] = held(v', s')
 
     Args:
         state: v, i and rho at t-1, each of shape (*N,).
@@ -124,18 +158,17 @@ def lif_refrac_cell_step(
         v_th: membrane above which the neuron fires.
         v_reset: membrane after a spike.
         surrogate: spike function, with H(0) = 0; m has its derivative as well.
+        passes: what the reset sees of a spike: itself, or ``stopped``.
 
     Returns:
         The state at t and the spikes, of shape (*N,).
     """
     lif = CurrentState(state.v, state.i)
     after, fired = lif_cell_step(
-        lif, x, leak=leak, syn=syn, v_leak=v_leak, v_th=v_th, v_reset=v_reset, surrogate=surrogate
+        lif, x, leak=leak, syn=syn, v_leak=v_leak, v_th=v_th, v_reset=v_reset, surrogate=surrogate, passes=passes
     )
-    m = surrogate(state.rho)
-    s = (1 - m) * fired
-    rho = (1 - s) * torch.relu(state.rho - m) + s * rho_reset
-    return RefractoryCellState(v=(1 - m) * after.v + m * state.v, i=after.i, rho=rho), s
+    v, rho, s = held(state, after.v, fired, rho_reset, surrogate)
+    return RefractoryCellState(v=v, i=after.i, rho=rho), s
 
 
 def lif_box_cell_step(
@@ -223,6 +256,7 @@ def lsnn_cell_step(
     v_th: Value = 1.0,
     v_reset: Value = 0.0,
     surrogate: Surrogate = SUPER,
+    passes: Passes = as_it_is,
 ) -> tuple[LSNNState, Tensor]:
     """Advance an LSNNCell, a LIF neuron whose threshold rises with each spike, by one step.
 
@@ -240,6 +274,7 @@ def lsnn_cell_step(
         v_th: threshold at rest.
         v_reset: membrane after a spike.
         surrogate: spike function, with H(0) = 0.
+        passes: what reset and adaptation see of a spike: itself, or ``stopped``.
 
     Returns:
         The state at t and the spikes, of shape (*N,).
@@ -248,4 +283,4 @@ def lsnn_cell_step(
     i = state.i + syn * state.i
     c = state.b + adapt * (v_th - state.b)
     s = surrogate(u - c)
-    return LSNNState(v=reset_value(s, u, v_reset, v_th), i=i + x, b=c + s * beta), s
+    return LSNNState(v=reset_value(passes(s), u, v_reset, v_th), i=i + x, b=c + passes(s) * beta), s

@@ -1,12 +1,12 @@
 """Steps in the order of operations of Norse 1.1.0: neurons whose membrane grows by itself; see ``steps.norse``."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikingtorch.functional.spike import Surrogate
-from spikingtorch.like.steps.norse import SUPER, CurrentState, Value, reset_value
+from spikingtorch.like.steps.norse import SUPER, CurrentState, Value, held, reset_value
 
 
 class AdExCellState(NamedTuple):
@@ -15,6 +15,15 @@ class AdExCellState(NamedTuple):
     v: Tensor
     i: Tensor
     a: Tensor
+
+
+class RefractoryAdExCellState(NamedTuple):
+    """State of ``lif_adex_refrac_cell_step``: v, i, a and rho, the number of steps that are left to rest."""
+
+    v: Tensor
+    i: Tensor
+    a: Tensor
+    rho: Tensor
 
 
 class IzhikevichCellState(NamedTuple):
@@ -114,6 +123,34 @@ def lif_adex_cell_step(
     a = state.a + ada * (adaptation_current * (state.v - v_leak) - state.a)
     s = surrogate(u - v_th)
     return AdExCellState(v=reset_value(s, u, v_reset, v_th), i=j + syn * j, a=a + s * adaptation_spike), s
+
+
+def lif_adex_refrac_cell_step(
+    state: RefractoryAdExCellState,
+    x: Tensor,
+    *,
+    rho_reset: Value = 5.0,
+    surrogate: Surrogate = SUPER,
+    **params: Any,
+) -> tuple[RefractoryAdExCellState, Tensor]:
+    """Advance an LIFAdExRefracCell, whose membrane is held for some steps after a spike, by one step.
+
+        v', i[t], a[t], s' as v, i, a, s of ``lif_adex_cell_step``;  v[t], rho[t], s[t] = held(v', s')
+
+    Args:
+        state: v, i, a and rho at t-1, each of shape (*N,).
+        x: input of this step, shape (*N,).
+        rho_reset: number of steps to rest after a spike.
+        surrogate: spike function, with H(0) = 0; that of ``held`` as well.
+        **params: those of ``lif_adex_cell_step``.
+
+    Returns:
+        The state at t and the spikes, of shape (*N,).
+    """
+    adex = AdExCellState(state.v, state.i, state.a)
+    after, fired = lif_adex_cell_step(adex, x, surrogate=surrogate, **params)
+    v, rho, s = held(state, after.v, fired, rho_reset, surrogate)
+    return RefractoryAdExCellState(v=v, i=after.i, a=after.a, rho=rho), s
 
 
 def izhikevich_cell_step(

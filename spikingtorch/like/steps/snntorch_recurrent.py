@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from spikingtorch.functional.spike import Surrogate
-from spikingtorch.like.steps.snntorch import ATAN, Mechanism, Value, delayed_reset, reset_due
+from spikingtorch.like.steps.snntorch import ATAN, LeakyState, Mechanism, Value, delayed_reset, reset_due
 
 
 class RLeakyState(NamedTuple):
@@ -21,6 +21,38 @@ class RSynapticState(NamedTuple):
     v: Tensor
     i: Tensor
     s: Tensor
+
+
+def fed_leaky_step(
+    state: LeakyState,
+    x: Tensor,
+    *,
+    beta: Value,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = ATAN,
+    reset_mechanism: Mechanism = "subtract",
+) -> tuple[LeakyState, Tensor]:
+    """Advance an RLeaky neuron whose recurrent current is part of its input by one step.
+
+        u = beta v[t-1] + x[t]
+        subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
+
+    It differs from ``leaky_step`` in the reset to zero, which takes the input off as well.
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input and recurrent current of this step, shape (*N,).
+        beta: share of the membrane kept over a step, in [0, 1].
+        threshold: membrane above which the neuron fires.
+        surrogate: spike function, with H(0) = 0.
+        reset_mechanism: what a spike does to the membrane one step later.
+
+    Returns:
+        The state v[t] and the spikes, each of shape (*N,).
+    """
+    r = reset_due(state.v, threshold, surrogate)
+    u = delayed_reset(beta * state.v + x, r, threshold, reset_mechanism)
+    return LeakyState(v=u), surrogate(u - threshold)
 
 
 def rleaky_step(

@@ -1,0 +1,84 @@
+"""LikeLayer: what the layers of ``like`` have in common, whatever library they are of."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from spikingtorch.layers.rest import RestingLayer
+from spikingtorch.like.options import common
+
+
+class LikeLayer(RestingLayer):
+    """A layer that equals a neuron of another library, and loads what that library saves of it.
+
+    Args:
+        step: as in StepLayer.
+        state_type: as in StepLayer.
+        options: recurrent and returns, as in StepLayer. Other names are an error.
+        **params: as in StepLayer.
+
+    Attributes:
+        reasons: arguments of theirs that have no meaning here, and what to do about each.
+        left_out: what they save and a layer here has no use for, such as the state of the last sequence.
+        saves_numbers: whether they save numbers that are not trained.
+    """
+
+    reasons: ClassVar[Mapping[str, str]] = {}
+    left_out: ClassVar[frozenset[str]] = frozenset()
+    saves_numbers: ClassVar[bool] = False
+
+    def __init__(
+        self, step: Callable[..., Any], state_type: type[Any], options: Mapping[str, Any], **params: Any
+    ) -> None:
+        super().__init__(step, state_type, **common(type(self).__name__, options, self.reasons), **params)
+
+    def _takes(self, name: str, value: Tensor) -> bool:
+        """Take over what their checkpoint has under a name that is no parameter or buffer; say whether that is done.
+
+        Raises:
+            ValueError: the layer cannot hold it.
+        """
+        if name in self.left_out:
+            return True
+        if name not in self._names() or not isinstance(getattr(self, name), float):
+            return False
+        if value.numel() != 1:
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)} in the checkpoint, and is a number in the layer; make it with "
+                f"{name}=torch.empty{tuple(value.shape)}"
+            )
+        if not value.is_meta:  # which holds nothing
+            setattr(self, name, float(value))
+        return True
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: Any,
+    ) -> None:
+        if f"{prefix}_extra_state" in state_dict:  # a checkpoint of our own
+            super()._load_from_state_dict(
+                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+            )
+            return
+        left: dict[str, Any] = {}
+        for key, value in state_dict.items():
+            try:
+                taken = key.startswith(prefix) and self._takes(key.removeprefix(prefix), value)
+            except (TypeError, ValueError) as error:
+                error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
+                taken = True
+            left |= {} if taken else {key: value}
+        super()._load_from_state_dict(left, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        if not self.saves_numbers:  # the constructor is given them, there as here
+            constants = {f"{prefix}{name}" for name in self._buffers}
+            missing_keys[:] = [name for name in missing_keys if name not in constants]
+
+    def _note_no_constants(self, missing: list[str]) -> None:
+        """Keep silent: what the other library does not save, its constructor is given as well."""

@@ -1,0 +1,207 @@
+"""The recurrent cells: those of the same name without "Recurrent", with input and recurrent weights of their own."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from spikingtorch import functional as F
+from spikingtorch.layers.recurrent import Synapse, Weights
+from spikingtorch.like.norse.cell import Cell, P
+from spikingtorch.like.norse.cells import LIFCell, LIFRefracCell, LSNNCell
+from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFAdExRefracCell, LIFExCell
+from spikingtorch.like.norse.parameters import (
+    IzhikevichSpikingBehavior,
+    LIFAdExParameters,
+    LIFAdExRefracParameters,
+    LIFExParameters,
+    LIFParameters,
+    LIFRefracParameters,
+    LSNNParameters,
+)
+from spikingtorch.like.options import Common, own_weights
+from spikingtorch.like.recurrent import named
+from spikingtorch.like.steps.norse import stopped
+
+
+class Connected(Common, total=False):
+    """What every recurrent cell takes besides its sizes and the parameters of its neurons.
+
+    Attributes:
+        input_weights: shape (hidden_size, input_size); random by default. A tensor becomes an ``nn.Parameter``.
+        recurrent_weights: shape (hidden_size, hidden_size); random by default. A tensor becomes an ``nn.Parameter``.
+        autapses: let neurons feed back to themselves. Otherwise the diagonal is set to zero here, and never trained.
+        dt: length of a step, in s.
+    """
+
+    input_weights: Tensor | None
+    recurrent_weights: Tensor | None
+    autapses: bool
+    dt: float
+
+
+class RecurrentCell(Cell[P], Generic[P]):
+    """A cell with weights from its inputs and from its own spikes of the step before.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: input_weights=None, recurrent_weights=None, autapses=False, dt=0.001; returns, as in StepLayer.
+    """
+
+    attribute_names: ClassVar[Mapping[str, str]] = {**Cell.attribute_names, "recurrent": "recurrent_weights"}
+    recurrent: Any = named("recurrent_weights")
+
+    def __init__(self, input_size: int, hidden_size: int, p: P | None = None, **connected: Unpack[Connected]) -> None:
+        owner, given = type(self).__name__, dict[str, Any](connected)
+        own_weights(owner, given, "recurrent_weights")
+        inputs = given.pop("input_weights", None)
+        recurrent, dt = given.pop("recurrent_weights", None), given.pop("dt", 0.001)
+        autapses = bool(given.pop("autapses", False))
+        inputs = _weights(owner, "input_weights", inputs, hidden_size, input_size)
+        recurrent = _weights(owner, "recurrent_weights", recurrent, hidden_size, hidden_size)
+        if not autapses:
+            with torch.no_grad():
+                recurrent.fill_diagonal_(0.0)
+        super().__init__(p, dt, recurrent=recurrent, **given)
+        self.autapses = autapses
+        self.input_weights = inputs
+
+    def _synapse_of(self, recurrent: Weights) -> Synapse:  # noqa: ARG002
+        return F.dense
+
+    def _recurrent_weight(self) -> Tensor:
+        weight = super()._recurrent_weight()
+        if self.autapses:
+            return weight
+        itself = torch.eye(len(weight), dtype=torch.bool, device=weight.device)
+        return torch.where(itself, weight.detach(), weight)
+
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
+        """Advance one step; see ``StepLayer.forward``.
+
+        Args:
+            x: input, floating, shape (N, ..., input_size).
+            init: as there.
+        """
+        output: Tensor = self._advance(torch.nn.functional.linear(x, self.input_weights), init)
+        return output
+
+
+def _weights(owner: str, name: str, given: Tensor | None, rows: int, columns: int) -> nn.Parameter:
+    """Return weights of a shape: those that are given, or normal ones of deviation sqrt(2 / rows)."""
+    if given is None:
+        return nn.Parameter(torch.randn(rows, columns) * torch.sqrt(2.0 / torch.tensor(rows)))
+    if not isinstance(given, Tensor) or given.shape != (rows, columns):
+        what = f"has shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"is a {type(given).__name__}"
+        raise ValueError(f"{owner}: {name} {what}, expected a tensor ({rows}, {columns})")
+    return given if isinstance(given, nn.Parameter) else nn.Parameter(given.detach().clone())
+
+
+class LIFRecurrentCell(RecurrentCell[LIFParameters], LIFCell):
+    """Apply Norse's LIFRecurrentCell to an input, one step of time a call.
+
+    As in LIFCell with x'[t] = input_weights x[t] + recurrent_weights s[t-1] in place of x[t]; no gradient flows
+    through the reset.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: input_weights=None, recurrent_weights=None, autapses=False, dt=0.001; returns, as in StepLayer.
+    """
+
+    extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
+
+
+class LIFRefracRecurrentCell(RecurrentCell[LIFRefracParameters], LIFRefracCell):
+    """Apply Norse's LIFRefracRecurrentCell to an input, one step of time a call.
+
+    As in LIFRefracCell with x'[t] as in LIFRecurrentCell; no gradient flows through the reset of the membrane.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: as in LIFRecurrentCell.
+    """
+
+    extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
+
+
+class LSNNRecurrentCell(RecurrentCell[LSNNParameters], LSNNCell):
+    """Apply Norse's LSNNRecurrentCell to an input, one step of time a call.
+
+    As in LSNNCell with x'[t] as in LIFRecurrentCell; no gradient flows through the reset and the adaptation.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: as in LIFRecurrentCell.
+    """
+
+    extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
+
+
+class LIFExRecurrentCell(RecurrentCell[LIFExParameters], LIFExCell):
+    """Apply Norse's LIFExRecurrentCell to an input, one step of time a call.
+
+    As in LIFExCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: as in LIFRecurrentCell.
+    """
+
+
+class LIFAdExRecurrentCell(RecurrentCell[LIFAdExParameters], LIFAdExCell):
+    """Apply Norse's LIFAdExRecurrentCell to an input, one step of time a call.
+
+    As in LIFAdExCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: as in LIFRecurrentCell.
+    """
+
+
+class LIFAdExRefracRecurrentCell(RecurrentCell[LIFAdExRefracParameters], LIFAdExRefracCell):
+    """Apply Norse's LIFAdExRefracRecurrentCell to an input, one step of time a call.
+
+    As in LIFAdExRefracCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        p: parameters of the neurons; None for the default ones.
+        **connected: as in LIFRecurrentCell.
+    """
+
+
+class IzhikevichRecurrentCell(RecurrentCell[IzhikevichSpikingBehavior], IzhikevichCell):
+    """Apply Norse's IzhikevichRecurrentCell to an input, one step of time a call.
+
+    As in IzhikevichCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
+
+    Args:
+        input_size: number of inputs.
+        hidden_size: number of neurons.
+        spiking_method: parameters of the neurons, and where they start.
+        **connected: as in LIFRecurrentCell.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        spiking_method: IzhikevichSpikingBehavior,
+        **connected: Unpack[Connected],
+    ) -> None:
+        super().__init__(input_size, hidden_size, spiking_method, **connected)

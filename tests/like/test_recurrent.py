@@ -1,0 +1,367 @@
+"""Layers of spikingtorch.like whose output comes back to them, against the same neuron that is fed by hand."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import spikingtorch as st
+from spikingtorch import like
+from spikingtorch.like.steps.norse import as_it_is, stopped
+from spikingtorch.testing import assert_close
+from tests.test_like import MAKERS
+
+Mode = Literal["step", "auto", "fold"]
+snn, jelly, norse, sinabs = like.snntorch, like.spikingjelly, like.norse, like.sinabs
+N, T, M = 3, 9, 3
+WITH_OWN_WEIGHTS = ("snntorch.RLeaky", "snntorch.RSynaptic")
+FREE = [name for name in MAKERS if name not in WITH_OWN_WEIGHTS]
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def gradients(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    pull = draw(*out.shape, seed=1)
+    return [out.detach(), *torch.autograd.grad(out, leaves, pull, materialize_grads=True)]
+
+
+def fed_by_hand(plain: Any, x: Tensor, back: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Return the outputs (N, T, ...) of a layer without a recurrence that gets back(s[t-1], t) besides its input."""
+    s, outs = torch.zeros_like(x[:, 0]), []
+    for t, each in enumerate(x.unbind(1)):
+        s = plain(each + back(s, t), init=t == 0)
+        outs.append(s)
+    return torch.stack(outs, 1)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("mode", ["step", "auto"])
+@pytest.mark.parametrize("name", FREE)
+def test_every_layer_takes_recurrent_weights(name: str, mode: Mode) -> None:
+    torch.manual_seed(0)
+    weight = nn.Linear(M, M, bias=False).double()
+    layer, plain = MAKERS[name](recurrent=weight).double(), MAKERS[name]().double()
+    x = (draw(N, T, M) + 0.7).requires_grad_()
+    want = gradients(fed_by_hand(plain, x, lambda s, t: weight(s)), [x, weight.weight, *plain.parameters()])
+    model = st.SpikingNet(nn.Sequential(layer), mode=mode, warn_silent=False)
+    own = [each for each in layer.parameters() if each is not weight.weight]
+    assert_close(gradients(model(x), [x, weight.weight, *own]), want)
+    if mode == "auto":
+        assert model.explain(x).mode == "fold"
+
+
+class Own(NamedTuple):
+    """A layer with weights of its own, and what it is by hand.
+
+    Attributes:
+        make: makes it.
+        by_hand: from the layer and inputs to outputs.
+        shape: of one sample.
+        gain: of the inputs, so that it fires.
+    """
+
+    make: Callable[..., Any]
+    by_hand: Callable[[Any, Tensor], Tensor]
+    shape: tuple[int, ...] = (M,)
+    gain: float = 1.0
+
+    def inputs(self) -> Tensor:
+        return self.gain * (draw(N, T, *self.shape) + 1.0)
+
+
+def _sinabs(plain: Callable[[], Any]) -> Callable[[Any, Tensor], Tensor]:
+    def run(layer: Any, x: Tensor) -> Tensor:
+        neuron = plain().double()
+        for name, parameter in layer.named_parameters(recurse=False):
+            setattr(neuron, name, parameter)
+        return fed_by_hand(neuron, x, lambda s, t: layer.rec_connect(s) if t else torch.zeros_like(s))
+
+    return run
+
+
+def _snntorch(plain: Callable[[], Any]) -> Callable[[Any, Tensor], Tensor]:
+    return lambda layer, x: fed_by_hand(plain().double(), x, lambda s, t: layer.recurrent(s))
+
+
+def _norse(plain: Callable[[], Any]) -> Callable[[Any, Tensor], Tensor]:
+    def run(layer: Any, x: Tensor) -> Tensor:
+        inputs = torch.nn.functional.linear(x, layer.input_weights)
+        away = 1.0 - torch.eye(M, dtype=x.dtype)
+        weight = layer.recurrent_weights * away
+        return fed_by_hand(plain().double(), inputs, lambda s, t: torch.nn.functional.linear(s, weight))
+
+    return run
+
+
+def _detached(kind: str, **options: Any) -> Own:
+    """Return a cell of Norse through whose reset no gradient flows, and the one that it is by hand."""
+    cell = type(kind, (getattr(norse, kind),), {"extra": {"passes": stopped}})
+    recurrent = getattr(norse, kind.replace("Cell", "RecurrentCell"))
+    return Own(lambda **o: recurrent(M, M, **options, **o), _norse(lambda: cell(**options)), gain=8.0)
+
+
+def _rleaky_to_zero(layer: Any, x: Tensor) -> Tensor:
+    v, s, outs = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), []
+    for each in x.unbind(1):
+        due = (v > 1.0).double()
+        v = (1.0 - due) * (0.8 * v + each + layer.recurrent(s))
+        s = snn.atan()(v - 1.0)
+        outs.append(s)
+    return torch.stack(outs, 1)
+
+
+def _container(plain: Callable[[], Any]) -> Callable[[Any, Tensor], Tensor]:
+    def run(layer: Any, x: Tensor) -> Tensor:
+        neuron, y, outs = plain().double(), torch.zeros_like(x[:, 0]), []
+        linear = layer.sub_module[0] if isinstance(layer.sub_module, nn.Sequential) else nn.Identity()
+        for t, each in enumerate(x.unbind(1)):
+            y = neuron(linear(layer.rc(torch.cat([each, y], 1))), init=t == 0)
+            outs.append(y)
+        return torch.stack(outs, 1)
+
+    return run
+
+
+def _element_wise(layer: Any, x: Tensor) -> Tensor:
+    neuron = like.spikingjelly.LIFNode().double()
+    return fed_by_hand(neuron, x, lambda s, t: -0.5 * s * layer.sub_module.v_threshold)
+
+
+_CHAIN = (lambda: nn.Sequential(nn.Linear(M, M), jelly.IFNode()), lambda: jelly.IFNode())
+_IZHIKEVICH = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 6.0, "v_rest": -70.0, "u_rest": -70.0}
+_ADEX = norse.LIFAdExParameters(v_th=0.3, tau_mem_inv=400.0, adaptation_current=0.5)
+_RESTING = norse.LIFAdExRefracParameters(_ADEX, rho_reset=2.0)
+_EX = norse.LIFExParameters(v_th=0.4, tau_mem_inv=400.0)
+OWN: dict[str, Own] = {
+    "RLeaky": Own(lambda **o: snn.RLeaky(0.8, linear_features=M, **o), _snntorch(lambda: snn.Leaky(0.8))),
+    "RLeaky-images": Own(
+        lambda **o: snn.RLeaky(0.8, conv2d_channels=2, kernel_size=3, **o), _snntorch(lambda: snn.Leaky(0.8)), (2, 4, 3)
+    ),
+    "RLeaky-at-once": Own(
+        lambda **o: snn.RLeaky(0.8, linear_features=M, reset_delay=False, **o),
+        _snntorch(lambda: snn.Leaky(0.8, reset_delay=False)),
+    ),
+    "RLeaky-to-zero": Own(lambda **o: snn.RLeaky(0.8, linear_features=M, reset_mechanism="zero", **o), _rleaky_to_zero),
+    "RSynaptic": Own(
+        lambda **o: snn.RSynaptic(0.7, 0.8, linear_features=M, reset_mechanism="zero", **o),
+        _snntorch(lambda: snn.Synaptic(0.7, 0.8, reset_mechanism="zero")),
+    ),
+    "LIFRecurrent": Own(
+        lambda **o: sinabs.LIFRecurrent(4.0, nn.Linear(M, M), norm_input=False, **o),
+        _sinabs(lambda: sinabs.LIF(4.0, norm_input=False)),
+    ),
+    "LIFRecurrent-images": Own(
+        lambda **o: sinabs.LIFRecurrent(4.0, nn.Conv2d(2, 2, 3, padding=1), tau_syn=3.0, norm_input=False, **o),
+        _sinabs(lambda: sinabs.LIF(4.0, 3.0, norm_input=False)),
+        (2, 4, 3),
+    ),
+    "IAFRecurrent": Own(
+        lambda **o: sinabs.IAFRecurrent(nn.Linear(M, M, bias=False), **o), _sinabs(lambda: sinabs.IAF())
+    ),
+    "ALIFRecurrent": Own(
+        lambda **o: sinabs.ALIFRecurrent(4.0, 6.0, nn.Linear(M, M), norm_input=False, **o),
+        _sinabs(lambda: sinabs.ALIF(4.0, 6.0, norm_input=False)),
+    ),
+    "LIFRecurrentCell": _detached("LIFCell"),
+    "LIFRefracRecurrentCell": _detached("LIFRefracCell"),
+    "LSNNRecurrentCell": _detached("LSNNCell"),
+    "LIFExRecurrentCell": Own(
+        lambda **o: norse.LIFExRecurrentCell(M, M, _EX, **o), _norse(lambda: norse.LIFExCell(_EX))
+    ),
+    "LIFAdExRecurrentCell": Own(
+        lambda **o: norse.LIFAdExRecurrentCell(M, M, _ADEX, **o), _norse(lambda: norse.LIFAdExCell(_ADEX)), gain=8.0
+    ),
+    "LIFAdExRefracRecurrentCell": Own(
+        lambda **o: norse.LIFAdExRefracRecurrentCell(M, M, _RESTING, **o),
+        _norse(lambda: norse.LIFAdExRefracCell(_RESTING)),
+        gain=8.0,
+    ),
+    "IzhikevichRecurrentCell": Own(
+        lambda **o: norse.IzhikevichRecurrentCell(M, M, norse.create_izhikevich_spiking_behavior(**_IZHIKEVICH), **o),
+        _norse(lambda: norse.IzhikevichCell(norse.create_izhikevich_spiking_behavior(**_IZHIKEVICH))),
+        gain=100.0,
+    ),
+    "LinearRecurrentContainer": Own(
+        lambda **o: jelly.LinearRecurrentContainer(jelly.IFNode(), M, M, **o), _container(lambda: jelly.IFNode())
+    ),
+    "LinearRecurrentContainer-chain": Own(
+        lambda **o: jelly.LinearRecurrentContainer(_CHAIN[0](), M, M, bias=False, **o), _container(_CHAIN[1])
+    ),
+    "ElementWiseRecurrentContainer": Own(
+        lambda **o: jelly.ElementWiseRecurrentContainer(jelly.LIFNode(), lambda y, x: x - 0.5 * y, **o), _element_wise
+    ),
+}
+
+
+def made(own: Own, **options: Any) -> Any:
+    torch.manual_seed(0)
+    return own.make(**options).double()
+
+
+@pytest.mark.parametrize("mode", ["step", "auto"])
+@pytest.mark.parametrize("name", OWN)
+def test_weights_of_its_own(name: str, mode: Mode) -> None:
+    own = OWN[name]
+    layer = made(own)
+    x = own.inputs().requires_grad_()
+    leaves = [x, *layer.parameters()]
+    want = gradients(own.by_hand(layer, x), leaves)
+    model = st.SpikingNet(nn.Sequential(layer), mode=mode, warn_silent=False)
+    found = model(x)
+    assert_close(gradients(found, leaves), want)
+    assert found.any()
+    assert not found.all()
+    if mode == "auto":
+        assert model.explain(x).mode == "fold"
+        assert "fused" in str(model.explain(x))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_membranes_beside_the_spikes(name: str) -> None:
+    own = OWN[name]
+    plain, layer = made(own), made(own, returns=("spikes", "v"))
+    x = own.inputs()
+    steps = [(plain(each, t == 0), plain.v) for t, each in enumerate(x.unbind(1))]
+    spikes, v = (torch.stack(each, 1) for each in zip(*steps, strict=True))
+    model = st.SpikingNet(nn.Sequential(layer), warn_silent=False)
+    found = model(x)
+    assert model.explain(x).mode == "fold"
+    assert_close(list(found), [spikes, v])
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_stream_goes_on(name: str) -> None:
+    own = OWN[name]
+    model = st.SpikingNet(nn.Sequential(made(own)), warn_silent=False)
+    x = own.inputs()
+    whole = model(x)
+    parts = [model(x[:, :4]), model(x[:, 4:], init=False)]
+    assert_close(torch.cat(parts, 1), whole)
+    assert_close(model(x, lengths=[T, 4, 1])[1, :4], whole[1, :4])
+
+
+@pytest.mark.parametrize("kind", ["LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"])
+def test_no_gradient_flows_through_the_reset_of_these_cells_of_norse(kind: str) -> None:
+    layer: Any = getattr(norse, kind)(M, M).double()
+    plain: Any = getattr(norse, kind.replace("Recurrent", ""))().double()
+    # of one neuron, with u = 0.9 v[t-1]: dv/dv[t-1] is (1 - s) 0.9, with nothing of ds/du (v_reset - u)
+    step, params = plain.whole_step()
+    params |= {"v_reset": 0.25, "v_th": 0.1}
+    for passes, same in ((layer.passes, True), (as_it_is, False)):
+        u = torch.full((1,), 0.7, dtype=torch.float64, requires_grad=True)
+        rest = plain.initial_state(u.detach())._replace(v=u)
+        after, s = step(rest, torch.zeros_like(u), **params, passes=passes)
+        (slope,) = torch.autograd.grad(after.v, u)
+        assert s.item() == (0.0 if kind == "LSNNRecurrentCell" else 1.0)
+        assert (slope.item() == pytest.approx((1.0 - s.item()) * 0.9)) is same
+
+
+def test_autapses_of_norse_are_zero_and_not_trained() -> None:
+    layer = norse.LIFRecurrentCell(2, M)
+    assert not layer.recurrent_weights.diagonal().any()
+    out = st.SpikingNet(nn.Sequential(layer), mode="fold", warn_silent=False)(3.0 + 3.0 * torch.rand(4, 30, 2))
+    (gradient,) = torch.autograd.grad(out.sum(), layer.recurrent_weights)
+    assert not gradient.diagonal().any()
+    assert gradient.any()
+    free = norse.LIFRecurrentCell(2, M, recurrent_weights=torch.ones(M, M), autapses=True)
+    assert torch.equal(free.recurrent_weights, torch.ones(M, M))
+
+
+WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "RLeaky": (
+        lambda: snn.RLeaky(0.9, linear_features=3, recurrent=nn.Linear(3, 3, bias=False)),
+        TypeError,
+        "RLeaky: recurrent= has no meaning here: its recurrent weights are those of linear_features, conv2d_channels",
+    ),
+    "LIFRecurrent": (
+        lambda: sinabs.LIFRecurrent(5.0, nn.Linear(3, 3), recurrent=nn.Linear(3, 3)),
+        TypeError,
+        "LIFRecurrent: recurrent= has no meaning here: its recurrent weights are those of rec_connect",
+    ),
+    "LIFRecurrentCell": (
+        lambda: norse.LIFRecurrentCell(3, 3, recurrent=nn.Linear(3, 3)),
+        TypeError,
+        "LIFRecurrentCell: recurrent= has no meaning here: its recurrent weights are those of recurrent_weights",
+    ),
+    "container": (
+        lambda: jelly.LinearRecurrentContainer(jelly.IFNode(), 3, 3, recurrent=nn.Linear(3, 3)),
+        TypeError,
+        "LinearRecurrentContainer: recurrent= has no meaning here: its recurrent weights are those of sub_module",
+    ),
+    "all to all": (
+        lambda: snn.RLeaky(0.9),
+        ValueError,
+        r"RLeaky: all_to_all=True, with linear_features=None, .* expected linear_features=M for M neurons, or conv2d",
+    ),
+    "both": (
+        lambda: snn.RSynaptic(0.9, 0.9, 1.0, True, 4, 4, 3),
+        ValueError,
+        r"RSynaptic: all_to_all=True, with linear",
+    ),
+    "one to one": (
+        lambda: snn.RLeaky(0.9, all_to_all=False, linear_features=3),
+        ValueError,
+        "RLeaky: all_to_all=False is one weight V a neuron; leave linear_features",
+    ),
+    "module": (
+        lambda: sinabs.LIFRecurrent(5.0, nn.Sequential(nn.Flatten(), nn.Linear(3, 3))),
+        TypeError,
+        "LIFRecurrent: rec_connect is a Sequential, expected nn.Linear",
+    ),
+    "sizes": (
+        lambda: sinabs.IAFRecurrent(nn.Linear(3, 4)),
+        ValueError,
+        r"IAFRecurrent: rec_connect=Linear\(.* leads from 3 to 4",
+    ),
+    "matrix": (
+        lambda: norse.LSNNRecurrentCell(3, 4, recurrent_weights=torch.ones(3, 4)),
+        ValueError,
+        r"LSNNRecurrentCell: recurrent_weights has shape \(3, 4\), expected a tensor \(4, 4\)",
+    ),
+    "parameters": (
+        lambda: norse.LIFRecurrentCell(3, 4, norse.LIParameters()),
+        TypeError,
+        "LIFRecurrentCell: p is a LIParameters, expected like.norse.LIFParameters",
+    ),
+    "a bias elsewhere": (
+        lambda: snn.Leaky(0.9, recurrent=nn.Linear(3, 3)),
+        ValueError,
+        r"Leaky: recurrent=Linear\(.*has a bias, which is an input that never changes",
+    ),
+    "inside": (
+        lambda: jelly.LinearRecurrentContainer(nn.Sequential(nn.Dropout(), jelly.IFNode()), 3, 3),
+        TypeError,
+        r"LinearRecurrentContainer: sub_module=Sequential.*expected a spiking layer such as like\.spikingjelly\.",
+    ),
+    "features": (
+        lambda: jelly.LinearRecurrentContainer(jelly.IFNode(), 3, 4),
+        ValueError,
+        "LinearRecurrentContainer: in_features=3 and out_features=4 do not fit to sub_module=IFNode",
+    ),
+    "inside twice": (
+        lambda: jelly.ElementWiseRecurrentContainer(jelly.IFNode(recurrent=torch.ones(3)), torch.add),
+        ValueError,
+        "ElementWiseRecurrentContainer: sub_module=.* has recurrent weights of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_arguments_raise(case: str) -> None:
+    make, kind, message = WRONG[case]
+    with pytest.raises(kind, match=f"(?s){message}"):
+        make()
+
+
+def test_inputs_that_do_not_fit_name_the_argument() -> None:
+    with pytest.raises(ValueError, match=r"LIFRecurrent: rec_connect leads back to 4 features, the last axis"):
+        sinabs.LIFRecurrent(5.0, nn.Linear(4, 4, bias=False))(torch.rand(2, 3))
+    with pytest.raises(ValueError, match=r"RLeaky: bias of shape \(4,\)|RLeaky: recurrent leads back to 4 features"):
+        snn.RLeaky(0.9, linear_features=4)(torch.rand(2, 3))
+    layer = snn.RLeaky(0.9, linear_features=4)
+    with pytest.raises(ValueError, match="RLeaky: it was made with a bias, and stays so; make another layer"):
+        layer.recurrent = nn.Linear(4, 4, bias=False)
