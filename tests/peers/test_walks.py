@@ -1,0 +1,80 @@
+"""The networks that the pages for users of other libraries move, theirs and ours, as they stand there."""
+
+import doctest
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from spikingtorch import SpikingNet
+
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def names_of(library: str) -> dict[str, Any]:
+    """Return what the first two blocks of a page define: a network of theirs, and the same of ours."""
+    theirs, ours, *_ = BLOCK.findall((DOCS / f"from_{library}.md").read_text())
+    found: dict[str, Any] = {}
+    exec(theirs, found)
+    exec("".join(example.source for example in doctest.DocTestParser().get_examples(ours)), found)
+    return found
+
+
+class Walk(NamedTuple):
+    """Networks of a page, and calls of them with the same input."""
+
+    theirs: nn.Module
+    ours: SpikingNet
+    run_theirs: Callable[[], Any]
+    run_ours: Callable[[], Any]
+
+
+def of_snntorch(found: dict[str, Any]) -> Walk:
+    theirs, ours, images = found["Theirs"](), SpikingNet(found["Ours"](), batch_first=False), torch.rand(8, 784)
+    return Walk(theirs, ours, lambda: theirs(images), lambda: ours(images.expand(25, -1, -1)))
+
+
+def of_norse(found: dict[str, Any]) -> Walk:
+    theirs, ours = found["Theirs"](), SpikingNet(found["Ours"](), batch_first=False)
+    x = (torch.rand(60, 8, 40) < 0.3).float()
+    return Walk(theirs, ours, lambda: theirs(x), lambda: ours(x))
+
+
+def of_sinabs(found: dict[str, Any]) -> Walk:
+    N, T = 4, 20
+    theirs, ours = found["theirs"](N), SpikingNet(found["ours"](), (10,))
+    x = (torch.rand(N, T, 2, 34, 34) < 0.1).float()
+    return Walk(theirs, ours, lambda: theirs(x.flatten(0, 1)).unflatten(0, (N, T)), lambda: ours(x))
+
+
+WALKS = {"snntorch": of_snntorch, "norse": of_norse, "sinabs": of_sinabs}
+
+
+@pytest.mark.parametrize("library", WALKS)
+def test_both_networks_of_a_page_are_one(library: str) -> None:
+    torch.manual_seed(0)
+    theirs, ours, *runs = WALKS[library](names_of(library))
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            if weight.ndim > 1:
+                weight.mul_(3.0)  # so that every layer fires
+    ours.net.load_state_dict(theirs.state_dict())
+    wanted, got = (run() for run in runs)
+    assert ours.explain().mode == "fold"
+    for one, other in zip(*[out if isinstance(out, tuple) else (out,) for out in (wanted, got)], strict=True):
+        assert one.count_nonzero() > 0
+        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-5)
+    cotangent = torch.randn_like(wanted[-1] if isinstance(wanted, tuple) else wanted)
+    for out in (wanted, got):
+        (out[-1] if isinstance(out, tuple) else out).backward(cotangent)
+    for name, weight in theirs.named_parameters():
+        if weight.grad is not None and weight.ndim > 1:
+            grad: Any = ours.net.get_parameter(name).grad
+            scale = weight.grad.abs().max()
+            assert scale > 0.0, name
+            assert (grad - weight.grad).abs().max() <= 1e-4 * scale, name
