@@ -9,20 +9,8 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("from_*.md"))
 # what of ours stands in a module, as the pages write it
-MODULES = (
-    "convert",
-    "functional",
-    "init",
-    "interop",
-    "like",
-    "losses",
-    "metrics",
-    "plot",
-    "report",
-    "spikeio",
-    "testing",
-)
-MODULES += ("utils",)
+MODULES = {"convert", "functional", "init", "interop", "like", "losses", "metrics", "plot", "report", "spikeio"}
+MODULES |= {"testing", "utils"}
 NAME = re.compile(r"`((?:[A-Za-z]\w*\.)*[A-Za-z]\w*)(?:\([^`]*\))?`")
 
 

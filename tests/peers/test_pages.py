@@ -9,7 +9,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 JELLY = "spikingjelly.activation_based"
-OF_JELLY = (
+OF_JELLY = [
     "neuron",
     "layer",
     "surrogate",
@@ -20,8 +20,8 @@ OF_JELLY = (
     "ann2snn",
     "quantize",
     "monitor",
-)
-OF_JELLY += ("op_counter", "profiler", "memopt", "precision", "base", "nir_exchange", "lava_exchange", "model")
+]
+OF_JELLY += ["op_counter", "profiler", "memopt", "precision", "base", "nir_exchange", "lava_exchange", "model"]
 OF_SNN = ("surrogate", "functional", "spikegen", "spikeplot", "utils", "backprop", "import_nir", "export_nir")
 OF_SINABS = ("layers", "activation", "network", "from_torch", "utils", "nir", "synopcounter", "conversion")
 LIBRARIES: dict[str, list[str]] = {
