@@ -3,11 +3,14 @@
 import doctest
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from spikingjelly.activation_based import functional, neuron
+from spikingjelly.activation_based.model import sew_resnet
 from torch import nn
 
 from spikingtorch import SpikingNet
@@ -17,11 +20,12 @@ BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def names_of(library: str) -> dict[str, Any]:
-    """Return what the first two blocks of a page define: a network of theirs, and the same of ours."""
-    theirs, ours, *_ = BLOCK.findall((DOCS / f"from_{library}.md").read_text())
+    """Return what the blocks of a page define: in the first a network of theirs, in the others the same of ours."""
+    theirs, *ours = BLOCK.findall((DOCS / f"from_{library}.md").read_text())
     found: dict[str, Any] = {}
     exec(theirs, found)
-    exec("".join(example.source for example in doctest.DocTestParser().get_examples(ours)), found)
+    for block in ours:
+        exec("".join(example.source for example in doctest.DocTestParser().get_examples(block)), found)
     return found
 
 
@@ -52,7 +56,22 @@ def of_sinabs(found: dict[str, Any]) -> Walk:
     return Walk(theirs, ours, lambda: theirs(x.flatten(0, 1)).unflatten(0, (N, T)), lambda: ours(x))
 
 
-WALKS = {"snntorch": of_snntorch, "norse": of_norse, "sinabs": of_sinabs}
+def of_spikingjelly(found: dict[str, Any]) -> Walk:
+    made = partial(sew_resnet.BasicBlock, 8, 8, cnf="ADD", spiking_neuron=neuron.IFNode, detach_reset=True)
+    theirs, options = nn.Sequential(made(), made()), {"batch_first": False, "statistics": "sequence"}
+    functional.set_step_mode(theirs, "m")
+    ours, x = SpikingNet(nn.Sequential(found["Block"](8), found["Block"](8)), **options), torch.rand(4, 2, 8, 16, 16)
+    return Walk(theirs, ours, lambda: theirs(x), lambda: ours(x))
+
+
+def test_a_network_unchanged_but_for_its_nodes() -> None:
+    found = names_of("spikingjelly")
+    found["ours"].load_state_dict(found["theirs"].state_dict())
+    x = torch.rand(4, 2, 3, 32, 32)
+    assert torch.equal(found["ours"](x), found["theirs"](x))
+
+
+WALKS = {"spikingjelly": of_spikingjelly, "snntorch": of_snntorch, "norse": of_norse, "sinabs": of_sinabs}
 
 
 @pytest.mark.parametrize("library", WALKS)
