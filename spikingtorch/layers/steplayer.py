@@ -243,7 +243,7 @@ class StepLayer(Attributes):
             return own.call(self, inputs, init)
         if isinstance(init, FoldToken):
             # the fold of a call that is over comes back when checkpoint repeats a part of it
-            if not ((here := region()) is not None and here.run is not None):
+            if not (init.alone or ((here := region()) is not None and here.run is not None)):
                 init.refuse(
                     f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
                     "trained, saved or moved to a device",
@@ -300,7 +300,7 @@ class StepLayer(Attributes):
         step, params = self._of_all(fold, self._returning)
         self._check_inputs(inputs)
         xs = tree_map(fold.split, inputs)
-        first = leaves_of(xs)[0].select(1, 0)
+        first = leaves_of(xs)[0].select(fold.dim, 0)
         memory = self._start(first, fold.init)
         self._starts(memory, params, first)
         if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
@@ -310,15 +310,15 @@ class StepLayer(Attributes):
         tells = tells and is_known(step, params)
         step, support = once(supported, step) if tells else step, ()
         if fold.running is None:
-            state, outputs = self._scan(step, memory.state, xs, params)
+            state, outputs = self._scan(step, memory.state, xs, params, fold.dim)
             outputs, support = outputs if tells else (outputs, ())
             outputs = outputs if recorder is None else recorder.take(outputs)
             # a copy: a slice would keep the whole sequence alive
-            last = tree_map(lambda out: out.select(1, -1).clone(), self._spikes(outputs))
+            last = tree_map(lambda out: out.select(fold.dim, -1).clone(), self._spikes(outputs))
         else:
             state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running)
-        self._remember(memory, state, last, self._spikes(outputs).sum(1) if self.track_act else None)
-        found = tree_map(lambda out: out.flatten(0, 1), outputs)
+        self._remember(memory, state, last, self._spikes(outputs).sum(fold.dim) if self.track_act else None)
+        found = tree_map(fold.merge, outputs)
         if isinstance(support, Tensor):
             fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found
@@ -334,7 +334,7 @@ class StepLayer(Attributes):
         a state that was noted.
         """
         alone = fold.running is None and self._recorder is None and not isinstance(fold.init, Tensor)
-        alone = alone and self._returns == SPIKES and (fold.whole or not torch.is_grad_enabled())
+        alone = alone and not fold.alone and self._returns == SPIKES and (fold.whole or not torch.is_grad_enabled())
         if not alone or region() is not None or not in_eager():
             return None
         ready = self._ready
@@ -370,9 +370,9 @@ class StepLayer(Attributes):
         state, last = held(memory, state, last, last, running.any(1))
         return state, *rounded((outputs, last), first.dtype)
 
-    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
-        """Run all steps of a fold, (N, T, ...)."""
-        return scan(step, state, xs, params=params, dim=1)
+    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any], dim: int) -> tuple[Any, Any]:
+        """Run all steps of a fold, with time at axis dim."""
+        return scan(step, state, xs, params=params, dim=dim)
 
     def _take_over(self, found: folded.Folded, monitor: Any) -> Tensor:
         self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))

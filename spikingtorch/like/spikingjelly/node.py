@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypedDict
 
+from torch import Tensor
+
 from spikingtorch import functional as F
+from spikingtorch.layers.multi_step import Steps, over_time
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.rest import RestingLayer
 from spikingtorch.layers.returns import Returns
 from spikingtorch.like.options import Value, number, refuse, surrogate
 
 REASONS = {
-    "step_mode": "a layer takes one step a call, and all at once in a SpikingNet: leave it out",
     "store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
 }
 
@@ -24,7 +26,10 @@ class Firing(TypedDict, total=False):
         surrogate_function: a surrogate of ours, or one of ``like.spikingjelly``; None is theirs.
         detach_reset: stop the gradient through the reset.
         returns: as in StepLayer.
-        step_mode, store_v_seq: have no meaning here, as the error says.
+        step_mode: "s", a call takes one step, (N, ...); or "m", a call takes all steps of a sequence, (T, N, ...), and
+            goes on from the one before it until ``reset()``. In a SpikingNet, which runs over time by itself: "s".
+        backend: without effect: one loop is compiled for each device.
+        store_v_seq: is refused, as the error says.
     """
 
     v_threshold: Value
@@ -33,6 +38,7 @@ class Firing(TypedDict, total=False):
     detach_reset: bool
     returns: Returns
     step_mode: str
+    backend: str
     store_v_seq: bool
 
 
@@ -72,6 +78,9 @@ class Node(RestingLayer):
         reset = given.pop("v_reset", self.defaults["v_reset"])
         spike = surrogate(owner, "surrogate_function", given.pop("surrogate_function", None), self.default_surrogate)
         detach, returns = given.pop("detach_reset", False), given.pop("returns", SPIKES)
+        step_mode, _ = given.pop("step_mode", "s"), given.pop("backend", None)
+        if not given.get("store_v_seq", True):
+            del given["store_v_seq"]
         refuse(owner, given, REASONS)
         if not (reset is None or (isinstance(reset, float | int) and not isinstance(reset, bool))):
             raise TypeError(f"{owner}: v_reset={reset!r}, expected a float, or None to subtract the threshold")
@@ -89,6 +98,31 @@ class Node(RestingLayer):
             returns=returns,
             **params,
         )
+        self.step_mode = step_mode
+
+    @property
+    def step_mode(self) -> str:
+        """What a call takes: "s" for one step, "m" for all steps of a sequence."""
+        return self._step_mode
+
+    @step_mode.setter
+    def step_mode(self, step_mode: str) -> None:
+        if step_mode not in ("s", "m"):
+            raise ValueError(f"{type(self).__name__}: step_mode={step_mode!r}, expected 's' or 'm'")
+        self._step_mode = step_mode
+
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
+        """Advance one step or, with ``step_mode="m"``, all steps of a sequence; see ``StepLayer`` and ``MultiStep``.
+
+        Args:
+            x: input, floating, shape (N, ...), or (T, N, ...).
+            init: as in ``StepLayer.forward``.
+        """
+        if self._step_mode == "s" or isinstance(init, Steps):  # of a MultiStep around it
+            return super().forward(x, init)
+        owner = f"{type(self).__name__} (step_mode='m')"
+        output: Tensor = over_time(owner, self, super().forward, [x], {}, init)
+        return output
 
     @property
     def v_reset(self) -> float | None:
@@ -104,6 +138,10 @@ class Node(RestingLayer):
         """Return the parameters with the reset rule by its name in a step."""
         params = dict(stored)
         return {"reset": params.pop("rule")} | params
+
+    def extra_repr(self) -> str:
+        """Name the parameters, and the step mode if it is not "s"."""
+        return super().extra_repr() + ("" if self._step_mode == "s" else f", step_mode={self._step_mode!r}")
 
 
 def above_one(owner: str, name: str, tau: Value) -> None:
