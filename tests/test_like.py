@@ -154,7 +154,16 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "LIFNode: tau=1.0, expected a finite value above 1",
     ),
-    "step mode": (lambda: like.spikingjelly.LIFNode(step_mode="m"), TypeError, "LIFNode: step_mode='m' has no meaning"),
+    "step mode": (
+        lambda: like.spikingjelly.LIFNode(step_mode="multi"),
+        ValueError,
+        "LIFNode: step_mode='multi', expected 's' or 'm'",
+    ),
+    "sequence": (
+        lambda: like.spikingjelly.LIFNode(store_v_seq=True),
+        TypeError,
+        r"LIFNode: store_v_seq=True has no meaning here: returns=\('spikes', 'v'\)",
+    ),
     "reset": (lambda: like.spikingjelly.IFNode(v_reset="soft"), TypeError, "IFNode: v_reset='soft', expected a float"),
     "parameters": (
         lambda: like.norse.LIFCell(like.norse.LIParameters()),

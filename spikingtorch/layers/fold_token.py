@@ -82,7 +82,7 @@ class FoldToken:
 
     def copy(self) -> "FoldToken":
         """Return a token of the same fold, without what has happened in it."""
-        return type(self)(self.N, self.T, self.init, self.whole, self.complete, self.running)
+        return FoldToken(self.N, self.T, self.init, self.whole, self.complete, self.running)
 
     def together(self) -> "_Together":
         """Return a context within which batch norm takes one statistic of all steps."""

@@ -90,6 +90,10 @@ class Steps(FoldToken):
 
     dim, alone = 0, True
 
+    def copy(self) -> "Steps":
+        """Return a token of the same steps."""
+        return Steps(self.N, self.T, self.init)
+
     def split(self, x: Tensor) -> Tensor:
         """Return what is not folded as it is."""
         return x

@@ -20,7 +20,7 @@ from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
-from spikingtorch.functional.scan import one_step
+from spikingtorch.functional.scan import one_step, scan_again
 from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
@@ -191,10 +191,17 @@ class StepLayer(Attributes):
 
     def initial_state(self, x: Tensor) -> Any:
         """Return the state of the whole step at rest, for an input of one step like x."""
-        rest, zeros = self.rest_state(x), lift(torch.zeros_like(x, requires_grad=False))
+        rest = self.rest_state(x)
         if self.refractory is not None:
-            rest = F.RefractoryState(rest, zeros)
-        return rest if self.synapse is None else F.RecurrentState(rest, zeros.clone())
+            rest = F.RefractoryState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+        return rest if self.synapse is None else F.RecurrentState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+
+    def _at_rest(self, x: Tensor, *, shared: bool = False) -> Memory:
+        alone = not self.track_act and self.synapse is None
+        if not (shared and alone and checks.has_values(x) and self._rests_at_zero):
+            return super()._at_rest(x)
+        zero = lift(x.detach().new_zeros(())).expand(x.shape)
+        return Memory(tree_map(lambda _: zero, zeros_state(self.state_type, zero[:0])), None, (), thread=this_thread())
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Advance one step.
@@ -298,19 +305,23 @@ class StepLayer(Attributes):
         if signed is not None and (found := folded.run(signed, counts)) is not None:
             return self._take_over(found, monitor)
         step, params = self._of_all(fold, self._returning)
-        self._check_inputs(inputs)
+        self._check_inputs(inputs, is_finite=True)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(fold.dim, 0)
-        memory = self._start(first, fold.init)
+        memory = self._start(first, fold.init, shared=True)
         self._starts(memory, params, first)
         if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
             return self._take_over(found, monitor)
+        plain = fold.running is None and self._recorder is None and not tells
+        again = scan_again(step, memory.state, xs, params, fold.dim) if plain and self._scans else None
+        if again is None:
+            self._check_inputs(inputs)
         recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, fold.T)
         tells = tells and is_known(step, params)
         step, support = once(supported, step) if tells else step, ()
         if fold.running is None:
-            state, outputs = self._scan(step, memory.state, xs, params, fold.dim)
+            state, outputs = again or self._scan(step, memory.state, xs, params, fold.dim)
             outputs, support = outputs if tells else (outputs, ())
             outputs = outputs if recorder is None else recorder.take(outputs)
             # a copy: a slice would keep the whole sequence alive
@@ -424,13 +435,22 @@ class StepLayer(Attributes):
         alone = self.refractory is None and not hasattr(self.step, "at_rest")
         return own and alone and not {"rest_state", "initial_state"} & self.__dict__.keys()
 
-    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Return the first of the inputs; raise where one cannot be computed with."""
+    @property
+    def _scans(self) -> bool:
+        return type(self)._scan is StepLayer._scan
+
+    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...], *, is_finite: bool = False) -> Tensor:
+        """Return the first of the inputs; raise where one cannot be computed with.
+
+        Args:
+            inputs: of one step or all.
+            is_finite: do not look for NaN and infinities, because a kernel will.
+        """
         owner = type(self).__name__
         leaves = inputs if isinstance(inputs, tuple) else (inputs,)
         for x in leaves:
             checks.check_floating(owner, "x", x)
-            if x.is_cpu:
+            if x.is_cpu and not is_finite:
                 checks.check_finite(owner, "x", x)
             if x.shape != leaves[0].shape:
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")
