@@ -120,7 +120,7 @@ def test_a_layer_like_theirs_takes_a_spike_function_that_they_have_made() -> Non
     assert like.spikingjelly.IFNode(surrogate_function=ATan(3.0)).surrogate_function == F.Arctan(3.0)
     assert like.spikingjelly.LIFNode(surrogate_function=ATan()).surrogate_function == like.spikingjelly.ATan()
     fast: Any = fast_sigmoid(10.0)
-    assert like.snntorch.Leaky(0.9, spike_grad=fast).surrogate == like.snntorch.fast_sigmoid(10.0)
+    assert like.snntorch.Leaky(0.9, spike_grad=fast).spike_grad == like.snntorch.fast_sigmoid(10.0)
 
 
 def test_a_spike_function_that_works_is_taken_whosever_it_is() -> None:

@@ -190,3 +190,12 @@ def test_bad_arguments_raise(case: str) -> None:
     make, kind, message = WRONG[case]
     with pytest.raises(kind, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_state_dict_is_loaded(name: str) -> None:
+    layer, other = MAKERS[name](), MAKERS[name]()
+    other.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)) + 1.0
+    assert torch.equal(other(x), layer(x))
+    assert repr(other) == repr(layer)

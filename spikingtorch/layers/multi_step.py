@@ -15,9 +15,8 @@ class MultiStep(nn.Module):
 
         out[0] = layer(x[0], init),  out[t] = layer(x[t], False)         t = 1 ... T-1
 
-    It is for networks in multi-step style, which run without a ``SpikingNet``: between two spiking layers, their other
-    layers see time and batch as one axis. All steps run as one compiled loop. A ``SpikingNet`` runs over time by itself,
-    and takes the layer alone.
+    It is for networks in multi-step style, which run without a ``SpikingNet``: their other layers see time and batch as
+    one axis. All steps run as one compiled loop. A ``SpikingNet`` runs over time by itself, and takes the layer alone.
 
     The layer keeps its state, as it does when it is called step by step: ``multi.layer.v`` and the like. The state dict
     has the keys of the layer, without a prefix.
@@ -46,8 +45,8 @@ class MultiStep(nn.Module):
         self.layer = layer
         names = list(checks.signature_of(layer).parameters)
         self._place = names.index("init") if "init" in names else len(names)
-        self.register_state_dict_post_hook(_without_prefix)
-        self.register_load_state_dict_pre_hook(_with_prefix)
+        self.register_state_dict_post_hook(_without_prefix)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_prefix)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Advance all steps of a sequence.
@@ -133,7 +132,9 @@ def over_time(
             f"take the layer as it is, {type(layer).__name__}(...)"
         )
     if layer._monitor is not None:
-        raise RuntimeError(f"{owner}: a SpikeMonitor watches its {type(layer).__name__} in a SpikingNet; leave it first")
+        raise RuntimeError(
+            f"{owner}: a SpikeMonitor watches its {type(layer).__name__} in a SpikingNet; leave it first"
+        )
     layer._put_back()
     try:
         return call(*inputs, init=Steps(N, T, False if init is None else init), **named)
