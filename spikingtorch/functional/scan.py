@@ -131,7 +131,7 @@ def _chosen(
 
 
 def scan_again(step: Step[S, Out], state: S, xs: Any, params: Mapping[str, Any], dim: int) -> tuple[S, Out] | None:
-    """Run a scan if one like it has run by a kernel; None otherwise, or if the kernel meets an input that is not finite.
+    """Run a scan if one like it has run by a kernel; return None otherwise, or if an input is not finite.
 
     Args:
         step: as in scan; so are the others.
