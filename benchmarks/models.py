@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.suite import BOTH, OURS, TRAINING, Case, Size
 from benchmarks.subject import Subject
+from benchmarks.suite import BOTH, OURS, TRAINING, Array, Case, Size
 
 CLASSES = 10
 PREFIX = "spikingjelly.activation_based"
@@ -64,13 +64,25 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 
 def made(model: str, ours: bool, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Return a model with random weights, the same at each call."""
+    """Return a model with random weights, the same at each call, with which all of its nodes fire."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = MODELS[model]().to(dtype)
+        net = excited(MODELS[model]().to(dtype))
     if ours:
         replace_nodes(net)
     _part("functional").set_step_mode(net, "m")
+    return net
+
+
+def excited(net: nn.Module) -> nn.Module:
+    """Return a network with weights in front of its nodes with which they fire."""
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.weight.uniform_(1.5, 2.5)
+                module.bias.uniform_(0.2, 0.8)
+            elif isinstance(module, nn.Linear):
+                module.weight.normal_(0.1, 3.0).div_(module.in_features**0.5)
     return net
 
 
@@ -109,7 +121,7 @@ def subject(case: Case) -> Subject:
     reset_net = _part("functional").reset_net
     net = made(case.model, case.contestant == OURS)
     images, classes = sequence(case.size)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
 
     def train() -> None:
         optimizer.zero_grad()
@@ -118,6 +130,18 @@ def subject(case: Case) -> Subject:
         reset_net(net)
 
     return Subject({TRAINING: train, BOTH: train}, NotImplemented)
+
+
+def observed(model: str, ours: bool) -> list[Array]:
+    """Return the readout of a model in training, and the gradients of all weights by it, in float64."""
+    net = made(model, ours, torch.float64)
+    images, classes = sequence(Size(T=4, B=2, N=3 * 32 * 32), torch.float64)
+    torch.manual_seed(0)  # of dropout
+    out = readout(net, images)
+    # the weights of convolutions and linear layers: a bias in front of batch norm has a gradient of rounding alone
+    weights = [each for each in net.parameters() if each.ndim > 1]
+    found = torch.autograd.grad(nn.functional.cross_entropy(out, classes), weights)
+    return [each.detach().numpy() for each in (out, *found)]
 
 
 def readout(net: nn.Module, images: Tensor) -> Tensor:

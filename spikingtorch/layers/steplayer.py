@@ -201,7 +201,8 @@ class StepLayer(Attributes):
         if not (shared and alone and checks.has_values(x) and self._rests_at_zero):
             return super()._at_rest(x)
         zero = lift(x.detach().new_zeros(())).expand(x.shape)
-        return Memory(tree_map(lambda _: zero, zeros_state(self.state_type, zero[:0])), None, (), thread=this_thread())
+        fields: tuple[str, ...] = getattr(self.state_type, "_fields", ())
+        return Memory(self.state_type(*[zero for _ in fields]), None, (), thread=this_thread())
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Advance one step.
@@ -305,7 +306,7 @@ class StepLayer(Attributes):
         if signed is not None and (found := folded.run(signed, counts)) is not None:
             return self._take_over(found, monitor)
         step, params = self._of_all(fold, self._returning)
-        self._check_inputs(inputs, is_finite=True)
+        self._check_inputs(inputs, looks=False)
         xs = tree_map(fold.split, inputs)
         first = leaves_of(xs)[0].select(fold.dim, 0)
         memory = self._start(first, fold.init, shared=True)
@@ -313,7 +314,9 @@ class StepLayer(Attributes):
         if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
             return self._take_over(found, monitor)
         plain = fold.running is None and self._recorder is None and not tells
-        again = scan_again(step, memory.state, xs, params, fold.dim) if plain and self._scans else None
+        plain = plain and type(self)._scan is StepLayer._scan
+        # the kernel of a scan that has run before sees by itself whether its inputs are finite
+        again = scan_again(step, memory.state, xs, params, fold.dim) if plain else None
         if again is None:
             self._check_inputs(inputs)
         recorder = self._recorder
@@ -435,22 +438,18 @@ class StepLayer(Attributes):
         alone = self.refractory is None and not hasattr(self.step, "at_rest")
         return own and alone and not {"rest_state", "initial_state"} & self.__dict__.keys()
 
-    @property
-    def _scans(self) -> bool:
-        return type(self)._scan is StepLayer._scan
-
-    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...], *, is_finite: bool = False) -> Tensor:
+    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...], *, looks: bool = True) -> Tensor:
         """Return the first of the inputs; raise where one cannot be computed with.
 
         Args:
-            inputs: of one step or all.
-            is_finite: do not look for NaN and infinities, because a kernel will.
+            inputs: of one step, or of all.
+            looks: whether to look for NaN and infinities.
         """
         owner = type(self).__name__
         leaves = inputs if isinstance(inputs, tuple) else (inputs,)
         for x in leaves:
             checks.check_floating(owner, "x", x)
-            if x.is_cpu and not is_finite:
+            if x.is_cpu and looks:
                 checks.check_finite(owner, "x", x)
             if x.shape != leaves[0].shape:
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")

@@ -33,29 +33,25 @@ def pair_of(name: str) -> tuple[nn.Module, nn.Module]:
     """Return a model of SpikingJelly, and a copy of it with nodes of ours."""
     theirs = models.made(name, ours=False)
     if isinstance(theirs, spiking_vgg.SpikingVGG):  # whose classifier takes a gigabyte
-        theirs.classifier = nn.Sequential(layer.Linear(512 * 7 * 7, 16), copy.deepcopy(theirs.classifier[1]))
+        node = theirs.get_submodule("classifier.1")
+        theirs.classifier = nn.Sequential(layer.Linear(512 * 7 * 7, 16), node)
         functional.set_step_mode(theirs, "m")
-    excite(theirs.double())
+    run_in(models.excited(theirs.double()))
     ours = copy.deepcopy(theirs)
     models.replace_nodes(ours)
     return theirs, ours
 
 
-def excite(net: nn.Module) -> None:
-    """Give a model weights with which its nodes fire, and running statistics of an input."""
+def run_in(net: nn.Module) -> None:
+    """Give batch norm the statistics of an input."""
     norms = [each for each in net.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
     with torch.no_grad():
-        for norm in norms:
-            norm.weight.uniform_(1.5, 2.5)
-            norm.bias.uniform_(0.2, 0.8)
-        for linear in [each for each in net.modules() if isinstance(each, nn.Linear)]:
-            linear.weight.normal_(0.1, 3.0).div_(linear.in_features**0.5)
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.momentum = 1.0
         net(inputs())
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     functional.reset_net(net)
 
 
@@ -124,9 +120,9 @@ def test_a_model_runs_unchanged_but_for_its_nodes(name: str, trains: bool) -> No
 
 def detach(net: nn.Module) -> None:
     """Cut the states of all nodes from their graph."""
-    for module in net.modules():
-        if isinstance(module, NODES):
-            (module.detach_ if hasattr(module, "detach_") else module.detach)()
+    nodes: list[Any] = [module for module in net.modules() if isinstance(module, NODES)]
+    for node in nodes:
+        (node.detach if isinstance(node, neuron.BaseNode) else node.detach_)()
 
 
 SPIKE = {"surrogate_function": surrogate.ATan(alpha=3.0), "detach_reset": True}
@@ -147,7 +143,7 @@ def test_a_constructor_takes_a_node_of_ours_with_a_spike_function_of_theirs(name
     ours = HANDED[name](spiking_neuron=getattr(like.spikingjelly, node), **SPIKE).double()
     for net in (theirs, ours):
         functional.set_step_mode(net, "m")
-    excite(theirs)
+    run_in(models.excited(theirs))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "load_state_dict: the checkpoint", UserWarning)
         ours.load_state_dict(theirs.state_dict())
