@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
+from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -136,8 +138,12 @@ def over_time(
             f"{owner}: a SpikeMonitor watches its {type(layer).__name__} in a SpikingNet; leave it first"
         )
     layer._put_back()
+    steps = Steps(N, T, False if init is None else init)
     try:
-        return call(*inputs, init=Steps(N, T, False if init is None else init), **named)
+        if torch.compiler.is_compiling():
+            return call(*inputs, init=steps, **named)
+        with NetworkCall(id(layer)):
+            return call(*inputs, init=steps, **named)
     except FoldError as error:
         raise ValueError(
             f"{owner}: cannot run all steps of its {type(layer).__name__} at once because it {error}. Call the layer "

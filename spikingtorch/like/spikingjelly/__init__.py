@@ -2,7 +2,7 @@
 
 With ``step_mode="m"`` a call takes all steps of a sequence, (T, N, ...), and goes on from the call before it until
 ``reset()``: SpikingJelly's own models run with these nodes. A ``SpikingNet`` runs over time by itself, and takes nodes
-of step mode "s". ``backend`` is accepted and has no effect. A spike function that SpikingJelly has made is taken for its
+of step mode "s". ``backend`` is accepted and has no effect. A spike function of SpikingJelly's own is taken for its
 equal here.
 
 >>> import torch
