@@ -349,6 +349,14 @@ def test_a_node_of_many_steps_is_a_multi_step_of_the_node(name: str) -> None:
     assert torch.equal(st.MultiStep(copy.deepcopy(node))(x, True), node(x, True))
 
 
+def test_a_node_is_cut_from_its_graph_by_the_name_of_theirs() -> None:
+    node = like.spikingjelly.IFNode(step_mode="m")
+    node(torch.rand(T, N, M, requires_grad=True))
+    node.detach()
+    assert node.v is not None
+    assert not node.v.requires_grad
+
+
 def test_the_step_mode_can_be_set() -> None:
     net = nn.Sequential(nn.Linear(M, M), like.spikingjelly.IFNode(), nn.Sequential(like.spikingjelly.LIFNode()))
     x = torch.rand(T, N, M) * 3.0

@@ -115,14 +115,7 @@ def test_a_model_runs_unchanged_but_for_its_nodes(name: str, trains: bool) -> No
             assert all(float(each.abs().max()) > 0.0 for each in theirs.gradients.values())
         # after the first call nothing is reset, so that the second goes on from its states; but not its graph
         for net in nets:
-            (functional.reset_net if k else detach)(net)
-
-
-def detach(net: nn.Module) -> None:
-    """Cut the states of all nodes from their graph."""
-    nodes: list[Any] = [module for module in net.modules() if isinstance(module, NODES)]
-    for node in nodes:
-        (node.detach if isinstance(node, neuron.BaseNode) else node.detach_)()
+            (functional.reset_net if k else functional.detach_net)(net)
 
 
 SPIKE = {"surrogate_function": surrogate.ATan(alpha=3.0), "detach_reset": True}

@@ -124,6 +124,10 @@ class Node(RestingLayer):
         output: Tensor = over_time(owner, self, super().forward, [x], {}, init)
         return output
 
+    def detach(self) -> None:
+        """Cut the state from its graph, as ``detach_``: SpikingJelly's ``functional.detach_net`` calls this."""
+        self.detach_()
+
     @property
     def v_reset(self) -> float | None:
         """Membrane after a spike, and where it starts; None for the reset by subtraction."""
