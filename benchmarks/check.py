@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks import beside, convolutional, peers
+from benchmarks import beside, convolutional, models, peers
 from benchmarks.networks import ARCHITECTURES, DEEP_DIGITS
 from benchmarks.neurons import NEURONS
 from benchmarks.ours import CALLS, SWEEP
 from benchmarks.subject import Observation, Subject
-from benchmarks.suite import CHANNELS_LAST, Array, Case, Size
+from benchmarks.suite import CHANNELS_LAST, OURS, Array, Case, Size
 
 # odd lengths, so that no block of a kernel comes out even
 SIZE = Size(T=203, B=3, N=257)
@@ -29,6 +29,8 @@ COUNT, RATES = 0.02, (0.01, 0.5)
 # of a readout, and of what goes through batch norm, over the largest entry. Channels-last, torch's sums over a batch of
 # all steps round to 1e-4
 READOUT, NORMED_GRADIENT = 1e-5, 3e-4
+# of what is computed in float64 in the same order
+EXACT = 1e-9
 # contestants that compute the same with batch norm, and the statistics of each step or one for all
 SAME = {"spikingtorch": "spikingtorch, step", "spikingjelly": "spikingtorch, sequence"}
 
@@ -153,6 +155,17 @@ def agree(one: Subject, other: Subject, limit: float, exact: bool) -> None:
     demand(error <= limit, f"gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
 
 
+def check_models(contestant: str, model: str, _: str) -> None:
+    """Compare a model of SpikingJelly's with our nodes to the same with its own, in float64."""
+    if contestant == OURS:
+        found, expected = (models.observed(model, ours) for ours in (True, False))
+        error = max(map(error_of, found, expected))
+        demand(
+            error <= EXACT, f"output or gradient off by {error:.1e} of its largest entry, and {EXACT:.0e} is the limit"
+        )
+
+
 # what compares the contestants of a model that are not told apart by their neurons alone
 OWN_CHECKS: dict[str, Callable[[str, str, str], None]] = {convolutional.MODEL: check_convolutional}
 OWN_CHECKS |= dict.fromkeys(beside.NEURONS, check_beside)
+OWN_CHECKS |= dict.fromkeys(models.MODELS, check_models)

@@ -106,9 +106,10 @@ def verdicts(name: str, suite: Suite, results: Sequence[Result]) -> Iterable[lis
     for bar in suite.bars:
         quantity = QUANTITIES[bar.quantity]
         meant = [result for result in results if all(result.entry(k) in values for k, values in bar.where.items())]
-        for shared, group in _apart(meant, quantity, [bar.key]):
+        for shared, group in _apart(meant, quantity, [bar.key, bar.across]):
             limit = bar.limit[group[0].setting] if isinstance(bar.limit, Mapping) else bar.limit
-            value, at_least = _value(bar, group, quantity), quantity.more_is_better
+            parts = _grouped(group, [bar.across]).values() if bar.across else [group]
+            value, at_least = median([_value(bar, part, quantity) for part in parts]), quantity.more_is_better
             verdict = "pass" if (value >= limit if at_least else value <= limit) else "FAIL"
             unit = "x" if bar.over else " s"
             shown = [f"{value:.3g}{unit}", f"{'≥' if at_least else '≤'} {limit:.3g}{unit}"]

@@ -107,6 +107,7 @@ class Bar(NamedTuple):
     where: Mapping[str, Sequence[Any]] = {}  # entries to which the bar is confined
     key: str = "contestant"  # what tells the rows apart
     worst: bool = False  # the worst of the rows ``of`` counts
+    across: str = ""  # an entry of results: the median over its values counts
 
 
 class Suite(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks import beside
+from benchmarks import beside, models
 from benchmarks.networks import DEEP_DIGITS
 from benchmarks.suite import BOTH, CHANNELS_LAST, DEFAULT, FLUSHED, FORWARD, KEPT, TRAINING, Bar, Layout, Size, Suite
 
@@ -164,6 +164,14 @@ SUITES: dict[str, Suite] = {
          Bar("the default over spikingjelly, each in its faster format", "images a second", in_both(OURS),
              in_both(JELLY), 1.7, {"setting": [KEPT]})],
         modes=[TRAINING], threads=2),
+    "models": Suite(
+        "Training SpikingJelly's own models, with its nodes and with ours",
+        dict.fromkeys(models.MODELS, ((JELLY, OURS),)), [Size(4, 16, 3 * 32 * 32)],
+        [Layout(quantity, "model", ["contestant"]) for quantity in ("milliseconds", "MB")],
+        [Bar("ours over spikingjelly's", "images a second", [OURS], [JELLY], 0.95),
+         Bar("ours over spikingjelly's, in the median", "images a second", [OURS], [JELLY], 1.2, across="model"),
+         Bar("peak memory over spikingjelly's", "MB", [OURS], [JELLY], 1.0)],
+        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], threads=2),
     "inference-memory": Suite(
         "Peak memory of the tutorial's network without gradients, above its inputs",
         {"digits": [FOLD, "spikingtorch, fold by 8", STEP]}, [Size(T, 32, 784) for T in (8, 64, 256, 1024)],

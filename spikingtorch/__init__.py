@@ -2,6 +2,7 @@
 
     model = SpikingNet(net, (Nout,))        an ordinary module, run over time
     IF, LIF, ...                            spiking layers, called as layer(x, init)
+    MultiStep(layer)                        a spiking layer over all steps, (T, N, ...), without a SpikingNet
     spikingtorch.spikeio                    encoders and decoders
     spikingtorch.init                       weights with which every layer fires
     spikingtorch.losses, .metrics           what to train on, and how well it went
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from spikingtorch import functional, layers, losses, metrics, spikeio, utils
 from spikingtorch.layers.dropout import SequenceDropout
+from spikingtorch.layers.multi_step import MultiStep
 from spikingtorch.layers.neurons import (
     ALIF,
     IF,
@@ -73,6 +75,7 @@ __all__ = [
     "GradedLIF",
     "Izhikevich",
     "McPitts",
+    "MultiStep",
     "ParametricLIF",
     "QuadraticIF",
     "Recording",

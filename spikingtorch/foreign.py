@@ -68,6 +68,10 @@ LIBRARIES = {
 }
 
 
+# attributes of spike functions that are no arguments
+_SWITCHES = ("spiking", "training")
+
+
 def surrogate_of_theirs(given: Any, name: str) -> str | None:
     """Return whose spike function an object is, and what to write in its place; None if it is of no other library.
 
@@ -81,13 +85,38 @@ def surrogate_of_theirs(given: Any, name: str) -> str | None:
     if package is None:
         return None
     library = LIBRARIES[package]
-    called = given.__qualname__.split(".")[0] if hasattr(given, "__qualname__") else type(given).__name__
+    called = _called(given)
     same = [each for each in library.functions if _plain(each) == _plain(called)]
     if not same:
         remedy = f"take a surrogate of spikingtorch.functional, {name}=Arctan(alpha=2.0) for instance"
     else:
         remedy = f"write {name}=like.{package}.{same[0]}({_arguments(given)}) (from spikingtorch import like)"
     return f"{library.name}'s {called}; {remedy}"
+
+
+class Made(NamedTuple):
+    """A spike function that another library has made, and that ``spikingtorch.like`` has.
+
+    Attributes:
+        package: of the library.
+        name: of the function in ``spikingtorch.like``.
+        arguments: that it was made with, all of them numbers.
+    """
+
+    package: str
+    name: str
+    arguments: dict[str, Any]
+
+
+def made_by_them(given: Any) -> Made | None:
+    """Return what a spike function of another library was made of; None if it is none, or holds more than numbers."""
+    package = package_of(given)
+    is_made = not isinstance(given, type) and (not hasattr(given, "__qualname__") or "<locals>" in given.__qualname__)
+    if package is None or not is_made or not getattr(given, "spiking", True):
+        return None
+    called, held = _called(given), _held(given)
+    same = [each for each in LIBRARIES[package].functions if _plain(each) == _plain(called)]
+    return Made(package, same[0], held) if same and all(map(_is_number, held.values())) else None
 
 
 def neuron_of_theirs(module: Any) -> tuple[str, str] | None:
@@ -163,12 +192,23 @@ def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
 
+def _called(given: Any) -> str:
+    """Return the name of a spike function, or of what has made it."""
+    return given.__qualname__.split(".")[0] if hasattr(given, "__qualname__") else type(given).__name__
+
+
 def _arguments(given: Any) -> str:
     """Return the numbers that a spike function was made with."""
-    found: dict[str, Any] = {}
+    return ", ".join(f"{name}={value!r}" for name, value in _held(given).items() if _is_number(value))
+
+
+def _held(given: Any) -> dict[str, Any]:
+    """Return what a spike function holds: the variables that it closes over, or its public attributes."""
     if isinstance(given, types.FunctionType) and given.__closure__:
-        found = dict(zip(given.__code__.co_freevars, [cell.cell_contents for cell in given.__closure__], strict=True))
-    elif not isinstance(given, type):
-        found = getattr(given, "__dict__", {})
-    numbers = {name: value for name, value in found.items() if isinstance(value, Real) and not isinstance(value, bool)}
-    return ", ".join(f"{name}={value!r}" for name, value in numbers.items() if not name.startswith("_"))
+        return dict(zip(given.__code__.co_freevars, [cell.cell_contents for cell in given.__closure__], strict=True))
+    found = {} if isinstance(given, type) else getattr(given, "__dict__", {})
+    return {name: each for name, each in found.items() if not name.startswith("_") and name not in _SWITCHES}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

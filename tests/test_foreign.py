@@ -45,6 +45,16 @@ class ATan(nn.Module):
         return F.Arctan(self.alpha)(u)
 
 
+class QPseudoSpike(ATan):
+    """One that has no equal here."""
+
+
+def primitive(function: ATan) -> ATan:
+    """Return a spike function that is to give out its primitive."""
+    function.spiking = False
+    return function
+
+
 class FastSigmoid(torch.autograd.Function):
     """The same as an autograd Function, with a second argument."""
 
@@ -57,14 +67,15 @@ JELLY = "spikingjelly.activation_based.surrogate"
 of("snntorch.surrogate", fast_sigmoid)
 of("snntorch.surrogate", FastSigmoid)
 of(JELLY, ATan)
+of(JELLY, QPseudoSpike)
 
 WRITE: dict[str, list[Callable[[], object]]] = {
     r"LIF: surrogate is snnTorch's fast_sigmoid; write surrogate=like\.snntorch\.fast_sigmoid\(slope=25\) \(from sp": [
         lambda: LIF(surrogate=fast_sigmoid(25)),
         lambda: LIF(surrogate=F.Strict(fast_sigmoid(25))),
     ],
-    r"Leaky: spike_grad is snnTorch's fast_sigmoid; write spike_grad=like\.snntorch\.fast_sigmoid\(slope=10\.0\) \(": [
-        lambda: like.snntorch.Leaky(0.9, spike_grad=fast_sigmoid(10.0))
+    r"Leaky: spike_grad is snnTorch's fast_sigmoid; write spike_grad=like\.snntorch\.fast_sigmoid\(\) \(": [
+        lambda: like.snntorch.Leaky(0.9, spike_grad=fast_sigmoid)
     ],
     r"LIF: surrogate is snnTorch's fast_sigmoid; write surrogate=like\.snntorch\.fast_sigmoid\(\) \(": [
         lambda: LIF(surrogate=fast_sigmoid)
@@ -79,8 +90,12 @@ WRITE: dict[str, list[Callable[[], object]]] = {
     r"LIFNode: surrogate_function is SpikingJelly's ATan; write surrogate_function=like\.spikingjelly\.ATan\(\) \(": [
         lambda: like.spikingjelly.LIFNode(surrogate_function=ATan)
     ],
-    r"IFNode: surrogate_function is Spik.*; write surrogate_function=like\.spikingjelly\.ATan\(alpha=3\.0\) ": [
-        lambda: like.spikingjelly.IFNode(surrogate_function=ATan(3.0))
+    r"IFNode: surrogate_function is Spik.*; write surrogate_function=like\.spikingjelly\.ATan\(": [
+        lambda: like.spikingjelly.IFNode(surrogate_function=primitive(ATan())),
+        lambda: like.spikingjelly.IFNode(surrogate_function=ATan(torch.tensor(3.0))),  # type: ignore[arg-type]
+    ],
+    r"IFNode: surrogate_function is SpikingJelly's QPseudoSpike; take a surrogate of spikingtorch\.functional": [
+        lambda: like.spikingjelly.IFNode(surrogate_function=QPseudoSpike())
     ],
     r"LIF: surrogate is snnTorch's LSO; take a surrogate of spikingtorch\.functional, surrogate=Arctan\(alpha=": [
         lambda: LIF(surrogate=of("snntorch.surrogate", lambda u: above(u), "LSO.<locals>.inner"))
@@ -99,6 +114,13 @@ def test_what_to_write_in_place_of_a_spike_function(message: str) -> None:
     for make in WRITE[message]:
         with pytest.raises(TypeError, match=message):
             make()
+
+
+def test_a_layer_like_theirs_takes_a_spike_function_that_they_have_made() -> None:
+    assert like.spikingjelly.IFNode(surrogate_function=ATan(3.0)).surrogate_function == F.Arctan(3.0)
+    assert like.spikingjelly.LIFNode(surrogate_function=ATan()).surrogate_function == like.spikingjelly.ATan()
+    fast: Any = fast_sigmoid(10.0)
+    assert like.snntorch.Leaky(0.9, spike_grad=fast).spike_grad == like.snntorch.fast_sigmoid(10.0)
 
 
 def test_a_spike_function_that_works_is_taken_whosever_it_is() -> None:

@@ -155,7 +155,16 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "LIFNode: tau=1.0, expected a finite value above 1",
     ),
-    "step mode": (lambda: like.spikingjelly.LIFNode(step_mode="m"), TypeError, "LIFNode: step_mode='m' has no meaning"),
+    "step mode": (
+        lambda: like.spikingjelly.LIFNode(step_mode="multi"),
+        ValueError,
+        "LIFNode: step_mode='multi', expected 's' or 'm'",
+    ),
+    "sequence": (
+        lambda: like.spikingjelly.LIFNode(store_v_seq=True),
+        TypeError,
+        r"LIFNode: store_v_seq=True has no meaning here: returns=\('spikes', 'v'\)",
+    ),
     "reset": (lambda: like.spikingjelly.IFNode(v_reset="soft"), TypeError, "IFNode: v_reset='soft', expected a float"),
     "parameters": (
         lambda: like.norse.LIFCell(like.norse.LIParameters()),
@@ -182,3 +191,12 @@ def test_bad_arguments_raise(case: str) -> None:
     make, kind, message = WRONG[case]
     with pytest.raises(kind, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_state_dict_is_loaded(name: str) -> None:
+    layer, other = MAKERS[name](), MAKERS[name]()
+    other.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)) + 1.0
+    assert torch.equal(other(x), layer(x))
+    assert repr(other) == repr(layer)

@@ -169,6 +169,23 @@ print(told())
 
 
 @glibc
+def test_the_layers_of_a_network_in_multi_step_style_are_one_call() -> None:
+    code = """
+from spikingtorch import MultiStep
+layers = [MultiStep(LIF()) for _ in range(15)]
+for _ in range(3):
+    layers[0](torch.rand(500, 2, 1000), True)
+    for layer in layers[1:]:
+        layer(torch.rand(4, 3), True)
+    print(told())
+for _ in range(10):
+    layers[1](torch.rand(4, 3), True)
+print(told())
+"""
+    assert run(code) == ["True", "True", "True", "False"]
+
+
+@glibc
 @pytest.mark.parametrize(
     "variables",
     [

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks import beside, convolutional
+from benchmarks import beside, convolutional, models
 from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
 from benchmarks.subject import Implementation, Run, Subject, documented, neuron_subject
 from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
@@ -62,6 +62,8 @@ class Library(NamedTuple):
 
 def subject(case: Case, backend: str, plain: bool = False) -> Subject:
     """Return what a case is about, by a backend of ``scan``; or a plain loop that computes what it says."""
+    if case.model in models.MODELS:
+        return models.subject(case)
     name = case.contestant.removesuffix(CHANNELS_LAST).partition(",")[0]
     module = importlib.import_module(f"benchmarks.{FILES.get(name, f'peers.{name}')}")
     found: Subject = getattr(module, "LIBRARY", module).subject(case, backend, plain)

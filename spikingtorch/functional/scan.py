@@ -130,6 +130,24 @@ def _chosen(
     return results
 
 
+def scan_again(step: Step[S, Out], state: S, xs: Any, params: Mapping[str, Any], dim: int) -> tuple[S, Out] | None:
+    """Run a scan if one like it has run by a kernel; return None otherwise, or if an input is not finite.
+
+    Args:
+        step: as in scan; so are the others.
+        state: state before the first step.
+        xs: inputs over time.
+        params: keyword arguments of the step.
+        dim: the axis of time.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    freed_memory.begin_call()
+    signed = signature(step, state, xs, dict(params), dim, "auto")
+    known = None if signed is None else bind.find(signed)
+    return None if signed is None or known is None else known.run_finite(signed)
+
+
 def _order_of_states(call: Call) -> list[int]:
     """Return the order in which backend "parallel" solves the states.
 

@@ -12,6 +12,7 @@ masking         a step for samples of which some have come to their end
 ready           the step of a layer with its parameters, kept for the next call
 constants       what is no tensor, in checkpoints
 dropout         SequenceDropout: one mask for all steps
+multi_step      MultiStep: a layer over all steps, time first, outside of a SpikingNet
 options         the names of surrogates and reset rules
 recurrent       the weights of a recurrent layer
 fold_token      all steps of a layer at once: the token that SpikingNet hands to its layers
@@ -26,6 +27,7 @@ threads         one thread at a time
 """
 
 from spikingtorch.layers.dropout import SequenceDropout
+from spikingtorch.layers.multi_step import MultiStep
 from spikingtorch.layers.neurons import (
     ALIF,
     IF,
@@ -73,6 +75,7 @@ __all__ = [
     "GradedLIF",
     "Izhikevich",
     "McPitts",
+    "MultiStep",
     "ParametricLIF",
     "QuadraticIF",
     "ResonateAndFire",

@@ -84,7 +84,7 @@ class Attributes(StatefulLayer):
             name = self.attribute_names.get(name, name)  # which may be the older one
         if "_attributes" in self.__dict__ and name in self._names():
             self._check_limits(name, value, isinstance(value, nn.Parameter))
-            if name == "reset_rule":
+            if name == self._attributes.get("reset"):
                 value = self._opened(value)
         super().__setattr__(name, value)
 

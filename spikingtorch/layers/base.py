@@ -154,8 +154,14 @@ class StatefulLayer(WithConstants):
             return fold
         return fold if fold.thread is threading.current_thread() else None
 
-    def _start(self, x: Tensor, init: bool | Tensor) -> Memory:
+    def _start(self, x: Tensor, init: bool | Tensor, *, shared: bool = False) -> Memory:
         """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
+
+        Args:
+            x: input of one step.
+            init: of that step.
+            shared: whether one zero, expanded, may stand for all neurons at rest: no operation of torch takes it, whose
+                result would lie in memory in another way.
 
         Raises:
             RuntimeError: a backward pass repeats a call, and nothing is known of the state that it started from.
@@ -167,9 +173,9 @@ class StatefulLayer(WithConstants):
         if goes_on and backward_pass() != -1 and (self._repeated is None or self._repeated.memory is None):
             raise RuntimeError(f"{type(self).__name__}: {_GONE}")
         if here is None:
-            return self._resume(x, init)
+            return self._resume(x, init, shared)
         # the second run takes this over, so that checkpoint is not to expect what is saved on the way to it
-        memory = within((saved_tensors_hooks(_as_it_is, _as_it_is),), partial(self._resume, x, init))
+        memory = within((saved_tensors_hooks(_as_it_is, _as_it_is),), partial(self._resume, x, init, shared))
         self._recomputation.note(here, memory)
         return memory
 
@@ -185,7 +191,7 @@ class StatefulLayer(WithConstants):
         else:
             self._dropped = backward_pass()
 
-    def _resume(self, x: Tensor, init: bool | Tensor) -> Memory:
+    def _resume(self, x: Tensor, init: bool | Tensor, shared: bool) -> Memory:
         """Return the memory that the step starts from; at rest, it holds no output yet."""
         if type(init) is not bool:
             checks.check_init(type(self).__name__, init, x.shape[:1])
@@ -193,7 +199,7 @@ class StatefulLayer(WithConstants):
         memory = None if starts else self._own_memory(goes_on=not self.memoryless)
         if memory is None:
             self._begin()
-            return self._at_rest(x)
+            return self._at_rest(x, shared=shared)
         self._check_continues(memory.state, x)
         if not isinstance(init, Tensor):
             return memory
@@ -201,7 +207,7 @@ class StatefulLayer(WithConstants):
         state, act = reset_where(init, (memory.state, memory.act), (rest.state, rest.act))
         return memory._replace(state=state, act=act)
 
-    def _at_rest(self, x: Tensor) -> Memory:
+    def _at_rest(self, x: Tensor, *, shared: bool = False) -> Memory:  # noqa: ARG002
         act = lift(torch.zeros_like(x, requires_grad=False)) if self.track_act else ()
         return Memory(self.initial_state(x), None, act, thread=this_thread())
 

@@ -54,6 +54,9 @@ class FoldToken:
         running: which steps are those of a sample, and not padding, (N, T); None if all are.
     """
 
+    dim = 1  # axis of time in what ``split`` returns
+    alone = False  # whether a layer by itself runs so, outside of a network
+
     def __init__(
         self,
         N: int,
@@ -132,6 +135,10 @@ class FoldToken:
     def split(self, x: Tensor) -> Tensor:
         """Return (N, T, ...) for a folded tensor."""
         return x.view(self.N, self.T, *x.shape[1:])
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Return the folded tensor for (N, T, ...)."""
+        return x.flatten(0, 1)
 
     def __repr__(self) -> str:
         return f"<init of {self.T} steps at once>"

@@ -28,11 +28,14 @@ class RestingLayer(StepLayer):
     def rest_state(self, x: Tensor) -> Any:
         """Return the state at rest."""
         values = {field: getattr(self, name) for field, name in self.starts.items()}
-        moved = {field: filled(x, value) for field, value in values.items() if value is not None}
+        moved = {field: filled(x, value) for field, value in values.items() if not _is_zero(value)}
         return super().rest_state(x)._replace(**moved)
 
     @property
     def _rests_at_zero(self) -> bool:
         values = [getattr(self, name) for name in self.starts.values()]
-        at_zero = all([value is None or (isinstance(value, float) and value == 0.0) for value in values])
-        return at_zero and self._rests_as(RestingLayer)
+        return all(map(_is_zero, values)) and self._rests_as(RestingLayer)
+
+
+def _is_zero(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value == 0.0)

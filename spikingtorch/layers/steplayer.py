@@ -20,7 +20,7 @@ from spikingtorch.functional.dispatch.eligibility import side_effect
 from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
-from spikingtorch.functional.scan import one_step
+from spikingtorch.functional.scan import one_step, scan_again
 from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
@@ -201,10 +201,18 @@ class StepLayer(Attributes):
 
     def initial_state(self, x: Tensor) -> Any:
         """Return the state of the whole step at rest, for an input of one step like x."""
-        rest, zeros = self.rest_state(x), lift(torch.zeros_like(x, requires_grad=False))
+        rest = self.rest_state(x)
         if self.refractory is not None:
-            rest = F.RefractoryState(rest, zeros)
-        return rest if self.synapse is None else F.RecurrentState(rest, zeros.clone())
+            rest = F.RefractoryState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+        return rest if self.synapse is None else F.RecurrentState(rest, lift(torch.zeros_like(x, requires_grad=False)))
+
+    def _at_rest(self, x: Tensor, *, shared: bool = False) -> Memory:
+        alone = not self.track_act and self.synapse is None
+        if not (shared and alone and checks.has_values(x) and self._rests_at_zero):
+            return super()._at_rest(x)
+        zero = lift(x.detach().new_zeros(())).expand(x.shape)
+        fields: tuple[str, ...] = getattr(self.state_type, "_fields", ())
+        return Memory(self.state_type(*[zero for _ in fields]), None, (), thread=this_thread())
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Advance one step.
@@ -253,7 +261,7 @@ class StepLayer(Attributes):
             return own.call(self, inputs, init)
         if isinstance(init, FoldToken):
             # the fold of a call that is over comes back when checkpoint repeats a part of it
-            if not ((here := region()) is not None and here.run is not None):
+            if not (init.alone or ((here := region()) is not None and here.run is not None)):
                 init.refuse(
                     f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
                     "trained, saved or moved to a device",
@@ -308,27 +316,33 @@ class StepLayer(Attributes):
         if signed is not None and (found := folded.run(signed, counts)) is not None:
             return self._take_over(found, monitor)
         step, params = self._of_all(fold, self._returning)
-        self._check_inputs(inputs)
+        self._check_inputs(inputs, looks=False)
         xs = tree_map(fold.split, inputs)
-        first = leaves_of(xs)[0].select(1, 0)
-        memory = self._start(first, fold.init)
+        first = leaves_of(xs)[0].select(fold.dim, 0)
+        memory = self._start(first, fold.init, shared=True)
         self._starts(memory, params, first)
         if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
             return self._take_over(found, monitor)
+        plain = fold.running is None and self._recorder is None and not tells
+        plain = plain and type(self)._scan is StepLayer._scan
+        # the kernel of a scan that has run before sees by itself whether its inputs are finite
+        again = scan_again(step, memory.state, xs, params, fold.dim) if plain else None
+        if again is None:
+            self._check_inputs(inputs)
         recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, fold.T)
         tells = tells and is_known(step, params)
         step, support = once(supported, step) if tells else step, ()
         if fold.running is None:
-            state, outputs = self._scan(step, memory.state, xs, params)
+            state, outputs = again or self._scan(step, memory.state, xs, params, fold.dim)
             outputs, support = outputs if tells else (outputs, ())
             outputs = outputs if recorder is None else recorder.take(outputs)
             # a copy: a slice would keep the whole sequence alive
-            last = tree_map(lambda out: out.select(1, -1).clone(), self._spikes(outputs))
+            last = tree_map(lambda out: out.select(fold.dim, -1).clone(), self._spikes(outputs))
         else:
             state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running)
-        self._remember(memory, state, last, self._spikes(outputs).sum(1) if self.track_act else None)
-        found = tree_map(lambda out: out.flatten(0, 1), outputs)
+        self._remember(memory, state, last, self._spikes(outputs).sum(fold.dim) if self.track_act else None)
+        found = tree_map(fold.merge, outputs)
         if isinstance(support, Tensor):
             fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found
@@ -344,7 +358,7 @@ class StepLayer(Attributes):
         a state that was noted.
         """
         alone = fold.running is None and self._recorder is None and not isinstance(fold.init, Tensor)
-        alone = alone and self._returns == SPIKES and (fold.whole or not torch.is_grad_enabled())
+        alone = alone and not fold.alone and self._returns == SPIKES and (fold.whole or not torch.is_grad_enabled())
         if not alone or region() is not None or not in_eager():
             return None
         ready = self._ready
@@ -380,9 +394,9 @@ class StepLayer(Attributes):
         state, last = held(memory, state, last, last, running.any(1))
         return state, *rounded((outputs, last), first.dtype)
 
-    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
-        """Run all steps of a fold, (N, T, ...)."""
-        return scan(step, state, xs, params=params, dim=1)
+    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any], dim: int) -> tuple[Any, Any]:
+        """Run all steps of a fold, with time at axis dim."""
+        return scan(step, state, xs, params=params, dim=dim)
 
     def _take_over(self, found: folded.Folded, monitor: Any) -> Tensor:
         self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
@@ -434,13 +448,18 @@ class StepLayer(Attributes):
         alone = self.refractory is None and not hasattr(self.step, "at_rest")
         return own and alone and not {"rest_state", "initial_state"} & self.__dict__.keys()
 
-    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Return the first of the inputs; raise where one cannot be computed with."""
+    def _check_inputs(self, inputs: Tensor | tuple[Tensor, ...], *, looks: bool = True) -> Tensor:
+        """Return the first of the inputs; raise where one cannot be computed with.
+
+        Args:
+            inputs: of one step, or of all.
+            looks: whether to look for NaN and infinities.
+        """
         owner = type(self).__name__
         leaves = inputs if isinstance(inputs, tuple) else (inputs,)
         for x in leaves:
             checks.check_floating(owner, "x", x)
-            if x.is_cpu:
+            if x.is_cpu and looks:
                 checks.check_finite(owner, "x", x)
             if x.shape != leaves[0].shape:
                 raise ValueError(f"{owner}: inputs differ in shape: {[tuple(leaf.shape) for leaf in leaves]}")

@@ -6,10 +6,10 @@
     like.sinabs         Sinabs 3.1.3:         LIF, IAF, ALIF, ExpLeak, LIFRecurrent, IAFRecurrent, ALIFRecurrent
     like.older          spikingtorch 0.1.3:   IF, LIF, McPitts, SpikingDecay, CoarseLIF
 
-None of them imports the other library. Each is a ``StepLayer``: it is called as ``layer(x, init)``, remembers its state
-by itself, and runs inside a ``SpikingNet``; it takes ``recurrent=`` and ``returns=``, and loads the state dict of the
-neuron that it equals. Its step keeps the other library's order of operations, of which
-docs/coming_from.md tells for each neuron, together with what is wrong there.
+None of them imports the other library; a spike function that it has made is taken for its equal here. Each is a
+``StepLayer``: it is called as ``layer(x, init)``, remembers its state by itself, and runs inside a ``SpikingNet``; it
+takes ``recurrent=`` and ``returns=``, and loads the state dict of the neuron that it equals. Its step keeps the other
+library's order of operations, of which docs/coming_from.md tells for each neuron, together with what is wrong there.
 
 >>> from spikingtorch import like
 >>> like.spikingjelly.IFNode(v_reset=None)

@@ -1,13 +1,14 @@
 """What the constructors of ``spikingtorch.like`` have in common: checks, and other libraries' values to ours."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, TypeAlias, TypedDict, cast
 
 import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.foreign import surrogate_of_theirs
+from spikingtorch.foreign import made_by_them, surrogate_of_theirs
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.returns import Returns
 from spikingtorch.validation import check_parameter, check_surrogate
@@ -84,9 +85,12 @@ def stopped(value: Value) -> Value:
 
 
 def surrogate(owner: str, name: str, given: F.Surrogate | None, default: F.Surrogate) -> F.Surrogate:
-    """Return a surrogate of ours, checked; the default for None."""
+    """Return a surrogate of ours, checked: the equal of one that another library has made, the default for None."""
     if given is None:
         return default
+    if (made := made_by_them(given)) is not None:
+        equal: F.Surrogate = getattr(import_module(f"spikingtorch.like.{made.package}"), made.name)(**made.arguments)
+        return equal
     if (theirs := surrogate_of_theirs(given, name)) is not None:
         raise TypeError(f"{owner}: {name} is {theirs}")
     if not isinstance(given, F.Strict):

@@ -103,7 +103,7 @@ def test_finite_differences(case: Case, lengths: list[int] | None) -> None:
 
     def run(x: Tensor, *more: Tensor) -> Tensor:
         if case.binary:  # the polynomial behind the times, where values lie between 0 and 1
-            return silent_steps(valid_steps("test", "x", x, lengths))
+            return silent_steps(valid_steps("test", "x", x, lengths, batch_first=True))
         return case.call(x, more[0] if more else target, lengths)
 
     floats = (x,) if case.target != "sequence" or target is None else (x, target)

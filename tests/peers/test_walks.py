@@ -58,9 +58,10 @@ def of_sinabs(found: dict[str, Any]) -> Walk:
 
 def of_spikingjelly(found: dict[str, Any]) -> Walk:
     made = partial(sew_resnet.BasicBlock, 8, 8, cnf="ADD", spiking_neuron=neuron.IFNode, detach_reset=True)
-    theirs, options = nn.Sequential(made(), made()), {"batch_first": False, "statistics": "sequence"}
+    theirs, x = nn.Sequential(made(), made()), torch.rand(4, 2, 8, 16, 16)
     functional.set_step_mode(theirs, "m")
-    ours, x = SpikingNet(nn.Sequential(found["Block"](8), found["Block"](8)), **options), torch.rand(4, 2, 8, 16, 16)
+    blocks = nn.Sequential(found["Block"](8), found["Block"](8))
+    ours = SpikingNet(blocks, batch_first=False, statistics="sequence")
     return Walk(theirs, ours, lambda: theirs(x), lambda: ours(x))
 
 

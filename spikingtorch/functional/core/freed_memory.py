@@ -65,13 +65,20 @@ class NetworkCall:
     """Within it, all that runs belongs to one call of a network.
 
     It is known as long as it is alive: an interrupt may leave the block without a call of ``__exit__``.
+
+    Args:
+        part: for a layer that is called by itself, its id: the next call begins where a layer is called once more.
     """
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "_part")
+
+    def __init__(self, part: int | None = None) -> None:
+        self._part = part
 
     def __enter__(self) -> None:
         if (thread := get_ident()) not in _inside:
-            begin_call()
+            if self._part is None or _begins(self._part):
+                begin_call()
             _inside[thread] = self
 
     def __exit__(self, *error: object) -> None:
@@ -80,6 +87,16 @@ class NetworkCall:
 
 
 _inside: WeakValueDictionary[int, NetworkCall] = WeakValueDictionary()  # by thread
+_called: set[int] = set()  # the layers that have been called by themselves since a call began
+
+
+def _begins(part: int) -> bool:
+    """Say whether a call of a layer by itself begins a call of the network that it is part of."""
+    begins = part in _called or not _called
+    if begins:
+        _called.clear()
+    _called.add(part)
+    return begins
 
 
 def choose(choice: Literal["always", "never"]) -> bool:

@@ -42,7 +42,14 @@ class Bound(NamedTuple):
 
     def run(self, signature: Signature) -> tuple[Any, Any]:
         """Return the state after the last step, and the outputs."""
+        return self._grown(*self.launch(signature), signature)
+
+    def run_finite(self, signature: Signature) -> tuple[Any, Any] | None:
+        """Return the same, or None if an input is NaN or infinite."""
         launched, results = self.launch(signature)
+        return self._grown(launched, results, signature) if launched.finite else None
+
+    def _grown(self, launched: Launched, results: Sequence[Tensor], signature: Signature) -> tuple[Any, Any]:
         states = len(launched.finals)
         return unflatten(results[:states], signature.state_form), unflatten(results[states:], self.form)
 

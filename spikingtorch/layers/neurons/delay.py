@@ -59,7 +59,7 @@ class Delay(StepLayer):
         """Return a delay line without anything in it."""
         return F.empty_delay(int(self.longest), x)
 
-    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any]) -> tuple[Any, Any]:
+    def _scan(self, step: Any, state: Any, xs: Any, params: dict[str, Any], dim: int) -> tuple[Any, Any]:
         if step is not F.delay_step:  # there is a recurrence around it
-            return super()._scan(step, state, xs, params)
-        return F.delayed(state, xs, params["delay"], dim=1)
+            return super()._scan(step, state, xs, params, dim)
+        return F.delayed(state, xs, params["delay"], dim=dim)

@@ -1,6 +1,9 @@
 """The nodes of SpikingJelly 2.0.0 as layers of ours: their names and arguments, their order of operations.
 
-``step_mode`` has no meaning here: a layer takes one step a call, and all steps at once inside a ``SpikingNet``.
+With ``step_mode="m"`` a call takes all steps of a sequence, (T, N, ...), and goes on from the call before it until
+``reset()``: SpikingJelly's own models run with these nodes. A ``SpikingNet`` runs over time by itself, and takes nodes
+of step mode "s". ``backend`` is accepted and has no effect. A spike function of SpikingJelly's own is taken for its
+equal here.
 
 >>> import torch
 >>> layer = LIFNode(tau=2.0)

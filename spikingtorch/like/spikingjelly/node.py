@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from spikingtorch import functional as F
+from spikingtorch.layers.multi_step import Steps, over_time
 from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, Value, number, surrogate
 
 REASONS = {
-    "step_mode": "a layer takes one step a call, and all at once in a SpikingNet: leave it out",
     "store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
 }
 
@@ -21,7 +23,10 @@ class Firing(Common, total=False):
         v_reset: membrane after a spike, and where it starts; None takes the threshold off, and starts at 0.
         surrogate_function: a surrogate of ours, or one of ``like.spikingjelly``; None is theirs.
         detach_reset: stop the gradient through the reset.
-        step_mode, store_v_seq: have no meaning here, as the error says.
+        step_mode: "s", a call takes one step, (N, ...); or "m", a call takes all steps of a sequence, (T, N, ...), and
+            goes on from the one before it until ``reset()``. In a SpikingNet, which runs over time by itself: "s".
+        backend: without effect: one loop is compiled for each device.
+        store_v_seq: is refused, as the error says.
     """
 
     v_threshold: Value
@@ -29,6 +34,7 @@ class Firing(Common, total=False):
     surrogate_function: F.Surrogate | None
     detach_reset: bool
     step_mode: str
+    backend: str
     store_v_seq: bool
 
 
@@ -69,6 +75,9 @@ class Node(LikeLayer):
         reset = given.pop("v_reset", self.defaults["v_reset"])
         spike = surrogate(owner, "surrogate_function", given.pop("surrogate_function", None), self.default_surrogate)
         detach = given.pop("detach_reset", False)
+        step_mode, _ = given.pop("step_mode", "s"), given.pop("backend", None)
+        if not given.get("store_v_seq", True):
+            del given["store_v_seq"]
         if not (reset is None or (isinstance(reset, float | int) and not isinstance(reset, bool))):
             raise TypeError(f"{owner}: v_reset={reset!r}, expected a float, or None to subtract the threshold")
         for name, value in ({"v_threshold": threshold} | params).items():
@@ -85,6 +94,35 @@ class Node(LikeLayer):
             rule=reset_rule(v_reset, bool(detach)),
             **params,
         )
+        self.step_mode = step_mode
+
+    @property
+    def step_mode(self) -> str:
+        """What a call takes: "s" for one step, "m" for all steps of a sequence."""
+        return self._step_mode
+
+    @step_mode.setter
+    def step_mode(self, step_mode: str) -> None:
+        if step_mode not in ("s", "m"):
+            raise ValueError(f"{type(self).__name__}: step_mode={step_mode!r}, expected 's' or 'm'")
+        self._step_mode = step_mode
+
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
+        """Advance one step or, with ``step_mode="m"``, all steps of a sequence; see ``StepLayer`` and ``MultiStep``.
+
+        Args:
+            x: input, floating, shape (N, ...), or (T, N, ...).
+            init: as in ``StepLayer.forward``.
+        """
+        if self._step_mode == "s" or isinstance(init, Steps):  # of a MultiStep around it
+            return super().forward(x, init)
+        owner = f"{type(self).__name__} (step_mode='m')"
+        output: Tensor = over_time(owner, self, super().forward, [x], {}, init)
+        return output
+
+    def detach(self) -> None:
+        """Cut the state from its graph, as ``detach_``: SpikingJelly's ``functional.detach_net`` calls this."""
+        self.detach_()
 
     @property
     def v_reset(self) -> float | None:
@@ -100,6 +138,10 @@ class Node(LikeLayer):
         """Return the parameters with the reset rule by its name in a step."""
         params = dict(stored)
         return {"reset": params.pop("rule")} | params
+
+    def extra_repr(self) -> str:
+        """Name the parameters, and the step mode if it is not "s"."""
+        return super().extra_repr() + ("" if self._step_mode == "s" else f", step_mode={self._step_mode!r}")
 
 
 def above_one(owner: str, name: str, tau: Value) -> None:

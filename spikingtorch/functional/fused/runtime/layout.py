@@ -67,13 +67,19 @@ class Layout(NamedTuple):
     def static(self, tensor: Tensor) -> list[int]:
         """Return the record of an array without time, one that ``placed`` has been asked about."""
         sizes, strides = self._with_all_axes(tensor)
-        neuron = 0 if all([size == 1 for size in sizes[self.split :]]) else 1
+        neuron = 0 if _is_number(sizes[self.split :], strides[self.split :]) else 1
         return [tensor.data_ptr(), 0, neuron, *self._batch(sizes, strides)]
 
-    def placed(self, tensor: Tensor) -> Tensor:
-        """Return an array without time as a kernel reads it: itself, or a copy with a value for each neuron."""
+    def placed(self, tensor: Tensor, *, shared: bool = True) -> Tensor:
+        """Return an array without time as a kernel reads it: itself, or a copy with a value for each neuron.
+
+        Args:
+            tensor: the array.
+            shared: whether neurons may share a value in memory.
+        """
         sizes, strides = self._with_all_axes(tensor)
-        if all([size == 1 for size in sizes[self.split :]]) or _is_run(sizes, strides, self.shape, self.split):
+        one = shared and _is_number(sizes[self.split :], strides[self.split :])
+        if one or _is_run(sizes, strides, self.shape, self.split):
             return tensor
         whole = tensor.reshape(sizes).expand(*sizes[: self.split], *self.shape[self.split :])
         return memory.contiguous(whole)
@@ -148,6 +154,11 @@ def _first_run_axis(stream: Tensor, shape: tuple[int, ...], dim: int) -> int:
     while split < len(shape) and not _is_run(sizes, strides, shape, split):
         split += 1
     return split
+
+
+def _is_number(sizes: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether axes hold a single number in memory."""
+    return all([size == 1 or stride == 0 for size, stride in zip(sizes, strides, strict=True)])
 
 
 def _is_run(sizes: Sequence[int], strides: Sequence[int], shape: Sequence[int], split: int) -> bool:
