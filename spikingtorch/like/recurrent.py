@@ -22,6 +22,7 @@ class Biased(LikeLayer):
 
     biased: ClassVar[bool] = True
     shift: ClassVar[Callable[..., Any]] = Shifted
+    _has_bias = False
 
     def __init__(
         self, step: Callable[..., Any], state_type: type[Any], options: Mapping[str, Any], **params: Any
