@@ -334,7 +334,7 @@ def test_a_later_call_copies_no_state_and_reads_its_input_once(monkeypatch: pyte
         (lambda: st.MultiStep(st.LIF()), r"MultiStep: it runs over time by itself.*take the layer.*LIF\(\.\.\.\)"),
         (
             lambda: like.spikingjelly.LIFNode(step_mode="m"),
-            r"LIFNode \(step_mode='m'\): it runs.* leave it at step_mode=",
+            r"LIFNode \(step_mode='m'\): it runs.* leave it at step",
         ),
     ],
     ids=["MultiStep", "step_mode"],
