@@ -171,7 +171,7 @@ SUITES: dict[str, Suite] = {
         [Bar("ours over spikingjelly's", "images a second", [OURS], [JELLY], 0.95),
          Bar("ours over spikingjelly's, in the median", "images a second", [OURS], [JELLY], 1.2, across="model"),
          Bar("peak memory over spikingjelly's", "MB", [OURS], [JELLY], 1.0)],
-        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], threads=2),
+        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], memory_runs=3, threads=2),
     "inference-memory": Suite(
         "Peak memory of the tutorial's network without gradients, above its inputs",
         {"digits": [FOLD, "spikingtorch, fold by 8", STEP]}, [Size(T, 32, 784) for T in (8, 64, 256, 1024)],

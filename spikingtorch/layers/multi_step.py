@@ -70,7 +70,8 @@ class MultiStep(nn.Module):
         """
         inputs = [x, *args]
         init = inputs.pop(self._place) if len(inputs) > self._place else kwargs.pop("init", None)
-        return over_time("MultiStep", self.layer, self.layer, inputs, kwargs, init)
+        alone = f"take the layer as it is, {type(self.layer).__name__}(...)"
+        return over_time("MultiStep", alone, self.layer, self.layer, inputs, kwargs, init)
 
     @property
     def v(self) -> Tensor | None:
@@ -106,6 +107,7 @@ class Steps(FoldToken):
 
 def over_time(
     owner: str,
+    alone: str,
     layer: StepLayer,
     call: Callable[..., Any],
     inputs: Sequence[Any],
@@ -116,23 +118,24 @@ def over_time(
 
     Args:
         owner: who asks, for the messages.
+        alone: what to do inside of a SpikingNet.
         layer: the layer.
         call: calls it.
         inputs: of all steps, (T, N, ...).
         named: other inputs by name.
         init: of the first step; None to go on from the state of the layer.
     """
+    if layer._given.init is not None:
+        raise RuntimeError(
+            f"{owner}: it runs over time by itself, (T, N, ...), and a SpikingNet runs it at each step. Inside of one "
+            f"{alone}"
+        )
     x = inputs[0]
     checks.check_floating(owner, "x", x)
     checks.check_rank(owner, "x", x, "(T, N, ...), time first: steps, samples, features", 2)
     T, N = x.shape[:2]
     if T == 0:
         raise ValueError(f"{owner}: x has shape {tuple(x.shape)}, which has no steps; (T, N, ...) has one or more")
-    if layer._given.init is not None:
-        raise RuntimeError(
-            f"{owner}: it runs over time by itself, (T, N, ...), and a SpikingNet runs it at each step. Inside of one "
-            f"take the layer as it is, {type(layer).__name__}(...)"
-        )
     if layer._monitor is not None:
         raise RuntimeError(
             f"{owner}: a SpikeMonitor watches its {type(layer).__name__} in a SpikingNet; leave it first"

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
-from spikingtorch import like
+from spikingtorch import like, validation
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.testing import assert_close
 from tests.every_layer import COPIES, MAKERS, NOISE, call
@@ -155,6 +156,15 @@ def test_the_graph_goes_on_until_it_is_cut() -> None:
     multi(x)
     multi.detach_()
     assert not multi(y).requires_grad
+
+
+def test_what_learns_is_put_back_into_its_limits() -> None:
+    multi = st.MultiStep(st.LIF(tau=2.0, learnable="tau"))
+    tau = multi.layer.get_parameter("tau")
+    with torch.no_grad():
+        tau.fill_(-1.0)
+    assert torch.isfinite(multi(torch.rand(T, N, M))).all()
+    assert tau.item() > 0.0
 
 
 @pytest.mark.parametrize("way", COPIES)
@@ -305,12 +315,27 @@ def test_nan_is_found_whether_a_scan_like_it_has_run_or_not() -> None:
     assert torch.equal(multi(x, True), want)
 
 
+def test_a_later_call_copies_no_state_and_reads_its_input_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, multi = draw(T, N, M).requires_grad_(), st.MultiStep(st.CubaLIF().double())
+    want = multi(x, True)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a copy, or another look at the input")
+
+    monkeypatch.setattr(memory, "strided", refused)
+    monkeypatch.setattr(validation, "check_finite", refused)
+    assert torch.equal(multi(x, True), want)
+
+
 @pytest.mark.parametrize("mode", ["step", "fold", "auto"])
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: st.MultiStep(st.LIF()), r"MultiStep: it runs over time by itself.*take the layer.*LIF\(\.\.\.\)"),
-        (lambda: like.spikingjelly.LIFNode(step_mode="m"), r"LIFNode \(step_mode='m'\): it runs over time by itself"),
+        (
+            lambda: like.spikingjelly.LIFNode(step_mode="m"),
+            r"LIFNode \(step_mode='m'\): it runs.* leave it at step",
+        ),
     ],
     ids=["MultiStep", "step_mode"],
 )

@@ -116,8 +116,8 @@ class Node(LikeLayer):
         """
         if self._step_mode == "s" or isinstance(init, Steps):  # of a MultiStep around it
             return super().forward(x, init)
-        owner = f"{type(self).__name__} (step_mode='m')"
-        output: Tensor = over_time(owner, self, super().forward, [x], {}, init)
+        owner, alone = f"{type(self).__name__} (step_mode='m')", "leave it at step_mode='s'"
+        output: Tensor = over_time(owner, alone, self, super().forward, [x], {}, init)
         return output
 
     def detach(self) -> None:
