@@ -69,7 +69,9 @@ def made(model: str, ours: bool, dtype: torch.dtype = torch.float32) -> nn.Modul
         torch.manual_seed(0)
         net = excited(MODELS[model]().to(dtype))
     if ours:
-        replace_nodes(net)
+        from spikingtorch import like
+
+        like.spikingjelly.replace_nodes_(net)
     _part("functional").set_step_mode(net, "m")
     return net
 
@@ -84,29 +86,6 @@ def excited(net: nn.Module) -> nn.Module:
             elif isinstance(module, nn.Linear):
                 module.weight.normal_(0.1, 3.0).div_(module.in_features**0.5)
     return net
-
-
-def replace_nodes(net: nn.Module) -> None:
-    """Put a node of ours in the place of each of SpikingJelly's."""
-    for path, module in [*net.named_modules()]:
-        if isinstance(module, _part("neuron").BaseNode):
-            parent, _, name = path.rpartition(".")
-            setattr(net.get_submodule(parent), name, node_like(module))
-
-
-def node_like(node: Any) -> nn.Module:
-    """Return a node of ours with the options and the parameters of one of SpikingJelly's."""
-    from spikingtorch import like
-
-    names = ["v_threshold", "v_reset", "surrogate_function", "detach_reset", "step_mode", "decay_input"]
-    options = {name: getattr(node, name) for name in [*names, "tau"] if hasattr(node, name)}
-    found: nn.Module = getattr(like.spikingjelly, type(node).__name__)(**options)
-    first = next(iter(node.parameters()), None)
-    own = dict(found.named_parameters())
-    with torch.no_grad():
-        for name, parameter in node.named_parameters():
-            own[name].copy_(parameter)
-    return found if first is None else found.to(first.dtype)
 
 
 def sequence(size: Size, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:

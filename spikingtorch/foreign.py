@@ -153,10 +153,20 @@ def _title(kind: type[Any]) -> str:
 
 
 def _remedy(kind: type[Any]) -> str:
-    """Return what to take in place of a module that keeps a state; empty if there is nothing."""
+    """Return what to take in place of a module that keeps a state, itself or one that it is made of; empty if none."""
     package = str(package_of(kind))
-    here = kind.__name__ in LIBRARIES[package].neurons
-    return f"like.{package}.{kind.__name__}(...)" if here else LIBRARIES[package].instead.get(kind.__name__, "")
+    for each in [each.__name__ for each in kind.__mro__ if package_of(each) == package]:
+        if each in LIBRARIES[package].neurons:
+            return f"like.{package}.{each}(...)"
+        if each in LIBRARIES[package].instead:
+            return LIBRARIES[package].instead[each]
+    return ""
+
+
+def in_multi_step(module: nn.Module) -> str | None:
+    """Return what a module of SpikingJelly in step mode "m" is, which takes all steps, (T, N, ...); else None."""
+    kind = kind_of_theirs(module)
+    return _title(kind) if kind is not None and getattr(module, "step_mode", "s") == "m" else None
 
 
 def _states(module: nn.Module) -> list[tuple[str, tuple[Any, Any]]]:

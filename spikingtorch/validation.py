@@ -155,9 +155,10 @@ def check_lengths(owner: str, lengths: Tensor | np.ndarray[Any, Any] | Sequence[
         hint = "sum a mask of steps over them: mask.sum(1)" if found.dtype == torch.bool else "convert: lengths.long()"
         raise TypeError(f"{owner}: lengths has dtype {found.dtype}, expected whole numbers such as torch.int64; {hint}")
     if found.shape != (N,):
+        order = ". If its axes are the other way round, batch_first= says so" if found.shape == (T,) else ""
         raise ValueError(
             f"{owner}: lengths has shape {tuple(found.shape)}, expected ({N},): one number of steps for each sample of "
-            "the batch"
+            f"the batch{order}"
         )
     found = found.long()
     if has_values(found):

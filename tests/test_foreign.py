@@ -197,7 +197,8 @@ of("sinabs.layers", StatefulLayer)
 def test_a_network_says_whose_neuron_does_not_know_where_a_sequence_starts() -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(3, 4), IFNode(), nn.Linear(4, 2), st.IF()))
     message = (
-        r"it holds 1, the IFNode of SpikingJelly, whose state init does not reset\. To let it fold, take like\.spiki"
+        r"step by step, slower, because it holds 1, the IFNode of SpikingJelly, whose state init does not reset, so that "
+        r"it goes on from call to call\. To let it fold, take like\.spiki"
     )
     with pytest.warns(RuntimeWarning, match=message):
         model(torch.rand(2, 6, 3))
@@ -243,3 +244,67 @@ def test_an_exchanged_module_is_found() -> None:
     model(x)
     with pytest.raises(RuntimeError, match="layer 1 is the IFNode of SpikingJelly"):
         model(x)
+
+
+class Resets(nn.Module):
+    """A network that resets a neuron of theirs where a sequence starts, or hands it its state."""
+
+    def __init__(self, hands: bool) -> None:
+        super().__init__()
+        self.hands, self.theirs, self.ours = hands, Handed() if hands else Leaky(), LIF()
+
+    def forward(self, x: Tensor, init: bool) -> Tensor:
+        if init:
+            self.mem = torch.zeros_like(x)
+            self.theirs.reset()
+        out = self.theirs(x, self.mem) if self.hands else self.theirs(x)
+        found: Tensor = self.ours(out, init)
+        return found
+
+
+class Handed(Leaky):
+    """A neuron of theirs that may be handed its membrane."""
+
+    def forward(self, x: Tensor, mem: Tensor | None = None) -> Tensor:
+        return super().forward(x)
+
+    def reset(self) -> None:
+        """Leave the membrane of the last call: that which is handed counts."""
+
+
+of("snntorch._neurons.leaky", Handed)
+
+
+@pytest.mark.filterwarnings("ignore:SpikingNet. Resets runs step by step")
+@pytest.mark.parametrize("hands", [False, True])
+def test_a_network_may_reset_a_neuron_of_theirs_or_hand_it_a_state(hands: bool) -> None:
+    model, x = st.SpikingNet(Resets(hands)), torch.rand(2, 5, 3)
+    first, second = model(x), model(x)
+    assert hands or torch.equal(first, second)
+    assert not list(model.net.theirs._forward_pre_hooks)
+
+
+class IAF(StatefulLayer):
+    """A neuron in the way of Sinabs."""
+
+
+class IAFSqueeze(IAF):
+    """The same for batch and time as one axis."""
+
+
+for kind in (IAF, IAFSqueeze):
+    of("sinabs.layers", kind)
+
+
+def test_a_module_that_is_made_of_another_one_is_told_the_like_of_that() -> None:
+    assert foreign.neuron_of_theirs(IAFSqueeze()) == ("the IAFSqueeze of Sinabs", "like.sinabs.IAF(...)")
+
+
+def test_a_module_in_multi_step_mode_has_no_place_in_a_network() -> None:
+    theirs: Any = IFNode()
+    theirs.step_mode = "m"
+    model = st.SpikingNet(nn.Sequential(theirs, LIF()))
+    with pytest.raises(
+        ValueError, match=r"layer 0 is the IFNode of SpikingJelly in step mode 'm'.*set_step_mode\(net, 's'\)"
+    ):
+        model(torch.rand(2, 5, 3))

@@ -257,6 +257,16 @@ def test_pictures() -> None:
         assert points(got) == points(wanted)
 
 
+def test_pictures_of_recordings_in_another_order_are_refused() -> None:
+    late = (drawn(T, N, 4) < 0.4).float()
+    recording = Recording({"a": {"spikes": late}}, late, batch_first=False)
+    with pytest.raises(ValueError, match=r"raster: some recordings are \(T, N, \.\.\.\), .* pass batch_first=False"):
+        plot.raster({"input": late, **recording})
+    assert points(plot.raster({"input": late, **recording}, batch_first=False))
+    with pytest.raises(ValueError, match=r"rates: batch_first=True, and record has noted"):
+        plot.rates(recording, batch_first=True)
+
+
 def test_what_is_refused() -> None:
     net = nn.Sequential(nn.Linear(4, 2), st.LIF())
     for make in (lambda: st.SpikingNet(net, batch_first=0), lambda: spikeio.RateDecoder(batch_first="no")):  # type: ignore[arg-type]
@@ -272,7 +282,7 @@ def test_what_is_refused() -> None:
         ValueError, match=r"taken as \(T, N, \.\.\.\): 3 samples of 7 steps of shape \(9,\), which layer 0"
     ):
         model(torch.rand(T, N, 9))
-    with pytest.raises(ValueError, match=r"lengths has shape \(7,\), expected \(3,\)"):
+    with pytest.raises(ValueError, match=r"lengths has shape \(7,\), expected \(3,\).* batch_first= says so"):
         model(torch.rand(T, N, 4), lengths=[1] * T)
     with pytest.raises(ValueError, match=r"init is a tensor .* expected torch.bool and shape \(3,\)"):
         model(torch.rand(T, N, 4), torch.ones(T, dtype=torch.bool))

@@ -324,9 +324,10 @@ class FoldPolicy:
             return
         self.warned = True
         remedy = f". To let it fold, {found.remedy}" if found.remedy else ""
+        how = ", slower" if found.theirs else ", with the same results as all steps at once but slower"
         warnings.warn(
-            f"SpikingNet: {type(net).__name__} runs step by step, with the same results as all steps at once but "
-            f"slower, because it {found.reason}{remedy}. mode='step' asks for this and does not warn",
+            f"SpikingNet: {type(net).__name__} runs step by step{how}, because it {found.reason}{remedy}. mode='step' "
+            "asks for this and does not warn",
             RuntimeWarning,
             stacklevel=11,
         )
@@ -356,7 +357,8 @@ def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | N
             remedy = "remove them, or, where forward hooks only look, pass hooks='sequence'"
             return FoldDecision(f"has hooks on {where}, which are called once a step", {}, remedy)
         if (theirs := neuron_of_theirs(module)) is not None:
-            return FoldDecision(f"holds {where}, {theirs[0]}, whose state init does not reset", {}, f"take {theirs[1]}")
+            text = f"holds {where}, {theirs[0]}, whose state init does not reset, so that it goes on from call to call"
+            return FoldDecision(text, {}, f"take {theirs[1]}", theirs=True)
         if isinstance(module, StepLayer) and (effect := module.side_effect()):
             return FoldDecision(f"holds {where}, whose step {effect}", {})
         if isinstance(module, nn.SyncBatchNorm) and takes_statistics(module) and id(module) not in inner:

@@ -61,6 +61,7 @@ class FoldDecision(NamedTuple):
         settled: whether it does so at each call, and not at the first alone.
         repeats: whether it does so at the next step as well.
         sizes: finds out whether it does the same for other numbers of samples.
+        theirs: whether it holds a neuron of another library, whose state stays from call to call.
     """
 
     reason: str | None
@@ -72,6 +73,7 @@ class FoldDecision(NamedTuple):
     settled: bool = False
     repeats: bool = False
     sizes: Sizes | None = None
+    theirs: bool = False
 
     @property
     def passes(self) -> bool:

@@ -44,18 +44,40 @@ def check_finite(owner: str, name: str, values: Array) -> Array:
     return values
 
 
-def in_order(given: Any, batch_first: bool | None) -> Any:
+def order_of(owner: str, given: Any, batch_first: bool | None) -> bool:
+    """Return whether recordings have samples first, as somebody says or ``record`` has noted.
+
+    Args:
+        owner: who asks, for the messages.
+        given: a tensor, or mappings of them.
+        batch_first: what somebody says; None for what is noted, and samples first where nothing is.
+
+    Raises:
+        ValueError: one contradicts the other, or of some recordings (T, N, ...) is noted, and of others nothing.
+    """
+    parts = given.values() if isinstance(given, Mapping) else [given]
+    noted = [getattr(each, "batch_first", None) for each in parts]
+    if batch_first is None and False in noted and None in noted:
+        raise ValueError(
+            f"{owner}: some recordings are (T, N, ...), as record has noted, and of others nothing is known; pass "
+            "batch_first=False if all of them have time first"
+        )
+    if batch_first is True and False in noted:
+        raise ValueError(f"{owner}: batch_first=True, and record has noted that a recording is (T, N, ...)")
+    return (False not in noted) if batch_first is None else batch_first
+
+
+def in_order(given: Any, batch_first: bool) -> Any:
     """Return recordings, whatever holds them, as (N, T, ...); what is no tensor stays, for the checks that follow.
 
     Args:
         given: a tensor, or mappings of them.
-        batch_first: False for (T, N, ...); None for what ``record`` has noted, and (N, T, ...) elsewhere.
+        batch_first: False for (T, N, ...).
     """
-    first = getattr(given, "batch_first", True) if batch_first is None else batch_first
-    if first:
+    if batch_first:
         return given
     if isinstance(given, Mapping):
-        return {name: in_order(each, first) for name, each in given.items()}
+        return {name: in_order(each, batch_first) for name, each in given.items()}
     return given.transpose(0, 1) if isinstance(given, Tensor) and given.ndim > 1 else given
 
 

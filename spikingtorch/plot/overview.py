@@ -113,7 +113,7 @@ def overview_of(
     >>> [ax.get_title(loc="left") for ax in figure.axes][:2]
     ['input', 'spikes of each layer']
     """
-    first = getattr(layers, "batch_first", True) if batch_first is None else batch_first
+    first = inputs.order_of("overview", layers, batch_first)
     layers, out, x = (inputs.in_order(each, first) for each in (layers, out, x))
     firing = {_title(name): states for name, states in layers.items() if _is_firing(states)}
     spikes = inputs.check_recordings("overview", "spikes", {name: states["spikes"] for name, states in firing.items()})

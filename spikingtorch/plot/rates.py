@@ -49,7 +49,8 @@ def rates(
     >>> rates({"hidden": spikes}).get_legend_handles_labels()[1]
     ['hidden: 25% silent, 25% saturated']
     """
-    given = inputs.check_recordings("rates", "spikes", inputs.in_order(spikes, batch_first))
+    first = inputs.order_of("rates", spikes, batch_first)
+    given = inputs.check_recordings("rates", "spikes", inputs.in_order(spikes, first))
     ax, dt = axes_for(ax, 5.0, 3.0), inputs.check_dt("rates", dt)
     bins = inputs.check_most("rates", "bins", bins)
     draw_rates(ax, {name: activity_of("rates", name, x) for name, x in given.items()}, bins, dt, unit)

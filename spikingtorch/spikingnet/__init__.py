@@ -33,7 +33,7 @@ from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, 
 from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
-from spikingtorch.spikingnet.inputs import check_form, check_input, check_others, check_start, of_other_libraries
+from spikingtorch.spikingnet.inputs import check_form, check_input, check_start, first_calls_of, of_other_libraries
 from spikingtorch.spikingnet.misfit import misfit
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
@@ -241,8 +241,6 @@ class SpikingNet(nn.Module):
         return out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
 
     def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts) -> Any:
-        if init is not False:
-            check_others(self._others)
         if init is True:
             for layer in parts.layers:  # for one that is not handed init as well
                 layer.reset()
@@ -421,7 +419,9 @@ class SpikingNet(nn.Module):
         return outputs
 
     def _first_step(self, x: Tensor, init: bool | Tensor, parts: Parts) -> Any:
-        out = self._step(x, init, parts)
+        looks = self._others and init is not False and not parts.compiles
+        with first_calls_of(self._others) if looks else _NOTHING:
+            out = self._step(x, init, parts)
         self._check_output(out, x.shape[0])
         return out
 

@@ -1,14 +1,15 @@
 """Checks of what a SpikingNet is called on."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from spikingtorch import axes
 from spikingtorch import validation as checks
 from spikingtorch.fold.guard import parameter_of
-from spikingtorch.foreign import kind_of_theirs, state_of_theirs
+from spikingtorch.foreign import in_multi_step, kind_of_theirs, state_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.layers.fold_token import FoldToken
 
@@ -28,14 +29,40 @@ def of_other_libraries(net: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(path, module) for path, module in net.named_modules() if kind_of_theirs(module) is not None]
 
 
-def check_others(others: Sequence[tuple[str, nn.Module]]) -> None:
-    """Raise where a module of another library starts a sequence with the state of an earlier one.
+class first_calls_of:  # noqa: N801
+    """Within it, the first call of a module of another library must not start from the state of an earlier sequence.
+
+    The network's own code may reset it before that call, or hand it a state.
+
+    Args:
+        others: the modules, and their names.
 
     Raises:
-        RuntimeError: it does.
+        RuntimeError: it does start from one.
+        ValueError: it is in a mode in which it takes all steps of a sequence.
     """
-    for path, module in others:
-        if not torch.compiler.is_compiling() and (found := state_of_theirs(module)) is not None:
+
+    def __init__(self, others: Sequence[tuple[str, nn.Module]]) -> None:
+        self._others, self._hooks = others, dict[nn.Module, Any]()
+
+    def __enter__(self) -> None:
+        for path, module in self._others:
+            if (title := in_multi_step(module)) is not None:
+                raise ValueError(
+                    f"SpikingNet: layer {path} is {title} in step mode 'm', which takes all steps, (T, N, ...). A "
+                    "SpikingNet runs over time by itself: spikingjelly.activation_based.functional.set_step_mode(net, "
+                    "'s')"
+                )
+            self._hooks[module] = module.register_forward_pre_hook(partial(self._look, path), with_kwargs=True)
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks.values():
+            hook.remove()
+
+    def _look(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._hooks[module].remove()
+        handed = len(args) + len(kwargs) > 1
+        if not handed and (found := state_of_theirs(module)) is not None:
             raise RuntimeError(f"SpikingNet: layer {path} is {found}")
 
 

@@ -16,6 +16,18 @@ from spikingtorch.watching.network import Network, check_network
 LIMIT = 2 * 2**30
 
 
+class Records(dict[str, Tensor]):
+    """The records of one layer, by name.
+
+    Attributes:
+        batch_first: False if they are (T, N, *neurons).
+    """
+
+    def __init__(self, records: Mapping[str, Tensor], batch_first: bool) -> None:
+        super().__init__(records)
+        self.batch_first = batch_first
+
+
 class Recording(Mapping[str, Mapping[str, Tensor]]):
     """What ``record`` returns: by the name of each layer, its records by name, (N, T, *neurons).
 
@@ -25,7 +37,7 @@ class Recording(Mapping[str, Mapping[str, Tensor]]):
     """
 
     def __init__(self, layers: Mapping[str, Mapping[str, Tensor]], out: Any, batch_first: bool = True) -> None:
-        self._layers = dict(layers)
+        self._layers = {layer: Records(records, batch_first) for layer, records in layers.items()}
         self.out = out
         self.batch_first = batch_first
 

@@ -38,7 +38,7 @@ def pair_of(name: str) -> tuple[nn.Module, nn.Module]:
         functional.set_step_mode(theirs, "m")
     run_in(models.excited(theirs.double()))
     ours = copy.deepcopy(theirs)
-    models.replace_nodes(ours)
+    like.spikingjelly.replace_nodes_(ours)
     return theirs, ours
 
 
@@ -142,3 +142,57 @@ def test_a_constructor_takes_a_node_of_ours_with_a_spike_function_of_theirs(name
         ours.load_state_dict(theirs.state_dict())
     x = inputs()
     same(Ran(ours, x), Ran(theirs, x))
+
+
+NODES_OF_THEIRS: dict[str, Any] = {
+    "IFNode": partial(neuron.IFNode, v_threshold=0.7, v_reset=None),
+    "LIFNode": partial(neuron.LIFNode, tau=3.0, decay_input=False, v_reset=-0.1, detach_reset=True),
+    "ParametricLIFNode": partial(neuron.ParametricLIFNode, init_tau=1.5, surrogate_function=surrogate.Erf(3.0)),
+    "KLIFNode": partial(neuron.KLIFNode, scale_reset=True, tau=1.5),
+    "LIAFNode": partial(neuron.LIAFNode, torch.tanh, False, tau=1.5),
+    "CUBALIFNode": partial(neuron.CUBALIFNode, c_decay=0.3, v_decay=0.6),
+    "QIFNode": partial(neuron.QIFNode, v_c=0.6, a0=1.2, v_threshold=0.9, v_rest=0.1, v_reset=-0.2),
+    "EIFNode": partial(neuron.EIFNode, delta_T=0.9, theta_rh=0.7),
+    "IzhikevichNode": partial(neuron.IzhikevichNode, a0=1.1, b=0.2, tau_w=3.0),
+}
+
+
+@pytest.mark.parametrize("name", NODES_OF_THEIRS)
+def test_a_node_is_replaced_with_its_options(name: str) -> None:
+    theirs = nn.Sequential(layer.Linear(4, 5), NODES_OF_THEIRS[name]()).double()
+    functional.set_step_mode(theirs, "s" if name == "LIAFNode" else "m")
+    ours = copy.deepcopy(theirs)
+    assert like.spikingjelly.replace_nodes_(ours) is ours
+    assert type(ours[1]) is getattr(like.spikingjelly, name)
+    x = 2.0 * torch.rand(3, 4, dtype=torch.float64) if name == "LIAFNode" else 2.0 * torch.rand(6, 3, 4).double()
+    wanted, got = theirs(x), ours(x)
+    assert wanted.count_nonzero() > 0
+    close(got, wanted, "output")
+    pull = torch.randn_like(wanted)
+    for out in (wanted, got):
+        out.backward(pull)
+    for key, weight in theirs.named_parameters():
+        if weight.grad is not None:
+            close(ours.get_parameter(key).grad, weight.grad, key, *[w.grad for w in theirs[0].parameters()])
+
+
+def test_what_is_not_replaced() -> None:
+    class Mine(neuron.IFNode):
+        """A node of the user's."""
+
+    for node, said in (
+        (neuron.GatedLIFNode(4), "1 is a GatedLIFNode, of which there is no like"),
+        (Mine(), "1 is a Mine"),
+    ):
+        net = nn.Sequential(neuron.IFNode(), node)
+        with pytest.raises(TypeError, match=said):
+            like.spikingjelly.replace_nodes_(net)
+        assert type(net[0]) is neuron.IFNode  # nothing has changed
+    held = nn.Sequential(neuron.IFNode())
+    held(torch.rand(2, 3))
+    with pytest.raises(ValueError, match="0 is the IFNode of SpikingJelly, which still holds the state"):
+        like.spikingjelly.replace_nodes_(held)
+    with pytest.raises(ValueError, match=r"0: IFNode: store_v_seq=True .*returns="):
+        like.spikingjelly.replace_nodes_(nn.Sequential(neuron.IFNode(step_mode="m", store_v_seq=True)))
+    with pytest.raises(TypeError, match="net is a node itself"):
+        like.spikingjelly.replace_nodes_(neuron.IFNode())

@@ -15,6 +15,7 @@ from spikingtorch.like.spikingjelly.containers import ElementWiseRecurrentContai
 from spikingtorch.like.spikingjelly.layers import SynapseFilter, VotingLayer
 from spikingtorch.like.spikingjelly.nodes import CUBALIFNode, IFNode, KLIFNode, LIAFNode, LIFNode, ParametricLIFNode
 from spikingtorch.like.spikingjelly.nonlinear import EIFNode, IzhikevichNode, QIFNode
+from spikingtorch.like.spikingjelly.replace import replace_nodes_
 from spikingtorch.like.spikingjelly.surrogate import (
     ATan,
     Erf,
@@ -48,4 +49,5 @@ __all__ = [
     "SuperSpike",
     "SynapseFilter",
     "VotingLayer",
+    "replace_nodes_",
 ]

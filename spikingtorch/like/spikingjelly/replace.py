@@ -1,0 +1,63 @@
+"""Nodes of ours in the place of SpikingJelly's, in a network of theirs."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from spikingtorch.foreign import LIBRARIES, kind_of_theirs, package_of, state_of_theirs
+from spikingtorch.like.spikingjelly import nodes, nonlinear
+from spikingtorch.like.spikingjelly.node import Firing, Node
+
+
+def replace_nodes_(net: nn.Module) -> nn.Module:
+    """Put a node of ours in the place of each node of SpikingJelly's, with its options and its parameters.
+
+    Each place keeps what it was made with there: threshold, reset, spike function, step mode, dtype, device. Other
+    layers stay as they are.
+
+    Args:
+        net: a network of SpikingJelly's layers; it changes, unless there is an error.
+
+    Returns:
+        The network.
+
+    Raises:
+        TypeError: a node has no like here, or is one of a class of yours; or its spike function has none.
+        ValueError: a node holds the state of an earlier call, or ``store_v_seq=True``.
+    """
+    found = {path: _like(path, module) for path, module in net.named_modules() if _is_node(module)}
+    if "" in found:
+        raise TypeError("replace_nodes_: net is a node itself; make one of like.spikingjelly in its place")
+    for path, node in found.items():
+        parent, _, name = path.rpartition(".")
+        setattr(net.get_submodule(parent), name, node)
+    return net
+
+
+def _is_node(module: nn.Module) -> bool:
+    kind = kind_of_theirs(module)
+    return kind is not None and package_of(kind) == "spikingjelly" and kind.__name__.endswith("Node")
+
+
+def _like(path: str, node: Any) -> Node:
+    kind, owner = type(node), f"replace_nodes_: {path}"
+    here: Any = getattr(nodes, kind.__name__, None) or getattr(nonlinear, kind.__name__, None)
+    if here is None or package_of(kind) is None or kind.__name__ not in LIBRARIES["spikingjelly"].neurons:
+        raise TypeError(f"{owner} is a {kind.__name__}, of which there is no like; put a StepLayer of your own there")
+    if (held := state_of_theirs(node)) is not None:
+        raise ValueError(f"{owner} is {held}")
+    arguments = inspect.signature(here.__init__).parameters
+    names = {*arguments, *Firing.__annotations__} - {"self", "returns", "recurrent", "backend"}
+    try:
+        found: Node = here(**{name: getattr(node, name) for name in names if hasattr(node, name)})
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{owner}: {error}") from error
+    weights = dict(node.named_parameters())
+    for name, weight in weights.items():
+        own = found.get_parameter(name)
+        own.data = torch.empty_like(weight)
+        own.data.copy_(weight)
+        own.requires_grad_(weight.requires_grad)
+    return found.train(node.training)
