@@ -197,8 +197,8 @@ of("sinabs.layers", StatefulLayer)
 def test_a_network_says_whose_neuron_does_not_know_where_a_sequence_starts() -> None:
     model = st.SpikingNet(nn.Sequential(nn.Linear(3, 4), IFNode(), nn.Linear(4, 2), st.IF()))
     message = (
-        r"step by step, slower, because it holds 1, the IFNode of SpikingJelly, whose state init does not reset, so that "
-        r"it goes on from call to call\. To let it fold, take like\.spiki"
+        r"step by step, slower, because it holds 1, the IFNode of SpikingJelly, whose state init does not reset, so "
+        r"that it goes on from call to call\. To let it fold, take like\.spiki"
     )
     with pytest.warns(RuntimeWarning, match=message):
         model(torch.rand(2, 6, 3))
