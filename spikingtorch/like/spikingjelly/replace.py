@@ -24,8 +24,9 @@ def replace_nodes_(net: nn.Module) -> nn.Module:
         The network.
 
     Raises:
-        TypeError: a node has no like here, or is one of a class of yours; or its spike function has none.
-        ValueError: a node holds the state of an earlier call, or ``store_v_seq=True``.
+        TypeError: a node has no like here, or is one of a class of yours; or its spike function has none, or it is made
+            with ``store_v_seq=True``.
+        ValueError: a node holds the state of an earlier call.
     """
     found = {path: _like(path, module) for path, module in net.named_modules() if _is_node(module)}
     if "" in found:
