@@ -13,6 +13,7 @@ ready           the step of a layer with its parameters, kept for the next call
 constants       what is no tensor, in checkpoints
 dropout         SequenceDropout: one mask for all steps
 multi_step      MultiStep: a layer over all steps, time first, outside of a SpikingNet
+inner_keys      a module around another one, with that one's keys in its state dict
 options         the names of surrogates and reset rules
 recurrent       the weights of a recurrent layer
 fold_token      all steps of a layer at once: the token that SpikingNet hands to its layers

@@ -4,15 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.layers.fold_token import FoldError, FoldToken
+from spikingtorch.layers.inner_keys import WithInnerKeys
 from spikingtorch.layers.steplayer import StepLayer
 
 
-class MultiStep(nn.Module):
+class MultiStep(WithInnerKeys):
     """A spiking layer that takes and returns all steps of a sequence, (T, N, ...), time first.
 
         out[0] = layer(x[0], init),  out[t] = layer(x[t], False)         t = 1 ... T-1
@@ -36,6 +37,8 @@ class MultiStep(nn.Module):
     tensor([0., 1., 0., 1.])
     """
 
+    inside = "layer"
+
     def __init__(self, layer: StepLayer) -> None:
         super().__init__()
         if not isinstance(layer, StepLayer):
@@ -47,8 +50,6 @@ class MultiStep(nn.Module):
         self.layer = layer
         names = list(checks.signature_of(layer).parameters)
         self._place = names.index("init") if "init" in names else len(names)
-        self.register_state_dict_post_hook(_without_prefix)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_with_prefix)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Advance all steps of a sequence.
@@ -152,16 +153,3 @@ def over_time(
             f"{owner}: cannot run all steps of its {type(layer).__name__} at once because it {error}. Call the layer "
             "step by step: torch.stack([layer(x_t) for x_t in x])"
         ) from error
-
-
-def _without_prefix(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:  # noqa: ARG001
-    """Give a state dict the keys of the layer."""
-    own = f"{prefix}layer."
-    for name in [each for each in state if each.startswith(own)]:
-        state[prefix + name.removeprefix(own)] = state.pop(name)
-
-
-def _with_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ARG001
-    """Bring the keys of the layer to where it is."""
-    for name in [each for each in state if each.startswith(prefix)]:
-        state[f"{prefix}layer.{name.removeprefix(prefix)}"] = state.pop(name)

@@ -10,10 +10,11 @@ from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.inner_keys import WithInnerKeys
 from spikingtorch.validation import check_parameter
 
 
-class TimeNorm(StatefulLayer):
+class TimeNorm(WithInnerKeys, StatefulLayer):
     """A batch norm of torch's, called once with all steps of a sequence.
 
     Args:
@@ -27,6 +28,7 @@ class TimeNorm(StatefulLayer):
         scale: as above.
     """
 
+    inside = "norm"
     memoryless = True
 
     def __init__(self, norm: nn.Module, scale: float = 1.0) -> None:
@@ -36,38 +38,10 @@ class TimeNorm(StatefulLayer):
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Return the tensors of the norm under the keys of an ``nn.BatchNorm``, and a scale if there is one."""
-        found: Any = super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
-        inner = f"{prefix}norm."
-        for key in [key for key in found if key.startswith(inner)]:
-            found[prefix + key.removeprefix(inner)] = found.pop(key)
+        found = super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
         if not self._constants():
             del found[f"{prefix}_extra_state"]
         return found
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: Any,
-        unexpected_keys: Any,
-        error_msgs: Any,
-    ) -> None:
-        # torch hands each child what begins with its name
-        for name in (*self.norm._parameters, *self.norm._buffers):
-            if (key := prefix + name) in state_dict:
-                state_dict[f"{prefix}norm.{name}"] = state_dict.pop(key)
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        # what an nn.BatchNorm has under the keys of its state dict, torch.distributed.checkpoint looks for here
-        inner = self.__dict__.get("_modules", {}).get("norm")
-        if inner is not None and (name in inner._parameters or name in inner._buffers):
-            return getattr(inner, name)
-        return super().__getattr__(name)
 
     def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
         """Normalise one step, in evaluation, or all steps of a fold.

@@ -19,6 +19,7 @@ from spikingtorch import (
     BioLIF,
     CoarseLIF,
     McPitts,
+    MultiStep,
     SequenceDropout,
     SpikingDecay,
     SpikingNet,
@@ -293,6 +294,26 @@ def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
     assert ours[0].weight is ours[0].norm.weight
     with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"0\.norm\.weight\""):
         ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if "weight" not in key})
+
+
+def test_a_distributed_checkpoint_of_a_layer_over_all_steps() -> None:
+    checkpoint: Any = pytest.importorskip("torch.distributed.checkpoint.state_dict")
+    nets: list[Any] = [
+        nn.Sequential(nn.Linear(3, 4), MultiStep(LIF(tau=tau, learnable="tau", recurrent=nn.Linear(4, 4, bias=False))))
+        for tau in (3.0, 5.0)
+    ]
+    assert [key for key in nets[0].state_dict() if key.startswith("1.")] == [
+        "1.tau",
+        "1._extra_state",
+        "1.recurrent.weight",
+    ]
+    optimizers = [torch.optim.Adam(net.parameters()) for net in nets]
+    nets[0](torch.rand(5, 2, 3)).sum().backward()
+    optimizers[0].step()
+    model, state = checkpoint.get_state_dict(nets[0], optimizers[0])
+    checkpoint.set_state_dict(nets[1], optimizers[1], model_state_dict=model, optim_state_dict=state)
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_distributed_checkpoint_has_norms_over_time_and_their_optimizer() -> None:
