@@ -9,6 +9,7 @@ from torch.func import functional_call
 from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import takes_statistics
+from spikingtorch.layers.constants import unpacked
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.inner_keys import WithInnerKeys
 from spikingtorch.validation import check_parameter
@@ -63,8 +64,14 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
             out = self._advance_one(x, init, running)
         return out
 
-    def _constants(self) -> dict[str, Any]:
-        return {} if self.scale == 1.0 else {"scale": self.scale}
+    def set_extra_state(self, state: Any) -> None:
+        """Take over a scale; that of 1, which older checkpoints have for every norm, is nothing to be taken over.
+
+        Raises:
+            ValueError: there is no scale in the layer, or none in the checkpoint.
+        """
+        if self._constants() or state.is_meta or unpacked(state) != {"scale": 1.0}:
+            super().set_extra_state(state)
 
     def whole_step(self) -> Any:
         """Return the norm and its parameters."""
@@ -184,6 +191,9 @@ class ThresholdDependentBatchNorm(TimeNorm):
         for name, value in (("threshold", threshold), ("alpha", alpha)):
             check_parameter(type(self).__name__, name, value, above=0.0)
         super().__init__(_AnyBatchNorm(num_features, eps, momentum), scale=alpha * threshold)
+
+    def _constants(self) -> dict[str, Any]:
+        return {"scale": self.scale}
 
     def extra_repr(self) -> str:
         """Name the factor."""

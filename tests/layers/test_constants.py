@@ -28,6 +28,7 @@ from spikingtorch import (
     TimeBatchNorm2d,
 )
 from spikingtorch import functional as F
+from spikingtorch.layers import constants
 
 
 def through_a_file(state: Any) -> Any:
@@ -283,6 +284,7 @@ def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
         warnings.simplefilter("error")
         ours.load_state_dict(theirs.state_dict())
         older = {key.replace("0.", "0.norm."): value for key, value in theirs.state_dict().items()}
+        older["0._extra_state"] = constants.packed({"scale": 1.0})
         copied = nn.Sequential(TimeBatchNorm2d(3))
         copied.load_state_dict(older)
         back = nn.Sequential(nn.BatchNorm2d(3))

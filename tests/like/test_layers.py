@@ -54,10 +54,10 @@ def test_a_sum_pool_sums_and_gives_no_gradient_to_windows_of_zeros() -> None:
 
 def test_bad_arguments_raise() -> None:
     jelly: Any = like.spikingjelly
-    with pytest.raises(ValueError, match=r"SynapseFilter: step_mode='m', expected 's': a call takes one step"):
-        jelly.SynapseFilter(step_mode="m")
-    with pytest.raises(ValueError, match=r"LinearRecurrentContainer: step_mode='m', expected 's'"):
-        jelly.LinearRecurrentContainer(jelly.IFNode(), 3, 3, step_mode="m")
+    with pytest.raises(ValueError, match=r"SynapseFilter: step_mode='x', expected 's' or 'm'"):
+        jelly.SynapseFilter(step_mode="x")
+    with pytest.raises(ValueError, match=r"LinearRecurrentContainer: step_mode='x', expected 's' or 'm'"):
+        jelly.LinearRecurrentContainer(jelly.IFNode(), 3, 3, step_mode="x")
     with pytest.raises(ValueError, match=r"VotingLayer: step_mode='multi', expected 's' or 'm'"):
         jelly.VotingLayer(step_mode="multi")
     with pytest.raises(ValueError, match=r"SynapseFilter: tau=1.0, expected a finite value above 1"):

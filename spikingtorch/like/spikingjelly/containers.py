@@ -13,14 +13,13 @@ from spikingtorch.functional.core.once import once
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import StepLayer, WholeStep
-from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, own_weights
 from spikingtorch.like.recurrent import named
-from spikingtorch.like.spikingjelly.layers import one_step_a_call
+from spikingtorch.like.spikingjelly.step_mode import WithStepMode
 from spikingtorch.like.steps.spikingjelly_containers import Combined, CombinedState
 
 
-class _Container(LikeLayer):
+class _Container(WithStepMode):
     """The step of a layer inside with what comes back to it; the layer inside is not called.
 
     Attributes:
@@ -69,7 +68,7 @@ class LinearRecurrentContainer(_Container):
         in_features: number of inputs.
         out_features: number of outputs of sub_module.
         bias: whether ``rc``, nn.Linear(in_features + out_features, in_features), has a bias.
-        step_mode: "s", a call takes one step; a ``SpikingNet`` runs over time.
+        step_mode: "s", a call takes one step; or "m", all steps of a sequence, (T, N, ...).
         **options: returns, as in StepLayer.
 
     Raises:
@@ -89,7 +88,6 @@ class LinearRecurrentContainer(_Container):
         step_mode: str = "s",
         **options: Unpack[Common],
     ) -> None:
-        one_step_a_call("LinearRecurrentContainer", step_mode)
         neuron = neuron_in("LinearRecurrentContainer", sub_module)
         sizes = [in_features, *[n for each in _linear_in(sub_module) for n in (each.in_features, each.out_features)]]
         fits = all(before == after for before, after in zip(sizes[::2], [*sizes[1::2], out_features], strict=True))
@@ -101,6 +99,7 @@ class LinearRecurrentContainer(_Container):
         step: Any = F.Recurrent(neuron.step, F.dense)
         rc = nn.Linear(in_features + out_features, in_features, bias)
         super().__init__(sub_module, step, neuron, options, rc)
+        self.step_mode = step_mode
 
     def _synapse_of(self, recurrent: Weights) -> Synapse:  # noqa: ARG002
         return F.dense
@@ -115,14 +114,12 @@ class LinearRecurrentContainer(_Container):
         step, params = self._neuron.whole_step()
         return once(F.Recurrent, step, F.dense), params | {"recurrent_weight": lift(self._recurrent_weight())}
 
-    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
-        """Advance one step; see ``StepLayer.forward``."""
+    def _advance_on(self, x: Tensor, init: bool | Tensor | None) -> Any:
         rc: Any = self.rc
         current = torch.nn.functional.linear(x, rc.weight[:, : rc.out_features], rc.bias)
         for each in _linear_in(self.sub_module):
             current = each(current)
-        output: Tensor = self._advance(current, init)
-        return output
+        return self._advance(current, init)
 
 
 class ElementWiseRecurrentContainer(_Container):
@@ -133,7 +130,7 @@ class ElementWiseRecurrentContainer(_Container):
     Args:
         sub_module: a spiking layer.
         element_wise_function: a function of y[t-1] and x[t], each of shape (N, ...), for instance a sum.
-        step_mode: "s", a call takes one step; a ``SpikingNet`` runs over time.
+        step_mode: "s", a call takes one step; or "m", all steps of a sequence, (T, N, ...).
         **options: returns, as in StepLayer.
 
     Raises:
@@ -148,7 +145,6 @@ class ElementWiseRecurrentContainer(_Container):
         step_mode: str = "s",
         **options: Unpack[Common],
     ) -> None:
-        one_step_a_call("ElementWiseRecurrentContainer", step_mode)
         neuron = neuron_in("ElementWiseRecurrentContainer", sub_module)
         if neuron is not sub_module:
             raise TypeError(
@@ -160,6 +156,7 @@ class ElementWiseRecurrentContainer(_Container):
             )
         step: Any = Combined(neuron.step, element_wise_function)
         super().__init__(sub_module, step, neuron, options, None)
+        self.step_mode = step_mode
         self.element_wise_function = element_wise_function
 
     def whole_step(self) -> WholeStep:

@@ -6,13 +6,13 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, tensor
 from spikingtorch.like.spikingjelly.node import above_one
+from spikingtorch.like.spikingjelly.step_mode import WithStepMode
 from spikingtorch.like.steps.spikingjelly_synapse import FilterState, synapse_filter_step
 
 
-class SynapseFilter(LikeLayer):
+class SynapseFilter(WithStepMode):
     """Apply SpikingJelly's SynapseFilter, a current that spikes refresh, to an input, one step of time a call.
 
     For each entry of the input, and giving out i[t],
@@ -22,7 +22,7 @@ class SynapseFilter(LikeLayer):
     Args:
         tau: time constant in steps, above 1.
         learnable: train it, as 1 / tau = sigmoid(w) with w an ``nn.Parameter`` that starts at -log(tau - 1).
-        step_mode: "s", a call takes one step; a ``SpikingNet`` runs over time.
+        step_mode: "s", a call takes one step; or "m", all steps of a sequence, (T, N, ...).
         **options: recurrent and returns, as in StepLayer.
     """
 
@@ -33,10 +33,10 @@ class SynapseFilter(LikeLayer):
         step_mode: str = "s",
         **options: Unpack[Common],
     ) -> None:
-        one_step_a_call("SynapseFilter", step_mode)
         above_one("SynapseFilter", "tau", tau)
         time: dict[str, Any] = {"w": tensor(-math.log(tau - 1.0))} if learnable else {"tau": tau}
         super().__init__(synapse_filter_step, FilterState, options, learnable=["w"] if learnable else (), **time)
+        self.step_mode = step_mode
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
@@ -73,11 +73,3 @@ class VotingLayer(nn.Module):
     def extra_repr(self) -> str:
         """Name the number of voters, and the step mode if it is not "s"."""
         return f"voting_size={self.voting_size}" + ("" if self.step_mode == "s" else f", step_mode={self.step_mode!r}")
-
-
-def one_step_a_call(owner: str, step_mode: str) -> None:
-    """Raise unless a layer is asked to take one step a call."""
-    if step_mode != "s":
-        raise ValueError(
-            f"{owner}: step_mode={step_mode!r}, expected 's': a call takes one step, and a SpikingNet takes all"
-        )

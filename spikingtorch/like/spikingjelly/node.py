@@ -3,12 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from spikingtorch import functional as F
-from spikingtorch.layers.multi_step import Steps, over_time
-from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, Value, number, surrogate
+from spikingtorch.like.spikingjelly.step_mode import WithStepMode
 
 REASONS = {
     "store_v_seq": "returns=('spikes', 'v') gives out the membranes of all steps beside the spikes",
@@ -44,7 +41,7 @@ def reset_rule(v_reset: float | None, detach_reset: bool) -> F.Reset:
     return F.detached(rule) if detach_reset else rule
 
 
-class Node(LikeLayer):
+class Node(WithStepMode):
     """A node: its step, with a threshold, a reset and a spike function.
 
     Attributes:
@@ -97,34 +94,6 @@ class Node(LikeLayer):
         self.step_mode = step_mode
 
     @property
-    def step_mode(self) -> str:
-        """What a call takes: "s" for one step, "m" for all steps of a sequence."""
-        return self._step_mode
-
-    @step_mode.setter
-    def step_mode(self, step_mode: str) -> None:
-        if step_mode not in ("s", "m"):
-            raise ValueError(f"{type(self).__name__}: step_mode={step_mode!r}, expected 's' or 'm'")
-        self._step_mode = step_mode
-
-    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
-        """Advance one step or, with ``step_mode="m"``, all steps of a sequence; see ``StepLayer`` and ``MultiStep``.
-
-        Args:
-            x: input, floating, shape (N, ...), or (T, N, ...).
-            init: as in ``StepLayer.forward``.
-        """
-        if self._step_mode == "s" or isinstance(init, Steps):  # of a MultiStep around it
-            return super().forward(x, init)
-        owner, alone = f"{type(self).__name__} (step_mode='m')", "leave it at step_mode='s'"
-        output: Tensor = over_time(owner, alone, self, super().forward, [x], {}, init)
-        return output
-
-    def detach(self) -> None:
-        """Cut the state from its graph, as ``detach_``: SpikingJelly's ``functional.detach_net`` calls this."""
-        self.detach_()
-
-    @property
     def v_reset(self) -> float | None:
         """Membrane after a spike, and where it starts; None for the reset by subtraction."""
         rule: Any = self.reset_rule
@@ -138,10 +107,6 @@ class Node(LikeLayer):
         """Return the parameters with the reset rule by its name in a step."""
         params = dict(stored)
         return {"reset": params.pop("rule")} | params
-
-    def extra_repr(self) -> str:
-        """Name the parameters, and the step mode if it is not "s"."""
-        return super().extra_repr() + ("" if self._step_mode == "s" else f", step_mode={self._step_mode!r}")
 
 
 def above_one(owner: str, name: str, tau: Value) -> None:
