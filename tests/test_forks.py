@@ -71,6 +71,7 @@ print(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("held", ["call", "proof", "record", "monitor"])
 @pytest.mark.parametrize("mode", ["fold", "step"])
 def test_a_child_is_right_whose_parent_was_inside_a_call(mode: str, held: str) -> None:

@@ -185,6 +185,7 @@ print(told())
 
 
 @glibc
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "variables",
     [
@@ -211,6 +212,7 @@ print(keep_freed_memory())
 
 
 @glibc
+@pytest.mark.sampled
 @pytest.mark.parametrize("setting", ["-1, 2**20", "-3, 2**20", "-3, 2**31 - 1", "-4, 0", "-2, 2**20"])
 def test_mallopt_before_turns_it_off(setting: str) -> None:
     code = f"ctypes.CDLL(None).mallopt({setting})\ntrain()\nprint(told(), freed_memory.described())"
@@ -241,6 +243,7 @@ print(model.explain().memory)
 
 
 @glibc
+@pytest.mark.long
 def test_the_peak_is_that_of_memory_that_goes_back() -> None:
     code = """
 for _ in range(12):

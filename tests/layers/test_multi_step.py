@@ -352,9 +352,6 @@ def test_a_monitor_counts_what_its_network_does() -> None:
     multi(torch.rand(T, N, M))
 
 
-# step_mode of the nodes that are like SpikingJelly's
-
-
 def set_step_mode(net: nn.Module, mode: str) -> None:
     """Set the attribute as SpikingJelly does."""
     for module in net.modules():
