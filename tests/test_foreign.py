@@ -284,6 +284,19 @@ def test_a_network_may_reset_a_neuron_of_theirs_or_hand_it_a_state(hands: bool) 
     assert not vars(model.net.get_submodule("theirs"))["_forward_pre_hooks"]
 
 
+@pytest.mark.filterwarnings("ignore:SpikingNet. HandsNone runs step by step")
+def test_no_state_is_handed_by_none() -> None:
+    class HandsNone(Resets):
+        def forward(self, x: Tensor, init: bool) -> Tensor:
+            found: Tensor = self.ours(self.theirs(x, None), init)
+            return found
+
+    model, x = st.SpikingNet(HandsNone(hands=True)), torch.rand(2, 5, 3)
+    model(x)
+    with pytest.raises(RuntimeError, match="layer theirs is the Handed of snnTorch"):
+        model(x)
+
+
 class IAF(StatefulLayer):
     """A neuron in the way of Sinabs."""
 

@@ -61,8 +61,8 @@ class first_calls_of:  # noqa: N801
 
     def _look(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._hooks[module].remove()
-        handed = len(args) + len(kwargs) > 1
-        if not handed and (found := state_of_theirs(module)) is not None:
+        handed = [each for each in (*args, *kwargs.values()) if each is not None]
+        if len(handed) < 2 and (found := state_of_theirs(module)) is not None:
             raise RuntimeError(f"SpikingNet: layer {path} is {found}")
 
 

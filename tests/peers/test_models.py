@@ -178,6 +178,14 @@ def test_a_node_is_replaced_with_its_options(name: str) -> None:
             close(grad, weight.grad, key, *others)
 
 
+def test_a_node_at_two_places_is_one_node_at_both() -> None:
+    node = neuron.IFNode()
+    net = nn.Sequential(nn.Sequential(node), nn.Sequential(node))
+    like.spikingjelly.replace_nodes_(net)
+    assert type(net.get_submodule("0.0")) is like.spikingjelly.IFNode
+    assert net.get_submodule("1.0") is net.get_submodule("0.0")
+
+
 def test_what_is_not_replaced() -> None:
     class Mine(neuron.IFNode):  # type: ignore[misc]
         """A node of the user's."""

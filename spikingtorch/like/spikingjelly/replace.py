@@ -28,12 +28,13 @@ def replace_nodes_(net: nn.Module) -> nn.Module:
             with ``store_v_seq=True``.
         ValueError: a node holds the state of an earlier call.
     """
-    found = {path: _like(path, module) for path, module in net.named_modules() if _is_node(module)}
-    if "" in found:
+    if _is_node(net):
         raise TypeError("replace_nodes_: net is a node itself; make one of like.spikingjelly in its place")
-    for path, node in found.items():
-        parent, _, name = path.rpartition(".")
-        setattr(net.get_submodule(parent), name, node)
+    found = {module: _like(path, module) for path, module in net.named_modules() if _is_node(module)}
+    for parent in [*net.modules()]:
+        for name, module in parent._modules.items():  # a node may stand at several places
+            if module in found:
+                setattr(parent, name, found[module])
     return net
 
 
