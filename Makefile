@@ -10,6 +10,7 @@
 # make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
 # make test-peers    the layers of spikingtorch.like, and our NIR files, beside the libraries that they equal (.venv-bench)
 # make nir-table    our NIR files in the readers of these libraries once more, and the tables of docs/nir.md
+# make lines    how many lines the library and its tests have
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
 # make bench-gpu    speed and memory on a GPU, beside the libraries that are installed (.venv-gpu, or GPU_PYTHON=...)
@@ -24,7 +25,7 @@ TESTED := --constraint constraints.txt
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table mutate bench bench-gpu lock release card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table lines mutate bench bench-gpu lock release card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -107,6 +108,10 @@ test-peers: .venv-bench/.peers
 nir-table: .venv-bench/.peers
 	@.venv-bench/bin/python -W ignore -m tests.interop.nir.peers.ours
 	@.venv-bench/bin/python -m tests.interop.nir.peers.table
+
+# of the files that git keeps: Python, C, and the READMEs inside the packages
+lines:
+	@for folder in spikingtorch tests; do echo "$$folder $$(git ls-files -z $$folder | xargs -0 cat | wc -l)"; done
 
 mutate: .venv/.dev
 	@echo "== every place in the equations changed, one at a time"

@@ -77,11 +77,12 @@ def points_of(work: Callable[[], Any]) -> dict[Point, int]:
 
 
 def interrupted(work: Callable[[], Any], point: Point) -> bool:
-    """Run a call that is interrupted at a point, and say whether it was: it may not come there, or catch it.
+    """Run a call that is interrupted at a point, and say whether it was: it may not come there.
 
     In a callback of a weak reference, of the collector of garbage or of an object that dies, an interrupt ends there.
     """
     fuse, left, before, hook = _fuse(), [point.time], sys.gettrace(), sys.unraisablehook
+    in_a_callback: list[bool] = []
 
     def disarm(frame: FrameType | None) -> None:
         sys.settrace(None)
@@ -111,7 +112,9 @@ def interrupted(work: Callable[[], Any], point: Point) -> bool:
         return fuse.burns and None
 
     def ended(unraisable: Any) -> None:
-        if unraisable.exc_type is not KeyboardInterrupt:
+        if unraisable.exc_type is KeyboardInterrupt:
+            in_a_callback.append(True)
+        else:
             hook(unraisable)
 
     sys.unraisablehook = ended
@@ -124,7 +127,7 @@ def interrupted(work: Callable[[], Any], point: Point) -> bool:
     finally:
         sys.settrace(before)
         sys.unraisablehook = hook
-    return False
+    return bool(in_a_callback)
 
 
 _OWN = {points_of.__code__, interrupted.__code__}

@@ -175,8 +175,9 @@ def interrupt(way: Way, points: list[Point]) -> None:
     """Interrupt a call at each of some points."""
     want, model = way.call(way.model(), X), way.model()
     came = [check(way, way.model() if way.first else model, point, want) for point in points]
-    # some are caught by whoever cleans up when an object dies, of five points one
-    assert sum(came) >= 0.9 * len(came) - 1
+    missed = [point for point, each in zip(points, came, strict=True) if not each]
+    # a first call may not come there again: what the one before has left in the process's caches it finds made
+    assert len(missed) <= (0.1 * len(points) + 1 if way.first else 0), [*map(str, missed)]
 
 
 def test_a_stream_that_is_interrupted_goes_on_from_before_the_call_or_from_after_it() -> None:
