@@ -5,8 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spikingtorch.functional.core.bytecode import reads_of
 from spikingtorch.functional.core.torch_private import AnyDropout, AnyNorm
@@ -17,17 +16,6 @@ _SETTINGS: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
     (AnyNorm, "momentum", type),
     (AnyNorm, "eps", type),
 )
-_STRIDED = torch.strided
-
-
-def form_of(value: Any) -> Any:
-    """Return all of a tensor that code can ask for without asking for its numbers, or for its identity."""
-    if not isinstance(value, Tensor):
-        return value
-    layout = value.layout
-    strides = value.stride() if layout is _STRIDED else None
-    graph = value.requires_grad, value.grad_fn is None, bool(value.__dict__)
-    return type(value), value.shape, value.dtype, value.device, layout, strides, graph
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from spikingtorch.functional.core.bytecode import slots_of
+
 
 class Outside:
     """Places that a copy of a network shares with it, and what was in them."""
@@ -84,17 +86,6 @@ def _differ(one: Any, other: Any) -> bool:
 def _attributes(owner: Any) -> dict[str, Any]:
     slots = {name: getattr(owner, name) for name in slots_of(type(owner)) if hasattr(owner, name)}
     return slots | dict(vars(owner) if hasattr(owner, "__dict__") else {})
-
-
-def slots_of(kind: type) -> list[str]:
-    """Return the names under which objects of a class keep what is in their slots."""
-    found: list[str] = []
-    for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            private = slot.startswith("__") and not slot.endswith("__")
-            found.append(f"_{base.__name__.lstrip('_')}{slot}" if private else slot)
-    return [slot for slot in found if slot not in ("__dict__", "__weakref__")]
 
 
 def _content(cell: types.CellType) -> list[Any]:

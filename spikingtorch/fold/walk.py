@@ -4,7 +4,6 @@ import copyreg
 import re
 import sys
 import types
-import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.fold.effects import objections_to_code
-from spikingtorch.fold.forms import attributes_read_by, form_of, settings_of
+from spikingtorch.fold.forms import attributes_read_by, settings_of
 from spikingtorch.fold.hooks import HOOKS, computed_attributes
-from spikingtorch.fold.outside import Outside, slots_of
-from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of
-from spikingtorch.functional.core.guard import Guard
+from spikingtorch.fold.outside import Outside
+from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of, slots_of
+from spikingtorch.functional.core.guard import Guard, form_of
 from spikingtorch.functional.core.torch_private import hooks_of_all_modules
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.handing import InitHook
@@ -128,7 +127,7 @@ class Walk:
         forms = {key: form for key, value in kept.items() if (form := self._form(f"{name}{key}", value)) is not None}
         self._replaced.update(id(kept[key]) for key in forms)
         if skipped or forms:
-            self.guard.watch_entries(mapping, [key for key in kept if key not in forms], forms)
+            self.guard.watch_entries(mapping, {key: forms.get(key) for key in kept})
         else:
             self.guard.watch_mapping(mapping)
 
@@ -160,10 +159,10 @@ class Walk:
             )
             return
         own, kind = vars(module), type(module)
-        self.guard.watch_attribute(module, "__class__")
+        self.guard.watch_attributes(module, "__class__")
         if id(kind) not in self._kinds:  # of a class of torch's, what somebody may put in the place of its forward
             self._kinds.add(id(kind))
-            self.guard.watch_attribute(kind, "forward")
+            self.guard.watch_attributes(kind, "forward")
         self._mark(path, module, kind, id(own.get("forward")), id(kind.forward), *own["_modules"], *own["_buffers"])
         self._check_copies(path or "the network", kind)
         self._mark(f"{prefix}training", module.training, module.training)
@@ -209,8 +208,7 @@ class Walk:
         if isinstance(value, Tensor):
             self._places.setdefault(id(value), set()).add(name)
             if id(value) not in self._replaced:
-                tensor = weakref.ref(value)
-                self.guard.watch_value(lambda: form_of(tensor()))
+                self.guard.watch_form(value)
 
     def _given_to(self, name: str, tensor: Any) -> None:
         """Look at the attributes that somebody has given to a tensor."""
@@ -408,7 +406,7 @@ class Walk:
         if self._is_outside:
             self.outside.keep_content(value)
         if isinstance(value, np.ndarray) and value.nbytes <= _BYTES and value.dtype != object:
-            self.guard.watch_value(value.tobytes)
+            self.guard.watch_content(value)
             self._mark(name, value, value.shape, value.dtype, value.tobytes())
             return
         inside = self._inside(name, value)
@@ -431,11 +429,8 @@ class Walk:
         kind: Any = type(value)
         named = issubclass(kind, tuple) and hasattr(kind, "_fields")
         if kind in (tuple, list, deque) or named:
-            if kind is list:
-                self.guard.watch_items(value)
-            elif kind is deque:
-                self.guard.watch_value(lambda: [*map(id, value)])
-            elif named:
+            self.guard.watch_content(value)
+            if named:
                 self._classes(f"{name}.{kind.__name__}", kind)
             return dict(enumerate(value))
         if kind is dict or (issubclass(kind, dict) and not getattr(value, "__dict__", None)):
@@ -448,8 +443,7 @@ class Walk:
                     self._value(f"{name}.{key!r}"[:60], key)  # which says why not
             return {key if type(key) is str else f"#{key!r}": item for key, item in value.items()}
         if kind in (set, frozenset):
-            if kind is set:
-                self.guard.watch_value(lambda: [*map(id, value)])
+            self.guard.watch_content(value)
             if any(isinstance(each, Tensor) for each in value):
                 self.names.add(_IS)
             return {repr(each): each for each in value}

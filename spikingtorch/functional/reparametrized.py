@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from spikingtorch.functional.core.compare import once
 from spikingtorch.functional.core.names import step_name
-from spikingtorch.functional.core.once import once
 
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
 Map: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]

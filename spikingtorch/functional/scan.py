@@ -22,7 +22,7 @@ from spikingtorch.functional.dispatch.signature import Signature, signature
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.ir import from_text
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
-from spikingtorch.functional.fused.trace.step_key import SideEffect
+from spikingtorch.functional.fused.trace.snapshot import NotHeld, SideEffect
 from spikingtorch.functional.loop import Step, loop, no_steps
 
 S = TypeVar("S")
@@ -116,7 +116,7 @@ def _chosen(
     if isinstance(plan, TracedStep):
         return bind.run(plan, call, signed)
     if backend == "fused":
-        if not isinstance(plan, SideEffect):
+        if not isinstance(plan, SideEffect | NotHeld):
             first = tree_map(lambda x: lift(x.select(dim, 0)), xs)
             contract.checked(step)(lift(state), first, **lift(kwargs))  # what is wrong on every backend goes first
         raise ValueError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional import Recorded
-from spikingtorch.functional.core.once import once
+from spikingtorch.functional.core.compare import once
 from spikingtorch.functional.core.precision import rounded
 from spikingtorch.functional.recurrent import first_output
 

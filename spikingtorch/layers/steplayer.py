@@ -1,7 +1,8 @@
 """StepLayer: a pure step as a layer that remembers its state between calls."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -9,14 +10,14 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
+from spikingtorch.functional.core.compare import once
 from spikingtorch.functional.core.modes import HOST, in_eager
 from spikingtorch.functional.core.network_mode import aside
-from spikingtorch.functional.core.once import once
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.random_state import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
-from spikingtorch.functional.dispatch.eligibility import side_effect
+from spikingtorch.functional.dispatch.eligibility import side_effect, without_effects
 from spikingtorch.functional.dispatch.signature import FoldedStep
 from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
@@ -25,7 +26,7 @@ from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
@@ -199,6 +200,17 @@ class StepLayer(Attributes):
         """Return what the step changes outside of itself, as far as its code tells; None for a pure function."""
         return side_effect(self.step)
 
+    def without_effects(self, work: Callable[[], Made]) -> Made:
+        """Return what work returns, which runs the step to look at it.
+
+        Raises:
+            FoldError: the step changes something outside of it, which is put back.
+        """
+        found, effect = without_effects(self.step, work)
+        if effect is not None:
+            raise FoldError(f"holds a {type(self).__name__}, whose step {effect}")
+        return cast(Made, found)
+
     def initial_state(self, x: Tensor) -> Any:
         """Return the state of the whole step at rest, for an input of one step like x."""
         rest = self.rest_state(x)
@@ -273,7 +285,7 @@ class StepLayer(Attributes):
         return self._advance_one(inputs, init, running)
 
     def _rehearse(self, inputs: Any) -> Any:
-        return self._advance_one(inputs, True)
+        return self.without_effects(partial(self._advance_one, inputs, True))
 
     def _advance_one(
         self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor, running: Tensor | None = None

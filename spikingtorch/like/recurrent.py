@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from spikingtorch.functional import lift
-from spikingtorch.functional.core.once import once
+from spikingtorch.functional.core.compare import once
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import WholeStep
 from spikingtorch.like.layer import LikeLayer

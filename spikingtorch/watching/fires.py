@@ -1,6 +1,7 @@
 """fires: whether the step of a layer jumps while its input and its state change smoothly, as a spike does."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,7 +49,8 @@ def _step_jumps(layer: StepLayer, size: tuple[int, ...]) -> bool:
         x = torch.full((1, *shape), 0.5, device=device, dtype=given[0].dtype if given else None)
         state = layer.rest_state(x)
         tracing = _Jumps([x, *leaves_of(state)])
-        after, out = within((tracing,), lambda: layer._valued_step()(state, x, **params))
+        run_step = partial(layer._valued_step(), state, x, **params)
+        after, out = layer.without_effects(partial(within, (tracing,), run_step))
         return tracing.of(leaves_of(out)) is None or tracing.of(leaves_of((after, out))) is True
 
     return isolated(device, run)

@@ -1,7 +1,11 @@
-"""Comparing NamedTuples, which by themselves compare as plain tuples do."""
+"""Comparing NamedTuples, which by themselves compare as plain tuples do, and steps around equal ones."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
+
+import torch
+
+from spikingtorch.functional.core.lru import LRUCache
 
 T = TypeVar("T")
 
@@ -26,3 +30,21 @@ def compared_by_type(cls: type[T]) -> type[T]:
     for name, method in (("__eq__", equal), ("__ne__", unequal), ("__hash__", digest)):
         setattr(cls, name, method)
     return cls
+
+
+_made: LRUCache[Any] = LRUCache(256)
+
+
+def once(make: Callable[..., Any], *parts: Any) -> Any:
+    """Return a step around others as one object for equal ones, by which its scans are found again."""
+    if torch.compiler.is_compiling():
+        return make(*parts)
+    key = make, typed(parts)
+    try:
+        known = _made.get(key)
+    except TypeError:  # a step without a hash
+        return make(*parts)
+    if known is None:
+        known = make(*parts)
+        _made.keep(key, known)
+    return known

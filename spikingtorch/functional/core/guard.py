@@ -1,17 +1,64 @@
-"""Guards: cheap checks that nothing has changed which a decision was made from.
+"""Guards: what was in the places that a decision was made from, to see whether it is still there, and to put it back.
 
-To decide, one walks through all that a step, or a network, can read. Whether it is all the same is quickly seen by
-identity: the walk notes each place where another object could be put, and the object that it found there.
+To decide, one walks through all that a step, or a network, can read, and notes each place where another object could
+be put, and the object that it found there. Whether it is all the same is quickly seen by identity.
 """
 
 import types
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice, repeat
-from operator import is_
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain, repeat
+from operator import call, eq, is_
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.bytecode import content_of
 
 _MISSING = object()
+_END = (object(),)  # behind the last one, so that what has grown is another thing
+_STRIDED = torch.strided
+
+
+def form_of(value: Any) -> Any:
+    """Return all of a tensor that code can ask for without asking for its numbers, or for its identity."""
+    if not isinstance(value, Tensor):
+        return value
+    layout = value.layout
+    strides = value.stride() if layout is _STRIDED else None
+    graph = value.requires_grad, value.grad_fn is None, bool(value.__dict__)
+    return type(value), value.shape, value.dtype, value.device, layout, strides, graph
+
+
+class _Place(NamedTuple):
+    """A place that may change.
+
+    Attributes:
+        name: for messages.
+        look: returns what is in it: several things, with ``_END`` behind them unless they are as many as ever.
+        held: what was.
+        same: tells whether that is so.
+        put_back: puts it there again.
+        parts: names of the things in it, one for each.
+    """
+
+    name: str
+    look: Callable[[], Any]
+    held: Any
+    same: Callable[[Any, Any], bool]
+    put_back: Callable[[], object]
+    parts: Sequence[str] = ()
+
+    def changed(self) -> str | None:
+        """Return what has changed, for messages."""
+        if self.same(self.look(), self.held):
+            return None
+        rows = zip(self.parts, self.look(), self.held, strict=True) if self.parts else ()
+        return f"{self.name} {next((part for part, now, before in rows if now is not before), '')}".strip()
 
 
 class Guard:
@@ -21,160 +68,151 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._attributes: list[tuple[weakref.ref[Any], str, Any]] = []
-        self._cells: list[tuple[types.CellType, Any]] = []
-        self._names: list[tuple[Mapping[str, Any], tuple[str, ...], tuple[Any, ...]]] = []
-        self._mappings: list[Mapping[Any, Any]] = []
-        self._classes: dict[int, type] = {}  # by their namespaces, which are written on through them
-        # entries of which another object with the same form will do: where, a reference to the last one, and its form
-        self._places: list[tuple[Mapping[str, Any], str]] = []
-        self._last: list[Callable[[], Any]] = []
-        self._forms: list[tuple[Callable[[Any], Any], Any]] = []
-        self._given: list[Any] = []  # the attributes that somebody may give to them
-        self._keyed: list[tuple[Mapping[str, Any], list[str]]] = []
-        self._items: list[list[Any]] = []
-        self._keys: list[Any] = []
-        self._values: list[Any] = []
-        self._contents: list[Any] = []
-        self._copies: list[tuple[Callable[[], Any], Any]] = []
-        self._undo: list[Callable[[], Any]] = []  # how to put back what is watched by value
+        self._places: list[_Place] = []
+        # those that are compared by identity, in a row: to look at them in one go costs least, at each call
+        self._looks: list[Callable[[], Any]] = []
+        self._held: list[Any] = []
+        self._valued: list[_Place] = []
         self._is_blind = False
-        self._is_empty = True
 
-    def watch_attribute(self, owner: Any, name: str) -> None:
-        """Watch an attribute that every object of the kind has."""
-        self._is_empty = False
+    def watch_attributes(self, owner: Any, *names: str) -> None:
+        """Watch attributes of a function, a class or an object; one that it does not have may not come."""
         try:
-            self._attributes.append((weakref.ref(owner), name, getattr(owner, name)))
+            reference = weakref.ref(owner)
         except TypeError:  # an object that takes no weak references
             self.watch_nothing()
+            return
+
+        def read(name: str) -> Any:
+            return getattr(reference(), name, _MISSING)
+
+        def put(name: str, value: Any) -> None:
+            delattr(reference(), name) if value is _MISSING else setattr(reference(), name, value)
+
+        self._watch_each(f"an attribute of a {type(owner).__name__},", names, read, put)
 
     def watch_function(self, function: types.FunctionType) -> None:
         """Watch the code, the defaults and the closure of a function."""
-        self._is_empty = False
-        for name in ("__code__", "__defaults__", "__kwdefaults__", "__dict__"):
-            self.watch_attribute(function, name)
-        self._cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
+        self.watch_attributes(function, "__code__", "__defaults__", "__kwdefaults__", "__dict__")
 
-    def watch_names(self, space: Mapping[str, Any], names: Iterable[str]) -> None:
+        def put(cell: types.CellType, value: Any) -> None:
+            if value is _MISSING:
+                del cell.cell_contents
+            else:
+                cell.cell_contents = value
+
+        if cells := function.__closure__:
+            read = partial(content_of, empty=_MISSING)
+            self._watch_each("a variable,", cells, read, put, parts=function.__code__.co_freevars)
+
+    def watch_names(self, space: dict[str, Any], names: Iterable[str]) -> None:
         """Watch names in a namespace, those that it does not have included."""
-        self._is_empty = False
+
+        def put(name: str, value: Any) -> None:
+            space.pop(name) if value is _MISSING else space.update({name: value})
+
         names = tuple(names)
-        self._names.append((space, names, tuple([space.get(name, _MISSING) for name in names])))
+        look: Any = partial(map, space.get, names, repeat(_MISSING))
+        self._watch_each("a variable,", names, partial(_entry, space), put, look)
 
-    def watch_mapping(self, mapping: Mapping[Any, Any], owner: type | None = None) -> None:
-        """Watch all entries of a mapping, possibly of the namespace of a class."""
-        self._is_empty = False
-        if owner is not None:
-            self._classes[id(mapping)] = owner
-        self._mappings.append(mapping)
-        self._keys += [len(mapping), *mapping]
-        self._values += mapping.values()
-
-    def watch_entries(
-        self, mapping: Mapping[str, Any], names: Iterable[str], forms: Mapping[str, Callable[[Any], Any]]
+    def _watch_each(
+        self,
+        name: str,
+        keys: Sequence[Any],
+        read: Callable[[Any], Any],
+        put: Callable[[Any, Any], object],
+        look: Callable[[], Any] | None = None,
+        parts: Sequence[str] = (),
     ) -> None:
+        held = [*map(read, keys)]
+
+        def put_back() -> None:
+            for key, value in zip(keys, held, strict=True):
+                if read(key) is not value:
+                    put(key, value)
+
+        self._note(_Place(name, look or partial(map, read, keys), held, _identical, put_back, parts or keys))
+
+    def _note(self, place: _Place) -> None:
+        self._places.append(place)
+        if place.same is _identical:
+            self._looks.append(place.look)
+            self._held += place.held
+        else:
+            self._valued.append(place)
+
+    def watch_mapping(self, mapping: Mapping[Any, Any], owner: type | None = None, name: str = "a dict") -> None:
+        """Watch all entries of a mapping, possibly of the namespace of a class, which is written on through it."""
+        held = dict(mapping)
+
+        def put_back() -> None:
+            if isinstance(mapping, dict):
+                mapping.clear()
+                mapping.update(held)
+            for name in {*vars(owner)} - {*held} if owner is not None else ():
+                delattr(owner, name)
+            for name, value in held.items() if owner is not None else ():
+                if vars(owner).get(name, _MISSING) is not value:
+                    setattr(owner, name, value)
+
+        name = name if owner is None else f"the class {owner.__name__}"
+        look = partial(chain, mapping, mapping.values(), _END)
+        self._note(_Place(name, look, [*held, *held.values(), *_END], _identical, put_back))
+
+    def watch_entries(self, mapping: dict[str, Any], forms: Mapping[str, Callable[[Any], Any] | None]) -> None:
         """Watch which keys a mapping has, some of its entries by identity, and others by their form.
 
         Args:
             mapping: the mapping.
-            names: keys of the entries that are to be the same objects.
-            forms: for each key whose entry may be another object, what is to be equal of both. These entries have no
-                attributes of their own, and are not kept alive.
+            forms: for each key that matters, what is to be equal of its entry and of another object in its place; None
+                where it is to be the same object.
         """
-        self._keyed.append((mapping, [*mapping]))
-        self.watch_names(mapping, names)
-        for name, form in forms.items():
-            self._places.append((mapping, name))
-            self._last.append(_reference(mapping[name]))
-            self._forms.append((form, form(mapping[name])))
-            self._given.append(getattr(mapping[name], "__dict__", ()))
+        self.watch_value(lambda: [*mapping])
+        self.watch_names(mapping, [name for name, form in forms.items() if form is None])
+        looked_at = [(name, form) for name, form in forms.items() if form is not None]
+        if looked_at:
+            self.watch_value(lambda: [form(mapping[name]) if name in mapping else _MISSING for name, form in looked_at])
 
-    def watch_items(self, items: list[Any]) -> None:
-        """Watch the items of a list."""
-        self._is_empty = False
-        self._items.append(items)
-        self._contents += [len(items), *items]
+    def watch_content(self, value: Any) -> None:
+        """Watch what a container holds whose kind is known: a list, a deque, a set or an array; of others, nothing."""
+        name = f"a {type(value).__name__}"
+        if isinstance(value, list | deque):
+            held = [*value]
 
-    def changed(self) -> bool:
-        """Say whether a place that can be watched holds something else."""
-        return not self._all_hold()
+            def put_items() -> None:
+                value.clear()
+                value.extend(held)
 
-    def put_back(self) -> None:
-        """Put back what mappings, lists and what is watched by value have held."""
-        keys, values, contents = iter(self._keys), iter(self._values), iter(self._contents)
-        for mapping in self._mappings:
-            names = list(islice(keys, next(keys)))
-            held = dict(zip(names, values, strict=False))
-            owner = self._classes.get(id(mapping))
-            if owner is not None:
-                _put_into(owner, held)
-            elif isinstance(mapping, dict) and not _same(mapping, held):
-                mapping.clear()
-                mapping.update(held)
-        for items in self._items:
-            items[:] = islice(contents, next(contents))
-        for undo in self._undo:
-            undo()
+            self._note(_Place(name, partial(chain, value, _END), [*held, *_END], _identical, put_items))
+        elif isinstance(value, set):
+            # by identity: 1, 1.0 and True are equal
+            kept = value.copy()
 
-    def _all_hold(self) -> bool:
-        # at each call: plain loops, and mappings and lists in a row, cost less than other ways to look
-        for owner, name, value in self._attributes:
-            if getattr(owner(), name, _MISSING) is not value:
-                return False
-        for cell, value in self._cells:
-            if _content(cell) is not value:
-                return False
-        for space, names, found in self._names:
-            if not all(map(is_, map(space.get, names, repeat(_MISSING)), found)):
-                return False
-        for keyed, keys in self._keyed:
-            if [*keyed] != keys:
-                return False
-        for look, value in self._copies:
-            if look() != value:
-                return False
-        return self._collections_hold() and self._forms_hold()
+            def put_members() -> None:
+                value.clear()
+                value.update(kept)
 
-    def _forms_hold(self) -> bool:
-        values = [mapping.get(key, _MISSING) for mapping, key in self._places]
-        last = [reference() for reference in self._last]
-        for place, (form, found) in enumerate(self._forms):
-            # of the same object as well, for the form of a tensor may change in place
-            if values[place] is _MISSING or form(values[place]) != found:
-                return False
-            if values[place] is not last[place]:
-                # who is interrupted in between looks at its form again
-                self._given[place] = getattr(values[place], "__dict__", ())
-                self._last[place] = _reference(values[place])
-        return not any(self._given)
+            self._note(_Place(name, lambda: {*map(id, value)}, {*map(id, value)}, eq, put_members))
+        elif isinstance(value, np.ndarray) and value.flags.writeable:
+            kept_array = value.copy()
+            self._note(_Place(name, value.tobytes, value.tobytes(), eq, partial(np.copyto, value, kept_array)))
+        elif isinstance(value, torch.Generator):
+            state = value.get_state()
+            self._note(_Place(name, value.get_state, state, torch.equal, partial(value.set_state, state)))
 
-    def _collections_hold(self) -> bool:
-        keys: list[Any] = []
-        values: list[Any] = []
-        contents: list[Any] = []
-        for mapping in self._mappings:
-            keys.append(len(mapping))
-            keys += mapping
-            values += mapping.values()
-        if keys != self._keys or not all(map(is_, values, self._values)):
-            return False
-        for items in self._items:
-            contents.append(len(items))
-            contents += items
-        return len(contents) == len(self._contents) and all(map(is_, contents, self._contents))
+    def watch_form(self, tensor: Tensor) -> None:
+        """Watch the form of a tensor."""
+        reference = weakref.ref(tensor)
+        self.watch_value(lambda: form_of(reference()))
 
-    def watch_value(self, look: Callable[[], Any], undo: Callable[[], Any] | None = None) -> None:
-        """Watch what a function returns, by value; ``undo`` makes it so again."""
-        self._is_empty = False
-        self._copies.append((look, look()))
-        if undo is not None:
-            self._undo.append(undo)
+    def watch_value(self, look: Callable[[], Any]) -> None:
+        """Watch what a function returns, by value."""
+        self._note(_Place("something", look, look(), eq, _nothing))
 
     def watch_tree(self, tree: Any) -> None:
         """Watch the lists and dicts of a tree, whose leaves are watched by somebody else."""
         if isinstance(tree, list):
-            self.watch_items(tree)
+            self.watch_content(tree)
         if type(tree) is dict:
             self.watch_mapping(tree)
             tree = list(tree.values())
@@ -187,39 +225,37 @@ class Guard:
         self._is_blind = self._is_blind or blind
 
     def unchanged(self) -> bool:
-        """Say whether each place holds the object that it held; False as well if one cannot be watched."""
+        """Say whether each place holds what it held; False as well if one cannot be watched."""
         if self._is_blind:
             return False
-        if self._is_empty:
-            return True
         try:
-            return self._all_hold()
+            if not all(map(is_, chain.from_iterable(map(call, self._looks)), self._held)):
+                return False
+            for place in self._valued:
+                if not place.same(place.look(), place.held):
+                    return False
         except RuntimeError:  # another thread changes a mapping meanwhile
             return False
+        return True
+
+    def changed(self) -> str | None:
+        """Return the name of a place that holds something else, of those that can be watched."""
+        return next((name for place in self._places if (name := place.changed()) is not None), None)
+
+    def put_back(self) -> None:
+        """Put back what the places have held."""
+        for place in self._places:
+            if not place.same(place.look(), place.held):
+                place.put_back()
 
 
-def _reference(value: Any) -> Callable[[], Any]:
-    """Return what returns a value as long as somebody else holds it; an object without weak references is kept."""
-    try:
-        return weakref.ref(value)
-    except TypeError:
-        return lambda: value
+def _identical(found: Iterable[Any], held: list[Any]) -> bool:
+    return all(map(is_, found, held))
 
 
-def _same(mapping: Mapping[Any, Any], held: Mapping[Any, Any]) -> bool:
-    return [*mapping] == [*held] and all(map(is_, mapping.values(), held.values()))
+def _entry(space: Mapping[str, Any], name: str) -> Any:
+    return space.get(name, _MISSING)
 
 
-def _put_into(owner: type, held: Mapping[str, Any]) -> None:
-    for name in {*vars(owner)} - {*held}:
-        delattr(owner, name)
-    for name, value in held.items():
-        if vars(owner).get(name, _MISSING) is not value:
-            setattr(owner, name, value)
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # a cell that is empty yet
-        return _MISSING
+def _nothing() -> None:
+    """Put nothing back."""

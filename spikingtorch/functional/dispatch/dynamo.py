@@ -30,7 +30,7 @@ from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep, trace_step
-from spikingtorch.functional.fused.trace.step_key import SideEffect
+from spikingtorch.functional.fused.trace.snapshot import NotHeld, SideEffect
 from spikingtorch.functional.recurrent import Recurrent
 
 # what torch.compile takes as constants, or as tensors; it can neither carry another object nor tell when that changes
@@ -147,7 +147,7 @@ def _plan(functions: Any, trees: Any, specs: Any, half: torch.dtype | None, devi
         target_on(torch.device(device)).ensure_compiled(found.program)
     except NotFusible as refusal:
         explain.warn(step, refusal)
-        return None, str(refusal), not isinstance(refusal, SideEffect)
+        return None, str(refusal), not isinstance(refusal, SideEffect | NotHeld)
     of_gradient = found.saves_states, found.differentiable, found.depends
     return (found.program, found.literals, found.outputs, found.inexact, *of_gradient), "", True
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,9 +23,10 @@ from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
-from spikingtorch.functional.fused.trace.step_key import SideEffect, check_pure, guard_of, undone
+from spikingtorch.functional.fused.trace.snapshot import SideEffect, Snapshot, held, snapshot
 from spikingtorch.functional.fused.trace.tracer import not_pointwise
 
+T = TypeVar("T")
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
 BACKENDS = ("auto", "loop", "fused", "compile", "parallel")
 # neurons from which on a layer that is called step by step takes a kernel, which has to be traced and compiled first;
@@ -46,12 +47,29 @@ def is_large(step: Callable[..., Any], x: Tensor) -> bool:
 
 
 def side_effect(step: Callable[..., Any]) -> str | None:
-    """Return what a step changes outside of itself, as far as its code tells."""
+    """Return what a step uses up outside of itself as it reads it, if that can be told without running it."""
+    return without_effects(step, _nothing)[1]
+
+
+def without_effects(step: Callable[..., Any], work: Callable[[], T]) -> tuple[T | None, str | None]:
+    """Return what work returns, which runs a step to look at it, or else what the step changes outside of itself.
+
+    That is put back, as far as it is in sight.
+    """
     try:
-        check_pure(step)
+        found: Snapshot | None = snapshot(step)
     except SideEffect as effect:
-        return str(effect)
-    return None
+        return None, str(effect)
+    except NotFusible:  # it asks what has another answer in a trace, which work is not
+        found = None
+    try:
+        return (work() if found is None else found.undone(work)), None
+    except SideEffect as effect:
+        return None, str(effect)
+
+
+def _nothing() -> None:
+    """Run nothing."""
 
 
 def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible:
@@ -90,7 +108,8 @@ def _check_shapes(call: Call) -> None:
         first = [Spec(x.dtype, call.without_time(x)) for x in call.xs]
         state = pytree.tree_unflatten(call.states, call.forms[0])
         x, params = pytree.tree_unflatten(first, call.forms[1]), pytree.tree_unflatten(call.params, call.forms[2])
-        found = undone(guard_of(call.step), partial(not_pointwise, call.step, state, x, params))
+        around = held(call.step)
+        found = around.undone(partial(not_pointwise, call.step, state, x, params, around.tensors))
         raise found or NotFusible(complaint)
 
 

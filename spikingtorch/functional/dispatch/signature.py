@@ -22,7 +22,7 @@ from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.launcher import layouts_of
 from spikingtorch.functional.fused.runtime.targets import target_of
-from spikingtorch.functional.fused.trace.step_key import NoStepKey, guarded_key, is_immutable
+from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
 
 _LIMIT = 1024
 _TENSOR, _FLOAT = "tensor", "float"
@@ -115,7 +115,7 @@ class FoldedStep(NamedTuple):
 def _known(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Any, ...]) -> "_Parameters | None":
     try:
         return _parameters_of(step, params, forms)
-    except (NoStepKey, NotFusible):
+    except NotFusible:
         return None
 
 
@@ -159,7 +159,7 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     """Return what a scan depends on, found by the objects themselves while a guard sees no change.
 
     Raises:
-        NoStepKey, NotFusible: they have no key.
+        NotFusible: they have no key.
     """
     values = params.values()
     key = (id(step), forms, *params, *map(_LOOKED_UP.get, map(type, values), map(id, values)))
@@ -183,7 +183,8 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
     leaves, form = flatten(given)
     kinds = [_TENSOR if isinstance(leaf, Tensor) else _FLOAT if isinstance(leaf, float) else "" for leaf in leaves]
     others = [leaf for leaf, kind in zip(leaves, kinds, strict=True) if not kind]
-    read, guard = guarded_key(function, *[each for tree in (form, *forms) for each in types_of(tree)], *others)
+    found = held(function, *[each for tree in (form, *forms) for each in types_of(tree)], *others)
+    read, guard = found.key, found.guard
     while isinstance(step, functools.partial) and not step.args:
         guard.watch_mapping(step.keywords)
         step = step.func

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.functional import lift
-from spikingtorch.functional.core.once import once
+from spikingtorch.functional.core.compare import once
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import StepLayer, WholeStep

@@ -6,19 +6,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.whole import raise_interrupt
-from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
+from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
-from spikingtorch.functional.fused.trace.step_key import (
-    SideEffect,
-    check_containers,
-    found_in,
-    undone,
-)
+from spikingtorch.functional.fused.trace.snapshot import Snapshot, held
 from spikingtorch.functional.fused.trace.tracer import trace
 
 _LIMIT = 512
@@ -79,29 +74,18 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     params = arguments.params
     numbers = [leaf for leaf in params if isinstance(leaf, float)]
     floats = tuple(map(repr, numbers))
-    try:
-        fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else None for leaf in params]
-        others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
-        check_containers(step, [each for form in arguments.forms[2].children() for each in _types(form)])
-        types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
-        found = found_in(step, *types, *others)
-    except SideEffect:
-        raise  # and run nowhere, not even for a trace
-    except NotFusible as refusal:
-        # what the step does with what it reads may say more
-        tried = _attempt(step, arguments, lift_floats=True)
-        raise (tried if isinstance(tried, NotPointwise) else refusal) from None
+    fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else None for leaf in params]
+    others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
+    types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
+    found = held(step, *types, *others)
+    key = found.key, arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
+    attempt = partial(_attempt, step, arguments, found)
     # a float that stands in the trace as a tensor would not look like one
-    lifts = not (floats and (found.looks or found.key is None))
-    read = arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
-    key: Hashable = None if found.key is None else (found.key, *read)
-    attempt = partial(_attempt, step, arguments, found.guard)
-    known = _found(key, partial(attempt, lift_floats=True)) if lifts else None
+    known = None if floats and found.looks else _found(key, partial(attempt, lift_floats=True))
     if isinstance(known, TracedStep) and any(numbers[place] == 0 for place in known.divisors):
         known = None
     if known is None or (isinstance(known, NotFusible) and floats):
-        valued = None if key is None else (key, floats)
-        known = _found(valued, partial(attempt, lift_floats=False))
+        known = _found((key, floats), partial(attempt, lift_floats=False))
     if isinstance(known, NotFusible):
         raise known
     return known
@@ -110,10 +94,8 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
 _recent: LRUCache[TracedStep | NotFusible] = LRUCache(_LIMIT)
 
 
-def _found(key: Hashable | None, make: Callable[[], TracedStep | NotFusible]) -> TracedStep | NotFusible:
-    """Return the plan of a key, made now where it is not known or, without a key, cannot be."""
-    if key is None:
-        return make()
+def _found(key: Hashable, make: Callable[[], TracedStep | NotFusible]) -> TracedStep | NotFusible:
+    """Return the plan of a key, made now where it is not known."""
     known = _recent.get(key)
     if known is None:
         known = make()
@@ -122,21 +104,23 @@ def _found(key: Hashable | None, make: Callable[[], TracedStep | NotFusible]) ->
 
 
 def _attempt(
-    step: Callable[..., Any], arguments: Arguments, guard: Guard | None = None, *, lift_floats: bool
+    step: Callable[..., Any], arguments: Arguments, found: Snapshot, *, lift_floats: bool
 ) -> TracedStep | NotFusible:
-    """Return the plan of a step, or why there is none; the trace leaves what the guard sees as it was."""
+    """Return the plan of a step, or why there is none; the trace leaves all that the step reads as it was."""
     try:
-        return undone(guard, partial(_made, step, arguments, lift_floats))
+        return found.undone(partial(_made, step, arguments, found.tensors, lift_floats))
     except NotFusible as refusal:
         return refusal
 
 
-def _made(step: Callable[..., Any], arguments: Arguments, lift_floats: bool) -> TracedStep:
+def _made(step: Callable[..., Any], arguments: Arguments, kept: list[Tensor], lift_floats: bool) -> TracedStep:
     handled = sys.exception()
     try:
         leaves = arguments.states, arguments.xs, arguments.params
         state, xs, params = map(pytree.tree_unflatten, leaves, arguments.forms)
-        program, literals, form, divisors = trace(step, state, xs, params, arguments.half, lift_floats=lift_floats)
+        program, literals, form, divisors = trace(
+            step, state, xs, params, arguments.half, lift_floats=lift_floats, kept=kept
+        )
     except NotFusible:
         raise
     except Exception as error:

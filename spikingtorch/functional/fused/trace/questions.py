@@ -21,7 +21,7 @@ _NO_KERNEL_KNOWS = "which no kernel knows; pass a number in params"
 _LEAVES_TORCH = {"numpy", "tolist", "__array__", "__dlpack__", "apply_", "map_", "__repr__", "__format__"}
 _SIZES = {"shape", "size", "numel", "nelement", "nbytes", "stride"}
 _MEMORY = {"is_contiguous", "storage_offset", "data_ptr", "untyped_storage", "storage", "_base", "_is_view"}
-_ABOUT = _SIZES | _MEMORY | _LEAVES_TORCH | {"__len__"}
+_ABOUT = _SIZES | _MEMORY | {"__len__"}
 # what Python computes with floats otherwise than torch does with tensors of no axes
 _OF_FLOATS = {"pow", "__pow__", "__rpow__", "float_power", "remainder", "__mod__", "__rmod__", "fmod"}
 _OF_FLOATS |= {"floor_divide", "__floordiv__", "__rfloordiv__"}

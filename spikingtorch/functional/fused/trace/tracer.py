@@ -6,6 +6,7 @@ it: whatever torch differentiates, an old-style autograd Function included, is d
 
 import sys
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from spikingtorch.functional.fused.trace.depends import depends_on
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
 from spikingtorch.functional.fused.trace.questions import Questions
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
+from spikingtorch.functional.fused.trace.snapshot import NoWrites, SideEffect
 
 T = TypeVar("T")
 
@@ -45,7 +47,14 @@ class Traced(NamedTuple):
 
 
 def trace(
-    step: Callable[..., Any], state: Any, xs: Any, params: Any, half: torch.dtype | None, *, lift_floats: bool
+    step: Callable[..., Any],
+    state: Any,
+    xs: Any,
+    params: Any,
+    half: torch.dtype | None,
+    *,
+    lift_floats: bool,
+    kept: Sequence[Tensor] = (),
 ) -> Traced:
     """Trace a step.
 
@@ -57,6 +66,7 @@ def trace(
         half: what float32 outputs are rounded to, if they are.
         lift_floats: make the floats of params inputs of the program. A step may do with a float what no tensor can do,
             branch on it or hand it to math.exp; then this fails, and the program holds their values instead.
+        kept: tensors outside of the step, which it may not write on.
 
     Raises:
         NotFusible: the step is not a pointwise program, and why.
@@ -64,7 +74,7 @@ def trace(
     """
 
     def both() -> list[Traced]:  # the second one sees other random numbers than the first
-        return [_trace_once(step, state, xs, params, half, lift_floats, sizes) for sizes in SIZES]
+        return [_trace_once(step, Examples((state, xs, params), lift_floats, sizes), xs, half, kept) for sizes in SIZES]
 
     small, large = _with_fixed_modes(both)
     if small != large:
@@ -73,30 +83,28 @@ def trace(
 
 
 def _trace_once(
-    step: Callable[..., Any],
-    state: Any,
-    xs: Any,
-    params: Any,
-    half: torch.dtype | None,
-    lift_floats: bool,
-    sizes: tuple[int, int, int],
+    step: Callable[..., Any], examples: Examples, xs: Any, half: torch.dtype | None, kept: Sequence[Tensor]
 ) -> Traced:
-    asked, examples = Questions(), Examples((state, xs, params), lift_floats, sizes)
-    recorder = Recorder(examples)
+    asked, recorder = Questions(), Recorder(examples)
     asked.recorder = recorder
     drawn, handled = python_random_state(), sys.exception()
+    given = [pytree.tree_flatten(tree) for tree in examples.trees]
 
     def run() -> tuple[Any, list[Any], pytree.TreeSpec, Any]:
         try:
             after, out = contract.checked(step)(*examples.trees[:2], **examples.trees[2])
         except Exception as error:
             raise_interrupt(error, handled)
+            _check_given(examples.trees, given)
+            if isinstance(error, SideEffect):
+                raise
             raise recorder.refusal or asked.refusal or error from error
+        _check_given(examples.trees, given)
         results, form = pytree.tree_flatten(out)
         return after, results, form, recorder.differentiate([*pytree.tree_leaves(after), *results])
 
     def asking() -> Traced:
-        after, results, form, gradients = within((recorder,), run)
+        after, results, form, gradients = within((NoWrites(kept), recorder), run)
         if (refusal := recorder.refusal or asked.refusal) is not None:
             raise refusal
         if python_random_state() != drawn:
@@ -106,7 +114,17 @@ def _trace_once(
     return within((asked,), asking)
 
 
-def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> NotFusible | None:
+def _check_given(trees: Sequence[Any], given: Sequence[tuple[list[Any], pytree.TreeSpec]]) -> None:
+    """Raise where a step has changed a list or a dict that it was given."""
+    for name, tree, (leaves, form) in zip(("state", "inputs", "parameters"), trees, given, strict=True):
+        now, now_form = pytree.tree_flatten(tree)
+        if now_form != form or not all(map(is_, now, leaves)):
+            raise SideEffect(f"changes a list or a dict among its {name}")
+
+
+def not_pointwise(
+    step: Callable[..., Any], state: Any, x: Any, params: Any, kept: Sequence[Tensor]
+) -> NotFusible | None:
     """Return the first operation of a step that is not pointwise, for tensors of any shapes.
 
     Args:
@@ -114,6 +132,7 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
         state: tree of tensors, or of anything with their shape and dtype.
         x: input of one step, likewise.
         params: parameters, likewise.
+        kept: as in trace.
     """
 
     def example(leaf: Any) -> Any:
@@ -125,12 +144,14 @@ def not_pointwise(step: Callable[..., Any], state: Any, x: Any, params: Any) -> 
         try:
             trees = [pytree.tree_map(example, tree, is_leaf=is_spec) for tree in (state, x, params)]
             step(trees[0], trees[1], **trees[2])
+        except SideEffect:
+            raise
         except Exception as error:
             raise_interrupt(error, handled)
 
     def plainly() -> None:
         torch.set_grad_enabled(False)
-        within((Questions(), watch), run)
+        within((Questions(), NoWrites(kept), watch), run)
 
     _with_fixed_modes(plainly)
     found: NotFusible | None = watch.refusal

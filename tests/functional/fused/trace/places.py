@@ -104,7 +104,7 @@ SEEN: dict[str, tuple[Make, Read]] = {
     "default of a helper": (lambda number: lambda found=number: found, lambda content: content()),
     "keyword default of a helper": (lambda number: lambda *, found=number: found, lambda content: content()),
 }
-# what keeps its content out of sight: right, and traced again each time if need be
+# what keeps its content out of sight in part: right, on the loop if need be
 UNSEEN: dict[str, tuple[Make, Read]] = {
     "Enum": (Kind, lambda content: content.value),
     "OrderedDict": (lambda number: collections.OrderedDict(number=number), NAMED),

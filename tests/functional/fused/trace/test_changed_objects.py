@@ -67,6 +67,7 @@ def gain_of(settings: Any) -> float:
     return 0.9 if hasattr(settings, "SLOW") else 0.1
 
 
+@pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_name_that_comes_and_goes_in_a_module(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_as_the_loop(ASKED[asked])
@@ -99,6 +100,7 @@ def test_a_set_of_equal_numbers_of_another_kind() -> None:
         assert_as_the_loop(step)
 
 
+@pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
 def test_what_each_thread_has_for_itself() -> None:
     local, errors = threading.local(), list[BaseException]()
     step = reading(local)

@@ -101,7 +101,7 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "identity": (lambda x, gain: 2 * x if gain is GLOBAL else x, GAIN, r"compares objects by identity \(is GLOBAL\)"),
     "memory": (lambda x: 2 * x if x.is_contiguous() else x, {}, r"lie in memory \(is_contiguous\)"),
     "gradient": (lambda x: Odd.apply(x), {}, r"aten\.i0.*gradient"),  # type: ignore[no-untyped-call]
-    "side effect": (lambda x: LOG.append(x) or x, {}, "may change a list outside of it"),  # type: ignore[func-returns-value]
+    "side effect": (lambda x: LOG.append(x) or x, {}, "changes a list outside of it"),  # type: ignore[func-returns-value]
     "numbers of Python": (lambda x: random.random() * x, {}, "draws random numbers from a Random"),
     "numbers of numpy": (lambda x: np.random.rand() * x, {}, CHANGE),
 }

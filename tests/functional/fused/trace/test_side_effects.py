@@ -188,7 +188,7 @@ def test_a_network_with_such_a_layer_steps_without_a_trial() -> None:
             return self.layer(x, init)  # type: ignore[no-any-return]
 
     ran, steps = outside()
-    with pytest.warns(RuntimeWarning, match="holds layer, whose step may change a list outside of it"):
+    with pytest.warns(RuntimeWarning, match="holds a StepLayer, whose step changes a list outside of it"):
         st.SpikingNet(Net(), N)(torch.rand(2, T, N))
     assert ran() == T
 
@@ -207,7 +207,7 @@ def test_a_parameter_that_a_step_appends_to(bound: bool) -> None:
 
     with pytest.raises(ValueError, match=r"backend='fused' cannot run.*among its parameters"):
         run("fused")
-    with pytest.warns(RuntimeWarning, match="may change a list among its parameters"):
+    with pytest.warns(RuntimeWarning, match="changes a list or a dict among its parameters"):
         got = run("auto")
     assert torch.equal(got, run("loop"))
     assert got[-1].mean() > 4 * got[0].mean()

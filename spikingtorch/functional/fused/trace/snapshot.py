@@ -1,0 +1,405 @@
+"""A snapshot of all that a step can read: is it the step of before, and has a look at it changed anything.
+
+A step is its code together with all that the code can reach: defaults, closure, globals, attributes of functions,
+modules, classes and objects. What is there by value is the key of the step: two steps with equal keys trace to the same
+program. What is there by identity is watched by a guard, which sees a change, and puts back what a trace has changed.
+What a snapshot cannot hold runs on the loop, for a stale number would cost a result.
+"""
+
+import builtins
+import functools
+import random
+import types
+from collections import OrderedDict, deque, namedtuple
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikingtorch.functional.core.bytecode import (
+    DEFINITIONS,
+    FIXED,
+    READ_ONE,
+    Reads,
+    cells_of,
+    module_of,
+    reads_of,
+    slots_of,
+)
+from spikingtorch.functional.core.guard import Guard, form_of
+from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.torch_private import TorchDispatchMode, has_global_hook
+from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.fused.errors import NotFusible
+
+T = TypeVar("T")
+_LIMIT = 5000  # values; a step that reads more is no small function of its parameters
+_SMALL = 2**20  # bytes of an array that is copied
+_PLAIN = (type(None), bool, int, str, bytes, float, complex, range, slice, torch.dtype, torch.device)
+# what a trace answers otherwise than the loop
+_MODES = {
+    *("needs_input_grad", "is_autocast_enabled", "is_grad_enabled", "requires_grad", "grad_fn", "is_leaf"),
+    *("is_inference", "is_inference_mode_enabled"),
+}
+# what is to happen at each step, and what reads by names that are in no code
+_EFFECTS = {"print", "open", "input", "breakpoint"}
+_OPAQUE = {"globals", "locals", "eval", "exec", "__import__", "__globals__", "_getframe", "f_globals", "f_locals"}
+_IN_C = (
+    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    types.ClassMethodDescriptorType,
+)
+# packages whose functions in C give the same for the same arguments
+_PURE = FIXED | {"itertools", "cmath", "copyreg", "abc"}
+# packages of classes of classes that add nothing which a step reads, and of bases that hold nothing
+_METACLASSES, _BASES = {"builtins", "abc", "torch", "typing", "enum"}, {"typing", "abc", "enum"}
+_DRAWS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
+# of classes: where objects keep what they have, and what Python notes in them
+_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(vars(namedtuple("_Pair", "x"))["x"]))
+_SAMPLE: type = types.new_class("_Sample", (Protocol,))
+_NOTES = {name for name, item in vars(_SAMPLE).items() if not isinstance(item, types.FunctionType)} | {
+    *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__orig_bases__"),
+    *("__dataclass_fields__", "__dataclass_params__", "__static_attributes__", "__firstlineno__", "_backward_cls"),
+}
+_OF_ENUMS = {*vars(Enum("_Empty", []))}
+_HOLD = "Keep what it reads in numbers, texts, tuples, lists, dicts or plain objects, or pass it in params"
+_WRITE = "Write the names of what it reads in its code"
+
+
+class NotHeld(NotFusible):
+    """A step reads what no snapshot holds."""
+
+
+class SideEffect(NotFusible):
+    """A step changes what is outside of it, which nothing but the loop does at each step."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}, which no kernel does at each step. Give it out as one more output, or carry it in the state"
+        )
+
+
+class Snapshot(NamedTuple):
+    """All that a step can reach, as far as it can be held.
+
+    Attributes:
+        key: equal for what a step cannot tell apart.
+        looks: whether the code looks at numbers otherwise than by arithmetic.
+        guard: sees whether something has changed.
+        missing: what cannot be held; None if there is no such thing.
+        tensors: that it can reach.
+    """
+
+    key: tuple[Any, ...]
+    looks: bool
+    guard: Guard
+    missing: NotHeld | None
+    tensors: list[Tensor]
+
+    def undone(self, work: Callable[[], T]) -> T:
+        """Return what work returns, which runs the step, and put back what that has changed.
+
+        Raises:
+            SideEffect: it has changed something, or was about to write on a tensor.
+        """
+
+        def look() -> T:
+            found = within((NoWrites(self.tensors),), work) if self.tensors else work()
+            if (name := self.guard.changed()) is not None:
+                raise SideEffect(f"changes {name} outside of it")
+            return found
+
+        return whole(look, self.guard.put_back)
+
+
+class NoWrites(TorchDispatchMode):
+    """Refuses to write on some tensors, before their numbers are lost."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._memory = {each.untyped_storage().data_ptr() for each in tensors} - {0}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # the wrapper that it asks for imports the whole compiler, a second of the first call
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.is_mutable:
+            for each in (*args, *(kwargs or {}).values()):
+                if isinstance(each, Tensor) and each.untyped_storage().data_ptr() in self._memory:
+                    raise SideEffect(f"writes on a tensor outside of it ({func._opname})")
+        return func(*args, **(kwargs or {}))
+
+
+def snapshot(*values: Any) -> Snapshot:
+    """Return a snapshot of a step, and of what else it is given.
+
+    Raises:
+        SideEffect: it uses something up as it reads it.
+        NotFusible: its code asks what a trace answers otherwise than the loop.
+    """
+    walk = _Walk()
+    try:
+        key = (*map(walk.of, values), *walk.of_modules())
+        walk.check_code()
+    except NotHeld as missing:
+        key, walk.missing = (), missing
+    return Snapshot(key, walk.looks, walk.guard, walk.missing, walk.tensors)
+
+
+def held(*values: Any) -> Snapshot:
+    """Return a snapshot; see it for the errors.
+
+    Raises:
+        NotHeld: as well, where there is something that cannot be held.
+    """
+    found = snapshot(*values)
+    if found.missing is not None:
+        raise found.missing
+    return found
+
+
+def is_immutable(value: Any) -> bool:
+    """Say whether a value can neither change nor read what can."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if isinstance(value, DEFINITIONS):
+        return module_of(value) in FIXED and not cells_of(value)
+    named = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return (kind is tuple or (named and is_immutable(kind))) and all(map(is_immutable, value))
+
+
+class _Walk:
+    """One walk through all that code can reach.
+
+    Attributes:
+        guard: watches it.
+        looks: whether code looks at numbers otherwise than by arithmetic.
+        missing: what cannot be held; the walk goes on, for what else it finds.
+        tensors: that it has met.
+    """
+
+    def __init__(self) -> None:
+        self.guard = Guard()
+        self.looks = False
+        self.missing: NotHeld | None = None
+        self.tensors: list[Tensor] = []
+        self._seen: dict[int, int] = {}
+        self._alive: list[Any] = []
+        self._modules: dict[int, types.ModuleType] = {}
+        self._attributes: set[str] = set()  # names that code reads, of modules wherever they are
+        self._computes = False  # whether it reads by names that it computes
+        self._name = ""  # by which code of a class or a module is called, if it is
+        self._code: list[tuple[str, types.FunctionType, Reads]] = []  # by that name
+        self._in_c: list[tuple[str, Any, str]] = []  # functions in C by that name, and the packages that they are of
+
+    def _unheld(self, what: str, instead: str = _HOLD) -> None:
+        self.missing = self.missing or NotHeld(f"{what}. {instead}")
+
+    def of(self, value: Any) -> Any:
+        """Return what stands for a value in the key."""
+        kind = type(value)
+        if kind in _PLAIN or isinstance(value, np.generic):
+            return kind, repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
+        if isinstance(value, _IN_C):
+            return self._function_in_c(value)
+        if isinstance(value, DEFINITIONS) and module_of(value) in FIXED and not cells_of(value):
+            return value
+        if id(value) in self._seen:
+            return "seen", self._seen[id(value)]
+        self._seen[id(value)] = len(self._seen)
+        self._alive.append(value)  # so that no two values of a walk have the same id
+        if len(self._seen) > _LIMIT:
+            raise NotHeld(f"reads more than {_LIMIT} values. {_HOLD}")
+        return kind, self._inside(value)
+
+    def _function_in_c(self, function: Any) -> Any:
+        owner = getattr(function, "__objclass__", getattr(function, "__self__", None))
+        if owner is not None and not isinstance(owner, types.ModuleType | type):
+            return function.__name__, self.of(owner)  # the get of a dict, say
+        self._in_c.append((self._name, function, module_of(function if owner is None else owner).lstrip("_")))
+        return function
+
+    def _inside(self, value: Any) -> Any:
+        """Return what stands for what a value holds."""
+        kind: Any = type(value)
+        if isinstance(value, _DRAWS):
+            raise SideEffect(f"draws random numbers from a {kind.__name__}")
+        if isinstance(value, Iterator):
+            raise SideEffect(f"may use up a {kind.__name__} outside of it")
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if kind in (dict, OrderedDict):
+            return self._mapping(value)
+        if kind is np.ndarray and value.nbytes <= _SMALL and value.dtype != object:
+            self.guard.watch_content(value)
+            return value.dtype, value.shape, value.tobytes()
+        if kind in (set, frozenset):
+            self.guard.watch_content(value)
+            return frozenset(map(self.of, value))
+        if kind in (tuple, list, deque) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+            self.guard.watch_content(value)
+            return self.of(kind), getattr(value, "maxlen", None), *map(self.of, value)
+        if kind is functools.partial:
+            return (*map(self.of, (value.func, value.args, value.keywords, value.__dict__)),)
+        if kind is types.MethodType:
+            return self.of(value.__func__), self.of(value.__self__)
+        if kind is types.FunctionType:
+            return self._function(value)
+        if kind is types.ModuleType:
+            return self._module(value)
+        return self._class(value) if isinstance(value, type) else self._object(value)
+
+    def _mapping(self, mapping: Any, name: str = "a dict") -> Any:
+        self.guard.watch_mapping(mapping, name=name)
+        return tuple([(self.of(key), self.of(item)) for key, item in mapping.items()])
+
+    def _tensor(self, tensor: Tensor) -> Any:
+        """Return the form of a tensor, and what somebody has given to it: no trace reads the numbers in it."""
+        if type(tensor) not in (Tensor, torch.nn.Parameter):
+            self._unheld(f"reads a {type(tensor).__name__}")
+        self.tensors.append(tensor)
+        self.guard.watch_form(tensor)
+        return form_of(tensor), self._mapping(vars(tensor), "attributes of a tensor")
+
+    def _named(self, name: str, value: Any) -> Any:
+        """Return what stands for a value that only code which reads its name calls."""
+        before, self._name = self._name, name
+        try:
+            return self.of(value)
+        finally:
+            self._name = before
+
+    def _function(self, function: types.FunctionType) -> Any:
+        self.guard.watch_function(function)
+        if module_of(function) in FIXED:  # a wrapper of torch's, say, around a function of the user's
+            self.looks = self.looks or module_of(function) == "functools"
+            return function, *map(self.of, cells_of(function))
+        reads, space = reads_of(function.__code__), function.__globals__
+        self._code.append((self._name, function, reads))
+        self._attributes.update(reads.attributes, reads.texts)
+        self._computes = self._computes or reads.computes_names
+        self.looks = self.looks or bool(reads.looks)
+        self.guard.watch_names(space, {*reads.names, *reads.rebinds})
+        read = [space[name] for name in reads.names if name in space]
+        own = function.__defaults__, function.__kwdefaults__, function.__dict__
+        return function.__code__, *map(self.of, (*own, *cells_of(function), *read))
+
+    def _module(self, module: types.ModuleType) -> Any:
+        if module_of(module) not in FIXED:
+            self._modules[id(module)] = module
+        return module
+
+    def of_modules(self) -> Iterator[Any]:
+        """Yield what stands for what code reads of modules: all that has a name which some of the code reads."""
+        done: set[tuple[int, str]] = set()
+        while ahead := {
+            (id(module), name): module
+            for module in self._modules.values()
+            for name in sorted({*self._attributes, "__getattr__"})
+            if (id(module), name) not in done
+        }:
+            done.update(ahead)
+            for (_, name), module in ahead.items():
+                self.guard.watch_names(vars(module), (name,))
+                if name in vars(module):
+                    yield module, name, self._named(name, vars(module)[name])
+        if any("__getattr__" in vars(module) for module in self._modules.values()):
+            self._unheld("reads a module that makes its attributes")
+        if self._computes and self._modules:
+            self._unheld("may read a module by a name that it computes", _WRITE)
+
+    def _class(self, cls: type) -> Any:
+        if module_of(type(cls)) not in _METACLASSES:
+            self._unheld(f"reads a {type(cls).__name__}, a class of another kind")
+        self.guard.watch_mapping(vars(cls), cls)
+        self.guard.watch_attributes(cls, "__bases__")
+        skipped = _NOTES | (_OF_ENUMS if issubclass(cls, Enum) else set())
+        content = {name: item for name, item in vars(cls).items() if name not in skipped}
+        content |= cls.__members__ if issubclass(cls, Enum) else {}
+        items = [(name, self._defined(name, item)) for name, item in content.items()]
+        return cls, *map(self.of, cls.__bases__), *items
+
+    def _defined(self, name: str, item: Any) -> Any:
+        """Return what stands for an attribute of a class."""
+        if isinstance(item, property):
+            return property, *[self._named(name, each) for each in (item.fget, item.fset, item.fdel)]
+        if isinstance(item, staticmethod | classmethod):
+            return type(item), self._named(name, item.__func__)
+        if isinstance(item, _SLOTS):
+            return None
+        if hasattr(type(item), "__get__") and not isinstance(item, (*DEFINITIONS, *_IN_C)):
+            self._unheld(f"has {name}, an attribute that is a {type(item).__name__}")
+        return self._named(name, item)
+
+    def _object(self, value: Any) -> Any:
+        """Return what stands for an object that keeps what it has in its ``__dict__`` and its slots alone."""
+        kind = type(value)
+        if isinstance(value, torch.nn.Module):
+            self.guard.watch_value(has_global_hook)
+            if has_global_hook():
+                raise SideEffect("holds a module, and hooks are registered for all modules, which may change anything")
+        own, slots = getattr(value, "__dict__", None), slots_of(kind)
+        made_anew = own is not getattr(value, "__dict__", None)
+        in_sight = isinstance(value, Enum) or all(map(_is_in_sight, kind.__mro__[:-1]))
+        if made_anew or not (slots or own is not None) or not in_sight:
+            self._unheld(f"reads an object of class {kind.__name__}, whose content is not in sight")
+            return kind
+        self.guard.watch_attributes(value, "__class__", *slots, *(() if own is None else ("__dict__",)))
+        content = () if own is None else self._mapping(own, f"an attribute of a {kind.__name__}")
+        return self.of(kind), content, *[self.of(getattr(value, slot, None)) for slot in slots]
+
+    def check_code(self) -> None:
+        """Raise where code that may be called does what the loop alone does as it is meant.
+
+        Of a class or a module, that are the functions whose names code reads that may be called.
+        """
+        read, told = {"", "__call__", "forward"}, set[str]()
+        while read != told:
+            told |= read
+            read = told.union(*[[*reads.names, *reads.attributes] for name, _, reads in self._code if name in told])
+        for name, function, reads in self._code:
+            if name in told:
+                self._check(function, reads)
+        for name, function, package in self._in_c:
+            if name not in told:
+                continue
+            if function.__name__ in _OPAQUE | READ_ONE:  # by another name
+                self._unheld(f"calls {function.__name__}", _WRITE)
+            elif package not in _PURE:
+                self._unheld(f"calls {package}.{function.__name__}, which may give something else at each call")
+
+    def _check(self, function: types.FunctionType, reads: Reads) -> None:
+        told, cells = {*reads.names, *reads.attributes}, cells_of(function)
+        outside = vars(builtins) | function.__globals__ | dict(zip(function.__code__.co_freevars, cells, strict=True))
+        if reads.looks and "Parameter" in told:
+            raise NotFusible("asks for Parameter, which a trace answers otherwise than the loop")
+        read = [*cells, *[outside.get(name) for name in reads.names]]  # by another name
+        if asked := (told | {getattr(each, "__name__", "") for each in read if isinstance(each, DEFINITIONS)}) & _MODES:
+            raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
+        for name in reads.identity:
+            variable, _, attribute = name.partition(".")
+            value = outside.get(variable)
+            value = getattr(value, attribute, None) if attribute else value
+            if isinstance(value, (type(None), float, tuple, list, dict, Tensor)):
+                raise NotFusible(f"compares objects by identity (is {name or '...'}), which are others in a trace")
+        if "id" in reads.names:
+            raise NotFusible("compares objects by identity (id), which are others in a trace")
+        if reads.catches:
+            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop not")
+        if effects := {*reads.names} & _EFFECTS:
+            raise SideEffect(f"calls {min(effects)}")
+        if opaque := told & _OPAQUE:
+            self._unheld(f"uses {min(opaque)}, behind which nobody can look", _WRITE)
+        if reads.imports:
+            self._unheld(f"imports {reads.imports[0]}", "Import it outside of the step")
+
+
+def _is_in_sight(base: type) -> bool:
+    """Say whether objects keep nothing for a class but what is in their ``__dict__`` and slots."""
+    package = module_of(base)
+    in_c = package in FIXED or (package.startswith("_") and package != "__main__")
+    return not in_c or package in _BASES or issubclass(base, torch.nn.Module)
