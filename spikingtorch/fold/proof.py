@@ -16,7 +16,6 @@ from spikingtorch.fold.copied import Copied, Sample, isolated
 from spikingtorch.fold.judge import aten_name, draws, judge
 from spikingtorch.fold.kept import kept_graph
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
-from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.rehearsal import Rehearsal
 from spikingtorch.fold.replay import Expected
 from spikingtorch.fold.rules import FACTORIES, SIZES, outer_of
@@ -35,6 +34,7 @@ from spikingtorch.fold.trace import (
     noted_in,
     same_constant,
 )
+from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.whole import raise_interrupt, whole
@@ -82,7 +82,7 @@ class FoldDecision(NamedTuple):
 
 
 def prove(
-    net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Outside, numbers: Collection[str] = ()
+    net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Guard, numbers: Collection[str] = ()
 ) -> FoldDecision:
     """Find out whether a network may be handed all steps at once.
 
@@ -102,11 +102,11 @@ def prove(
 
     def run() -> FoldDecision:
         found = isolated(sample, lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs))
-        outside.restore()
+        outside.put_back()
         return found
 
     try:
-        return whole(run, outside.restore)
+        return whole(run, outside.put_back)
     except FoldError as error:
         raise_interrupt(error, handled)
         error.__traceback__ = None  # its frames hold the call, and a trace in them the error

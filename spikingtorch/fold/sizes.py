@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from spikingtorch.fold.copied import Copied, Sample, isolated
-from spikingtorch.fold.outside import Outside
 from spikingtorch.fold.replay import Expected, Replay, constant_of, without_tensors
 from spikingtorch.fold.single import check_single
 from spikingtorch.fold.trace import Trace
+from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.whole import raise_interrupt, whole
 from spikingtorch.layers.fold_token import FoldError
 
@@ -43,7 +43,7 @@ class Sizes:
         """Take over what was found out from an earlier proof, for numbers of samples that were not looked at since."""
         self._known = other._known | self._known
 
-    def objection_to(self, N: int, net: nn.Module, outside: Outside) -> str | None:
+    def objection_to(self, N: int, net: nn.Module, outside: Guard) -> str | None:
         """Return what the network does otherwise for a number of samples, after "it".
 
         Args:
@@ -59,16 +59,16 @@ class Sizes:
             self._known[N] = self._found(N, net, outside)
         return self._known[N]
 
-    def _found(self, N: int, net: nn.Module, outside: Outside) -> str | None:
+    def _found(self, N: int, net: nn.Module, outside: Guard) -> str | None:
         handled = sys.exception()
 
         def run() -> tuple[str, ...]:
             changing = isolated(self._sample, partial(self._run, N, net))
-            outside.restore()
+            outside.put_back()
             return changing
 
         try:
-            changing = whole(run, outside.restore)
+            changing = whole(run, outside.put_back)
         except FoldError as error:
             raise_interrupt(error, handled)
             return str(error)

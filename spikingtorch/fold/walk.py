@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from spikingtorch.fold.effects import objections_to_code
 from spikingtorch.fold.forms import attributes_read_by, settings_of
 from spikingtorch.fold.hooks import HOOKS, computed_attributes
-from spikingtorch.fold.outside import Outside
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of, slots_of
 from spikingtorch.functional.core.guard import Guard, form_of
 from spikingtorch.functional.core.torch_private import hooks_of_all_modules
@@ -83,7 +82,7 @@ class Walk:
         self.guard = Guard()
         self.empty: list[Any] = []
         self.alive: list[Any] = []
-        self.outside = Outside()
+        self.outside = Guard()
         self._is_outside = False
         self._read, self._ignored, self._free, self._exact, self._shares = names, ignored, free, exact, shares
         self._settings: dict[str, Callable[[Any], Any]] = {}  # numbers of torch's modules, and what matters of them
@@ -259,7 +258,7 @@ class Walk:
             self._seen.add(id(base))
             copyreg._slotnames(base)  # type: ignore[attr-defined]  # copies note it in the class
             self.guard.watch_mapping(vars(base))
-            self.outside.keep_attributes(base)
+            self.outside.watch_mapping(vars(base), base)
             for key, item in list(vars(base).items()):
                 if key not in _ABOUT and (made or key != "__init__" or not issubclass(base, nn.Module)):
                     self._member(f"{name}.{key}", item, self._reads(key))
@@ -286,7 +285,7 @@ class Walk:
         self._seen.add(id(function))
         self.guard.watch_function(function)
         self._mark(name, function, function.__code__)
-        self.outside.keep_cells(function.__closure__ or ())
+        self.outside.watch_function(function)
         cells = dict(zip(function.__code__.co_freevars, cells_of(function), strict=True))
         if module_of(function) in FIXED:  # a wrapper of torch's, say, around a function of the user's
             for key, cell in cells.items():
@@ -301,7 +300,7 @@ class Walk:
         # what is installed is there to be used by many, but for the package of the network
         if "site-packages" in function.__code__.co_filename and module_of(function) not in self._packages:
             return
-        self.outside.keep_names(space, reads.names)
+        self.outside.watch_names(space, reads.names)
         outside = {key: space[key] for key in reads.names if key in space} | cells
         outside |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
         if reads.imports:
@@ -335,7 +334,7 @@ class Walk:
         found, absent = [key for key in space if key in wanted], wanted - space.keys()
         self.guard.watch_names(space, found)
         self.guard.watch_value(lambda: space.keys().isdisjoint(absent))
-        self.outside.keep_names(space, wanted)
+        self.outside.watch_names(space, wanted)
         for key in found:
             if isinstance(space[key], types.ModuleType):
                 self._space(f"{name}.{key}", space[key], names)
@@ -393,7 +392,7 @@ class Walk:
             self._function(name, value)
             if module_of(value) not in FIXED:
                 self.guard.watch_mapping(vars(value))
-                self.outside.keep_attributes(value)
+                self.outside.watch_mapping(vars(value))
                 for key, item in vars(value).items():
                     self._shared(f"{name}.{key}", item)
         elif isinstance(value, type):
@@ -404,7 +403,7 @@ class Walk:
     def _compound(self, name: str, value: Any, deep: bool) -> None:
         kind: Any = type(value)
         if self._is_outside:
-            self.outside.keep_content(value)
+            self.outside.watch_content(value)
         if isinstance(value, np.ndarray) and value.nbytes <= _BYTES and value.dtype != object:
             self.guard.watch_content(value)
             self._mark(name, value, value.shape, value.dtype, value.tobytes())
@@ -477,7 +476,8 @@ class Walk:
         own = vars(value) if hasattr(value, "__dict__") else {}
         self._watch(f"{name}.", own)
         if self._is_outside:
-            self.outside.keep_attributes(value)
+            self.outside.watch_mapping(own)
+            self.outside.watch_attributes(value, *slots)
         return own | {slot: getattr(value, slot, None) for slot in slots}
 
 

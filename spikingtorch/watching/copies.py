@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import HOOKS
-from spikingtorch.fold.outside import Outside
 from spikingtorch.functional.core.bytecode import cells_of, reads_of
+from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.random_state import RandomNumbers
 from spikingtorch.functional.core.torch_private import InferenceMode
@@ -41,7 +41,7 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
     """
     tensors = chain(given, model.net.parameters(), model.net.buffers())
     numbers = [RandomNumbers.now(device) for device in {HOST, *[each.device for each in tensors]}]
-    shared: list[Outside] = []
+    shared: list[Guard] = []
 
     def run() -> T:
         found = work(model.alone(partial(_look_and_copy, owner, model, shared), _nothing))
@@ -50,7 +50,7 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
 
     def put_back() -> None:
         for outside in shared:
-            outside.restore()
+            outside.put_back()
         for each in numbers:
             each.put_back()
 
@@ -61,7 +61,7 @@ def _nothing() -> None:
     """Undo a copy, which changes nothing."""
 
 
-def _look_and_copy(owner: str, model: Any, shared: list[Outside]) -> Any:
+def _look_and_copy(owner: str, model: Any, shared: list[Guard]) -> Any:
     """Return a copy of a network, and add what it shares with the network."""
     with InferenceMode(False):  # weights that are copied in it could not be looked at outside of it
         shared += [_outside_of_hooks(model.net), Look(model.net).outside]
@@ -85,15 +85,15 @@ def _copy(owner: str, model: Any) -> Any:
         ) from error
 
 
-def _outside_of_hooks(net: nn.Module) -> Outside:
+def _outside_of_hooks(net: nn.Module) -> Guard:
     """Return what the hooks of a network can change, which a copy of it shares."""
-    outside = Outside()
+    outside = Guard()
     for module in net.modules():
         for hook in chain.from_iterable(getattr(module, name, {}).values() for name in HOOKS):
             if isinstance(hook, FunctionType):
                 names, space = reads_of(hook.__code__).names, hook.__globals__
-                outside.keep_cells(hook.__closure__ or ())
-                outside.keep_names(space, names)
+                outside.watch_function(hook)
+                outside.watch_names(space, names)
                 for value in chain(cells_of(hook), [space[name] for name in names if name in space]):
-                    outside.keep_content(value)
+                    outside.watch_content(value)
     return outside

@@ -174,9 +174,11 @@ class Guard:
             self.watch_value(lambda: [form(mapping[name]) if name in mapping else _MISSING for name, form in looked_at])
 
     def watch_content(self, value: Any) -> None:
-        """Watch what a container holds whose kind is known: a list, a deque, a set or an array; of others, nothing."""
+        """Watch what a container of a known kind holds, and where a generator of torch's is; of others, nothing."""
         name = f"a {type(value).__name__}"
-        if isinstance(value, list | deque):
+        if isinstance(value, dict):
+            self.watch_mapping(value)
+        elif isinstance(value, list | deque):
             held = [*value]
 
             def put_items() -> None:
