@@ -54,7 +54,7 @@ def compare(
 def same_outputs(got: Tensor, wanted: Tensor) -> None:
     """Compare outputs that are not all silent: spikes exactly, others but for rounding."""
     spikes = bool((wanted == wanted.round()).all())
-    assert 0 < wanted.count_nonzero()
+    assert wanted.count_nonzero() > 0
     assert wanted.count_nonzero() < wanted.numel() or not spikes
     if spikes:
         assert torch.equal(got, wanted)

@@ -5,12 +5,11 @@ A connection has a weight, a delay and, while it is trained, a width: the kernel
     K[k] = w c[k] / (eps + sum c),   c[k] = exp(-((k - p) / sigma)^2 / 2) or max(0, 1 - |k - p|)
 
 I. Hammouamri, I. Khalfaoui-Hassani, T. Masquelier, "Learning delays in spiking neural networks using dilated
-convolutions with learnable spacings", ICLR 2024, arXiv:2306.17670. The kernel of the package DCLS 0.1.1 is compared with
-this equation where the package is installed.
+convolutions with learnable spacings", ICLR 2024, arXiv:2306.17670. The kernel of the package DCLS 0.1.1 is compared
+with this equation where the package is installed.
 """
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,16 +24,7 @@ from tests.peers.compared import compare, same_gradients, same_outputs
 T, N, INPUTS, HIDDEN, OUTPUTS = 30, 4, 6, 10, 3
 STEPS = 7  # of the kernel: delays from 0 to 6
 TAU = 2.0
-
-
-@pytest.fixture(autouse=True)
-def _in_float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 class Spacings(nn.Module):
@@ -160,7 +150,8 @@ class Connections(nn.Module):
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         then = self.delay(x.unsqueeze(-2).expand(-1, len(self.weight), -1), init)
-        return (self.weight * then).sum(-1)
+        out: Tensor = (self.weight * then).sum(-1)
+        return out
 
 
 def test_a_delay_for_each_connection_is_our_layer() -> None:
@@ -173,7 +164,9 @@ def test_a_delay_for_each_connection_is_our_layer() -> None:
     same_outputs(got, wanted)
     got.backward(pull)
     wanted.backward(pull)
-    weight, position, delay = (each.grad for each in (theirs.weight, theirs.P, connections.delay.get_parameter("delay")))
+    weight, position, delay = (
+        each.grad for each in (theirs.weight, theirs.P, connections.delay.get_parameter("delay"))
+    )
     assert weight is not None
     assert position is not None
     # a position counts from the oldest step, a delay from the newest
@@ -185,9 +178,7 @@ def test_a_delay_for_each_connection_is_our_layer() -> None:
 def test_the_kernel_is_that_of_the_package(version: str) -> None:
     modules = pytest.importorskip("DCLS.construct.modules", reason="DCLS==0.1.1 is not installed")
     own = Convolved(INPUTS, OUTPUTS, version)
-    theirs = modules.Dcls1d(
-        *(INPUTS, OUTPUTS), kernel_count=1, dilated_kernel_size=STEPS, bias=False, version=version
-    )
+    theirs = modules.Dcls1d(*(INPUTS, OUTPUTS), kernel_count=1, dilated_kernel_size=STEPS, bias=False, version=version)
     theirs.load_state_dict(own.state_dict())
     x, pull = spikes_in(), torch.randn(T, N, OUTPUTS)
     wanted = theirs(F.pad(x.permute(1, 2, 0), (STEPS - 1, 0))).permute(2, 0, 1)

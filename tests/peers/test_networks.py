@@ -111,7 +111,7 @@ def of_events(neuron: Callable[..., nn.Module], **last: Any) -> nn.Sequential:
 
 
 class OfEvents(nn.Module):
-    """A network of snnTorch in a loop over time, whose neurons hold their states; the last gives out its membrane too."""
+    """A network of snnTorch in a loop over time, whose neurons hold their states; the last has two outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,30 +123,25 @@ class OfEvents(nn.Module):
         return torch.stack([self.net(events)[0] for events in x])
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_convolutions_of_snntorch_on_events() -> None:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        torch.manual_seed(0)
-        theirs = OfEvents()
-        with torch.no_grad():
-            for weight in theirs.parameters():
-                weight.mul_(4.0)  # so that all layers fire
-        spike = like.snntorch.fast_sigmoid(slope=25)
-        ours = SpikingNet(of_events(partial(like.snntorch.Leaky, spike_grad=spike)), batch_first=False)
-        x, classes = (torch.rand(T, N, 2, 34, 34) < 0.1).double(), torch.randint(CLASSES, (N,))
-        compare(theirs, ours, x, {key: key.removeprefix("net.") for key in theirs.state_dict()})
-        for net in (theirs, ours):
-            net.zero_grad()
-        wanted = snn_functional.mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(theirs(x), classes)
-        rates = {"correct": int(0.8 * T), "incorrect": int(0.2 * T)}  # whole spikes, as there
-        found = losses.count_mse(ours(x), classes, **rates, batch_first=False) / T
-        torch.testing.assert_close(found, wanted)
-        for loss in (wanted, found):
-            loss.backward()
-        same_gradients(dict(ours.net.named_parameters()), dict(theirs.net.named_parameters()))
-    finally:
-        torch.set_default_dtype(before)
+    theirs = OfEvents()
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.mul_(4.0)  # so that all layers fire
+    spike = like.snntorch.fast_sigmoid(slope=25)
+    ours = SpikingNet(of_events(partial(like.snntorch.Leaky, spike_grad=spike)), batch_first=False)
+    x, classes = (torch.rand(T, N, 2, 34, 34) < 0.1).double(), torch.randint(CLASSES, (N,))
+    compare(theirs, ours, x, {key: key.removeprefix("net.") for key in theirs.state_dict()})
+    for net in (theirs, ours):
+        net.zero_grad()
+    wanted = snn_functional.mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(theirs(x), classes)
+    rates: Any = {"correct": int(0.8 * T), "incorrect": int(0.2 * T)}  # whole spikes, as there
+    found = losses.count_mse(ours(x), classes, **rates, batch_first=False) / T
+    torch.testing.assert_close(found, wanted)
+    for loss in (wanted, found):
+        loss.backward()
+    same_gradients(dict(ours.net.named_parameters()), dict(theirs.net.named_parameters()))
 
 
 class Padded(nn.Module):

@@ -5,15 +5,14 @@
     s[t] = u[t] > 1
 
 I is the batch norm, over batch and time, of W x[t], and in a recurrent layer V s[t-1] comes on top of it, V without a
-diagonal. A LIF neuron has no w. The readout is the sum over time of the softmax of leaky integrators. All that is Greek
-or small is learned, one value for each neuron, between bounds. Sequences start at zero.
+diagonal. A LIF neuron has no w. The readout is the sum over time of the softmax of leaky integrators. The constants
+alpha, beta, a and b are learned, one value for each neuron, between bounds. Sequences start at zero.
 
 A. Bittar, P. N. Garner, "A surrogate gradient spiking baseline for speech command recognition", Frontiers in
 Neuroscience 16, 2022, doi:10.3389/fnins.2022.865897.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -29,16 +28,7 @@ T, N, INPUTS, HIDDEN, CLASSES = 40, 5, 12, 16, 4
 BOUNDS = {"alpha": (math.exp(-1 / 5), math.exp(-1 / 25)), "beta": (math.exp(-1 / 30), math.exp(-1 / 120))}
 BOUNDS |= {"a": (-1.0, 1.0), "b": (0.0, 2.0)}
 LAYERS = {"LIF": ("alpha",), "adLIF": ("alpha", "beta", "a", "b")}
-
-
-@pytest.fixture(autouse=True)
-def _in_float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def drawn(name: str, neurons: int) -> Tensor:
@@ -62,7 +52,8 @@ class Boxcar(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (u,) = ctx.saved_tensors
-        return gradients[0] * ((u > -0.5) & (u <= 0.5))
+        found: Tensor = gradients[0] * ((u > -0.5) & (u <= 0.5))
+        return found
 
 
 class Layer(nn.Module):
@@ -75,7 +66,8 @@ class Layer(nn.Module):
         self.V = nn.Linear(neurons, neurons, bias=False) if fed_back else None
 
     def current(self, x: Tensor) -> Tensor:
-        return self.norm(self.W(x).flatten(0, 1)).unflatten(0, x.shape[:2])
+        current: Tensor = self.norm(self.W(x).flatten(0, 1)).unflatten(0, x.shape[:2])
+        return current
 
     def forward(self, x: Tensor) -> Tensor:
         constants = {name: within(name, each) for name, each in self.constants.items()}
@@ -164,7 +156,7 @@ class LayerHere(nn.Module):
         if fed_back:
             back = nn.Linear(neurons, neurons, bias=False)
             parametrize.register_parametrization(back, "weight", NoDiagonal())
-        constants = {name: drawn(name, neurons) for name in LAYERS[kind]}
+        constants: Any = {name: drawn(name, neurons) for name in LAYERS[kind]}
         self.neurons = StepLayer(step, state, learnable=True, recurrent=back, **constants)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
