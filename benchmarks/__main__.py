@@ -59,7 +59,8 @@ def main() -> int:
     if float(machine["load before"]) > 0.5:
         print("Other processes are using this machine: what follows will be too slow, and noisy.\n", file=sys.stderr)
     suites = {name: suite for name, suite in SUITES.items() if not options.only or name in options.only}
-    if red := launch.check(options, [case for suite in suites.values() for case in suite.cases(suite.sizes[0])]):
+    cases = [case for suite in suites.values() for size in suite.sizes for case in suite.cases(size)]
+    if red := launch.check(options, cases):
         print(f"{len(red)} equality checks failed: nothing is timed.", file=sys.stderr)
         return 1
     verdicts: list[list[str]] = []

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
-from benchmarks import beside, convolutional, models, peers
+from benchmarks import beside, convolutional, peers, training
 from benchmarks.networks import ARCHITECTURES, DEEP_DIGITS
 from benchmarks.neurons import NEURONS
 from benchmarks.ours import CALLS, SWEEP
 from benchmarks.subject import Observation, Subject
-from benchmarks.suite import CHANNELS_LAST, OURS, Array, Case, Size
+from benchmarks.suite import CHANNELS_LAST, Array, Case, Size
 
 # odd lengths, so that no block of a kernel comes out even
 SIZE = Size(T=203, B=3, N=257)
@@ -155,17 +156,18 @@ def agree(one: Subject, other: Subject, limit: float, exact: bool) -> None:
     demand(error <= limit, f"gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
 
 
-def check_models(contestant: str, model: str, _: str) -> None:
-    """Compare a model of SpikingJelly's with our nodes to the same with its own, in float64."""
-    if contestant == OURS:
-        found, expected = (models.observed(model, ours) for ours in (True, False))
-        error = max(map(error_of, found, expected))
-        demand(
-            error <= EXACT, f"output or gradient off by {error:.1e} of its largest entry, and {EXACT:.0e} is the limit"
-        )
+def check_whole(contestant: str, model: str, _: str) -> None:
+    """Compare a network, as ours or in another form, with the same as its library has it."""
+    there = peers.WHOLE[model]
+    if contestant == there.REFERENCE:
+        return
+    cases = [Case(name, model, there.CHECKED) for name in (contestant, there.REFERENCE)]
+    found, expected = (training.observed(there.trained(case, there.CHECKED_IN)) for case in cases)
+    limit, error = EXACT if there.CHECKED_IN is torch.float64 else PEER_GRADIENT, max(map(error_of, found, expected))
+    demand(error <= limit, f"output or gradient off by {error:.1e} of its largest entry, and {limit:.0e} is the limit")
 
 
 # what compares the contestants of a model that are not told apart by their neurons alone
 OWN_CHECKS: dict[str, Callable[[str, str, str], None]] = {convolutional.MODEL: check_convolutional}
 OWN_CHECKS |= dict.fromkeys(beside.NEURONS, check_beside)
-OWN_CHECKS |= dict.fromkeys(models.MODELS, check_models)
+OWN_CHECKS |= dict.fromkeys(peers.WHOLE, check_whole)

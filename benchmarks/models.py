@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.subject import Subject
-from benchmarks.suite import BOTH, OURS, TRAINING, Array, Case, Size
+from benchmarks.suite import OURS, Case, Size
+from benchmarks.training import Trained
 
 CLASSES = 10
+# whom ours is compared with, at which size and in which arithmetic
+REFERENCE, CHECKED, CHECKED_IN = "spikingjelly", Size(T=4, B=2, N=3 * 32 * 32), torch.float64
 PREFIX = "spikingjelly.activation_based"
 # the options of nodes, for the models that have none of their own, as their authors train them
 OPTIONS = {"detach_reset": True}
@@ -95,32 +97,16 @@ def sequence(size: Size, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Te
     return images.expand(size.T, -1, -1, -1, -1).clone(), torch.randint(CLASSES, (size.B,), generator=generator)
 
 
-def subject(case: Case) -> Subject:
-    """Return steps of training: forward, cross entropy of the mean over time, backward, SGD, reset."""
-    reset_net = _part("functional").reset_net
-    net = made(case.model, case.contestant == OURS)
-    images, classes = sequence(case.size)
-    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4)
-
-    def train() -> None:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(readout(net, images), classes).backward()
-        optimizer.step()
-        reset_net(net)
-
-    return Subject({TRAINING: train, BOTH: train}, NotImplemented)
-
-
-def observed(model: str, ours: bool) -> list[Array]:
-    """Return the readout of a model in training, and the gradients of all weights by it, in float64."""
-    net = made(model, ours, torch.float64)
-    images, classes = sequence(Size(T=4, B=2, N=3 * 32 * 32), torch.float64)
-    torch.manual_seed(0)  # of dropout
-    out = readout(net, images)
-    # the weights of convolutions and linear layers: a bias in front of batch norm has a gradient of rounding alone
-    weights = [each for each in net.parameters() if each.ndim > 1]
-    found = torch.autograd.grad(nn.functional.cross_entropy(out, classes), weights)
-    return [each.detach().numpy() for each in (out, *found)]
+def trained(case: Case, dtype: torch.dtype = torch.float32) -> Trained:
+    """Return a model of a case with its inputs, and the cross entropy of the mean over time."""
+    net = made(case.model, case.contestant == OURS, dtype)
+    images, classes = sequence(case.size, dtype)
+    return Trained(
+        net,
+        lambda: readout(net, images),
+        lambda out: nn.functional.cross_entropy(out, classes),
+        lambda: _part("functional").reset_net(net),
+    )
 
 
 def readout(net: nn.Module, images: Tensor) -> Tensor:

@@ -126,6 +126,7 @@ class Suite(NamedTuple):
     memory_runs: int = 1  # processes in which memory is measured
     threads: int | None = None  # in place of those of the command line
     block: int = 1  # a sample is the median of so many calls
+    inputs: Mapping[str, int] = {}  # for models that do not take all sizes, the N that they take
 
     def sizes_of(self, quick: bool) -> Sequence[Size]:
         """Return the sizes, or small ones to try the harness."""
@@ -135,7 +136,8 @@ class Suite(NamedTuple):
 
     def processes(self, size: Size) -> list[list[list[Case]]]:
         """Return, for each process, groups of cases that take turns."""
-        names = [(model, (n,) if isinstance(n, str) else n) for model, every in self.models.items() for n in every]
+        fit = {model: every for model, every in self.models.items() if self.inputs.get(model, size.N) == size.N}
+        names = [(model, (n,) if isinstance(n, str) else n) for model, every in fit.items() for n in every]
         found = [[[Case(n, model, size, mode) for n in group] for mode in self.modes] for model, group in names]
         return [[[case for groups in found for group in groups for case in group]]] if self.in_turns else found
 

@@ -1,8 +1,9 @@
 """The table of suites, in the order in which they run."""
 
+import math
 from collections.abc import Mapping, Sequence
 
-from benchmarks import beside, models
+from benchmarks import beside, models, tutorials
 from benchmarks.networks import DEEP_DIGITS
 from benchmarks.suite import BOTH, CHANNELS_LAST, DEFAULT, FLUSHED, FORWARD, KEPT, TRAINING, Bar, Layout, Size, Suite
 
@@ -66,6 +67,8 @@ SMALL_CALLS += ["SpikingNet, StepLayer of own step", "SpikingNet, StepLayer of l
 SMALL_CALLS += ["SpikingNet, LIF(learnable=True)", "SpikingNet, LIF(Parameter per neuron)"]
 
 NEURON = [Size(500, 16, N) for N in (512, 2048, 8192)]
+# images of 28 x 28 pixels, recordings of 34 x 34 with two polarities, and patterns of 40 inputs
+OF_TUTORIALS = [Size(25, 32, 784), Size(25, 32, 2 * 34 * 34), Size(100, 32, 40)]
 BY_SIZE = [Layout("images a second", columns=["T", "B"])]
 BY_SETTING = [Layout(rows="model", columns=["setting"])]
 COLD, WARM = {"mode": ["cold"]}, {"mode": ["warm"]}
@@ -172,6 +175,14 @@ SUITES: dict[str, Suite] = {
          Bar("ours over spikingjelly's, in the median", "images a second", [OURS], [JELLY], 1.2, across="model"),
          Bar("peak memory over spikingjelly's", "MB", [OURS], [JELLY], 1.0)],
         modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], memory_runs=3, threads=2),
+    "networks": Suite(
+        "Training networks of the tutorials and examples of snnTorch, Norse and Sinabs, theirs and ours",
+        dict.fromkeys(tutorials.NETWORKS, ((*tutorials.FORMS, OURS),)), OF_TUTORIALS,
+        [Layout(quantity, columns=["model"]) for quantity in ("milliseconds", "MB")],
+        [Bar("ours over theirs in its faster form", "images a second", [OURS], tutorials.FORMS, 1.0),
+         Bar("peak memory over theirs in its leaner form", "MB", [OURS], tutorials.FORMS, 1.0)],
+        modes=[TRAINING], kinds=["time", "memory"], settings=[DEFAULT], threads=1,
+        inputs={name: math.prod(network.shape) for name, network in tutorials.NETWORKS.items()}),
     "inference-memory": Suite(
         "Peak memory of the tutorial's network without gradients, above its inputs",
         {"digits": [FOLD, "spikingtorch, fold by 8", STEP]}, [Size(T, 32, 784) for T in (8, 64, 256, 1024)],

@@ -95,11 +95,20 @@ def check_floating(owner: str, name: str, x: Tensor) -> None:
             raise TypeError(f"{owner}: {name} has the layout {x.layout}, expected a dense one, {name}.to_dense()")
         return
     if not isinstance(x, Tensor):
-        hint = f"; make one with torch.from_numpy({name})" if isinstance(x, np.ndarray) else ""
-        raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor{hint}")
+        raise TypeError(f"{owner}: {name} is a {type(x).__name__}, expected a torch.Tensor{_instead(name, x)}")
     if x.is_complex():
         raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a real one")
     raise TypeError(f"{owner}: {name} has dtype {x.dtype}, expected a floating one; convert it with {name}.float()")
+
+
+def _instead(name: str, x: object) -> str:
+    """Return what makes a tensor of something else."""
+    if isinstance(x, np.ndarray):
+        return f"; make one with torch.from_numpy({name})"
+    if isinstance(x, tuple) and x and all([isinstance(each, Tensor) for each in x]):
+        of_one = ": a layer with returns=('v',) gives out a tuple of one tensor"
+        return f"; take {name}[0]{of_one if len(x) == 1 else f', or another of its {len(x)} tensors'}"
+    return ""
 
 
 def check_rank(owner: str, name: str, x: Tensor, axes: str, least: int) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -122,7 +123,8 @@ def test_under_transforms() -> None:
 
 def test_what_looks_at_a_network() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 64), st.LIF(), nn.Linear(64, 32), st.LIF())
+    recurrent = st.LIF(recurrent=nn.Linear(64, 64, bias=False))  # each spike but those of the last step comes back
+    net = nn.Sequential(nn.Linear(4, 64), recurrent, nn.Linear(64, 32), st.LIF())
     ours, theirs = st.SpikingNet(net), st.SpikingNet(copy.deepcopy(net), batch_first=False)
     x = drawn(N, T, 4).float()
     y = x.transpose(0, 1)
@@ -133,6 +135,25 @@ def test_what_looks_at_a_network() -> None:
         assert points(got) == points(wanted)
     with pytest.raises(ValueError, match=r"expected \(T, N, \.\.\.\): steps, samples, features"):
         st.summary(theirs, x[0, 0])
+
+
+@pytest.mark.parametrize("look", [st.summary, plot.overview])
+def test_errors_of_what_looks_at_a_network_have_its_order(look: Callable[..., object]) -> None:
+    model = st.SpikingNet(nn.Sequential(nn.Linear(4, 3), st.LIF()), batch_first=False)
+    shape = re.escape("(5, 2, 7), taken as (T, N, ...): 2 samples of 5 steps")
+    with pytest.raises(ValueError, match=shape):
+        look(model, torch.rand(5, 2, 7))
+
+
+def test_errors_of_pictures_have_the_order_of_their_recordings() -> None:
+    spikes, expected = torch.ones(5, 2, 3), re.escape("expected (T, N, *neurons): steps, samples, and at least one")
+    layers = {"hidden": {"spikes": spikes}}
+    with pytest.raises(ValueError, match=rf"out has shape \(5, 2\), {expected}.*out\[:, None\].*\(T, N\)"):
+        plot.overview_of(layers, spikes[..., 0], spikes, batch_first=False)
+    with pytest.raises(ValueError, match=rf"x has shape \(5, 0, 3\), with no samples in it, {expected}"):
+        plot.overview_of(layers, spikes, spikes[:, :0], batch_first=False)
+    with pytest.raises(ValueError, match=rf"spikes has shape \(5, 2\), {expected}"):
+        plot.raster(spikes[..., 0], batch_first=False)
 
 
 def test_nir() -> None:

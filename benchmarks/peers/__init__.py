@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks import beside, convolutional, models
+from benchmarks import beside, convolutional, models, training, tutorials
 from benchmarks.networks import ARCHITECTURES, Builder, as_documented, network_subject
 from benchmarks.subject import Implementation, Run, Subject, documented, neuron_subject
 from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
@@ -15,6 +15,8 @@ from benchmarks.suite import CHANNELS_LAST, DECAY, OURS, Case, draw_weight
 # where a file is not called as the first word of a contestant's name
 FILES = {"jax.lax.scan": "peers.jax", "torch.add": "ours", "torch.linear": "ours", OURS: "ours"}
 FILES |= dict.fromkeys(["eager loop", "older spikingtorch", "ReLU"], "peers.eager")
+# networks that each side has as a whole, and the file that has them
+WHOLE: dict[str, Any] = {**dict.fromkeys(models.MODELS, models), **dict.fromkeys(tutorials.NETWORKS, tutorials)}
 
 
 class BesideLIF(NamedTuple):
@@ -62,8 +64,8 @@ class Library(NamedTuple):
 
 def subject(case: Case, backend: str, plain: bool = False) -> Subject:
     """Return what a case is about, by a backend of ``scan``; or a plain loop that computes what it says."""
-    if case.model in models.MODELS:
-        return models.subject(case)
+    if case.model in WHOLE:
+        return training.subject(WHOLE[case.model].trained(case))
     name = case.contestant.removesuffix(CHANNELS_LAST).partition(",")[0]
     module = importlib.import_module(f"benchmarks.{FILES.get(name, f'peers.{name}')}")
     found: Subject = getattr(module, "LIBRARY", module).subject(case, backend, plain)

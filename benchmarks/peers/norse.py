@@ -8,7 +8,7 @@ import norse.torch as norse
 import torch
 from norse.torch.functional.iaf import IAFFeedForwardState
 from norse.torch.functional.lif_refrac import LIFRefracParameters
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from benchmarks.networks import Synapses, by_layer
@@ -77,6 +77,11 @@ def recurrent_box(weight: Tensor) -> Implementation:
         return spike, (inside, spike)
 
     return implementation(over_time(step, lambda: (None, torch.zeros(len(own)))), weight=own)
+
+
+def network_over_time(net: nn.Sequential) -> Run:
+    """Return ``SequentialState`` in a loop over steps."""
+    return over_time(norse.SequentialState(*net), lambda: None)
 
 
 def network(synapses: Synapses, decay: float) -> Implementation:

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from sinabs.activation import MembraneReset, MembraneSubtract, SingleSpike
-from sinabs.layers import ALIF, LIF, ExpLeak, LIFRecurrent
+from sinabs.layers import ALIF, IAF, LIF, ExpLeak, LIFRecurrent
 from torch import Tensor, nn
 
 from benchmarks.networks import by_layer
 from benchmarks.peers import BesideLIF, Library
 from benchmarks.subject import Implementation, Run, from_rest
 from benchmarks.suite import DECAY
+from benchmarks.tutorials import layer_by_layer
 
 NAME = "sinabs"
 SETTINGS: dict[str, Any] = {"spike_fn": SingleSpike, "reset_fn": MembraneReset(), "norm_input": False}
@@ -48,8 +49,13 @@ def by_steps(layer: Any) -> Run:
     return from_rest(layer.reset_states, lambda xs: torch.cat([layer(x) for x in xs.split(1, 1)], 1))
 
 
+def network_over_time(net: nn.Sequential) -> Run:
+    """Return a network whose layers take all steps in one call, as those called "squeeze" do."""
+    return layer_by_layer(net, lambda layer: from_rest(layer.reset_states, layer))
+
+
 MODULE = SimpleNamespace(
-    ALIF=ALIF, LIF=LIF, ExpLeak=ExpLeak, SingleSpike=SingleSpike, MembraneSubtract=MembraneSubtract
+    ALIF=ALIF, IAF=IAF, LIF=LIF, ExpLeak=ExpLeak, SingleSpike=SingleSpike, MembraneSubtract=MembraneSubtract
 )
 BESIDE_LIF = BesideLIF(MODULE, by_steps, time=1)
 LIBRARY = Library({NAME: lif}, {NAME: recurrent}, {NAME: by_layer(lif)}, beside_lif=BESIDE_LIF)

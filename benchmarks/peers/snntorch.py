@@ -28,6 +28,23 @@ def stacked(net: nn.Module) -> Run:
     return lambda xs: torch.stack([net(x) for x in xs.unbind(0)])
 
 
+def network_over_time(net: nn.Sequential) -> Run:
+    """Return a network in a loop over steps."""
+    return from_rest(lambda: utils.reset(net), stacked(net))
+
+
+class Membranes(snn.Leaky):  # type: ignore[misc]
+    """``Leaky`` that gives out its membrane."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(init_hidden=True, output=True, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Advance one step."""
+        membrane: Tensor = super().forward(x)[1]
+        return membrane
+
+
 def said(run: Run, weight: Tensor | None = None) -> Implementation:
     """Return what a run computes; no gradient flows through the reset of ``Leaky``."""
     return Implementation(run, lambda u: u / (1.0 + BETA * u.abs()), detached=True, weight=weight)
@@ -63,13 +80,13 @@ def recurrent_leaky(weight: Tensor) -> Implementation:
 def network(synapses: Synapses, decay: float) -> Implementation:
     """Return a sequence of modules in a loop over steps."""
     net = nn.Sequential(*[m for synapse in synapses for m in (synapse, snn.Leaky(beta=decay, **SETTINGS))])
-    return said(from_rest(lambda: utils.reset(net), stacked(net)))
+    return said(network_over_time(net))
 
 
 NETWORKS = {NAME: network, f"{NAME}, by layer": by_layer(leaky)}
 KINDS = {kind: partial(getattr(snn, kind), init_hidden=True) for kind in ("Leaky", "Lapicque", "Synaptic", "Alpha")}
 BESIDE_LIF = BesideLIF(
-    SimpleNamespace(fast_sigmoid=snn.surrogate.fast_sigmoid, SSO=snn.surrogate.SSO, **KINDS),
+    SimpleNamespace(fast_sigmoid=snn.surrogate.fast_sigmoid, SSO=snn.surrogate.SSO, Membranes=Membranes, **KINDS),
     lambda neuron: from_rest(neuron.reset_mem, stacked(neuron)),
 )
 LIBRARY = Library({NAME: leaky}, {NAME: rleaky, f"{NAME}, Leaky": recurrent_leaky}, NETWORKS, beside_lif=BESIDE_LIF)

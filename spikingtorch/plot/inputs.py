@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikingtorch.axes import named, spelled
+
 Array: TypeAlias = NDArray[Any]
 # one recording, or recordings of several layers by their names, as tensors or among others as "spikes"
 Recordings: TypeAlias = Tensor | Mapping[str, Tensor | Mapping[str, Tensor]]
-_AXES = "(N, T, *neurons): samples, steps, and at least one axis of neurons"
 
 
 def as_array(x: Tensor) -> Array:
@@ -81,25 +82,42 @@ def in_order(given: Any, batch_first: bool) -> Any:
     return given.transpose(0, 1) if isinstance(given, Tensor) and given.ndim > 1 else given
 
 
-def check_recording(owner: str, name: str, x: object) -> Tensor:
-    """Return a recording, or raise unless it has the shape (N, T, *neurons), with something in it."""
+def check_recording(owner: str, name: str, x: object, batch_first: bool = True) -> Tensor:
+    """Return a recording, or raise unless it has the shape (N, T, *neurons), with something in it.
+
+    Args:
+        owner: who asks, for the messages.
+        name: of the recording.
+        x: the recording, as (N, T, *neurons) in any case.
+        batch_first: False if it was given as (T, N, *neurons), of which messages speak then.
+    """
     found = check_tensor(owner, name, x)
+    came = tuple(in_order(found, batch_first).shape)
     if found.ndim < 3:
-        hint = f"one sample (T, neurons) goes as {name}[None], one neuron a sample (N, T) as {name}[..., None]"
-        raise ValueError(f"{owner}: {name} has shape {tuple(found.shape)}, expected {_AXES}; {hint}")
+        alone, pair = (f"{name}[None]", "(N, T)") if batch_first else (f"{name}[:, None]", "(T, N)")
+        hint = f"one sample (T, neurons) goes as {alone}, one neuron a sample {pair} as {name}[..., None]"
+        raise ValueError(f"{owner}: {name} has shape {came}, expected {_axes(batch_first)}; {hint}")
     if found.numel() == 0:
         empty = ["samples", "steps", *["neurons"] * (found.ndim - 2)][[*found.shape].index(0)]
-        raise ValueError(f"{owner}: {name} has shape {tuple(found.shape)}, with no {empty} in it, expected {_AXES}")
+        raise ValueError(f"{owner}: {name} has shape {came}, with no {empty} in it, expected {_axes(batch_first)}")
     return found
 
 
-def check_recordings(owner: str, name: str, given: object) -> dict[str, Tensor]:
+def _axes(batch_first: bool) -> str:
+    return f"{named(batch_first, '*neurons')}: {spelled(batch_first)}, and at least one axis of neurons"
+
+
+def check_recordings(owner: str, name: str, given: object, batch_first: bool = True) -> dict[str, Tensor]:
     """Return recordings by the names of their layers, the name "" for one alone."""
     if not isinstance(given, Mapping):
-        return {"": check_recording(owner, name, given)}
+        return {"": check_recording(owner, name, given, batch_first)}
     if not given:
-        raise ValueError(f"{owner}: {name} is an empty mapping, expected names of layers and their recordings {_AXES}")
-    return {str(layer): check_recording(owner, f"{name}[{layer!r}]", _spikes_of(x)) for layer, x in given.items()}
+        expected = f"names of layers and their recordings {_axes(batch_first)}"
+        raise ValueError(f"{owner}: {name} is an empty mapping, expected {expected}")
+    return {
+        str(layer): check_recording(owner, f"{name}[{layer!r}]", _spikes_of(x), batch_first)
+        for layer, x in given.items()
+    }
 
 
 def _spikes_of(x: Any) -> Any:

@@ -116,10 +116,11 @@ def overview_of(
     first = inputs.order_of("overview", layers, batch_first)
     layers, out, x = (inputs.in_order(each, first) for each in (layers, out, x))
     firing = {_title(name): states for name, states in layers.items() if _is_firing(states)}
-    spikes = inputs.check_recordings("overview", "spikes", {name: states["spikes"] for name, states in firing.items()})
+    every = {name: states["spikes"] for name, states in firing.items()}
+    spikes = inputs.check_recordings("overview", "spikes", every, first)
     activity = {name: activity_of("overview", name, each) for name, each in spikes.items()}
-    class_of = _class_of(targets, inputs.check_recording("overview", "out", out), sample)
-    return draw_page(Sample(firing, out, x, sample, class_of), activity, dt, unit)
+    out, x = (inputs.check_recording("overview", name, each, first) for name, each in (("out", out), ("x", x)))
+    return draw_page(Sample(firing, out, x, sample, _class_of(targets, out, sample)), activity, dt, unit)
 
 
 def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, unit: str | None = None) -> "Figure":

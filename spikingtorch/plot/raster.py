@@ -79,7 +79,7 @@ def raster(
     ax = axes_for(ax, 6.0, 3.2)
     most, dt = inputs.check_most("raster", "most", most), inputs.check_dt("raster", dt)
     first = inputs.order_of("raster", spikes, batch_first)
-    given = inputs.check_recordings("raster", "spikes", inputs.in_order(spikes, first))
+    given = inputs.check_recordings("raster", "spikes", inputs.in_order(spikes, first), first)
     layers = {name: _rows(name, x, sample, most) for name, x in given.items()}
     steps = max(len(rows.values) for rows in layers.values())
     if isinstance(spikes, Tensor):

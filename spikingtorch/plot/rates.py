@@ -50,7 +50,7 @@ def rates(
     ['hidden: 25% silent, 25% saturated']
     """
     first = inputs.order_of("rates", spikes, batch_first)
-    given = inputs.check_recordings("rates", "spikes", inputs.in_order(spikes, first))
+    given = inputs.check_recordings("rates", "spikes", inputs.in_order(spikes, first), first)
     ax, dt = axes_for(ax, 5.0, 3.0), inputs.check_dt("rates", dt)
     bins = inputs.check_most("rates", "bins", bins)
     draw_rates(ax, {name: activity_of("rates", name, x) for name, x in given.items()}, bins, dt, unit)

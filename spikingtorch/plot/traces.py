@@ -62,7 +62,7 @@ def traces(
     """
     v, spikes = (inputs.in_order(each, batch_first) for each in (v, spikes))
     threshold = inputs.in_order(threshold, batch_first) if _is_over_time(threshold, v) else threshold
-    inputs.check_recording("traces", "v", v)
+    inputs.check_recording("traces", "v", v, batch_first)
     ax, dt = axes_for(ax, 6.0, 3.0), inputs.check_dt("traces", dt)
     chosen = _chosen(neurons, v[0, 0].numel())
     values = _part("v", v, sample, chosen)

@@ -78,6 +78,7 @@ def report(
     device = next((each.device for each in given.parameters()), torch.empty(0).device)
 
     def watch(copied: Any) -> tuple[Measured, list[Checked]]:
+        copied.batch_first = True  # as what ``pieces_of`` makes of the batches
         measured = measure(copied.eval(), pieces_of(loader, batches, encoder, device, model.batch_first))
         return measured, check_gradients(copied, measured.first.x)
 

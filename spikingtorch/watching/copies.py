@@ -33,7 +33,7 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
     Args:
         owner: what asks, for messages.
         model: the network.
-        work: takes the copy, whose inputs are (N, T, ...) in any case, and runs it on tensors like those given.
+        work: takes the copy, which has the network's order of axes, and runs it on tensors like those given.
         given: inputs.
 
     Raises:
@@ -66,7 +66,7 @@ def _look_and_copy(owner: str, model: Any, shared: list[Guard]) -> Any:
     with InferenceMode(False):  # weights that are copied in it could not be looked at outside of it
         shared += [_outside_of_hooks(model.net), Look(model.net).outside]
         copied = _copy(owner, model)
-    copied.warn_silent, copied.batch_first = False, True
+    copied.warn_silent = False
     # of what the network has warned about, a copy says nothing more
     copied._policy.warned = model._policy.warned
     return copied

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikingtorch.axes import samples_first, sizes
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.surroundings import uncompiled
 from spikingtorch.layers.steplayer import StepLayer
@@ -55,10 +56,10 @@ def summary(model: Network, x: Tensor, *, addition: float = ADDITION, mac: float
 
 
 def summary_of_run(model: Any, x: Tensor, addition: float = ADDITION, mac: float | None = None) -> Summary:
-    """Run a network itself on x, (N, T, ...), and return its summary."""
+    """Run a network itself on x, as it takes it, and return its summary."""
     rows, unseen = within((torch.no_grad(),), partial(_measured, model, x))
     energy = addition + MULTIPLICATION if mac is None else mac
-    return Summary(tuple(rows), x.shape[1], addition, energy, tuple(unseen))
+    return Summary(tuple(rows), sizes(x, model.batch_first)[1], addition, energy, tuple(unseen))
 
 
 def _measured(model: Network, x: Tensor) -> tuple[list[Row], list[str]]:
@@ -66,29 +67,29 @@ def _measured(model: Network, x: Tensor) -> tuple[list[Row], list[str]]:
     counting = Counting(model.net)
     watch = partial(model.watched, counting, partial(record, model, x, "spikes"))
     # what a compiled part of the network calls would not be seen
-    return _rows(model.net, counting, uncompiled(watch), x.shape[0])
+    recording = uncompiled(watch)
+    spikes = {name: samples_first(each["spikes"], model.batch_first) for name, each in recording.items()}
+    return _rows(model.net, counting, spikes, sizes(x, model.batch_first)[0])
 
 
-def _rows(
-    net: nn.Module, counting: Counting, recording: Mapping[str, Mapping[str, Tensor]], N: int
-) -> tuple[list[Row], list[str]]:
-    """Return the rows of the layers, and those with weights of which nothing was seen."""
+def _rows(net: nn.Module, counting: Counting, spikes: Mapping[str, Tensor], N: int) -> tuple[list[Row], list[str]]:
+    """Return the rows of the layers, by their spikes (N, T, ...), and those with weights of which nothing was seen."""
     rows, unseen, known = [], [], set[int]()
     for name, module in net.named_modules():
-        own = weights_of(module, recurse=name in recording, seen=known)
+        own = weights_of(module, recurse=name in spikes, seen=known)
         numbers, counts = sum(weight.numel() for weight in own), counting.found.get(name, [])
         row = Row(name or "(network)", getattr(module, "original_name", type(module).__name__), (), numbers, None)
-        if isinstance(module, StepLayer) and name in recording:
-            spikes = recording[name]["spikes"]
-            counts = [recurrent(module, spikes)]
-            shape = tuple(spikes.shape[2:])
-            rows.append(row._replace(name=name, shape=shape, rate=_rate(module, spikes), counts=_of_one(counts, N)))
+        if isinstance(module, StepLayer) and name in spikes:
+            own_spikes = spikes[name]
+            counts = [recurrent(module, own_spikes)]
+            shape, rate = tuple(own_spikes.shape[2:]), _rate(module, own_spikes)
+            rows.append(row._replace(name=name, shape=shape, rate=rate, counts=_of_one(counts, N)))
         elif counts:
             rows.append(row._replace(shape=counts[-1].shape, counts=_of_one(counts, N)))
         elif numbers:
             rows.append(row)
         multiplies = not isinstance(module, StepLayer) and any(weight.ndim > 1 for weight in own)
-        if name not in recording and not counts and (multiplies or isinstance(module, torch.jit.ScriptModule)):
+        if name not in spikes and not counts and (multiplies or isinstance(module, torch.jit.ScriptModule)):
             unseen.append(f"{row.name} ({row.kind})")
     if pooled := counting.found.get(None):
         rows.append(Row("(average pooling)", "", pooled[-1].shape, 0, None, _of_one(pooled, N)))

@@ -4,8 +4,12 @@ Elsewhere, and beside other releases than those in benchmarks/requirements.txt, 
 """
 
 import re
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+
+import pytest
+import torch
 
 PEERS = ("spikingjelly", "snntorch", "norse", "sinabs")
 _REQUIREMENTS = Path(__file__).parents[2] / "benchmarks" / "requirements.txt"
@@ -20,3 +24,14 @@ def _installed() -> bool:
 
 
 collect_ignore_glob = [] if _installed() else ["*.py"]
+
+
+@pytest.fixture
+def in_float64() -> Iterator[None]:
+    """Make float64 the default dtype, and random numbers those of one seed, for a test."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    torch.set_default_dtype(before)

@@ -1,7 +1,7 @@
 """Pair: a neuron of another library, and the layer of ours that is to equal it."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,24 +57,31 @@ def is_exact() -> bool:
 
 
 class _Above(torch.autograd.Function):
-    """H(u) with H(0) = 0 in the dtype of u, and the derivative of an arctangent."""
+    """H(u) with H(0) = 0 in the dtype of u, and the derivative of a surrogate."""
 
     @staticmethod
-    def forward(ctx: object, u: Tensor) -> Tensor:
-        ctx.save_for_backward(u)  # type: ignore[attr-defined]
+    def forward(ctx: Any, u: Tensor, primitive: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.primitive = primitive
         return (u > 0).to(u.dtype)
 
     @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        (u,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (u,) = ctx.saved_tensors
         with torch.enable_grad():
             at = u.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(Arctan(2.0).primitive(at).sum(), at)
-        found: Tensor = gradients[0] * slope
+            (slope,) = torch.autograd.grad(ctx.primitive(at).sum(), at)
+        return gradients[0] * slope, None
+
+
+def spike_in_dtype(primitive: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a spike of snnTorch without its rounding to float32; its surrogate is the derivative of a function."""
+
+    def spike(u: Tensor) -> Tensor:
+        found: Tensor = _Above.apply(u, primitive)  # type: ignore[no-untyped-call]
         return found
 
+    return spike
 
-def atan_in_dtype(u: Tensor) -> Tensor:
-    """Return snnTorch's default spike without its rounding of outputs and gradients to float32."""
-    found: Tensor = _Above.apply(u)  # type: ignore[no-untyped-call]
-    return found
+
+atan_in_dtype = spike_in_dtype(Arctan(2.0).primitive)  # snnTorch's default

@@ -1,52 +1,25 @@
 """Public networks of other libraries, written anew: outputs and gradients are those of theirs, and they fold."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import snntorch as snn
+import snntorch.functional as snn_functional
 import torch
 from norse.torch.models.conv import ConvNet
-from snntorch import surrogate
+from snntorch import surrogate, utils
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikingtorch import SpikingNet, like
+from spikingtorch import SpikingNet, like, losses
+from spikingtorch.functional import FastSigmoid
+from tests.peers.compared import compare, same_gradients
+from tests.peers.pair import spike_in_dtype
 
 T, N = 6, 3
-
-
-def compare(theirs: nn.Module, ours: SpikingNet, x: Tensor, names: dict[str, str] | None = None) -> None:
-    """Compare outputs (T, N, ...), the gradients of all weights by random output gradients, and running statistics.
-
-    Args:
-        theirs: a network that takes (T, N, ...).
-        ours: the same, whose weights become those of theirs.
-        x: the input, (T, N, ...).
-        names: for weights of theirs, what they are called in ours.
-    """
-    named = {key: (names or {}).get(key, key) for key in theirs.state_dict()}
-    ours.net.load_state_dict({named[key]: value for key, value in theirs.state_dict().items()})
-    for trains in (True, False):
-        theirs.train(trains)
-        ours.train(trains)
-        wanted, got = theirs(x), ours(x)
-        assert ours.explain().mode == "fold"
-        assert 0 < wanted.count_nonzero() < wanted.numel() or not bool((wanted == wanted.round()).all())
-        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
-        cotangent = torch.randn_like(wanted)
-        for net, out in ((theirs, wanted), (ours, got)):
-            net.zero_grad()
-            out.backward(cotangent)
-        for name, weight in theirs.named_parameters():
-            grad: Any = ours.net.get_parameter(named[name]).grad
-            scale = 0.0 if weight.grad is None else float(weight.grad.abs().max())
-            assert scale > 0.0, f"{name} has no gradient"
-            assert float((grad - weight.grad).abs().max()) <= 1e-3 * scale, name
-        functional.reset_net(theirs)
-    for name, buffer in theirs.named_buffers():
-        if "running" in name:
-            torch.testing.assert_close(ours.net.get_buffer(named[name]), buffer)
 
 
 class NorsesConvNet(nn.Module):
@@ -123,6 +96,52 @@ def test_convolutions_of_snntorch() -> None:
         for weight in (theirs.conv1.weight, theirs.conv2.weight):
             weight.mul_(4.0)
     compare(theirs, SpikingNet(SnntorchsHere(), batch_first=False), torch.rand(T, N, 1, 28, 28))
+
+
+CLASSES = 10
+
+
+def of_events(neuron: Callable[..., nn.Module], **last: Any) -> nn.Sequential:
+    """Return the network that a tutorial of snnTorch trains on recordings of digits, 2 polarities of 34 x 34 pixels."""
+    return nn.Sequential(
+        *(nn.Conv2d(2, 12, 5), nn.MaxPool2d(2), neuron(beta=0.5)),
+        *(nn.Conv2d(12, 32, 5), nn.MaxPool2d(2), neuron(beta=0.5)),
+        *(nn.Flatten(), nn.Linear(32 * 5 * 5, CLASSES), neuron(beta=0.5, **last)),
+    )
+
+
+class OfEvents(nn.Module):
+    """A network of snnTorch in a loop over time, whose neurons hold their states; the last has two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        spike: Any = spike_in_dtype(FastSigmoid(25.0).primitive)
+        self.net = of_events(partial(snn.Leaky, spike_grad=spike, init_hidden=True), output=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        utils.reset(self.net)
+        return torch.stack([self.net(events)[0] for events in x])
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_convolutions_of_snntorch_on_events() -> None:
+    theirs = OfEvents()
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.mul_(4.0)  # so that all layers fire
+    spike = like.snntorch.fast_sigmoid(slope=25)
+    ours = SpikingNet(of_events(partial(like.snntorch.Leaky, spike_grad=spike)), batch_first=False)
+    x, classes = (torch.rand(T, N, 2, 34, 34) < 0.1).double(), torch.randint(CLASSES, (N,))
+    compare(theirs, ours, x, {key: key.removeprefix("net.") for key in theirs.state_dict()})
+    for net in (theirs, ours):
+        net.zero_grad()
+    wanted = snn_functional.mse_count_loss(correct_rate=0.8, incorrect_rate=0.2)(theirs(x), classes)
+    rates: Any = {"correct": int(0.8 * T), "incorrect": int(0.2 * T)}  # whole spikes, as there
+    found = losses.count_mse(ours(x), classes, **rates, batch_first=False) / T
+    torch.testing.assert_close(found, wanted)
+    for loss in (wanted, found):
+        loss.backward()
+    same_gradients(dict(ours.net.named_parameters()), dict(theirs.net.named_parameters()))
 
 
 class Padded(nn.Module):
