@@ -58,7 +58,8 @@ class _Place(NamedTuple):
         if self.same(self.look(), self.held):
             return None
         rows = zip(self.parts, self.look(), self.held, strict=True) if self.parts else ()
-        return f"{self.name} {next((part for part, now, before in rows if now is not before), '')}".strip()
+        part = next((part for part, now, before in rows if now is not before), None)
+        return self.name if part is None else f"{part}, {self.name}"
 
 
 class Guard:
@@ -89,7 +90,7 @@ class Guard:
         def put(name: str, value: Any) -> None:
             delattr(reference(), name) if value is _MISSING else setattr(reference(), name, value)
 
-        self._watch_each(f"an attribute of a {type(owner).__name__},", names, read, put)
+        self._watch_each(f"an attribute of a {type(owner).__name__}", names, read, put)
 
     def watch_function(self, function: types.FunctionType) -> None:
         """Watch the code, the defaults and the closure of a function."""
@@ -103,7 +104,7 @@ class Guard:
 
         if cells := function.__closure__:
             read = partial(content_of, empty=_MISSING)
-            self._watch_each("a variable,", cells, read, put, parts=function.__code__.co_freevars)
+            self._watch_each("a variable", cells, read, put, parts=function.__code__.co_freevars)
 
     def watch_names(self, space: dict[str, Any], names: Iterable[str]) -> None:
         """Watch names in a namespace, those that it does not have included."""
@@ -113,7 +114,7 @@ class Guard:
 
         names = tuple(names)
         look: Any = partial(map, space.get, names, repeat(_MISSING))
-        self._watch_each("a variable,", names, partial(_entry, space), put, look)
+        self._watch_each("a variable", names, partial(_entry, space), put, look)
 
     def _watch_each(
         self,
@@ -204,8 +205,13 @@ class Guard:
 
     def watch_form(self, tensor: Tensor) -> None:
         """Watch the form of a tensor."""
-        reference = weakref.ref(tensor)
-        self.watch_value(lambda: form_of(reference()))
+        reference, trained = weakref.ref(tensor), tensor.requires_grad
+
+        def put_back() -> None:
+            if (alive := reference()) is not None and alive.requires_grad != trained:
+                alive.requires_grad_(trained)
+
+        self._note(_Place("a tensor", lambda: form_of(reference()), form_of(tensor), eq, put_back))
 
     def watch_value(self, look: Callable[[], Any]) -> None:
         """Watch what a function returns, by value."""

@@ -14,6 +14,7 @@ from spikingtorch.functional.core.torch_private import DisableTorchFunction
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.recorder import Recorder, place
+from spikingtorch.functional.fused.trace.snapshot import NotHeld
 
 _OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[3]))
 _INDEXED: tuple[Any, ...] = (Tensor.__getitem__, Tensor.__setitem__)
@@ -53,7 +54,9 @@ class Questions(TorchFunctionMode):
         """Look at a call, and call it."""
         kwargs = kwargs or {}
         if self.refusal is None and (found := self._asked(func, args, kwargs)) is not None:
-            self.refusal = NotFusible(f"{found}, {place(in_gradient=False)}")
+            outside = isinstance(args[0], Tensor) and self.recorder is not None and not self._is_traced(args[0])
+            self.refusal = (NotHeld if outside else NotFusible)(f"{found}, {place(in_gradient=False)}")
+            raise self.refusal  # before it is done
         if kwargs.get("generator") is not None:  # before it draws: the loop is to draw the same numbers
             raise NotFusible(f"draws random numbers from a generator, {place(in_gradient=False)}")
         with DisableTorchFunction():
@@ -105,8 +108,8 @@ class Questions(TorchFunctionMode):
                 return f"takes a part of its neurons by their number, {_NO_KERNEL_KNOWS}"
         if name in _LEAVES_TORCH:
             return f"leaves torch, with {name}, where no trace follows it"
-        if name == "__set__" and owner == "data":
-            return "puts other numbers into a tensor, by .data"
+        if name == "__set__" and owner in ("data", "grad"):
+            return f"puts other numbers into a tensor, by .{owner}"
         if name in _READS or (name in _TAKES_LISTS and _has_tensors_in_lists((*args, *kwargs.values()))):
             return "reads the value of a tensor, to make another one of it"
         tensors = [arg for arg in args if isinstance(arg, Tensor)]

@@ -13,7 +13,7 @@ import types
 from collections import OrderedDict, deque, namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -106,10 +106,16 @@ class Snapshot(NamedTuple):
         """
 
         def look() -> T:
-            found = within((NoWrites(self.tensors),), work) if self.tensors else work()
+            refusal = found = None
+            try:
+                found = within((NoWrites(self.tensors),), work) if self.tensors else work()
+            except NotFusible as error:
+                refusal = error
             if (name := self.guard.changed()) is not None:
                 raise SideEffect(f"changes {name} outside of it")
-            return found
+            if refusal is not None:
+                raise refusal
+            return cast(T, found)
 
         return whole(look, self.guard.put_back)
 
@@ -190,7 +196,7 @@ class _Walk:
         self._seen: dict[int, int] = {}
         self._alive: list[Any] = []
         self._modules: dict[int, types.ModuleType] = {}
-        self._attributes: set[str] = set()  # names that code reads, of modules wherever they are
+        self._attributes: set[str] = set()  # names that code reads or assigns to, of modules wherever they are
         self._computes = False  # whether it reads by names that it computes
         self._name = ""  # by which code of a class or a module is called, if it is
         self._code: list[tuple[str, types.FunctionType, Reads]] = []  # by that name
@@ -280,7 +286,7 @@ class _Walk:
             return function, *map(self.of, cells_of(function))
         reads, space = reads_of(function.__code__), function.__globals__
         self._code.append((self._name, function, reads))
-        self._attributes.update(reads.attributes, reads.texts)
+        self._attributes.update(reads.attributes, reads.stores, reads.texts)
         self._computes = self._computes or reads.computes_names
         self.looks = self.looks or bool(reads.looks)
         self.guard.watch_names(space, {*reads.names, *reads.rebinds})

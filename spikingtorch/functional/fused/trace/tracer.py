@@ -25,7 +25,7 @@ from spikingtorch.functional.fused.trace.depends import depends_on
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
 from spikingtorch.functional.fused.trace.questions import Questions
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
-from spikingtorch.functional.fused.trace.snapshot import NoWrites, SideEffect
+from spikingtorch.functional.fused.trace.snapshot import NotHeld, NoWrites, SideEffect
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ def _trace_once(
         except Exception as error:
             raise_interrupt(error, handled)
             _check_given(examples.trees, given)
-            if isinstance(error, SideEffect):
+            if isinstance(error, SideEffect | NotHeld):
                 raise
             raise recorder.refusal or asked.refusal or error from error
         _check_given(examples.trees, given)

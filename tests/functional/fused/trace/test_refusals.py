@@ -79,7 +79,7 @@ REFUSED: dict[str, tuple[Current, dict[str, Any], str]] = {
     "i0": (lambda x: torch.special.i0(x), {}, r"aten\.i0"),
     "cumsum": (lambda x: torch.cumsum(x, -1), {}, r"aten\.cumsum"),
     "roll": (lambda x: x.roll(1, -1), {}, r"aten\.roll"),
-    "slice": (lambda x: x[..., :1], {}, r"aten\.slice"),
+    "slice": (lambda x: x[..., :1], {}, "takes a part of its neurons by their number"),
     "slice longer than an example": (lambda x: x[..., :100], {}, "takes a part of its neurons by their number"),
     "slice set": (lambda x: first_set(x), {}, r"takes a part of its neurons by their number.*s\[\.\.\., :100\] = 0"),
     "length": (lambda x: 2 * x if len(x) > 100 else x, {}, r"reads the size of its tensors \(len\)"),
