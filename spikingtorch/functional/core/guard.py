@@ -65,7 +65,7 @@ class _Place(NamedTuple):
 class Guard:
     """Places that may change, and what was in them; held, so that no other object takes the address of one.
 
-    Functions, classes and objects themselves are not kept alive.
+    Functions, classes and objects themselves are not kept alive, but for objects that take no weak references.
     """
 
     def __init__(self) -> None:
@@ -79,10 +79,9 @@ class Guard:
     def watch_attributes(self, owner: Any, *names: str) -> None:
         """Watch attributes of a function, a class or an object; one that it does not have may not come."""
         try:
-            reference = weakref.ref(owner)
-        except TypeError:  # an object that takes no weak references
-            self.watch_nothing()
-            return
+            reference: Callable[[], Any] = weakref.ref(owner)
+        except TypeError:  # an object that takes no weak references is kept
+            reference = partial(_itself, owner)
 
         def read(name: str) -> Any:
             return getattr(reference(), name, _MISSING)
@@ -263,6 +262,10 @@ def _identical(found: Iterable[Any], held: list[Any]) -> bool:
 
 def _entry(space: Mapping[str, Any], name: str) -> Any:
     return space.get(name, _MISSING)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _nothing() -> None:

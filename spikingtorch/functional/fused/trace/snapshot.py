@@ -212,7 +212,8 @@ class _Walk:
             return kind, repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
         if isinstance(value, _IN_C):
             return self._function_in_c(value)
-        if isinstance(value, DEFINITIONS) and module_of(value) in FIXED and not cells_of(value):
+        fixed = isinstance(value, DEFINITIONS) and module_of(value) in FIXED and not cells_of(value)
+        if fixed or kind.__module__ == "torch._ops":  # operators of torch are what they are
             return value
         if id(value) in self._seen:
             return "seen", self._seen[id(value)]
