@@ -1,5 +1,6 @@
 """Places where the number of a step may live, in which a test puts one number after the other."""
 
+import abc
 import array
 import collections
 import contextvars
@@ -206,6 +207,20 @@ def with_import(state: F.IFState, x: Tensor) -> Any:
     return advance(state, x, DECAY)
 
 
+def module() -> Any:
+    return fused_steps
+
+
+def of_module(state: F.IFState, x: Tensor, of: Any = fused_steps) -> Any:
+    return advance(state, x, of.DECAY)
+
+
+class Abstract(abc.ABC):  # noqa: B024
+    number = 0.5
+
+
+HOLDER: dict[str, Any] = {"module": fused_steps}
+GET = HOLDER.get
 Inheriting: Any = type("Inheriting", (Numbers,), {})
 Descriptor = type("Descriptor", (), {"__get__": lambda *_: SLOPE})
 DESCRIBED: Any = type("Described", (), {"number": Descriptor()})()
@@ -236,6 +251,18 @@ AROUND: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "global by another globals": (set_global, lambda state, x: advance(state, x, space()["SLOPE"])),
     "global by a frame": (set_global, lambda s, x: advance(s, x, sys._getframe().f_globals["SLOPE"])),
     "import in the step": (set_module, with_import),
+    "attribute of a module in a dict": (set_module, lambda state, x: advance(state, x, HOLDER["module"].DECAY)),
+    "attribute of a module from a function": (set_module, lambda state, x: advance(state, x, module().DECAY)),
+    "attribute of a module that is a default": (set_module, lambda s, x, m=fused_steps: advance(s, x, m.DECAY)),
+    "attribute of a module by a bound method": (
+        set_module,
+        lambda s, x: advance(s, x, GET("module", fused_steps).DECAY),
+    ),
+    "attribute of a module among the params": (set_module, of_module),
+    "class attribute of an abstract class": (
+        partial(setattr, Abstract, "number"),
+        lambda s, x: advance(s, x, Abstract.number),
+    ),
     "class attribute": (set_class, lambda state, x: advance(state, x, Numbers.number)),
     "class attribute, inherited": (set_class, lambda state, x: advance(state, x, Inheriting.number)),
     "class attribute by an instance": (set_class, lambda state, x: advance(state, x, INSTANCE.number)),

@@ -2,8 +2,6 @@
 
 import math
 import operator
-import types
-from abc import ABC
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
@@ -197,109 +195,6 @@ def test_what_a_function_reads_of_its_class(monkeypatch: pytest.MonkeyPatch) -> 
             xs = XS.clone().requires_grad_()
             found.append(torch.autograd.grad(scan(step, backend, xs)[1].sum(), xs)[0])
         torch.testing.assert_close(*found)
-
-
-class Base(ABC):  # noqa: B024
-    gain = 2.0
-
-
-CONFIG = types.ModuleType("config")
-HOLDER: dict[str, Any] = {"config": CONFIG}
-
-
-def config() -> Any:
-    return CONFIG
-
-
-GET = HOLDER.get
-
-
-@pytest.mark.parametrize(
-    "current",
-    [
-        lambda x: x * HOLDER["config"].gain,
-        lambda x: x * config().gain,
-        lambda x, c=CONFIG: x * c.gain,
-        lambda x: x * Base.gain,
-        lambda x: x * GET("config", CONFIG).gain,
-    ],
-    ids=["in a dict", "from a function", "default", "abstract class", "bound method"],
-)
-def test_what_is_read_is_read_anew(current: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = of(current)
-    for gain in (2.0, 3.0):
-        monkeypatch.setattr(CONFIG, "gain", gain, raising=False)
-        monkeypatch.setattr(Base, "gain", gain)
-        same(step)
-
-
-@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
-def test_a_module_among_the_parameters_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = of(lambda x, c: x * c.gain)
-    for gain in (2.0, 3.0):
-        monkeypatch.setattr(CONFIG, "gain", gain, raising=False)
-        same(step, c=CONFIG)
-
-
-class Counting(nn.Module):
-    """A module that counts its steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.t = 0
-
-    def forward(self, state: Tensor, x: Tensor) -> Any:
-        self.t += 1
-        v = 0.5 * state + (x if self.t % 3 else 0 * x)
-        return v, v
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.kept: list[Any] = []
-
-    def record(self, v: Tensor) -> None:
-        self.kept.append(v)
-
-
-class Recording:
-    """An object whose part records."""
-
-    def __init__(self) -> None:
-        self.recorder = Recorder()
-
-    def __call__(self, state: Tensor, x: Tensor) -> Any:
-        v = 0.5 * state + x
-        self.recorder.record(v)
-        return v, v
-
-
-class Clock:
-    t = 0
-
-
-def counting_by_attribute(state: Tensor, x: Tensor) -> Any:
-    Clock.t += 1
-    v = 0.5 * state + (x if Clock.t % 3 else 0 * x)
-    return v, v
-
-
-def counted(step: Any) -> int:
-    if isinstance(step, Counting):
-        return step.t
-    return len(step.recorder.kept) if isinstance(step, Recording) else Clock.t
-
-
-@pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
-@pytest.mark.parametrize("make", [Counting, Recording, lambda: counting_by_attribute], ids=["module", "part", "class"])
-def test_steps_that_count_run_once_for_each_step(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for backend in ("auto", "loop"):
-        monkeypatch.setattr(Clock, "t", 0)
-        step = make()
-        found.append((scan(step, backend)[1], counted(step)))
-    assert torch.equal(found[0][0], found[1][0])
-    assert [number for _, number in found] == [6, 6]
 
 
 @pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")

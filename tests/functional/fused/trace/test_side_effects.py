@@ -69,6 +69,16 @@ class Recorder:
     __call__ = step
 
 
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def forward(self, state: F.IFState, x: Tensor) -> Any:
+        self.count += 1
+        return integrate(state, x)
+
+
 def keep_in(kept: list[Any], x: Tensor) -> None:
     kept.append(x)
 
@@ -81,7 +91,7 @@ def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
     """Return steps that change what is outside of them, and how often any of them has."""
     log: list[Any] = []
     table: dict[int, Any] = {}
-    queue, numbers, recorder = deque[Any](), itertools.count(), Recorder()
+    queue, numbers, recorder, module = deque[Any](), itertools.count(), Recorder(), Counting()
     tensor, array, count, start = torch.zeros(N), np.zeros(1), 0, COUNT
     inside = {"logs": [log]}
 
@@ -98,6 +108,7 @@ def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
             + COUNT
             - start
             + recorder.count
+            + module.count
             + int(repr(numbers)[6:-1])
         )
 
@@ -143,6 +154,7 @@ def outside() -> tuple[Callable[[], float], dict[str, Callable[..., Any]]]:
         "global list": that(lambda x: LOG.append(x)),
         "method of an object": that(lambda x: recorder.keep(x)),
         "called object": recorder,
+        "called module": module,
         "bound method": recorder.step,
         "method of a list": that(log.append),
         "left of a deque": that(lambda x: queue.appendleft(x)),
@@ -231,6 +243,7 @@ def test_a_tensor_outside_of_a_step_is_written_on_by_the_loop_alone(name: str) -
 
 
 SETTINGS = types.ModuleType("settings")
+FILE, GENERATOR, LOCK = io.StringIO("text"), (each for each in range(100)), threading.Lock()
 # what no snapshot holds: it runs on the loop, and the message says what to write in its place
 NOT_HELD: dict[str, tuple[Callable[[], Any], str]] = {
     "clock": (time.monotonic, r"calls time.monotonic, .* Keep what it reads in numbers"),
@@ -244,7 +257,6 @@ NOT_HELD: dict[str, tuple[Callable[[], Any], str]] = {
     "print": (lambda: print(end=""), "calls print"),
     "lock": (lambda: LOCK.locked(), "an object of class lock"),
 }
-FILE, GENERATOR, LOCK = io.StringIO("text"), (each for each in range(100)), threading.Lock()
 
 
 @pytest.mark.parametrize("name", NOT_HELD)
