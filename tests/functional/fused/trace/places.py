@@ -74,6 +74,7 @@ def with_first(content: Any, number: Any) -> None:
 
 NUMBER: Read = lambda content: content.number  # noqa: E731
 INNER: Read = lambda content: content.number[0].number  # noqa: E731
+SIZE: Read = lambda content: content.shape[0] / 10  # noqa: E731
 FIRST: Read = lambda content: content[0]  # noqa: E731
 NAMED: Read = lambda content: content["number"]  # noqa: E731
 Settings = collections.namedtuple("Settings", "number")
@@ -120,7 +121,7 @@ UNSEEN: dict[str, tuple[Make, Read]] = {
     "range": (lambda number: range(int(10 * number)), lambda content: len(content) / 10),
     "bound method": (lambda number: Plain(number).__getattribute__, lambda content: content("number")),
     "attribute of a tensor": (lambda number: with_number(torch.zeros(2), number), NUMBER),
-    "size of a tensor": (lambda number: torch.zeros(int(10 * number)), lambda content: content.shape[0] / 10),
+    "size of a tensor": (lambda number: torch.zeros(int(10 * number)), SIZE),
     "numbers of a tensor": (lambda number: torch.tensor([number]), lambda content: content.tolist()[0]),
     "nn module": (torch.nn.LeakyReLU, lambda content: content.negative_slope),
     "slots": (Slotted, NUMBER),
@@ -291,6 +292,7 @@ CHANGED: dict[str, tuple[Any, Callable[[Any, Any], Any], Read]] = {
     "deque": (collections.deque([0.5]), with_first, FIRST),
     "slots": (Slotted(0.5), with_number, NUMBER),
     "attribute of a tensor": (torch.zeros(2), with_number, NUMBER),
+    "size of a tensor": (torch.zeros(5), lambda content, number: content.resize_(int(10 * number)), SIZE),
     "numbers of a tensor": (torch.zeros(1), with_first, UNSEEN["numbers of a tensor"][1]),
     "numpy array": (np.zeros(1), with_first, UNSEEN["numpy array"][1]),
     "array": (array.array("d", [0.5]), with_first, FIRST),
