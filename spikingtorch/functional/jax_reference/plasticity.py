@@ -33,15 +33,7 @@ def short_term_plasticity_step(
     Tsodyks, Pawelzik and Markram, "Neural networks with dynamic synapses", Neural Computation 1998,
     doi:10.1162/089976698300017502.
 
-    Args:
-        state: f[t-1] and q[t-1], each of shape (*N,).
-        x: the spikes that arrive, shape (*N,).
-        release: share of the resources that a first spike releases, in [0, 1], broadcasting to (*N,).
-        decay_facilitation: the part of f that is left after a step, in [0, 1], broadcasting to (*N,).
-        decay_recovery: the part of q that is left after a step, in [0, 1], broadcasting to (*N,).
-
-    Returns:
-        The state (f[t], q[t]) and out[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.short_term_plasticity_step``.
     """
     f = decay_facilitation * state.f
     q = decay_recovery * state.q

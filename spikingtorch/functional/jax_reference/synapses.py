@@ -27,13 +27,7 @@ def exponential_synapse_step(
 
         i[t] = decay i[t-1] + x[t]
 
-    Args:
-        state: i[t-1], shape (*N,).
-        x: input, shape (*N,).
-        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
-
-    Returns:
-        The state i[t], and i[t] as the output, shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.exponential_synapse_step``.
     """
     i = decay * state.i + x
     return ExponentialSynapseState(i=i), i
@@ -47,15 +41,7 @@ def alpha_synapse_step(
         r[t] = decay_rise r[t-1] + gain_rise x[t]
         i[t] = decay i[t-1] + r[t]
 
-    Args:
-        state: i[t-1] and r[t-1], each of shape (*N,).
-        x: input, shape (*N,).
-        decay_rise: exp(-1 / tau) of the rise, in [0, 1], broadcasting to (*N,).
-        gain_rise: current per unit of x, broadcasting to (*N,).
-        decay: exp(-1 / tau) of the current, in [0, 1], broadcasting to (*N,).
-
-    Returns:
-        The state (i[t], r[t]), and i[t] as the output, all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.alpha_synapse_step``.
     """
     r = decay_rise * state.r + gain_rise * x
     i = decay * state.i + r

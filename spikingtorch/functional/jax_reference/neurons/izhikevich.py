@@ -55,21 +55,7 @@ def izhikevich_step(
     "Which model to use for cortical spiking neurons?", 2004, doi:10.1109/TNN.2004.832719. Spikes in w are counted, as
     in ``alif_step``.
 
-    Args:
-        state: v[t-1], in mV, and w[t-1], each of shape (*N,).
-        x: input current, shape (*N,), in mV per ms.
-        a: rate of the recovery, per ms, broadcasting to (*N,).
-        b: recovery per mV of the membrane, broadcasting to (*N,).
-        d: recovery per spike, broadcasting to (*N,).
-        curve: the parabola, in mV per ms.
-        v_recovery: membrane at which the recovery rests at 0, in mV, broadcasting to (*N,).
-        dt: step, in ms, broadcasting to (*N,).
-        threshold: in mV, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state (v[t], w[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.izhikevich_step``.
     """
     v, w = state
     square, slope, offset = curve

@@ -37,19 +37,7 @@ def quadratic_if_step(
     Latham et al., "Intrinsic dynamics in neuronal networks. I. Theory", J. Neurophysiol. 2000,
     doi:10.1152/jn.2000.83.2.808.
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current, shape (*N,), in units of the membrane.
-        leak: step over membrane time constant, in [0, 1], broadcasting to (*N,).
-        v_rest: membrane at rest, broadcasting to (*N,).
-        v_critical: membrane above which a spike starts by itself, broadcasting to (*N,).
-        curvature: per unit of the membrane, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.quadratic_if_step``.
     """
     v = state.v
     u = v + leak * (curvature * (v - v_rest) * (v - v_critical) + x)
