@@ -52,20 +52,10 @@ class LikeLayer(RestingLayer):
             setattr(self, name, float(value))
         return True
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: Any,
-        unexpected_keys: Any,
-        error_msgs: Any,
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        _, _, missing_keys, _, error_msgs = rest  # before them, metadata and whether torch is strict
         if f"{prefix}_extra_state" in state_dict:  # a checkpoint of our own
-            super()._load_from_state_dict(
-                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-            )
+            super()._load_from_state_dict(state_dict, prefix, *rest)
             return
         left: dict[str, Any] = {}
         for key, value in state_dict.items():
@@ -75,7 +65,7 @@ class LikeLayer(RestingLayer):
                 error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
                 taken = True
             left |= {} if taken else {key: value}
-        super()._load_from_state_dict(left, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(left, prefix, *rest)
         if not self.saves_numbers:  # the constructor is given them, there as here
             constants = {f"{prefix}{name}" for name in self._buffers}
             missing_keys[:] = [name for name in missing_keys if name not in constants]
