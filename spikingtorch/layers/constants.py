@@ -154,7 +154,9 @@ class WithConstants(nn.Module):
         for name, value in found.items():
             setattr(self, name, value)
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: Any, prefix: str, *rest: Any
+    ) -> None:
         _, _, missing_keys, unexpected_keys, error_msgs = rest  # before them, metadata and whether torch is strict
         key = f"{prefix}_extra_state"
         # torch raises what is wrong with an extra state at once, and misses one in older checkpoints

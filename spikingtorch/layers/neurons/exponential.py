@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import leaks
@@ -29,15 +30,11 @@ class ExponentialIF(RestingLayer):
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        "sharpness": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "sharpness": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
+    @constructor_of(F.exponential_if_step, F.ExponentialIFState)
     def __init__(
         self,
         tau: Value = 8.0,
@@ -49,19 +46,7 @@ class ExponentialIF(RestingLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.exponential_if_step,
-            F.ExponentialIFState,
-            tau=tau,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_rheobase=v_rheobase,
-            sharpness=sharpness,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...
 
 
 class AdEx(RestingLayer):
@@ -97,6 +82,7 @@ class AdEx(RestingLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_w")
     param_map = staticmethod(leaks)
 
+    @constructor_of(F.adex_step, F.AdExState)
     def __init__(
         self,
         tau: Value = 8.0,
@@ -111,19 +97,4 @@ class AdEx(RestingLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.adex_step,
-            F.AdExState,
-            tau=tau,
-            threshold=threshold,
-            tau_w=tau_w,
-            a=a,
-            b=b,
-            v_rest=v_rest,
-            v_rheobase=v_rheobase,
-            sharpness=sharpness,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...

@@ -76,12 +76,7 @@ class BalancedResonateAndFire(StepLayer):
     """
 
     fixed: ClassVar[tuple[str, ...]] = ("dt",)
-    limits: Mapping[str, Any] = {
-        "threshold": THRESHOLD,
-        "offset": POSITIVE,
-        "decay_refractory": SHARE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"threshold": THRESHOLD, "offset": POSITIVE, "decay_refractory": SHARE, **KINDS}
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import synaptic_decays
@@ -30,6 +31,7 @@ class CubaLIF(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau_syn", "tau")
     param_map = staticmethod(synaptic_decays)
 
+    @constructor_of(F.cuba_lif_step, F.CubaLIFState)
     def __init__(
         self,
         tau_syn: Value = 4.0,
@@ -39,17 +41,7 @@ class CubaLIF(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.cuba_lif_step,
-            F.CubaLIFState,
-            tau_syn=tau_syn,
-            tau=tau,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...
 
 
 class AlphaLIF(StepLayer):
@@ -80,6 +72,7 @@ class AlphaLIF(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau_syn", "tau")
     param_map = staticmethod(synaptic_decays)
 
+    @constructor_of(F.alpha_lif_step, F.AlphaLIFState)
     def __init__(
         self,
         tau_rise: Value = 2.0,
@@ -90,15 +83,4 @@ class AlphaLIF(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.alpha_lif_step,
-            F.AlphaLIFState,
-            tau_rise=tau_rise,
-            tau_syn=tau_syn,
-            tau=tau,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...
