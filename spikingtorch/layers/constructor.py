@@ -1,4 +1,4 @@
-"""The constructor of a layer that takes the parameters of its step and the options of every layer, and nothing else."""
+"""Constructors that a class declares by their arguments alone."""
 
 import inspect
 from collections.abc import Callable
@@ -8,12 +8,14 @@ from typing import Any, ParamSpec
 P = ParamSpec("P")
 
 
-def constructor_of(step: Callable[..., Any], state_type: type[Any]) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Complete a constructor without a body: it hands its arguments by their names to that of ``StepLayer``.
+def constructor_of(*first: Any, **more: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Complete a constructor without a body: it hands its arguments by their names to that of the class above.
+
+    ``**options`` become arguments of their own; a dict of another name is handed on as it is.
 
     Args:
-        step: as in StepLayer.
-        state_type: as in StepLayer.
+        *first: what the class above takes before them: a step and the type of its state.
+        **more: what it takes besides.
 
     >>> from spikingtorch import StepLayer, functional as F
     >>> class Halving(StepLayer):
@@ -34,7 +36,7 @@ def constructor_of(step: Callable[..., Any], state_type: type[Any]) -> Callable[
             params = dict(given.arguments)
             layer, options = params.pop("self"), params.pop("options", {})
             owner: Any = next(kind for kind in type(layer).__mro__ if vars(kind).get("__init__") is constructor)
-            super(owner, layer).__init__(step, state_type, **params, **options)
+            super(owner, layer).__init__(*first, **more, **params, **options)
 
         return constructor
 
