@@ -27,6 +27,15 @@ def quantity(value: float, unit: str) -> str:
     return f"{number} {prefix}{unit}"
 
 
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "sample"), counted(1200, "sample"), counted(2, "batch", "batches")
+    ('1 sample', '1,200 samples', '2 batches')
+    """
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def percent(share: float) -> str:
     """Return a share, never rounded to none or to all.
 

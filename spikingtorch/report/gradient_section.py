@@ -5,7 +5,7 @@ from spikingtorch.report.gradients import DIFFERENCES, TWIN, Checked
 from spikingtorch.report.html import Html, code, element, joined, paragraph, table
 from spikingtorch.report.subjects import LENGTH
 from spikingtorch.report.twins import has_jax
-from spikingtorch.report.words import counted
+from spikingtorch.units import counted
 
 _JAX = "pip install 'spikingtorch[jax]'"
 _HEAD = ("layers", "step", "compared with", "largest deviation", "result", "what was compared")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from examples import train
-from spikingtorch import report_command
+from spikingtorch.cli import report as report_command
+from spikingtorch.cli.report import main
 from spikingtorch.report.html import Html
-from spikingtorch.report_command import main
 from tests.processes import python
 from tests.report.reading import Page
 

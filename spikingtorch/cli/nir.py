@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nir
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikingtorch.command_line import positive
+from spikingtorch.cli import positive
 from spikingtorch.interop.nir import Certificate, NIRError, metadata, platforms, read, verify_nir
 from spikingtorch.interop.nir.discretise import DISCRETISATIONS
 from spikingtorch.interop.nir.picture import picture, shape_text
@@ -100,7 +99,7 @@ def _edge(edge: Any) -> str:
 
 
 def _parameters(node: Any) -> str:
-    if isinstance(node, nir.Affine | nir.Linear | nir.Conv1d | nir.Conv2d):
+    if hasattr(node, "weight"):
         return f"weights {'x'.join(map(str, np.shape(node.weight)))}"
     found = {name: np.asarray(getattr(node, name)) for name in _SHOWN if getattr(node, name, None) is not None}
     return ", ".join(f"{name} {_range(value)} {_SHOWN[name]}".rstrip() for name, value in found.items() if value.size)
