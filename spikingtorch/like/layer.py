@@ -16,7 +16,7 @@ class LikeLayer(RestingLayer):
         step: as in StepLayer.
         state_type: as in StepLayer.
         options: recurrent and returns, as in StepLayer. Other names are an error.
-        **params: as in StepLayer.
+        **params: as in StepLayer, each by the step's name for it or by that of the other library.
 
     Attributes:
         reasons: arguments of theirs that have no meaning here, and what to do about each.
@@ -31,7 +31,9 @@ class LikeLayer(RestingLayer):
     def __init__(
         self, step: Callable[..., Any], state_type: type[Any], options: Mapping[str, Any], **params: Any
     ) -> None:
-        super().__init__(step, state_type, **common(type(self).__name__, options, self.reasons), **params)
+        ours = {theirs: name for name, theirs in self.attribute_names.items()}
+        renamed = {ours.get(name, name): value for name, value in params.items()}
+        super().__init__(step, state_type, **common(type(self).__name__, options, self.reasons), **renamed)
 
     def _takes(self, name: str, value: Tensor) -> bool:
         """Take over what their checkpoint has under a name that is no parameter or buffer; say whether that is done.

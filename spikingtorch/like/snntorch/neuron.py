@@ -60,12 +60,11 @@ class Neuron(LikeLayer):
         owner = type(self).__name__
         runs: Any = step if reset_delay else steps.Undelayed(step)
         learned = [name.removeprefix("learn_") for name in given if name.startswith("learn_") and given[name]]
-        names = {attribute: name for name, attribute in self.attribute_names.items()}
-        params = {names.get(name, name): given[name] for name in given if not name.startswith("learn_")}
+        params = {name: given[name] for name in given if not name.startswith("learn_")}
         if reset_mechanism not in _MECHANISMS:
             raise ValueError(f"{owner}: reset_mechanism={reset_mechanism!r}, expected 'subtract', 'zero' or 'none'")
         for name, value in params.items():
-            number(owner, self.attribute_names.get(name, name), value)
+            number(owner, name, value)
         super().__init__(
             runs,
             state_type,
