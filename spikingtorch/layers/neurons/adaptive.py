@@ -23,10 +23,8 @@ class ALIF(StepLayer):
         threshold: membrane at which a neuron fires that has been silent.
         tau_adaptation: time constant of the adaptation, positive, in the unit of tau.
         adaptation: rise of the threshold of a neuron that fires at every step.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "tau_adaptation": POSITIVE, **KINDS}

@@ -23,10 +23,8 @@ class ExponentialIF(RestingLayer):
         v_rest: membrane without input, but for the exponential; a sequence starts there, without a gradient.
         v_rheobase: membrane at which the spike takes off.
         sharpness: range of the membrane in which it does, positive.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
@@ -57,18 +55,10 @@ class AdEx(RestingLayer):
         w[t] = w[t-1] + (a (v[t-1] - v_rest) - w[t-1]) / tau_w + b s[t]
 
     Args:
-        tau: membrane time constant in steps, positive; with ``dt`` in its unit.
-        threshold: membrane at which the neuron fires.
         tau_w: time constant of the adaptation, positive, in the unit of tau.
         a: adaptation by the membrane.
         b: adaptation by a spike.
-        v_rest: membrane without input, but for the exponential; a sequence starts there, without a gradient.
-        v_rheobase: membrane at which the spike takes off.
-        sharpness: range of the membrane in which it does, positive.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        tau, threshold, v_rest, v_rheobase, sharpness, surrogate, reset, **options: as in ExponentialIF.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}

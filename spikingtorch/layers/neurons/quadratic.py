@@ -26,10 +26,8 @@ class QuadraticIF(RestingLayer):
         v_rest: membrane to which small deviations return; a sequence starts there, without a gradient.
         v_critical: membrane above which it runs away.
         curvature: of the parabola, positive.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}

@@ -21,10 +21,8 @@ class CubaLIF(StepLayer):
         tau_syn: time constant of the current in steps, positive; with ``dt`` in its unit.
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
         threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, "threshold": THRESHOLD, **KINDS}
@@ -54,12 +52,7 @@ class AlphaLIF(StepLayer):
     Args:
         tau_rise: time constant of the rise in steps, positive; with ``dt`` in its unit.
         tau_syn: time constant of the decay, positive, in the same unit.
-        tau: membrane time constant, positive, in the same unit.
-        threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        tau, threshold, surrogate, reset, **options: as in CubaLIF.
     """
 
     limits: Mapping[str, Any] = {
