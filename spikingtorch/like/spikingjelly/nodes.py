@@ -16,14 +16,15 @@ from spikingtorch.like.surrogates import Boxcar
 
 
 class _Leaky(Node):
-    """A node whose membrane decays towards v_reset, or towards 0 where that is None."""
+    """A node whose membrane decays towards v_reset, or towards 0 where that is None; ``last`` are parameters behind."""
 
     def __init__(
         self, step: Any, state_type: type[Any], firing: Mapping[str, Any], decay_input: bool, **params: Any
     ) -> None:
         charge = steps.decayed_input if decay_input else steps.whole_input
         v_rest = firing.get("v_reset", 0.0) or 0.0
-        super().__init__(step, state_type, firing, **params, charge=charge, v_rest=v_rest)
+        last = params.pop("last", {})
+        super().__init__(step, state_type, firing, **params, charge=charge, v_rest=v_rest, **last)
 
 
 class IFNode(Node):
@@ -147,7 +148,7 @@ class KLIFNode(_Leaky):
         self, scale_reset: bool = False, tau: Value = 2.0, decay_input: bool = True, **firing: Unpack[Firing]
     ) -> None:
         own: dict[str, Any] = {"learnable": ["k"], "k": tensor(1.0), "tau": tau}
-        own |= {} if scale_reset else {"scale": 1.0}
+        own |= {} if scale_reset else {"last": {"scale": 1.0}}
         super().__init__(steps.klif_node_step, steps.NodeState, firing, decay_input, **own)
 
     @staticmethod

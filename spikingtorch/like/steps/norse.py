@@ -129,9 +129,14 @@ def lif_refrac_cell_step(
     state: RefractoryCellState,
     x: Tensor,
     *,
+    leak: Value,
+    syn: Value,
     rho_reset: Value = 5.0,
+    v_leak: Value = 0.0,
+    v_th: Value = 1.0,
+    v_reset: Value = 0.0,
     surrogate: Surrogate = SUPER,
-    **params: Any,
+    passes: Passes = as_it_is,
 ) -> tuple[RefractoryCellState, Tensor]:
     """Advance an LIFRefracCell, whose membrane is held for some steps after a spike, by one step.
 
@@ -140,10 +145,11 @@ def lif_refrac_cell_step(
     Its own parameters:
         rho_reset: number of steps to rest after a spike.
         surrogate: spike function, with H(0) = 0; that of ``held`` as well.
-        **params: those of ``lif_cell_step``.
     """
     lif = CurrentState(state.v, state.i)
-    after, fired = lif_cell_step(lif, x, surrogate=surrogate, **params)
+    after, fired = lif_cell_step(
+        lif, x, leak=leak, syn=syn, v_leak=v_leak, v_th=v_th, v_reset=v_reset, surrogate=surrogate, passes=passes
+    )
     v, rho, s = held(state, after.v, fired, rho_reset, surrogate)
     return RefractoryCellState(v=v, i=after.i, rho=rho), s
 
