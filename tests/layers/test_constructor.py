@@ -9,7 +9,6 @@ from spikingtorch import AdEx, StepLayer
 from spikingtorch import functional as F
 from spikingtorch.layers.constructor import constructor_of
 
-
 _ADEX: Any = AdEx  # to type checkers, which know the signature as well
 
 
