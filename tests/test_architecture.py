@@ -55,7 +55,7 @@ MAY_IMPORT["report"] = {"axes", *_PUBLIC, "functional/jax_reference", "fold", "i
 MAY_IMPORT["report"] |= {"spikingtorch", "testing", "units", "validation", "verification", "watching"}
 MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
-MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "watching"}
+MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}

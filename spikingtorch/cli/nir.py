@@ -16,6 +16,7 @@ from spikingtorch.interop.nir.discretise import DISCRETISATIONS
 from spikingtorch.interop.nir.picture import picture, shape_text
 from spikingtorch.interop.nir.plan import Plan, plan_of
 from spikingtorch.interop.nir.targets import TARGETS
+from spikingtorch.units import in_columns
 
 # a file of another library says nothing of the length of a step; most of them assume this one
 DT = 1e-4
@@ -87,11 +88,8 @@ def _table(plan: Plan) -> str:
         (name, type(node).__name__, shape_text(node), ", ".join(map(_edge, plan.incoming[name])), _parameters(node))
         for name, node in plan.nodes.items()
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+    lines, rule = in_columns([head, *rows], left=len(head))
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _edge(edge: Any) -> str:
