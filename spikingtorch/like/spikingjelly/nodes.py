@@ -55,8 +55,7 @@ class LIFNode(_Leaky):
     Args:
         tau: time constant in steps, above 1.
         decay_input: divide the input by tau as well.
-        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in IFNode.
     """
 
     @constructor_of(steps.lif_node_step, steps.NodeState)
@@ -71,8 +70,7 @@ class ParametricLIFNode(Node):
     Args:
         init_tau: time constant in steps to begin with, above 1; w = -log(init_tau - 1).
         decay_input: multiply the input by sigmoid(w) as well.
-        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in IFNode.
     """
 
     def __init__(self, init_tau: float = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None:
@@ -104,7 +102,7 @@ class LIAFNode(_Leaky):
         threshold_related: take the threshold off the membrane before ``act``.
         tau: time constant in steps, above 1.
         decay_input: divide the input by tau as well.
-        **firing: as in LIFNode.
+        **firing: as in IFNode.
     """
 
     def __init__(
@@ -141,7 +139,7 @@ class KLIFNode(_Leaky):
         scale_reset: reset in units before the scaling.
         tau: time constant in steps, above 1.
         decay_input: divide the input by tau as well; otherwise it is added as it is.
-        **firing: as in LIFNode.
+        **firing: as in IFNode.
     """
 
     def __init__(

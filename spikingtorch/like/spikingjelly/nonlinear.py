@@ -54,8 +54,7 @@ class EIFNode(Node):
         delta_T: sharpness of the exponential, positive.
         theta_rh: membrane where it begins.
         v_rest: membrane without input.
-        **firing: v_threshold=1.0, v_reset=-0.1 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in QIFNode.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": -0.1}
@@ -90,8 +89,7 @@ class IzhikevichNode(Node):
         tau_w: time constant of the recovery in steps.
         a: recovery per unit of the membrane.
         b: recovery per spike.
-        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in IFNode.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_reset", "w": "w_rest"}
