@@ -64,17 +64,9 @@ def first_spike_accuracy(
 
         hit[n] = 1 / k if no class spikes before target[n], and k classes spike at its step, or else 0
 
-    A class that does not spike comes last, after the last step; if none does, all of them share the first place.
-
-    Args:
-        spikes: 0 or 1, floating, shape (N, T, classes), as SpikingNet returns them.
-        target: class indices, int64, shape (N,).
-        lengths: number of steps T[n] of each sample, shape (N,), from 1 to T; what stands after them does not count.
-        reduction: "mean", "sum" (to add up batches) or "none".
-        batch_first: False for (T, N, ...), time first.
-
-    Returns:
-        The accuracy in [0, 1], a scalar, or hits of shape (N,). The mean over no samples is NaN.
+    A class that does not spike comes last, after the last step; if none does, all of them share the first place. The
+    spikes are 0 or 1, floating, of shape (N, T, classes); the other arguments and what comes back are those of
+    ``rate_accuracy``.
 
     Raises:
         ValueError: a shape, a class, a length or the reduction does not fit, or a value is neither 0 nor 1.

@@ -1,6 +1,7 @@
-"""Numbers for people: three digits, with the prefixes of the SI."""
+"""Numbers for people, three digits with the prefixes of the SI, and texts in columns."""
 
 import math
+from collections.abc import Sequence
 
 # powers of 1000 from -5 to 6
 _PREFIXES = ("f", "p", "n", "\N{MICRO SIGN}", "m", "", "k", "M", "G", "T", "P", "E")
@@ -27,6 +28,15 @@ def quantity(value: float, unit: str) -> str:
     return f"{number} {prefix}{unit}"
 
 
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "sample"), counted(1200, "sample"), counted(2, "batch", "batches")
+    ('1 sample', '1,200 samples', '2 batches')
+    """
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def percent(share: float) -> str:
     """Return a share, never rounded to none or to all.
 
@@ -38,6 +48,15 @@ def percent(share: float) -> str:
     if 0.999 < share < 1.0:
         return "> 99.9%"
     return f"{100 * share:.3g}%"
+
+
+def in_columns(rows: Sequence[Sequence[str]], left: int) -> tuple[list[str], str]:
+    """Return the lines of a table, so many columns flush left and the others right, and a rule as long as they are."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust] * left + [str.rjust] * (len(widths) - left)
+    aligned = [list(zip(sides, row, widths, strict=True)) for row in rows]
+    lines = ["  ".join(side(cell, width) for side, cell, width in row).rstrip() for row in aligned]
+    return lines, "-" * (sum(widths) + 2 * (len(widths) - 1))
 
 
 def _scaled(value: float, lowest: int) -> tuple[str, str]:

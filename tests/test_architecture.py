@@ -53,19 +53,14 @@ MAY_IMPORT["watching"] = {"axes", *_PUBLIC, "fold", "layers", "units", "validati
 MAY_IMPORT["plot"] = {"axes", *_PUBLIC, "layers", "units", "validation", "watching"}
 MAY_IMPORT["report"] = {"axes", *_PUBLIC, "functional/jax_reference", "fold", "interop", "layers", "metrics", "plot"}
 MAY_IMPORT["report"] |= {"spikingtorch", "testing", "units", "validation", "verification", "watching"}
-MAY_IMPORT["report_command"] = {"command_line", "report"}
 MAY_IMPORT["init"] = {"axes", "functional/core", "fold", "layers", "spikingnet", "validation"}
 MAY_IMPORT["like"] = {*_PUBLIC, "foreign", "layers", "validation"}
-MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "watching"}
+MAY_IMPORT["interop"] = {"axes", *_PUBLIC, "layers", "like", "plot", "spikingnet", "units", "watching"}
 MAY_IMPORT["utils"] = MAY_IMPORT["performance"] = _PUBLIC
 MAY_IMPORT["verification"] = {*_PUBLIC, "functional/jax_reference", "interop"}
 MAY_IMPORT["testing"] = {*_PUBLIC, "verification"}
-MAY_IMPORT["command_line"] = set()
-MAY_IMPORT["nir_command"] = {"command_line", "interop"}
-MAY_IMPORT["cache_command"] = {"functional/fused/build"}
-MAY_IMPORT["verify_own_step"] = {*_PUBLIC, "command_line", "testing", "verification"}
-MAY_IMPORT["verify_command"] = {"functional/fused/build", "verification", "verify_own_step"}
-MAY_IMPORT["__main__"] = {"cache_command", "interop", "nir_command", "report_command", "verify_command"}
+MAY_IMPORT["cli"] = {*_PUBLIC, "functional/fused/build", "interop", "report", "testing", "units", "verification"}
+MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["spikingtorch"] = {"functional", "layers", "losses", "metrics", "spikeio", "utils"}
 MAY_IMPORT["spikingtorch"] |= {"spikingnet", "watching"}
 
@@ -129,7 +124,7 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     sparse = {"spikingtorch.functional.sparse.c_abi"}
     known = modules()
     knowing = {name for name, path in known.items() if imported(path, known) & modules_of_a_target}
-    knowing -= {name for name in known if room(name) in ("functional/fused/build", "cache_command", "verify_command")}
+    knowing -= {name for name in known if room(name) in ("functional/fused/build", "cli")}
     assert knowing == {f"{fused}.runtime.{name}" for name in ("cpu", "gpu", "targets")} | loop_in_c | sparse
 
     def naming(word: str) -> set[str]:

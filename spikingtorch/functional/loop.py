@@ -18,16 +18,7 @@ Step: TypeAlias = Callable[..., tuple[S, Out]]
 
 
 def loop(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim: int, dtype: torch.dtype) -> tuple[S, Out]:
-    """Run a step over time; see ``spikingtorch.functional.scan``.
-
-    Args:
-        step: as in scan; so are state, xs, params and dim.
-        state: state before the first step.
-        xs: inputs over time, at least one step.
-        params: keyword arguments of the step.
-        dim: the axis of time.
-        dtype: what outputs are rounded to, if that is float16 or bfloat16.
-    """
+    """Run a step over time, with the arguments of ``scan``; outputs are rounded to the dtype if that has 16 bits."""
     final, outputs = _steps(step, lift(state), lift(xs), lift(params), dim)
     return unshared(final, (state, xs, params)), rounded(outputs, dtype)
 

@@ -139,14 +139,7 @@ def scan(
     A state that grows without bound, or an infinite input, can give NaN here where a loop has a number: products of
     many slopes overflow, and 0 times infinity is NaN.
 
-    Args:
-        step: as in scan; so are state, xs, params and dim.
-        state: state before the first step.
-        xs: inputs over time.
-        params: keyword arguments of the step.
-        dim: the axis of time.
-        dtype: what outputs are rounded to, if that is float16 or bfloat16.
-        order: in which the states are solved.
+    Outputs are rounded to ``dtype`` if that is float16 or bfloat16, and the states are solved in ``order``.
     """
     first, form = pytree.tree_flatten(lift(state))
     keywords = lift(params)

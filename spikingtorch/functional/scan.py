@@ -131,15 +131,7 @@ def _chosen(
 
 
 def scan_again(step: Step[S, Out], state: S, xs: Any, params: Mapping[str, Any], dim: int) -> tuple[S, Out] | None:
-    """Run a scan if one like it has run by a kernel; return None otherwise, or if an input is not finite.
-
-    Args:
-        step: as in scan; so are the others.
-        state: state before the first step.
-        xs: inputs over time.
-        params: keyword arguments of the step.
-        dim: the axis of time.
-    """
+    """Run a scan if one like it has run by a kernel; return None otherwise, or if an input is not finite."""
     if torch.compiler.is_compiling():
         return None
     freed_memory.begin_call()
@@ -187,13 +179,7 @@ def explain_scan(
 ) -> Explanation:
     """Say which backend ``scan`` takes for these arguments, here and now, and why.
 
-    Args:
-        step: as in scan; so are the others.
-        state: state before the first step.
-        xs: inputs over time.
-        params: keyword arguments of the step.
-        dim: the axis of time.
-        backend: what scan is asked for. Where "fused" cannot be, the explanation is that of the loop.
+    The arguments are those of ``scan``. Where "fused" is asked for and cannot be, the explanation is that of the loop.
 
     >>> from spikingtorch.functional import LIFState, lif_step
     >>> print(explain_scan(lif_step, LIFState(v=torch.zeros(3)), torch.rand(100, 3), params={"decay": 0.9}))

@@ -3,6 +3,7 @@
 base            StatefulLayer: a state that lives between calls, and whose it is
 steplayer       StepLayer: a pure step as a layer, the base of every one and the way to make your own
 neurons         IF, LIF, ...; one family a file
+constructor     the constructor of a layer that stores the parameters of its step
 attributes      the parameters of a layer: checked, within limits, saved
 limits          what parameters may be, and where those that learn are kept
 param_maps      from time constants to decays, gains and leaks

@@ -154,22 +154,14 @@ class WithConstants(nn.Module):
         for name, value in found.items():
             setattr(self, name, value)
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: Any,
-        unexpected_keys: Any,
-        error_msgs: Any,
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: Any, prefix: str, *rest: Any
     ) -> None:
+        _, _, missing_keys, unexpected_keys, error_msgs = rest  # before them, metadata and whether torch is strict
         key = f"{prefix}_extra_state"
         # torch raises what is wrong with an extra state at once, and misses one in older checkpoints
         saved = [state_dict.pop(key)] if key in state_dict else []
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
         missing_keys[:] = [name for name in missing_keys if name != key]
         if saved:
             state_dict[key] = saved[0]

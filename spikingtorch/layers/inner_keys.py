@@ -22,25 +22,14 @@ class WithInnerKeys(nn.Module):
             found[prefix + key.removeprefix(inner)] = found.pop(key)
         return found
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: Any,
-        unexpected_keys: Any,
-        error_msgs: Any,
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any, **named: Any) -> None:
         # torch hands each child what begins with its name
         has_own = type(self).get_extra_state is not nn.Module.get_extra_state
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key.removeprefix(prefix)
             if not name.startswith(f"{self.inside}.") and not (has_own and name == "_extra_state"):
                 state_dict[f"{prefix}{self.inside}.{name}"] = state_dict.pop(key)
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
 
     def __getattr__(self, name: str) -> Any:
         inner = self.__dict__.get("_modules", {}).get(self.inside)

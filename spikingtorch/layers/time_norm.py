@@ -152,9 +152,7 @@ class TimeBatchNorm2d(TimeNorm):
 
     Args:
         num_features: C, of inputs (N, C, H, W).
-        eps: added to the variance.
-        momentum: share of the new statistics in the running ones; None for their average.
-        affine: whether weight and bias are learned.
+        eps, momentum, affine: as there.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
@@ -173,8 +171,7 @@ class ThresholdDependentBatchNorm(TimeNorm):
         num_features: C, of inputs (N, C) or (N, C, ...), with any axes of space.
         threshold: of the neurons behind it, v0; positive.
         alpha: another factor, for branches that are added up; positive.
-        eps: added to the variance.
-        momentum: share of the new statistics in the running ones; None for their average.
+        eps, momentum: as in ``TimeBatchNorm1d``.
 
     Raises:
         ValueError: threshold or alpha is not positive; or as in ``TimeBatchNorm1d``.

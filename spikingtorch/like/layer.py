@@ -16,7 +16,7 @@ class LikeLayer(RestingLayer):
         step: as in StepLayer.
         state_type: as in StepLayer.
         options: recurrent and returns, as in StepLayer. Other names are an error.
-        **params: as in StepLayer.
+        **params: as in StepLayer, each by the step's name for it or by that of the other library.
 
     Attributes:
         reasons: arguments of theirs that have no meaning here, and what to do about each.
@@ -31,7 +31,9 @@ class LikeLayer(RestingLayer):
     def __init__(
         self, step: Callable[..., Any], state_type: type[Any], options: Mapping[str, Any], **params: Any
     ) -> None:
-        super().__init__(step, state_type, **common(type(self).__name__, options, self.reasons), **params)
+        ours = {theirs: name for name, theirs in self.attribute_names.items()}
+        renamed = {ours.get(name, name): value for name, value in params.items()}
+        super().__init__(step, state_type, **common(type(self).__name__, options, self.reasons), **renamed)
 
     def _takes(self, name: str, value: Tensor) -> bool:
         """Take over what their checkpoint has under a name that is no parameter or buffer; say whether that is done.
@@ -52,20 +54,10 @@ class LikeLayer(RestingLayer):
             setattr(self, name, float(value))
         return True
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: Any,
-        unexpected_keys: Any,
-        error_msgs: Any,
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        _, _, missing_keys, _, error_msgs = rest  # before them, metadata and whether torch is strict
         if f"{prefix}_extra_state" in state_dict:  # a checkpoint of our own
-            super()._load_from_state_dict(
-                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-            )
+            super()._load_from_state_dict(state_dict, prefix, *rest)
             return
         left: dict[str, Any] = {}
         for key, value in state_dict.items():
@@ -75,7 +67,7 @@ class LikeLayer(RestingLayer):
                 error_msgs.append(f"{prefix.removesuffix('.') or 'the layer'} ({type(self).__name__}): {error}")
                 taken = True
             left |= {} if taken else {key: value}
-        super()._load_from_state_dict(left, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(left, prefix, *rest)
         if not self.saves_numbers:  # the constructor is given them, there as here
             constants = {f"{prefix}{name}" for name in self._buffers}
             missing_keys[:] = [name for name in missing_keys if name not in constants]

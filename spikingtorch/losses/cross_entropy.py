@@ -85,13 +85,8 @@ def count_cross_entropy(
         z[n, c] = sum over t < T[n] of outputs[n, t, c]             with K = population > 1, and over K neurons of c
         loss[n] = -log softmax(z[n])[target[n]]
 
-    Args:
-        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
-        target: class indices, int64, shape (N,).
-        lengths: number of steps of each sample, shape (N,).
-        population: number K of neurons of each class; outputs[:, :, c K] is the first of class c.
-        reduction: "mean" or "sum" over the samples, or "none".
-        batch_first: False for (T, N, ...), time first.
+    ``population`` is the number K of neurons of each class: outputs[:, :, c K] is the first of class c. The other
+    arguments, what comes back and the errors are those of ``rate_cross_entropy``.
 
     Source: J. K. Eshraghian et al., Proc. IEEE 111 (2023), doi:10.1109/JPROC.2023.3308088.
 
@@ -118,15 +113,8 @@ def max_over_time_cross_entropy(
         z[n, c] = max over t < T[n] of outputs[n, t, c]
         loss[n] = -log softmax(z[n])[target[n]]
 
-    Steps that share the largest value share its gradient evenly.
-
-    Args:
-        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors, but that
-            they may hold -inf where that is not the largest.
-        target: class indices, int64, shape (N,).
-        lengths: number of steps of each sample, shape (N,).
-        reduction: "mean" or "sum" over the samples, or "none".
-        batch_first: False for (T, N, ...), time first.
+    Steps that share the largest value share its gradient evenly. Arguments, what comes back and the errors are those of
+    ``rate_cross_entropy``, but that outputs may hold -inf where that is not the largest.
 
     Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
 
@@ -149,13 +137,8 @@ def last_step_cross_entropy(
 
         loss[n] = -log softmax(outputs[n, T[n] - 1])[target[n]]
 
-    Args:
-        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors, but that
-            they may hold NaN and infinite values at steps before the last one.
-        target: class indices, int64, shape (N,).
-        lengths: number of steps of each sample, shape (N,).
-        reduction: "mean" or "sum" over the samples, or "none".
-        batch_first: False for (T, N, ...), time first.
+    Arguments, what comes back and the errors are those of ``rate_cross_entropy``, but that outputs may hold NaN and
+    infinite values at steps before the last one.
 
     Source: B. Cramer et al., IEEE TNNLS 33 (2022), doi:10.1109/TNNLS.2020.3044364.
 

@@ -75,16 +75,8 @@ def first_spike_cross_entropy(
 
         loss[n] = -log softmax(-time[n] / temperature)[target[n]]           time of ``first_spike_time``
 
-    Args:
-        spikes: 0 or 1, floating, shape (N, T, classes), as SpikingNet returns them.
-        target: class indices, int64, shape (N,).
-        lengths: number of steps of each sample, shape (N,), from 1 to T.
-        temperature: in steps, positive: a class that leads by so many steps is e times as likely.
-        reduction: "mean" or "sum" over the samples, or "none".
-        batch_first: False for (T, N, ...), time first.
-
-    Returns:
-        The loss, a scalar, or of shape (N,) with reduction "none"; at least float32. The mean over no samples is NaN.
+    ``spikes`` are 0 or 1, floating, of shape (N, T, classes). A class that leads by ``temperature``, a positive number
+    of steps, is e times as likely. The other arguments and what comes back are those of ``rate_cross_entropy``.
 
     Raises:
         ValueError: a shape, a class, a length, temperature or the reduction does not fit; a value is neither 0 nor 1.

@@ -24,16 +24,9 @@ def per_step_cross_entropy(
         loss[n]   = 1 / T[n]  sum over t < T[n] of ((1 - lamb) ce[n, t] + lamb mse[n, t])
 
     Unlike that of a mean over time, its gradient asks each step for the class. The squared error keeps outliers near
-    phi.
-
-    Args:
-        outputs: as in ``rate_cross_entropy``; so are the other arguments, what comes back, and the errors.
-        target: class indices, int64, shape (N,).
-        lengths: number of steps of each sample, shape (N,).
-        lamb: share of the squared error, from 0 to 1; 0 is the cross-entropy alone.
-        phi: output that the squared error pulls to, not negative; the paper takes the threshold.
-        reduction: "mean" or "sum" over the samples, or "none".
-        batch_first: False for (T, N, ...), time first.
+    phi. Its share ``lamb`` is from 0, the cross-entropy alone, to 1; ``phi``, not negative, is the output that it pulls
+    to, for which the paper takes the threshold. The other arguments, what comes back and the errors are those of
+    ``rate_cross_entropy``.
 
     Source: S. Deng et al., ICLR (2022), arXiv:2202.11946.
 

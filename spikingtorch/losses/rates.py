@@ -69,15 +69,9 @@ def count_mse(
         m[n, c]    = sum over t < T[n] of spikes[n, t, c]           with K = population > 1, and over K neurons of c
         loss[n, c] = (m[n, c] - correct)^2 for c = target[n], (m[n, c] - incorrect)^2 for the others
 
-    Args:
-        spikes: as in ``rate_mse``; so are the other arguments, what comes back, the errors and the source.
-        target: class indices, int64, shape (N,).
-        lengths: number of steps of each sample, shape (N,). The counts to reach are the same for all of them.
-        correct: spikes that the class of the sample is to fire, from 0 to T, or K T; a number, or a tensor (classes,).
-        incorrect: spikes that the other classes are to fire.
-        population: number K of neurons of each class; spikes[:, :, c K] is the first of class c.
-        reduction: "mean" or "sum" over samples and classes, or "none".
-        batch_first: False for (T, N, ...), time first.
+    ``correct`` and ``incorrect`` are numbers of spikes, from 0 to T, or K T, the same whatever the lengths are.
+    ``population`` is the number K of neurons of each class: spikes[:, :, c K] is the first of class c. The other
+    arguments, what comes back, the errors and the source are those of ``rate_mse``.
 
     >>> spikes = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     >>> count_mse(spikes, torch.tensor([0]), correct=2.0, incorrect=0.0, reduction="none")

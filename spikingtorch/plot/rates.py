@@ -25,16 +25,7 @@ def rates(
         rate of a neuron = share of its steps, over all samples, at which it spikes, divided by dt
 
     A silent neuron has spiked at no step of any sample, a saturated one at all of them. A layer with many of either
-    learns little.
-
-    Args:
-        spikes: shape (N, T, *neurons), of any real dtype or bool; or several of them by the names of their layers, as
-            ``spikingtorch.record`` returns them.
-        ax: where to draw; left out, a new figure, ``rates(...).figure``.
-        bins: number of bars from zero to the highest rate.
-        dt: length of a step.
-        unit: of time; left out, steps while dt is 1, and ms otherwise.
-        batch_first: False for (T, N, ...), time first; left out, what a recording of ``record`` is, or True.
+    learns little. There are ``bins`` bars from zero to the highest rate; the other arguments are those of ``raster``.
 
     Returns:
         The axes.

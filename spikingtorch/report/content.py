@@ -10,7 +10,7 @@ from spikingtorch.report.gradients import Checked
 from spikingtorch.report.history import History
 from spikingtorch.report.html import Html
 from spikingtorch.report.measure import Measured
-from spikingtorch.report.words import counted
+from spikingtorch.units import counted
 
 
 class Section(NamedTuple):

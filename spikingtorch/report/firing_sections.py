@@ -12,8 +12,8 @@ from spikingtorch.report.content import Content, Section
 from spikingtorch.report.firing import Firing
 from spikingtorch.report.html import Html, code, element, joined, listing, paragraph
 from spikingtorch.report.svg import inline
-from spikingtorch.report.words import counted, named
-from spikingtorch.units import percent
+from spikingtorch.report.words import named
+from spikingtorch.units import counted, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,9 +1,15 @@
-"""The sections on the network as a whole: its layers with what they cost, and how they run."""
+"""The sections on the network as a whole: learning curves, layers with what they cost, how they run, and gradients."""
 
+from spikingtorch.report import figures
 from spikingtorch.report.content import Content, Section
+from spikingtorch.report.gradients import DIFFERENCES, TWIN, Checked
+from spikingtorch.report.history import OF_LAYERS, Curve, described
 from spikingtorch.report.html import Html, code, element, joined, listing, paragraph, table
-from spikingtorch.report.words import joules, unbroken
-from spikingtorch.units import abbreviated
+from spikingtorch.report.subjects import LENGTH
+from spikingtorch.report.svg import inline
+from spikingtorch.report.twins import has_jax
+from spikingtorch.report.words import joules, named, unbroken
+from spikingtorch.units import abbreviated, counted
 from spikingtorch.watching.table import HEAD, Row
 
 _NUMBERS = (3, 4, 5, 6, 7, 8)
@@ -79,3 +85,138 @@ def warnings(content: Content) -> Section:
     """Return what Python warned about while the network ran."""
     lines = "\n\n".join(content.warned)
     return Section("warnings", "Warnings", joined([paragraph("While the network ran, Python warned:"), listing(lines)]))
+
+
+_LOGGED = """history = []
+with SpikeMonitor(model) as monitor:
+    for epoch in range(epochs):
+        loss = train(model)  # yours
+        history.append({"loss": loss, **monitor.metrics()})
+        monitor.reset()
+report(model, loader, "report.html", history=history)"""
+_PERCENT = {"silent": "silent neurons (%)", "saturated": "saturated neurons (%)"}
+
+
+def learning_curves(content: Content) -> Section:
+    """Return the curves of loss, accuracy and whatever else was logged."""
+    charts = {} if content.history is None else content.history.charts
+    if not charts:
+        body = joined(
+            [
+                paragraph(
+                    "No learning curves were given. Append a dict of numbers to a list in each epoch, and pass it as ",
+                    code("history="),
+                    ":",
+                ),
+                listing(_LOGGED),
+            ]
+        )
+    else:
+        drawn = [_chart(f"curve{k}", chart, name) for k, (name, chart) in enumerate(charts.items())]
+        body = element("div", *drawn, class_="figures")
+    return Section("curves", "Learning curves", body)
+
+
+def rates_over_epochs(content: Content) -> Section:
+    """Return how the layers fired, epoch by epoch."""
+    layers = {} if content.history is None else content.history.layers
+    if not layers:
+        body = paragraph(
+            "No rates were logged. Train within ",
+            code("with SpikeMonitor(model) as monitor:"),
+            ", and put ",
+            code("**monitor.metrics()"),
+            " into the dict of each epoch",
+            "." if content.history is None else " of the history.",
+        )
+        if content.history is not None:
+            body = joined([body, listing(_LOGGED)])
+        return Section("rates", "Rates over epochs", body)
+    drawn, never = [], []
+    for quantity, label in OF_LAYERS.items():
+        if quantity in _PERCENT and quantity in layers and not any(any(curve.values) for curve in layers[quantity]):
+            never.append(f" No neuron was {quantity} in any epoch.")
+        elif quantity in layers:
+            shown = [curve._replace(name=named(curve.name)) for curve in layers[quantity]]
+            factor = 100.0 if quantity in _PERCENT else 1.0
+            drawn.append(_chart(f"rate-{quantity}", shown, _PERCENT.get(quantity, label), factor))
+    intro = paragraph(
+        "As ", code("SpikeMonitor"), " counted them while the network was trained, layer by layer.", *never
+    )
+    return Section("rates", "Rates over epochs", joined([intro, element("div", *drawn, class_="figures")]))
+
+
+def _chart(key: str, chart: list[Curve], label: str, factor: float = 1.0) -> Html:
+    scaled = [curve._replace(values=tuple(factor * value for value in curve.values)) for curve in chart]
+    text = ". ".join(f"{label}: {described(curve)}" if curve.name != label else described(curve) for curve in scaled)
+    unit = "%" if label in _PERCENT.values() else ""
+    last = [f"{curve.name} {curve.values[-1]:.4g}{unit}" for curve in scaled]
+    caption = element("figcaption", "Last: ", ", ".join(last))
+    return element("figure", inline(figures.curves(scaled, label), key, text), caption)
+
+
+_JAX = "pip install 'spikingtorch[jax]'"
+_HEAD = ("layers", "step", "compared with", "largest deviation", "result", "what was compared")
+_MEANING = {
+    TWIN: "The twin of a step is an independent implementation in JAX, written from the equations. Its gradients are "
+    "those of JAX, for random gradients of all outputs and of the last state.",
+    DIFFERENCES: "Finite differences compare the gradient with the step as it is written, with the smooth function of "
+    "the surrogate in place of the spike.",
+}
+
+
+def gradients(content: Content) -> Section:
+    """Return what was found out about each step, and what was not."""
+    checks = content.checks
+    if not checks:
+        return Section(
+            "gradients", "Gradients", paragraph("No layer of the network runs a step over time that could be checked.")
+        )
+    rows = [
+        (
+            ", ".join(each.layers) or "all",
+            code(each.step),
+            each.how or "",
+            "" if each.error is None else f"{each.error:.0e}",
+            _result(each),
+            each.words,
+        )
+        for each in checks
+    ]
+    used = [meaning for how, meaning in _MEANING.items() if any(each.how == how for each in checks)]
+    body = [
+        paragraph(element("strong", verdict(checks))),
+        paragraph(
+            "Each kind of step was run once, in double precision, with the parameters of the first layer that is "
+            f"named, on what that layer got from the first sample, {LENGTH} steps at most; if no neuron fired, its "
+            "inputs were made stronger. Right is a gradient that is that of the equations with their surrogate. Linear "
+            "layers and convolutions are PyTorch's, and not checked here."
+        ),
+        *map(paragraph, used),
+        *(
+            []
+            if has_jax()
+            else [paragraph("JAX is not installed, so that no step was compared with its twin: ", code(_JAX))]
+        ),
+        table("Gradients of the steps of this network", _HEAD, rows, numbers=(3,)),
+    ]
+    return Section("gradients", "Gradients", joined(body))
+
+
+def verdict(checks: list[Checked]) -> str:
+    """Return in one sentence how many steps were checked, and how many agree."""
+    checked = [each for each in checks if each.passed is not None]
+    wrong = [each for each in checked if not each.passed]
+    left = len(checks) - len(checked)
+    if not checked:
+        return f"{counted(left, 'step')}, not checked."
+    worst = max((each.error for each in checked if each.error is not None), default=None)
+    agree = f"{len(checked) - len(wrong)} of {counted(len(checks), 'step')} checked and right"
+    deviation = "" if worst is None or wrong else f", with deviations up to {worst:.0e}"
+    rest = f"; {left} not checked" if left else ""
+    return f"{agree}{deviation}{rest}." if not wrong else f"{len(wrong)} of {counted(len(checks), 'step')} wrong{rest}."
+
+
+def _result(check: Checked) -> Html:
+    text, kind = {True: ("agrees", "pass"), False: ("differs", "fail"), None: ("not checked", "open")}[check.passed]
+    return element("span", text, class_=kind)

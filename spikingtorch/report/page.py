@@ -2,13 +2,18 @@
 
 from spikingtorch.report.content import Content, Section
 from spikingtorch.report.firing_sections import layer_by_layer, overview, silent_and_saturated
-from spikingtorch.report.gradient_section import gradients
 from spikingtorch.report.html import Html, element, paragraph
-from spikingtorch.report.network_sections import explanation, summary_table, warnings
+from spikingtorch.report.network_sections import (
+    explanation,
+    gradients,
+    learning_curves,
+    rates_over_epochs,
+    summary_table,
+    warnings,
+)
 from spikingtorch.report.style import STYLE
-from spikingtorch.report.training_sections import learning_curves, rates_over_epochs
-from spikingtorch.report.words import counted, joules
-from spikingtorch.units import abbreviated, percent
+from spikingtorch.report.words import joules
+from spikingtorch.units import abbreviated, counted, percent
 
 
 def page(content: Content) -> str:

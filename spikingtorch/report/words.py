@@ -3,15 +3,6 @@
 from spikingtorch.units import quantity
 
 
-def counted(number: int, noun: str, nouns: str = "") -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "sample"), counted(1200, "sample"), counted(2, "batch", "batches")
-    ('1 sample', '1,200 samples', '2 batches')
-    """
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
-
-
 def named(layer: str) -> str:
     """Return the name of a layer for pictures: a number of nn.Sequential needs a word, and legends hide underscores.
 

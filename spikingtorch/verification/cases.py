@@ -60,89 +60,75 @@ _IN_MILLIVOLT = (_V_MILLIVOLT, F.detached(_V_MILLIVOLT))
 NO_RESET: tuple[F.Reset, ...] = ()
 
 
-def _filter(name: str, state_type: type[Any], oracle: Any, params: dict[str, tuple[float, float]], **more: Any) -> Case:
+Ranges = dict[str, tuple[float, float]]
+
+
+def _neuron(name: str, state_type: type[Any], oracle: Any, params: Ranges, **more: Any) -> Case:
+    """Return the record of a step that has its name on both sides."""
+    return Case(name, getattr(F, f"{name}_step"), getattr(J, f"{name}_step"), state_type, oracle, params, **more)
+
+
+def _filter(name: str, state_type: type[Any], oracle: Any, params: Ranges, **more: Any) -> Case:
     """Return the record of a step without spikes of its own."""
-    step, twin = getattr(F, f"{name}_step"), getattr(J, f"{name}_step")
-    return Case(name, step, twin, state_type, oracle, params, resets=NO_RESET, spikes=False, **more)
+    return _neuron(name, state_type, oracle, params, resets=NO_RESET, spikes=False, **more)
 
 
 CASES = (
-    Case("if", F.if_step, J.if_step, F.IFState, oracles.integrate_and_fire, _THRESHOLD),
-    Case("lif", F.lif_step, J.lif_step, F.LIFState, oracles.leaky, _LEAK | _THRESHOLD),
-    Case(
-        *("coarse_lif", F.coarse_lif_step, J.coarse_lif_step, F.CoarseLIFState, oracles.coarse_lif, _COARSE),
-    ),
-    Case("biolif", F.biolif_step, J.biolif_step, F.BioLIFState, oracles.biolif, _BIO, _CONDUCTANCES),
-    Case("mcpitts", F.mcpitts_step, J.mcpitts_step, F.McPittsState, oracles.mcpitts, _THRESHOLD, resets=NO_RESET),
-    Case(
-        *("spiking_decay", F.spiking_decay_step, J.spiking_decay_step, F.SpikingDecayState, oracles.spiking_decay),
-        {"tau": (1.2, 8.0)} | _THRESHOLD,
-    ),
+    _neuron("if", F.IFState, oracles.integrate_and_fire, _THRESHOLD),
+    _neuron("lif", F.LIFState, oracles.leaky, _LEAK | _THRESHOLD),
+    _neuron("coarse_lif", F.CoarseLIFState, oracles.coarse_lif, _COARSE),
+    _neuron("biolif", F.BioLIFState, oracles.biolif, _BIO, inputs=_CONDUCTANCES),
+    _neuron("mcpitts", F.McPittsState, oracles.mcpitts, _THRESHOLD, resets=NO_RESET),
+    _neuron("spiking_decay", F.SpikingDecayState, oracles.spiking_decay, {"tau": (1.2, 8.0)} | _THRESHOLD),
     _filter("li", F.LIState, oracles.leaky_integrator, _LEAK),
-    Case(
-        *("euler_lif", F.euler_lif_step, J.euler_lif_step, F.EulerLIFState, oracles.euler, _EULER | _THRESHOLD),
-        inputs=((-0.6, 3.0),),
-    ),
-    Case(
-        *("cuba_lif", F.cuba_lif_step, J.cuba_lif_step, F.CubaLIFState, oracles.cuba_lif, _SYNAPSE | _THRESHOLD),
-        inputs=((-0.5, 1.1),),
-    ),
-    Case(
-        *("alpha_lif", F.alpha_lif_step, J.alpha_lif_step, F.AlphaLIFState, oracles.alpha_lif),
-        _RISE | _SYNAPSE | _THRESHOLD,
-        inputs=((-0.6, 1.0),),
-    ),
-    Case(
-        *("alif", F.alif_step, J.alif_step, F.ALIFState, oracles.adaptive_leaky, _LEAK | _ADAPTS | _THRESHOLD),
-    ),
-    Case(
-        *("exponential_if", F.exponential_if_step, J.exponential_if_step, F.ExponentialIFState),
-        *(oracles.exponential_if, _EULER | _UPSTROKE | _THRESHOLD),
+    _neuron("euler_lif", F.EulerLIFState, oracles.euler, _EULER | _THRESHOLD, inputs=((-0.6, 3.0),)),
+    _neuron("cuba_lif", F.CubaLIFState, oracles.cuba_lif, _SYNAPSE | _THRESHOLD, inputs=((-0.5, 1.1),)),
+    _neuron("alpha_lif", F.AlphaLIFState, oracles.alpha_lif, _RISE | _SYNAPSE | _THRESHOLD, inputs=((-0.6, 1.0),)),
+    _neuron("alif", F.ALIFState, oracles.adaptive_leaky, _LEAK | _ADAPTS | _THRESHOLD),
+    _neuron(
+        *("exponential_if", F.ExponentialIFState, oracles.exponential_if, _EULER | _UPSTROKE | _THRESHOLD),
         inputs=((-0.5, 2.1),),
         resets=BINDING,
     ),
-    Case(
-        *("adex", F.adex_step, J.adex_step, F.AdExState, oracles.adex),
+    _neuron(
+        *("adex", F.AdExState, oracles.adex),
         _EULER | _UPSTROKE | _THRESHOLD | {"leak_w": (0.02, 0.2), "a": (0.0, 0.5), "b": (0.0, 0.3)},
         inputs=((-0.6, 2.0),),
         resets=BINDING,
     ),
-    Case(
-        *("quadratic_if", F.quadratic_if_step, J.quadratic_if_step, F.QuadraticIFState, oracles.quadratic_if),
-        _EULER | _PARABOLA | _THRESHOLD,
+    _neuron(
+        *("quadratic_if", F.QuadraticIFState, oracles.quadratic_if, _EULER | _PARABOLA | _THRESHOLD),
         inputs=((-0.6, 2.4),),
         resets=BINDING,
     ),
-    Case(
-        *("izhikevich", F.izhikevich_step, J.izhikevich_step, F.IzhikevichState, oracles.izhikevich),
+    _neuron(
+        *("izhikevich", F.IzhikevichState, oracles.izhikevich),
         _IZHIKEVICH | {"dt": (0.5, 1.0), "threshold": (25.0, 35.0)},
         inputs=((0.0, 60.0),),
         resets=_IN_MILLIVOLT,
         at_rest=-65.0,
         levels=False,
     ),
-    Case(
-        *("resonate_and_fire", F.resonate_and_fire_step, J.resonate_and_fire_step, F.ResonateAndFireState),
-        *(oracles.resonate_and_fire, _OSCILLATES | {"damping": (-1.0, -0.2)}),
+    _neuron(
+        *("resonate_and_fire", F.ResonateAndFireState, oracles.resonate_and_fire),
+        _OSCILLATES | {"damping": (-1.0, -0.2)},
         inputs=((-4.0, 9.0),),
     ),
-    Case(
-        *("balanced_resonate_and_fire", F.balanced_resonate_and_fire_step, J.balanced_resonate_and_fire_step),
-        *(F.BalancedResonateAndFireState, oracles.balanced_resonate_and_fire),
+    _neuron(
+        *("balanced_resonate_and_fire", F.BalancedResonateAndFireState, oracles.balanced_resonate_and_fire),
         _OSCILLATES | {"offset": (0.2, 1.0), "decay_refractory": (0.7, 0.95)},
         inputs=((-4.0, 9.0),),
         resets=NO_RESET,
     ),
-    Case(
-        *("sigma_delta", F.sigma_delta_step, J.sigma_delta_step, F.SigmaDeltaState, oracles.sigma_delta),
-        {"threshold": (0.1, 0.5)},
+    _neuron(
+        *("sigma_delta", F.SigmaDeltaState, oracles.sigma_delta, {"threshold": (0.1, 0.5)}),
         inputs=((-0.6, 0.8),),
         resets=NO_RESET,
         levels=False,
     ),
-    Case(
-        *("stochastic_lif", F.stochastic_lif_step, J.stochastic_lif_step, F.StochasticLIFState),
-        *(oracles.stochastic_leaky, _LEAK | _THRESHOLD, ((-0.6, 1.4), (0.0, 1.0))),
+    _neuron(
+        *("stochastic_lif", F.StochasticLIFState, oracles.stochastic_leaky, _LEAK | _THRESHOLD),
+        inputs=((-0.6, 1.4), (0.0, 1.0)),
         levels=False,
     ),
     _filter("exponential_synapse", F.ExponentialSynapseState, oracles.exponential_synapse, {"decay": (0.3, 0.9)}),

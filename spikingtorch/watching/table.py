@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from spikingtorch.units import abbreviated, quantity
+from spikingtorch.units import abbreviated, in_columns, quantity
 from spikingtorch.watching.operations import Count
 
 # energy of an operation on 32-bit floating-point numbers in a 45 nm process, in pJ: an addition, and a multiplication,
@@ -121,14 +121,7 @@ class Summary(NamedTuple):
         return NOT_COUNTED + (f" No operation was seen of {', '.join(self.unseen)}." if self.unseen else "")
 
     def __str__(self) -> str:
-        rows = [HEAD, *map(self.cells, self.rows), self.last]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        sides = [str.ljust] * 3 + [str.rjust] * (len(HEAD) - 3)
-        lines = [
-            "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        lines, rule = in_columns([HEAD, *map(self.cells, self.rows), self.last], left=3)
         ratio = f"; the spiking network takes {self.beside_ann} as much" if self.beside_ann else ""
         notes = [
             f"For one sample and its {self.steps:g} steps: additions for spikes (ACs) at {self.addition:g} pJ, "

@@ -17,7 +17,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw pictures, but do not save them, and leave gradients out: both are looked at elsewhere."""
     drawn = lambda _, key, alt: Html(f'<svg role="img" id="{key}" aria-label="{len(alt)}"></svg>')  # noqa: E731
     monkeypatch.setattr("spikingtorch.report.firing_sections.inline", drawn)
-    monkeypatch.setattr("spikingtorch.report.training_sections.inline", drawn)
+    monkeypatch.setattr("spikingtorch.report.network_sections.inline", drawn)
     monkeypatch.setattr("spikingtorch.report.write.check_gradients", lambda *_: [])
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from examples import train
-from spikingtorch import report_command
+from spikingtorch.cli import report as report_command
+from spikingtorch.cli.report import main
 from spikingtorch.report.html import Html
-from spikingtorch.report_command import main
 from tests.processes import python
 from tests.report.reading import Page
 
@@ -59,7 +59,7 @@ Run = Callable[..., tuple[int, str]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command in a folder with a module, without pictures and gradients."""
     drawn = lambda _, key, alt: Html(f'<svg role="img" id="{key}" aria-label=""></svg>')  # noqa: E731
-    for place in ("firing_sections", "training_sections"):
+    for place in ("firing_sections", "network_sections"):
         monkeypatch.setattr(f"spikingtorch.report.{place}.inline", drawn)
     monkeypatch.setattr("spikingtorch.report.write.check_gradients", lambda *_: [])
     monkeypatch.chdir(tmp_path)

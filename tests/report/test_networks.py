@@ -161,7 +161,7 @@ def test_histories(name: str, quickly: Quickly, monkeypatch: pytest.MonkeyPatch)
         texts.append(alt)
         return Html(f'<svg role="img" id="{key}" aria-label=""></svg>')
 
-    monkeypatch.setattr("spikingtorch.report.training_sections.inline", noted)
+    monkeypatch.setattr("spikingtorch.report.network_sections.inline", noted)
     quickly(nn.Sequential(nn.Linear(6, 4), st.LIF()), [draw(2, 3, 6)], history=history)
     wanted = {"1/rate": "layer 1 from 0.1 to 0.2", "1/interval": "layer 1 2 in epoch 2", "accuracy": "from 0.1 to 0.2"}
     wanted["loss"] = "loss 0.5 in epoch 2; 1 values that are NaN" if name == "gaps" else "loss from 1 to 0.5"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.cli.verify import keep_programs
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.functional.core import lru
 from spikingtorch.functional.core.tree import tree_map
@@ -20,7 +21,6 @@ from spikingtorch.verification.cases import CASES, COEFFICIENTS, LEVELS, RESETS,
 from spikingtorch.verification.cells import ALLOWED, TOGETHER, Choice, choices
 from spikingtorch.verification.trial import relative_error
 from spikingtorch.verification.wrapped import WRAPPED
-from spikingtorch.verify_command import keep_programs
 from tests.functional.fused.lower.test_operations import GROUPS, test_values_and_gradients
 from tests.functional.test_neurons import HAND, NAMED
 from tests.verification.edges import EDGES, TORCH_ALONE

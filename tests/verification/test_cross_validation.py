@@ -11,7 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
-from spikingtorch import verify_command as table
+from spikingtorch.cli import verify as table
 from spikingtorch.functional import jax_reference as J
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.interop import to_jax

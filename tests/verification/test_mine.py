@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spikingtorch import verify_command as table
+from spikingtorch.cli import verify as table
 
 HEAD = """
 from typing import Any, NamedTuple

@@ -6,7 +6,6 @@ dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls
 
 from spikingtorch.functional.jax_reference.delay import DelayState, delay_step
 from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, SpikeFunction, Strict, Ternary, fire
-from spikingtorch.functional.jax_reference.masked import Masked
 from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
 from spikingtorch.functional.jax_reference.neurons.binary import McPittsState, mcpitts_step
 from spikingtorch.functional.jax_reference.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
@@ -18,7 +17,6 @@ from spikingtorch.functional.jax_reference.neurons.exponential import (
     exponential_if_step,
 )
 from spikingtorch.functional.jax_reference.neurons.integrator import IFState, if_step
-from spikingtorch.functional.jax_reference.neurons.izhikevich import IzhikevichCurve, IzhikevichState, izhikevich_step
 from spikingtorch.functional.jax_reference.neurons.leaky import (
     LIFState,
     LIState,
@@ -29,7 +27,13 @@ from spikingtorch.functional.jax_reference.neurons.leaky import (
     lif_step,
     spiking_decay_step,
 )
-from spikingtorch.functional.jax_reference.neurons.quadratic import QuadraticIFState, quadratic_if_step
+from spikingtorch.functional.jax_reference.neurons.quadratic import (
+    IzhikevichCurve,
+    IzhikevichState,
+    QuadraticIFState,
+    izhikevich_step,
+    quadratic_if_step,
+)
 from spikingtorch.functional.jax_reference.neurons.refractory import (
     CoarseLIFState,
     coarse_lif_step,
@@ -54,14 +58,6 @@ from spikingtorch.functional.jax_reference.neurons.synaptic import (
     cuba_lif_step,
 )
 from spikingtorch.functional.jax_reference.norms import time_batch_norm
-from spikingtorch.functional.jax_reference.plasticity import ShortTermPlasticityState, short_term_plasticity_step
-from spikingtorch.functional.jax_reference.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
-from spikingtorch.functional.jax_reference.refractory_wrappers import (
-    Refractory,
-    RefractoryState,
-    RelativeRefractory,
-    RelativeRefractoryState,
-)
 from spikingtorch.functional.jax_reference.reset import (
     Detached,
     Reset,
@@ -72,7 +68,6 @@ from spikingtorch.functional.jax_reference.reset import (
     to_value,
     to_zero,
 )
-from spikingtorch.functional.jax_reference.returning import Returning
 from spikingtorch.functional.jax_reference.scan import scan
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
 from spikingtorch.functional.jax_reference.state import zeros_state
@@ -93,8 +88,23 @@ from spikingtorch.functional.jax_reference.surrogate import (
 from spikingtorch.functional.jax_reference.synapses import (
     AlphaSynapseState,
     ExponentialSynapseState,
+    ShortTermPlasticityState,
     alpha_synapse_step,
     exponential_synapse_step,
+    short_term_plasticity_step,
+)
+from spikingtorch.functional.jax_reference.wrappers import (
+    Masked,
+    Recurrent,
+    RecurrentState,
+    Refractory,
+    RefractoryState,
+    RelativeRefractory,
+    RelativeRefractoryState,
+    Returning,
+    convolution,
+    dense,
+    per_channel,
 )
 
 __all__ = [

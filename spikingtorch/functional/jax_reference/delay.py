@@ -22,13 +22,7 @@ def delay_step(state: DelayState, x: jax.Array, *, delay: Parameter) -> tuple[De
     Hammouamri et al., "Learning delays in spiking neural networks using dilated convolutions with learnable spacings",
     ICLR 2024, doi:10.48550/arXiv.2306.17670.
 
-    Args:
-        state: the last D inputs x[t-1], ..., x[t-D], each of shape (*N,).
-        x: input x[t], shape (*N,).
-        delay: in steps, in [0, D], broadcasting to (*N,).
-
-    Returns:
-        The last D inputs, x[t] first, and out[t], each of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.delay_step``.
     """
     inputs = (x, *state.past)
     whole = jax.lax.stop_gradient(jnp.floor(delay))

@@ -119,14 +119,8 @@ def fire(u: jax.Array, threshold: Parameter, surrogate: SpikeFunction, reset: Re
         s[t] = f(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        u: membrane before the reset, shape (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: f; Graded, Ternary and MultiSpike say in their own docstrings what they do in place of the above.
-        reset: the rule that gives v from u.
-
-    Returns:
-        Membrane after the reset, output, number of spikes, and whether there is one, each of shape (*N,).
+    Graded, Ternary and MultiSpike say in their own docstrings what they do in place of that. Arguments and returns:
+    those of ``spikingtorch.functional.fire``.
     """
     if isinstance(surrogate, Graded | Ternary | MultiSpike):
         return surrogate.fire(u, threshold, reset)

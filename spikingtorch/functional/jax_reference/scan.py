@@ -26,15 +26,7 @@ def scan(
     Half precision, wherever it occurs, is lifted to float32: the state is carried and returned in float32, and only
     the outputs are rounded, to the promoted dtype of xs.
 
-    Args:
-        step: (state, x, **params) -> (state, output).
-        state: a pytree, state[0].
-        xs: a pytree of arrays, (T, *N) for dim = 0; T may be 0.
-        params: keyword arguments of step; the gradient of an array among them sums over time.
-        dim: the axis of time, in every array of xs and of the outputs.
-
-    Returns:
-        state[T], and the outputs stacked along axis dim.
+    Arguments and returns: those of ``spikingtorch.functional.scan``, with pytrees of arrays.
     """
     keywords = _lift(dict(params or {}))
 

@@ -1,4 +1,4 @@
-"""Synapses with a current that outlasts the spike."""
+"""Synapses with a current that outlasts the spike, and with short-term plasticity."""
 
 from typing import NamedTuple
 
@@ -27,13 +27,7 @@ def exponential_synapse_step(
 
         i[t] = decay i[t-1] + x[t]
 
-    Args:
-        state: i[t-1], shape (*N,).
-        x: input, shape (*N,).
-        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
-
-    Returns:
-        The state i[t], and i[t] as the output, shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.exponential_synapse_step``.
     """
     i = decay * state.i + x
     return ExponentialSynapseState(i=i), i
@@ -47,16 +41,43 @@ def alpha_synapse_step(
         r[t] = decay_rise r[t-1] + gain_rise x[t]
         i[t] = decay i[t-1] + r[t]
 
-    Args:
-        state: i[t-1] and r[t-1], each of shape (*N,).
-        x: input, shape (*N,).
-        decay_rise: exp(-1 / tau) of the rise, in [0, 1], broadcasting to (*N,).
-        gain_rise: current per unit of x, broadcasting to (*N,).
-        decay: exp(-1 / tau) of the current, in [0, 1], broadcasting to (*N,).
-
-    Returns:
-        The state (i[t], r[t]), and i[t] as the output, all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.alpha_synapse_step``.
     """
     r = decay_rise * state.r + gain_rise * x
     i = decay * state.i + r
     return AlphaSynapseState(i=i, r=r), i
+
+
+class ShortTermPlasticityState(NamedTuple):
+    """Facilitated release f, and the share q of the resources that is used up, each of shape (*N,)."""
+
+    f: jax.Array
+    q: jax.Array
+
+
+def short_term_plasticity_step(
+    state: ShortTermPlasticityState,
+    x: jax.Array,
+    *,
+    release: Parameter,
+    decay_facilitation: Parameter,
+    decay_recovery: Parameter,
+) -> tuple[ShortTermPlasticityState, jax.Array]:
+    """Advance a synapse that facilitates and depresses by one step.
+
+        f'     = decay_facilitation f[t-1]
+        q'     = decay_recovery q[t-1]
+        f[t]   = f' + release (1 - f') x[t]
+        out[t] = f[t] (1 - q') x[t]
+        q[t]   = q' + out[t]
+
+    Tsodyks, Pawelzik and Markram, "Neural networks with dynamic synapses", Neural Computation 1998,
+    doi:10.1162/089976698300017502.
+
+    Arguments and returns: those of ``spikingtorch.functional.short_term_plasticity_step``.
+    """
+    f = decay_facilitation * state.f
+    q = decay_recovery * state.q
+    f = f + release * (1 - f) * x
+    out = f * (1 - q) * x
+    return ShortTermPlasticityState(f=f, q=q + out), out

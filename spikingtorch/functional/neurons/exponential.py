@@ -97,21 +97,9 @@ def adex_step(
         v[t] = reset(u[t], s[t], threshold)
         w[t] = w[t-1] + leak_w (a (v[t-1] - v_rest) - w[t-1]) + b s[t]
 
-    Currents are in units of the membrane: divided by the leak conductance of the paper, as are a and b.
-
-    Args:
-        state: v[t-1] and w[t-1], each of shape (*N,).
-        x: input current of this step, shape (*N,).
-        leak: length of a step over the membrane time constant, in [0, 1], broadcastable to (*N,).
-        leak_w: the same of the adaptation, broadcastable to (*N,).
-        a: adaptation by the membrane, no unit, broadcastable to (*N,).
-        b: adaptation by a spike, broadcastable to (*N,).
-        v_rest: membrane without input, but for the exponential, broadcastable to (*N,).
-        v_rheobase: membrane at which the spike takes off, broadcastable to (*N,).
-        sharpness: range of the membrane in which it does, positive, broadcastable to (*N,).
-        threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
+    Currents are in units of the membrane: divided by the leak conductance of the paper, as are a and b. The leak of the
+    adaptation is ``leak_w``, in [0, 1]; ``a`` is the adaptation by the membrane, without a unit, and ``b`` that by a
+    spike; all are broadcastable to (*N,). The other arguments are those of ``exponential_if_step``.
 
     Returns:
         The state v[t], w[t] and the spikes s[t], each of shape (*N,).

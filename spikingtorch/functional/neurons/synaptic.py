@@ -87,19 +87,8 @@ def alpha_lif_step(
         v[t] = reset(u[t], s[t], threshold)
 
     A spike makes a current that is a difference of two exponentials, and where both decays are equal the alpha function
-    n decay^n.
-
-    Args:
-        state: v[t-1], i[t-1] and r[t-1], each of shape (*N,).
-        x: input of this step, in units of the current, shape (*N,).
-        decay_rise: share of r kept over a step, in [0, 1], broadcastable to (*N,).
-        gain_rise: r per unit of input, broadcastable to (*N,); 1 - decay_rise keeps the charge of ``cuba_lif_step``.
-        decay_syn: share of the current kept over a step, in [0, 1], broadcastable to (*N,).
-        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,).
-        gain: membrane per unit of current, broadcastable to (*N,).
-        threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
+    n decay^n. The share of r kept over a step is ``decay_rise``, in [0, 1], and ``gain_rise`` is r per unit of input,
+    both broadcastable to (*N,); 1 - decay_rise keeps the charge of ``cuba_lif_step``, whose arguments the others are.
 
     Returns:
         The state v[t], i[t], r[t] and the spikes s[t], each of shape (*N,).

@@ -1,7 +1,12 @@
-"""The layers that skip zeros, each as torch computes it and as a layer of images in channels-last memory."""
+"""The layers that skip zeros, without their weights: each as torch computes it, and as images in channels-last memory.
+
+``shape`` is the layer as the kernels know it, from the shapes of input and weights; ``in_memory`` an input or output
+with its axes in the order of that memory, without a copy, and ``from_memory`` the way back; ``format`` how torch lays
+out what it makes of tensors; ``gradients`` are differentiable.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as nnf
@@ -13,51 +18,6 @@ from spikingtorch.functional.sparse.c_abi import Shape
 
 # rows of a kernel, of which each has an entry on the stack; strides, by whose places inputs are sorted
 _TALLEST, _FARTHEST = 1024, 64
-
-
-class Operation(Protocol):
-    """A layer without its weights."""
-
-    def misfit(self, x: Tensor, weight: Tensor) -> str | None:
-        """Return why the shapes do not make a layer of the kernels, None if they do."""
-        ...
-
-    def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
-        """Return the layer as the kernels know it, from the shapes of input and weights."""
-        ...
-
-    def in_memory(self, tensor: Tensor) -> Tensor:
-        """Return an input or output with its axes in the order of channels-last memory, without a copy."""
-        ...
-
-    def from_memory(self, tensor: Tensor) -> Tensor:
-        """Return what ``in_memory`` returned as it was."""
-        ...
-
-    def format(self, *tensors: Tensor) -> torch.memory_format:
-        """Return how torch lays out what it makes of tensors."""
-        ...
-
-    def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:
-        """Return the shape of the outputs."""
-        ...
-
-    def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:
-        """Return the strides that torch gives a tensor of a shape."""
-        ...
-
-    @property
-    def saves_weight(self) -> bool:
-        """Whether torch saves the weights even where the input has no gradient."""
-        ...
-
-    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what torch computes."""
-        ...
-
-    def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
-        """Return the wanted gradients of x, weight and bias as torch computes them, differentiable."""
-        ...
 
 
 class Linear(NamedTuple):
@@ -248,6 +208,9 @@ class Conv1d(NamedTuple):
         """Return the wanted gradients as torch computes them."""
         found = self.of_images.gradients(g.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), wanted)
         return [None if of is None else of.squeeze(2) for of in found[:2]] + found[2:]
+
+
+Operation: TypeAlias = Linear | Conv2d | Conv1d
 
 
 def _as_images(shape: Sequence[int]) -> tuple[int, ...]:

@@ -4,9 +4,13 @@ Their exporters write numbers whose equations, resets and comparisons are their 
 of ``spikingtorch.like`` that equals the writer's neuron, bit by bit. What a file does not say, because NIR has no word
 for it, is an option of the dialect, with the writer's default. Which equation belongs to which number was found in the
 code of each library and by experiment, for the releases that are named.
+
+``neuron`` returns the layer of a node, or None for one that the library does not write: for a step of dt seconds and a
+network of a dtype; ``in_cycle`` says whether something comes back to the node from the step before. NIRError is raised
+where the node does not fit to what the library writes.
 """
 
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import nir
 import numpy as np
@@ -15,24 +19,6 @@ from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.values import parameter
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.like import norse, sinabs, snntorch, spikingjelly
-
-
-class Dialect(Protocol):
-    """How one library means its neurons."""
-
-    def neuron(self, node: Any, dt: float, dtype: Any, *, in_cycle: bool) -> StepLayer | None:
-        """Return the layer of a neuron; None for one that the library does not write.
-
-        Args:
-            node: of the graph.
-            dt: length of a step, in seconds.
-            dtype: of the network.
-            in_cycle: whether something comes back to the node from the step before.
-
-        Raises:
-            NIRError: it does not fit to what the library writes.
-        """
-        ...
 
 
 class SnnTorch(NamedTuple):
@@ -186,6 +172,7 @@ class SpikingJelly(NamedTuple):
         return spikingjelly.LIFNode(parameter(tau, dtype), decayed, **firing)
 
 
+Dialect: TypeAlias = SnnTorch | Norse | Sinabs | SpikingJelly
 DIALECTS: dict[str, type[Any]] = {
     "snntorch": SnnTorch,
     "norse": Norse,

@@ -222,27 +222,19 @@ def _threshold(node: Any, reading: Reading, **options: Any) -> nn.Module:
     return McPitts(threshold=reading.threshold(node.threshold), surrogate=reading.fires, **options)
 
 
-def _readout(node: Any, reading: Reading, **options: Any) -> nn.Module:
-    return StepLayer(leaky_readout_step, LeakyState, **reading.parameters(_leaky(node, reading)), **options)
+def _neuron(step: Any, state: Any, coefficients: Any) -> Callable[..., nn.Module]:
+    """Return what makes the layer of a neuron, or of one that gives out its membrane."""
 
+    def make(node: Any, reading: Reading, **options: Any) -> nn.Module:
+        params = reading.parameters(coefficients(node, reading)) | _firing(node, reading)
+        return StepLayer(step, state, **params, **options)
 
-def _neuron(node: Any, reading: Reading, **options: Any) -> nn.Module:
-    return StepLayer(
-        leaky_step, LeakyState, **reading.parameters(_leaky(node, reading)), **_firing(node, reading), **options
-    )
-
-
-def _cuba_readout(node: Any, reading: Reading, **options: Any) -> nn.Module:
-    return StepLayer(cuba_readout_step, CubaState, **reading.parameters(_cuba(node, reading)), **options)
-
-
-def _cuba_neuron(node: Any, reading: Reading, **options: Any) -> nn.Module:
-    return StepLayer(
-        cuba_step, CubaState, **reading.parameters(_cuba(node, reading)), **_firing(node, reading), **options
-    )
+    return make
 
 
 def _firing(node: Any, reading: Reading) -> dict[str, Any]:
+    if not hasattr(node, "v_threshold"):
+        return {}
     return {
         "threshold": reading.threshold(node.v_threshold),
         "surrogate": reading.fires,
@@ -274,11 +266,8 @@ def _check_step(name: str, tau: Any, reading: Reading) -> None:
 
 
 _MODULES: dict[type, Callable[..., nn.Module | None]] = {
-    nir.Input: _passed,
-    nir.Output: _passed,
-    Pass: _passed,
-    nir.Affine: _linear,
-    nir.Linear: _linear,
+    **dict.fromkeys((nir.Input, nir.Output, Pass), _passed),
+    **dict.fromkeys((nir.Affine, nir.Linear), _linear),
     nir.Scale: _scale,
     nir.Conv1d: _convolution(nn.Conv1d, 1),
     nir.Conv2d: _convolution(nn.Conv2d, 2),
@@ -287,10 +276,8 @@ _MODULES: dict[type, Callable[..., nn.Module | None]] = {
     nir.Flatten: _flatten,
     nir.Delay: _delay,
     nir.Threshold: _threshold,
-    nir.I: _readout,
-    nir.LI: _readout,
-    nir.IF: _neuron,
-    nir.LIF: _neuron,
-    nir.CubaLI: _cuba_readout,
-    nir.CubaLIF: _cuba_neuron,
+    **dict.fromkeys((nir.I, nir.LI), _neuron(leaky_readout_step, LeakyState, _leaky)),
+    **dict.fromkeys((nir.IF, nir.LIF), _neuron(leaky_step, LeakyState, _leaky)),
+    nir.CubaLI: _neuron(cuba_readout_step, CubaState, _cuba),
+    nir.CubaLIF: _neuron(cuba_step, CubaState, _cuba),
 }

@@ -81,21 +81,8 @@ def cuba_step(
         i[t] = decay_syn i[t-1] + gain_syn x[t],  u[t] = decay v[t-1] + carry i[t-1] + gain x[t] + offset
         s[t] = surrogate(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1] and i[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
-        decay_syn: share of the current kept over a step, broadcastable to (*N,), as what follows.
-        gain_syn: current per unit of input.
-        decay: share of the membrane kept over a step.
-        carry: membrane per unit of the current before the step.
-        gain: membrane per unit of input.
-        offset: what the leak brings at each step.
-        threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state v[t], i[t] and the spikes s[t], each of shape (*N,).
+    The other parameters are those of ``leaky_step``; decay_syn is the share of the current kept over a step, gain_syn
+    the current per unit of input, and carry the membrane per unit of the current before the step.
     """
     i = decay_syn * state.i + gain_syn * x
     u = decay * state.v + carry * state.i + gain * x + offset

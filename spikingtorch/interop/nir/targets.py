@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from spikingtorch.interop.nir.discretise import Discretisation
 from spikingtorch.interop.nir.errors import NIRError
 
-# what all four read
+# what all four read, and what two of them do
 _MAPS = frozenset({"Affine", "Conv2d", "SumPool2d", "Flatten"})
+_MOST_MAPS = _MAPS | {"Linear", "Conv1d", "AvgPool2d"}
 
 
 class Target(NamedTuple):
@@ -20,23 +21,23 @@ class Target(NamedTuple):
         name: by which it is asked for.
         title: its name and release.
         dt: length of a step in seconds, unless the user of the reader passes another one.
+        maps: nodes without a state that it reads, by their classes.
         any_dt: whether the reader can be told another one.
         discretisation: by which the reader turns equations into steps.
         at_threshold: whether its neurons fire at the threshold as well, and not only above it.
         counts: whether they fire as often in a step as the membrane holds thresholds, and subtract these.
-        maps: nodes without a state that it reads, by their classes.
         cycles: whether it reads neurons with weights back to themselves.
     """
 
     name: str
     title: str
     dt: float
-    any_dt: bool
-    discretisation: Discretisation
-    at_threshold: bool
-    counts: bool
     maps: frozenset[str]
-    cycles: bool
+    any_dt: bool = False
+    discretisation: Discretisation = "euler"
+    at_threshold: bool = False
+    counts: bool = False
+    cycles: bool = True
 
     @property
     def reader(self) -> str:
@@ -47,50 +48,10 @@ class Target(NamedTuple):
 TARGETS: dict[str, Target] = {
     each.name: each
     for each in (
-        Target(
-            name="snntorch",
-            title="snnTorch 1.0.0",
-            dt=1e-4,
-            any_dt=False,
-            discretisation="euler",
-            at_threshold=False,
-            counts=False,
-            maps=_MAPS | {"Linear", "Conv1d", "AvgPool2d"},
-            cycles=False,
-        ),
-        Target(
-            name="norse",
-            title="Norse 1.1.0",
-            dt=1e-3,
-            any_dt=True,
-            discretisation="euler",
-            at_threshold=False,
-            counts=False,
-            maps=_MAPS | {"Linear"},
-            cycles=True,
-        ),
-        Target(
-            name="sinabs",
-            title="Sinabs 3.1.3",
-            dt=1.0,
-            any_dt=False,
-            discretisation="exponential",
-            at_threshold=True,
-            counts=True,
-            maps=_MAPS,
-            cycles=True,
-        ),
-        Target(
-            name="spikingjelly",
-            title="SpikingJelly 2.0.0",
-            dt=1e-4,
-            any_dt=True,
-            discretisation="euler",
-            at_threshold=True,
-            counts=False,
-            maps=_MAPS | {"Linear", "Conv1d", "AvgPool2d"},
-            cycles=True,
-        ),
+        Target("snntorch", "snnTorch 1.0.0", 1e-4, _MOST_MAPS, cycles=False),
+        Target("norse", "Norse 1.1.0", 1e-3, _MAPS | {"Linear"}, any_dt=True),
+        Target("sinabs", "Sinabs 3.1.3", 1.0, _MAPS, discretisation="exponential", at_threshold=True, counts=True),
+        Target("spikingjelly", "SpikingJelly 2.0.0", 1e-4, _MOST_MAPS, any_dt=True, at_threshold=True),
     )
 }
 

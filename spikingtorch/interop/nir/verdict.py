@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from spikingtorch.units import in_columns
+
 # the models of NIR, which has no steps, that a certificate can hold for
 _EQUATIONS = {
     "exact": "by the exact solution of NIR's equations",
@@ -118,17 +120,11 @@ class Certificate(NamedTuple):
             )
             for row in self.rows
         ]
-        widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-        sides = [str.ljust] * 2 + [str.rjust] * 5
-        lines = [
-            "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
-            for row in (head, *body)
-        ]
+        lines, rule = in_columns([head, *body], left=2)
         dtype = str(self.dtype).removeprefix("torch.")
         ran = (
             f"{self.samples} samples of {self.steps} steps of {self.dt:g} s, {self.discretisation}, network in {dtype}"
         )
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         return "\n".join([lines[0], rule, *lines[1:], rule, f"{self._verdict()} ({ran})"])
 
     def _verdict(self) -> str:

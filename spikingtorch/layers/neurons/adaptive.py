@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import synaptic_decays
@@ -22,21 +23,15 @@ class ALIF(StepLayer):
         threshold: membrane at which a neuron fires that has been silent.
         tau_adaptation: time constant of the adaptation, positive, in the unit of tau.
         adaptation: rise of the threshold of a neuron that fires at every step.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        "tau_adaptation": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "tau_adaptation": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
     param_map = staticmethod(synaptic_decays)
 
+    @constructor_of(F.alif_step, F.ALIFState)
     def __init__(
         self,
         tau: Value = 8.0,
@@ -47,15 +42,4 @@ class ALIF(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.by_subtraction,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.alif_step,
-            F.ALIFState,
-            tau=tau,
-            threshold=threshold,
-            tau_adaptation=tau_adaptation,
-            adaptation=adaptation,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...

@@ -31,8 +31,7 @@ class ParametricLIF(RestingLayer):
         tau: the time constant that it starts from, in steps, above 1; with ``dt`` in its unit, and above dt.
         threshold: membrane at which the neuron fires.
         v_rest: membrane without input; a sequence starts there, without a gradient.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
         **options: learnable ("w" by default), recurrent, constrain, refractory, returns and dt, as in StepLayer.
 
     >>> ParametricLIF(tau=2.0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import leaks
@@ -22,22 +23,16 @@ class ExponentialIF(RestingLayer):
         v_rest: membrane without input, but for the exponential; a sequence starts there, without a gradient.
         v_rheobase: membrane at which the spike takes off.
         sharpness: range of the membrane in which it does, positive.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        "sharpness": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "sharpness": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
+    @constructor_of(F.exponential_if_step, F.ExponentialIFState)
     def __init__(
         self,
         tau: Value = 8.0,
@@ -49,19 +44,7 @@ class ExponentialIF(RestingLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.exponential_if_step,
-            F.ExponentialIFState,
-            tau=tau,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_rheobase=v_rheobase,
-            sharpness=sharpness,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...
 
 
 class AdEx(RestingLayer):
@@ -72,18 +55,10 @@ class AdEx(RestingLayer):
         w[t] = w[t-1] + (a (v[t-1] - v_rest) - w[t-1]) / tau_w + b s[t]
 
     Args:
-        tau: membrane time constant in steps, positive; with ``dt`` in its unit.
-        threshold: membrane at which the neuron fires.
         tau_w: time constant of the adaptation, positive, in the unit of tau.
         a: adaptation by the membrane.
         b: adaptation by a spike.
-        v_rest: membrane without input, but for the exponential; a sequence starts there, without a gradient.
-        v_rheobase: membrane at which the spike takes off.
-        sharpness: range of the membrane in which it does, positive.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        tau, threshold, v_rest, v_rheobase, sharpness, surrogate, reset, **options: as in ExponentialIF.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
@@ -97,6 +72,7 @@ class AdEx(RestingLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_w")
     param_map = staticmethod(leaks)
 
+    @constructor_of(F.adex_step, F.AdExState)
     def __init__(
         self,
         tau: Value = 8.0,
@@ -111,19 +87,4 @@ class AdEx(RestingLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.adex_step,
-            F.AdExState,
-            tau=tau,
-            threshold=threshold,
-            tau_w=tau_w,
-            a=a,
-            b=b,
-            v_rest=v_rest,
-            v_rheobase=v_rheobase,
-            sharpness=sharpness,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...

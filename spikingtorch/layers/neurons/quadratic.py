@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Unpack
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
 from spikingtorch.layers.options import Options, StepOptions, Value
 from spikingtorch.layers.param_maps import leaks
@@ -25,22 +26,16 @@ class QuadraticIF(RestingLayer):
         v_rest: membrane to which small deviations return; a sequence starts there, without a gradient.
         v_critical: membrane above which it runs away.
         curvature: of the parabola, positive.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        "curvature": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "curvature": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
+    @constructor_of(F.quadratic_if_step, F.QuadraticIFState)
     def __init__(
         self,
         tau: Value = 8.0,
@@ -52,19 +47,7 @@ class QuadraticIF(RestingLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.quadratic_if_step,
-            F.QuadraticIFState,
-            tau=tau,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_critical=v_critical,
-            curvature=curvature,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...
 
 
 class Izhikevich(StepLayer):

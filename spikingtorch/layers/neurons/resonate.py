@@ -25,10 +25,8 @@ class ResonateAndFire(StepLayer):
         damping: rate at which an oscillation decays, negative.
         threshold: membrane at which the neuron fires.
         dt: length of a step, in the unit of time.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and returns, as in
-            StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory and returns, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"threshold": THRESHOLD, **KINDS}
@@ -71,17 +69,11 @@ class BalancedResonateAndFire(StepLayer):
         decay_refractory: share of q kept over a step, in [0, 1].
         dt: length of a step, in the unit of time.
         surrogate: spike function.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and returns, as in
-            StepLayer.
+        **options: learnable, recurrent, constrain, refractory and returns, as in StepLayer.
     """
 
     fixed: ClassVar[tuple[str, ...]] = ("dt",)
-    limits: Mapping[str, Any] = {
-        "threshold": THRESHOLD,
-        "offset": POSITIVE,
-        "decay_refractory": SHARE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"threshold": THRESHOLD, "offset": POSITIVE, "decay_refractory": SHARE, **KINDS}
 
     def __init__(
         self,

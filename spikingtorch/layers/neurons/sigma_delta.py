@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import POSITIVE, Kind
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.steplayer import StepLayer
@@ -19,24 +20,17 @@ class SigmaDelta(StepLayer):
     Args:
         threshold: least change that is sent, positive.
         surrogate: spike function.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"threshold": POSITIVE, "surrogate": Kind(check_plain)}
     times: ClassVar[tuple[str, ...] | None] = ()
 
+    @constructor_of(F.sigma_delta_step, F.SigmaDeltaState)
     def __init__(
         self,
         threshold: Value = 0.1,
         *,
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.sigma_delta_step,
-            F.SigmaDeltaState,
-            threshold=threshold,
-            surrogate=surrogate,
-            **options,
-        )
+    ) -> None: ...

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import POSITIVE, SHARE
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import decays, filter_decays
@@ -17,25 +18,15 @@ class ExponentialSynapse(StepLayer):
 
     Args:
         tau: time constant of the current in steps, positive; with ``dt`` in its unit.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(filter_decays)
 
-    def __init__(
-        self,
-        tau: Value = 4.0,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.exponential_synapse_step,
-            F.ExponentialSynapseState,
-            tau=tau,
-            **options,
-        )
+    @constructor_of(F.exponential_synapse_step, F.ExponentialSynapseState)
+    def __init__(self, tau: Value = 4.0, **options: Unpack[Options]) -> None: ...
 
 
 class AlphaSynapse(StepLayer):
@@ -47,27 +38,15 @@ class AlphaSynapse(StepLayer):
     Args:
         tau_rise: time constant of the rise in steps, positive; with ``dt`` in its unit.
         tau: time constant of the decay, positive, in the same unit.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau": POSITIVE}
     times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau")
     param_map = staticmethod(filter_decays)
 
-    def __init__(
-        self,
-        tau_rise: Value = 2.0,
-        tau: Value = 4.0,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.alpha_synapse_step,
-            F.AlphaSynapseState,
-            tau_rise=tau_rise,
-            tau=tau,
-            **options,
-        )
+    @constructor_of(F.alpha_synapse_step, F.AlphaSynapseState)
+    def __init__(self, tau_rise: Value = 2.0, tau: Value = 4.0, **options: Unpack[Options]) -> None: ...
 
 
 class ShortTermPlasticity(StepLayer):
@@ -80,30 +59,18 @@ class ShortTermPlasticity(StepLayer):
         release: share of the resources that the first spike releases, in [0, 1].
         tau_facilitation: time constant of the facilitation in steps, positive; with ``dt`` in its unit.
         tau_recovery: time constant of the resources, positive, in the same unit.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {
-        "release": SHARE,
-        "tau_facilitation": POSITIVE,
-        "tau_recovery": POSITIVE,
-    }
+    limits: Mapping[str, Any] = {"release": SHARE, "tau_facilitation": POSITIVE, "tau_recovery": POSITIVE}
     times: ClassVar[tuple[str, ...] | None] = ("tau_facilitation", "tau_recovery")
     param_map = staticmethod(decays)
 
+    @constructor_of(F.short_term_plasticity_step, F.ShortTermPlasticityState)
     def __init__(
         self,
         release: Value = 0.2,
         tau_facilitation: Value = 50.0,
         tau_recovery: Value = 100.0,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.short_term_plasticity_step,
-            F.ShortTermPlasticityState,
-            release=release,
-            tau_facilitation=tau_facilitation,
-            tau_recovery=tau_recovery,
-            **options,
-        )
+    ) -> None: ...

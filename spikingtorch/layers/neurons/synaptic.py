@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
 from spikingtorch.layers.options import Options, Value
 from spikingtorch.layers.param_maps import synaptic_decays
@@ -20,16 +21,15 @@ class CubaLIF(StepLayer):
         tau_syn: time constant of the current in steps, positive; with ``dt`` in its unit.
         tau: membrane time constant in steps, positive; with ``dt`` in its unit.
         threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        surrogate, reset: spike function, and what a spike does to the membrane, as in IF.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau_syn": POSITIVE, "tau": POSITIVE, "threshold": THRESHOLD, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau_syn", "tau")
     param_map = staticmethod(synaptic_decays)
 
+    @constructor_of(F.cuba_lif_step, F.CubaLIFState)
     def __init__(
         self,
         tau_syn: Value = 4.0,
@@ -39,17 +39,7 @@ class CubaLIF(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.cuba_lif_step,
-            F.CubaLIFState,
-            tau_syn=tau_syn,
-            tau=tau,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...
 
 
 class AlphaLIF(StepLayer):
@@ -62,12 +52,7 @@ class AlphaLIF(StepLayer):
     Args:
         tau_rise: time constant of the rise in steps, positive; with ``dt`` in its unit.
         tau_syn: time constant of the decay, positive, in the same unit.
-        tau: membrane time constant, positive, in the same unit.
-        threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        tau, threshold, surrogate, reset, **options: as in CubaLIF.
     """
 
     limits: Mapping[str, Any] = {
@@ -80,6 +65,7 @@ class AlphaLIF(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau_syn", "tau")
     param_map = staticmethod(synaptic_decays)
 
+    @constructor_of(F.alpha_lif_step, F.AlphaLIFState)
     def __init__(
         self,
         tau_rise: Value = 2.0,
@@ -90,15 +76,4 @@ class AlphaLIF(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.alpha_lif_step,
-            F.AlphaLIFState,
-            tau_rise=tau_rise,
-            tau_syn=tau_syn,
-            tau=tau,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+    ) -> None: ...

@@ -1,4 +1,4 @@
-"""LIFCell, IAFCell, the leaky integrators, and what goes with them."""
+"""LIFCell, IAFCell, the leaky integrators, and what goes with them: each takes its parameters p as LIFCell does."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -65,11 +65,6 @@ class LIFBoxCell(Cell[LIFBoxParameters]):
 
         u[t] = v[t-1] + dt tau_mem_inv ((x[t] + v_leak) - v[t-1])
         s[t] = H(u[t] - v_th),  v[t] = reset_method(s[t], u[t], v_reset, v_th)
-
-    Args:
-        p: its parameters.
-        dt: length of a step, in s.
-        **options: recurrent and returns, as in StepLayer.
     """
 
     kind = LIFBoxParameters
@@ -117,11 +112,6 @@ class LICell(Cell[LIParameters]):
     For each entry of the input,
 
         j = i[t-1] + x[t],  v[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + j),  i[t] = j - dt tau_syn_inv j
-
-    Args:
-        p: its parameters.
-        dt: length of a step, in s.
-        **options: recurrent and returns, as in StepLayer.
     """
 
     kind = LIParameters
@@ -132,11 +122,6 @@ class LIBoxCell(Cell[LIBoxParameters]):
     """Apply Norse's LIBoxCell, a readout without a current, to an input, one step of time a call.
 
     For each entry of the input, v[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + x[t]).
-
-    Args:
-        p: its parameters.
-        dt: length of a step, in s.
-        **options: recurrent and returns, as in StepLayer.
     """
 
     kind = LIBoxParameters
@@ -151,11 +136,6 @@ class LSNNCell(Cell[LSNNParameters]):
         u[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + i[t-1]),  i[t] = i[t-1] - dt tau_syn_inv i[t-1] + x[t]
         c = b[t-1] + dt tau_adapt_inv (v_th - b[t-1]),  s[t] = H(u[t] - c),  b[t] = c + s[t] beta
         v[t] = v_reset where s[t] = 1, else u[t]
-
-    Args:
-        p: its parameters.
-        dt: length of a step, in s.
-        **options: recurrent and returns, as in StepLayer.
     """
 
     kind = LSNNParameters

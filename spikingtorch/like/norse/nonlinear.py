@@ -1,4 +1,4 @@
-"""LIFExCell, LIFAdExCell and IzhikevichCell: cells whose membrane grows by itself."""
+"""LIFExCell, LIFAdExCell and IzhikevichCell, whose membrane grows by itself; their arguments are as in LIFCell."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -21,11 +21,6 @@ class LIFExCell(Cell[LIFExParameters]):
     For each entry of the input, as in LIFCell with
 
         u[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + delta_T exp((v[t-1] - v_th) / delta_T) + j)
-
-    Args:
-        p: its parameters.
-        dt: length of a step, in s.
-        **options: recurrent and returns, as in StepLayer.
     """
 
     kind = LIFExParameters
@@ -39,11 +34,6 @@ class LIFAdExCell(Cell[LIFAdExParameters]):
 
         u[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + delta_T exp((v[t-1] - v_th) / delta_T) + j - a[t-1])
         a[t] = a[t-1] + dt tau_ada_inv (adaptation_current (v[t-1] - v_leak) - a[t-1]) + s[t] adaptation_spike
-
-    Args:
-        p: its parameters.
-        dt: length of a step, in s.
-        **options: recurrent and returns, as in StepLayer.
     """
 
     kind = LIFAdExParameters

@@ -1,4 +1,7 @@
-"""The recurrent cells: those of the same name without "Recurrent", with input and recurrent weights of their own."""
+"""The recurrent cells: those of the same name without "Recurrent", with input and recurrent weights of their own.
+
+All of them take the arguments of LIFRecurrentCell.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Unpack
@@ -120,12 +123,6 @@ class LIFRefracRecurrentCell(RecurrentCell[LIFRefracParameters], LIFRefracCell):
     """Apply Norse's LIFRefracRecurrentCell to an input, one step of time a call.
 
     As in LIFRefracCell with x'[t] as in LIFRecurrentCell; no gradient flows through the reset of the membrane.
-
-    Args:
-        input_size: number of inputs.
-        hidden_size: number of neurons.
-        p: parameters of the neurons; None for the default ones.
-        **connected: as in LIFRecurrentCell.
     """
 
     extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
@@ -135,12 +132,6 @@ class LSNNRecurrentCell(RecurrentCell[LSNNParameters], LSNNCell):
     """Apply Norse's LSNNRecurrentCell to an input, one step of time a call.
 
     As in LSNNCell with x'[t] as in LIFRecurrentCell; no gradient flows through the reset and the adaptation.
-
-    Args:
-        input_size: number of inputs.
-        hidden_size: number of neurons.
-        p: parameters of the neurons; None for the default ones.
-        **connected: as in LIFRecurrentCell.
     """
 
     extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
@@ -150,12 +141,6 @@ class LIFExRecurrentCell(RecurrentCell[LIFExParameters], LIFExCell):
     """Apply Norse's LIFExRecurrentCell to an input, one step of time a call.
 
     As in LIFExCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
-
-    Args:
-        input_size: number of inputs.
-        hidden_size: number of neurons.
-        p: parameters of the neurons; None for the default ones.
-        **connected: as in LIFRecurrentCell.
     """
 
 
@@ -163,12 +148,6 @@ class LIFAdExRecurrentCell(RecurrentCell[LIFAdExParameters], LIFAdExCell):
     """Apply Norse's LIFAdExRecurrentCell to an input, one step of time a call.
 
     As in LIFAdExCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
-
-    Args:
-        input_size: number of inputs.
-        hidden_size: number of neurons.
-        p: parameters of the neurons; None for the default ones.
-        **connected: as in LIFRecurrentCell.
     """
 
 
@@ -176,12 +155,6 @@ class LIFAdExRefracRecurrentCell(RecurrentCell[LIFAdExRefracParameters], LIFAdEx
     """Apply Norse's LIFAdExRefracRecurrentCell to an input, one step of time a call.
 
     As in LIFAdExRefracCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
-
-    Args:
-        input_size: number of inputs.
-        hidden_size: number of neurons.
-        p: parameters of the neurons; None for the default ones.
-        **connected: as in LIFRecurrentCell.
     """
 
 
@@ -189,12 +162,6 @@ class IzhikevichRecurrentCell(RecurrentCell[IzhikevichSpikingBehavior], Izhikevi
     """Apply Norse's IzhikevichRecurrentCell to an input, one step of time a call.
 
     As in IzhikevichCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
-
-    Args:
-        input_size: number of inputs.
-        hidden_size: number of neurons.
-        spiking_method: parameters of the neurons, and where they start.
-        **connected: as in LIFRecurrentCell.
     """
 
     def __init__(

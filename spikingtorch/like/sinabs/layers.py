@@ -108,7 +108,22 @@ class _Layer(LikeLayer):
     param_map = staticmethod(decays)
 
 
-class LIF(_Layer):
+class _Firing(_Layer):
+    """A layer that fires: its step, the state, its trained times, and what it fires by."""
+
+    def __init__(self, step: Any, state: Any, times: dict[str, Any], given: Any, spike_fn: Any, **params: Any) -> None:
+        firing = _spiking(type(self).__name__, given, spike_fn)
+        super().__init__(step, state, learnable=list(times), **times, **params, **firing)
+
+
+def _with_current(tau_syn: Value | None) -> tuple[Any, Any]:
+    """Return the step of a LIF and its state, with a current that decays or without one."""
+    if tau_syn is None:
+        return steps.lif_layer_step, steps.MembraneState
+    return steps.lif_current_layer_step, steps.SynapseState
+
+
+class LIF(_Firing):
     """Apply Sinabs' LIF neurons to an input, one step of time a call.
 
     For each entry of the input, with alpha = exp(-1 / tau), and gain = 1 - alpha_mem, or 1 without norm_input,
@@ -135,44 +150,26 @@ class LIF(_Layer):
         **spiking: Unpack[Spiking],
     ) -> None:
         times = _times(type(self).__name__, train_alphas, tau_mem=tau_mem, tau_syn=tau_syn)
-        step: Any = steps.lif_layer_step if tau_syn is None else steps.lif_current_layer_step
-        state: Any = steps.MembraneState if tau_syn is None else steps.SynapseState
-        super().__init__(
-            step,
-            state,
-            learnable=list(times),
-            **times,
-            norm_input=_NORMALISED if norm_input else None,
-            **_spiking(type(self).__name__, spiking, MultiSpike),
-        )
+        norm = _NORMALISED if norm_input else None
+        super().__init__(*_with_current(tau_syn), times, spiking, MultiSpike, norm_input=norm)
 
 
-class IAF(_Layer):
+class IAF(_Firing):
     """Apply Sinabs' IAF neurons to an input, one step of time a call.
 
     For each entry of the input, as in LIF with alpha_mem = 1 and gain = 1.
 
     Args:
         tau_syn: time constant of the current in steps, trained; None for no current.
-        **spiking: spike_threshold=1.0, spike_fn=MultiSpike, reset_fn=MembraneSubtract(),
-            surrogate_grad_fn=SingleExponential(), min_v_mem=None.
+        **spiking: as in LIF.
     """
 
     def __init__(self, *, tau_syn: Value | None = None, **spiking: Unpack[Spiking]) -> None:
         times = _times(type(self).__name__, False, tau_syn=tau_syn)
-        step: Any = steps.lif_layer_step if tau_syn is None else steps.lif_current_layer_step
-        state: Any = steps.MembraneState if tau_syn is None else steps.SynapseState
-        super().__init__(
-            step,
-            state,
-            learnable=list(times),
-            **times,
-            alpha_mem=1.0,
-            **_spiking(type(self).__name__, spiking, MultiSpike),
-        )
+        super().__init__(*_with_current(tau_syn), times, spiking, MultiSpike, alpha_mem=1.0)
 
 
-class ALIF(_Layer):
+class ALIF(_Firing):
     """Apply Sinabs' ALIF neurons, whose threshold rises with their spikes, to an input, one step of time a call.
 
     For each entry of the input, with alpha = exp(-1 / tau), and gain = 1 - alpha_mem, or 1 without norm_input,
@@ -190,8 +187,7 @@ class ALIF(_Layer):
         adapt_scale: threshold per unit of adaptation.
         train_alphas: train the decays alpha in place of the time constants.
         norm_input: multiply the current by 1 - alpha_mem, at every step anew.
-        **spiking: spike_threshold=1.0, spike_fn=SingleSpike, reset_fn=MembraneSubtract(),
-            surrogate_grad_fn=SingleExponential(), min_v_mem=None.
+        **spiking: as in LIF, but for spike_fn=SingleSpike.
     """
 
     # its spike_threshold is that of each neuron at present, and not the one that it was made with
@@ -210,15 +206,8 @@ class ALIF(_Layer):
     ) -> None:
         times = _times(type(self).__name__, train_alphas, tau_mem=tau_mem, tau_syn=tau_syn, tau_adapt=tau_adapt)
         number(type(self).__name__, "adapt_scale", adapt_scale)
-        super().__init__(
-            steps.alif_layer_step,
-            steps.ALIFLayerState,
-            learnable=list(times),
-            **times,
-            adapt_scale=adapt_scale,
-            norm_input=_NORMALISED if norm_input else None,
-            **_spiking(type(self).__name__, spiking, SingleSpike),
-        )
+        own: dict[str, Any] = {"adapt_scale": adapt_scale, "norm_input": _NORMALISED if norm_input else None}
+        super().__init__(steps.alif_layer_step, steps.ALIFLayerState, times, spiking, SingleSpike, **own)
 
 
 class ExpLeak(_Layer):

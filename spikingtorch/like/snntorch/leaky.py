@@ -3,11 +3,11 @@
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.like.options import number, tensor
-from spikingtorch.like.snntorch.neuron import Neuron, chosen, delayed
+from spikingtorch.like.snntorch.neuron import Neuron
 from spikingtorch.like.steps import snntorch as steps
 from spikingtorch.like.steps.snntorch import Mechanism, Value
 
@@ -36,6 +36,7 @@ class Leaky(Neuron):
         TypeError, ValueError: an argument is none of these, or has no meaning here.
     """
 
+    @constructor_of(steps.leaky_step, steps.LeakyState)
     def __init__(
         self,
         beta: Value,
@@ -49,20 +50,7 @@ class Leaky(Neuron):
         learn_graded_spikes_factor: bool = False,
         reset_delay: bool = True,
         **others: Any,
-    ) -> None:
-        super().__init__(
-            delayed(steps.leaky_step, reset_delay),
-            steps.LeakyState,
-            beta=beta,
-            threshold=threshold,
-            factor=graded_spikes_factor,
-            spike_grad=spike_grad,
-            reset_mechanism=reset_mechanism,
-            others=others,
-            learnable=chosen(
-                beta=learn_beta, threshold=learn_threshold, graded_spikes_factor=learn_graded_spikes_factor
-            ),
-        )
+    ) -> None: ...
 
 
 class Lapicque(Neuron):
@@ -81,11 +69,7 @@ class Lapicque(Neuron):
         R: resistance.
         C: capacitance.
         time_step: length of a step.
-        threshold: membrane above which the neuron fires.
-        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
-        learn_threshold: train the threshold.
-        reset_mechanism: "subtract", "zero" or "none".
-        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
+        threshold, spike_grad, learn_threshold, reset_mechanism, **others: as in Leaky.
 
     Raises:
         TypeError, ValueError: an argument is none of these, has no meaning here, or too few are given.
@@ -114,7 +98,7 @@ class Lapicque(Neuron):
             spike_grad=spike_grad,
             reset_mechanism=reset_mechanism,
             others=others,
-            learnable=chosen(threshold=learn_threshold),
+            learn_threshold=learn_threshold,
         )
 
     @staticmethod
@@ -125,7 +109,7 @@ class Lapicque(Neuron):
         return params | {"r": r, "inverse": 1 / (r * c), "keep": 1 - stored["time_step"] / (r * c)}
 
 
-def circuit(beta: Value | None, R: Value | None, C: Value | None, time_step: Value) -> dict[str, Tensor]:
+def circuit(beta: Value | None, R: Value | None, C: Value | None, time_step: Value) -> dict[str, Any]:
     """Return R, C and time_step of an RC circuit, as tensors of one number, in which snnTorch computes."""
     given = {"beta": beta, "R": R, "C": C}
     known = {name: value for name, value in given.items() if value is not None}

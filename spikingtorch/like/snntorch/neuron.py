@@ -1,6 +1,6 @@
 """What all neurons of snnTorch check and store in the same way."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from spikingtorch import functional as F
@@ -26,7 +26,17 @@ def clamped(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 class Neuron(LikeLayer):
-    """A neuron of snnTorch: what all of them check and store in the same way."""
+    """A neuron of snnTorch: what all of them check and store in the same way.
+
+    Args:
+        step: as in StepLayer, with a reset that is delayed.
+        state_type: as in StepLayer.
+        spike_grad: a surrogate; None is ``atan()``.
+        reset_mechanism: "subtract", "zero" or "none".
+        others: other arguments of the constructor.
+        reset_delay: False to reset at once.
+        **given: parameters by snnTorch's names and, as ``learn_beta``, whether each is trained.
+    """
 
     attribute_names: ClassVar[Mapping[str, str]] = {
         "surrogate": "spike_grad",
@@ -44,19 +54,22 @@ class Neuron(LikeLayer):
         spike_grad: F.Surrogate | None,
         reset_mechanism: Mechanism,
         others: dict[str, Any],
-        learnable: Iterable[str] = (),
-        **params: Any,
+        reset_delay: bool = True,
+        **given: Any,
     ) -> None:
         owner = type(self).__name__
+        runs: Any = step if reset_delay else steps.Undelayed(step)
+        learned = [name.removeprefix("learn_") for name in given if name.startswith("learn_") and given[name]]
+        params = {name: given[name] for name in given if not name.startswith("learn_")}
         if reset_mechanism not in _MECHANISMS:
             raise ValueError(f"{owner}: reset_mechanism={reset_mechanism!r}, expected 'subtract', 'zero' or 'none'")
         for name, value in params.items():
-            number(owner, self.attribute_names.get(name, name), value)
+            number(owner, name, value)
         super().__init__(
-            step,
+            runs,
             state_type,
             others,
-            learnable=learnable,
+            learnable=learned,
             **params,
             surrogate=strict(owner, "spike_grad", spike_grad, atan()),
             reset_mechanism=reset_mechanism,
@@ -75,13 +88,3 @@ class Neuron(LikeLayer):
                 f"reset_mechanism is {theirs!r} in the checkpoint and {self.reset_mechanism!r} in the layer"
             )
         return True
-
-
-def delayed(step: Callable[..., Any], reset_delay: bool) -> Any:
-    """Return a step whose reset is delayed, or not."""
-    return step if reset_delay else steps.Undelayed(step)
-
-
-def chosen(**names: bool) -> list[str]:
-    """Return the names of what is to be trained."""
-    return [name for name, learns in names.items() if learns]

@@ -1,14 +1,15 @@
 """RLeaky and RSynaptic: neurons whose spikes come back to them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from torch import nn
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.like.options import own_weights
 from spikingtorch.like.recurrent import Biased
-from spikingtorch.like.snntorch.neuron import Neuron, chosen, delayed
+from spikingtorch.like.snntorch.neuron import Neuron
 from spikingtorch.like.steps import snntorch as steps
 from spikingtorch.like.steps import snntorch_recurrent as recurrent_steps
 from spikingtorch.like.steps.snntorch import Mechanism, Value
@@ -64,33 +65,23 @@ class Connections(NamedTuple):
         return made.requires_grad_(self.learned)
 
 
-class _Recurrent(Neuron, Biased):
-    left_out: ClassVar[frozenset[str]] = frozenset(("recurrent.V",))  # a second name of V
-    makes: ClassVar[tuple[Callable[..., Any], type[Any]]]
-    makes_one_to_one: ClassVar[tuple[Callable[..., Any], type[Any]]]
+_Made: TypeAlias = tuple[Callable[..., Any], type[Any]]
 
-    def __init__(
-        self,
-        connections: Connections,
-        learnable: list[str],
-        reset_delay: bool,
-        others: Mapping[str, Any],
-        **params: Any,
-    ) -> None:
+
+class _Recurrent(Neuron, Biased):
+    """A neuron whose spikes come back to it: the step and the state of each of its two kinds, and its arguments."""
+
+    left_out: ClassVar[frozenset[str]] = frozenset(("recurrent.V",))  # a second name of V
+
+    def __init__(self, fed: _Made, one_to_one: _Made, others: Mapping[str, Any], **given: Any) -> None:
         owner = type(self).__name__
         own_weights(owner, others, "linear_features, conv2d_channels and kernel_size, or V")
-        recurrent = connections.module(owner)
-        step, state_type = self.makes if connections.all_to_all else self.makes_one_to_one
-        own: dict[str, Any] = {} if connections.all_to_all else {"weight": connections.V}
-        learned = [*learnable, *(["V"] if connections.learned and own else [])]
-        super().__init__(
-            delayed(step, reset_delay),
-            state_type,
-            others={**others, "recurrent": recurrent},
-            learnable=learned,
-            **params,
-            **own,
-        )
+        learned = given.pop("learn_recurrent")
+        connections = Connections(**{name: given.pop(name) for name in Connections._fields[:-1]}, learned=learned)
+        step, state_type = fed if connections.all_to_all else one_to_one
+        own = {} if connections.all_to_all else {"V": connections.V, "learn_V": learned}
+        others = {**others, "recurrent": connections.module(owner)}
+        super().__init__(step, state_type, others=others, **given, **own)
 
 
 class RLeaky(_Recurrent):
@@ -108,19 +99,14 @@ class RLeaky(_Recurrent):
         linear_features: number M of neurons; ``recurrent`` is nn.Linear(M, M), with its bias.
         conv2d_channels: number C of channels; ``recurrent`` is nn.Conv2d(C, C, kernel_size), with its bias.
         kernel_size: size of its kernel, odd.
-        threshold: membrane above which the neuron fires.
-        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
-        learn_beta: train beta.
-        learn_threshold: train the threshold.
         learn_recurrent: train V, or the weights and the bias of ``recurrent``.
-        reset_mechanism: "subtract", "zero" or "none".
-        reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
+        threshold, spike_grad, learn_beta, learn_threshold, reset_mechanism, reset_delay, **others: as in Leaky.
     """
 
-    makes = (recurrent_steps.fed_leaky_step, steps.LeakyState)
-    makes_one_to_one = (recurrent_steps.rleaky_step, recurrent_steps.RLeakyState)
-
+    @constructor_of(
+        fed=(recurrent_steps.fed_leaky_step, steps.LeakyState),
+        one_to_one=(recurrent_steps.rleaky_step, recurrent_steps.RLeakyState),
+    )
     def __init__(
         self,
         beta: Value,
@@ -138,17 +124,7 @@ class RLeaky(_Recurrent):
         reset_mechanism: Mechanism = "subtract",
         reset_delay: bool = True,
         **others: Any,
-    ) -> None:
-        super().__init__(
-            Connections(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent),
-            chosen(beta=learn_beta, threshold=learn_threshold),
-            reset_delay,
-            others,
-            beta=beta,
-            threshold=threshold,
-            spike_grad=spike_grad,
-            reset_mechanism=reset_mechanism,
-        )
+    ) -> None: ...
 
 
 class RSynaptic(_Recurrent):
@@ -161,26 +137,16 @@ class RSynaptic(_Recurrent):
 
     Args:
         alpha: share of the current kept over a step; clamped to [0, 1].
-        beta: share of the membrane kept over a step; clamped to [0, 1].
-        V: weight of a neuron's own last spike, with ``all_to_all=False``.
-        all_to_all: True for weights between all neurons, or between the neighbours of an image.
-        linear_features: number M of neurons; ``recurrent`` is nn.Linear(M, M), with its bias.
-        conv2d_channels: number C of channels; ``recurrent`` is nn.Conv2d(C, C, kernel_size), with its bias.
-        kernel_size: size of its kernel, odd.
-        threshold: membrane above which the neuron fires.
-        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
+        beta, V, all_to_all, linear_features, conv2d_channels, kernel_size, **others: as in RLeaky.
         learn_alpha: train alpha.
-        learn_beta: train beta.
-        learn_threshold: train the threshold.
-        learn_recurrent: train V, or the weights and the bias of ``recurrent``.
-        reset_mechanism: "subtract", "zero" or "none".
+        threshold, spike_grad, learn_beta, learn_threshold, learn_recurrent, reset_mechanism: as in RLeaky.
         reset_delay: True resets one step after the spike. False, at once, raises in snnTorch 1.0.0; here it works.
-        **others: returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
     """
 
-    makes = (steps.synaptic_step, steps.SynapticState)
-    makes_one_to_one = (recurrent_steps.rsynaptic_step, recurrent_steps.RSynapticState)
-
+    @constructor_of(
+        fed=(steps.synaptic_step, steps.SynapticState),
+        one_to_one=(recurrent_steps.rsynaptic_step, recurrent_steps.RSynapticState),
+    )
     def __init__(
         self,
         alpha: Value,
@@ -200,15 +166,4 @@ class RSynaptic(_Recurrent):
         reset_mechanism: Mechanism = "subtract",
         reset_delay: bool = True,
         **others: Any,
-    ) -> None:
-        super().__init__(
-            Connections(V, all_to_all, linear_features, conv2d_channels, kernel_size, learn_recurrent),
-            chosen(alpha=learn_alpha, beta=learn_beta, threshold=learn_threshold),
-            reset_delay,
-            others,
-            alpha=alpha,
-            beta=beta,
-            threshold=threshold,
-            spike_grad=spike_grad,
-            reset_mechanism=reset_mechanism,
-        )
+    ) -> None: ...

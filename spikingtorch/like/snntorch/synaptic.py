@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from spikingtorch import functional as F
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.like.options import number, tensor
-from spikingtorch.like.snntorch.neuron import Neuron, chosen, clamped, delayed
+from spikingtorch.like.snntorch.neuron import Neuron, clamped
 from spikingtorch.like.steps import snntorch as steps
 from spikingtorch.like.steps.snntorch import Mechanism, Value
 
@@ -21,17 +22,11 @@ class Synaptic(Neuron):
 
     Args:
         alpha: share of the current kept over a step; clamped to [0, 1].
-        beta: share of the membrane kept over a step; clamped to [0, 1].
-        threshold: membrane above which the neuron fires.
-        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
         learn_alpha: train alpha.
-        learn_beta: train beta.
-        learn_threshold: train the threshold.
-        reset_mechanism: "subtract", "zero" or "none".
-        reset_delay: True resets one step after the spike, without a gradient; False at once, with one.
-        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
+        beta, threshold, spike_grad, learn_beta, learn_threshold, reset_mechanism, reset_delay, **others: as in Leaky.
     """
 
+    @constructor_of(steps.synaptic_step, steps.SynapticState)
     def __init__(
         self,
         alpha: Value,
@@ -45,18 +40,7 @@ class Synaptic(Neuron):
         reset_mechanism: Mechanism = "subtract",
         reset_delay: bool = True,
         **others: Any,
-    ) -> None:
-        super().__init__(
-            delayed(steps.synaptic_step, reset_delay),
-            steps.SynapticState,
-            alpha=alpha,
-            beta=beta,
-            threshold=threshold,
-            spike_grad=spike_grad,
-            reset_mechanism=reset_mechanism,
-            others=others,
-            learnable=chosen(alpha=learn_alpha, beta=learn_beta, threshold=learn_threshold),
-        )
+    ) -> None: ...
 
 
 class Alpha(Neuron):
@@ -72,13 +56,8 @@ class Alpha(Neuron):
     Args:
         alpha: share of the exciting current kept over a step, in (0, 1) and greater than beta.
         beta: share of the inhibiting current kept over a step, in (0, 1).
-        threshold: membrane above which the neuron fires.
-        spike_grad: a surrogate of ours, or one of this module; None is ``atan()``.
         learn_alpha: train alpha, which snnTorch 1.0.0 cannot: its constructor raises.
-        learn_beta: train beta.
-        learn_threshold: train the threshold.
-        reset_mechanism: "zero", "subtract" or "none".
-        **others: recurrent and returns, as in StepLayer; of other arguments of snnTorch the error says what to do.
+        threshold, spike_grad, learn_beta, learn_threshold, reset_mechanism, **others: as in Leaky.
     """
 
     def __init__(
@@ -107,7 +86,9 @@ class Alpha(Neuron):
             spike_grad=spike_grad,
             reset_mechanism=reset_mechanism,
             others=others,
-            learnable=chosen(alpha=learn_alpha, beta=learn_beta, threshold=learn_threshold),
+            learn_alpha=learn_alpha,
+            learn_beta=learn_beta,
+            learn_threshold=learn_threshold,
         )
 
     @staticmethod

@@ -46,6 +46,7 @@ class Node(WithStepMode):
 
     Attributes:
         v_reset: membrane after a spike; None for the reset by subtraction.
+        above: parameters that are to be above a number.
     """
 
     attribute_names: ClassVar[Mapping[str, str]] = {
@@ -57,6 +58,7 @@ class Node(WithStepMode):
     reasons: ClassVar[Mapping[str, str]] = REASONS
     default_surrogate: ClassVar[F.Surrogate] = F.Sigmoid(4.0)
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": 0.0}
+    above: ClassVar[Mapping[str, float]] = {"tau": 1.0}
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Node(WithStepMode):
             raise TypeError(f"{owner}: v_reset={reset!r}, expected a float, or None to subtract the threshold")
         for name, value in ({"v_threshold": threshold} | params).items():
             if not callable(value):
-                number(owner, name, value)
+                number(owner, name, value, above=self.above.get(name))
         v_reset = None if reset is None else float(reset)
         super().__init__(
             step,

@@ -8,14 +8,23 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.like.options import Value, number, tensor
+from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.like.options import Value, tensor
 from spikingtorch.like.spikingjelly.node import Firing, Node, above_one
 from spikingtorch.like.steps import spikingjelly as steps
 from spikingtorch.like.surrogates import Boxcar
 
 
-def _charge(decay_input: bool) -> steps.Charge:
-    return steps.decayed_input if decay_input else steps.whole_input
+class _Leaky(Node):
+    """A node whose membrane decays towards v_reset, or towards 0 where that is None; ``last`` are parameters behind."""
+
+    def __init__(
+        self, step: Any, state_type: type[Any], firing: Mapping[str, Any], decay_input: bool, **params: Any
+    ) -> None:
+        charge = steps.decayed_input if decay_input else steps.whole_input
+        v_rest = firing.get("v_reset", 0.0) or 0.0
+        last = params.pop("last", {})
+        super().__init__(step, state_type, firing, **params, charge=charge, v_rest=v_rest, **last)
 
 
 class IFNode(Node):
@@ -30,11 +39,11 @@ class IFNode(Node):
             detach_reset=False.
     """
 
-    def __init__(self, **firing: Unpack[Firing]) -> None:
-        super().__init__(F.if_step, F.IFState, firing)
+    @constructor_of(F.if_step, F.IFState)
+    def __init__(self, **firing: Unpack[Firing]) -> None: ...
 
 
-class LIFNode(Node):
+class LIFNode(_Leaky):
     """Apply SpikingJelly's LIFNode to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 1 and v_rest = v_reset, or 0 where that is None,
@@ -46,20 +55,11 @@ class LIFNode(Node):
     Args:
         tau: time constant in steps, above 1.
         decay_input: divide the input by tau as well.
-        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in IFNode.
     """
 
-    def __init__(self, tau: Value = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None:
-        above_one("LIFNode", "tau", tau)
-        super().__init__(
-            steps.lif_node_step,
-            steps.NodeState,
-            firing,
-            tau=tau,
-            charge=_charge(decay_input),
-            v_rest=firing.get("v_reset", 0.0) or 0.0,
-        )
+    @constructor_of(steps.lif_node_step, steps.NodeState)
+    def __init__(self, tau: Value = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None: ...
 
 
 class ParametricLIFNode(Node):
@@ -70,8 +70,7 @@ class ParametricLIFNode(Node):
     Args:
         init_tau: time constant in steps to begin with, above 1; w = -log(init_tau - 1).
         decay_input: multiply the input by sigmoid(w) as well.
-        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in IFNode.
     """
 
     def __init__(self, init_tau: float = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None:
@@ -93,7 +92,7 @@ class ParametricLIFNode(Node):
         return params | {"tau": torch.sigmoid(params.pop("w"))}
 
 
-class LIAFNode(Node):
+class LIAFNode(_Leaky):
     """Apply SpikingJelly's LIAFNode, a LIFNode that gives out its membrane, one step of time a call.
 
     For each entry of the input, with u, s and v as in LIFNode: out[t] = act(u[t] - v_threshold), or act(u[t]).
@@ -103,7 +102,7 @@ class LIAFNode(Node):
         threshold_related: take the threshold off the membrane before ``act``.
         tau: time constant in steps, above 1.
         decay_input: divide the input by tau as well.
-        **firing: as in LIFNode.
+        **firing: as in IFNode.
     """
 
     def __init__(
@@ -114,22 +113,20 @@ class LIAFNode(Node):
         decay_input: bool = True,
         **firing: Unpack[Firing],
     ) -> None:
-        above_one("LIAFNode", "tau", tau)
         if not callable(act):
             raise TypeError(f"LIAFNode: act={act!r} cannot be called; give a function such as torch.relu")
         super().__init__(
             steps.liaf_node_step,
             steps.NodeState,
             firing,
+            decay_input,
             act=act,
             below=firing.get("v_threshold", 1.0) if threshold_related else 0.0,
             tau=tau,
-            charge=_charge(decay_input),
-            v_rest=firing.get("v_reset", 0.0) or 0.0,
         )
 
 
-class KLIFNode(Node):
+class KLIFNode(_Leaky):
     """Apply SpikingJelly's KLIFNode, which learns a scale of its membrane, one step of time a call.
 
     For each entry of the input, with v_rest = v_reset, or 0 where that is None, and k = 1 an ``nn.Parameter``,
@@ -142,25 +139,15 @@ class KLIFNode(Node):
         scale_reset: reset in units before the scaling.
         tau: time constant in steps, above 1.
         decay_input: divide the input by tau as well; otherwise it is added as it is.
-        **firing: as in LIFNode.
+        **firing: as in IFNode.
     """
 
     def __init__(
         self, scale_reset: bool = False, tau: Value = 2.0, decay_input: bool = True, **firing: Unpack[Firing]
     ) -> None:
-        above_one("KLIFNode", "tau", tau)
-        fixed = {} if scale_reset else {"scale": 1.0}
-        super().__init__(
-            steps.klif_node_step,
-            steps.NodeState,
-            firing,
-            learnable=["k"],
-            k=tensor(1.0),
-            tau=tau,
-            charge=_charge(decay_input),
-            v_rest=firing.get("v_reset", 0.0) or 0.0,
-            **fixed,
-        )
+        own: dict[str, Any] = {"learnable": ["k"], "k": tensor(1.0), "tau": tau}
+        own |= {} if scale_reset else {"last": {"scale": 1.0}}
+        super().__init__(steps.klif_node_step, steps.NodeState, firing, decay_input, **own)
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +174,5 @@ class CUBALIFNode(Node):
     default_surrogate: ClassVar[F.Surrogate] = Boxcar(1.0)
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 0.5, "v_reset": 0.0}
 
-    def __init__(self, c_decay: Value = 0.5, v_decay: Value = 0.75, **firing: Unpack[Firing]) -> None:
-        for name, value in (("c_decay", c_decay), ("v_decay", v_decay)):
-            number("CUBALIFNode", name, value)
-        super().__init__(F.cuba_lif_step, F.CubaLIFState, firing, decay_syn=c_decay, decay=v_decay)
+    @constructor_of(F.cuba_lif_step, F.CubaLIFState)
+    def __init__(self, c_decay: Value = 0.5, v_decay: Value = 0.75, **firing: Unpack[Firing]) -> None: ...

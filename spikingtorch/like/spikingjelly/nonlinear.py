@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
+from spikingtorch.layers.constructor import constructor_of
 from spikingtorch.like.options import Value, number
-from spikingtorch.like.spikingjelly.node import Firing, Node, above_one
+from spikingtorch.like.spikingjelly.node import Firing, Node
 from spikingtorch.like.steps import spikingjelly as linear
 from spikingtorch.like.steps import spikingjelly_nonlinear as steps
 
@@ -27,7 +28,9 @@ class QIFNode(Node):
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": -0.1}
+    above: ClassVar[Mapping[str, float]] = {"tau": 1.0, "a0": 0.0}
 
+    @constructor_of(steps.qif_node_step, linear.NodeState)
     def __init__(
         self,
         tau: Value = 2.0,
@@ -35,10 +38,7 @@ class QIFNode(Node):
         a0: Value = 1.0,
         v_rest: Value = 0.0,
         **firing: Unpack[Firing],
-    ) -> None:
-        above_one("QIFNode", "tau", tau)
-        number("QIFNode", "a0", a0, above=0.0)
-        super().__init__(steps.qif_node_step, linear.NodeState, firing, tau=tau, v_c=v_c, a0=a0, v_rest=v_rest)
+    ) -> None: ...
 
 
 class EIFNode(Node):
@@ -54,12 +54,13 @@ class EIFNode(Node):
         delta_T: sharpness of the exponential, positive.
         theta_rh: membrane where it begins.
         v_rest: membrane without input.
-        **firing: v_threshold=1.0, v_reset=-0.1 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in QIFNode.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {"v_threshold": 1.0, "v_reset": -0.1}
+    above: ClassVar[Mapping[str, float]] = {"tau": 1.0, "delta_T": 0.0}
 
+    @constructor_of(steps.eif_node_step, linear.NodeState)
     def __init__(
         self,
         tau: Value = 2.0,
@@ -67,11 +68,7 @@ class EIFNode(Node):
         theta_rh: Value = 0.8,
         v_rest: Value = 0.0,
         **firing: Unpack[Firing],
-    ) -> None:
-        above_one("EIFNode", "tau", tau)
-        number("EIFNode", "delta_T", delta_T, above=0.0)
-        exponential: dict[str, Any] = {"tau": tau, "delta_T": delta_T, "theta_rh": theta_rh, "v_rest": v_rest}
-        super().__init__(steps.eif_node_step, linear.NodeState, firing, **exponential)
+    ) -> None: ...
 
 
 class IzhikevichNode(Node):
@@ -92,11 +89,11 @@ class IzhikevichNode(Node):
         tau_w: time constant of the recovery in steps.
         a: recovery per unit of the membrane.
         b: recovery per spike.
-        **firing: v_threshold=1.0, v_reset=0.0 (None: v[t] = u[t] - s[t] v_threshold), surrogate_function=None,
-            detach_reset=False.
+        **firing: as in IFNode.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_reset", "w": "w_rest"}
+    above: ClassVar[Mapping[str, float]] = {"tau": 1.0, "a0": 0.0}
 
     def __init__(
         self,
@@ -111,18 +108,7 @@ class IzhikevichNode(Node):
         b: Value = 0.0,
         **firing: Unpack[Firing],
     ) -> None:
-        above_one("IzhikevichNode", "tau", tau)
-        number("IzhikevichNode", "a0", a0, above=0.0)
         number("IzhikevichNode", "w_rest", w_rest)
-        recovery: dict[str, Any] = {"tau_w": tau_w, "a": a, "b": b}
-        super().__init__(
-            steps.izhikevich_node_step,
-            steps.AdaptiveNodeState,
-            firing,
-            tau=tau,
-            v_c=v_c,
-            a0=a0,
-            v_rest=v_rest,
-            **recovery,
-        )
+        params: dict[str, Any] = {"tau": tau, "v_c": v_c, "a0": a0, "v_rest": v_rest, "tau_w": tau_w, "a": a, "b": b}
+        super().__init__(steps.izhikevich_node_step, steps.AdaptiveNodeState, firing, **params)
         self.w_rest = float(w_rest)

@@ -5,7 +5,15 @@ In all of them H(0) = 0, and the gradient flows through the reset unless ``passe
     leak = dt tau_mem_inv,  syn = -dt tau_syn_inv
     s[t] = H(u[t] - v_th),  v[t] = (1 - s[t]) u[t] + s[t] v_reset
 
-Its IAFCell is ``if_step`` of ``spikingtorch.functional``.
+    state, x                 the state at t-1 and the input of this step, each of shape (*N,)
+    leak, syn, adapt, ada    inverse time constants times dt; that of the current with a minus
+    v_leak                   membrane without input
+    v_th, v_reset            membrane above which the neuron fires, and after a spike
+    surrogate                spike function, with H(0) = 0
+    passes                   what the reset sees of a spike: itself, or ``stopped``
+
+Parameters are broadcastable to (*N,). A step returns the state at t and the spikes, each of shape (*N,). The IAFCell of
+Norse is ``if_step`` of ``spikingtorch.functional``.
 """
 
 from collections.abc import Callable
@@ -87,21 +95,7 @@ def lif_cell_step(
 ) -> tuple[CurrentState, Tensor]:
     """Advance an LIFCell by one step.
 
-        j = i[t-1] + x[t],  u[t] = v[t-1] + leak ((v_leak - v[t-1]) + j),  i[t] = j + syn j
-
-    Args:
-        state: v[t-1] and i[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
-        leak: dt tau_mem_inv, broadcastable to (*N,).
-        syn: -dt tau_syn_inv, broadcastable to (*N,).
-        v_leak: membrane without input.
-        v_th: membrane above which the neuron fires.
-        v_reset: membrane after a spike.
-        surrogate: spike function, with H(0) = 0.
-        passes: what the reset sees of a spike: itself, or ``stopped``.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
+    j = i[t-1] + x[t],  u[t] = v[t-1] + leak ((v_leak - v[t-1]) + j),  i[t] = j + syn j
     """
     j = state.i + x
     u = state.v + leak * ((v_leak - state.v) + j)
@@ -148,20 +142,9 @@ def lif_refrac_cell_step(
 
         v', i[t], s' as v, i, s of ``lif_cell_step``;  v[t], rho[t], s[t] = held(v', s')
 
-    Args:
-        state: v, i and rho at t-1, each of shape (*N,).
-        x: input of this step, shape (*N,).
-        leak: dt tau_mem_inv.
-        syn: -dt tau_syn_inv.
+    Its own parameters:
         rho_reset: number of steps to rest after a spike.
-        v_leak: membrane without input.
-        v_th: membrane above which the neuron fires.
-        v_reset: membrane after a spike.
-        surrogate: spike function, with H(0) = 0; m has its derivative as well.
-        passes: what the reset sees of a spike: itself, or ``stopped``.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
+        surrogate: spike function, with H(0) = 0; that of ``held`` as well.
     """
     lif = CurrentState(state.v, state.i)
     after, fired = lif_cell_step(
@@ -186,18 +169,8 @@ def lif_box_cell_step(
 
         u[t] = v[t-1] + leak ((x[t] + v_leak) - v[t-1]),  v[t] = reset_method(s[t], u[t], v_reset, v_th)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input of this step, shape (*N,).
-        leak: dt tau_mem_inv.
-        v_leak: membrane without input.
-        v_th: membrane above which the neuron fires.
-        v_reset: membrane after a spike.
+    Its own parameters:
         reset_method: ``reset_value``, ``reset_subtract``, or a function like them.
-        surrogate: spike function, with H(0) = 0.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
     """
     u = state.v + leak * (x + v_leak - state.v)
     s = surrogate(u - v_th)
@@ -211,13 +184,6 @@ def li_cell_step(
 
         j = i[t-1] + x[t],  v[t] = v[t-1] + leak ((v_leak - v[t-1]) + j),  i[t] = j + syn j
 
-    Args:
-        state: v[t-1] and i[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
-        leak: dt tau_mem_inv.
-        syn: -dt tau_syn_inv.
-        v_leak: membrane without input.
-
     Returns:
         The state at t and v[t], of shape (*N,).
     """
@@ -230,12 +196,6 @@ def li_box_cell_step(state: BoxState, x: Tensor, *, leak: Value, v_leak: Value =
     """Advance an LIBoxCell, a readout without a current, by one step.
 
         v[t] = v[t-1] + leak ((v_leak - v[t-1]) + x[t])
-
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input of this step, shape (*N,).
-        leak: dt tau_mem_inv.
-        v_leak: membrane without input.
 
     Returns:
         The state v[t] and v[t], each of shape (*N,).
@@ -263,21 +223,10 @@ def lsnn_cell_step(
         u[t] = v[t-1] + leak ((v_leak - v[t-1]) + i[t-1]),  i[t] = i[t-1] + syn i[t-1] + x[t]
         c = b[t-1] + adapt (v_th - b[t-1]),  s[t] = H(u[t] - c),  b[t] = c + s[t] beta
 
-    Args:
-        state: v, i and b at t-1, each of shape (*N,).
-        x: input of this step, which reaches the membrane in the next one, shape (*N,).
-        leak: dt tau_mem_inv.
-        syn: -dt tau_syn_inv.
-        adapt: dt tau_adapt_inv.
+    Its own parameters:
+        x: input of this step, which reaches the membrane in the next one.
         beta: rise of the threshold with a spike.
-        v_leak: membrane without input.
         v_th: threshold at rest.
-        v_reset: membrane after a spike.
-        surrogate: spike function, with H(0) = 0.
-        passes: what reset and adaptation see of a spike: itself, or ``stopped``.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     u = state.v + leak * ((v_leak - state.v) + state.i)
     i = state.i + syn * state.i

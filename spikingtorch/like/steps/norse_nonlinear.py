@@ -58,19 +58,9 @@ def lif_ex_cell_step(
         j = i[t-1] + x[t],  e = delta_T exp((v[t-1] - v_th) / delta_T)
         u[t] = v[t-1] + leak ((v_leak - v[t-1]) + e + j),  i[t] = j + syn j
 
-    Args:
-        state: v[t-1] and i[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
-        leak: dt tau_mem_inv.
-        syn: -dt tau_syn_inv.
+    Its own parameters:
         delta_T: sharpness of the exponential.
-        v_leak: membrane without input.
         v_th: membrane above which the neuron fires, and where the exponential begins.
-        v_reset: membrane after a spike.
-        surrogate: spike function, with H(0) = 0.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     j = state.i + x
     growth = delta_T * torch.exp((state.v - v_th) / delta_T)
@@ -100,22 +90,11 @@ def lif_adex_cell_step(
         u[t] = v[t-1] + leak ((v_leak - v[t-1]) + e + j - a[t-1]),  i[t] = j + syn j
         a[t] = a[t-1] + ada (adaptation_current (v[t-1] - v_leak) - a[t-1]) + s[t] adaptation_spike
 
-    Args:
-        state: v, i and a at t-1, each of shape (*N,).
-        x: input of this step, shape (*N,).
-        leak: dt tau_mem_inv.
-        syn: -dt tau_syn_inv.
-        ada: dt tau_ada_inv.
+    Its own parameters:
         adaptation_current: adaptation per unit of the membrane.
         adaptation_spike: adaptation per spike.
         delta_T: sharpness of the exponential.
-        v_leak: membrane without input.
         v_th: membrane above which the neuron fires, and where the exponential begins.
-        v_reset: membrane after a spike.
-        surrogate: spike function, with H(0) = 0.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     j = state.i + x
     growth = delta_T * torch.exp((state.v - v_th) / delta_T)
@@ -137,15 +116,10 @@ def lif_adex_refrac_cell_step(
 
         v', i[t], a[t], s' as v, i, a, s of ``lif_adex_cell_step``;  v[t], rho[t], s[t] = held(v', s')
 
-    Args:
-        state: v, i, a and rho at t-1, each of shape (*N,).
-        x: input of this step, shape (*N,).
+    Its own parameters:
         rho_reset: number of steps to rest after a spike.
         surrogate: spike function, with H(0) = 0; that of ``held`` as well.
         **params: those of ``lif_adex_cell_step``.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     adex = AdExCellState(state.v, state.i, state.a)
     after, fired = lif_adex_cell_step(adex, x, surrogate=surrogate, **params)
@@ -172,20 +146,13 @@ def izhikevich_cell_step(
         q = u[t-1] + rate_u (b v[t-1] - u[t-1])
         v[t] = (1 - s[t]) p + s[t] c,  u[t] = (1 - s[t]) q + s[t] (q + d)
 
-    Args:
-        state: v[t-1] and u[t-1], each of shape (*N,).
-        x: input current of this step, shape (*N,).
+    Its own parameters:
         rate: tau_inv dt.
         rate_u: tau_inv dt a.
         b: recovery per unit of the membrane.
         c: membrane after a spike.
         d: recovery per spike.
         curve: sq, mn and bias.
-        v_th: membrane above which the neuron fires.
-        surrogate: spike function, with H(0) = 0.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     v, u = state
     p = v + rate * (curve.sq * (v * v) + curve.mn * v + curve.bias - u + x)

@@ -3,6 +3,15 @@
 In all of them H(0) = 1, no gradient reaches the threshold through the spikes n, and
 
     n[t] = spike_fn(u[t], threshold),  v[t] = max(reset_fn(n[t], u[t], threshold), min_v_mem)
+
+    state, x             the state at t-1 and the input of this step, each of shape (*N,)
+    decay, decay_syn     shares of the membrane and of the current that are kept over a step
+    gain                 membrane per unit of current: 1 - decay, or 1
+    spike_threshold      membrane at which the neuron fires
+    spike_fn, reset_fn   number of spikes of a membrane, and what they do to it
+    min_v_mem            the least membrane, None for any
+
+Parameters are broadcastable to (*N,). A step returns the state at t and the spikes, each of shape (*N,).
 """
 
 from typing import NamedTuple
@@ -51,20 +60,7 @@ def lif_layer_step(
 ) -> tuple[MembraneState, Tensor]:
     """Advance a LIF, or an IAF with decay = 1, by one step.
 
-        u[t] = decay v[t-1] + gain x[t]
-
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
-        decay: share of the membrane kept over a step, broadcastable to (*N,).
-        spike_fn: number of spikes of a membrane.
-        reset_fn: what they do to the membrane.
-        gain: membrane per unit of current: 1 - decay, or 1.
-        spike_threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        min_v_mem: the least membrane, None for any.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
+    u[t] = decay v[t-1] + gain x[t]
     """
     u = decay * state.v + gain * x
     n = spike_fn(u, spike_threshold)
@@ -85,21 +81,7 @@ def lif_current_layer_step(
 ) -> tuple[SynapseState, Tensor]:
     """Advance a LIF with a current that decays by one step.
 
-        i[t] = decay_syn (i[t-1] + x[t]),  u[t] = decay v[t-1] + gain i[t]
-
-    Args:
-        state: v[t-1] and i[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
-        decay: share of the membrane kept over a step.
-        decay_syn: share of the current kept over a step.
-        spike_fn: number of spikes of a membrane.
-        reset_fn: what they do to the membrane.
-        gain: membrane per unit of current: 1 - decay, or 1.
-        spike_threshold: membrane at which the neuron fires.
-        min_v_mem: the least membrane, None for any.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
+    i[t] = decay_syn (i[t-1] + x[t]),  u[t] = decay v[t-1] + gain i[t]
     """
     i = decay_syn * (state.i + x)
     u = decay * state.v + gain * i
@@ -127,21 +109,12 @@ def alif_layer_step(
         theta[t] = spike_threshold + adapt_scale b[t-1],  which spikes and reset go by
         b[t] = decay_adapt b[t-1] + (1 - decay_adapt) n[t]
 
-    Args:
-        state: v, i and b at t-1, each of shape (*N,).
-        x: input of this step, shape (*N,).
-        decay: share of the membrane kept over a step.
+    Its own parameters:
         decay_adapt: share of the adaptation kept over a step.
-        spike_fn: number of spikes of a membrane.
-        reset_fn: what they do to the membrane.
         decay_syn: share of the current kept over a step, besides gain; None for no current.
         adapt_scale: threshold per unit of adaptation.
         gain: 1 - decay, or 1; the current is multiplied by it at every step anew.
         spike_threshold: threshold at rest.
-        min_v_mem: the least membrane, None for any.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     i = gain * (x if decay_syn is None else decay_syn * (state.i + x))
     u = decay * state.v + i
@@ -158,11 +131,7 @@ def exp_leak_step(
 
         u[t] = decay v[t-1] + gain x[t],  out[t] = u[t],  v[t] = max(u[t], min_v_mem)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
-        decay: share of the membrane kept over a step.
-        gain: 1 - decay, or 1.
+    Its own parameters:
         min_v_mem: the least membrane, None for any; the output may be less.
 
     Returns:

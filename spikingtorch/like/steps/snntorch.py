@@ -5,7 +5,15 @@ In all of them H(0) = 0 (a spike needs a membrane above the threshold), and
     r[t] = H(v[t-1] - threshold)                no gradient flows through r
     s[t] = H(v[t] - threshold),  out[t] = s[t] factor
 
-``reset_mechanism`` is "subtract", "zero" or "none". The gradient of a spike is that of the surrogate.
+The gradient of a spike is that of the surrogate.
+
+    state, x          the state at t-1 and the input of this step, each of shape (*N,)
+    alpha, beta       shares of the current and of the membrane that are kept over a step, in [0, 1]
+    threshold         membrane above which the neuron fires
+    surrogate         spike function, with H(0) = 0
+    reset_mechanism   what a spike does to the membrane one step later: "subtract", "zero" or "none"
+
+Parameters are broadcastable to (*N,). A step returns the state at t and its output, each of shape (*N,).
 """
 
 from collections.abc import Callable
@@ -72,17 +80,8 @@ def leaky_step(
         zero:      v[t] = beta (1 - r[t]) v[t-1] + x[t]
         none:      v[t] = beta v[t-1] + x[t]
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
-        beta: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,).
-        threshold: membrane above which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function, with H(0) = 0.
-        reset_mechanism: what a spike does to the membrane one step later.
+    Its own parameters:
         factor: height of a spike, broadcastable to (*N,).
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
     """
     r = reset_due(state.v, threshold, surrogate)
     if reset_mechanism == "zero":
@@ -109,19 +108,11 @@ def lapicque_step(
         u = x[t] R inverse time_step + keep v[t-1],  inverse = 1 / (R C),  keep = 1 - time_step / (R C)
         subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
+    Its own parameters:
         r: the resistance R.
         inverse: 1 / (R C), the rate of the circuit.
         time_step: length of a step.
         keep: share of the membrane kept over a step.
-        threshold: membrane above which the neuron fires.
-        surrogate: spike function, with H(0) = 0.
-        reset_mechanism: what a spike does to the membrane one step later.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
     """
     due = reset_due(state.v, threshold, surrogate)
     u = delayed_reset(x * r * inverse * time_step + keep * state.v, due, threshold, reset_mechanism)
@@ -140,20 +131,8 @@ def synaptic_step(
 ) -> tuple[SynapticState, Tensor]:
     """Advance a Synaptic neuron, a LIF neuron with a current that decays, by one step.
 
-        i[t] = alpha i[t-1] + x[t],  u = beta v[t-1] + i[t]
-        subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
-
-    Args:
-        state: v[t-1] and i[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
-        alpha: share of the current kept over a step, in [0, 1].
-        beta: share of the membrane kept over a step, in [0, 1].
-        threshold: membrane above which the neuron fires.
-        surrogate: spike function, with H(0) = 0.
-        reset_mechanism: what a spike does to the membrane one step later.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
+    i[t] = alpha i[t-1] + x[t],  u = beta v[t-1] + i[t]
+    subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
     """
     r = reset_due(state.v, threshold, surrogate)
     i = alpha * state.i + x
@@ -179,18 +158,10 @@ def alpha_step(
         subtract:  e[t] = e - r[t] threshold,  n[t] = n - r[t] n,  v[t] = u + r[t] n[t-1]
         none:      e[t] = e,                   n[t] = n,           v[t] = u
 
-    Args:
-        state: v[t-1], e[t-1] and n[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
+    Its own parameters:
         alpha: share of the exciting current kept over a step, in (0, 1), greater than beta.
         beta: share of the inhibiting current kept over a step, in (0, 1).
         scale: log(alpha) / (log(beta) - log(alpha)) + 1.
-        threshold: membrane above which the neuron fires.
-        surrogate: spike function, with H(0) = 0.
-        reset_mechanism: what a spike does one step later.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     r = reset_due(state.v, threshold, surrogate)
     e = alpha * state.e + x

@@ -1,4 +1,7 @@
-"""Steps in the order of operations of snnTorch 1.0.0: neurons that feed back to themselves; see ``steps.snntorch``."""
+"""Steps in the order of operations of snnTorch 1.0.0: neurons that feed back to themselves; see ``steps.snntorch``.
+
+``weight`` is that of a neuron's own last spike, V of snnTorch.
+"""
 
 from typing import NamedTuple
 
@@ -38,17 +41,6 @@ def fed_leaky_step(
         subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
 
     It differs from ``leaky_step`` in the reset to zero, which takes the input off as well.
-
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input and recurrent current of this step, shape (*N,).
-        beta: share of the membrane kept over a step, in [0, 1].
-        threshold: membrane above which the neuron fires.
-        surrogate: spike function, with H(0) = 0.
-        reset_mechanism: what a spike does to the membrane one step later.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
     """
     r = reset_due(state.v, threshold, surrogate)
     u = delayed_reset(beta * state.v + x, r, threshold, reset_mechanism)
@@ -67,20 +59,8 @@ def rleaky_step(
 ) -> tuple[RLeakyState, Tensor]:
     """Advance an RLeaky neuron, which feeds back to itself, by one step.
 
-        u = beta v[t-1] + x[t] + weight s[t-1]
-        subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
-
-    Args:
-        state: v[t-1] and s[t-1], each of shape (*N,).
-        x: input current of this step, shape (*N,).
-        beta: share of the membrane kept over a step, in [0, 1].
-        weight: of the neuron's own last spike, V of snnTorch.
-        threshold: membrane above which the neuron fires.
-        surrogate: spike function, with H(0) = 0.
-        reset_mechanism: what a spike does to the membrane one step later.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
+    u = beta v[t-1] + x[t] + weight s[t-1]
+    subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
     """
     r = reset_due(state.v, threshold, surrogate)
     u = delayed_reset(beta * state.v + x + state.s * weight, r, threshold, reset_mechanism)
@@ -101,21 +81,8 @@ def rsynaptic_step(
 ) -> tuple[RSynapticState, Tensor]:
     """Advance an RSynaptic neuron, which feeds back to its own current, by one step.
 
-        i[t] = alpha i[t-1] + x[t] + weight s[t-1],  u = beta v[t-1] + i[t]
-        subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
-
-    Args:
-        state: v[t-1], i[t-1] and s[t-1], each of shape (*N,).
-        x: input of this step, shape (*N,).
-        alpha: share of the current kept over a step, in [0, 1].
-        beta: share of the membrane kept over a step, in [0, 1].
-        weight: of the neuron's own last spike, V of snnTorch.
-        threshold: membrane above which the neuron fires.
-        surrogate: spike function, with H(0) = 0.
-        reset_mechanism: what a spike does to the membrane one step later.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
+    i[t] = alpha i[t-1] + x[t] + weight s[t-1],  u = beta v[t-1] + i[t]
+    subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
     """
     r = reset_due(state.v, threshold, surrogate)
     i = alpha * state.i + x + state.s * weight

@@ -4,7 +4,16 @@ In all of them H(0) = 1, the gradient flows through the reset unless the rule is
 
     s[t] = H(u[t] - threshold),  v[t] = reset(u[t], s[t], threshold)
 
-Its IFNode is ``if_step``, its CUBALIFNode ``cuba_lif_step`` of ``spikingtorch.functional``.
+    state, x      the state at t-1 and the input current of this step, each of shape (*N,)
+    tau           time constant of the membrane in steps
+    charge        ``decayed_input`` or ``whole_input``, or these by a rate
+    v_rest        membrane without input
+    threshold     membrane at which the neuron fires
+    surrogate     spike function
+    reset         what a spike does to the membrane
+
+Parameters are broadcastable to (*N,). A step returns the state at t and its output, each of shape (*N,). SpikingJelly's
+IFNode is ``if_step``, its CUBALIFNode ``cuba_lif_step`` of ``spikingtorch.functional``.
 """
 
 from collections.abc import Callable
@@ -64,18 +73,8 @@ def lif_node_step(
 
         u[t] = charge(v[t-1], x[t], tau, v_rest)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
+    Its own parameters:
         tau: time constant in steps, or its inverse where ``charge`` takes a rate; broadcastable to (*N,).
-        charge: ``decayed_input`` or ``whole_input``, or these by a rate.
-        v_rest: membrane without input, broadcastable to (*N,).
-        threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
     """
     v, out, _, _ = fire(charge(state.v, x, tau, v_rest), threshold, surrogate, reset)
     return NodeState(v=v), out
@@ -98,16 +97,9 @@ def liaf_node_step(
 
         u[t] = charge(v[t-1], x[t], tau, v_rest),  out[t] = act(u[t] - below)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
-        tau: time constant in steps.
+    Its own parameters:
         act: an elementwise function.
         below: what is taken off the membrane before ``act``: 0, or the threshold.
-        charge: as in ``lif_node_step``.
-        v_rest: membrane without input.
-        threshold: membrane at which the neuron resets.
-        surrogate: spike function.
         reset: what a spike, which is not given out, does to the membrane.
 
     Returns:
@@ -135,20 +127,9 @@ def klif_node_step(
         u[t] = relu(k charge(v[t-1], x[t], tau, v_rest))
         s[t] = H(u[t] - threshold),  v[t] = reset(u[t] / scale, s[t], threshold / scale)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
+    Its own parameters:
         k: scale of the membrane, broadcastable to (*N,).
-        tau: time constant in steps.
         scale: 1, or k to reset in units before the scaling.
-        charge: as in ``lif_node_step``.
-        v_rest: membrane without input.
-        threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
     """
     u = torch.relu(k * charge(state.v, x, tau, v_rest))
     s = surrogate(u - threshold)

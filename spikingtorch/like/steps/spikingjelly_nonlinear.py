@@ -1,6 +1,7 @@
 """Steps in the order of operations of SpikingJelly 2.0.0: neurons whose membrane grows by itself.
 
-H(0) = 1, and s and v after the reset are those of ``steps.spikingjelly``.
+H(0) = 1, and s and v after the reset are those of ``steps.spikingjelly``, as are the parameters but for a0, the
+curvature, and v_c, the membrane above which it grows by itself.
 """
 
 from typing import NamedTuple
@@ -35,21 +36,7 @@ def qif_node_step(
 ) -> tuple[NodeState, Tensor]:
     """Advance a QIFNode, a quadratic integrate-and-fire neuron, by one step.
 
-        u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c)) / tau
-
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
-        tau: time constant in steps.
-        v_c: membrane above which it grows by itself.
-        a0: curvature.
-        v_rest: membrane without input.
-        threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
+    u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c)) / tau
     """
     u = state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c)) / tau
     v, out, _, _ = fire(u, threshold, surrogate, reset)
@@ -72,19 +59,9 @@ def eif_node_step(
 
         u[t] = v[t-1] + (x[t] + v_rest - v[t-1] + delta_T exp((v[t-1] - theta_rh) / delta_T)) / tau
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, shape (*N,).
-        tau: time constant in steps.
+    Its own parameters:
         delta_T: sharpness of the exponential.
         theta_rh: membrane where it begins.
-        v_rest: membrane without input.
-        threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state v[t] and the spikes, each of shape (*N,).
     """
     growth = delta_T * torch.exp((state.v - theta_rh) / delta_T)
     u = state.v + (x + v_rest - state.v + growth) / tau
@@ -112,22 +89,10 @@ def izhikevich_node_step(
         u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c) - w[t-1]) / tau
         w[t] = w[t-1] + (a (u[t] - v_rest) - w[t-1]) / tau_w + b s[t]
 
-    Args:
-        state: v[t-1] and w[t-1], each of shape (*N,).
-        x: input current of this step, shape (*N,).
-        tau: time constant of the membrane in steps.
+    Its own parameters:
         tau_w: time constant of the recovery in steps.
         a: recovery per unit of the membrane.
         b: recovery per spike.
-        v_c: membrane above which it grows by itself.
-        a0: curvature.
-        v_rest: membrane without input.
-        threshold: membrane at which the neuron fires.
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state at t and the spikes, of shape (*N,).
     """
     u = state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c) - state.w) / tau
     v, out, count, _ = fire(u, threshold, surrogate, reset)

@@ -6,17 +6,23 @@ no line of thought with the library, which keeps the membrane after the reset. W
 closed form instead.
 """
 
-from spikingtorch.verification.oracles.adaptive import adaptive_leaky
-from spikingtorch.verification.oracles.binary import mcpitts
-from spikingtorch.verification.oracles.conductance import biolif
-from spikingtorch.verification.oracles.leaky import euler, integrate_and_fire, leaky, leaky_integrator, spiking_decay
+from spikingtorch.verification.oracles.leaky import (
+    adaptive_leaky,
+    biolif,
+    euler,
+    integrate_and_fire,
+    leaky,
+    leaky_integrator,
+    mcpitts,
+    sigma_delta,
+    spiking_decay,
+    stochastic_leaky,
+)
 from spikingtorch.verification.oracles.nonlinear import adex, exponential_if, izhikevich, quadratic_if
 from spikingtorch.verification.oracles.refractory import coarse_lif, refractory_leaky, relative_refractory_leaky
 from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, none, to_value, to_zero
 from spikingtorch.verification.oracles.resonate import balanced_resonate_and_fire, resonate_and_fire
-from spikingtorch.verification.oracles.sigma_delta import sigma_delta
 from spikingtorch.verification.oracles.spikes import Levels
-from spikingtorch.verification.oracles.stochastic import stochastic_leaky
 from spikingtorch.verification.oracles.synaptic import (
     alpha_lif,
     alpha_synapse,

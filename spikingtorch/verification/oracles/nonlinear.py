@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from spikingtorch.verification.oracles.reset import Array, Reset, Result, to_value, to_zero
-from spikingtorch.verification.oracles.spikes import spikes
+from spikingtorch.verification.oracles.spikes import over_time, spikes
 
 _TO_MINUS_65 = to_value(-65.0)
 
@@ -20,13 +20,12 @@ def exponential_if(
     reset: Reset = to_zero,
 ) -> Result:
     """W = (1 - leak) v + leak (v_rest + x + upswing(v)) for v = reset(w, s)."""
-    w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
-    for x_t in x:
-        v = reset(w, s, threshold)
-        w = (1 - leak) * v + leak * (v_rest + x_t + _upswing(v, v_rheobase, sharpness))
-        s = spikes(w, threshold)
-        out.append(s)
-    return np.array(out), {"v": reset(w, s, threshold)}
+    return over_time(
+        x,
+        lambda v, x_t: (1 - leak) * v + leak * (v_rest + x_t + _upswing(v, v_rheobase, sharpness)),
+        threshold,
+        reset,
+    )
 
 
 def quadratic_if(
@@ -39,14 +38,13 @@ def quadratic_if(
     reset: Reset = to_zero,
 ) -> Result:
     """W = v + leak (p(v) + x) for v = reset(w, s), p the parabola with zeros v_rest and v_critical, multiplied out."""
-    w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
-    for x_t in x:
-        v = reset(w, s, threshold)
+
+    def advance(v: Array, x_t: Array) -> Array:
         parabola = curvature * v**2 - curvature * (v_rest + v_critical) * v + curvature * v_rest * v_critical
-        w = v + leak * parabola + leak * x_t
-        s = spikes(w, threshold)
-        out.append(s)
-    return np.array(out), {"v": reset(w, s, threshold)}
+        w: Array = v + leak * parabola + leak * x_t
+        return w
+
+    return over_time(x, advance, threshold, reset)
 
 
 def adex(

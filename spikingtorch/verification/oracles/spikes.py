@@ -1,10 +1,11 @@
 """Spikes of a membrane: one above the threshold, or what the spike functions make of it."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
-from spikingtorch.verification.oracles.reset import Array, Reset
+from spikingtorch.verification.oracles.reset import Array, Reset, Result
 
 Levels = Literal["plain", "strict", "graded", "ternary", "multi"]
 
@@ -33,6 +34,16 @@ def after(w: Array, n: Array, threshold: Any, reset: Reset) -> Array:
     for k in range(int(np.max(np.abs(n)))):
         level = reset(level, np.where(np.abs(n) > k, 1.0, 0.0), threshold)
     return sign * level
+
+
+def over_time(x: Array, advance: Callable[[Array, Array], Array], threshold: Any, reset: Reset) -> Result:
+    """Return spikes and membrane of a neuron with w = advance(reset(w, s), x)."""
+    w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    for x_t in x:
+        w = advance(reset(w, s, threshold), x_t)
+        s = spikes(w, threshold)
+        out.append(s)
+    return np.array(out), {"v": reset(w, s, threshold)}
 
 
 def trace(x: Array, decay: Any) -> Array:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from examples import exchange
+from spikingtorch.cli.nir import main
 from spikingtorch.interop.nir import to_nir
 from spikingtorch.interop.nir.picture import picture
 from spikingtorch.interop.nir.plan import plan_of
 from spikingtorch.interop.nir.platforms import exceeded, sizes_of
-from spikingtorch.nir_command import main
 from tests.interop.nir.graphs import affine, chain, cyclic, lif
 from tests.interop.nir.networks import made
 

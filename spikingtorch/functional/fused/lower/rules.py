@@ -38,6 +38,26 @@ def _overloads(name: str) -> tuple[str, ...]:
     return f"{name}.Tensor", f"{name}.Scalar"
 
 
+def _plain(op: str) -> Rule:
+    def lower(b: Builder, dtype: str, *args: Operand) -> Value:
+        return b.emit(op, dtype, *args)
+
+    return lower
+
+
+def _of_floats(op: str) -> Rule:
+    def lower(b: Builder, dtype: str, *args: Operand) -> Value:
+        return b.emit(op, _floating(dtype, op), *args)
+
+    return lower
+
+
+def _floating(dtype: str, name: str) -> str:
+    if dtype not in ("f32", "f64"):
+        raise NotFusible(f"takes {name} of {dtype}; convert to a floating dtype first")
+    return dtype
+
+
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 
 
@@ -65,14 +85,8 @@ def _mul(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
     return b.emit("and" if dtype == "bool" else "mul", dtype, x, y)
 
 
-@rule(*_overloads("div"))
-def _div(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
-    return b.emit("div", dtype, x, y)
-
-
-@rule("fmod.Tensor", "fmod.Scalar")
-def _fmod(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
-    return b.emit("fmod", _floating(dtype, "fmod"), x, y)
+rule(*_overloads("div"))(_plain("div"))
+rule(*_overloads("fmod"))(_of_floats("fmod"))
 
 
 @rule("remainder.Tensor", "remainder.Scalar")
@@ -100,13 +114,6 @@ def _square(b: Builder, dtype: str, x: Operand) -> Value:
     return b.emit("mul", dtype, x, x)
 
 
-def _unary(op: str) -> Rule:
-    def lower(b: Builder, dtype: str, x: Operand) -> Value:
-        return b.emit(op, dtype, x)
-
-    return lower
-
-
 def _to_integer(op: str) -> Rule:
     def lower(b: Builder, dtype: str, x: Operand) -> Value:
         return b.emit(op, dtype, x) if dtype in ("f32", "f64") else b.cast(x, dtype)
@@ -115,12 +122,12 @@ def _to_integer(op: str) -> Rule:
 
 
 for _name in ("neg", "abs", "sqrt"):
-    rule(_name)(_unary(_name))
+    rule(_name)(_plain(_name))
 for _name in ("floor", "ceil", "round", "trunc"):
     rule(_name)(_to_integer(_name))
 for _name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "sigmoid", "erf", "atan"):
-    rule(_name)(_unary(_name))
-rule("sign", "sgn")(_unary("sign"))
+    rule(_name)(_plain(_name))
+rule("sign", "sgn")(_plain("sign"))
 
 
 @rule("pow.Tensor_Scalar")
@@ -144,15 +151,7 @@ def _pow_scalar(b: Builder, dtype: str, x: Operand, exponent: float) -> Value:
     return _pow(b, dtype, x, exponent)
 
 
-@rule("pow.Tensor_Tensor", "pow.Scalar")
-def _pow(b: Builder, dtype: str, x: Operand, exponent: Operand) -> Value:
-    return b.emit("pow", _floating(dtype, "pow"), x, exponent)
-
-
-def _floating(dtype: str, name: str) -> str:
-    if dtype not in ("f32", "f64"):
-        raise NotFusible(f"takes {name} of {dtype}; convert to a floating dtype first")
-    return dtype
+_pow = rule("pow.Tensor_Tensor", "pow.Scalar")(_of_floats("pow"))
 
 
 # --- comparisons, logic, choice ---------------------------------------------------------------------------------------
@@ -205,14 +204,8 @@ def _heaviside(b: Builder, dtype: str, x: Operand, at_zero: Operand) -> Value:
     return b.where(dtype, b.compare("eq", dtype, x, zero), at_zero, above)
 
 
-@rule("maximum")
-def _maximum(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
-    return b.emit("max", dtype, x, y)
-
-
-@rule("minimum")
-def _minimum(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
-    return b.emit("min", dtype, x, y)
+rule("maximum")(_plain("max"))
+rule("minimum")(_plain("min"))
 
 
 # of two zeros, torch keeps the sign of the tensor where the bound is a number, and mostly that of the bound where it is

@@ -40,19 +40,7 @@ def alif_step(
     Bellec et al., "Long short-term memory and learning-to-learn in networks of spiking neurons", NeurIPS 2018,
     doi:10.48550/arXiv.1803.09574. Spikes in a are counted: of several in a step, or of negative ones, each adds 1.
 
-    Args:
-        state: v[t-1] and a[t-1], each of shape (*N,).
-        x: input current, shape (*N,).
-        decay: exp(-1 / tau) of the membrane, in [0, 1], broadcasting to (*N,).
-        gain: membrane per unit of current, broadcasting to (*N,).
-        decay_adaptation: exp(-1 / tau) of the trace, in [0, 1], broadcasting to (*N,).
-        adaptation: threshold per unit of the trace, broadcasting to (*N,).
-        threshold: without adaptation, in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state (v[t], a[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.alif_step``.
     """
     theta = threshold + adaptation * state.a
     u = decay * state.v + gain * x

@@ -25,13 +25,6 @@ def mcpitts_step(
 
         s[t] = H(x[t] - threshold)
 
-    Args:
-        state: empty, handed through.
-        x: input, shape (*N,).
-        threshold: in units of x, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-
-    Returns:
-        The state, and the spike s[t] of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.mcpitts_step``.
     """
     return state, fire(x, threshold, surrogate, none).out

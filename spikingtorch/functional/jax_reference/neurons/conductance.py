@@ -41,16 +41,7 @@ def biolif_step(
         s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: the conductances xe and xi, each of shape (*N,).
-        nudt: step over membrane time constant at rest, broadcasting to (*N,); its gradient is zero.
-        threshold: in units of the excitatory reversal potential, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.biolif_step``.
     """
     xe, xi = x
     nu = 1 + xe + xi

@@ -40,17 +40,7 @@ def euler_lif_step(
     With leak = leak_from_w(w) it is the parametric LIF neuron of Fang et al., "Incorporating learnable membrane time
     constant to enhance learning of spiking neural networks", ICCV 2021, doi:10.1109/ICCV48922.2021.00266.
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current, shape (*N,), in units of the membrane.
-        leak: step over membrane time constant, in [0, 1], broadcasting to (*N,).
-        v_rest: membrane at rest, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.euler_lif_step``.
     """
     u = state.v + leak * (x - (state.v - v_rest))
     fired = fire(u, threshold, surrogate, reset)

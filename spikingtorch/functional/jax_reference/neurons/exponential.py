@@ -46,19 +46,7 @@ def exponential_if_step(
     Fourcaud-Trocme et al., "How spike generation mechanisms determine the neuronal response to fluctuating inputs",
     J. Neurosci. 2003, doi:10.1523/JNEUROSCI.23-37-11628.2003.
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current, shape (*N,), in units of the membrane.
-        leak: step over membrane time constant, in [0, 1], broadcasting to (*N,).
-        v_rest: membrane at rest, broadcasting to (*N,).
-        v_rheobase: membrane from which a spike starts, broadcasting to (*N,).
-        sharpness: width of the upswing, > 0, in units of the membrane, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.exponential_if_step``.
     """
     v = state.v
     u = v + leak * (v_rest - v + sharpness * _upswing(v, v_rheobase, sharpness) + x)
@@ -92,22 +80,7 @@ def adex_step(
     Brette and Gerstner, "Adaptive exponential integrate-and-fire model as an effective description of neuronal
     activity", J. Neurophysiol. 2005, doi:10.1152/jn.00686.2005. Spikes in w are counted, as in ``alif_step``.
 
-    Args:
-        state: v[t-1] and w[t-1], each of shape (*N,).
-        x: input current, shape (*N,), in units of the membrane.
-        leak: step over membrane time constant, in [0, 1], broadcasting to (*N,).
-        leak_w: step over time constant of the adaptation, in [0, 1], broadcasting to (*N,).
-        a: adaptation per unit of the membrane, broadcasting to (*N,).
-        b: adaptation per spike, broadcasting to (*N,).
-        v_rest: membrane at rest, broadcasting to (*N,).
-        v_rheobase: membrane from which a spike starts, broadcasting to (*N,).
-        sharpness: width of the upswing, > 0, in units of the membrane, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state (v[t], w[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.adex_step``.
     """
     v, w = state
     u = v + leak * (v_rest - v + sharpness * _upswing(v, v_rheobase, sharpness) - w + x)

@@ -30,15 +30,7 @@ def if_step(
         s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current, shape (*N,), in units of the membrane per step.
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.if_step``.
     """
     u = state.v + x
     fired = fire(u, threshold, surrogate, reset)

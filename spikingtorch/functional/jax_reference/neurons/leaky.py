@@ -55,17 +55,7 @@ def lif_step(
         s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current, shape (*N,).
-        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
-        gain: membrane per unit of current, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.lif_step``.
     """
     u = decay * state.v + gain * x
     fired = fire(u, threshold, surrogate, reset)
@@ -87,16 +77,7 @@ def spiking_decay_step(
         s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current, shape (*N,), in units of the membrane per step.
-        tau: the divisor, without unit, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.spiking_decay_step``.
     """
     u = state.v / tau + x
     fired = fire(u, threshold, surrogate, reset)
@@ -108,14 +89,7 @@ def li_step(state: LIState, x: jax.Array, *, decay: Parameter, gain: Parameter =
 
         v[t] = decay v[t-1] + gain x[t]
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current, shape (*N,).
-        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
-        gain: membrane per unit of current, broadcasting to (*N,).
-
-    Returns:
-        The state v[t], and v[t] as the output, shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.li_step``.
     """
     v = decay * state.v + gain * x
     return LIState(v=v), v

@@ -60,18 +60,7 @@ def coarse_lif_step(
         s[t] = H(w[t] - threshold)
         v[t] = reset(w[t], s[t], threshold), which is (1 - s[t]) w[t] as published
 
-    Args:
-        state: v[t-1] and s[t-1], each of shape (*N,).
-        x: input current, shape (*N,).
-        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
-        gain: membrane per unit of current, broadcasting to (*N,).
-        refractory_gain: the gain in the step after a spike, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient, which flows through s everywhere.
-        reset: what a spike does to the membrane.
-
-    Returns:
-        The state (v[t], s[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.coarse_lif_step``.
     """
     w = decay * state.v + ((1 - state.s) * gain + state.s * refractory_gain) * x
     fired = fire(w, threshold, surrogate, reset)

@@ -46,18 +46,7 @@ def resonate_and_fire_step(
 
     Izhikevich, "Resonate-and-fire neurons", Neural Networks 2001, doi:10.1016/S0893-6080(01)00078-8.
 
-    Args:
-        state: v[t-1] and w[t-1], each of shape (*N,).
-        x: input current, shape (*N,), in units of the membrane per unit of time.
-        omega: angular frequency, in radians per unit of time, broadcasting to (*N,).
-        damping: rate of growth, negative where the oscillation fades, broadcasting to (*N,).
-        dt: step, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state (v[t], w[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.resonate_and_fire_step``.
     """
     v, w = state
     u = v + dt * (damping * v - omega * w + x)
@@ -90,18 +79,7 @@ def balanced_resonate_and_fire_step(
     Higuchi et al., "Balanced resonate-and-fire neurons", ICML 2024, doi:10.48550/arXiv.2402.14603. Spikes in q are
     counted, as in ``alif_step``.
 
-    Args:
-        state: v[t-1], w[t-1] and q[t-1], each of shape (*N,).
-        x: input current, shape (*N,), in units of the membrane per unit of time.
-        omega: angular frequency, below 1 / dt, in radians per unit of time, broadcasting to (*N,).
-        offset: damping beyond p, broadcasting to (*N,).
-        decay_refractory: the part of q that is left after a step, broadcasting to (*N,).
-        dt: step, broadcasting to (*N,).
-        threshold: without refractoriness, in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-
-    Returns:
-        The state (v[t], w[t], q[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.balanced_resonate_and_fire_step``.
     """
     v, w, q = state
     p = (-1 + jnp.sqrt(1 - (dt * omega) ** 2)) / dt

@@ -33,14 +33,7 @@ def sigma_delta_step(
 
     O'Connor and Welling, "Sigma delta quantized networks", ICLR 2017, doi:10.48550/arXiv.1611.02024.
 
-    Args:
-        state: v[t-1] and sent[t-1], each of shape (*N,).
-        x: input, the change of a current, shape (*N,).
-        threshold: least change that is sent, in units of v, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-
-    Returns:
-        The state (v[t], sent[t]) and out[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.sigma_delta_step``.
     """
     v = state.v + x
     e = jax.nn.relu(v) - state.sent

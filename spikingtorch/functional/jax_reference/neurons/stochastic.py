@@ -40,17 +40,7 @@ def stochastic_lif_step(
         s[t] = 1 where noise[t] < p, else 0, differentiated as p
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: the current and the noise, each of shape (*N,); the gradient of the noise is zero.
-        decay: exp(-1 / tau), in [0, 1], broadcasting to (*N,).
-        gain: membrane per unit of current, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: gives phi, its primitive.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state v[t] and the spike s[t], both of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.stochastic_lif_step``.
     """
     current, noise = x
     u = decay * state.v + gain * current

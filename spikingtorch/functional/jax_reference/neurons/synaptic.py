@@ -43,18 +43,7 @@ def cuba_lif_step(
         s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1] and i[t-1], each of shape (*N,).
-        x: input, shape (*N,), in units of the synaptic current.
-        decay_syn: exp(-1 / tau) of the synapse, in [0, 1], broadcasting to (*N,).
-        decay: exp(-1 / tau) of the membrane, in [0, 1], broadcasting to (*N,).
-        gain: membrane per unit of current, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state (v[t], i[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.cuba_lif_step``.
     """
     i = decay_syn * state.i + x
     u = decay * state.v + gain * i
@@ -83,20 +72,7 @@ def alpha_lif_step(
         s[t] = H(u[t] - threshold)
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], i[t-1] and r[t-1], each of shape (*N,).
-        x: input, shape (*N,).
-        decay_rise: exp(-1 / tau) of the rise, in [0, 1], broadcasting to (*N,).
-        gain_rise: synaptic current per unit of x, broadcasting to (*N,).
-        decay_syn: exp(-1 / tau) of the synapse, in [0, 1], broadcasting to (*N,).
-        decay: exp(-1 / tau) of the membrane, in [0, 1], broadcasting to (*N,).
-        gain: membrane per unit of current, broadcasting to (*N,).
-        threshold: in units of the membrane, broadcasting to (*N,).
-        surrogate: H, and its gradient.
-        reset: the rule that gives v from u.
-
-    Returns:
-        The state (v[t], i[t], r[t]) and the spike s[t], all of shape (*N,).
+    Arguments and returns: those of ``spikingtorch.functional.alpha_lif_step``.
     """
     r = decay_rise * state.r + gain_rise * x
     i = decay_syn * state.i + r

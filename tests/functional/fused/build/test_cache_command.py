@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spikingtorch import cache_command
+from spikingtorch.cli import cache as cache_command
 from tests.functional.fused.build.kernels import KEYS, Compiler, first_call, pretend
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.command_line import imported
+from spikingtorch.cli import CommandError, function_of
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.testing import check_smooth
 from spikingtorch.verification.cells import ALLOWED, Cell
@@ -19,10 +19,6 @@ from spikingtorch.verification.trial import Trial, backend_errors, errors_by_bac
 LENGTH, NEURONS = 17, 8
 # finite differences of every number take long
 SHORT, FEW = 4, 3
-
-
-class MineError(Exception):
-    """A step cannot be checked as it is named; the message says what is missing."""
 
 
 class Mine(NamedTuple):
@@ -64,28 +60,21 @@ def find(text: str) -> Mine:
     """Return the step that ``module:step`` names, with what its module says about it.
 
     Raises:
-        MineError: there is no such module or step, or no type of its state, or a parameter has no value.
+        CommandError: there is no such module or step, or no type of its state, or a parameter has no value.
     """
-    module_name, colon, name = text.partition(":")
-    if not (module_name and colon and name.isidentifier()):
-        raise MineError(f"--mine takes module:step, such as my_neurons:my_step, and got {text!r}")
-    module = imported(module_name, MineError)
-    step = getattr(module, name, None)
-    if not callable(step):
-        there = [each for each in vars(module) if each.endswith("_step")]
-        listed = f"; there are {', '.join(there)}" if there else ""
-        raise MineError(f"{module_name} has no function {name}{listed}")
+    module, step = function_of(text, "--mine takes module:step, such as my_neurons:my_step", "_step")
+    module_name, _, name = text.partition(":")
     parts = {part: getattr(module, f"{name}_{part}", None) for part in ("twin", "smooth", "state", "params")}
     signature, hints = _described(step)
     if len(signature) < 2:
-        raise MineError(f"{name} takes {len(signature)} arguments; a step takes (state, x, *, parameters)")
+        raise CommandError(f"{name} takes {len(signature)} arguments; a step takes (state, x, *, parameters)")
     first, second = list(signature)[:2]
     params = tree_map(_double, dict(parts["params"] or {}))
     _refuse_missing(name, signature, params)
     inputs = hints.get(second) if hasattr(hints.get(second), "_fields") else None
     state = parts["state"] or hints.get(first)
     if not (hasattr(state, "_fields") or (parts["state"] and callable(state))):
-        raise MineError(
+        raise CommandError(
             f"the type of the state of {name} is not known. Annotate its argument {first!r} with a NamedTuple, or "
             f"write {name}_state = MyState in {module_name}"
         )
@@ -96,7 +85,7 @@ def verify_step(text: str) -> int:
     """Check a step, print what was found, and return the exit code.
 
     Raises:
-        MineError: it cannot be checked.
+        CommandError: it cannot be checked.
     """
     mine = find(text)
     try:
@@ -105,7 +94,7 @@ def verify_step(text: str) -> int:
         explained = F.explain_scan(mine.step, state, xs, params=mine.params)
     except Exception as error:
         shape = f"inputs of shape ({LENGTH}, {NEURONS}) in float64"
-        raise MineError(f"{mine.name} fails on {shape}: {type(error).__name__}: {error}") from error
+        raise CommandError(f"{mine.name} fails on {shape}: {type(error).__name__}: {error}") from error
     backends: tuple[F.Backend, ...] = ("loop", "fused") if explained.backend == "fused" else ("loop",)
     trial = Trial(mine.step, mine.twin or mine.step, state, xs, mine.params)
     passed = _against_twin(mine, trial, backends) if mine.twin else _against_differences(mine)
@@ -141,7 +130,7 @@ def _against_differences(mine: Mine) -> bool:
         print(f"{mine.name:26} OUT OF TOLERANCE\n  {error}")
         return False
     except TypeError as error:
-        raise MineError(
+        raise CommandError(
             f"the gradient of {mine.name} cannot be checked: {error}. In the module, that is {mine.name}_smooth; or "
             f"write a second implementation in JAX, {mine.name}_twin"
         ) from error
@@ -194,10 +183,10 @@ def _refuse_missing(name: str, signature: Mapping[str, inspect.Parameter], param
     missing = [each for each, p in takes.items() if p.default is p.empty and each not in params]
     if missing:
         pasted = ", ".join(f'"{each}": ...' for each in missing)
-        raise MineError(f"{name} needs {', '.join(missing)}; write {name}_params = {{{pasted}}} in its module")
+        raise CommandError(f"{name} needs {', '.join(missing)}; write {name}_params = {{{pasted}}} in its module")
     unknown = set(params) - takes.keys()
     if unknown and not any([p.kind is p.VAR_KEYWORD for p in signature.values()]):
-        raise MineError(f"{name}_params has {', '.join(sorted(unknown))}, which {name} does not take")
+        raise CommandError(f"{name}_params has {', '.join(sorted(unknown))}, which {name} does not take")
 
 
 def _double(leaf: Any) -> Any:

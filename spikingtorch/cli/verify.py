@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from spikingtorch.cli import CommandError
+from spikingtorch.cli.own_step import verify_step
 from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir
 from spikingtorch.functional.fused.build.folders import open_folder
 from spikingtorch.functional.fused.build.private_dir import FolderError
@@ -23,7 +25,6 @@ from spikingtorch.verification.cells import (
 from spikingtorch.verification.functions import coefficient_errors
 from spikingtorch.verification.page import HEAD, Line, lines, markdown
 from spikingtorch.verification.wrapped import WRAPPED
-from spikingtorch.verify_own_step import MineError, verify_step
 
 LENGTH = 17
 # most megabytes of compiled twins on the disk; those of one table take five
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.mine:
         try:
             return verify_step(options.mine)
-        except MineError as error:
+        except CommandError as error:
             parser.error(str(error))
     keep_programs()
     table = _run(options.only, options.all)

@@ -7,6 +7,7 @@ import time
 
 from spikingtorch.functional.fused.build import cache
 from spikingtorch.functional.fused.build.compiler import NoCompiler, find_compiler
+from spikingtorch.units import counted
 
 # the largest unit first, each with its seconds
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
@@ -75,12 +76,3 @@ def ago(seconds: float) -> str:
         if seconds >= length:
             return f"{counted(int(seconds // length), unit)} ago"
     return "just now"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "kernel"), counted(0, "kernel")
-    ('1 kernel', '0 kernels')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

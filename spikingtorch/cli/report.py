@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.command_line import imported, positive
+from spikingtorch.cli import CommandError, function_of, positive
 from spikingtorch.report import report
 
 _DESCRIPTION = """Write one HTML page about a network: learning curves, layers with what they cost, firing rates, silent
@@ -20,10 +20,6 @@ what torch.save wrote: a state_dict of the model, or a dict with one as "model" 
 list of (loss, accuracy) or of dicts, one for each epoch, becomes curves."""
 _OPTIONS = ("encoder", "history", "title")
 _RETURNS = "expected (model, loader) or (model, loader, options)"
-
-
-class ReportError(Exception):
-    """A report cannot be made as it is asked for; the message says what is missing."""
 
 
 class Made(NamedTuple):
@@ -54,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = _loaded(made, given.checkpoint)
         loader = _shown(made.loader, given.batches)
         written = report(made.model, loader, given.out, batches=given.batches, **made.options)
-    except (ReportError, ImportError, OSError, TypeError, ValueError) as error:
+    except (CommandError, ImportError, OSError, TypeError, ValueError) as error:
         parser.error(str(error))
     print(f"Written to {written} ({written.stat().st_size / 1000:,.0f} kB).")
     return 0
@@ -64,51 +60,47 @@ def make(text: str) -> Made:
     """Return what ``module:factory`` makes.
 
     Raises:
-        ReportError: there is no such module or function, it fails, or returns something else.
+        CommandError: there is no such module or function, it fails, or returns something else.
     """
-    module_name, colon, name = text.partition(":")
-    if not (module_name and colon and name.isidentifier()):
-        raise ReportError(f"report takes module:factory, such as my_network:make, and got {text!r}")
-    factory = getattr(imported(module_name, ReportError), name, None)
-    if not callable(factory):
-        raise ReportError(f"{module_name} has no function {name}")
+    _, factory = function_of(text, "report takes module:factory, such as my_network:make")
+    name = text.partition(":")[2]
     try:
         found = factory()
     except Exception as error:
-        raise ReportError(f"{name}() fails: {type(error).__name__}: {error}") from error
+        raise CommandError(f"{name}() fails: {type(error).__name__}: {error}") from error
     if not isinstance(found, tuple | list) or len(found) not in (2, 3):
         what = f"{len(found)} things" if isinstance(found, tuple | list) else f"a {type(found).__name__}"
-        raise ReportError(f"{name}() returned {what}, {_RETURNS}")
+        raise CommandError(f"{name}() returned {what}, {_RETURNS}")
     model, loader, *rest = found
     options = rest[0] if rest else {}
     if not isinstance(options, Mapping) or not set(options) <= set(_OPTIONS):
-        raise ReportError(f"{name}() returned options {options!r}, expected a dict with some of {', '.join(_OPTIONS)}")
+        raise CommandError(f"{name}() returned options {options!r}, expected a dict with some of {', '.join(_OPTIONS)}")
     return Made(model, loader, dict(options))
 
 
 def _loaded(made: Made, path: Path) -> Made:
     """Load a checkpoint into the network, and take its history if there is no other."""
     if not path.is_file():
-        raise ReportError(f"there is no checkpoint at {path}")
+        raise CommandError(f"there is no checkpoint at {path}")
     try:
         # to where tensors are that no device was named for
         content = torch.load(path, map_location=lambda storage, _: storage, weights_only=True)
     except Exception as error:
-        raise ReportError(
+        raise CommandError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}). It is to hold tensors and plain Python "
             "data: torch.save(model.state_dict(), path)"
         ) from error
     named = [name for name in ("model", "state_dict") if isinstance(content, Mapping) and name in content]
     weights = content[named[0]] if named else content
     if not isinstance(weights, Mapping) or not isinstance(made.model, nn.Module):
-        raise ReportError(f"{path} holds no state_dict, under 'model', under 'state_dict' or by itself")
+        raise CommandError(f"{path} holds no state_dict, under 'model', under 'state_dict' or by itself")
     inner = getattr(made.model, "net", None)
     # a checkpoint of the network inside
     fits = not isinstance(inner, nn.Module) or any(name in weights for name in made.model.state_dict())
     try:
         (made.model if fits else inner).load_state_dict(weights)  # type: ignore[union-attr]
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ReportError(f"{path} does not fit to the network: {error}") from error
+        raise CommandError(f"{path} does not fit to the network: {error}") from error
     history = content.get("history") if named else None
     return made if history is None else made._replace(options={"history": history, **made.options})
 

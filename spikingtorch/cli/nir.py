@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nir
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikingtorch.command_line import positive
+from spikingtorch.cli import positive
 from spikingtorch.interop.nir import Certificate, NIRError, metadata, platforms, read, verify_nir
 from spikingtorch.interop.nir.discretise import DISCRETISATIONS
 from spikingtorch.interop.nir.picture import picture, shape_text
 from spikingtorch.interop.nir.plan import Plan, plan_of
 from spikingtorch.interop.nir.targets import TARGETS
+from spikingtorch.units import in_columns
 
 # a file of another library says nothing of the length of a step; most of them assume this one
 DT = 1e-4
@@ -88,11 +88,8 @@ def _table(plan: Plan) -> str:
         (name, type(node).__name__, shape_text(node), ", ".join(map(_edge, plan.incoming[name])), _parameters(node))
         for name, node in plan.nodes.items()
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+    lines, rule = in_columns([head, *rows], left=len(head))
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _edge(edge: Any) -> str:
@@ -100,7 +97,7 @@ def _edge(edge: Any) -> str:
 
 
 def _parameters(node: Any) -> str:
-    if isinstance(node, nir.Affine | nir.Linear | nir.Conv1d | nir.Conv2d):
+    if hasattr(node, "weight"):
         return f"weights {'x'.join(map(str, np.shape(node.weight)))}"
     found = {name: np.asarray(getattr(node, name)) for name in _SHOWN if getattr(node, name, None) is not None}
     return ", ".join(f"{name} {_range(value)} {_SHOWN[name]}".rstrip() for name, value in found.items() if value.size)

@@ -1,0 +1,145 @@
+"""Steps around a step: output that returns, refractory periods, samples that end, and fields of the state given out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spikingtorch.functional.jax_reference.spike import Parameter
+
+
+class RefractoryState(NamedTuple):
+    """State of the neuron, and the steps for which it still rests, shape (*N,)."""
+
+    neuron: Any
+    left: jax.Array
+
+
+class RelativeRefractoryState(NamedTuple):
+    """State of the neuron, and what its last spikes add to the threshold, shape (*N,)."""
+
+    neuron: Any
+    r: jax.Array
+
+
+class Refractory(NamedTuple):
+    """A neuron that rests for a number of steps after each spike.
+
+    Where left[t-1] > 0:  state[t] = state[t-1],  out[t] = 0,  left[t] = left[t-1] - 1
+    Elsewhere:            state[t], out[t] = step(state[t-1], x[t]),  left[t] = steps where out[t] is not 0, else 0
+    """
+
+    step: Callable[..., Any]
+    steps: Parameter
+
+    def __call__(self, state: RefractoryState, x: Any, **params: Any) -> Any:
+        """Advance one step."""
+        resting = state.left > 0
+        after, out = self.step(state.neuron, x, **params)
+        neuron = jax.tree.map(lambda new, old: jnp.where(resting, old, new), after, state.neuron)
+        left = jnp.where(resting, state.left - 1, self.steps * (out != 0).astype(state.left.dtype))
+        return RefractoryState(neuron, jax.lax.stop_gradient(left)), jnp.where(resting, 0.0, out)
+
+
+class RelativeRefractory(NamedTuple):
+    """A neuron whose threshold jumps at each spike and falls back.
+
+    state[t], out[t] = step(state[t-1], x[t], threshold + r[t-1])
+    r[t] = decay r[t-1] + jump out[t]
+    """
+
+    step: Callable[..., Any]
+    jump: Parameter
+    decay: Parameter
+
+    def __call__(self, state: RelativeRefractoryState, x: Any, *, threshold: Parameter = 1.0, **params: Any) -> Any:
+        """Advance one step."""
+        neuron, out = self.step(state.neuron, x, threshold=threshold + state.r, **params)
+        return RelativeRefractoryState(neuron, self.decay * state.r + self.jump * out), out
+
+
+class RecurrentState(NamedTuple):
+    """State of the neuron, and its last output."""
+
+    neuron: Any
+    s: jax.Array
+
+
+def dense(s: jax.Array, weight: jax.Array) -> jax.Array:
+    """i[j] = sum over k of weight[j, k] s[k]."""
+    return jnp.einsum("jk,...k->...j", weight, s)
+
+
+def per_channel(s: jax.Array, weight: jax.Array) -> jax.Array:
+    """i[j] = weight[j] s[j]."""
+    return jnp.multiply(weight, s)
+
+
+def convolution(s: jax.Array, weight: jax.Array) -> jax.Array:
+    """i[c, p] = sum over d and q of weight[c, d, q] s[d, p + q - centre], s being zero outside.
+
+    Written as a sum over the entries q of the kernel, each a shifted image, without a convolution.
+    """
+    sizes = weight.shape[2:]
+    axes = len(sizes)
+    batched = s if s.ndim == axes + 2 else s[None]
+    around = [(0, 0), (0, 0), *((size // 2, size // 2) for size in sizes)]
+    padded = jnp.pad(batched, around)
+    channels = weight.shape[0]
+    groups = channels // weight.shape[1]
+    total = jnp.zeros_like(batched)
+    for q in np.ndindex(*sizes):
+        window = tuple(slice(start, start + length) for start, length in zip(q, batched.shape[2:], strict=True))
+        image = padded[(slice(None), slice(None), *window)]
+        grouped = image.reshape(image.shape[0], groups, channels // groups, *image.shape[2:])
+        entry = weight[(slice(None), slice(None), *q)].reshape(groups, channels // groups, channels // groups)
+        total = total + jnp.einsum("gcd,ngd...->ngc...", entry, grouped).reshape(batched.shape)
+    return total if s.ndim == axes + 2 else total[0]
+
+
+class Recurrent(NamedTuple):
+    """state[t], s[t] = step(state[t-1], x[t] + synapse(s[t-1], recurrent_weight))."""
+
+    step: Callable[..., Any]
+    synapse: Callable[[Any, Any], Any] = dense
+
+    def __call__(self, state: RecurrentState, x: Any, *, recurrent_weight: Any, **params: Any) -> Any:
+        """Advance one step; of several inputs, the first is driven, and of several outputs, the first comes back."""
+        feedback = self.synapse(state.s, recurrent_weight)
+        first, *rest = jax.tree.leaves(x)
+        driven = jax.tree.unflatten(jax.tree.structure(x), [first + feedback, *rest])
+        neuron, out = self.step(state.neuron, driven, **params)
+        return RecurrentState(neuron, jax.tree.leaves(out)[0]), out
+
+
+class Masked(NamedTuple):
+    """state[t], out[t] = step(state[t-1], x[t]) where running[t], and state[t-1], 0 elsewhere."""
+
+    step: Callable[..., Any]
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> Any:
+        """Advance one step; x is a pair, the inputs and which samples are running."""
+        inputs, running = x
+        after, out = self.step(state, inputs, **params)
+        held = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
+        return held, jax.tree.map(lambda each: jnp.where(running, each, 0.0), out)
+
+
+class Returning(NamedTuple):
+    """state[t], (out[t], field[t], ...): the output of the step, and what its new state holds under each name."""
+
+    step: Callable[..., Any]
+    names: tuple[str, ...]
+
+    def __call__(self, state: Any, x: Any, **params: Any) -> Any:
+        """Advance one step."""
+        after, out = self.step(state, x, **params)
+        found = [out]
+        for name in self.names:
+            owner = after
+            while not hasattr(owner, name):
+                owner = owner.neuron
+            found.append(getattr(owner, name))
+        return after, tuple(found)
