@@ -49,6 +49,22 @@ class RecurrentArgs(NamedTuple):
     weight: Any
     params: Sequence[Any]
 
+    def flattened(self) -> list[Any]:
+        """Return all of them in one list."""
+        return [*self.states, self.s, *self.xs, self.weight, *self.params]
+
+
+def with_synapse(row: Sequence[bool], states: int, xs: int, driven: bool) -> tuple[bool, ...]:
+    """Return what holds of each tensor of a recurrence, from what holds of those of its neuron.
+
+    Args:
+        row: of each state, input and parameter.
+        states: how many states there are.
+        xs: how many inputs.
+        driven: what holds of the output and of the weights, which act through the first input.
+    """
+    return (*row[:states], driven, *row[states : states + xs], driven, *row[states + xs :])
+
 
 class Saved(NamedTuple):
     """What a forward pass leaves behind.
