@@ -52,6 +52,12 @@ class Options(StepOptions, total=False):
     dt: float
 
 
+def own_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return what a constructor was given, its ``locals()``, for a step that takes all of it by the same names."""
+    given = {name: value for name, value in arguments.items() if name not in ("self", "__class__", "options")}
+    return {**given, **arguments["options"]}
+
+
 def firing(
     owner: str,
     v0: Value,

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, own_arguments
 from spikingtorch.layers.param_maps import synaptic_decays
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -28,12 +28,7 @@ class ALIF(StepLayer):
             as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        "tau_adaptation": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "tau_adaptation": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau", "tau_adaptation")
     param_map = staticmethod(synaptic_decays)
 
@@ -48,14 +43,4 @@ class ALIF(StepLayer):
         reset: F.Reset = F.by_subtraction,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.alif_step,
-            F.ALIFState,
-            tau=tau,
-            threshold=threshold,
-            tau_adaptation=tau_adaptation,
-            adaptation=adaptation,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+        super().__init__(F.alif_step, F.ALIFState, **own_arguments(locals()))

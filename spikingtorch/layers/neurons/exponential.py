@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, own_arguments
 from spikingtorch.layers.param_maps import leaks
 from spikingtorch.layers.rest import RestingLayer
 
@@ -29,12 +29,7 @@ class ExponentialIF(RestingLayer):
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        "sharpness": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "sharpness": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
@@ -50,18 +45,7 @@ class ExponentialIF(RestingLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.exponential_if_step,
-            F.ExponentialIFState,
-            tau=tau,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_rheobase=v_rheobase,
-            sharpness=sharpness,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+        super().__init__(F.exponential_if_step, F.ExponentialIFState, **own_arguments(locals()))
 
 
 class AdEx(RestingLayer):
@@ -112,18 +96,4 @@ class AdEx(RestingLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.adex_step,
-            F.AdExState,
-            tau=tau,
-            threshold=threshold,
-            tau_w=tau_w,
-            a=a,
-            b=b,
-            v_rest=v_rest,
-            v_rheobase=v_rheobase,
-            sharpness=sharpness,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+        super().__init__(F.adex_step, F.AdExState, **own_arguments(locals()))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD, Limits
-from spikingtorch.layers.options import Options, StepOptions, Value
+from spikingtorch.layers.options import Options, StepOptions, Value, own_arguments
 from spikingtorch.layers.param_maps import leaks
 from spikingtorch.layers.rest import RestingLayer, filled
 from spikingtorch.layers.steplayer import StepLayer
@@ -32,12 +32,7 @@ class QuadraticIF(RestingLayer):
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
-    limits: Mapping[str, Any] = {
-        "tau": POSITIVE,
-        "threshold": THRESHOLD,
-        "curvature": POSITIVE,
-        **KINDS,
-    }
+    limits: Mapping[str, Any] = {"tau": POSITIVE, "threshold": THRESHOLD, "curvature": POSITIVE, **KINDS}
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(leaks)
 
@@ -53,18 +48,7 @@ class QuadraticIF(RestingLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.quadratic_if_step,
-            F.QuadraticIFState,
-            tau=tau,
-            threshold=threshold,
-            v_rest=v_rest,
-            v_critical=v_critical,
-            curvature=curvature,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+        super().__init__(F.quadratic_if_step, F.QuadraticIFState, **own_arguments(locals()))
 
 
 class Izhikevich(StepLayer):

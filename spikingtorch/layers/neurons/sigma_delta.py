@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import POSITIVE, Kind
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, own_arguments
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_plain
 
@@ -33,10 +33,4 @@ class SigmaDelta(StepLayer):
         surrogate: F.Surrogate = F.Sigmoid(beta=5.0),
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.sigma_delta_step,
-            F.SigmaDeltaState,
-            threshold=threshold,
-            surrogate=surrogate,
-            **options,
-        )
+        super().__init__(F.sigma_delta_step, F.SigmaDeltaState, **own_arguments(locals()))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import POSITIVE, SHARE
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, own_arguments
 from spikingtorch.layers.param_maps import decays, filter_decays
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -25,17 +25,8 @@ class ExponentialSynapse(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau",)
     param_map = staticmethod(filter_decays)
 
-    def __init__(
-        self,
-        tau: Value = 4.0,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.exponential_synapse_step,
-            F.ExponentialSynapseState,
-            tau=tau,
-            **options,
-        )
+    def __init__(self, tau: Value = 4.0, **options: Unpack[Options]) -> None:
+        super().__init__(F.exponential_synapse_step, F.ExponentialSynapseState, **own_arguments(locals()))
 
 
 class AlphaSynapse(StepLayer):
@@ -55,19 +46,8 @@ class AlphaSynapse(StepLayer):
     times: ClassVar[tuple[str, ...] | None] = ("tau_rise", "tau")
     param_map = staticmethod(filter_decays)
 
-    def __init__(
-        self,
-        tau_rise: Value = 2.0,
-        tau: Value = 4.0,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(
-            F.alpha_synapse_step,
-            F.AlphaSynapseState,
-            tau_rise=tau_rise,
-            tau=tau,
-            **options,
-        )
+    def __init__(self, tau_rise: Value = 2.0, tau: Value = 4.0, **options: Unpack[Options]) -> None:
+        super().__init__(F.alpha_synapse_step, F.AlphaSynapseState, **own_arguments(locals()))
 
 
 class ShortTermPlasticity(StepLayer):
@@ -84,11 +64,7 @@ class ShortTermPlasticity(StepLayer):
             as in StepLayer.
     """
 
-    limits: Mapping[str, Any] = {
-        "release": SHARE,
-        "tau_facilitation": POSITIVE,
-        "tau_recovery": POSITIVE,
-    }
+    limits: Mapping[str, Any] = {"release": SHARE, "tau_facilitation": POSITIVE, "tau_recovery": POSITIVE}
     times: ClassVar[tuple[str, ...] | None] = ("tau_facilitation", "tau_recovery")
     param_map = staticmethod(decays)
 
@@ -99,11 +75,4 @@ class ShortTermPlasticity(StepLayer):
         tau_recovery: Value = 100.0,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.short_term_plasticity_step,
-            F.ShortTermPlasticityState,
-            release=release,
-            tau_facilitation=tau_facilitation,
-            tau_recovery=tau_recovery,
-            **options,
-        )
+        super().__init__(F.short_term_plasticity_step, F.ShortTermPlasticityState, **own_arguments(locals()))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import KINDS, POSITIVE, THRESHOLD
-from spikingtorch.layers.options import Options, Value
+from spikingtorch.layers.options import Options, Value, own_arguments
 from spikingtorch.layers.param_maps import synaptic_decays
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -40,16 +40,7 @@ class CubaLIF(StepLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.cuba_lif_step,
-            F.CubaLIFState,
-            tau_syn=tau_syn,
-            tau=tau,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+        super().__init__(F.cuba_lif_step, F.CubaLIFState, **own_arguments(locals()))
 
 
 class AlphaLIF(StepLayer):
@@ -91,14 +82,4 @@ class AlphaLIF(StepLayer):
         reset: F.Reset = F.to_zero,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            F.alpha_lif_step,
-            F.AlphaLIFState,
-            tau_rise=tau_rise,
-            tau_syn=tau_syn,
-            tau=tau,
-            threshold=threshold,
-            surrogate=surrogate,
-            reset=reset,
-            **options,
-        )
+        super().__init__(F.alpha_lif_step, F.AlphaLIFState, **own_arguments(locals()))
