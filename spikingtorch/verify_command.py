@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir
-from spikingtorch.functional.fused.build.folders import open_folder
+from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir, open_folder
 from spikingtorch.functional.fused.build.private_dir import FolderError
 from spikingtorch.verification.cases import CASES, COEFFICIENTS, RECURRENT, TWINS, by_name
 from spikingtorch.verification.cells import (

@@ -14,8 +14,8 @@ from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.torch_private import top_saving_hooks
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.c_abi import Shape
-from spikingtorch.functional.sparse.choose import can_run
-from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs
+from spikingtorch.functional.sparse.choose import can_run, objection_to_sizes
+from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.operations import Operation
 
@@ -41,6 +41,28 @@ def marked(operation: Operation, x: Tensor, weight: Tensor, most: int | None = N
     """Return where the input of a layer is not zero, None if more than so many numbers are not."""
     numbers = memory.contiguous(operation.in_memory(x.detach()))
     return kernels.mark(numbers, operation.shape(x.shape, weight.shape).threads, most)
+
+
+def weight_gradient(operation: Operation, g: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
+    """Return the gradient of weights where kernels that skip zeros are faster, None where torch is.
+
+    It is for who has no layer: the synapses of a recurrence.
+
+    Args:
+        operation: the layer.
+        g: gradient of its outputs.
+        x: its input.
+        weight: its weights.
+    """
+    if not can_run(g, x, weight) or (operation.misfit(x, weight) or objection_to_sizes(operation, x, weight)):
+        return None
+    s = operation.shape(x.shape, weight.shape)
+    most = most_events(s)
+    events = marked(operation, x, weight, most) if most else None
+    if events is None:
+        return None
+    found = kernels.weight_gradient(s, events, memory.contiguous(operation.in_memory(g)))
+    return None if found is None else found.view(weight.shape)
 
 
 def run(

@@ -18,12 +18,13 @@ import time
 import warnings
 from multiprocessing import util
 from pathlib import Path
+from typing import TypeAlias
 
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
-from spikingtorch.functional.fused.build.folders import AnyFolder, open_folder
 from spikingtorch.functional.fused.build.openmp import take_threads
-from spikingtorch.functional.fused.build.private_dir import Entry, FolderError, listing, remove
+from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
+from spikingtorch.functional.fused.build.windows_dir import WindowsFolder
 
 # the folder of JAX's own compiled programs, beside the libraries
 PROGRAMS = "twins"
@@ -34,6 +35,7 @@ LEFTOVER_AGE = 3600.0
 ATTEMPTS = 5
 LIBRARY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.so")
 UNFINISHED = re.compile(r"[0-9a-f]{32}\.part")
+AnyFolder: TypeAlias = Folder | WindowsFolder
 
 
 class _Process:
@@ -67,6 +69,18 @@ def cache_dir() -> Path:
         xdg = os.environ.get("XDG_CACHE_HOME", "")
         caches = xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache")
     return Path(caches, "spikingtorch")
+
+
+def open_folder(path: Path) -> AnyFolder:
+    """Return a folder that nobody but this user can write to, made if it is missing.
+
+    Args:
+        path: an absolute path.
+
+    Raises:
+        FolderError: it cannot be used; both kinds of folders say why.
+    """
+    return WindowsFolder(path) if sys.platform == "win32" else Folder(path)
 
 
 def library(source: str) -> ctypes.CDLL:

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.sparse.autograd import weight_gradient
 from spikingtorch.functional.sparse.operations import Conv2d, Linear
-from spikingtorch.functional.sparse.products import weight_gradient
 
 # runs one step
 Step: TypeAlias = Callable[[int], Any]

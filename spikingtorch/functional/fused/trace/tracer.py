@@ -14,8 +14,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST, within
-from spikingtorch.functional.core.random_state import python_random_state
-from spikingtorch.functional.core.surroundings import isolated, set_autocast
+from spikingtorch.functional.core.surroundings import isolated, python_random_state, set_autocast
 from spikingtorch.functional.core.torch_private import DisableTorchFunction, EnableTorchFunction, pytree
 from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
