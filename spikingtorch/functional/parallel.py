@@ -46,10 +46,6 @@ def order_of_states(program: Program) -> list[int] | None:
     return order
 
 
-def _is_state(program: Program, node: int, state: int) -> bool:
-    return program.nodes[node].op == "input" and program.nodes[node].args == ("state", state)
-
-
 def _dependence(program: Program, node: int) -> set[int]:
     """Return the states that a value depends on."""
     inputs = [program.nodes[index] for index in program.live([node]) if program.nodes[index].op == "input"]
@@ -61,7 +57,7 @@ def _degree(program: Program, node: int, state: int) -> int:
     degrees: dict[int, int] = {}
     for index in program.live([node]):
         op, args = program.nodes[index].op, [degrees[arg] for arg in operands(program.nodes[index])]
-        if _is_state(program, index, state):
+        if op == "input" and program.nodes[index].args == ("state", state):
             found = 1
         elif op == "mul":
             found = sum(args)

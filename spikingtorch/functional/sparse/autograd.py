@@ -17,7 +17,7 @@ from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import can_run, objection_to_sizes
 from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events
 from spikingtorch.functional.sparse.kernels import Events
-from spikingtorch.functional.sparse.operations import Operation
+from spikingtorch.functional.sparse.operations import Linear, Operation
 
 
 class Call:
@@ -95,7 +95,7 @@ def run(
     if call.bits is not None:
         node: Any = out.grad_fn
         # torch lets go of x, and attaches what comes back to the graph of x
-        node._raw_saved_tensors[0].register_hooks(_shape_of, _zeros)
+        node._raw_saved_tensors[0].register_hooks(lambda x: x.shape, _zeros)
     return out
 
 
@@ -113,7 +113,9 @@ class EventLayer(Function):
         call, hooked, x, weight, _ = inputs
         operation: Operation = call.operation
         of_x, of_weight = ctx.needs_input_grad[2:4]
-        ctx.save_for_backward(x if of_weight else None, weight if of_x or operation.saves_weight else None)
+        # torch saves the weights of a convolution even where the input has no gradient
+        saves_weight = of_x or not isinstance(operation, Linear)
+        ctx.save_for_backward(x if of_weight else None, weight if saves_weight else None)
         if hooked or not of_weight:
             call.bits = None
         ctx.operation, ctx.bits, ctx.number = operation, call.bits, None if call.events is None else call.events.number
@@ -264,10 +266,6 @@ def _unread(operation: Operation, form: tuple[torch.Size, torch.memory_format], 
     """Return a tensor of which nothing but shape and strides is read."""
     shape, layout = form
     return torch.empty_strided(shape, operation.strides(tuple(shape), layout), dtype=like.dtype, device=like.device)
-
-
-def _shape_of(x: Tensor) -> torch.Size:
-    return x.shape
 
 
 def _zeros(shape: torch.Size) -> Tensor:
