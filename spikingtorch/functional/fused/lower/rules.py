@@ -65,11 +65,6 @@ def _mul(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
     return b.emit("and" if dtype == "bool" else "mul", dtype, x, y)
 
 
-@rule(*_overloads("div"))
-def _div(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
-    return b.emit("div", dtype, x, y)
-
-
 @rule("fmod.Tensor", "fmod.Scalar")
 def _fmod(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
     return b.emit("fmod", _floating(dtype, "fmod"), x, y)
@@ -100,9 +95,9 @@ def _square(b: Builder, dtype: str, x: Operand) -> Value:
     return b.emit("mul", dtype, x, x)
 
 
-def _unary(op: str) -> Rule:
-    def lower(b: Builder, dtype: str, x: Operand) -> Value:
-        return b.emit(op, dtype, x)
+def _operation(op: str) -> Rule:
+    def lower(b: Builder, dtype: str, *args: Operand) -> Value:
+        return b.emit(op, dtype, *args)
 
     return lower
 
@@ -114,13 +109,16 @@ def _to_integer(op: str) -> Rule:
     return lower
 
 
-for _name in ("neg", "abs", "sqrt"):
-    rule(_name)(_unary(_name))
 for _name in ("floor", "ceil", "round", "trunc"):
     rule(_name)(_to_integer(_name))
-for _name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "sigmoid", "erf", "atan"):
-    rule(_name)(_unary(_name))
-rule("sign", "sgn")(_unary("sign"))
+for _name in ("neg", "abs", "sqrt", "exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "sigmoid"):
+    rule(_name)(_operation(_name))
+rule("erf")(_operation("erf"))
+rule("atan")(_operation("atan"))
+rule("sign", "sgn")(_operation("sign"))
+rule(*_overloads("div"))(_operation("div"))
+rule("maximum")(_operation("max"))
+rule("minimum")(_operation("min"))
 
 
 @rule("pow.Tensor_Scalar")
@@ -203,16 +201,6 @@ def _heaviside(b: Builder, dtype: str, x: Operand, at_zero: Operand) -> Value:
     zero = b.const(0, dtype)
     above = b.cast(b.compare("gt", dtype, x, zero), dtype)
     return b.where(dtype, b.compare("eq", dtype, x, zero), at_zero, above)
-
-
-@rule("maximum")
-def _maximum(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
-    return b.emit("max", dtype, x, y)
-
-
-@rule("minimum")
-def _minimum(b: Builder, dtype: str, x: Operand, y: Operand) -> Value:
-    return b.emit("min", dtype, x, y)
 
 
 # of two zeros, torch keeps the sign of the tensor where the bound is a number, and mostly that of the bound where it is
