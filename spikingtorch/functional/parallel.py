@@ -158,7 +158,8 @@ def scan(
             found: Tensor = pytree.tree_leaves(after)[k]
             return found
 
-        b, a = _value_and_slope(next_state, torch.zeros_like(before[k]))
+        # of a linear function, what it is at zero, and its slope
+        b, a = torch.func.jvp(next_state, (torch.zeros_like(before[k]),), (torch.ones_like(before[k]),))[:2]
         b = torch.cat([b[:1] + a[:1] * first[k], b[1:]])
         before[k] = torch.cat([first[k].unsqueeze(0), linear_recurrence(a, b)[:-1]])
     after, out = step(pytree.tree_unflatten(before, form), inputs, **keywords)
@@ -175,12 +176,6 @@ def _aligned(inputs: Any, rank: int) -> Any:
     """Return inputs (T, *N) with as many axes after that of time as the neurons have."""
     rank = max([rank, *(x.ndim - 1 for x in pytree.tree_leaves(inputs))])
     return tree_map(lambda x: x.reshape(len(x), *(1,) * (rank + 1 - x.ndim), *x.shape[1:]), inputs)
-
-
-def _value_and_slope(function: Callable[[Tensor], Tensor], zeros: Tensor) -> tuple[Tensor, Tensor]:
-    """Return an elementwise linear function at zero, and its slope."""
-    found: tuple[Tensor, Tensor] = torch.func.jvp(function, (zeros,), (torch.ones_like(zeros),))[:2]
-    return found
 
 
 def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:

@@ -24,8 +24,7 @@ class ExponentialIF(RestingLayer):
         sharpness: range of the membrane in which it does, positive.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
@@ -66,8 +65,7 @@ class AdEx(RestingLayer):
         sharpness: range of the membrane in which it does, positive.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     starts: ClassVar[Mapping[str, str]] = {"v": "v_rest"}

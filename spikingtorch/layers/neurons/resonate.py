@@ -27,8 +27,7 @@ class ResonateAndFire(StepLayer):
         dt: length of a step, in the unit of time.
         surrogate: spike function.
         reset: what a spike does to the membrane, as in IF.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and returns, as in
-            StepLayer.
+        **options: learnable, recurrent, constrain, refractory and returns, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"threshold": THRESHOLD, **KINDS}
@@ -71,8 +70,7 @@ class BalancedResonateAndFire(StepLayer):
         decay_refractory: share of q kept over a step, in [0, 1].
         dt: length of a step, in the unit of time.
         surrogate: spike function.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory and returns, as in
-            StepLayer.
+        **options: learnable, recurrent, constrain, refractory and returns, as in StepLayer.
     """
 
     fixed: ClassVar[tuple[str, ...]] = ("dt",)

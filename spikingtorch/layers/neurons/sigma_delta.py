@@ -19,8 +19,7 @@ class SigmaDelta(StepLayer):
     Args:
         threshold: least change that is sent, positive.
         surrogate: spike function.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"threshold": POSITIVE, "surrogate": Kind(check_plain)}

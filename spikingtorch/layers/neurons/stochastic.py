@@ -32,8 +32,7 @@ class StochasticLIF(StepLayer):
             PiecewiseExponential.
         reset: what a spike does to the membrane, as in IF.
         generator: draws the noise in place of torch's.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
 
     >>> StochasticLIF(tau=8.0)(torch.tensor([0.5, 1.5]), init=True, noise=torch.tensor([0.9, 0.1]))
     tensor([0., 1.])

@@ -17,8 +17,7 @@ class ExponentialSynapse(StepLayer):
 
     Args:
         tau: time constant of the current in steps, positive; with ``dt`` in its unit.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau": POSITIVE}
@@ -38,8 +37,7 @@ class AlphaSynapse(StepLayer):
     Args:
         tau_rise: time constant of the rise in steps, positive; with ``dt`` in its unit.
         tau: time constant of the decay, positive, in the same unit.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"tau_rise": POSITIVE, "tau": POSITIVE}
@@ -60,8 +58,7 @@ class ShortTermPlasticity(StepLayer):
         release: share of the resources that the first spike releases, in [0, 1].
         tau_facilitation: time constant of the facilitation in steps, positive; with ``dt`` in its unit.
         tau_recovery: time constant of the resources, positive, in the same unit.
-        **options: learnable (names of parameters, or True for all), recurrent, constrain, refractory, returns and dt,
-            as in StepLayer.
+        **options: learnable, recurrent, constrain, refractory, returns and dt, as in StepLayer.
     """
 
     limits: Mapping[str, Any] = {"release": SHARE, "tau_facilitation": POSITIVE, "tau_recovery": POSITIVE}
