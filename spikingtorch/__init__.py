@@ -19,34 +19,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from spikingtorch import functional, layers, losses, metrics, spikeio, utils
+from spikingtorch.layers import neurons as _neurons
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.multi_step import MultiStep
-from spikingtorch.layers.neurons import (
-    ALIF,
-    IF,
-    LI,
-    LIF,
-    AdEx,
-    AlphaLIF,
-    AlphaSynapse,
-    BalancedResonateAndFire,
-    BioLIF,
-    CoarseLIF,
-    CubaLIF,
-    Delay,
-    ExponentialIF,
-    ExponentialSynapse,
-    GradedLIF,
-    Izhikevich,
-    McPitts,
-    ParametricLIF,
-    QuadraticIF,
-    ResonateAndFire,
-    ShortTermPlasticity,
-    SigmaDelta,
-    SpikingDecay,
-    StochasticLIF,
-)
+from spikingtorch.layers.neurons import *  # noqa: F403 - the names of its __all__
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 from spikingtorch.spikingnet import SpikingNet
@@ -58,36 +34,12 @@ from spikingtorch.watching.table import Summary
 __version__ = "1.0.0rc1"
 
 __all__ = [
-    "ALIF",
-    "IF",
-    "LI",
-    "LIF",
-    "AdEx",
-    "AlphaLIF",
-    "AlphaSynapse",
-    "BalancedResonateAndFire",
-    "BioLIF",
-    "CoarseLIF",
-    "CubaLIF",
-    "Delay",
-    "ExponentialIF",
-    "ExponentialSynapse",
-    "GradedLIF",
-    "Izhikevich",
-    "McPitts",
     "MultiStep",
-    "ParametricLIF",
-    "QuadraticIF",
     "Recording",
-    "ResonateAndFire",
     "SequenceDropout",
-    "ShortTermPlasticity",
-    "SigmaDelta",
     "SpikeMonitor",
-    "SpikingDecay",
     "SpikingNet",
     "StepLayer",
-    "StochasticLIF",
     "Summary",
     "ThresholdDependentBatchNorm",
     "TimeBatchNorm1d",
@@ -101,6 +53,7 @@ __all__ = [
     "summary",
     "utils",
 ]
+__all__ += _neurons.__all__
 
 
 # what they need, matplotlib say, may not be there

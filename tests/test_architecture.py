@@ -134,7 +134,7 @@ def test_the_target_alone_knows_its_device_and_language() -> None:
     assert naming("cpu") == {f"{fused}.runtime.cpu", "spikingtorch.functional.core.modes"}
     # a device of torch, and a backend of Triton; and the random numbers of a device are its own
     of_triton = {f"{fused}.{name}" for name in ("runtime.gpu", "codegen.triton", "build.triton_kernel")}
-    assert naming("cuda") == of_triton | {"spikingtorch.functional.core.random_state"}
+    assert naming("cuda") == of_triton | {"spikingtorch.functional.core.surroundings"}
 
 
 def _code(path: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:

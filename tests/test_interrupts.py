@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 import spikingtorch as st
 from spikingtorch.fold.proof import prove
-from spikingtorch.functional.core.random_state import python_random_state
+from spikingtorch.functional.core.surroundings import python_random_state
 from tests.interrupts import Point, interrupted, points_of
 
 X = (torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float()

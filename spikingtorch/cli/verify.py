@@ -6,8 +6,7 @@ from pathlib import Path
 
 from spikingtorch.cli import CommandError
 from spikingtorch.cli.own_step import verify_step
-from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir
-from spikingtorch.functional.fused.build.folders import open_folder
+from spikingtorch.functional.fused.build.cache import PROGRAMS, cache_dir, open_folder
 from spikingtorch.functional.fused.build.private_dir import FolderError
 from spikingtorch.verification.cases import CASES, COEFFICIENTS, RECURRENT, TWINS, by_name
 from spikingtorch.verification.cells import (

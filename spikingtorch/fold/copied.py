@@ -17,8 +17,7 @@ from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.functional.core import surroundings
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.modes import within
-from spikingtorch.functional.core.random_state import python_random_state
-from spikingtorch.functional.core.surroundings import compile_nothing, set_autocast
+from spikingtorch.functional.core.surroundings import compile_nothing, python_random_state, set_autocast
 from spikingtorch.functional.core.torch_private import (
     AnyBatchNorm,
     get_unwrapped,

@@ -14,7 +14,7 @@ from spikingtorch.fold.proof import FoldDecision
 from spikingtorch.functional import Explanation, explain_scan
 from spikingtorch.functional.core import freed_memory
 from spikingtorch.functional.core.modes import HOST
-from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.scan import explain_one_step
 from spikingtorch.functional.sparse.automatic import Note

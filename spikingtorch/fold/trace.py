@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikingtorch.functional.core.modes import HOST, Modes
-from spikingtorch.functional.core.random_state import random_state
+from spikingtorch.functional.core.surroundings import random_state
 from spikingtorch.functional.core.torch_private import TorchDispatchMode, pop_dispatch_mode, pytree, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldError

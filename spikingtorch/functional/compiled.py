@@ -33,7 +33,8 @@ def scan(step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], 
     T = len(leaves_of(in_front)[0])
     with torch.no_grad():
         contract.checked(step)(state, tree_map(lambda x: x[0], in_front), **params)
-    differentiates = torch.is_grad_enabled() and any([_watched(leaf) for leaf in leaves_of((state, xs, params))])
+    tensors = [leaf for leaf in leaves_of((state, xs, params)) if isinstance(leaf, Tensor)]
+    differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     if differentiates:
         # the same for the first chunk as for those after it, which otherwise were another graph
         state = tree_map(_differentiable, state)
@@ -62,10 +63,6 @@ def _check_circumstances() -> None:
             "not reach into compiled code. Take backend='auto' or 'loop' there, or put "
             "torch.compile around the transform"
         )
-
-
-def _watched(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.requires_grad
 
 
 def _differentiable(leaf: Tensor) -> Tensor:

@@ -46,10 +46,6 @@ def order_of_states(program: Program) -> list[int] | None:
     return order
 
 
-def _is_state(program: Program, node: int, state: int) -> bool:
-    return program.nodes[node].op == "input" and program.nodes[node].args == ("state", state)
-
-
 def _dependence(program: Program, node: int) -> set[int]:
     """Return the states that a value depends on."""
     inputs = [program.nodes[index] for index in program.live([node]) if program.nodes[index].op == "input"]
@@ -61,7 +57,7 @@ def _degree(program: Program, node: int, state: int) -> int:
     degrees: dict[int, int] = {}
     for index in program.live([node]):
         op, args = program.nodes[index].op, [degrees[arg] for arg in operands(program.nodes[index])]
-        if _is_state(program, index, state):
+        if op == "input" and program.nodes[index].args == ("state", state):
             found = 1
         elif op == "mul":
             found = sum(args)
@@ -155,7 +151,8 @@ def scan(
             found: Tensor = pytree.tree_leaves(after)[k]
             return found
 
-        b, a = _value_and_slope(next_state, torch.zeros_like(before[k]))
+        # of a linear function, what it is at zero, and its slope
+        b, a = torch.func.jvp(next_state, (torch.zeros_like(before[k]),), (torch.ones_like(before[k]),))[:2]
         b = torch.cat([b[:1] + a[:1] * first[k], b[1:]])
         before[k] = torch.cat([first[k].unsqueeze(0), linear_recurrence(a, b)[:-1]])
     after, out = step(pytree.tree_unflatten(before, form), inputs, **keywords)
@@ -172,12 +169,6 @@ def _aligned(inputs: Any, rank: int) -> Any:
     """Return inputs (T, *N) with as many axes after that of time as the neurons have."""
     rank = max([rank, *(x.ndim - 1 for x in pytree.tree_leaves(inputs))])
     return tree_map(lambda x: x.reshape(len(x), *(1,) * (rank + 1 - x.ndim), *x.shape[1:]), inputs)
-
-
-def _value_and_slope(function: Callable[[Tensor], Tensor], zeros: Tensor) -> tuple[Tensor, Tensor]:
-    """Return an elementwise linear function at zero, and its slope."""
-    found: tuple[Tensor, Tensor] = torch.func.jvp(function, (zeros,), (torch.ones_like(zeros),))[:2]
-    return found
 
 
 def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import AnyDropout
 from spikingtorch.init.calls import Inputs, call_all, inputs_of, spikes_of
 from spikingtorch.init.feeding import feeding, named, own_weights

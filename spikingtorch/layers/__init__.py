@@ -28,66 +28,19 @@ handing         init for layers that are called without it
 threads         one thread at a time
 """
 
+from spikingtorch.layers import neurons
 from spikingtorch.layers.dropout import SequenceDropout
 from spikingtorch.layers.multi_step import MultiStep
-from spikingtorch.layers.neurons import (
-    ALIF,
-    IF,
-    LI,
-    LIF,
-    AdEx,
-    AlphaLIF,
-    AlphaSynapse,
-    BalancedResonateAndFire,
-    BioLIF,
-    CoarseLIF,
-    CubaLIF,
-    Delay,
-    ExponentialIF,
-    ExponentialSynapse,
-    GradedLIF,
-    Izhikevich,
-    McPitts,
-    ParametricLIF,
-    QuadraticIF,
-    ResonateAndFire,
-    ShortTermPlasticity,
-    SigmaDelta,
-    SpikingDecay,
-    SpikingLayer,
-    StochasticLIF,
-)
+from spikingtorch.layers.neurons import *  # noqa: F403 - the names of its __all__
+from spikingtorch.layers.neurons import SpikingLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 
 __all__ = [
-    "ALIF",
-    "IF",
-    "LI",
-    "LIF",
-    "AdEx",
-    "AlphaLIF",
-    "AlphaSynapse",
-    "BalancedResonateAndFire",
-    "BioLIF",
-    "CoarseLIF",
-    "CubaLIF",
-    "Delay",
-    "ExponentialIF",
-    "ExponentialSynapse",
-    "GradedLIF",
-    "Izhikevich",
-    "McPitts",
     "MultiStep",
-    "ParametricLIF",
-    "QuadraticIF",
-    "ResonateAndFire",
     "SequenceDropout",
-    "ShortTermPlasticity",
-    "SigmaDelta",
-    "SpikingDecay",
     "SpikingLayer",
-    "StochasticLIF",
     "ThresholdDependentBatchNorm",
     "TimeBatchNorm1d",
     "TimeBatchNorm2d",
 ]
+__all__ += neurons.__all__

@@ -10,8 +10,7 @@ from typing import Any, TypeAlias, TypedDict
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core.names import step_name
-from spikingtorch.functional.core.stack import level_of_user
+from spikingtorch.functional.core.names import level_of_user, step_name
 from spikingtorch.layers.recurrent import Weights
 from spikingtorch.layers.returns import Returns
 from spikingtorch.validation import check_parameter

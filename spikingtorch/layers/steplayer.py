@@ -14,7 +14,7 @@ from spikingtorch.functional.core.compare import once
 from spikingtorch.functional.core.modes import HOST, in_eager
 from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
-from spikingtorch.functional.core.random_state import random_state
+from spikingtorch.functional.core.surroundings import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect, without_effects

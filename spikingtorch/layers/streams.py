@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.functional.core.precision import lift
-from spikingtorch.functional.core.random_state import same_random_numbers
+from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.threads import this_thread

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import axes
-from spikingtorch.functional.core.random_state import RandomNumbers
+from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.validation import check_lengths
 
 _EXPECTED = "x as the network takes it, (x, targets), or (x, lengths, targets) of padded sequences"

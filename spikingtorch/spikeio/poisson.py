@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift
-from spikingtorch.functional.core.stack import level_of_user
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.spikeio._checks import (
     Encoder,
     check_batch,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import lifted_dtype
-from spikingtorch.functional.core.stack import level_of_user
 from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient
 from spikingtorch.spikeio.latency import check_threshold, latency_spikes
 

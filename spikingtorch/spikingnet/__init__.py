@@ -18,7 +18,7 @@ from spikingtorch.fold.policy import FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.network_mode import NetworkMode, aside
-from spikingtorch.functional.core.random_state import random_state, set_random_state
+from spikingtorch.functional.core.surroundings import random_state, set_random_state
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic

@@ -14,7 +14,7 @@ from spikingtorch.fold.hooks import HOOKS
 from spikingtorch.functional.core.bytecode import cells_of, reads_of
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
-from spikingtorch.functional.core.random_state import RandomNumbers
+from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.functional.core.torch_private import InferenceMode
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.core.whole import whole

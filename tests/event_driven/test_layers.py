@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import spikingtorch as st
-from spikingtorch.functional.sparse import automatic, small
+from spikingtorch.functional.sparse import automatic
 from tests.event_driven.networks import KINDS, SMALL, Net, model_of, outcome, reasons, spikes
 from tests.rounding import assert_as_exact, changed
 
@@ -62,8 +62,7 @@ def test_automatic_takes_what_is_faster(monkeypatch: pytest.MonkeyPatch, runs: l
     model = model_of("auto")
     number, size = int(x.count_nonzero()), x.numel()
     for most in (number - 1, number):
-        for asks in (automatic, small):
-            monkeypatch.setattr(asks, "most_events", lambda s, most=most: most if s.channels == 2 else 10**6)
+        monkeypatch.setattr(automatic, "most_events", lambda s, most=most: most if s.channels == 2 else 10**6)
         model(x)
         first = f"has more than {most / size:.0%} inputs that are not zero" if most < number else None
         assert reasons(model)["conv1"] == first

@@ -219,7 +219,7 @@ def test_a_call_that_fails_gives_the_lock_back() -> None:
 # each thread makes rings of tensors, which are collected whenever something is made, and be it the state
 COLLECTED = """
 import gc, os, threading, torch
-from spikingtorch.functional.core.random_state import random_state, set_random_state
+from spikingtorch.functional.core.surroundings import random_state, set_random_state
 
 def work():
     for _ in range(300):

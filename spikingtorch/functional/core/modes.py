@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from itertools import repeat, takewhile
 from operator import is_
 from typing import Any, NamedTuple, TypeVar
@@ -48,6 +49,7 @@ def _keys(tensor: Tensor) -> int:
     return keys
 
 
+@lru_cache(maxsize=8)
 def plain_keys(device: str) -> frozenset[int]:
     """Return the dispatch keys of plain tensors on a device.
 

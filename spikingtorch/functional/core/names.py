@@ -1,9 +1,12 @@
-"""The name of a step in messages, that of one with others around it included."""
+"""What messages name: a step, what is around it included, and the line of the user's that a warning is about."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
+
+_NOT_THEIRS = ("spikingtorch", "torch")
 
 
 def step_name(step: Any) -> str:
@@ -25,3 +28,14 @@ def step_name(step: Any) -> str:
     inside = getattr(step, "step", None)
     kind = type(step).__name__
     return kind if inside is None else f"{kind}({step_name(inside)})"
+
+
+def level_of_user() -> int:
+    """Return the ``stacklevel`` of the first line outside of this library and torch, for a warning of the caller.
+
+    Python shows a warning once for each such line.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_THEIRS:
+        level, frame = level + 1, frame.f_back
+    return level

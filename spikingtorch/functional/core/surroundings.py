@@ -1,13 +1,19 @@
-"""Surroundings: what Python and torch keep for a thread or a process, and code may change that is run to look at it."""
+"""Surroundings: what Python and torch keep for a thread or a process, and code may change that is run to look at it.
 
+Random numbers are among them: those of Python and numpy, and torch's, read and set by one thread at a time.
+"""
+
+import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.modes import outside_transforms
-from spikingtorch.functional.core.random_state import RandomNumbers
 from spikingtorch.functional.core.torch_private import (
     cached_parametrizations,
     compiler_is_loaded,
@@ -18,6 +24,76 @@ from spikingtorch.functional.core.torch_private import (
 from spikingtorch.functional.core.whole import whole
 
 T = TypeVar("T")
+# Torch takes the lock of a generator while it holds Python's. A thread that collects garbage in there lets go of
+# Python's for a moment; another one that then asked for the state would wait for the generator, with Python's lock in
+# its hands, and for ever.
+_generators = Lock()
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Return where torch's random numbers are, on the CPU and on a device."""
+    with _generators:
+        states = [torch.get_rng_state()]
+        if device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def set_random_state(device: torch.device, states: list[Tensor]) -> None:
+    """Go back to where torch's random numbers were."""
+    with _generators:
+        torch.set_rng_state(states[0])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], device)
+
+
+def python_random_state() -> tuple[Any, ...]:
+    """Return where the random numbers of Python and numpy are, to be compared."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return random.getstate(), name, np.asarray(keys).tobytes(), *rest
+
+
+class RandomNumbers(NamedTuple):
+    """Where all random numbers are, so that they can be put back there.
+
+    Attributes:
+        of_python: those of Python.
+        of_numpy: those of numpy.
+        of_torch: those of torch, on the CPU and on the device.
+        device: which.
+    """
+
+    of_python: Any
+    of_numpy: Any
+    of_torch: list[Tensor]
+    device: torch.device
+
+    @classmethod
+    def now(cls, device: torch.device) -> "RandomNumbers":
+        """Return where they are."""
+        return cls(random.getstate(), np.random.get_state(), random_state(device), device)
+
+    def put_back(self) -> None:
+        """Put them back."""
+        random.setstate(self.of_python)
+        np.random.set_state(self.of_numpy)
+        set_random_state(self.device, self.of_torch)
+
+
+def same_random_numbers(device: torch.device, work: Callable[[], T]) -> T:
+    """Return what work returns, which may draw random numbers; afterwards all of them are where they were."""
+    return _then(work, RandomNumbers.now(device).put_back)
+
+
+def _then(work: Callable[[], T], put_back: Callable[[], None]) -> T:
+    """Return what work returns, after everything is put back, whatever becomes of the work."""
+
+    def run() -> T:
+        found = work()
+        put_back()
+        return found
+
+    return whole(run, put_back)
 
 
 class Surroundings(NamedTuple):
@@ -75,15 +151,12 @@ def compile_nothing() -> None:
 
 def uncompiled(work: Callable[[], T]) -> T:
     """Return what work returns, and runs as it is written where torch.compile has compiled something."""
-    put_back = partial(_put_back, stance())
 
     def run() -> T:
         compile_nothing()
-        found = work()
-        put_back()
-        return found
+        return work()
 
-    return whole(run, put_back)
+    return _then(run, partial(_put_back, stance()))
 
 
 def set_autocast(kind: str, on: bool, dtype: torch.dtype | None, caches: bool) -> None:
@@ -105,13 +178,6 @@ def isolated(device: torch.device, work: Callable[[], T]) -> T:
     """
 
     def inside() -> T:
-        before = Surroundings.now(device)
-
-        def then() -> T:
-            found = work()
-            before.put_back()
-            return found
-
-        return whole(then, before.put_back)
+        return _then(work, Surroundings.now(device).put_back)
 
     return outside_transforms(inside)

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from spikingtorch.functional.core.names import step_name
-from spikingtorch.functional.core.stack import level_of_user
+from spikingtorch.functional.core.names import level_of_user, step_name
 from spikingtorch.functional.dispatch.recurrent import Recurrence
 from spikingtorch.functional.fused.errors import NotFusible, NothingCompiles, UseLoop
 from spikingtorch.functional.fused.trace.programs import TracedStep

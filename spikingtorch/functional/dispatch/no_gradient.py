@@ -15,8 +15,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import in_eager
-from spikingtorch.functional.core.names import step_name
-from spikingtorch.functional.core.stack import level_of_user
+from spikingtorch.functional.core.names import level_of_user, step_name
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.support import is_known, is_ours
 

@@ -15,6 +15,7 @@ from spikingtorch.functional.fused.ir import NAMES, from_text
 from spikingtorch.functional.fused.recurrent.autograd import FusedRecurrence
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.recurrent.synapses import IN_C
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.targets import target_on
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.recorded import records_inside
@@ -134,16 +135,8 @@ def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
     tensors = [*neuron.states, s, *xs, weight, *params]
     saves = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     if saves:
-        results = FusedRecurrence.apply(  # type: ignore[no-untyped-call]
-            plan_.program,
-            scalars,
-            plan_.differentiable,
-            plan_.depends,
-            synapse,
-            counts,
-            _reference(found, call),
-            *tensors,
-        )
+        spec = ScanSpec(plan_.program, 0, True, plan_.differentiable, counts, depends=plan_.depends)
+        results = FusedRecurrence.apply(spec, synapse, scalars, _reference(found, call), *tensors)  # type: ignore[no-untyped-call]
     else:
         results = torch.ops.spikingtorch.recurrence_forward(
             neuron.states, s, xs, weight, params, scalars, plan_.program, synapse, plan_.differentiable, False

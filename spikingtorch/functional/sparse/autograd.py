@@ -14,10 +14,10 @@ from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.torch_private import top_saving_hooks
 from spikingtorch.functional.sparse import kernels
 from spikingtorch.functional.sparse.c_abi import Shape
-from spikingtorch.functional.sparse.choose import can_run
-from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs
+from spikingtorch.functional.sparse.choose import can_run, objection_to_sizes
+from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events
 from spikingtorch.functional.sparse.kernels import Events
-from spikingtorch.functional.sparse.operations import Operation
+from spikingtorch.functional.sparse.operations import Linear, Operation
 
 
 class Call:
@@ -41,6 +41,28 @@ def marked(operation: Operation, x: Tensor, weight: Tensor, most: int | None = N
     """Return where the input of a layer is not zero, None if more than so many numbers are not."""
     numbers = memory.contiguous(operation.in_memory(x.detach()))
     return kernels.mark(numbers, operation.shape(x.shape, weight.shape).threads, most)
+
+
+def weight_gradient(operation: Operation, g: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
+    """Return the gradient of weights where kernels that skip zeros are faster, None where torch is.
+
+    It is for who has no layer: the synapses of a recurrence.
+
+    Args:
+        operation: the layer.
+        g: gradient of its outputs.
+        x: its input.
+        weight: its weights.
+    """
+    if not can_run(g, x, weight) or (operation.misfit(x, weight) or objection_to_sizes(operation, x, weight)):
+        return None
+    s = operation.shape(x.shape, weight.shape)
+    most = most_events(s)
+    events = marked(operation, x, weight, most) if most else None
+    if events is None:
+        return None
+    found = kernels.weight_gradient(s, events, memory.contiguous(operation.in_memory(g)))
+    return None if found is None else found.view(weight.shape)
 
 
 def run(
@@ -73,7 +95,7 @@ def run(
     if call.bits is not None:
         node: Any = out.grad_fn
         # torch lets go of x, and attaches what comes back to the graph of x
-        node._raw_saved_tensors[0].register_hooks(_shape_of, _zeros)
+        node._raw_saved_tensors[0].register_hooks(lambda x: x.shape, _zeros)
     return out
 
 
@@ -91,7 +113,9 @@ class EventLayer(Function):
         call, hooked, x, weight, _ = inputs
         operation: Operation = call.operation
         of_x, of_weight = ctx.needs_input_grad[2:4]
-        ctx.save_for_backward(x if of_weight else None, weight if of_x or operation.saves_weight else None)
+        # torch saves the weights of a convolution even where the input has no gradient
+        saves_weight = of_x or not isinstance(operation, Linear)
+        ctx.save_for_backward(x if of_weight else None, weight if saves_weight else None)
         if hooked or not of_weight:
             call.bits = None
         ctx.operation, ctx.bits, ctx.number = operation, call.bits, None if call.events is None else call.events.number
@@ -242,10 +266,6 @@ def _unread(operation: Operation, form: tuple[torch.Size, torch.memory_format], 
     """Return a tensor of which nothing but shape and strides is read."""
     shape, layout = form
     return torch.empty_strided(shape, operation.strides(tuple(shape), layout), dtype=like.dtype, device=like.device)
-
-
-def _shape_of(x: Tensor) -> torch.Size:
-    return x.shape
 
 
 def _zeros(shape: torch.Size) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.modes import HOST, in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.functional.core.torch_private import DeviceContext, function_mode_at, number_of_function_modes
 from spikingtorch.functional.sparse.c_abi import Shape
@@ -20,7 +20,6 @@ from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_o
 from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.layers import Layer, convolution, linear
 from spikingtorch.functional.sparse.pooling import LEAST, max_pool2d, pooled_support
-from spikingtorch.functional.sparse.small import SmallCall, may_gain
 from spikingtorch.functional.sparse.supports import Supports
 
 # torch's functions that are layers, and what reads their arguments
@@ -31,6 +30,8 @@ _LAYERS: dict[Any, Callable[..., Layer | None]] = {
 }
 # and max pooling
 _POOLS: dict[Any, Callable[..., Tensor | None]] = {nnf.max_pool2d: max_pool2d, torch.max_pool2d: max_pool2d}
+# forms of calls with small layers alone that are remembered
+_KEPT = 64
 # modules that look whether there is a mode
 _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
 
@@ -95,7 +96,7 @@ class Automatic(NetworkMode):
         self._grad = torch.is_grad_enabled()
         self.gains = self.is_idle = False
 
-    def among(self, small: dict[Hashable, dict[int, Note]], form: Hashable) -> SmallCall:
+    def among(self, small: dict[Hashable, dict[int, Note]], form: Hashable) -> "SmallCall":
         """Return a context for one call, within which it stands aside if all layers of such calls are too small.
 
         Args:
@@ -193,6 +194,46 @@ class Automatic(NetworkMode):
         support = self._supports.of(layer.x) if layer.of_input else None
         most = layer.x.numel() if self._always else most_sampled(shape)
         return layer.wanted(support, most) if support is not None and most else None
+
+
+class SmallCall:
+    """A context for one call, within which a mode stands aside if all layers are known to be too small.
+
+    To look at a layer takes some 30 microseconds, which small layers take themselves. What decides about them is shapes
+    alone, and these are the same in each call of a form if what the network does depends on no number of its input.
+
+    Args:
+        mode: what looks at the layers.
+        small: how layers were computed in calls in which all were too small, by their form; this one may be added.
+        form: all that the shapes of the layers' inputs depend on.
+    """
+
+    def __init__(self, mode: Automatic, small: dict[Hashable, dict[int, Any]], form: Hashable) -> None:
+        self._mode, self._small, self._form = mode, small, form
+
+    def __enter__(self) -> None:
+        notes = self._small.get(self._form)
+        self._mode.gains, self._mode.is_idle = False, notes is not None
+        self._mode.notes.update(notes or {})
+
+    def __exit__(self, *error: object) -> None:
+        mode, small = self._mode, self._small
+        if error[0] is None and not mode.gains and not mode.is_idle:
+            if len(small) >= _KEPT:
+                small.clear()
+            small[self._form] = dict(mode.notes)
+        mode.is_idle = False
+
+
+def may_gain(layer: Layer) -> bool:
+    """Say whether kernels may take part in a layer, for some numbers and outside of checkpoints and the like."""
+    if layer.weight.dtype != torch.float32 or layer.weight.device != HOST:
+        return False
+    if layer.operation.misfit(layer.x, layer.weight) is not None:
+        return False
+    shape = layer.operation.shape(layer.x.shape, layer.weight.shape)
+    of_input = layer.of_input and (most_sampled(shape) > 0 or has_few_channels(shape))
+    return most_events(shape) > 0 or of_input or (layer.of_weight and has_few_outputs(shape))
 
 
 def _note(layer: Layer, decision: _Decision, out: Tensor | None) -> Note:

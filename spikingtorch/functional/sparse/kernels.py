@@ -233,13 +233,9 @@ def _pieces(s: Shape) -> int:
     """Return into how many pieces of equal length a row of images is divided, whose weights stay in the cache."""
     if s.width > 1 or s.height > 1:  # of several pixels, each has all channels
         return 1
-    least = -(-_bytes(s) // _PANEL_BYTES)
+    least = -(-4 * _rows(s) * s.outputs // _PANEL_BYTES)
     # beyond some times as many, as a prime number of channels asks for, short pieces take longer than a full cache
     return _first([n for n in range(least, _MORE_PIECES * least + 1) if s.channels % n == 0], (1,))
-
-
-def _bytes(s: Shape) -> int:
-    return 4 * _rows(s) * s.outputs
 
 
 def _first(fitting: list[int], sizes: tuple[int, ...]) -> int:

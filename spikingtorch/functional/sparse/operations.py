@@ -5,6 +5,7 @@ with its axes in the order of that memory, without a copy, and ``from_memory`` t
 out what it makes of tensors; ``gradients`` are differentiable.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -31,7 +32,7 @@ class Linear(NamedTuple):
     def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
         """Return the layer as the kernels know it."""
         outputs, channels = weight
-        rows = _product(x[:-1])
+        rows = math.prod(x[:-1])
         return Shape(threads_for(rows * (channels + outputs)), rows, 1, 1, channels, 1, 1, outputs, 1, 1, 1, 1, 0, 0)
 
     def in_memory(self, tensor: Tensor) -> Tensor:
@@ -53,11 +54,6 @@ class Linear(NamedTuple):
     def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:  # noqa: ARG002
         """Return the strides that torch gives a tensor of a shape."""
         return memory.strides(shape)
-
-    @property
-    def saves_weight(self) -> bool:
-        """Whether torch saves the weights even where the input has no gradient."""
-        return False
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return what torch computes."""
@@ -128,11 +124,6 @@ class Conv2d(NamedTuple):
         _, channels, height, width = (max(size, 1) for size in shape)
         return (channels * height * width, 1, channels * width, channels)
 
-    @property
-    def saves_weight(self) -> bool:
-        """Whether torch saves the weights even where the input has no gradient."""
-        return True
-
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return what torch computes."""
         return nnf.conv2d(x, weight, bias, self.stride, self.padding)
@@ -195,11 +186,6 @@ class Conv1d(NamedTuple):
         samples, channels, _, steps = self.of_images.strides(_as_images(shape), layout)
         return samples, channels, steps
 
-    @property
-    def saves_weight(self) -> bool:
-        """Whether torch saves the weights even where the input has no gradient."""
-        return True
-
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return what torch computes."""
         return nnf.conv1d(x, weight, bias, self.of_images.stride[1:], self.of_images.padding[1:])
@@ -227,7 +213,3 @@ def _is_channels_last(images: Tensor) -> bool:
             return False
         least = strides[axis] * max(sizes[axis], 1)
     return True
-
-
-def _product(sizes: Sequence[int]) -> int:
-    return torch.Size(sizes).numel()

@@ -15,7 +15,8 @@ from spikingtorch.layers.neurons.exponential import AdEx, ExponentialIF
 from spikingtorch.layers.neurons.integrator import IF
 from spikingtorch.layers.neurons.leaky import LI, LIF, GradedLIF, SpikingDecay
 from spikingtorch.layers.neurons.quadratic import Izhikevich, QuadraticIF
-from spikingtorch.layers.neurons.refractory import CoarseLIF, SpikingLayer
+from spikingtorch.layers.neurons.refractory import CoarseLIF
+from spikingtorch.layers.neurons.refractory import SpikingLayer as SpikingLayer
 from spikingtorch.layers.neurons.resonate import BalancedResonateAndFire, ResonateAndFire
 from spikingtorch.layers.neurons.sigma_delta import SigmaDelta
 from spikingtorch.layers.neurons.stochastic import StochasticLIF
@@ -46,6 +47,5 @@ __all__ = [
     "ShortTermPlasticity",
     "SigmaDelta",
     "SpikingDecay",
-    "SpikingLayer",
     "StochasticLIF",
 ]

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.fused.build.compiler import CompileError, compile_c, fingerprint
-from spikingtorch.functional.fused.build.folders import AnyFolder, open_folder
 from spikingtorch.functional.fused.build.openmp import take_threads
-from spikingtorch.functional.fused.build.private_dir import Entry, FolderError, listing, remove
+from spikingtorch.functional.fused.build.private_dir import Entry, Folder, FolderError, listing, remove
+from spikingtorch.functional.fused.build.windows_dir import WindowsFolder
 
 # the folder of JAX's own compiled programs, beside the libraries
 PROGRAMS = "twins"
@@ -67,6 +67,18 @@ def cache_dir() -> Path:
         xdg = os.environ.get("XDG_CACHE_HOME", "")
         caches = xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache")
     return Path(caches, "spikingtorch")
+
+
+def open_folder(path: Path) -> Folder:
+    """Return a folder that nobody but this user can write to, made if it is missing.
+
+    Args:
+        path: an absolute path.
+
+    Raises:
+        FolderError: it cannot be used; both kinds of folders say why.
+    """
+    return WindowsFolder(path) if sys.platform == "win32" else Folder(path)
 
 
 def library(source: str) -> ctypes.CDLL:
@@ -121,7 +133,7 @@ def _obtain(path: Path, key: str, source: str) -> ctypes.CDLL:
     raise FolderError(f"{path} is not used: libraries vanish from it before they are loaded")
 
 
-def _find(folder: AnyFolder, key: str) -> str | None:
+def _find(folder: Folder, key: str) -> str | None:
     """Return the name of a sound library, after removing those that are not."""
     for name in folder.names():
         if name.startswith(key) and LIBRARY.fullmatch(name):
@@ -133,7 +145,7 @@ def _find(folder: AnyFolder, key: str) -> str | None:
     return None
 
 
-def _build(folder: AnyFolder, key: str, source: str) -> str:
+def _build(folder: Folder, key: str, source: str) -> str:
     part = f"{secrets.token_hex(16)}.part"
     # an empty file before the compiler runs: a folder that cannot be written to is found out at once
     folder.write(part, b"")
@@ -155,7 +167,7 @@ def _compiled(source: str) -> bytes:
         return target.read_bytes()
 
 
-def _load(folder: AnyFolder, name: str) -> ctypes.CDLL | None:
+def _load(folder: Folder, name: str) -> ctypes.CDLL | None:
     """Return the library, None if another process has removed it."""
     try:
         # dlopen knows libraries by their path too, and /proc/self/fd/N is soon another folder; names are for ever
@@ -168,7 +180,7 @@ def _load(folder: AnyFolder, name: str) -> ctypes.CDLL | None:
     return loaded
 
 
-def _prune(folder: AnyFolder, keep: str) -> None:
+def _prune(folder: Folder, keep: str) -> None:
     """Remove the libraries that were not used for longest, down to three quarters of the limits if they are passed."""
     libraries = folder.listing(LIBRARY)
     files, size = len(libraries), sum(entry.size for entry in libraries)

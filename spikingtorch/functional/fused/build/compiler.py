@@ -1,6 +1,7 @@
 """The C compiler: where it is, what identifies it, and a library from a source text."""
 
 import functools
+import importlib.util
 import os
 import platform
 import shlex
@@ -11,9 +12,10 @@ from pathlib import Path
 
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.fused.build.openmp import ATTEMPTS, loads, warn_of_one_thread, with_runtime
-from spikingtorch.functional.fused.build.zig import EXTRA, find_zig
 
 COMPILERS = ("cc", "gcc", "clang")
+# the package ziglang, a clang with all that it needs
+EXTRA = 'pip install "spikingtorch[compiler]"'
 INSTALL = f"To get one: {EXTRA}, or set CC to a compiler that you have."
 # what tells one CPU from another in the first block of /proc/cpuinfo, on x86 and on ARM
 CPU_FIELDS = {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"} | {
@@ -134,6 +136,16 @@ def _command(cc: str | None, path: str | None) -> list[str]:
     if program is None:
         raise NoCompiler(f"there is no C compiler: CC={cc!r}, and {words[0]!r} is not a program here. {INSTALL}")
     return [program, *words[1:]]
+
+
+def find_zig() -> list[str] | None:
+    """Return the command of the package ziglang, which is not imported; None if it is not installed."""
+    found = importlib.util.find_spec("ziglang")
+    for folder in (found and found.submodule_search_locations) or ():
+        program = Path(folder, "zig.exe" if sys.platform == "win32" else "zig")
+        if program.is_file():
+            return [str(program), "cc"]
+    return None
 
 
 def _words(command: str) -> list[str]:

@@ -4,12 +4,11 @@ import contextlib
 import os
 import re
 from pathlib import Path
-from typing import Self
 
-from spikingtorch.functional.fused.build.private_dir import Entry, explained, listing, remove
+from spikingtorch.functional.fused.build.private_dir import Entry, Folder, explained, listing, remove
 
 
-class WindowsFolder:
+class WindowsFolder(Folder):
     """A folder by its path.
 
     Windows lets nobody else write to the profile of a user. Of a folder elsewhere it is not asked who may: that is left
@@ -26,12 +25,6 @@ class WindowsFolder:
         self.path = path
         with explained(path, "made or opened"):
             path.mkdir(parents=True, exist_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

@@ -1,6 +1,8 @@
 """The order of a kernel's arrays: what a printer numbers them by, and a launcher lays them out by."""
 
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from spikingtorch.functional.fused.ir import Program
 
@@ -57,13 +59,15 @@ BACKWARD = (
 )
 
 
+def arrays(groups: tuple[Group, ...], program: Program) -> Iterator[tuple[str, Group, Any]]:
+    """Yield each array: its name in a kernel, its group, and what the program has for it."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        for item in getattr(program, group.of):
+            yield f"{group.letter}{counts[group.letter]}", group, item
+            counts[group.letter] += 1
+
+
 def numbers(groups: tuple[Group, ...], program: Program) -> dict[str, int]:
     """Return the number of each array, by its name in a kernel."""
-    found: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    for group in groups:
-        for _ in getattr(program, group.of):
-            index = counts.get(group.letter, 0)
-            counts[group.letter] = index + 1
-            found[f"{group.letter}{index}"] = len(found)
-    return found
+    return {name: number for number, (name, _, _) in enumerate(arrays(groups, program))}

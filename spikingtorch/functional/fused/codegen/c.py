@@ -109,7 +109,6 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
         wanted: for each parameter, whether its gradient is.
     """
     # longer than other functions: one text, in the order in which the kernel runs
-    # longer than other functions: one text, in the order in which the kernel runs
     number = numbers(BACKWARD, program)
     of_states, of_xs, of_params = program.split_gradients()
     chosen = {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}

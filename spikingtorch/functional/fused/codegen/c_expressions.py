@@ -8,26 +8,10 @@ from spikingtorch.functional.fused.ir import Node, Program, operands
 _SMALL = {"i8": "int8_t", "i16": "int16_t", "u8": "uint8_t"}
 # a variable of a kernel, and a number of its arrays, which is as wide as one of the tensor
 LOCAL = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "bool": "int", **_SMALL}
-STORED = {
-    **LOCAL,
-    "bool": "uint8_t",
-    "f16": "_Float16",
-    "bf16": "uint16_t",
-}
+STORED = {**LOCAL, "bool": "uint8_t", "f16": "_Float16", "bf16": "uint16_t"}
 _INFIX = {
-    "add": "+",
-    "sub": "-",
-    "mul": "*",
-    "div": "/",
-    "lt": "<",
-    "le": "<=",
-    "gt": ">",
-    "ge": ">=",
-    "eq": "==",
-    "ne": "!=",
-    "and": "&",
-    "or": "|",
-    "xor": "^",
+    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="},
+    **{"ne": "!=", "and": "&", "or": "|", "xor": "^"},
 }
 # what is zero for finite numbers alone
 _ODD = {**dict.fromkeys(("f16", "bf16", "f32"), "odd_f32({})"), "f64": "odd_f64({})"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from spikingtorch.functional.fused.codegen.abi import Group
+from spikingtorch.functional.fused.codegen.abi import Group, arrays
 from spikingtorch.functional.fused.codegen.triton_expressions import SIGNATURE, TYPE
 from spikingtorch.functional.fused.ir import Program
 
@@ -29,17 +29,12 @@ def signature(groups: tuple[Group, ...], program: Program, axes: int, scalars: M
     """
     pointers: dict[str, str] = {}
     strides: list[str] = []
-    count: dict[str, int] = {}
-    for group in groups:
-        for dtype in getattr(program, group.of):
-            number = count.get(group.letter, 0)
-            count[group.letter] = number + 1
-            name = f"{group.letter}{number}"
-            own = dtype[0] if group.of == "params" else dtype
-            pointers[f"{name}_ptr"] = f"*{SIGNATURE[group.dtype or own]}"
-            strides += [f"{walker(name)}_step"] if group.over_time else []
-            strides += [f"{name}_neuron"] if group.letter in "sp" else []
-            strides += [f"{walker(name)}_b{axis}" for axis in range(axes)]
+    for name, group, dtype in arrays(groups, program):
+        own = dtype[0] if group.of == "params" else dtype
+        pointers[f"{name}_ptr"] = f"*{SIGNATURE[group.dtype or own]}"
+        strides += [f"{walker(name)}_step"] if group.over_time else []
+        strides += [f"{name}_neuron"] if group.letter in "sp" else []
+        strides += [f"{walker(name)}_b{axis}" for axis in range(axes)]
     sizes = {**_SIZES, **{f"size{axis}": "i64" for axis in range(1, axes)}}
     floats = {name: SIGNATURE[dtype] for name, dtype in scalars.items()}
     return {**pointers, **dict.fromkeys(strides, "i64"), **sizes, **floats, "BLOCK": "constexpr"}

@@ -34,7 +34,7 @@ from spikingtorch.functional.fused.recurrent.steps import (
     empty_records,
     flat,
     forward_step,
-    last_of_spikes,
+    gradient_arrays,
 )
 from spikingtorch.functional.fused.runtime.cpu import CPU
 
@@ -63,17 +63,17 @@ class BackwardBuffers(NamedTuple):
     Attributes:
         slots: states.
         of_slots: their gradients, None where the program has none.
-        of_spikes: gradients of the outputs, of all steps or of one after the other.
         of_currents: those of the currents.
         of_others: those of the other inputs, None where it is not wanted.
+        of_spikes: those of the outputs, of all steps or of one after the other.
         of_s: that of the output before the first step, if it is wanted.
     """
 
     slots: Sequence[StateBuffer]
     of_slots: Sequence[StateBuffer | None]
-    of_spikes: Tensor
     of_currents: Tensor
     of_others: Sequence[Tensor | None]
+    of_spikes: Tensor
     of_s: Tensor | None
 
 
@@ -157,8 +157,7 @@ def backward(
 
 def _room(neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: RecurrentArgs) -> BackwardBuffers:
     """Return the memory of a backward pass, with the gradients that come in after the last step in their places."""
-    (x, *others), s, T, count = given.xs, given.s, len(given.xs[0]), len(given.states)
-    flows, drives = neuron.differentiable[:count], neuron.differentiable[count]
+    T, flows = len(given.xs[0]), neuron.differentiable[: len(given.states)]
     # the parameters will need states, and gradients of states and spikes, of all steps
     full = any(wanted.params)
     slots = _slots(given, T, CHUNK) if full else _slots(given, CHUNK, 0)
@@ -169,11 +168,7 @@ def _room(neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: 
     for of, final in zip(of_slots, cotangents.finals, strict=True):
         if of is not None:
             of.memory[T if full else (T - 1) % CHUNK + 1] = 0.0 if final is None else final
-    of_spikes = memory.empty((T if full else 1, *s.shape), s.dtype, s.device)
-    of_spikes[-1] = last_of_spikes(cotangents, T)
-    of_currents = memory.like(x) if drives else memory.like(x).zero_()
-    of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
-    return BackwardBuffers(slots, of_slots, of_spikes, of_currents, of_others, memory.like(s) if wanted.s else None)
+    return BackwardBuffers(slots, of_slots, *gradient_arrays(neuron, given, cotangents, wanted))
 
 
 def _forward_kernel(

@@ -8,7 +8,7 @@ from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.recurrent.c_abi import available
 from spikingtorch.functional.fused.recurrent.passes import kept_steps
-from spikingtorch.functional.fused.recurrent.steps import Neuron, RecurrentArgs
+from spikingtorch.functional.fused.recurrent.steps import Neuron, RecurrentArgs, with_synapse
 from spikingtorch.functional.fused.recurrent.synapses import IN_C, SYNAPSES
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.checks import check_count, check_tensor, check_wanted
@@ -23,8 +23,7 @@ _RULES = {"dense": dense, IN_C: dense, "convolution": convolution}
 
 def check_forward(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
     """Raise ValueError unless a recurrence takes such tensors."""
-    tensors = (*given.states, given.s, *given.xs, given.weight, *given.params)
-    key = (*_key(neuron, synapse, given), *layouts_of(tensors))
+    key = (*_key(neuron, synapse, given), *layouts_of(given.flattened()))
     if _checked.get(key) is None:
         _check_given(neuron, synapse, given)
         _checked.keep(key, True)
@@ -39,7 +38,7 @@ def check_backward(
     wanted: Sequence[bool],
 ) -> None:
     """Raise ValueError unless the backward pass of a recurrence takes such tensors."""
-    tensors = (*given.states, given.s, *given.xs, given.weight, *given.params, *trace, *cotangents)
+    tensors = (*given.flattened(), *trace, *cotangents)
     key = (*_key(neuron, synapse, given), len(trace), *wanted, *layouts_of(tensors))
     if _checked.get(key) is None:
         _check_given(neuron, synapse, given)
@@ -89,9 +88,7 @@ def _check_incoming(
     check_count("cotangents", len(cotangents), of_outs + len(program.outs))
     _check_all("cotangents", cotangents[:of_outs], [*states, spikes], shape)
     _check_all("cotangents", cotangents[of_outs:], program.outs, (steps, *shape), first=of_outs)
-    has, first, last = neuron.differentiable, len(states), len(states) + len(given.xs)
-    # the output and the weights act through the first input
-    check_wanted(wanted, (*has[:first], True, *has[first:last], True, *has[last:]))
+    check_wanted(wanted, with_synapse(neuron.differentiable, len(states), len(given.xs), True))
 
 
 def _check_all(

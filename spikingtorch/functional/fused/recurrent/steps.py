@@ -49,6 +49,22 @@ class RecurrentArgs(NamedTuple):
     weight: Any
     params: Sequence[Any]
 
+    def flattened(self) -> list[Any]:
+        """Return all of them in one list."""
+        return [*self.states, self.s, *self.xs, self.weight, *self.params]
+
+
+def with_synapse(row: Sequence[bool], states: int, xs: int, driven: bool) -> tuple[bool, ...]:
+    """Return what holds of each tensor of a recurrence, from what holds of those of its neuron.
+
+    Args:
+        row: of each state, input and parameter.
+        states: how many states there are.
+        xs: how many inputs.
+        driven: what holds of the output and of the weights, which act through the first input.
+    """
+    return (*row[:states], driven, *row[states : states + xs], driven, *row[states + xs :])
+
 
 class Saved(NamedTuple):
     """What a forward pass leaves behind.
@@ -152,10 +168,20 @@ def flat(params: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:
     return [param if param.numel() == 1 else memory.contiguous(param.expand(shape)).view(-1) for param in params]
 
 
-def last_of_spikes(cotangents: Cotangents, T: int) -> Tensor | float:
-    """Return the gradient of the last output."""
-    given = [cotangents.s, None if cotangents.outs is None else cotangents.outs[T - 1]]
-    return sum((g for g in given if g is not None), start=0.0)
+def gradient_arrays(
+    neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: RecurrentArgs
+) -> tuple[Tensor, list[Tensor | None], Tensor, Tensor | None]:
+    """Return memory for the gradients of the currents, of the other inputs, of the outputs, and of the first output.
+
+    That of the outputs holds the gradient of the last one, and is kept for all steps where the parameters need it.
+    """
+    (x, *others), s = given.xs, given.s
+    of_currents = memory.like(x) if neuron.differentiable[len(given.states)] else memory.like(x).zero_()
+    of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
+    of_spikes = memory.empty((len(x) if any(wanted.params) else 1, *s.shape), s.dtype, s.device)
+    last = [cotangents.s, None if cotangents.outs is None else cotangents.outs[-1]]
+    of_spikes[-1] = sum((g for g in last if g is not None), start=0.0)
+    return of_currents, of_others, of_spikes, memory.like(s) if wanted.s else None
 
 
 def empty_records(neuron: Neuron, steps: int, s: Tensor) -> list[Tensor]:

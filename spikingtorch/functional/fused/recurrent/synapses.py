@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.sparse.autograd import weight_gradient
 from spikingtorch.functional.sparse.operations import Conv2d, Linear
-from spikingtorch.functional.sparse.products import weight_gradient
 
 # runs one step
 Step: TypeAlias = Callable[[int], Any]
@@ -40,18 +40,16 @@ class LinearMap(Protocol):
         ...
 
 
-class Dense:
+class _Dense:
     """i[j] = sum_k weight[j, k] s[k], over the last axis."""
 
     def forward(self, x: Tensor, s: Tensor, outs: Tensor, weight: Tensor, currents: Tensor) -> Step:
-        """Return what writes the current of a step."""
         before = [*_matrices(s[None], weight), *_matrices(outs, weight)]
         xs, targets, across = _matrices(x, weight), _matrices(currents, weight), weight.t()
         addmm = torch.addmm
         return lambda t: addmm(xs[t], before[t], across, out=targets[t])
 
     def transposed(self, base: Tensor | None, grads: Tensor, weight: Tensor, of_spikes: Tensor) -> Step:
-        """Return what writes the gradient of the spikes of a step."""
         after, targets = _matrices(grads, weight), _matrices(of_spikes, weight)
         slices, addmm, mm = len(targets), torch.addmm, torch.mm
         if base is None:
@@ -60,7 +58,6 @@ class Dense:
         return lambda t: addmm(bases[t], after[t + 1], weight, out=targets[t % slices])
 
     def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient of the weights."""
         grads, spikes = grads.view(-1, len(weight)), spikes.view(-1, len(weight))
         found = weight_gradient(Linear(), grads, spikes, weight)
         return grads.t() @ spikes if found is None else found
@@ -71,11 +68,10 @@ def _matrices(stream: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
     return stream.view(len(stream), -1, len(weight)).unbind(0)
 
 
-class Convolution:
+class _Convolution:
     """A convolution of images, padded with zeros to the same size."""
 
     def forward(self, x: Tensor, s: Tensor, outs: Tensor, weight: Tensor, currents: Tensor) -> Step:
-        """Return what writes the current of a step."""
         before = [*_images(s[None], weight), *_images(outs, weight)]
         xs, targets, options = _images(x, weight), _images(currents, weight), _options(weight)
 
@@ -85,7 +81,6 @@ class Convolution:
         return step
 
     def transposed(self, base: Tensor | None, grads: Tensor, weight: Tensor, of_spikes: Tensor) -> Step:
-        """Return what writes the gradient of the spikes of a step."""
         after, targets = _images(grads, weight), _images(of_spikes, weight)
         slices, bases = len(targets), None if base is None else _images(base, weight)
 
@@ -99,7 +94,6 @@ class Convolution:
         return step
 
     def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient of the weights."""
         grads, spikes = (each.reshape(-1, *_images(each, weight)[0].shape[1:]) for each in (grads, spikes))
         if weight.ndim == 4 and len(weight) == weight.shape[1]:
             around = weight.shape[2] // 2, weight.shape[3] // 2
@@ -130,4 +124,4 @@ def _backward(grads: Tensor, images: Tensor, weight: Tensor, mask: list[bool]) -
 
 # a dense synapse whose steps ``c_loop`` runs; its weights have their gradient from here
 IN_C = "dense in C"
-SYNAPSES: dict[str, LinearMap] = {"dense": Dense(), IN_C: Dense(), "convolution": Convolution()}
+SYNAPSES: dict[str, LinearMap] = {"dense": _Dense(), IN_C: _Dense(), "convolution": _Convolution()}

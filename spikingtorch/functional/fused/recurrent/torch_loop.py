@@ -15,7 +15,7 @@ from spikingtorch.functional.fused.recurrent.steps import (
     empty_records,
     flat,
     forward_step,
-    last_of_spikes,
+    gradient_arrays,
 )
 from spikingtorch.functional.fused.recurrent.synapses import LinearMap
 
@@ -44,20 +44,13 @@ def backward(
 ) -> RecurrentGrads:
     """Return the gradients at all steps."""
     T, shape = len(given.xs[0]), given.s.shape
-    x, *others = given.xs
-    drives = neuron.differentiable[len(given.states)]
-    of_currents = memory.like(x) if drives else memory.like(x).zero_()
-    of_others = [memory.like(other) if want else None for other, want in zip(others, wanted.xs[1:], strict=True)]
+    others, drives = given.xs[1:], neuron.differentiable[len(given.states)]
+    of_currents, of_others, of_spikes, of_s = gradient_arrays(neuron, given, cotangents, wanted)
     of_states = _gradients_of(neuron, trace.states, cotangents, T)
-    # kept for all steps where the parameters will need it
-    slices = T if any(wanted.params) else 1
-    of_spikes = memory.empty((slices, *shape), given.s.dtype, given.s.device)
-    of_spikes[-1] = last_of_spikes(cotangents, T)
-
     params = flat(given.params, shape)
     arrays = [*map(_moving, (*trace.states, trace.currents, *others)), *map(_fixed, params)]
     there = [g for g in of_states if g is not None]
-    arrays += [*(_moving(g, 1) for g in there), _moving(of_spikes) if slices == T else _fixed(of_spikes)]
+    arrays += [*(_moving(g, 1) for g in there), _moving(of_spikes) if len(of_spikes) == T else _fixed(of_spikes)]
     arrays += [_moving(g) for g in cotangents.records if g is not None]
     arrays += map(_moving, [*there, *([of_currents] if drives else []), *(g for g in of_others if g is not None)])
     streams = [trace.currents, *others]
@@ -69,7 +62,6 @@ def backward(
     for t in range(T - 2, -1, -1):
         pull(t)
         step(t)
-    of_s = memory.like(given.s) if wanted.s else None
     if of_s is not None:
         rule.transposed(None, of_currents, given.weight, of_s[None])(-1)
     of_first = [None if g is None else g[0] for g in of_states]

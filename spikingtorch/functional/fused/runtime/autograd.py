@@ -1,7 +1,6 @@
 """The fused scan as autograd Functions: its gradient, and what vmap makes of both."""
 
-import inspect
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from operator import and_
 from typing import Any
 
@@ -15,7 +14,13 @@ from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched
 from spikingtorch.functional.fused.runtime.scan_spec import Counts, ScanSpec, with_zeros
-from spikingtorch.functional.fused.runtime.second_derivative import FirstDerivative, Reference, is_differentiated
+from spikingtorch.functional.fused.runtime.second_derivative import (
+    FirstDerivative,
+    Reference,
+    first_derivative,
+    is_differentiated,
+    known_signature,
+)
 
 
 def fused_scan(
@@ -55,6 +60,7 @@ def differentiable(
     return found
 
 
+@known_signature
 class FusedScan(Function):
     """``apply(spec, launched, scalars, reference, *states, *xs, *params)``.
 
@@ -85,31 +91,19 @@ class FusedScan(Function):
             results, kept = output[: states + outs], output[states + outs :]
             ctx.executable = None
             checks.save(ctx, (*tensors, *kept))
-            constant = ctx.spec.without_gradient(ctx.needs_input_grad[_OPTIONS:])
+            constant = ctx.spec.without_gradient(ctx.needs_input_grad[OPTIONS:])
             ctx.mark_non_differentiable(*kept, *[results[k] for k in constant])
         else:
             ctx.executable = launched.executable
             ctx.save_for_backward(*tensors, *launched.kept)
-            if constant := ctx.executable.without_gradient(ctx.needs_input_grad[_OPTIONS:]):
+            if constant := ctx.executable.without_gradient(ctx.needs_input_grad[OPTIONS:]):
                 ctx.mark_non_differentiable(*[output[k] for k in constant])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
-        spec: ScanSpec = ctx.spec
-        needed = ctx.needs_input_grad[_OPTIONS:]
-        wanted = tuple(map(and_, needed, spec.differentiable_of_given))
-        given = cotangents[: spec.given_states + spec.counts[3]]
-        coming = [cotangent for cotangent in given if cotangent is not None]
-        if not coming:
-            return (None,) * (_OPTIONS + len(wanted))
-        saved: tuple[Tensor, ...] = ctx.saved_tensors  # once: checkpoint unpacks them a single time
-        found = iter(_found(ctx, saved, given, coming, wanted) if any(wanted) else ())
-        grads = [next(found) if want else None for want in wanted]
-        if wanted != needed:
-            grads = with_zeros(grads, needed, spec.reached([each is not None for each in given]), saved)
-        return (*(None,) * _OPTIONS, *grads)
+        return input_gradients(ctx, cotangents, _found)
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -123,12 +117,13 @@ class FusedScan(Function):
     ) -> Any:
         """Scan with the batch as one more axis of the neurons, the first, so that time is one axis further on."""
         streams = range(spec.counts[0], spec.counts[0] + spec.counts[1])
-        moved = _batch_first(tensors, in_dims[_OPTIONS:], spec.counts, streams)
+        moved = _batch_first(tensors, in_dims[OPTIONS:], spec.counts, streams)
         batched = spec._replace(dim=spec.dim + 1)
         found = FusedScan.apply(batched, launched, scalars, reference, *moved)  # type: ignore[no-untyped-call]
         return found, (0,) * len(found)
 
 
+@known_signature
 class FusedScanGradient(FirstDerivative):
     """``apply(spec, scalars, wanted, *states, *xs, *params, *kept, *cotangents)``.
 
@@ -171,13 +166,31 @@ class FusedScanGradient(FirstDerivative):
         return found, (0,) * len(found)
 
 
-_OPTIONS = 4  # arguments of FusedScan before its tensors
+OPTIONS = 4  # arguments of a Function before its tensors
 _apply: Any = getattr(super(Function, FusedScan), "apply")  # noqa: B009 - torch does not annotate it
 
-# torch looks up the signature of forward at every call, which takes longer than the kernel of a small layer
-_forward: Any
-for _forward in (FusedScan.forward, FusedScanGradient.forward):
-    _forward.__signature__ = inspect.signature(_forward)
+
+def input_gradients(ctx: Any, cotangents: Sequence[Tensor | None], found: Callable[..., Sequence[Tensor]]) -> Any:
+    """Return None for each option of a Function, then the gradients of its tensors, None where one is not wanted.
+
+    Args:
+        ctx: of the call, with its ``spec``.
+        cotangents: of all results; those of what is kept for the gradient come last, and count for nothing.
+        found: returns gradients, for ctx, saved tensors, cotangents, those that there are, and which ones to return.
+    """
+    spec: ScanSpec = ctx.spec
+    needed = ctx.needs_input_grad[OPTIONS:]
+    wanted = tuple(map(and_, needed, spec.differentiable_of_given))
+    given = cotangents[: spec.given_states + spec.counts[3]]
+    coming = [cotangent for cotangent in given if cotangent is not None]
+    if not coming:
+        return (None,) * (OPTIONS + len(wanted))
+    saved: tuple[Tensor, ...] = ctx.saved_tensors  # once: checkpoint unpacks them a single time
+    gradients = iter(found(ctx, saved, given, coming, wanted) if any(wanted) else ())
+    grads = [next(gradients) if want else None for want in wanted]
+    if wanted != needed:
+        grads = with_zeros(grads, needed, spec.reached([each is not None for each in given]), saved)
+    return (*(None,) * OPTIONS, *grads)
 
 
 def _check_batched(cotangents: Sequence[Tensor]) -> None:
@@ -237,10 +250,8 @@ def _in_the_open(
 ) -> list[Tensor]:
     """Return the wanted gradients, by an operation that torch sees: something transforms, compiles or watches it."""
     whole, tensors, cotangents, all_wanted = _unfolded(spec, tensors, cotangents, wanted)
-    # torch.compile knows no Function in a Function, and takes no second derivative through a backward pass anyway
-    function: Any = FusedScanGradient
-    gradient = function.forward if torch.compiler.is_dynamo_compiling() else function.apply
-    return _folded(spec, list(gradient(whole, scalars, all_wanted, *tensors, *kept, *cotangents)), wanted)
+    found = first_derivative(FusedScanGradient, whole, scalars, all_wanted, *tensors, *kept, *cotangents)
+    return _folded(spec, list(found), wanted)
 
 
 def _unfolded(

@@ -163,18 +163,6 @@ def save(ctx: Any, tensors: Sequence[Tensor]) -> None:
     ctx.saved_forms = None if torch.compiler.is_compiling() else forms(tensors)
 
 
-def saved(ctx: Any) -> tuple[Tensor, ...]:
-    """Return what ``save`` saved.
-
-    Raises:
-        ValueError: a hook has handed back something of another form.
-    """
-    tensors: tuple[Tensor, ...] = ctx.saved_tensors
-    if ctx.saved_forms is not None:
-        check_saved(tensors, ctx.saved_forms)
-    return tensors
-
-
 def check_saved(tensors: Sequence[Tensor], expected: Sequence[Form] | None) -> None:
     """Raise ValueError unless tensors that were saved for a backward pass come back in their forms, where known."""
     if expected is None:  # inside torch.compile

@@ -105,27 +105,21 @@ class _CPU(Target):
     _plain = plain_keys("cpu")
 
     def holds(self, tensors: Iterable[Any]) -> bool:
-        """Say whether these are plain tensors on the CPU, all of them."""
         return are_plain(tensors, self._plain)
 
     def chunk_of(self, program: Program) -> int:  # noqa: ARG002 - an array in C has room for any states
-        """Return how many steps lie between two states that a forward pass keeps."""
         return self.chunk
 
     def forward(self, program: str) -> CKernel:
-        """Return the compiled forward pass of a program."""
         return forward_kernel(program)
 
     def backward(self, program: str, wanted: tuple[bool, ...]) -> CKernel:
-        """Return the compiled backward pass of a program, with the gradients of the wanted parameters."""
         return backward_kernel(program, wanted)
 
     def failure(self, program: str) -> str | None:
-        """Return why the forward pass of a program cannot be compiled, if it cannot."""
         return _failure(program)
 
     def ensure_compiled(self, program: str) -> None:
-        """Make sure that the forward pass of a program is compiled."""
         try:
             super().ensure_compiled(program)
         except NotFusible:
@@ -136,7 +130,6 @@ class _CPU(Target):
             raise
 
     def begin_backward(self, program: str, wanted: tuple[bool, ...]) -> None:
-        """Begin to compile a backward pass that is likely to come, beside the forward pass."""
         _begin_backward(program, wanted)
 
     def gathers_time(self, before: int, after: int, steps: int) -> bool:

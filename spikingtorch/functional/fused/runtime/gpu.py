@@ -4,7 +4,7 @@ A build of torch for ROCm calls its devices "cuda" as well. Triton says which of
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -124,7 +124,7 @@ class TritonTarget(Target):
 
     def holds(self, tensors: Iterable[Any]) -> bool:
         """Say whether these are plain tensors on GPUs, all of them; a process without such tensors asks no device."""
-        return torch.cuda.is_initialized() and are_plain(tensors, _plain_keys())
+        return torch.cuda.is_initialized() and are_plain(tensors, plain_keys(self.device))
 
     def chunk_of(self, program: Program) -> int:
         """Return how many steps lie between two states that a forward pass keeps."""
@@ -183,11 +183,6 @@ def _check_no_capture() -> None:
             "scan: got tensors of a form that is new to it while a CUDA graph is captured, and a kernel cannot be "
             "loaded then. Call it once, with gradients if the graph has them, before the capture"
         )
-
-
-@cache
-def _plain_keys() -> frozenset[int]:
-    return plain_keys(TritonTarget.device)
 
 
 @lru_cache(maxsize=512)

@@ -4,14 +4,17 @@ A kernel gives a gradient as plain numbers. Whoever asks for a second derivative
 torch makes when it differentiates the scan on the loop.
 """
 
+import inspect
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from spikingtorch.functional.core.torch_private import TransformType, get_interpreter_stack, maybe_get_level
+
+Kind = TypeVar("Kind", bound=type[Function])
 
 
 class Reference(Protocol):
@@ -53,6 +56,24 @@ class FirstDerivative(Function):
             "scan: the fused backend has no second derivative inside torch.func. Call scan(..., backend='loop'), which "
             "has all of them"
         )
+
+
+def first_derivative(kind: type[FirstDerivative], *arguments: Any) -> Sequence[Tensor]:
+    """Return a gradient by kernels, by an operation that torch sees."""
+    # torch.compile knows no Function in a Function, and takes no second derivative through a backward pass anyway
+    function: Any = kind
+    found: Sequence[Tensor] = (function.forward if torch.compiler.is_dynamo_compiling() else function.apply)(*arguments)
+    return found
+
+
+def known_signature(kind: Kind) -> Kind:
+    """Return a Function whose signature torch, which looks it up at every call, finds.
+
+    To find it out takes longer than the kernel of a small layer.
+    """
+    forward: Any = kind.forward
+    forward.__signature__ = inspect.signature(forward)
+    return kind
 
 
 def is_differentiated(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> bool:

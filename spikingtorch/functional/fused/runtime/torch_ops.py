@@ -108,21 +108,23 @@ def _fake_forward(
     ]
 
 
-def _fake_backward(
-    states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], *rest: Any
-) -> list[Tensor]:
-    leaves = (*states, *xs, *params)
-    checks.check_devices((*leaves, *rest[0], *rest[1]))
-    return [leaf.new_empty(leaf.shape) for leaf, want in zip(leaves, rest[-1], strict=True) if want]
+def fake_gradients(*arguments: Any) -> list[Tensor]:
+    """Return memory for the gradients of the tensors that come first: those that the last argument wants."""
+    tensors = _tensors_of(arguments)
+    checks.check_devices(tensors)
+    return [leaf.new_empty(leaf.shape) for leaf, want in zip(tensors, arguments[-1], strict=False) if want]
+
+
+def _tensors_of(arguments: Sequence[Any]) -> list[Tensor]:
+    leaves = [leaf for each in arguments for leaf in (each if isinstance(each, list | tuple) else (each,))]
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _refusing(operator: Any) -> Callable[..., Any]:
     """Return the operator for tensors that autograd watches: none of them may want a gradient."""
 
     def call(*args: Any) -> Any:
-        leaves = [leaf for arg in args for leaf in (arg if isinstance(arg, list | tuple) else (arg,))]
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in _tensors_of(args)):
             raise RuntimeError(
                 f"{operator}: an input requires a gradient, and the raw operator has none. "
                 "Call spikingtorch.functional.scan, which has"
@@ -147,7 +149,7 @@ def register(name: str, implementation: Callable[..., Any], fake: Callable[..., 
 
 
 register("scan_forward", forward, _fake_forward)
-register("scan_backward", backward, _fake_backward)
+register("scan_backward", backward, fake_gradients)
 
 implement("scan_exported", forward)
 torch.library.register_fake("spikingtorch::scan_exported", _fake_forward, lib=library)

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST, within
-from spikingtorch.functional.core.random_state import python_random_state
-from spikingtorch.functional.core.surroundings import isolated, set_autocast
+from spikingtorch.functional.core.surroundings import isolated, python_random_state, set_autocast
 from spikingtorch.functional.core.torch_private import DisableTorchFunction, EnableTorchFunction, pytree
 from spikingtorch.functional.core.whole import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
-from spikingtorch.functional.fused.trace.depends import depends_on
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
 from spikingtorch.functional.fused.trace.questions import Questions
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
@@ -184,9 +182,23 @@ def _assemble(
         finals=tuple(recorder.value(t).node for t in after),
         results=tuple(recorder.value(t).node for t in results),
         gradients=tuple(-1 if value is None else value.node for value in gradients),
-        depends=tuple(depends_on(result, examples.leaves) for result in (*after, *results)),
+        depends=tuple(_depends_on(result, examples.leaves) for result in (*after, *results)),
     )
     return Traced(program, tuple(builder.literals), form, tuple(sorted(recorder.divisors)))
+
+
+def _depends_on(result: Tensor, leaves: Sequence[Tensor]) -> tuple[bool, ...]:
+    """Return for each leaf whether the result requires a gradient because the leaf does, though it may be zero."""
+    seen: set[Any] = set()
+    ahead: list[Any] = [result.grad_fn]
+    found = {id(result)} if result.requires_grad else set[int]()
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found.add(id(getattr(node, "variable", None)))  # what a leaf's gradient is added to
+            ahead += [function for function, _ in node.next_functions]
+    return tuple(id(leaf) in found for leaf in leaves)
 
 
 def _with_fixed_modes(work: Callable[[], T]) -> T:

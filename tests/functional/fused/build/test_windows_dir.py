@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spikingtorch.functional.fused.build import cache
-from spikingtorch.functional.fused.build.folders import open_folder
+from spikingtorch.functional.fused.build.cache import open_folder
 from spikingtorch.functional.fused.build.private_dir import Folder, FolderError
 from spikingtorch.functional.fused.build.windows_dir import WindowsFolder
 from tests.functional.fused.build.kernels import KEYS, SOURCE, Compiler, answer, only_kernel, pretend

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import spikingtorch
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.build.zig import EXTRA
+from spikingtorch.functional.fused.build.compiler import EXTRA
 from tests.fused import Scan
 from tests.fused_steps import N, counting, draw, leaky, rest
 
