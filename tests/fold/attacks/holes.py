@@ -20,11 +20,6 @@ def mixing_if(asked: Callable[[Any], Any]) -> Hole:
     return lambda net, x, init: centred(x) if asked(net) else x
 
 
-def late(count: Callable[[Any], int]) -> Hole:
-    """Return code that counts its calls, and does another thing from the fifth on."""
-    return lambda net, x, init: x * 0.5 if count(net) > 4 else x
-
-
 def case(name: str, value: Any, reason: str) -> Any:
     """Return a parameter of a test; the reason is what let it through."""
     assert reason
