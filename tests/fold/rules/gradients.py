@@ -67,6 +67,8 @@ SUMS_APART = {
 }
 SUMS_MIXED = {
     "sign": of_sum(lambda s: s.sign()),
+    "rounded": of_sum(lambda s: s.to(torch.int64).to(s.dtype)),
+    "floored": of_sum(lambda s: s.div(0.5, rounding_mode="floor")),
     "squared": of_sum(lambda s: s * s),
     "over itself": of_sum(lambda s: s * (s / ROW)),
     "plus a number": of_sum(lambda s: s + 1.0),
