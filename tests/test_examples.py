@@ -63,6 +63,7 @@ def start(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runpy.run_module(f"examples.{name}", run_name="__main__")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=LONG.get(name, [])) for name in EXAMPLES if name not in APART]
 )

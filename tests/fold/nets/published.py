@@ -288,65 +288,6 @@ class SparseExperts(nn.Module):
         return self.head(self.spikes(out, init))
 
 
-class Capsules(nn.Module):
-    """Routing by agreement (Sabour et al. 2017)."""
-
-    def __init__(self, rounds: int = 3) -> None:
-        super().__init__()
-        self.primary, self.rounds, self.spike = nn.Conv2d(1, 8, 3, 2), rounds, LIF(v0=0.05)
-        self.W = nn.Parameter(0.5 * torch.randn(1, 18, 3, 5, 4))
-
-    @staticmethod
-    def squash(s: Tensor) -> Tensor:
-        norm = (s**2).sum(dim=-1, keepdim=True)
-        return norm / (1.0 + norm) * s / torch.sqrt(norm + 1e-8)
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        u = self.squash(self.spike(self.primary(x), init).view(x.size(0), 2, 4, -1).transpose(2, 3).reshape(-1, 18, 4))
-        u_hat = (self.W @ u[:, :, None, :, None]).squeeze(-1)
-        b = torch.zeros(u_hat.shape[:3], dtype=x.dtype).unsqueeze(-1)
-        for _ in range(self.rounds - 1):
-            v = self.squash((F.softmax(b, dim=2) * u_hat.detach()).sum(dim=1))
-            b = b + (u_hat.detach() * v.unsqueeze(1)).sum(-1, keepdim=True)
-        v = self.squash((F.softmax(b, dim=2) * u_hat).sum(dim=1))
-        return v.norm(dim=-1)
-
-
-class KAN(nn.Module):
-    """A learned spline on every edge (Liu et al. 2024)."""
-
-    class Layer(nn.Module):
-        def __init__(self, cin: int, cout: int, size: int = 4, order: int = 2) -> None:
-            super().__init__()
-            self.order, h = order, 2.0 / size
-            self.register_buffer("grid", (torch.arange(-order, size + order + 1) * h - 1).expand(cin, -1).contiguous())
-            self.grid: Tensor
-            self.base, self.coefficients = (
-                nn.Parameter(torch.randn(cout, cin)),
-                nn.Parameter(torch.randn(cout, cin, size + order)),
-            )
-
-        def splines(self, x: Tensor) -> Tensor:
-            grid, x = self.grid, x.unsqueeze(-1)
-            bases = ((x >= grid[:, :-1]) & (x < grid[:, 1:])).to(x.dtype)
-            for k in range(1, self.order + 1):
-                left = (x - grid[:, : -(k + 1)]) / (grid[:, k:-1] - grid[:, : -(k + 1)]) * bases[:, :, :-1]
-                right = (grid[:, k + 1 :] - x) / (grid[:, k + 1 :] - grid[:, 1:(-k)]) * bases[:, :, 1:]
-                bases = left + right
-            return bases.contiguous()
-
-        def forward(self, x: Tensor) -> Tensor:
-            spline = F.linear(self.splines(x).view(x.size(0), -1), self.coefficients.view(self.base.shape[0], -1))
-            return F.linear(F.silu(x), self.base) + spline
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.spike = self.Layer(4, 6), self.Layer(6, 3), LIF(v0=0.4)
-
-    def forward(self, x: Tensor, init: Any) -> Any:
-        return self.b(torch.tanh(self.a(x)) * 0.9 + self.spike(self.a(x), init) * 0.05)
-
-
 IMAGE = (3, 8, 8)
 PUBLISHED: dict[str, Entry] = {
     # published as spiking networks
@@ -358,8 +299,6 @@ PUBLISHED: dict[str, Entry] = {
     "EfficientNet": folds("blocks left out at random, by a mask written on in place", EfficientNet, IMAGE, draws=True),
     "EfficientNet in evaluation": folds("... and none is left out", EfficientNet, IMAGE, training=False),
     "Swin": folds("windows, a bias by relative places, and a size computed by division", Swin, IMAGE),
-    "capsules": folds("an iteration of which the last round alone has a gradient", Capsules, (1, 8, 8)),
-    "KAN": folds("splines by slices of a grid", KAN, (4,)),
     "edge convolution": steps(
         "it could fold, but nearest points are numbered through the batch",
         EdgeConv,
