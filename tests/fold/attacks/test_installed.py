@@ -13,7 +13,9 @@ from torch.nn.utils import parametrize
 
 import spikingtorch as st
 from tests.fold.attacks.holes import decides_anew, readout
-from tests.nets_that_step import Two, differences, put, run, train
+from tests.fold.nets.entry import FOUR, hides
+from tests.fold.nets.runs import differences, run
+from tests.nets_that_step import Two, put, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 
@@ -110,8 +112,10 @@ def test_a_network_that_prints(installed: Any, capsys: Any) -> None:
 
 
 def test_a_module_that_keeps_a_state(installed: Any) -> None:
-    net = readout(lambda net, x, init: net.fade(x), fade=installed.Fade()).double()
-    wrong = differences(run(net, "auto", train()), run(net, "step", train()), 1e-8)
+    entry = hides(
+        "a count of its calls", lambda: readout(lambda net, x, init: net.fade(x), fade=installed.Fade()), FOUR
+    )
+    wrong = differences(run(entry, "auto"), run(entry, "step"), entry.dtype)
     assert not wrong, wrong
 
 

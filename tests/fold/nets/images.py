@@ -139,21 +139,6 @@ def blurred(net: Any, x: Tensor) -> Any:
     return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), torch.outer(line, line).expand(C, 1, 3, 3), None, 2, groups=C)
 
 
-def pooled_and_back(net: Any, x: Tensor) -> Any:
-    x = x + torch.linspace(0.0, 0.5, H * W, dtype=x.dtype).view(H, W)
-    pooled, places = F.max_pool2d(x, 2, return_indices=True)
-    return F.max_unpool2d(pooled, places, [2, 2])
-
-
-def resized(net: Any, x: Tensor) -> Any:
-    x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    return F.interpolate(x, size=(H, W), mode="nearest")
-
-
-def unfolded(net: Any, x: Tensor) -> Any:
-    return F.fold(net.w * F.unfold(x, 3, padding=1), (H, W), 3, padding=1)
-
-
 def patches_by_einsum(net: Any, x: Tensor) -> Any:
     patches = x.unfold(2, 4, 4).unfold(3, 4, 4)
     return torch.einsum("ncabij,dcij->nabd", patches, net.w).flatten(1, 2)
@@ -188,7 +173,6 @@ IMAGES: dict[str, Entry] = {
     "conv 3d": of_images(
         "an axis more", lambda net, x: net.module(x[:, None])[:, 0], module=lambda: nn.Conv3d(1, 1, 3, padding=1)
     ),
-    "transposed conv": of_images("a convolution backwards", whole, module=lambda: nn.ConvTranspose2d(C, 2, 2, 2)),
     "ways to pad": of_images(
         "each is another operation",
         whole,
@@ -216,22 +200,16 @@ IMAGES: dict[str, Entry] = {
     # blocks of known networks
     "ConvNeXt block": of_images("norms along several axes", whole, module=NextBlock),
     "vision transformer": of_images("a token that all samples share", whole, module=Patches),
-    "residual network in evaluation": of_images(
-        "batch norm with constants", whole, how={"training": False}, module=residual_network
-    ),
     "residual network in training": of_images("several norms, one behind the other", whole, module=residual_network),
     "shifted windows": of_images("windows are merged with the batch and taken apart", shifted_windows, module=attends),
     "attention along rows": of_images("rows are", along_rows, module=attends),
     # patches and pixels
-    "unfold and fold": of_images("patches and back", unfolded, w=weight(9 * C, 1)),
     "patches by einsum": of_images("windows along two axes", patches_by_einsum, w=weight(5, C, 4, 4)),
     "flipped and turned": of_images("axes of an image exchanged", lambda net, x: x.flip(2, 3) + x.rot90(1, (2, 3))),
-    "resized": of_images("other sizes of an image", resized),
     "deformed": of_images("sampled at places of each sample", deformed, module=conv(C, 2)),
     "filtered": of_images("complex numbers", filtered, w=weight(C, H, W // 2 + 1, 2)),
     # pools, norms and random numbers
     "power pool": of_images("a pool of powers, and signs", lambda net, x: F.lp_pool2d(x + 0.1, 2.0, 2)),
-    "pooled and back": of_images("places of the largest", pooled_and_back),
     "norms of each sample": of_images(
         "norms that look like batch norm",
         whole,
@@ -247,9 +225,6 @@ IMAGES: dict[str, Entry] = {
         whole,
         how=DRAWS,
         module=in_a_row(nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout),
-    ),
-    "paths dropped": of_images(
-        "a draw for each sample", lambda net, x: x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.8) / 0.8, how=DRAWS
     ),
     "fractional pool": of_images(
         "it could fold, but its windows are drawn for all",

@@ -63,12 +63,6 @@ def once(code: Any, reason: str, says: str = "", **parts: Any) -> Entry:
 
 
 NORMS: dict[str, Entry] = {
-    "batch norm twice": folds(
-        "one norm, called twice in a step", between(lambda net, x: net.module(net.module(x).relu() + x), module=norm_1d)
-    ),
-    "batch norm without a weight": folds(
-        "statistics alone", between(lambda net, x: F.batch_norm(x, None, None, net.w, training=True), w=weight(6))
-    ),
     "buffers of a norm": steps(
         "a call by hand that updates the buffers of a norm",
         between(with_the_buffers_of_a_norm, module=norm_1d),

@@ -113,10 +113,6 @@ def decayed_sum(net: Any, x: Tensor) -> Any:
     return (x * scale).cumsum(1) / scale
 
 
-def inverse(net: Any, x: Tensor) -> Any:
-    return torch.linalg.inv(x @ x.mT + torch.eye(TOKENS, dtype=x.dtype)) @ x
-
-
 def of_tokens(
     reason: str, code: Code, *, expected: Any = folds, says: str = "", how: Any = None, **parts: Any
 ) -> Entry:
@@ -131,18 +127,12 @@ DRAWS = {"draws": True}
 SEQUENCES: dict[str, Entry] = {
     # torch's attention
     "attention": of_tokens("torch's own, which turns axes about", itself, module=attention()),
-    "attention, tokens first": of_tokens(
-        "samples as the second axis", tokens_first(itself), module=attention(batch_first=False)
-    ),
     "attention among samples": of_tokens(
         "a module that takes samples for tokens",
         itself,
         expected=steps,
         says="samples of a batch with each other",
         module=attention(batch_first=False),
-    ),
-    "attention without weights": of_tokens(
-        "its fused kernel", lambda net, x: itself(net, x, need_weights=False), module=attention()
     ),
     "attention with dropout": of_tokens(
         "the kernel draws", lambda net, x: itself(net, x, need_weights=False), how=DRAWS, module=attention(dropout=0.1)
@@ -204,11 +194,6 @@ SEQUENCES: dict[str, Entry] = {
     "RNN over tokens": of_tokens(
         "a first state by the number of samples", with_a_first_state, module=lambda: nn.RNN(WIDTH, WIDTH, **lstm)
     ),
-    "last state of an LSTM": of_tokens(
-        "samples as the second axis of a state",
-        lambda net, x: net.module(x)[1][0][-1],
-        module=lambda: nn.LSTM(WIDTH, 6, 2, **lstm),
-    ),
     "GRU, tokens first": of_tokens(
         "a module of torch's over the first axis", tokens_first(first), module=lambda: nn.GRU(WIDTH, 6)
     ),
@@ -228,15 +213,4 @@ SEQUENCES: dict[str, Entry] = {
         lambda net, x: net.module(F.pad(x.mT, (2, 0))).mT,
         module=lambda: nn.Conv1d(WIDTH, WIDTH, 3),
     ),
-    "tokens as samples": of_tokens(
-        "the batch merged with another axis",
-        lambda net, x: net.module(x.reshape(-1, WIDTH)).view(x.shape),
-        module=linear(WIDTH, WIDTH),
-    ),
-    "one mask for all tokens": of_tokens(
-        "a draw for each sample is broadcast",
-        lambda net, x: x * x.new_empty(len(x), 1, WIDTH).bernoulli_(0.5),
-        how=DRAWS,
-    ),
-    "inverse for each sample": of_tokens("a matrix for each sample", inverse),
 }
