@@ -1,17 +1,12 @@
-"""A network with holes for whatever must not fold, code to put there, and runs of it in two modes."""
+"""A network with holes for whatever must not fold, code to put there, and an input for it."""
 
-import copy
-import random
-import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.fold.policy import Mode
 
 Hole = Callable[[Any, Tensor, Any], Tensor]
 
@@ -91,47 +86,5 @@ def put(path: str, value: Any) -> Callable[[Any], None]:
     return lambda net: setattr(net.get_submodule(owner), name, value)
 
 
-class Run(NamedTuple):
-    outputs: list[Tensor]
-    gradients: list[tuple[Tensor, ...]]
-    warned: list[str]
-    model: st.SpikingNet
-
-
 def train(N: int = 5, T: int = 7, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.rand(N, T, 4, generator=torch.Generator().manual_seed(1), dtype=dtype)
-
-
-def run(net: nn.Module, mode: Mode, x: Tensor, *, calls: int = 3, seed: int = 0) -> Run:
-    """Call a copy of a network several times, with a cotangent of its own each time."""
-    model = st.SpikingNet(copy.deepcopy(net), 3, mode=mode)
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)
-    found = Run([], [], [], model)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for call in range(calls):
-            leaves = [x.clone().requires_grad_(), *(leaf for leaf in model.parameters() if leaf.requires_grad)]
-            out = model(leaves[0])
-            found.outputs.append(out.detach().clone())
-            cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(call), dtype=torch.float64)
-            if out.requires_grad:
-                options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-                found.gradients.append(torch.autograd.grad(out, leaves, cotangent.to(out), **options))
-    return found._replace(warned=[str(warning.message) for warning in caught])
-
-
-def differences(got: Run, want: Run, tolerance: float = 0.0) -> list[str]:
-    """Return what two runs do not agree in."""
-
-    def differ(a: Tensor, b: Tensor, scale: float = 1.0) -> bool:
-        return not torch.allclose(a, b, rtol=0.0, atol=tolerance * scale, equal_nan=True)
-
-    pairs = zip(got.outputs, want.outputs, strict=True)
-    found = [f"output of call {call}" for call, (a, b) in enumerate(pairs) if differ(a, b)]
-    for call, (few, more) in enumerate(zip(got.gradients, want.gradients, strict=True)):
-        scale = max(float(b.abs().max()) for b in more)
-        grads = enumerate(zip(few, more, strict=True))
-        found += [f"gradient {index} of call {call}" for index, (a, b) in grads if differ(a, b, scale)]
-    return found

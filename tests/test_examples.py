@@ -32,8 +32,8 @@ ARGUMENTS = {
     "izhikevich": [],
     "neurons": [],
 }
-# it trains two networks, converts them several times, and draws
-LONG = {"convert": [pytest.mark.long]}
+# trains two networks, converts them several times, and draws; draws all neurons; compiles with JAX, for long
+LONG = {"convert", "neurons", "jax_mnist"}
 SAYS = {"streams": "steps a second", "izhikevich": "tonic bursting", "neurons": "pictures are in"}
 SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
 
@@ -64,7 +64,7 @@ def start(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=LONG.get(name, [])) for name in EXAMPLES if name not in APART]
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in EXAMPLES if name not in APART]
 )
 def test_example(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

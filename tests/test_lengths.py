@@ -256,21 +256,24 @@ def test_other_precisions_and_forms_of_lengths(dtype: torch.dtype, mode: Any) ->
     assert SpikingNet(net)(x[:0], lengths=torch.zeros(0, dtype=torch.long)).shape == (0, T, M)
 
 
+@pytest.mark.parametrize("around", [False, True], ids=["layers", "network"])
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
-def test_checkpoint_in_a_padded_batch(mode: Any) -> None:
+def test_checkpoint_in_a_padded_batch_or_around_it(mode: Any, around: bool) -> None:
     class Net(nn.Module):
-        def __init__(self, layers: nn.Module, again: bool) -> None:
+        def __init__(self, again: bool) -> None:
             super().__init__()
-            self.layers, self.again = layers, again
+            self.layers, self.again = network("recurrent LIF"), again
 
         def forward(self, x: Tensor) -> Any:
             return checkpoint(self.layers, x, use_reentrant=False) if self.again else self.layers(x)
 
     grads = []
     for again in (False, True):
-        model = SpikingNet(Net(network("recurrent LIF"), again), mode=mode)
+        model = SpikingNet(Net(again and not around), mode=mode)
         x, cotangent = batch()
-        grads.append(torch.autograd.grad(model(x, lengths=LENGTHS), [x, *model.parameters()], cotangent))
+        given = (x, True, LENGTHS)
+        out = checkpoint(model, *given, use_reentrant=False) if again and around else model(*given)
+        grads.append(torch.autograd.grad(out, [x, *model.parameters()], cotangent))
     for one, other in zip(*grads, strict=True):
         assert torch.equal(one, other)
 
@@ -299,18 +302,6 @@ def test_outputs_of_fewer_axes_and_in_trees(mode: Any) -> None:
     for name, leaf in whole.items():
         mask = (torch.arange(4) < torch.tensor([[4], [2], [3]])).view(3, 4, *(1,) * (leaf.ndim - 2))
         assert torch.equal(out[name], torch.where(mask, leaf, 0.0))
-
-
-@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
-def test_a_checkpoint_around_the_whole_network(mode: Any) -> None:
-    grads = []
-    for again in (False, True):
-        model = SpikingNet(network("recurrent LIF"), mode=mode)
-        x, cotangent = batch()
-        out = checkpoint(model, x, True, LENGTHS, use_reentrant=False) if again else model(x, lengths=LENGTHS)
-        grads.append(torch.autograd.grad(out, [x, *model.parameters()], cotangent))
-    for one, other in zip(*grads, strict=True):
-        assert torch.equal(one, other)
 
 
 def test_batch_norm_without_samples_of_one_alone_and_of_torch_itself() -> None:

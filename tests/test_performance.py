@@ -1,5 +1,6 @@
 """What becomes of freed memory, which is a matter of the whole process, and what clear_caches forgets."""
 
+import json
 import os
 import subprocess
 import sys
@@ -31,7 +32,8 @@ model, small = SpikingNet(nn.Sequential(nn.Linear(64, 1000), LIF()), warn_silent
 batch = torch.rand(12, 1000, 64)
 
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+    lines = dict(line.split(":") for line in open("/proc/self/status"))
+    return int(lines["RssAnon"].split()[0]) / 1e3
 
 def train(x=batch):
     model(x).square().sum().backward()
@@ -44,21 +46,48 @@ start = resident()
 """
 
 
-def run(code: str, **variables: str) -> list[str]:
-    """Run code in a process of its own, and return the words that it prints."""
+# each code that comes runs in a child of a process that has imported torch once
+CHILDREN = """
+import json, sys, traceback
+found = {}
+for name, code in json.load(sys.stdin).items():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.dup2(write, 1)
+        try:
+            exec(code, globals() | {"start": resident()})
+        except BaseException:
+            print(traceback.format_exc())
+        sys.stdout.flush()
+        os._exit(0)
+    os.close(write)
+    with open(read) as printed:
+        found[name] = printed.read().split()
+    os.wait()
+print(json.dumps(found))
+"""
+
+
+def python(code: str, given: str = "", **variables: str) -> str:
+    """Run code in a process of its own, and return what it prints."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     environment.pop(freed_memory.VARIABLE, None)
+    command = [sys.executable, "-c", HEAD + code]
     done = subprocess.run(
-        [sys.executable, "-c", HEAD + code], capture_output=True, text=True, check=False, env=environment | variables
+        command, input=given, capture_output=True, text=True, check=False, env=environment | variables
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return done.stdout
 
 
-@glibc
-def test_nothing_happens_before_a_large_tensor_nor_after_it_is_turned_off() -> None:
-    """Importing is not enough, nor a network of small tensors, nor large ones of torch alone."""
-    code = """
+def run(code: str, **variables: str) -> list[str]:
+    """Run code in a process of its own, and return the words that it prints."""
+    return python(code, **variables).split()
+
+
+BEHAVIOUR: dict[str, tuple[str, str]] = {
+    "nothing before a large tensor of a network, nor after it is turned off": (
+        """
 torch.rand(10_000_000).sum()
 F.scan(F.if_step, F.IFState(torch.zeros(3)), torch.rand(4, 3))
 print(told(), allocator.set_by.cache_info().currsize)
@@ -67,13 +96,11 @@ print(told())
 keep_freed_memory(False)
 train()
 print(told(), resident() - start < 100)
-"""
-    assert run(code) == ["False", "0", "True", "False", "True"]
-
-
-@glibc
-def test_freed_memory_is_used_again_until_ten_calls_do_not_need_it() -> None:
-    code = """
+""",
+        "False 0 True False True",
+    ),
+    "used again until ten calls do not need it": (
+        """
 for _ in range(12):  # until the heap has grown as far as it does
     train()
 print(resident() - start > 80)
@@ -87,25 +114,20 @@ for _ in range(10):
 print(resident() - start < 40, told())
 train()
 print(told())
-"""
-    assert run(code) == ["True", "True", "True", "True", "True", "False", "True"]
-
-
-@glibc
-def test_calls_that_need_less_than_half_give_the_rest_back() -> None:
-    code = """
+""",
+        "True True True True True False True",
+    ),
+    "calls that need less than half give the rest back": (
+        """
 train()
 for _ in range(20):
     train(batch[:2])
 print(resident() - start < 60, told())
-"""
-    assert run(code) == ["True", "True"]
-
-
-@glibc
-def test_no_page_is_cleared_again() -> None:
-    """After some training steps, one faults few pages; where memory goes back, each step faults all of them."""
-    code = """
+""",
+        "True True",
+    ),
+    "after some training steps, one faults few pages; where memory goes back, all of them": (
+        """
 import resource
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -119,13 +141,11 @@ def pages():
 kept = pages()
 keep_freed_memory(False)
 print(kept < 0.1 * pages())
-"""
-    assert run(code) == ["True"]
-
-
-@glibc
-def test_release_gives_memory_back_at_once() -> None:
-    code = """
+""",
+        "True",
+    ),
+    "release gives memory back at once": (
+        """
 for kept in (False, True):
     if kept:
         print(keep_freed_memory())
@@ -137,13 +157,11 @@ train()
 for _ in range(12):
     model(small)
 print(resident() - start > 80)
-"""
-    assert run(code) == ["True", "True", "False", "True", "True", "True", "True", "True"]
-
-
-@glibc
-def test_scans_are_calls_but_within_a_network() -> None:
-    code = """
+""",
+        "True True False True True True True True",
+    ),
+    "scans are calls but within a network": (
+        """
 class Many(nn.Module):
     def __init__(self):
         super().__init__()
@@ -163,13 +181,11 @@ print(*after)
 for _ in range(10):
     F.scan(F.if_step, F.IFState(torch.zeros(3)), torch.rand(4, 3))
 print(told())
-"""
-    assert run(code) == ["False", "True", "True", "False"]
-
-
-@glibc
-def test_the_layers_of_a_network_in_multi_step_style_are_one_call() -> None:
-    code = """
+""",
+        "False True True False",
+    ),
+    "the layers of a network in multi-step style are one call": (
+        """
 from spikingtorch import MultiStep
 layers = [MultiStep(LIF()) for _ in range(15)]
 for _ in range(3):
@@ -180,8 +196,59 @@ for _ in range(3):
 for _ in range(10):
     layers[1](torch.rand(4, 3), True)
 print(told())
-"""
-    assert run(code) == ["True", "True", "True", "False"]
+""",
+        "True True True False",
+    ),
+    "threads and forked children": (
+        """
+def work():
+    net = SpikingNet(nn.Sequential(nn.Linear(64, 1000), LIF()), warn_silent=False)
+    for _ in range(3):
+        net(batch).square().sum().backward()
+        net(small)
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+train()  # whatever came last in the threads
+print(told())
+child = os.fork()
+if child == 0:
+    train()
+    for _ in range(10):
+        model(small)
+    os._exit(told())
+print(os.waitpid(child, 0)[1], told())
+for _ in range(10):
+    model(small)
+print(resident() - start < 60 + 4 * 64, told())  # glibc does not shrink the heaps of threads, 64 MB each, at their end
+""",
+        "True 0 True True False",
+    ),
+    "explain says what becomes of large tensors": (
+        """
+print(str(model.explain()).count("memory"))
+train()
+print(str(model.explain()).splitlines()[-2])
+keep_freed_memory(False)
+print(model.explain().memory)
+keep_freed_memory()
+print(model.explain().memory)
+""",
+        "0 memory of large tensors: kept for the next call when it is freed, up to 1 GB, until 10 calls do not need "
+        "it; spikingtorch.performance.keep_freed_memory(False) turns this off "
+        "given back to the system when it is freed, because keep_freed_memory(False) has been called "
+        "kept when it is freed, as spikingtorch.performance.keep_freed_memory() has been called",
+    ),
+}
+
+
+@glibc
+def test_what_becomes_of_freed_memory() -> None:
+    found = json.loads(python(CHILDREN, json.dumps({name: code for name, (code, _) in BEHAVIOUR.items()})))
+    assert found == {name: words.split() for name, (_, words) in BEHAVIOUR.items()}
 
 
 @glibc
@@ -222,27 +289,6 @@ def test_mallopt_before_turns_it_off(setting: str) -> None:
 
 
 @glibc
-def test_explain_says_what_becomes_of_large_tensors() -> None:
-    code = """
-print(str(model.explain()).count("memory"))
-train()
-print(str(model.explain()).splitlines()[-2])
-keep_freed_memory(False)
-print(model.explain().memory)
-keep_freed_memory()
-print(model.explain().memory)
-"""
-    none, *words = run(code)
-    assert none == "0"
-    assert " ".join(words) == (
-        "memory of large tensors: kept for the next call when it is freed, up to 1 GB, until 10 calls do not need it; "
-        "spikingtorch.performance.keep_freed_memory(False) turns this off "
-        "given back to the system when it is freed, because keep_freed_memory(False) has been called "
-        "kept when it is freed, as spikingtorch.performance.keep_freed_memory() has been called"
-    )
-
-
-@glibc
 @pytest.mark.long
 def test_the_peak_is_that_of_memory_that_goes_back() -> None:
     code = """
@@ -280,36 +326,6 @@ def test_another_allocator_is_left_alone(tmp_path: Path) -> None:
     off, asked, *sentence = run(code, LD_PRELOAD=str(library))
     assert (off, asked) == ("False", "False")
     assert "another" in sentence
-
-
-@glibc
-def test_threads_and_forked_children() -> None:
-    code = """
-def work():
-    net = SpikingNet(nn.Sequential(nn.Linear(64, 1000), LIF()), warn_silent=False)
-    for _ in range(3):
-        net(batch).square().sum().backward()
-        net(small)
-
-threads = [threading.Thread(target=work) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-train()  # whatever came last in the threads
-print(told())
-child = os.fork()
-if child == 0:
-    train()
-    for _ in range(10):
-        model(small)
-    os._exit(told())
-print(os.waitpid(child, 0)[1], told())
-for _ in range(10):
-    model(small)
-print(resident() - start < 60 + 4 * 64, told())  # glibc does not shrink the heaps of threads, 64 MB each, at their end
-"""
-    assert run(code) == ["True", "0", "True", "True", "False"]
 
 
 def test_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,32 +182,34 @@ def test_bad_output(model: st.SpikingNet, x: Tensor) -> None:
         over_time(st.IF(), use=lambda layer, x, init: (x, init), mode="auto")(x)  # type: ignore[arg-type, return-value]
 
 
-def test_other_batch_size_in_a_stream(model: st.SpikingNet, x: Tensor) -> None:
-    model(x)
-    with pytest.raises(ValueError, match=r"LIF holds the state of inputs of shape \(5, 6\).*got \(2, 6\).*init=True"):
-        model(x[:2], init=False)
-
-
 def test_a_net_in_a_net_is_refused() -> None:
     with pytest.raises(TypeError, match="net is a SpikingNet"):
         st.SpikingNet(st.SpikingNet(st.IF()))
 
 
-WRONG_LATER = {
-    "mode": ("Step", r"mode='Step' is not one of 'auto', 'step', 'fold'"),
-    "event_driven": ("sometimes", r"event_driven='sometimes' is not one of"),
-    "hooks": ("never", r"hooks='never' is not one of"),
-    "statistics": ("batch", r"statistics='batch' is not one of"),
-    "truncate": (True, r"truncate=True cuts the graph between chunks"),
-    "time_chunk": (0, r"time_chunk=0, expected a whole number of steps"),
-}
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"mode": "Step"}, r"mode='Step' is not one of 'auto', 'step', 'fold'"),
+    ({"mode": None}, r"mode=None is not one of 'auto', 'step', 'fold'"),
+    ({"event_driven": "sometimes"}, r"event_driven='sometimes' is not one of 'auto', 'off', 'on'"),
+    ({"hooks": "once"}, r"hooks='once' is not one of 'step', 'sequence'"),
+    ({"statistics": "batch"}, r"statistics='batch' is not one of 'step', 'sequence'"),
+    ({"truncate": True}, r"truncate=True cuts the graph between chunks; .* with time_chunk=K"),
+    *[
+        ({"time_chunk": each}, f"time_chunk={each}, expected a whole number of steps, 1 or more")
+        for each in (0, -3, 2.5, True)
+    ],
+]
 
 
-@pytest.mark.parametrize("name", WRONG_LATER)
-def test_options_are_checked_when_they_are_set_later(name: str) -> None:
-    value, message = WRONG_LATER[name]
+@pytest.mark.parametrize(("option", "message"), WRONG, ids=str)
+def test_options_are_checked_when_they_are_given_and_when_they_are_set_later(
+    option: dict[str, Any], message: str
+) -> None:
+    ((name, value),) = option.items()
     model = st.SpikingNet(st.IF())
     before = getattr(model, name)
+    with pytest.raises(ValueError, match=f"^SpikingNet: {message}$"):
+        st.SpikingNet(st.IF(), **option)
     with pytest.raises(ValueError, match=message):
         setattr(model, name, value)
     assert getattr(model, name) == before

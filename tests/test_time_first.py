@@ -52,6 +52,7 @@ def drawn(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 @pytest.mark.parametrize(
     "options", [{}, {"time_chunk": 3}, {"time_chunk": 2, "truncate": True, "carry_graph": True}], ids=str

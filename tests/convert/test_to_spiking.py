@@ -60,6 +60,7 @@ def test_every_weight_has_a_gradient_and_training_goes_on(name: str) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETS)
 def test_it_is_copied_pickled_and_saved(name: str) -> None:
     ann, x = made(name)

@@ -258,8 +258,3 @@ def test_copies_start_anew() -> None:
         assert other.explain(x).products == ()
         assert torch.equal(other(x), want)
         assert len(other.explain().products) == 4
-
-
-def test_refused_option() -> None:
-    with pytest.raises(ValueError, match=r"event_driven='always' is not one of 'auto', 'off', 'on'"):
-        model_of("always")

@@ -116,6 +116,7 @@ def test_convolutions_pools_and_views(channels_last: bool, wanted: list[float]) 
     assert all(0 < part < 0.6 for part in wanted)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "options",
     [
@@ -216,8 +217,9 @@ halved: Any = Halved.apply
         lambda h: nnf.relu(h),
         lambda h: checkpoint(nnf.relu, h, use_reentrant=False),
         lambda h: h[:, torch.arange(23, -1, -1)],
+        lambda h: h.view(-1, 4, 6).transpose(1, 2).flatten(1),
     ],
-    ids=["function", "scaled", "written-on", "relu", "checkpoint", "picked"],
+    ids=["function", "scaled", "written-on", "relu", "checkpoint", "picked", "transposed"],
 )
 def test_what_is_made_of_spikes_is_dense(between: Any, wanted: list[float]) -> None:
     """Its own gradient may be anything of the whole."""

@@ -134,16 +134,6 @@ def test_calls_are_a_loop(name: str, calls: str, options: str, mode: Mode) -> No
         assert_close(torch.cat([model(x[:, first:last], init) for first, last, init in CALLS[calls]], 1), want.detach())
 
 
-@pytest.mark.parametrize("truncate", [False, True])
-@pytest.mark.parametrize("mode", MODES)
-def test_truncation_cuts_the_graph(mode: Mode, truncate: bool) -> None:
-    model = network("LIF, learning", mode=mode, time_chunk=3, truncate=truncate)
-    x = train(model, 3, 7).requires_grad_()
-    (gradient,) = torch.autograd.grad(model(x)[:, 5].sum(), x)
-    assert gradient[:, 3:6].abs().sum() > gradient[:, 6].abs().sum() == 0
-    assert (gradient[:, :3].abs().sum() == 0) == truncate
-
-
 @pytest.mark.parametrize("chunk", [None, 2])
 @pytest.mark.parametrize("mode", MODES)
 def test_activity_is_the_sum_of_spikes(mode: Mode, chunk: int | None) -> None:

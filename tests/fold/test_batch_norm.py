@@ -277,10 +277,6 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         r"^takes one step$",
     ),
-    "another name": (
-        lambda: st.SpikingNet(Two(), 3, statistics="batch"),  # type: ignore[arg-type]
-        r"statistics='batch' is not one of 'step', 'sequence'",
-    ),
 }
 
 

@@ -9,7 +9,8 @@ import torch
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
-from tests.fold.test_refused import CASES, Noisy, shortcut
+from tests.fold.nets import TABLE
+from tests.fold.nets.inits import Noisy, shortcut
 from tests.fold_nets import states
 from tests.nets_that_step import Own, Two, besides, train
 
@@ -101,15 +102,14 @@ def test_state_after_a_failed_call_is_as_before(mode: Mode) -> None:
     ("name", "message"),
     [
         ("if init", r"mode='fold' cannot run Two because it branches on init\. mode='auto' runs it step by step"),
-        ("shortcut", "writes in place on the input of a LIF layer"),
+        ("input of a layer written on", "writes in place on the input of a LIF layer"),
         ("drawn threshold", "draws the parameters of a Noisy layer at random"),
         ("drawn parameter", r"draws the parameters of a \w+ layer at random"),
         ("nested, handed init", "hands init to a SpikingNet, which runs over time by itself"),
     ],
 )
 def test_what_has_to_step_is_an_error_in_mode_fold(name: str, message: str) -> None:
-    makes = {name: make for some in CASES.values() for name, make in some.items()}
-    model = st.SpikingNet(makes[name]().double(), 3, mode="fold")
+    model = st.SpikingNet(TABLE[name].network(), 3, mode="fold")
     with pytest.raises(ValueError, match=message):
         model(train())
 

@@ -11,7 +11,6 @@ import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from tests.fold_nets import network, train
 from tests.nets_that_step import Two
-from tests.nets_that_step import train as inputs
 
 
 def branching(**options: Any) -> st.SpikingNet:
@@ -31,14 +30,6 @@ def test_before_and_after_the_first_call(mode: Mode) -> None:
     for model in (asked, called):
         model(x)
         assert model.explain()._replace(products=()) == found
-
-
-def test_warning_of_a_network_that_steps() -> None:
-    model = branching()
-    x = inputs()
-    with pytest.warns(RuntimeWarning, match=r"Two runs step.* because it branches on init\. .*mode='step'"):
-        model(x)
-    model(x)  # warns once
 
 
 def test_report_of_a_network_that_folds() -> None:
@@ -140,36 +131,6 @@ def test_last_chunk_of_one_step_does_not_hide_the_others() -> None:
 )
 def test_repr(options: dict[str, Any], text: str) -> None:
     assert repr(branching(**options)).splitlines()[1].strip() == f"Nout=(3,){text}"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mode": "x"}, r"^SpikingNet: mode='x' is not one of 'auto', 'step', 'fold'$"),
-        ({"mode": None}, r"^SpikingNet: mode=None is not one of"),
-        ({"time_chunk": 0}, r"^SpikingNet: time_chunk=0, expected a whole number of steps, 1 or more$"),
-        ({"time_chunk": -3}, r"^SpikingNet: time_chunk=-3, expected a whole number of steps"),
-        ({"time_chunk": True}, r"^SpikingNet: time_chunk=True, expected a whole number of steps"),
-        ({"time_chunk": 2.5}, r"^SpikingNet: time_chunk=2\.5, expected a whole number of steps"),
-        ({"truncate": True}, r"^SpikingNet: truncate=True cuts the graph between chunks; .* with time_chunk=K$"),
-    ],
-)
-def test_bad_arguments(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        branching(**options)
-
-
-@pytest.mark.parametrize(
-    ("attribute", "remedy"),
-    [
-        ("v", r"make the layer with returns=\('spikes', 'v'\), or leave it to spikingtorch\.record\(model, x, 'v'\)"),
-        ("s", r"take what the layer returns, or leave it to spikingtorch\.record\(model, x\)"),
-    ],
-)
-def test_a_network_that_reads_a_layer_is_told_what_to_do(attribute: str, remedy: str) -> None:
-    model = st.SpikingNet(Two(between=lambda net, x, init: x + getattr(net.sl1, attribute)).double(), 3)
-    with pytest.warns(RuntimeWarning, match=rf"uses LIF\.{attribute} between two steps.*{remedy}"):
-        model(inputs())
 
 
 def test_draws_no_random_numbers() -> None:

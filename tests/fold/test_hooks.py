@@ -70,11 +70,6 @@ def test_with_keyword_arguments() -> None:
     assert found == [(1, {})]
 
 
-def test_bad_option() -> None:
-    with pytest.raises(ValueError, match=r"^SpikingNet: hooks='once' is not one of 'step', 'sequence'$"):
-        st.SpikingNet(Two(), 3, hooks="once")  # type: ignore[arg-type]
-
-
 def test_hooks_that_may_change_something_from_now_on() -> None:
     """What was found out when hooks were only looking counts no more."""
     net = nn.Sequential(nn.Linear(6, 8), st.LIF(v0=0.1))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
-from tests.fold.test_attacks import homeostasis_no_grad, homeostatic
+from tests.fold.nets.inits import homeostasis_no_grad, homeostatic
 from tests.nets_that_step import Hole, Own, Two, besides, centred, through, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")

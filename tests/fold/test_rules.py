@@ -170,6 +170,5 @@ def test_every_rule_has_a_row() -> None:
     assert RULES.keys() | FACTORIES <= ROWS.keys() | {call[0].partition(".")[0] for call in KEPT}
 
 
-@pytest.mark.parametrize("name", sorted(RULES.keys() | FACTORIES))
-def test_names_are_operations(name: str) -> None:
-    assert hasattr(torch.ops.aten, name)
+def test_names_are_operations() -> None:
+    assert not [name for name in RULES.keys() | FACTORIES if not hasattr(torch.ops.aten, name)]

@@ -33,6 +33,7 @@ def test_of_many_members_is_one_loop_for_each(scan: str, way: str, roles: str) -
     MAPS[way].check(SCANS[scan], *SCANS[scan].members(roles), first=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")  # torch's own
 @pytest.mark.parametrize("mode", ["auto", "step", "fold"])
 def test_linearize(mode: Any) -> None:
@@ -134,30 +135,6 @@ def test_gradients_and_ensembles_of_networks(run: Callable[[Any], Any]) -> None:
         gradients = torch.autograd.grad(value(models[0](x[n : n + 1])), leaves)
         assert all(gradient.abs().sum() > 0 for gradient in gradients)
         assert_close(tuple(gradient[n] for gradient in each.values()), gradients)
-
-
-@pytest.mark.long
-def test_a_compiled_network() -> None:
-    model = network("LIF, learning")
-    x = train(model, 5, 4)
-    vmap(lambda row: model(row[None])[0])(x)  # leaves nothing of itself behind
-    run, leaves = compiled(model), list(model.parameters())
-    assert torch.equal(run(x), model(x))
-    got, want = (torch.autograd.grad(value(each(x)), leaves) for each in (run, model))
-    assert_close(got, want)
-    assert torch.equal(torch.cat([run(x[:, :2]), run(x[:, 2:], init=False)], 1), model(x))
-    for mode, count in ((model.train, 3), (model.eval, 7)):
-        mode()
-        assert torch.equal(run(train(model, count, 4)), model(train(model, count, 4)))
-
-
-def test_an_exported_network() -> None:
-    model = network("LIF, learning").eval()
-    x = train(model, 5, 4)
-    count = torch.export.Dim("count", min=2, max=64)
-    exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: count}})
-    for some in (x, x[:3]):
-        assert torch.equal(exported.module()(some), model(some))
 
 
 def test_a_stream_cannot_go_on_inside_a_transform() -> None:

@@ -114,6 +114,7 @@ def test_what_is_not_seen_is_named() -> None:
     assert str(found).endswith("No operation was seen of 0 (Linear).")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_compiled_network_is_counted(whole: bool) -> None:
     torch.manual_seed(0)

@@ -210,6 +210,7 @@ def gradients(out: Tensor, model: st.SpikingNet) -> tuple[Tensor, ...]:
     return torch.autograd.grad(out, list(model.parameters()), pull, materialize_grads=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_recurrent(kind: str, x: Tensor) -> None:
     """It stays fused: no bit of outputs, states and gradients changes, and nobody is warned of the loop."""

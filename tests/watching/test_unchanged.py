@@ -139,6 +139,7 @@ LOOKS: dict[str, Callable[[Any, Tensor, Path], Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("error", [None, ValueError, Stop])
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.filterwarnings("ignore:.*ran on the Python loop")
@@ -161,6 +162,7 @@ def test_nothing_changes(look: str, error: Any, model: st.SpikingNet, tmp_path: 
     assert str(model.explain()) == explained
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("look", ["summary", "overview"])
 @pytest.mark.parametrize("mode", ["auto", "fold", "step"])
 def test_training_goes_on_as_without_a_look(look: str, mode: Any, tmp_path: Path) -> None:

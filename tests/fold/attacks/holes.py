@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 
 import spikingtorch as st
@@ -18,23 +17,6 @@ def readout(code: Hole = nothing, **holes: Any) -> Two:
 def mixing_if(asked: Callable[[Any], Any]) -> Hole:
     """Return code that mixes samples if the network says so."""
     return lambda net, x, init: centred(x) if asked(net) else x
-
-
-def late(count: Callable[[Any], int]) -> Hole:
-    """Return code that counts its calls, and does another thing from the fifth on."""
-    return lambda net, x, init: x * 0.5 if count(net) > 4 else x
-
-
-def case(name: str, value: Any, reason: str) -> Any:
-    """Return a parameter of a test; the reason is what let it through."""
-    assert reason
-    return pytest.param(value, id=name)
-
-
-def with_attribute(path: str, name: str, value: Any, code: Hole) -> Two:
-    net = readout(code)
-    setattr(net.get_submodule(path), name, value)
-    return net
 
 
 def decides_anew(make: Callable[[], Any], change: Callable[[Any], object], stays: bool = False) -> None:

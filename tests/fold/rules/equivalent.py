@@ -6,7 +6,7 @@ Two kinds: SAME judge every call as the code does, and WORDS refuse the same cal
 
 _ONE_OUT = "each of these operations makes one tensor"
 _LENGTHS = "the lengths are compared before"
-_READ = "the text, which tests/fold/test_refused.py reads"
+_READ = "the text, which tests/fold/test_nets.py reads"
 _TYPES = "says to the type checker what holds: tensors that carry samples have an axis of them"
 
 SAME: dict[str, dict[str, str]] = {

@@ -67,6 +67,8 @@ SUMS_APART = {
 }
 SUMS_MIXED = {
     "sign": of_sum(lambda s: s.sign()),
+    "rounded": of_sum(lambda s: s.to(torch.int64).to(s.dtype)),
+    "floored": of_sum(lambda s: s.div(0.5, rounding_mode="floor")),
     "squared": of_sum(lambda s: s * s),
     "over itself": of_sum(lambda s: s * (s / ROW)),
     "plus a number": of_sum(lambda s: s + 1.0),
@@ -79,6 +81,7 @@ SUMS_MIXED = {
     "each plus": own(lambda g, x: (g + g.sum(0), None)),
     "centred": own(lambda g, x: (g - g.sum(0, True), None)),
     "product of others": own(lambda g, x: (g, x.reshape(-1, 3).t().mm(halves(g)).repeat(2, 2)), WIDE),
+    "rows of others": own(lambda g, x: (g, torch.mv(x.reshape(-1, 3).t(), halves(g)[:, 0]).expand(2, 3).reshape(6))),
     "others": own(lambda g, x: (g.t().reshape(g.shape), None)),
     "constant": own(lambda g, x: (g, ROW * 1.0)),
     "product of three": own(lambda g, x: (g, torch.addmm(SQUARE, g.t(), x)), WIDE),

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.fold.rules.cases import SIX, SQUARE, THREE, Case, halves
+from tests.fold.rules.cases import SQUARE, THREE, Case, halves, hands
+from tests.fold.rules.gradients import of_sum, own
 
 MASK, FIRST, TALL = torch.eye(4) > 0, torch.tensor([0]), SQUARE.repeat(2, 1)[:8]
 FAR = torch.arange(100, dtype=torch.float64) + 1000
@@ -126,66 +127,21 @@ class _OtherPlaces(torch.autograd.Function):
         return grad.reshape(-1, 3)
 
 
-class _SumOnView(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x * 2
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,) = grads
-        total = torch.zeros(6, dtype=grad.dtype)
-        read = total.view(6)
-        torch.sum(grad, 0, out=total)
-        return grad * read
-
-
-class _CoarseSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        return x * weight
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,) = grads
-        return grad, grad.sum(0).to(torch.float8_e8m0fnu).to(grad.dtype)
-
-
 def gradient_of_other_places(x: Tensor) -> Tensor:
     y: Tensor = _OtherPlaces.apply(halves(x))  # type: ignore[no-untyped-call]
     return y
 
 
-def gradient_by_sum(x: Tensor) -> Tensor:
-    y: Tensor = _SumOnView.apply(x)  # type: ignore[no-untyped-call]
-    return y
-
-
-def coarse_sum(x: Tensor) -> Tensor:
-    y: Tensor = _CoarseSum.apply(x, SIX)  # type: ignore[no-untyped-call]
-    return y
-
-
-class _ForFew(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        return x * weight
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,) = grads
-        total = grad.sum(0)
-        return grad, total if len(grad) < 50 else None
+def by_sum_on_view(grad: Tensor) -> Tensor:
+    total = torch.zeros(6, dtype=grad.dtype)
+    read = total.view(6)
+    torch.sum(grad, 0, out=total)
+    return grad * read
 
 
 def handed_for_few(x: Tensor) -> Tensor:
     y = x * 2
     return y if len(x) < 50 else x
-
-
-def gradient_for_few(x: Tensor) -> Tensor:
-    y: Tensor = _ForFew.apply(x, SIX)  # type: ignore[no-untyped-call]
-    return y
 
 
 # code, and why it could fold
@@ -217,10 +173,16 @@ HIDDEN = {
     "saved otherwise": (Case(saved_otherwise), "torch's backward passes read what a hook has saved"),
     "gradient of other places": (Case(gradient_of_other_places), "gradients are not compared with what they are of"),
     "gradient by a sum written on a view": (
-        Case(gradient_by_sum),
+        Case(lambda x: hands(x, by_sum_on_view)),
         "what is a sum is known of one tensor, not its memory",
     ),
     "handed on for few": (Case(handed_for_few), "a replay compares operations, and not what layers are handed"),
-    "gradient for few": (Case(gradient_for_few, weights=[SIX]), "a replay does not compare what backward returns"),
-    "gradient of a coarse sum": (Case(coarse_sum, weights=[SIX]), "eight bits of a sum are no sum"),
+    "gradient for few": (
+        own(lambda g, x: (g, g.sum(0) if len(g) < 50 else None)),
+        "a replay does not compare what backward returns",
+    ),
+    "gradient of a coarse sum": (
+        of_sum(lambda s: s.to(torch.float8_e8m0fnu).to(s.dtype)),
+        "eight bits of a sum are no sum",
+    ),
 }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikingtorch.fold.copied import Sample
 from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.functional.core.guard import Guard
-from tests.fold.table.case import Between
+from tests.fold.nets.entry import Between
 
 Code = Callable[[Tensor], Tensor]
 SIZES = (7, 11, 1, 2, 3, 4, 5, 6, 8, 64, 100)  # all sizes of the samples' own axes are among them

@@ -33,6 +33,7 @@ def backward_kernels(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return found
 
 
+@pytest.mark.sampled
 @both
 @few_cases
 def test_second_derivatives(case: Case, graded: bool) -> None:
@@ -99,6 +100,7 @@ def test_hooks_that_hand_back_something_else(of_weight: bool) -> None:
         out.sum().backward()
 
 
+@pytest.mark.sampled
 @both
 @pytest.mark.parametrize("reentrant", [False, True])
 @few_cases
@@ -118,6 +120,7 @@ def test_checkpoint(case: Case, graded: bool, reentrant: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.sampled
 @both
 @few_cases
 def test_a_batch_of_gradients(case: Case, graded: bool) -> None:

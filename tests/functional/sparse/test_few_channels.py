@@ -73,6 +73,7 @@ def test_values(case: Case, found: list[Tensor | None]) -> None:
     check(case, draw(case), found)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(12))
 def test_random_shapes(seed: int, found: list[Tensor | None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more outputs than pays as well."""
@@ -91,6 +92,7 @@ def test_random_shapes(seed: int, found: list[Tensor | None], monkeypatch: pytes
         check(case, draw(case), found)
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("one_thread")
 @every_case
 def test_nothing_beside_arrays(case: Case, found: list[Tensor | None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +107,7 @@ def test_nothing_beside_arrays(case: Case, found: list[Tensor | None], monkeypat
     assert all(bool(tensor.isfinite().all()) for tensor in got)
 
 
+@pytest.mark.sampled
 @every_case
 def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "SERIAL", 0)
@@ -117,6 +120,7 @@ def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.Monkey
     assert torch.equal(results[0], results[2])
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("form", "one_thread")
 @every_case
 def test_every_vector(case: Case, found: list[Tensor | None]) -> None:

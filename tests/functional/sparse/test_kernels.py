@@ -25,6 +25,7 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("one_thread")
 @every_case
 def test_nothing_beside_arrays(case: Case, guards: Guards) -> None:
@@ -38,6 +39,7 @@ def test_nothing_beside_arrays(case: Case, guards: Guards) -> None:
         assert all(bool(tensor.isfinite().all()) for tensor in got)
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("one_thread")
 @every_case
 def test_every_form_of_packing(case: Case, form: None) -> None:
@@ -71,6 +73,7 @@ def test_bits(form: None) -> None:
                 assert kernels.mark(x, number, events.number - 1) is None
 
 
+@pytest.mark.sampled
 @every_case
 def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)

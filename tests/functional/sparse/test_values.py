@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("graded", [False, True], ids=["spikes", "graded"])
 @every_case
 def test_every_density(case: Case, graded: bool) -> None:
@@ -26,6 +27,7 @@ def test_every_density(case: Case, graded: bool) -> None:
         check(case, draw(case, density, graded))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(8))
 def test_random_shapes(seed: int) -> None:
     torch.manual_seed(seed)
@@ -72,6 +74,7 @@ def misaligned(tensor: Tensor) -> Tensor:
     return torch.cat([tensor.new_full((1,), torch.nan), tensor.flatten()])[1:].view(tensor.shape)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("change", [strided, reversed_axes, channels_last, expanded, misaligned])
 @every_case
 def test_every_layout(case: Case, change: Any) -> None:
@@ -88,6 +91,7 @@ def test_every_layout(case: Case, change: Any) -> None:
             tensor.requires_grad_(False)
 
 
+@pytest.mark.sampled
 @every_case
 def test_every_combination_of_gradients(case: Case) -> None:
     torch.manual_seed(0)
@@ -143,6 +147,7 @@ def check_empty(case: Case) -> None:
     assert all(not grad.any() for grad in got[1:3])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
 @every_case
 def test_numbers_that_are_not_finite(case: Case, value: float) -> None:

@@ -31,6 +31,7 @@ def exported(*modules: nn.Module, target: str, x: Any = X, **options: Any) -> An
     return to_nir(st.SpikingNet(nn.Sequential(*modules)).eval(), x, target=target, **options)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("target", "name"), READ)
 def test_the_certificate_is_that_of_the_reader(target: str, name: str) -> None:
     model, x = made(name)

@@ -1,19 +1,19 @@
-"""Runs of a network of the table in mode "auto" and in mode "step", and what they differ in."""
+"""Runs of a network of the table in one mode, and what two of them differ in."""
 
 import random
 import warnings
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
+from spikingtorch.fold.policy import Mode
 from spikingtorch.fold.report import Report
-from tests.fold.table import TABLE, Between, Case
+from tests.fold.nets.entry import Entry
 
-T = 3
+T = 5
 BATCHES = (4, 4, 2)
 # of the largest entry of an output, a gradient or a state
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -25,7 +25,7 @@ class Call(NamedTuple):
     Attributes:
         output: (N, T, ...).
         gradients: of the input and all parameters, by name, for random output gradients.
-        state: what the network holds afterwards, by name.
+        state: what the network, and each place that it writes on, holds afterwards.
     """
 
     output: Tensor
@@ -39,10 +39,12 @@ class Run(NamedTuple):
     Attributes:
         calls: what came of each, or the error.
         report: how the network was to run before the first.
+        warned: what the network warned of.
     """
 
     calls: list[Call | Exception]
     report: Report
+    warned: list[str]
 
     @property
     def outputs(self) -> list[Tensor]:
@@ -50,69 +52,72 @@ class Run(NamedTuple):
         return [call.output for call in self.calls if isinstance(call, Call)]
 
 
-class Both(NamedTuple):
-    step: Run
-    auto: Run
-
-
-@cache
-def both(name: str) -> Both:
-    """Run a network of the table in both modes."""
-    return Both(run(TABLE[name], "step"), run(TABLE[name], "auto"))
-
-
-def run(case: Case, mode: Literal["auto", "step"]) -> Run:
+def run(entry: Entry, mode: Mode, seed: int = 0) -> Run:
     """Make a network and call it several times, always with the same numbers."""
-    inputs = [_noise(case, call, N) for call, N in enumerate(BATCHES)]
+    inputs = [_noise(entry, call, N) for call, N in enumerate(BATCHES)] if entry.input is None else [entry.input] * 3
+    inputs = [x.to(entry.dtype) for x in inputs]
     found: list[Call | Exception] = []
-    with warnings.catch_warnings(), torch.set_grad_enabled(case.gradients):
-        warnings.simplefilter("ignore")
-        model = st.SpikingNet(case.make(), _output_shape(case, inputs[0]), mode=mode)
-        report = model.explain(inputs[0].clone().requires_grad_(case.gradients))
-        torch.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)
+    with warnings.catch_warnings(record=True) as caught, torch.set_grad_enabled(entry.gradients):
+        warnings.simplefilter("always")
+        model = st.SpikingNet(entry.network(), _output_shape(entry, inputs[0]), mode=mode, warn_silent=False)
+        if entry.kept is not None:
+            entry.kept[1]()
+        report = model.explain(inputs[0].clone().requires_grad_(entry.gradients))
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
         for x in inputs:
             try:
-                found.append(_call(model, x))
+                found.append(_call(model, x, entry))
             except Exception as error:
                 found.append(error)
-    return Run(found, report)
+    texts = [str(warning.message) for warning in caught]
+    return Run(found, report, [text for text in texts if text.startswith("SpikingNet")])
 
 
-def _noise(case: Case, seed: int, N: int) -> Tensor:
-    return torch.rand(N, T, *case.shape, generator=torch.Generator().manual_seed(seed), dtype=case.dtype)
+def _noise(entry: Entry, seed: int, N: int) -> Tensor:
+    """Return an input whose steps differ in mean and deviation."""
+    noise = torch.rand(N, T, *entry.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return noise * torch.linspace(0.6, 1.4, T, dtype=torch.float64).view(T, *[1] * len(entry.shape))
 
 
-def _output_shape(case: Case, x: Tensor) -> tuple[int, ...]:
+def _output_shape(entry: Entry, x: Tensor) -> tuple[int, ...]:
     """Return the shape of a sample of the output, or that of the input if the network does not run."""
     try:
         with torch.no_grad():
-            return tuple(case.make()(x[:, 0], True).shape[1:])
+            return tuple(entry.network()(x[:, 0].clone(), True).shape[1:])
     except Exception:
-        return case.shape
+        return entry.shape
 
 
-def _call(model: st.SpikingNet, x: Tensor) -> Call:
+def _call(model: st.SpikingNet, x: Tensor, entry: Entry) -> Call:
     leaves = {"x": x.clone().requires_grad_(torch.is_grad_enabled())}
     leaves |= {name: weight for name, weight in model.net.named_parameters() if weight.requires_grad}
     out = model(leaves["x"])
     if out.requires_grad:
         model.zero_grad()
-        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64).to(out))
+        generator = torch.Generator().manual_seed(9)
+        out.backward(torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out), retain_graph=True)
     gradients = {name: leaf.grad.to_dense().clone() for name, leaf in leaves.items() if leaf.grad is not None}
-    return Call(out.detach().clone(), gradients, _state(model.net))
+    kept = {} if entry.kept is None else {"kept": entry.kept[0]()}
+    return Call(out.detach().clone(), gradients, _numbers(_state(model.net) | kept))
 
 
-def _state(net: Any) -> dict[str, Tensor]:
-    """Return weights, buffers, other numbers of a network, and the membranes of its layers."""
-    assert isinstance(net, Between)
-    own = {name: value for name, value in vars(net).items() if not name.startswith("_")}
+def _state(net: nn.Module) -> dict[str, Any]:
+    """Return weights, buffers, attributes of a network, and the membranes and outputs of its layers."""
     found: dict[str, Any] = dict(net.named_parameters()) | dict(net.named_buffers())
-    found |= {"spiking.v": net.spiking.v, "readout.v": net.readout.v}
-    found |= {name: value for name, value in own.items() if isinstance(value, (Tensor, int, float))}
-    for name, value in own.items():
-        if isinstance(value, (list, dict)):
+    layers = {name: layer for name, layer in net.named_modules() if isinstance(layer, st.StepLayer)}
+    found |= {f"{name}.{what}": getattr(layer, what) for name, layer in layers.items() for what in ("v", "s")}
+    return found | {name: value for name, value in vars(net).items() if not name.startswith("_")}
+
+
+def _numbers(held: dict[str, Any]) -> dict[str, Tensor]:
+    """Return all that is a number, how many there are of what comes in several, and the buffers of hidden modules."""
+    found: dict[str, Any] = {}
+    for name, value in held.items():
+        if isinstance(value, (Tensor, int, float)):
+            found[name] = value
+        elif isinstance(value, (list, dict)):
             found[name] = len(value)
         if isinstance(value, list):
             hidden = nn.ModuleList([each for each in value if isinstance(each, nn.Module)])
@@ -126,7 +131,7 @@ def differences(got: Run, want: Run, dtype: torch.dtype) -> list[str]:
     for number, (one, other) in enumerate(zip(got.calls, want.calls, strict=True)):
         if isinstance(one, Exception) or isinstance(other, Exception):
             if not (isinstance(one, Exception) and isinstance(other, Exception)):
-                found.append(f"call {number} came to {type(one).__name__}, expected {type(other).__name__}")
+                found.append(f"call {number} came to {type(one).__name__}, expected {type(other).__name__}: {one}")
         else:
             found += [
                 f"{what} of call {number}" for what, error in _errors(one, other) if not error <= TOLERANCE[dtype]
@@ -147,10 +152,12 @@ def _pairs(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[tuple[str, 
 
 
 def _error(a: Tensor | None, b: Tensor | None, least: float = 0.0) -> float:
-    """Return how far apart two tensors are, in units of the largest entry."""
+    """Return how far apart two tensors are, in units of the largest entry; NaN agrees with NaN."""
     if a is None or b is None or (a.shape, a.dtype) != (b.shape, b.dtype):
         return float("inf")
-    if not b.numel() or torch.equal(a, b):
-        return 0.0
     got, want = a.to(torch.float64), b.to(torch.float64)
-    return float((got - want).abs().max()) / max(float(want.abs().max()), least, 1e-300)
+    same = (got == want) | (got.isnan() & want.isnan())
+    if same.all():
+        return 0.0
+    finite = want[want.isfinite()].abs()
+    return float((got - want)[~same].abs().max()) / max(float(finite.max()) if finite.numel() else 0.0, least, 1e-300)
