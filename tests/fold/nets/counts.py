@@ -65,7 +65,7 @@ class CountingModule(Counter, nn.Module):
         nn.Module.__init__(self)
         self.n = 0
 
-    __hash__ = nn.Module.__hash__
+    __hash__ = nn.Module.__hash__  # pyright: ignore[reportAssignmentType]
 
 
 class ScriptedCounter(nn.Module):
@@ -168,7 +168,7 @@ COUNTS: dict[str, Entry] = {
     "a closure": counts("a variable of a closure", closure, called),
     "a list closed over": counts("a list of a closure", closure_over_a_list, called),
     "a default argument": counts("a list of a function", default_argument, called),
-    "a partial": counts("an argument that is given before", lambda: partial(longer, []), called),
+    "a partial": counts("an argument that is given before", lambda: partial(longer, []), called, r"changes part\.args"),
     "arguments of a partial": counts(
         "... which the network reads", lambda: partial(len, []), lambda part: longer(part.args[0])
     ),

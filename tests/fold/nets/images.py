@@ -14,7 +14,8 @@ C, H, W = IMAGE
 
 def conv(inputs: int = C, outputs: int = C, size: int = 3, **options: Any) -> Callable[[], nn.Conv2d]:
     """Return what makes a convolution that keeps height and width."""
-    return lambda: nn.Conv2d(inputs, outputs, size, **({"padding": size // 2} | options))
+    chosen: dict[str, Any] = {"padding": size // 2} | options
+    return lambda: nn.Conv2d(inputs, outputs, size, **chosen)
 
 
 def in_a_row(*makers: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

@@ -57,9 +57,10 @@ def run(entry: Entry, mode: Mode, seed: int = 0) -> Run:
     inputs = [_noise(entry, call, N) for call, N in enumerate(BATCHES)] if entry.input is None else [entry.input] * 3
     inputs = [x.to(entry.dtype) for x in inputs]
     found: list[Call | Exception] = []
+    shape = _output_shape(entry, inputs[0])  # of a network before this one: what is known of the last is of this one
     with warnings.catch_warnings(record=True) as caught, torch.set_grad_enabled(entry.gradients):
         warnings.simplefilter("always")
-        model = st.SpikingNet(entry.network(), _output_shape(entry, inputs[0]), mode=mode, warn_silent=False)
+        model = st.SpikingNet(entry.network(), shape, mode=mode, warn_silent=False)
         if entry.kept is not None:
             entry.kept[1]()
         report = model.explain(inputs[0].clone().requires_grad_(entry.gradients))

@@ -304,5 +304,7 @@ def codes_moved(net: Any, x: Tensor) -> Any:
     return found + x - x.detach()
 
 
-TENSORS["codes moved"] = steps("a code book that learns without a gradient", between(codes_moved, codes=buffer(4, 6)))
+TENSORS["codes moved"] = steps(
+    "a code book that learns without a gradient", between(codes_moved, codes=buffer(4, 6)), "outlives the step.*lerp_"
+)
 STATE = TENSORS | VALUES
