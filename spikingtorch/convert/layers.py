@@ -121,8 +121,8 @@ class CountMaxPool(StepLayer):
         before = torch.cat([step.pooled(memory.state.total).unsqueeze(1), pooled[:, :-1]], 1)
         outs: Tensor = (pooled - before).to(xs.dtype)
         if recorder is not None:  # which takes spikes, and finds no membrane here
-            whole: Any = recorder.around(step, first, xs.shape[1])
-            outs = recorder.take(outs if whole is step else (outs, {}))
+            detaches_state: Any = recorder.around(step, first, xs.shape[1])
+            outs = recorder.take(outs if detaches_state is step else (outs, {}))
         self._remember(memory, SumState(totals[:, -1].clone()), outs[:, -1].clone(), outs.sum(1))
         return outs
 

@@ -29,7 +29,7 @@ from spikingtorch.functional.core.torch_private import (
 )
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.fold_token import participating
-from spikingtorch.layers.handing import givens_of, handing
+from spikingtorch.layers.passed_init import passed_inits_of, passing_init
 
 # random numbers belong to the process
 _one_at_a_time = Lock()
@@ -117,8 +117,8 @@ class Copied:
                 trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
-        layers, givens = list(self.layers.values()), givens_of(self.net.modules())
-        with participating(rehearsal, layers), handing(rehearsal.given, givens):
+        layers, passed_inits = list(self.layers.values()), passed_inits_of(self.net.modules())
+        with participating(rehearsal, layers), passing_init(rehearsal.given, passed_inits):
             record(self.net, x, rehearsal, self.sample.merged)
         if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.handing import InitHook
+from spikingtorch.layers.passed_init import InitHook
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from spikingtorch.fold.trace import Call, Objection
+from spikingtorch.fold.trace import Objection, TracedCall
 from spikingtorch.functional.core.torch_private import pytree
 
 # why an operation mixes samples, and what would let it keep them apart
@@ -82,7 +82,7 @@ class Operation(NamedTuple):
         outs: those that come out.
     """
 
-    call: Call
+    call: TracedCall
     named: dict[str, Any]
     tensors: list[Value]
     outs: list[Value]

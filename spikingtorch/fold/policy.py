@@ -22,7 +22,7 @@ from spikingtorch.functional.core.torch_private import (
     number_of_function_modes,
     tracing_state,
 )
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.steplayer import StepLayer
@@ -175,7 +175,9 @@ class FoldPolicy:
         if state is None or found is None or (found.changing and not found.settled):
             if state is None and any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
                 return None
-            state, found, is_new = whole(partial(self._find_out, net, state, sample, explains), self._forgetting())
+            state, found, is_new = run_or_undo(
+                partial(self._find_out, net, state, sample, explains), self._forgetting()
+            )
         self._keep(state)
         for N in (shape[0], shape[0] * shape[1]):
             if found.reason is None:

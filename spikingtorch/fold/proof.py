@@ -27,17 +27,17 @@ from spikingtorch.fold.trace import (
     LAYER,
     PARAMETERS,
     RETURNED,
-    Call,
     Noted,
     Objection,
     Trace,
+    TracedCall,
     noted_in,
     same_constant,
 )
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import pytree
-from spikingtorch.functional.core.whole import raise_interrupt, whole
+from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
 from spikingtorch.layers.fold_token import FoldError
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
@@ -106,7 +106,7 @@ def prove(
         return found
 
     try:
-        return whole(run, outside.put_back)
+        return run_or_undo(run, outside.put_back)
     except FoldError as error:
         raise_interrupt(error, handled)
         error.__traceback__ = None  # its frames hold the call, and a trace in them the error
@@ -160,13 +160,13 @@ class _Proof:
             raise_interrupt(error, handled)
         return bool(self.copied.look().changed_since(now))
 
-    def _record(self, N: int, init: bool | None) -> tuple[list[Call], Rehearsal]:
+    def _record(self, N: int, init: bool | None) -> tuple[list[TracedCall], Rehearsal]:
         trace = Trace(self.copied.sample.device, self.taught)
         rehearsal = self.copied.record(N, init, trace)
         self.asks = self.asks or trace.asks
         return trace.calls, rehearsal
 
-    def _judge_all(self, first: list[Call], second: list[Call]) -> None:
+    def _judge_all(self, first: list[TracedCall], second: list[TracedCall]) -> None:
         backward = False
         for one, other in zip(first, second, strict=True):
             given, made = _merged_call(one, other)
@@ -271,7 +271,7 @@ _LINEAR = {"neg", "clone", "_to_copy", "sum", "permute", "transpose", "t", "sele
 }
 
 
-def _merged_call(one: Call, other: Call) -> tuple[Any, Any]:
+def _merged_call(one: TracedCall, other: TracedCall) -> tuple[Any, Any]:
     """Return the arguments of a call, and what it made, in both traces."""
     if (one.func is not other.func and one.func != other.func) or one.records != other.records:
         raise Objection(f"{_OTHERWISE} ({one.name})")

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.fold.questions import Questions
+from spikingtorch.fold.queries import NetworkQueries
 from spikingtorch.fold.trace import BACKWARD, GRADIENTS, LAYER, PARAMETERS, RETURNED, Objection, Trace, noted_in
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.handing import call
+from spikingtorch.layers.passed_init import call
 from spikingtorch.validation import TakesInit, check_takes_init
 
 
@@ -77,7 +77,7 @@ def record(net: nn.Module, x: Tensor, rehearsal: Rehearsal, merged: bool = False
     trace.add("the input", (), x)
     trace.own(x, "its input")
     takes_init = check_takes_init(net, spikes=True)
-    out = within((Questions(trace), trace), partial(_run, net, takes_init, x, rehearsal))
+    out = within((NetworkQueries(trace), trace), partial(_run, net, takes_init, x, rehearsal))
     for done in trace.calls if trace.statistics and not merged else ():
         if any(tensor.storage in trace.statistics for tensor in noted_in(done.given)):
             raise Objection(f"reads running statistics, which change at each step ({done.name})")
@@ -127,7 +127,7 @@ def _backward(node: Any, trace: Trace, known: list[Any]) -> None:
         torch.set_grad_enabled(True)
         return node.apply(*grads)
 
-    found = within((Questions(trace), trace), run)
+    found = within((NetworkQueries(trace), trace), run)
     if any(each not in known for each in _own_nodes([*found] if isinstance(found, tuple) else [found])):
         raise Objection(
             f"calls a function with a backward pass of its own in that of {node._forward_cls.__name__}",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.fold.operations import Batch, Value, merged_size, values_in
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, Call, Noted, Objection, Trace, called, noted_in
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, Noted, Objection, Trace, TracedCall, called, noted_in
 from spikingtorch.functional.core.torch_private import pytree
 
 
@@ -38,8 +38,8 @@ class Form:
 class Expected(NamedTuple):
     """A call of both traces: as it was noted in each, its arguments, and what came out."""
 
-    call: Call
-    other: Call
+    call: TracedCall
+    other: TracedCall
     given: Any
     made: Any
 
@@ -58,7 +58,7 @@ def without_tensors(expected: Expected, names: Mapping[int, str]) -> Expected:
         strides = x.held.stride() if x.held.layout is torch.strided else ()
         return Form(x.number, strides, x.held.dtype, constant_of(x, names))
 
-    def light(call: Call) -> Call:
+    def light(call: TracedCall) -> TracedCall:
         return call._replace(given=pytree.tree_map(form, call.given), made=pytree.tree_map(form, call.made))
 
     return expected._replace(call=light(expected.call), other=light(expected.other))
@@ -141,7 +141,7 @@ class Replay(Trace):
             where = f" ({wrong[0].name})" if wrong else ""
             raise Objection(f"computes something else for {self._N} samples than for a few{where}")
 
-    def _is(self, call: Call, expected: Expected) -> bool:
+    def _is(self, call: TracedCall, expected: Expected) -> bool:
         return (
             (call.func, call.records) == (expected.call.func, expected.call.records)
             and self._agree(call.given, expected.given, expected.call.given)

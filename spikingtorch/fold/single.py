@@ -7,12 +7,14 @@ view, and ``x @ w.T + b`` is one operation in place of two. So two traces are co
 from collections.abc import Callable, Sequence
 
 from spikingtorch.fold.replay import Expected, Form
-from spikingtorch.fold.trace import Call, Noted
+from spikingtorch.fold.trace import Noted, TracedCall
 from spikingtorch.fold.values import Graph, Row, Values, differs, tensors_in
 from spikingtorch.functional.core.torch_private import pytree
 
 
-def check_single(calls: Sequence[Call], expected: Sequence[Expected], constant: Callable[[Noted], object]) -> None:
+def check_single(
+    calls: Sequence[TracedCall], expected: Sequence[Expected], constant: Callable[[Noted], object]
+) -> None:
     """Raise unless the trace of one sample computes what that of several does.
 
     Args:

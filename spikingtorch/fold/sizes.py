@@ -12,7 +12,7 @@ from spikingtorch.fold.replay import Expected, Replay, constant_of, without_tens
 from spikingtorch.fold.single import check_single
 from spikingtorch.fold.trace import Trace
 from spikingtorch.functional.core.guard import Guard
-from spikingtorch.functional.core.whole import raise_interrupt, whole
+from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
 from spikingtorch.layers.fold_token import FoldError
 
 CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
@@ -68,7 +68,7 @@ class Sizes:
             return changing
 
         try:
-            changing = whole(run, outside.put_back)
+            changing = run_or_undo(run, outside.put_back)
         except FoldError as error:
             raise_interrupt(error, handled)
             return str(error)

@@ -57,7 +57,7 @@ class Noted:
     held: Tensor
 
 
-class Call(NamedTuple):
+class TracedCall(NamedTuple):
     """An operation of a trace.
 
     Attributes:
@@ -104,7 +104,7 @@ class Trace(TorchDispatchMode):
     def __init__(self, device: torch.device, taught: Container[str] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.refusal: Objection | None = None
-        self.calls: list[Call] = []
+        self.calls: list[TracedCall] = []
         self.asks = False
         self.statistics: set[int] = set()
         self.buffers: dict[int, str] = {}
@@ -147,7 +147,9 @@ class Trace(TorchDispatchMode):
         """Note an operation that is none of torch's."""
         with _Quiet(self):
             pytree.tree_map_(self._number, made)
-            self.calls.append(Call(func, self._noted(given), self._noted(made), _place(), torch.is_grad_enabled()))
+            self.calls.append(
+                TracedCall(func, self._noted(given), self._noted(made), _place(), torch.is_grad_enabled())
+            )
 
     def whole(self, func: Any, *args: Any) -> Any:
         """Run an operation of torch that is made of others, and note it as one."""
@@ -193,7 +195,7 @@ class Trace(TorchDispatchMode):
             self._blank.add(storage_of(out))
         if len(self.calls) >= _LIMIT:
             raise Objection(f"does more than {_LIMIT} operations in a step, too many to look through")
-        self.calls.append(Call(func, given, self._noted(out), _place(), torch.is_grad_enabled()))
+        self.calls.append(TracedCall(func, given, self._noted(out), _place(), torch.is_grad_enabled()))
         return out
 
     def _number(self, x: Any) -> None:
@@ -324,7 +326,7 @@ def _check_statistics(given: dict[str, Any]) -> None:
 
 def called(func: Any) -> str:
     """Return what a message calls an operation, with the line of the user's code that is running."""
-    return Call(func, (), (), _place(), records=True).name
+    return TracedCall(func, (), (), _place(), records=True).name
 
 
 def same_constant(a: Noted, b: Noted) -> bool:

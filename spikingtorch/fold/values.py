@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from spikingtorch.fold.operations import Batch, Value
-from spikingtorch.fold.trace import Call, Noted, Objection
+from spikingtorch.fold.trace import Noted, Objection, TracedCall
 from spikingtorch.functional.core.torch_private import pytree
 
 _ATEN = torch.ops.aten
@@ -31,7 +31,7 @@ class _Ref(NamedTuple):
 class Row(NamedTuple):
     """A call, its arguments and results, and for each tensor of the arguments what it is if no operation made it."""
 
-    call: Call
+    call: TracedCall
     given: Any
     made: Any
     constants: Iterator[object]
@@ -40,11 +40,11 @@ class Row(NamedTuple):
 class Seen(NamedTuple):
     """What can be seen of a trace from outside: a layer, random numbers, what is returned."""
 
-    call: Call
+    call: TracedCall
     key: Any
 
 
-def differs(one: Call, other: Call) -> Objection:
+def differs(one: TracedCall, other: TracedCall) -> Objection:
     """Return the objection to one sample that is not computed as several are."""
     several = "" if one.name == other.name else f"; for several, {other.name}"
     return Objection(f"computes something else for one sample than for several ({one.name}{several})")
@@ -61,10 +61,10 @@ class Values:
     def __init__(self) -> None:
         self.keys: list[Any] = []
         self.shapes: list[tuple[int, ...]] = []
-        self._made_by: list[Call] = []
+        self._made_by: list[TracedCall] = []
         self._known: dict[Any, int] = {}
 
-    def value(self, key: Any, shape: tuple[int, ...], call: Call) -> _Ref:
+    def value(self, key: Any, shape: tuple[int, ...], call: TracedCall) -> _Ref:
         """Return the value that is computed in a way."""
         if key not in self._known:
             self._known[key] = len(self.keys)
@@ -73,12 +73,12 @@ class Values:
             self._made_by.append(call)
         return _Ref(self._known[key])
 
-    def view(self, x: _Ref, shape: tuple[int, ...], call: Call) -> _Ref:
+    def view(self, x: _Ref, shape: tuple[int, ...], call: TracedCall) -> _Ref:
         """Return a view of a value, or of what it is a view of; the value itself if the shape is its own."""
         x = self._viewed(x)
         return x if self.shapes[x.number] == shape else self.value((_VIEW, x), shape, call)
 
-    def biased(self, x: _Ref, bias: _Ref, shape: tuple[int, ...], call: Call) -> _Ref | None:
+    def biased(self, x: _Ref, bias: _Ref, shape: tuple[int, ...], call: TracedCall) -> _Ref | None:
         """Return x + bias as a view of the sum with what x is a view of; None if they are no rows and one row."""
         source = self._viewed(x)
         row = self.shapes[bias.number]
@@ -86,7 +86,7 @@ class Values:
             return None
         return self.view(self.value((_ADD, source, bias), self.shapes[source.number], call), shape, call)
 
-    def without_gradient(self, x: _Ref, call: Call) -> _Ref:
+    def without_gradient(self, x: _Ref, call: TracedCall) -> _Ref:
         """Return a value that was computed where no gradients are recorded."""
         if self.keys[x.number][0] == _WITHOUT_GRADIENT:
             return x
@@ -106,7 +106,7 @@ class Values:
                 ahead += part
         return found
 
-    def first(self, numbers: set[int], default: Call) -> Call:
+    def first(self, numbers: set[int], default: TracedCall) -> TracedCall:
         """Return the call that made the first of some values."""
         return self._made_by[min(numbers)] if numbers else default
 
@@ -158,7 +158,9 @@ class Graph:
         if not isinstance(func, str) and func._opname in _OVERLAPPING:
             self._overlaps |= {x.storage for x in outs}
 
-    def _computed(self, func: Any, given: dict[str, Any], shapes: list[tuple[int, ...]], call: Call) -> list[_Ref]:
+    def _computed(
+        self, func: Any, given: dict[str, Any], shapes: list[tuple[int, ...]], call: TracedCall
+    ) -> list[_Ref]:
         """Return the values that an operation makes."""
         values = self._values
         if func == _CLONE:
@@ -178,7 +180,7 @@ class Graph:
             return [sums]
         return [values.value((func, *given.items(), i), shape, call) for i, shape in enumerate(shapes)]
 
-    def _write(self, x: _Tensor, old: _Ref | None, new: _Ref, call: Call) -> None:
+    def _write(self, x: _Tensor, old: _Ref | None, new: _Ref, call: TracedCall) -> None:
         """Note that a tensor holds something else, and what lies in its memory with it as well."""
         if x.number is None or old is None or x.storage in self._overlaps:
             raise differs(call, call)
@@ -219,7 +221,7 @@ def _plain(x: Any) -> Any:
 _ONE = _plain(1)
 
 
-def _written(call: Call, given: Any) -> list[_Tensor]:
+def _written(call: TracedCall, given: Any) -> list[_Tensor]:
     """Return the tensors that an operation writes on."""
     if isinstance(call.func, str) or torch.Tag.inplace_view in call.func.tags:
         return []

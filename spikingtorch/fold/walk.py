@@ -22,16 +22,16 @@ from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cel
 from spikingtorch.functional.core.guard import Guard, form_of
 from spikingtorch.functional.core.torch_private import hooks_of_all_modules
 from spikingtorch.layers.base import CHANGES, StatefulLayer
-from spikingtorch.layers.handing import InitHook
+from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.steplayer import StepLayer
 
-_PLAIN = (
+_PLAIN_VALUES = (
     *(bool, int, float, complex, str, bytes, type(None), type(...), Enum),
     *(torch.dtype, torch.device, torch.Size, np.generic),
 )
 _OF_MODULES = set(vars(nn.Module()))
 # of a spiking layer, which is there to change
-_OF_LAYERS = {*CHANGES, "_recomputation", "_given"}
+_OF_LAYERS = {*CHANGES, "_recomputation", "_passed_init"}
 # among the names that code reads: those that it computes, and the word by which it compares objects
 _ANY, _IS = "*", "is"
 # what tells a number from a tensor that holds it, and no operation of torch shows
@@ -365,7 +365,7 @@ class Walk:
         kind: Any = type(value)
         if name in self._ignored:
             return
-        if isinstance(value, _PLAIN):
+        if isinstance(value, _PLAIN_VALUES):
             self._classes(f"{name}.{kind.__name__}", kind)
             form = self._form(name, value)
             self._mark(name, value, repr(value) if form is None else form(value))

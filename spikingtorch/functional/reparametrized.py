@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from spikingtorch.functional.core.compare import once
+from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.names import step_name
 
 Step: TypeAlias = Callable[..., tuple[Any, Any]]
@@ -60,7 +60,7 @@ def reparametrized(step: Step, function: Map, params: Mapping[str, Any]) -> Repa
     if not any([_learns(p) for name, p in values.items() if name not in same]):
         return plain
     sources = tuple([name for name in params if name not in same])
-    return Reparametrized(once(_WithSources, step, function, sources, same), function, sources)
+    return Reparametrized(cached_step(_WithSources, step, function, sources, same), function, sources)
 
 
 def _learns(value: Any) -> bool:

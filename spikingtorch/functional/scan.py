@@ -13,7 +13,7 @@ from spikingtorch.functional.core.sharing import unshared
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import bind, dynamo, explain, recurrent
-from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.eligibility import Backend, check_backend, choose, is_large
 from spikingtorch.functional.dispatch.explain import Explanation
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
@@ -104,7 +104,7 @@ def _chosen(
     if backend == "compile":
         final, outputs = compiled.scan(step, lift(state), lift(xs), lift(kwargs), dim)
         return unshared(final, (state, xs, kwargs)), rounded(outputs, dtype)
-    call = Call.of(step, state, xs, kwargs, dim, dtype)
+    call = ScanCall.of(step, state, xs, kwargs, dim, dtype)
     if backend == "parallel":
         return parallel.scan(step, state, xs, kwargs, dim, dtype, _order_of_states(call))
     if torch.compiler.is_dynamo_compiling():
@@ -140,7 +140,7 @@ def scan_again(step: Step[S, Out], state: S, xs: Any, params: Mapping[str, Any],
     return None if signed is None or known is None else known.run_finite(signed)
 
 
-def _order_of_states(call: Call) -> list[int]:
+def _order_of_states(call: ScanCall) -> list[int]:
     """Return the order in which backend "parallel" solves the states.
 
     Raises:
@@ -190,7 +190,7 @@ def explain_scan(
     check_backend(backend)
     if backend == "compile":
         return Explanation("compile", "T", f"{compiled.CHUNK} steps at a time through torch.compile, as asked for")
-    call = Call.of(step, state, xs, kwargs, dim, contract.output_dtype(xs))
+    call = ScanCall.of(step, state, xs, kwargs, dim, contract.output_dtype(xs))
     if backend == "parallel":
         _order_of_states(call)
         return Explanation("parallel", "T", "all steps at once, in a tree of depth log2 T, as asked for")

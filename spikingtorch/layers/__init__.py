@@ -10,7 +10,7 @@ param_maps      from time constants to decays, gains and leaks
 reset_value     rules that reset to a value, which is a parameter
 rest            layers that start elsewhere than at zero
 masking         a step for samples of which some have come to their end
-ready           the step of a layer with its parameters, kept for the next call
+prepared_scan   the step of a layer with its parameters, kept for the next call
 constants       what is no tensor, in checkpoints
 dropout         SequenceDropout: one mask for all steps
 multi_step      MultiStep: a layer over all steps, time first, outside of a SpikingNet
@@ -24,7 +24,7 @@ batch_norm      batch norm in training, folded
 time_norm       batch norms with one statistic over batch and time
 padding         batches of sequences of different lengths
 streams         the state of a whole network, to be kept and set
-handing         init for layers that are called without it
+passed_init     init for layers that are called without it
 threads         one thread at a time
 """
 

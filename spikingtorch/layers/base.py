@@ -18,7 +18,7 @@ from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.constants import WithConstants
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.handing import Given
+from spikingtorch.layers.passed_init import PassedInit
 from spikingtorch.layers.threads import this_thread
 
 
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
 
 # attributes that change at every call
 CHANGES = frozenset(
-    ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped", "_ready")
+    ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped", "_prepared_scan")
 )
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
@@ -59,7 +59,7 @@ class StatefulLayer(WithConstants):
         super().__init__()
         self._memory: Memory | None = None
         self._fold: FoldToken | None = None  # the fold that the layer takes part in right now
-        self._given = Given()
+        self._passed_init = PassedInit()
         self._activity: Activity | None = None  # what looks at the outputs of this batch
         self._monitor: Any = None  # the SpikeMonitor that counts the outputs
         self._recorder: Any = None  # the Recorder that takes records of this call
@@ -67,7 +67,7 @@ class StatefulLayer(WithConstants):
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
         self._repeated: Repeated | None = None  # the memory while a backward pass calls the network once more
         self._dropped = -1  # the last backward pass that called the layer by itself
-        self._ready: Any = None  # what its scans from rest take
+        self._prepared_scan: Any = None  # what its scans from rest take
 
     def _put_back(self) -> None:
         """Put parameters that an optimizer has moved out of their limits back."""
@@ -282,7 +282,7 @@ class StatefulLayer(WithConstants):
     def __getstate__(self) -> dict[str, Any]:
         memory = _mapped(Tensor.detach, _live(self._memory))
         free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
-        fresh = dict.fromkeys(("_fold", "_activity", "_monitor", "_recorder", "_repeated", "_ready"))
+        fresh = dict.fromkeys(("_fold", "_activity", "_monitor", "_recorder", "_repeated", "_prepared_scan"))
         return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
 
 

@@ -62,14 +62,14 @@ class FoldToken:
         N: int,
         T: int,
         init: bool | Tensor,
-        whole: bool = False,
+        detaches_state: bool = False,
         complete: bool = False,
         running: Tensor | None = None,
     ) -> None:
         self.N = N
         self.T = T
         self.init = init
-        self.whole = whole
+        self.detaches_state = detaches_state
         self.complete = complete
         self.running = running
         self.is_together = False
@@ -82,7 +82,7 @@ class FoldToken:
 
     def copy(self) -> "FoldToken":
         """Return a token of the same fold, without what has happened in it."""
-        return FoldToken(self.N, self.T, self.init, self.whole, self.complete, self.running)
+        return FoldToken(self.N, self.T, self.init, self.detaches_state, self.complete, self.running)
 
     def together(self) -> "_Together":
         """Return a context within which batch norm takes one statistic of all steps."""

@@ -126,7 +126,7 @@ def over_time(
         named: other inputs by name.
         init: of the first step; None to go on from the state of the layer.
     """
-    if layer._given.init is not None:
+    if layer._passed_init.init is not None:
         raise RuntimeError(
             f"{owner}: it runs over time by itself, (T, N, ...), and a SpikingNet runs it at each step. Inside of one "
             f"{alone}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional import Recorded
-from spikingtorch.functional.core.compare import once
+from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.precision import rounded
 from spikingtorch.functional.recurrent import first_output
 
@@ -75,7 +75,7 @@ class Recorder:
         """
         number = len(self._inside) + self._spikes
         self._budget.claim(self._path, number * steps * x.numel() * max(x.element_size(), 4))
-        return once(Recorded, step, self._inside, self._strict) if self._inside else step
+        return cached_step(Recorded, step, self._inside, self._strict) if self._inside else step
 
     def take(self, outputs: Any, is_step: bool = False, dtype: torch.dtype | None = None) -> Any:
         """Keep the records among the outputs of the step, and return the others.

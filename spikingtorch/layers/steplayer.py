@@ -10,9 +10,9 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
-from spikingtorch.functional.core.compare import once
+from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.modes import HOST, in_eager
-from spikingtorch.functional.core.network_mode import aside
+from spikingtorch.functional.core.network_mode import outside_network_modes
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.surroundings import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
@@ -30,7 +30,7 @@ from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
-from spikingtorch.layers.ready import Ready
+from spikingtorch.layers.prepared_scan import PreparedScan
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights, check_weight, synapse_of, trained, weight_of
 from spikingtorch.layers.reset_value import Valued
@@ -171,10 +171,10 @@ class StepLayer(Attributes):
         if self.refractory is not None:
             dt: Any = getattr(self, "dt", 1.0)
             rests: Any = self.refractory
-            step, params = once(F.Refractory, step), params | {"refractory": rest_in_steps(rests, dt)}
+            step, params = cached_step(F.Refractory, step), params | {"refractory": rest_in_steps(rests, dt)}
         if self.synapse is None:
             return step, params
-        step = once(F.Recurrent, step, self.synapse)
+        step = cached_step(F.Recurrent, step, self.synapse)
         return step, params | {"recurrent_weight": lift(self._recurrent_weight())}
 
     def _recurrent_weight(self) -> Tensor:
@@ -182,7 +182,7 @@ class StepLayer(Attributes):
         return weight_of(type(self).__name__, self.recurrent, self._recurrent_name, biased=self.biased)
 
     def _valued_step(self) -> Any:
-        return once(Valued, self.step) if self._sets_value else self.step
+        return cached_step(Valued, self.step) if self._sets_value else self.step
 
     def _accepted_recurrent(self, value: Weights | None) -> Weights | None:
         owner = type(self).__name__
@@ -246,7 +246,7 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        with aside():
+        with outside_network_modes():
             monitor = self._monitor
             before = None if monitor is None else self._memory
             output = self._called(inputs, init)
@@ -264,10 +264,10 @@ class StepLayer(Attributes):
         """Return the whole step and its keyword arguments, giving out what the layer returns besides spikes."""
         step, params = self.whole_step()
         names = fields(self._returns)
-        return step if names is None else once(returning, step, names), params
+        return step if names is None else cached_step(returning, step, names), params
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        init, running = self._given.take(init)
+        init, running = self._passed_init.take(init)
         init = False if init is None else init
         if (own := self._fold_of_this_thread()) is not None:
             return own.call(self, inputs, init)
@@ -280,7 +280,7 @@ class StepLayer(Attributes):
                     "keep it in an attribute or in an nn.ModuleList",
                 )
             return self._advance_all(inputs, init)
-        if self._given.init is None:  # a network does so before its first step
+        if self._passed_init.init is None:  # a network does so before its first step
             self._put_back()
         return self._advance_one(inputs, init, running)
 
@@ -301,7 +301,7 @@ class StepLayer(Attributes):
             output = output if recorder is None else recorder.take(output, is_step=True)
             shown = self._spikes(output)
         else:
-            within, mask = once(masked, step), running.view(-1, *(1,) * (first.ndim - 1))
+            within, mask = cached_step(masked, step), running.view(-1, *(1,) * (first.ndim - 1))
             state, output = one_step(within, memory.state, (inputs, mask), params, check=starts)
             output = output if recorder is None else recorder.take(output, is_step=True)
             state, shown = held(memory, state, self._spikes(output), getattr(state, "s", None), running)
@@ -344,7 +344,7 @@ class StepLayer(Attributes):
         recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, fold.T)
         tells = tells and is_known(step, params)
-        step, support = once(supported, step) if tells else step, ()
+        step, support = cached_step(supported, step) if tells else step, ()
         if fold.running is None:
             state, outputs = again or self._scan(step, memory.state, xs, params, fold.dim)
             outputs, support = outputs if tells else (outputs, ())
@@ -370,10 +370,15 @@ class StepLayer(Attributes):
         a state that was noted.
         """
         alone = fold.running is None and self._recorder is None and not isinstance(fold.init, Tensor)
-        alone = alone and not fold.alone and self._returns == SPIKES and (fold.whole or not torch.is_grad_enabled())
+        alone = (
+            alone
+            and not fold.alone
+            and self._returns == SPIKES
+            and (fold.detaches_state or not torch.is_grad_enabled())
+        )
         if not alone or region() is not None or not in_eager():
             return None
-        ready = self._ready
+        ready = self._prepared_scan
         if ready is not None and ready.holds(self):
             known: FoldedStep = ready.again()
             return known
@@ -385,7 +390,7 @@ class StepLayer(Attributes):
         stored, mapped, params = self._of_all(fold, self._mapped)
         found = FoldedStep.of(mapped.step, self.state_type, params)
         if found is not None and self._never_draws:
-            self._ready = Ready.of(self, found, mapped, stored)
+            self._prepared_scan = PreparedScan.of(self, found, mapped, stored)
         return found
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
@@ -399,7 +404,7 @@ class StepLayer(Attributes):
         first = leaves_of(xs)[0]
         mask = running.view(*running.shape, *(1,) * (first.ndim - 2))
         # in full precision, for the output that a recurrent neuron goes on from
-        state, outputs = scan(once(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
+        state, outputs = scan(cached_step(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
         outputs = outputs if self._recorder is None else self._recorder.take(outputs, dtype=first.dtype)
         ends = running.sum(1).sub(1).clamp(min=0)
         last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], self._spikes(outputs))

@@ -9,7 +9,7 @@ import torch
 
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.modes import Modes
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class CallLock(Lock):
             if is_first and self._begun:
                 self._undo(0)
             start = len(self._begun)
-            return whole(partial(self._finish, work, start), partial(self._undo, start, modes))
+            return run_or_undo(partial(self._finish, work, start), partial(self._undo, start, modes))
 
     def undo_by(self, undo: Callable[[], object]) -> None:
         """Say how to undo what the work that runs is about to do, before it does; that may be asked for twice."""

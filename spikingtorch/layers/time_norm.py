@@ -54,7 +54,7 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
         Raises:
             ValueError: it takes the statistics of its input, and that is not all steps of a sequence.
         """
-        init, running = self._given.take(init)
+        init, running = self._passed_init.take(init)
         out: Tensor
         if (fold := self._fold_of_this_thread()) is not None:
             out = fold.call(self, x, init)

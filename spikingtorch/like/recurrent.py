@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from spikingtorch.functional import lift
-from spikingtorch.functional.core.compare import once
+from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import WholeStep
 from spikingtorch.like.layer import LikeLayer
@@ -28,7 +28,7 @@ class Biased(LikeLayer):
         self, step: Callable[..., Any], state_type: type[Any], options: Mapping[str, Any], **params: Any
     ) -> None:
         self.__dict__["_has_bias"] = has_bias(options.get("recurrent"))  # before nn.Module's own constructor
-        super().__init__(once(self.shift, step) if self._has_bias else step, state_type, options, **params)
+        super().__init__(cached_step(self.shift, step) if self._has_bias else step, state_type, options, **params)
 
     def _synapse_of(self, recurrent: Weights) -> Synapse:
         synapse = super()._synapse_of(recurrent)

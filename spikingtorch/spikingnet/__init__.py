@@ -17,10 +17,10 @@ from spikingtorch.fold.judge import taught_rules
 from spikingtorch.fold.policy import FoldPolicy, Mode
 from spikingtorch.fold.report import Report, report
 from spikingtorch.functional.core.freed_memory import NetworkCall
-from spikingtorch.functional.core.network_mode import NetworkMode, aside
+from spikingtorch.functional.core.network_mode import NetworkMode, outside_network_modes
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
 from spikingtorch.functional.core.tree import tree_map
-from spikingtorch.functional.core.whole import raise_interrupt
+from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
@@ -28,8 +28,8 @@ from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, tak
 from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
 from spikingtorch.layers.error_notes import name_layer
 from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
-from spikingtorch.layers.handing import call, hand_on, handing
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
+from spikingtorch.layers.passed_init import call, pass_init_on, passing_init
 from spikingtorch.layers.streams import state_of, take_state
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
@@ -161,7 +161,7 @@ class SpikingNet(nn.Module):
             )
         modules = modules_of(net) if isinstance(net, nn.Module) else []
         self._takes_init: checks.TakesInit = checks.check_takes_init(net, bool(layers_of(modules)))
-        hand_on(net)
+        pass_init_on(net)
         self._settled = modules
         self._others = of_other_libraries(net)
 
@@ -334,15 +334,15 @@ class SpikingNet(nn.Module):
     def _run_folded(self, chunk: Chunk, parts: Parts, way: int) -> Any:
         x, init, running, complete = chunk
         N, T = x.shape[:2]
-        whole = complete and not self.carry_graph and not parts.compiles
-        fold = FoldToken(N, T, init, whole, complete, running)
+        detaches_state = complete and not self.carry_graph and not parts.compiles
+        fold = FoldToken(N, T, init, detaches_state, complete, running)
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
         if hooks is not None and not parts.compiles:
             self._lock.undo_by(hooks.put_back)
         try:
             taking_part, idle = participating(fold, parts.layers), self._idle(x, parts)
-            with taking_part, handing(fold, parts.givens), norms or _NOTHING, hooks or _NOTHING, idle:
+            with taking_part, passing_init(fold, parts.passed_inits), norms or _NOTHING, hooks or _NOTHING, idle:
                 if self.mode == "auto" and self.hooks == "step" and not parts.compiles:
                     # nobody but layers sees the gradients of spikes: the proof has looked for hooks and what is kept
                     fold.supports = None if self._skipping is None else self._skipping.asks()
@@ -396,9 +396,9 @@ class SpikingNet(nn.Module):
         if running is not None:
             return joined(torch.stack, self._run_padded_steps(x, init, running, parts))
         first, *others = x.unbind(1)
-        with handing(init, parts.givens):
+        with passing_init(init, parts.passed_inits):
             outputs = [self._first_step(first, init, parts)]
-        with handing(False, parts.givens):
+        with passing_init(False, parts.passed_inits):
             outputs += [self._step(x_t, False, parts) for x_t in others]
         return joined(torch.stack, outputs)
 
@@ -409,7 +409,7 @@ class SpikingNet(nn.Module):
             fold = FoldToken(x.shape[0], 1, start, running=here[:, None])
             norms = StatisticsOfSteps(fold, parts.modules, at_once=True)
             try:
-                with handing(start, parts.givens, here), norms:
+                with passing_init(start, parts.passed_inits, here), norms:
                     outputs.append(step(x_t, start, parts))
             except FoldError as error:
                 raise ValueError(
@@ -428,7 +428,7 @@ class SpikingNet(nn.Module):
     def _step(self, x: Tensor, init: Any, parts: Parts) -> Any:
         if parts.compiles:
             return call(parts.net, self._takes_init, x, init)
-        with aside(), self._skipping or _NOTHING, self._watching or _NOTHING:
+        with outside_network_modes(), self._skipping or _NOTHING, self._watching or _NOTHING:
             return call(parts.net, self._takes_init, x, init)
 
     def watched(self, mode: NetworkMode, work: Callable[[], T]) -> T:

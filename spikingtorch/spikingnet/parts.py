@@ -8,7 +8,7 @@ from torch import nn
 
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.handing import Given, givens_of
+from spikingtorch.layers.passed_init import PassedInit, passed_inits_of
 
 
 class Parts(NamedTuple):
@@ -26,7 +26,7 @@ class Parts(NamedTuple):
     net: nn.Module
     modules: list[nn.Module]
     layers: list[StatefulLayer]
-    givens: list[Given]
+    passed_inits: list[PassedInit]
     monitors: list[Any]
     compiles: bool
 
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
         """Return what takes part in a call of a network as it is now."""
         modules, compiles = modules_of(net), torch.compiler.is_compiling()
         layers = layers_of(modules)
-        return cls(net, modules, layers, givens_of(modules), [] if compiles else _monitors_of(layers), compiles)
+        return cls(net, modules, layers, passed_inits_of(modules), [] if compiles else _monitors_of(layers), compiles)
 
     def weights(self) -> list[int]:
         """Return the identities of all parameters."""

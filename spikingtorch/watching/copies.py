@@ -17,7 +17,7 @@ from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.functional.core.torch_private import InferenceMode
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.watching.network import Network
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
         for each in numbers:
             each.put_back()
 
-    return whole(run, put_back)
+    return run_or_undo(run, put_back)
 
 
 def _nothing() -> None:

@@ -15,7 +15,7 @@ from spikingtorch.functional.core.torch_private import (
     is_batchedtensor,
     is_functorch_wrapped_tensor,
 )
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
@@ -204,7 +204,7 @@ class SpikeMonitor:
             return
         here, path = self._here, self._names[layer]
         if not here.depth:  # outside of a network
-            whole(partial(self._note_alone, layer, output, init, fold, before), partial(self.leave, self.here()))
+            run_or_undo(partial(self._note_alone, layer, output, init, fold, before), partial(self.leave, self.here()))
             return
         loop, here.loop = here.loop, None
         if loop is None or loop[0] is not output:
@@ -229,7 +229,7 @@ class SpikeMonitor:
         self, layer: Any, out: Tensor, init: Any, fold: FoldToken | None, before: Memory | None, loop: "_Loop | None"
     ) -> None:
         """Count what ``note`` is told of a layer, by its time loop if that has counted, else here."""
-        here, path, given = self._here, self._names[layer], layer._given
+        here, path, given = self._here, self._names[layer], layer._passed_init
         if fold is None:
             N, T, running, init = out.shape[0], 1, given.running, given.init if init is None else init
         else:

@@ -150,7 +150,7 @@ def test_a_call_that_failed(looks: list[Any]) -> None:
     model, x = st.SpikingNet(Failing()), torch.rand(2, 3, 4)
     model(x)
     assert not looked(looks, model, x)
-    handle: Any = model.get_submodule("net.s1")._given
+    handle: Any = model.get_submodule("net.s1")._passed_init
 
     def fail(*_: Any) -> Any:
         del handle.take

@@ -159,12 +159,12 @@ def test_autocast(name: str) -> None:
 def test_copies_go_on_with_the_stream(way: Callable[[Any], st.SpikingNet], options: dict[str, Any]) -> None:
     model = network("CoarseLIF, learning", **options)
     x = train(model, 3, 9)
-    whole = network("CoarseLIF, learning")(x)
+    detaches_state = network("CoarseLIF, learning")(x)
     model(x[:, :4])
     twin = way(model)
     assert repr(twin) == repr(model)
     for each in (twin, model):
-        assert_close(each(x[:, 4:], init=False), whole[:, 4:])
+        assert_close(each(x[:, 4:], init=False), detaches_state[:, 4:])
     assert_close(states(twin), states(model))
     assert twin.explain(x).mode == "fold"
 

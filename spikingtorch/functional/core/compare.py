@@ -35,7 +35,7 @@ def compared_by_type(cls: type[T]) -> type[T]:
 _made: LRUCache[Any] = LRUCache(256)
 
 
-def once(make: Callable[..., Any], *parts: Any) -> Any:
+def cached_step(make: Callable[..., Any], *parts: Any) -> Any:
     """Return a step around others as one object for equal ones, by which its scans are found again."""
     if torch.compiler.is_compiling():
         return make(*parts)

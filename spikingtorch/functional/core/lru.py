@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from weakref import WeakSet
 
 from spikingtorch.functional.core.locks import Lock
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class LRUCache(Generic[T]):
         """
         self._dropped.append(key)
         if not self._lock.is_mine():
-            whole(self._let_go_now, self._release)
+            run_or_undo(self._let_go_now, self._release)
 
     def clear(self) -> None:
         """Drop all entries."""

@@ -39,7 +39,7 @@ from spikingtorch.functional.core.torch_private import (
     tracing_state,
     without_modes,
 )
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 
 T = TypeVar("T")
 
@@ -188,7 +188,7 @@ def within(modes: Iterable[Any], work: Callable[[], T], *, without: type[Any] | 
         before.put_back()
         return found
 
-    return whole(inside, before.put_back)
+    return run_or_undo(inside, before.put_back)
 
 
 def outside_transforms(work: Callable[[], T]) -> T:
@@ -215,7 +215,7 @@ def outside_transforms(work: Callable[[], T]) -> T:
             push_dynamic_layer_stack(transforms[depth - 1 - now])
         before.put_back()
 
-    return whole(inside, put_back)
+    return run_or_undo(inside, put_back)
 
 
 def _outside_early_modes() -> AbstractContextManager[Any]:

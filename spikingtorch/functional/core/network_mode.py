@@ -37,7 +37,7 @@ class NetworkMode(TorchFunctionMode):
         """Forget what was seen after a mark."""
 
 
-class aside:  # noqa: N801
+class outside_network_modes:  # noqa: N801
     """Within it, functions of torch run without asking the modes of the network around.
 
     For code that calls many of them, and no layers; and for a network within another one, which has modes of its own,
@@ -62,6 +62,6 @@ def tell_modes(func: Any, out: Any, *args: Any) -> None:
     """Tell the modes around a network of a call that a kernel has computed in the place of a function of torch."""
     if torch.compiler.is_compiling():
         return
-    with aside() as modes:
+    with outside_network_modes() as modes:
         for mode in modes:
             mode.saw(func, out, args, {})

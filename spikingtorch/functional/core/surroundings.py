@@ -21,7 +21,7 @@ from spikingtorch.functional.core.torch_private import (
     set_stance,
     stance,
 )
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 
 T = TypeVar("T")
 # Torch takes the lock of a generator while it holds Python's. A thread that collects garbage in there lets go of
@@ -93,7 +93,7 @@ def _then(work: Callable[[], T], put_back: Callable[[], None]) -> T:
         put_back()
         return found
 
-    return whole(run, put_back)
+    return run_or_undo(run, put_back)
 
 
 class Surroundings(NamedTuple):

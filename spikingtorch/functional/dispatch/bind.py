@@ -9,7 +9,7 @@ from torch import Tensor
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import Form, flatten, unflatten
-from spikingtorch.functional.dispatch.call import Call, Streams
+from spikingtorch.functional.dispatch.call import ScanCall, Streams
 from spikingtorch.functional.dispatch.reference import LoopReference
 from spikingtorch.functional.dispatch.signature import Signature
 from spikingtorch.functional.fused.ir import depends_over_time
@@ -92,7 +92,7 @@ def refuses(signature: Signature) -> bool:
     return _bound.get(signature.valued) == LOOP
 
 
-def run(traced: TracedStep, call: Call, signature: Signature | None) -> tuple[Any, Any]:
+def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tuple[Any, Any]:
     """Run a traced step on a call, and remember how by its signature if it has one."""
     streams = call.streams()
     spec = spec_of(traced, call, streams.dim)
@@ -110,7 +110,7 @@ def run(traced: TracedStep, call: Call, signature: Signature | None) -> tuple[An
     return bound.run(signature)
 
 
-def keep(signature: Signature, traced: TracedStep, call: Call, run: Executable, fits: Streams | None) -> Bound:
+def keep(signature: Signature, traced: TracedStep, call: ScanCall, run: Executable, fits: Streams | None) -> Bound:
     """Remember how the scans of a signature run."""
     form = flatten(pytree.tree_unflatten([0.0] * traced.outputs, traced.form))[1]
     bound = Bound(run, traced.literals, traced.floats_are_inputs, form, call.arguments(), fits)
@@ -120,14 +120,14 @@ def keep(signature: Signature, traced: TracedStep, call: Call, run: Executable, 
     return bound
 
 
-def spec_of(traced: TracedStep, call: Call, dim: int) -> ScanSpec:
+def spec_of(traced: TracedStep, call: ScanCall, dim: int) -> ScanSpec:
     """Return the scan of a traced step, for the tensors of a call with time at an axis."""
     counts = len(call.states), len(call.xs), len(call.tensor_params), traced.outputs
     depends = depends_over_time(traced.depends, counts[0])
     return ScanSpec(traced.program, dim, traced.saves_states, traced.differentiable, counts, depends=depends)
 
 
-def _reference(call: Call) -> LoopReference | None:
+def _reference(call: ScanCall) -> LoopReference | None:
     """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
     if torch.compiler.is_compiling():
         return None

@@ -16,7 +16,7 @@ from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import Arguments
 
 
-class Call(NamedTuple):
+class ScanCall(NamedTuple):
     """A scan to run, its arguments lifted and checked.
 
     Attributes:
@@ -40,7 +40,7 @@ class Call(NamedTuple):
     @classmethod
     def of(
         cls, step: Callable[..., Any], state: Any, xs: Any, params: Mapping[str, Any], dim: int, dtype: torch.dtype
-    ) -> "Call":
+    ) -> "ScanCall":
         """Return a call, with what is bound to the step and the step's defaults among its parameters."""
         step, given = unbound(step, params)
         states, state_form = pytree.tree_flatten(state)

@@ -23,7 +23,7 @@ from spikingtorch.functional.core.torch_private import (
 )
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.dispatch import bind, explain, recurrent
-from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.eligibility import Backend
 from spikingtorch.functional.dispatch.recurrent import is_product, planned, taken_apart
 from spikingtorch.functional.fused.errors import NotFusible
@@ -38,7 +38,7 @@ _NUMBERS = (Tensor, int, float, complex, str, NoneType, torch.dtype, torch.devic
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, OpOverload, OpOverloadPacket)
 
 
-def scan(call: Call, backend: Backend) -> tuple[Any, Any] | None:
+def scan(call: ScanCall, backend: Backend) -> tuple[Any, Any] | None:
     """Run a scan fused inside torch.compile, or return None where the loop is to run it.
 
     Raises:
@@ -60,7 +60,7 @@ def scan(call: Call, backend: Backend) -> tuple[Any, Any] | None:
     return None
 
 
-def _known(call: Call) -> TracedStep:
+def _known(call: ScanCall) -> TracedStep:
     """Return the plan of a scan.
 
     Raises:
@@ -86,7 +86,7 @@ def _known(call: Call) -> TracedStep:
     return TracedStep(program, literals, True, outputs, pytree.tree_structure(out), *rest)
 
 
-def _unsuited(call: Call) -> str | None:
+def _unsuited(call: ScanCall) -> str | None:
     """Return why the loop is the way to run a scan inside torch.compile, if it is."""
     parts = [*_parts(call.step), *_parts(call.params)]
     if any(isinstance(part, MethodType) for part in parts):

@@ -17,7 +17,7 @@ from spikingtorch.functional.core.torch_private import (
     pytree,
     tracing_state,
 )
-from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.recurrent import Recurrence, is_product, recurrence
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
@@ -32,7 +32,7 @@ BACKENDS = ("auto", "loop", "fused", "compile", "parallel")
 # neurons from which on a layer that is called step by step takes a kernel, which has to be traced and compiled first;
 # and for a step with a product, which is computed apart, those from which on the kernel is faster
 _LARGE, _LARGE_PRODUCT = 2**11, 2**17
-_PLAIN = (Tensor, torch.nn.Parameter)
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def check_backend(backend: str) -> None:
@@ -72,7 +72,7 @@ def _nothing() -> None:
     """Run nothing."""
 
 
-def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible:
+def choose(call: ScanCall, backend: Backend) -> TracedStep | Recurrence | NotFusible:
     """Return what runs a scan fused, or why the loop runs it."""
     if backend == "loop":
         return UseLoop("was to run on the loop")
@@ -96,7 +96,7 @@ def choose(call: Call, backend: Backend) -> TracedStep | Recurrence | NotFusible
     return found
 
 
-def _check_shapes(call: Call) -> None:
+def _check_shapes(call: ScanCall) -> None:
     try:
         shape = call.neurons()
         wrong = [tuple(state.shape) for state in call.states if tuple(state.shape) != shape]
@@ -122,7 +122,7 @@ def _check_circumstances(tensors: list[Tensor]) -> None:
             raise NotFusible(
                 f"has tensors on {tensors[0].device} and on {tensor.device}; move them to one device with .to(...)"
             )
-        if type(tensor) not in _PLAIN and not is_fake(tensor):
+        if type(tensor) not in _PLAIN_TENSORS and not is_fake(tensor):
             raise UseLoop(f"has a tensor that is a {type(tensor).__name__}")
         if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:
             raise UseLoop(f"has a tensor that is not strided, or not of real numbers ({tensor.layout}, {tensor.dtype})")

@@ -12,7 +12,7 @@ from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.tree import flatten, unflatten
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.dispatch.bind import Bound
-from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.eligibility import choose
 from spikingtorch.functional.dispatch.no_gradient import warn_without_gradient
 from spikingtorch.functional.dispatch.signature import Signature
@@ -63,7 +63,7 @@ def first(
         counts: as in ``run``.
     """
     contract.check_inputs(state, xs, signature.params, 1)
-    call = Call.of(signature.step, state, xs, signature.params, 1, contract.output_dtype(xs))
+    call = ScanCall.of(signature.step, state, xs, signature.params, 1, contract.output_dtype(xs))
     traced = choose(call, "auto")
     if not isinstance(traced, TracedStep) or not traced.form.is_leaf() or not traced.floats_are_inputs:
         return None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.torch_private import peek_interpreter_stack, pytree
-from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.reference import LoopReference
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.ir import NAMES, from_text
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
         weight: of the synapse.
     """
 
-    neuron: Call
+    neuron: ScanCall
     synapse: str
     s: Tensor
     weight: Tensor
@@ -59,7 +59,7 @@ def is_product(step: Any) -> bool:
     return isinstance(step, Recurrent) and step.synapse in _PRODUCTS
 
 
-def taken_apart(call: Call) -> Parts:
+def taken_apart(call: ScanCall) -> Parts:
     """Return the parts of a recurrent scan.
 
     Raises:
@@ -73,7 +73,7 @@ def taken_apart(call: Call) -> Parts:
         raise NotFusible("has no RecurrentState, or no recurrent_weight")
     rest = {name: value for name, value in params.items() if name != "recurrent_weight"}
     synapse, shape = _PRODUCTS[step.synapse], state.s.shape
-    neuron = Call.of(step.step, state.neuron, lift(xs), rest, call.dim, state.s.dtype)
+    neuron = ScanCall.of(step.step, state.neuron, lift(xs), rest, call.dim, state.s.dtype)
     try:
         fits = neuron.neurons() == tuple(shape) and all([each.shape == shape for each in neuron.states])
     except ValueError:
@@ -106,7 +106,7 @@ def _begins_with_a_tensor(form: pytree.TreeSpec) -> bool:
     return is_tuple and _begins_with_a_tensor(form.children()[0])
 
 
-def recurrence(call: Call) -> Recurrence:
+def recurrence(call: ScanCall) -> Recurrence:
     """Return how a recurrent scan runs.
 
     Raises:
@@ -122,7 +122,7 @@ def recurrence(call: Call) -> Recurrence:
     return found
 
 
-def run(found: Recurrence, call: Call) -> tuple[Any, Any]:
+def run(found: Recurrence, call: ScanCall) -> tuple[Any, Any]:
     """Run a recurrent step on the tensors of a call."""
     plan_, (neuron, synapse, s, weight) = found
     shape = s.shape
@@ -159,7 +159,7 @@ def _given_out(over_time: Tensor, dim: int, half: torch.dtype | None, saved: boo
     return moved.contiguous()
 
 
-def _reference(found: Recurrence, call: Call) -> LoopReference | None:
+def _reference(found: Recurrence, call: ScanCall) -> LoopReference | None:
     """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
     if torch.compiler.is_compiling():
         return None

@@ -20,7 +20,7 @@ from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.operations import Linear, Operation
 
 
-class Call:
+class SparseCall:
     """One call of a layer.
 
     Attributes:
@@ -86,7 +86,7 @@ def run(
         events: what ``marked`` returned; None where the outputs are torch's own.
         wanted: where the gradient of its input is wanted, which is then zero elsewhere; None if everywhere.
     """
-    call = Call(operation, events, wanted)
+    call = SparseCall(operation, events, wanted)
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if not (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
         return _forward(call, x, weight, bias)
@@ -103,7 +103,7 @@ class EventLayer(Function):
     """``apply(call, hooked, x, weight, bias)``; ``hooked`` says whether hooks take what is saved."""
 
     @staticmethod
-    def forward(call: Call, hooked: bool, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG004
+    def forward(call: SparseCall, hooked: bool, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG004
         """Return the outputs."""
         return _forward(call, x, weight, bias)
 
@@ -151,7 +151,7 @@ _function: Any = EventLayer.forward
 _function.__signature__ = inspect.signature(_function)
 
 
-def _forward(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _forward(call: SparseCall, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return the outputs, and note the bits of the input if it is spikes."""
     operation = call.operation
     s = operation.shape(x.shape, weight.shape)

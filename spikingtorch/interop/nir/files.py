@@ -39,7 +39,7 @@ def read(path: str | Path, limit: int = LIMIT) -> nir.NIRGraph:
                 raise NIRError(f"{path}: /node is a link to somewhere else, which is not followed")
             if link is None or not isinstance(file["node"], h5py.Group):
                 raise NIRError(f"{path} is an HDF5 file, but no graph of NIR is in it")
-            _Walk(limit, path).group(file["node"], 0)
+            _FileWalk(limit, path).group(file["node"], 0)
             kind = file.get("node/type")
             found = kind[()] if isinstance(kind, h5py.Dataset) else None
             if found != b"NIRGraph":
@@ -53,7 +53,7 @@ def read(path: str | Path, limit: int = LIMIT) -> nir.NIRGraph:
     return graph
 
 
-class _Walk:
+class _FileWalk:
     """Goes through a file and adds up what its arrays take."""
 
     def __init__(self, limit: int, path: Path) -> None:

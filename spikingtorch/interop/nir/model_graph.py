@@ -16,7 +16,7 @@ from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.modules import Scale
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.dropout import SequenceDropout
-from spikingtorch.layers.handing import InitHook
+from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.time_norm import TimeNorm
 
@@ -103,10 +103,10 @@ def calls_of(net: nn.Module, x: Tensor) -> Calls:
             f"torch.fx cannot trace {type(net).__name__} ({type(error).__name__}: {error}). Its forward may not branch "
             "on values or sizes of tensors; call torch.fx.symbolic_trace(net) to see where it does"
         ) from error
-    return _Walk(traced).calls()
+    return _GraphWalk(traced).calls()
 
 
-class _Walk:
+class _GraphWalk:
     """Goes through a traced network and collects its ops."""
 
     def __init__(self, traced: fx.GraphModule) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.functional import lift
-from spikingtorch.functional.core.compare import once
+from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import StepLayer, WholeStep
@@ -112,7 +112,7 @@ class LinearRecurrentContainer(_Container):
     def whole_step(self) -> WholeStep:
         """Return the step inside with the recurrence around it, and its keyword arguments."""
         step, params = self._neuron.whole_step()
-        return once(F.Recurrent, step, F.dense), params | {"recurrent_weight": lift(self._recurrent_weight())}
+        return cached_step(F.Recurrent, step, F.dense), params | {"recurrent_weight": lift(self._recurrent_weight())}
 
     def _advance_on(self, x: Tensor, init: bool | Tensor | None) -> Any:
         rc: Any = self.rc
@@ -162,7 +162,7 @@ class ElementWiseRecurrentContainer(_Container):
     def whole_step(self) -> WholeStep:
         """Return the step inside with the function before it, and its keyword arguments."""
         step, params = self._neuron.whole_step()
-        return once(Combined, step, self.element_wise_function), params
+        return cached_step(Combined, step, self.element_wise_function), params
 
     def initial_state(self, x: Tensor) -> CombinedState:
         """Return the state at rest of the layer inside, and y = 0."""

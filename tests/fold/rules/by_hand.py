@@ -12,7 +12,7 @@ from spikingtorch.fold.judge import judge
 from spikingtorch.fold.operations import Batch, Operation, Value, values_in
 from spikingtorch.fold.proof import _merged, _Proof
 from spikingtorch.fold.rules import rows_of_all
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Call, Noted, Objection
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, PARAMETERS, RETURNED, Noted, Objection, TracedCall
 from tests.fold.rules.layers import MATRICES, SPACES
 
 N, N2, N4 = Batch(1), Batch(2), Batch(4)
@@ -35,7 +35,7 @@ def judged(name: str, made: Value | tuple[Value, ...], *given: Any, **more: Any)
     named = dict(zip([argument.name for argument in func._schema.arguments], given, strict=False)) | more
     outs = list(made) if isinstance(made, tuple) else [made]
     return judge(
-        Operation(Call(func, named, (made,), ("", 0), True), named, values_in(named), outs),
+        Operation(TracedCall(func, named, (made,), ("", 0), True), named, values_in(named), outs),
         {OWN.replace("::", "."): rows_of_all},
     )
 
@@ -50,7 +50,7 @@ def told(func: str, *tensors: Value) -> None:
     proof = _Proof.__new__(_Proof)
     proof.poison, proof.sums, proof.outer = {}, set(), {}
     try:
-        proof._judge(Operation(Call(func, tensors, (), ("", 0), True), {}, list(tensors), []), False)
+        proof._judge(Operation(TracedCall(func, tensors, (), ("", 0), True), {}, list(tensors), []), False)
     except Objection as objection:
         if SAYS[func] not in str(objection):
             raise ValueError(f"{func}: {objection}") from None

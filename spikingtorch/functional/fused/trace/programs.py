@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.torch_private import pytree
-from spikingtorch.functional.core.whole import raise_interrupt
+from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
 from spikingtorch.functional.fused.trace.snapshot import Snapshot, held

@@ -32,13 +32,13 @@ from spikingtorch.functional.core.bytecode import (
 from spikingtorch.functional.core.guard import Guard, form_of
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.torch_private import TorchDispatchMode, has_global_hook
-from spikingtorch.functional.core.whole import whole
+from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.functional.fused.errors import NotFusible
 
 T = TypeVar("T")
 _LIMIT = 5000  # values; a step that reads more is no small function of its parameters
 _SMALL = 2**20  # bytes of an array that is copied
-_PLAIN = (type(None), bool, int, str, bytes, float, complex, range, slice, torch.dtype, torch.device)
+_VALUES = (type(None), bool, int, str, bytes, float, complex, range, slice, torch.dtype, torch.device)
 # what a trace answers otherwise than the loop
 _MODES = {
     *("needs_input_grad", "is_autocast_enabled", "is_grad_enabled", "requires_grad", "grad_fn", "is_leaf"),
@@ -117,7 +117,7 @@ class Snapshot(NamedTuple):
                 raise refusal
             return cast(T, found)
 
-        return whole(look, self.guard.put_back)
+        return run_or_undo(look, self.guard.put_back)
 
 
 class NoWrites(TorchDispatchMode):
@@ -146,7 +146,7 @@ def snapshot(*values: Any) -> Snapshot:
         SideEffect: it uses something up as it reads it.
         NotFusible: its code asks what a trace answers otherwise than the loop.
     """
-    walk = _Walk()
+    walk = _SnapshotWalk()
     try:
         key = (*map(walk.of, values), *walk.of_modules())
         walk.check_code()
@@ -170,7 +170,7 @@ def held(*values: Any) -> Snapshot:
 def is_immutable(value: Any) -> bool:
     """Say whether a value can neither change nor read what can."""
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in _VALUES:
         return True
     if isinstance(value, DEFINITIONS):
         return module_of(value) in FIXED and not cells_of(value)
@@ -178,7 +178,7 @@ def is_immutable(value: Any) -> bool:
     return (kind is tuple or (named and is_immutable(kind))) and all(map(is_immutable, value))
 
 
-class _Walk:
+class _SnapshotWalk:
     """One walk through all that code can reach.
 
     Attributes:
@@ -208,7 +208,7 @@ class _Walk:
     def of(self, value: Any) -> Any:
         """Return what stands for a value in the key."""
         kind = type(value)
-        if kind in _PLAIN or isinstance(value, np.generic):
+        if kind in _VALUES or isinstance(value, np.generic):
             return kind, repr(value)  # apart from ==, it tells -0.0 from 0.0 and knows NaN
         if isinstance(value, _IN_C):
             return self._function_in_c(value)

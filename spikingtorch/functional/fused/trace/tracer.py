@@ -16,12 +16,12 @@ from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST, within
 from spikingtorch.functional.core.surroundings import isolated, python_random_state, set_autocast
 from spikingtorch.functional.core.torch_private import DisableTorchFunction, EnableTorchFunction, pytree
-from spikingtorch.functional.core.whole import raise_interrupt
+from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import Program
 from spikingtorch.functional.fused.lower.builder import Value
 from spikingtorch.functional.fused.trace.examples import SIZES, Examples, Spec, is_spec
-from spikingtorch.functional.fused.trace.questions import Questions
+from spikingtorch.functional.fused.trace.queries import TensorQueries
 from spikingtorch.functional.fused.trace.recorder import Recorder, Watch, dtype_name
 from spikingtorch.functional.fused.trace.snapshot import NotHeld, NoWrites, SideEffect
 
@@ -83,7 +83,7 @@ def trace(
 def _trace_once(
     step: Callable[..., Any], examples: Examples, xs: Any, half: torch.dtype | None, kept: Sequence[Tensor]
 ) -> Traced:
-    asked, recorder = Questions(), Recorder(examples)
+    asked, recorder = TensorQueries(), Recorder(examples)
     asked.recorder = recorder
     drawn, handled = python_random_state(), sys.exception()
     given = [pytree.tree_flatten(tree) for tree in examples.trees]
@@ -149,7 +149,7 @@ def not_pointwise(
 
     def plainly() -> None:
         torch.set_grad_enabled(False)
-        within((Questions(), NoWrites(kept), watch), run)
+        within((TensorQueries(), NoWrites(kept), watch), run)
 
     _with_fixed_modes(plainly)
     found: NotFusible | None = watch.refusal

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import dynamo, explain
-from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.fused.build import triton_kernel
 from spikingtorch.functional.fused.build.triton_kernel import NoKernel, Settings, Source
 from spikingtorch.functional.fused.runtime import gpu, targets
@@ -176,7 +176,7 @@ def test_a_number_on_the_cpu_takes_the_loop_and_says_so(fake: Callable[..., Tens
     params = {"decay": torch.tensor(0.9)}
     with pytest.warns(RuntimeWarning, match=r"has tensors on cuda:0 and on cpu; move them to one device with \.to"):
         F.scan(F.lif_step, F.LIFState(fake(5)), fake(3, 5), params=params)
-    call = Call.of(F.lif_step, F.LIFState(fake(5)), fake(3, 5), params, 0, torch.float32)
+    call = ScanCall.of(F.lif_step, F.LIFState(fake(5)), fake(3, 5), params, 0, torch.float32)
     assert "has tensors on several devices" in str(dynamo._unsuited(call))
 
 

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import recurrent
-from spikingtorch.functional.dispatch.call import Call
+from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.fused.trace.programs import trace_step
 from spikingtorch.testing import assert_close
 from tests import fused_steps
@@ -37,7 +37,7 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def scan_forward(dtype: torch.dtype = torch.float32, keep: bool = True) -> Arguments:
     """Return arguments of the raw operator that fit."""
     state, x, decay, threshold = (numbers(*shape, dtype=dtype) for shape in (SHAPE, (T, *SHAPE), (5,), (1,)))
-    call = Call.of(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold}, 0, dtype)
+    call = ScanCall.of(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold}, 0, dtype)
     found = trace_step(call.step, call.arguments())
     given: Arguments = {"states": [state], "xs": [x], "params": call.tensor_params}  # the threshold first
     return given | {"scalars": (*call.floats, *found.literals), "program": found.program, "dim": 0, "keep": keep}
@@ -60,7 +60,7 @@ def recurrence_forward(synapse: str = "dense", second: bool = False) -> Argument
     state, x = F.RecurrentState(F.LIFState(numbers(*shape)), numbers(*shape)), numbers(T, *shape)
     params = {"decay": numbers(shape[-1]), "threshold": numbers(1), "recurrent_weight": numbers(*weight)}
     step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if synapse == "convolution" else F.dense)
-    found = recurrent.recurrence(Call.of(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
+    found = recurrent.recurrence(ScanCall.of(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
     neuron, literals = found.parts.neuron, found.plan.literals
     given: Arguments = {"states": neuron.states, "s": state.s, "xs": neuron.xs, "weight": found.parts.weight}
     given |= {"params": neuron.tensor_params, "scalars": (*neuron.floats, *literals), "program": found.plan.program}
@@ -224,7 +224,7 @@ def test_gradient_that_there_is_not() -> None:
         v = 0.5 * state.v + x
         return F.LIFState(v), v
 
-    call = Call.of(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)}, 0, torch.float32)
+    call = ScanCall.of(step, F.LIFState(numbers(3)), numbers(4, 3), {"unused": numbers(3)}, 0, torch.float32)
     found = trace_step(call.step, call.arguments())
     given = [call.states, call.xs, call.tensor_params, [], [None, numbers(4, 3)], found.literals, found.program, 0]
     with pytest.raises(ValueError, match=r"got wanted \[True, True, True\], and there are these gradients alone"):

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _BEGIN_AND_END = {_GeneratorContextManager.__enter__.__code__, _GeneratorContextManager.__exit__.__code__}
 
 
-def whole(work: Callable[[], T], undo: Callable[[], object]) -> T:
+def run_or_undo(work: Callable[[], T], undo: Callable[[], object]) -> T:
     """Return what work returns; if it raises something, undo it first.
 
     Args:

@@ -1,4 +1,4 @@
-"""Questions: what a step asks of tensors that no operation tells, and arithmetic on floats that stand as tensors."""
+"""Queries: what a step asks of tensors that no operation tells, and arithmetic on floats that stand as tensors."""
 
 import sys
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ _TAKES_LISTS = _MAKES_TENSORS | {"new_tensor", "new"}
 _COMPARES = {"gt", "ge", "lt", "le", "eq", "ne", "greater", "less"}
 
 
-class Questions(TorchFunctionMode):
+class TensorQueries(TorchFunctionMode):
     """Notes what a trace answers otherwise than the loop: how many neurons there are, or what a tensor holds.
 
     Of a tensor that is no longer than an index up to a number, ``u[..., :100]``, torch takes all of it, without an

@@ -1,4 +1,4 @@
-"""Questions: what Python asks of tensors while a network is traced, which no operation tells."""
+"""Queries: what Python asks of tensors while a network is traced, which no operation tells."""
 
 import operator
 import sys
@@ -32,7 +32,7 @@ def _asker(*passed_on: str) -> str:
     return frame.f_code.co_filename if frame is not None else ""
 
 
-class Questions(TorchFunctionMode):
+class NetworkQueries(TorchFunctionMode):
     """What Python asks tensors within it, and batch norm in training, which is folded in a way of its own."""
 
     def __init__(self, trace: Trace) -> None:

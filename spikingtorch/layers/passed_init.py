@@ -12,7 +12,7 @@ from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.validation import TakesInit, signature_of
 
 
-class Given:
+class PassedInit:
     """What a network that runs tells one of its modules about the step.
 
     A copy, and what comes out of a pickle, knows of none.
@@ -28,7 +28,7 @@ class Given:
         self._recomputed: Recomputation[Any] = Recomputation()
 
     def __reduce__(self) -> Any:
-        return Given, ()
+        return PassedInit, ()
 
     def take(self, init: Any) -> tuple[Any, Tensor | None]:
         """Return init for a call that may have been handed it, and which samples are running.
@@ -45,7 +45,7 @@ class Given:
         return (now[0] if init is None else init), now[1]
 
 
-class handing:  # noqa: N801
+class passing_init:  # noqa: N801
     """Within it, whoever is called without init takes this one.
 
     Args:
@@ -54,17 +54,17 @@ class handing:  # noqa: N801
         running: which samples have not come to their end.
     """
 
-    def __init__(self, init: Any, givens: Iterable[Given], running: Tensor | None = None) -> None:
+    def __init__(self, init: Any, passed_inits: Iterable[PassedInit], running: Tensor | None = None) -> None:
         self.init = init
-        self.givens = givens
+        self.passed_inits = passed_inits
         self.running = running
 
     def __enter__(self) -> None:
-        for given in self.givens:
+        for given in self.passed_inits:
             given.init, given.running = self.init, self.running
 
     def __exit__(self, *error: object) -> None:
-        for given in self.givens:
+        for given in self.passed_inits:
             given.init = given.running = None
 
 
@@ -76,7 +76,7 @@ class InitHook:
     """
 
     def __init__(self, place: int) -> None:
-        self.given = Given()
+        self.given = PassedInit()
         self._place = place
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
@@ -117,20 +117,20 @@ def call(net: nn.Module, takes_init: TakesInit, x: Tensor, init: Any) -> Any:
     return net(x, init=init) if takes_init == "by name" else net(x)
 
 
-def givens_of(modules: Iterable[nn.Module]) -> list[Given]:
+def passed_inits_of(modules: Iterable[nn.Module]) -> list[PassedInit]:
     """Return what hands init to modules of a network: of spiking layers, and of hooks."""
     found = []
     for module in modules:
         own = module.__dict__
-        given = own.get("_given")
-        if given is not None and isinstance(given, Given):
+        given = own.get("_passed_init")
+        if given is not None and isinstance(given, PassedInit):
             found.append(given)
         if hooks := own.get("_forward_pre_hooks"):  # what is scripted has none
             found += [hook.given for hook in hooks.values() if isinstance(hook, InitHook)]
     return found
 
 
-def hand_on(net: nn.Module) -> None:
+def pass_init_on(net: nn.Module) -> None:
     """Give a hook to each module in an ``nn.Sequential`` of a network whose forward takes init.
 
     Raises:
@@ -143,7 +143,7 @@ def hand_on(net: nn.Module) -> None:
         _check_handed(path, parent)
         for name, child in parent.named_children():
             names = list(signature_of(child).parameters)
-            if "init" not in names or givens_of([child]):
+            if "init" not in names or passed_inits_of([child]):
                 continue
             if isinstance(child, torch.jit.ScriptModule):
                 raise TypeError(

@@ -1,4 +1,4 @@
-"""Ready: a layer's step with its parameters, kept from one call to the next."""
+"""PreparedScan: a layer's step with its parameters, kept from one call to the next."""
 
 from operator import is_
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from spikingtorch.functional.reparametrized import Reparametrized
 from spikingtorch.layers.base import CHANGES
 
 
-class Ready(NamedTuple):
+class PreparedScan(NamedTuple):
     """What the scans of a layer from rest take, good while each attribute of the layer is the object that it was.
 
     Attributes:
@@ -37,7 +37,9 @@ class Ready(NamedTuple):
     forms: list[Any]
 
     @classmethod
-    def of(cls, layer: nn.Module, scan: FoldedStep, mapped: Reparametrized, stored: dict[str, Any]) -> "Ready | None":
+    def of(
+        cls, layer: nn.Module, scan: FoldedStep, mapped: Reparametrized, stored: dict[str, Any]
+    ) -> "PreparedScan | None":
         """Return it for the scans of a layer, or None if a parameter is not as the layer keeps it."""
         own = layer.__dict__
         tensors = _tensors(own)
