@@ -31,6 +31,7 @@ from spikingtorch.functional.core.bytecode import (
 )
 from spikingtorch.functional.core.guard import Guard, form_of
 from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.sharing import plain
 from spikingtorch.functional.core.torch_private import TorchDispatchMode, has_global_hook
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.functional.fused.errors import NotFusible
@@ -125,7 +126,7 @@ class NoWrites(TorchDispatchMode):
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._memory = {each.untyped_storage().data_ptr() for each in tensors} - {0}
+        self._memory = {*map(_address, tensors)} - {0}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -134,9 +135,17 @@ class NoWrites(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._schema.is_mutable:
             for each in (*args, *(kwargs or {}).values()):
-                if isinstance(each, Tensor) and each.untyped_storage().data_ptr() in self._memory:
+                if isinstance(each, Tensor) and _address(each) in self._memory:
                     raise SideEffect(f"writes on a tensor outside of it ({func._opname})")
         return func(*args, **(kwargs or {}))
+
+
+def _address(tensor: Tensor) -> int:
+    """Return where the memory of a tensor is; 0 where it has none of its own."""
+    try:
+        return plain(tensor).untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):
+        return 0
 
 
 def snapshot(*values: Any) -> Snapshot:
@@ -266,8 +275,10 @@ class _SnapshotWalk:
 
     def _tensor(self, tensor: Tensor) -> Any:
         """Return the form of a tensor, and what somebody has given to it: no trace reads the numbers in it."""
-        if type(tensor) not in (Tensor, torch.nn.Parameter):
-            self._unheld(f"reads a {type(tensor).__name__}")
+        dense = tensor.layout is torch.strided and not (tensor.is_nested or tensor.is_quantized)
+        if type(tensor) not in (Tensor, torch.nn.Parameter) or not dense:
+            self._unheld(f"reads a {type(tensor).__name__} that is no dense tensor of one shape")
+            return None
         self.tensors.append(tensor)
         self.guard.watch_form(tensor)
         return form_of(tensor), self._mapping(vars(tensor), "attributes of a tensor")

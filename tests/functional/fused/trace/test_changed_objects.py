@@ -2,6 +2,7 @@
 
 import threading
 import types
+import warnings
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -208,6 +209,32 @@ def test_hooks_of_all_modules_are_called() -> None:
     assert len(called) == 2 * len(X)
     assert_as_the_loop(step)
     assert F.explain_scan(step, F.IFState(torch.zeros(300)), X).backend == "fused"
+
+
+def test_tensors_of_transforms_in_a_closure() -> None:
+    def of(weight: Tensor, backend: Any = "auto") -> Tensor:
+        step: Any = lambda state, x: advance(0.5, state, x * weight)  # noqa: E731
+        out: Tensor = F.scan(step, F.IFState(torch.zeros(300)), X, backend=backend)[1]
+        return out
+
+    weights = X[:2]
+    want = torch.stack([of(weight, "loop") for weight in weights])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assert torch.equal(torch.func.vmap(of)(weights), want)
+        slopes = torch.func.grad(lambda weight: of(weight).sum())(weights[0])
+    assert torch.equal(slopes, torch.func.grad(lambda weight: of(weight, "loop").sum())(weights[0]))
+
+
+@pytest.mark.parametrize("held", [torch.ones(2, 2).to_sparse(), torch.ones(2, device="meta"), torch.ones(3)])
+def test_a_tensor_that_is_there_and_not_read(held: Tensor) -> None:
+    settings = Settings()
+    settings.weight = held  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assert_as_the_loop(reading(settings))
+    fused = F.explain_scan(reading(settings), F.IFState(torch.zeros(300)), X).backend == "fused"
+    assert fused == (held.layout is torch.strided)
 
 
 class Table:

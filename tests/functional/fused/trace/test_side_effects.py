@@ -28,7 +28,7 @@ from spikingtorch.functional.dispatch import explain
 T, N = 9, 4
 X = torch.rand(T, N, generator=torch.Generator().manual_seed(0))
 LOG: list[Tensor] = []
-COUNT = 0
+COUNT, LAST = 0, None
 
 
 @pytest.fixture(autouse=True)
@@ -271,14 +271,17 @@ def test_what_no_snapshot_holds_is_read_by_the_loop_alone(name: str) -> None:
     assert name != "generator" or next(GENERATOR) == T
 
 
-def test_what_is_changed_is_named() -> None:
+def test_what_is_changed_is_named_and_put_back() -> None:
     def step(state: F.IFState, x: Tensor) -> Any:
-        global COUNT
-        COUNT += 1
+        global LAST
+        LAST = x  # without a look at it before
         return integrate(state, x)
 
-    with pytest.warns(RuntimeWarning, match="it changes COUNT, a variable outside of it"):
+    assert F.explain_scan(step, rest(), X).backend == "loop"
+    assert LAST is None
+    with pytest.warns(RuntimeWarning, match="it changes LAST, a variable outside of it"):
         F.scan(step, rest(), X)
+    assert LAST is not None
 
 
 @pytest.mark.parametrize("bound", [False, True])
