@@ -1,14 +1,8 @@
 """A step that changes what is outside of it runs on the loop, once for each step, and nowhere else."""
 
-import functools
-import io
 import itertools
 import operator
 import random
-import re
-import threading
-import time
-import types
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +22,7 @@ from spikingtorch.functional.dispatch import explain
 T, N = 9, 4
 X = torch.rand(T, N, generator=torch.Generator().manual_seed(0))
 LOG: list[Tensor] = []
-COUNT, LAST = 0, None
+COUNT = 0
 
 
 @pytest.fixture(autouse=True)
@@ -209,79 +203,6 @@ def test_a_network_with_such_a_layer_steps_without_a_trial() -> None:
     with pytest.warns(RuntimeWarning, match="holds a StepLayer, whose step changes a list outside of it"):
         st.SpikingNet(Net(), N)(torch.rand(2, T, N))
     assert ran() == T
-
-
-def by_data(tensor: Tensor) -> None:
-    tensor.data = tensor.data + 1.0
-
-
-def through_numpy(tensor: Tensor) -> None:
-    tensor.numpy()[:] += 1.0
-
-
-WRITES: dict[str, Callable[[Tensor], Any]] = {
-    "in place": lambda tensor: tensor.add_(1.0),
-    "on a part": lambda tensor: tensor[1:].add_(1.0),
-    "a result": lambda tensor: torch.add(tensor.clone(), 1.0, out=tensor),
-    "by .data": by_data,
-    "through numpy": through_numpy,
-}
-
-
-@pytest.mark.parametrize("name", WRITES)
-def test_a_tensor_outside_of_a_step_is_written_on_by_the_loop_alone(name: str) -> None:
-    tensor, write = torch.zeros(N), WRITES[name]
-    step = that(lambda _: write(tensor))
-    for state in (rest(), F.IFState(torch.zeros(1))):
-        assert F.explain_scan(step, state, X).backend == "loop"
-    with pytest.raises(ValueError, match="backend='fused' cannot run step"):
-        F.scan(step, rest(), X, backend="fused")
-    assert not tensor.any()
-    with pytest.warns(RuntimeWarning, match="on the Python loop"):
-        F.scan(step, rest(), X)
-    assert tensor[-1] == T
-
-
-SETTINGS = types.ModuleType("settings")
-FILE, GENERATOR, LOCK = io.StringIO("text"), (each for each in range(100)), threading.Lock()
-# what no snapshot holds: it runs on the loop, and the message says what to write in its place
-NOT_HELD: dict[str, tuple[Callable[[], Any], str]] = {
-    "clock": (time.monotonic, r"calls time.monotonic, .* Keep what it reads in numbers"),
-    "file": (lambda: FILE.read(), "may use up a StringIO"),
-    "generator": (lambda: next(GENERATOR), "may use up a generator"),
-    "cache": (functools.lru_cache(lambda: 1.0), "_lru_cache_wrapper, whose content is not in sight"),
-    "a name that is computed": (
-        lambda: getattr(SETTINGS, "".join(["ga", "in"]), 1.0),
-        "by a name that it computes. Write the names",
-    ),
-    "print": (lambda: print(end=""), "calls print"),
-    "lock": (lambda: LOCK.locked(), "an object of class lock"),
-}
-
-
-@pytest.mark.parametrize("name", NOT_HELD)
-def test_what_no_snapshot_holds_is_read_by_the_loop_alone(name: str) -> None:
-    read, message = NOT_HELD[name]
-    step = that(lambda _: read())
-    assert re.search(message, str(F.explain_scan(step, rest(), X).reason))
-    with pytest.warns(RuntimeWarning, match=message):
-        got = F.scan(step, rest(), X)[1]
-    assert torch.equal(got, F.scan(integrate, rest(), X, backend="loop")[1])
-    assert FILE.tell() in (0, 4)
-    assert name != "generator" or next(GENERATOR) == T
-
-
-def test_what_is_changed_is_named_and_put_back() -> None:
-    def step(state: F.IFState, x: Tensor) -> Any:
-        global LAST
-        LAST = x  # without a look at it before
-        return integrate(state, x)
-
-    assert F.explain_scan(step, rest(), X).backend == "loop"
-    assert LAST is None
-    with pytest.warns(RuntimeWarning, match="it changes LAST, a variable outside of it"):
-        F.scan(step, rest(), X)
-    assert LAST is not None
 
 
 @pytest.mark.parametrize("bound", [False, True])
