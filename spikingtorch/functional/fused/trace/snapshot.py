@@ -325,8 +325,6 @@ class _SnapshotWalk:
                 self.guard.watch_names(vars(module), (name,))
                 if name in vars(module):
                     yield module, name, self._named(name, vars(module)[name])
-        if any("__getattr__" in vars(module) for module in self._modules.values()):
-            self._unheld("reads a module that makes its attributes")
         if self._computes and self._modules:
             self._unheld("may read a module by a name that it computes", _WRITE)
 

@@ -247,8 +247,27 @@ class Table:
 GAINS = {"gain": 0.5}
 
 
-def test_an_object_that_looks_its_attributes_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = reading(Table())
+def test_another_class_above() -> None:
+    slow, fast = (type("Above", (), {"gain": gain}) for gain in (0.5, 0.9))
+    kind: Any = type("Below", (slow,), {})
+    step = reading(kind())
+    for above in (slow, fast):
+        kind.__bases__ = (above,)
+        assert_as_the_loop(step)
+
+
+def made(kind: str) -> Any:
+    """Return what looks its attributes up."""
+    if kind == "object":
+        return Table()
+    namespace = types.ModuleType("namespace")
+    namespace.__getattr__ = GAINS.__getitem__  # type: ignore[method-assign]
+    return namespace
+
+
+@pytest.mark.parametrize("kind", ["object", "module"])
+def test_what_looks_its_attributes_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = reading(made(kind))
     for gain in (0.5, 0.9):
         monkeypatch.setitem(GAINS, "gain", gain)
         assert_as_the_loop(step)
