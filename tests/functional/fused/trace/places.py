@@ -84,6 +84,7 @@ Frozen = dataclasses.make_dataclass("Frozen", [("number", float)], frozen=True)
 Slots = dataclasses.make_dataclass("Slots", [("number", float)], slots=True)
 HalfSlotted: Any = type("HalfSlotted", (Slotted,), {})  # has a dictionary, in which the number is not
 Attributed: Any = type("Attributed", (dict,), {})
+Hiding: Any = type("Hiding", (), {"__dict__": property(lambda _: {})})
 Integer: Any = type("Integer", (int,), {})
 Text: Any = type("Text", (str,), {"__slots__": ()})
 SEEN: dict[str, tuple[Make, Read]] = {
@@ -124,6 +125,7 @@ UNSEEN: dict[str, tuple[Make, Read]] = {
     "size of a tensor": (lambda number: torch.zeros(int(10 * number)), SIZE),
     "numbers of a tensor": (lambda number: torch.tensor([number]), lambda content: content.tolist()[0]),
     "nn module": (torch.nn.LeakyReLU, lambda content: content.negative_slope),
+    "object that hides what it has": (lambda number: with_number(Hiding(), number), NUMBER),
     "slots": (Slotted, NUMBER),
     "slots of a base class": (HalfSlotted, NUMBER),
     "dataclass with slots": (Slots, NUMBER),
