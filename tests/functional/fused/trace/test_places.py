@@ -70,15 +70,8 @@ ON_THE_LOOP = {
     for where in ("in a cell", "in another cell", "that changes in place")
     for name in (
         *("defaultdict", "Counter", "MappingProxy", "dict with an attribute", "integer of its own class"),
-        *(
-            "string of its own class",
-            "Fraction",
-            "bound method",
-            "numbers of a tensor",
-            "array",
-            "bytearray",
-            "weak reference",
-        ),
+        *("string of its own class", "Fraction", "bound method", "numbers of a tensor"),
+        *("array", "bytearray", "weak reference", "object that hides what it has"),
     )
 } | {
     *("global by name", "global by a descriptor", "import in the step", "context variable"),
