@@ -120,9 +120,10 @@ print(told())
     "calls that need less than half give the rest back": (
         """
 train()
+held = resident() - start
 for _ in range(20):
     train(batch[:2])
-print(resident() - start < 60, told())
+print(resident() - start < held / 2, told())
 """,
         "True True",
     ),
