@@ -141,6 +141,7 @@ def test_batch_norm_trains_and_infers(compiles: bool) -> None:
         assert model.explain().mode == "fold"
 
 
+@pytest.mark.long
 def test_compiled_network_that_steps() -> None:
     model, twin = twins(Two(lambda net, x, init: -x if init else x).double())
     assert_same(slopes(compiled(model), model, inputs()), slopes(twin, twin, inputs()))
