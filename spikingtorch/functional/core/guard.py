@@ -233,8 +233,8 @@ class Guard:
 
     def unchanged(self) -> bool:
         """Say whether each place holds what it held; False as well if one cannot be watched."""
-        if self._is_blind:
-            return False
+        if self._is_blind or not self._places:  # a step of the library's own has none
+            return not self._is_blind
         try:
             if not all(map(is_, chain.from_iterable(map(call, self._looks)), self._held)):
                 return False
