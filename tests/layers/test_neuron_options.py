@@ -329,3 +329,10 @@ def test_stochastic_neurons_with_a_slope_for_each() -> None:
     assert layer(torch.rand(4, 2), init=True).shape == (4, 2)
     with pytest.raises(ValueError, match="has no primitive that goes from 0 to 1"):
         st.StochasticLIF(surrogate=F.FastSigmoid(torch.tensor([3.0, 5.0])))
+
+
+def test_a_delay_is_handed_over_as_a_parameter() -> None:
+    delay = torch.nn.Parameter(torch.tensor([1.0, 2.5]))
+    layer = st.Delay(delay)
+    assert layer.delay is delay
+    assert layer.longest == 3.0

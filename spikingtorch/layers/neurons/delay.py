@@ -42,7 +42,7 @@ class Delay(StepLayer):
         check_parameter("Delay", "delay", delay, least=0.0)
         dt = options.get("dt", 1.0)
         check_parameter("Delay", "dt", dt, above=0.0)
-        most = float(delay.max() if isinstance(delay, Tensor) else delay) / dt
+        most = float(delay.detach().max() if isinstance(delay, Tensor) else delay) / dt
         steps = max(1, math.ceil(most)) if longest is None else check_count("Delay", "longest", longest)
         object.__setattr__(self, "limits", {"delay": Limits(least=0.0, most=steps * dt)})
         super().__init__(F.delay_step, F.DelayState, delay=delay, **options)
