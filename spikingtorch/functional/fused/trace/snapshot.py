@@ -202,7 +202,8 @@ class _SnapshotWalk:
         self.looks = False
         self.missing: NotHeld | None = None
         self.tensors: list[Tensor] = []
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, tuple[int, str]] = {}  # the number of a value, and the name under which it was found
+        self._also: set[tuple[str, str]] = set()  # a name that leads to what was found under another one
         self._alive: list[Any] = []
         self._modules: dict[int, types.ModuleType] = {}
         self._attributes: set[str] = set()  # names that code reads or assigns to, of modules wherever they are
@@ -225,8 +226,10 @@ class _SnapshotWalk:
         if fixed or kind.__module__ == "torch._ops":  # operators of torch are what they are
             return value
         if id(value) in self._seen:
-            return "seen", self._seen[id(value)]
-        self._seen[id(value)] = len(self._seen)
+            number, name = self._seen[id(value)]
+            self._also.add((self._name, name))
+            return "seen", number
+        self._seen[id(value)] = len(self._seen), self._name
         self._alive.append(value)  # so that no two values of a walk have the same id
         if len(self._seen) > _LIMIT:
             raise NotHeld(f"reads more than {_LIMIT} values. {_HOLD}")
@@ -377,6 +380,7 @@ class _SnapshotWalk:
         while read != told:
             told |= read
             read = told.union(*[[*reads.names, *reads.attributes] for name, _, reads in self._code if name in told])
+            read |= {first for name, first in self._also if name in told}
         for name, function, reads in self._code:
             if name in told:
                 self._check(function, reads)

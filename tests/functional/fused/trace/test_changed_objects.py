@@ -256,6 +256,28 @@ def test_another_class_above() -> None:
         assert_as_the_loop(step)
 
 
+def caught(x: Tensor) -> float:
+    try:
+        return 0.0 * float(x.view(3, 100).sum()) + 0.5
+    except RuntimeError:
+        return 0.9
+
+
+def catching(x: Tensor) -> float:
+    return caught(x)
+
+
+AN_OBJECT: Any = type("Named", (), {"gain": 1.0, "unused": catching})()
+
+
+@pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
+def test_a_function_that_is_a_method_nobody_calls_as_well() -> None:
+    """It is met first where it is not called, and then where it is."""
+    step: Any = lambda state, x: advance(AN_OBJECT.gain * catching(x), state, x)  # noqa: E731
+    assert_as_the_loop(step)
+    assert "error that it catches" in F.explain_scan(step, F.IFState(torch.zeros(300)), X).reason
+
+
 def made(kind: str) -> Any:
     """Return what looks its attributes up."""
     if kind == "object":
