@@ -65,6 +65,18 @@ _NOTES = {name for name, item in vars(_SAMPLE).items() if not isinstance(item, t
     *("__dataclass_fields__", "__dataclass_params__", "__static_attributes__", "__firstlineno__", "_backward_cls"),
 }
 _OF_ENUMS = {*vars(Enum("_Empty", []))}
+# what no step asks for unless it shows an object, makes one or compares two
+_SHOWN = {
+    "__repr__",
+    "__str__",
+    "__format__",
+    "__eq__",
+    "__hash__",
+    "__init__",
+    "__new__",
+    "__post_init__",
+    "__replace__",
+}
 _HOLD = "Keep what it reads in numbers, texts, tuples, lists, dicts or plain objects, or pass it in params"
 _WRITE = "Write the names of what it reads in its code"
 
@@ -374,12 +386,16 @@ class _SnapshotWalk:
     def check_code(self) -> None:
         """Raise where code that may be called does what the loop alone does as it is meant.
 
-        Of a class or a module, that are the functions whose names code reads that may be called.
+        Of a class or a module, that are the functions whose names code reads that may be called, and what Python calls
+        by itself; where names are computed, all of them.
         """
-        read, told = {"", "__call__", "forward"}, set[str]()
+        known = {name for name, _, _ in self._code} | {name for name, _, _ in self._in_c}
+        read = {"", "forward", *(name for name in known if self._computes or _calls_by_itself(name))}
+        told: set[str] = set()
         while read != told:
             told |= read
-            read = told.union(*[[*reads.names, *reads.attributes] for name, _, reads in self._code if name in told])
+            each = [{*reads.names, *reads.attributes, *reads.texts} for name, _, reads in self._code if name in told]
+            read = told.union(*each)
             read |= {first for name, first in self._also if name in told}
         for name, function, reads in self._code:
             if name in told:
@@ -416,6 +432,11 @@ class _SnapshotWalk:
             self._unheld(f"uses {min(opaque)}, behind which nobody can look", _WRITE)
         if reads.imports:
             self._unheld(f"imports {reads.imports[0]}", "Import it outside of the step")
+
+
+def _calls_by_itself(name: str) -> bool:
+    """Say whether Python calls a method of this name, as for an operator, without anybody who names it."""
+    return name.startswith("__") and name not in _SHOWN
 
 
 def _is_in_sight(base: type) -> bool:

@@ -267,15 +267,20 @@ def catching(x: Tensor) -> float:
     return caught(x)
 
 
-AN_OBJECT: Any = type("Named", (), {"gain": 1.0, "unused": catching})()
+AN_OBJECT: Any = type("Named", (), {"gain": 1.0, "unused": catching, "__getitem__": lambda self, x: caught(x)})()
 
 
 @pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
 def test_a_function_that_is_a_method_nobody_calls_as_well() -> None:
     """It is met first where it is not called, and then where it is."""
-    step: Any = lambda state, x: advance(AN_OBJECT.gain * catching(x), state, x)  # noqa: E731
-    assert_as_the_loop(step)
-    assert "error that it catches" in F.explain_scan(step, F.IFState(torch.zeros(300)), X).reason
+    steps: list[Any] = [
+        lambda state, x: advance(AN_OBJECT.gain * catching(x), state, x),
+        lambda state, x: advance(AN_OBJECT[x], state, x),
+        lambda state, x: advance(getattr(AN_OBJECT, "unused").__func__(x), state, x),  # noqa: B009
+    ]
+    for step in steps:
+        assert_as_the_loop(step)
+        assert "error that it catches" in F.explain_scan(step, F.IFState(torch.zeros(300)), X).reason
 
 
 def made(kind: str) -> Any:
