@@ -53,7 +53,7 @@ _IN_C = (
     types.ClassMethodDescriptorType,
 )
 # packages whose functions in C give the same for the same arguments
-_PURE = FIXED | {"itertools", "cmath", "copyreg", "abc"}
+_PURE = FIXED | {"itertools", "cmath", "copyreg", "abc", "types"}
 # packages of classes of classes that add nothing which a step reads, and of bases that hold nothing
 _METACLASSES, _BASES = {"builtins", "abc", "torch", "typing", "enum"}, {"typing", "abc", "enum"}
 _DRAWS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
