@@ -7,26 +7,36 @@ from spikingtorch.functional.firing import Fired, Graded, MultiSpike, Strict, Te
 from spikingtorch.functional.loop import Step
 from spikingtorch.functional.masked import Masked
 from spikingtorch.functional.neurons.adaptive import ALIFState, alif_step
-from spikingtorch.functional.neurons.binary import McPittsState, mcpitts_step
-from spikingtorch.functional.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
 from spikingtorch.functional.neurons.delay import DelayState, delay_step, delayed, empty_delay
-from spikingtorch.functional.neurons.euler import EulerLIFState, euler_lif_step, leak_from_w
-from spikingtorch.functional.neurons.exponential import AdExState, ExponentialIFState, adex_step, exponential_if_step
-from spikingtorch.functional.neurons.integrator import IFState, if_step
+from spikingtorch.functional.neurons.integrator import (
+    IFState,
+    McPittsState,
+    SigmaDeltaState,
+    if_step,
+    mcpitts_step,
+    sigma_delta_step,
+)
 from spikingtorch.functional.neurons.leaky import (
+    EulerLIFState,
     LIFState,
     LIState,
     SpikingDecayState,
     decay_from_tau,
+    euler_lif_step,
     gain_from_tau,
+    leak_from_w,
     li_step,
     lif_step,
     spiking_decay_step,
 )
-from spikingtorch.functional.neurons.quadratic import (
+from spikingtorch.functional.neurons.nonlinear import (
+    AdExState,
+    ExponentialIFState,
     IzhikevichCurve,
     IzhikevichState,
     QuadraticIFState,
+    adex_step,
+    exponential_if_step,
     izhikevich_step,
     quadratic_if_step,
 )
@@ -37,7 +47,6 @@ from spikingtorch.functional.neurons.resonate import (
     balanced_resonate_and_fire_step,
     resonate_and_fire_step,
 )
-from spikingtorch.functional.neurons.sigma_delta import SigmaDeltaState, sigma_delta_step
 from spikingtorch.functional.neurons.stochastic import StochasticInput, StochasticLIFState, stochastic_lif_step
 from spikingtorch.functional.neurons.synapses import (
     AlphaSynapseState,
@@ -47,7 +56,15 @@ from spikingtorch.functional.neurons.synapses import (
     exponential_synapse_step,
     short_term_plasticity_step,
 )
-from spikingtorch.functional.neurons.synaptic import AlphaLIFState, CubaLIFState, alpha_lif_step, cuba_lif_step
+from spikingtorch.functional.neurons.synaptic import (
+    AlphaLIFState,
+    BioLIFInput,
+    BioLIFState,
+    CubaLIFState,
+    alpha_lif_step,
+    biolif_step,
+    cuba_lif_step,
+)
 from spikingtorch.functional.recorded import Recorded, Returning, recorded
 from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolution, dense, per_channel
 from spikingtorch.functional.refractory_period import (

@@ -36,11 +36,11 @@ SAME: dict[str, dict[str, str]] = {
         "0: + 1": "the shape of every step is the same",
         "delay.detach(): without detach": _STEPS,
     },
-    "neurons.euler.leak_from_w": {"w >= 0.0: compares with Gt": _MEET},
+    "neurons.leaky.leak_from_w": {"w >= 0.0: compares with Gt": _MEET},
     "refractory_period.Refractory.__call__": {
         "left.detach(): without detach": "the table starts from neurons that do not rest",
     },
-    "jax_reference.refractory_wrappers.Refractory.__call__": {
+    "jax_reference.wrappers.Refractory.__call__": {
         "jax.lax.stop_gradient(left): argument 0 alone": "the table starts from neurons that do not rest",
     },
     "jax_reference.delay.delay_step": {"jax.lax.stop_gradient(jnp.floor(delay)): argument 0 alone": _STEPS},
@@ -78,7 +78,7 @@ SAME: dict[str, dict[str, str]] = {
         "jnp.clip(self.beta * u, -1, 1): arguments 0 and 1 swapped": _ORDER,
     },
     "jax_reference.firing.Strict.__call__": {"1.0: + 1": _POSITIVE},
-    "jax_reference.neurons.exponential._upswing": {"z > 20: compares with GtE": _MEET},
+    "jax_reference.neurons.nonlinear._upswing": {"z > 20: compares with GtE": _MEET},
     "jax_reference.neurons.refractory.refractory_gain_from_tau": {
         "18: + 1": "a term of the series below rounding",
         "1: + 1": _UNUSED,

@@ -10,21 +10,17 @@ from typing import Any, NamedTuple
 from tests.verification.changes import changed, changes, table_changes
 
 CORE = "spikingtorch.functional"
-NEURONS = (
-    *("adaptive", "binary", "conductance", "euler", "exponential", "integrator", "leaky", "quadratic", "refractory"),
-    *("resonate", "sigma_delta", "stochastic", "synaptic"),
-)
-COMMON = ("firing", "masked", "reset", "spike", "surrogate")
+NEURONS = ("adaptive", "integrator", "leaky", "nonlinear", "refractory", "resonate", "stochastic", "synaptic")
+COMMON = ("firing", "reset", "spike", "surrogate")
 # side of the comparison, and the modules whose functions are changed there
 MODULES: dict[str, tuple[str, ...]] = {
     "torch": (
-        *(f"{CORE}.{name}" for name in (*COMMON, "refractory_period")),
+        *(f"{CORE}.{name}" for name in (*COMMON, "masked", "refractory_period")),
         *(f"{CORE}.neurons.{name}" for name in (*NEURONS, "delay", "synapses")),
     ),
     "jax": (
-        *(f"{CORE}.jax_reference.{name}" for name in (*COMMON, "closed_forms", "refractory_wrappers")),
-        *(f"{CORE}.jax_reference.{name}" for name in ("delay", "plasticity", "synapses")),
-        *(f"{CORE}.jax_reference.neurons.{name}" for name in (*NEURONS, "izhikevich")),
+        *(f"{CORE}.jax_reference.{name}" for name in (*COMMON, "closed_forms", "delay", "synapses", "wrappers")),
+        *(f"{CORE}.jax_reference.neurons.{name}" for name in NEURONS),
     ),
     "c": (f"{CORE}.fused.codegen.c_expressions", f"{CORE}.fused.lower.rules"),
 }

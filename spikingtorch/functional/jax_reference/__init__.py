@@ -1,36 +1,42 @@
 """The independent twin of spikingtorch.functional, in JAX.
 
 Written from the equations, to check the torch code against; usable on its own under jit, grad and vmap. It follows the
-dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls.
+dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls. A step takes and returns what the step
+of the same name in ``spikingtorch.functional`` does.
 """
 
 from spikingtorch.functional.jax_reference.delay import DelayState, delay_step
 from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, SpikeFunction, Strict, Ternary, fire
 from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
-from spikingtorch.functional.jax_reference.neurons.binary import McPittsState, mcpitts_step
-from spikingtorch.functional.jax_reference.neurons.conductance import BioLIFInput, BioLIFState, biolif_step
-from spikingtorch.functional.jax_reference.neurons.euler import EulerLIFState, euler_lif_step, leak_from_w
-from spikingtorch.functional.jax_reference.neurons.exponential import (
-    AdExState,
-    ExponentialIFState,
-    adex_step,
-    exponential_if_step,
+from spikingtorch.functional.jax_reference.neurons.integrator import (
+    IFState,
+    McPittsState,
+    SigmaDeltaState,
+    if_step,
+    mcpitts_step,
+    sigma_delta_step,
 )
-from spikingtorch.functional.jax_reference.neurons.integrator import IFState, if_step
 from spikingtorch.functional.jax_reference.neurons.leaky import (
+    EulerLIFState,
     LIFState,
     LIState,
     SpikingDecayState,
     decay_from_tau,
+    euler_lif_step,
     gain_from_tau,
+    leak_from_w,
     li_step,
     lif_step,
     spiking_decay_step,
 )
-from spikingtorch.functional.jax_reference.neurons.quadratic import (
+from spikingtorch.functional.jax_reference.neurons.nonlinear import (
+    AdExState,
+    ExponentialIFState,
     IzhikevichCurve,
     IzhikevichState,
     QuadraticIFState,
+    adex_step,
+    exponential_if_step,
     izhikevich_step,
     quadratic_if_step,
 )
@@ -45,7 +51,6 @@ from spikingtorch.functional.jax_reference.neurons.resonate import (
     balanced_resonate_and_fire_step,
     resonate_and_fire_step,
 )
-from spikingtorch.functional.jax_reference.neurons.sigma_delta import SigmaDeltaState, sigma_delta_step
 from spikingtorch.functional.jax_reference.neurons.stochastic import (
     StochasticInput,
     StochasticLIFState,
@@ -53,8 +58,11 @@ from spikingtorch.functional.jax_reference.neurons.stochastic import (
 )
 from spikingtorch.functional.jax_reference.neurons.synaptic import (
     AlphaLIFState,
+    BioLIFInput,
+    BioLIFState,
     CubaLIFState,
     alpha_lif_step,
+    biolif_step,
     cuba_lif_step,
 )
 from spikingtorch.functional.jax_reference.norms import time_batch_norm

@@ -21,8 +21,6 @@ def delay_step(state: DelayState, x: jax.Array, *, delay: Parameter) -> tuple[De
 
     Hammouamri et al., "Learning delays in spiking neural networks using dilated convolutions with learnable spacings",
     ICLR 2024, doi:10.48550/arXiv.2306.17670.
-
-    Arguments and returns: those of ``spikingtorch.functional.delay_step``.
     """
     inputs = (x, *state.past)
     whole = jax.lax.stop_gradient(jnp.floor(delay))

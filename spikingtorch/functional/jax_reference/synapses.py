@@ -25,9 +25,7 @@ def exponential_synapse_step(
 ) -> tuple[ExponentialSynapseState, jax.Array]:
     """Advance a synapse whose current falls exponentially by one step.
 
-        i[t] = decay i[t-1] + x[t]
-
-    Arguments and returns: those of ``spikingtorch.functional.exponential_synapse_step``.
+    i[t] = decay i[t-1] + x[t]
     """
     i = decay * state.i + x
     return ExponentialSynapseState(i=i), i
@@ -38,10 +36,8 @@ def alpha_synapse_step(
 ) -> tuple[AlphaSynapseState, jax.Array]:
     """Advance a synapse whose current rises and falls by one step.
 
-        r[t] = decay_rise r[t-1] + gain_rise x[t]
-        i[t] = decay i[t-1] + r[t]
-
-    Arguments and returns: those of ``spikingtorch.functional.alpha_synapse_step``.
+    r[t] = decay_rise r[t-1] + gain_rise x[t]
+    i[t] = decay i[t-1] + r[t]
     """
     r = decay_rise * state.r + gain_rise * x
     i = decay * state.i + r
@@ -73,8 +69,6 @@ def short_term_plasticity_step(
 
     Tsodyks, Pawelzik and Markram, "Neural networks with dynamic synapses", Neural Computation 1998,
     doi:10.1162/089976698300017502.
-
-    Arguments and returns: those of ``spikingtorch.functional.short_term_plasticity_step``.
     """
     f = decay_facilitation * state.f
     q = decay_recovery * state.q

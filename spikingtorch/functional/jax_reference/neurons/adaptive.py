@@ -39,8 +39,6 @@ def alif_step(
 
     Bellec et al., "Long short-term memory and learning-to-learn in networks of spiking neurons", NeurIPS 2018,
     doi:10.48550/arXiv.1803.09574. Spikes in a are counted: of several in a step, or of negative ones, each adds 1.
-
-    Arguments and returns: those of ``spikingtorch.functional.alif_step``.
     """
     theta = threshold + adaptation * state.a
     u = decay * state.v + gain * x

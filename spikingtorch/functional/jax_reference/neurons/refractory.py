@@ -59,8 +59,6 @@ def coarse_lif_step(
         w[t] = a v[t-1] + ((1 - s[t-1]) b + s[t-1] c) x[t]
         s[t] = H(w[t] - threshold)
         v[t] = reset(w[t], s[t], threshold), which is (1 - s[t]) w[t] as published
-
-    Arguments and returns: those of ``spikingtorch.functional.coarse_lif_step``.
     """
     w = decay * state.v + ((1 - state.s) * gain + state.s * refractory_gain) * x
     fired = fire(w, threshold, surrogate, reset)

@@ -45,8 +45,6 @@ def resonate_and_fire_step(
         v[t] = reset(u[t], s[t], threshold)
 
     Izhikevich, "Resonate-and-fire neurons", Neural Networks 2001, doi:10.1016/S0893-6080(01)00078-8.
-
-    Arguments and returns: those of ``spikingtorch.functional.resonate_and_fire_step``.
     """
     v, w = state
     u = v + dt * (damping * v - omega * w + x)
@@ -78,8 +76,6 @@ def balanced_resonate_and_fire_step(
 
     Higuchi et al., "Balanced resonate-and-fire neurons", ICML 2024, doi:10.48550/arXiv.2402.14603. Spikes in q are
     counted, as in ``alif_step``.
-
-    Arguments and returns: those of ``spikingtorch.functional.balanced_resonate_and_fire_step``.
     """
     v, w, q = state
     p = (-1 + jnp.sqrt(1 - (dt * omega) ** 2)) / dt

@@ -35,12 +35,10 @@ def stochastic_lif_step(
 ) -> tuple[StochasticLIFState, jax.Array]:
     """Advance a leaky neuron with escape noise by one step.
 
-        u[t] = decay v[t-1] + gain current[t]
-        p    = phi(u[t] - threshold)
-        s[t] = 1 where noise[t] < p, else 0, differentiated as p
-        v[t] = reset(u[t], s[t], threshold)
-
-    Arguments and returns: those of ``spikingtorch.functional.stochastic_lif_step``.
+    u[t] = decay v[t-1] + gain current[t]
+    p    = phi(u[t] - threshold)
+    s[t] = 1 where noise[t] < p, else 0, differentiated as p
+    v[t] = reset(u[t], s[t], threshold)
     """
     current, noise = x
     u = decay * state.v + gain * current

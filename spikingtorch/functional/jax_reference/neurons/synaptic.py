@@ -1,8 +1,9 @@
-"""Leaky neurons with a synaptic current of their own."""
+"""Leaky neurons behind a synapse: with a synaptic current of their own, or with conductances."""
 
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
 from spikingtorch.functional.jax_reference.reset import Reset, to_zero
@@ -38,12 +39,10 @@ def cuba_lif_step(
 ) -> tuple[CubaLIFState, jax.Array]:
     """Advance a leaky neuron behind an exponential synapse by one step.
 
-        i[t] = decay_syn i[t-1] + x[t]
-        u[t] = decay v[t-1] + gain i[t]
-        s[t] = H(u[t] - threshold)
-        v[t] = reset(u[t], s[t], threshold)
-
-    Arguments and returns: those of ``spikingtorch.functional.cuba_lif_step``.
+    i[t] = decay_syn i[t-1] + x[t]
+    u[t] = decay v[t-1] + gain i[t]
+    s[t] = H(u[t] - threshold)
+    v[t] = reset(u[t], s[t], threshold)
     """
     i = decay_syn * state.i + x
     u = decay * state.v + gain * i
@@ -66,16 +65,52 @@ def alpha_lif_step(
 ) -> tuple[AlphaLIFState, jax.Array]:
     """Advance a leaky neuron behind a synapse that rises and falls by one step.
 
-        r[t] = decay_rise r[t-1] + gain_rise x[t]
-        i[t] = decay_syn i[t-1] + r[t]
-        u[t] = decay v[t-1] + gain i[t]
-        s[t] = H(u[t] - threshold)
-        v[t] = reset(u[t], s[t], threshold)
-
-    Arguments and returns: those of ``spikingtorch.functional.alpha_lif_step``.
+    r[t] = decay_rise r[t-1] + gain_rise x[t]
+    i[t] = decay_syn i[t-1] + r[t]
+    u[t] = decay v[t-1] + gain i[t]
+    s[t] = H(u[t] - threshold)
+    v[t] = reset(u[t], s[t], threshold)
     """
     r = decay_rise * state.r + gain_rise * x
     i = decay_syn * state.i + r
     u = decay * state.v + gain * i
     fired = fire(u, threshold, surrogate, reset)
     return AlphaLIFState(v=fired.v, i=i, r=r), fired.out
+
+
+class BioLIFState(NamedTuple):
+    """Membrane v after the reset, shape (*N,)."""
+
+    v: jax.Array
+
+
+class BioLIFInput(NamedTuple):
+    """Excitatory and inhibitory conductance, each of shape (*N,), in units of the leak conductance."""
+
+    excitatory: jax.Array
+    inhibitory: jax.Array
+
+
+def biolif_step(
+    state: BioLIFState,
+    x: BioLIFInput,
+    *,
+    nudt: Parameter,
+    threshold: Parameter = 0.5,
+    surrogate: SpikeFunction = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[BioLIFState, jax.Array]:
+    """Advance a conductance-based neuron by one step.
+
+    nu   = 1 + xe[t] + xi[t]
+    a    = exp(-nudt nu), held constant in the gradient
+    u[t] = a v[t-1] + (xe[t] / nu) (1 - a)
+    s[t] = H(u[t] - threshold)
+    v[t] = reset(u[t], s[t], threshold)
+    """
+    xe, xi = x
+    nu = 1 + xe + xi
+    a = jax.lax.stop_gradient(jnp.exp(-nudt * nu))
+    u = a * state.v + (xe / nu) * (1 - a)
+    fired = fire(u, threshold, surrogate, reset)
+    return BioLIFState(v=fired.v), fired.out

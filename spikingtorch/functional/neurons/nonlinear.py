@@ -1,13 +1,116 @@
-"""Neurons whose membrane follows a parabola: the quadratic integrate-and-fire neuron, and that of Izhikevich."""
+"""Neurons whose membrane takes off by itself: exponential, AdEx, quadratic, and that of Izhikevich."""
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from spikingtorch.functional.firing import fire
 from spikingtorch.functional.reset import Reset, to_value, to_zero
 from spikingtorch.functional.spike import Surrogate
 from spikingtorch.functional.surrogate import Sigmoid
+
+# exp(20) = 5e8: a membrane so far up has fired long ago
+_LARGEST_EXPONENT = 20.0
+
+
+def _upstroke(v: Tensor, v_rheobase: Tensor | float, sharpness: Tensor | float) -> Tensor:
+    """Return the current that makes the spike; constant where its exponent exceeds 20."""
+    return sharpness * torch.exp(((v - v_rheobase) / sharpness).clamp(max=_LARGEST_EXPONENT))
+
+
+class ExponentialIFState(NamedTuple):
+    """State of ``exponential_if_step``: v, the membrane after the reset."""
+
+    v: Tensor
+
+
+def exponential_if_step(
+    state: ExponentialIFState,
+    x: Tensor,
+    *,
+    leak: Tensor | float,
+    v_rest: Tensor | float = 0.0,
+    v_rheobase: Tensor | float = 0.5,
+    sharpness: Tensor | float = 0.2,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[ExponentialIFState, Tensor]:
+    """Advance an exponential integrate-and-fire neuron by one step of Euler's method.
+
+        g[t] = exp(min((v[t-1] - v_rheobase) / sharpness, 20))
+        u[t] = v[t-1] + leak (v_rest - v[t-1] + sharpness g[t] + x[t])
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+
+    Args:
+        state: v[t-1], shape (*N,).
+        x: input current of this step, in units of the membrane, shape (*N,).
+        leak: length of a step over the membrane time constant, in [0, 1], broadcastable to (*N,).
+        v_rest: membrane without input, but for the exponential, broadcastable to (*N,).
+        v_rheobase: membrane at which the spike takes off, broadcastable to (*N,).
+        sharpness: range of the membrane in which it does, positive, broadcastable to (*N,).
+        threshold: membrane at which the neuron fires, broadcastable to (*N,).
+        surrogate: spike function.
+        reset: what a spike does to the membrane.
+
+    Returns:
+        The state v[t] and the spikes s[t], each of shape (*N,).
+
+    Source: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk, N. Brunel, J. Neurosci. 23 (2003),
+    doi:10.1523/JNEUROSCI.23-37-11628.2003.
+    """
+    v = state.v
+    u = v + leak * (v_rest - v + _upstroke(v, v_rheobase, sharpness) + x)
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return ExponentialIFState(v=v), out
+
+
+class AdExState(NamedTuple):
+    """State of ``adex_step``: v, the membrane after the reset, and w, the current that adapts."""
+
+    v: Tensor
+    w: Tensor
+
+
+def adex_step(
+    state: AdExState,
+    x: Tensor,
+    *,
+    leak: Tensor | float,
+    leak_w: Tensor | float,
+    a: Tensor | float,
+    b: Tensor | float,
+    v_rest: Tensor | float = 0.0,
+    v_rheobase: Tensor | float = 0.5,
+    sharpness: Tensor | float = 0.2,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+    reset: Reset = to_zero,
+) -> tuple[AdExState, Tensor]:
+    """Advance an adaptive exponential integrate-and-fire neuron by one step of Euler's method.
+
+        g[t] = exp(min((v[t-1] - v_rheobase) / sharpness, 20))
+        u[t] = v[t-1] + leak (v_rest - v[t-1] + sharpness g[t] - w[t-1] + x[t])
+        s[t] = H(u[t] - threshold)              H(0) = 1
+        v[t] = reset(u[t], s[t], threshold)
+        w[t] = w[t-1] + leak_w (a (v[t-1] - v_rest) - w[t-1]) + b s[t]
+
+    Currents are in units of the membrane: divided by the leak conductance of the paper, as are a and b. The leak of the
+    adaptation is ``leak_w``, in [0, 1]; ``a`` is the adaptation by the membrane, without a unit, and ``b`` that by a
+    spike; all are broadcastable to (*N,). The other arguments are those of ``exponential_if_step``.
+
+    Returns:
+        The state v[t], w[t] and the spikes s[t], each of shape (*N,).
+
+    Source: R. Brette, W. Gerstner, J. Neurophysiol. 94 (2005), doi:10.1152/jn.00686.2005.
+    """
+    v, w = state.v, state.w
+    u = v + leak * (v_rest - v + _upstroke(v, v_rheobase, sharpness) - w + x)
+    w = w + leak_w * (a * (v - v_rest) - w)
+    v, out, number, _ = fire(u, threshold, surrogate, reset)
+    return AdExState(v=v, w=w + b * number), out
 
 
 class QuadraticIFState(NamedTuple):
