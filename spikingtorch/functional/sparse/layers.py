@@ -12,7 +12,7 @@ from spikingtorch.functional.core.network_mode import tell_modes
 from spikingtorch.functional.sparse.autograd import marked, run
 from spikingtorch.functional.sparse.choose import choose
 from spikingtorch.functional.sparse.kernels import Events, mark_bools
-from spikingtorch.functional.sparse.operations import Conv1d, Conv2d, Linear, Operation
+from spikingtorch.functional.sparse.operations import Convolution, Linear, Operation
 
 Size: TypeAlias = int | tuple[int, ...]
 
@@ -91,9 +91,8 @@ def convolution(
     strides, paddings = sizes(stride, axes), _padding(padding, weight, axes)
     if strides is None or paddings is None or (padding == "same" and set(strides) != {1}):
         return None
-    if axes == 1:
-        return Layer(Conv1d(Conv2d((1, strides[0]), (0, paddings[0]))), x, weight, bias)
-    return Layer(Conv2d((strides[0], strides[1]), (paddings[0], paddings[1])), x, weight, bias)
+    (stride_y, stride_x), (padding_y, padding_x) = (1, *strides)[-2:], (0, *paddings)[-2:]
+    return Layer(Convolution((stride_y, stride_x), (padding_y, padding_x), axes), x, weight, bias)
 
 
 def event_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

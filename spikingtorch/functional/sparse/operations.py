@@ -27,7 +27,7 @@ class Linear(NamedTuple):
     def misfit(self, x: Tensor, weight: Tensor) -> str | None:
         """Return why the shapes do not make a layer of the kernels, None if they do."""
         fits = x.ndim > 0 and weight.ndim == 2 and x.shape[-1] == weight.shape[1]
-        return None if fits else f"has an input of shape {tuple(x.shape)} for weights of shape {tuple(weight.shape)}"
+        return None if fits else _unfit(x.shape, weight.shape)
 
     def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
         """Return the layer as the kernels know it."""
@@ -69,73 +69,84 @@ class Linear(NamedTuple):
         ]
 
 
-class Conv2d(NamedTuple):
-    """``torch.nn.functional.conv2d`` of one group, without dilation.
+class Convolution(NamedTuple):
+    """``torch.nn.functional.conv2d`` of one group, without dilation; or ``conv1d``, for images of height one.
 
     Attributes:
         stride: along height and width.
         padding: at each end of height and width.
+        axes: 2 for images, 1 for sequences.
     """
 
     stride: tuple[int, int]
     padding: tuple[int, int]
+    axes: int = 2
 
     def misfit(self, x: Tensor, weight: Tensor) -> str | None:
         """Return why the shapes do not make a layer of the kernels, None if they do."""
-        if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
-            return f"has an input of shape {tuple(x.shape)} for weights of shape {tuple(weight.shape)}"
-        kernel = weight.shape[2:]
+        if x.ndim != self.axes + 2 or weight.ndim != self.axes + 2:
+            return _unfit(x.shape, weight.shape)
+        images, weights = _as_images(x.shape), _as_images(weight.shape)
+        kernel = weights[2:]
+        if images[1] != weights[1]:
+            return _unfit(images, weights)
         if min(self.stride) < 1 or max(self.stride) > _FARTHEST or kernel[0] > _TALLEST:
-            return f"has stride {self.stride} and a kernel of shape {tuple(kernel)}"
+            return f"has stride {self.stride} and a kernel of shape {kernel}"
         if any([not 0 <= pad < size for pad, size in zip(self.padding, kernel, strict=True)]):
-            return f"has stride {self.stride} and padding {self.padding} for a kernel of shape {tuple(kernel)}"
-        if min(self._size(x.shape, weight.shape)) < 1:
-            return f"has images of shape {tuple(x.shape[2:])} that are smaller than the kernel"
+            return f"has stride {self.stride} and padding {self.padding} for a kernel of shape {kernel}"
+        if min(self._size(images, weights)) < 1:
+            return f"has images of shape {images[2:]} that are smaller than the kernel"
         return None
 
     def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
         """Return the layer as the kernels know it."""
-        images, channels, height, width = x
+        x, weight = _as_images(x), _as_images(weight)
+        (images, channels, height, width), (outputs, _, *kernel) = x, weight
         out_height, out_width = self._size(x, weight)
-        threads = threads_for(images * (channels * height * width + weight[0] * out_height * out_width))
-        sizes = (images, height, width, channels, out_height, out_width, weight[0], *weight[2:])
+        threads = threads_for(images * (channels * height * width + outputs * out_height * out_width))
+        sizes = (images, height, width, channels, out_height, out_width, outputs, *kernel)
         return Shape(threads, *sizes, *self.stride, *self.padding)
 
     def in_memory(self, tensor: Tensor) -> Tensor:
-        """Return images with their channels last."""
-        return tensor.permute(0, 2, 3, 1)
+        """Return images or sequences with their channels last."""
+        return tensor.permute(0, 2, 3, 1) if self.axes == 2 else tensor.permute(0, 2, 1)
 
     def from_memory(self, tensor: Tensor) -> Tensor:
-        """Return images with their channels first."""
-        return tensor.permute(0, 3, 1, 2)
+        """Return images or sequences with their channels first."""
+        return tensor.permute(0, 3, 1, 2) if self.axes == 2 else tensor.permute(0, 2, 1)
 
     def format(self, *tensors: Tensor) -> torch.memory_format:
-        """Return channels-last if the strides of any tensor look like it."""
-        return torch.channels_last if any(map(_is_channels_last, tensors)) else torch.contiguous_format
+        """Return channels-last if the strides of any look like it. Torch makes a sequence, the first, contiguous."""
+        looked_at = tensors if self.axes == 2 else [tensor.unsqueeze(2) for tensor in tensors[1:]]
+        return torch.channels_last if any(map(_is_channels_last, looked_at)) else torch.contiguous_format
 
     def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:  # noqa: ARG002
         """Return the shape of the outputs."""
-        return (s.images, s.outputs, s.out_height, s.out_width)
+        return (s.images, s.outputs, *(s.out_height, s.out_width)[-self.axes :])
 
     def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:
-        """Return the strides that torch gives images of a shape."""
+        """Return the strides that torch gives images or sequences of a shape."""
         if layout == torch.contiguous_format:
             return memory.strides(shape)
-        _, channels, height, width = (max(size, 1) for size in shape)
-        return (channels * height * width, 1, channels * width, channels)
+        samples, *along, channels = memory.strides((shape[0], *shape[2:], shape[1]))
+        return (samples, channels, *along)
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return what torch computes."""
-        return nnf.conv2d(x, weight, bias, self.stride, self.padding)
+        run = nnf.conv2d if self.axes == 2 else nnf.conv1d
+        return run(x, weight, bias, self.stride[-self.axes :], self.padding[-self.axes :])
 
     def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
         """Return the wanted gradients as torch computes them."""
+        if self.axes == 1:
+            found = self._replace(axes=2).gradients(g.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), wanted)
+            return [None if of is None else of.squeeze(2) for of in found[:2]] + found[2:]
         sizes, zeros = [weight.shape[0]] if wanted[2] else None, [0, 0]
         stride, padding = list(self.stride), list(self.padding)
-        found = torch.ops.aten.convolution_backward(
+        of_images = torch.ops.aten.convolution_backward(
             g, x, weight, sizes, stride, padding, [1, 1], False, zeros, 1, list(wanted)
         )
-        return list(found)
+        return list(of_images)
 
     def _size(self, x: Sequence[int], weight: Sequence[int]) -> tuple[int, int]:
         """Return height and width of the outputs."""
@@ -146,61 +157,15 @@ class Conv2d(NamedTuple):
         return height, width
 
 
-class Conv1d(NamedTuple):
-    """``torch.nn.functional.conv1d`` of one group, without dilation: a sequence is an image of height one.
-
-    Attributes:
-        of_images: the same for images.
-    """
-
-    of_images: Conv2d
-
-    def misfit(self, x: Tensor, weight: Tensor) -> str | None:
-        """Return why the shapes do not make a layer of the kernels, None if they do."""
-        if x.ndim != 3 or weight.ndim != 3:
-            return f"has an input of shape {tuple(x.shape)} for weights of shape {tuple(weight.shape)}"
-        return self.of_images.misfit(x.unsqueeze(2), weight.unsqueeze(2))
-
-    def shape(self, x: Sequence[int], weight: Sequence[int]) -> Shape:
-        """Return the layer as the kernels know it."""
-        return self.of_images.shape(_as_images(x), _as_images(weight))
-
-    def in_memory(self, tensor: Tensor) -> Tensor:
-        """Return sequences with their channels last."""
-        return tensor.permute(0, 2, 1)
-
-    def from_memory(self, tensor: Tensor) -> Tensor:
-        """Return sequences with their channels first."""
-        return tensor.permute(0, 2, 1)
-
-    def format(self, *tensors: Tensor) -> torch.memory_format:
-        """Return how torch lays out what it makes of an input and weights: it makes the input contiguous first."""
-        return self.of_images.format(*[tensor.unsqueeze(2) for tensor in tensors[1:]])
-
-    def out_shape(self, x: Sequence[int], s: Shape) -> tuple[int, ...]:  # noqa: ARG002
-        """Return the shape of the outputs."""
-        return (s.images, s.outputs, s.out_width)
-
-    def strides(self, shape: tuple[int, ...], layout: torch.memory_format) -> tuple[int, ...]:
-        """Return the strides that torch gives sequences of a shape."""
-        samples, channels, _, steps = self.of_images.strides(_as_images(shape), layout)
-        return samples, channels, steps
-
-    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what torch computes."""
-        return nnf.conv1d(x, weight, bias, self.of_images.stride[1:], self.of_images.padding[1:])
-
-    def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
-        """Return the wanted gradients as torch computes them."""
-        found = self.of_images.gradients(g.unsqueeze(2), x.unsqueeze(2), weight.unsqueeze(2), wanted)
-        return [None if of is None else of.squeeze(2) for of in found[:2]] + found[2:]
+Operation: TypeAlias = Linear | Convolution
 
 
-Operation: TypeAlias = Linear | Conv2d | Conv1d
+def _unfit(x: Sequence[int], weight: Sequence[int]) -> str:
+    return f"has an input of shape {tuple(x)} for weights of shape {tuple(weight)}"
 
 
 def _as_images(shape: Sequence[int]) -> tuple[int, ...]:
-    return (*shape[:2], 1, *shape[2:])
+    return (*shape[:2], *(1,) * (4 - len(shape)), *shape[2:])
 
 
 def _is_channels_last(images: Tensor) -> bool:

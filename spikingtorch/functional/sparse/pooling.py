@@ -18,7 +18,7 @@ from spikingtorch.functional.core.threads import threads_for
 from spikingtorch.functional.sparse.c_abi import Pool, failure, functions, pointer
 from spikingtorch.functional.sparse.choose import PLAIN, can_run
 from spikingtorch.functional.sparse.layers import Size, sizes
-from spikingtorch.functional.sparse.operations import Conv2d
+from spikingtorch.functional.sparse.operations import Convolution
 
 # numbers of a window, for one byte to tell them apart; numbers of an image, for 32 bits
 _MOST, _MOST_OF_IMAGE = 2**8, 2**31
@@ -172,5 +172,5 @@ def _pool(windows: Windows, shape: Sequence[int], outputs: Sequence[int], layout
     return Pool(threads, images, height, width, channels, *outputs, *numbers)
 
 
-_IMAGES = Conv2d((1, 1), (0, 0))
+_IMAGES = Convolution((1, 1), (0, 0))
 _apply: Any = getattr(super(Function, MaxPool), "apply")  # noqa: B009 - torch does not annotate it

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse.choose import choose
-from spikingtorch.functional.sparse.operations import Conv2d, Linear, Operation
+from spikingtorch.functional.sparse.operations import Convolution, Linear, Operation
 from tests.rounding import Change, Results, assert_as_exact
 
 DENSITIES = (0.0, 0.01, 0.05, 0.2, 1.0)
@@ -32,7 +32,7 @@ class Case(NamedTuple):
         if not self.options:
             return Linear()
         (stride_y, stride_x), (padding_y, padding_x) = ((o, o) if isinstance(o, int) else o for o in self.options)
-        return Conv2d((stride_y, stride_x), (padding_y, padding_x))
+        return Convolution((stride_y, stride_x), (padding_y, padding_x))
 
 
 def _linear(x: tuple[int, ...], outputs: int) -> Case:

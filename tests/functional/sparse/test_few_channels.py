@@ -13,7 +13,7 @@ from torch import Tensor
 from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import run
-from spikingtorch.functional.sparse.operations import Conv1d, Conv2d
+from spikingtorch.functional.sparse.operations import Convolution
 from tests.functional.sparse.cases import Case, conv2d, dense, outcome
 from tests.guards import Guards
 from tests.rounding import Change, Results, assert_as_exact
@@ -153,7 +153,7 @@ def test_numbers_that_are_not_finite(value: float, place: str, found: list[Tenso
 
 
 def test_sequences(found: list[Tensor | None]) -> None:
-    operation = Conv1d(Conv2d((1, 2), (0, 1)))
+    operation = Convolution((1, 2), (0, 1), axes=1)
     tensors = [torch.randn(shape).requires_grad_() for shape in ((4, 3, 20), (5, 3, 4), (5,))]
     got = outcome(layer_of(operation), tensors)
     want = outcome(nnf.conv1d, tensors, (2, 1))

@@ -13,7 +13,7 @@ from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import run
 from spikingtorch.functional.sparse.layers import Layer, linear
-from spikingtorch.functional.sparse.operations import Conv1d, Conv2d, Linear
+from spikingtorch.functional.sparse.operations import Convolution, Linear
 from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, random_case
@@ -169,7 +169,7 @@ def test_numbers_that_are_not_finite(name: str, value: float, place: str, found:
 
 
 def test_sequences(found: list[bool]) -> None:
-    operation = Conv1d(Conv2d((1, 2), (0, 1)))
+    operation = Convolution((1, 2), (0, 1), axes=1)
     x, weight = torch.randn(4, 3, 20).requires_grad_(), torch.randn(5, 3, 4)
     support = torch.rand(x.shape) < 0.3
     got = gradient(sampled(operation, support), x, weight)
@@ -210,7 +210,7 @@ def test_crossover() -> None:
     assert part(Linear(), (8000, 512), (512, 512)) == pytest.approx(0.17, abs=1e-3)
     assert part(Linear(), (999, 512), (512, 512)) == 0
     assert part(Linear(), (8000, 512), (63, 512)) == 0
-    near, far = Conv2d((1, 1), (1, 1)), (16, 256, 16, 16)
+    near, far = Convolution((1, 1), (1, 1)), (16, 256, 16, 16)
     assert part(near, far, (128, 256, 3, 3)) == pytest.approx(0.25, abs=1e-3)
     assert part(near, far, (256, 256, 3, 3)) == pytest.approx(0.125, abs=1e-3)
     assert part(near, (200, 4, 28, 28), (64, 4, 3, 3)) == 0, "few channels have a kernel of their own"
