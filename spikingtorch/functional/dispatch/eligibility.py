@@ -48,7 +48,7 @@ def is_large(step: Callable[..., Any], x: Tensor) -> bool:
 
 def side_effect(step: Callable[..., Any]) -> str | None:
     """Return what a step uses up outside of itself as it reads it, if that can be told without running it."""
-    return without_effects(step, _nothing)[1]
+    return without_effects(step, lambda: None)[1]
 
 
 def without_effects(step: Callable[..., Any], work: Callable[[], T]) -> tuple[T | None, str | None]:
@@ -66,10 +66,6 @@ def without_effects(step: Callable[..., Any], work: Callable[[], T]) -> tuple[T 
         return (work() if found is None else found.undone(work)), None
     except SideEffect as effect:
         return None, str(effect)
-
-
-def _nothing() -> None:
-    """Run nothing."""
 
 
 def choose(call: ScanCall, backend: Backend) -> TracedStep | Recurrence | NotFusible:

@@ -5,10 +5,11 @@ process all rebuild it from there. It holds no numbers of the user: floats are s
 sweep over a time constant runs one compiled kernel.
 """
 
+import itertools
 import json
 from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -143,17 +144,9 @@ def operands(node: Node) -> tuple[int, ...]:
 @lru_cache(maxsize=256)
 def from_text(text: str) -> Program:
     """Return the program that ``to_text`` wrote."""
-    nodes, *fields, scalars, finals, results, gradients, depends = json.loads(text)
-    states, xs, params, outs = fields
-    return Program(
-        tuple(Node(op, dtype, tuple(args)) for op, dtype, args in nodes),
-        tuple(states),
-        tuple(xs),
-        tuple((dtype, uniform) for dtype, uniform in params),
-        tuple(outs),
-        scalars,
-        tuple(finals),
-        tuple(results),
-        tuple(gradients),
-        tuple(map(tuple, depends)),
-    )
+    nodes, *fields = _as_tuples(json.loads(text))
+    return Program(tuple(itertools.starmap(Node, nodes)), *fields)
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

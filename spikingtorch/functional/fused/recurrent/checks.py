@@ -42,7 +42,16 @@ def check_backward(
     key = (*_key(neuron, synapse, given), len(trace), *wanted, *layouts_of(tensors))
     if _checked.get(key) is None:
         _check_given(neuron, synapse, given)
-        _check_incoming(neuron, synapse, given, trace, cotangents, wanted)
+        program, shape, steps = from_text(neuron.program), given.s.shape, len(given.xs[0])
+        states, spikes = program.states, program.outs[0]
+        check_count("trace", len(trace), 2 + len(states))
+        _check_all("trace", trace[:2], [spikes, spikes], (steps, *shape))
+        _check_all("trace", trace[2:], states, (kept_steps(synapse, steps), *shape), first=2)
+        of_outs = len(states) + 1
+        check_count("cotangents", len(cotangents), of_outs + len(program.outs))
+        _check_all("cotangents", cotangents[:of_outs], [*states, spikes], shape)
+        _check_all("cotangents", cotangents[of_outs:], program.outs, (steps, *shape), first=of_outs)
+        check_wanted(wanted, with_synapse(neuron.differentiable, len(states), len(given.xs), True))
         _checked.keep(key, True)
 
 
@@ -69,26 +78,6 @@ def _check_given(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
     flows = tuple([node >= 0 for node in program.gradients])
     if neuron.differentiable != flows:
         raise ValueError(f"scan: got differentiable {neuron.differentiable}, expected {flows}, which the program is")
-
-
-def _check_incoming(
-    neuron: Neuron,
-    synapse: str,
-    given: RecurrentArgs,
-    trace: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
-    wanted: Sequence[bool],
-) -> None:
-    program, shape, steps = from_text(neuron.program), given.s.shape, len(given.xs[0])
-    states, spikes = program.states, program.outs[0]
-    check_count("trace", len(trace), 2 + len(states))
-    _check_all("trace", trace[:2], [spikes, spikes], (steps, *shape))
-    _check_all("trace", trace[2:], states, (kept_steps(synapse, steps), *shape), first=2)
-    of_outs = len(states) + 1
-    check_count("cotangents", len(cotangents), of_outs + len(program.outs))
-    _check_all("cotangents", cotangents[:of_outs], [*states, spikes], shape)
-    _check_all("cotangents", cotangents[of_outs:], program.outs, (steps, *shape), first=of_outs)
-    check_wanted(wanted, with_synapse(neuron.differentiable, len(states), len(given.xs), True))
 
 
 def _check_all(

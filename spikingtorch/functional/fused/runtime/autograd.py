@@ -219,39 +219,16 @@ def _found(
     if executable is None:
         checks.check_saved(saved, ctx.saved_forms)
         _check_batched(coming)
-    if ctx.reference is not None and is_differentiated(tensors, wanted):
-        return _by_loop(ctx.spec, ctx.reference, tensors, given, wanted, ctx.scalars)
-    if executable is not None:
-        return executable.backward(tensors, kept, given, ctx.scalars, wanted)
-    return _in_the_open(ctx.spec, tensors, kept, given, wanted, ctx.scalars)
-
-
-def _by_loop(
-    spec: ScanSpec,
-    reference: Reference,
-    tensors: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
-    wanted: tuple[bool, ...],
-    scalars: tuple[float, ...],
-) -> list[Tensor]:
-    """Return the wanted gradients, attached to a graph of their own."""
-    whole, tensors, cotangents, all_wanted = _unfolded(spec, tensors, cotangents, wanted)
-    found = reference.gradients(tensors, cotangents, whole.dim, all_wanted, whole.program, scalars)
+    spec, scalars = ctx.spec, ctx.scalars
+    again = ctx.reference is not None and is_differentiated(tensors, wanted)
+    if executable is not None and not again:
+        return executable.backward(tensors, kept, given, scalars, wanted)
+    whole, tensors, given, all_wanted = _unfolded(spec, tensors, given, wanted)
+    if again:  # attached to a graph of their own
+        found = ctx.reference.gradients(tensors, given, whole.dim, all_wanted, whole.program, scalars)
+    else:  # by an operation that torch sees: something transforms, compiles or watches it
+        found = first_derivative(FusedScanGradient, whole, scalars, all_wanted, *tensors, *kept, *given)
     return _folded(spec, found, wanted)
-
-
-def _in_the_open(
-    spec: ScanSpec,
-    tensors: Sequence[Tensor],
-    kept: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
-    wanted: tuple[bool, ...],
-    scalars: tuple[float, ...],
-) -> list[Tensor]:
-    """Return the wanted gradients, by an operation that torch sees: something transforms, compiles or watches it."""
-    whole, tensors, cotangents, all_wanted = _unfolded(spec, tensors, cotangents, wanted)
-    found = first_derivative(FusedScanGradient, whole, scalars, all_wanted, *tensors, *kept, *cotangents)
-    return _folded(spec, list(found), wanted)
 
 
 def _unfolded(
@@ -269,7 +246,7 @@ def _unfolded(
     return whole, [*rest, *over_time, *tensors[xs:]], [*[None] * states, *outs], (*[False] * states, *wanted)
 
 
-def _folded(spec: ScanSpec, found: list[Tensor], wanted: tuple[bool, ...]) -> list[Tensor]:
+def _folded(spec: ScanSpec, found: Sequence[Tensor], wanted: tuple[bool, ...]) -> list[Tensor]:
     """Return gradients, those of folded inputs as the inputs came in."""
     streams = 0 if spec.fold is None else sum(wanted[: spec.counts[1]])
     return [*[grad.flatten(0, 1) for grad in found[:streams]], *found[streams:]]

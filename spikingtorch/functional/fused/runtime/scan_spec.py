@@ -49,35 +49,19 @@ class ScanSpec(NamedTuple):
 
     def without_gradient(self, needed: tuple[bool, ...]) -> tuple[int, ...]:
         """Return which results have no gradient where these of the tensors that are given require one."""
-        return without_gradient(self.depends, needed, self.counts[0] if self.fold else 0)
+        rows = enumerate(self._depends_of_given)
+        return tuple([k for k, row in rows if not any(map(and_, row, needed))])
 
     def reached(self, coming: Sequence[bool]) -> tuple[bool, ...]:
         """Return on which of the tensors that are given those of the results depend that have a gradient coming in."""
-        return reached(self.depends, coming, self.counts[0] if self.fold else 0)
+        rows = [row for row, comes in zip(self._depends_of_given, coming, strict=True) if comes]
+        return tuple(map(any, zip(*rows, strict=True)))
 
-
-def without_gradient(depends: Depends, needed: tuple[bool, ...], first: int = 0) -> tuple[int, ...]:
-    """Return which results depend on no tensor that requires a gradient.
-
-    Args:
-        depends: as in ``ScanSpec``.
-        needed: for each tensor that is given, whether it requires one.
-        first: how many states there are, if they are neither given nor among the results.
-    """
-    rows = enumerate(depends[first:])
-    return tuple([k for k, row in rows if not any(map(and_, row[first:], needed))])
-
-
-def reached(depends: Depends, coming: Sequence[bool], first: int = 0) -> tuple[bool, ...]:
-    """Return on which of the tensors that are given some of the results depend.
-
-    Args:
-        depends: as in ``ScanSpec``.
-        coming: for each result, whether it counts.
-        first: as in ``without_gradient``.
-    """
-    rows = [row[first:] for row, comes in zip(depends[first:], coming, strict=True) if comes]
-    return tuple(map(any, zip(*rows, strict=True)))
+    @property
+    def _depends_of_given(self) -> Depends:
+        """``depends`` without the states, if these are neither given nor among the results."""
+        first = self.counts[0] if self.fold else 0
+        return tuple([row[first:] for row in self.depends[first:]])
 
 
 def with_zeros(

@@ -19,7 +19,7 @@ from spikingtorch.functional.core.torch_private import BelowAutograd
 from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
-from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec, without_gradient
+from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on
 
 library = torch.library.Library("spikingtorch", "DEF")
@@ -161,8 +161,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     known = from_text(ctx.program)
     ctx.outputs = len(states) + len(known.outs)
     depends = depends_over_time(known.depends, len(states))
+    spec = ScanSpec(ctx.program, ctx.dim, True, (), (*ctx.counts, len(known.outs)), depends=depends)
     needed = tuple([tensor.requires_grad for tensor in (*states, *xs, *params)])
-    constant = [output[k] for k in without_gradient(depends, needed)]
+    constant = [output[k] for k in spec.without_gradient(needed)]
     ctx.mark_non_differentiable(*constant, *output[ctx.outputs :])
     ctx.save_for_backward(*states, *xs, *params, *output[ctx.outputs :])
 

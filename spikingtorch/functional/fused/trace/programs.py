@@ -1,7 +1,7 @@
 """From a step and its arguments to the program that runs them, found again when they come again."""
 
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.torch_private import pytree
+from spikingtorch.functional.core.tree import types_of
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
@@ -76,7 +77,7 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     floats = tuple(map(repr, numbers))
     fixed = [float if isinstance(leaf, float) else leaf if is_spec(leaf) else None for leaf in params]
     others = [leaf for leaf, known in zip(params, fixed, strict=True) if known is None]
-    types = [each for form in arguments.forms for each in _types(form)]  # a surrogate's methods can read globals
+    types = [each for form in arguments.forms for each in types_of(form)]  # a surrogate's methods can read globals
     found = held(step, *types, *others)
     key = found.key, arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
     attempt = partial(_attempt, step, arguments, found)
@@ -131,10 +132,3 @@ def _made(step: Callable[..., Any], arguments: Arguments, kept: list[Tensor], li
     text, inexact = program.to_text(), tuple(program.inexact)
     of_gradient = saves_states, differentiable, program.depends
     return TracedStep(text, literals, lift_floats, len(program.outs), form, inexact, *of_gradient, divisors)
-
-
-def _types(form: pytree.TreeSpec) -> Iterator[type]:
-    """Yield the types of the nodes of a tree."""
-    yield from (each for each in (form.type, form.context) if isinstance(each, type))
-    for child in form.children():
-        yield from _types(child)
