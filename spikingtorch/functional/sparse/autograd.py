@@ -17,7 +17,7 @@ from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.choose import can_run, objection_to_sizes
 from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events
 from spikingtorch.functional.sparse.kernels import Events
-from spikingtorch.functional.sparse.operations import Linear, Operation
+from spikingtorch.functional.sparse.operations import Layer, Linear, Operation
 
 
 class SparseCall:
@@ -37,55 +37,55 @@ class SparseCall:
         self.bits: Tensor | None = None
 
 
-def marked(operation: Operation, x: Tensor, weight: Tensor, most: int | None = None) -> Events | None:
+def marked(layer: Layer, most: int | None = None) -> Events | None:
     """Return where the input of a layer is not zero, None if more than so many numbers are not."""
-    numbers = memory.contiguous(operation.in_memory(x.detach()))
-    return kernels.mark(numbers, operation.shape(x.shape, weight.shape).threads, most)
+    numbers = memory.contiguous(layer.operation.in_memory(layer.x.detach()))
+    return kernels.mark(numbers, layer.shape.threads, most)
 
 
-def weight_gradient(operation: Operation, g: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
+def marked_support(layer: Layer, support: Tensor, most: int) -> Events | None:
+    """Return where the gradient of a layer's input is wanted, from bools; None if that is at more than so many."""
+    threads, places = layer.shape.threads, layer.operation.in_memory(support)
+    # to be counted in any order, for to lay them out in another one takes longer
+    if not places.is_contiguous() and kernels.mark_bools(memory.contiguous(support), threads).number > most:
+        return None
+    found = kernels.mark_bools(memory.contiguous(places), threads)
+    return found if found.number <= most else None
+
+
+def weight_gradient(layer: Layer, g: Tensor) -> Tensor | None:
     """Return the gradient of weights where kernels that skip zeros are faster, None where torch is.
 
-    It is for who has no layer: the synapses of a recurrence.
+    It is for the synapses of a recurrence.
 
     Args:
-        operation: the layer.
-        g: gradient of its outputs.
-        x: its input.
-        weight: its weights.
+        layer: the weights, with the input that they had.
+        g: gradient of the outputs.
     """
-    if not can_run(g, x, weight) or (operation.misfit(x, weight) or objection_to_sizes(operation, x, weight)):
+    operation, x, weight, _ = layer
+    if not can_run(g, x, weight) or (operation.misfit(x, weight) or objection_to_sizes(layer)):
         return None
-    s = operation.shape(x.shape, weight.shape)
+    s = layer.shape
     most = most_events(s)
-    events = marked(operation, x, weight, most) if most else None
+    events = marked(layer, most) if most else None
     if events is None:
         return None
     found = kernels.weight_gradient(s, events, memory.contiguous(operation.in_memory(g)))
     return None if found is None else found.view(weight.shape)
 
 
-def run(
-    operation: Operation,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    events: Events | None,
-    wanted: Events | None = None,
-) -> Tensor:
+def run(layer: Layer, events: Events | None, wanted: Events | None = None) -> Tensor:
     """Return the outputs of a layer that ``choose`` has found to be one of the kernels.
 
     Spikes are kept as bits for the backward pass. What else is saved is left to hooks on saved tensors, if there are
     any, as is an input that is not spikes: the number of saved tensors does not depend on values.
 
     Args:
-        operation: the layer.
-        x: its input.
-        weight: its weights.
-        bias: its bias, if it has one.
+        layer: the layer.
         events: what ``marked`` returned; None where the outputs are torch's own.
         wanted: where the gradient of its input is wanted, which is then zero elsewhere; None if everywhere.
     """
+    operation, x, weight, bias = layer
     call = SparseCall(operation, events, wanted)
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if not (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
@@ -219,7 +219,7 @@ def _of_input(ctx: Any, s: Shape, g: Tensor, weight: Tensor) -> Tensor | None:
 def _of_weight(ctx: Any, s: Shape, incoming: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
     """Return the gradient of the weights, for that of the outputs as they lie in memory."""
     operation, bits = ctx.operation, ctx.bits
-    events = marked(operation, x, weight) if bits is None else Events(bits, None, ctx.number)
+    events = marked(Layer(operation, x, weight)) if bits is None else Events(bits, None, ctx.number)
     assert events is not None
     found = kernels.weight_gradient(s, events, incoming)
     if found is None:  # zero times infinity is no zero

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from spikingtorch.functional.core.modes import HOST, in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.functional.core.torch_private import DeviceContext, function_mode_at, number_of_function_modes
+from spikingtorch.functional.sparse.autograd import marked, marked_support, run
 from spikingtorch.functional.sparse.c_abi import Shape
-from spikingtorch.functional.sparse.choose import objection_within_networks
+from spikingtorch.functional.sparse.choose import choose, objection_within_networks
 from spikingtorch.functional.sparse.crossover import has_few_channels, has_few_outputs, most_events, most_sampled
 from spikingtorch.functional.sparse.kernels import Events
-from spikingtorch.functional.sparse.layers import Layer, convolution, linear
+from spikingtorch.functional.sparse.layers import convolution, linear
+from spikingtorch.functional.sparse.operations import Layer
 from spikingtorch.functional.sparse.pooling import LEAST, max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
 
@@ -143,7 +145,7 @@ class Automatic(NetworkMode):
         if layer is None:
             return None
         decision = self._decide(layer)
-        out = layer.run(decision.events, decision.wanted) if decision.runs else None
+        out = run(layer, decision.events, decision.wanted) if decision.runs else None
         weight = args[1] if len(args) > 1 else kwargs["weight"]
         self.notes[id(weight)] = _note(layer, decision, out)
         return out
@@ -170,13 +172,13 @@ class Automatic(NetworkMode):
         """Return how a layer is computed."""
         passing = objection_within_networks(self._grad)
         self.gains = self.gains or self._always or passing is not None or may_gain(layer)
-        reason = passing or layer.objection()
+        reason = passing or choose(layer)
         if reason is not None:
             return _Decision(reason, None, runs=False)
-        shape, size = layer.operation.shape(layer.x.shape, layer.weight.shape), layer.x.numel()
+        shape, size = layer.shape, layer.x.numel()
         wanted = self._wanted(layer, shape)
         most = size if self._always else most_events(shape)
-        if most and (events := layer.marked(most)) is not None:
+        if most and (events := marked(layer, most)) is not None:
             # numbers other than one take lists of their own beside an input that is kept, and more time
             if self._always or events.graded is None or 2 * events.number <= most:
                 return _Decision(None, events, runs=True, wanted=wanted)
@@ -193,7 +195,7 @@ class Automatic(NetworkMode):
         """Return where the gradient of the input is wanted, if these are so few places that kernels are faster."""
         support = self._supports.of(layer.x) if layer.of_input else None
         most = layer.x.numel() if self._always else most_sampled(shape)
-        return layer.wanted(support, most) if support is not None and most else None
+        return marked_support(layer, support, most) if support is not None and most else None
 
 
 class SmallCall:
@@ -231,7 +233,7 @@ def may_gain(layer: Layer) -> bool:
         return False
     if layer.operation.misfit(layer.x, layer.weight) is not None:
         return False
-    shape = layer.operation.shape(layer.x.shape, layer.weight.shape)
+    shape = layer.shape
     of_input = layer.of_input and (most_sampled(shape) > 0 or has_few_channels(shape))
     return most_events(shape) > 0 or of_input or (layer.of_weight and has_few_outputs(shape))
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from spikingtorch.functional.core.modes import HOST, are_plain, in_eager, plain_keys
 from spikingtorch.functional.core.torch_private import top_saving_hooks
 from spikingtorch.functional.sparse.c_abi import failure
-from spikingtorch.functional.sparse.operations import Operation
+from spikingtorch.functional.sparse.operations import Layer
 
 # dispatch keys of plain tensors where the kernels run
 PLAIN = plain_keys(HOST.type)
@@ -14,18 +14,13 @@ PLAIN = plain_keys(HOST.type)
 _MOST = 2**31 - 2**16
 
 
-def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+def choose(layer: Layer) -> str | None:
     """Return why torch's own function computes a layer, as the rest of a sentence about it; None if kernels do.
 
     Weights that are not finite are found later, by the kernels: zero times infinity is no zero, and all of the layer is
     torch's then as well.
-
-    Args:
-        operation: the layer.
-        x: its input.
-        weight: its weights.
-        bias: its bias, if it has one.
     """
+    operation, x, weight, bias = layer
     if not in_eager():
         return "is compiled, traced, transformed by torch.func, watched by a mode or differentiated in forward mode"
     tensors = [x, weight] if bias is None else [x, weight, bias]
@@ -40,7 +35,7 @@ def choose(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None)
         return misfit
     if bias is not None and bias.shape != weight.shape[:1]:
         return f"has a bias of shape {tuple(bias.shape)} for weights of shape {tuple(weight.shape)}"
-    return objection_to_sizes(operation, x, weight)
+    return objection_to_sizes(layer)
 
 
 def objection_within_networks(grad: bool) -> str | None:
@@ -66,13 +61,13 @@ def can_run(*tensors: Tensor) -> bool:
     )
 
 
-def objection_to_sizes(operation: Operation, x: Tensor, weight: Tensor) -> str | None:
+def objection_to_sizes(layer: Layer) -> str | None:
     """Return why kernels cannot take so few or so many numbers, or are not there, as the rest of a sentence."""
-    if x.numel() == 0 or weight.numel() == 0:
+    inputs, weights = layer.x.numel(), layer.weight.numel()
+    if inputs == 0 or weights == 0:
         return "has no inputs or no weights"
-    s = operation.shape(x.shape, weight.shape)
-    numbers = s.images * s.out_height * s.out_width * s.outputs
-    if max(x.numel(), weight.numel(), numbers) > _MOST:
+    s = layer.shape
+    if max(inputs, weights, s.images * s.out_height * s.out_width * s.outputs) > _MOST:
         return f"has a tensor of more than {_MOST} numbers"
     missing = failure()
     return None if missing is None else f"has no kernel: {missing}"

@@ -1,73 +1,17 @@
 """Linear layers and convolutions that skip the zeros of their input."""
 
 import operator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.network_mode import tell_modes
 from spikingtorch.functional.sparse.autograd import marked, run
 from spikingtorch.functional.sparse.choose import choose
-from spikingtorch.functional.sparse.kernels import Events, mark_bools
-from spikingtorch.functional.sparse.operations import Convolution, Linear, Operation
+from spikingtorch.functional.sparse.operations import Convolution, Layer, Linear
 
 Size: TypeAlias = int | tuple[int, ...]
-
-
-class Layer(NamedTuple):
-    """A call of a layer as the kernels know it.
-
-    Attributes:
-        operation: the layer without its weights.
-        x: its input.
-        weight: its weights.
-        bias: its bias, if it has one.
-    """
-
-    operation: Operation
-    x: Tensor
-    weight: Tensor
-    bias: Tensor | None
-
-    def objection(self) -> str | None:
-        """Return why torch's own function computes it, None if kernels do."""
-        return choose(self.operation, self.x, self.weight, self.bias)
-
-    def marked(self, most: int | None = None) -> Events | None:
-        """Return where its input is not zero, None if more than so many numbers are not."""
-        return marked(self.operation, self.x, self.weight, most)
-
-    @property
-    def of_input(self) -> bool:
-        """Whether its input will have a gradient."""
-        return torch.is_grad_enabled() and self.x.requires_grad
-
-    @property
-    def of_weight(self) -> bool:
-        """Whether its weights will have a gradient."""
-        return torch.is_grad_enabled() and self.weight.requires_grad
-
-    def wanted(self, support: Tensor, most: int) -> Events | None:
-        """Return where the gradient of its input is wanted, from bools; None if that is at more than so many places."""
-        threads = self.operation.shape(self.x.shape, self.weight.shape).threads
-        places = self.operation.in_memory(support)
-        # to be counted in any order, for to lay them out in another one takes longer
-        if not places.is_contiguous() and mark_bools(memory.contiguous(support), threads).number > most:
-            return None
-        found = mark_bools(memory.contiguous(places), threads)
-        return found if found.number <= most else None
-
-    def run(self, events: Events | None, wanted: Events | None = None) -> Tensor:
-        """Return its outputs, computed by kernels; without events by torch, and only gradients by them.
-
-        Args:
-            events: where its input is not zero.
-            wanted: where the gradient of its input is wanted, None if everywhere.
-        """
-        return run(self.operation, self.x, self.weight, self.bias, events, wanted)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Layer:
@@ -198,12 +142,12 @@ def _run(dense: Any, layer: Layer | None, *args: Any) -> Tensor:
         args: what it is called with.
     """
     out: Tensor
-    if layer is None or layer.objection() is not None:
+    if layer is None or choose(layer) is not None:
         out = dense(*args)
         return out
-    events = layer.marked()
+    events = marked(layer)
     assert events is not None
-    out = layer.run(events)
+    out = run(layer, events)
     tell_modes(dense, out, *args)
     return out
 

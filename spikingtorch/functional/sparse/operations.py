@@ -160,6 +160,37 @@ class Convolution(NamedTuple):
 Operation: TypeAlias = Linear | Convolution
 
 
+class Layer(NamedTuple):
+    """A call of a layer as the kernels know it.
+
+    Attributes:
+        operation: the layer without its weights.
+        x: its input.
+        weight: its weights.
+        bias: its bias, if it has one.
+    """
+
+    operation: Operation
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Its sizes, for the kernels."""
+        return self.operation.shape(self.x.shape, self.weight.shape)
+
+    @property
+    def of_input(self) -> bool:
+        """Whether its input will have a gradient."""
+        return torch.is_grad_enabled() and self.x.requires_grad
+
+    @property
+    def of_weight(self) -> bool:
+        """Whether its weights will have a gradient."""
+        return torch.is_grad_enabled() and self.weight.requires_grad
+
+
 def _unfit(x: Sequence[int], weight: Sequence[int]) -> str:
     return f"has an input of shape {tuple(x)} for weights of shape {tuple(weight)}"
 

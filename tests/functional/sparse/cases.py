@@ -9,6 +9,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.sparse import operations
 from spikingtorch.functional.sparse.choose import choose
 from spikingtorch.functional.sparse.operations import Convolution, Linear, Operation
 from tests.rounding import Change, Results, assert_as_exact
@@ -101,7 +102,7 @@ def outcome(layer: Layer, tensors: Sequence[Tensor], options: tuple[Any, ...] = 
 def check(case: Case, tensors: list[Tensor]) -> None:
     """Assert that kernels run, and are as near to float64 as torch's own are."""
     x, weight, bias = tensors
-    assert choose(case.operation, x, weight, bias) is None, "no kernel runs"
+    assert choose(operations.Layer(case.operation, x, weight, bias)) is None, "no kernel runs"
     assert_as_exact(outcome(case.event, tensors, case.options), dense(case.dense, tensors, case.options))
 
 

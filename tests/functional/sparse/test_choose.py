@@ -13,7 +13,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.sparse import choose as choosing
 from spikingtorch.functional.sparse import layers
 from spikingtorch.functional.sparse.choose import choose
-from spikingtorch.functional.sparse.operations import Convolution, Linear
+from spikingtorch.functional.sparse.operations import Convolution, Layer, Linear
 
 X, WEIGHT = (torch.arange(20).view(4, 5) % 3 == 0).float(), torch.linspace(-1, 1, 15).view(3, 5)
 IMAGES, KERNEL = (torch.arange(96).view(2, 3, 4, 4) % 5 == 0).float(), torch.linspace(-1, 1, 54).view(2, 3, 3, 3)
@@ -34,7 +34,7 @@ def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reason(x: Tensor = X, weight: Tensor = WEIGHT, bias: Tensor | None = None) -> str:
-    return choose(Linear(), x, weight, bias) or ""
+    return choose(Layer(Linear(), x, weight, bias)) or ""
 
 
 def test_reasons() -> None:
@@ -56,7 +56,7 @@ def test_reasons() -> None:
 
 def test_reasons_of_convolutions() -> None:
     def of(stride: Any = (1, 1), padding: Any = (0, 0), x: Tensor = IMAGES) -> str:
-        return choose(Convolution(stride, padding), x, KERNEL, None) or ""
+        return choose(Layer(Convolution(stride, padding), x, KERNEL)) or ""
 
     assert of() == ""
     assert "shape (3, 4, 4)" in of(x=IMAGES[0])

@@ -13,7 +13,7 @@ from torch import Tensor
 from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import run
-from spikingtorch.functional.sparse.operations import Convolution
+from spikingtorch.functional.sparse.operations import Convolution, Layer
 from tests.functional.sparse.cases import Case, conv2d, dense, outcome
 from tests.guards import Guards
 from tests.rounding import Change, Results, assert_as_exact
@@ -51,7 +51,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Tensor | None]:
 
 def layer_of(operation: Any) -> Callable[..., Tensor]:
     """Return a layer with torch's outputs, and with gradients by kernels."""
-    return lambda x, weight, bias, *_: run(operation, x, weight, bias, None)
+    return lambda x, weight, bias, *_: run(Layer(operation, x, weight, bias), None)
 
 
 def draw(case: Case) -> list[Tensor]:
@@ -139,10 +139,10 @@ def test_numbers_that_are_not_finite(value: float, place: str, found: list[Tenso
     """The zeros around an image are no part of it."""
     case = CASES["small"]
     x, weight, _ = draw(case)
-    g = torch.randn(run(case.operation, x, weight, None, None).shape)
+    g = torch.randn(run(Layer(case.operation, x, weight), None).shape)
     with torch.no_grad():
         (x if place == "x" else g)[1, 2, 3, 0] = value
-    got = torch.autograd.grad(run(case.operation, x, weight, None, None), weight, g)
+    got = torch.autograd.grad(run(Layer(case.operation, x, weight), None), weight, g)
 
     def of_torch(change: Change) -> Sequence[Tensor]:
         leaf = change(weight.detach()).requires_grad_()

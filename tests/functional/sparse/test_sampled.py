@@ -11,9 +11,9 @@ from torch import Tensor
 
 from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import crossover, kernels
-from spikingtorch.functional.sparse.autograd import run
-from spikingtorch.functional.sparse.layers import Layer, linear
-from spikingtorch.functional.sparse.operations import Convolution, Linear
+from spikingtorch.functional.sparse.autograd import marked_support, run
+from spikingtorch.functional.sparse.layers import linear
+from spikingtorch.functional.sparse.operations import Convolution, Layer, Linear
 from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, random_case
@@ -42,8 +42,8 @@ def sampled(operation: Any, support: Tensor) -> Callable[..., Tensor]:
     """Return a layer with torch's outputs, whose input gradient is wanted where bools say so."""
 
     def layer(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        wanted = Layer(operation, x, weight, bias).wanted(support, support.numel())
-        return run(operation, x, weight, bias, None, wanted)
+        layer = Layer(operation, x, weight, bias)
+        return run(layer, None, marked_support(layer, support, support.numel()))
 
     return layer
 
@@ -196,9 +196,9 @@ def test_bools_as_bits(n: int) -> None:
 
 def test_too_many_places_are_not_worth_it() -> None:
     layer, support = linear(torch.zeros(10, 10), torch.zeros(5, 10)), torch.eye(10, dtype=torch.bool)
-    assert layer.wanted(support, 9) is None
-    assert layer.wanted(support, 10) is not None
-    assert layer.wanted(support.T, 9) is None
+    assert marked_support(layer, support, 9) is None
+    assert marked_support(layer, support, 10) is not None
+    assert marked_support(layer, support.T, 9) is None
 
 
 def test_crossover() -> None:

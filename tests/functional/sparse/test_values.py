@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse.choose import choose
+from spikingtorch.functional.sparse.operations import Layer
 from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, dense, draw, outcome, random_case
 from tests.rounding import Change, assert_as_exact
 
@@ -83,7 +84,7 @@ def test_every_layout(case: Case, change: Any) -> None:
     for which in ([0], [1], [2], [0, 1, 2]):
         changed = [change(tensor) if index in which else tensor for index, tensor in enumerate(tensors)]
         given = [tensor.requires_grad_() for tensor in changed]
-        assert choose(case.operation, *given) is None
+        assert choose(Layer(case.operation, *given)) is None
         got = outcome(case.event, given, case.options)
         assert_as_exact(got, dense(case.dense, given, case.options))
         assert same_order(got[0], case.dense(*given, *case.options))

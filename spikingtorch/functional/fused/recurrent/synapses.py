@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.sparse.autograd import weight_gradient
-from spikingtorch.functional.sparse.operations import Convolution, Linear
+from spikingtorch.functional.sparse.operations import Convolution, Layer, Linear
 
 # runs one step
 Step: TypeAlias = Callable[[int], Any]
@@ -59,7 +59,7 @@ class _Dense:
 
     def of_weight(self, grads: Tensor, spikes: Tensor, weight: Tensor) -> Tensor:
         grads, spikes = grads.view(-1, len(weight)), spikes.view(-1, len(weight))
-        found = weight_gradient(Linear(), grads, spikes, weight)
+        found = weight_gradient(Layer(Linear(), spikes, weight), grads)
         return grads.t() @ spikes if found is None else found
 
 
@@ -97,7 +97,7 @@ class _Convolution:
         grads, spikes = (each.reshape(-1, *_images(each, weight)[0].shape[1:]) for each in (grads, spikes))
         if weight.ndim == 4 and len(weight) == weight.shape[1]:
             around = weight.shape[2] // 2, weight.shape[3] // 2
-            if (found := weight_gradient(Convolution((1, 1), around), grads, spikes, weight)) is not None:
+            if (found := weight_gradient(Layer(Convolution((1, 1), around), spikes, weight), grads)) is not None:
                 return found
         return _backward(grads, spikes, weight, [False, True, False])[1]
 
