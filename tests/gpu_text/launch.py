@@ -14,10 +14,10 @@ from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.dispatch import recurrent
-from spikingtorch.functional.fused.build.triton_kernel import Source, run_text
+from spikingtorch.functional.fused.build.triton_kernel import Loaded, Run, Source, run_text
 from spikingtorch.functional.fused.ir import Program, from_text
 from spikingtorch.functional.fused.runtime import targets
-from spikingtorch.functional.fused.runtime.gpu import Run, TritonKernel, TritonTarget
+from spikingtorch.functional.fused.runtime.gpu import TritonKernel, TritonTarget
 from tests.caches import forget
 
 _NUMBERS = {
@@ -129,10 +129,10 @@ class Interpreter(TritonTarget):
         self.launches += 1
         return TritonKernel(self, from_text(program), wanted)
 
-    def load(self, source: Source, device: torch.device) -> Interpreted:
+    def load(self, source: Source, device: torch.device) -> Loaded:
         """Return a kernel in the interpreter."""
         assert device.type == self.device
-        return Interpreted(source, self.block)
+        return Interpreted(source, self.block).launcher
 
     def settle(self, device: torch.device) -> None:
         """Do nothing: there are no streams."""

@@ -1,5 +1,6 @@
 """What Triton itself makes of a launch: its real compiler, and a driver that stands for one that has a card."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -73,11 +74,11 @@ def test_a_launch(card: str) -> None:
     block = printer.BLOCK[GPUS[card].backend]
     for source, (name, lanes, given) in zip(recorder.sources, recorder.runs, strict=True):
         kernel: Any = GPU.load(source, torch.device("cuda", 0))
-        kernel.launcher(lanes)(list(given.values()))
+        kernel(lanes)(list(given.values()))
         grid, stream, function, handed = LAUNCHES[-1]
         assert (grid, stream, function) == ([-(-1500 // block), 1, 1], 77, f"function {name}")
         assert handed == {**given, "BLOCK": block}
-        held = kernel._kernel
+        held = inspect.getclosurevars(kernel).nonlocals["kernel"]
         types = held.src.signature
         # what is none is a constant, all else an argument of the machine's function, as many as it declares
         assert [each for each, value in handed.items() if value is None] == [*source.missing]

@@ -16,6 +16,7 @@ from spikingtorch.functional.fused.ir import depends_over_time
 from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.second_derivative import Reference
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep
 
 _LIMIT = 1024
@@ -63,7 +64,7 @@ class Bound(NamedTuple):
         launched = run.forward(tensors, scalars, keep=keep, counts=counts)
         if not signature.differentiates:
             return launched, launched.results
-        reference = LoopReference(signature.step, self.arguments)
+        reference = LoopReference(signature.step, self.arguments).gradients
         return launched, differentiable(launched, scalars, reference, tensors)
 
 
@@ -127,8 +128,8 @@ def spec_of(traced: TracedStep, call: ScanCall, dim: int) -> ScanSpec:
     return ScanSpec(traced.program, dim, traced.saves_states, traced.differentiable, counts, depends=depends)
 
 
-def _reference(call: ScanCall) -> LoopReference | None:
+def _reference(call: ScanCall) -> Reference | None:
     """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
     if torch.compiler.is_compiling():
         return None
-    return LoopReference(call.step, call.arguments())
+    return LoopReference(call.step, call.arguments()).gradients

@@ -16,6 +16,7 @@ from spikingtorch.functional.fused.recurrent.autograd import FusedRecurrence
 from spikingtorch.functional.fused.recurrent.c_loop import runs_in_c
 from spikingtorch.functional.fused.recurrent.synapses import IN_C
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
+from spikingtorch.functional.fused.runtime.second_derivative import Reference
 from spikingtorch.functional.fused.runtime.targets import target_on
 from spikingtorch.functional.fused.trace.programs import TracedStep, trace_step
 from spikingtorch.functional.recorded import records_inside
@@ -159,7 +160,7 @@ def _given_out(over_time: Tensor, dim: int, half: torch.dtype | None, saved: boo
     return moved.contiguous()
 
 
-def _reference(found: Recurrence, call: ScanCall) -> LoopReference | None:
+def _reference(found: Recurrence, call: ScanCall) -> Reference | None:
     """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
     if torch.compiler.is_compiling():
         return None
@@ -168,7 +169,7 @@ def _reference(found: Recurrence, call: ScanCall) -> LoopReference | None:
     params = {"recurrent_weight": found.parts.weight, **pytree.tree_unflatten(neuron.params, neuron.forms[2])}
     leaves, form = pytree.tree_flatten(params)
     whole = call._replace(params=leaves, forms=(*call.forms[:2], form), half=None)
-    return LoopReference(call.step, whole.arguments(), (neuron.step, neuron.arguments()))
+    return LoopReference(call.step, whole.arguments(), (neuron.step, neuron.arguments())).gradients
 
 
 def _time_in_front(x: Tensor, dim: int, shape: torch.Size) -> Tensor:

@@ -17,7 +17,7 @@ from spikingtorch.functional.loop import loop
 
 
 class LoopReference(NamedTuple):
-    """The scan that a program was made from; see ``fused.runtime.second_derivative.Reference``.
+    """The scan that a program was made from, by torch's own operations.
 
     Attributes:
         step: the step.
@@ -39,6 +39,14 @@ class LoopReference(NamedTuple):
         scalars: Sequence[float],
     ) -> list[Tensor]:
         """Return the wanted gradients, attached to the graphs of tensors and cotangents.
+
+        Args:
+            tensors: states, inputs, and parameters that are tensors.
+            cotangents: of final states and outputs, None for zero.
+            dim: axis of time in inputs and outputs.
+            wanted: for each tensor, whether its gradient is.
+            program: what the forward pass ran.
+            scalars: floats that were filled in, those that the step holds last.
 
         Raises:
             RuntimeError: the step reads something that has changed since the forward pass.

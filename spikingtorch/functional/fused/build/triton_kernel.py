@@ -10,7 +10,7 @@ import importlib
 import linecache
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -18,6 +18,11 @@ INSTALL = (
     "It comes with the builds of PyTorch for CUDA and ROCm on Linux; 'pip install triton' adds it to another one for "
     "CUDA"
 )
+
+
+# runs a kernel on all of its arguments but BLOCK; and returns what does so, for so many lanes
+Run: TypeAlias = Callable[[Sequence[Any]], None]
+Loaded: TypeAlias = Callable[[int], Run]
 
 
 class NoKernel(RuntimeError):  # noqa: N818
@@ -52,32 +57,8 @@ class Settings(NamedTuple):
     block: int
 
 
-class DeviceKernel:
-    """A compiled kernel that is loaded on a device.
-
-    Args:
-        kernel: Triton's.
-        index: of the device.
-        block: lanes of a program.
-    """
-
-    def __init__(self, kernel: Any, index: int, block: int) -> None:
-        self._kernel, self._index, self._block = kernel, index, block
-
-    def launcher(self, lanes: int) -> Callable[[Sequence[Any]], None]:
-        """Return what runs the kernel for so many lanes on all arguments but BLOCK, on torch's current stream."""
-        index, block = self._index, self._block
-        run = self._kernel[-(-lanes // block), 1, 1]
-
-        def launch(arguments: Sequence[Any]) -> None:
-            with torch.cuda.device(index):
-                run(*arguments, block)
-
-        return launch
-
-
-def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> DeviceKernel:
-    """Return a kernel on a device, compiled now or some time ago.
+def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> Loaded:
+    """Return a kernel on a device, compiled now or some time ago; it runs on torch's current stream.
 
     Args:
         source: the kernel.
@@ -98,7 +79,17 @@ def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> D
             kernel.run  # noqa: B018 - loads the kernel, now and not at its first launch
     except Exception as error:
         raise NoKernel(f"Triton made no kernel ({type(error).__name__}: {error})") from error
-    return DeviceKernel(kernel, index, chosen.block)
+
+    def launcher(lanes: int) -> Run:
+        run = kernel[-(-lanes // chosen.block), 1, 1]
+
+        def launch(arguments: Sequence[Any]) -> None:
+            with torch.cuda.device(index):
+                run(*arguments, chosen.block)
+
+        return launch
+
+    return launcher
 
 
 def compiled(source: Source, gpu: Any, settings: Settings) -> Any:

@@ -123,9 +123,7 @@ def _found(
     checks.check_saved(saved, ctx.saved_forms)
     neuron: ScanSpec = ctx.neuron
     if ctx.reference is not None and is_differentiated(saved, wanted):
-        found: Sequence[Tensor] = ctx.reference.gradients(
-            saved[: len(wanted)], given, 0, wanted, neuron.program, ctx.scalars
-        )
+        found: Sequence[Tensor] = ctx.reference(saved[: len(wanted)], given, 0, wanted, neuron.program, ctx.scalars)
         return found
     options = ctx.scalars, neuron.program, ctx.synapse, neuron.differentiable
     return first_derivative(FusedRecurrenceGradient, neuron.counts, wanted, options, *saved, *given)

@@ -2,26 +2,29 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import memory
-from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, Group
+from spikingtorch.functional.fused.codegen.abi import AXES, BACKWARD, FORWARD, Group
 from spikingtorch.functional.fused.ir import DTYPES, Program
 from spikingtorch.functional.fused.runtime import checks
-from spikingtorch.functional.fused.runtime.launcher import ArgumentBuffer, Change, Launcher, TensorSpec
+from spikingtorch.functional.fused.runtime.launcher import Change, Launcher, TensorSpec
 from spikingtorch.functional.fused.runtime.layout import Layout
 from spikingtorch.functional.fused.runtime.placement import Placement, summed
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.target import Kernel, Target
 
+# the record of an array that is not there
+_NOTHING = [0] * (3 + AXES)
 
-class Assembly:
+
+class Assembly(NamedTuple):
     """Assembles the launchers of a scan.
 
-    Args:
+    Attributes:
         target: where it runs.
         spec: the scan.
         program: its program.
@@ -30,25 +33,20 @@ class Assembly:
         steps: T.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        spec: ScanSpec,
-        program: Program,
-        placement: Placement,
-        shape: tuple[int, ...],
-        steps: int,
-    ) -> None:
-        self._target = target
-        self._spec, self._program, self._placement, self._shape, self._steps = spec, program, placement, shape, steps
+    target: Target
+    spec: ScanSpec
+    program: Program
+    placement: Placement
+    shape: tuple[int, ...]
+    steps: int
 
     def forward(self, given: Sequence[Tensor], keep: bool, count: bool) -> Launcher:
         """Return a launcher of the forward pass, for tensors in the order of the kernel's arrays."""
-        place, program = self._placement, self._program
+        place, program = self.placement, self.program
         states, xs, params, before = self._groups(given)
         layout, streams = place.layout([place.stream(place.unfold(x)) for x in xs])
         dtypes, outs = [DTYPES[d] for d in program.states], [DTYPES[d] for d in program.outs]
-        kept = self._target.kept_steps(program, self._steps)
+        kept = self.target.kept_steps(program, self.steps)
         arrays: dict[str, Sequence[Tensor | None]] = {
             "states": [layout.placed(place.static(state)) for state in states],
             "xs": streams,
@@ -56,7 +54,7 @@ class Assembly:
             "before": [layout.placed(place.static(each), shared=False) for each in before] or [None] * len(outs),
             "finals": [layout.one_step(dtype) for dtype in dtypes],
             "outs": [layout.stream(dtype) for dtype in outs],
-            "lasts": [layout.one_step(dtype) if self._spec.fold else None for dtype in outs],
+            "lasts": [layout.one_step(dtype) if self.spec.fold else None for dtype in outs],
             "fired": [layout.one_step(torch.int32) if count else None for _ in outs],
             "kept": [layout.stream(dtype, kept) if keep else None for dtype in dtypes],
         }
@@ -66,24 +64,24 @@ class Assembly:
             for found in arrays[group.name]
             if group.written and found is not None
         ]
-        kernel = self._target.forward(self._spec.program) if layout.neuron_steps else None
+        kernel = self.target.forward(self.spec.program) if layout.neuron_steps else None
         first = sum([len([a for a in arrays[name] if a is not None]) for name in ("finals", "outs", "lasts")])
         counts = range(first, first + len(outs)) if count else range(0)
         return self._launcher(kernel, layout, FORWARD, arrays, given, results, counts)
 
     def backward(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:
         """Return what launches a backward pass, for all tensors and for which of them a gradient is wanted."""
-        place, program, states = self._placement, self._program, self._spec.counts[0]
+        place, program, states = self.placement, self.program, self.spec.counts[0]
         leaves, saved = [
             cast(list[Tensor], given[a:b]) for a, b in ((0, len(wanted)), (len(wanted), len(wanted) + kept))
         ]
         cotangents = given[len(wanted) + kept :]
         of_outs = [None if c is None else place.unfold(c) for c in cotangents[states:]]
         coming = (*cotangents[:states], *of_outs)
-        form = self._shape, self._steps, self._spec.dim
-        checks.check_backward(self._target, program, form, saved, coming, wanted)
+        form = self.shape, self.steps, self.spec.dim
+        checks.check_backward(self.target, program, form, saved, coming, wanted)
         # a kernel reads one for each neuron, where vmap hands over one for all members of its batch
-        of_finals = [None if c is None else c.expand(self._shape) for c in cotangents[:states]]
+        of_finals = [None if c is None else c.expand(self.shape) for c in cotangents[:states]]
         groups = self._groups(leaves)
         over_time_of_leaves = [states <= k < states + len(groups[1]) for k in range(len(leaves))]
         over_time = [*map(place.unfold, groups[1]), *saved, *of_outs]
@@ -112,7 +110,7 @@ class Assembly:
                 spec, change = place.result(grad, over_time=stream, folded=stream)
                 results.append((spec, summed(change, spec, leaf.shape)))
         of_params = tuple(wanted[states + xs :])
-        kernel = self._target.backward(self._spec.program, of_params) if layout.neuron_steps else None
+        kernel = self.target.backward(self.spec.program, of_params) if layout.neuron_steps else None
         return self._launcher(kernel, layout, BACKWARD, arrays, given, results)
 
     def _launcher(
@@ -125,18 +123,22 @@ class Assembly:
         results: Sequence[tuple[TensorSpec, Change]],
         counts: Sequence[int] = (),
     ) -> Launcher:
-        buffer = ArgumentBuffer(layout)
+        records = layout.header()
+        pointers: list[int] = []
         inputs: list[tuple[Tensor, Group]] = []
         for group in groups:
             for array in arrays[group.name]:
-                buffer.add(array, over_time=group.over_time)
-                if array is not None and not group.written:
+                if array is None:
+                    records += _NOTHING
+                    continue
+                pointers.append(len(records))
+                records += layout.over_time(array) if group.over_time else layout.static(array)
+                if not group.written:
                     inputs.append((array, group))
         present = [tensor for tensor in given if tensor is not None]
         copies = iter([self._copy(t, *into) for t, into in zip(present, inputs, strict=True)])
-        of_memory = buffer.fields, buffer.positions, layout.neuron_steps, layout.device
         return Launcher(
-            None if kernel is None else kernel.launch(*of_memory),
+            None if kernel is None else kernel.launch(records, pointers, layout.neuron_steps, layout.device),
             layout.device,
             [None if tensor is None else next(copies) for tensor in given],
             [spec for spec, _ in results],
@@ -148,10 +150,10 @@ class Assembly:
         """Return how to copy a tensor to where the kernel has an array of a group; None if it is there already."""
         if array.data_ptr() == given.data_ptr():
             return None
-        place, folded = self._placement, group.name in ("xs", "of_outs")
+        place, folded = self.placement, group.name in ("xs", "of_outs")
         if group.over_time:
             return lambda tensor: place.copy(place.unfold(tensor) if folded else tensor)
-        whole = self._shape if group.name == "of_finals" else None
+        whole = self.shape if group.name == "of_finals" else None
         lies = array.shape, array.stride(), array.dtype, array.device
 
         def copied(tensor: Tensor) -> Tensor:
@@ -162,5 +164,5 @@ class Assembly:
 
     def _groups(self, given: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         """Return states, inputs, parameters and what comes after them."""
-        states, xs, params, _ = itertools.accumulate(self._spec.counts)
+        states, xs, params, _ = itertools.accumulate(self.spec.counts)
         return [given[:states], given[states:xs], given[xs:params], given[params:]]

@@ -225,7 +225,7 @@ def _found(
         return executable.backward(tensors, kept, given, scalars, wanted)
     whole, tensors, given, all_wanted = _unfolded(spec, tensors, given, wanted)
     if again:  # attached to a graph of their own
-        found = ctx.reference.gradients(tensors, given, whole.dim, all_wanted, whole.program, scalars)
+        found = ctx.reference(tensors, given, whole.dim, all_wanted, whole.program, scalars)
     else:  # by an operation that torch sees: something transforms, compiles or watches it
         found = first_derivative(FusedScanGradient, whole, scalars, all_wanted, *tensors, *kept, *given)
     return _folded(spec, found, wanted)

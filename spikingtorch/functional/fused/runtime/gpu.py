@@ -5,7 +5,7 @@ A build of torch for ROCm calls its devices "cuda" as well. Triton says which of
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.core.torch_private import profiler_enabled
 from spikingtorch.functional.fused.build import triton_kernel
-from spikingtorch.functional.fused.build.triton_kernel import NoKernel, Settings, Source
+from spikingtorch.functional.fused.build.triton_kernel import Loaded, NoKernel, Run, Settings, Source
 from spikingtorch.functional.fused.codegen import triton as printer
 from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD
 from spikingtorch.functional.fused.ir import Program, from_text
@@ -22,17 +22,6 @@ from spikingtorch.functional.fused.runtime.triton_arguments import Arguments, ar
 
 # neurons that lie one after the other: what a warp reads at once in float32; with fewer, a copy is made
 _SHORTEST_RUN = 32
-
-# runs a kernel on all of its arguments but BLOCK
-Run = Callable[[Sequence[Any]], None]
-
-
-class Loaded(Protocol):
-    """A kernel that is ready to be launched."""
-
-    def launcher(self, lanes: int) -> Run:
-        """Return what runs the kernel for so many lanes."""
-        ...
 
 
 class TritonLaunch(Launch):
@@ -100,7 +89,7 @@ class TritonKernel(Kernel):
         source = self.source(max(1, records[4]))
         found = arguments(self._groups, self._program, dict(source.types), self._chunk, records, pointers)
         kernel = self._target.load(source._replace(missing=found.missing), device)
-        return TritonLaunch(source.name, kernel.launcher(found.lanes), found)
+        return TritonLaunch(source.name, kernel(found.lanes), found)
 
     def source(self, axes: int = 1) -> Source:
         """Return the kernel for batches of so many axes, with all of its arrays."""

@@ -8,14 +8,10 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import memory
-from spikingtorch.functional.fused.codegen.abi import AXES
-from spikingtorch.functional.fused.runtime.layout import Layout
 from spikingtorch.functional.fused.runtime.target import Launch
 
 # from a tensor to another one, both as somebody outside has them
 Change: TypeAlias = Callable[[Tensor], Tensor] | None
-
-_NOTHING = [0] * (3 + AXES)
 
 
 class TensorSpec(NamedTuple):
@@ -29,32 +25,6 @@ class TensorSpec(NamedTuple):
     def of(cls, tensor: Tensor) -> "TensorSpec":
         """Return how a tensor lies in memory."""
         return cls(tensor.shape, tensor.stride(), tensor.dtype)
-
-
-class ArgumentBuffer:
-    """The records of a kernel's arrays, one after the other.
-
-    Args:
-        layout: the axes of the scan.
-
-    Attributes:
-        fields: the records.
-        positions: where among the fields the pointers are.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self.fields = layout.header()
-        self.positions: list[int] = []
-
-    def add(self, tensor: Tensor | None, *, over_time: bool) -> None:
-        """Add an array, in the layout; None stands for one that is not there."""
-        if tensor is not None:
-            self.positions.append(len(self.fields))
-        record = _NOTHING
-        if tensor is not None:
-            record = self._layout.over_time(tensor) if over_time else self._layout.static(tensor)
-        self.fields += record
 
 
 class Launcher:

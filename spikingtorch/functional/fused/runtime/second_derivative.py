@@ -5,8 +5,8 @@ torch makes when it differentiates the scan on the loop.
 """
 
 import inspect
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,31 +15,8 @@ from torch.autograd import Function
 from spikingtorch.functional.core.torch_private import TransformType, get_interpreter_stack, maybe_get_level
 
 Kind = TypeVar("Kind", bound=type[Function])
-
-
-class Reference(Protocol):
-    """The scan of a program by torch's own operations."""
-
-    def gradients(
-        self,
-        tensors: Sequence[Tensor],
-        cotangents: Sequence[Tensor | None],
-        dim: int,
-        wanted: Sequence[bool],
-        program: str,
-        scalars: Sequence[float],
-    ) -> list[Tensor]:
-        """Return the wanted gradients, attached to the graphs of tensors and cotangents.
-
-        Args:
-            tensors: states, inputs, and parameters that are tensors.
-            cotangents: of final states and outputs, None for zero.
-            dim: axis of time in inputs and outputs.
-            wanted: for each tensor, whether its gradient is.
-            program: what the forward pass ran.
-            scalars: floats that were filled in, those that the step holds last.
-        """
-        ...
+# returns gradients of a scan by torch's own operations: see ``gradients`` of ``dispatch.reference.LoopReference``
+Reference: TypeAlias = Callable[..., list[Tensor]]
 
 
 class FirstDerivative(Function):

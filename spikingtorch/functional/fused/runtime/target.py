@@ -38,7 +38,7 @@ class Kernel(ABC):
         """Return what launches the kernel.
 
         Args:
-            records: of all arrays, as from ``ArgumentBuffer``.
+            records: of all arrays, one after the other, as from ``Layout``.
             pointers: where among them the pointers of the arrays that are there stand.
             neuron_steps: how many neurons there are, times the number of steps.
             device: where the arrays are.

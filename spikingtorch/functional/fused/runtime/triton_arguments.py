@@ -54,7 +54,7 @@ def arguments(
         program: the program.
         types: the arguments of the kernel and their types.
         chunk: steps between two states that are kept.
-        records: of all arrays, as from ``ArgumentBuffer``.
+        records: of all arrays, one after the other, as from ``Layout``.
         pointers: where among them the pointers of the arrays that are there stand.
     """
     there, sizes = _sizes(groups, program, records, pointers)

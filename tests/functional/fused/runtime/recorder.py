@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +11,10 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.dispatch import bind
-from spikingtorch.functional.fused.build.triton_kernel import Source
+from spikingtorch.functional.fused.build.triton_kernel import Loaded, Run, Source
 from spikingtorch.functional.fused.runtime import targets
 from spikingtorch.functional.fused.runtime.executable import Executable
-from spikingtorch.functional.fused.runtime.gpu import Run, TritonTarget
+from spikingtorch.functional.fused.runtime.gpu import TritonTarget
 from tests.caches import forget
 
 
@@ -39,14 +38,14 @@ class Recorder(TritonTarget):
     def holds(self, tensors: Iterable[Any]) -> bool:
         return are_plain(tensors, self._keys)
 
-    def load(self, source: Source, device: torch.device) -> Any:
+    def load(self, source: Source, device: torch.device) -> Loaded:
         self.sources.append(source)
         names = [name for name, _ in source.types][:-1]
 
         def launcher(lanes: int) -> Run:
             return lambda values: self.runs.append((source.name, lanes, dict(zip(names, values, strict=True))))
 
-        return SimpleNamespace(launcher=launcher)
+        return launcher
 
     def settle(self, device: torch.device) -> None:
         self.settled += 1

@@ -86,7 +86,7 @@ def test_a_kernel_is_compiled_once_a_device_and_held(device: Device) -> None:
     compiled = ("compile", (signature, {"BLOCK": 128, "z0_ptr": None}), 80, exact)
     assert device.log == ["enter 0", compiled, "leave 0", "enter 1", compiled, "leave 1"]
     device.log.clear()
-    run = kernel.launcher(1000)
+    run = kernel(1000)
     run([10, None, 3])
     run([20, None, 3])
     expected = [["enter 1", ("run", (8, 1, 1), (address, None, 3, 128)), "leave 1"] for address in (10, 20)]
