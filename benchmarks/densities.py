@@ -17,10 +17,11 @@ from benchmarks import launch
 from benchmarks.launch import HERE, Options
 from benchmarks.report import number, table
 from spikingtorch import functional as F
+from spikingtorch.functional.sparse.autograd import marked_support, run
 from spikingtorch.functional.sparse.c_abi import Shape
 from spikingtorch.functional.sparse.crossover import most_events, most_sampled
-from spikingtorch.functional.sparse.layers import Layer as Call
-from spikingtorch.functional.sparse.operations import Conv2d, Linear, Operation
+from spikingtorch.functional.sparse.operations import Convolution, Linear, Operation
+from spikingtorch.functional.sparse.operations import Layer as Call
 
 DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
 # of the places where the gradient of the input is wanted
@@ -47,7 +48,7 @@ def _linear(rows: int, size: int) -> Layer:
 
 def _convolution(images: int, channels: int, outputs: int, side: int, kernel: int, padding: int) -> Layer:
     event, dense = (functools.partial(form, padding=padding) for form in (F.event_conv2d, nnf.conv2d))
-    operation, shape = Conv2d((1, 1), (padding, padding)), (images, channels, side, side)
+    operation, shape = Convolution((1, 1), (padding, padding)), (images, channels, side, side)
     return Layer(operation, event, dense, shape, (outputs, channels, kernel, kernel))
 
 
@@ -132,14 +133,14 @@ def time_gradient(layer: Layer, density: float, rounds: int) -> Timed:
     x, support, weight = torch.zeros(layer.x), torch.rand(layer.x) < density, torch.randn(layer.weight)
     if x.ndim == 4:
         x, support, weight = (each.contiguous(memory_format=torch.channels_last) for each in (x, support, weight))
-    call = Call(layer.operation, x.requires_grad_(), weight, None)
-    some, everywhere = call.run(None, call.wanted(support, support.numel())), layer.dense(x, weight)
+    call = Call(layer.operation, x.requires_grad_(), weight)
+    some, everywhere = run(call, None, marked_support(call, support, support.numel())), layer.dense(x, weight)
     g = torch.randn_like(everywhere)
 
     def seconds(out: Tensor, marks: bool) -> float:
         start = time.perf_counter()
         if marks:
-            call.wanted(support, support.numel())
+            marked_support(call, support, support.numel())
         torch.autograd.grad(out, x, g, retain_graph=True)
         return time.perf_counter() - start
 

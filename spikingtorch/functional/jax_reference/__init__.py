@@ -5,6 +5,15 @@ dtype of its inputs: float64 needs `with jax.enable_x64(True):` around the calls
 of the same name in ``spikingtorch.functional`` does.
 """
 
+from spikingtorch.functional.jax_reference.closed_forms import (
+    Arctan,
+    Erf,
+    FastSigmoid,
+    Gaussian,
+    PiecewiseExponential,
+    Sigmoid,
+    Triangular,
+)
 from spikingtorch.functional.jax_reference.delay import DelayState, delay_step
 from spikingtorch.functional.jax_reference.firing import Fired, Graded, MultiSpike, SpikeFunction, Strict, Ternary, fire
 from spikingtorch.functional.jax_reference.neurons.adaptive import ALIFState, alif_step
@@ -80,18 +89,11 @@ from spikingtorch.functional.jax_reference.scan import scan
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
 from spikingtorch.functional.jax_reference.state import zeros_state
 from spikingtorch.functional.jax_reference.surrogate import (
-    Arctan,
-    Erf,
-    FastSigmoid,
     FromDerivative,
     FromPrimitive,
-    Gaussian,
-    PiecewiseExponential,
-    Sigmoid,
     Smooth,
     StraightThrough,
     Surrogate,
-    Triangular,
 )
 from spikingtorch.functional.jax_reference.synapses import (
     AlphaSynapseState,

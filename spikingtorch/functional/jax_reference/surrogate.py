@@ -13,32 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from spikingtorch.functional.core.compare import compared_by_type
-from spikingtorch.functional.jax_reference.closed_forms import (
-    Arctan,
-    Erf,
-    FastSigmoid,
-    Gaussian,
-    PiecewiseExponential,
-    Sigmoid,
-    Triangular,
-)
-from spikingtorch.functional.jax_reference.spike import heaviside, spike, widened
-
-__all__ = [
-    "Arctan",
-    "Erf",
-    "FastSigmoid",
-    "FromDerivative",
-    "FromPrimitive",
-    "Gaussian",
-    "PiecewiseExponential",
-    "Sigmoid",
-    "Smooth",
-    "StraightThrough",
-    "Surrogate",
-    "Triangular",
-    "heaviside",
-]
+from spikingtorch.functional.jax_reference.spike import spike, widened
 
 
 class Surrogate(Protocol):

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import jax
 
+from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
 from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
 from spikingtorch.functional.jax_reference.reset import Reset, by_subtraction
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
 
 class ALIFState(NamedTuple):

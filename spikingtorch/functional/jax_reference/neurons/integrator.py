@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
 from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
 from spikingtorch.functional.jax_reference.reset import Reset, none, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Surrogate
+from spikingtorch.functional.jax_reference.surrogate import Surrogate
 
 
 class McPittsState(NamedTuple):

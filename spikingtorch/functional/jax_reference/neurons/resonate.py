@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
 from spikingtorch.functional.jax_reference.firing import SpikeFunction, fire
 from spikingtorch.functional.jax_reference.reset import Reset, none
 from spikingtorch.functional.jax_reference.spike import Parameter
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid
 
 
 class ResonateAndFireState(NamedTuple):

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from spikingtorch.functional.jax_reference.closed_forms import Sigmoid
 from spikingtorch.functional.jax_reference.reset import Reset, to_zero
 from spikingtorch.functional.jax_reference.spike import Parameter, spike
-from spikingtorch.functional.jax_reference.surrogate import Sigmoid, Smooth
+from spikingtorch.functional.jax_reference.surrogate import Smooth
 
 
 class StochasticLIFState(NamedTuple):
