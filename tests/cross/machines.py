@@ -29,7 +29,7 @@ AS_AARCH64 = """
 """
 _CACHES: tuple[Any, ...] = (
     *(cpu.forward_kernel, cpu.backward_kernel, cpu._failure, cpu._begin_backward),
-    *(recurrent._library, sparse._library, kernels._lanes),
+    *(recurrent.functions, sparse.functions, kernels._lanes),
 )
 
 

@@ -13,8 +13,8 @@ import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.signature import FoldedStep
+from spikingtorch.functional.fused.runtime.assembly import Assembly
 from spikingtorch.functional.fused.runtime.cpu import CLaunch
-from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.testing import assert_close
 from tests.folded_layer import CALLS, IMAGES, UNWRITTEN, N, Took, agrees, draw, held, last, learning, over_time, repeat
 
@@ -110,9 +110,7 @@ def test_cotangents_in_the_other_format_find_their_kernel(
 ) -> None:
     model = over_time(st.LIF(3.0, 0.4, learnable=True).double(), *size)
     repeat(model, took, lambda k: own(draw(k, N, 4, *size)).requires_grad_())
-    with mock.patch.object(
-        Executable, "backward_launcher", autospec=True, side_effect=Executable.backward_launcher
-    ) as made:
+    with mock.patch.object(Assembly, "backward", autospec=True, side_effect=Assembly.backward) as made:
         for k in range(CALLS):
             x, pull = own(draw(k, N, 4, *size)).requires_grad_(), draw(k + 99, N, 4, *size)
             leaves = [x, *model.parameters()]

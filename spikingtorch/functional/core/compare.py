@@ -39,12 +39,8 @@ def cached_step(make: Callable[..., Any], *parts: Any) -> Any:
     """Return a step around others as one object for equal ones, by which its scans are found again."""
     if torch.compiler.is_compiling():
         return make(*parts)
-    key = make, typed(parts)
     try:
-        known = _made.get(key)
+        hash(key := (make, typed(parts)))
     except TypeError:  # a step without a hash
         return make(*parts)
-    if known is None:
-        known = make(*parts)
-        _made.keep(key, known)
-    return known
+    return _made.get_or_make(key, lambda: make(*parts))

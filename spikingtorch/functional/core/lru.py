@@ -1,7 +1,7 @@
 """A bounded LRU cache, safe across threads and fork."""
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 from weakref import WeakSet
 
@@ -43,6 +43,14 @@ class LRUCache(Generic[T]):
             self._entries.move_to_end(key)
             while len(self._entries) > self._limit:
                 self._entries.popitem(last=False)
+
+    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what was kept under a key; where there is nothing, make it and keep it."""
+        found = self.get(key)
+        if found is None:
+            found = make()
+            self.keep(key, found)
+        return found
 
     def drop(self, key: Hashable) -> None:
         """Drop an entry, if it is there; where a call is going on, with the next one.

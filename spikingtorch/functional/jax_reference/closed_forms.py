@@ -1,7 +1,7 @@
 """Surrogates whose primitive phi has a parameter, with every derivative written out by hand."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,167 +11,155 @@ from jax.scipy.special import erf
 from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.jax_reference.spike import Parameter, spike, widened
 
+Kind = TypeVar("Kind")
 
-@compared_by_type
+
+def closed_form(kind: type[Kind]) -> type[Kind]:
+    """Compare a surrogate by its type, and evaluate its methods in float32 or wider."""
+    for name in ("__call__", "primitive", "derivative"):
+        setattr(kind, name, widened(getattr(kind, name)))
+    return compared_by_type(kind)
+
+
+@closed_form
 class Sigmoid(NamedTuple):
     """Logistic surrogate; beta is its slope, per unit of u."""
 
     beta: Parameter = 5.0
 
-    @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dbeta = u phi (1 - phi)."""
         dbeta = u * sigmoid(self.beta * u) * sigmoid(-self.beta * u)
         return spike(u, (u, self.beta), (self.derivative(u), dbeta))
 
-    @widened
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = 1 / (1 + exp(-beta u))."""
         return sigmoid(self.beta * u)
 
-    @widened
     def derivative(self, u: jax.Array) -> jax.Array:
         """Return phi' = beta phi (1 - phi)."""
         # 1 - phi(u) is phi(-u), without the cancellation.
         return self.beta * sigmoid(self.beta * u) * sigmoid(-self.beta * u)
 
 
-@compared_by_type
+@closed_form
 class FastSigmoid(NamedTuple):
     """Surrogate with algebraic tails, phi'(0) = 1; beta is their steepness, per unit of u."""
 
     beta: Parameter = 10.0
 
-    @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dbeta = -u |u| / (1 + beta |u|)^2."""
         dbeta = -u * jnp.abs(u) / (1 + self.beta * jnp.abs(u)) ** 2
         return spike(u, (u, self.beta), (self.derivative(u), dbeta))
 
-    @widened
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = u / (1 + beta |u|)."""
         return u / (1 + self.beta * jnp.abs(u))
 
-    @widened
     def derivative(self, u: jax.Array) -> jax.Array:
         """Return phi' = 1 / (1 + beta |u|)^2."""
         return 1 / (1 + self.beta * jnp.abs(u)) ** 2
 
 
-@compared_by_type
+@closed_form
 class Arctan(NamedTuple):
     """Arctangent surrogate; phi'(0) = alpha / 2, per unit of u."""
 
     alpha: Parameter = 2.0
 
-    @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dalpha = (u/2) / (1 + (pi alpha u / 2)^2)."""
         dalpha = (u / 2) / (1 + (math.pi * self.alpha * u / 2) ** 2)
         return spike(u, (u, self.alpha), (self.derivative(u), dalpha))
 
-    @widened
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = arctan(pi alpha u / 2) / pi + 1/2."""
         return jnp.arctan(math.pi * self.alpha * u / 2) / math.pi + 0.5
 
-    @widened
     def derivative(self, u: jax.Array) -> jax.Array:
         """Return phi' = (alpha/2) / (1 + (pi alpha u / 2)^2)."""
         return (self.alpha / 2) / (1 + (math.pi * self.alpha * u / 2) ** 2)
 
 
-@compared_by_type
+@closed_form
 class Triangular(NamedTuple):
     """Piecewise-quadratic surrogate, flat for |u| > 1 / beta; phi'(0) = beta > 0, per unit of u."""
 
     beta: Parameter = 1.0
 
-    @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dbeta = u max(0, 1 - beta |u|)."""
         dbeta = u * jnp.maximum(0, 1 - self.beta * jnp.abs(u))
         return spike(u, (u, self.beta), (self.derivative(u), dbeta))
 
-    @widened
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = 1/2 + z - z |z| / 2 for z = clip(beta u, -1, 1)."""
         z = jnp.clip(self.beta * u, -1, 1)
         return 0.5 + z - z * jnp.abs(z) / 2
 
-    @widened
     def derivative(self, u: jax.Array) -> jax.Array:
         """Return phi' = beta max(0, 1 - beta |u|)."""
         return self.beta * jnp.maximum(0, 1 - self.beta * jnp.abs(u))
 
 
-@compared_by_type
+@closed_form
 class Gaussian(NamedTuple):
     """Surrogate whose phi' is the normal density; sigma > 0 is its standard deviation, in units of u."""
 
     sigma: Parameter = 0.5
 
-    @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dsigma = -(u / sigma) phi'."""
         dphi = self.derivative(u)
         return spike(u, (u, self.sigma), (dphi, -u / self.sigma * dphi))
 
-    @widened
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = (1 + erf(u / (sigma sqrt(2)))) / 2."""
         return (1 + erf(u / (self.sigma * math.sqrt(2)))) / 2
 
-    @widened
     def derivative(self, u: jax.Array) -> jax.Array:
         """Return phi' = exp(-u^2 / (2 sigma^2)) / (sigma sqrt(2 pi))."""
         return jnp.exp(-(u**2) / (2 * self.sigma**2)) / (self.sigma * math.sqrt(2 * math.pi))
 
 
-@compared_by_type
+@closed_form
 class Erf(NamedTuple):
     """Error-function surrogate; phi'(0) = alpha / sqrt(pi), per unit of u."""
 
     alpha: Parameter = 2.0
 
-    @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dalpha = u exp(-(alpha u)^2) / sqrt(pi)."""
         dalpha = u * jnp.exp(-((self.alpha * u) ** 2)) / math.sqrt(math.pi)
         return spike(u, (u, self.alpha), (self.derivative(u), dalpha))
 
-    @widened
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = (1 + erf(alpha u)) / 2."""
         return (1 + erf(self.alpha * u)) / 2
 
-    @widened
     def derivative(self, u: jax.Array) -> jax.Array:
         """Return phi' = alpha exp(-(alpha u)^2) / sqrt(pi)."""
         return self.alpha * jnp.exp(-((self.alpha * u) ** 2)) / math.sqrt(math.pi)
 
 
-@compared_by_type
+@closed_form
 class PiecewiseExponential(NamedTuple):
     """Surrogate with exponential tails; phi'(0) = alpha / 2, per unit of u."""
 
     alpha: Parameter = 1.0
 
-    @widened
     def __call__(self, u: jax.Array) -> jax.Array:
         """Return H(u); dphi/dalpha = (u/2) exp(-alpha |u|)."""
         dalpha = u / 2 * jnp.exp(-self.alpha * jnp.abs(u))
         return spike(u, (u, self.alpha), (self.derivative(u), dalpha))
 
-    @widened
     def primitive(self, u: jax.Array) -> jax.Array:
         """Return phi = exp(alpha u) / 2 for u < 0, and 1 - exp(-alpha u) / 2 for u >= 0."""
         # Each exponential sees its own side only: the other would overflow and turn the gradient into NaN.
         below, above = jnp.where(u < 0, u, 0), jnp.where(u < 0, 0, u)
         return jnp.where(u < 0, jnp.exp(self.alpha * below) / 2, 1 - jnp.exp(-self.alpha * above) / 2)
 
-    @widened
     def derivative(self, u: jax.Array) -> jax.Array:
         """Return phi' = (alpha/2) exp(-alpha |u|)."""
         return self.alpha / 2 * jnp.exp(-self.alpha * jnp.abs(u))

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from spikingtorch.functional.sparse.kernels import Events
 from spikingtorch.functional.sparse.operations import Layer, Linear, Operation
 
 
+@dataclass(slots=True, eq=False)
 class SparseCall:
     """One call of a layer.
 
@@ -30,11 +32,10 @@ class SparseCall:
         bits: what the backward pass reads in place of the input, if that is spikes.
     """
 
-    def __init__(self, operation: Operation, events: Events | None, wanted: Events | None) -> None:
-        self.operation = operation
-        self.events = events
-        self.wanted = wanted
-        self.bits: Tensor | None = None
+    operation: Operation
+    events: Events | None
+    wanted: Events | None
+    bits: Tensor | None = None
 
 
 def marked(layer: Layer, most: int | None = None) -> Events | None:

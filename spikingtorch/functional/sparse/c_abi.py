@@ -139,17 +139,13 @@ def loaded(text: str) -> Any:
 
 def failure() -> str | None:
     """Return why there is no library, None if there is one."""
-    found = _library()
+    found = functions()
     return found if isinstance(found, str) else None
 
 
-def functions() -> Any:
-    """Return the functions of the library, if it did not fail."""
-    return _library()
-
-
 @lru_cache(maxsize=1)
-def _library() -> Any:
+def functions() -> Any:
+    """Return the functions of the library; if it failed, why."""
     try:
         return loaded(source())
     except (NoCompiler, CompileError) as error:

@@ -171,18 +171,13 @@ class Builder:
         """Refuse an operation that is not linear in a sum: sums are taken last, which only linear operations allow."""
         summed = [arg.node in self.pending_sums for arg in args]
         zero = [self.nodes[arg.node].op == "const" and self.nodes[arg.node].args == (0,) for arg in args]
+        terms = [s or z for s, z in zip(summed, zero, strict=True)]
         linear = {
-            "neg": True,
-            "cast": True,
-            "term": True,
-            "inexact": True,
-            "add": all(s or z for s, z in zip(summed, zero, strict=True)),
-            "sub": all(s or z for s, z in zip(summed, zero, strict=True)),
+            **dict.fromkeys(("neg", "cast", "term", "inexact"), True),
+            **dict.fromkeys(("add", "sub"), all(terms)),
             "mul": sum(summed) == 1,
-            "div": summed == [True, False] if len(summed) == 2 else False,
-            "where": len(args) == 3
-            and not summed[0]
-            and all(s or z for s, z in zip(summed[1:], zero[1:], strict=True)),
+            "div": summed == [True, False],
+            "where": not summed[0] and all(terms[1:]),
         }
         if not linear.get(op, False):
             raise NotFusible(f"takes {op} of a gradient that is summed over neurons, which is not linear")

@@ -134,7 +134,7 @@ def same(tensor: Tensor, rows: int) -> Place:
 
 def available(dtype: torch.dtype) -> bool:
     """Say whether there is a library for a dtype."""
-    return dtype in _NAMES and _library(dtype) is not None
+    return dtype in _NAMES and functions(dtype) is not None
 
 
 def threads_here() -> int:
@@ -148,11 +148,6 @@ for _function in (available, threads_here):
     _function._dynamo_marked_constant = True
 
 
-def functions(dtype: torch.dtype) -> Any:
-    """Return the functions of the library."""
-    return _library(dtype)
-
-
 def source(dtype: torch.dtype) -> str:
     """Return the text of the library for a dtype."""
     folder = resources.files("spikingtorch.functional.fused.recurrent")
@@ -161,7 +156,8 @@ def source(dtype: torch.dtype) -> str:
 
 
 @lru_cache(maxsize=2)
-def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+def functions(dtype: torch.dtype) -> Any:
+    """Return the functions of the library for a dtype, None if there is none."""
     try:
         found = library(source(dtype))
     except (NoCompiler, CompileError):  # one that knows the kernels of neurons, and no vectors

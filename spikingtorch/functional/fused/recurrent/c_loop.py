@@ -8,34 +8,9 @@ from torch import Tensor
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.threads import threads_for
-from spikingtorch.functional.fused.recurrent.c_abi import (
-    CHUNK,
-    ROWS,
-    Carried,
-    CKernel,
-    Loop,
-    Matrix,
-    Place,
-    available,
-    functions,
-    kernel,
-    matrix,
-    place,
-    same,
-    threads_here,
-)
-from spikingtorch.functional.fused.recurrent.steps import (
-    Cotangents,
-    Neuron,
-    RecurrentArgs,
-    RecurrentGrads,
-    Saved,
-    backward_step,
-    empty_records,
-    flat,
-    forward_step,
-    gradient_arrays,
-)
+from spikingtorch.functional.fused.recurrent import c_abi, steps
+from spikingtorch.functional.fused.recurrent.c_abi import CHUNK, Carried, CKernel, Place
+from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, RecurrentGrads, Saved
 from spikingtorch.functional.fused.runtime.cpu import CPU
 
 # steps that are worth what is done once
@@ -54,7 +29,7 @@ class StateBuffer(NamedTuple):
 
     def place(self, rows: int, first: int = 0) -> Place:
         """Return it as the C loop takes it."""
-        return place(self.memory, rows, first, self.chunk)
+        return c_abi.place(self.memory, rows, first, self.chunk)
 
 
 class BackwardBuffers(NamedTuple):
@@ -90,10 +65,10 @@ def runs_in_c(s: Tensor, x: Tensor) -> bool:
         s: output before the first step, (*N,).
         x: the first input, (T, *N).
     """
-    if s.device.type != CPU.device or x.shape[0] < FEWEST or x.dtype != s.dtype or not available(s.dtype):
+    if s.device.type != CPU.device or x.shape[0] < FEWEST or x.dtype != s.dtype or not c_abi.available(s.dtype):
         return False
     size = s.shape[-1]
-    idle = threads_here() * size // s.numel()  # threads for one sample
+    idle = c_abi.threads_here() * size // s.numel()  # threads for one sample
     return bool(size * size * s.element_size() * max(idle, 1) <= _LARGEST)
 
 
@@ -107,23 +82,23 @@ def forward(neuron: Neuron, given: RecurrentArgs, keep: bool) -> tuple[list[Tens
     given, rows = _laid_out(given), _rows(given)
     x, s, T = given.xs[0], given.s, len(given.xs[0])
     outs, currents = memory.like(x), memory.empty((T if keep else 1, *s.shape), x.dtype, x.device)
-    records = empty_records(neuron, T, s)
+    records = steps.empty_records(neuron, T, s)
     slots = _slots(given, CHUNK, 0)
     kept = [memory.empty((kept_steps(T), *s.shape), state.dtype, state.device) for state in given.states if keep]
     finals = [memory.like(state) for state in given.states]
     begins = [*(each.memory for each in slots), *kept]
     for over_time, state in zip(begins, [*given.states] * (2 if keep else 1), strict=True):
         over_time[0] = state
-    driven = place(currents, rows) if keep else same(currents, rows)
-    weights = matrix(given.weight, across=True)
-    loop = _loop(given, weights, place(outs, rows, first=-1), place(x, rows), driven)
+    driven = c_abi.place(currents, rows) if keep else c_abi.same(currents, rows)
+    weights = c_abi.matrix(given.weight, across=True)
+    loop = _loop(given, weights, c_abi.place(outs, rows, first=-1), c_abi.place(x, rows), driven)
     loop.first = s.data_ptr()
-    written = [place(each, rows) for each in (outs, *records)]
+    written = [c_abi.place(each, rows) for each in (outs, *records)]
     loop.forward = _forward_kernel(neuron, given, slots, (currents, driven), written)
-    kept_at = [place(each, rows, chunk=1) for each in kept] if keep else [Place()] * len(finals)
+    kept_at = [c_abi.place(each, rows, chunk=1) for each in kept] if keep else [Place()] * len(finals)
     carried = [Carried(each.place(rows), at, f.data_ptr()) for each, at, f in zip(slots, kept_at, finals, strict=True)]
     loop.states, loop.carried = len(carried), (Carried * len(carried))(*carried)
-    functions(s.dtype).forward_loop(ctypes.byref(loop))
+    c_abi.functions(s.dtype).forward_loop(ctypes.byref(loop))
     return finals, records, Saved(outs, currents, kept)
 
 
@@ -132,24 +107,24 @@ def backward(
 ) -> RecurrentGrads:
     """Return the gradients at all steps."""
     given = _laid_out(given)
-    rows, full, weights = _rows(given), any(wanted.params), matrix(given.weight, across=False)
+    rows, full, weights = _rows(given), any(wanted.params), c_abi.matrix(given.weight, across=False)
     room = _room(neuron, given, cotangents, wanted)
-    spikes = place(room.of_spikes, rows) if full else same(room.of_spikes, rows)
-    of_outs = Place() if cotangents.outs is None else place(cotangents.outs, rows)
-    loop = _loop(given, weights, place(room.of_currents, rows, first=1), of_outs, spikes)
+    spikes = c_abi.place(room.of_spikes, rows) if full else c_abi.same(room.of_spikes, rows)
+    of_outs = Place() if cotangents.outs is None else c_abi.place(cotangents.outs, rows)
+    loop = _loop(given, weights, c_abi.place(room.of_currents, rows, first=1), of_outs, spikes)
     loop.of_first = 0 if room.of_s is None else room.of_s.data_ptr()
-    driven, unused = place(trace.currents, rows), [memory.like(given.s), *empty_records(neuron, 1, given.s)]
-    nowhere = [same(each, rows) for each in unused]
+    driven, unused = c_abi.place(trace.currents, rows), [memory.like(given.s), *steps.empty_records(neuron, 1, given.s)]
+    nowhere = [c_abi.same(each, rows) for each in unused]
     loop.forward = _forward_kernel(neuron, given, room.slots, (trace.currents, driven), nowhere)
     loop.backward = _backward_kernel(neuron, given, trace, room, spikes, cotangents.records)
     carried = [
-        Carried(each.place(rows), place(kept, rows, chunk=1))
+        Carried(each.place(rows), c_abi.place(kept, rows, chunk=1))
         for each, kept in zip(room.slots, trace.states, strict=True)
     ]
     of_carried = [Carried(each.place(rows)) for each in room.of_slots if each is not None]
     loop.states, loop.carried = len(carried), (Carried * len(carried))(*carried)
     loop.of_states, loop.of_carried = len(of_carried), (Carried * len(of_carried))(*of_carried)
-    functions(given.s.dtype).backward_loop(ctypes.byref(loop))
+    c_abi.functions(given.s.dtype).backward_loop(ctypes.byref(loop))
     states, of_states = [each.memory for each in room.slots], [each and each.memory for each in room.of_slots]
     first = [None if of is None else of[0] for of in of_states]
     return RecurrentGrads(room.of_currents, room.of_others, first, room.of_s, states, of_states, room.of_spikes)
@@ -168,7 +143,7 @@ def _room(neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: 
     for of, final in zip(of_slots, cotangents.finals, strict=True):
         if of is not None:
             of.memory[T if full else (T - 1) % CHUNK + 1] = 0.0 if final is None else final
-    return BackwardBuffers(slots, of_slots, *gradient_arrays(neuron, given, cotangents, wanted))
+    return BackwardBuffers(slots, of_slots, *steps.gradient_arrays(neuron, given, cotangents, wanted))
 
 
 def _forward_kernel(
@@ -180,16 +155,16 @@ def _forward_kernel(
 ) -> CKernel:
     """Return the kernel of a step, from a slot of the states to the next."""
     rows, params = _rows(given), given.params
-    step = forward_step(neuron, [each.memory for each in slots], [driven[0], *given.xs[1:]], params)
+    step = steps.forward_step(neuron, [each.memory for each in slots], [driven[0], *given.xs[1:]], params)
     places = [
         *(each.place(rows) for each in slots),
         driven[1],
-        *(place(other, rows) for other in given.xs[1:]),
-        *(same(param, rows) for param in params),
+        *(c_abi.place(other, rows) for other in given.xs[1:]),
+        *(c_abi.same(param, rows) for param in params),
         *(each.place(rows, first=1) for each in slots),
         *outs,
     ]
-    return kernel(step, places, neuron.scalars)
+    return c_abi.kernel(step, places, neuron.scalars)
 
 
 def _backward_kernel(
@@ -204,27 +179,29 @@ def _backward_kernel(
     rows, params = _rows(given), given.params
     states, streams = [each.memory for each in room.slots], [trace.currents, *given.xs[1:]]
     of_states = [each and each.memory for each in room.of_slots]
-    step = backward_step(neuron, states, streams, params, of_states, [room.of_spikes, *of_records], room.of_others)
+    step = steps.backward_step(
+        neuron, states, streams, params, of_states, [room.of_spikes, *of_records], room.of_others
+    )
     there, drives = [each for each in room.of_slots if each is not None], neuron.differentiable[len(states)]
     places = [
         *(each.place(rows) for each in room.slots),
-        *(place(stream, rows) for stream in streams),
-        *(same(param, rows) for param in params),
+        *(c_abi.place(stream, rows) for stream in streams),
+        *(c_abi.same(param, rows) for param in params),
         *(each.place(rows, first=1) for each in there),
         spikes,
-        *(place(of, rows) for of in of_records if of is not None),
+        *(c_abi.place(of, rows) for of in of_records if of is not None),
         *(each.place(rows) for each in there),
-        *([place(room.of_currents, rows)] if drives else []),
-        *(place(of, rows) for of in room.of_others if of is not None),
+        *([c_abi.place(room.of_currents, rows)] if drives else []),
+        *(c_abi.place(of, rows) for of in room.of_others if of is not None),
     ]
-    return kernel(step, places, neuron.scalars)
+    return c_abi.kernel(step, places, neuron.scalars)
 
 
-def _loop(given: RecurrentArgs, weights: Matrix, source: Place, base: Place, target: Place) -> Loop:
+def _loop(given: RecurrentArgs, weights: c_abi.Matrix, source: Place, base: Place, target: Place) -> c_abi.Loop:
     """Return a pass, but for its kernels and what it carries."""
     rows, size, T = _rows(given), len(given.weight), len(given.xs[0])
     threads, rows_per_group = teams(rows, given.s.numel() * T * (1 + size // _PRODUCTS_A_STEP))
-    return Loop(threads, rows, rows_per_group, T, weights.record, source, base, target)
+    return c_abi.Loop(threads, rows, rows_per_group, T, weights.record, source, base, target)
 
 
 def teams(rows: int, work: int) -> tuple[int, int]:
@@ -235,7 +212,7 @@ def teams(rows: int, work: int) -> tuple[int, int]:
         work: of all steps, in steps of a neuron.
     """
     threads = min(threads_for(work), rows)
-    groups = threads * -(-rows // (threads * ROWS))
+    groups = threads * -(-rows // (threads * c_abi.ROWS))
     rows_per_group = -(-rows // groups)
     return min(threads, -(-rows // rows_per_group)), rows_per_group
 
@@ -252,4 +229,4 @@ def _slots(given: RecurrentArgs, steps: int, chunk: int) -> list[StateBuffer]:
 
 def _laid_out(given: RecurrentArgs) -> RecurrentArgs:
     """Return the tensors with parameters as C reads them."""
-    return given._replace(params=flat(given.params, given.s.shape))
+    return given._replace(params=steps.flat(given.params, given.s.shape))

@@ -160,7 +160,7 @@ def backward_step(
         *(None if g is None else _row(g) for g in of_states),
         *(None if g is None else _line(g) for g in of_outs),
     ]
-    return _executable(neuron, groups).backward_launcher((*_flat(groups), *cotangents), 0, wants)
+    return _executable(neuron, groups).assembly.backward((*_flat(groups), *cotangents), 0, wants)
 
 
 def flat(params: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:

@@ -5,18 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from spikingtorch.functional.core import memory
-from spikingtorch.functional.fused.recurrent.steps import (
-    Cotangents,
-    Neuron,
-    RecurrentArgs,
-    RecurrentGrads,
-    Saved,
-    backward_step,
-    empty_records,
-    flat,
-    forward_step,
-    gradient_arrays,
-)
+from spikingtorch.functional.fused.recurrent import steps
+from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, RecurrentGrads, Saved
 from spikingtorch.functional.fused.recurrent.synapses import LinearMap
 
 
@@ -24,14 +14,14 @@ def forward(neuron: Neuron, rule: LinearMap, given: RecurrentArgs) -> tuple[list
     """Return the states after the last step, the records, and the trace."""
     T, shape = len(given.xs[0]), given.s.shape
     x, *others = given.xs
-    outs, currents, records = memory.like(x), memory.like(x), empty_records(neuron, T, given.s)
+    outs, currents, records = memory.like(x), memory.like(x), steps.empty_records(neuron, T, given.s)
     states = [memory.empty((T + 1, *shape), state.dtype, state.device) for state in given.states]
     for over_time, state in zip(states, given.states, strict=True):
         over_time[0] = state
-    params = flat(given.params, shape)
+    params = steps.flat(given.params, shape)
     arrays = [*map(_moving, (*states, currents, *others)), *map(_fixed, params)]
     arrays += [*(_moving(each, 1) for each in states), *map(_moving, (outs, *records))]
-    step = forward_step(neuron, states, [currents, *others], params).launch.stepper(arrays, neuron.scalars)
+    step = steps.forward_step(neuron, states, [currents, *others], params).launch.stepper(arrays, neuron.scalars)
     drive = rule.forward(x, given.s, outs, given.weight, currents)
     for t in range(T):
         drive(t)
@@ -45,9 +35,9 @@ def backward(
     """Return the gradients at all steps."""
     T, shape = len(given.xs[0]), given.s.shape
     others, drives = given.xs[1:], neuron.differentiable[len(given.states)]
-    of_currents, of_others, of_spikes, of_s = gradient_arrays(neuron, given, cotangents, wanted)
+    of_currents, of_others, of_spikes, of_s = steps.gradient_arrays(neuron, given, cotangents, wanted)
     of_states = _gradients_of(neuron, trace.states, cotangents, T)
-    params = flat(given.params, shape)
+    params = steps.flat(given.params, shape)
     arrays = [*map(_moving, (*trace.states, trace.currents, *others)), *map(_fixed, params)]
     there = [g for g in of_states if g is not None]
     arrays += [*(_moving(g, 1) for g in there), _moving(of_spikes) if len(of_spikes) == T else _fixed(of_spikes)]
@@ -55,7 +45,7 @@ def backward(
     arrays += map(_moving, [*there, *([of_currents] if drives else []), *(g for g in of_others if g is not None)])
     streams = [trace.currents, *others]
     of_outs = [of_spikes, *cotangents.records]
-    ready = backward_step(neuron, trace.states, streams, params, of_states, of_outs, of_others)
+    ready = steps.backward_step(neuron, trace.states, streams, params, of_states, of_outs, of_others)
     step = ready.launch.stepper(arrays, neuron.scalars)
     pull = rule.transposed(cotangents.outs, of_currents, given.weight, of_spikes)
     step(T - 1)

@@ -220,12 +220,13 @@ def _found(
         checks.check_saved(saved, ctx.saved_forms)
         _check_batched(coming)
     spec, scalars = ctx.spec, ctx.scalars
-    again = ctx.reference is not None and is_differentiated(tensors, wanted)
-    if executable is not None and not again:
+    by_loop: Reference | None = ctx.reference if is_differentiated(tensors, wanted) else None
+    if executable is not None and by_loop is None:
         return executable.backward(tensors, kept, given, scalars, wanted)
     whole, tensors, given, all_wanted = _unfolded(spec, tensors, given, wanted)
-    if again:  # attached to a graph of their own
-        found = ctx.reference(tensors, given, whole.dim, all_wanted, whole.program, scalars)
+    found: Sequence[Tensor]
+    if by_loop is not None:  # attached to a graph of their own
+        found = by_loop(tensors, given, whole.dim, all_wanted, whole.program, scalars)
     else:  # by an operation that torch sees: something transforms, compiles or watches it
         found = first_derivative(FusedScanGradient, whole, scalars, all_wanted, *tensors, *kept, *given)
     return _folded(spec, found, wanted)

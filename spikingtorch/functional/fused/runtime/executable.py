@@ -1,6 +1,7 @@
 """A program, ready to run on tensors that all lie in memory as those did that it was made for."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -82,7 +83,7 @@ class Executable:
         uniform = [param for param, (_, single) in zip(params, self.program.params, strict=True) if single]
         memory_format = memory_format_of(streams, spec.dim) if keeps_format else None
         placement = Placement(self.target, self.shape, spec.dim, self.steps, spec.fold, memory_format, uniform)
-        self._assembly = Assembly(self.target, spec, self.program, placement, self.shape, self.steps)
+        self.assembly = Assembly(self.target, spec, self.program, placement, self.shape, self.steps)
         self._forward: dict[tuple[bool, bool, int], Launcher] = {}
         self._backward: dict[Any, Launcher] = {}
         self._constant: dict[tuple[bool, ...], tuple[int, ...]] = {}  # results without a gradient
@@ -157,7 +158,7 @@ class Executable:
         if launcher is None:
             if self._keeps_format:  # else it is asked by an operator, which autograd has saved nothing for
                 checks.check_saved((*tensors, *kept), self.forms)
-            launcher = self.backward_launcher(given, len(kept), (*[False] * len(self.rest), *wanted))
+            launcher = self.assembly.backward(given, len(kept), (*[False] * len(self.rest), *wanted))
             if len(self._backward) >= _LAUNCHERS:  # cotangents that lie in memory in ever new ways
                 self._backward.clear()
             self._backward[key] = launcher
@@ -175,12 +176,8 @@ class Executable:
         key = keep, count, len(given)
         launcher = self._forward.get(key)
         if launcher is None:
-            launcher = self._forward[key] = self._assembly.forward(given, keep, count)
+            launcher = self._forward[key] = self.assembly.forward(given, keep, count)
         return launcher
-
-    def backward_launcher(self, given: Sequence[Tensor | None], kept: int, wanted: Sequence[bool]) -> Launcher:
-        """Return what launches a backward pass, for all tensors and for which of them a gradient is wanted."""
-        return self._assembly.backward(given, kept, wanted)
 
 
 _executables: LRUCache[Executable] = LRUCache(_EXECUTABLES)
@@ -189,8 +186,4 @@ _executables: LRUCache[Executable] = LRUCache(_EXECUTABLES)
 def executable(spec: ScanSpec, tensors: Sequence[Tensor], *, keeps_format: bool) -> Executable:
     """Return what runs a scan on tensors that lie in memory like these; see ``Executable``."""
     key = (spec, keeps_format, *layouts_of(tensors))
-    known = _executables.get(key)
-    if known is None:
-        known = Executable(spec, tensors, keeps_format=keeps_format)
-        _executables.keep(key, known)
-    return known
+    return _executables.get_or_make(key, partial(Executable, spec, tensors, keeps_format=keeps_format))

@@ -1,7 +1,7 @@
 """How the arrays of a scan lie in memory: (batch..., time, neurons) with strides, so that neither layout is copied."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -96,20 +96,6 @@ class Layout(NamedTuple):
     def _batch(self, sizes: Sequence[int], strides: Sequence[int]) -> list[int]:
         walked = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)][: self.split]
         return walked + [0] * (AXES - len(walked))
-
-
-def is_narrow(target: Target, shape: tuple[int, ...], dim: int, steps: int, uniform: Iterable[Tensor]) -> bool:
-    """Say whether time is better brought to the front, because too few neurons lie beside each other.
-
-    Args:
-        target: where the scan runs.
-        shape: of the neurons of one step.
-        dim: axis of time in the streams.
-        steps: T.
-        uniform: parameters that the program takes for one number, which hold one for each row if vmap has mapped them.
-    """
-    narrow = target.gathers_time(math.prod(shape[:dim]), math.prod(shape[dim:]), steps)
-    return narrow and all([tensor.numel() == 1 for tensor in uniform])
 
 
 def arrange(target: Target, shape: tuple[int, ...], streams: Sequence[Tensor], dim: int) -> tuple[Layout, list[Tensor]]:

@@ -5,6 +5,7 @@ order in memory. And where few neurons lie beside each other, time is brought to
 fills a vector. The first two are views, of which a kernel only needs to know the strides; the third is a copy.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.fused.runtime.launcher import Change, TensorSpec
-from spikingtorch.functional.fused.runtime.layout import Layout, arrange, expanded, is_narrow
+from spikingtorch.functional.fused.runtime.layout import Layout, arrange, expanded
 from spikingtorch.functional.fused.runtime.memory_format import MemoryFormat
 from spikingtorch.functional.fused.runtime.target import Target
 
@@ -42,8 +43,9 @@ class Placement:
     ) -> None:
         self._target, self._fold, self._format = target, fold, memory_format
         self._back = None if memory_format is None else memory_format.back()
-        # where the time of a narrow scan comes from
-        self._time = dim if is_narrow(target, shape, dim, steps, uniform) else None
+        # where the time of a narrow scan comes from, one whose parameters hold no number for each row, as under vmap
+        narrow = target.gathers_time(math.prod(shape[:dim]), math.prod(shape[dim:]), steps)
+        self._time = dim if narrow and all([param.numel() == 1 for param in uniform]) else None
         self._shape = shape if memory_format is None else memory_format.shape(shape)
         self._dim = dim if self._time is None else 0
 

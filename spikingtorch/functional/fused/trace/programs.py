@@ -1,7 +1,7 @@
 """From a step and its arguments to the program that runs them, found again when they come again."""
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from spikingtorch.functional.core.tree import types_of
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
-from spikingtorch.functional.fused.trace.snapshot import Snapshot, held
+from spikingtorch.functional.fused.trace.snapshot import held
 from spikingtorch.functional.fused.trace.tracer import trace
 
 _LIMIT = 512
@@ -80,38 +80,25 @@ def trace_step(step: Callable[..., Any], arguments: Arguments) -> TracedStep:
     types = [each for form in arguments.forms for each in types_of(form)]  # a surrogate's methods can read globals
     found = held(step, *types, *others)
     key = found.key, arguments._replace(params=tuple(fixed)), torch.get_default_dtype()
-    attempt = partial(_attempt, step, arguments, found)
+
+    def attempt(lift_floats: bool) -> TracedStep | NotFusible:
+        try:  # the trace leaves all that the step reads as it was
+            return found.undone(partial(_made, step, arguments, found.tensors, lift_floats))
+        except NotFusible as refusal:
+            return refusal
+
     # a float that stands in the trace as a tensor would not look like one
-    known = None if floats and found.looks else _found(key, partial(attempt, lift_floats=True))
+    known = None if floats and found.looks else _recent.get_or_make(key, lambda: attempt(lift_floats=True))
     if isinstance(known, TracedStep) and any(numbers[place] == 0 for place in known.divisors):
         known = None
     if known is None or (isinstance(known, NotFusible) and floats):
-        known = _found((key, floats), partial(attempt, lift_floats=False))
+        known = _recent.get_or_make((key, floats), lambda: attempt(lift_floats=False))
     if isinstance(known, NotFusible):
         raise known
     return known
 
 
 _recent: LRUCache[TracedStep | NotFusible] = LRUCache(_LIMIT)
-
-
-def _found(key: Hashable, make: Callable[[], TracedStep | NotFusible]) -> TracedStep | NotFusible:
-    """Return the plan of a key, made now where it is not known."""
-    known = _recent.get(key)
-    if known is None:
-        known = make()
-        _recent.keep(key, known)
-    return known
-
-
-def _attempt(
-    step: Callable[..., Any], arguments: Arguments, found: Snapshot, *, lift_floats: bool
-) -> TracedStep | NotFusible:
-    """Return the plan of a step, or why there is none; the trace leaves all that the step reads as it was."""
-    try:
-        return found.undone(partial(_made, step, arguments, found.tensors, lift_floats))
-    except NotFusible as refusal:
-        return refusal
 
 
 def _made(step: Callable[..., Any], arguments: Arguments, kept: list[Tensor], lift_floats: bool) -> TracedStep:

@@ -223,8 +223,8 @@ def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         raise CompileError("no vectors")
 
     monkeypatch.setattr(c_abi, "library", fail)
-    c_abi._library.cache_clear()
+    c_abi.functions.cache_clear()
     taken = ways(monkeypatch)
     check(scan(3, 2, 5))
     assert not taken
-    c_abi._library.cache_clear()
+    c_abi.functions.cache_clear()
