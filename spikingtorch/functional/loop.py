@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.precision import lift, rounded
+from spikingtorch.functional.core.shapes import without_time
 from spikingtorch.functional.core.sharing import unshared
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import tree_map
@@ -27,9 +28,7 @@ def no_steps(step: Step[S, Out], state: S, xs: Any, params: dict[str, Any], dim:
     """Return outputs of length zero; their structure is that of one step on zeros."""
 
     def first(leaf: Tensor) -> Tensor:
-        shape = list(leaf.shape)
-        del shape[dim]
-        return leaf.new_zeros(shape)
+        return leaf.new_zeros(without_time(leaf.shape, dim))
 
     with torch.no_grad():
         _, out = contract.checked(step)(lift(state), tree_map(first, lift(xs)), **lift(params))

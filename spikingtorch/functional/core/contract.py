@@ -150,13 +150,13 @@ def _check_same_kind(tensors: dict[str, Tensor]) -> None:
     """Raise where devices or floating precisions are mixed."""
     devices = {name: str(t.device) for name, t in tensors.items() if t.ndim or not t.is_cpu}
     if len(set(devices.values())) > 1:
-        raise ValueError(
-            f"scan: mixed devices: {devices}. Move them to one, for instance with .to({_first(devices)!r})"
-        )
+        one = next(iter(devices.values()))
+        raise ValueError(f"scan: mixed devices: {devices}. Move them to one, for instance with .to({one!r})")
     dtypes = {name: lifted_dtype(t) for name, t in tensors.items() if _is_floating(t)}
     if len({_REAL.get(dtype, dtype) for dtype in dtypes.values()}) > 1:
         listed = {name: str(dtype) for name, dtype in dtypes.items()}
-        raise TypeError(f"scan: mixed dtypes: {listed}. Convert them to one, for instance with .to({_first(listed)})")
+        one = next(iter(listed.values()))
+        raise TypeError(f"scan: mixed dtypes: {listed}. Convert them to one, for instance with .to({one})")
 
 
 def _named_leaves(root: str, tree: Any) -> dict[str, Any]:
@@ -190,7 +190,3 @@ def _is_floating(tensor: Tensor) -> bool:
 
 def _form(tree: Any) -> str:
     return str(tree_map(lambda t: tuple(t.shape) if isinstance(t, Tensor) else t, tree))
-
-
-def _first(names: dict[str, str]) -> str:
-    return next(iter(names.values()))

@@ -22,6 +22,13 @@ def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(result)
 
 
+def without_time(shape: Sequence[int], dim: int) -> tuple[int, ...]:
+    """Return the shape of one step of an array over time, whose axis of time may be counted from the end."""
+    sizes = list(shape)
+    del sizes[dim]
+    return tuple(sizes)
+
+
 def with_time(shape: Sequence[Any], dim: int, steps: Any) -> tuple[Any, ...]:
     """Return the shape of an array over time, for neurons of a shape."""
     return (*shape[:dim], steps, *shape[dim:])

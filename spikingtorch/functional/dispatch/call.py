@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.precision import HALF, lift
-from spikingtorch.functional.core.shapes import broadcast
+from spikingtorch.functional.core.shapes import broadcast, without_time
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.programs import Arguments
@@ -87,9 +87,7 @@ class ScanCall(NamedTuple):
 
     def without_time(self, x: Tensor) -> tuple[int, ...]:
         """Return the shape of one step of an input."""
-        shape = list(x.shape)
-        del shape[self.dim]
-        return tuple(shape)
+        return without_time(x.shape, self.dim)
 
     def arguments(self) -> Arguments:
         """Return the call without its numbers."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.precision import without_autocast
-from spikingtorch.functional.core.shapes import broadcast
+from spikingtorch.functional.core.shapes import broadcast, without_time
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
@@ -94,7 +94,7 @@ class LoopReference(NamedTuple):
             next(rest) if is_spec(leaf) else next(filled_in, leaf) if isinstance(leaf, float) else leaf
             for leaf in self.arguments.params
         ]
-        shapes = [x.shape[:dim] + x.shape[dim + 1 :] for x in xs]
+        shapes: list[Sequence[int]] = [without_time(x.shape, dim) for x in xs]
         if self.traced is None:  # elementwise: states that several neurons share, as vmap has them, get their full size
             shapes += [number.shape for number in numbers]
         shape = broadcast([*shapes, *(state.shape for state in tensors[:states])])

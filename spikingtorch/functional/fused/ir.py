@@ -91,6 +91,11 @@ class Program(NamedTuple):
         states, streams = len(self.states), len(self.states) + len(self.xs)
         return self.gradients[:states], self.gradients[states:streams], self.gradients[streams:]
 
+    def chosen(self, wanted: Sequence[bool]) -> dict[int, int]:
+        """Return the nodes of the gradients of the wanted parameters, by the number of the parameter, without zeros."""
+        of_params = self.split_gradients()[2]
+        return {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}
+
     def reads_states(self, wanted: Iterable[int]) -> bool:
         """Whether the wanted nodes depend on a state, so that a backward pass has to have it."""
         return any(self.nodes[i].op == "input" and self.nodes[i].args[0] == "state" for i in self.live(wanted))

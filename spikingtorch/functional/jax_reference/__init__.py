@@ -85,9 +85,8 @@ from spikingtorch.functional.jax_reference.reset import (
     to_value,
     to_zero,
 )
-from spikingtorch.functional.jax_reference.scan import scan
+from spikingtorch.functional.jax_reference.scan import scan, zeros_state
 from spikingtorch.functional.jax_reference.spike import Parameter, heaviside
-from spikingtorch.functional.jax_reference.state import zeros_state
 from spikingtorch.functional.jax_reference.surrogate import (
     FromDerivative,
     FromPrimitive,

@@ -1,7 +1,7 @@
-"""Run a step over time with jax.lax.scan."""
+"""Run a step over time with jax.lax.scan, and the state at rest that it may start from."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 State = TypeVar("State")
 Outputs = TypeVar("Outputs")
 Tree = TypeVar("Tree")
+TupleState = TypeVar("TupleState", bound=NamedTuple)
 
 
 def scan(
@@ -37,6 +38,12 @@ def scan(
     final, outputs = jax.lax.scan(body, _lift(state), time_first)
     dtype = jnp.result_type(*jax.tree.leaves(xs))
     return final, jax.tree.map(lambda leaf: jnp.moveaxis(_round(leaf, dtype), 0, dim), outputs)
+
+
+def zeros_state(state_type: type[TupleState], like: jax.Array) -> TupleState:
+    """Return a state of zeros, each in the shape of like, in its dtype or in float32 if that is wider."""
+    dtype = jnp.promote_types(jnp.result_type(like, 0.0), jnp.float32)
+    return state_type._make(jnp.zeros(jnp.shape(like), dtype) for _ in state_type._fields)
 
 
 def _is_half(dtype: Any) -> bool:

@@ -137,16 +137,13 @@ def weight_gradient(s: Shape, events: Events, g: Tensor) -> Tensor | None:
 
 
 def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
-    """Fill in the gradient of the input, unless g is not finite or a row of the kernel is long.
+    """Fill in the gradient of the input, and say so; not where g is not finite or a row of the kernel is long.
 
     Args:
         s: a convolution of few channels.
         g: gradient of its outputs, in channels-last memory.
         weight: contiguous weights.
         out: the gradient, in channels-last memory.
-
-    Returns:
-        Whether it is filled in.
     """
     run = functions()
     vectors, image = run.vectors_of_row(byref(s)), run.padded_image(byref(s))
@@ -159,7 +156,7 @@ def input_gradient(s: Shape, g: Tensor, weight: Tensor, out: Tensor) -> bool:
 
 
 def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, out: Tensor) -> bool:
-    """Fill in the gradient of the input where it is wanted, and zeros elsewhere, unless g or a weight is not finite.
+    """Fill in the gradient of the input where it is wanted, else zeros, and say so; not if g or a weight is not finite.
 
     Args:
         s: the layer.
@@ -167,9 +164,6 @@ def sampled_input_gradient(s: Shape, wanted: Events, g: Tensor, weight: Tensor, 
         g: gradient of its outputs, in channels-last memory.
         weight: contiguous weights.
         out: the gradient, in channels-last memory.
-
-    Returns:
-        Whether it is filled in.
     """
     pieces = _pieces(s)
     listed = _listed(s, wanted, pieces)

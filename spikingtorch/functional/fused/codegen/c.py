@@ -110,8 +110,8 @@ def backward_source(program: Program, wanted: Sequence[bool]) -> str:
     """
     # longer than other functions: one text, in the order in which the kernel runs
     number = numbers(BACKWARD, program)
-    of_states, of_xs, of_params = program.split_gradients()
-    chosen = {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}
+    of_states, of_xs, _ = program.split_gradients()
+    chosen = program.chosen(wanted)
     gradients = (*of_states, *of_xs, *chosen.values())
     body = Body(program, (*program.finals, *gradients), "h{}[t][i]")
     kept = program.reads_states(gradients)

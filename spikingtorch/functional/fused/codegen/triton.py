@@ -117,7 +117,7 @@ def backward_source(program: Program, wanted: Sequence[bool], axes: int = 1, chu
         axes: how many axes of a batch the arrays have, at least one.
         chunk: steps between two stored states, as in the forward pass.
     """
-    body, chosen = _backward_body(program, wanted), _chosen(program, wanted)
+    body, chosen = _backward_body(program, wanted), program.chosen(wanted)
     gradients = _gradients(program, wanted)
     kept = program.reads_states(gradients)
     chunk = (chunk or chunk_of(program)) if kept else 1
@@ -206,14 +206,9 @@ def _backward_body(program: Program, wanted: Sequence[bool]) -> Body:
     return Body(program, (*program.finals, *gradients) if program.reads_states(gradients) else gradients)
 
 
-def _chosen(program: Program, wanted: Sequence[bool]) -> dict[int, int]:
-    of_params = program.split_gradients()[2]
-    return {k: node for k, node in enumerate(of_params) if wanted[k] and node >= 0}
-
-
 def _gradients(program: Program, wanted: Sequence[bool]) -> tuple[int, ...]:
     of_states, of_xs, _ = program.split_gradients()
-    return (*of_states, *of_xs, *_chosen(program, wanted).values())
+    return (*of_states, *of_xs, *program.chosen(wanted).values())
 
 
 def _read(program: Program, body: Body, role: str) -> list[int]:

@@ -32,26 +32,6 @@ class StateBuffer(NamedTuple):
         return c_abi.place(self.memory, rows, first, self.chunk)
 
 
-class BackwardBuffers(NamedTuple):
-    """The memory of a backward pass.
-
-    Attributes:
-        slots: states.
-        of_slots: their gradients, None where the program has none.
-        of_currents: those of the currents.
-        of_others: those of the other inputs, None where it is not wanted.
-        of_spikes: those of the outputs, of all steps or of one after the other.
-        of_s: that of the output before the first step, if it is wanted.
-    """
-
-    slots: Sequence[StateBuffer]
-    of_slots: Sequence[StateBuffer | None]
-    of_currents: Tensor
-    of_others: Sequence[Tensor | None]
-    of_spikes: Tensor
-    of_s: Tensor | None
-
-
 def runs_in_c(s: Tensor, x: Tensor) -> bool:
     """Say whether a recurrence runs here, and not with torch's products from Python.
 
@@ -108,30 +88,30 @@ def backward(
     """Return the gradients at all steps."""
     given = _laid_out(given)
     rows, full, weights = _rows(given), any(wanted.params), c_abi.matrix(given.weight, across=False)
-    room = _room(neuron, given, cotangents, wanted)
-    spikes = c_abi.place(room.of_spikes, rows) if full else c_abi.same(room.of_spikes, rows)
+    slots, of_slots, grads = _room(neuron, given, cotangents, wanted)
+    spikes = c_abi.place(grads.of_spikes, rows) if full else c_abi.same(grads.of_spikes, rows)
     of_outs = Place() if cotangents.outs is None else c_abi.place(cotangents.outs, rows)
-    loop = _loop(given, weights, c_abi.place(room.of_currents, rows, first=1), of_outs, spikes)
-    loop.of_first = 0 if room.of_s is None else room.of_s.data_ptr()
+    loop = _loop(given, weights, c_abi.place(grads.of_currents, rows, first=1), of_outs, spikes)
+    loop.of_first = 0 if grads.of_s is None else grads.of_s.data_ptr()
     driven, unused = c_abi.place(trace.currents, rows), [memory.like(given.s), *steps.empty_records(neuron, 1, given.s)]
     nowhere = [c_abi.same(each, rows) for each in unused]
-    loop.forward = _forward_kernel(neuron, given, room.slots, (trace.currents, driven), nowhere)
-    loop.backward = _backward_kernel(neuron, given, trace, room, spikes, cotangents.records)
+    loop.forward = _forward_kernel(neuron, given, slots, (trace.currents, driven), nowhere)
+    loop.backward = _backward_kernel(neuron, given, trace, (slots, of_slots), grads, spikes, cotangents.records)
     carried = [
         Carried(each.place(rows), c_abi.place(kept, rows, chunk=1))
-        for each, kept in zip(room.slots, trace.states, strict=True)
+        for each, kept in zip(slots, trace.states, strict=True)
     ]
-    of_carried = [Carried(each.place(rows)) for each in room.of_slots if each is not None]
+    of_carried = [Carried(each.place(rows)) for each in of_slots if each is not None]
     loop.states, loop.carried = len(carried), (Carried * len(carried))(*carried)
     loop.of_states, loop.of_carried = len(of_carried), (Carried * len(of_carried))(*of_carried)
     c_abi.functions(given.s.dtype).backward_loop(ctypes.byref(loop))
-    states, of_states = [each.memory for each in room.slots], [each and each.memory for each in room.of_slots]
-    first = [None if of is None else of[0] for of in of_states]
-    return RecurrentGrads(room.of_currents, room.of_others, first, room.of_s, states, of_states, room.of_spikes)
+    return grads
 
 
-def _room(neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: RecurrentArgs) -> BackwardBuffers:
-    """Return the memory of a backward pass, with the gradients that come in after the last step in their places."""
+def _room(
+    neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: RecurrentArgs
+) -> tuple[list[StateBuffer], list[StateBuffer | None], RecurrentGrads]:
+    """Return the memory of states, and of gradients, those that come in after the last step in their places."""
     T, flows = len(given.xs[0]), neuron.differentiable[: len(given.states)]
     # the parameters will need states, and gradients of states and spikes, of all steps
     full = any(wanted.params)
@@ -143,7 +123,10 @@ def _room(neuron: Neuron, given: RecurrentArgs, cotangents: Cotangents, wanted: 
     for of, final in zip(of_slots, cotangents.finals, strict=True):
         if of is not None:
             of.memory[T if full else (T - 1) % CHUNK + 1] = 0.0 if final is None else final
-    return BackwardBuffers(slots, of_slots, *steps.gradient_arrays(neuron, given, cotangents, wanted))
+    of_currents, of_others, of_spikes, of_s = steps.gradient_arrays(neuron, given, cotangents, wanted)
+    states, of_states = [each.memory for each in slots], [each and each.memory for each in of_slots]
+    first = [None if of is None else of[0] for of in of_states]
+    return slots, of_slots, RecurrentGrads(of_currents, of_others, first, of_s, states, of_states, of_spikes)
 
 
 def _forward_kernel(
@@ -171,28 +154,26 @@ def _backward_kernel(
     neuron: Neuron,
     given: RecurrentArgs,
     trace: Saved,
-    room: BackwardBuffers,
+    slots: tuple[Sequence[StateBuffer], Sequence[StateBuffer | None]],
+    grads: RecurrentGrads,
     spikes: Place,
     of_records: Sequence[Tensor | None],
 ) -> CKernel:
     """Return the kernel of a step back, from a slot of the states' gradients to the one before."""
-    rows, params = _rows(given), given.params
-    states, streams = [each.memory for each in room.slots], [trace.currents, *given.xs[1:]]
-    of_states = [each and each.memory for each in room.of_slots]
-    step = steps.backward_step(
-        neuron, states, streams, params, of_states, [room.of_spikes, *of_records], room.of_others
-    )
-    there, drives = [each for each in room.of_slots if each is not None], neuron.differentiable[len(states)]
+    rows, params, streams = _rows(given), given.params, [trace.currents, *given.xs[1:]]
+    states, of_states, of_outs = grads.states_over_time, grads.of_states_over_time, [grads.of_spikes, *of_records]
+    step = steps.backward_step(neuron, states, streams, params, of_states, of_outs, grads.of_others)
+    there, drives = [each for each in slots[1] if each is not None], neuron.differentiable[len(states)]
     places = [
-        *(each.place(rows) for each in room.slots),
+        *(each.place(rows) for each in slots[0]),
         *(c_abi.place(stream, rows) for stream in streams),
         *(c_abi.same(param, rows) for param in params),
         *(each.place(rows, first=1) for each in there),
         spikes,
         *(c_abi.place(of, rows) for of in of_records if of is not None),
         *(each.place(rows) for each in there),
-        *([c_abi.place(room.of_currents, rows)] if drives else []),
-        *(c_abi.place(of, rows) for of in room.of_others if of is not None),
+        *([c_abi.place(grads.of_currents, rows)] if drives else []),
+        *(c_abi.place(of, rows) for of in grads.of_others if of is not None),
     ]
     return c_abi.kernel(step, places, neuron.scalars)
 

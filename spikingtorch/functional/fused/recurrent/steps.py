@@ -1,6 +1,7 @@
 """What a recurrence consists of, and the kernels of its neuron for one step, all neurons of which are one axis."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -130,7 +131,7 @@ def forward_step(
         params: as from ``flat``.
     """
     groups = [_row(s) for s in states], [_line(i) for i in streams], params
-    return _executable(neuron, groups).forward_launcher(_flat(groups), keep=False)
+    return _executable(neuron, groups).forward_launcher([*chain(*groups)], keep=False)
 
 
 def backward_step(
@@ -160,7 +161,7 @@ def backward_step(
         *(None if g is None else _row(g) for g in of_states),
         *(None if g is None else _line(g) for g in of_outs),
     ]
-    return _executable(neuron, groups).assembly.backward((*_flat(groups), *cotangents), 0, wants)
+    return _executable(neuron, groups).assembly.backward((*chain(*groups), *cotangents), 0, wants)
 
 
 def flat(params: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:
@@ -194,11 +195,7 @@ def _executable(neuron: Neuron, groups: tuple[Sequence[Tensor], ...]) -> Executa
     states, streams, params = groups
     counts = len(states), len(streams), len(params), 1 + len(neuron.records)
     spec = ScanSpec(neuron.program, 0, True, neuron.differentiable, counts)
-    return executable(spec, _flat(groups), keeps_format=False)
-
-
-def _flat(groups: tuple[Sequence[Tensor], ...]) -> list[Tensor]:
-    return [tensor for group in groups for tensor in group]
+    return executable(spec, [*chain(*groups)], keeps_format=False)
 
 
 def _row(over_time: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from spikingtorch.functional.core.shapes import broadcast, with_time
+from spikingtorch.functional.core.shapes import broadcast, with_time, without_time
 from spikingtorch.functional.fused.ir import DTYPES, Program
 from spikingtorch.functional.fused.runtime.target import Target
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target
@@ -107,9 +107,8 @@ def neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Ten
     Raises:
         ValueError: states, inputs and parameters do not broadcast.
     """
-    steps = (x.shape[:dim] + x.shape[dim + 1 :] for x in xs)
     try:
-        return broadcast([*(t.shape for t in (*states, *params)), *steps])
+        return broadcast([*(t.shape for t in (*states, *params)), *(without_time(x.shape, dim) for x in xs)])
     except ValueError as error:
         raise ValueError(f"scan: the call {error}") from None
 

@@ -31,31 +31,18 @@ class Layout(NamedTuple):
     device: torch.device
 
     @property
-    def neurons(self) -> int:
-        """How many neurons a row has."""
-        return math.prod(self.shape[self.split :])
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return math.prod(self.shape[: self.split])
-
-    @property
     def neuron_steps(self) -> int:
         """How often a neuron takes a step."""
         return math.prod(self.shape) * self.steps
 
     def stream(self, dtype: torch.dtype, steps: int | None = None) -> Tensor:
         """Return fresh memory over time."""
-        return self.empty(with_time(self.shape, self.dim, self.steps if steps is None else steps), dtype)
+        shape = with_time(self.shape, self.dim, self.steps if steps is None else steps)
+        return memory.empty(shape, dtype, self.device)
 
     def one_step(self, dtype: torch.dtype) -> Tensor:
         """Return fresh memory without time."""
-        return self.empty(self.shape, dtype)
-
-    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return contiguous memory."""
-        return memory.empty(shape, dtype, self.device)
+        return memory.empty(self.shape, dtype, self.device)
 
     def over_time(self, stream: Tensor) -> list[int]:
         """Return the record of an array over time, as a kernel has it."""
@@ -90,8 +77,9 @@ class Layout(NamedTuple):
 
     def header(self) -> list[int]:
         """Return the fields of a kernel's Layout before its arrays; the first is for the target to fill in."""
-        sizes = self.shape[: self.split]
-        return [0, self.steps, self.neurons, self.rows, len(sizes), *sizes, *(0,) * (AXES - len(sizes))]
+        sizes, row = self.shape[: self.split], self.shape[self.split :]
+        numbers = self.steps, math.prod(row), math.prod(sizes), len(sizes)
+        return [0, *numbers, *sizes, *(0,) * (AXES - len(sizes))]
 
     def _batch(self, sizes: Sequence[int], strides: Sequence[int]) -> list[int]:
         walked = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)][: self.split]

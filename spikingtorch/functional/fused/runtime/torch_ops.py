@@ -23,17 +23,12 @@ from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.runtime.targets import TARGETS, target_on
 
 library = torch.library.Library("spikingtorch", "DEF")
+_GIVEN = "Tensor[] states, Tensor[] xs, Tensor[] params"
+for _name in ("scan_forward", "scan_exported"):
+    library.define(f"{_name}({_GIVEN}, float[] scalars, str program, int dim, bool keep) -> Tensor[]")
 library.define(
-    "scan_forward(Tensor[] states, Tensor[] xs, Tensor[] params, float[] scalars, str program, int dim, bool keep)"
-    " -> Tensor[]"
-)
-library.define(
-    "scan_exported(Tensor[] states, Tensor[] xs, Tensor[] params, float[] scalars, str program, int dim, bool keep)"
-    " -> Tensor[]"
-)
-library.define(
-    "scan_backward(Tensor[] states, Tensor[] xs, Tensor[] params, Tensor[] kept, Tensor?[] cotangents, float[] scalars,"
-    " str program, int dim, bool[] wanted) -> Tensor[]"
+    f"scan_backward({_GIVEN}, Tensor[] kept, Tensor?[] cotangents, float[] scalars, str program, int dim,"
+    " bool[] wanted) -> Tensor[]"
 )
 
 
@@ -169,22 +164,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 
 def _exported_gradient(ctx: Any, cotangents: list[Tensor | None]) -> Any:
-    leaves = sum(ctx.counts)
-    groups = [*ctx.counts, len(ctx.saved_tensors) - leaves]
-    ends = list(itertools.accumulate(groups))
-    states, xs, params, kept = (
-        list(ctx.saved_tensors[end - size : end]) for end, size in zip(ends, groups, strict=True)
-    )
+    saved = iter(ctx.saved_tensors)
+    groups = [list(itertools.islice(saved, count)) for count in ctx.counts]
     needed = [need for group in ctx.needs_input_grad[:3] for need in group]
     wanted = [need and node >= 0 for need, node in zip(needed, from_text(ctx.program).gradients, strict=True)]
-    found = iter(
-        torch.ops.spikingtorch.scan_backward(
-            states, xs, params, kept, cotangents[: ctx.outputs], ctx.scalars, ctx.program, ctx.dim, wanted
-        )
-    )
-    grads = [next(found) if want else None for want in wanted]
-    split = [grads[end - size : end] for end, size in zip(ends[:3], groups[:3], strict=True)]
-    return (*split, None, None, None, None)
+    options = ctx.scalars, ctx.program, ctx.dim, wanted
+    found = iter(torch.ops.spikingtorch.scan_backward(*groups, list(saved), cotangents[: ctx.outputs], *options))
+    grads = (next(found) if want else None for want in wanted)
+    return (*[list(itertools.islice(grads, count)) for count in ctx.counts], None, None, None, None)
 
 
 torch.library.register_autograd("spikingtorch::scan_exported", _exported_gradient, setup_context=_save, lib=library)
