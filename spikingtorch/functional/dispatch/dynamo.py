@@ -25,7 +25,7 @@ from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.dispatch import bind, explain, recurrent
 from spikingtorch.functional.dispatch.call import ScanCall
 from spikingtorch.functional.dispatch.eligibility import Backend
-from spikingtorch.functional.dispatch.recurrent import is_product, planned, taken_apart
+from spikingtorch.functional.dispatch.recurrent import is_product, taken_apart
 from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target, target_on
 from spikingtorch.functional.fused.trace.examples import Spec, is_spec
@@ -47,11 +47,9 @@ def scan(call: ScanCall, backend: Backend) -> tuple[Any, Any] | None:
     if backend == "loop":
         return None
     try:
-        parts = taken_apart(call) if is_product(call.step) else None
-        known = _known(call if parts is None else parts.neuron)
-        if parts is None:
-            return bind.run(known, call, None)
-        return recurrent.run(planned(parts, known), call)
+        if is_product(call.step):
+            return recurrent.run(taken_apart(call, _known), call)
+        return bind.run(_known(call), call, None)
     except NotFusible as refusal:
         if backend == "fused":
             raise ValueError(

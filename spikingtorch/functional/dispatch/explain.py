@@ -34,7 +34,7 @@ def explain(plan: TracedStep | Recurrence | NotFusible) -> Explanation:
     if isinstance(plan, NotFusible):
         return Explanation("loop", "reference", f"one step after the other in Python, because the step {plan}")
     if isinstance(plan, Recurrence):
-        product = f"one compiled time loop, with one product a step ({plan.parts.synapse})"
+        product = f"one compiled time loop, with one product a step ({plan.synapse})"
         return Explanation("fused", "T", f"{product}; equal to the loop but for rounding")
     if not plan.inexact:
         return Explanation("fused", "E", "one compiled time loop; bit-identical to the loop")

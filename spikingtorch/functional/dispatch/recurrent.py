@@ -26,32 +26,22 @@ from spikingtorch.functional.recurrent import Recurrent, RecurrentState, convolu
 _PRODUCTS: dict[Callable[..., Any], str] = {dense: "dense", convolution: "convolution"}
 
 
-class Parts(NamedTuple):
+class Recurrence(NamedTuple):
     """A recurrent scan, taken apart.
 
     Attributes:
+        plan: how the step of the neuron runs.
         neuron: the scan of the neuron, its inputs those from outside.
         synapse: name of the synapse.
         s: output before the first step.
         weight: of the synapse.
     """
 
+    plan: TracedStep
     neuron: ScanCall
     synapse: str
     s: Tensor
     weight: Tensor
-
-
-class Recurrence(NamedTuple):
-    """How a recurrent step runs.
-
-    Attributes:
-        plan: of its neuron.
-        parts: what it consists of.
-    """
-
-    plan: TracedStep
-    parts: Parts
 
 
 def is_product(step: Any) -> bool:
@@ -60,8 +50,12 @@ def is_product(step: Any) -> bool:
     return isinstance(step, Recurrent) and step.synapse in _PRODUCTS
 
 
-def taken_apart(call: ScanCall) -> Parts:
+def taken_apart(call: ScanCall, plan_of: Callable[[ScanCall], TracedStep]) -> Recurrence:
     """Return the parts of a recurrent scan.
+
+    Args:
+        call: the scan.
+        plan_of: returns how the step of the neuron runs.
 
     Raises:
         NotFusible: the fused backend cannot run it, and why.
@@ -85,18 +79,10 @@ def taken_apart(call: ScanCall) -> Parts:
         raise NotFusible("has a first input of another dtype than its spikes")
     if shape.numel() == 0:
         raise UseLoop("has no neurons")
-    return Parts(neuron, synapse, state.s, weight)
-
-
-def planned(parts: Parts, plan: TracedStep) -> Recurrence:
-    """Return how to run the parts with a plan of the neuron.
-
-    Raises:
-        NotFusible: it gives out neither a tensor nor a tuple that begins with one.
-    """
+    plan = plan_of(neuron)
     if not _begins_with_a_tensor(plan.form):
         raise NotFusible("gives out neither a tensor nor a tuple that begins with one")
-    return Recurrence(plan, parts)
+    return Recurrence(plan, neuron, synapse, state.s, weight)
 
 
 def _begins_with_a_tensor(form: pytree.TreeSpec) -> bool:
@@ -115,32 +101,31 @@ def recurrence(call: ScanCall) -> Recurrence:
     """
     if peek_interpreter_stack() is not None:
         raise UseLoop("is inside a transform of torch.func, where a recurrent step takes the loop")
-    parts = taken_apart(call)
-    found = planned(parts, trace_step(parts.neuron.step, parts.neuron.arguments()))
-    if from_text(found.plan.program).outs[0] != NAMES[parts.s.dtype]:
+    found = taken_apart(call, lambda neuron: trace_step(neuron.step, neuron.arguments()))
+    if from_text(found.plan.program).outs[0] != NAMES[found.s.dtype]:
         raise NotFusible("gives out another dtype than its state has")
-    target_on(parts.s.device).ensure_compiled(found.plan.program)
+    target_on(found.s.device).ensure_compiled(found.plan.program)
     return found
 
 
 def run(found: Recurrence, call: ScanCall) -> tuple[Any, Any]:
     """Run a recurrent step on the tensors of a call."""
-    plan_, (neuron, synapse, s, weight) = found
+    plan, neuron, synapse, s, weight = found
     shape = s.shape
     xs = [_time_in_front(x, call.dim, shape) for x in neuron.xs]
     if synapse == "dense" and runs_in_c(s, xs[0]):
         synapse = IN_C
     params = neuron.tensor_params
-    scalars = (*(neuron.floats if plan_.floats_are_inputs else ()), *plan_.literals)
-    counts = len(neuron.states), len(xs), len(params), plan_.outputs
+    scalars = (*(neuron.floats if plan.floats_are_inputs else ()), *plan.literals)
+    counts = len(neuron.states), len(xs), len(params), plan.outputs
     tensors = [*neuron.states, s, *xs, weight, *params]
     saves = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     if saves:
-        spec = ScanSpec(plan_.program, 0, True, plan_.differentiable, counts, depends=plan_.depends)
+        spec = ScanSpec(plan.program, 0, True, plan.differentiable, counts, depends=plan.depends)
         results = FusedRecurrence.apply(spec, synapse, scalars, _reference(found, call), *tensors)  # type: ignore[no-untyped-call]
     else:
         results = torch.ops.spikingtorch.recurrence_forward(
-            neuron.states, s, xs, weight, params, scalars, plan_.program, synapse, plan_.differentiable, False
+            neuron.states, s, xs, weight, params, scalars, plan.program, synapse, plan.differentiable, False
         )
     first = counts[0] + 1
     finals, last, (s_over_time, *records) = results[: counts[0]], results[counts[0]], results[first : first + counts[3]]
@@ -148,7 +133,7 @@ def run(found: Recurrence, call: ScanCall) -> tuple[Any, Any]:
     state = RecurrentState(pytree.tree_unflatten(finals, neuron.forms[0]), last)
     # the outputs that come back are saved for the gradient as well
     outs = [_given_out(s_over_time, dim, call.half, saves), *[_given_out(each, dim, call.half) for each in records]]
-    return state, pytree.tree_unflatten(outs, plan_.form)
+    return state, pytree.tree_unflatten(outs, plan.form)
 
 
 def _given_out(over_time: Tensor, dim: int, half: torch.dtype | None, saved: bool = False) -> Tensor:
@@ -164,9 +149,9 @@ def _reference(found: Recurrence, call: ScanCall) -> Reference | None:
     """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
     if torch.compiler.is_compiling():
         return None
-    neuron = found.parts.neuron
+    neuron = found.neuron
     # in the order of the autograd Function
-    params = {"recurrent_weight": found.parts.weight, **pytree.tree_unflatten(neuron.params, neuron.forms[2])}
+    params = {"recurrent_weight": found.weight, **pytree.tree_unflatten(neuron.params, neuron.forms[2])}
     leaves, form = pytree.tree_flatten(params)
     whole = call._replace(params=leaves, forms=(*call.forms[:2], form), half=None)
     return LoopReference(call.step, whole.arguments(), (neuron.step, neuron.arguments())).gradients

@@ -107,20 +107,8 @@ class Program(NamedTuple):
         return sorted({_WORDS.get(op, op) for op in (self.nodes[i].op for i in live) if op not in EXACT})
 
     def live(self, wanted: Iterable[int], known: Container[int] = ()) -> list[int]:
-        """Return the nodes that the wanted ones need, themselves included, in order.
-
-        Args:
-            wanted: nodes; -1 stands for none.
-            known: nodes whose values are at hand, so that what they are computed from is not needed.
-        """
-        found: set[int] = set()
-        stack = [index for index in wanted if index >= 0]
-        while stack:
-            index = stack.pop()
-            if index not in found:
-                found.add(index)
-                stack += () if index in known else operands(self.nodes[index])
-        return sorted(found)
+        """Return the nodes that the wanted ones need, as ``live`` does of any nodes."""
+        return live(self.nodes, wanted, known)
 
 
 def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[tuple[bool, ...], ...]:
@@ -139,6 +127,24 @@ def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[t
             ]
         )
     return over_time
+
+
+def live(nodes: Sequence[Node], wanted: Iterable[int], known: Container[int] = ()) -> list[int]:
+    """Return the numbers of the nodes that the wanted ones need, themselves included, in order.
+
+    Args:
+        nodes: all of them.
+        wanted: nodes; -1 stands for none.
+        known: nodes whose values are at hand, so that what they are computed from is not needed.
+    """
+    found: set[int] = set()
+    stack = [index for index in wanted if index >= 0]
+    while stack:
+        index = stack.pop()
+        if index not in found:
+            found.add(index)
+            stack += () if index in known else operands(nodes[index])
+    return sorted(found)
 
 
 def operands(node: Node) -> tuple[int, ...]:

@@ -42,11 +42,11 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._explained("made or opened"):
+        with explained(self.path, "made or opened"):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with self._explained("examined"):
+            with explained(self.path, "examined"):
                 self._check()
         except FolderError:
             self.close()
@@ -98,12 +98,12 @@ class Folder:
         def opener(path: str, flags: int) -> int:
             return os.open(path, flags | os.O_NOFOLLOW, 0o600, dir_fd=self.fd)
 
-        with self._explained("written to"), open(name, "wb", opener=opener) as file:
+        with explained(self.path, "written to"), open(name, "wb", opener=opener) as file:
             file.write(data)
 
     def rename(self, name: str, new: str) -> None:
         """Give a file another name, in one step; a file that has the name already is gone."""
-        with self._explained("written to"):
+        with explained(self.path, "written to"):
             os.replace(name, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def touch(self, name: str) -> None:
@@ -123,9 +123,6 @@ class Folder:
             complaint = "no program may run from its file system (noexec)"
         if complaint is not None:
             raise FolderError(f"{self.path} is not used: {complaint}")
-
-    def _explained(self, what: str) -> contextlib.AbstractContextManager[None]:
-        return explained(self.path, what)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 
 from spikingtorch.functional.fused.errors import NotFusible
-from spikingtorch.functional.fused.ir import COMPUTED, DTYPES, Node, operands
+from spikingtorch.functional.fused.ir import COMPUTED, DTYPES, Node, live, operands
 
 _BOUNDED = ("sigmoid", "tanh", "erf", "atan")
 
@@ -78,19 +78,8 @@ class Builder:
 
     def is_number(self, operand: Operand) -> bool:
         """Say whether an operand is a number of the user's, or computed from nothing else."""
-        if not isinstance(operand, Value):
-            return True
-        seen: set[int] = set()
-        ahead = [operand.node]
-        while ahead:
-            index = ahead.pop()
-            if index not in seen:
-                seen.add(index)
-                below = operands(self.nodes[index])
-                if not below and self.nodes[index].op != "scalar":
-                    return False
-                ahead += below
-        return True
+        needed = [self.nodes[k] for k in live(self.nodes, [operand.node])] if isinstance(operand, Value) else []
+        return all(node.op == "scalar" for node in needed if not operands(node))
 
     def const(self, value: int, dtype: str) -> Value:
         """Return a number that belongs to an operation and never to the user."""

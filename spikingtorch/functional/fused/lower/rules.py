@@ -187,9 +187,7 @@ def _isnan(b: Builder, dtype: str, x: Value) -> Value:
     return b.compare("ne", b.nodes[x.node].dtype, x, x)
 
 
-@rule("where.self")
-def _where(b: Builder, dtype: str, condition: Operand, yes: Operand, no: Operand) -> Value:
-    return b.where(dtype, condition, yes, no)
+rule("where.self")(Builder.where)
 
 
 @rule("masked_fill.Scalar", "masked_fill.Tensor")
@@ -216,7 +214,7 @@ def _bounded(b: Builder, op: str, dtype: str, x: Operand, bound: Operand | None)
     return b.emit(op, dtype, bound, x) if b.is_number(bound) else b.emit(op, dtype, x, bound)
 
 
-@rule("clamp", "clamp.Tensor")
+@rule("clamp", "clamp.Tensor", "clamp_min", "clamp_min.Tensor")
 def _clamp(b: Builder, dtype: str, x: Operand, min: Operand | None = None, max: Operand | None = None) -> Value:
     return b.cast(_bounded(b, "min", dtype, _bounded(b, "max", dtype, x, min), max), dtype)
 
@@ -224,11 +222,6 @@ def _clamp(b: Builder, dtype: str, x: Operand, min: Operand | None = None, max: 
 @rule("hardtanh")
 def _hardtanh(b: Builder, dtype: str, x: Operand, low: Operand = -1, high: Operand = 1) -> Value:
     return _clamp(b, dtype, x, low, high)
-
-
-@rule("clamp_min", "clamp_min.Tensor")
-def _clamp_min(b: Builder, dtype: str, x: Operand, min: Operand) -> Value:
-    return _clamp(b, dtype, x, min=min)
 
 
 @rule("clamp_max", "clamp_max.Tensor")

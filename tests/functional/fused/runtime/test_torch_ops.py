@@ -61,8 +61,8 @@ def recurrence_forward(synapse: str = "dense", second: bool = False) -> Argument
     params = {"decay": numbers(shape[-1]), "threshold": numbers(1), "recurrent_weight": numbers(*weight)}
     step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if synapse == "convolution" else F.dense)
     found = recurrent.recurrence(ScanCall.of(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
-    neuron, literals = found.parts.neuron, found.plan.literals
-    given: Arguments = {"states": neuron.states, "s": state.s, "xs": neuron.xs, "weight": found.parts.weight}
+    neuron, literals = found.neuron, found.plan.literals
+    given: Arguments = {"states": neuron.states, "s": state.s, "xs": neuron.xs, "weight": found.weight}
     given |= {"params": neuron.tensor_params, "scalars": (*neuron.floats, *literals), "program": found.plan.program}
     return given | {"synapse": synapse, "differentiable": found.plan.differentiable, "keep": True}
 
