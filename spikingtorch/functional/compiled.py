@@ -79,7 +79,11 @@ def _compiled(step: Callable[..., Any], kind: Hashable) -> Callable[..., Any]:
         step: the step.
         kind: all that calls for another graph but sizes: of these, the second one makes the graph take any.
     """
-    key = (step if _hashable(step) else id(step), kind)
+    key: Hashable = (step, kind)
+    try:
+        hash(key)
+    except TypeError:  # a step without a hash
+        key = (id(step), kind)
     known = _known.get(key)
     if known is not None:
         return known
@@ -96,11 +100,3 @@ def _compiled(step: Callable[..., Any], kind: Hashable) -> Callable[..., Any]:
     compiled: Callable[..., Any] = torch.compile(own, fullgraph=True)
     _known.keep(key, compiled)
     return compiled
-
-
-def _hashable(step: Callable[..., Any]) -> bool:
-    try:
-        hash(step)
-    except TypeError:
-        return False
-    return True

@@ -91,13 +91,7 @@ def scan(
 
 
 def _chosen(
-    step: Step[S, Out],
-    state: S,
-    xs: Any,
-    kwargs: dict[str, Any],
-    dim: int,
-    backend: Backend,
-    signed: Signature | None,
+    step: Step[S, Out], state: S, xs: Any, kwargs: dict[str, Any], dim: int, backend: Backend, signed: Signature | None
 ) -> tuple[S, Out]:
     """Run a scan whose arguments are checked, and that has not run before, in the way that is chosen for it."""
     dtype = contract.output_dtype(xs)

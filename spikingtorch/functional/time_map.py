@@ -32,9 +32,11 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
     >>> time_map(torch.nn.Linear(4, 2), torch.ones(8, 32, 4)).shape  # 8 steps of 32 samples
     torch.Size([8, 32, 2])
     """
-    owner = _owner(function)
-    modules = owner.modules() if isinstance(owner, torch.nn.Module) else ()
-    for module in modules:
+    called: Any = function
+    while isinstance(called, functools.partial):
+        called = called.func
+    owner = getattr(called, "__self__", called)
+    for module in owner.modules() if isinstance(owner, torch.nn.Module) else ():
         if getattr(module, "keeps_state", False):
             raise TypeError(
                 f"time_map: {type(module).__name__} keeps a state from step to step; use scan, or SpikingNet"
@@ -45,10 +47,3 @@ def time_map(function: Callable[..., Out], xs: Any, *, dim: int = 0) -> Out:
 
     mapped: Callable[[Any], Out] = torch.func.vmap(step, in_dims=dim, out_dims=dim, randomness="different")
     return mapped(xs)
-
-
-def _owner(function: Any) -> Any:
-    """Return whose method a function is, or the function; of a ``functools.partial``, that of what it calls."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__self__", function)

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat, takewhile
 from operator import is_
 from typing import Any, NamedTuple, TypeVar
@@ -143,14 +143,13 @@ class Modes(NamedTuple):
                 set_grad_enabled(self.grad)
 
 
-def _functions() -> Sequence[Any]:
-    number = number_of_function_modes()
-    return [function_mode_at(place) for place in range(number)] if number else ()
+def _stack(number_of: Callable[[], int], at: Callable[[int], Any]) -> Sequence[Any]:
+    number = number_of()
+    return [at(place) for place in range(number)] if number else ()
 
 
-def _dispatch() -> Sequence[Any]:
-    number = number_of_dispatch_modes()
-    return [dispatch_mode_at(place) for place in range(number)] if number else ()
+_functions = partial(_stack, number_of_function_modes, function_mode_at)
+_dispatch = partial(_stack, number_of_dispatch_modes, dispatch_mode_at)
 
 
 def _top_hooks() -> Any:

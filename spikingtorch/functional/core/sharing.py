@@ -1,6 +1,5 @@
 """The one rule about memory: a state that is kept shares it with nothing that the caller can write on."""
 
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +26,8 @@ def unshared(kept: Tree, others: Any) -> Tree:
     taken = [plain(leaf) for leaf in leaves_of(others) if isinstance(leaf, Tensor)]
 
     def own(leaf: Tensor) -> Tensor:
-        if _shares(plain(leaf), taken):
+        mine = plain(leaf)
+        if any([mine is other or is_alias_of(mine, other) for other in taken]):
             leaf = leaf.clone()
         taken.append(plain(leaf))
         return leaf
@@ -40,7 +40,3 @@ def plain(tensor: Tensor) -> Tensor:
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
     return tensor
-
-
-def _shares(tensor: Tensor, others: Iterable[Tensor]) -> bool:
-    return any([tensor is other or is_alias_of(tensor, other) for other in others])

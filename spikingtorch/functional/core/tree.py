@@ -4,7 +4,7 @@ What is a node and what a leaf is for torch's pytree to say. The kinds above are
 takes no longer than that; every other kind is pytree's.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeAlias, TypeVar, cast
@@ -18,6 +18,9 @@ Tree = TypeVar("Tree")
 # of a leaf: LEAF; of a node: its kind, its keys where it has some, and the forms of its children; else what pytree says
 Form: TypeAlias = Hashable
 LEAF: Form = None
+# in a row, and gradients of these: None stands for one that is zero, or not wanted
+Tensors: TypeAlias = Sequence[Tensor]
+Gradients: TypeAlias = Sequence[Tensor | None]
 
 _LEAVES = {Tensor, torch.nn.Parameter, float, int, bool, str, type(None), FunctionType, BuiltinFunctionType}
 

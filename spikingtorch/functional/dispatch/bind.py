@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import Form, flatten, unflatten
 from spikingtorch.functional.dispatch.call import ScanCall, Streams
-from spikingtorch.functional.dispatch.reference import LoopReference
+from spikingtorch.functional.dispatch.reference import LoopReference, reference_of
 from spikingtorch.functional.dispatch.signature import Signature
 from spikingtorch.functional.fused.ir import depends_over_time
 from spikingtorch.functional.fused.runtime.autograd import differentiable, fused_scan
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched, executable
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
-from spikingtorch.functional.fused.runtime.second_derivative import Reference
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep
 
 _LIMIT = 1024
@@ -99,7 +97,7 @@ def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tupl
     spec = spec_of(traced, call, streams.dim)
     if signature is None:
         scalars = (*(call.floats if traced.floats_are_inputs else ()), *traced.literals)
-        results = fused_scan(spec, scalars, _reference(call), streams.aligned(call.tensors))
+        results = fused_scan(spec, scalars, reference_of(call), streams.aligned(call.tensors))
         states, outs = spec.counts[0], spec.counts[0] + spec.counts[3]
         return (
             pytree.tree_unflatten(results[:states], call.forms[0]),
@@ -126,10 +124,3 @@ def spec_of(traced: TracedStep, call: ScanCall, dim: int) -> ScanSpec:
     counts = len(call.states), len(call.xs), len(call.tensor_params), traced.outputs
     depends = depends_over_time(traced.depends, counts[0])
     return ScanSpec(traced.program, dim, traced.saves_states, traced.differentiable, counts, depends=depends)
-
-
-def _reference(call: ScanCall) -> Reference | None:
-    """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
-    if torch.compiler.is_compiling():
-        return None
-    return LoopReference(call.step, call.arguments()).gradients

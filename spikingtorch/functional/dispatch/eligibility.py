@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from spikingtorch.functional.fused.trace.tracer import not_pointwise
 
 T = TypeVar("T")
 Backend: TypeAlias = Literal["auto", "loop", "fused", "compile", "parallel"]
-BACKENDS = ("auto", "loop", "fused", "compile", "parallel")
+BACKENDS = get_args(Backend)
 # neurons from which on a layer that is called step by step takes a kernel, which has to be traced and compiled first;
 # and for a step with a product, which is computed apart, those from which on the kernel is faster
 _LARGE, _LARGE_PRODUCT = 2**11, 2**17

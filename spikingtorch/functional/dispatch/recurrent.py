@@ -9,7 +9,7 @@ from torch import Tensor
 from spikingtorch.functional.core.precision import lift
 from spikingtorch.functional.core.torch_private import peek_interpreter_stack, pytree
 from spikingtorch.functional.dispatch.call import ScanCall
-from spikingtorch.functional.dispatch.reference import LoopReference
+from spikingtorch.functional.dispatch.reference import reference_of
 from spikingtorch.functional.fused.errors import NotFusible, UseLoop
 from spikingtorch.functional.fused.ir import NAMES, from_text
 from spikingtorch.functional.fused.recurrent.autograd import FusedRecurrence
@@ -146,15 +146,12 @@ def _given_out(over_time: Tensor, dim: int, half: torch.dtype | None, saved: boo
 
 
 def _reference(found: Recurrence, call: ScanCall) -> Reference | None:
-    """Return the scan by the loop, for second derivatives, which torch.compile does not take."""
-    if torch.compiler.is_compiling():
-        return None
+    """Return the scan by the loop, its parameters in the order of the autograd Function."""
     neuron = found.neuron
-    # in the order of the autograd Function
     params = {"recurrent_weight": found.weight, **pytree.tree_unflatten(neuron.params, neuron.forms[2])}
     leaves, form = pytree.tree_flatten(params)
     whole = call._replace(params=leaves, forms=(*call.forms[:2], form), half=None)
-    return LoopReference(call.step, whole.arguments(), (neuron.step, neuron.arguments())).gradients
+    return reference_of(whole, (neuron.step, neuron.arguments()))
 
 
 def _time_in_front(x: Tensor, dim: int, shape: torch.Size) -> Tensor:

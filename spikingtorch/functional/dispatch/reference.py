@@ -9,11 +9,18 @@ from torch import Tensor
 from spikingtorch.functional.core.precision import without_autocast
 from spikingtorch.functional.core.shapes import broadcast, without_time
 from spikingtorch.functional.core.torch_private import pytree
-from spikingtorch.functional.dispatch.call import unbound
+from spikingtorch.functional.core.tree import Gradients, Tensors
+from spikingtorch.functional.dispatch.call import ScanCall, unbound
 from spikingtorch.functional.fused.errors import NotFusible
+from spikingtorch.functional.fused.runtime.second_derivative import Reference
 from spikingtorch.functional.fused.trace.examples import is_spec
 from spikingtorch.functional.fused.trace.programs import Arguments, trace_step
 from spikingtorch.functional.loop import loop
+
+
+def reference_of(call: ScanCall, traced: tuple[Callable[..., Any], Arguments] | None = None) -> Reference | None:
+    """Return ``gradients`` of a scan by the loop, for second derivatives, which torch.compile does not take."""
+    return None if torch.compiler.is_compiling() else LoopReference(call.step, call.arguments(), traced).gradients
 
 
 class LoopReference(NamedTuple):
@@ -31,8 +38,8 @@ class LoopReference(NamedTuple):
 
     def gradients(
         self,
-        tensors: Sequence[Tensor],
-        cotangents: Sequence[Tensor | None],
+        tensors: Tensors,
+        cotangents: Gradients,
         dim: int,
         wanted: Sequence[bool],
         program: str,
@@ -84,7 +91,7 @@ class LoopReference(NamedTuple):
             )
         return scalars[:first]
 
-    def _run(self, step: Callable[..., Any], floats: Sequence[float], tensors: Sequence[Tensor], dim: int) -> list[Any]:
+    def _run(self, step: Callable[..., Any], floats: Sequence[float], tensors: Tensors, dim: int) -> list[Any]:
         """Return final states and outputs of the loop on other tensors."""
         state_form, xs_form, params_form = self.arguments.forms
         states, streams = len(self.arguments.states), len(self.arguments.states) + len(self.arguments.xs)

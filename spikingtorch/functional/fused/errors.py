@@ -5,10 +5,6 @@ class NotFusible(Exception):  # noqa: N818
     """A step, or a use of it, that the fused backend does not take; the text says why, after "the step"."""
 
 
-class NotPointwise(NotFusible):
-    """An operation of the step is none of a pointwise program."""
-
-
 class UseLoop(NotFusible):
     """The loop is the way to run this scan, whatever the step is; nobody has to be warned."""
 

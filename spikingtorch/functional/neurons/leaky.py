@@ -113,13 +113,8 @@ def spiking_decay_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input of this step, in units of the membrane, shape (*N,).
-        tau: divisor of the membrane, no unit, positive, broadcastable to (*N,); below 1 the membrane grows by itself.
-        threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
+    The divisor of the membrane is ``tau``, no unit, positive, broadcastable to (*N,); below 1 the membrane grows by
+    itself. The input x is in units of the membrane, and the other arguments are those of ``lif_step``.
 
     Returns:
         The state v[t] and the spikes s[t], each of shape (*N,).
@@ -197,14 +192,9 @@ def euler_lif_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, in units of the membrane, shape (*N,).
-        leak: length of a step over the membrane time constant, in [0, 1], broadcastable to (*N,).
-        v_rest: membrane without input, broadcastable to (*N,).
-        threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
+    The length of a step over the membrane time constant is ``leak``, in [0, 1], and ``v_rest`` the membrane without
+    input, both broadcastable to (*N,). The input current x is in units of the membrane, and the other arguments are
+    those of ``lif_step``.
 
     Returns:
         The state v[t] and the spikes s[t], each of shape (*N,).

@@ -137,16 +137,9 @@ def quadratic_if_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    Args:
-        state: v[t-1], shape (*N,).
-        x: input current of this step, in units of the membrane, shape (*N,).
-        leak: length of a step over the membrane time constant, in [0, 1], broadcastable to (*N,).
-        v_rest: membrane to which small deviations return, broadcastable to (*N,).
-        v_critical: membrane above which it runs away, broadcastable to (*N,).
-        curvature: of the parabola, in 1 / units of the membrane, positive, broadcastable to (*N,).
-        threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function.
-        reset: what a spike does to the membrane.
+    Small deviations of the membrane return to ``v_rest``, and above ``v_critical`` it runs away; the ``curvature`` of
+    the parabola is in 1 / units of the membrane, positive; all are broadcastable to (*N,). The other arguments are
+    those of ``exponential_if_step``.
 
     Returns:
         The state v[t] and the spikes s[t], each of shape (*N,).

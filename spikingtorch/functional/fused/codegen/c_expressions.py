@@ -15,6 +15,7 @@ _INFIX = {
 }
 # what is zero for finite numbers alone
 _ODD = {**dict.fromkeys(("f16", "bf16", "f32"), "odd_f32({})"), "f64": "odd_f64({})"}
+_variable = "v{}".format
 _LIBM = {"abs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "round": "rint", "trunc": "trunc"}
 
 
@@ -109,10 +110,6 @@ class Body:
         if index < states:
             return f"g{index}[i]"
         return load(f"c{index}_t[i]", self._program.outs[index - states])
-
-
-def _variable(index: int) -> str:
-    return f"v{index}"
 
 
 def _operation(node: Node, dtype: str, args: list[str]) -> str:

@@ -9,6 +9,7 @@ from torch.autograd import Function
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.precision import without_autocast
+from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.recurrent import passes
 from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
@@ -112,18 +113,12 @@ class FusedRecurrence(Function):
         return input_gradients(ctx, cotangents, _found)
 
 
-def _found(
-    ctx: Any,
-    saved: Sequence[Tensor],
-    given: Sequence[Tensor | None],
-    coming: Sequence[Tensor],
-    wanted: tuple[bool, ...],
-) -> Sequence[Tensor]:
+def _found(ctx: Any, saved: Tensors, given: Gradients, coming: Tensors, wanted: tuple[bool, ...]) -> Tensors:
     """Return the wanted gradients."""
     checks.check_saved(saved, ctx.saved_forms)
     neuron: ScanSpec = ctx.neuron
     if ctx.reference is not None and is_differentiated(saved, wanted):
-        found: Sequence[Tensor] = ctx.reference(saved[: len(wanted)], given, 0, wanted, neuron.program, ctx.scalars)
+        found: Tensors = ctx.reference(saved[: len(wanted)], given, 0, wanted, neuron.program, ctx.scalars)
         return found
     options = ctx.scalars, neuron.program, ctx.synapse, neuron.differentiable
     return first_derivative(FusedRecurrenceGradient, neuron.counts, wanted, options, *saved, *given)

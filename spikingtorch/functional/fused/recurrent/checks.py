@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from torch import Tensor
 
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.recurrent.c_abi import available
 from spikingtorch.functional.fused.recurrent.passes import kept_steps
@@ -30,12 +31,7 @@ def check_forward(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
 
 
 def check_backward(
-    neuron: Neuron,
-    synapse: str,
-    given: RecurrentArgs,
-    trace: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
-    wanted: Sequence[bool],
+    neuron: Neuron, synapse: str, given: RecurrentArgs, trace: Tensors, cotangents: Gradients, wanted: Sequence[bool]
 ) -> None:
     """Raise ValueError unless the backward pass of a recurrence takes such tensors."""
     tensors = (*given.flattened(), *trace, *cotangents)

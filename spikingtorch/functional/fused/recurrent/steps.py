@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core import memory
+from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
 from spikingtorch.functional.fused.runtime.launcher import Launcher
@@ -78,7 +79,7 @@ class Saved(NamedTuple):
 
     outs: Tensor
     currents: Tensor
-    states: Sequence[Tensor]
+    states: Tensors
 
 
 class Cotangents(NamedTuple):
@@ -91,10 +92,10 @@ class Cotangents(NamedTuple):
         records: of the other outputs, (T, *N) each.
     """
 
-    finals: Sequence[Tensor | None]
+    finals: Gradients
     s: Tensor | None
     outs: Tensor | None
-    records: Sequence[Tensor | None]
+    records: Gradients
 
 
 class RecurrentGrads(NamedTuple):
@@ -111,17 +112,15 @@ class RecurrentGrads(NamedTuple):
     """
 
     of_currents: Tensor
-    of_others: Sequence[Tensor | None]
-    of_states: Sequence[Tensor | None]
+    of_others: Gradients
+    of_states: Gradients
     of_s: Tensor | None
-    states_over_time: Sequence[Tensor]
-    of_states_over_time: Sequence[Tensor | None]
+    states_over_time: Tensors
+    of_states_over_time: Gradients
     of_spikes: Tensor
 
 
-def forward_step(
-    neuron: Neuron, states: Sequence[Tensor], streams: Sequence[Tensor], params: Sequence[Tensor]
-) -> Launcher:
+def forward_step(neuron: Neuron, states: Tensors, streams: Tensors, params: Tensors) -> Launcher:
     """Return the kernel of a step: states, inputs and parameters, then states after it and outputs.
 
     Args:
@@ -136,12 +135,12 @@ def forward_step(
 
 def backward_step(
     neuron: Neuron,
-    states: Sequence[Tensor],
-    streams: Sequence[Tensor],
-    params: Sequence[Tensor],
-    of_states: Sequence[Tensor | None],
-    of_outs: Sequence[Tensor | None],
-    of_others: Sequence[Tensor | None],
+    states: Tensors,
+    streams: Tensors,
+    params: Tensors,
+    of_states: Gradients,
+    of_outs: Gradients,
+    of_others: Gradients,
 ) -> Launcher:
     """Return the kernel of a step back: states, inputs and parameters; cotangents; gradients of states and inputs.
 
@@ -164,7 +163,7 @@ def backward_step(
     return _executable(neuron, groups).assembly.backward((*chain(*groups), *cotangents), 0, wants)
 
 
-def flat(params: Sequence[Tensor], shape: torch.Size) -> list[Tensor]:
+def flat(params: Tensors, shape: torch.Size) -> list[Tensor]:
     """Return the parameters with one value a neuron, all neurons as one axis, but for those that are one number."""
     return [param if param.numel() == 1 else memory.contiguous(param.expand(shape)).view(-1) for param in params]
 
@@ -190,7 +189,7 @@ def empty_records(neuron: Neuron, steps: int, s: Tensor) -> list[Tensor]:
     return [memory.empty((steps, *s.shape), dtype, s.device) for dtype in neuron.records]
 
 
-def _executable(neuron: Neuron, groups: tuple[Sequence[Tensor], ...]) -> Executable:
+def _executable(neuron: Neuron, groups: tuple[Tensors, ...]) -> Executable:
     """Return what runs one step of a neuron on states, inputs and parameters that lie in memory like these."""
     states, streams, params = groups
     counts = len(states), len(streams), len(params), 1 + len(neuron.records)

@@ -10,6 +10,7 @@ from torch.autograd import Function
 
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.torch_private import dispatch_keys, peek_interpreter_stack
+from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks, torch_ops  # noqa: F401 - torch_ops registers the raw ones
 from spikingtorch.functional.fused.runtime.executable import Executable, Launched
@@ -23,9 +24,7 @@ from spikingtorch.functional.fused.runtime.second_derivative import (
 )
 
 
-def fused_scan(
-    spec: ScanSpec, scalars: tuple[float, ...], reference: Reference | None, tensors: Sequence[Tensor]
-) -> Sequence[Tensor]:
+def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference | None, tensors: Tensors) -> Tensors:
     """Return final states and outputs, differentiable, and whatever else is kept for the gradient.
 
     It takes tensors of every kind, under every transform; ``launched`` is the way of those that have run already.
@@ -38,7 +37,7 @@ def fused_scan(
     """
     groups = split(tensors, spec.counts)
     if torch.compiler.is_exporting():
-        found: Sequence[Tensor] = torch.ops.spikingtorch.scan_exported(
+        found: Tensors = torch.ops.spikingtorch.scan_exported(
             *groups, scalars, spec.program, spec.dim, spec.saves_states
         )
         return found
@@ -51,12 +50,10 @@ def fused_scan(
     return found
 
 
-def differentiable(
-    launched: Launched, scalars: tuple[float, ...], reference: Reference, tensors: Sequence[Tensor]
-) -> Sequence[Tensor]:
+def differentiable(launched: Launched, scalars: tuple[float, ...], reference: Reference, tensors: Tensors) -> Tensors:
     """Return the results of a scan that has run on plain tensors, with their gradient."""
     # the C++ apply, without a look at transforms: there are none around plain tensors
-    found: Sequence[Tensor] = _apply(launched.executable.spec, launched, scalars, reference, *tensors)
+    found: Tensors = _apply(launched.executable.spec, launched, scalars, reference, *tensors)
     return found
 
 
@@ -170,7 +167,7 @@ OPTIONS = 4  # arguments of a Function before its tensors
 _apply: Any = getattr(super(Function, FusedScan), "apply")  # noqa: B009 - torch does not annotate it
 
 
-def input_gradients(ctx: Any, cotangents: Sequence[Tensor | None], found: Callable[..., Sequence[Tensor]]) -> Any:
+def input_gradients(ctx: Any, cotangents: Gradients, found: Callable[..., Tensors]) -> Any:
     """Return None for each option of a Function, then the gradients of its tensors, None where one is not wanted.
 
     Args:
@@ -193,7 +190,7 @@ def input_gradients(ctx: Any, cotangents: Sequence[Tensor | None], found: Callab
     return (*(None,) * OPTIONS, *grads)
 
 
-def _check_batched(cotangents: Sequence[Tensor]) -> None:
+def _check_batched(cotangents: Tensors) -> None:
     """Raise under ``is_grads_batched``, whose vmap knows torch's operations and no Function."""
     if not torch.compiler.is_compiling() and any([dispatch_keys(each).has("Batched") for each in cotangents]):
         raise RuntimeError(
@@ -203,13 +200,7 @@ def _check_batched(cotangents: Sequence[Tensor]) -> None:
         )
 
 
-def _found(
-    ctx: Any,
-    saved: Sequence[Tensor],
-    given: Sequence[Tensor | None],
-    coming: Sequence[Tensor],
-    wanted: tuple[bool, ...],
-) -> list[Tensor]:
+def _found(ctx: Any, saved: Tensors, given: Gradients, coming: Tensors, wanted: tuple[bool, ...]) -> list[Tensor]:
     """Return the wanted gradients."""
     executable: Executable | None = ctx.executable
     tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
@@ -224,7 +215,7 @@ def _found(
     if executable is not None and by_loop is None:
         return executable.backward(tensors, kept, given, scalars, wanted)
     whole, tensors, given, all_wanted = _unfolded(spec, tensors, given, wanted)
-    found: Sequence[Tensor]
+    found: Tensors
     if by_loop is not None:  # attached to a graph of their own
         found = by_loop(tensors, given, whole.dim, all_wanted, whole.program, scalars)
     else:  # by an operation that torch sees: something transforms, compiles or watches it
@@ -233,8 +224,8 @@ def _found(
 
 
 def _unfolded(
-    spec: ScanSpec, tensors: Sequence[Tensor], cotangents: Sequence[Tensor | None], wanted: tuple[bool, ...]
-) -> tuple[ScanSpec, Sequence[Tensor], Sequence[Tensor | None], tuple[bool, ...]]:
+    spec: ScanSpec, tensors: Tensors, cotangents: Gradients, wanted: tuple[bool, ...]
+) -> tuple[ScanSpec, Tensors, Sequence[Tensor | None], tuple[bool, ...]]:
     """Return a scan that is not folded, with its tensors, its cotangents, and which gradients are wanted."""
     fold, states, xs = spec.fold, spec.counts[0], spec.counts[1]
     if fold is None:
@@ -247,13 +238,13 @@ def _unfolded(
     return whole, [*rest, *over_time, *tensors[xs:]], [*[None] * states, *outs], (*[False] * states, *wanted)
 
 
-def _folded(spec: ScanSpec, found: Sequence[Tensor], wanted: tuple[bool, ...]) -> list[Tensor]:
+def _folded(spec: ScanSpec, found: Tensors, wanted: tuple[bool, ...]) -> list[Tensor]:
     """Return gradients, those of folded inputs as the inputs came in."""
     streams = 0 if spec.fold is None else sum(wanted[: spec.counts[1]])
     return [*[grad.flatten(0, 1) for grad in found[:streams]], *found[streams:]]
 
 
-def split(tensors: Sequence[Tensor], counts: Counts) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+def split(tensors: Tensors, counts: Counts) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Return states, inputs and parameters."""
     states, streams = counts[0], counts[0] + counts[1]
     return list(tensors[:states]), list(tensors[states:streams]), list(tensors[streams:])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.shapes import broadcast, with_time, without_time
+from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, Program
 from spikingtorch.functional.fused.runtime.target import Target
 from spikingtorch.functional.fused.runtime.targets import DEVICES, has_target
@@ -39,9 +40,7 @@ def check_backward_counts(
         check_count("kept", len(kept), len(program.states))
 
 
-def check_forward(
-    program: Program, states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int
-) -> tuple[int, ...]:
+def check_forward(program: Program, states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[int, ...]:
     """Return the shape of the neurons of one step.
 
     Raises:
@@ -73,8 +72,8 @@ def check_backward(
     target: Target,
     program: Program,
     form: tuple[tuple[int, ...], int, int],
-    kept: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
+    kept: Tensors,
+    cotangents: Gradients,
     wanted: Sequence[bool],
 ) -> None:
     """Raise ValueError unless a backward pass of the program takes what is kept and what comes in.
@@ -101,7 +100,7 @@ def check_backward(
             check_tensor(f"cotangents[{index}]", given, DTYPES[dtype], with_time(shape, dim, steps), dim)
 
 
-def neurons(states: Sequence[Tensor], xs: Sequence[Tensor], params: Sequence[Tensor], dim: int) -> tuple[int, ...]:
+def neurons(states: Tensors, xs: Tensors, params: Tensors, dim: int) -> tuple[int, ...]:
     """Return the shape of the neurons of one step.
 
     Raises:
@@ -156,13 +155,13 @@ def forms(tensors: Iterable[Tensor]) -> list[Form]:
     return [(tensor.dtype, tensor.shape, tensor.device) for tensor in tensors]
 
 
-def save(ctx: Any, tensors: Sequence[Tensor]) -> None:
+def save(ctx: Any, tensors: Tensors) -> None:
     """Save tensors for a backward pass, and note their forms."""
     ctx.save_for_backward(*tensors)
     ctx.saved_forms = None if torch.compiler.is_compiling() else forms(tensors)
 
 
-def check_saved(tensors: Sequence[Tensor], expected: Sequence[Form] | None) -> None:
+def check_saved(tensors: Tensors, expected: Sequence[Form] | None) -> None:
     """Raise ValueError unless tensors that were saved for a backward pass come back in their forms, where known."""
     if expected is None:  # inside torch.compile
         return

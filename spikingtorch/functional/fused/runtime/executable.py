@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.assembly import Assembly
@@ -61,7 +62,7 @@ class Executable:
         ValueError: the program does not take such tensors.
     """
 
-    def __init__(self, spec: ScanSpec, tensors: Sequence[Tensor], *, keeps_format: bool) -> None:
+    def __init__(self, spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> None:
         self.spec, self._keeps_format = spec, keeps_format
         self.program = from_text(spec.program)
         device = tensors[0].device
@@ -91,12 +92,7 @@ class Executable:
         self.forms: list[checks.Form] = []  # of what is saved for the backward pass
 
     def forward(
-        self,
-        tensors: Sequence[Tensor],
-        scalars: Sequence[float],
-        *,
-        keep: bool,
-        counts: Sequence[Tensor] | None = None,
+        self, tensors: Tensors, scalars: Sequence[float], *, keep: bool, counts: Tensors | None = None
     ) -> Launched:
         """Run forward.
 
@@ -125,7 +121,7 @@ class Executable:
             self, found[:states], found[states:outs], found[outs:lasts], counted, len(before) > 0, kept, finite
         )
 
-    def _going_on_from(self, counts: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _going_on_from(self, counts: Tensors) -> tuple[Tensors, Tensors]:
         """Return counts of an earlier call, and memory for new ones, if all of these lie as new ones would."""
         lies = self._of_fired
         if not lies or layouts_of(counts) != lies * (len(counts) // len(lies)):
@@ -133,12 +129,7 @@ class Executable:
         return counts[: len(lies)], counts[len(lies) :]
 
     def backward(
-        self,
-        tensors: Sequence[Tensor],
-        kept: Sequence[Tensor],
-        cotangents: Sequence[Tensor | None],
-        scalars: Sequence[float],
-        wanted: Sequence[bool],
+        self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: Sequence[bool]
     ) -> list[Tensor]:
         """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is of.
 
@@ -171,7 +162,7 @@ class Executable:
             known = self._constant[needed] = self.spec.without_gradient(needed)
         return known
 
-    def forward_launcher(self, given: Sequence[Tensor], keep: bool, count: bool = False) -> Launcher:
+    def forward_launcher(self, given: Tensors, keep: bool, count: bool = False) -> Launcher:
         """Return what launches the forward pass."""
         key = keep, count, len(given)
         launcher = self._forward.get(key)
@@ -183,7 +174,7 @@ class Executable:
 _executables: LRUCache[Executable] = LRUCache(_EXECUTABLES)
 
 
-def executable(spec: ScanSpec, tensors: Sequence[Tensor], *, keeps_format: bool) -> Executable:
+def executable(spec: ScanSpec, tensors: Tensors, *, keeps_format: bool) -> Executable:
     """Return what runs a scan on tensors that lie in memory like these; see ``Executable``."""
     key = (spec, keeps_format, *layouts_of(tensors))
     return _executables.get_or_make(key, partial(Executable, spec, tensors, keeps_format=keeps_format))

@@ -16,6 +16,7 @@ from torch import Tensor
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.shapes import with_time
 from spikingtorch.functional.core.torch_private import BelowAutograd
+from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, depends_over_time, from_text
 from spikingtorch.functional.fused.runtime import checks
 from spikingtorch.functional.fused.runtime.executable import Executable, executable
@@ -33,13 +34,7 @@ library.define(
 
 
 def forward(
-    states: Sequence[Tensor],
-    xs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    scalars: Sequence[float],
-    program: str,
-    dim: int,
-    keep: bool,
+    states: Tensors, xs: Tensors, params: Tensors, scalars: Sequence[float], program: str, dim: int, keep: bool
 ) -> list[Tensor]:
     """Return final states and outputs and, with ``keep``, the states that the backward pass starts from."""
     tensors = (*states, *xs, *params)
@@ -48,11 +43,11 @@ def forward(
 
 
 def backward(
-    states: Sequence[Tensor],
-    xs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    kept: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
+    states: Tensors,
+    xs: Tensors,
+    params: Tensors,
+    kept: Tensors,
+    cotangents: Gradients,
     scalars: Sequence[float],
     program: str,
     dim: int,
@@ -67,7 +62,7 @@ def backward(
     return run.backward(tensors, kept, given, scalars, wanted)
 
 
-def _executable(groups: tuple[Sequence[Tensor], ...], scalars: Sequence[float], program: str, dim: int) -> Executable:
+def _executable(groups: tuple[Tensors, ...], scalars: Sequence[float], program: str, dim: int) -> Executable:
     details = from_text(program)
     states, xs, params = groups
     checks.check_counts(details, states, xs, params, scalars)
@@ -83,13 +78,7 @@ def written_out(tensor: Tensor) -> Tensor:
 
 
 def _fake_forward(
-    states: Sequence[Tensor],
-    xs: Sequence[Tensor],
-    params: Sequence[Tensor],
-    scalars: Sequence[float],
-    program: str,
-    dim: int,
-    keep: bool,
+    states: Tensors, xs: Tensors, params: Tensors, scalars: Sequence[float], program: str, dim: int, keep: bool
 ) -> list[Tensor]:
     checks.check_devices((*states, *xs, *params))
     known = from_text(program)

@@ -13,7 +13,7 @@ from torch import Tensor
 from spikingtorch.functional.core import contract
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import TorchDispatchMode, run_backward
-from spikingtorch.functional.fused.errors import NotFusible, NotPointwise
+from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.ir import NAMES
 from spikingtorch.functional.fused.lower.builder import Builder, Operand, Value
 from spikingtorch.functional.fused.lower.rules import COMPARISONS, RULES
@@ -210,10 +210,10 @@ def check_pointwise(func: Any) -> None:
     """Raise if an operation is none of a pointwise program."""
     name = _overload(func)
     if name == "_local_scalar_dense.default":
-        raise NotPointwise("reads the value of a tensor, with .item(), float() or in a condition")
+        raise NotFusible("reads the value of a tensor, with .item(), float() or in a condition")
     known = name in RULES or func._opname in _VIEWS or func._opname == "sum"
     if func.namespace != "aten" or not known:
-        raise NotPointwise(f"calls {func}, which is not in the table of pointwise operations")
+        raise NotFusible(f"calls {func}, which is not in the table of pointwise operations")
 
 
 class Watch(TorchDispatchMode):
