@@ -39,8 +39,12 @@ def cached_step(make: Callable[..., Any], *parts: Any) -> Any:
     """Return a step around others as one object for equal ones, by which its scans are found again."""
     if torch.compiler.is_compiling():
         return make(*parts)
+    key = make, typed(parts)
     try:
-        hash(key := (make, typed(parts)))
+        known = _made.get(key)
     except TypeError:  # a step without a hash
         return make(*parts)
-    return _made.get_or_make(key, lambda: make(*parts))
+    if known is None:
+        known = make(*parts)
+        _made.keep(key, known)
+    return known

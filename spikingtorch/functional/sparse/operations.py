@@ -196,7 +196,7 @@ def _unfit(x: Sequence[int], weight: Sequence[int]) -> str:
 
 
 def _as_images(shape: Sequence[int]) -> tuple[int, ...]:
-    return (*shape[:2], *(1,) * (4 - len(shape)), *shape[2:])
+    return tuple(shape) if len(shape) == 4 else (*shape[:2], 1, *shape[2:])
 
 
 def _is_channels_last(images: Tensor) -> bool:
