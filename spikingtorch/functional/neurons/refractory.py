@@ -55,17 +55,9 @@ def coarse_lif_step(
         s[t] = H(u[t] - threshold)              H(0) = 1
         v[t] = reset(u[t], s[t], threshold)
 
-    A neuron that has just fired integrates only what is left of the step, hence the smaller gain.
-
-    Args:
-        state: v[t-1] and s[t-1], each of shape (*N,).
-        x: input current of this step, shape (*N,).
-        decay: share of the membrane kept over a step, in [0, 1], broadcastable to (*N,); see ``decay_from_tau``.
-        gain: membrane per unit of current, broadcastable to (*N,); see ``gain_from_tau``.
-        refractory_gain: the same in the step after a spike, broadcastable to (*N,); see ``refractory_gain_from_tau``.
-        threshold: membrane at which the neuron fires, broadcastable to (*N,).
-        surrogate: spike function.
-        reset: what a spike does to the membrane; the model as published resets it to zero.
+    A neuron that has just fired integrates only what is left of the step, hence the smaller gain: ``refractory_gain``,
+    broadcastable to (*N,); see ``refractory_gain_from_tau``. The other arguments are those of ``lif_step``. The model
+    as published resets the membrane to zero.
 
     Returns:
         The state v[t], s[t] and the spikes s[t], each of shape (*N,).

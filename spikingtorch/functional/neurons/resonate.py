@@ -93,15 +93,9 @@ def balanced_resonate_and_fire_step(
     At the damping p an oscillation keeps its height, so that the neuron is stable for every offset above zero. A spike
     damps it further and lifts the threshold, in place of a reset: there is no other.
 
-    Args:
-        state: v[t-1], w[t-1] and q[t-1], each of shape (*N,).
-        x: input current of this step, shape (*N,).
-        omega: angular frequency, in radians per unit of time, at most 1 / dt, broadcastable to (*N,).
-        offset: damping beyond p, positive, per unit of time, broadcastable to (*N,).
-        decay_refractory: share of q kept over a step, in [0, 1], broadcastable to (*N,).
-        dt: length of a step, in the unit of time.
-        threshold: membrane at which a neuron fires that has been silent, broadcastable to (*N,).
-        surrogate: spike function.
+    The damping beyond p is ``offset``, positive, per unit of time, and ``decay_refractory`` the share of q kept over a
+    step, in [0, 1], both broadcastable to (*N,). The other arguments are those of ``resonate_and_fire_step``, with
+    ``omega`` at most 1 / dt, and the ``threshold`` that of a neuron that has been silent.
 
     Returns:
         The state v[t], w[t], q[t] and the spikes s[t], each of shape (*N,).
