@@ -26,7 +26,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 # functions without an equation: names, errors, states at rest, and how rules are registered
 LEFT_OUT = (
-    *("__name__", "_apart", "rule", "_overloads", "empty_delay", "widened", "_along"),
+    *("__name__", "_apart", "rule", "_overloads", "empty_delay", "closed_form", "widened", "_along"),
     *("at_rest", "_zeros"),
 )
 
