@@ -225,7 +225,7 @@ def _found(ctx: Any, saved: Tensors, given: Gradients, coming: Tensors, wanted: 
 
 def _unfolded(
     spec: ScanSpec, tensors: Tensors, cotangents: Gradients, wanted: tuple[bool, ...]
-) -> tuple[ScanSpec, Tensors, Sequence[Tensor | None], tuple[bool, ...]]:
+) -> tuple[ScanSpec, Tensors, Gradients, tuple[bool, ...]]:
     """Return a scan that is not folded, with its tensors, its cotangents, and which gradients are wanted."""
     fold, states, xs = spec.fold, spec.counts[0], spec.counts[1]
     if fold is None:
