@@ -24,10 +24,11 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "c": (f"{CORE}.fused.codegen.c_expressions", f"{CORE}.fused.lower.rules"),
 }
-# functions without an equation: names, errors, states at rest, and how rules are registered
+# functions without an equation: names, errors, states at rest, and how rules are registered; and what these checks do
+# not run, recurrent steps and those that give out their state
 LEFT_OUT = (
     *("__name__", "_apart", "rule", "_overloads", "empty_delay", "closed_form", "widened", "_along"),
-    *("at_rest", "_zeros"),
+    *("at_rest", "_zeros", "dense", "per_channel", "convolution", "Recurrent", "Returning"),
 )
 
 # of a function: its file and its name with its class
@@ -71,7 +72,7 @@ def place_of(code: types.CodeType) -> Place:
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
-    for node in tree.body:
+    for node in (node for node in tree.body if getattr(node, "name", "") not in LEFT_OUT):
         inner = node.body if isinstance(node, ast.ClassDef) else [node]
         for each in inner:
             overloads = isinstance(each, ast.FunctionDef) and "overload" in map(ast.unparse, each.decorator_list)
