@@ -37,22 +37,12 @@ def common(owner: str, given: Mapping[str, Any], reasons: Mapping[str, str]) -> 
         reasons: what to do about those that have no meaning for this layer.
     """
     known = {name: value for name, value in given.items() if name in Common.__annotations__ and name not in reasons}
-    refuse(owner, {name: value for name, value in given.items() if name not in known}, reasons)
-    return cast(Common, known)
-
-
-def refuse(owner: str, others: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
-    """Raise where there are arguments that have no meaning here.
-
-    Args:
-        owner: who asks, for the messages.
-        others: arguments that are no parameters.
-        reasons: what to do about those that the other library has.
-    """
-    for name, value in others.items():
-        if name not in reasons:
+    for name, value in given.items():
+        if name in reasons:
+            raise TypeError(f"{owner}: {name}={value!r} has no meaning here: {reasons[name]}")
+        if name not in known:
             raise TypeError(f"{owner}: there is no argument {name!r}")
-        raise TypeError(f"{owner}: {name}={value!r} has no meaning here: {reasons[name]}")
+    return cast(Common, known)
 
 
 def own_weights(owner: str, given: Mapping[str, Any], which: str) -> None:

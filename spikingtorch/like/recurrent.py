@@ -1,6 +1,7 @@
 """Recurrent weights as other libraries have them: with a bias, and by another name."""
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from torch import nn
@@ -49,11 +50,7 @@ class Biased(LikeLayer):
 
 def named(name: str) -> Any:
     """Return the attribute ``recurrent`` of a layer that stores its recurrent weights by another name."""
-
-    def read(layer: Any) -> Any:
-        return getattr(layer, name)
-
-    return property(read, doc="Weights through which the output comes back one step later.")
+    return property(attrgetter(name), doc="Weights through which the output comes back one step later.")
 
 
 def has_bias(recurrent: object) -> bool:

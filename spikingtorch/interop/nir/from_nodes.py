@@ -107,26 +107,19 @@ def check_numbers(name: str, node: Any) -> None:
     Raises:
         NIRError: they do not.
     """
-    try:
-        _check_numbers(node)
-    except NIRError as error:
-        raise NIRError(f"node {name!r} ({type(node).__name__}): {error}") from None
-
-
-def _check_numbers(node: Any) -> None:
     for field, value in vars(node).items():
         if field in ("input_type", "output_type", "metadata") or not isinstance(value, np.ndarray):
             continue
-        if value.dtype.kind not in "fiub" or not np.isfinite(value.astype(np.float64)).all():
-            raise NIRError(f"{field} holds {_kind(value)}, expected finite numbers")
-        if field.startswith("tau") and not (value > 0).all():
-            raise NIRError(f"{field} has the value {value.min():g}, expected time constants above zero, in seconds")
-        if field == "delay" and not (value >= 0).all():
-            raise NIRError(f"delay has the value {value.min():g}, expected at least zero, in seconds")
-
-
-def _kind(value: Any) -> str:
-    return "NaN or infinities" if value.dtype.kind == "f" else f"values of type {value.dtype}"
+        wrong, kind = "", value.dtype.kind
+        if kind not in "fiub" or not np.isfinite(value.astype(np.float64)).all():
+            came = "NaN or infinities" if kind == "f" else f"values of type {value.dtype}"
+            wrong = f"{field} holds {came}, expected finite numbers"
+        elif field.startswith("tau") and not (value > 0).all():
+            wrong = f"{field} has the value {value.min():g}, expected time constants above zero, in seconds"
+        elif field == "delay" and not (value >= 0).all():
+            wrong = f"delay has the value {value.min():g}, expected at least zero, in seconds"
+        if wrong:
+            raise NIRError(f"node {name!r} ({type(node).__name__}): {wrong}")
 
 
 def _passed(node: Any, reading: Reading) -> None:  # noqa: ARG001
@@ -138,18 +131,23 @@ def _weight(array: Any, reading: Reading) -> nn.Parameter:
     return nn.Parameter(torch.from_numpy(native).to(reading.dtype))
 
 
+def _with_weights(made: nn.Module, node: Any, reading: Reading) -> nn.Module:
+    """Return a module with the weight and the bias of a node."""
+    bias, wanted = getattr(node, "bias", None), np.shape(node.weight)[:1]
+    made.weight = _weight(node.weight, reading)
+    if bias is not None:
+        if np.shape(bias) != wanted:
+            raise NIRError(f"bias has shape {np.shape(bias)}, expected {wanted}")
+        made.bias = _weight(bias, reading)
+    return made
+
+
 def _linear(node: Any, reading: Reading) -> nn.Module:
     if node.weight.ndim != 2:
         raise NIRError(f"weight has shape {node.weight.shape}, expected two axes: (outputs, inputs)")
     outputs, inputs = node.weight.shape
     bias = getattr(node, "bias", None)
-    made = nn.Linear(inputs, outputs, bias=bias is not None, device="meta")
-    made.weight = _weight(node.weight, reading)
-    if bias is not None:
-        if np.shape(bias) != (outputs,):
-            raise NIRError(f"bias has shape {np.shape(bias)}, expected {(outputs,)}")
-        made.bias = _weight(bias, reading)
-    return made
+    return _with_weights(nn.Linear(inputs, outputs, bias=bias is not None, device="meta"), node, reading)
 
 
 def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable[[Any, Reading], nn.Module]:
@@ -157,7 +155,7 @@ def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable
         weight, groups = np.asarray(node.weight), int(node.groups)
         if weight.ndim != axes + 2:
             raise NIRError(f"weight has shape {weight.shape}, expected (outputs, inputs / groups, *kernel)")
-        made: Any = kind(
+        made = kind(
             weight.shape[1] * groups,
             weight.shape[0],
             weight.shape[2:],
@@ -168,12 +166,7 @@ def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable
             bias=node.bias is not None,
             device="meta",
         )
-        made.weight = _weight(weight, reading)
-        if node.bias is not None:
-            if np.shape(node.bias) != weight.shape[:1]:
-                raise NIRError(f"bias has shape {np.shape(node.bias)}, expected {weight.shape[:1]}")
-            made.bias = _weight(node.bias, reading)
-        return made  # type: ignore[no-any-return]
+        return _with_weights(made, node, reading)
 
     return make
 

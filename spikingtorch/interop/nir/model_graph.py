@@ -114,7 +114,7 @@ class _GraphWalk:
         self.ops: list[Op] = []
         # what each node hands on: the ops whose outputs add up to it
         self.sums: dict[fx.Node, tuple[int, ...]] = {}
-        self.called: dict[str, str] = {}
+        self.called: set[str] = set()
 
     def calls(self) -> Calls:
         """Return the calls."""
@@ -144,17 +144,14 @@ class _GraphWalk:
         if isinstance(module, _PASSING):
             self.sums[node] = self._summed(source, path)
             return
-        if isinstance(module, _NORMS):
-            self._norm(node, module, path)
-            return
-        if isinstance(module, TimeNorm):
-            self._norm(node, _in_evaluation(module), path)
+        if isinstance(module, (*_NORMS, TimeNorm)):
+            self._norm(node, _in_evaluation(module) if isinstance(module, TimeNorm) else module, path)
             return
         if path in self.called and isinstance(module, StatefulLayer):
             raise NIRError(
                 f"layer {path!r} is called twice in a step, which no node of NIR can be; give each call its own"
             )
-        self.called[path] = path
+        self.called.add(path)
         self._add(node, path, module, source)
 
     def _add(self, node: fx.Node, path: str, module: nn.Module, source: fx.Node) -> None:
@@ -190,13 +187,9 @@ class _GraphWalk:
 
     def _alone(self, index: int, norm: fx.Node) -> bool:
         """Say whether what an op gives out goes to a batch norm alone."""
-        for node, sums in self.sums.items():
-            if index in sums and any(user is not norm and not self._passes(user) for user in node.users):
-                return False
-        return True
-
-    def _passes(self, node: fx.Node) -> bool:
-        return node.op == "call_module" and isinstance(self.traced.get_submodule(str(node.target)), _PASSING)
+        users = {user for node, sums in self.sums.items() if index in sums for user in node.users if user is not norm}
+        calls = [self.traced.get_submodule(str(user.target)) for user in users if user.op == "call_module"]
+        return len(calls) == len(users) and all(isinstance(called, _PASSING) for called in calls)
 
     def _given(self, node: fx.Node, path: str) -> fx.Node:
         """Return the value that a module is called with."""

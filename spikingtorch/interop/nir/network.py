@@ -1,5 +1,7 @@
 """GraphNet: a graph of NIR as a module of one step."""
 
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -52,7 +54,7 @@ class GraphNet(nn.Module):
         before = {name: module.read(x, init) for name, module in self.named_children() if isinstance(module, Feedback)}
         values = {self.nodes[0].name: x}
         for node in self.nodes[1:]:
-            value = sum_of([*(values[name] for name in node.now), *(before[name] for name in node.before)])
+            value = reduce(add, [*(values[name] for name in node.now), *(before[name] for name in node.before)])
             module = self._modules.get(node.module)
             if isinstance(module, StatefulLayer):
                 value = module(value, init)
@@ -65,11 +67,3 @@ class GraphNet(nn.Module):
                 kept.write(values[node.name])
         found = {name: values[name] for name in self.outputs}
         return found[self.outputs[0]] if len(found) == 1 else found
-
-
-def sum_of(values: list[Tensor]) -> Tensor:
-    """Return the sum of what flows into a node, in the order of its edges."""
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total

@@ -66,11 +66,11 @@ def _box(ax: "Axes", place: tuple[float, float], name: str, node: Any) -> None:
 
     neuron, weight, other = colors(3, ax)
     has_weights = isinstance(node, nir.Affine | nir.Linear | nir.Scale | nir.Conv1d | nir.Conv2d)
-    color = neuron if isinstance(node, NEURONS) else weight if has_weights else other
+    color: Any = neuron if isinstance(node, NEURONS) else weight if has_weights else other
     (x, y), (width, height) = place, _BOX
     corner = (x - width / 2 + 0.05, y - height / 2 + 0.05)
     box = FancyBboxPatch(
-        corner, width - 0.1, height - 0.1, boxstyle="round,pad=0.05", facecolor=(*_rgb(color), 0.15), edgecolor=color
+        corner, width - 0.1, height - 0.1, boxstyle="round,pad=0.05", facecolor=(color, 0.15), edgecolor=color
     )
     ax.add_patch(box)
     shown = name if len(name) <= 16 else f"{name[:15]}…"
@@ -102,12 +102,6 @@ def _arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float], del
             shrinkB=1,
         )
     )
-
-
-def _rgb(color: Any) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(color)
 
 
 def shape_text(node: Any) -> str:

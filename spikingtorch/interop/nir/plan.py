@@ -1,5 +1,6 @@
 """The order in which the nodes of a graph are computed, and which edges carry the value of the step before."""
 
+from collections import deque
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
@@ -156,24 +157,14 @@ def _end(name: str, graph: Any, kind: type) -> str:
 def _distances(start: str, nodes: dict[str, Any], after: dict[str, list[str]]) -> dict[str, int]:
     """Return for each node the number of neurons on the way to it that has the fewest, itself counted."""
     distance = {start: 0}
-    front, beyond = [start], list[str]()
-    while front or beyond:
-        if not front:
-            # neurons that were reached from the last front: one further away each
-            front, beyond = [name for name in beyond if name not in distance], []
-            level = max(distance.values()) + 1
-            distance |= dict.fromkeys(front, level)
-            front = list(dict.fromkeys(front))
-            continue
-        name = front.pop()
+    waiting = deque(distance)  # the nearest first: a neuron is one further away, and waits behind all others
+    while waiting:
+        name = waiting.popleft()
         for target in after[name]:
-            if target in distance:
-                continue
-            if isinstance(nodes[target], NEURONS):
-                beyond.append(target)
-            else:
-                distance[target] = distance[name]
-                front.append(target)
+            neuron = isinstance(nodes[target], NEURONS)
+            if distance[name] + neuron < distance.get(target, len(nodes)):
+                distance[target] = distance[name] + neuron
+                (waiting.append if neuron else waiting.appendleft)(target)
     if lost := [name for name in nodes if name not in distance]:
         raise NIRError(f"no way of edges leads from the Input to {_listed(lost)}; connect it, or take it out")
     return distance

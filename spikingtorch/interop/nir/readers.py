@@ -1,6 +1,6 @@
-"""Reader: a model of how one library runs a file of NIR, by which certificates are made without that library."""
+"""Models of how the libraries run a file of NIR, by which certificates are made without these libraries."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import nir
 
@@ -8,64 +8,43 @@ from spikingtorch.interop.nir import reader_maps, reader_neurons
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.plan import NEURONS, Plan, plan_of
 from spikingtorch.interop.nir.reference_types import Cell, Grid, Shape
-from spikingtorch.interop.nir.targets import TARGETS, Target
+from spikingtorch.interop.nir.targets import Target
 
 
-class Reader(NamedTuple):
-    """How one library runs a file of NIR.
+def build(target: Target, node: Any, shape: Shape, grid: Grid) -> Cell:
+    """Return the function of a node in the reader of a library, as ``reference_nodes.build`` does.
 
-    Attributes:
-        target: the library.
-        depth_first: whether it runs nodes in the order of a depth-first search along the list of edges, and not each
-            after those that it needs.
-        flattens_batch: whether it counts the axes of Flatten with the batch.
+    Raises:
+        ValueError: the library fails on it, leaves it out, or computes something that is not modelled.
     """
+    neuron = reader_neurons.NEURONS[target.name].get(type(node))
+    try:
+        if neuron is not None:
+            return neuron(node, shape, grid.dt)
+        if not isinstance(node, nir.Input | nir.Output) and type(node).__name__ not in target.maps:
+            raise ValueError("it leaves such a node out, or fails on it")
+        return reader_maps.map_of(node, target.flattens_batch)
+    except ValueError as error:
+        raise ValueError(f"not computed by the reader of {target.title}: {error}") from error
 
-    target: Target
-    depth_first: bool
-    flattens_batch: bool
 
-    def build(self, node: Any, shape: Shape, grid: Grid) -> Cell:
-        """Return the function of a node, as ``reference_nodes.build`` does.
-
-        Raises:
-            ValueError: the library fails on it, leaves it out, or computes something that is not modelled.
-        """
-        title = self.target.title
-        neuron = reader_neurons.NEURONS[self.target.name].get(type(node))
-        try:
-            if neuron is not None:
-                return neuron(node, shape, grid.dt)
-            ends = isinstance(node, nir.Input | nir.Output)
-            if not ends and type(node).__name__ not in self.target.maps:
-                raise ValueError("it leaves such a node out, or fails on it")
-            return reader_maps.map_of(node, self.flattens_batch)
-        except ValueError as error:
-            raise ValueError(f"not computed by the reader of {title}: {error}") from error
-
-    def check(self, graph: nir.NIRGraph) -> None:
-        """Raise unless the library runs the nodes in an order in which they mean what NIR says.
-
-        Raises:
-            NIRError: it does not.
-        """
-        plan, name = plan_of(graph), self.target.reader
-        if any(isinstance(node, nir.NIRGraph) for node in graph.nodes.values()):
-            raise NIRError(
-                f"there are graphs inside the graph, which are not modelled for {name}; put their nodes into it"
-            )
-        for target, edges in plan.incoming.items():
-            for edge in edges:
-                if not edge.delayed:
-                    continue
-                if not self.target.cycles:
-                    raise NIRError(
-                        f"{target!r} is recurrent, and {name} fails on cycles; leave recurrent= out, or choose another "
-                        "target"
-                    )
-                _check_own_weights(plan, edge.source, target, name)
-        if self.depth_first:
-            _check_order(graph, plan, name)
+def check(target: Target, graph: nir.NIRGraph) -> None:
+    """Raise NIRError unless a library runs the nodes in an order in which they mean what NIR says."""
+    plan, name = plan_of(graph), target.reader
+    if any(isinstance(node, nir.NIRGraph) for node in graph.nodes.values()):
+        raise NIRError(f"there are graphs inside the graph, which are not modelled for {name}; put their nodes into it")
+    for neuron, edges in plan.incoming.items():
+        for edge in edges:
+            if not edge.delayed:
+                continue
+            if not target.cycles:
+                raise NIRError(
+                    f"{neuron!r} is recurrent, and {name} fails on cycles; leave recurrent= out, or choose another "
+                    "target"
+                )
+            _check_own_weights(plan, edge.source, neuron, name)
+    if target.depth_first:
+        _check_order(graph, plan, name)
 
 
 def _check_own_weights(plan: Plan, back: str, neuron: str, reader: str) -> None:
@@ -103,9 +82,3 @@ def _check_order(graph: nir.NIRGraph, plan: Plan, reader: str) -> None:
     last = max(place, key=lambda name: place[name])
     if last not in plan.outputs:
         raise NIRError(f"{reader} gives out {last!r} and not {plan.outputs[0]!r}, which it comes to before it")
-
-
-READERS: dict[str, Reader] = {
-    name: Reader(target, depth_first=name in ("norse", "sinabs"), flattens_batch=name in ("snntorch", "norse"))
-    for name, target in TARGETS.items()
-}

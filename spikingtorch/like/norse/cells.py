@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.like.norse.cell import Cell, cell_params, refractory_params
+from spikingtorch.like.norse.cell import Cell, cell_params
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
     LIBoxParameters,
@@ -53,9 +53,6 @@ class LIFRefracCell(Cell[LIFRefracParameters]):
 
     kind = LIFRefracParameters
     makes = (steps.lif_refrac_cell_step, steps.RefractoryCellState)
-
-    def _params_of(self, p: LIFRefracParameters, dt: float) -> dict[str, Any]:
-        return refractory_params(type(self).__name__, p.lif, p.rho_reset) | {"dt": dt}
 
 
 class LIFBoxCell(Cell[LIFBoxParameters]):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from spikingtorch.like.norse.cell import Cell, cell_params, refractory_params
+from spikingtorch.like.norse.cell import Cell, cell_params
 from spikingtorch.like.norse.parameters import (
     IzhikevichSpikingBehavior,
     LIFAdExParameters,
@@ -53,9 +53,6 @@ class LIFAdExRefracCell(Cell[LIFAdExRefracParameters]):
 
     kind = LIFAdExRefracParameters
     makes = (steps.lif_adex_refrac_cell_step, steps.RefractoryAdExCellState)
-
-    def _params_of(self, p: LIFAdExRefracParameters, dt: float) -> dict[str, Any]:
-        return refractory_params(type(self).__name__, p.lif_adex, p.rho_reset) | {"dt": dt}
 
 
 class IzhikevichCell(Cell[IzhikevichSpikingBehavior]):

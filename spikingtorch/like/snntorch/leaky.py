@@ -77,6 +77,7 @@ class Lapicque(Neuron):
 
     left_out: ClassVar[frozenset[str]] = frozenset(("beta",))  # which R, C and time_step say already
 
+    @constructor_of(steps.lapicque_step, steps.LeakyState)
     def __init__(
         self,
         beta: Value | None = None,
@@ -89,17 +90,12 @@ class Lapicque(Neuron):
         learn_threshold: bool = False,
         reset_mechanism: Mechanism = "subtract",
         **others: Any,
-    ) -> None:
-        super().__init__(
-            steps.lapicque_step,
-            steps.LeakyState,
-            **circuit(beta, R, C, time_step),
-            threshold=threshold,
-            spike_grad=spike_grad,
-            reset_mechanism=reset_mechanism,
-            others=others,
-            learn_threshold=learn_threshold,
-        )
+    ) -> None: ...
+
+    @staticmethod
+    def _kept(given: dict[str, Any]) -> dict[str, Any]:
+        """Return R, C and time_step of the circuit, and the threshold."""
+        return circuit(*[given.pop(name) for name in ("beta", "R", "C", "time_step")]) | given
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:

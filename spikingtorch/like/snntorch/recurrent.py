@@ -11,7 +11,6 @@ from spikingtorch.like.options import own_weights
 from spikingtorch.like.recurrent import Biased
 from spikingtorch.like.snntorch.neuron import Neuron
 from spikingtorch.like.steps import snntorch as steps
-from spikingtorch.like.steps import snntorch_recurrent as recurrent_steps
 from spikingtorch.like.steps.snntorch import Mechanism, Value
 
 
@@ -104,8 +103,8 @@ class RLeaky(_Recurrent):
     """
 
     @constructor_of(
-        fed=(recurrent_steps.fed_leaky_step, steps.LeakyState),
-        one_to_one=(recurrent_steps.rleaky_step, recurrent_steps.RLeakyState),
+        fed=(steps.fed_leaky_step, steps.LeakyState),
+        one_to_one=(steps.rleaky_step, steps.RLeakyState),
     )
     def __init__(
         self,
@@ -145,7 +144,7 @@ class RSynaptic(_Recurrent):
 
     @constructor_of(
         fed=(steps.synaptic_step, steps.SynapticState),
-        one_to_one=(recurrent_steps.rsynaptic_step, recurrent_steps.RSynapticState),
+        one_to_one=(steps.rsynaptic_step, steps.RSynapticState),
     )
     def __init__(
         self,

@@ -60,6 +60,7 @@ class Alpha(Neuron):
         threshold, spike_grad, learn_beta, learn_threshold, reset_mechanism, **others: as in Leaky.
     """
 
+    @constructor_of(steps.alpha_step, steps.AlphaState)
     def __init__(
         self,
         alpha: Value,
@@ -72,24 +73,17 @@ class Alpha(Neuron):
         learn_threshold: bool = False,
         reset_mechanism: Mechanism = "zero",
         **others: Any,
-    ) -> None:
+    ) -> None: ...
+
+    @staticmethod
+    def _kept(given: dict[str, Any]) -> dict[str, Any]:
+        """Return alpha and beta as tensors, in which snnTorch computes, and the threshold."""
+        alpha, beta = given["alpha"], given["beta"]
         for name, value in (("alpha", alpha), ("beta", beta)):
             number("Alpha", name, value, above=0.0, most=1.0)
         if bool((tensor(alpha) <= tensor(beta)).any()):
             raise ValueError(f"Alpha: alpha={alpha!r} is not greater than beta={beta!r}; exchange them")
-        super().__init__(
-            steps.alpha_step,
-            steps.AlphaState,
-            alpha=tensor(alpha),
-            beta=tensor(beta),
-            threshold=threshold,
-            spike_grad=spike_grad,
-            reset_mechanism=reset_mechanism,
-            others=others,
-            learn_alpha=learn_alpha,
-            learn_beta=learn_beta,
-            learn_threshold=learn_threshold,
-        )
+        return given | {"alpha": tensor(alpha), "beta": tensor(beta)}
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from spikingtorch.layers.steplayer import StepLayer, WholeStep
 from spikingtorch.like.options import Common, own_weights
 from spikingtorch.like.recurrent import named
 from spikingtorch.like.spikingjelly.step_mode import WithStepMode
-from spikingtorch.like.steps.spikingjelly_containers import Combined, CombinedState
+from spikingtorch.like.steps.spikingjelly import Combined, CombinedState
 
 
 class _Container(WithStepMode):
