@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import AnyDropout
 from spikingtorch.init.calls import Inputs, call_all, inputs_of, spikes_of
@@ -169,18 +170,16 @@ class Trial:
 
 def _copy(model: SpikingNet) -> SpikingNet:
     """Return a copy of a network that takes (N, T, ...), all of whose weights are trained, and which drops nothing."""
-    # what torch's hooks have computed from weights cannot be copied, and is computed anew
-    values = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    copied = copy.deepcopy(model, {id(value): value.detach() for value in values if value.grad_fn is not None})
-    for module in copied.modules():
+    found = copied(model)
+    for module in found.modules():
         if isinstance(module, AnyDropout | SequenceDropout):
             module.eval()
-    for parameter in copied.parameters():
+    for parameter in found.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    at_once = model.mode == "fold" or model.statistics == "sequence" or any(map(needs_sequence, copied.modules()))
-    copied.mode = "fold" if at_once else "step"
-    copied.warn_silent, copied.batch_first = False, True
-    return copied
+    at_once = model.mode == "fold" or model.statistics == "sequence" or any(map(needs_sequence, found.modules()))
+    found.mode = "fold" if at_once else "step"
+    found.warn_silent, found.batch_first = False, True
+    return found
 
 
 def _largest(inputs: Inputs) -> float:

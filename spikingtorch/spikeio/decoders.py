@@ -50,6 +50,8 @@ class SumDecoder(OverTime):
             [1.]])
     """
 
+    shown = ("nsteps={0.nsteps}", "scale={0.scale}", "offset={0.offset}")
+
     def __init__(self, nsteps: int, scale: float = 1.0, offset: bool = True, *, batch_first: bool = True) -> None:
         super().__init__(batch_first)
         self.nsteps = checks.check_count("SumDecoder", "nsteps", nsteps)
@@ -63,10 +65,6 @@ class SumDecoder(OverTime):
         total = s.sum(1, dtype=lifted_dtype(s))  # bfloat16 counts to 256
         out = self.scale * (total - steps / 2 if self.offset else total)
         return out if out.dtype == s.dtype else out.to(s.dtype)
-
-    def described(self) -> list[str]:
-        """Return the number of steps, the scale and the offset for the repr."""
-        return [f"nsteps={self.nsteps}", f"scale={self.scale}", f"offset={self.offset}"]
 
 
 class RateDecoder(OverTime):
