@@ -12,8 +12,7 @@ from torch import Tensor
 from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import AnyDropout
-from spikingtorch.init.calls import Inputs, call_all, inputs_of, spikes_of
-from spikingtorch.init.feeding import feeding, named, own_weights
+from spikingtorch.init.feeding import Inputs, call_all, feeding, inputs_of, named, own_weights, spikes_of
 from spikingtorch.init.search import CLOSE, TOLERANCE, hint, near, search
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.dropout import SequenceDropout

@@ -85,7 +85,7 @@ def image_of(ax: "Axes", values: Array, signed: bool, among: Array | None = None
 
 def beside(grid: Array) -> Array:
     """Return images (..., rows, columns, H, W) as tables of them, (..., height, width), with NaN in between."""
-    rows, columns, height, width = grid.shape[-4:]
+    rows, _, height, width = grid.shape[-4:]
     tiles = np.full((*grid.shape[:-2], height + 1, width + 1), np.nan)
     tiles[..., :height, :width] = grid
     tables: Array = tiles.swapaxes(-3, -2).reshape(*grid.shape[:-4], rows * (height + 1), -1)

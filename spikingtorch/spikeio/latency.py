@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from spikingtorch import validation as checks
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient, check_number, over_time

@@ -155,7 +155,9 @@ def _within(sizes: Iterable[int], windows: Iterable[list[tuple[int, int]]]) -> T
 COUNTED: dict[Any, Any] = {
     nnf.linear: _linear,
     **{run: _convolution(run) for run in (torch.conv1d, torch.conv2d, torch.conv3d)},
-    **{run: _convolution(run, True) for run in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)},
+    **{
+        run: _convolution(run, True) for run in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+    },
     **{run: _pooling(axes) for axes, run in enumerate((nnf.avg_pool1d, nnf.avg_pool2d, nnf.avg_pool3d), 1)},
     **{
         run: _adaptive_pooling(axes)

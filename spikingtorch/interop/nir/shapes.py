@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.interop.nir.errors import NIRError
-from spikingtorch.interop.nir.modules import Feedback
-from spikingtorch.interop.nir.network import Node
+from spikingtorch.interop.nir.modules import Feedback, Node
 from spikingtorch.interop.nir.plan import NEURONS, Plan
 from spikingtorch.layers.base import StatefulLayer
 

@@ -1,7 +1,7 @@
-"""LIFCell, IAFCell, the leaky integrators, and what goes with them: each takes its parameters p as LIFCell does."""
+"""The cells without recurrent weights; each takes its parameters p as LIFCell does."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
@@ -9,14 +9,20 @@ from spikingtorch import functional as F
 from spikingtorch.like.norse.cell import Cell, cell_params
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
+    IzhikevichSpikingBehavior,
     LIBoxParameters,
+    LIFAdExParameters,
+    LIFAdExRefracParameters,
     LIFBoxParameters,
+    LIFExParameters,
     LIFParameters,
     LIFRefracParameters,
     LIParameters,
     LSNNParameters,
 )
+from spikingtorch.like.options import Common
 from spikingtorch.like.steps import norse as steps
+from spikingtorch.like.steps import norse_nonlinear as nonlinear
 
 
 class LIFCell(Cell[LIFParameters]):
@@ -138,3 +144,80 @@ class LSNNCell(Cell[LSNNParameters]):
     kind = LSNNParameters
     makes = (steps.lsnn_cell_step, steps.LSNNState)
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak", "b": "v_th"}
+
+
+class LIFExCell(Cell[LIFExParameters]):
+    """Apply Norse's LIFExCell, an exponential integrate-and-fire neuron, to an input, one step of time a call.
+
+    For each entry of the input, as in LIFCell with
+
+        u[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + delta_T exp((v[t-1] - v_th) / delta_T) + j)
+    """
+
+    kind = LIFExParameters
+    makes = (nonlinear.lif_ex_cell_step, steps.CurrentState)
+
+
+class LIFAdExCell(Cell[LIFAdExParameters]):
+    """Apply Norse's LIFAdExCell, an exponential integrate-and-fire neuron with adaptation, one step of time a call.
+
+    For each entry of the input, as in LIFCell with
+
+        u[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + delta_T exp((v[t-1] - v_th) / delta_T) + j - a[t-1])
+        a[t] = a[t-1] + dt tau_ada_inv (adaptation_current (v[t-1] - v_leak) - a[t-1]) + s[t] adaptation_spike
+    """
+
+    kind = LIFAdExParameters
+    makes = (nonlinear.lif_adex_cell_step, nonlinear.AdExCellState)
+
+
+class LIFAdExRefracCell(Cell[LIFAdExRefracParameters]):
+    """Apply Norse's LIFAdExRefracCell, an LIFAdExCell that rests after a spike, to an input, one step of time a call.
+
+    For each entry of the input, with v', i, a, s' as in LIFAdExCell, the rest of LIFRefracCell.
+
+    Args:
+        p: its parameters; ``p.lif_adex`` are those of LIFAdExCell.
+        dt: length of a step, in s.
+        **options: recurrent and returns, as in StepLayer.
+    """
+
+    kind = LIFAdExRefracParameters
+    makes = (nonlinear.lif_adex_refrac_cell_step, nonlinear.RefractoryAdExCellState)
+
+
+class IzhikevichCell(Cell[IzhikevichSpikingBehavior]):
+    """Apply Norse's IzhikevichCell to an input, one step of time a call.
+
+    For each entry of the input, with H(0) = 0 and rate = tau_inv dt,
+
+        p = v[t-1] + rate (sq v[t-1]^2 + mn v[t-1] + bias - u[t-1] + x[t]),  s[t] = H(p - v_th)
+        q = u[t-1] + rate a (b v[t-1] - u[t-1])
+        v[t] = c where s[t] = 1, else p;  u[t] = q + s[t] d
+
+    Args:
+        spiking_method: its parameters p, and where it starts, s.
+        dt: length of a step, in s.
+        **options: recurrent and returns, as in StepLayer.
+    """
+
+    kind = IzhikevichSpikingBehavior
+    makes = (nonlinear.izhikevich_cell_step, nonlinear.IzhikevichCellState)
+    given_as = "spiking_method"
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_start", "u": "u_start"}
+
+    def __init__(self, spiking_method: IzhikevichSpikingBehavior, dt: float = 0.001, **options: Unpack[Common]) -> None:
+        super().__init__(spiking_method, dt, **options)
+        self.v_start, self.u_start = (float(value) for value in spiking_method.s)
+
+    def _params_of(self, p: IzhikevichSpikingBehavior, dt: float) -> dict[str, Any]:
+        return cell_params(type(self).__name__, p.p) | {"dt": dt}
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters with the rates that tau_inv, dt and a make, and the curve."""
+        params = dict(stored)
+        rate = params.pop("tau_inv") * params.pop("dt")
+        curve = nonlinear.Curve(params.pop("sq"), params.pop("mn"), params.pop("bias"))
+        rate_u = rate * params.pop("a")
+        return params | {"rate": rate, "rate_u": rate_u, "curve": curve}

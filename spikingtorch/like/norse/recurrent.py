@@ -11,9 +11,17 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.recurrent import Synapse, Weights
+from spikingtorch.like.layer import named
 from spikingtorch.like.norse.cell import Cell, P
-from spikingtorch.like.norse.cells import LIFCell, LIFRefracCell, LSNNCell
-from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFAdExRefracCell, LIFExCell
+from spikingtorch.like.norse.cells import (
+    IzhikevichCell,
+    LIFAdExCell,
+    LIFAdExRefracCell,
+    LIFCell,
+    LIFExCell,
+    LIFRefracCell,
+    LSNNCell,
+)
 from spikingtorch.like.norse.parameters import (
     IzhikevichSpikingBehavior,
     LIFAdExParameters,
@@ -24,7 +32,6 @@ from spikingtorch.like.norse.parameters import (
     LSNNParameters,
 )
 from spikingtorch.like.options import Common, own_weights
-from spikingtorch.like.recurrent import named
 from spikingtorch.like.steps.norse import stopped
 
 

@@ -9,7 +9,7 @@ from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, Value, number, tensor
 from spikingtorch.like.sinabs.spike_fn import MultiSpike, SingleExponential, SingleSpike
 from spikingtorch.like.steps import sinabs as steps
-from spikingtorch.like.steps.sinabs_firing import Gradient, MembraneSubtract, ResetFunction, SpikeFunction
+from spikingtorch.like.steps.sinabs import Gradient, MembraneSubtract, ResetFunction, SpikeFunction
 
 _NORMALISED = "1 - alpha_mem"
 _REASONS = {

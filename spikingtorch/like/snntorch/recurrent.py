@@ -7,8 +7,8 @@ from torch import nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.like.layer import Biased
 from spikingtorch.like.options import own_weights
-from spikingtorch.like.recurrent import Biased
 from spikingtorch.like.snntorch.neuron import Neuron
 from spikingtorch.like.steps import snntorch as steps
 from spikingtorch.like.steps.snntorch import Mechanism, Value

@@ -5,8 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, to_zero
-from spikingtorch.verification.oracles.spikes import Levels, after, output, over_time, spikes, trace
+from spikingtorch.verification.oracles.spikes import (
+    Array,
+    Levels,
+    Reset,
+    Result,
+    after,
+    by_subtraction,
+    output,
+    over_time,
+    spikes,
+    to_zero,
+    trace,
+)
 
 
 def integrate_and_fire(x: Array, threshold: Any = 1.0, reset: Reset = to_zero) -> Result:

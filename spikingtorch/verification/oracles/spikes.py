@@ -1,13 +1,39 @@
-"""Spikes of a membrane: one above the threshold, or what the spike functions make of it."""
+"""Spikes of a membrane w, and reset rules, which are applied to it when the next step begins."""
 
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spikingtorch.verification.oracles.reset import Array, Reset, Result
-
+Array = NDArray[np.float64]
+Reset = Callable[[Array, Array, Any], Array]
+Result = tuple[Array, dict[str, Array]]
 Levels = Literal["plain", "strict", "graded", "ternary", "multi"]
+
+
+def to_zero(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
+    """Discharge the membrane at a spike."""
+    return np.where(s > 0, 0.0, w)
+
+
+def by_subtraction(w: Array, s: Array, threshold: Any) -> Array:
+    """Take one threshold off at a spike."""
+    return np.where(s > 0, w - threshold, w)
+
+
+def none(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
+    """Leave the membrane alone."""
+    return w
+
+
+def to_value(v_reset: Any) -> Reset:
+    """Return the rule that puts the membrane to v_reset at a spike."""
+
+    def rule(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
+        return np.where(s > 0, v_reset, w)
+
+    return rule
 
 
 def spikes(w: Array, threshold: Any, levels: Levels = "plain") -> Array:
