@@ -61,11 +61,7 @@ class Trial:
             self._running = torch.arange(int(ends.max()), device=x.device) < ends[:, None]
 
     def reach(self, rate: float) -> dict[str, float]:
-        """Scale until every layer fires at a rate, and return the rates by path.
-
-        Raises:
-            ValueError: a layer does not come near it.
-        """
+        """Scale until every layer fires at a rate, and return the rates by path; ValueError where one stays away."""
         reached: dict[StatefulLayer, float] = {}
         off: list[StatefulLayer] = []
         for _ in range(_SWEEPS):

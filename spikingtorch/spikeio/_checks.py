@@ -37,7 +37,7 @@ class OverTime(nn.Module):
 class Encoder(OverTime):
     """Base of the encoders of a batch: nsteps and scale, checked."""
 
-    shown = ("nsteps={0.nsteps}", "scale={0.scale}")
+    shown: ClassVar[tuple[str, ...]] = ("nsteps={0.nsteps}", "scale={0.scale}")
 
     def __init__(self, nsteps: int, scale: float = 1.0, batch_first: bool = True) -> None:
         super().__init__(batch_first)

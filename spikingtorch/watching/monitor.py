@@ -381,11 +381,7 @@ def _rest(now: "_Counts", all_of_it: "_Counts", before: "_Counts") -> "_Counts":
 
 
 def _plain(path: str, x: Tensor) -> Tensor:
-    """Return a tensor as it is outside of any ``torch.func`` transform.
-
-    Raises:
-        RuntimeError: it is that of ``vmap``, and has no numbers by itself.
-    """
+    """Return a tensor as it is outside of any ``torch.func`` transform; RuntimeError for that of ``vmap``."""
     while is_functorch_wrapped_tensor(x):
         if is_batchedtensor(x):
             raise RuntimeError(

@@ -135,11 +135,7 @@ def certified(
 
 
 def _read(graph: nir.NIRGraph, x: Array, dt: float, here: Mapping[str, Array], reader: Target) -> Trace:
-    """Return what a reader makes of a graph.
-
-    Raises:
-        NIRError: it does not compute it.
-    """
+    """Return what a reader makes of a graph; raise NIRError if it does not compute it."""
     readers.check(reader, graph)
     try:
         return simulate(graph, x, dt=dt, hands_on=here, build=partial(readers.build, reader))
@@ -212,11 +208,7 @@ def _memory(node: Any, dt: float) -> float:
 
 
 def check_sample(owner: str, sample: Any) -> None:
-    """Raise unless a sample is a batch of inputs, in a dtype in which rounding says something.
-
-    Raises:
-        NIRError: it is not.
-    """
+    """Raise NIRError unless a sample is a batch of inputs, in a dtype in which rounding says something."""
     if not (isinstance(sample, Tensor) and sample.ndim >= 2 and sample.is_floating_point() and sample.numel()):
         raise NIRError(f"{owner}: sample is no floating-point tensor (N, T, ...) with entries; pass a batch of inputs")
     if sample.dtype not in (torch.float32, torch.float64):

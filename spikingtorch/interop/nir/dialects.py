@@ -182,11 +182,7 @@ DIALECTS: dict[str, type[Any]] = {
 
 
 def dialect_of(given: Any) -> Dialect | None:
-    """Return the dialect of a name, with its defaults, or one that is given; None for NIR itself.
-
-    Raises:
-        NIRError: there is none of that name.
-    """
+    """Return the dialect of a name, NIRError if there is none, or the one that is given; None for NIR itself."""
     if given == "nir":
         return None
     if isinstance(given, str):

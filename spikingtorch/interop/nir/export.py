@@ -175,11 +175,7 @@ class _Graph:
 
 
 def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -> None:
-    """Compare the network and the graph.
-
-    Raises:
-        NIRError: they spike differently, by more than rounding.
-    """
+    """Raise NIRError if the network and the graph spike differently, by more than rounding."""
     how = written.how
     certificate = certified(model, graph, sample, written.paths, how.dt, how.discretisation, how.target)
     if certificate.equal or how.approximate:

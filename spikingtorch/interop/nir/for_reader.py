@@ -52,11 +52,7 @@ def _check_at_zero(node: Any, writing: Writing) -> None:
 
 
 def _gain(node: Any, writing: Writing) -> Array:
-    """Return what an input of 1 does to the membrane within a step, by NIR's equations.
-
-    Raises:
-        NIRError: it lowers some, or leaves them as they are.
-    """
+    """Return what an input of 1 adds to a membrane in a step, by NIR's equations; NIRError unless above zero."""
     how = (writing.dt, writing.discretisation)
     gain: Array
     if isinstance(node, nir.CubaLIF):
@@ -85,11 +81,7 @@ def _threshold(node: Any, scale: Array | float, writing: Writing, target: Target
 
 
 def _same(what: str, values: Array, writing: Writing) -> Array:
-    """Return values that are the same for all neurons of a layer.
-
-    Raises:
-        NIRError: they are not.
-    """
+    """Return values that are the same for all neurons of a layer; raise NIRError if they are not."""
     if np.unique(values).size > 1:
         raise NIRError(
             f"layer {writing.name!r} has neurons of different {what} ({values.min():g} to {values.max():g}), and "

@@ -9,18 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch.interop.nir import discretise
+from spikingtorch.interop.nir import discretise, neurons
 from spikingtorch.interop.nir.discretise import Discretisation
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.modules import Scale, SumPool2d
-from spikingtorch.interop.nir.neurons import (
-    CubaState,
-    LeakyState,
-    cuba_readout_step,
-    cuba_step,
-    leaky_readout_step,
-    leaky_step,
-)
 from spikingtorch.interop.nir.plan import Pass
 from spikingtorch.interop.nir.values import at_most, parameter
 from spikingtorch.layers import Delay, McPitts
@@ -102,11 +94,7 @@ def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Modu
 
 
 def check_numbers(name: str, node: Any) -> None:
-    """Raise unless the arrays of a node hold finite numbers, and its time constants are above zero.
-
-    Raises:
-        NIRError: they do not.
-    """
+    """Raise NIRError unless the arrays of a node hold finite numbers, and its time constants are above zero."""
     for field, value in vars(node).items():
         if field in ("input_type", "output_type", "metadata") or not isinstance(value, np.ndarray):
             continue
@@ -269,8 +257,8 @@ _MODULES: dict[type, Callable[..., nn.Module | None]] = {
     nir.Flatten: _flatten,
     nir.Delay: _delay,
     nir.Threshold: _threshold,
-    **dict.fromkeys((nir.I, nir.LI), _neuron(leaky_readout_step, LeakyState, _leaky)),
-    **dict.fromkeys((nir.IF, nir.LIF), _neuron(leaky_step, LeakyState, _leaky)),
-    nir.CubaLI: _neuron(cuba_readout_step, CubaState, _cuba),
-    nir.CubaLIF: _neuron(cuba_step, CubaState, _cuba),
+    **dict.fromkeys((nir.I, nir.LI), _neuron(neurons.leaky_readout_step, neurons.LeakyState, _leaky)),
+    **dict.fromkeys((nir.IF, nir.LIF), _neuron(neurons.leaky_step, neurons.LeakyState, _leaky)),
+    nir.CubaLI: _neuron(neurons.cuba_readout_step, neurons.CubaState, _cuba),
+    nir.CubaLIF: _neuron(neurons.cuba_step, neurons.CubaState, _cuba),
 }

@@ -271,11 +271,7 @@ def _in_evaluation(over_time: TimeNorm) -> Any:
 
 
 def copied_model(model: Any) -> Any:
-    """Return a copy of a network that takes (N, T, ...).
-
-    Raises:
-        NIRError: hooks have computed its weights, which cannot be copied.
-    """
+    """Return a copy of a network that takes (N, T, ...); NIRError if hooks compute weights, which cannot be copied."""
     try:
         copied = copy.deepcopy(model)
     except RuntimeError as error:
@@ -288,11 +284,7 @@ def copied_model(model: Any) -> Any:
 
 
 def check_hooks(model: nn.Module) -> None:
-    """Raise where a hook may change what a module gets or gives out, which no graph would show.
-
-    Raises:
-        NIRError: there is one.
-    """
+    """Raise NIRError where a hook may change what a module gets or gives out, which no graph would show."""
     for path, module in model.named_modules():
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if any(not isinstance(hook, InitHook) for hook in hooks):

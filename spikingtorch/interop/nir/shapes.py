@@ -23,11 +23,7 @@ _LARGEST = 10**8
 def shapes_of(
     nodes: list[Node], modules: dict[str, nn.Module], plan: Plan, dtype: torch.dtype
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what the nodes give out for a sample, by running one step on zeros.
-
-    Raises:
-        NIRError: they do not fit together.
-    """
+    """Return the shapes of what nodes give out for a sample, by a step on zeros; NIRError if they do not fit."""
     start = plan.nodes[plan.input].input_type
     size = None if start is None else start.get("input")
     if size is None:

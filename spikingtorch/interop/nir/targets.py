@@ -67,11 +67,7 @@ TARGETS: dict[str, Target] = {
 
 
 def target_of(owner: str, given: Any) -> Target | None:
-    """Return the target of a name; None for None.
-
-    Raises:
-        NIRError: there is none of that name.
-    """
+    """Return the target of a name, NIRError if there is none of it; None for None."""
     if given is None:
         return None
     if not isinstance(given, str) or given not in TARGETS:
@@ -81,11 +77,7 @@ def target_of(owner: str, given: Any) -> Target | None:
 
 
 def check_steps(target: Target, dt: float, discretisation: str) -> None:
-    """Raise unless a reader takes steps of this length, by this method.
-
-    Raises:
-        NIRError: it does not.
-    """
+    """Raise NIRError unless a reader takes steps of this length, by this method."""
     if discretisation != target.discretisation:
         raise NIRError(
             f"to_nir: discretisation={discretisation!r}, but {target.reader} goes by {target.discretisation!r}; leave "
