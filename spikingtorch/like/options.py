@@ -29,13 +29,7 @@ class Common(TypedDict, total=False):
 
 
 def common(owner: str, given: Mapping[str, Any], reasons: Mapping[str, str]) -> Common:
-    """Return what every layer takes, of arguments that the other library has no word for; raise where there are others.
-
-    Args:
-        owner: who asks, for the messages.
-        given: arguments that are no parameters.
-        reasons: what to do about those that have no meaning for this layer.
-    """
+    """Return what every layer takes of given arguments; raise TypeError for others, with the reason if there is one."""
     known = {name: value for name, value in given.items() if name in Common.__annotations__ and name not in reasons}
     for name, value in given.items():
         if name in reasons:
@@ -46,13 +40,7 @@ def common(owner: str, given: Mapping[str, Any], reasons: Mapping[str, str]) -> 
 
 
 def own_weights(owner: str, given: Mapping[str, Any], which: str) -> None:
-    """Raise where recurrent weights are given to a layer that has others.
-
-    Args:
-        owner: who asks, for the messages.
-        given: arguments.
-        which: the arguments that its own weights come from.
-    """
+    """Raise TypeError where recurrent weights are given to a layer whose own ones come from other arguments."""
     if "recurrent" in given:
         raise TypeError(f"{owner}: recurrent= has no meaning here: its recurrent weights are those of {which}")
 

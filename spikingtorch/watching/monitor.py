@@ -112,11 +112,7 @@ class SpikeMonitor:
             layer._monitor = monitor
 
     def begin(self, init: Any) -> None:
-        """Note that a call of a network begins in this thread.
-
-        Args:
-            init: of the call; None for that of a layer by itself.
-        """
+        """Note that a call of a network begins in this thread, with its init; None for a layer by itself."""
         here = self._here
         here.depth += 1
         if here.depth > 1:

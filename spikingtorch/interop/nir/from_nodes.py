@@ -71,16 +71,9 @@ def weights_of(node: Any) -> Any:
 
 
 def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Module | None:
-    """Return the module that computes a node; None for one that hands on what it gets.
+    """Return the module that computes a node, None for one that hands on what it gets; NIRError if nothing does.
 
-    Args:
-        name: of the node.
-        node: what is to be computed.
-        reading: how.
-        **options: of a neuron's layer, its ``recurrent`` weights.
-
-    Raises:
-        NIRError: there is no such node, or what it holds cannot be computed with.
+    ``**options`` are those of a neuron's layer: its ``recurrent`` weights.
     """
     make = _MODULES.get(type(node))
     if make is None:

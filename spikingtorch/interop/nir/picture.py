@@ -19,16 +19,10 @@ _BOX = (0.78, 0.56)
 
 
 def picture(plan: Plan) -> "Figure":
-    """Draw the nodes of a graph.
+    """Draw the nodes of a graph; raise ImportError if matplotlib is not installed.
 
     Boxes of neurons, weights and what only moves values differ in colour; dashed arrows carry the value of the step
     before.
-
-    Args:
-        plan: the graph, as ``plan_of`` returns it.
-
-    Raises:
-        ImportError: matplotlib is not installed.
     """
     places = _places(plan)
     columns = 1 + max(x for x, _ in places.values())
