@@ -211,14 +211,12 @@ class _GraphWalk:
                 self._refuse(node, "a sum of one value with itself", "put the factor into a weight")
         elif target in _FLATTENING and len(given) == 1:
             self._flatten(node, given[0], name)
-        elif target in _COPIES and len(given) == 1:
+        elif len(given) == 1 and (target in _COPIES or _is_off(node)):
             self.sums[node] = self._summed(given[0], name)
         elif target is nnf.avg_pool2d and len(given) == 1:
             options: dict[str, Any] = {key: value for key, value in node.kwargs.items() if key != "input"}
             sizes: Any = node.args[1:]
             self._add(node, name, nn.AvgPool2d(*sizes, **options), given[0])
-        elif target is nnf.dropout and len(given) == 1 and node.kwargs.get("training", True) is False:
-            self.sums[node] = self._summed(given[0], name)
         elif given:
             self._refuse(
                 node,
@@ -247,6 +245,11 @@ class _GraphWalk:
 
     def _refuse(self, node: fx.Node, what: str, fix: str) -> None:
         raise NIRError(f"the network has {what}{_line_of(node)}, for which NIR has no node; {fix}")
+
+
+def _is_off(node: fx.Node) -> bool:
+    """Say whether a node is dropout that drops nothing."""
+    return node.target is nnf.dropout and node.kwargs.get("training", True) is False
 
 
 def _line_of(node: fx.Node) -> str:

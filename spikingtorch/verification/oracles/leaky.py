@@ -107,14 +107,14 @@ def stochastic_leaky(
 
 def biolif(x: tuple[Array, Array], nudt: Any, threshold: Any = 0.5, reset: Reset = to_zero) -> Result:
     """W relaxes from reset(w, s) to xe / nu at the rate nudt nu, nu = 1 + xe + xi."""
-    w, s, out = np.zeros_like(x[0][0]), np.zeros_like(x[0][0]), []
-    for xe, xi in zip(*x, strict=True):
+
+    def relax(v: Array, conductances: tuple[Array, Array]) -> Array:
+        xe, xi = conductances
         nu = 1 + xe + xi
-        target = xe / nu
-        w = target + (reset(w, s, threshold) - target) * np.exp(-nudt * nu)
-        s = spikes(w, threshold)
-        out.append(s)
-    return np.array(out), {"v": reset(w, s, threshold)}
+        w: Array = xe / nu + (v - xe / nu) * np.exp(-nudt * nu)
+        return w
+
+    return over_time(zip(*x, strict=True), relax, threshold, reset)
 
 
 def mcpitts(x: Array, threshold: Any) -> Result:

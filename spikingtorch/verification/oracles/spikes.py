@@ -1,6 +1,6 @@
 """Spikes of a membrane w, and reset rules, which are applied to it when the next step begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -62,9 +62,9 @@ def after(w: Array, n: Array, threshold: Any, reset: Reset) -> Array:
     return sign * level
 
 
-def over_time(x: Array, advance: Callable[[Array, Array], Array], threshold: Any, reset: Reset) -> Result:
-    """Return spikes and membrane of a neuron with w = advance(reset(w, s), x)."""
-    w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+def over_time(x: Iterable[Any], advance: Callable[[Array, Any], Array], threshold: Any, reset: Reset) -> Result:
+    """Return spikes and membrane of a neuron with w = advance(reset(w, s), x), of several inputs a tuple a step."""
+    w, s, out = np.zeros(()), np.zeros(()), []
     for x_t in x:
         w = advance(reset(w, s, threshold), x_t)
         s = spikes(w, threshold)
