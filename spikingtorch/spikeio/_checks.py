@@ -16,10 +16,10 @@ class OverTime(nn.Module):
         batch_first: False for sequences (T, N, ...), time first.
 
     Attributes:
-        shown: options for the repr, each as a format of the module.
+        _shown: options for the repr, each as a format of the module.
     """
 
-    shown: ClassVar[tuple[str, ...]] = ()
+    _shown: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, batch_first: bool = True) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class OverTime(nn.Module):
 
     def described(self) -> list[str]:
         """Return the options for the repr."""
-        return [option.format(self) for option in self.shown]
+        return [option.format(self) for option in self._shown]
 
     def extra_repr(self) -> str:
         """Name the options, and the order of the axes where time comes first."""
@@ -37,7 +37,7 @@ class OverTime(nn.Module):
 class Encoder(OverTime):
     """Base of the encoders of a batch: nsteps and scale, checked."""
 
-    shown: ClassVar[tuple[str, ...]] = ("nsteps={0.nsteps}", "scale={0.scale}")
+    _shown: ClassVar[tuple[str, ...]] = ("nsteps={0.nsteps}", "scale={0.scale}")
 
     def __init__(self, nsteps: int, scale: float = 1.0, batch_first: bool = True) -> None:
         super().__init__(batch_first)

@@ -13,7 +13,7 @@ class ConstantEncoder(Encoder):
         batch_first: False for sequences (T, N, ...), time first.
     """
 
-    shown = ("nsteps={0.nsteps}",)
+    _shown = ("nsteps={0.nsteps}",)
 
     def __init__(self, nsteps: int, *, batch_first: bool = True) -> None:
         super().__init__(nsteps, batch_first=batch_first)

@@ -50,7 +50,7 @@ class SumDecoder(OverTime):
             [1.]])
     """
 
-    shown = ("nsteps={0.nsteps}", "scale={0.scale}", "offset={0.offset}")
+    _shown = ("nsteps={0.nsteps}", "scale={0.scale}", "offset={0.offset}")
 
     def __init__(self, nsteps: int, scale: float = 1.0, offset: bool = True, *, batch_first: bool = True) -> None:
         super().__init__(batch_first)

@@ -56,7 +56,7 @@ class DeltaEncoder(OverTime):
     tensor([0., 0., 0., 0., 1., 0.])
     """
 
-    shown = ("threshold={0.threshold:g}",)
+    _shown = ("threshold={0.threshold:g}",)
 
     def __init__(self, threshold: float, *, batch_first: bool = True) -> None:
         super().__init__(batch_first)

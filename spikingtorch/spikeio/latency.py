@@ -54,7 +54,7 @@ class LatencyEncoder(Encoder):
             [0., 0., 0., 0., 0.]])
     """
 
-    shown = (*Encoder.shown, "code={0.code!r}", "threshold={0.threshold:g}")
+    _shown = (*Encoder._shown, "code={0.code!r}", "threshold={0.threshold:g}")
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class PopulationEncoder(Encoder):
     tensor([-0.2500,  0.2500,  0.7500,  1.2500])
     """
 
-    shown = (
+    _shown = (
         *("nsteps={0.nsteps}", "neurons={0.neurons}", "low={0.low:g}", "high={0.high:g}"),
         *("beta={0.beta:g}", "threshold={0.threshold:g}"),
     )
