@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -115,6 +115,4 @@ def _small() -> "Axes":
 
 
 def _figure(ax: "Axes") -> "Figure":
-    figure: Any = ax.figure
-    found: Figure = figure
-    return found
+    return cast("Figure", ax.figure)

@@ -7,18 +7,14 @@ stands after them, NaN included. Output and gradient are those of each sample by
 is an error; inside ``torch.func`` and ``torch.compile``, where Python cannot read it, the output of that sample is NaN.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.losses.first_spike import first_spike_time
-from spikingtorch.losses.steps import padded
+from spikingtorch.losses.steps import Lengths, padded
 from spikingtorch.spikeio._checks import OverTime, check_sequence
-
-Lengths = Tensor | Sequence[int] | None
 
 
 class SumDecoder(OverTime):

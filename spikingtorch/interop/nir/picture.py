@@ -43,8 +43,9 @@ def picture(plan: Plan) -> "Figure":
 def _places(plan: Plan) -> dict[str, tuple[float, float]]:
     """Return a column and a row for each node: one column behind the last node that it needs within a step."""
     column: dict[str, int] = {}
-    for name, edges in plan.incoming_in_order():
-        column[name] = 1 + max((column[edge.source] for edge in edges if not edge.delayed), default=-1)
+    for name in plan.nodes:
+        before = [column[edge.source] for edge in plan.incoming[name] if not edge.delayed]
+        column[name] = 1 + max(before, default=-1)
     # what leads back is the lowest in its column, so that its arrow crosses nothing
     leads_back = {edge.source for edges in plan.incoming.values() for edge in edges if edge.delayed}
     members: dict[int, list[str]] = {}

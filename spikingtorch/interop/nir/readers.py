@@ -93,7 +93,7 @@ def map_of(node: Any, flattens_batch: bool) -> Cell:
     """Return the function of a node, (N, ...) to (N, ...).
 
     Args:
-        node: one of those in ``KINDS``.
+        node: one without a state, that readers have modules for.
         flattens_batch: whether the reader hands the axes of Flatten on as they are, so that they count the batch.
 
     Raises:
@@ -170,4 +170,3 @@ _MAPS: dict[type, Callable[[Any], Callable[[Tensor], Tensor]]] = {
     nir.AvgPool2d: _average,
     nir.SumPool2d: _sum,
 }
-KINDS = frozenset({*_MAPS, nir.Flatten})

@@ -20,17 +20,9 @@ from spikingtorch.verification.oracles.leaky import (
 )
 from spikingtorch.verification.oracles.nonlinear import adex, exponential_if, izhikevich, quadratic_if
 from spikingtorch.verification.oracles.refractory import coarse_lif, refractory_leaky, relative_refractory_leaky
+from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, none, to_value, to_zero
 from spikingtorch.verification.oracles.resonate import balanced_resonate_and_fire, resonate_and_fire
-from spikingtorch.verification.oracles.spikes import (
-    Array,
-    Levels,
-    Reset,
-    Result,
-    by_subtraction,
-    none,
-    to_value,
-    to_zero,
-)
+from spikingtorch.verification.oracles.spikes import Levels
 from spikingtorch.verification.oracles.synaptic import (
     alpha_lif,
     alpha_synapse,

@@ -5,19 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.verification.oracles.spikes import (
-    Array,
-    Levels,
-    Reset,
-    Result,
-    after,
-    by_subtraction,
-    output,
-    over_time,
-    spikes,
-    to_zero,
-    trace,
-)
+from spikingtorch.verification.oracles.reset import Array, Reset, Result, by_subtraction, to_zero
+from spikingtorch.verification.oracles.spikes import Levels, after, output, over_time, spikes, trace
 
 
 def integrate_and_fire(x: Array, threshold: Any = 1.0, reset: Reset = to_zero) -> Result:
@@ -107,14 +96,14 @@ def stochastic_leaky(
 
 def biolif(x: tuple[Array, Array], nudt: Any, threshold: Any = 0.5, reset: Reset = to_zero) -> Result:
     """W relaxes from reset(w, s) to xe / nu at the rate nudt nu, nu = 1 + xe + xi."""
-
-    def relax(v: Array, conductances: tuple[Array, Array]) -> Array:
-        xe, xi = conductances
+    w, s, out = np.zeros_like(x[0][0]), np.zeros_like(x[0][0]), []
+    for xe, xi in zip(*x, strict=True):
         nu = 1 + xe + xi
-        w: Array = xe / nu + (v - xe / nu) * np.exp(-nudt * nu)
-        return w
-
-    return over_time(zip(*x, strict=True), relax, threshold, reset)
+        target = xe / nu
+        w = target + (reset(w, s, threshold) - target) * np.exp(-nudt * nu)
+        s = spikes(w, threshold)
+        out.append(s)
+    return np.array(out), {"v": reset(w, s, threshold)}
 
 
 def mcpitts(x: Array, threshold: Any) -> Result:

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.verification.oracles.spikes import Array, Reset, Result, spikes, to_zero, trace
+from spikingtorch.verification.oracles.reset import Array, Reset, Result, to_zero
+from spikingtorch.verification.oracles.spikes import spikes, trace
 
 
 def coarse_lif(

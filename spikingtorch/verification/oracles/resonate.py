@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from spikingtorch.verification.oracles.spikes import Array, Reset, Result, none, spikes, trace
+from spikingtorch.verification.oracles.reset import Array, Reset, Result, none
+from spikingtorch.verification.oracles.spikes import spikes, trace
 
 
 def resonate_and_fire(

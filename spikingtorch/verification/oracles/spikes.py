@@ -1,39 +1,13 @@
-"""Spikes of a membrane w, and reset rules, which are applied to it when the next step begins."""
+"""Spikes of a membrane: one above the threshold, or what the spike functions make of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Reset = Callable[[Array, Array, Any], Array]
-Result = tuple[Array, dict[str, Array]]
+from spikingtorch.verification.oracles.reset import Array, Reset, Result
+
 Levels = Literal["plain", "strict", "graded", "ternary", "multi"]
-
-
-def to_zero(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
-    """Discharge the membrane at a spike."""
-    return np.where(s > 0, 0.0, w)
-
-
-def by_subtraction(w: Array, s: Array, threshold: Any) -> Array:
-    """Take one threshold off at a spike."""
-    return np.where(s > 0, w - threshold, w)
-
-
-def none(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
-    """Leave the membrane alone."""
-    return w
-
-
-def to_value(v_reset: Any) -> Reset:
-    """Return the rule that puts the membrane to v_reset at a spike."""
-
-    def rule(w: Array, s: Array, threshold: Any) -> Array:  # noqa: ARG001
-        return np.where(s > 0, v_reset, w)
-
-    return rule
 
 
 def spikes(w: Array, threshold: Any, levels: Levels = "plain") -> Array:
@@ -62,9 +36,9 @@ def after(w: Array, n: Array, threshold: Any, reset: Reset) -> Array:
     return sign * level
 
 
-def over_time(x: Iterable[Any], advance: Callable[[Array, Any], Array], threshold: Any, reset: Reset) -> Result:
-    """Return spikes and membrane of a neuron with w = advance(reset(w, s), x), of several inputs a tuple a step."""
-    w, s, out = np.zeros(()), np.zeros(()), []
+def over_time(x: Array, advance: Callable[[Array, Array], Array], threshold: Any, reset: Reset) -> Result:
+    """Return spikes and membrane of a neuron with w = advance(reset(w, s), x)."""
+    w, s, out = np.zeros_like(x[0]), np.zeros_like(x[0]), []
     for x_t in x:
         w = advance(reset(w, s, threshold), x_t)
         s = spikes(w, threshold)

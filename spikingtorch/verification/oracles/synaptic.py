@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from spikingtorch.verification.oracles.leaky import leaky
-from spikingtorch.verification.oracles.spikes import Array, Reset, Result, to_zero, trace
+from spikingtorch.verification.oracles.reset import Array, Reset, Result, to_zero
+from spikingtorch.verification.oracles.spikes import trace
 
 
 def exponential_synapse(x: Array, decay: Any) -> Result:
