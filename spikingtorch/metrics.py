@@ -9,17 +9,9 @@ lowest index instead, and such a network scores the share of class 0.
 import torch
 from torch import Tensor
 
+from spikingtorch.losses import steps
 from spikingtorch.losses.first_spike import silent_steps
-from spikingtorch.losses.steps import (
-    Lengths,
-    Reduction,
-    check_binary,
-    check_classes,
-    count_of,
-    rate_of,
-    reduced,
-    valid_steps,
-)
+from spikingtorch.losses.steps import Lengths, Reduction
 
 __all__ = ["firing_rate", "first_spike_accuracy", "rate_accuracy"]
 
@@ -51,9 +43,9 @@ def rate_accuracy(
     >>> rate_accuracy(spikes, torch.tensor([0, 0]), reduction="none")  # the second sample is silent
     tensor([1.0000, 0.5000])
     """
-    check_classes("rate_accuracy", "outputs", outputs, target, batch_first)
-    counts = count_of("rate_accuracy", "outputs", outputs, lengths, batch_first)
-    return reduced("rate_accuracy", _hits(counts, target), reduction)
+    steps.check_classes("rate_accuracy", "outputs", outputs, target, batch_first)
+    counts = steps.count_of("rate_accuracy", "outputs", outputs, lengths, batch_first)
+    return steps.reduced("rate_accuracy", _hits(counts, target), reduction)
 
 
 @torch.no_grad()
@@ -77,10 +69,10 @@ def first_spike_accuracy(
     tensor(1.)
     """
     owner = "first_spike_accuracy"
-    check_classes(owner, "spikes", spikes, target, batch_first)
-    valid = valid_steps(owner, "spikes", spikes, lengths, batch_first)
-    check_binary(owner, "spikes", valid.x)
-    return reduced(owner, _hits(-silent_steps(valid), target), reduction)
+    steps.check_classes(owner, "spikes", spikes, target, batch_first)
+    valid = steps.valid_steps(owner, "spikes", spikes, lengths, batch_first)
+    steps.check_binary(owner, "spikes", valid.x)
+    return steps.reduced(owner, _hits(-silent_steps(valid), target), reduction)
 
 
 @torch.no_grad()
@@ -104,7 +96,7 @@ def firing_rate(spikes: Tensor, lengths: Lengths = None, *, batch_first: bool = 
     >>> firing_rate(torch.tensor([[[1.0, 0.0], [1.0, 1.0]]]))
     tensor([[1.0000, 0.5000]])
     """
-    return rate_of("firing_rate", "spikes", spikes, lengths, batch_first)
+    return steps.rate_of("firing_rate", "spikes", spikes, lengths, batch_first)
 
 
 def _hits(scores: Tensor, target: Tensor) -> Tensor:

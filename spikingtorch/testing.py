@@ -78,7 +78,13 @@ def check_twin(
     """
     trial = Trial(step, twin, state, xs, params or {}, twin_params or {})
     (errors,) = twin_errors([trial], seed, backend)
-    _assert_small(errors, trial.precision, f"{_name(step)} and its twin")
+    allowed = TOLERANCE[trial.precision]
+    wrong = [name for name, error in errors.items() if not error <= allowed]
+    listed = "\n".join(f"  {name:24} {error:.3g}" for name, error in errors.items())
+    assert not wrong, (
+        f"{_name(step)} and its twin differ in {', '.join(wrong)}; relative errors, of which {allowed:g} is allowed:\n"
+        f"{listed}"
+    )
     return errors
 
 
@@ -193,15 +199,6 @@ def _surrogates(step: Callable[..., Any], params: Mapping[str, Any]) -> dict[str
             "same step with the smooth function in place of the spike"
         )
     return found
-
-
-def _assert_small(errors: Mapping[str, float], dtype: torch.dtype, what: str) -> None:
-    allowed = TOLERANCE[dtype]
-    wrong = {name: error for name, error in errors.items() if not error <= allowed}
-    listed = "\n".join(f"  {name:24} {error:.3g}" for name, error in errors.items())
-    assert not wrong, (
-        f"{what} differ in {', '.join(wrong)}; relative errors, of which {allowed:g} is allowed:\n{listed}"
-    )
 
 
 def _name(step: Callable[..., Any]) -> str:

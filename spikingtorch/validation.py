@@ -26,9 +26,8 @@ TakesInit: TypeAlias = Literal["second", "by name", "not"]
 _WITH_VALUES = (Tensor, nn.Parameter)
 
 
-def functorch_active() -> bool:
-    """Say whether a ``torch.func`` transform such as vmap or grad is running."""
-    return transforms_active()
+# says whether a ``torch.func`` transform such as vmap or grad is running
+functorch_active = transforms_active
 
 
 def outlived_transform(tensor: Tensor) -> bool:

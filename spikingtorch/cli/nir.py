@@ -22,18 +22,8 @@ from spikingtorch.units import in_columns
 DT = 1e-4
 # inputs are drawn between zero and these, until every neuron node fires
 _DRIVES = tuple(4.0**power for power in range(8))
-_SHOWN = {
-    "tau": "s",
-    "tau_mem": "s",
-    "tau_syn": "s",
-    "r": "",
-    "v_leak": "",
-    "v_threshold": "",
-    "v_reset": "",
-    "w_in": "",
-    "delay": "s",
-    "threshold": "",
-}
+# parameters that are shown; time constants and delays are in seconds
+_SHOWN = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in", "delay", "threshold")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +90,8 @@ def _parameters(node: Any) -> str:
     if hasattr(node, "weight"):
         return f"weights {'x'.join(map(str, np.shape(node.weight)))}"
     found = {name: np.asarray(getattr(node, name)) for name in _SHOWN if getattr(node, name, None) is not None}
-    return ", ".join(f"{name} {_range(value)} {_SHOWN[name]}".rstrip() for name, value in found.items() if value.size)
+    units = {name: " s" if name.startswith(("tau", "delay")) else "" for name in found}
+    return ", ".join(f"{name} {_range(value)}{units[name]}" for name, value in found.items() if value.size)
 
 
 def _range(value: Any) -> str:

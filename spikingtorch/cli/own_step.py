@@ -82,11 +82,7 @@ def find(text: str) -> Mine:
 
 
 def verify_step(text: str) -> int:
-    """Check a step, print what was found, and return the exit code.
-
-    Raises:
-        CommandError: it cannot be checked.
-    """
+    """Check a step, print what was found, and return the exit code; CommandError if it cannot be checked."""
     mine = find(text)
     try:
         state, xs = mine.draw(LENGTH, NEURONS)

@@ -14,6 +14,7 @@ from torch import nn
 
 from spikingtorch.convert.clip_floor import ClipFloor
 from spikingtorch.convert.graph import Graph, graph_of
+from spikingtorch.convert.kinds import Kind
 from spikingtorch.convert.layers import CountMaxPool, Scale, ShiftedIF
 from spikingtorch.convert.scaling import scale_weights
 from spikingtorch.convert.thresholds import METHODS, Batches, Method, thresholds_of
@@ -96,8 +97,9 @@ def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method 
 
 def _spiking(graph: Graph) -> Any:
     """Put spiking layers where activations and max pooling were."""
-    spiking = {node: ShiftedIF() for node in graph.activations}
-    pools = {node: CountMaxPool(graph.module(node)) for node in graph.pools}
-    for node, layer in {**spiking, **pools}.items():
-        graph.replace(node, layer)
+    pools = graph.nodes(Kind.MAX)
+    for node in graph.activations:
+        graph.replace(node, ShiftedIF())
+    for node in pools:
+        graph.replace(node, CountMaxPool(graph.module(node)))
     return graph.finished()

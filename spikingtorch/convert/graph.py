@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from spikingtorch.convert.clip_floor import ClipFloor
 from spikingtorch.convert.kinds import Kind, in_place, kind_of, named
+from spikingtorch.functional.core.sharing import copied
 
 
 class _Tracer(fx.Tracer):
@@ -47,11 +48,6 @@ class Graph:
         """The nodes that become neurons; each calls a module of its own."""
         return self.nodes(Kind.ACTIVATION)
 
-    @property
-    def pools(self) -> list[fx.Node]:
-        """The nodes that are max pooling; each calls a module of its own."""
-        return self.nodes(Kind.MAX)
-
     def module(self, node: fx.Node) -> Any:
         """Return the module that a node calls."""
         return self.net.get_submodule(str(node.target))
@@ -86,17 +82,19 @@ def graph_of(ann: nn.Module) -> Graph:
     Raises:
         ValueError: it cannot be traced, or a node cannot be converted.
     """
-    # a graph shows no hook of the modules that it calls, and a weight behind one could not be scaled
-    copied = _without_hooks(_copy(ann).eval())
+    net = copied(ann).eval()
+    for module in net.modules():  # a graph shows no hook of these, and a weight behind one could not be scaled
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
     try:
-        traced = _Tracer().trace(copied)
+        traced = _Tracer().trace(net)
     except Exception as error:  # whatever the code of forward raises on what stands for its input
         raise ValueError(
             f"to_spiking: torch.fx cannot trace {type(ann).__name__} ({type(error).__name__}: {error}). Its "
             "forward may take one tensor, and may not branch on values or sizes of tensors; call "
             "torch.fx.symbolic_trace(ann) to see where it does"
         ) from error
-    graph = Graph(_copy(ann).eval(), fx.GraphModule(copied, traced, type(ann).__name__))
+    graph = Graph(copied(ann).eval(), fx.GraphModule(net, traced, type(ann).__name__))
     _check(graph)
     for node in graph.nodes(Kind.DROP):
         _leave_out(graph, node)
@@ -105,24 +103,11 @@ def graph_of(ann: nn.Module) -> Graph:
         _fold_norm(graph, node)
     for kind in (Kind.ACTIVATION, Kind.MAX):
         _own_modules(graph, kind)
-    for node in graph.pools:
+    for node in graph.nodes(Kind.MAX):
         if graph.module(node).return_indices:
             raise ValueError(f"to_spiking: {graph.name(node)} has return_indices=True; leave that out")
     graph.net.recompile()
     return graph
-
-
-def _copy(ann: nn.Module) -> nn.Module:
-    """Return a copy; what hooks have computed from weights, which cannot be copied, is copied as plain numbers."""
-    values = [value for module in ann.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    return copy.deepcopy(ann, {id(value): value.detach() for value in values if value.grad_fn is not None})
-
-
-def _without_hooks(copied: nn.Module) -> nn.Module:
-    for module in copied.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-    return copied
 
 
 def _check(graph: Graph) -> None:

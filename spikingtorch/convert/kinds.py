@@ -72,15 +72,7 @@ _ADVICE = {
 
 
 def kind_of(node: fx.Node, modules: dict[str, nn.Module]) -> Kind:
-    """Return the kind of a node.
-
-    Args:
-        node: of the graph.
-        modules: of the network, by path.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the kind of a node of a graph, with the network's modules by path; ValueError if there is none."""
     found: Kind | None = {"placeholder": Kind.INPUT, "output": Kind.OUTPUT}.get(node.op)
     target: Any = node.target
     if node.op == "call_module":

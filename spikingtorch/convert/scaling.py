@@ -16,11 +16,7 @@ def scale_weights(graph: Graph, thresholds: Mapping[fx.Node, float]) -> None:
         relu(x) = theta relu(x / theta)
 
     The factors go through sums and pooling into weights and biases, the nearest ones on each path. Where other nodes
-    take part, a Scale is put in.
-
-    Args:
-        graph: the network; it computes the same as before, but for rounding.
-        thresholds: of its activations.
+    take part, a Scale is put in. The network computes the same as before, but for rounding.
     """
     scaling = _Scaling(graph)
     for node, threshold in thresholds.items():

@@ -77,13 +77,7 @@ class Histogram:
 
 
 def thresholds_of(graph: Graph, loader: Batches, steps: int, method: str) -> dict[fx.Node, float]:
-    """Return the threshold of each activation of a network.
-
-    Args:
-        graph: the network.
-        loader: batches of inputs, as to_spiking takes them.
-        steps: to choose them for.
-        method: of those of to_spiking.
+    """Return the threshold of each activation of a network; loader, steps and method are those of ``to_spiking``.
 
     Raises:
         TypeError: a batch is no floating tensor.

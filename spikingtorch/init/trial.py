@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.surroundings import same_random_numbers
 from spikingtorch.functional.core.torch_private import AnyDropout
-from spikingtorch.init.calls import Inputs, call_all, inputs_of, spikes_of
-from spikingtorch.init.feeding import feeding, named, own_weights
+from spikingtorch.init.feeding import Inputs, call_all, feeding, inputs_of, named, own_weights, spikes_of
 from spikingtorch.init.search import CLOSE, TOLERANCE, hint, near, search
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.dropout import SequenceDropout
@@ -61,11 +61,7 @@ class Trial:
             self._running = torch.arange(int(ends.max()), device=x.device) < ends[:, None]
 
     def reach(self, rate: float) -> dict[str, float]:
-        """Scale until every layer fires at a rate, and return the rates by path.
-
-        Raises:
-            ValueError: a layer does not come near it.
-        """
+        """Scale until every layer fires at a rate, and return the rates by path; ValueError where one stays away."""
         reached: dict[StatefulLayer, float] = {}
         off: list[StatefulLayer] = []
         for _ in range(_SWEEPS):
@@ -169,18 +165,16 @@ class Trial:
 
 def _copy(model: SpikingNet) -> SpikingNet:
     """Return a copy of a network that takes (N, T, ...), all of whose weights are trained, and which drops nothing."""
-    # what torch's hooks have computed from weights cannot be copied, and is computed anew
-    values = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    copied = copy.deepcopy(model, {id(value): value.detach() for value in values if value.grad_fn is not None})
-    for module in copied.modules():
+    found = copied(model)
+    for module in found.modules():
         if isinstance(module, AnyDropout | SequenceDropout):
             module.eval()
-    for parameter in copied.parameters():
+    for parameter in found.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    at_once = model.mode == "fold" or model.statistics == "sequence" or any(map(needs_sequence, copied.modules()))
-    copied.mode = "fold" if at_once else "step"
-    copied.warn_silent, copied.batch_first = False, True
-    return copied
+    at_once = model.mode == "fold" or model.statistics == "sequence" or any(map(needs_sequence, found.modules()))
+    found.mode = "fold" if at_once else "step"
+    found.warn_silent, found.batch_first = False, True
+    return found
 
 
 def _largest(inputs: Inputs) -> float:

@@ -10,12 +10,52 @@ SpikingDecay in its output: there, the current spike; here, as in 0.1.3, the one
 """
 
 import math
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
+
+from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.firing import fire
+from spikingtorch.functional.reset import to_zero
+from spikingtorch.functional.spike import Surrogate
+from spikingtorch.functional.surrogate import Sigmoid
 from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, number
-from spikingtorch.like.steps import older as steps
+
+
+class DelayedDecayState(NamedTuple):
+    """State of ``delayed_decay_step``: v, the membrane after the reset, and s, the last spike."""
+
+    v: Tensor
+    s: Tensor
+
+
+def delayed_decay_step(
+    state: DelayedDecayState,
+    x: Tensor,
+    *,
+    decay: Tensor | float,
+    threshold: Tensor | float = 1.0,
+    surrogate: Surrogate = Sigmoid(beta=5.0),
+) -> tuple[DelayedDecayState, Tensor]:
+    """Advance SpikingDecay of spikingtorch 0.1.3, which gives out the spike of the step before.
+
+        u[t] = decay v[t-1] + x[t],  s[t] = H(u[t] - threshold),  v[t] = (1 - s[t]) u[t],  out[t] = s[t-1]
+
+    Args:
+        state: v[t-1] and s[t-1], each of shape (*N,).
+        x: input of this step, shape (*N,).
+        decay: 1 / tau.
+        threshold: membrane at which the neuron fires.
+        surrogate: spike function, with H(0) = 1.
+
+    Returns:
+        The state at t and s[t-1], of shape (*N,).
+    """
+    u = decay * state.v + x
+    v, _, _, s = fire(u, threshold, surrogate, to_zero)
+    return DelayedDecayState(v=v, s=s), state.s
+
 
 __all__ = ["IF", "LIF", "CoarseLIF", "McPitts", "SpikingDecay", "SpikingLayer"]
 
@@ -86,7 +126,7 @@ class SpikingDecay(LikeLayer):
     def __init__(self, tau: float, v0: float = 1, beta: float = 5, **options: Unpack[Common]) -> None:
         number("SpikingDecay", "tau", tau, above=0.0)
         firing = _firing("SpikingDecay", v0, beta)
-        super().__init__(steps.delayed_decay_step, steps.DelayedDecayState, options, decay=1 / tau, **firing)
+        super().__init__(delayed_decay_step, DelayedDecayState, options, decay=1 / tau, **firing)
 
 
 class CoarseLIF(LikeLayer):

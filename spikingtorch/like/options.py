@@ -29,40 +29,18 @@ class Common(TypedDict, total=False):
 
 
 def common(owner: str, given: Mapping[str, Any], reasons: Mapping[str, str]) -> Common:
-    """Return what every layer takes, of arguments that the other library has no word for; raise where there are others.
-
-    Args:
-        owner: who asks, for the messages.
-        given: arguments that are no parameters.
-        reasons: what to do about those that have no meaning for this layer.
-    """
+    """Return what every layer takes of given arguments; raise TypeError for others, with the reason if there is one."""
     known = {name: value for name, value in given.items() if name in Common.__annotations__ and name not in reasons}
-    refuse(owner, {name: value for name, value in given.items() if name not in known}, reasons)
+    for name, value in given.items():
+        if name in reasons:
+            raise TypeError(f"{owner}: {name}={value!r} has no meaning here: {reasons[name]}")
+        if name not in known:
+            raise TypeError(f"{owner}: there is no argument {name!r}")
     return cast(Common, known)
 
 
-def refuse(owner: str, others: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
-    """Raise where there are arguments that have no meaning here.
-
-    Args:
-        owner: who asks, for the messages.
-        others: arguments that are no parameters.
-        reasons: what to do about those that the other library has.
-    """
-    for name, value in others.items():
-        if name not in reasons:
-            raise TypeError(f"{owner}: there is no argument {name!r}")
-        raise TypeError(f"{owner}: {name}={value!r} has no meaning here: {reasons[name]}")
-
-
 def own_weights(owner: str, given: Mapping[str, Any], which: str) -> None:
-    """Raise where recurrent weights are given to a layer that has others.
-
-    Args:
-        owner: who asks, for the messages.
-        given: arguments.
-        which: the arguments that its own weights come from.
-    """
+    """Raise TypeError where recurrent weights are given to a layer whose own ones come from other arguments."""
     if "recurrent" in given:
         raise TypeError(f"{owner}: recurrent= has no meaning here: its recurrent weights are those of {which}")
 

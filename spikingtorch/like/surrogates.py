@@ -1,24 +1,21 @@
 """Spike functions of other libraries that are no surrogate of ours by another name: scaled ones, and odd shapes."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from spikingtorch import functional as F
 from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.spike import heaviside, spike
-from spikingtorch.functional.surrogate import (
-    Arctan,
-    Erf,
-    FastSigmoid,
-    Gaussian,
-    PiecewiseExponential,
-    Sigmoid,
-    StraightThrough,
-    Triangular,
-)
 
-Smooth = Arctan | Erf | FastSigmoid | Gaussian | PiecewiseExponential | Sigmoid | StraightThrough | Triangular
+
+class Smooth(F.Surrogate, Protocol):
+    """A surrogate with a primitive."""
+
+    def primitive(self, u: Tensor, /) -> Tensor:
+        """Return phi(u)."""
+        ...
 
 
 @compared_by_type
@@ -31,7 +28,7 @@ class Scaled(NamedTuple):
         surrogate: a surrogate with a primitive phi.
         scale: factor of the derivative.
 
-    >>> Scaled(Sigmoid(4.0), 0.5)(torch.tensor([-0.1, 0.0, 0.1]))
+    >>> Scaled(F.Sigmoid(4.0), 0.5)(torch.tensor([-0.1, 0.0, 0.1]))
     tensor([0., 1., 1.])
     """
 
@@ -105,7 +102,7 @@ class Escape(NamedTuple):
 
     def primitive(self, u: Tensor) -> Tensor:
         """Return phi(u)."""
-        return 2.0 * self.slope / self.beta * PiecewiseExponential(self.beta).primitive(u - 1.0)
+        return 2.0 * self.slope / self.beta * F.PiecewiseExponential(self.beta).primitive(u - 1.0)
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return H(u), with the derivative of phi(u)."""

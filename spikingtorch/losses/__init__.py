@@ -18,10 +18,10 @@ from spikingtorch.losses.cross_entropy import (
     count_cross_entropy,
     last_step_cross_entropy,
     max_over_time_cross_entropy,
+    per_step_cross_entropy,
     rate_cross_entropy,
 )
 from spikingtorch.losses.first_spike import first_spike_cross_entropy, first_spike_time
-from spikingtorch.losses.per_step import per_step_cross_entropy
 from spikingtorch.losses.rates import count_mse, firing_rate_penalty, rate_mse
 from spikingtorch.losses.van_rossum import van_rossum_distance
 

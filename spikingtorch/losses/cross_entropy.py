@@ -1,4 +1,4 @@
-"""Cross-entropy of the outputs of a network: of rates, counts, the largest membrane, and the last one."""
+"""Cross-entropy of the outputs of a network: of rates, counts, the largest membrane, the last one, and each step."""
 
 import math
 
@@ -6,22 +6,14 @@ import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
-from spikingtorch.losses.steps import (
-    Lengths,
-    Reduction,
-    check_classes,
-    check_number,
-    count_of,
-    rate_of,
-    reduced,
-    valid_steps,
-)
+from spikingtorch.losses import steps
+from spikingtorch.losses.steps import Lengths, Reduction
 
 
 def cross_entropy(owner: str, logits: Tensor, target: Tensor, reduction: Reduction) -> Tensor:
     """Return -log softmax(logits)[target]. Unlike torch's it has no index that is skipped: each one is a class."""
     losses = -torch.log_softmax(logits, 1).gather(1, target.unsqueeze(1)).squeeze(1)
-    return reduced(owner, losses, reduction)
+    return steps.reduced(owner, losses, reduction)
 
 
 def rate_cross_entropy(
@@ -64,9 +56,9 @@ def rate_cross_entropy(
     tensor(0.3133)
     """
     owner = "rate_cross_entropy"
-    check_classes(owner, "outputs", outputs, target, batch_first)
-    check_number(owner, "scale", scale)
-    logits = scale * rate_of(owner, "outputs", outputs, lengths, batch_first)
+    steps.check_classes(owner, "outputs", outputs, target, batch_first)
+    steps.check_number(owner, "scale", scale)
+    logits = scale * steps.rate_of(owner, "outputs", outputs, lengths, batch_first)
     checks.check_finite(owner, f"scale={scale!r} times the mean of outputs over time", logits)
     return cross_entropy(owner, logits, target, reduction)
 
@@ -100,8 +92,8 @@ def count_cross_entropy(
     tensor(0.1269)
     """
     owner = "count_cross_entropy"
-    check_classes(owner, "outputs", outputs, target, batch_first, population)
-    counts = count_of(owner, "outputs", outputs, lengths, batch_first, population)
+    steps.check_classes(owner, "outputs", outputs, target, batch_first, population)
+    counts = steps.count_of(owner, "outputs", outputs, lengths, batch_first, population)
     return cross_entropy(owner, counts, target, reduction)
 
 
@@ -123,8 +115,8 @@ def max_over_time_cross_entropy(
     tensor(0.3133)
     """
     owner = "max_over_time_cross_entropy"
-    check_classes(owner, "outputs", outputs, target, batch_first)
-    valid = valid_steps(owner, "outputs", outputs, lengths, batch_first)
+    steps.check_classes(owner, "outputs", outputs, target, batch_first)
+    valid = steps.valid_steps(owner, "outputs", outputs, lengths, batch_first)
     logits = (valid.x if valid.mask is None else valid.x.masked_fill(~valid.mask, -math.inf)).amax(1)
     checks.check_finite(owner, "the maximum of outputs over time", logits)
     return cross_entropy(owner, logits, target, reduction)
@@ -147,13 +139,56 @@ def last_step_cross_entropy(
     tensor(0.3133)
     """
     owner = "last_step_cross_entropy"
-    check_classes(owner, "outputs", outputs, target, batch_first)
-    x, _, steps = valid_steps(owner, "outputs", outputs, lengths, batch_first)
+    steps.check_classes(owner, "outputs", outputs, target, batch_first)
+    x, _, counted = steps.valid_steps(owner, "outputs", outputs, lengths, batch_first)
     N, T, C = x.shape
-    if isinstance(steps, Tensor):
-        last = (steps - 1).clamp(0, T - 1).unsqueeze(1).expand(N, 1, C)
+    if isinstance(counted, Tensor):
+        last = (counted - 1).clamp(0, T - 1).unsqueeze(1).expand(N, 1, C)
         logits = x.gather(1, last).squeeze(1)
     else:
         logits = x[:, -1]
     checks.check_finite(owner, "the last step of outputs", logits)
     return cross_entropy(owner, logits, target, reduction)
+
+
+def per_step_cross_entropy(
+    outputs: Tensor,
+    target: Tensor,
+    lengths: Lengths = None,
+    *,
+    lamb: float = 0.0,
+    phi: float = 1.0,
+    reduction: Reduction = "mean",
+    batch_first: bool = True,
+) -> Tensor:
+    """Return the mean over time of the cross-entropy of each step's output, for temporal efficient training (TET).
+
+        ce[n, t]  = -log softmax(outputs[n, t])[target[n]]
+        mse[n, t] = mean over c of (outputs[n, t, c] - phi)^2
+        loss[n]   = 1 / T[n]  sum over t < T[n] of ((1 - lamb) ce[n, t] + lamb mse[n, t])
+
+    Unlike that of a mean over time, its gradient asks each step for the class. The squared error keeps outliers near
+    phi. Its share ``lamb`` is from 0, the cross-entropy alone, to 1; ``phi``, not negative, is the output that it pulls
+    to, for which the paper takes the threshold. The other arguments, what comes back and the errors are those of
+    ``rate_cross_entropy``.
+
+    Source: S. Deng et al., ICLR (2022), arXiv:2202.11946.
+
+    >>> outputs = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    >>> per_step_cross_entropy(outputs, torch.tensor([0]))
+    tensor(0.5032)
+    >>> per_step_cross_entropy(outputs, torch.tensor([0]), lamb=1.0, phi=1.0)
+    tensor(0.7500)
+    """
+    owner = "per_step_cross_entropy"
+    steps.check_classes(owner, "outputs", outputs, target, batch_first)
+    steps.check_number(owner, "lamb", lamb, most=1.0)
+    steps.check_number(owner, "phi", phi)
+    x, mask, counted = steps.valid_steps(owner, "outputs", outputs, lengths, batch_first)
+    checks.check_finite(owner, "outputs", x)
+    classes = target.reshape(-1, 1, 1).expand(-1, x.shape[1], 1)
+    each = -torch.log_softmax(x, 2).gather(2, classes)
+    if lamb != 0.0:
+        each = (1.0 - lamb) * each + lamb * (x - phi).square().mean(2, keepdim=True)
+    each = each if mask is None else torch.where(mask, each, 0.0)
+    return steps.reduced(owner, (each.sum(1) / counted).squeeze(1), reduction)

@@ -5,16 +5,9 @@ from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import scan
+from spikingtorch.losses import steps
 from spikingtorch.losses.cross_entropy import cross_entropy
-from spikingtorch.losses.steps import (
-    Lengths,
-    Reduction,
-    Valid,
-    check_binary,
-    check_classes,
-    check_number,
-    valid_steps,
-)
+from spikingtorch.losses.steps import Lengths, Reduction, Valid
 
 
 def first_spike_time(spikes: Tensor, lengths: Lengths = None, *, batch_first: bool = True) -> Tensor:
@@ -57,8 +50,8 @@ def first_spike_time(spikes: Tensor, lengths: Lengths = None, *, batch_first: bo
     >>> spikes.grad[0].T.tolist()
     [[-1.0, -2.0, 0.0], [-3.0, -2.0, -1.0]]
     """
-    valid = valid_steps("first_spike_time", "spikes", spikes, lengths, batch_first)
-    check_binary("first_spike_time", "spikes", valid.x)
+    valid = steps.valid_steps("first_spike_time", "spikes", spikes, lengths, batch_first)
+    steps.check_binary("first_spike_time", "spikes", valid.x)
     return silent_steps(valid)
 
 
@@ -89,10 +82,10 @@ def first_spike_cross_entropy(
     tensor(0.3133)
     """
     owner = "first_spike_cross_entropy"
-    check_classes(owner, "spikes", spikes, target, batch_first)
-    check_number(owner, "temperature", temperature, above=0.0)
-    valid = valid_steps(owner, "spikes", spikes, lengths, batch_first)
-    check_binary(owner, "spikes", valid.x)
+    steps.check_classes(owner, "spikes", spikes, target, batch_first)
+    steps.check_number(owner, "temperature", temperature, above=0.0)
+    valid = steps.valid_steps(owner, "spikes", spikes, lengths, batch_first)
+    steps.check_binary(owner, "spikes", valid.x)
     logits = -silent_steps(valid) / temperature
     checks.check_finite(owner, f"the times by temperature={temperature!r}", logits)
     return cross_entropy(owner, logits, target, reduction)

@@ -86,16 +86,8 @@ def rate_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: boo
 def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bool, population: int = 1) -> Tensor:
     """Return the sum over the steps that count, and over the neurons of a class; raise where it is NaN or infinite.
 
-    Args:
-        owner: who asks, for the messages.
-        name: of x, for the messages.
-        x: values, shape (N, T, ...); with a population, (N, T, classes population).
-        lengths: number of steps of each sample.
-        batch_first: False for x of shape (T, N, ...).
-        population: number of neurons of a class, one after the other.
-
-    Returns:
-        Sums, shape (N, ...), or (N, classes).
+    x is (N, T, ...), or with a population (N, T, classes population), the neurons of a class one after the other; time
+    comes first without ``batch_first``. Sums are (N, ...), or (N, classes).
     """
     x = valid_steps(owner, name, x, lengths, batch_first).x
     count = (x if population == 1 else x.unflatten(2, (-1, population)).sum(3)).sum(1)
@@ -106,13 +98,7 @@ def count_of(owner: str, name: str, x: Tensor, lengths: Lengths, batch_first: bo
 def check_classes(owner: str, name: str, x: Tensor, target: Tensor, batch_first: bool, population: int = 1) -> None:
     """Raise unless x is (N, T, classes), or time first, and target holds one class index, int64, for each sample.
 
-    Args:
-        owner: who asks, for the messages.
-        name: of x, for the messages.
-        x: outputs, shape (N, T, classes population).
-        target: class indices, shape (N,).
-        batch_first: False for x of shape (T, N, classes population).
-        population: number of neurons of a class.
+    With a population of neurons for each class, x is (N, T, classes population).
     """
     checks.check_floating(owner, name, x)
     if x.ndim != 3 or x.shape[2] == 0:

@@ -31,13 +31,7 @@ class Activity(NamedTuple):
 
 
 def activity_of(owner: str, name: str, spikes: Tensor) -> Activity:
-    """Return how often the neurons of a recording (N, T, *neurons) fire.
-
-    Args:
-        owner: the function that the user has called, for messages.
-        name: of the layer; empty for a recording by itself.
-        spikes: the recording.
-    """
+    """Return how often neurons of a recording (N, T, *neurons) fire; owner and the layer's name are for messages."""
     flat = spikes.detach().flatten(2)
     fired = flat != 0
     if not bool(flat.isfinite().all()):

@@ -7,9 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import new_figure
+from spikingtorch.plot.canvas import beside, image_of, new_figure
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import GRAY, diverging, ink, sequential
+from spikingtorch.plot.palette import GRAY, ink
 
 # of the longer side of the film, in inches
 _SIDE = 3.2
@@ -58,15 +58,7 @@ def animation(
     rows, columns = frames.shape[1:]
     figure.set_size_inches(_SIDE * min(1.0, columns / rows), _SIDE * min(1.0, rows / columns) + 0.5)
     ax = figure.add_subplot()
-    largest = float(np.nanmax(np.abs(frames))) or 1.0
-    signed = bool((channels < 0).any())
-    image = ax.imshow(
-        frames[0],
-        cmap=diverging() if signed else sequential(ax),
-        vmin=-largest if signed else 0.0,
-        vmax=largest,
-        interpolation="nearest",
-    )
+    image = image_of(ax, frames[0], bool((channels < 0).any()), frames)
     # between the channels, and where a table of them has room for more
     ax.set(xticks=[], yticks=[], facecolor=GRAY)
     ax.spines[:].set_visible(False)
@@ -100,12 +92,10 @@ def _channels(spikes: Tensor, sample: int, most: int) -> tuple[Array, str]:
 
 
 def _beside(channels: Array) -> Array:
-    """Return images (T, C, H, W) as one for each step, (T, rows, columns), with NaN between the channels."""
+    """Return images (T, C, H, W) as one for each step, (T, rows, columns): a table of the channels."""
     steps, count, height, width = channels.shape
     across = int(np.ceil(np.sqrt(count)))
     down = int(np.ceil(count / across))
-    tiles = np.full((steps, down * across, height + 1, width + 1), np.nan)
-    tiles[:, :count, :height, :width] = channels
-    tiles = tiles.reshape(steps, down, across, height + 1, width + 1).transpose(0, 1, 3, 2, 4)
-    frames: Array = tiles.reshape(steps, down * (height + 1), -1)[:, :-1, :-1]
-    return frames
+    grid = np.full((steps, down * across, height, width), np.nan)
+    grid[:, :count] = channels
+    return beside(grid.reshape(steps, down, across, height, width))

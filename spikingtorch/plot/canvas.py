@@ -1,8 +1,11 @@
 """Axes to draw on: those of the caller, or a new figure that pyplot does not know of."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from spikingtorch.plot.palette import ink
+import numpy as np
+
+from spikingtorch.plot.inputs import Array
+from spikingtorch.plot.palette import diverging, ink, sequential
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,6 +66,30 @@ def label_time(ax: "Axes", dt: float, unit: str | None) -> None:
 def time_unit(dt: float, unit: str | None, steps: str) -> str:
     """Return the unit of time: as given, or steps while dt is 1, and milliseconds otherwise."""
     return unit or (steps if dt == 1.0 else "ms")
+
+
+def image_of(ax: "Axes", values: Array, signed: bool, among: Array | None = None, **options: Any) -> "AxesImage":
+    """Draw values as colours: even around zero if signed, else from that of the paper to that of text.
+
+    Args:
+        ax: where to draw.
+        values: a matrix.
+        signed: whether values are below zero.
+        among: others, the largest of which has the last colour as well.
+        **options: of ``imshow``.
+    """
+    largest = float(np.nanmax(np.abs(values if among is None else among))) or 1.0
+    cmap, least = (diverging(), -largest) if signed else (sequential(ax), 0.0)
+    return ax.imshow(values, cmap=cmap, vmin=least, vmax=largest, interpolation="nearest", **options)
+
+
+def beside(grid: Array) -> Array:
+    """Return images (..., rows, columns, H, W) as tables of them, (..., height, width), with NaN in between."""
+    rows, _, height, width = grid.shape[-4:]
+    tiles = np.full((*grid.shape[:-2], height + 1, width + 1), np.nan)
+    tiles[..., :height, :width] = grid
+    tables: Array = tiles.swapaxes(-3, -2).reshape(*grid.shape[:-4], rows * (height + 1), -1)
+    return tables[..., :-1, :-1]
 
 
 def color_bar(ax: "Axes", image: "AxesImage", label: str = "") -> None:

@@ -114,15 +114,9 @@ def check_recordings(owner: str, name: str, given: object, batch_first: bool = T
     if not given:
         expected = f"names of layers and their recordings {_axes(batch_first)}"
         raise ValueError(f"{owner}: {name} is an empty mapping, expected {expected}")
-    return {
-        str(layer): check_recording(owner, f"{name}[{layer!r}]", _spikes_of(x), batch_first)
-        for layer, x in given.items()
-    }
-
-
-def _spikes_of(x: Any) -> Any:
-    """Return the spikes among what was recorded of a layer."""
-    return x["spikes"] if isinstance(x, Mapping) and "spikes" in x else x
+    # of what was recorded of a layer, the spikes
+    spikes = {layer: x["spikes"] if isinstance(x, Mapping) and "spikes" in x else x for layer, x in given.items()}
+    return {str(layer): check_recording(owner, f"{name}[{layer!r}]", x, batch_first) for layer, x in spikes.items()}
 
 
 def check_index(owner: str, name: str, index: object, size: int, what: str) -> int:

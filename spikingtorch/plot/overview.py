@@ -124,14 +124,7 @@ def overview_of(
 
 
 def draw_page(of: Sample, activity: Mapping[str, Activity], dt: float = 1.0, unit: str | None = None) -> "Figure":
-    """Draw one sample, and how often the neurons fire over all samples, which may be others and more.
-
-    Args:
-        of: the sample, and its layers that fire.
-        activity: of these layers, by the same names.
-        dt: length of a step.
-        unit: of time.
-    """
+    """Draw one sample, and how often the neurons of its layers fire over all samples, which may be others and more."""
     figure = new_figure(11.0, sum(height for height, _ in _ROWS) + 0.3 * max(0, len(of.layers) - 5))
     panels = _panels(figure)
     draw_input(panels["input"], of, dt, unit)

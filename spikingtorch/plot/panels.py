@@ -7,10 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import color_bar, label_time, whole_ticks
+from spikingtorch.plot.canvas import color_bar, image_of, label_time, whole_ticks
 from spikingtorch.plot.inputs import Array
 from spikingtorch.plot.marks import is_binary
-from spikingtorch.plot.palette import GRAY, VERMILION, diverging, ink, sequential
+from spikingtorch.plot.palette import GRAY, VERMILION, ink
 from spikingtorch.plot.raster import raster
 from spikingtorch.plot.traces import traces
 
@@ -56,17 +56,8 @@ def draw_input(ax: "Axes", of: Sample, dt: float, unit: str | None) -> None:
 
 def _image(ax: "Axes", values: Array, count: int, dt: float) -> None:
     """Draw numbers (T, rows) of so many inputs as an image; colours are even around zero if some are below it."""
-    largest, signed = float(np.abs(values).max()), bool((values < 0).any())
-    image = ax.imshow(
-        values.T,
-        cmap=diverging() if signed else sequential(ax),
-        vmin=-largest if signed else 0.0,
-        vmax=largest,
-        aspect="auto",
-        interpolation="nearest",
-        origin="lower",
-        extent=(-0.5 * dt, (len(values) - 0.5) * dt, -0.5, count - 0.5),
-    )
+    extent = (-0.5 * dt, (len(values) - 0.5) * dt, -0.5, count - 0.5)
+    image = image_of(ax, values.T, bool((values < 0).any()), aspect="auto", origin="lower", extent=extent)
     color_bar(ax, image)
     whole_ticks(ax.yaxis)
 

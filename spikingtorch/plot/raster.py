@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Labels = Tensor | Sequence[object]
+# the length of a step, and how wide a tick is
+_Tick = tuple[float, float]
 # of a band of a layer, the share that its neurons take
 _FILLED = 0.92
 
@@ -82,10 +84,11 @@ def raster(
     given = inputs.check_recordings("raster", "spikes", inputs.in_order(spikes, first), first)
     layers = {name: _rows(name, x, sample, most) for name, x in given.items()}
     steps = max(len(rows.values) for rows in layers.values())
+    tick = dt, marks.tick_width(steps, dt)
     if isinstance(spikes, Tensor):
-        _one(ax, layers[""], labels, steps, dt)
+        _one(ax, layers[""], labels, tick)
     elif labels is None:
-        _bands(ax, layers, steps, dt)
+        _bands(ax, layers, tick)
     else:
         raise ValueError(
             "raster: labels are those of the neurons of one recording, and several came; colours are taken"
@@ -103,7 +106,7 @@ def _rows(name: str, x: Tensor, sample: int, most: int) -> _Rows:
     return _Rows(values, step, seen.shape[1])
 
 
-def _one(ax: "Axes", rows: _Rows, labels: Labels | None, steps: int, dt: float) -> None:
+def _one(ax: "Axes", rows: _Rows, labels: Labels | None, tick: _Tick) -> None:
     """Draw one recording, with the index of each neuron on the axis."""
     shades = np.full(rows.values.shape[1], ink(ax), dtype=object)
     if labels is not None:
@@ -113,7 +116,7 @@ def _one(ax: "Axes", rows: _Rows, labels: Labels | None, steps: int, dt: float) 
         for label, color in named.items():
             ax.plot([], [], "s", color=color, label=str(label), markersize=5)
         legend_above(ax)
-    _draw(ax, rows, np.arange(rows.values.shape[1]) * float(rows.step), 0.8 * rows.step, shades, tick_of(steps, dt))
+    _draw(ax, rows, np.arange(rows.values.shape[1]) * float(rows.step), 0.8 * rows.step, shades, tick)
     ax.set_ylim(-0.5, rows.total - 0.5)
     whole_ticks(ax.yaxis)
     if rows.step == 1:
@@ -122,18 +125,13 @@ def _one(ax: "Axes", rows: _Rows, labels: Labels | None, steps: int, dt: float) 
         ax.set_ylabel(inputs.subset(rows.step, rows.total, "neurons"), fontsize="small")
 
 
-def tick_of(steps: int, dt: float) -> tuple[float, float]:
-    """Return the length of a step, and how wide a tick is."""
-    return dt, marks.tick_width(steps, dt)
-
-
-def _bands(ax: "Axes", layers: dict[str, _Rows], steps: int, dt: float) -> None:
+def _bands(ax: "Axes", layers: dict[str, _Rows], tick: _Tick) -> None:
     """Draw a band for each layer, of one height whatever its number of neurons is."""
     for k, ((_, rows), color) in enumerate(zip(layers.items(), colors(len(layers), ax), strict=True)):
         height = _FILLED / rows.total
         y = k + (1 - _FILLED) / 2 + height * (np.arange(rows.values.shape[1]) * rows.step + 0.5 * rows.step)
         shades = np.full(len(y), color, dtype=object)
-        _draw(ax, rows, y, min(0.8 * height * rows.step, 0.3), shades, tick_of(steps, dt))
+        _draw(ax, rows, y, min(0.8 * height * rows.step, 0.3), shades, tick)
         if k:
             ax.axhline(k, color=GRAY, linewidth=0.5)
     texts = [f"{name}\n{inputs.subset(rows.step, rows.total, 'neurons')}" for name, rows in layers.items()]
@@ -142,7 +140,7 @@ def _bands(ax: "Axes", layers: dict[str, _Rows], steps: int, dt: float) -> None:
     ax.set_ylim(0, len(layers))
 
 
-def _draw(ax: "Axes", rows: _Rows, y: Array, height: float, shades: Array, tick: tuple[float, float]) -> None:
+def _draw(ax: "Axes", rows: _Rows, y: Array, height: float, shades: Array, tick: _Tick) -> None:
     """Draw the spikes of one layer: ticks for spikes of 0 and 1, and disks for others."""
     times, neurons = rows.values.nonzero()
     xy = np.stack([times * tick[0], y[neurons]], axis=1)

@@ -7,9 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from spikingtorch.plot import inputs
-from spikingtorch.plot.canvas import axes_for, color_bar, whole_ticks
+from spikingtorch.plot.canvas import axes_for, beside, color_bar, image_of, whole_ticks
 from spikingtorch.plot.inputs import Array
-from spikingtorch.plot.palette import colors, diverging, ink
+from spikingtorch.plot.palette import colors, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,10 +86,7 @@ def _histogram(ax: "Axes", values: Array, label: str) -> "Axes":
 
 def _image(ax: "Axes", values: Array, label: str, aspect: Literal["auto", "equal"]) -> None:
     """Draw a matrix, its first row at the top, white where it is zero."""
-    largest = float(np.nanmax(np.abs(values))) or 1.0
-    image = ax.imshow(
-        values, cmap=diverging(), vmin=-largest, vmax=largest, aspect=aspect, interpolation="nearest", origin="upper"
-    )
+    image = image_of(ax, values, True, aspect=aspect, origin="upper")
     for axis in (ax.xaxis, ax.yaxis):
         whole_ticks(axis)
     color_bar(ax, image, label)
@@ -107,10 +104,7 @@ def _tiled(values: Array, most: int) -> tuple[Array, str, str]:
         across = inputs.stride(outputs, most // math.ceil(sources / down))
         grid = values[::across, ::down].swapaxes(0, 1)
         xlabel, ylabel = inputs.subset(across, outputs, "outputs"), inputs.subset(down, sources, "inputs")
-    rows, columns, height, width = grid.shape
-    tiles = np.full((rows, columns, height + 1, width + 1), np.nan)
-    tiles[:, :, :height, :width] = grid
-    return tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), -1)[:-1, :-1], xlabel, ylabel
+    return beside(grid), xlabel, ylabel
 
 
 def _in_rows(kernels: Array) -> Array:

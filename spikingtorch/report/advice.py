@@ -37,12 +37,7 @@ class Advice(NamedTuple):
 
 
 def advise(layer: Firing, samples: int) -> Advice:
-    """Return what is to be said about a layer that fires.
-
-    Args:
-        layer: what its neurons gave out.
-        samples: on how many samples.
-    """
+    """Return what is to be said about a layer that fires, after so many samples."""
     silent, saturated = float(layer.silent.double().mean()), float(layer.saturated.double().mean())
     rate = float(layer.rates.mean())
     shares = f"{percent(silent)} silent, {percent(saturated)} saturated, mean rate {rate:.3g} spikes per step"

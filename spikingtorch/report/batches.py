@@ -27,6 +27,11 @@ class Piece(NamedTuple):
     targets: Tensor | None
     batch: int
 
+    def samples(self, start: int, stop: int) -> "Piece":
+        """Return some of the samples."""
+        targets = None if self.targets is None else self.targets[start:stop]
+        return self._replace(x=self.x[start:stop], targets=targets)
+
 
 def pieces_of(
     loader: Iterable[Any],

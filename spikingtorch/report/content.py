@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from spikingtorch.report.firing import Firing
@@ -76,8 +76,3 @@ def versions() -> dict[str, str]:
     import spikingtorch
 
     return {"spikingtorch": spikingtorch.__version__, "torch": torch.__version__, "Python": platform.python_version()}
-
-
-def now() -> datetime:
-    """Return the time of day in UTC."""
-    return datetime.now(UTC)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -64,12 +64,14 @@ def rate_histogram(layer: Firing, color: int, count: int) -> "Figure":
 
 def layer_raster(spikes: Tensor, color: int, count: int) -> "Figure":
     """Draw the spikes of a layer for the first sample, in the colour of the layer."""
+    from matplotlib.colors import to_rgb
+
     ax = raster(spikes, ax=_small(), most=_ROWS)
     shade = colors(count, ax)[color]
     for marks in ax.collections:
         # a ring, for a value below zero, has a face that is clear, and keeps it
         faces: Any = np.array(marks.get_facecolor())
-        faces[:, :3] = _rgb(shade)
+        faces[:, :3] = to_rgb(shade)
         marks.set_facecolor(faces)
         marks.set_edgecolor(shade)
     return _figure(ax)
@@ -85,14 +87,7 @@ def layer_traces(records: Records) -> "Figure":
 
 
 def whole(layers: Mapping[str, Records], activity: Mapping[str, Activity], out: Any, first: Piece) -> "Figure":
-    """Draw the network on one page, as ``overview_of`` does: the first sample, and how often neurons fire in all.
-
-    Args:
-        layers: records of the first samples, by the names of the layers that fire.
-        activity: of these layers, over all samples.
-        out: what the network returned for the first samples.
-        first: these samples.
-    """
+    """Draw the network on one page: records and outputs of the first samples, and how often neurons fire in all."""
     leaf = next(each for each in leaves_of(out) if isinstance(each, Tensor) and each.ndim >= 2)
     shown = with_neurons(leaf)
     classes = classes_of(shown, first.targets)
@@ -115,17 +110,9 @@ def with_neurons(x: Tensor) -> Tensor:
     return x if x.ndim > 2 else x.unsqueeze(-1)
 
 
-def _rgb(color: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(color)
-
-
 def _small() -> "Axes":
     return axes_for(None, _WIDTH, _HEIGHT)
 
 
 def _figure(ax: "Axes") -> "Figure":
-    figure: Any = ax.figure
-    found: Figure = figure
-    return found
+    return cast("Figure", ax.figure)

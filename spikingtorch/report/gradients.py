@@ -45,9 +45,7 @@ class Checked(NamedTuple):
 def check_gradients(model: Any, x: Tensor) -> list[Checked]:
     """Check the gradients of each step of a network once, with the parameters and the inputs of one of its layers.
 
-    Args:
-        model: a copy of the network, which is left in double precision.
-        x: samples, (N, T, ...).
+    The model is a copy, which is left in double precision; x are samples, (N, T, ...).
     """
     try:
         subjects = subjects_of(model, x)

@@ -53,11 +53,7 @@ class Measured(NamedTuple):
 
 @torch.no_grad()
 def measure(model: Any, pieces: Iterable[Piece]) -> Measured:
-    """Run a network on all samples.
-
-    Args:
-        model: a copy, in evaluation.
-        pieces: the samples.
+    """Run a network, a copy in evaluation, on all samples.
 
     Raises:
         ValueError: the network has no spiking layer, cannot run a piece, or a layer changes its number of neurons.
@@ -120,8 +116,7 @@ def _recorded(model: Any, piece: Piece) -> Iterator[tuple[Piece, Recording]]:
     """Yield the samples of a piece, as many at a time as leave records of few bytes, and their spikes."""
     start, size = 0, len(piece.x)
     while start < len(piece.x):
-        targets = None if piece.targets is None else piece.targets[start : start + size]
-        part = piece._replace(x=piece.x[start : start + size], targets=targets)
+        part = piece.samples(start, start + size)
         try:
             recording = record(model, part.x.clone(), limit=_BYTES if size > 1 else sys.maxsize)
         except MemoryError:
@@ -136,8 +131,7 @@ def _pictured(model: Any, piece: Piece) -> tuple[Piece, Recording]:
     size = min(PICTURED, len(piece.x))
     wanted: list[tuple[str, ...]] = [("spikes", "v", "threshold"), ("spikes", "v"), ("spikes",)]
     while True:
-        targets = None if piece.targets is None else piece.targets[:size]
-        part = piece._replace(x=piece.x[:size], targets=targets)
+        part = piece.samples(0, size)
         try:
             return part, record(model, part.x.clone(), wanted[0], limit=_BYTES if size > 1 else sys.maxsize)
         except MemoryError:

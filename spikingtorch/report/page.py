@@ -1,16 +1,9 @@
 """The page: its head with the numbers that matter most, its sections, and its foot."""
 
+from spikingtorch.report import network_sections as network
 from spikingtorch.report.content import Content, Section
 from spikingtorch.report.firing_sections import layer_by_layer, overview, silent_and_saturated
 from spikingtorch.report.html import Html, element, paragraph
-from spikingtorch.report.network_sections import (
-    explanation,
-    gradients,
-    learning_curves,
-    rates_over_epochs,
-    summary_table,
-    warnings,
-)
 from spikingtorch.report.style import STYLE
 from spikingtorch.report.words import joules
 from spikingtorch.units import abbreviated, counted, percent
@@ -19,15 +12,15 @@ from spikingtorch.units import abbreviated, counted, percent
 def page(content: Content) -> str:
     """Return the whole page."""
     parts = [
-        learning_curves(content),
-        rates_over_epochs(content),
-        summary_table(content),
-        explanation(content),
+        network.learning_curves(content),
+        network.rates_over_epochs(content),
+        network.summary_table(content),
+        network.explanation(content),
         overview(content),
         layer_by_layer(content),
         silent_and_saturated(content),
-        gradients(content),
-        *([warnings(content)] if content.warned else []),
+        network.gradients(content),
+        *([network.warnings(content)] if content.warned else []),
     ]
     head = [
         Html('<meta charset="utf-8">'),

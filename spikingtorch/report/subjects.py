@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
+from spikingtorch.functional.core.names import step_name
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.attributes import shown
@@ -134,11 +135,9 @@ class Subject(NamedTuple):
 
 
 def subjects_of(model: Any, x: Tensor) -> list[Subject]:
-    """Return each step of a network once.
+    """Return each step of a network once, on the first sample of x, (N, T, ...).
 
-    Args:
-        model: a copy, which is left in double precision on the CPU.
-        x: samples, (N, T, ...), of which the first one is run.
+    The model is a copy, which is left in double precision on the CPU.
     """
     model.cpu().double()
     model.statistics, model.mode = "step", "step"
@@ -194,7 +193,7 @@ def _names(step: Any) -> list[str]:
         return [*_names(step.step), f"recurrent ({getattr(step.synapse, '__name__', 'own')})"]
     if isinstance(step, F.Refractory | F.RelativeRefractory):
         return [*_names(step.step), "refractory" if isinstance(step, F.Refractory) else "relative refractory"]
-    return [str(getattr(step, "__name__", type(step).__name__))]
+    return [step_name(step)]
 
 
 def _name(value: Any) -> str:

@@ -55,13 +55,7 @@ def drawing() -> Iterator[None]:
 
 
 def inline(figure: "Figure", key: str, alt: str) -> Html:
-    """Return a figure as an element of the page.
-
-    Args:
-        figure: the figure.
-        key: a name that no other figure of the page has.
-        alt: what it shows, in words and numbers.
-    """
+    """Return a figure as an element of the page; key is its own name, and alt says in words what it shows."""
     for ax in figure.axes:
         for marks in ax.collections:
             places: Any = marks.get_offsets()

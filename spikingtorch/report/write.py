@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from spikingtorch.plot.canvas import need_matplotlib
 from spikingtorch.report.batches import pieces_of, unchanged
-from spikingtorch.report.content import Content, now, versions
+from spikingtorch.report.content import Content, versions
 from spikingtorch.report.gradients import Checked, check_gradients
 from spikingtorch.report.history import read_history
 from spikingtorch.report.measure import Measured, measure, spiking_layers
@@ -87,7 +88,7 @@ def report(
         measured, checks = on_copy("report", model, watch)
     kind = type(given.net).__name__
     said = dict.fromkeys(str(each.message) for each in caught if _OURS not in str(each.message))
-    content = Content(title or kind, kind, now(), versions(), logged, measured, checks, [*said])
+    content = Content(title or kind, kind, datetime.now(UTC), versions(), logged, measured, checks, [*said])
     with drawing(), warnings.catch_warnings():
         # of matplotlib, about a picture that has little room
         warnings.simplefilter("ignore")

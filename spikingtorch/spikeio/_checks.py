@@ -1,5 +1,7 @@
 """Checks that encoders and decoders share, and the steps that count."""
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -12,7 +14,12 @@ class OverTime(nn.Module):
 
     Args:
         batch_first: False for sequences (T, N, ...), time first.
+
+    Attributes:
+        _shown: options for the repr, each as a format of the module.
     """
+
+    _shown: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, batch_first: bool = True) -> None:
         super().__init__()
@@ -20,7 +27,7 @@ class OverTime(nn.Module):
 
     def described(self) -> list[str]:
         """Return the options for the repr."""
-        return []
+        return [option.format(self) for option in self._shown]
 
     def extra_repr(self) -> str:
         """Name the options, and the order of the axes where time comes first."""
@@ -29,6 +36,8 @@ class OverTime(nn.Module):
 
 class Encoder(OverTime):
     """Base of the encoders of a batch: nsteps and scale, checked."""
+
+    _shown: ClassVar[tuple[str, ...]] = ("nsteps={0.nsteps}", "scale={0.scale}")
 
     def __init__(self, nsteps: int, scale: float = 1.0, batch_first: bool = True) -> None:
         super().__init__(batch_first)
@@ -44,16 +53,17 @@ class Encoder(OverTime):
         """Return a sequence (N, T, ...) for a batch x (N, ...)."""
         raise NotImplementedError
 
-    def described(self) -> list[str]:
-        """Return the number of steps and the scale for the repr."""
-        return [f"nsteps={self.nsteps}", f"scale={self.scale}"]
-
 
 def check_scale(owner: str, scale: float) -> None:
     """Raise unless scale is a finite number, not a tensor."""
-    if isinstance(scale, Tensor):
-        raise TypeError(f"{owner}: scale is a Tensor, expected a number; multiply the input by it instead")
-    checks.check_parameter(owner, "scale", scale)
+    check_number(owner, "scale", scale, "multiply the input by it instead")
+
+
+def check_number(owner: str, name: str, value: float, instead: str, **limits: Any) -> None:
+    """Raise unless a value is a finite number within limits, and no tensor, in whose place one does what is said."""
+    if isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {name} is a Tensor, expected a number; {instead}")
+    checks.check_parameter(owner, name, value, **limits)
 
 
 def check_batch(owner: str, x: Tensor) -> tuple[float, float]:

@@ -13,6 +13,8 @@ class ConstantEncoder(Encoder):
         batch_first: False for sequences (T, N, ...), time first.
     """
 
+    _shown = ("nsteps={0.nsteps}",)
+
     def __init__(self, nsteps: int, *, batch_first: bool = True) -> None:
         super().__init__(nsteps, batch_first=batch_first)
 
@@ -20,7 +22,3 @@ class ConstantEncoder(Encoder):
         """Return x (N, ...) repeated, (N, T, ...)."""
         check_batch("ConstantEncoder", x)
         return over_time(x, self.nsteps).contiguous()
-
-    def described(self) -> list[str]:
-        """Return the number of steps for the repr."""
-        return [f"nsteps={self.nsteps}"]

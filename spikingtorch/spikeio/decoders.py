@@ -7,18 +7,14 @@ stands after them, NaN included. Output and gradient are those of each sample by
 is an error; inside ``torch.func`` and ``torch.compile``, where Python cannot read it, the output of that sample is NaN.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.losses.first_spike import first_spike_time
-from spikingtorch.losses.steps import padded
+from spikingtorch.losses.steps import Lengths, padded
 from spikingtorch.spikeio._checks import OverTime, check_sequence
-
-Lengths = Tensor | Sequence[int] | None
 
 
 class SumDecoder(OverTime):
@@ -50,6 +46,8 @@ class SumDecoder(OverTime):
             [1.]])
     """
 
+    _shown = ("nsteps={0.nsteps}", "scale={0.scale}", "offset={0.offset}")
+
     def __init__(self, nsteps: int, scale: float = 1.0, offset: bool = True, *, batch_first: bool = True) -> None:
         super().__init__(batch_first)
         self.nsteps = checks.check_count("SumDecoder", "nsteps", nsteps)
@@ -63,10 +61,6 @@ class SumDecoder(OverTime):
         total = s.sum(1, dtype=lifted_dtype(s))  # bfloat16 counts to 256
         out = self.scale * (total - steps / 2 if self.offset else total)
         return out if out.dtype == s.dtype else out.to(s.dtype)
-
-    def described(self) -> list[str]:
-        """Return the number of steps, the scale and the offset for the repr."""
-        return [f"nsteps={self.nsteps}", f"scale={self.scale}", f"offset={self.offset}"]
 
 
 class RateDecoder(OverTime):

@@ -9,7 +9,7 @@ from spikingtorch import axes
 from spikingtorch import validation as checks
 from spikingtorch.functional import scan, zeros_state
 from spikingtorch.functional.core.precision import lifted_dtype
-from spikingtorch.spikeio._checks import OverTime, check_no_gradient, check_sequence
+from spikingtorch.spikeio._checks import OverTime, check_no_gradient, check_number, check_sequence
 
 
 class _Level(NamedTuple):
@@ -56,11 +56,11 @@ class DeltaEncoder(OverTime):
     tensor([0., 0., 0., 0., 1., 0.])
     """
 
+    _shown = ("threshold={0.threshold:g}",)
+
     def __init__(self, threshold: float, *, batch_first: bool = True) -> None:
         super().__init__(batch_first)
-        if isinstance(threshold, Tensor):
-            raise TypeError("DeltaEncoder: threshold is a Tensor, expected a number; divide each channel by its own")
-        checks.check_parameter("DeltaEncoder", "threshold", threshold, above=0.0)
+        check_number("DeltaEncoder", "threshold", threshold, "divide each channel by its own", above=0.0)
         self.threshold = float(threshold)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +80,3 @@ class DeltaEncoder(OverTime):
         inputs = (signal, first.unsqueeze(1).expand_as(signal))
         spikes = torch.stack(scan(step, zeros_state(_Level, first), inputs, dim=1)[1], 2)
         return axes.samples_first(spikes if spikes.dtype == x.dtype else spikes.to(x.dtype), self.batch_first)
-
-    def described(self) -> list[str]:
-        """Return the threshold for the repr."""
-        return [f"threshold={self.threshold:g}"]

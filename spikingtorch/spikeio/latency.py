@@ -7,10 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from spikingtorch import validation as checks
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import lifted_dtype
-from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient, over_time
+from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient, check_number, over_time
 
 Code = Literal["linear", "logarithmic"]
 
@@ -55,6 +54,8 @@ class LatencyEncoder(Encoder):
             [0., 0., 0., 0., 0.]])
     """
 
+    _shown = (*Encoder._shown, "code={0.code!r}", "threshold={0.threshold:g}")
+
     def __init__(
         self,
         nsteps: int,
@@ -85,10 +86,6 @@ class LatencyEncoder(Encoder):
             )
         return latency_spikes(self.scale * x.to(lifted_dtype(x)), self.nsteps, self.code, self.threshold).to(x.dtype)
 
-    def described(self) -> list[str]:
-        """Return the number of steps, the scale, the code and the threshold for the repr."""
-        return [*super().described(), f"code={self.code!r}", f"threshold={self.threshold:g}"]
-
 
 def latency_spikes(i: Tensor, nsteps: int, code: Code, threshold: float) -> Tensor:
     """Return one spike, a bool, for each input (N, ...) at or above the threshold; see ``LatencyEncoder``."""
@@ -101,9 +98,8 @@ def latency_spikes(i: Tensor, nsteps: int, code: Code, threshold: float) -> Tens
 
 def check_threshold(owner: str, threshold: float, *, positive: bool = False) -> float:
     """Return a threshold in [0, 1), or in (0, 1), or raise."""
-    if isinstance(threshold, Tensor):
-        raise TypeError(f"{owner}: threshold is a Tensor, expected a number; scale the input instead")
-    checks.check_parameter(owner, "threshold", threshold, above=0.0 if positive else None, least=0.0)
+    least = 0.0 if positive else None
+    check_number(owner, "threshold", threshold, "scale the input instead", above=least, least=0.0)
     if threshold >= 1.0:
         raise ValueError(f"{owner}: threshold={threshold!r}, expected a value below 1, the largest input")
     return float(threshold)

@@ -5,13 +5,7 @@ from torch import Tensor
 
 from spikingtorch.functional import Reset, by_subtraction, scan, to_zero, zeros_state
 from spikingtorch.functional.core.precision import lifted_dtype
-from spikingtorch.functional.neurons.periodic import (
-    PeriodicState,
-    RegularState,
-    firing_threshold,
-    periodic_step,
-    regular_step,
-)
+from spikingtorch.functional.neurons import periodic
 from spikingtorch.spikeio._checks import Encoder, check_batch, over_time
 
 
@@ -67,11 +61,11 @@ class PeriodicEncoder(Encoder):
         if self.reset is by_subtraction:
             rates = rates.to(lifted_dtype(rates))
             currents = over_time(rates * (1.0 + 4.0 * torch.finfo(rates.dtype).eps), self.nsteps)
-            spikes = scan(regular_step, zeros_state(RegularState, rates), currents, dim=1)[1]
+            spikes = scan(periodic.regular_step, zeros_state(periodic.RegularState, rates), currents, dim=1)[1]
             return spikes if spikes.dtype == x.dtype else spikes.to(x.dtype)
-        state = zeros_state(PeriodicState, x)
-        params = {"threshold": firing_threshold(state.n.dtype)}
-        return scan(periodic_step, state, over_time(rates, self.nsteps), params=params, dim=1)[1]
+        state = zeros_state(periodic.PeriodicState, x)
+        params = {"threshold": periodic.firing_threshold(state.n.dtype)}
+        return scan(periodic.periodic_step, state, over_time(rates, self.nsteps), params=params, dim=1)[1]
 
     def described(self) -> list[str]:
         """Return the number of steps, the scale and the reset for the repr."""

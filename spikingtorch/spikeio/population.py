@@ -10,7 +10,7 @@ from torch import Tensor
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import lifted_dtype
-from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient
+from spikingtorch.spikeio._checks import Encoder, check_batch, check_no_gradient, check_number
 from spikingtorch.spikeio.latency import check_threshold, latency_spikes
 
 
@@ -57,6 +57,11 @@ class PopulationEncoder(Encoder):
     tensor([-0.2500,  0.2500,  0.7500,  1.2500])
     """
 
+    _shown = (
+        *("nsteps={0.nsteps}", "neurons={0.neurons}", "low={0.low:g}", "high={0.high:g}"),
+        *("beta={0.beta:g}", "threshold={0.threshold:g}"),
+    )
+
     def __init__(
         self,
         nsteps: int,
@@ -74,9 +79,8 @@ class PopulationEncoder(Encoder):
         if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 3:
             raise ValueError(f"{owner}: neurons={neurons!r}, expected a whole number of 3 or more for each input")
         for name, value in (("low", low), ("high", high), ("beta", beta)):
-            if isinstance(value, Tensor):
-                raise TypeError(f"{owner}: {name} is a Tensor, expected a number; scale the input instead")
-            checks.check_parameter(owner, name, value, above=0.0 if name == "beta" else None)
+            least = 0.0 if name == "beta" else None
+            check_number(owner, name, value, "scale the input instead", above=least)
         if not low < high:
             raise ValueError(f"{owner}: low={low!r} and high={high!r}, expected low below high, the range of the input")
         self.neurons, self.low, self.high, self.beta = int(neurons), float(low), float(high), float(beta)
@@ -116,8 +120,3 @@ class PopulationEncoder(Encoder):
         spacing = (self.high - self.low) / (self.neurons - 2)
         centres = [self.low + (2 * m - 3) / 2 * spacing for m in range(1, self.neurons + 1)]
         return torch.tensor(centres, dtype=dtype, device=device)
-
-    def described(self) -> list[str]:
-        """Return the number of steps, the neurons, the range, the sharpness and the threshold for the repr."""
-        field = [f"low={self.low:g}", f"high={self.high:g}", f"beta={self.beta:g}", f"threshold={self.threshold:g}"]
-        return [f"nsteps={self.nsteps}", f"neurons={self.neurons}", *field]

@@ -41,11 +41,7 @@ class Trial(NamedTuple):
 
     @property
     def precision(self) -> torch.dtype:
-        """The dtype that the trial computes in.
-
-        Raises:
-            TypeError: it has no tolerance.
-        """
+        """The dtype that the trial computes in; TypeError if it has no tolerance."""
         dtypes: list[torch.dtype] = [x.dtype for x in pytree.tree_leaves(self.xs) if x.is_floating_point()]
         if not dtypes or dtypes[0] not in TOLERANCE:
             raise TypeError(f"gradients are compared in float64 or float32, and xs is {dtypes}; use xs.double()")

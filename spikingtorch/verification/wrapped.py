@@ -1,5 +1,6 @@
 """Records of what goes around the step of a neuron, by the example of the leaky one: rests, masks, fields given out."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,20 +28,9 @@ def _masked_twin(state: Any, x: Any, **params: Any) -> Any:
     return J.Masked(J.lif_step)(state, (x[0], x[1] >= _IDLE), **params)
 
 
-def _resting(x: Tensor) -> F.RefractoryState:
-    return F.RefractoryState(F.LIFState(torch.zeros_like(x)), torch.zeros_like(x))
-
-
-def _raised(x: Tensor) -> F.RelativeRefractoryState:
-    return F.RelativeRefractoryState(F.LIFState(torch.zeros_like(x)), torch.zeros_like(x))
-
-
-def _resting_leaky(x: oracles.Array, **params: Any) -> oracles.Result:
-    return oracles.refractory_leaky(x, 2.0, **params)
-
-
-def _raised_leaky(x: oracles.Array, **params: Any) -> oracles.Result:
-    return oracles.relative_refractory_leaky(x, 0.6, 0.7, **params)
+def _at_rest(state_type: type[Any], x: Tensor) -> Any:
+    """Return the state of a leaky neuron with one tensor more."""
+    return state_type(F.LIFState(torch.zeros_like(x)), torch.zeros_like(x))
 
 
 def masked_leaky(x: Any, **params: Any) -> oracles.Result:
@@ -72,20 +62,14 @@ _RETURNS: tuple[Any, Any] = (F.Returning(F.lif_step, ("v",)), J.Returning(J.lif_
 
 WRAPPED = (
     Case(
-        "refractory_lif",
-        *_RESTS,
-        F.RefractoryState,
-        _resting_leaky,
-        _PARAMS,
-        make_rest=_resting,
+        *("refractory_lif", *_RESTS, F.RefractoryState, partial(oracles.refractory_leaky, steps=2.0), _PARAMS),
+        make_rest=partial(_at_rest, F.RefractoryState),
     ),
     Case(
-        "relative_refractory_lif",
-        *_RISES,
-        F.RelativeRefractoryState,
-        _raised_leaky,
+        *("relative_refractory_lif", *_RISES, F.RelativeRefractoryState),
+        partial(oracles.relative_refractory_leaky, jump=0.6, decay_threshold=0.7),
         _PARAMS,
-        make_rest=_raised,
+        make_rest=partial(_at_rest, F.RelativeRefractoryState),
     ),
     Case("masked_lif", _masked_step, _masked_twin, F.LIFState, masked_leaky, _PARAMS, (_CURRENT, (0.0, 1.0))),
     Case("returning_lif", *_RETURNS, F.LIFState, _returning_leaky, _PARAMS, levels=False),

@@ -1,6 +1,5 @@
 """A copy of a network that runs in its place, so that the network stays as it is."""
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
@@ -14,9 +13,9 @@ from spikingtorch.fold.hooks import HOOKS
 from spikingtorch.functional.core.bytecode import cells_of, reads_of
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
+from spikingtorch.functional.core.sharing import copied
 from spikingtorch.functional.core.surroundings import RandomNumbers
 from spikingtorch.functional.core.torch_private import InferenceMode
-from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.watching.network import Network
 
@@ -44,7 +43,8 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
     shared: list[Guard] = []
 
     def run() -> T:
-        found = work(model.alone(partial(_look_and_copy, owner, model, shared), _nothing))
+        nothing_to_undo = tuple
+        found = work(model.alone(partial(_look_and_copy, owner, model, shared), nothing_to_undo))
         put_back()
         return found
 
@@ -57,27 +57,20 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
     return run_or_undo(run, put_back)
 
 
-def _nothing() -> None:
-    """Undo a copy, which changes nothing."""
-
-
 def _look_and_copy(owner: str, model: Any, shared: list[Guard]) -> Any:
     """Return a copy of a network, and add what it shares with the network."""
     with InferenceMode(False):  # weights that are copied in it could not be looked at outside of it
         shared += [_outside_of_hooks(model.net), Look(model.net).outside]
-        copied = _copy(owner, model)
-    copied.warn_silent = False
+        found = _copy(owner, model)
+    found.warn_silent = False
     # of what the network has warned about, a copy says nothing more
-    copied._policy.warned = model._policy.warned
-    return copied
+    found._policy.warned = model._policy.warned
+    return found
 
 
 def _copy(owner: str, model: Any) -> Any:
-    # what is part of a graph cannot be copied: the weights that torch's hooks compute, or outputs that are kept
-    values = [value for module in model.modules() for value in leaves_of(vars(module)) if isinstance(value, Tensor)]
-    detached = {id(value): value.detach().clone() for value in values if value.grad_fn is not None}
     try:
-        return copy.deepcopy(model, detached)
+        return copied(model)
     except Exception as error:
         raise TypeError(
             f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, so "

@@ -88,10 +88,7 @@ class Counting(NetworkMode):
 def weights_of(module: nn.Module, *, recurse: bool, seen: set[int]) -> list[Tensor]:
     """Return the parameters of a module, those behind its parametrizations as well, but for what has been seen.
 
-    Args:
-        module: the module.
-        recurse: whether those of its parts are taken, too.
-        seen: ids of parameters, to which these are added.
+    ``recurse`` takes those of its parts, too; ``seen`` are ids of parameters, to which these are added.
     """
     behind = getattr(module, "parametrizations", None)
     parts = [module.parameters(recurse), behind.parameters() if isinstance(behind, nn.Module) else ()]

@@ -112,11 +112,7 @@ class SpikeMonitor:
             layer._monitor = monitor
 
     def begin(self, init: Any) -> None:
-        """Note that a call of a network begins in this thread.
-
-        Args:
-            init: of the call; None for that of a layer by itself.
-        """
+        """Note that a call of a network begins in this thread, with its init; None for a layer by itself."""
         here = self._here
         here.depth += 1
         if here.depth > 1:
@@ -381,11 +377,7 @@ def _rest(now: "_Counts", all_of_it: "_Counts", before: "_Counts") -> "_Counts":
 
 
 def _plain(path: str, x: Tensor) -> Tensor:
-    """Return a tensor as it is outside of any ``torch.func`` transform.
-
-    Raises:
-        RuntimeError: it is that of ``vmap``, and has no numbers by itself.
-    """
+    """Return a tensor as it is outside of any ``torch.func`` transform; RuntimeError for that of ``vmap``."""
     while is_functorch_wrapped_tensor(x):
         if is_batchedtensor(x):
             raise RuntimeError(

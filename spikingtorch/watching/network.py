@@ -32,11 +32,7 @@ class Network(Protocol):
 
 
 def check_network(owner: str, model: Any) -> None:
-    """Raise unless a model is a SpikingNet.
-
-    Raises:
-        TypeError: it is not.
-    """
+    """Raise TypeError unless a model is a SpikingNet."""
     if not (isinstance(model, nn.Module) and hasattr(model, "watched") and hasattr(model, "net")):
         raise TypeError(f"{owner}: model is a {type(model).__name__}, expected a SpikingNet; wrap it: SpikingNet(net)")
 

@@ -54,6 +54,8 @@ class Count(NamedTuple):
 
 
 NOTHING = Count()
+# arguments of a transposed convolution behind its padding, by place
+_TRANSPOSED = ("output_padding", "groups", "dilation")
 
 
 def _count(out: Tensor, input: Tensor, fanout: Tensor, whole: Tensor) -> Count:
@@ -79,56 +81,20 @@ def _linear(out: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = No
     return weight, _count(out, input, (rows != 0).sum(0).to(whole), whole)
 
 
-def _convolution(run: Any) -> Any:
-    def count(
-        out: Tensor,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,  # noqa: ARG001
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> tuple[Tensor, Count]:
+def _convolution(run: Any, transposed: bool = False) -> Any:
+    # what torch takes behind the weights, by place
+    names = ("bias", "stride", "padding", *(_TRANSPOSED if transposed else ("dilation", "groups")))
+
+    def count(out: Tensor, input: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Count]:
+        options = dict(zip(names, args, strict=False)) | kwargs
+        groups, _ = options.pop("groups", 1), options.pop("bias", None)
         # the outputs that a channel of the input reaches are those of its group
-        kernels = (weight != 0).unflatten(0, (groups, -1)).sum(1).flatten(0, 1)
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        return weight, _over_images(run, out, input, kernels, weight.shape[0] // groups, options)
+        kernels = (weight != 0).sum(1) if transposed else (weight != 0).unflatten(0, (groups, -1)).sum(1).flatten(0, 1)
+        fanout = _reach(run, input, kernels, options)
+        outputs = weight.shape[1] if transposed else weight.shape[0] // groups  # of a channel, those by zeros as well
+        return weight, _count(out, input, fanout, _reach(run, input, torch.full_like(kernels[:1], outputs), options))
 
     return count
-
-
-def _transposed(run: Any) -> Any:
-    def count(
-        out: Tensor,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,  # noqa: ARG001
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
-        groups: int = 1,  # noqa: ARG001
-        dilation: Any = 1,
-    ) -> tuple[Tensor, Count]:
-        options = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
-        return weight, _over_images(run, out, input, (weight != 0).sum(1), weight.shape[1], options)
-
-    return count
-
-
-def _over_images(run: Any, out: Tensor, input: Tensor, kernels: Tensor, outputs: int, options: dict[str, Any]) -> Count:
-    """Return the operations of a convolution.
-
-    Args:
-        run: the convolution.
-        out: what it has returned.
-        input: its images.
-        kernels: how many weights of each channel of the input are not zero, by place in the kernel, (C, *kernel).
-        outputs: how many outputs a channel has weights for, zeros included.
-        options: how it walks over images.
-    """
-    fanout = _reach(run, input, kernels, options)
-    return _count(out, input, fanout, _reach(run, input, torch.full_like(kernels[:1], outputs), options))
 
 
 def _reach(run: Any, images: Tensor, kernels: Tensor, options: dict[str, Any]) -> Tensor:
@@ -189,7 +155,9 @@ def _within(sizes: Iterable[int], windows: Iterable[list[tuple[int, int]]]) -> T
 COUNTED: dict[Any, Any] = {
     nnf.linear: _linear,
     **{run: _convolution(run) for run in (torch.conv1d, torch.conv2d, torch.conv3d)},
-    **{run: _transposed(run) for run in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)},
+    **{
+        run: _convolution(run, True) for run in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+    },
     **{run: _pooling(axes) for axes, run in enumerate((nnf.avg_pool1d, nnf.avg_pool2d, nnf.avg_pool3d), 1)},
     **{
         run: _adaptive_pooling(axes)

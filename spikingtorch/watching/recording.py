@@ -149,11 +149,7 @@ def record(
 
 
 def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer]:
-    """Return the layers to record, by name.
-
-    Raises:
-        ValueError: there is no spiking layer of a name.
-    """
+    """Return the layers to record, by name; raise ValueError where there is no spiking layer of a name."""
     there = {
         path: module
         for path, module in model.net.named_modules()
@@ -169,11 +165,7 @@ def _chosen(model: Network, layers: Sequence[str] | None) -> dict[str, StepLayer
 
 
 def _check_neurons(neurons: Any, chosen: Mapping[str, StepLayer]) -> None:
-    """Raise if neurons are chosen of a layer that is not recorded.
-
-    Raises:
-        ValueError: they are.
-    """
+    """Raise ValueError if neurons are chosen of a layer that is not recorded."""
     wrong = [path for path in neurons if path not in chosen] if isinstance(neurons, Mapping) else []
     if wrong:
         names = ", ".join(map(repr, chosen)) or "none"

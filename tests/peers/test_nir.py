@@ -4,6 +4,7 @@ And the models of these readers, by which certificates are made without them, gi
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import nir
@@ -13,8 +14,7 @@ import torch
 from torch import nn
 
 import spikingtorch as st
-from spikingtorch.interop.nir import from_nir, to_nir, verify_nir
-from spikingtorch.interop.nir.readers import READERS
+from spikingtorch.interop.nir import from_nir, readers, to_nir, verify_nir
 from spikingtorch.interop.nir.reference import simulate
 from spikingtorch.interop.nir.targets import TARGETS
 from tests.interop.nir.graphs import affine, chain, lif
@@ -26,9 +26,9 @@ Array = np.ndarray[Any, Any]
 
 def modelled(target: str, graph: Any, x: Any, dt: float) -> Array:
     """Return what the model of a reader makes of a graph, (T, N, ...)."""
-    reader = READERS[target]
-    reader.check(graph)
-    (out,) = simulate(graph, x.double().numpy().swapaxes(0, 1), dt=dt, build=reader.build).out.values()
+    readers.check(TARGETS[target], graph)
+    build = partial(readers.build, TARGETS[target])
+    (out,) = simulate(graph, x.double().numpy().swapaxes(0, 1), dt=dt, build=build).out.values()
     return out
 
 

@@ -1,14 +1,16 @@
 """The one rule about memory: a state that is kept shares it with nothing that the caller can write on."""
 
+import copy
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikingtorch.functional.core.torch_private import get_unwrapped, is_alias_of, is_functorch_wrapped_tensor
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 
 Tree = TypeVar("Tree")
+Copied = TypeVar("Copied", bound=nn.Module)
 
 
 def unshared(kept: Tree, others: Any) -> Tree:
@@ -40,3 +42,12 @@ def plain(tensor: Tensor) -> Tensor:
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
     return tensor
+
+
+def copied(module: Copied) -> Copied:
+    """Return a deep copy of a module, without the graph of what is part of one and could not be copied.
+
+    That are outputs that are kept, and weights that torch's hooks compute, which the copy computes anew.
+    """
+    values = [value for each in module.modules() for value in leaves_of(vars(each)) if isinstance(value, Tensor)]
+    return copy.deepcopy(module, {id(value): value.detach().clone() for value in values if value.grad_fn is not None})

@@ -12,8 +12,7 @@ from spikingtorch.interop.nir.dialects import Dialect, Sinabs
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.from_nodes import WEIGHTED, Reading, check_numbers, module_of
 from spikingtorch.interop.nir.metadata import Metadata
-from spikingtorch.interop.nir.modules import Feedback, Scale
-from spikingtorch.interop.nir.network import GraphNet, Node
+from spikingtorch.interop.nir.modules import Feedback, GraphNet, Node, Scale
 from spikingtorch.interop.nir.plan import NEURONS, Plan
 from spikingtorch.interop.nir.shapes import shapes_of, with_feedback
 from spikingtorch.interop.nir.targets import target_of

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,15 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.interop.nir import metadata
+from spikingtorch.interop.nir import metadata, readers
 from spikingtorch.interop.nir.builder import module_names
 from spikingtorch.interop.nir.discretise import Discretisation
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.files import read
 from spikingtorch.interop.nir.importing import from_nir, reading_of
 from spikingtorch.interop.nir.plan import NEURONS, plan_of
-from spikingtorch.interop.nir.readers import READERS, Reader
 from spikingtorch.interop.nir.reference import Trace, simulate
-from spikingtorch.interop.nir.targets import target_of
+from spikingtorch.interop.nir.targets import Target, target_of
 from spikingtorch.interop.nir.verdict import Certificate, Difference, Row
 from spikingtorch.watching import recording
 
@@ -73,7 +73,8 @@ def verify_nir(
     graph = read(graph) if isinstance(graph, str | Path) else graph
     check_sample("verify_nir", sample)
     plan, said = plan_of(graph), metadata.unpacked(graph) if use_metadata or dt is None else None
-    reader = _reader_of(target, said if use_metadata else None)
+    named = target if target is not None or said is None or not use_metadata else said.target
+    reader = target_of("verify_nir", named)
     if dt is None:
         if said is None:
             raise NIRError("verify_nir: the graph does not say how long a step is; pass dt=1e-4, for instance")
@@ -88,11 +89,6 @@ def verify_nir(
     return certified(model, graph, sample.to(wide), paths, dt, way, reader)
 
 
-def _reader_of(target: str | None, said: metadata.Metadata | None) -> Reader | None:
-    found = target_of("verify_nir", target if target is not None or said is None else said.target)
-    return None if found is None else READERS[found.name]
-
-
 def certified(
     model: Any,
     graph: nir.NIRGraph,
@@ -100,7 +96,7 @@ def certified(
     paths: Mapping[str, str],
     dt: float,
     discretisation: Discretisation,
-    reader: Reader | None = None,
+    reader: Target | None = None,
 ) -> Certificate:
     """Return the certificate of a network and a graph.
 
@@ -111,7 +107,7 @@ def certified(
         paths: for the neurons of the graph, the layer in the network.
         dt: length of a step, in seconds.
         discretisation: of the equations.
-        reader: of the library that is to spike alike; None for NIR's own equations.
+        reader: the library whose reader is to spike alike; None for NIR's own equations.
 
     Raises:
         NIRError: the reader does not compute the graph.
@@ -134,19 +130,15 @@ def certified(
     outs: dict[str, Any] = out if isinstance(out, dict) else dict.fromkeys(trace.out, out)
     rows += [_output(name, nodes[name], _array(each), trace, slack) for name, each in outs.items() if name not in here]
     N, T = sample.shape[:2]
-    title = None if reader is None else reader.target.title
+    title = None if reader is None else reader.title
     return Certificate(tuple(rows), N, T, dt, discretisation, sample.dtype, title)
 
 
-def _read(graph: nir.NIRGraph, x: Array, dt: float, here: Mapping[str, Array], reader: Reader) -> Trace:
-    """Return what a reader makes of a graph.
-
-    Raises:
-        NIRError: it does not compute it.
-    """
-    reader.check(graph)
+def _read(graph: nir.NIRGraph, x: Array, dt: float, here: Mapping[str, Array], reader: Target) -> Trace:
+    """Return what a reader makes of a graph; raise NIRError if it does not compute it."""
+    readers.check(reader, graph)
     try:
-        return simulate(graph, x, dt=dt, hands_on=here, build=reader.build)
+        return simulate(graph, x, dt=dt, hands_on=here, build=partial(readers.build, reader))
     except ValueError as error:
         raise NIRError(str(error)) from error
 
@@ -155,7 +147,7 @@ def _row(name: str, node: Any, here: Array, trace: Trace, fine: Trace | None, sl
     there = trace.values[name]
     kind, neurons = type(node).__name__, int(np.prod(here.shape[2:]))
     if not isinstance(node, _SPIKING):
-        return Row(name, kind, neurons, 0, 0, None, _error(here, there, slack), None)
+        return Row(name, kind, neurons, error=_error(here, there, slack))
     different, first = here != there, None
     if different.any():
         threshold = node.threshold if isinstance(node, nir.Threshold) else node.v_threshold
@@ -187,10 +179,8 @@ def _differences(here: Array, different: Array, u: Array, threshold: Any, slack:
 
 def _output(name: str, node: Any, here: Array, trace: Trace, slack: float) -> Row:
     """Return the row of an Output: the sums of what leads to it, which are of this step alone."""
-    there = trace.out[name]
-    return Row(
-        name, type(node).__name__, int(np.prod(here.shape[2:])), 0, 0, None, _error(here, there, slack * 256), None
-    )
+    error = _error(here, trace.out[name], slack * 256)
+    return Row(name, type(node).__name__, int(np.prod(here.shape[2:])), error=error)
 
 
 def _error(here: Array, there: Array, slack: float) -> float:
@@ -218,11 +208,7 @@ def _memory(node: Any, dt: float) -> float:
 
 
 def check_sample(owner: str, sample: Any) -> None:
-    """Raise unless a sample is a batch of inputs, in a dtype in which rounding says something.
-
-    Raises:
-        NIRError: it is not.
-    """
+    """Raise NIRError unless a sample is a batch of inputs, in a dtype in which rounding says something."""
     if not (isinstance(sample, Tensor) and sample.ndim >= 2 and sample.is_floating_point() and sample.numel()):
         raise NIRError(f"{owner}: sample is no floating-point tensor (N, T, ...) with entries; pass a batch of inputs")
     if sample.dtype not in (torch.float32, torch.float64):

@@ -85,9 +85,9 @@ class Norse(NamedTuple):
         }
         inverse = {name.replace("tau_inv", "tau_mem_inv"): value for name, value in inverse.items()}
         leak: dict[str, Any] = {"v_leak": parameter(node.v_leak, dtype)} if hasattr(node, "v_leak") else {}
-        fires: dict[str, Any] = (
-            {"v_th": parameter(node.v_threshold, dtype), "v_reset": self.v_reset} if _fires(node) else {}
-        )
+        fires: dict[str, Any] = {}
+        if hasattr(node, "v_threshold"):
+            fires = {"v_th": parameter(node.v_threshold, dtype), "v_reset": self.v_reset}
         match node:
             case nir.LIF():
                 method = norse.reset_subtract if self.reset == "subtract" else norse.reset_value
@@ -182,11 +182,7 @@ DIALECTS: dict[str, type[Any]] = {
 
 
 def dialect_of(given: Any) -> Dialect | None:
-    """Return the dialect of a name, with its defaults, or one that is given; None for NIR itself.
-
-    Raises:
-        NIRError: there is none of that name.
-    """
+    """Return the dialect of a name, NIRError if there is none, or the one that is given; None for NIR itself."""
     if given == "nir":
         return None
     if isinstance(given, str):
@@ -199,10 +195,6 @@ def dialect_of(given: Any) -> Dialect | None:
         raise NIRError(f"from_nir: dialect={given!r}, expected a name, or SnnTorch(...), Norse(...) and so on")
     chosen: Dialect = given
     return chosen
-
-
-def _fires(node: Any) -> bool:
-    return hasattr(node, "v_threshold")
 
 
 def _single(name: str, value: Any) -> float:

@@ -47,11 +47,7 @@ class Cuba(NamedTuple):
 
 
 def check_time(owner: str, dt: float, discretisation: str) -> None:
-    """Raise unless there is such a discretisation, and dt is the length of a step.
-
-    Raises:
-        NIRError: dt is not above zero and finite, or there is no such discretisation.
-    """
+    """Raise NIRError unless there is such a discretisation, and dt is the length of a step."""
     if not isinstance(dt, Real) or isinstance(dt, bool) or not 0.0 < dt < 1e300:
         raise NIRError(
             f"{owner}: dt={dt!r} ({type(dt).__name__}), expected the length of a step in seconds, a number above zero: "
@@ -102,11 +98,7 @@ def cuba(tau_syn: Any, tau_mem: Any, r: Any, v_leak: Any, w_in: Any, dt: float, 
 
 
 def tau_of(decay: Any, dt: float, discretisation: Discretisation) -> Array:
-    """Return the time constant that makes a membrane keep a share of itself over a step.
-
-    Raises:
-        ValueError: no time constant does.
-    """
+    """Return the time constant by which a membrane keeps a share of itself over a step; ValueError if none does."""
     decay = np.asarray(decay, dtype=np.float64)
     if not ((decay > 0.0) & (decay < 1.0)).all():
         wrong = decay[~((decay > 0.0) & (decay < 1.0))].flat[0]

@@ -1,7 +1,8 @@
 """to_nir: a SpikingNet as a graph of NIR."""
 
+import dataclasses
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import nir
 import numpy as np
@@ -9,14 +10,14 @@ import torch
 from torch import Tensor
 
 from spikingtorch.axes import samples_first
-from spikingtorch.interop.nir import metadata
+from spikingtorch.interop.nir import metadata, readers
+from spikingtorch.interop.nir.builder import plain_name
 from spikingtorch.interop.nir.certificate import certified, check_sample
 from spikingtorch.interop.nir.discretise import Discretisation, check_time
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.maps_for_reader import map_for_reader
 from spikingtorch.interop.nir.model_graph import Calls, Op, calls_of, check_hooks, copied_model
-from spikingtorch.interop.nir.readers import READERS
-from spikingtorch.interop.nir.targets import Target, check_steps, target_of
+from spikingtorch.interop.nir.targets import check_steps, target_of
 from spikingtorch.interop.nir.to_maps import node_of, recurrence_of
 from spikingtorch.interop.nir.to_neurons import neuron_of
 from spikingtorch.interop.nir.writing import Writing
@@ -91,20 +92,10 @@ def to_nir(
     return found
 
 
-class _How(NamedTuple):
-    """How a network is written; see ``to_nir``. dtype is that of the network."""
-
-    target: Target | None
-    dt: float
-    discretisation: Discretisation
-    dtype: torch.dtype
-    approximate: bool
-
-
 def _how(
     target: str | None, dt: float | None, discretisation: Discretisation | None, approximate: bool, sample: Tensor
-) -> _How:
-    """Check the options and fill in what is left out."""
+) -> Writing:
+    """Return how the layers are written: check the options, and fill in what is left out."""
     found = target_of("to_nir", target)
     way: Any = discretisation or ("exponential" if found is None else found.discretisation)
     step: Any = dt if dt is not None else DT if found is None else found.dt
@@ -112,13 +103,13 @@ def _how(
     if found is not None:
         check_steps(found, step, way)
     check_sample("to_nir", sample)
-    return _How(found, step, way, sample.dtype, approximate)
+    return Writing("", (), step, way, sample.dtype, approximate, [], found)
 
 
 class _Graph:
     """The graph of a network's calls, while it is put together."""
 
-    def __init__(self, calls: Calls, how: _How) -> None:
+    def __init__(self, calls: Calls, how: Writing) -> None:
         self.calls, self.how = calls, how
         self.nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(calls.shape)})}
         self.edges: list[tuple[str, str]] = []
@@ -140,7 +131,7 @@ class _Graph:
         # the check of types in nir 1.0.8 knows no groups of convolutions
         found = nir.NIRGraph(self.nodes, self.edges, metadata=metadata.packed(content), type_check=False)
         if target is not None:
-            READERS[target.name].check(found)
+            readers.check(target, found)
         return found
 
     def _add(self, op: Op) -> None:
@@ -155,13 +146,11 @@ class _Graph:
         self._connect(op.sources, name)
 
     def _add_layer(self, op: Op, layer: StepLayer, name: str) -> None:
-        lost: list[str] = []
-        how = self.how
-        writing = Writing(op.path, op.after, how.dt, how.discretisation, how.dtype, how.approximate, lost, how.target)
+        writing = dataclasses.replace(self.how, name=op.path, shape=op.after, lost=[])
         self.nodes[name] = neuron_of(layer, writing)
         self.paths[name] = op.path
-        if lost:
-            self.lost[name] = "; ".join(lost)
+        if writing.lost:
+            self.lost[name] = "; ".join(writing.lost)
         else:
             self.described[name] = metadata.described(layer)
         if layer.synapse is not None:
@@ -178,7 +167,7 @@ class _Graph:
 
     def _free(self, path: str) -> str:
         """Return a name that is not taken: modules of torch, which others make of nodes, have no dots in theirs."""
-        name = base = path.replace(".", "_").replace("/", "_") or "node"
+        name = base = plain_name(path) or "node"
         count = 1
         while name in self.nodes or name == "output":
             name, count = f"{base}_{count}", count + 1
@@ -186,14 +175,9 @@ class _Graph:
 
 
 def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -> None:
-    """Compare the network and the graph.
-
-    Raises:
-        NIRError: they spike differently, by more than rounding.
-    """
+    """Raise NIRError if the network and the graph spike differently, by more than rounding."""
     how = written.how
-    reader = None if how.target is None else READERS[how.target.name]
-    certificate = certified(model, graph, sample, written.paths, how.dt, how.discretisation, reader)
+    certificate = certified(model, graph, sample, written.paths, how.dt, how.discretisation, how.target)
     if certificate.equal or how.approximate:
         return
     if not certificate.within_rounding:

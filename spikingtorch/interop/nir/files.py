@@ -61,11 +61,7 @@ class _FileWalk:
         self.bytes = self.entries = 0
 
     def group(self, group: Any, depth: int) -> None:
-        """Look at all that is in a group.
-
-        Raises:
-            NIRError: something is not to be loaded.
-        """
+        """Look at all that is in a group; raise NIRError where something is not to be loaded."""
         if depth > _DEEPEST:
             raise NIRError(f"{self.path}: groups lie more than {_DEEPEST} deep in each other")
         for name in group:
@@ -82,11 +78,7 @@ class _FileWalk:
                 self.array(entry)
 
     def array(self, entry: Any) -> None:
-        """Look at an array.
-
-        Raises:
-            NIRError: it is too large, or holds what is no number and no text.
-        """
+        """Raise NIRError if an array is too large, or holds what is no number and no text."""
         if not isinstance(entry, h5py.Dataset):
             raise NIRError(f"{self.path}: {entry!r} is no array")
         if entry.shape is None:

@@ -22,16 +22,7 @@ _ENDLESS = 2.0**40
 
 
 def for_reader(node: Any, writing: Writing, target: Target) -> Any:
-    """Return the node for a target.
-
-    Args:
-        node: a neuron, as NIR means it.
-        writing: of its layer.
-        target: the library whose reader it is for.
-
-    Raises:
-        NIRError: the reader has no such neuron.
-    """
+    """Return a neuron, as NIR means it, as a target's reader computes it; NIRError if that has no such neuron."""
     made = _NODES[target.name].get(type(node))
     if made is None:
         known = ", ".join(sorted(kind.__name__ for kind in _NODES[target.name]))
@@ -52,11 +43,7 @@ def _check_at_zero(node: Any, writing: Writing) -> None:
 
 
 def _gain(node: Any, writing: Writing) -> Array:
-    """Return what an input of 1 does to the membrane within a step, by NIR's equations.
-
-    Raises:
-        NIRError: it lowers some, or leaves them as they are.
-    """
+    """Return what an input of 1 adds to a membrane in a step, by NIR's equations; NIRError unless above zero."""
     how = (writing.dt, writing.discretisation)
     gain: Array
     if isinstance(node, nir.CubaLIF):
@@ -85,11 +72,7 @@ def _threshold(node: Any, scale: Array | float, writing: Writing, target: Target
 
 
 def _same(what: str, values: Array, writing: Writing) -> Array:
-    """Return values that are the same for all neurons of a layer.
-
-    Raises:
-        NIRError: they are not.
-    """
+    """Return values that are the same for all neurons of a layer; raise NIRError if they are not."""
     if np.unique(values).size > 1:
         raise NIRError(
             f"layer {writing.name!r} has neurons of different {what} ({values.min():g} to {values.max():g}), and "
@@ -102,9 +85,9 @@ def _reader(writing: Writing) -> str:
     return "NIR" if writing.target is None else writing.target.reader
 
 
-def _fields(writing: Writing, tau: Array, r: Array, threshold: Array) -> dict[str, Any]:
+def _fields(writing: Writing, r: Array, threshold: Array, **taus: Array) -> dict[str, Any]:
     zeros = np.zeros(writing.shape)
-    return {"tau": tau, "r": r + zeros, "v_leak": zeros, "v_threshold": threshold, "v_reset": zeros}
+    return {**taus, "r": r + zeros, "v_leak": zeros, "v_threshold": threshold, "v_reset": zeros}
 
 
 # -- snnTorch: u = (1 - dt / tau) v + x, one threshold for a layer
@@ -113,15 +96,14 @@ def _fields(writing: Writing, tau: Array, r: Array, threshold: Array) -> dict[st
 def _snntorch_lif(node: Any, writing: Writing, target: Target) -> Any:
     tau = node.tau if isinstance(node, nir.LIF) else np.full(writing.shape, writing.dt * _ENDLESS)
     threshold = _threshold(node, 1.0 / _gain(node, writing), writing, target)
-    return nir.LIF(**_fields(writing, tau, tau / writing.dt, _same(_OVER_GAIN, threshold, writing)))
+    return nir.LIF(**_fields(writing, tau / writing.dt, _same(_OVER_GAIN, threshold, writing), tau=tau))
 
 
 def _whole_cuba(node: Any, writing: Writing, target: Target) -> Any:
     """Write ``i' = (1 - dt / tau_syn) i + x, u = (1 - dt / tau_mem) v + i'``."""
     threshold = _same(_OVER_GAIN, _threshold(node, 1.0 / _gain(node, writing), writing, target), writing)
-    fields = _fields(writing, node.tau_mem, node.tau_mem / writing.dt, threshold)
-    tau_mem = fields.pop("tau")
-    return nir.CubaLIF(tau_mem=tau_mem, tau_syn=node.tau_syn, w_in=node.tau_syn / writing.dt, **fields)
+    fields = _fields(writing, node.tau_mem / writing.dt, threshold, tau_mem=node.tau_mem, tau_syn=node.tau_syn)
+    return nir.CubaLIF(**fields, w_in=node.tau_syn / writing.dt)
 
 
 _OVER_GAIN = "threshold over gain"
@@ -132,21 +114,20 @@ _OVER_GAIN = "threshold over gain"
 
 def _norse_lif(node: Any, writing: Writing, target: Target) -> Any:
     scale = writing.dt / node.tau / _gain(node, writing)
-    return nir.LIF(**_fields(writing, node.tau, np.ones(1), _threshold(node, scale, writing, target)))
+    return nir.LIF(**_fields(writing, np.ones(1), _threshold(node, scale, writing, target), tau=node.tau))
 
 
 def _whole_if(node: Any, writing: Writing, target: Target) -> Any:
     """Write ``u = v + x``: r = 1 / dt."""
-    fields = _fields(
-        writing, np.ones(1), np.ones(1) / writing.dt, _threshold(node, 1.0 / _gain(node, writing), writing, target)
-    )
-    return nir.IF(r=fields["r"], v_threshold=fields["v_threshold"], v_reset=fields["v_reset"])
+    zeros, threshold = np.zeros(writing.shape), _threshold(node, 1.0 / _gain(node, writing), writing, target)
+    return nir.IF(r=np.ones(1) / writing.dt + zeros, v_threshold=threshold, v_reset=zeros)
 
 
 def _norse_cuba(node: Any, writing: Writing, target: Target) -> Any:
-    fields = _fields(writing, node.tau_mem, node.r, _threshold(node, 1.0, writing, target))
-    tau_mem = fields.pop("tau")
-    return nir.CubaLIF(tau_mem=tau_mem, tau_syn=node.tau_syn, w_in=node.w_in, **fields)
+    threshold = _threshold(node, 1.0, writing, target)
+    return nir.CubaLIF(
+        **_fields(writing, node.r, threshold, tau_mem=node.tau_mem, tau_syn=node.tau_syn), w_in=node.w_in
+    )
 
 
 # -- Sinabs: u = exp(-1 / tau) v + x in steps, LIF of one axis alone, IF kept above -threshold, r = 1 in all files
@@ -160,7 +141,7 @@ def _sinabs_lif(node: Any, writing: Writing, target: Target) -> Any:
         )
     tau = node.tau if isinstance(node, nir.LIF) else np.full(writing.shape, _ENDLESS)
     threshold = _threshold(node, 1.0 / _gain(node, writing), writing, target)
-    return nir.LIF(**_fields(writing, tau, np.ones(1), threshold))
+    return nir.LIF(**_fields(writing, np.ones(1), threshold, tau=tau))
 
 
 def _sinabs_if(node: Any, writing: Writing, target: Target) -> Any:
@@ -191,7 +172,7 @@ def _spikingjelly_lif(node: Any, writing: Writing, target: Target) -> Any:
     shared = np.allclose(gain, rise, rtol=1e-6, atol=0.0)
     threshold = _threshold(node, rise / gain if shared else 1.0 / gain, writing, target)
     r = np.ones(1) if shared else tau / writing.dt
-    return nir.LIF(**_fields(writing, tau, r, _same(_OVER_GAIN, threshold, writing)))
+    return nir.LIF(**_fields(writing, r, _same(_OVER_GAIN, threshold, writing), tau=tau))
 
 
 def _spikingjelly_if(node: Any, writing: Writing, target: Target) -> Any:

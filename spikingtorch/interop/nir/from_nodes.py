@@ -9,18 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch.interop.nir import discretise
+from spikingtorch.interop.nir import discretise, neurons
 from spikingtorch.interop.nir.discretise import Discretisation
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.modules import Scale, SumPool2d
-from spikingtorch.interop.nir.neurons import (
-    CubaState,
-    LeakyState,
-    cuba_readout_step,
-    cuba_step,
-    leaky_readout_step,
-    leaky_step,
-)
 from spikingtorch.interop.nir.plan import Pass
 from spikingtorch.interop.nir.values import at_most, parameter
 from spikingtorch.layers import Delay, McPitts
@@ -79,16 +71,9 @@ def weights_of(node: Any) -> Any:
 
 
 def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Module | None:
-    """Return the module that computes a node; None for one that hands on what it gets.
+    """Return the module that computes a node, None for one that hands on what it gets; NIRError if nothing does.
 
-    Args:
-        name: of the node.
-        node: what is to be computed.
-        reading: how.
-        **options: of a neuron's layer, its ``recurrent`` weights.
-
-    Raises:
-        NIRError: there is no such node, or what it holds cannot be computed with.
+    ``**options`` are those of a neuron's layer: its ``recurrent`` weights.
     """
     make = _MODULES.get(type(node))
     if make is None:
@@ -102,31 +87,20 @@ def module_of(name: str, node: Any, reading: Reading, **options: Any) -> nn.Modu
 
 
 def check_numbers(name: str, node: Any) -> None:
-    """Raise unless the arrays of a node hold finite numbers, and its time constants are above zero.
-
-    Raises:
-        NIRError: they do not.
-    """
-    try:
-        _check_numbers(node)
-    except NIRError as error:
-        raise NIRError(f"node {name!r} ({type(node).__name__}): {error}") from None
-
-
-def _check_numbers(node: Any) -> None:
+    """Raise NIRError unless the arrays of a node hold finite numbers, and its time constants are above zero."""
     for field, value in vars(node).items():
         if field in ("input_type", "output_type", "metadata") or not isinstance(value, np.ndarray):
             continue
-        if value.dtype.kind not in "fiub" or not np.isfinite(value.astype(np.float64)).all():
-            raise NIRError(f"{field} holds {_kind(value)}, expected finite numbers")
-        if field.startswith("tau") and not (value > 0).all():
-            raise NIRError(f"{field} has the value {value.min():g}, expected time constants above zero, in seconds")
-        if field == "delay" and not (value >= 0).all():
-            raise NIRError(f"delay has the value {value.min():g}, expected at least zero, in seconds")
-
-
-def _kind(value: Any) -> str:
-    return "NaN or infinities" if value.dtype.kind == "f" else f"values of type {value.dtype}"
+        wrong, kind = "", value.dtype.kind
+        if kind not in "fiub" or not np.isfinite(value.astype(np.float64)).all():
+            came = "NaN or infinities" if kind == "f" else f"values of type {value.dtype}"
+            wrong = f"{field} holds {came}, expected finite numbers"
+        elif field.startswith("tau") and not (value > 0).all():
+            wrong = f"{field} has the value {value.min():g}, expected time constants above zero, in seconds"
+        elif field == "delay" and not (value >= 0).all():
+            wrong = f"delay has the value {value.min():g}, expected at least zero, in seconds"
+        if wrong:
+            raise NIRError(f"node {name!r} ({type(node).__name__}): {wrong}")
 
 
 def _passed(node: Any, reading: Reading) -> None:  # noqa: ARG001
@@ -138,18 +112,23 @@ def _weight(array: Any, reading: Reading) -> nn.Parameter:
     return nn.Parameter(torch.from_numpy(native).to(reading.dtype))
 
 
+def _with_weights(made: nn.Module, node: Any, reading: Reading) -> nn.Module:
+    """Return a module with the weight and the bias of a node."""
+    bias, wanted = getattr(node, "bias", None), np.shape(node.weight)[:1]
+    made.weight = _weight(node.weight, reading)
+    if bias is not None:
+        if np.shape(bias) != wanted:
+            raise NIRError(f"bias has shape {np.shape(bias)}, expected {wanted}")
+        made.bias = _weight(bias, reading)
+    return made
+
+
 def _linear(node: Any, reading: Reading) -> nn.Module:
     if node.weight.ndim != 2:
         raise NIRError(f"weight has shape {node.weight.shape}, expected two axes: (outputs, inputs)")
     outputs, inputs = node.weight.shape
     bias = getattr(node, "bias", None)
-    made = nn.Linear(inputs, outputs, bias=bias is not None, device="meta")
-    made.weight = _weight(node.weight, reading)
-    if bias is not None:
-        if np.shape(bias) != (outputs,):
-            raise NIRError(f"bias has shape {np.shape(bias)}, expected {(outputs,)}")
-        made.bias = _weight(bias, reading)
-    return made
+    return _with_weights(nn.Linear(inputs, outputs, bias=bias is not None, device="meta"), node, reading)
 
 
 def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable[[Any, Reading], nn.Module]:
@@ -157,7 +136,7 @@ def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable
         weight, groups = np.asarray(node.weight), int(node.groups)
         if weight.ndim != axes + 2:
             raise NIRError(f"weight has shape {weight.shape}, expected (outputs, inputs / groups, *kernel)")
-        made: Any = kind(
+        made = kind(
             weight.shape[1] * groups,
             weight.shape[0],
             weight.shape[2:],
@@ -168,12 +147,7 @@ def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable
             bias=node.bias is not None,
             device="meta",
         )
-        made.weight = _weight(weight, reading)
-        if node.bias is not None:
-            if np.shape(node.bias) != weight.shape[:1]:
-                raise NIRError(f"bias has shape {np.shape(node.bias)}, expected {weight.shape[:1]}")
-            made.bias = _weight(node.bias, reading)
-        return made  # type: ignore[no-any-return]
+        return _with_weights(made, node, reading)
 
     return make
 
@@ -276,8 +250,8 @@ _MODULES: dict[type, Callable[..., nn.Module | None]] = {
     nir.Flatten: _flatten,
     nir.Delay: _delay,
     nir.Threshold: _threshold,
-    **dict.fromkeys((nir.I, nir.LI), _neuron(leaky_readout_step, LeakyState, _leaky)),
-    **dict.fromkeys((nir.IF, nir.LIF), _neuron(leaky_step, LeakyState, _leaky)),
-    nir.CubaLI: _neuron(cuba_readout_step, CubaState, _cuba),
-    nir.CubaLIF: _neuron(cuba_step, CubaState, _cuba),
+    **dict.fromkeys((nir.I, nir.LI), _neuron(neurons.leaky_readout_step, neurons.LeakyState, _leaky)),
+    **dict.fromkeys((nir.IF, nir.LIF), _neuron(neurons.leaky_step, neurons.LeakyState, _leaky)),
+    nir.CubaLI: _neuron(neurons.cuba_readout_step, neurons.CubaState, _cuba),
+    nir.CubaLIF: _neuron(neurons.cuba_step, neurons.CubaState, _cuba),
 }

@@ -79,11 +79,7 @@ def from_nir(
 
 
 def _in_other_steps(said: Metadata) -> Metadata:
-    """Return what metadata say of a graph that is read with another dt or discretisation.
-
-    Raises:
-        NIRError: the numbers of its nodes are those of steps.
-    """
+    """Return what metadata say with another dt or discretisation; NIRError where the numbers of nodes are of steps."""
     target = target_of("from_nir", said.target)
     if target is not None and target.counts:
         raise NIRError(

@@ -156,11 +156,7 @@ def _value(value: Any, stored: Mapping[str, Any]) -> Any:
 
 
 def rebuilt(name: str, content: Any, recurrent: nn.Module | Tensor | None) -> StepLayer:
-    """Return the layer that ``described`` has described.
-
-    Raises:
-        NIRError: it is damaged.
-    """
+    """Return the layer that ``described`` has described; raise NIRError if that is damaged."""
     try:
         params = {str(key): _made(value) for key, value in content["params"].items()}
         options: dict[str, Any] = {

@@ -114,7 +114,7 @@ class _GraphWalk:
         self.ops: list[Op] = []
         # what each node hands on: the ops whose outputs add up to it
         self.sums: dict[fx.Node, tuple[int, ...]] = {}
-        self.called: dict[str, str] = {}
+        self.called: set[str] = set()
 
     def calls(self) -> Calls:
         """Return the calls."""
@@ -144,17 +144,14 @@ class _GraphWalk:
         if isinstance(module, _PASSING):
             self.sums[node] = self._summed(source, path)
             return
-        if isinstance(module, _NORMS):
-            self._norm(node, module, path)
-            return
-        if isinstance(module, TimeNorm):
-            self._norm(node, _in_evaluation(module), path)
+        if isinstance(module, (*_NORMS, TimeNorm)):
+            self._norm(node, _in_evaluation(module) if isinstance(module, TimeNorm) else module, path)
             return
         if path in self.called and isinstance(module, StatefulLayer):
             raise NIRError(
                 f"layer {path!r} is called twice in a step, which no node of NIR can be; give each call its own"
             )
-        self.called[path] = path
+        self.called.add(path)
         self._add(node, path, module, source)
 
     def _add(self, node: fx.Node, path: str, module: nn.Module, source: fx.Node) -> None:
@@ -190,13 +187,9 @@ class _GraphWalk:
 
     def _alone(self, index: int, norm: fx.Node) -> bool:
         """Say whether what an op gives out goes to a batch norm alone."""
-        for node, sums in self.sums.items():
-            if index in sums and any(user is not norm and not self._passes(user) for user in node.users):
-                return False
-        return True
-
-    def _passes(self, node: fx.Node) -> bool:
-        return node.op == "call_module" and isinstance(self.traced.get_submodule(str(node.target)), _PASSING)
+        users = {user for node, sums in self.sums.items() if index in sums for user in node.users if user is not norm}
+        calls = [self.traced.get_submodule(str(user.target)) for user in users if user.op == "call_module"]
+        return len(calls) == len(users) and all(isinstance(called, _PASSING) for called in calls)
 
     def _given(self, node: fx.Node, path: str) -> fx.Node:
         """Return the value that a module is called with."""
@@ -218,14 +211,12 @@ class _GraphWalk:
                 self._refuse(node, "a sum of one value with itself", "put the factor into a weight")
         elif target in _FLATTENING and len(given) == 1:
             self._flatten(node, given[0], name)
-        elif target in _COPIES and len(given) == 1:
+        elif len(given) == 1 and (target in _COPIES or _is_off(node)):
             self.sums[node] = self._summed(given[0], name)
         elif target is nnf.avg_pool2d and len(given) == 1:
             options: dict[str, Any] = {key: value for key, value in node.kwargs.items() if key != "input"}
             sizes: Any = node.args[1:]
             self._add(node, name, nn.AvgPool2d(*sizes, **options), given[0])
-        elif target is nnf.dropout and len(given) == 1 and node.kwargs.get("training", True) is False:
-            self.sums[node] = self._summed(given[0], name)
         elif given:
             self._refuse(
                 node,
@@ -256,6 +247,11 @@ class _GraphWalk:
         raise NIRError(f"the network has {what}{_line_of(node)}, for which NIR has no node; {fix}")
 
 
+def _is_off(node: fx.Node) -> bool:
+    """Say whether a node is dropout that drops nothing."""
+    return node.target is nnf.dropout and node.kwargs.get("training", True) is False
+
+
 def _line_of(node: fx.Node) -> str:
     """Return the line of the user's forward that made a node, as messages have it."""
     lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
@@ -278,11 +274,7 @@ def _in_evaluation(over_time: TimeNorm) -> Any:
 
 
 def copied_model(model: Any) -> Any:
-    """Return a copy of a network that takes (N, T, ...).
-
-    Raises:
-        NIRError: hooks have computed its weights, which cannot be copied.
-    """
+    """Return a copy of a network that takes (N, T, ...); NIRError if hooks compute weights, which cannot be copied."""
     try:
         copied = copy.deepcopy(model)
     except RuntimeError as error:
@@ -295,11 +287,7 @@ def copied_model(model: Any) -> Any:
 
 
 def check_hooks(model: nn.Module) -> None:
-    """Raise where a hook may change what a module gets or gives out, which no graph would show.
-
-    Raises:
-        NIRError: there is one.
-    """
+    """Raise NIRError where a hook may change what a module gets or gives out, which no graph would show."""
     for path, module in model.named_modules():
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         if any(not isinstance(hook, InitHook) for hook in hooks):

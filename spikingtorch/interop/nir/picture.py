@@ -19,16 +19,10 @@ _BOX = (0.78, 0.56)
 
 
 def picture(plan: Plan) -> "Figure":
-    """Draw the nodes of a graph.
+    """Draw the nodes of a graph; raise ImportError if matplotlib is not installed.
 
     Boxes of neurons, weights and what only moves values differ in colour; dashed arrows carry the value of the step
     before.
-
-    Args:
-        plan: the graph, as ``plan_of`` returns it.
-
-    Raises:
-        ImportError: matplotlib is not installed.
     """
     places = _places(plan)
     columns = 1 + max(x for x, _ in places.values())
@@ -49,8 +43,9 @@ def picture(plan: Plan) -> "Figure":
 def _places(plan: Plan) -> dict[str, tuple[float, float]]:
     """Return a column and a row for each node: one column behind the last node that it needs within a step."""
     column: dict[str, int] = {}
-    for name, edges in plan.incoming_in_order():
-        column[name] = 1 + max((column[edge.source] for edge in edges if not edge.delayed), default=-1)
+    for name in plan.nodes:
+        before = [column[edge.source] for edge in plan.incoming[name] if not edge.delayed]
+        column[name] = 1 + max(before, default=-1)
     # what leads back is the lowest in its column, so that its arrow crosses nothing
     leads_back = {edge.source for edges in plan.incoming.values() for edge in edges if edge.delayed}
     members: dict[int, list[str]] = {}
@@ -66,11 +61,11 @@ def _box(ax: "Axes", place: tuple[float, float], name: str, node: Any) -> None:
 
     neuron, weight, other = colors(3, ax)
     has_weights = isinstance(node, nir.Affine | nir.Linear | nir.Scale | nir.Conv1d | nir.Conv2d)
-    color = neuron if isinstance(node, NEURONS) else weight if has_weights else other
+    color: Any = neuron if isinstance(node, NEURONS) else weight if has_weights else other
     (x, y), (width, height) = place, _BOX
     corner = (x - width / 2 + 0.05, y - height / 2 + 0.05)
     box = FancyBboxPatch(
-        corner, width - 0.1, height - 0.1, boxstyle="round,pad=0.05", facecolor=(*_rgb(color), 0.15), edgecolor=color
+        corner, width - 0.1, height - 0.1, boxstyle="round,pad=0.05", facecolor=(color, 0.15), edgecolor=color
     )
     ax.add_patch(box)
     shown = name if len(name) <= 16 else f"{name[:15]}…"
@@ -102,12 +97,6 @@ def _arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float], del
             shrinkB=1,
         )
     )
-
-
-def _rgb(color: Any) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(color)
 
 
 def shape_text(node: Any) -> str:

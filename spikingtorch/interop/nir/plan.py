@@ -1,5 +1,6 @@
 """The order in which the nodes of a graph are computed, and which edges carry the value of the step before."""
 
+from collections import deque
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
@@ -40,10 +41,6 @@ class Plan(NamedTuple):
     input: str
     outputs: tuple[str, ...]
 
-    def incoming_in_order(self) -> list[tuple[str, tuple[Edge, ...]]]:
-        """Return the nodes in their order, with the edges into each."""
-        return [(name, self.incoming[name]) for name in self.nodes]
-
     def outgoing(self, name: str) -> list[str]:
         """Return the nodes that a node leads to."""
         return [target for target, edges in self.incoming.items() if any(edge.source == name for edge in edges)]
@@ -58,10 +55,15 @@ def plan_of(graph: Any) -> Plan:
     two layers the way back is delayed and the way there is not.
 
     Raises:
-        NIRError: it is no graph, has no or several Inputs or no Output, an edge to a node that is not there, a node
-            without a way from the Input, or a cycle without a neuron.
+        NIRError: it is no graph, has no or several Inputs or no Output, an edge to or from what is not there, twice to
+            the same, or into an Input or out of an Output, a node without a way from the Input, or a cycle without a
+            neuron; or a graph inside it has several Inputs or Outputs.
     """
-    nodes, edges = flattened(graph)
+    if not isinstance(graph, nir.NIRGraph):
+        raise NIRError(f"a {type(graph).__name__} is no graph; expected a nir.NIRGraph, as nir.read(path) returns it")
+    nodes: dict[str, Any] = {}
+    edges: list[tuple[str, str]] = []
+    _flatten(graph, "", nodes, edges, 0)
     inputs = [name for name, node in nodes.items() if isinstance(node, nir.Input)]
     outputs = tuple(name for name, node in nodes.items() if isinstance(node, nir.Output))
     if len(inputs) != 1 or not outputs:
@@ -82,22 +84,8 @@ def plan_of(graph: Any) -> Plan:
     return Plan({name: nodes[name] for name in order}, {k: tuple(v) for k, v in incoming.items()}, inputs[0], outputs)
 
 
-def flattened(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Return nodes and edges of a graph, those of graphs inside it named "outer.inner", without their own ends.
-
-    Raises:
-        NIRError: it is no graph, an edge leads to or from what is not there, twice to the same, or into an Input or out
-            of an Output; or a graph inside it has several Inputs or Outputs.
-    """
-    if not isinstance(graph, nir.NIRGraph):
-        raise NIRError(f"a {type(graph).__name__} is no graph; expected a nir.NIRGraph, as nir.read(path) returns it")
-    nodes: dict[str, Any] = {}
-    edges: list[tuple[str, str]] = []
-    _flatten(graph, "", nodes, edges, 0)
-    return nodes, edges
-
-
 def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]], depth: int) -> None:
+    """Add nodes and edges of a graph, those of graphs inside it named "outer.inner", without their own ends."""
     if depth > _DEEPEST or len(nodes) > _MOST:
         raise NIRError(f"graphs lie more than {_DEEPEST} deep in each other, or have more than {_MOST:,} nodes")
     # where an edge to or from a node of this graph really ends
@@ -156,24 +144,14 @@ def _end(name: str, graph: Any, kind: type) -> str:
 def _distances(start: str, nodes: dict[str, Any], after: dict[str, list[str]]) -> dict[str, int]:
     """Return for each node the number of neurons on the way to it that has the fewest, itself counted."""
     distance = {start: 0}
-    front, beyond = [start], list[str]()
-    while front or beyond:
-        if not front:
-            # neurons that were reached from the last front: one further away each
-            front, beyond = [name for name in beyond if name not in distance], []
-            level = max(distance.values()) + 1
-            distance |= dict.fromkeys(front, level)
-            front = list(dict.fromkeys(front))
-            continue
-        name = front.pop()
+    waiting = deque(distance)  # the nearest first: a neuron is one further away, and waits behind all others
+    while waiting:
+        name = waiting.popleft()
         for target in after[name]:
-            if target in distance:
-                continue
-            if isinstance(nodes[target], NEURONS):
-                beyond.append(target)
-            else:
-                distance[target] = distance[name]
-                front.append(target)
+            neuron = isinstance(nodes[target], NEURONS)
+            if distance[name] + neuron < distance.get(target, len(nodes)):
+                distance[target] = distance[name] + neuron
+                (waiting.append if neuron else waiting.appendleft)(target)
     if lost := [name for name in nodes if name not in distance]:
         raise NIRError(f"no way of edges leads from the Input to {_listed(lost)}; connect it, or take it out")
     return distance

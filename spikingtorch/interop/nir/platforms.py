@@ -91,10 +91,6 @@ def _unknown(sizes: Sizes, known: set[str]) -> list[str]:
     return [f"no {', '.join(wrong)}"] if wrong else []
 
 
-def _loihi2(sizes: Sizes) -> list[str]:
-    return _more("neurons", sizes.total, 128 * 8192)
-
-
 def _speck(sizes: Sizes) -> list[str]:
     found = _unknown(sizes, {"Affine", "Linear", "Conv2d", "SumPool2d", "AvgPool2d", "IF"})
     found += _more("layers of neurons", len(sizes.neurons), 9)
@@ -114,15 +110,11 @@ def _brainscales(sizes: Sizes) -> list[str]:
     return [*found, *_more("neurons", sizes.total, 512), *_more("synapses", sizes.synapses, 512 * 256)]
 
 
-def _spinnaker2(sizes: Sizes) -> list[str]:
-    return _more("weights of a byte in the memory of its cores", sizes.synapses, 152 * 128 * 1024)
-
-
 PLATFORMS = (
     Platform(
         "Loihi 2",
         "weights become whole numbers of 8 bits",
-        _loihi2,
+        lambda sizes: _more("neurons", sizes.total, 128 * 8192),
         "128 cores of up to 8192 neurons: G. Orchard et al., IEEE SiPS 2021, doi:10.1109/SiPS52927.2021.00053",
     ),
     Platform(
@@ -146,7 +138,7 @@ PLATFORMS = (
     Platform(
         "SpiNNaker2",
         "weights become whole numbers",
-        _spinnaker2,
+        lambda sizes: _more("weights of a byte in the memory of its cores", sizes.synapses, 152 * 128 * 1024),
         "152 cores of 128 kB: SpiNNaker2 data sheet, version 0.03 (2021)",
     ),
 )

@@ -17,9 +17,9 @@ import torch
 from spikingtorch.interop.nir.reference_types import Cell, Given, Shape
 
 Values = npt.NDArray[Any]
-# (i, v, x) -> (i, u), and u -> (z, v)
+# (i, v, x) -> (i, u); u -> z, and (z, u) -> v
 Charge = Callable[[Values, Values, Values], tuple[Values, Values]]
-Fire = Callable[[Values], tuple[Values, Values]]
+Fire = tuple[Callable[[Values], Values], Callable[[Values, Values], Values]]
 Build = Callable[[Any, Shape, float], Cell]
 
 
@@ -37,7 +37,9 @@ class _Neuron:
         if self.fire is None:
             self.v = u
             return Given(u)
-        z, self.v = self.fire(u)
+        spikes, after = self.fire
+        z: Values = spikes(u).astype(np.float32)
+        self.v = after(z, u)
         return Given(z, u)
 
 
@@ -61,8 +63,14 @@ def _f32(value: Any) -> Values:
     return np.asarray(value, np.float32)
 
 
-def _spikes(fires: Values) -> Values:
-    return fires.astype(np.float32)
+def _current_first(alpha: Values, beta: Values) -> Charge:
+    """Return i = alpha i + x,  u = beta v + i."""
+
+    def charge(i: Values, v: Values, x: Values) -> tuple[Values, Values]:
+        i = alpha * i + x
+        return i, beta * v + i
+
+    return charge
 
 
 # -- snnTorch: dt is 1e-4 whatever the user says
@@ -92,23 +100,13 @@ def _snntorch_cuba(node: Any, _shape: Shape, _dt: float) -> Cell:
     threshold = node.v_threshold if np.allclose(scale, 1.0) else node.v_threshold / scale
     _need(np.unique(threshold).size == 1, "v_threshold over w_in dt / tau_syn differs between neurons")
     alpha, beta = (np.clip(_f32(1 - (_SNNTORCH_DT / tau)), 0, 1) for tau in (node.tau_syn, node.tau_mem))
-
-    def charge(i: Values, v: Values, x: Values) -> tuple[Values, Values]:
-        i = alpha * i + x
-        return i, beta * v + i
-
-    return _Neuron(charge, _above_to_zero(threshold))
+    return _Neuron(_current_first(alpha, beta), _above_to_zero(threshold))
 
 
 def _above_to_zero(threshold: Any) -> Fire:
     level = _f32(np.unique(threshold)[0])
     _need(level > 0, "a threshold is not above 0, where a reset to zero would spike again")
-
-    def fire(u: Values) -> tuple[Values, Values]:
-        z = _spikes(u - level > 0)
-        return z, u - z * u
-
-    return fire
+    return lambda u: u - level > 0, lambda z, u: u - z * u
 
 
 # -- Norse
@@ -146,12 +144,7 @@ def _norse_cuba(node: Any, shape: Shape, dt: float) -> Cell:
 
 def _norse_fire(node: Any) -> Fire:
     level = _f32(node.v_threshold)
-
-    def fire(u: Values) -> tuple[Values, Values]:
-        z = _spikes(u - level > 0)
-        return z, (1 - z) * u
-
-    return fire
+    return lambda u: u - level > 0, lambda z, u: (1 - z) * u
 
 
 # -- Sinabs: a step is 1; thresholds keep the dtype of the file, and membranes follow
@@ -190,12 +183,11 @@ def _decay(tau: Any) -> Values:
 def _sinabs_fire(node: Any, least: Values | None) -> Fire:
     level = np.asarray(node.v_threshold)
 
-    def fire(u: Values) -> tuple[Values, Values]:
-        z = _spikes((u > 0) * np.trunc(u / level))
-        v = u - z * level
-        return z, v if least is None else np.maximum(v - least, 0) + least
+    def after(z: Values, u: Values) -> Values:
+        v: Values = u - z * level
+        return v if least is None else np.maximum(v - least, 0) + least
 
-    return fire
+    return lambda u: (u > 0) * np.trunc(u / level), after
 
 
 # -- SpikingJelly: one value for a layer
@@ -234,25 +226,15 @@ def _spikingjelly_cuba(node: Any, shape: Shape, dt: float) -> Cell:
     _need(_close(r, tau_mem / dt), "r is not tau_mem / dt")
     _need(_close(w_in, tau_syn / dt), "w_in is not tau_syn / dt")
     _need(_close(v_leak, 0.0), "v_leak is not 0")
-    alpha, beta = np.float32(1.0 - dt / tau_syn), np.float32(1.0 - dt / tau_mem)
-
-    def charge(i: Values, v: Values, x: Values) -> tuple[Values, Values]:
-        i = i * alpha + x
-        return i, v * beta + i
-
-    neuron = _Neuron(charge, _spikingjelly_fire(node), np.full(shape, np.float32(v_reset)))
+    alpha, beta = _f32(1.0 - dt / tau_syn), _f32(1.0 - dt / tau_mem)
+    neuron = _Neuron(_current_first(alpha, beta), _spikingjelly_fire(node), np.full(shape, np.float32(v_reset)))
     neuron.i = np.zeros((), np.float32)
     return neuron
 
 
 def _spikingjelly_fire(node: Any) -> Fire:
     level, rest = map(np.float32, _single(node, "v_threshold", "v_reset"))
-
-    def fire(u: Values) -> tuple[Values, Values]:
-        z = _spikes(u - level >= 0)
-        return z, z * rest + (1 - z) * u
-
-    return fire
+    return lambda u: u - level >= 0, lambda z, u: z * rest + (1 - z) * u
 
 
 def _close(value: float, wanted: float) -> bool:
@@ -263,9 +245,5 @@ NEURONS: Mapping[str, Mapping[type, Build]] = {
     "snntorch": {nir.LIF: _snntorch_lif, nir.CubaLIF: _snntorch_cuba},
     "norse": {nir.LIF: _norse_lif, nir.IF: _norse_if, nir.CubaLIF: _norse_cuba},
     "sinabs": {nir.LIF: _sinabs_lif, nir.IF: _sinabs_if, nir.LI: _sinabs_li},
-    "spikingjelly": {
-        nir.LIF: _spikingjelly_lif,
-        nir.IF: _spikingjelly_if,
-        nir.CubaLIF: _spikingjelly_cuba,
-    },
+    "spikingjelly": {nir.LIF: _spikingjelly_lif, nir.IF: _spikingjelly_if, nir.CubaLIF: _spikingjelly_cuba},
 }

@@ -1,71 +1,55 @@
-"""Reader: a model of how one library runs a file of NIR, by which certificates are made without that library."""
+"""Models of how the libraries run a file of NIR, by which certificates are made without these libraries."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import nir
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
 
-from spikingtorch.interop.nir import reader_maps, reader_neurons
+from spikingtorch.interop.nir import reader_neurons
 from spikingtorch.interop.nir.errors import NIRError
 from spikingtorch.interop.nir.plan import NEURONS, Plan, plan_of
-from spikingtorch.interop.nir.reference_types import Cell, Grid, Shape
-from spikingtorch.interop.nir.targets import TARGETS, Target
+from spikingtorch.interop.nir.reference_types import Array, Cell, Given, Grid, Shape
+from spikingtorch.interop.nir.targets import Target
 
 
-class Reader(NamedTuple):
-    """How one library runs a file of NIR.
+def build(target: Target, node: Any, shape: Shape, grid: Grid) -> Cell:
+    """Return the function of a node in the reader of a library, as ``reference_nodes.build`` does.
 
-    Attributes:
-        target: the library.
-        depth_first: whether it runs nodes in the order of a depth-first search along the list of edges, and not each
-            after those that it needs.
-        flattens_batch: whether it counts the axes of Flatten with the batch.
+    Raises:
+        ValueError: the library fails on it, leaves it out, or computes something that is not modelled.
     """
+    neuron = reader_neurons.NEURONS[target.name].get(type(node))
+    try:
+        if neuron is not None:
+            return neuron(node, shape, grid.dt)
+        if not isinstance(node, nir.Input | nir.Output) and type(node).__name__ not in target.maps:
+            raise ValueError("it leaves such a node out, or fails on it")
+        return map_of(node, target.flattens_batch)
+    except ValueError as error:
+        raise ValueError(f"not computed by the reader of {target.title}: {error}") from error
 
-    target: Target
-    depth_first: bool
-    flattens_batch: bool
 
-    def build(self, node: Any, shape: Shape, grid: Grid) -> Cell:
-        """Return the function of a node, as ``reference_nodes.build`` does.
-
-        Raises:
-            ValueError: the library fails on it, leaves it out, or computes something that is not modelled.
-        """
-        title = self.target.title
-        neuron = reader_neurons.NEURONS[self.target.name].get(type(node))
-        try:
-            if neuron is not None:
-                return neuron(node, shape, grid.dt)
-            ends = isinstance(node, nir.Input | nir.Output)
-            if not ends and type(node).__name__ not in self.target.maps:
-                raise ValueError("it leaves such a node out, or fails on it")
-            return reader_maps.map_of(node, self.flattens_batch)
-        except ValueError as error:
-            raise ValueError(f"not computed by the reader of {title}: {error}") from error
-
-    def check(self, graph: nir.NIRGraph) -> None:
-        """Raise unless the library runs the nodes in an order in which they mean what NIR says.
-
-        Raises:
-            NIRError: it does not.
-        """
-        plan, name = plan_of(graph), self.target.reader
-        if any(isinstance(node, nir.NIRGraph) for node in graph.nodes.values()):
-            raise NIRError(
-                f"there are graphs inside the graph, which are not modelled for {name}; put their nodes into it"
-            )
-        for target, edges in plan.incoming.items():
-            for edge in edges:
-                if not edge.delayed:
-                    continue
-                if not self.target.cycles:
-                    raise NIRError(
-                        f"{target!r} is recurrent, and {name} fails on cycles; leave recurrent= out, or choose another "
-                        "target"
-                    )
-                _check_own_weights(plan, edge.source, target, name)
-        if self.depth_first:
-            _check_order(graph, plan, name)
+def check(target: Target, graph: nir.NIRGraph) -> None:
+    """Raise NIRError unless a library runs the nodes in an order in which they mean what NIR says."""
+    plan, name = plan_of(graph), target.reader
+    if any(isinstance(node, nir.NIRGraph) for node in graph.nodes.values()):
+        raise NIRError(f"there are graphs inside the graph, which are not modelled for {name}; put their nodes into it")
+    for neuron, edges in plan.incoming.items():
+        for edge in edges:
+            if not edge.delayed:
+                continue
+            if not target.cycles:
+                raise NIRError(
+                    f"{neuron!r} is recurrent, and {name} fails on cycles; leave recurrent= out, or choose another "
+                    "target"
+                )
+            _check_own_weights(plan, edge.source, neuron, name)
+    if target.depth_first:
+        _check_order(graph, plan, name)
 
 
 def _check_own_weights(plan: Plan, back: str, neuron: str, reader: str) -> None:
@@ -105,7 +89,84 @@ def _check_order(graph: nir.NIRGraph, plan: Plan, reader: str) -> None:
         raise NIRError(f"{reader} gives out {last!r} and not {plan.outputs[0]!r}, which it comes to before it")
 
 
-READERS: dict[str, Reader] = {
-    name: Reader(target, depth_first=name in ("norse", "sinabs"), flattens_batch=name in ("snntorch", "norse"))
-    for name, target in TARGETS.items()
+def map_of(node: Any, flattens_batch: bool) -> Cell:
+    """Return the function of a node, (N, ...) to (N, ...).
+
+    Args:
+        node: one without a state, that readers have modules for.
+        flattens_batch: whether the reader hands the axes of Flatten on as they are, so that they count the batch.
+
+    Raises:
+        ValueError: readers compute something else than the node says.
+    """
+    if isinstance(node, nir.Flatten):
+        return _of(_flatten(node, flattens_batch))
+    return _of(_MAPS[type(node)](node))
+
+
+def _of(function: Callable[[Tensor], Tensor]) -> Cell:
+    def cell(arriving: Array) -> Given:
+        found: Any = function(torch.from_numpy(np.ascontiguousarray(arriving)).float())
+        return Given(found.numpy())
+
+    return cell
+
+
+def _tensor(array: Any) -> Tensor:
+    return torch.from_numpy(np.array(array)).float()
+
+
+def _passed(_node: Any) -> Callable[[Tensor], Tensor]:
+    return lambda x: x
+
+
+def _linear(node: Any) -> Callable[[Tensor], Tensor]:
+    weight, bias = _tensor(node.weight), _tensor(node.bias) if isinstance(node, nir.Affine) else None
+    return lambda x: nnf.linear(x, weight, bias)
+
+
+def _convolution(node: Any) -> Callable[[Tensor], Tensor]:
+    if int(node.groups) != 1:
+        raise ValueError("a convolution in groups, with which most readers fail")
+    axes = np.ndim(node.weight) - 2
+    weight, bias = _tensor(node.weight), _tensor(node.bias)
+    stride, dilation = (_sizes(each, axes) for each in (node.stride, node.dilation))
+    padding: Any = node.padding if isinstance(node.padding, str) else _sizes(node.padding, axes)
+    convolve: Any = nnf.conv1d if axes == 1 else nnf.conv2d
+    return lambda x: convolve(x, weight, bias, stride, padding, dilation)
+
+
+def _average(node: Any) -> Callable[[Tensor], Tensor]:
+    sizes = [_sizes(each, 2) for each in (node.kernel_size, node.stride, node.padding)]
+    return lambda x: nnf.avg_pool2d(x, *sizes)
+
+
+def _sum(node: Any) -> Callable[[Tensor], Tensor]:
+    if np.any(node.padding):
+        raise ValueError("SumPool2d with padding, which readers leave out")
+    kernel, stride = (_sizes(each, 2) for each in (node.kernel_size, node.stride))
+    return lambda x: nnf.avg_pool2d(x, kernel, stride) * float(kernel[0] * kernel[1])
+
+
+def _flatten(node: Any, flattens_batch: bool) -> Callable[[Tensor], Tensor]:
+    start, end = int(node.start_dim), int(node.end_dim)
+    if flattens_batch and (start >= 0 or end >= 0):
+        raise ValueError(
+            f"Flatten from axis {start} to {end}, which the reader counts with the batch before them; it needs "
+            "negative numbers"
+        )
+    start, end = (each + 1 if each >= 0 else each for each in (start, end))
+    return lambda x: x.flatten(start, end)
+
+
+def _sizes(value: Any, axes: int) -> Any:
+    return tuple(int(each) for each in np.broadcast_to(np.asarray(value), (axes,)))
+
+
+_MAPS: dict[type, Callable[[Any], Callable[[Tensor], Tensor]]] = {
+    **dict.fromkeys((nir.Input, nir.Output), _passed),
+    **dict.fromkeys((nir.Affine, nir.Linear), _linear),
+    **dict.fromkeys((nir.Conv1d, nir.Conv2d), _convolution),
+    nir.AvgPool2d: _average,
+    nir.SumPool2d: _sum,
 }

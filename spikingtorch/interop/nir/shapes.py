@@ -1,7 +1,9 @@
 """The shapes of what nodes give out, by running one step on zeros, and what comes back before the first step."""
 
 import math
+from functools import reduce
 from graphlib import TopologicalSorter
+from operator import add
 from typing import Any
 
 import nir
@@ -10,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.interop.nir.errors import NIRError
-from spikingtorch.interop.nir.modules import Feedback
-from spikingtorch.interop.nir.network import Node, sum_of
+from spikingtorch.interop.nir.modules import Feedback, Node
 from spikingtorch.interop.nir.plan import NEURONS, Plan
 from spikingtorch.layers.base import StatefulLayer
 
@@ -22,11 +23,7 @@ _LARGEST = 10**8
 def shapes_of(
     nodes: list[Node], modules: dict[str, nn.Module], plan: Plan, dtype: torch.dtype
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what the nodes give out for a sample, by running one step on zeros.
-
-    Raises:
-        NIRError: they do not fit together.
-    """
+    """Return the shapes of what nodes give out for a sample, by a step on zeros; NIRError if they do not fit."""
     start = plan.nodes[plan.input].input_type
     size = None if start is None else start.get("input")
     if size is None:
@@ -45,22 +42,23 @@ def shapes_of(
                 f"what flows into node {node.name!r} differs in shape: "
                 + ", ".join(f"{name} gives {tuple(values[name].shape[1:])}" for name in node.now)
             )
-        values[node.name] = _run(node, modules, sum_of(given))
+        values[node.name] = _run(node, modules, given)
         _check_shape(plan.nodes[node.name], node.name, tuple(values[node.name].shape[1:]))
     return {name: tuple(value.shape[1:]) for name, value in values.items()}
 
 
-def _run(node: Node, modules: dict[str, nn.Module], x: Tensor) -> Tensor:
-    module = modules.get(node.module)
+def _run(node: Node, modules: dict[str, nn.Module], given: list[Tensor]) -> Tensor:
+    """Return what a node makes of the sum of what flows into it."""
+    module: Any = modules.get(node.module)
+    x: Tensor = reduce(add, given)
     if module is None:
         return x
     try:
         with torch.no_grad():
-            if not isinstance(module, StatefulLayer):
-                out: Tensor = module(x)
-                return out
-            out = module(x, True)
-            module.reset()
+            stateful = isinstance(module, StatefulLayer)
+            out: Tensor = module(x, True) if stateful else module(x)
+            if stateful:
+                module.reset()
             return out
     except (ValueError, RuntimeError, IndexError, TypeError) as error:
         raise NIRError(
@@ -119,5 +117,5 @@ def _at_rest(
     for name in TopologicalSorter(needs).static_order():
         given = [rest[source] for source in needs[name]]
         zeros = torch.zeros(1, *shapes[name], dtype=dtype)
-        rest[name] = _run(by_name[name], modules, sum_of(given)) if given else zeros
+        rest[name] = _run(by_name[name], modules, given) if given else zeros
     return rest

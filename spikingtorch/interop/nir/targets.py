@@ -27,6 +27,9 @@ class Target(NamedTuple):
         at_threshold: whether its neurons fire at the threshold as well, and not only above it.
         counts: whether they fire as often in a step as the membrane holds thresholds, and subtract these.
         cycles: whether it reads neurons with weights back to themselves.
+        depth_first: whether it runs nodes in the order of a depth-first search along the list of edges, and not each
+            after those that it needs.
+        flattens_batch: whether it counts the axes of Flatten with the batch.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Target(NamedTuple):
     at_threshold: bool = False
     counts: bool = False
     cycles: bool = True
+    depth_first: bool = False
+    flattens_batch: bool = False
 
     @property
     def reader(self) -> str:
@@ -48,20 +53,21 @@ class Target(NamedTuple):
 TARGETS: dict[str, Target] = {
     each.name: each
     for each in (
-        Target("snntorch", "snnTorch 1.0.0", 1e-4, _MOST_MAPS, cycles=False),
-        Target("norse", "Norse 1.1.0", 1e-3, _MAPS | {"Linear"}, any_dt=True),
-        Target("sinabs", "Sinabs 3.1.3", 1.0, _MAPS, discretisation="exponential", at_threshold=True, counts=True),
+        Target("snntorch", "snnTorch 1.0.0", 1e-4, _MOST_MAPS, cycles=False, flattens_batch=True),
+        Target(*("norse", "Norse 1.1.0", 1e-3, _MAPS | {"Linear"}), any_dt=True, depth_first=True, flattens_batch=True),
+        Target(
+            *("sinabs", "Sinabs 3.1.3", 1.0, _MAPS, False, "exponential"),
+            at_threshold=True,
+            counts=True,
+            depth_first=True,
+        ),
         Target("spikingjelly", "SpikingJelly 2.0.0", 1e-4, _MOST_MAPS, any_dt=True, at_threshold=True),
     )
 }
 
 
 def target_of(owner: str, given: Any) -> Target | None:
-    """Return the target of a name; None for None.
-
-    Raises:
-        NIRError: there is none of that name.
-    """
+    """Return the target of a name, NIRError if there is none of it; None for None."""
     if given is None:
         return None
     if not isinstance(given, str) or given not in TARGETS:
@@ -71,11 +77,7 @@ def target_of(owner: str, given: Any) -> Target | None:
 
 
 def check_steps(target: Target, dt: float, discretisation: str) -> None:
-    """Raise unless a reader takes steps of this length, by this method.
-
-    Raises:
-        NIRError: it does not.
-    """
+    """Raise NIRError unless a reader takes steps of this length, by this method."""
     if discretisation != target.discretisation:
         raise NIRError(
             f"to_nir: discretisation={discretisation!r}, but {target.reader} goes by {target.discretisation!r}; leave "

@@ -13,11 +13,7 @@ from spikingtorch.interop.nir.modules import Scale
 
 
 def node_of(op: Op) -> Any:
-    """Return the node of a module that is no neuron.
-
-    Raises:
-        NIRError: NIR has none.
-    """
+    """Return the node of a module that is no neuron; raise NIRError if NIR has none."""
     module: Any = op.module
     match module:
         case nn.Linear(bias=None):
@@ -83,11 +79,7 @@ def _pool(module: nn.AvgPool2d, op: Op) -> Any:
 
 
 def recurrence_of(layer: Any, op: Op) -> Any:
-    """Return the node of the recurrent weights of a layer.
-
-    Raises:
-        NIRError: NIR has none.
-    """
+    """Return the node of the recurrent weights of a layer; raise NIRError if NIR has none."""
     if layer.synapse is dense:
         if len(op.after) != 1:
             raise NIRError(

@@ -24,11 +24,7 @@ from spikingtorch.layers.steplayer import StepLayer
 
 
 def neuron_of(layer: StepLayer, writing: Writing) -> Any:
-    """Return the node that stands for a layer, without its recurrent weights.
-
-    Raises:
-        NIRError: there is none.
-    """
+    """Return the node that stands for a layer, without its recurrent weights; raise NIRError if there is none."""
     make = _NODES.get(layer.step)
     if make is None:
         nearest = _NEAREST.get(layer.step)

@@ -52,11 +52,11 @@ class Row(NamedTuple):
     name: str
     kind: str
     neurons: int
-    spikes: int
-    different: int
-    first: Difference | None
-    error: float | None
-    continuous: float | None
+    spikes: int = 0
+    different: int = 0
+    first: Difference | None = None
+    error: float | None = None
+    continuous: float | None = None
 
 
 class Certificate(NamedTuple):

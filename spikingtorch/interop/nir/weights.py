@@ -68,11 +68,7 @@ def _check_loadable(path: str, module: Any) -> None:
 
 
 def _matched(own: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
-    """Return for each module of a network the node whose weights it takes.
-
-    Raises:
-        NIRError: there is none for each, or more than one.
-    """
+    """Return for each module the node whose weights it takes; NIRError if there is none for each, or more than one."""
     by_name = {path: plain_name(path) for path in own}
     if set(by_name.values()) != set(given) or len(own) != len(given):
         by_name = dict(zip(own, given, strict=False))

@@ -37,11 +37,7 @@ class Writing:
     target: Target | None = None
 
     def lose(self, what: str, nearest: str) -> None:
-        """Note what is left out.
-
-        Raises:
-            NIRError: nothing may be.
-        """
+        """Note what is left out; raise NIRError if nothing may be."""
         if not self.approximate:
             cannot = "NIR cannot say" if self.target is None else f"{self.target.reader} does not compute"
             raise NIRError(

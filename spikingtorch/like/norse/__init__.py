@@ -9,8 +9,19 @@ stay floats, as there.
 [0.0, 1.0, 0.0, 1.0]
 """
 
-from spikingtorch.like.norse.cells import IAFCell, LIBoxCell, LICell, LIFBoxCell, LIFCell, LIFRefracCell, LSNNCell
-from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFAdExRefracCell, LIFExCell
+from spikingtorch.like.norse.cells import (
+    IAFCell,
+    IzhikevichCell,
+    LIBoxCell,
+    LICell,
+    LIFAdExCell,
+    LIFAdExRefracCell,
+    LIFBoxCell,
+    LIFCell,
+    LIFExCell,
+    LIFRefracCell,
+    LSNNCell,
+)
 from spikingtorch.like.norse.parameters import (
     IAFParameters,
     IzhikevichParameters,

@@ -69,14 +69,12 @@ def cell_params(owner: str, p: Any) -> dict[str, Any]:
     """Return the parameters of a cell without ``method`` and ``alpha``, in whose place there is a spike function."""
     params: dict[str, Any] = p._asdict()
     method, alpha = params.pop("method", None), params.pop("alpha", 100.0)
+    converted: dict[str, Any] = {}
     for name, value in params.items():
+        if hasattr(value, "_asdict"):  # those of the cell inside one that rests
+            converted |= cell_params(owner, value)
+            continue
         if not callable(value):
             number(owner, name, value)
-    converted = {name: tensor(value) if name in RATES else value for name, value in params.items()}
+        converted[name] = tensor(value) if name in RATES else value
     return converted if method is None else converted | {"surrogate": threshold(method, alpha)}
-
-
-def refractory_params(owner: str, inside: Any, rho_reset: Any) -> dict[str, Any]:
-    """Return the parameters of a cell that rests after a spike: those of the one inside, and the length of the rest."""
-    number(owner, "rho_reset", rho_reset)
-    return cell_params(owner, inside) | {"rho_reset": rho_reset}

@@ -1,25 +1,19 @@
-"""LIFCell, IAFCell, the leaky integrators, and what goes with them: each takes its parameters p as LIFCell does."""
+"""The cells without recurrent weights; each takes its parameters p as LIFCell does."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.like.norse.cell import Cell, cell_params, refractory_params
-from spikingtorch.like.norse.parameters import (
-    IAFParameters,
-    LIBoxParameters,
-    LIFBoxParameters,
-    LIFParameters,
-    LIFRefracParameters,
-    LIParameters,
-    LSNNParameters,
-)
+from spikingtorch.like.norse import parameters
+from spikingtorch.like.norse.cell import Cell, cell_params
+from spikingtorch.like.options import Common
 from spikingtorch.like.steps import norse as steps
+from spikingtorch.like.steps import norse_nonlinear as nonlinear
 
 
-class LIFCell(Cell[LIFParameters]):
+class LIFCell(Cell[parameters.LIFParameters]):
     """Apply Norse's LIFCell, a current-based LIF neuron, to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -33,11 +27,11 @@ class LIFCell(Cell[LIFParameters]):
         **options: recurrent and returns, as in StepLayer.
     """
 
-    kind = LIFParameters
+    kind = parameters.LIFParameters
     makes = (steps.lif_cell_step, steps.CurrentState)
 
 
-class LIFRefracCell(Cell[LIFRefracParameters]):
+class LIFRefracCell(Cell[parameters.LIFRefracParameters]):
     """Apply Norse's LIFRefracCell, which rests after a spike, to an input, one step of time a call.
 
     For each entry of the input, with v', i, s' as in LIFCell,
@@ -51,14 +45,11 @@ class LIFRefracCell(Cell[LIFRefracParameters]):
         **options: recurrent and returns, as in StepLayer.
     """
 
-    kind = LIFRefracParameters
+    kind = parameters.LIFRefracParameters
     makes = (steps.lif_refrac_cell_step, steps.RefractoryCellState)
 
-    def _params_of(self, p: LIFRefracParameters, dt: float) -> dict[str, Any]:
-        return refractory_params(type(self).__name__, p.lif, p.rho_reset) | {"dt": dt}
 
-
-class LIFBoxCell(Cell[LIFBoxParameters]):
+class LIFBoxCell(Cell[parameters.LIFBoxParameters]):
     """Apply Norse's LIFBoxCell, a LIF neuron without a current, to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -67,11 +58,11 @@ class LIFBoxCell(Cell[LIFBoxParameters]):
         s[t] = H(u[t] - v_th),  v[t] = reset_method(s[t], u[t], v_reset, v_th)
     """
 
-    kind = LIFBoxParameters
+    kind = parameters.LIFBoxParameters
     makes = (steps.lif_box_cell_step, steps.BoxState)
 
 
-class IAFCell(Cell[IAFParameters]):
+class IAFCell(Cell[parameters.IAFParameters]):
     """Apply Norse's IAFCell to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -86,11 +77,11 @@ class IAFCell(Cell[IAFParameters]):
 
     attribute_names: ClassVar[Mapping[str, str]] = {"threshold": "v_th"}
 
-    kind = IAFParameters
+    kind = parameters.IAFParameters
     makes = (F.if_step, F.IFState)
     starts: ClassVar[Mapping[str, str]] = {}
 
-    def _params_of(self, p: IAFParameters, dt: float) -> dict[str, Any]:  # noqa: ARG002
+    def _params_of(self, p: parameters.IAFParameters, dt: float) -> dict[str, Any]:  # noqa: ARG002
         params = cell_params(type(self).__name__, p)
         return {"threshold": params.pop("v_th")} | params
 
@@ -106,7 +97,7 @@ class IAFCell(Cell[IAFParameters]):
         return {"reset": F.ToValue(params.pop("v_reset"))} | params
 
 
-class LICell(Cell[LIParameters]):
+class LICell(Cell[parameters.LIParameters]):
     """Apply Norse's LICell, a readout whose output is its membrane, to an input, one step of time a call.
 
     For each entry of the input,
@@ -114,21 +105,21 @@ class LICell(Cell[LIParameters]):
         j = i[t-1] + x[t],  v[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + j),  i[t] = j - dt tau_syn_inv j
     """
 
-    kind = LIParameters
+    kind = parameters.LIParameters
     makes = (steps.li_cell_step, steps.CurrentState)
 
 
-class LIBoxCell(Cell[LIBoxParameters]):
+class LIBoxCell(Cell[parameters.LIBoxParameters]):
     """Apply Norse's LIBoxCell, a readout without a current, to an input, one step of time a call.
 
     For each entry of the input, v[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + x[t]).
     """
 
-    kind = LIBoxParameters
+    kind = parameters.LIBoxParameters
     makes = (steps.li_box_cell_step, steps.BoxState)
 
 
-class LSNNCell(Cell[LSNNParameters]):
+class LSNNCell(Cell[parameters.LSNNParameters]):
     """Apply Norse's LSNNCell, whose threshold rises with each spike, to an input, one step of time a call.
 
     For each entry of the input, with H(0) = 0,
@@ -138,6 +129,85 @@ class LSNNCell(Cell[LSNNParameters]):
         v[t] = v_reset where s[t] = 1, else u[t]
     """
 
-    kind = LSNNParameters
+    kind = parameters.LSNNParameters
     makes = (steps.lsnn_cell_step, steps.LSNNState)
     starts: ClassVar[Mapping[str, str]] = {"v": "v_leak", "b": "v_th"}
+
+
+class LIFExCell(Cell[parameters.LIFExParameters]):
+    """Apply Norse's LIFExCell, an exponential integrate-and-fire neuron, to an input, one step of time a call.
+
+    For each entry of the input, as in LIFCell with
+
+        u[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + delta_T exp((v[t-1] - v_th) / delta_T) + j)
+    """
+
+    kind = parameters.LIFExParameters
+    makes = (nonlinear.lif_ex_cell_step, steps.CurrentState)
+
+
+class LIFAdExCell(Cell[parameters.LIFAdExParameters]):
+    """Apply Norse's LIFAdExCell, an exponential integrate-and-fire neuron with adaptation, one step of time a call.
+
+    For each entry of the input, as in LIFCell with
+
+        u[t] = v[t-1] + dt tau_mem_inv ((v_leak - v[t-1]) + delta_T exp((v[t-1] - v_th) / delta_T) + j - a[t-1])
+        a[t] = a[t-1] + dt tau_ada_inv (adaptation_current (v[t-1] - v_leak) - a[t-1]) + s[t] adaptation_spike
+    """
+
+    kind = parameters.LIFAdExParameters
+    makes = (nonlinear.lif_adex_cell_step, nonlinear.AdExCellState)
+
+
+class LIFAdExRefracCell(Cell[parameters.LIFAdExRefracParameters]):
+    """Apply Norse's LIFAdExRefracCell, an LIFAdExCell that rests after a spike, to an input, one step of time a call.
+
+    For each entry of the input, with v', i, a, s' as in LIFAdExCell, the rest of LIFRefracCell.
+
+    Args:
+        p: its parameters; ``p.lif_adex`` are those of LIFAdExCell.
+        dt: length of a step, in s.
+        **options: recurrent and returns, as in StepLayer.
+    """
+
+    kind = parameters.LIFAdExRefracParameters
+    makes = (nonlinear.lif_adex_refrac_cell_step, nonlinear.RefractoryAdExCellState)
+
+
+class IzhikevichCell(Cell[parameters.IzhikevichSpikingBehavior]):
+    """Apply Norse's IzhikevichCell to an input, one step of time a call.
+
+    For each entry of the input, with H(0) = 0 and rate = tau_inv dt,
+
+        p = v[t-1] + rate (sq v[t-1]^2 + mn v[t-1] + bias - u[t-1] + x[t]),  s[t] = H(p - v_th)
+        q = u[t-1] + rate a (b v[t-1] - u[t-1])
+        v[t] = c where s[t] = 1, else p;  u[t] = q + s[t] d
+
+    Args:
+        spiking_method: its parameters p, and where it starts, s.
+        dt: length of a step, in s.
+        **options: recurrent and returns, as in StepLayer.
+    """
+
+    kind = parameters.IzhikevichSpikingBehavior
+    makes = (nonlinear.izhikevich_cell_step, nonlinear.IzhikevichCellState)
+    given_as = "spiking_method"
+    starts: ClassVar[Mapping[str, str]] = {"v": "v_start", "u": "u_start"}
+
+    def __init__(
+        self, spiking_method: parameters.IzhikevichSpikingBehavior, dt: float = 0.001, **options: Unpack[Common]
+    ) -> None:
+        super().__init__(spiking_method, dt, **options)
+        self.v_start, self.u_start = (float(value) for value in spiking_method.s)
+
+    def _params_of(self, p: parameters.IzhikevichSpikingBehavior, dt: float) -> dict[str, Any]:
+        return cell_params(type(self).__name__, p.p) | {"dt": dt}
+
+    @staticmethod
+    def param_map(stored: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters with the rates that tau_inv, dt and a make, and the curve."""
+        params = dict(stored)
+        rate = params.pop("tau_inv") * params.pop("dt")
+        curve = nonlinear.Curve(params.pop("sq"), params.pop("mn"), params.pop("bias"))
+        rate_u = rate * params.pop("a")
+        return params | {"rate": rate, "rate_u": rate_u, "curve": curve}

@@ -11,20 +11,10 @@ from torch import Tensor, nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.recurrent import Synapse, Weights
+from spikingtorch.like.layer import named
+from spikingtorch.like.norse import cells, parameters
 from spikingtorch.like.norse.cell import Cell, P
-from spikingtorch.like.norse.cells import LIFCell, LIFRefracCell, LSNNCell
-from spikingtorch.like.norse.nonlinear import IzhikevichCell, LIFAdExCell, LIFAdExRefracCell, LIFExCell
-from spikingtorch.like.norse.parameters import (
-    IzhikevichSpikingBehavior,
-    LIFAdExParameters,
-    LIFAdExRefracParameters,
-    LIFExParameters,
-    LIFParameters,
-    LIFRefracParameters,
-    LSNNParameters,
-)
 from spikingtorch.like.options import Common, own_weights
-from spikingtorch.like.recurrent import named
 from spikingtorch.like.steps.norse import stopped
 
 
@@ -103,7 +93,7 @@ def _weights(owner: str, name: str, given: Tensor | None, rows: int, columns: in
     return given if isinstance(given, nn.Parameter) else nn.Parameter(given.detach().clone())
 
 
-class LIFRecurrentCell(RecurrentCell[LIFParameters], LIFCell):
+class LIFRecurrentCell(RecurrentCell[parameters.LIFParameters], cells.LIFCell):
     """Apply Norse's LIFRecurrentCell to an input, one step of time a call.
 
     As in LIFCell with x'[t] = input_weights x[t] + recurrent_weights s[t-1] in place of x[t]; no gradient flows
@@ -119,7 +109,7 @@ class LIFRecurrentCell(RecurrentCell[LIFParameters], LIFCell):
     extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
 
 
-class LIFRefracRecurrentCell(RecurrentCell[LIFRefracParameters], LIFRefracCell):
+class LIFRefracRecurrentCell(RecurrentCell[parameters.LIFRefracParameters], cells.LIFRefracCell):
     """Apply Norse's LIFRefracRecurrentCell to an input, one step of time a call.
 
     As in LIFRefracCell with x'[t] as in LIFRecurrentCell; no gradient flows through the reset of the membrane.
@@ -128,7 +118,7 @@ class LIFRefracRecurrentCell(RecurrentCell[LIFRefracParameters], LIFRefracCell):
     extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
 
 
-class LSNNRecurrentCell(RecurrentCell[LSNNParameters], LSNNCell):
+class LSNNRecurrentCell(RecurrentCell[parameters.LSNNParameters], cells.LSNNCell):
     """Apply Norse's LSNNRecurrentCell to an input, one step of time a call.
 
     As in LSNNCell with x'[t] as in LIFRecurrentCell; no gradient flows through the reset and the adaptation.
@@ -137,28 +127,28 @@ class LSNNRecurrentCell(RecurrentCell[LSNNParameters], LSNNCell):
     extra: ClassVar[Mapping[str, Any]] = {"passes": stopped}
 
 
-class LIFExRecurrentCell(RecurrentCell[LIFExParameters], LIFExCell):
+class LIFExRecurrentCell(RecurrentCell[parameters.LIFExParameters], cells.LIFExCell):
     """Apply Norse's LIFExRecurrentCell to an input, one step of time a call.
 
     As in LIFExCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
     """
 
 
-class LIFAdExRecurrentCell(RecurrentCell[LIFAdExParameters], LIFAdExCell):
+class LIFAdExRecurrentCell(RecurrentCell[parameters.LIFAdExParameters], cells.LIFAdExCell):
     """Apply Norse's LIFAdExRecurrentCell to an input, one step of time a call.
 
     As in LIFAdExCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
     """
 
 
-class LIFAdExRefracRecurrentCell(RecurrentCell[LIFAdExRefracParameters], LIFAdExRefracCell):
+class LIFAdExRefracRecurrentCell(RecurrentCell[parameters.LIFAdExRefracParameters], cells.LIFAdExRefracCell):
     """Apply Norse's LIFAdExRefracRecurrentCell to an input, one step of time a call.
 
     As in LIFAdExRefracCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
     """
 
 
-class IzhikevichRecurrentCell(RecurrentCell[IzhikevichSpikingBehavior], IzhikevichCell):
+class IzhikevichRecurrentCell(RecurrentCell[parameters.IzhikevichSpikingBehavior], cells.IzhikevichCell):
     """Apply Norse's IzhikevichRecurrentCell to an input, one step of time a call.
 
     As in IzhikevichCell with x'[t] as in LIFRecurrentCell; the gradient flows through the reset.
@@ -168,7 +158,7 @@ class IzhikevichRecurrentCell(RecurrentCell[IzhikevichSpikingBehavior], Izhikevi
         self,
         input_size: int,
         hidden_size: int,
-        spiking_method: IzhikevichSpikingBehavior,
+        spiking_method: parameters.IzhikevichSpikingBehavior,
         **connected: Unpack[Connected],
     ) -> None:
         super().__init__(input_size, hidden_size, spiking_method, **connected)

@@ -22,7 +22,7 @@ from spikingtorch.like.sinabs.spike_fn import (
     SingleExponential,
     SingleSpike,
 )
-from spikingtorch.like.steps.sinabs_firing import MembraneReset, MembraneSubtract
+from spikingtorch.like.steps.sinabs import MembraneReset, MembraneSubtract
 
 __all__ = [
     "ALIF",

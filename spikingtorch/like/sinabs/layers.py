@@ -9,7 +9,7 @@ from spikingtorch.like.layer import LikeLayer
 from spikingtorch.like.options import Common, Value, number, tensor
 from spikingtorch.like.sinabs.spike_fn import MultiSpike, SingleExponential, SingleSpike
 from spikingtorch.like.steps import sinabs as steps
-from spikingtorch.like.steps.sinabs_firing import Gradient, MembraneSubtract, ResetFunction, SpikeFunction
+from spikingtorch.like.steps.sinabs import Gradient, MembraneSubtract, ResetFunction, SpikeFunction
 
 _NORMALISED = "1 - alpha_mem"
 _REASONS = {
@@ -107,13 +107,15 @@ class _Layer(LikeLayer):
     left_out: ClassVar[frozenset[str]] = frozenset(("v_mem", "i_syn"))
     param_map = staticmethod(decays)
 
+    def __init__(self, step: Any, state: Any, times: dict[str, Any], **params: Any) -> None:
+        super().__init__(step, state, learnable=list(times), **times, **params)
+
 
 class _Firing(_Layer):
     """A layer that fires: its step, the state, its trained times, and what it fires by."""
 
     def __init__(self, step: Any, state: Any, times: dict[str, Any], given: Any, spike_fn: Any, **params: Any) -> None:
-        firing = _spiking(type(self).__name__, given, spike_fn)
-        super().__init__(step, state, learnable=list(times), **times, **params, **firing)
+        super().__init__(step, state, times, **params, **_spiking(type(self).__name__, given, spike_fn))
 
 
 def _with_current(tau_syn: Value | None) -> tuple[Any, Any]:
@@ -235,12 +237,5 @@ class ExpLeak(_Layer):
         **options: Unpack[Common],
     ) -> None:
         times = _times("ExpLeak", train_alphas, tau_mem=tau_mem)
-        super().__init__(
-            steps.exp_leak_step,
-            steps.MembraneState,
-            learnable=list(times),
-            **times,
-            min_v_mem=min_v_mem,
-            norm_input=_NORMALISED if norm_input else None,
-            options=options,
-        )
+        own: dict[str, Any] = {"min_v_mem": min_v_mem, "norm_input": _NORMALISED if norm_input else None}
+        super().__init__(steps.exp_leak_step, steps.MembraneState, times, **own, options=options)

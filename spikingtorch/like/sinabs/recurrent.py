@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Unpack
 
 from spikingtorch.layers.recurrent import Weights
+from spikingtorch.like.layer import Biased, named
 from spikingtorch.like.options import Value, own_weights
-from spikingtorch.like.recurrent import Biased, named
 from spikingtorch.like.sinabs.layers import ALIF, IAF, LIF, Decaying, Spiking
 from spikingtorch.like.steps.recurrent import ShiftedLater
 

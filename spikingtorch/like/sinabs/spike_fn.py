@@ -9,7 +9,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.spike import heaviside
 from spikingtorch.like.options import Value
-from spikingtorch.like.steps import sinabs_firing as steps
+from spikingtorch.like.steps import sinabs as steps
 
 
 def SingleSpike(gradient: steps.Gradient) -> steps.SpikeFunction:  # noqa: N802

@@ -9,7 +9,7 @@ function that is given as ``spike_grad`` fires above the threshold, and not at i
 [0.0, 1.0, 0.0, 0.0]
 """
 
-from spikingtorch.like.snntorch.leaky import Lapicque, Leaky
+from spikingtorch.like.snntorch.leaky import Alpha, Lapicque, Leaky, Synaptic
 from spikingtorch.like.snntorch.recurrent import RLeaky, RSynaptic
 from spikingtorch.like.snntorch.spike_grad import (
     atan,
@@ -19,7 +19,6 @@ from spikingtorch.like.snntorch.spike_grad import (
     straight_through_estimator,
     triangular,
 )
-from spikingtorch.like.snntorch.synaptic import Alpha, Synaptic
 
 __all__ = [
     "Alpha",

@@ -60,7 +60,7 @@ class Neuron(LikeLayer):
         owner = type(self).__name__
         runs: Any = step if reset_delay else steps.Undelayed(step)
         learned = [name.removeprefix("learn_") for name in given if name.startswith("learn_") and given[name]]
-        params = {name: given[name] for name in given if not name.startswith("learn_")}
+        params = self._kept({name: given[name] for name in given if not name.startswith("learn_")})
         if reset_mechanism not in _MECHANISMS:
             raise ValueError(f"{owner}: reset_mechanism={reset_mechanism!r}, expected 'subtract', 'zero' or 'none'")
         for name, value in params.items():
@@ -76,6 +76,11 @@ class Neuron(LikeLayer):
         )
 
     param_map = staticmethod(clamped)
+
+    @staticmethod
+    def _kept(given: dict[str, Any]) -> dict[str, Any]:
+        """Return what a layer keeps of the parameters that are given, checked as far as their limits go."""
+        return given
 
     def _takes(self, name: str, value: Any) -> bool:
         """Compare the mechanism of the reset as well, and leave out a factor of spikes that is 1."""

@@ -1,70 +1,50 @@
 """RLeaky and RSynaptic: neurons whose spikes come back to them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from torch import nn
 
 from spikingtorch import functional as F
 from spikingtorch.layers.constructor import constructor_of
+from spikingtorch.like.layer import Biased
 from spikingtorch.like.options import own_weights
-from spikingtorch.like.recurrent import Biased
 from spikingtorch.like.snntorch.neuron import Neuron
 from spikingtorch.like.steps import snntorch as steps
-from spikingtorch.like.steps import snntorch_recurrent as recurrent_steps
 from spikingtorch.like.steps.snntorch import Mechanism, Value
 
 
-class Connections(NamedTuple):
-    """The recurrent weights that were asked for: from all neurons to all, or from each to itself.
+def weights_between(
+    owner: str, all_to_all: bool, linear_features: int | None, conv2d_channels: int | None, kernel_size: Any
+) -> nn.Linear | nn.Conv2d | None:
+    """Return recurrent weights from all neurons to all, or to the neighbours of an image; None for one weight a neuron.
 
-    Attributes:
-        V: weight of a neuron's own last spike.
-        all_to_all: whether there are others.
-        linear_features: number of neurons, for ``nn.Linear``.
-        conv2d_channels: number of channels, for ``nn.Conv2d``.
-        kernel_size: of its kernel.
-        learned: whether they are trained.
+    Raises:
+        ValueError: too little is given, or too much.
     """
-
-    V: Value
-    all_to_all: bool
-    linear_features: int | None
-    conv2d_channels: int | None
-    kernel_size: int | tuple[int, int] | None
-    learned: bool
-
-    def module(self, owner: str) -> nn.Linear | nn.Conv2d | None:
-        """Return the weights between neurons; None for one weight a neuron.
-
-        Raises:
-            ValueError: too little is given, or too much.
-        """
-        dense, convolution = self.linear_features, (self.conv2d_channels, self.kernel_size)
-        if not self.all_to_all:
-            if dense is not None or convolution != (None, None):
-                raise ValueError(
-                    f"{owner}: all_to_all=False is one weight V a neuron; leave linear_features, conv2d_channels and "
-                    "kernel_size out"
-                )
-            return None
-        if (dense is None) == (None in convolution) or (dense is not None and convolution != (None, None)):
+    convolution = (conv2d_channels, kernel_size)
+    if not all_to_all:
+        if linear_features is not None or convolution != (None, None):
             raise ValueError(
-                f"{owner}: all_to_all=True, with linear_features={dense!r}, conv2d_channels={self.conv2d_channels!r} "
-                f"and kernel_size={self.kernel_size!r}; expected linear_features=M for M neurons, or "
-                "conv2d_channels=C and kernel_size=k for images. all_to_all=False is one weight V a neuron"
+                f"{owner}: all_to_all=False is one weight V a neuron; leave linear_features, conv2d_channels and "
+                "kernel_size out"
             )
-        made: nn.Linear | nn.Conv2d
-        if dense is not None:
-            made = nn.Linear(dense, dense)
-        else:
-            size: Any = self.kernel_size
-            sizes = (size, size) if isinstance(size, int) else tuple(size)
-            channels: Any = self.conv2d_channels
-            made = nn.Conv2d(channels, channels, size, padding=(sizes[0] // 2, sizes[1] // 2))
-        return made.requires_grad_(self.learned)
+        return None
+    is_dense = linear_features is not None
+    if is_dense != (None in convolution) or (is_dense and convolution != (None, None)):
+        raise ValueError(
+            f"{owner}: all_to_all=True, with linear_features={linear_features!r}, conv2d_channels={conv2d_channels!r} "
+            f"and kernel_size={kernel_size!r}; expected linear_features=M for M neurons, or "
+            "conv2d_channels=C and kernel_size=k for images. all_to_all=False is one weight V a neuron"
+        )
+    if linear_features is not None:
+        return nn.Linear(linear_features, linear_features)
+    rows, columns = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    channels: Any = conv2d_channels
+    return nn.Conv2d(channels, channels, kernel_size, padding=(rows // 2, columns // 2))
 
 
+_OF_WEIGHTS = ("all_to_all", "linear_features", "conv2d_channels", "kernel_size")
 _Made: TypeAlias = tuple[Callable[..., Any], type[Any]]
 
 
@@ -76,11 +56,14 @@ class _Recurrent(Neuron, Biased):
     def __init__(self, fed: _Made, one_to_one: _Made, others: Mapping[str, Any], **given: Any) -> None:
         owner = type(self).__name__
         own_weights(owner, others, "linear_features, conv2d_channels and kernel_size, or V")
-        learned = given.pop("learn_recurrent")
-        connections = Connections(**{name: given.pop(name) for name in Connections._fields[:-1]}, learned=learned)
-        step, state_type = fed if connections.all_to_all else one_to_one
-        own = {} if connections.all_to_all else {"V": connections.V, "learn_V": learned}
-        others = {**others, "recurrent": connections.module(owner)}
+        all_to_all, *sizes = (given.pop(name) for name in _OF_WEIGHTS)
+        own = {"V": given.pop("V"), "learn_V": given.pop("learn_recurrent")}
+        weights = weights_between(owner, all_to_all, *sizes)
+        step, state_type = fed if all_to_all else one_to_one
+        if weights is not None:
+            weights.requires_grad_(own["learn_V"])
+            own = {}
+        others = {**others, "recurrent": weights}
         super().__init__(step, state_type, others=others, **given, **own)
 
 
@@ -104,8 +87,8 @@ class RLeaky(_Recurrent):
     """
 
     @constructor_of(
-        fed=(recurrent_steps.fed_leaky_step, steps.LeakyState),
-        one_to_one=(recurrent_steps.rleaky_step, recurrent_steps.RLeakyState),
+        fed=(steps.fed_leaky_step, steps.LeakyState),
+        one_to_one=(steps.rleaky_step, steps.RLeakyState),
     )
     def __init__(
         self,
@@ -145,7 +128,7 @@ class RSynaptic(_Recurrent):
 
     @constructor_of(
         fed=(steps.synaptic_step, steps.SynapticState),
-        one_to_one=(recurrent_steps.rsynaptic_step, recurrent_steps.RSynapticState),
+        one_to_one=(steps.rsynaptic_step, steps.RSynapticState),
     )
     def __init__(
         self,

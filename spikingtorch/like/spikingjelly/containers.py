@@ -13,10 +13,10 @@ from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.layers.recorder import SPIKES
 from spikingtorch.layers.recurrent import Synapse, Weights
 from spikingtorch.layers.steplayer import StepLayer, WholeStep
+from spikingtorch.like.layer import named
 from spikingtorch.like.options import Common, own_weights
-from spikingtorch.like.recurrent import named
-from spikingtorch.like.spikingjelly.step_mode import WithStepMode
-from spikingtorch.like.steps.spikingjelly_containers import Combined, CombinedState
+from spikingtorch.like.spikingjelly.node import WithStepMode
+from spikingtorch.like.steps.spikingjelly import Combined, CombinedState
 
 
 class _Container(WithStepMode):

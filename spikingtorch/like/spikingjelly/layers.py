@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.like.options import Common, tensor
-from spikingtorch.like.spikingjelly.node import above_one
-from spikingtorch.like.spikingjelly.step_mode import WithStepMode
-from spikingtorch.like.steps.spikingjelly_synapse import FilterState, synapse_filter_step
+from spikingtorch.like.spikingjelly.node import WithStepMode, above_one
+from spikingtorch.like.steps.spikingjelly import FilterState, synapse_filter_step
 
 
 class SynapseFilter(WithStepMode):

@@ -16,12 +16,18 @@ from spikingtorch.like.surrogates import Boxcar
 
 
 class _Leaky(Node):
-    """A node whose membrane decays towards v_reset, or towards 0 where that is None; ``last`` are parameters behind."""
+    """A node whose membrane decays towards v_reset, or towards 0 where that is None; ``last`` are parameters behind.
+
+    Attributes:
+        _charges: what charges a membrane, with the input divided as well, and added as it is.
+    """
+
+    _charges: ClassVar[tuple[Any, Any]] = (steps.decayed_input, steps.whole_input)
 
     def __init__(
         self, step: Any, state_type: type[Any], firing: Mapping[str, Any], decay_input: bool, **params: Any
     ) -> None:
-        charge = steps.decayed_input if decay_input else steps.whole_input
+        charge = self._charges[not decay_input]
         v_rest = firing.get("v_reset", 0.0) or 0.0
         last = params.pop("last", {})
         super().__init__(step, state_type, firing, **params, charge=charge, v_rest=v_rest, **last)
@@ -62,7 +68,7 @@ class LIFNode(_Leaky):
     def __init__(self, tau: Value = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None: ...
 
 
-class ParametricLIFNode(Node):
+class ParametricLIFNode(_Leaky):
     """Apply SpikingJelly's ParametricLIFNode, which learns its time constant, one step of time a call.
 
     For each entry of the input, as in LIFNode with 1 / tau = sigmoid(w), and w an ``nn.Parameter``.
@@ -73,17 +79,12 @@ class ParametricLIFNode(Node):
         **firing: as in IFNode.
     """
 
+    _charges: ClassVar[tuple[Any, Any]] = (steps.decayed_input_by_rate, steps.whole_input_by_rate)
+
     def __init__(self, init_tau: float = 2.0, decay_input: bool = True, **firing: Unpack[Firing]) -> None:
         above_one("ParametricLIFNode", "init_tau", init_tau)
-        super().__init__(
-            steps.lif_node_step,
-            steps.NodeState,
-            firing,
-            learnable=["w"],
-            w=tensor(-math.log(init_tau - 1.0)),
-            charge=steps.decayed_input_by_rate if decay_input else steps.whole_input_by_rate,
-            v_rest=firing.get("v_reset", 0.0) or 0.0,
-        )
+        own: dict[str, Any] = {"learnable": ["w"], "w": tensor(-math.log(init_tau - 1.0))}
+        super().__init__(steps.lif_node_step, steps.NodeState, firing, decay_input, **own)
 
     @staticmethod
     def param_map(stored: dict[str, Any]) -> dict[str, Any]:
@@ -115,15 +116,8 @@ class LIAFNode(_Leaky):
     ) -> None:
         if not callable(act):
             raise TypeError(f"LIAFNode: act={act!r} cannot be called; give a function such as torch.relu")
-        super().__init__(
-            steps.liaf_node_step,
-            steps.NodeState,
-            firing,
-            decay_input,
-            act=act,
-            below=firing.get("v_threshold", 1.0) if threshold_related else 0.0,
-            tau=tau,
-        )
+        below = firing.get("v_threshold", 1.0) if threshold_related else 0.0
+        super().__init__(steps.liaf_node_step, steps.NodeState, firing, decay_input, act=act, below=below, tau=tau)
 
 
 class KLIFNode(_Leaky):

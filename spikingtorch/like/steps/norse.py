@@ -12,8 +12,8 @@ In all of them H(0) = 0, and the gradient flows through the reset unless ``passe
     surrogate                spike function, with H(0) = 0
     passes                   what the reset sees of a spike: itself, or ``stopped``
 
-Parameters are broadcastable to (*N,). A step returns the state at t and the spikes, each of shape (*N,). The IAFCell of
-Norse is ``if_step`` of ``spikingtorch.functional``.
+Parameters are broadcastable to (*N,); ``**firing`` are those that ``fired`` takes besides. A step returns the state at
+t and the spikes, each of shape (*N,). The IAFCell of Norse is ``if_step`` of ``spikingtorch.functional``.
 """
 
 from collections.abc import Callable
@@ -81,62 +81,54 @@ def stopped(s: Tensor) -> Tensor:
     return s.detach()
 
 
-def lif_cell_step(
-    state: CurrentState,
-    x: Tensor,
-    *,
-    leak: Value,
-    syn: Value,
-    v_leak: Value = 0.0,
+def fired(
+    u: Tensor,
     v_th: Value = 1.0,
     v_reset: Value = 0.0,
     surrogate: Surrogate = SUPER,
     passes: Passes = as_it_is,
+) -> tuple[Tensor, Tensor]:
+    """Return v[t] and s[t] of a membrane u[t], each of shape (*N,)."""
+    s = surrogate(u - v_th)
+    return reset_value(passes(s), u, v_reset, v_th), s
+
+
+def lif_cell_step(
+    state: CurrentState, x: Tensor, *, leak: Value, syn: Value, v_leak: Value = 0.0, **firing: Any
 ) -> tuple[CurrentState, Tensor]:
     """Advance an LIFCell by one step.
 
     j = i[t-1] + x[t],  u[t] = v[t-1] + leak ((v_leak - v[t-1]) + j),  i[t] = j + syn j
     """
     j = state.i + x
-    u = state.v + leak * ((v_leak - state.v) + j)
-    s = surrogate(u - v_th)
-    return CurrentState(v=reset_value(passes(s), u, v_reset, v_th), i=j + syn * j), s
+    v, s = fired(state.v + leak * ((v_leak - state.v) + j), **firing)
+    return CurrentState(v, j + syn * j), s
 
 
-def held(state: Any, v: Tensor, fired: Tensor, rho_reset: Value, surrogate: Surrogate) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a neuron that rests for some steps after a spike makes of a membrane and its spikes.
+def held(state: Any, after: Any, fired: Tensor, rho_reset: Value, surrogate: Surrogate) -> tuple[Any, Tensor]:
+    """Return what a neuron that rests for some steps after a spike makes of the neuron without rest.
 
         m = H(rho[t-1]),  v[t] = (1 - m) v' + m v[t-1],  s[t] = (1 - m) s'
         rho[t] = (1 - s[t]) relu(rho[t-1] - m) + s[t] rho_reset
 
     Args:
-        state: v[t-1] and rho[t-1], each of shape (*N,).
-        v: v', the membrane of the neuron without rest, shape (*N,).
+        state: v[t-1], rho[t-1] and what else there is, each of shape (*N,).
+        after: v' and the other fields, after a step of the neuron without rest.
         fired: s', its spikes, shape (*N,).
         rho_reset: number of steps to rest after a spike.
         surrogate: spike function, with H(0) = 0; m has its derivative as well.
 
     Returns:
-        v[t], rho[t] and s[t], each of shape (*N,).
+        The state at t and s[t], of shape (*N,).
     """
     m = surrogate(state.rho)
     s = (1 - m) * fired
     rho = (1 - s) * torch.relu(state.rho - m) + s * rho_reset
-    return (1 - m) * v + m * state.v, rho, s
+    return state._replace(**after._asdict() | {"v": (1 - m) * after.v + m * state.v, "rho": rho}), s
 
 
 def lif_refrac_cell_step(
-    state: RefractoryCellState,
-    x: Tensor,
-    *,
-    leak: Value,
-    syn: Value,
-    rho_reset: Value = 5.0,
-    v_leak: Value = 0.0,
-    v_th: Value = 1.0,
-    v_reset: Value = 0.0,
-    surrogate: Surrogate = SUPER,
-    passes: Passes = as_it_is,
+    state: RefractoryCellState, x: Tensor, *, rho_reset: Value = 5.0, surrogate: Surrogate = SUPER, **params: Any
 ) -> tuple[RefractoryCellState, Tensor]:
     """Advance an LIFRefracCell, whose membrane is held for some steps after a spike, by one step.
 
@@ -145,13 +137,10 @@ def lif_refrac_cell_step(
     Its own parameters:
         rho_reset: number of steps to rest after a spike.
         surrogate: spike function, with H(0) = 0; that of ``held`` as well.
+        **params: those of ``lif_cell_step``.
     """
-    lif = CurrentState(state.v, state.i)
-    after, fired = lif_cell_step(
-        lif, x, leak=leak, syn=syn, v_leak=v_leak, v_th=v_th, v_reset=v_reset, surrogate=surrogate, passes=passes
-    )
-    v, rho, s = held(state, after.v, fired, rho_reset, surrogate)
-    return RefractoryCellState(v=v, i=after.i, rho=rho), s
+    after, s = lif_cell_step(CurrentState(state.v, state.i), x, surrogate=surrogate, **params)
+    return held(state, after, s, rho_reset, surrogate)
 
 
 def lif_box_cell_step(

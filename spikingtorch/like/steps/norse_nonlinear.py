@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.spike import Surrogate
-from spikingtorch.like.steps.norse import SUPER, CurrentState, Value, held, reset_value
+from spikingtorch.like.steps.norse import SUPER, CurrentState, Value, fired, held, reset_value
 
 
 class AdExCellState(NamedTuple):
@@ -50,8 +50,7 @@ def lif_ex_cell_step(
     delta_T: Value = 0.5,
     v_leak: Value = 0.0,
     v_th: Value = 1.0,
-    v_reset: Value = 0.0,
-    surrogate: Surrogate = SUPER,
+    **firing: Any,
 ) -> tuple[CurrentState, Tensor]:
     """Advance an LIFExCell, an exponential integrate-and-fire neuron, by one step.
 
@@ -64,9 +63,8 @@ def lif_ex_cell_step(
     """
     j = state.i + x
     growth = delta_T * torch.exp((state.v - v_th) / delta_T)
-    u = state.v + leak * ((v_leak - state.v) + growth + j)
-    s = surrogate(u - v_th)
-    return CurrentState(v=reset_value(s, u, v_reset, v_th), i=j + syn * j), s
+    v, s = fired(state.v + leak * ((v_leak - state.v) + growth + j), v_th, **firing)
+    return CurrentState(v, j + syn * j), s
 
 
 def lif_adex_cell_step(
@@ -81,8 +79,7 @@ def lif_adex_cell_step(
     delta_T: Value = 0.5,
     v_leak: Value = 0.0,
     v_th: Value = 1.0,
-    v_reset: Value = 0.0,
-    surrogate: Surrogate = SUPER,
+    **firing: Any,
 ) -> tuple[AdExCellState, Tensor]:
     """Advance an LIFAdExCell, an exponential integrate-and-fire neuron with adaptation, by one step.
 
@@ -100,31 +97,21 @@ def lif_adex_cell_step(
     growth = delta_T * torch.exp((state.v - v_th) / delta_T)
     u = state.v + leak * ((v_leak - state.v) + growth + j - state.a)
     a = state.a + ada * (adaptation_current * (state.v - v_leak) - state.a)
-    s = surrogate(u - v_th)
-    return AdExCellState(v=reset_value(s, u, v_reset, v_th), i=j + syn * j, a=a + s * adaptation_spike), s
+    v, s = fired(u, v_th, **firing)
+    return AdExCellState(v, j + syn * j, a + s * adaptation_spike), s
 
 
 def lif_adex_refrac_cell_step(
-    state: RefractoryAdExCellState,
-    x: Tensor,
-    *,
-    rho_reset: Value = 5.0,
-    surrogate: Surrogate = SUPER,
-    **params: Any,
+    state: RefractoryAdExCellState, x: Tensor, *, rho_reset: Value = 5.0, surrogate: Surrogate = SUPER, **params: Any
 ) -> tuple[RefractoryAdExCellState, Tensor]:
     """Advance an LIFAdExRefracCell, whose membrane is held for some steps after a spike, by one step.
 
         v', i[t], a[t], s' as v, i, a, s of ``lif_adex_cell_step``;  v[t], rho[t], s[t] = held(v', s')
 
-    Its own parameters:
-        rho_reset: number of steps to rest after a spike.
-        surrogate: spike function, with H(0) = 0; that of ``held`` as well.
-        **params: those of ``lif_adex_cell_step``.
+    Its own parameters: as in ``lif_refrac_cell_step``, and ``**params`` are those of ``lif_adex_cell_step``.
     """
-    adex = AdExCellState(state.v, state.i, state.a)
-    after, fired = lif_adex_cell_step(adex, x, surrogate=surrogate, **params)
-    v, rho, s = held(state, after.v, fired, rho_reset, surrogate)
-    return RefractoryAdExCellState(v=v, i=after.i, a=after.a, rho=rho), s
+    after, s = lif_adex_cell_step(AdExCellState(state.v, state.i, state.a), x, surrogate=surrogate, **params)
+    return held(state, after, s, rho_reset, surrogate)
 
 
 def izhikevich_cell_step(

@@ -29,10 +29,6 @@ class Shifted(NamedTuple):
         """Advance one step; the bias is broadcastable to x."""
         return self.step(state, x + bias, **params)
 
-    @property
-    def __name__(self) -> str:
-        return f"Shifted({getattr(self.step, '__name__', type(self.step).__name__)})"
-
 
 class LaterState(NamedTuple):
     """State of ``ShiftedLater``: that of the neuron, and on, 0 until a step has been taken and 1 from then on."""
@@ -61,7 +57,3 @@ class ShiftedLater(NamedTuple):
     def at_rest(self, neuron: Any, like: Tensor) -> LaterState:
         """Return the state at rest around that of the neuron."""
         return LaterState(inner_rest(self.step, neuron, like), lift(torch.zeros_like(like, requires_grad=False)))
-
-    @property
-    def __name__(self) -> str:
-        return f"ShiftedLater({getattr(self.step, '__name__', type(self.step).__name__)})"

@@ -5,7 +5,9 @@ In all of them H(0) = 0 (a spike needs a membrane above the threshold), and
     r[t] = H(v[t-1] - threshold)                no gradient flows through r
     s[t] = H(v[t] - threshold),  out[t] = s[t] factor
 
-The gradient of a spike is that of the surrogate.
+The gradient of a spike is that of the surrogate. ``weight``, V of snnTorch, is that of a neuron's own last spike. Where
+a step says no more than u, the rest is that of ``fired``, which takes ``**firing``: threshold, surrogate and
+reset_mechanism.
 
     state, x          the state at t-1 and the input of this step, each of shape (*N,)
     alpha, beta       shares of the current and of the membrane that are kept over a step, in [0, 1]
@@ -52,7 +54,7 @@ class AlphaState(NamedTuple):
     n: Tensor
 
 
-def reset_due(v: Tensor, threshold: Value, surrogate: Surrogate) -> Tensor:
+def reset_due(v: Tensor, threshold: Value = 1.0, surrogate: Surrogate = ATAN, **_: Any) -> Tensor:
     """Return r[t], 1 where the membrane was above the threshold one step before; no gradient."""
     return surrogate(v - threshold).detach()
 
@@ -62,6 +64,21 @@ def delayed_reset(u: Tensor, r: Tensor, threshold: Value, reset_mechanism: Mecha
     if reset_mechanism == "subtract":
         return u - r * threshold
     return u - r * u if reset_mechanism == "zero" else u
+
+
+def fired(
+    u: Tensor,
+    r: Tensor,
+    threshold: Value = 1.0,
+    surrogate: Surrogate = ATAN,
+    reset_mechanism: Mechanism = "subtract",
+) -> tuple[Tensor, Tensor]:
+    """Return the membrane u with the reset that is due, v[t], and its spikes s[t].
+
+    subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
+    """
+    v = delayed_reset(u, r, threshold, reset_mechanism)
+    return v, surrogate(v - threshold)
 
 
 def leaky_step(
@@ -99,14 +116,11 @@ def lapicque_step(
     inverse: Value,
     time_step: Value,
     keep: Value,
-    threshold: Value = 1.0,
-    surrogate: Surrogate = ATAN,
-    reset_mechanism: Mechanism = "subtract",
+    **firing: Any,
 ) -> tuple[LeakyState, Tensor]:
     """Advance a Lapicque neuron, Euler's step of an RC circuit.
 
         u = x[t] R inverse time_step + keep v[t-1],  inverse = 1 / (R C),  keep = 1 - time_step / (R C)
-        subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
 
     Its own parameters:
         r: the resistance R.
@@ -114,30 +128,22 @@ def lapicque_step(
         time_step: length of a step.
         keep: share of the membrane kept over a step.
     """
-    due = reset_due(state.v, threshold, surrogate)
-    u = delayed_reset(x * r * inverse * time_step + keep * state.v, due, threshold, reset_mechanism)
-    return LeakyState(v=u), surrogate(u - threshold)
+    due = reset_due(state.v, **firing)
+    v, s = fired(x * r * inverse * time_step + keep * state.v, due, **firing)
+    return LeakyState(v), s
 
 
 def synaptic_step(
-    state: SynapticState,
-    x: Tensor,
-    *,
-    alpha: Value,
-    beta: Value,
-    threshold: Value = 1.0,
-    surrogate: Surrogate = ATAN,
-    reset_mechanism: Mechanism = "subtract",
+    state: SynapticState, x: Tensor, *, alpha: Value, beta: Value, **firing: Any
 ) -> tuple[SynapticState, Tensor]:
     """Advance a Synaptic neuron, a LIF neuron with a current that decays, by one step.
 
     i[t] = alpha i[t-1] + x[t],  u = beta v[t-1] + i[t]
-    subtract:  v[t] = u - r[t] threshold,    zero:  v[t] = u - r[t] u,    none:  v[t] = u
     """
-    r = reset_due(state.v, threshold, surrogate)
+    r = reset_due(state.v, **firing)
     i = alpha * state.i + x
-    u = delayed_reset(beta * state.v + i, r, threshold, reset_mechanism)
-    return SynapticState(v=u, i=i), surrogate(u - threshold)
+    v, s = fired(beta * state.v + i, r, **firing)
+    return SynapticState(v, i), s
 
 
 def alpha_step(
@@ -174,6 +180,58 @@ def alpha_step(
     return AlphaState(v=u, e=e, n=n), surrogate(u - threshold)
 
 
+class RLeakyState(NamedTuple):
+    """State of ``rleaky_step``: v, the membrane before the reset, and s, the output."""
+
+    v: Tensor
+    s: Tensor
+
+
+class RSynapticState(NamedTuple):
+    """State of ``rsynaptic_step``: v, the membrane before the reset, i, the current, and s, the output."""
+
+    v: Tensor
+    i: Tensor
+    s: Tensor
+
+
+def fed_leaky_step(state: LeakyState, x: Tensor, *, beta: Value, **firing: Any) -> tuple[LeakyState, Tensor]:
+    """Advance an RLeaky neuron whose recurrent current is part of its input by one step.
+
+        u = beta v[t-1] + x[t]
+
+    It differs from ``leaky_step`` in the reset to zero, which takes the input off as well.
+    """
+    r = reset_due(state.v, **firing)
+    v, s = fired(beta * state.v + x, r, **firing)
+    return LeakyState(v), s
+
+
+def rleaky_step(
+    state: RLeakyState, x: Tensor, *, beta: Value, weight: Value, **firing: Any
+) -> tuple[RLeakyState, Tensor]:
+    """Advance an RLeaky neuron, which feeds back to itself by ``weight``, by one step.
+
+    u = beta v[t-1] + x[t] + weight s[t-1]
+    """
+    r = reset_due(state.v, **firing)
+    v, s = fired(beta * state.v + x + state.s * weight, r, **firing)
+    return RLeakyState(v, s), s
+
+
+def rsynaptic_step(
+    state: RSynapticState, x: Tensor, *, alpha: Value, beta: Value, weight: Value, **firing: Any
+) -> tuple[RSynapticState, Tensor]:
+    """Advance an RSynaptic neuron, which feeds back to its own current by ``weight``, by one step.
+
+    i[t] = alpha i[t-1] + x[t] + weight s[t-1],  u = beta v[t-1] + i[t]
+    """
+    r = reset_due(state.v, **firing)
+    i = alpha * state.i + x + state.s * weight
+    v, s = fired(beta * state.v + i, r, **firing)
+    return RSynapticState(v, i, s), s
+
+
 @compared_by_type
 class Undelayed(NamedTuple):
     """A step of snnTorch with ``reset_delay=False``: a spike resets at once, and the gradient flows through it.
@@ -201,15 +259,7 @@ class Undelayed(NamedTuple):
         **params: Any,
     ) -> tuple[Any, Tensor]:
         """Advance one step, with the parameters of the step."""
-        firing: dict[str, Any] = {
-            "threshold": threshold,
-            "surrogate": surrogate,
-            "reset_mechanism": reset_mechanism,
-        }
-        after, out = self.step(state, x, **firing, **params)
+        params |= {"threshold": threshold, "surrogate": surrogate, "reset_mechanism": reset_mechanism}
+        after, out = self.step(state, x, **params)
         due = out / params.get("factor", 1.0) - reset_due(state.v, threshold, surrogate)
         return after._replace(v=delayed_reset(after.v, due, threshold, reset_mechanism)), out
-
-    @property
-    def __name__(self) -> str:
-        return f"Undelayed({getattr(self.step, '__name__', type(self.step).__name__)})"

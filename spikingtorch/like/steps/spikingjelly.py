@@ -12,16 +12,18 @@ In all of them H(0) = 1, the gradient flows through the reset unless the rule is
     surrogate     spike function
     reset         what a spike does to the membrane
 
-Parameters are broadcastable to (*N,). A step returns the state at t and its output, each of shape (*N,). SpikingJelly's
-IFNode is ``if_step``, its CUBALIFNode ``cuba_lif_step`` of ``spikingtorch.functional``.
+Parameters are broadcastable to (*N,); ``**firing`` are threshold, surrogate and reset. A step returns the state at t
+and its output, each of shape (*N,). SpikingJelly's IFNode is ``if_step``, its CUBALIFNode ``cuba_lif_step`` of
+``spikingtorch.functional``.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.compare import compared_by_type
 from spikingtorch.functional.firing import fire
 from spikingtorch.functional.reset import Reset, to_zero
 from spikingtorch.functional.spike import Surrogate
@@ -58,16 +60,16 @@ def whole_input_by_rate(v: Tensor, x: Tensor, rate: Value, v_rest: Value) -> Ten
     return v - (v - v_rest) * rate + x
 
 
+def fired(
+    u: Tensor, threshold: Value = 1.0, surrogate: Surrogate = SIGMOID, reset: Reset = to_zero
+) -> tuple[NodeState, Tensor]:
+    """Return the state v[t] and the spikes s[t] of a membrane u[t], each of shape (*N,)."""
+    v, out, _, _ = fire(u, threshold, surrogate, reset)
+    return NodeState(v=v), out
+
+
 def lif_node_step(
-    state: NodeState,
-    x: Tensor,
-    *,
-    tau: Value,
-    charge: Charge = decayed_input,
-    v_rest: Value = 0.0,
-    threshold: Value = 1.0,
-    surrogate: Surrogate = SIGMOID,
-    reset: Reset = to_zero,
+    state: NodeState, x: Tensor, *, tau: Value, charge: Charge = decayed_input, v_rest: Value = 0.0, **firing: Any
 ) -> tuple[NodeState, Tensor]:
     """Advance a LIFNode, or a ParametricLIFNode, by one step.
 
@@ -76,8 +78,7 @@ def lif_node_step(
     Its own parameters:
         tau: time constant in steps, or its inverse where ``charge`` takes a rate; broadcastable to (*N,).
     """
-    v, out, _, _ = fire(charge(state.v, x, tau, v_rest), threshold, surrogate, reset)
-    return NodeState(v=v), out
+    return fired(charge(state.v, x, tau, v_rest), **firing)
 
 
 def liaf_node_step(
@@ -89,9 +90,7 @@ def liaf_node_step(
     below: Value = 0.0,
     charge: Charge = decayed_input,
     v_rest: Value = 0.0,
-    threshold: Value = 1.0,
-    surrogate: Surrogate = SIGMOID,
-    reset: Reset = to_zero,
+    **firing: Any,
 ) -> tuple[NodeState, Tensor]:
     """Advance a LIAFNode, which gives out a function of its membrane, by one step.
 
@@ -100,13 +99,14 @@ def liaf_node_step(
     Its own parameters:
         act: an elementwise function.
         below: what is taken off the membrane before ``act``: 0, or the threshold.
-        reset: what a spike, which is not given out, does to the membrane.
+
+    Its spike resets the membrane, and is not given out.
 
     Returns:
         The state v[t] and the output, each of shape (*N,).
     """
     u = charge(state.v, x, tau, v_rest)
-    return NodeState(v=fire(u, threshold, surrogate, reset).v), act(u - below)
+    return fired(u, **firing)[0], act(u - below)
 
 
 def klif_node_step(
@@ -134,3 +134,55 @@ def klif_node_step(
     u = torch.relu(k * charge(state.v, x, tau, v_rest))
     s = surrogate(u - threshold)
     return NodeState(v=reset(u / scale, s, threshold / scale)), s
+
+
+class FilterState(NamedTuple):
+    """State of ``synapse_filter_step``: i, the current."""
+
+    i: Tensor
+
+
+def synapse_filter_step(state: FilterState, x: Tensor, *, rate: Value) -> tuple[FilterState, Tensor]:
+    """Advance a SynapseFilter, a current that decays where there is no spike, by one step.
+
+        i[t] = i[t-1] - (1 - x[t]) i[t-1] rate + x[t]
+
+    Its own parameters:
+        x: spikes of this step, shape (*N,).
+        rate: inverse of the time constant.
+
+    Returns:
+        The state i[t] and i[t], each of shape (*N,).
+    """
+    i = state.i - (1.0 - x) * state.i * rate + x
+    return FilterState(i=i), i
+
+
+class CombinedState(NamedTuple):
+    """State of ``Combined``: that of the neuron, and y, what it gave out in the step before."""
+
+    neuron: Any
+    y: Tensor
+
+
+@compared_by_type
+class Combined(NamedTuple):
+    """The step of an ElementWiseRecurrentContainer: y[t] = step(rule(y[t-1], x[t])).
+
+    Args:
+        step: the step, ``(state, x, **params) -> (state, y)``.
+        rule: a function of y[t-1] and x[t].
+
+    >>> from spikingtorch.functional import IFState, if_step
+    >>> state = CombinedState(IFState(v=torch.zeros(1)), y=torch.ones(1))
+    >>> Combined(if_step, torch.add)(state, torch.full((1,), 0.5))[1]
+    tensor([1.])
+    """
+
+    step: Callable[..., tuple[Any, Tensor]]
+    rule: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, state: CombinedState, x: Tensor, **params: Any) -> tuple[CombinedState, Tensor]:
+        """Advance one step."""
+        neuron, out = self.step(state.neuron, self.rule(state.y, x), **params)
+        return CombinedState(neuron, out), out

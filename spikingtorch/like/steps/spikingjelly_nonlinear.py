@@ -4,15 +4,15 @@ H(0) = 1, and s and v after the reset are those of ``steps.spikingjelly``, as ar
 curvature, and v_c, the membrane above which it grows by itself.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikingtorch.functional.firing import fire
-from spikingtorch.functional.reset import Reset, ToValue, to_zero
+from spikingtorch.functional.reset import Reset, to_zero
 from spikingtorch.functional.spike import Surrogate
-from spikingtorch.like.steps.spikingjelly import SIGMOID, NodeState, Value
+from spikingtorch.like.steps.spikingjelly import SIGMOID, NodeState, Value, fired
 
 
 class AdaptiveNodeState(NamedTuple):
@@ -30,17 +30,13 @@ def qif_node_step(
     v_c: Value = 0.8,
     a0: Value = 1.0,
     v_rest: Value = 0.0,
-    threshold: Value = 1.0,
-    surrogate: Surrogate = SIGMOID,
-    reset: Reset = ToValue(-0.1),
+    **firing: Any,
 ) -> tuple[NodeState, Tensor]:
     """Advance a QIFNode, a quadratic integrate-and-fire neuron, by one step.
 
     u[t] = v[t-1] + (x[t] + a0 (v[t-1] - v_rest) (v[t-1] - v_c)) / tau
     """
-    u = state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c)) / tau
-    v, out, _, _ = fire(u, threshold, surrogate, reset)
-    return NodeState(v=v), out
+    return fired(state.v + (x + a0 * (state.v - v_rest) * (state.v - v_c)) / tau, **firing)
 
 
 def eif_node_step(
@@ -51,9 +47,7 @@ def eif_node_step(
     delta_T: Value = 1.0,
     theta_rh: Value = 0.8,
     v_rest: Value = 0.0,
-    threshold: Value = 1.0,
-    surrogate: Surrogate = SIGMOID,
-    reset: Reset = ToValue(-0.1),
+    **firing: Any,
 ) -> tuple[NodeState, Tensor]:
     """Advance an EIFNode, an exponential integrate-and-fire neuron, by one step.
 
@@ -64,9 +58,7 @@ def eif_node_step(
         theta_rh: membrane where it begins.
     """
     growth = delta_T * torch.exp((state.v - theta_rh) / delta_T)
-    u = state.v + (x + v_rest - state.v + growth) / tau
-    v, out, _, _ = fire(u, threshold, surrogate, reset)
-    return NodeState(v=v), out
+    return fired(state.v + (x + v_rest - state.v + growth) / tau, **firing)
 
 
 def izhikevich_node_step(

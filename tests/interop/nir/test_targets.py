@@ -18,7 +18,6 @@ from spikingtorch import functional as F
 from spikingtorch.interop.nir import NIRError, dialects, from_nir, to_nir, verify_nir
 from spikingtorch.interop.nir.certificate import certified
 from spikingtorch.interop.nir.metadata import unpacked
-from spikingtorch.interop.nir.readers import READERS
 from spikingtorch.interop.nir.targets import TARGETS
 from tests.interop.nir.graphs import chain, lif
 from tests.interop.nir.targets import NETWORKS, READ, REFUSED, counting, dense, made
@@ -112,15 +111,15 @@ def test_a_graph_with_another_number_is_not_certified(target: str, changes: dict
     torch.manual_seed(0)
     model = st.SpikingNet(dense(*neurons)).eval()
     graph = to_nir(model, X, target=target)
-    reader, how = READERS[target], TARGETS[target]
+    how = TARGETS[target]
     paths: Any = {"1": "1", "3": "3"}
-    assert certified(model, graph, X, paths, how.dt, how.discretisation, reader).equal
+    assert certified(model, graph, X, paths, how.dt, how.discretisation, how).equal
     node: Any = graph.nodes["1"]
     for field, value in changes.items():
         setattr(node, field, value)
     if target == "spikingjelly":  # r goes with tau, or it is refused
         node.r = node.tau / how.dt
-    assert not certified(model, graph, X, paths, how.dt, how.discretisation, reader).equal
+    assert not certified(model, graph, X, paths, how.dt, how.discretisation, how).equal
 
 
 def test_membranes_at_their_threshold_fire_as_here() -> None:
