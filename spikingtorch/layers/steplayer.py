@@ -27,6 +27,7 @@ from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
+from spikingtorch.layers.frame import Frame, frame_of, told
 from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
@@ -247,13 +248,13 @@ class StepLayer(Attributes):
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         with outside_network_modes():
-            monitor = self._monitor
-            before = None if monitor is None else self._memory
-            output = self._called(inputs, init)
-            if self._activity is not None:
-                self._activity.note(self, self._spikes(output))
+            monitor, frame = self._monitor, frame_of(self)
+            before = None if monitor is None else self._remembered()
+            output = self._called(inputs, init, frame)
+            if frame is not None and frame.activity is not None:
+                frame.activity.note(self, self._spikes(output))
             if monitor is not None:
-                monitor.note(self, self._spikes(output), init, self._fold_of_this_thread(), before)
+                monitor.note(self, self._spikes(output), init, frame, before)
         return in_order(self._returns, output)
 
     def _spikes(self, outputs: Any) -> Any:
@@ -266,21 +267,21 @@ class StepLayer(Attributes):
         names = fields(self._returns)
         return step if names is None else cached_step(returning, step, names), params
 
-    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        init, running = self._passed_init.take(init)
+    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
+        init, running = told(self, init)
         init = False if init is None else init
-        if (own := self._fold_of_this_thread()) is not None:
-            return own.call(self, inputs, init)
+        if frame is not None and frame.fold is not None:
+            return frame.fold.call(self, inputs, init)
         if isinstance(init, FoldToken):
             # the fold of a call that is over comes back when checkpoint repeats a part of it
-            if not (init.alone or ((here := region()) is not None and here.run is not None)):
+            if not (init.alone or ((here := region()) is not None and here.repeats)):
                 init.refuse(
                     f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
                     "trained, saved or moved to a device",
                     "keep it in an attribute or in an nn.ModuleList",
                 )
             return self._advance_all(inputs, init)
-        if self._passed_init.init is None:  # a network does so before its first step
+        if frame is None:  # a network does so before its first step
             self._put_back()
         return self._advance_one(inputs, init, running)
 

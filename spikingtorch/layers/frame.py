@@ -1,0 +1,138 @@
+"""Frame: one call of a network, with what its layers are told and what they remember until it ends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch.layers.checkpoint import backward_pass, region
+from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.threads import is_of_this_thread, this_thread
+
+
+class Frame:
+    """A call of a network.
+
+    While it runs, the memories of its layers stand here. What the layers themselves hold is replaced when the call has
+    come to its end, by ``commit``: one that fails, or is interrupted, leaves them as they are, and so does one that a
+    backward pass repeats. A network within another one commits to the frame of that.
+
+    Args:
+        layers: the spiking layers of the network.
+        hooks: those that pass init on.
+        starts: whether a sequence starts, so that no layer remembers anything.
+        cuts: whether what the layers remember is cut from its graph.
+
+    Attributes:
+        init: of the step that runs, or of the fold.
+        running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
+        fold: all steps at once; None in a network that steps.
+        activity: what looks at the outputs of this call.
+        thread: in which the layers find this frame; None for any.
+    """
+
+    def __init__(self, layers: Sequence[Any], hooks: Sequence[Any] = (), *, starts: bool = True, cuts: bool = True):
+        self.init: Any = None
+        self.running: Tensor | None = None
+        self.fold: Any = None
+        self.activity: Any = None
+        self.thread = this_thread()
+        self._layers, self._places = layers, [*layers, *hooks]
+        self._around = frame_of(layers[0]) if layers else None
+        self._repeats = backward_pass() != -1
+        # by layer; none for one that is at rest
+        self._memories: dict[Any, Any] = {}
+        if not (starts or self._repeats):
+            self._memories = {layer: layer._own_memory() for layer in layers}
+            if cuts:
+                self.detach()
+
+    def __enter__(self) -> None:
+        self._put(self)
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the layers find the frame around this one, if there is one."""
+        self._put(self._around)
+
+    def _put(self, frame: "Frame | None") -> None:
+        for place in self._places:
+            place._frame = frame
+
+    def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
+        """Tell the layers about the step that follows, or about all steps."""
+        self.init, self.running, self.fold = init, running, fold
+
+    def memory(self, layer: Any) -> Any:
+        """Return what a layer remembers now."""
+        return self._memories.get(layer)
+
+    def remember(self, layer: Any, memory: Any) -> None:
+        """Take what a layer is to remember."""
+        self._memories[layer] = memory
+
+    def mark(self) -> dict[Any, Any]:
+        """Return what the call has come to."""
+        return dict(self._memories)
+
+    def rewind(self, mark: dict[Any, Any]) -> None:
+        """Forget what came after a mark."""
+        self._memories = dict(mark)
+
+    def detach(self) -> None:
+        """Cut what the layers remember from its graph."""
+        self._memories = {layer: layer._cut(memory) for layer, memory in self._memories.items()}
+
+    def commit(self, *, keeps_graph: bool) -> None:
+        """Let the layers keep what they remember.
+
+        Args:
+            keeps_graph: whether with its graph; otherwise as plain numbers.
+        """
+        found = {layer: self._memories.get(layer) for layer in self._layers}
+        if not keeps_graph:
+            found = {layer: layer._at_end(memory) for layer, memory in found.items()}
+        if self._around is not None:
+            self._around._memories.update(found)
+        elif not self._repeats:
+            commit(found)
+
+
+def commit(memories: Mapping[Any, Any]) -> None:
+    """Let layers keep these memories: all of them, or none if this is interrupted."""
+    if torch.compiler.is_compiling():
+        for layer, memory in memories.items():
+            layer._memory = memory
+        return
+    # of these two, one or the other: to replace them all is one instruction of Python's, between whose parts it does
+    # not look for interrupts; what is replaced lives until the next one
+    kept = [({"_memory": memory}, layer._overtakes()) for layer, memory in memories.items()]
+    entries = [one if other is None else one | {"_overtaken": other} for one, other in kept]
+    owners = [layer.__dict__ for layer in memories]
+    before = [owner["_memory"] for owner in owners]
+    [*map(dict.update, owners, entries)]
+    del before
+
+
+def frame_of(place: Any) -> Frame | None:
+    """Return the frame of the call that runs in this thread, as a layer or a hook finds it."""
+    frame: Frame | None = place._frame
+    return frame if frame is None or frame.thread is None or is_of_this_thread(frame.thread) else None
+
+
+def told(place: Any, init: Any) -> tuple[Any, Tensor | None]:
+    """Return init for a layer that may have been handed it, and which samples are running.
+
+    Within a second run of ``checkpoint``, they are those of the first.
+    """
+    frame, here = frame_of(place), region()
+    now, owner = (None, None) if frame is None else (frame.init, frame.running), (place, "told")
+    if here is not None and here.repeats and now[0] is None:  # the call of the network is over
+        now = here.next(owner)
+    elif here is not None and not here.repeats:
+        # the token itself would keep the graph alive
+        here.note(owner, (now[0].copy() if isinstance(now[0], FoldToken) else now[0], now[1]))
+    return (now[0] if init is None else init), now[1]
