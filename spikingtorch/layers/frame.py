@@ -1,6 +1,7 @@
 """Frame: one call of a network, with what its layers are told and what they remember until it ends."""
 
 from collections.abc import Mapping, Sequence
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor
 
 from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.threads import is_of_this_thread, this_thread
 
 
 class Frame:
@@ -29,7 +29,7 @@ class Frame:
         running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
         fold: all steps at once; None in a network that steps.
         activity: what looks at the outputs of this call.
-        thread: in which the layers find this frame; None for any.
+        thread: number of the one in which the layers find this frame; None for any.
     """
 
     def __init__(self, layers: Sequence[Any], hooks: Sequence[Any] = (), *, starts: bool = True, cuts: bool = True):
@@ -37,7 +37,7 @@ class Frame:
         self.running: Tensor | None = None
         self.fold: Any = None
         self.activity: Any = None
-        self.thread = this_thread()
+        self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
         self._around = frame_of(layers[0]) if layers else None
         self._repeats = backward_pass() != -1
@@ -120,15 +120,17 @@ def commit(memories: Mapping[Any, Any]) -> None:
 def frame_of(place: Any) -> Frame | None:
     """Return the frame of the call that runs in this thread, as a layer or a hook finds it."""
     frame: Frame | None = place._frame
-    return frame if frame is None or frame.thread is None or is_of_this_thread(frame.thread) else None
+    if frame is None or frame.thread is None or torch.compiler.is_dynamo_compiling() or frame.thread == get_ident():
+        return frame
+    return None
 
 
-def told(place: Any, init: Any) -> tuple[Any, Tensor | None]:
+def told(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
     """Return init for a layer that may have been handed it, and which samples are running.
 
     Within a second run of ``checkpoint``, they are those of the first.
     """
-    frame, here = frame_of(place), region()
+    here = region()
     now, owner = (None, None) if frame is None else (frame.init, frame.running), (place, "told")
     if here is not None and here.repeats and now[0] is None:  # the call of the network is over
         now = here.next(owner)

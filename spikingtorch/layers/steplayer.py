@@ -268,7 +268,7 @@ class StepLayer(Attributes):
         return step if names is None else cached_step(returning, step, names), params
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
-        init, running = told(self, init)
+        init, running = told(self, frame, init)
         init = False if init is None else init
         if frame is not None and frame.fold is not None:
             return frame.fold.call(self, inputs, init)

@@ -19,11 +19,6 @@ def this_thread() -> threading.Thread | None:
     return None if torch.compiler.is_dynamo_compiling() else threading.current_thread()
 
 
-def is_of_this_thread(thread: threading.Thread | None) -> bool:
-    """Say whether a thread is the one that runs here; in torch.compile, each is."""
-    return torch.compiler.is_dynamo_compiling() or thread is threading.current_thread()
-
-
 class CallLock(Lock):
     """Lets one thread at a time into a call, and that thread again if the call leads back to itself.
 

@@ -55,7 +55,8 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
         Raises:
             ValueError: it takes the statistics of its input, and that is not all steps of a sequence.
         """
-        (init, running), frame = told(self, init), frame_of(self)
+        frame = frame_of(self)
+        init, running = told(self, frame, init)
         out: Tensor
         if frame is not None and frame.fold is not None:
             out = frame.fold.call(self, x, init)

@@ -85,7 +85,7 @@ class Feedback(StatefulLayer):
             fold.refuse(
                 "has a cycle through several layers, which takes one step at a time", "build the model with mode='step'"
             )
-        init, running = told(self, init)
+        init, running = told(self, frame, init)
         value: Tensor = self._start(
             x.new_zeros(len(x), *self.at_rest.shape), False if init is None else init
         ).state.value
