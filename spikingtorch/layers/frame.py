@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.validation import functorch_active
 
 
 class Frame:
@@ -22,7 +23,9 @@ class Frame:
         layers: the spiking layers of the network.
         hooks: those that pass init on.
         starts: whether a sequence starts, so that no layer remembers anything.
-        cuts: whether what the layers remember is cut from its graph.
+        keeps_graph: whether what the layers remember keeps its graph, from the call before and to the next one.
+        is_pure: whether nothing is kept in the layers, so that all of it keeps its graph, in transforms as well; it goes
+            for the calls within this one.
 
     Attributes:
         init: of the step that runs, or of the fold.
@@ -32,20 +35,31 @@ class Frame:
         thread: number of the one in which the layers find this frame; None for any.
     """
 
-    def __init__(self, layers: Sequence[Any], hooks: Sequence[Any] = (), *, starts: bool = True, cuts: bool = True):
+    def __init__(
+        self,
+        layers: Sequence[Any],
+        hooks: Sequence[Any] = (),
+        *,
+        starts: bool = True,
+        keeps_graph: bool = False,
+        is_pure: bool = False,
+    ) -> None:
         self.init: Any = None
         self.running: Tensor | None = None
         self.fold: Any = None
         self.activity: Any = None
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
-        self._around = frame_of(layers[0]) if layers else None
+        self._around: Frame | None = frame_of(layers[0]) if layers else None
+        self.is_pure: bool = is_pure or (self._around is not None and self._around.is_pure)
+        self.keeps_graph = keeps_graph or self.is_pure
         self._repeats = backward_pass() != -1
         # by layer; none for one that is at rest
         self._memories: dict[Any, Any] = {}
         if not (starts or self._repeats):
-            self._memories = {layer: layer._own_memory() for layer in layers}
-            if cuts:
+            around = self._around
+            self._memories = {each: each._own_memory() if around is None else around.memory(each) for each in layers}
+            if not self.keeps_graph:
                 self.detach()
 
     def __enter__(self) -> None:
@@ -86,14 +100,10 @@ class Frame:
         """Cut what the layers remember from its graph."""
         self._memories = {layer: layer._cut(memory) for layer, memory in self._memories.items()}
 
-    def commit(self, *, keeps_graph: bool) -> None:
-        """Let the layers keep what they remember.
-
-        Args:
-            keeps_graph: whether with its graph; otherwise as plain numbers.
-        """
+    def commit(self) -> None:
+        """Let the layers keep what they remember."""
         found = {layer: self._memories.get(layer) for layer in self._layers}
-        if not keeps_graph:
+        if not self.is_pure and not (self.keeps_graph and not functorch_active()):
             found = {layer: layer._at_end(memory) for layer, memory in found.items()}
         if self._around is not None:
             self._around._memories.update(found)
@@ -107,14 +117,15 @@ def commit(memories: Mapping[Any, Any]) -> None:
         for layer, memory in memories.items():
             layer._memory = memory
         return
-    # of these two, one or the other: to replace them all is one instruction of Python's, between whose parts it does
-    # not look for interrupts; what is replaced lives until the next one
-    kept = [({"_memory": memory}, layer._overtakes()) for layer, memory in memories.items()]
-    entries = [one if other is None else one | {"_overtaken": other} for one, other in kept]
+    entries = []
+    for layer, memory in memories.items():
+        overtaken = layer._overtakes()
+        entries.append({"_memory": memory} | ({} if overtaken is None else {"_overtaken": overtaken}))
     owners = [layer.__dict__ for layer in memories]
-    before = [owner["_memory"] for owner in owners]
-    [*map(dict.update, owners, entries)]
-    del before
+    replaced = [layer._memory for layer in memories]  # which die behind the next line: that may run code
+    # one instruction, within which Python does not look for interrupts
+    list(map(dict.update, owners, entries))
+    del replaced
 
 
 def frame_of(place: Any) -> Frame | None:

@@ -217,14 +217,14 @@ class SpikingNet(nn.Module):
         layers, monitors = parts.layers, parts.monitors
         for layer in layers:
             layer._put_back()
-        frame = Frame(layers, parts.hooks, starts=init is True, cuts=not self.carry_graph)
+        frame = Frame(layers, parts.hooks, starts=init is True, keeps_graph=self.carry_graph)
         if not parts.compiles:
             self._lock.undo_by(frame.leave)
             self._lock.undo_by(self._policy.forget_change)
         for monitor in monitors:
             self._lock.undo_by(partial(monitor.leave, monitor.here()))
             monitor.begin(init)
-        watches = self.warn_silent and self.training and not parts.compiles and backward_pass() == -1
+        watches = self.warn_silent and self.training and not (parts.compiles or frame.is_pure) and backward_pass() == -1
         if watches and self._activity.begin(x):
             frame.activity = self._activity
         with frame:
@@ -236,14 +236,14 @@ class SpikingNet(nn.Module):
         if running is not None:
             out = tree_map(lambda leaf: padded(leaf, running, T), out)
         out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
-        frame.commit(keeps_graph=self.carry_graph and not checks.functorch_active())
+        frame.commit()
         return out
 
     def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts, frame: Frame) -> Any:
         if init is not True and checks.functorch_active() and not all(map(frame.memory, parts.layers)):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
-                "from. Give the transform the whole sequence at once, or use functional.scan, which returns the state"
+                "from. Give the transform the whole sequence at once, or call spikingtorch.run, which returns the state"
             )
         if not parts.compiles:
             self._policy.note_input(x, init)
@@ -324,7 +324,7 @@ class SpikingNet(nn.Module):
     def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> Any:
         x, init, running, complete = chunk
         N, T = x.shape[:2]
-        detaches_state = complete and not self.carry_graph and not parts.compiles
+        detaches_state = complete and not (frame.keeps_graph or parts.compiles)
         fold = FoldToken(N, T, init, detaches_state, complete, running)
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
@@ -503,11 +503,11 @@ class SpikingNet(nn.Module):
 
         def take() -> None:
             memories = memories_of(self.net, dict(state))
-            frame = Frame([*memories])
+            frame = Frame([*memories], is_pure=True)
             for layer, memory in memories.items():
                 layer._refuse_in_fold("set_state()")
                 frame.remember(layer, memory)
-            frame.commit(keeps_graph=True)
+            frame.commit()
 
         self._lock.run(take)
 
