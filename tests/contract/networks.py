@@ -235,6 +235,46 @@ def gives_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
     return two(params, state, x, first) + state["n1.v"]
 
 
+class Looks(Two):
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        v = self.n1.v
+        out = super().forward(x, init)
+        return out if v is None else out + v
+
+
+def looks_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
+    v = state["n1.v"]  # zeros, where the layer has none
+    return two(params, state, x, first) + v
+
+
+def halves(layer: nn.Module, given: tuple[Any, ...]) -> Any:
+    return (0.5 * given[0], *given[1:])
+
+
+def adds_v(layer: Any, given: Any, spikes: Tensor) -> Tensor:
+    return spikes + 0.5 * layer.v
+
+
+def doubles(layer: nn.Module, slopes: Any, _: Any) -> Any:
+    return tuple([each if each is None else 2 * each for each in slopes])
+
+
+class Hooked(Two):
+    """Hooks of all kinds on a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n1.register_forward_pre_hook(halves)
+        self.n1.register_forward_hook(adds_v)
+        self.l2.register_full_backward_hook(doubles)
+
+
+def hooked_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
+    spikes = lif(state, "n1.v", 0.5 * linear(params, "l1", x), params["n1.tau"])
+    given = spikes + 0.5 * state["n1.v"]
+    return li(state, "n2.v", linear(params, "l2", 2 * given - given.detach()))
+
+
 class Blocks(Two):
     def forward(self, x: Tensor, init: Any) -> Tensor:
         h = checkpoint(lambda x: self.n1(self.l1(x), init), x, use_reentrant=False)
@@ -282,8 +322,12 @@ NETWORKS: dict[str, Network] = {
     "gives": Network("a layer returns its membrane", Gives, gives_step, both()),
     "blocks": Network("each layer runs twice", Blocks, two, both()),
     "shared": Network("one population at two places", Shared, shared_step, both(), False),
-    "asks": Network("init is a real bool", Asks, lambda p, s, x, first: two(p, s, 2 * x if first else x, first), both(), False),
+    "asks": Network(
+        "init is a real bool", Asks, lambda p, s, x, first: two(p, s, 2 * x if first else x, first), both(), False
+    ),
     "reads": Network("v, s and state are those after the layer's call", Reads, reads_step, both(), False),
+    "looks": Network("v is that before the layer's call, or None", Looks, looks_step, both(), False),
+    "hooked": Network("hooks see the layer after its call", Hooked, hooked_step, both(), False),
     "forgets": Network("reset() in forward", Forgets, forgets_step, both(), False),
     "detaches": Network("detach_() in forward", Detaches, detaches_step, both(), False),
     "a step within": Network("inner streams", lambda: Within(False), within_step, both("net.0.v"), False),

@@ -184,7 +184,9 @@ def by_hand(model: Any, x: Tensor) -> tuple[Tensor, Any]:
     """Call net itself, one step after the other, and detach nothing."""
     model.reset()
     net = model.net
-    steps = [net(x_t, t == 0) if not isinstance(net, torch.nn.Sequential) else net(x_t) for t, x_t in enumerate(x.unbind(1))]
+    steps = [
+        net(x_t, t == 0) if not isinstance(net, torch.nn.Sequential) else net(x_t) for t, x_t in enumerate(x.unbind(1))
+    ]
     return torch.stack(steps, 1), model
 
 
@@ -233,7 +235,9 @@ WAYS: dict[str, Way] = {
     "carried": Way("the graph is kept", in_parts(), options={"carry_graph": True}),
     "detached": Way("and cut where one wants", in_parts(detached), (MIDDLE,), {"carry_graph": True}),
     "layers detached": Way("layer by layer, too", in_parts(detached_by_layer), (MIDDLE,), {"carry_graph": True}),
-    "carried state": Way("get_state has the graph", in_parts(lambda m: m.set_state(m.get_state()) or m), (), {"carry_graph": True}),
+    "carried state": Way(
+        "get_state has the graph", in_parts(lambda m: m.set_state(m.get_state()) or m), (), {"carry_graph": True}
+    ),
     "by hand": Way("layers by themselves, called by net", by_hand),
     "after another": Way("init=True starts a new sequence", after_another),
     "by mask": Way("init is a tensor", looking(by_mask), (MIDDLE,)),
