@@ -128,8 +128,7 @@ class Calls(RuleBasedStateMachine):
         leaves, options = [x, *self.params().values()], {"materialize_grads": True, "retain_graph": True}
         slopes: Any = torch.autograd.grad
         assert_close(slopes(out, leaves, cotangent(out), **options), slopes(want, leaves, cotangent(want), **options))
-        if init is True or self.state is None:
-            self.takes(thread)
+        self.takes(thread)
         self.state = state if self.model.carry_graph else cut(state)
 
     # --- calls --------------------------------------------------------------------------------------------------------
@@ -170,10 +169,11 @@ class Calls(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from([*FAILURES]), init=st.one_of(st.booleans(), masks), thread=threads)
     def fails(self, what: str, init: Any, thread: str) -> None:
+        if init is True and thread in self.overtaken:
+            return  # what the thread may see afterwards is a case of test_threads.py
         fail, error = FAILURES[what]
         with pytest.raises((error, RuntimeError)):
             self.do(thread, lambda: fail(self.model, init))
-        # who fails to begin has begun nothing, and a thread whose sequence was replaced is still refused
 
     @rule(seed=seeds)
     def without_gradients(self, seed: int) -> None:
@@ -182,8 +182,7 @@ class Calls(RuleBasedStateMachine):
         with torch.no_grad():
             out, state = self.model(draw(seed), init=False), cut(self.started(False))
             assert_close(out, FED.run(self.params(), state, draw(seed)))
-        if self.state is None:
-            self.takes("main")
+        self.takes("main")
         self.state = state
 
     @precondition(lambda self: not self.model.carry_graph)
@@ -255,7 +254,8 @@ class Calls(RuleBasedStateMachine):
         self.model, self.state, self.owner, self.overtaken = self.aside
         self.aside = here
 
-    @precondition(lambda self: self.state is not None and self.may_go_on("main"))
+    # of a copy that nobody has called, the one layer would be this thread's, and the others whose comes first
+    @precondition(lambda self: self.state is not None and self.may_go_on("main") and self.owner is not None)
     @rule(seed=seeds)
     def a_layer_alone(self, seed: int) -> None:
         """Call the readout by itself, which goes on from where the network has left it."""
@@ -293,6 +293,8 @@ def explore(examples: int, steps: int) -> None:
         derandomize=True,
         deadline=None,
         database=None,
+        report_multiple_bugs=False,
+        phases=[hypothesis.Phase.generate],  # to shrink what fails takes minutes: name Phase.shrink for that
         print_blob=False,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
@@ -305,4 +307,4 @@ def test_random_calls() -> None:
 
 @pytest.mark.long
 def test_many_random_calls() -> None:
-    explore(150, 40)
+    explore(60, 40)
