@@ -312,6 +312,10 @@ def within_whole_step(params: Params, state: State, x: Tensor, first: bool) -> T
     return li(state, "n2.v", linear(params, "l2", spikes))
 
 
+def asks_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
+    return two(params, state, 2 * x if first else x, first)
+
+
 RECURRENT = {"n1.neuron.v": HIDDEN, "n1.s": HIDDEN, "n2.v": HIDDEN}
 NETWORKS: dict[str, Network] = {
     "sequential": Network("no layer is handed init", sequential, sequential_step, {"0.1.v": HIDDEN, "0.3.v": HIDDEN}),
@@ -322,9 +326,7 @@ NETWORKS: dict[str, Network] = {
     "gives": Network("a layer returns its membrane", Gives, gives_step, both()),
     "blocks": Network("each layer runs twice", Blocks, two, both()),
     "shared": Network("one population at two places", Shared, shared_step, both(), False),
-    "asks": Network(
-        "init is a real bool", Asks, lambda p, s, x, first: two(p, s, 2 * x if first else x, first), both(), False
-    ),
+    "asks": Network("init is a real bool", Asks, asks_step, both(), False),
     "reads": Network("v, s and state are those after the layer's call", Reads, reads_step, both(), False),
     "looks": Network("v is that before the layer's call, or None", Looks, looks_step, both(), False),
     "hooked": Network("hooks see the layer after its call", Hooked, hooked_step, both(), False),

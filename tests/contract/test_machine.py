@@ -10,7 +10,14 @@ import hypothesis
 import pytest
 import torch
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,8 +27,8 @@ from spikingtorch.testing import assert_close
 from tests.contract.networks import (
     HIDDEN,
     RECURRENT,
-    Network,
     N,
+    Network,
     State,
     a_layer,
     cotangent,

@@ -168,6 +168,7 @@ print("through")
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
 def test_a_fork_goes_on_by_itself() -> None:
     assert python("-c", FORKED) == "through\n"
