@@ -189,7 +189,8 @@ class Reads(Two):
         out = super().forward(x, init)
         v, state, s = self.n1.v, self.n1.state, self.n1.s
         assert v is not None
-        return out + 0.5 * v + state.v + 0.1 * s
+        read: Tensor = 0.5 * v + state.v + 0.1 * s
+        return out + read
 
 
 def reads_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
@@ -252,7 +253,8 @@ def halves(layer: nn.Module, given: tuple[Any, ...]) -> Any:
 
 
 def adds_v(layer: Any, given: Any, spikes: Tensor) -> Tensor:
-    return spikes + 0.5 * layer.v
+    out: Tensor = spikes + 0.5 * layer.v
+    return out
 
 
 def doubles(layer: nn.Module, slopes: Any, _: Any) -> Any:

@@ -153,7 +153,7 @@ def bits(tree: Any) -> Any:
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_call_that_fails_commits_nothing(what: str, init: Any, mode: Any, options: str) -> None:
     fail, error = FAILURES[what]
-    model = FUSED.model(mode=mode, Nout=5, **OPTIONS[options])
+    model: Any = FUSED.model(mode=mode, Nout=5, **OPTIONS[options])
     with pytest.raises(error):
         fail(model, True)
     assert model.get_state() == {}

@@ -99,7 +99,7 @@ def compiled(layer: Any, xs: Tensor) -> Tensor:
 
 
 def with_failures(layer: Any, xs: Tensor) -> Tensor:
-    """Call a layer, and between two steps in ways that it refuses."""
+    """Call a layer, and between its steps call it in ways that it refuses."""
     outs = []
     for t, x in enumerate(xs):
         outs.append(layer(x, t == 0))
@@ -196,7 +196,7 @@ def test_v_s_and_state_are_those_of_the_last_call(name: str) -> None:
     params = dict(layer.named_parameters())
     assert layer.v is layer.s is layer.state is None
     for x in (first, *others):
-        want = found.step(params, state, x)
+        want: Any = found.step(params, state, x)
         layer(x)
         assert_close([layer.s.detach(), layer.v.detach()], [want.detach(), state[found.state[0]].detach()])
         assert_close(cut(shown(layer)), cut(state))

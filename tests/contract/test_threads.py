@@ -91,8 +91,8 @@ def test_a_call_that_fails_overtakes_nobody(mode: Any, elsewhere: Any) -> None:
         for what in ("before all layers", "between layers, at another step", "a layer is given NaN", "x has NaN"):
             fail, error = FAILURES[what]
 
-            def work(fail: Any = fail) -> None:
-                fail(stream.model, True)
+            def work(fail: Any = fail) -> Any:
+                return fail(stream.model, True)
 
             stream.call(thread, 0, True)
             with pytest.raises(error):

@@ -151,7 +151,8 @@ def cast(model: Any) -> Any:
 
 
 def recorded(model: Any, x: Tensor, begins: bool) -> Tensor:
-    return st.record(model, x, ("spikes", "v"), init=begins).out  # type: ignore[return-value]
+    out: Tensor = st.record(model, x, ("spikes", "v"), init=begins).out
+    return out
 
 
 def monitored(model: Any, x: Tensor, begins: bool) -> Tensor:
