@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.testing import assert_close
-from tests.contract.networks import NETWORKS, Network, State, Two, both, cut, draw, two
+from tests.contract.networks import NETWORKS, Two, both, two
+from tests.contract.oracle import Network, State, cut, draw
 from tests.interrupts import interrupted, points_of
 
 pytestmark = [

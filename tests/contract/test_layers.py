@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close
-from tests.contract.networks import HIDDEN, THRESHOLD, N, Params, State, cotangent, cut, li, lif
+from tests.contract.oracle import HIDDEN, THRESHOLD, N, Params, State, cotangent, cut, li, lif
 
 T = 5
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -194,7 +194,7 @@ def test_v_s_and_state_are_those_of_the_last_call(name: str) -> None:
     found, (first, *others) = LAYERS[name], steps()
     layer, state = found.built(), found.rest()
     params = dict(layer.named_parameters())
-    assert layer.v is layer.s is layer.state is None
+    assert (layer.v, layer.s, layer.state) == (None, None, None)
     for x in (first, *others):
         want: Any = found.step(params, state, x)
         layer(x)
@@ -202,7 +202,7 @@ def test_v_s_and_state_are_those_of_the_last_call(name: str) -> None:
         assert_close(cut(shown(layer)), cut(state))
     assert not any(name.endswith(found.state) for name in layer.state_dict())
     layer.reset()
-    assert layer.v is layer.s is layer.state is None
+    assert (layer.v, layer.s, layer.state) == (None, None, None)
 
 
 @pytest.mark.parametrize("name", LAYERS)

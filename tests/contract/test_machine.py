@@ -24,18 +24,8 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch
 from spikingtorch import LI
 from spikingtorch.testing import assert_close
-from tests.contract.networks import (
-    HIDDEN,
-    RECURRENT,
-    N,
-    Network,
-    State,
-    a_layer,
-    cotangent,
-    cut,
-    draw,
-    recurrent_step,
-)
+from tests.contract.networks import RECURRENT, a_layer, recurrent_step
+from tests.contract.oracle import HIDDEN, N, Network, State, cotangent, cut, draw
 from tests.contract.test_failures import FAILURES, Fused
 
 pytestmark = [
@@ -95,8 +85,6 @@ class Calls(RuleBasedStateMachine):
         if hasattr(self, "pool"):
             self.pool.shutdown()
 
-    # --- what is expected ---------------------------------------------------------------------------------------------
-
     def params(self) -> dict[str, Tensor]:
         return dict(self.model.net.named_parameters())
 
@@ -138,8 +126,6 @@ class Calls(RuleBasedStateMachine):
         assert_close(slopes(out, leaves, cotangent(out), **options), slopes(want, leaves, cotangent(want), **options))
         self.takes(thread)
         self.state = state if self.model.carry_graph else cut(state)
-
-    # --- calls --------------------------------------------------------------------------------------------------------
 
     @rule(seed=seeds, steps=lengths, thread=threads)
     def a_sequence(self, seed: int, steps: int, thread: str) -> None:
@@ -211,8 +197,6 @@ class Calls(RuleBasedStateMachine):
         self.takes("main")
         self.state, self.owner = None, None
 
-    # --- between calls ------------------------------------------------------------------------------------------------
-
     @rule(mode=st.sampled_from(["auto", "step", "fold"]), chunk=st.sampled_from([None, None, 2]))
     def runs_otherwise(self, mode: Any, chunk: Any) -> None:
         self.model.mode, self.model.time_chunk = mode, chunk
@@ -268,13 +252,11 @@ class Calls(RuleBasedStateMachine):
     def a_layer_alone(self, seed: int) -> None:
         """Call the readout by itself, which goes on from where the network has left it."""
         assert self.state is not None
-        x = torch.rand(N, HIDDEN, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+        x = draw(seed, HIDDEN)[:, :, 0]
         decay, gain = torch.tensor(-0.5).double().exp(), 2.0 * -torch.tensor(-0.5).double().expm1()
         want = decay * self.state["n2.v"] + gain * x
         assert_close(self.model.net.n2(x).detach(), want.detach())
         self.state["n2.v"] = want
-
-    # --- what holds after everything ----------------------------------------------------------------------------------
 
     @invariant()
     def shows_its_state(self) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from spikingtorch.testing import assert_close
-from tests.contract.networks import NETWORKS, Network, State, cut, draw
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import Network, State, cut, draw
 from tests.contract.test_failures import FAILURES, FUSED
 from tests.processes import at_once, python
 
@@ -31,7 +32,11 @@ class Stream:
 
     def call(self, thread: str, seed: int, init: bool) -> None:
         """Call the network in a thread, and compare it with the oracle of that thread's sequence."""
-        x, work = draw(seed), lambda: self.model(draw(seed), init=init)
+        x = draw(seed)
+
+        def work() -> Any:
+            return self.model(x, init=init)
+
         out = work() if thread == "here" else self.elsewhere(work)
         state = self.network.rest() if init else self.states[thread]
         want = self.network.run(dict(self.model.net.named_parameters()), state, x, begins=init)
@@ -142,7 +147,8 @@ def test_whole_sequences_of_one_network_at_once(mode: Any) -> None:
 FORKED = """
 import os, signal, sys, torch, warnings
 from spikingtorch.testing import assert_close
-from tests.contract.networks import NETWORKS, cut, draw
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import cut, draw
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 for name in ("sequential", "recurrent", "shared", "a step within"):

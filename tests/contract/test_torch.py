@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch.testing import assert_close
-from tests.contract.networks import NETWORKS, Network, Params, State, cotangent, cut, draw
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import Network, Params, State, cotangent, cut, draw
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from spikingtorch.testing import assert_close
-from tests.contract.networks import NETWORKS, Network, Params, cotangent, cut, draw
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import Network, Params, cotangent, cut, draw
 from tests.contract.ways import WAYS, Way
 
 pytestmark = [

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
-from tests.contract.networks import T, draw
+from tests.contract.oracle import T, draw
 
 Run = Callable[[Any, Tensor], tuple[Tensor, Any]]
 
