@@ -68,11 +68,11 @@ COMPILED: dict[str, tuple[Callable[[Any, Tensor], Tensor], tuple[int, ...]]] = {
 }
 COMPILE_CASES = [
     ("whole", "two", "auto"),
-    ("parts", "two", "step"),
-    ("net", "two", "step"),
     *[
         pytest.param(*case, marks=pytest.mark.long)
         for case in (
+            ("parts", "two", "step"),
+            ("net", "two", "step"),
             ("whole", "sequential", "fold"),
             ("whole", "recurrent", "step"),
             ("whole", "not handed", "auto"),
