@@ -196,6 +196,12 @@ def by_hand(model: Any, x: Tensor) -> tuple[Tensor, Any]:
     return torch.stack(steps, 1), model
 
 
+def by_hand_before(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """Go on, by a call of the network, from what calls of net have left with its graph."""
+    first, _ = by_hand(model, x[:, :MIDDLE])
+    return torch.cat([first, model(x[:, MIDDLE:], init=False)], 1), model
+
+
 def after_another(model: Any, x: Tensor) -> tuple[Tensor, Any]:
     model(draw(8, 3, 2))  # of another size: init=True starts a new sequence
     return model(x), model
@@ -245,6 +251,7 @@ WAYS: dict[str, Way] = {
         "get_state has the graph", in_parts(lambda m: m.set_state(m.get_state()) or m), (), {"carry_graph": True}
     ),
     "by hand": Way("layers by themselves, called by net", by_hand),
+    "by hand before": Way("a network that goes on cuts the graph", by_hand_before, (MIDDLE,)),
     "after another": Way("init=True starts a new sequence", after_another),
     "by mask": Way("init is a tensor", looking(by_mask), (MIDDLE,)),
     "lengths": Way("nothing is padded", looking(full_lengths), (MIDDLE,)),
