@@ -119,6 +119,13 @@ class StatefulLayer(WithConstants):
         frame = frame_of(self)
         return self._memory if frame is None else frame.memory(self)
 
+    def _recorder_here(self) -> Any:
+        """Return what takes records of this call; in a second run of ``checkpoint``, of what it repeats."""
+        here = region()
+        if here is not None and here.repeats and here.knows((self, "recorder")):
+            return here.repeated((self, "recorder"))
+        return self._recorder
+
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for somebody outside."""
         self._refuse_in_fold(name)
@@ -163,7 +170,7 @@ class StatefulLayer(WithConstants):
             noted: Memory = here.next(self)
             return noted
         goes_on = not self.memoryless and (isinstance(init, Tensor) or not init)
-        if goes_on and backward_pass() != -1 and (frame is None or frame.memory(self) is None):
+        if goes_on and backward_pass() != -1 and (frame is None or not frame.knows(self)):
             raise RuntimeError(f"{type(self).__name__}: {_GONE}")
         if here is None:
             return self._resume(x, init, shared)

@@ -53,17 +53,21 @@ class Region(NamedTuple):
         _notes(self.run)[owner, "calls"] = calls + 1
         return starts[calls]
 
-    def repeat(self, owner: Hashable, memory: Any) -> None:
-        """Note the memory that a layer has come to in the second run."""
-        _notes(self.run)[owner] = tree_map(_cut, memory)
+    def repeat(self, owner: Hashable, found: Any) -> None:
+        """Note what the second run has come to, the memory of a layer mostly."""
+        _notes(self.run)[owner] = tree_map(_cut, found)
+
+    def knows(self, owner: Hashable) -> bool:
+        """Say whether ``repeat`` has been called in this run."""
+        return owner in _notes(self.run)
 
     def repeated(self, owner: Hashable) -> Any:
-        """Return that memory.
+        """Return what it was called with.
 
         Raises:
             RuntimeError: the layer has not been called in this run.
         """
-        if owner not in _notes(self.run):
+        if not self.knows(owner):
             raise RuntimeError(
                 "torch.utils.checkpoint: a function that reads the state of a spiking layer before it calls the layer "
                 "would read another one in the backward pass. Read it outside, and hand it in as an argument"
@@ -99,7 +103,10 @@ def _notes(holder: Any) -> dict[Any, Any]:
 
 def _cut(leaf: Any) -> Any:
     """Return a tensor without its graph, which would keep the frame alive, but watched by autograd if it was."""
-    return leaf.detach().requires_grad_(leaf.requires_grad) if isinstance(leaf, Tensor) else leaf
+    if not isinstance(leaf, Tensor):
+        return leaf
+    cut = leaf.detach()
+    return cut.requires_grad_() if leaf.requires_grad else cut  # which transforms refuse, even with False
 
 
 def _closure(function: Any) -> dict[str, Any]:

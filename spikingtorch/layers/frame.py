@@ -24,8 +24,8 @@ class Frame:
         hooks: those that pass init on.
         starts: whether a sequence starts, so that no layer remembers anything.
         keeps_graph: whether what the layers remember keeps its graph, from the call before and to the next one.
-        is_pure: whether nothing is kept in the layers, so that all of it keeps its graph, in transforms as well; it goes
-            for the calls within this one.
+        is_pure: whether nothing is kept in the layers, and all of it keeps its graph, in transforms as well: in this call
+            and in those within it.
 
     Attributes:
         init: of the step that runs, or of the fold.
@@ -51,9 +51,11 @@ class Frame:
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
         self._around: Frame | None = frame_of(layers[0]) if layers else None
+        if self._around is not None and self._around.fold is not None:  # where layers have no single state
+            layers[0]._refuse_in_fold("reset()" if starts else "detach_()")
         self.is_pure: bool = is_pure or (self._around is not None and self._around.is_pure)
         self.keeps_graph = keeps_graph or self.is_pure
-        self._repeats = backward_pass() != -1
+        self._starts, self._repeats = starts, backward_pass() != -1
         # by layer; none for one that is at rest
         self._memories: dict[Any, Any] = {}
         if not (starts or self._repeats):
@@ -79,6 +81,10 @@ class Frame:
     def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
         """Tell the layers about the step that follows, or about all steps."""
         self.init, self.running, self.fold = init, running, fold
+
+    def knows(self, layer: Any) -> bool:
+        """Say whether it is known what a layer remembers: where a backward pass repeats a call, it may not be."""
+        return not self._repeats or self._starts or layer in self._memories
 
     def memory(self, layer: Any) -> Any:
         """Return what a layer remembers now."""
@@ -139,13 +145,16 @@ def frame_of(place: Any) -> Frame | None:
 def told(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
     """Return init for a layer that may have been handed it, and which samples are running.
 
-    Within a second run of ``checkpoint``, they are those of the first.
+    Within a second run of ``checkpoint``, they are those of the first, and so is what takes records of the layer.
     """
     here = region()
     now, owner = (None, None) if frame is None else (frame.init, frame.running), (place, "told")
     if here is not None and here.repeats and now[0] is None:  # the call of the network is over
-        now = here.next(owner)
+        *now, recorder = here.next(owner)
+        here.repeat((place, "recorder"), recorder)
     elif here is not None and not here.repeats:
+        recorder = getattr(place, "_recorder", None)
         # the token itself would keep the graph alive
-        here.note(owner, (now[0].copy() if isinstance(now[0], FoldToken) else now[0], now[1]))
+        copied = now[0].copy() if isinstance(now[0], FoldToken) else now[0]
+        here.note(owner, (copied, now[1], None if recorder is None else recorder.again()))
     return (now[0] if init is None else init), now[1]

@@ -105,7 +105,6 @@ def test_a_call_that_fails_overtakes_nobody(mode: Any, elsewhere: Any) -> None:
             stream.call(thread, 1, False)
 
 
-@pytest.mark.xfail(reason="a call that fails makes its thread forget that it was overtaken", strict=True)
 def test_a_thread_that_was_overtaken_is_refused_after_a_call_of_it_that_failed(elsewhere: Any) -> None:
     stream = Stream(FUSED, "step", elsewhere)
     stream.call("here", 0, True)

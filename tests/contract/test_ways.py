@@ -24,17 +24,9 @@ EXCEPT = {
     ("a step within", "reentrant"): "the inner network goes on from a state",
     ("a step within", "transformed"): "the inner network goes on from a state",
 }
-# what the contract allows and the library does not do yet
-OPEN = {
-    ("blocks", "recorded", "auto"): "the second run of a checkpoint records nothing, and has other gradients",
-    ("blocks", "recorded", "fold"): "the second run of a checkpoint records nothing, and has other gradients",
-    **dict.fromkeys([("blocks", "transformed", mode) for mode in ("auto", "step", "fold")], "checkpoint inside vmap"),
-    **dict.fromkeys([("forgets", "reentrant", mode) for mode in ("auto", "step")], "reset() is taken for a lost state"),
-}
+
 CASES = [
-    pytest.param(
-        name, way, mode, marks=[pytest.mark.xfail(reason=OPEN[name, way, mode])] if (name, way, mode) in OPEN else []
-    )
+    (name, way, mode)
     for name, network in NETWORKS.items()
     for way in WAYS
     for mode in (("auto", "step", "fold") if network.folds else ("auto", "step"))
