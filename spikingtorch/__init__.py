@@ -2,6 +2,7 @@
 
     model = SpikingNet(net, (Nout,))        an ordinary module, run over time
     IF, LIF, ...                            spiking layers, called as layer(x, init)
+    run(model, state, x)                    a whole network as a pure function, for torch.func
     MultiStep(layer)                        a spiking layer over all steps, (T, N, ...), without a SpikingNet
     spikingtorch.spikeio                    encoders and decoders
     spikingtorch.init                       weights with which every layer fires
@@ -26,6 +27,7 @@ from spikingtorch.layers.neurons import *  # noqa: F403 - the names of its __all
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.layers.time_norm import ThresholdDependentBatchNorm, TimeBatchNorm1d, TimeBatchNorm2d
 from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.pure import run
 from spikingtorch.watching.monitor import SpikeMonitor
 from spikingtorch.watching.recording import Recording, record
 from spikingtorch.watching.summary import summary
@@ -49,6 +51,7 @@ __all__ = [
     "losses",
     "metrics",
     "record",
+    "run",
     "spikeio",
     "summary",
     "utils",

@@ -141,7 +141,7 @@ def test_nothing_is_handed_after_a_call_that_fails() -> None:
     model = SpikingNet(nn.Sequential(nn.Linear(5, 8), layer := LIF(), Block()), mode="step")
     with pytest.raises(ValueError, match=r"x has shape \(1, 2, 7\)"):
         model(torch.ones(1, 2, 7))
-    assert layer._passed_init.init is None
+    assert layer._frame is None
 
 
 @pytest.mark.parametrize("mode", MODES)

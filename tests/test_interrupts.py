@@ -138,11 +138,8 @@ def is_free(model: Any) -> bool:
 def left_behind(model: Any) -> list[str]:
     """Return what of a call has stayed in a model."""
     layers = [layer for layer in model.modules() if isinstance(layer, st.StepLayer)]
-    names = ("_fold", "_recorder", "_activity", "_repeated")
+    names = ("_frame", "_recorder")
     found = [name for layer in layers for name in names if getattr(layer, name) is not None]
-    found += [
-        "given" for layer in layers if layer._passed_init.init is not None or layer._passed_init.running is not None
-    ]
     found += ["a hook" for hook in model.net.l1._forward_hooks.values() if hook is not looks]
     found += ["a mode"] if model._watching is not None else []
     return found + (["what is to be undone"] if model._lock._begun else [])

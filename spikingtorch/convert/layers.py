@@ -113,7 +113,7 @@ class CountMaxPool(StepLayer):
         """Advance some steps, (N, T, ...), in one sum over time; no step of a loop would be faster alone."""
         self._check_inputs(xs)
         first, step = xs[:, 0], cast(PoolStep, self.step)
-        memory, recorder = self._start(first, init), self._recorder
+        memory, recorder = self._start(first, init), self._recorder_here()
         if running is not None:  # without a spike, nothing changes and nothing comes out
             xs = torch.where(running.view(*running.shape, *(1,) * (xs.ndim - 2)), xs, 0.0)
         totals = memory.state.total.unsqueeze(1) + F.lift(xs).cumsum(1)

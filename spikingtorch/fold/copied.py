@@ -28,8 +28,8 @@ from spikingtorch.functional.core.torch_private import (
     set_cached_parametrizations,
 )
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.fold_token import participating
-from spikingtorch.layers.passed_init import passed_inits_of, passing_init
+from spikingtorch.layers.frame import Frame
+from spikingtorch.layers.passed_init import hooks_of
 
 # random numbers belong to the process
 _one_at_a_time = Lock()
@@ -117,8 +117,10 @@ class Copied:
                 trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")
         trace.forget_seed()
         rehearsal = Rehearsal(trace, N, names, starts)
-        layers, passed_inits = list(self.layers.values()), passed_inits_of(self.net.modules())
-        with participating(rehearsal, layers), passing_init(rehearsal.given, passed_inits):
+        frame = Frame([*self.layers.values()], hooks_of(self.net.modules()))
+        frame.thread = None  # any: nobody else knows the copy
+        frame.tell(rehearsal.given, fold=rehearsal)
+        with frame:
             record(self.net, x, rehearsal, self.sample.merged)
         if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")

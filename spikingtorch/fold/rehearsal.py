@@ -31,7 +31,6 @@ class Rehearsal(FoldToken):
         self.trace = trace
         self.names = names
         self.given = self if init is None else init
-        self.thread = None  # of any: nobody else knows the copy
         self.inputs: dict[int, Any] = {}
         self.roots: list[Tensor] = []
 

@@ -30,8 +30,6 @@ _PLAIN_VALUES = (
     *(torch.dtype, torch.device, torch.Size, np.generic),
 )
 _OF_MODULES = set(vars(nn.Module()))
-# of a spiking layer, which is there to change
-_OF_LAYERS = {*CHANGES, "_recomputation", "_passed_init"}
 # among the names that code reads: those that it computes, and the word by which it compares objects
 _ANY, _IS = "*", "is"
 # what tells a number from a tensor that holds it, and no operation of torch shows
@@ -235,7 +233,7 @@ class Walk:
         if isinstance(module, StatefulLayer):
             changing = {*module._attributes.values()} if isinstance(module, StepLayer) else set()
             self._mark(f"{prefix}returns", None, getattr(module, "_returns", None))
-            skipped |= _OF_LAYERS | changing  # the threshold of a layer is a number, and mixes nothing
+            skipped |= CHANGES | changing  # the threshold of a layer is a number, and mixes nothing
             self.guard.watch_names(own, [name for name in own if name not in skipped] + ["training", "forward", *HOOKS])
             self.guard.watch_value(own.__len__)
         read = [name for name in own if name not in skipped and (self._reads(name) or (foreign and name in used))]

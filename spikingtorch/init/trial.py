@@ -126,7 +126,8 @@ class Trial:
         def note(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
             output = spikes_of(layer, output)
             # a fold is one call for all steps
-            size = (output.shape[0], 1) if layer._fold is None else (layer._fold.N, layer._fold.T)
+            fold = layer._frame.fold
+            size = (output.shape[0], 1) if fold is None else (fold.N, fold.T)
             spikes[layer].append(output.view(*size, *output.shape[1:]) != 0)
             for key, x in inputs_of(args, kwargs).items() if keep else ():
                 inputs[layer].setdefault(key, []).append(x.clone().view(*size, *x.shape[1:]))

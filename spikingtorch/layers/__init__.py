@@ -17,6 +17,7 @@ multi_step      MultiStep: a layer over all steps, time first, outside of a Spik
 inner_keys      a module around another one, with that one's keys in its state dict
 options         the names of surrogates and reset rules
 recurrent       the weights of a recurrent layer
+frame           a call of a network: what its layers are told, and what they remember until it ends
 fold_token      all steps of a layer at once: the token that SpikingNet hands to its layers
 checkpoint      a call that torch.utils.checkpoint repeats
 activity        layers that stay silent, or fire at every step
@@ -24,7 +25,7 @@ batch_norm      batch norm in training, folded
 time_norm       batch norms with one statistic over batch and time
 padding         batches of sequences of different lengths
 streams         the state of a whole network, to be kept and set
-passed_init     init for layers that are called without it
+passed_init     init for modules in an nn.Sequential that are called without it
 threads         one thread at a time
 """
 

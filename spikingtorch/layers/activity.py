@@ -1,7 +1,6 @@
 """Activity: whether the spiking layers of a network in training fire at all, and not always."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ class Activity:
     def __reduce__(self) -> Any:
         return Activity, ()
 
-    def begin(self, layers: Sequence[Any], x: Tensor) -> bool:
+    def begin(self, x: Tensor) -> bool:
         """Say whether this batch, of inputs x, is looked at; its layers then hand over their outputs to ``note``."""
         if self._warned or not torch.is_grad_enabled():
             return False
@@ -50,8 +49,6 @@ class Activity:
         if (not self._odd and self._calls % _EVERY != 1) or not checks.has_values(x):
             return False
         self._range.clear()
-        for layer in layers:
-            layer._activity = self
         return True
 
     def note(self, layer: Any, output: Any) -> None:
@@ -63,10 +60,8 @@ class Activity:
                 before = self._range.get(layer, (least, most))
                 self._range[layer] = torch.minimum(before[0], least), torch.maximum(before[1], most)
 
-    def end(self, net: nn.Module, layers: Sequence[Any], *, stacklevel: int) -> None:
+    def end(self, net: nn.Module, *, stacklevel: int) -> None:
         """Warn if the same layer has been silent, or has always fired, long enough."""
-        for layer in layers:
-            layer._activity = None
         kinds = {layer: _kind(*torch.stack(found).tolist()) for layer, found in self._range.items()}
         self._range.clear()
         if not any(kinds.values()):

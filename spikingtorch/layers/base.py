@@ -14,11 +14,9 @@ from spikingtorch.functional import lift, reset_where
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
-from spikingtorch.layers.activity import Activity
-from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
+from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.constants import WithConstants
-from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.passed_init import PassedInit
+from spikingtorch.layers.frame import Frame, commit, frame_of
 from spikingtorch.layers.threads import this_thread
 
 
@@ -34,9 +32,7 @@ class Memory(NamedTuple):
 
 
 # attributes that change at every call
-CHANGES = frozenset(
-    ("_memory", "_fold", "_activity", "_monitor", "_recorder", "_overtaken", "_repeated", "_dropped", "_prepared_scan")
-)
+CHANGES = frozenset(("_memory", "_frame", "_monitor", "_recorder", "_overtaken", "_dropped", "_prepared_scan"))
 _GONE = (
     "called in a backward pass, as torch.utils.checkpoint does with use_reentrant=True or inside another checkpoint, "
     "and the state that the call started from is gone. Take use_reentrant=False and one checkpoint, or put it around "
@@ -58,14 +54,10 @@ class StatefulLayer(WithConstants):
     def __init__(self) -> None:
         super().__init__()
         self._memory: Memory | None = None
-        self._fold: FoldToken | None = None  # the fold that the layer takes part in right now
-        self._passed_init = PassedInit()
-        self._activity: Activity | None = None  # what looks at the outputs of this batch
+        self._frame: Frame | None = None  # of the network's call that runs right now
         self._monitor: Any = None  # the SpikeMonitor that counts the outputs
         self._recorder: Any = None  # the Recorder that takes records of this call
-        self._recomputation: Recomputation[Memory] = Recomputation()
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
-        self._repeated: Repeated | None = None  # the memory while a backward pass calls the network once more
         self._dropped = -1  # the last backward pass that called the layer by itself
         self._prepared_scan: Any = None  # what its scans from rest take
 
@@ -111,34 +103,47 @@ class StatefulLayer(WithConstants):
     def reset(self, x: Tensor | None = None) -> None:
         """Forget the state; with x, take the state at rest for inputs like x instead."""
         self._refuse_in_fold("reset()")
-        self._begin()
         # a copy: the state at rest may be a view of x, or a buffer
         self._finish(None if x is None else tree_map(_copied, self._at_rest(x)))
 
     def detach_(self) -> None:
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
         self._refuse_in_fold("detach_()")
-        if self._repeated is not None:
-            self._repeated.memory = _mapped(Tensor.detach, self._repeated.memory)
+        if (frame := frame_of(self)) is not None:
+            frame.remember(self, self._cut(frame.memory(self)))
         elif backward_pass() == -1:
-            memory = self._own_memory()
-            self._memory = memory if memory is None or memory.plain else _mapped(Tensor.detach, memory)
+            self._memory = self._cut(self._own_memory())
+
+    def _remembered(self) -> Memory | None:
+        """Return what the layer remembers now, for who looks on as it is called."""
+        frame = frame_of(self)
+        return self._memory if frame is None else frame.memory(self)
+
+    def _recorder_here(self) -> Any:
+        """Return what takes records of this call; in a second run of ``checkpoint``, of what it repeats."""
+        here = region()
+        if here is not None and here.repeats and here.knows((self, "recorder")):
+            return here.repeated((self, "recorder"))
+        return self._recorder
 
     def _shown(self, name: str) -> Memory | None:
         """Return the memory for somebody outside."""
         self._refuse_in_fold(name)
         here = region()
-        if here is not None and here.run is not None:
-            return self._recomputation.repeated(here)
-        if self._repeated is None and self._dropped == backward_pass() != -1:
+        if here is not None and here.repeats:
+            found: Memory | None = here.repeated(self)
+            return found
+        if (frame := frame_of(self)) is not None:
+            return _live(frame.memory(self))
+        if self._dropped == backward_pass() != -1:
             raise RuntimeError(f"{type(self).__name__}.{name}: {_GONE}")
         return self._own_memory(goes_on=False)
 
     def _refuse_in_fold(self, name: str) -> None:
-        fold = self._fold_of_this_thread()
-        if fold is not None:
+        frame = frame_of(self)
+        if frame is not None and frame.fold is not None:
             text = f"uses {type(self).__name__}.{name} between two steps"
-            fold.refuse(text, self._remedy_for(name))
+            frame.fold.refuse(text, self._remedy_for(name))
 
     def _remedy_for(self, name: str) -> str:
         """Return what a network can do that reads an attribute of the layer between two steps."""
@@ -147,12 +152,6 @@ class StatefulLayer(WithConstants):
         if name == "s":
             return "take what the layer returns, or leave it to spikingtorch.record(model, x)"
         return "let the step of the layer compute it, and give it out: returns= names fields of its state"
-
-    def _fold_of_this_thread(self) -> FoldToken | None:
-        fold = self._fold
-        if fold is None or fold.thread is None or torch.compiler.is_dynamo_compiling():
-            return fold
-        return fold if fold.thread is threading.current_thread() else None
 
     def _start(self, x: Tensor, init: bool | Tensor, *, shared: bool = False) -> Memory:
         """Return the memory that a call starts from, in a second run of ``checkpoint`` that of the first run.
@@ -166,28 +165,29 @@ class StatefulLayer(WithConstants):
         Raises:
             RuntimeError: a backward pass repeats a call, and nothing is known of the state that it started from.
         """
-        here = region()
-        if here is not None and here.run is not None:
-            return self._recomputation.next(here)
+        here, frame = region(), frame_of(self)
+        if here is not None and here.repeats:
+            noted: Memory = here.next(self)
+            return noted
         goes_on = not self.memoryless and (isinstance(init, Tensor) or not init)
-        if goes_on and backward_pass() != -1 and (self._repeated is None or self._repeated.memory is None):
+        if goes_on and backward_pass() != -1 and (frame is None or not frame.knows(self)):
             raise RuntimeError(f"{type(self).__name__}: {_GONE}")
         if here is None:
             return self._resume(x, init, shared)
         # the second run takes this over, so that checkpoint is not to expect what is saved on the way to it
         memory = within((saved_tensors_hooks(_as_it_is, _as_it_is),), partial(self._resume, x, init, shared))
-        self._recomputation.note(here, memory)
+        here.note(self, memory)
         return memory
 
     def _finish(self, memory: Memory | None) -> None:
         """Take over a memory; where a backward pass repeats a call, the layer stays as it is."""
-        here = region()
-        if here is not None and here.run is not None:
-            self._recomputation.repeat(here, memory)
+        here, frame = region(), frame_of(self)
+        if here is not None and here.repeats:
+            here.repeat(self, memory)
+        elif frame is not None:
+            frame.remember(self, memory)
         elif backward_pass() == -1:
-            self._memory = memory
-        elif self._repeated is not None:
-            self._repeated.memory = memory
+            commit({self: memory})
         else:
             self._dropped = backward_pass()
 
@@ -196,9 +196,10 @@ class StatefulLayer(WithConstants):
         if type(init) is not bool:
             checks.check_init(type(self).__name__, init, x.shape[:1])
         starts = not isinstance(init, Tensor) and init
-        memory = None if starts else self._own_memory(goes_on=not self.memoryless)
+        frame, memory = frame_of(self), None
+        if not starts:
+            memory = self._own_memory(goes_on=not self.memoryless) if frame is None else _live(frame.memory(self))
         if memory is None:
-            self._begin()
             return self._at_rest(x, shared=shared)
         self._check_continues(memory.state, x)
         if not isinstance(init, Tensor):
@@ -223,21 +224,14 @@ class StatefulLayer(WithConstants):
                     "places of a network has one state for both: make a layer for each"
                 )
 
-    def _begin(self) -> None:
-        """Note that a sequence of this thread begins, and whose it replaces."""
-        if torch.compiler.is_compiling() or backward_pass() != -1:
-            return
+    def _overtakes(self) -> frozenset[threading.Thread] | None:
+        """Return whose sequences are replaced once this thread's is kept; None if they are those of before."""
         memory, me = self._memory, threading.current_thread()
         other = None if memory is None else memory.thread
-        if self._overtaken or (other is not None and other is not me):
-            others = self._overtaken if other is None else self._overtaken | {other}
-            self._overtaken = frozenset([each for each in others if each is not me and each.is_alive()])
-
-    def _take_back(self, memory: Memory | None) -> None:
-        """Take back the memory before a call that failed; the sequence of its thread is replaced by none then."""
-        self._memory, self._activity = memory, None
-        if memory is not None and memory.thread is not None:
-            self._overtaken -= {memory.thread}
+        if self.memoryless or (not self._overtaken and (other is None or other is me)):
+            return None
+        others = self._overtaken if other is None else self._overtaken | {other}
+        return frozenset([each for each in others if each is not me and each.is_alive()])
 
     def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
         """Return the memory for the thread and the pass that ask for it.
@@ -246,9 +240,6 @@ class StatefulLayer(WithConstants):
             RuntimeError: another thread has begun a sequence since this thread did or, where a sequence is to go on,
                 one that still runs.
         """
-        if self._repeated is not None:
-            repeated: Memory | None = self._repeated.memory
-            return repeated
         memory = self._memory  # first: whoever replaces it notes before that whose it was
         if torch.compiler.is_compiling():
             return memory
@@ -260,17 +251,21 @@ class StatefulLayer(WithConstants):
             )
         return _live(memory)  # and not kept: the thread that it belongs to may have gone on meanwhile
 
-    def _end_of_sequence(self) -> None:
-        """Keep the state as plain numbers for a later call; ``act`` stays differentiable, for the loss."""
-        memory = self._memory
-        if memory is None or memory.plain or self._repeated is not None:
-            return
+    @staticmethod
+    def _cut(memory: Memory | None) -> Memory | None:
+        """Return a memory without the graph that computed it."""
+        return memory if memory is None or memory.plain else _mapped(Tensor.detach, memory)
+
+    def _at_end(self, memory: Memory | None) -> Memory | None:
+        """Return plain numbers of a memory, for a later call; ``act`` stays differentiable, for the loss."""
+        if memory is None or memory.plain:
+            return memory
         if torch.compiler.is_exporting() or (checks.functorch_active() and not self.track_act):
-            # an exported program keeps nothing between calls, and no wrapper outlives its transform
-            self._memory = None
-        elif (memory := _live(memory)) is not None:
-            state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
-            self._memory = memory._replace(state=state, output=output)
+            return None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
+        if (memory := _live(memory)) is None:
+            return None
+        state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
+        return memory._replace(state=state, output=output)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StatefulLayer":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -282,7 +277,7 @@ class StatefulLayer(WithConstants):
     def __getstate__(self) -> dict[str, Any]:
         memory = _mapped(Tensor.detach, _live(self._memory))
         free = None if memory is None else memory._replace(thread=None)  # a copy belongs to whoever takes it
-        fresh = dict.fromkeys(("_fold", "_activity", "_monitor", "_recorder", "_repeated", "_prepared_scan"))
+        fresh = dict.fromkeys(("_frame", "_monitor", "_recorder", "_prepared_scan"))
         return self.__dict__ | {"_memory": free, "_overtaken": frozenset()} | fresh
 
 

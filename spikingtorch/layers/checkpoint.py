@@ -1,22 +1,20 @@
-"""The states that a layer's calls inside ``torch.utils.checkpoint`` start from, kept for the calls that repeat them.
+"""What calls inside ``torch.utils.checkpoint`` start from, kept for the calls that repeat them.
 
 ``checkpoint(function, x, use_reentrant=False)`` runs a function twice: in the forward pass, whose saved tensors it
-drops, and in the backward pass, for these tensors. By then the layer has gone on to later states. So each call in the
-forward pass notes the memory that it starts from, with the frame of its checkpoint, and the same call in the backward
-pass starts from there and leaves the layer as it is.
+drops, and in the backward pass, for these tensors. By then the layers have gone on to later states. So each call in the
+forward pass notes what it starts from, with the frame of its checkpoint, and the same call in the backward pass starts
+from there and leaves the layer as it is. The notes are attributes of the frame, and go when it goes.
 """
 
+from collections.abc import Hashable
 from types import FunctionType
-from typing import Any, Generic, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.torch_private import backward_id, top_saving_hooks
 from spikingtorch.functional.core.tree import tree_map
-
-M = TypeVar("M")
 
 
 class Region(NamedTuple):
@@ -30,69 +28,51 @@ class Region(NamedTuple):
     frame: Any
     run: Any
 
+    @property
+    def repeats(self) -> bool:
+        """Whether this is the second run."""
+        return self.run is not None
 
-class _Repetition(Generic[M]):
-    """How far a second run has come: the number of calls, and the memory after the last one."""
+    def note(self, owner: Hashable, start: Any) -> None:
+        """Note what a call of the first run starts from."""
+        _notes(self.frame).setdefault(owner, []).append(tree_map(_cut, start))
 
-    def __init__(self) -> None:
-        self.calls = 0
-        self.memory: M | None = None
-
-
-class Recomputation(Generic[M]):
-    """The starting points of one layer. A copy of the layer, and what comes out of a pickle, has none."""
-
-    def __init__(self) -> None:
-        self._starts: WeakKeyDictionary[Any, list[M]] = WeakKeyDictionary()
-        self._repetitions: WeakKeyDictionary[Any, _Repetition[M]] = WeakKeyDictionary()
-
-    def __reduce__(self) -> Any:
-        return Recomputation, ()
-
-    def note(self, region: Region, memory: M) -> None:
-        """Note the memory that a call of the first run starts from."""
-        self._starts.setdefault(region.frame, []).append(tree_map(_cut, memory))
-
-    def next(self, region: Region) -> M:
-        """Return the memory that the next call of the second run starts from.
+    def next(self, owner: Hashable) -> Any:
+        """Return what the next call of the second run starts from.
 
         Raises:
             RuntimeError: the second run makes calls that the first did not.
         """
-        repetition = self._repetitions.setdefault(region.run, _Repetition())
-        starts = self._starts.get(region.frame, [])
-        if repetition.calls == len(starts):
+        starts = _notes(self.frame).get(owner, [])
+        calls = _notes(self.run).get((owner, "calls"), 0)
+        if calls == len(starts):
             raise RuntimeError(
                 "torch.utils.checkpoint: a spiking layer is called more often in the backward pass than in the forward "
                 "pass, so nothing is known of the state that it started from. The function must do the same both times"
             )
-        repetition.calls += 1
-        return starts[repetition.calls - 1]
+        _notes(self.run)[owner, "calls"] = calls + 1
+        return starts[calls]
 
-    def repeat(self, region: Region, memory: M | None) -> None:
-        """Note the memory that a second run has come to."""
-        self._repetitions.setdefault(region.run, _Repetition()).memory = tree_map(_cut, memory)
+    def repeat(self, owner: Hashable, found: Any) -> None:
+        """Note what the second run has come to, the memory of a layer mostly."""
+        _notes(self.run)[owner] = tree_map(_cut, found)
 
-    def repeated(self, region: Region) -> M | None:
-        """Return the memory that a second run has come to.
+    def knows(self, owner: Hashable) -> bool:
+        """Say whether ``repeat`` has been called in this run."""
+        return owner in _notes(self.run)
+
+    def repeated(self, owner: Hashable) -> Any:
+        """Return what it was called with.
 
         Raises:
             RuntimeError: the layer has not been called in this run.
         """
-        repetition = self._repetitions.get(region.run)
-        if repetition is None:
+        if not self.knows(owner):
             raise RuntimeError(
                 "torch.utils.checkpoint: a function that reads the state of a spiking layer before it calls the layer "
                 "would read another one in the backward pass. Read it outside, and hand it in as an argument"
             )
-        return repetition.memory
-
-
-class Repeated:
-    """What a layer remembers while a backward pass calls its whole network once more."""
-
-    def __init__(self) -> None:
-        self.memory: Any = None
+        return _notes(self.run)[owner]
 
 
 def region() -> Region | None:
@@ -116,9 +96,17 @@ def backward_pass() -> int:
     return -1 if torch.compiler.is_dynamo_compiling() else backward_id()
 
 
+def _notes(holder: Any) -> dict[Any, Any]:
+    notes: dict[Any, Any] = vars(holder).setdefault("_spikingtorch", {})
+    return notes
+
+
 def _cut(leaf: Any) -> Any:
     """Return a tensor without its graph, which would keep the frame alive, but watched by autograd if it was."""
-    return leaf.detach().requires_grad_(leaf.requires_grad) if isinstance(leaf, Tensor) else leaf
+    if not isinstance(leaf, Tensor):
+        return leaf
+    cut = leaf.detach()
+    return cut.requires_grad_() if leaf.requires_grad else cut  # which transforms refuse, even with False
 
 
 def _closure(function: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """FoldToken: what a network is handed as ``init`` when all steps of a sequence run as one batch."""
 
-from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -8,7 +7,6 @@ from torch import Tensor
 
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.layers.threads import this_thread
 
 
 class FoldError(RuntimeError):
@@ -74,7 +72,6 @@ class FoldToken:
         self.running = running
         self.is_together = False
         self.supports: Any = None  # takes where the derivatives of spikes are not zero, if somebody asks for it
-        self.thread = this_thread()  # what another one does with a layer meanwhile has nothing to do with the fold
         self.called: list[Foldable] = []
         # inputs that the backward pass will read, and how often they had been written on when they were read
         self.saved: list[tuple[Foldable, Tensor, int]] = []
@@ -168,22 +165,6 @@ class _Together:
 
     def __exit__(self, *error: object) -> None:
         self.fold.is_together = False
-
-
-class participating:  # noqa: N801
-    """Within it, layers take part in a fold: their calls are the fold's to run."""
-
-    def __init__(self, fold: Any, layers: Sequence[Any]) -> None:
-        self.fold = fold
-        self.layers = layers
-
-    def __enter__(self) -> None:
-        for layer in self.layers:
-            layer._fold = self.fold
-
-    def __exit__(self, *error: object) -> None:
-        for layer in self.layers:
-            layer._fold = None
 
 
 def _refusing(reason: str) -> Any:

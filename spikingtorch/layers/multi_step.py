@@ -9,6 +9,7 @@ from torch import Tensor
 from spikingtorch import validation as checks
 from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.layers.fold_token import FoldError, FoldToken
+from spikingtorch.layers.frame import frame_of
 from spikingtorch.layers.inner_keys import WithInnerKeys
 from spikingtorch.layers.steplayer import StepLayer
 
@@ -126,7 +127,7 @@ def over_time(
         named: other inputs by name.
         init: of the first step; None to go on from the state of the layer.
     """
-    if layer._passed_init.init is not None:
+    if frame_of(layer) is not None:
         raise RuntimeError(
             f"{owner}: it runs over time by itself, (T, N, ...), and a SpikingNet runs it at each step. Inside of one "
             f"{alone}"

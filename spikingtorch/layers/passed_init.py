@@ -7,65 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.layers.checkpoint import Recomputation, region
-from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.frame import frame_of, told
 from spikingtorch.validation import TakesInit, signature_of
-
-
-class PassedInit:
-    """What a network that runs tells one of its modules about the step.
-
-    A copy, and what comes out of a pickle, knows of none.
-
-    Attributes:
-        init: of the step, or of the fold; None outside of a network.
-        running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
-    """
-
-    def __init__(self) -> None:
-        self.init: Any = None
-        self.running: Tensor | None = None
-        self._recomputed: Recomputation[Any] = Recomputation()
-
-    def __reduce__(self) -> Any:
-        return PassedInit, ()
-
-    def take(self, init: Any) -> tuple[Any, Tensor | None]:
-        """Return init for a call that may have been handed it, and which samples are running.
-
-        Within a second run of ``checkpoint``, they are those of the first.
-        """
-        now, here = (self.init, self.running), region()
-        if here is not None and here.run is not None and self.init is None:  # the call of the network is over
-            now = self._recomputed.next(here)
-        elif here is not None and here.run is None:
-            # the token itself would keep the graph alive
-            copied = self.init.copy() if isinstance(self.init, FoldToken) else self.init
-            self._recomputed.note(here, (copied, self.running))
-        return (now[0] if init is None else init), now[1]
-
-
-class passing_init:  # noqa: N801
-    """Within it, whoever is called without init takes this one.
-
-    Args:
-        init: of the step, or of the fold.
-        givens: of the modules of the network.
-        running: which samples have not come to their end.
-    """
-
-    def __init__(self, init: Any, passed_inits: Iterable[PassedInit], running: Tensor | None = None) -> None:
-        self.init = init
-        self.passed_inits = passed_inits
-        self.running = running
-
-    def __enter__(self) -> None:
-        for given in self.passed_inits:
-            given.init, given.running = self.init, self.running
-
-    def __exit__(self, *error: object) -> None:
-        for given in self.passed_inits:
-            given.init = given.running = None
 
 
 class InitHook:
@@ -76,14 +20,16 @@ class InitHook:
     """
 
     def __init__(self, place: int) -> None:
-        self.given = PassedInit()
-        self._place = place
+        self._place, self._frame = place, None
+
+    def __reduce__(self) -> Any:  # a copy is in no call
+        return InitHook, (self._place,)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
         """Return the arguments of a call with init among them."""
         if "init" in kwargs or len(args) > self._place:
             return None
-        init, _ = self.given.take(None)
+        init, _ = told(self, frame_of(self), None)
         return None if init is None else (args, {**kwargs, "init": init})
 
 
@@ -117,16 +63,12 @@ def call(net: nn.Module, takes_init: TakesInit, x: Tensor, init: Any) -> Any:
     return net(x, init=init) if takes_init == "by name" else net(x)
 
 
-def passed_inits_of(modules: Iterable[nn.Module]) -> list[PassedInit]:
-    """Return what hands init to modules of a network: of spiking layers, and of hooks."""
-    found = []
+def hooks_of(modules: Iterable[nn.Module]) -> list[InitHook]:
+    """Return the hooks that pass init on to modules of a network."""
+    found: list[InitHook] = []
     for module in modules:
-        own = module.__dict__
-        given = own.get("_passed_init")
-        if given is not None and isinstance(given, PassedInit):
-            found.append(given)
-        if hooks := own.get("_forward_pre_hooks"):  # what is scripted has none
-            found += [hook.given for hook in hooks.values() if isinstance(hook, InitHook)]
+        if hooks := module.__dict__.get("_forward_pre_hooks"):  # what is scripted has none
+            found += [hook for hook in hooks.values() if isinstance(hook, InitHook)]
     return found
 
 
@@ -143,7 +85,7 @@ def pass_init_on(net: nn.Module) -> None:
         _check_handed(path, parent)
         for name, child in parent.named_children():
             names = list(signature_of(child).parameters)
-            if "init" not in names or passed_inits_of([child]):
+            if "init" not in names or isinstance(child, StatefulLayer) or hooks_of([child]):
                 continue
             if isinstance(child, torch.jit.ScriptModule):
                 raise TypeError(

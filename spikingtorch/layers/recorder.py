@@ -1,7 +1,9 @@
 """Recorder: takes what a layer gives out besides its output, while a network runs."""
 
 import math
+import sys
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -101,6 +103,12 @@ class Recorder:
             self._parts.setdefault(name, []).append(kept)
         self._t += steps
         return outputs
+
+    def again(self) -> "Recorder":
+        """Return one that takes the same records of the next steps, for ``checkpoint``, which repeats them."""
+        found = copy(self)
+        found._budget, found._parts = Budget(sys.maxsize), {}
+        return found
 
     def mark(self) -> tuple[int, int, dict[str, int]]:
         """Return how far the records have come."""

@@ -27,6 +27,7 @@ from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
+from spikingtorch.layers.frame import Frame, frame_of, told
 from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
@@ -247,13 +248,13 @@ class StepLayer(Attributes):
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
         with outside_network_modes():
-            monitor = self._monitor
-            before = None if monitor is None else self._memory
-            output = self._called(inputs, init)
-            if self._activity is not None:
-                self._activity.note(self, self._spikes(output))
+            monitor, frame = self._monitor, frame_of(self)
+            before = None if monitor is None else self._remembered()
+            output = self._called(inputs, init, frame)
+            if frame is not None and frame.activity is not None:
+                frame.activity.note(self, self._spikes(output))
             if monitor is not None:
-                monitor.note(self, self._spikes(output), init, self._fold_of_this_thread(), before)
+                monitor.note(self, self._spikes(output), init, frame, before)
         return in_order(self._returns, output)
 
     def _spikes(self, outputs: Any) -> Any:
@@ -266,21 +267,21 @@ class StepLayer(Attributes):
         names = fields(self._returns)
         return step if names is None else cached_step(returning, step, names), params
 
-    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        init, running = self._passed_init.take(init)
+    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
+        init, running = told(self, frame, init)
         init = False if init is None else init
-        if (own := self._fold_of_this_thread()) is not None:
-            return own.call(self, inputs, init)
+        if frame is not None and frame.fold is not None:
+            return frame.fold.call(self, inputs, init)
         if isinstance(init, FoldToken):
             # the fold of a call that is over comes back when checkpoint repeats a part of it
-            if not (init.alone or ((here := region()) is not None and here.run is not None)):
+            if not (init.alone or ((here := region()) is not None and here.repeats)):
                 init.refuse(
                     f"holds a {type(self).__name__} that is not among its submodules, so that nothing of it is "
                     "trained, saved or moved to a device",
                     "keep it in an attribute or in an nn.ModuleList",
                 )
             return self._advance_all(inputs, init)
-        if self._passed_init.init is None:  # a network does so before its first step
+        if frame is None:  # a network does so before its first step
             self._put_back()
         return self._advance_one(inputs, init, running)
 
@@ -294,7 +295,7 @@ class StepLayer(Attributes):
         memory = self._start(first, init)
         step, params = self._returning()
         starts = self._starts(memory, params, first)
-        recorder = self._recorder
+        recorder = self._recorder_here()
         step = step if recorder is None else recorder.around(step, first, 1)
         if running is None:
             state, output = one_step(step, memory.state, inputs, params, check=starts)
@@ -335,13 +336,13 @@ class StepLayer(Attributes):
         self._starts(memory, params, first)
         if signed is not None and (found := folded.first(signed, memory.state, xs, size, counts)) is not None:
             return self._take_over(found, monitor)
-        plain = fold.running is None and self._recorder is None and not tells
+        recorder = self._recorder_here()
+        plain = fold.running is None and recorder is None and not tells
         plain = plain and type(self)._scan is StepLayer._scan
         # the kernel of a scan that has run before sees by itself whether its inputs are finite
         again = scan_again(step, memory.state, xs, params, fold.dim) if plain else None
         if again is None:
             self._check_inputs(inputs)
-        recorder = self._recorder
         step = step if recorder is None else recorder.around(step, first, fold.T)
         tells = tells and is_known(step, params)
         step, support = cached_step(supported, step) if tells else step, ()
@@ -352,7 +353,7 @@ class StepLayer(Attributes):
             # a copy: a slice would keep the whole sequence alive
             last = tree_map(lambda out: out.select(fold.dim, -1).clone(), self._spikes(outputs))
         else:
-            state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running)
+            state, outputs, last = self._scan_padded(step, memory, xs, params, fold.running, recorder)
         self._remember(memory, state, last, self._spikes(outputs).sum(fold.dim) if self.track_act else None)
         found = tree_map(fold.merge, outputs)
         if isinstance(support, Tensor):
@@ -395,17 +396,19 @@ class StepLayer(Attributes):
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
         """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
-        plain = fold.supports and fold.running is None and self._recorder is None
+        plain = fold.supports and fold.running is None and self._recorder is None and region() is None
         narrow = plain and support_of(getattr(self, "surrogate", None)) is not None
         return bool(narrow and inputs[0].dtype == torch.float32 and fold.supports.has_readers)
 
-    def _scan_padded(self, step: Any, memory: Memory, xs: Any, params: dict[str, Any], running: Tensor) -> Any:
+    def _scan_padded(
+        self, step: Any, memory: Memory, xs: Any, params: dict[str, Any], running: Tensor, recorder: Any
+    ) -> Any:
         """Run the steps that samples have, those that are ``running``; return state, outputs and the last of each."""
         first = leaves_of(xs)[0]
         mask = running.view(*running.shape, *(1,) * (first.ndim - 2))
         # in full precision, for the output that a recurrent neuron goes on from
         state, outputs = scan(cached_step(masked, step), memory.state, (lift(xs), mask), params=params, dim=1)
-        outputs = outputs if self._recorder is None else self._recorder.take(outputs, dtype=first.dtype)
+        outputs = outputs if recorder is None else recorder.take(outputs, dtype=first.dtype)
         ends = running.sum(1).sub(1).clamp(min=0)
         last = tree_map(lambda out: out[torch.arange(len(ends), device=ends.device), ends], self._spikes(outputs))
         state, last = held(memory, state, last, last, running.any(1))

@@ -31,8 +31,8 @@ def state_of(net: nn.Module, with_graph: bool) -> dict[str, Tensor]:
     return found
 
 
-def take_state(net: nn.Module, state: dict[str, Tensor]) -> None:
-    """Let all layers go on from a state.
+def memories_of(net: nn.Module, state: dict[str, Tensor]) -> dict[StatefulLayer, Memory | None]:
+    """Return what layers are to remember that go on from a state.
 
     Raises:
         TypeError: it holds something else than floating tensors.
@@ -60,10 +60,7 @@ def take_state(net: nn.Module, state: dict[str, Tensor]) -> None:
     sizes = {name: tuple(leaf.shape[:1]) for name, leaf in state.items()}
     if len({*sizes.values()}) > 1:
         raise ValueError(f"SpikingNet: state is of different numbers of samples: {sizes}")
-    for path, layer in layers.items():
-        layer.reset()
-        if (memory := made[path]) is not None:
-            layer._finish(memory)
+    return {layer: made[path] for path, layer in layers.items()}
 
 
 def _unused(path: str) -> str:

@@ -11,6 +11,7 @@ from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import takes_statistics
 from spikingtorch.layers.constants import unpacked
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.frame import frame_of, told
 from spikingtorch.layers.inner_keys import WithInnerKeys
 from spikingtorch.validation import check_parameter
 
@@ -54,10 +55,11 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
         Raises:
             ValueError: it takes the statistics of its input, and that is not all steps of a sequence.
         """
-        init, running = self._passed_init.take(init)
+        frame = frame_of(self)
+        init, running = told(self, frame, init)
         out: Tensor
-        if (fold := self._fold_of_this_thread()) is not None:
-            out = fold.call(self, x, init)
+        if frame is not None and frame.fold is not None:
+            out = frame.fold.call(self, x, init)
         elif isinstance(init, FoldToken):  # of a call that is over, which checkpoint repeats
             out = self._advance_all(x, init)
         else:

@@ -268,6 +268,10 @@ class _Tap:
         self.seen.append(pytree.tree_map(torch.clone, x))
         return out
 
+    def again(self) -> "_Tap":
+        """Return what a checkpoint repeats the call with: nothing is repeated without gradients."""
+        return self
+
     def inputs(self) -> Any:
         """Return the inputs of all steps, (T, N, ...)."""
         return pytree.tree_map(lambda *leaves: torch.stack(leaves), *self.seen)

@@ -25,12 +25,13 @@ from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
-from spikingtorch.layers.checkpoint import Recomputation, Repeated, backward_pass, region
+from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.error_notes import name_layer
-from spikingtorch.layers.fold_token import FoldError, FoldToken, participating
+from spikingtorch.layers.fold_token import FoldError, FoldToken
+from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.padding import Lengths, check_norms_of_padded, padded, without_padding
-from spikingtorch.layers.passed_init import call, pass_init_on, passing_init
-from spikingtorch.layers.streams import state_of, take_state
+from spikingtorch.layers.passed_init import call, pass_init_on
+from spikingtorch.layers.streams import memories_of, state_of
 from spikingtorch.layers.threads import CallLock
 from spikingtorch.spikingnet.chunks import Chunk, chunks
 from spikingtorch.spikingnet.inputs import check_form, check_input, check_start, first_calls_of, of_other_libraries
@@ -38,7 +39,6 @@ from spikingtorch.spikingnet.misfit import misfit
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
 from spikingtorch.spikingnet.parts import Parts, layers_of
-from spikingtorch.spikingnet.unfinished import Unfinished
 
 T = TypeVar("T")
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
@@ -144,7 +144,6 @@ class SpikingNet(nn.Module):
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence", statistics == "sequence")
         self._activity = Activity()
         self._lock = CallLock()
-        self._decisions: Recomputation[int] = Recomputation()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in OPTIONS and "_policy" in self.__dict__:
@@ -218,39 +217,34 @@ class SpikingNet(nn.Module):
         layers, monitors = parts.layers, parts.monitors
         for layer in layers:
             layer._put_back()
+        frame = Frame(layers, parts.hooks, starts=init is True, keeps_graph=self.carry_graph)
         if not parts.compiles:
-            self._lock.undo_by(Unfinished(parts).undo)
+            self._lock.undo_by(frame.leave)
             self._lock.undo_by(self._policy.forget_change)
-        repeats = backward_pass() != -1
-        if repeats:  # checkpoint calls once more, and the layers stay as they are
-            for layer in layers:
-                layer._repeated = Repeated()
-        watches = self.warn_silent and self.training and not (repeats or parts.compiles)
-        watches = watches and self._activity.begin(layers, x)
         for monitor in monitors:
+            self._lock.undo_by(partial(monitor.leave, monitor.here()))
             monitor.begin(init)
-        out = self._forward(x, init, running, parts)
-        for layer in layers if repeats else ():
-            layer._repeated = None
+        watches = self.warn_silent and self.training and not (parts.compiles or frame.is_pure) and backward_pass() == -1
+        if watches and self._activity.begin(x):
+            frame.activity = self._activity
+        with frame:
+            out = self._forward(x, init, running, parts, frame)
         for monitor in monitors:
             monitor.end()
-        if watches:
-            self._activity.end(self.net, layers, stacklevel=9)
+        if frame.activity is not None:
+            self._activity.end(self.net, stacklevel=9)
         if running is not None:
             out = tree_map(lambda leaf: padded(leaf, running, T), out)
-        return out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
+        out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
+        frame.commit()
+        return out
 
-    def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts) -> Any:
-        if init is True:
-            for layer in parts.layers:  # for one that is not handed init as well
-                layer.reset()
-        elif checks.functorch_active() and any(layer._memory is None for layer in parts.layers):
+    def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts, frame: Frame) -> Any:
+        if init is not True and checks.functorch_active() and not all(map(frame.memory, parts.layers)):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
-                "from. Give the transform the whole sequence at once, or use functional.scan, which returns the state"
+                "from. Give the transform the whole sequence at once, or call spikingtorch.run, which returns the state"
             )
-        elif not self.carry_graph:
-            self.detach_()
         if not parts.compiles:
             self._policy.note_input(x, init)
             # not as nn.Module sets attributes, which looks first whether it is a parameter
@@ -258,51 +252,46 @@ class SpikingNet(nn.Module):
         outputs: list[Any] = []
         for chunk in chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
-                self.detach_()
+                frame.detach()
             if chunk.x.shape[1] < x.shape[1] and self._needs_sequence(parts):
                 raise ValueError(
                     f"SpikingNet: statistics='sequence' takes the statistics of all steps, and time_chunk="
                     f"{self.time_chunk} runs them in parts. In training, leave out time_chunk, or take "
                     "statistics='step'"
                 )
-            outputs.append(self._run(chunk, parts))
-        if not self.carry_graph or checks.functorch_active():
-            for layer in parts.layers:
-                layer._end_of_sequence()
+            outputs.append(self._run(chunk, parts, frame))
         return outputs[0] if len(outputs) == 1 else joined(torch.cat, outputs)
 
     def _needs_sequence(self, parts: Parts) -> bool:
         """Say whether batch norm may take its statistics over all steps of this call."""
         return self.statistics == "sequence" and (self.net.training or any(map(takes_statistics, parts.modules)))
 
-    def _run(self, chunk: Chunk, parts: Parts) -> Any:
+    def _run(self, chunk: Chunk, parts: Parts, frame: Frame) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
                 may_normalise = self.statistics == "step" and self._policy.may_normalise()
-                return self._run_folded(chunk, parts, _NORMALISING if may_normalise else _FOLDING)
+                return self._run_folded(chunk, parts, frame, _NORMALISING if may_normalise else _FOLDING)
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: mode='fold' cannot run {type(self.net).__name__} because it {error}. mode='auto' "
                     "runs it step by step"
                 ) from error
         if self.mode == "step" or checks.is_traced():
-            return self._run_steps(chunk, parts)
+            return self._run_steps(chunk, parts, frame)
         way = self._way(chunk.x, chunk.init)
         if parts.compiles:
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
-            return self._run_folded(chunk, parts, way) if folds else self._run_steps(chunk, parts)
+            return self._run_folded(chunk, parts, frame, way) if folds else self._run_steps(chunk, parts, frame)
         if way:
-            memories, drawn = [layer._memory for layer in parts.layers], random_state(chunk.x.device)
-            takers = [layer._recorder for layer in parts.layers if layer._recorder is not None]
-            takers += [*parts.monitors, *([] if self._watching is None else [self._watching])]
+            drawn = random_state(chunk.x.device)
+            takers: list[Any] = [layer._recorder for layer in parts.layers if layer._recorder is not None]
+            takers += [frame, *parts.monitors, *([] if self._watching is None else [self._watching])]
             marks, handled = [taker.mark() for taker in takers], sys.exception()
             try:
-                return self._run_folded(chunk, parts, way)
+                return self._run_folded(chunk, parts, frame, way)
             except _FAILURES as error:
                 raise_interrupt(error, handled)
-                for layer, memory in zip(parts.layers, memories, strict=True):
-                    layer._memory = memory
                 for taker, mark in zip(takers, marks, strict=True):
                     taker.rewind(mark)
                 set_random_state(chunk.x.device, drawn)
@@ -310,39 +299,40 @@ class SpikingNet(nn.Module):
                     if isinstance(error, FoldError):
                         raise self._sequence_error(str(error)) from error
                     raise
-                outputs = self._run_steps(chunk, parts)  # raises what is wrong either way
+                outputs = self._run_steps(chunk, parts, frame)  # raises what is wrong either way
                 self._policy.revoke(error)
         else:
-            outputs = self._run_steps(chunk, parts)
+            outputs = self._run_steps(chunk, parts, frame)
         self._policy.warn(self.net)
         return outputs
 
     def _way(self, x: Tensor, init: bool | Tensor) -> int:
         """Return how mode "auto" runs the network on x: step by step, folded, or folded with batch norm in training."""
         here = region()
-        if here is not None and here.run is not None:
-            return self._decisions.next(here)  # checkpoint repeats a call, which has to go the same way again
+        if here is not None and here.repeats:
+            way: int = here.next(self)  # checkpoint repeats a call, which has to go the same way again
+            return way
         way = self._policy.folds(self.net, x, init) and (_NORMALISING if self._policy.normalises else _FOLDING)
         if here is not None:
-            self._decisions.note(here, way)
+            here.note(self, way)
         return way
 
     # torch.compile asks this while it traces, and takes the answer for granted; it looks by itself at what the network
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
     _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _run_folded(self, chunk: Chunk, parts: Parts, way: int) -> Any:
+    def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> Any:
         x, init, running, complete = chunk
         N, T = x.shape[:2]
-        detaches_state = complete and not self.carry_graph and not parts.compiles
+        detaches_state = complete and not (frame.keeps_graph or parts.compiles)
         fold = FoldToken(N, T, init, detaches_state, complete, running)
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
         if hooks is not None and not parts.compiles:
             self._lock.undo_by(hooks.put_back)
         try:
-            taking_part, idle = participating(fold, parts.layers), self._idle(x, parts)
-            with taking_part, passing_init(fold, parts.passed_inits), norms or _NOTHING, hooks or _NOTHING, idle:
+            frame.tell(fold, fold=fold)
+            with norms or _NOTHING, hooks or _NOTHING, self._idle(x, parts):
                 if self.mode == "auto" and self.hooks == "step" and not parts.compiles:
                     # nobody but layers sees the gradients of spikes: the proof has looked for hooks and what is kept
                     fold.supports = None if self._skipping is None else self._skipping.asks()
@@ -389,27 +379,30 @@ class SpikingNet(nn.Module):
             f"{type(self.net).__name__} runs step by step because it {why}"
         )
 
-    def _run_steps(self, chunk: Chunk, parts: Parts) -> Any:
+    def _run_steps(self, chunk: Chunk, parts: Parts, frame: Frame) -> Any:
         x, init, running, _ = chunk
         if x.shape[0] and self._needs_sequence(parts):
             raise self._sequence_error("is traced" if checks.is_traced() else self._policy.objection)
         if running is not None:
-            return joined(torch.stack, self._run_padded_steps(x, init, running, parts))
+            return joined(torch.stack, self._run_padded_steps(x, init, running, parts, frame))
         first, *others = x.unbind(1)
-        with passing_init(init, parts.passed_inits):
-            outputs = [self._first_step(first, init, parts)]
-        with passing_init(False, parts.passed_inits):
-            outputs += [self._step(x_t, False, parts) for x_t in others]
+        frame.tell(init)
+        outputs = [self._first_step(first, init, parts)]
+        frame.tell(False)
+        outputs += [self._step(x_t, False, parts) for x_t in others]
         return joined(torch.stack, outputs)
 
-    def _run_padded_steps(self, x: Tensor, init: bool | Tensor, running: Tensor, parts: Parts) -> list[Any]:
+    def _run_padded_steps(
+        self, x: Tensor, init: bool | Tensor, running: Tensor, parts: Parts, frame: Frame
+    ) -> list[Any]:
         outputs: list[Any] = []
         for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
             start, step = (False, self._step) if outputs else (init, self._first_step)
             fold = FoldToken(x.shape[0], 1, start, running=here[:, None])
             norms = StatisticsOfSteps(fold, parts.modules, at_once=True)
+            frame.tell(start, here)
             try:
-                with passing_init(start, parts.passed_inits, here), norms:
+                with norms:
                     outputs.append(step(x_t, start, parts))
             except FoldError as error:
                 raise ValueError(
@@ -507,7 +500,16 @@ class SpikingNet(nn.Module):
             TypeError: it holds something else than tensors.
             ValueError: it is that of another network: names, shapes or dtypes differ.
         """
-        self.alone(partial(take_state, self.net, dict(state)), Unfinished(Parts.of(self.net)).undo)
+
+        def take() -> None:
+            memories = memories_of(self.net, dict(state))
+            frame = Frame([*memories], is_pure=True)
+            for layer, memory in memories.items():
+                layer._refuse_in_fold("set_state()")
+                frame.remember(layer, memory)
+            frame.commit()
+
+        self._lock.run(take)
 
     def detach_(self) -> None:
         """Cut the state of every spiking layer from the graph that computed it."""

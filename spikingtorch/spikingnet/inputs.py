@@ -17,8 +17,9 @@ from spikingtorch.layers.fold_token import FoldToken
 def check_form(x: Tensor, batch_first: bool) -> Tensor:
     """Return x as (N, T, ...); raise unless it is a batch of sequences of at least one step."""
     checks.check_floating("SpikingNet", "x", x)
-    expected = f"{axes.named(batch_first)}: {axes.spelled(batch_first)}, features; an encoder adds the steps"
-    checks.check_rank("SpikingNet", "x", x, expected, 2)
+    if x.ndim < 2:
+        expected = f"{axes.named(batch_first)}: {axes.spelled(batch_first)}, features; an encoder adds the steps"
+        checks.check_rank("SpikingNet", "x", x, expected, 2)
     if axes.sizes(x, batch_first)[1] == 0:
         raise ValueError(f"SpikingNet: x has shape {tuple(x.shape)}, which has no steps; T must be 1 or more")
     return axes.samples_first(x, batch_first)

@@ -8,7 +8,7 @@ from torch import nn
 
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.passed_init import PassedInit, passed_inits_of
+from spikingtorch.layers.passed_init import InitHook, hooks_of
 
 
 class Parts(NamedTuple):
@@ -18,7 +18,7 @@ class Parts(NamedTuple):
         net: the network.
         modules: all of its modules.
         layers: the spiking layers among them.
-        givens: what hands init on to modules.
+        hooks: those that pass init on to modules.
         monitors: what counts the outputs of layers.
         compiles: whether torch.compile or torch.export looks on.
     """
@@ -26,7 +26,7 @@ class Parts(NamedTuple):
     net: nn.Module
     modules: list[nn.Module]
     layers: list[StatefulLayer]
-    passed_inits: list[PassedInit]
+    hooks: list[InitHook]
     monitors: list[Any]
     compiles: bool
 
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
         """Return what takes part in a call of a network as it is now."""
         modules, compiles = modules_of(net), torch.compiler.is_compiling()
         layers = layers_of(modules)
-        return cls(net, modules, layers, passed_inits_of(modules), [] if compiles else _monitors_of(layers), compiles)
+        return cls(net, modules, layers, hooks_of(modules), [] if compiles else _monitors_of(layers), compiles)
 
     def weights(self) -> list[int]:
         """Return the identities of all parameters."""

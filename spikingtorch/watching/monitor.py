@@ -19,6 +19,7 @@ from spikingtorch.functional.core.undo import run_or_undo
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import backward_pass
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.watching.fires import fires
 from spikingtorch.watching.network import Network, check_network
@@ -126,15 +127,18 @@ class SpikeMonitor:
         here.at, every = None if init is None else (sequence, calls), self._every
         here.looks = init is not None and sequence % every == 0 and calls // every % every == 0
 
-    def here(self) -> tuple[int, dict[str, "_Counts"], dict[str, "_Counts"]]:
+    def here(self) -> tuple[int, int, dict[str, "_Counts"], dict[str, "_Counts"]]:
         """Return how far the calls of this thread are, before another one begins."""
         here = self._here
-        return here.depth, here.before, here.counts
+        return threading.get_ident(), here.depth, here.before, here.counts
 
-    def leave(self, before: tuple[int, dict[str, "_Counts"], dict[str, "_Counts"]]) -> None:
+    def leave(self, before: tuple[int, int, dict[str, "_Counts"], dict[str, "_Counts"]]) -> None:
         """Go back to where this thread was: the call that has begun since counts for nothing."""
         here = self._here
-        here.depth, here.before, here.counts = before
+        thread, depth, counted, counts = before
+        if thread != threading.get_ident():  # of one that a forked child does not have, there is nothing left
+            return
+        here.depth, here.before, here.counts = depth, counted, counts
         here.loop = None
         if not here.depth:
             self._open.discard(threading.get_ident())
@@ -182,14 +186,14 @@ class SpikeMonitor:
         """
         self._here.loop = output, fired, added
 
-    def note(self, layer: Any, output: Any, init: Any, fold: FoldToken | None, before: Memory | None) -> None:
+    def note(self, layer: Any, output: Any, init: Any, frame: Frame | None, before: Memory | None) -> None:
         """Count what a layer has given out.
 
         Args:
             layer: which.
             output: at one step, (N, ...), or at all steps of a fold, (N T, ...).
             init: what it was handed; None if that is the network's.
-            fold: the fold.
+            frame: of the call of the network; None for a layer by itself.
             before: what the layer remembered before the call.
 
         Raises:
@@ -200,8 +204,9 @@ class SpikeMonitor:
             return
         here, path = self._here, self._names[layer]
         if not here.depth:  # outside of a network
-            run_or_undo(partial(self._note_alone, layer, output, init, fold, before), partial(self.leave, self.here()))
+            run_or_undo(partial(self._note_alone, layer, output, init, frame, before), partial(self.leave, self.here()))
             return
+        fold: FoldToken | None = None if frame is None else frame.fold
         loop, here.loop = here.loop, None
         if loop is None or loop[0] is not output:
             loop = None
@@ -213,7 +218,7 @@ class SpikeMonitor:
             here.counts[path] = _Counts(known.neurons, steps, known.spikes, loop[1], called, known.intervals)
             return
         if output.numel():  # without samples, or neurons, there is no share that fires
-            self._look_at(layer, _plain(path, output), init, fold, before, loop)
+            self._look_at(layer, _plain(path, output), init, frame, before, loop)
 
     def _note_alone(self, *what: Any) -> None:
         """Count what a layer has given out by itself."""
@@ -222,13 +227,14 @@ class SpikeMonitor:
         self.end()
 
     def _look_at(
-        self, layer: Any, out: Tensor, init: Any, fold: FoldToken | None, before: Memory | None, loop: "_Loop | None"
+        self, layer: Any, out: Tensor, init: Any, frame: Frame | None, before: Memory | None, loop: "_Loop | None"
     ) -> None:
         """Count what ``note`` is told of a layer, by its time loop if that has counted, else here."""
-        here, path, given = self._here, self._names[layer], layer._passed_init
-        if fold is None:
-            N, T, running, init = out.shape[0], 1, given.running, given.init if init is None else init
-        else:
+        here, path, N, T, running = self._here, self._names[layer], out.shape[0], 1, None
+        if frame is not None and frame.fold is None:
+            running, init = frame.running, frame.init if init is None else init
+        elif frame is not None:
+            fold = frame.fold
             N, T, running, init = fold.N, fold.T, fold.running, fold.init
         known, neurons = here.counts.get(path) or here.before.get(path, _NOTHING), out.numel() // (N * T)
         if known.neurons not in (0, neurons):
@@ -250,8 +256,8 @@ class SpikeMonitor:
                 last = before.spiked if goes_on and before is not None else None
                 found, last = _intervals(out.reshape(N, T, -1)[:SAMPLES], running, init, last)
                 intervals = found if intervals is None else intervals + found
-                if layer._memory is not None:
-                    layer._memory = layer._memory._replace(spiked=last)
+                if (memory := layer._remembered()) is not None:
+                    layer._finish(memory._replace(spiked=last))
         here.counts[path] = known._replace(neurons=neurons, steps=steps, intervals=intervals)
 
     def metrics(self) -> dict[str, float]:

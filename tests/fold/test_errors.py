@@ -89,7 +89,7 @@ def test_state_after_a_failed_call_is_as_before(mode: Mode) -> None:
     faults[0] = FAULTS["shape"]
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         model(train(), init=False)
-    assert net.sl1._fold is net.sl2._fold is None
+    assert net.sl1._frame is net.sl2._frame is None
     assert_close(states(model), before)
     faults[0] = lambda x: None
     model(train(), init=False)

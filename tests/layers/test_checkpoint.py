@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
+from spikingtorch.layers.checkpoint import Region
 from spikingtorch.testing import assert_close
 from tests.nets_that_step import Own
 
@@ -173,9 +174,16 @@ def test_a_network_that_decides_after_its_first_call_goes_the_same_way_in_both_r
     assert x.grad is not None
 
 
-def test_graphs_and_their_states_are_freed() -> None:
+def test_graphs_and_their_states_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, xs = a_layer(learnable="tau"), a_sequence()
-    gone = []
+    gone, noted = [], []
+    kept: Any = Region.note
+
+    def note(here: Region, owner: Any, start: Any) -> None:
+        noted.append(weakref.ref(here.frame))
+        kept(here, owner, start)
+
+    monkeypatch.setattr(Region, "note", note)
     for backward in (True, False):
         out = in_one_region(layer, xs, repeated)
         if backward:
@@ -185,8 +193,8 @@ def test_graphs_and_their_states_are_freed() -> None:
         del out
     gc.collect()
     assert [each() for each in gone] == [None, None]
-    assert len(layer._recomputation._starts) == 0
-    assert len(layer._recomputation._repetitions) == 0
+    assert noted
+    assert all(each() is None for each in noted)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

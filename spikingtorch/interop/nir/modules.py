@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spikingtorch.functional import lift
 from spikingtorch.layers.base import Memory, StatefulLayer
 from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.layers.frame import frame_of, told
 from spikingtorch.layers.threads import this_thread
 
 
@@ -80,12 +81,13 @@ class Feedback(StatefulLayer):
             x: anything of this step, (N, ...), which says how many samples there are, and their dtype.
             init: as the layers take it.
         """
-        fold = init if isinstance(init, FoldToken) else self._fold_of_this_thread()
-        if fold is not None:
+        frame = frame_of(self)
+        fold = init if isinstance(init, FoldToken) or frame is None else frame.fold
+        if isinstance(fold, FoldToken):
             fold.refuse(
                 "has a cycle through several layers, which takes one step at a time", "build the model with mode='step'"
             )
-        init, running = self._passed_init.take(init)
+        init, running = told(self, frame, init)
         value: Tensor = self._start(
             x.new_zeros(len(x), *self.at_rest.shape), False if init is None else init
         ).state.value

@@ -1,0 +1,160 @@
+"""Frame: one call of a network, with what its layers are told and what they remember until it ends."""
+
+from collections.abc import Mapping, Sequence
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikingtorch.layers.checkpoint import backward_pass, region
+from spikingtorch.layers.fold_token import FoldToken
+from spikingtorch.validation import functorch_active
+
+
+class Frame:
+    """A call of a network.
+
+    While it runs, the memories of its layers stand here. What the layers themselves hold is replaced when the call has
+    come to its end, by ``commit``: one that fails, or is interrupted, leaves them as they are, and so does one that a
+    backward pass repeats. A network within another one commits to the frame of that.
+
+    Args:
+        layers: the spiking layers of the network.
+        hooks: those that pass init on.
+        starts: whether a sequence starts, so that no layer remembers anything.
+        keeps_graph: whether what the layers remember keeps its graph, from the call before and to the next one.
+        is_pure: whether nothing is kept in the layers, and all of it keeps its graph, in transforms as well: in this call
+            and in those within it.
+
+    Attributes:
+        init: of the step that runs, or of the fold.
+        running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
+        fold: all steps at once; None in a network that steps.
+        activity: what looks at the outputs of this call.
+        thread: number of the one in which the layers find this frame; None for any.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Any],
+        hooks: Sequence[Any] = (),
+        *,
+        starts: bool = True,
+        keeps_graph: bool = False,
+        is_pure: bool = False,
+    ) -> None:
+        self.init: Any = None
+        self.running: Tensor | None = None
+        self.fold: Any = None
+        self.activity: Any = None
+        self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
+        self._layers, self._places = layers, [*layers, *hooks]
+        self._around: Frame | None = frame_of(layers[0]) if layers else None
+        if self._around is not None and self._around.fold is not None:  # where layers have no single state
+            layers[0]._refuse_in_fold("reset()" if starts else "detach_()")
+        self.is_pure: bool = is_pure or (self._around is not None and self._around.is_pure)
+        self.keeps_graph = keeps_graph or self.is_pure
+        self._starts, self._repeats = starts, backward_pass() != -1
+        # by layer; none for one that is at rest
+        self._memories: dict[Any, Any] = {}
+        if not (starts or self._repeats):
+            around = self._around
+            self._memories = {each: each._own_memory() if around is None else around.memory(each) for each in layers}
+            if not self.keeps_graph:
+                self.detach()
+
+    def __enter__(self) -> None:
+        self._put(self)
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the layers find the frame around this one, if there is one."""
+        self._put(self._around)
+
+    def _put(self, frame: "Frame | None") -> None:
+        for place in self._places:
+            place._frame = frame
+
+    def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
+        """Tell the layers about the step that follows, or about all steps."""
+        self.init, self.running, self.fold = init, running, fold
+
+    def knows(self, layer: Any) -> bool:
+        """Say whether it is known what a layer remembers: where a backward pass repeats a call, it may not be."""
+        return not self._repeats or self._starts or layer in self._memories
+
+    def memory(self, layer: Any) -> Any:
+        """Return what a layer remembers now."""
+        return self._memories.get(layer)
+
+    def remember(self, layer: Any, memory: Any) -> None:
+        """Take what a layer is to remember."""
+        self._memories[layer] = memory
+
+    def mark(self) -> dict[Any, Any]:
+        """Return what the call has come to."""
+        return dict(self._memories)
+
+    def rewind(self, mark: dict[Any, Any]) -> None:
+        """Forget what came after a mark."""
+        self._memories = dict(mark)
+
+    def detach(self) -> None:
+        """Cut what the layers remember from its graph."""
+        self._memories = {layer: layer._cut(memory) for layer, memory in self._memories.items()}
+
+    def commit(self) -> None:
+        """Let the layers keep what they remember."""
+        found = {layer: self._memories.get(layer) for layer in self._layers}
+        if not self.is_pure and not (self.keeps_graph and not functorch_active()):
+            found = {layer: layer._at_end(memory) for layer, memory in found.items()}
+        if self._around is not None:
+            self._around._memories.update(found)
+        elif not self._repeats:
+            commit(found)
+
+
+def commit(memories: Mapping[Any, Any]) -> None:
+    """Let layers keep these memories: all of them, or none if this is interrupted."""
+    if torch.compiler.is_compiling():
+        for layer, memory in memories.items():
+            layer._memory = memory
+        return
+    entries = []
+    for layer, memory in memories.items():
+        overtaken = layer._overtakes()
+        entries.append({"_memory": memory} | ({} if overtaken is None else {"_overtaken": overtaken}))
+    owners = [layer.__dict__ for layer in memories]
+    replaced = [layer._memory for layer in memories]  # which die behind the next line: that may run code
+    # one instruction, within which Python does not look for interrupts
+    list(map(dict.update, owners, entries))
+    del replaced
+
+
+def frame_of(place: Any) -> Frame | None:
+    """Return the frame of the call that runs in this thread, as a layer or a hook finds it."""
+    frame: Frame | None = place._frame
+    if frame is None or frame.thread is None or torch.compiler.is_dynamo_compiling() or frame.thread == get_ident():
+        return frame
+    return None
+
+
+def told(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
+    """Return init for a layer that may have been handed it, and which samples are running.
+
+    Within a second run of ``checkpoint``, they are those of the first, and so is what takes records of the layer.
+    """
+    here = region()
+    now, owner = (None, None) if frame is None else (frame.init, frame.running), (place, "told")
+    if here is not None and here.repeats and now[0] is None:  # the call of the network is over
+        *now, recorder = here.next(owner)
+        here.repeat((place, "recorder"), recorder)
+    elif here is not None and not here.repeats:
+        recorder = getattr(place, "_recorder", None)
+        # the token itself would keep the graph alive
+        copied = now[0].copy() if isinstance(now[0], FoldToken) else now[0]
+        here.note(owner, (copied, now[1], None if recorder is None else recorder.again()))
+    return (now[0] if init is None else init), now[1]

@@ -1,0 +1,121 @@
+"""run: a whole network as one pure function, with its state in and out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from spikingtorch.layers.frame import Frame
+from spikingtorch.layers.padding import Lengths
+from spikingtorch.layers.streams import memories_of, state_of
+from spikingtorch.spikingnet import SpikingNet
+from spikingtorch.spikingnet.parts import Parts
+
+Tensors = Mapping[str, Tensor]
+
+
+def run(
+    model: SpikingNet,
+    state: Tensors | None,
+    x: Tensor,
+    *,
+    params: Tensors | None = None,
+    buffers: Tensors | None = None,
+    init: bool | Tensor | None = None,
+    lengths: Lengths | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
+    """Run a network as a pure function: its state, its buffers and its weights go in, what becomes of them comes out.
+
+        state, buffers, outputs = run(model, state, x)
+
+    It computes what ``model(x, init, lengths)`` does, in the same way, and leaves the model as it is: its layers keep
+    the state that they have, batch norms their statistics, and generators of its own, that of a ``StochasticLIF`` say,
+    the place where they are. So ``torch.func`` takes it like any function: gradients of each sample of a stream,
+    ``vmap`` over states and weights, ``jvp`` through time. The graph of a state is kept: gradients flow from a call to
+    the one before it, unless you detach the state.
+
+    Args:
+        model: the network.
+        state: what it starts from, as ``model.get_state()`` returns it; None for rest.
+        x: the input, as the model takes it.
+        params: weights in the place of the model's, by their names in ``model.named_parameters()``; those that are left
+            out are the model's.
+        buffers: the same of ``model.named_buffers()``. They are not written on.
+        init: as the model takes it. Left out, it is True without a state, and False with one.
+        lengths: as the model takes them.
+
+    Returns:
+        The state after the last step; all buffers, as they are after the call; and what the model returns.
+
+    Raises:
+        TypeError: model is no SpikingNet.
+        ValueError: there are no weights or buffers of a name, the state is that of another network, or init is True,
+            which would forget the state; and what a call of the model raises.
+
+    >>> from spikingtorch import IF
+    >>> model = SpikingNet(nn.Sequential(IF()))
+    >>> state, _, out = run(model, None, torch.full((1, 3, 1), 0.3))
+    >>> state, out.flatten()
+    ({'0.v': tensor([[0.9000]])}, tensor([0., 0., 0.]))
+    >>> run(model, state, torch.full((1, 3, 1), 0.3))[2].flatten()
+    tensor([1., 0., 0.])
+    """
+    if not isinstance(model, SpikingNet):
+        raise TypeError(f"run: model is a {type(model).__name__}, expected a SpikingNet")
+    if state is not None and init is True:
+        raise ValueError("run: init is True, which starts at rest, and a state is given. Leave one of them out")
+    given = _of_model("params", params, dict(model.named_parameters()))
+    kept = dict(model.named_buffers())
+    copies = {name: each.clone() for name, each in (kept | _of_model("buffers", buffers, kept)).items()}
+    whole = _Whole(model)
+    tensors = {f"model.{name}": each for name, each in (given | copies).items()}
+    start = state is None if init is None else init
+    after, out = functional_call(whole, tensors, (state, x, start, lengths))
+    return after, copies, out
+
+
+def _of_model(what: str, given: Tensors | None, known: Tensors) -> dict[str, Tensor]:
+    """Return tensors by name.
+
+    Raises:
+        ValueError: the model has none of a name.
+    """
+    if unknown := {*(given or {})} - {*known}:
+        names = ", ".join(known) or "none"
+        raise ValueError(f"run: {what} names {', '.join(sorted(unknown))}, and those of the model are {names}")
+    return dict(given or {})
+
+
+class _Whole(nn.Module):
+    """A network with its state as an argument and a result, for ``functional_call``."""
+
+    def __init__(self, model: SpikingNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, state: Tensors | None, x: Tensor, init: bool | Tensor, lengths: Lengths | None
+    ) -> tuple[dict[str, Tensor], Any]:
+        """Return the state after the last step, and the outputs."""
+        model, parts = self.model, Parts.of(self.model.net)
+        frame = Frame(parts.layers, parts.hooks, is_pure=True)
+        found = [each for module in parts.modules for each in vars(module).values()]
+        generators = {each: each.get_state() for each in found if isinstance(each, torch.Generator)}
+
+        def work() -> tuple[dict[str, Tensor], Any]:
+            for layer, memory in memories_of(model.net, dict(state or {})).items():
+                frame.remember(layer, memory)
+            with frame:
+                out = model(x, init, lengths)
+                after = state_of(model.net, with_graph=True)
+            put_back()
+            return after, out
+
+        def put_back() -> None:
+            frame.leave()
+            for generator, before in generators.items():
+                generator.set_state(before)
+
+        return work() if parts.compiles else model.alone(work, put_back)

@@ -1,0 +1,179 @@
+"""One network and several threads, copies and a fork: whose sequence a state belongs to."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+
+from spikingtorch.testing import assert_close
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import Network, State, cut, draw
+from tests.contract.test_failures import FAILURES, FUSED
+from tests.processes import at_once, python
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
+]
+REFUSES = r"another thread has begun.*init=True.*copy.deepcopy"
+MODES: Any = ("auto", "step")
+
+
+class Stream:
+    """A network with its oracle, and another thread that goes on to live."""
+
+    def __init__(self, network: Network, mode: Any, elsewhere: Callable[[Callable[[], Any]], Any]) -> None:
+        self.network, self.model, self.elsewhere = network, network.model(mode=mode), elsewhere
+        self.states: dict[str, State] = {}
+
+    def call(self, thread: str, seed: int, init: bool) -> None:
+        """Call the network in a thread, and compare it with the oracle of that thread's sequence."""
+        x = draw(seed)
+
+        def work() -> Any:
+            return self.model(x, init=init)
+
+        out = work() if thread == "here" else self.elsewhere(work)
+        state = self.network.rest() if init else self.states[thread]
+        want = self.network.run(dict(self.model.net.named_parameters()), state, x, begins=init)
+        self.states[thread] = cut(state)
+        assert_close(out.detach(), want.detach())
+
+    def refuses(self, thread: str, *works: Callable[[], Any]) -> None:
+        for work in works:
+            with pytest.raises(RuntimeError, match=REFUSES):
+                _ = work() if thread == "here" else self.elsewhere(work)
+
+    def looks(self) -> list[Callable[[], Any]]:
+        """Return what asks for the state of a sequence."""
+        layer = self.model.net.get_submodule(next(iter(self.network.state)).rpartition(".")[0].removesuffix(".neuron"))
+        model, mask = self.model, torch.tensor([True, False, True])
+        goes_on = [lambda: model(draw(3), init=False), lambda: model(draw(3), init=mask)]
+        return [*goes_on, lambda: layer.v, lambda: layer.s, lambda: layer.state, model.get_state]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Callable[[Callable[[], Any]], Any]]:
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda work: pool.submit(work).result()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["sequential", "recurrent", "a step within", "shared"])
+def test_sequences_overtake_each_other(name: str, mode: Any, elsewhere: Any) -> None:
+    stream = Stream(NETWORKS[name], mode, elsewhere)
+    stream.call("here", 0, True)
+    stream.refuses("there", *stream.looks()[:2])
+    stream.call("there", 1, True)
+    stream.refuses("here", *stream.looks())
+    stream.call("there", 2, False)
+    stream.call("here", 3, True)
+    stream.refuses("there", *stream.looks())
+    stream.call("here", 4, False)
+    stream.call("there", 5, True)
+    stream.call("there", 6, False)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_state_that_is_set_is_the_threads_own(mode: Any, elsewhere: Any) -> None:
+    stream = Stream(NETWORKS["two"], mode, elsewhere)
+    stream.call("here", 0, True)
+    kept = stream.model.get_state()
+    stream.call("there", 1, True)
+    stream.model.set_state(kept)
+    stream.call("here", 2, False)
+    stream.refuses("there", *stream.looks())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_call_that_fails_overtakes_nobody(mode: Any, elsewhere: Any) -> None:
+    stream = Stream(FUSED, mode, elsewhere)
+    for thread, other in (("here", "there"), ("there", "here")):
+        for what in ("before all layers", "between layers, at another step", "a layer is given NaN", "x has NaN"):
+            fail, error = FAILURES[what]
+
+            def work(fail: Any = fail) -> Any:
+                return fail(stream.model, True)
+
+            stream.call(thread, 0, True)
+            with pytest.raises(error):
+                _ = work() if other == "here" else elsewhere(work)
+            stream.call(thread, 1, False)
+
+
+def test_a_thread_that_was_overtaken_is_refused_after_a_call_of_it_that_failed(elsewhere: Any) -> None:
+    stream = Stream(FUSED, "step", elsewhere)
+    stream.call("here", 0, True)
+    stream.call("there", 1, True)
+    with pytest.raises(FAILURES["between layers"][1]):
+        FAILURES["between layers"][0](stream.model, True)
+    stream.refuses("here", *stream.looks())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_copies_run_side_by_side(mode: Any) -> None:
+    network = NETWORKS["recurrent"]
+    model = network.model(mode=mode)
+    model(draw(0))
+    models = [copy.deepcopy(model) for _ in range(3)]
+
+    def work(index: int) -> Any:
+        return torch.cat([models[index](draw(index + k), init=False) for k in range(4)], 1).detach()
+
+    got = at_once(*[lambda index=index: work(index) for index in range(3)])
+    for index in range(3):
+        state, params = network.rest(), dict(model.net.named_parameters())
+        network.run(params, state, draw(0))
+        want = [network.run(params, state, draw(index + k), begins=False) for k in range(4)]
+        assert_close(got[index], torch.cat(want, 1).detach())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whole_sequences_of_one_network_at_once(mode: Any) -> None:
+    network = NETWORKS["recurrent"]
+    model = network.model(mode=mode)
+    got = at_once(*[lambda index=index: [model(draw(index + k)).detach() for k in range(4)] for index in range(3)])
+    params = dict(model.net.named_parameters())
+    for index in range(3):
+        want = [network.run(params, network.rest(), draw(index + k)).detach() for k in range(4)]
+        assert_close(got[index], want)
+
+
+FORKED = """
+import os, signal, sys, torch, warnings
+from spikingtorch.testing import assert_close
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import cut, draw
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+for name in ("sequential", "recurrent", "shared", "a step within"):
+    network = NETWORKS[name]
+    for mode in ("auto", "step"):
+        model, state = network.model(mode=mode), network.rest()
+        params = dict(model.net.named_parameters())
+        model(draw(0))
+        network.run(params, state, draw(0))
+        state = cut(state)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+        else:
+            assert os.waitpid(child, 0)[1] == 0, (name, mode)
+        for seed in ((1, 2) if child == 0 else (3, 4)):  # each goes on from the same state, and with other input
+            want = network.run(params, state, draw(seed), begins=False)
+            assert_close(model(draw(seed), init=False).detach(), want.detach())
+            assert_close({k: v.detach() for k, v in model.get_state().items()}, cut(state))
+        if child == 0:
+            os._exit(0)
+print("through")
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_a_fork_goes_on_by_itself() -> None:
+    assert python("-c", FORKED) == "through\n"

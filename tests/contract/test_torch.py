@@ -1,0 +1,235 @@
+"""Networks under torch.compile, torch.export and torch.func: the oracle's numbers, state and gradients."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch.testing import assert_close
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import Network, Params, State, cotangent, cut, draw
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:SpikingNet.* runs step by step:RuntimeWarning"),
+]
+func: Any = torch.func  # its annotations follow the function that is transformed
+MODES: Any = ("auto", "step", "fold")
+
+
+@pytest.fixture
+def _fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+# --- torch.compile and torch.export -----------------------------------------------------------------------------------
+
+
+def compiled(function: Any) -> Any:
+    return torch.compile(function, backend="aot_eager", fullgraph=True)
+
+
+def whole(model: Any, x: Tensor) -> Tensor:
+    out: Tensor = compiled(model)(x)
+    return out
+
+
+def in_parts(model: Any, x: Tensor) -> Tensor:
+    run = compiled(model)
+    return torch.cat([run(x[:, :3]), run(x[:, 3:], init=False)], 1)
+
+
+def its_net(model: Any, x: Tensor) -> Tensor:
+    """Call the compiled net step after step, as one that calls it by hand does."""
+    run = compiled(model.net)
+    model.reset()
+    return torch.stack([run(x_t, t == 0) for t, x_t in enumerate(x.unbind(1))], 1)
+
+
+def its_layers(model: Any, x: Tensor) -> Tensor:
+    model.net.n1, model.net.n2 = compiled(model.net.n1), compiled(model.net.n2)
+    try:
+        out: Tensor = model(x)
+    finally:
+        model.net.n1, model.net.n2 = model.net.n1._orig_mod, model.net.n2._orig_mod
+    return out
+
+
+# how a network is compiled, where its graph is cut, and the cases: networks and modes
+COMPILED: dict[str, tuple[Callable[[Any, Tensor], Tensor], tuple[int, ...]]] = {
+    "whole": (whole, ()),
+    "parts": (in_parts, (3,)),
+    "net": (its_net, ()),
+    "layers": (its_layers, ()),
+}
+COMPILE_CASES = [
+    ("whole", "two", "auto"),
+    *[
+        pytest.param(*case, marks=pytest.mark.long)
+        for case in (
+            ("parts", "two", "step"),
+            ("net", "two", "step"),
+            ("whole", "sequential", "fold"),
+            ("whole", "recurrent", "step"),
+            ("whole", "not handed", "auto"),
+            ("whole", "asks", "step"),
+            ("whole", "shared", "step"),
+            ("whole", "gives", "auto"),
+            ("parts", "recurrent", "fold"),
+            ("parts", "branches", "auto"),
+            ("net", "recurrent", "step"),
+            ("net", "shared", "step"),
+            ("net", "reads", "step"),
+            ("net", "forgets", "step"),
+            ("layers", "two", "step"),
+        )
+    ],
+]
+
+
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.parametrize(("how", "name", "mode"), COMPILE_CASES)
+def test_compiled(how: str, name: str, mode: Any) -> None:
+    network, (run, cuts) = NETWORKS[name], COMPILED[how]
+    model, x, state = network.model(mode=mode), draw(1).requires_grad_(), network.rest()
+    params = dict(model.net.named_parameters())
+    want = network.run(params, state, x, cuts)
+    got = run(model, x)
+    assert_close(got.detach(), want.detach())
+    assert_close(cut(model.get_state()), cut(state))
+    leaves, slopes = [x, *params.values()], torch.autograd.grad
+    assert_close(slopes(got, leaves, cotangent(got)), slopes(want, leaves, cotangent(want)))
+    state = cut(state)
+    want = network.run(params, state, draw(2), begins=False)
+    assert_close(model(draw(2), init=False).detach(), want.detach())
+
+
+@pytest.mark.parametrize(("name", "mode"), [("two", "auto"), pytest.param("shared", "step", marks=pytest.mark.long)])
+def test_exported(name: str, mode: Any) -> None:
+    network = NETWORKS[name]
+    model, state = network.model(mode=mode), network.rest()
+    params = dict(model.net.named_parameters())
+    model(draw(1))
+    network.run(params, state, draw(1))
+    program = torch.export.export(network.model(mode=mode), (draw(2),)).module()
+    for seed in (2, 3):  # a program keeps nothing between calls
+        assert_close(program(draw(seed)).detach(), network.run(params, network.rest(), draw(seed)).detach())
+    want = network.run(params, state, draw(2), begins=False)
+    assert_close(model(draw(2), init=False).detach(), want.detach())
+
+
+# --- torch.func -------------------------------------------------------------------------------------------------------
+
+Function = Callable[[dict[str, Tensor], Tensor], Tensor]
+
+
+def of_network(model: Any, network: Network) -> Function:
+    def run(params: dict[str, Tensor], x: Tensor) -> Tensor:
+        out: Tensor = func.functional_call(model, {f"net.{name}": each for name, each in params.items()}, (x,))
+        return out
+
+    return run
+
+
+def of_net(model: Any, network: Network) -> Function:
+    """Call the net itself, step after step."""
+
+    def run(params: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.stack([func.functional_call(model.net, params, (x[:, t], t == 0)) for t in range(x.shape[1])], 1)
+
+    return run
+
+
+def of_oracle(_: Any, network: Network) -> Function:
+    return lambda params, x: network.run(params, network.rest(len(x)), x)
+
+
+def mapped(function: Function, params: Any, x: Tensor) -> Any:
+    return func.vmap(function, (None, 0))(params, torch.stack([x, x.flip(0)]))
+
+
+def ensemble(function: Function, params: Any, x: Tensor) -> Any:
+    several = {name: torch.stack([each, 1.1 * each]) for name, each in params.items()}
+    return func.vmap(function, (0, None))(several, x)
+
+
+def pulled(function: Function, params: Any, x: Tensor) -> Any:
+    return func.grad(lambda params, x: (function(params, x) * cotangent(x[..., :1])).sum(), (0, 1))(params, x)
+
+
+def for_each_sample(function: Function, params: Any, x: Tensor) -> Any:
+    def total(params: Any, x: Tensor) -> Tensor:
+        return function(params, x[None]).square().sum()
+
+    return func.vmap(func.grad(total), (None, 0))(params, x)
+
+
+def pushed(function: Function, params: Any, x: Tensor) -> Any:
+    return func.jvp(function, (params, x), (params, x.flip(1)))
+
+
+def called(function: Function, params: Any, x: Tensor) -> Any:
+    return function({name: 1.1 * each for name, each in params.items()}, x)
+
+
+TRANSFORMS: dict[str, tuple[str, Callable[[Function, Any, Tensor], Any]]] = {
+    "functional_call": ("other parameters", called),
+    "vmap": ("several batches", mapped),
+    "ensemble": ("several sets of parameters", ensemble),
+    "grad": ("gradients of all", pulled),
+    "vmap of grad": ("gradients of each sample", for_each_sample),
+    "jvp": ("forward mode through time", pushed),
+}
+
+
+# checkpoint and backward hooks are torch's own business there, and what is within would go on from a state
+TRANSFORMED = [name for name in NETWORKS if name not in ("blocks", "hooked", "a step within")]
+# nets that by themselves do not hand init to every layer
+NOT_HANDED = ("sequential", "not handed", "looks")
+TRANSFORM_CASES = [
+    (how, name, mode)
+    for how in TRANSFORMS
+    for name in TRANSFORMED
+    for mode in ("auto", "step", "net")
+    if mode != "net" or name not in NOT_HANDED
+]
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize(("how", "name", "mode"), TRANSFORM_CASES)
+def test_transformed(how: str, name: str, mode: Any) -> None:
+    network = NETWORKS[name]
+    model = network.model(mode="step" if mode == "net" else mode)
+    params: Params = {name: each.detach() for name, each in model.net.named_parameters()}
+    transform, state = TRANSFORMS[how][1], network.rest()
+    of = of_net if mode == "net" else of_network
+    model(draw(7))
+    want = transform(of_oracle(model, network), params, draw(1))
+    assert_close(unwrapped(transform(of(model, network), params, draw(1))), want)
+    if how != "functional_call":  # which is no transform
+        assert model.get_state() == {}
+        want = network.run(params, state, draw(1))
+        assert_close(model(draw(1)).detach(), want)
+        assert_close(cut(model.get_state()), cut(state))
+
+
+def unwrapped(tree: Any) -> Any:
+    return torch.utils._pytree.tree_map(lambda leaf: leaf.detach(), tree)
+
+
+def test_gradients_with_respect_to_a_state() -> None:
+    network = NETWORKS["two"]
+    model, x = network.model(carry_graph=True), draw(1)
+    state: State = {name: torch.rand(3, size, dtype=torch.double) for name, size in network.state.items()}
+    leaves = [each.requires_grad_() for each in state.values()]
+    model.set_state(state)
+    start: State = {name: each * 1.0 for name, each in state.items()}
+    want = network.run(dict(model.net.named_parameters()), start, x, begins=False)
+    got = model(x, init=False)
+    for retains in (True, False):
+        slopes = torch.autograd.grad(got, leaves, cotangent(got), retain_graph=retains)
+        assert_close(slopes, torch.autograd.grad(want, leaves, cotangent(want), retain_graph=retains))

@@ -1,0 +1,277 @@
+"""Ways to call a network: each gives the outputs for x, and the network that goes on from there."""
+
+import copy
+import io
+import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+import spikingtorch as st
+from tests.contract.oracle import T, draw
+
+Run = Callable[[Any, Tensor], tuple[Tensor, Any]]
+
+
+class Way(NamedTuple):
+    """A way to call a network.
+
+    Attributes:
+        why: what of the contract it stands for.
+        run: calls it; x is (N, T, FEATURES).
+        cuts: steps before which no gradient goes back; None where gradients are not asked for.
+        options: of the network.
+    """
+
+    why: str
+    run: Run
+    cuts: tuple[int, ...] | None = ()
+    options: dict[str, Any] = {}  # noqa: RUF012
+
+
+MIDDLE = 4
+
+
+def whole(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    return model(x), model
+
+
+def in_parts(between: Callable[[Any], Any] = lambda model: model, size: int = MIDDLE) -> Run:
+    """Call a network on the parts of a stream, and do something between them that may return another network."""
+
+    def run(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+        first, *others = x.split(size, 1)
+        outs = [model(first)]
+        for part in others:
+            model = between(model)
+            outs.append(model(part, init=False))
+        return torch.cat(outs, 1), model
+
+    return run
+
+
+def looking(way: Callable[[Any, Tensor, bool], Tensor]) -> Run:
+    """Call a network in another way for each part of a stream."""
+
+    def run(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+        return torch.cat([way(model, part, k == 0) for k, part in enumerate(x.split(MIDDLE, 1))], 1), model
+
+    return run
+
+
+def layers_of(model: Any) -> list[Any]:
+    return [each for each in model.modules() if isinstance(each, st.StepLayer)]
+
+
+# --- between two parts ------------------------------------------------------------------------------------------------
+
+
+def copied(copy_of: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what copies a network; what happens to the original afterwards is nothing to the copy."""
+
+    def between(model: Any) -> Any:
+        twin = copy_of(model)
+        model(draw(7), init=False)
+        model.reset()
+        return twin
+
+    return between
+
+
+def through_a_file(model: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def put_aside(model: Any) -> Any:
+    state = model.get_state()
+    model(draw(7))
+    model.set_state(state)
+    for each in state.values():
+        each.fill_(float("nan"))  # what is set is the network's own
+    return model
+
+
+def set_to_its_own(model: Any) -> Any:
+    model.set_state(model.get_state())
+    return model
+
+
+def handed_over(model: Any) -> Any:
+    """Hand the state to another network of the same weights."""
+    twin = copy.deepcopy(model)
+    twin.reset()
+    twin.set_state(model.get_state())
+    return twin
+
+
+def loaded(model: Any) -> Any:
+    """Load weights, of which the state is no part."""
+    model.load_state_dict(copy.deepcopy(model.state_dict()))
+    return model
+
+
+def watched(model: Any) -> Any:
+    with torch.no_grad():
+        model.explain(draw(7))
+        st.summary(model, draw(7))
+    return model
+
+
+def written_on(model: Any) -> Any:
+    """Write on what get_state returns."""
+    for each in model.get_state().values():
+        each.fill_(7.0)
+    return model
+
+
+def detached(model: Any) -> Any:
+    model.detach_()
+    return model
+
+
+def detached_by_layer(model: Any) -> Any:
+    for layer in layers_of(model):
+        layer.detach_()
+    return model
+
+
+def cast(model: Any) -> Any:
+    return model.to(torch.double).eval().train()
+
+
+# --- other calls ------------------------------------------------------------------------------------------------------
+
+
+def recorded(model: Any, x: Tensor, begins: bool) -> Tensor:
+    out: Tensor = st.record(model, x, ("spikes", "v"), init=begins).out
+    return out
+
+
+def monitored(model: Any, x: Tensor, begins: bool) -> Tensor:
+    with st.SpikeMonitor(model, every=1) as monitor:
+        out: Tensor = model(x, init=begins)
+        monitor.metrics()
+    return out
+
+
+def by_mask(model: Any, x: Tensor, begins: bool) -> Tensor:
+    out: Tensor = model(x, init=torch.full((len(x),), begins))
+    return out
+
+
+def full_lengths(model: Any, x: Tensor, begins: bool) -> Tensor:
+    out: Tensor = model(x, init=begins, lengths=torch.full((len(x),), x.shape[1]))
+    return out
+
+
+def checkpointed(model: Any, x: Tensor, begins: bool) -> Tensor:
+    out: Tensor = checkpoint(model, x, begins, use_reentrant=False)
+    return out
+
+
+def reentrant(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    return checkpoint(model, x, use_reentrant=True), model
+
+
+def by_time(model: Any, x: Tensor, begins: bool) -> Tensor:
+    out: Tensor = model(x.transpose(0, 1), init=begins)
+    return out.transpose(0, 1)
+
+
+def by_hand(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """Call net itself, one step after the other, and detach nothing."""
+    model.reset()
+    net = model.net
+    steps = [
+        net(x_t, t == 0) if not isinstance(net, torch.nn.Sequential) else net(x_t) for t, x_t in enumerate(x.unbind(1))
+    ]
+    return torch.stack(steps, 1), model
+
+
+def by_hand_before(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """Go on, by a call of the network, from what calls of net have left with its graph."""
+    first, _ = by_hand(model, x[:, :MIDDLE])
+    return torch.cat([first, model(x[:, MIDDLE:], init=False)], 1), model
+
+
+def after_another(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    model(draw(8, 3, 2))  # of another size: init=True starts a new sequence
+    return model(x), model
+
+
+def begun_elsewhere(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """Begin a sequence in a thread that ends."""
+    found: list[Tensor] = []
+    thread = threading.Thread(target=lambda: found.append(model(x[:, :MIDDLE])))
+    thread.start()
+    thread.join()
+    return torch.cat([*found, model(x[:, MIDDLE:], init=False)], 1), model
+
+
+def wholly_elsewhere(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(in_parts(), model, x).result()
+
+
+def begun_in(mode: Callable[[], Any]) -> Run:
+    def run(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+        with mode():
+            first = model(x[:, :MIDDLE])
+        return torch.cat([first.clone().detach(), model(x[:, MIDDLE:], init=False)], 1), model
+
+    return run
+
+
+def ended_in_transform(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """Put a transform between two sequences, after which the next one starts at rest."""
+    model(draw(8))
+    torch.func.vmap(lambda x: model(x))(draw(7)[None])
+    return model(x, init=False), model
+
+
+STEPS = tuple(range(1, T))
+WAYS: dict[str, Way] = {
+    "whole": Way("a sequence", whole),
+    "parts": Way("a stream", in_parts(), (MIDDLE,)),
+    "one by one": Way("a stream of single steps", in_parts(size=1), STEPS),
+    "chunks": Way("the state is carried on", whole, options={"time_chunk": 4}),
+    "truncated": Way("truncated back-propagation", whole, (4,), {"time_chunk": 4, "truncate": True}),
+    "carried": Way("the graph is kept", in_parts(), options={"carry_graph": True}),
+    "detached": Way("and cut where one wants", in_parts(detached), (MIDDLE,), {"carry_graph": True}),
+    "layers detached": Way("layer by layer, too", in_parts(detached_by_layer), (MIDDLE,), {"carry_graph": True}),
+    "carried state": Way(
+        "get_state has the graph", in_parts(lambda m: m.set_state(m.get_state()) or m), (), {"carry_graph": True}
+    ),
+    "by hand": Way("layers by themselves, called by net", by_hand),
+    "by hand before": Way("a network that goes on cuts the graph", by_hand_before, (MIDDLE,)),
+    "after another": Way("init=True starts a new sequence", after_another),
+    "by mask": Way("init is a tensor", looking(by_mask), (MIDDLE,)),
+    "lengths": Way("nothing is padded", looking(full_lengths), (MIDDLE,)),
+    "time first": Way("batch_first=False", looking(by_time), (MIDDLE,), {"batch_first": False}),
+    "deepcopy": Way("copies carry the numbers", in_parts(copied(copy.deepcopy)), None),
+    "pickle": Way("so does a pickle", in_parts(copied(lambda model: pickle.loads(pickle.dumps(model)))), None),
+    "file": Way("and a file", in_parts(copied(through_a_file)), None),
+    "put aside": Way("get_state and set_state", in_parts(put_aside), (MIDDLE,)),
+    "handed over": Way("another model goes on", in_parts(handed_over), None),
+    "weights loaded": Way("state_dict holds no state", in_parts(loaded), None),
+    "looked at": Way("explain and summary leave all as it was", in_parts(watched), (MIDDLE,)),
+    "written on": Way("get_state returns copies", in_parts(written_on), (MIDDLE,)),
+    "cast": Way("to, eval and train keep it", in_parts(cast), (MIDDLE,)),
+    "recorded": Way("a recorder changes nothing", looking(recorded), (MIDDLE,)),
+    "monitored": Way("nor does a monitor", looking(monitored), (MIDDLE,)),
+    "checkpointed": Way("parts of a stream run twice", looking(checkpointed), (MIDDLE,)),
+    "reentrant": Way("whole sequences run twice", reentrant),
+    "begun elsewhere": Way("a stream whose thread has ended", begun_elsewhere, (MIDDLE,)),
+    "elsewhere": Way("all in a thread that has ended", wholly_elsewhere, (MIDDLE,)),
+    "no_grad": Way("a stream that was begun without a graph", begun_in(torch.no_grad), None),
+    "inference": Way("and in inference mode", begun_in(torch.inference_mode), None),
+    "transformed": Way("the state is cleared by a transform", ended_in_transform),
+}
