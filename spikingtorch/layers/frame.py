@@ -24,8 +24,8 @@ class Frame:
         hooks: those that pass init on.
         starts: whether a sequence starts, so that no layer remembers anything.
         keeps_graph: whether what the layers remember keeps its graph, from the call before and to the next one.
-        is_pure: whether nothing is kept in the layers, and all of it keeps its graph, in transforms as well: in this call
-            and in those within it.
+        is_pure: whether nothing is kept in the layers, and all of it keeps its graph, in transforms as well. That goes
+            for the calls within this one, too.
 
     Attributes:
         init: of the step that runs, or of the fold.

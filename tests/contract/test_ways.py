@@ -24,7 +24,6 @@ EXCEPT = {
     ("a step within", "reentrant"): "the inner network goes on from a state",
     ("a step within", "transformed"): "the inner network goes on from a state",
 }
-
 CASES = [
     (name, way, mode)
     for name, network in NETWORKS.items()
