@@ -42,9 +42,14 @@ def is_traced() -> bool:
     return tracing_state() is not None
 
 
-def has_values(tensor: Tensor) -> bool:
-    """Say whether Python may look at the values: not where code is traced or transformed, or tensors have no data."""
-    if torch.compiler.is_compiling() or transforms_active() or is_traced() or is_written_down():
+def has_values(tensor: Tensor, eager: bool = False) -> bool:
+    """Say whether Python may look at the values: not where code is traced or transformed, or tensors have no data.
+
+    Args:
+        tensor: whose values.
+        eager: whether it is known that nothing traces, compiles or transforms the call.
+    """
+    if not eager and (torch.compiler.is_compiling() or transforms_active() or is_traced() or is_written_down()):
         return False
     return type(tensor) in _WITH_VALUES and not tensor.is_meta and tensor.numel() > 0
 

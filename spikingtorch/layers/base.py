@@ -224,14 +224,14 @@ class StatefulLayer(WithConstants):
                     "places of a network has one state for both: make a layer for each"
                 )
 
-    def _overtakes(self) -> frozenset[threading.Thread] | None:
-        """Return whose sequences are replaced once this thread's is kept; None if they are those of before."""
+    def _overtaking(self) -> dict[str, frozenset[threading.Thread]]:
+        """Return whose sequences are replaced once one of this thread's is kept; nothing if that changes nothing."""
         memory, me = self._memory, threading.current_thread()
         other = None if memory is None else memory.thread
         if self.memoryless or (not self._overtaken and (other is None or other is me)):
-            return None
+            return {}
         others = self._overtaken if other is None else self._overtaken | {other}
-        return frozenset([each for each in others if each is not me and each.is_alive()])
+        return {"_overtaken": frozenset([each for each in others if each is not me and each.is_alive()])}
 
     def _own_memory(self, *, goes_on: bool = True) -> Memory | None:
         """Return the memory for the thread and the pass that ask for it.

@@ -50,6 +50,7 @@ class FoldToken:
         whole: whether these are all steps of a sequence, whose last state has no gradient.
         complete: whether these are all steps of a sequence.
         running: which steps are those of a sample, and not padding, (N, T); None if all are.
+        eager: whether nothing traces, compiles or transforms the call.
     """
 
     dim = 1  # axis of time in what ``split`` returns
@@ -63,6 +64,7 @@ class FoldToken:
         detaches_state: bool = False,
         complete: bool = False,
         running: Tensor | None = None,
+        eager: bool = False,
     ) -> None:
         self.N = N
         self.T = T
@@ -70,6 +72,7 @@ class FoldToken:
         self.detaches_state = detaches_state
         self.complete = complete
         self.running = running
+        self.eager = eager
         self.is_together = False
         self.supports: Any = None  # takes where the derivatives of spikes are not zero, if somebody asks for it
         self.called: list[Foldable] = []
@@ -88,7 +91,9 @@ class FoldToken:
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
         leaves = self.admit(layer, inputs, init)
-        versions = [] if torch.compiler.is_compiling() else [(layer, x, _version(x)) for x in leaves]
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return layer._advance_all(inputs, self)
+        versions = [(layer, x, _version(x)) for x in leaves]
         output = layer._advance_all(inputs, self)
         if any([out.requires_grad for out in leaves_of(output)]):
             self.saved += versions

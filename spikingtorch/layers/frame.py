@@ -108,9 +108,10 @@ class Frame:
 
     def commit(self) -> None:
         """Let the layers keep what they remember."""
-        found = {layer: self._memories.get(layer) for layer in self._layers}
-        if not self.is_pure and not (self.keeps_graph and not functorch_active()):
-            found = {layer: layer._at_end(memory) for layer, memory in found.items()}
+        cuts, found = not (self.is_pure or (self.keeps_graph and not functorch_active())), {}
+        for layer in self._layers:
+            memory = self._memories.get(layer)
+            found[layer] = layer._at_end(memory) if cuts else memory
         if self._around is not None:
             self._around._memories.update(found)
         elif not self._repeats:
@@ -123,15 +124,13 @@ def commit(memories: Mapping[Any, Any]) -> None:
         for layer, memory in memories.items():
             layer._memory = memory
         return
-    entries = []
+    owners, entries, replaced = [], [], []
     for layer, memory in memories.items():
-        overtaken = layer._overtakes()
-        entries.append({"_memory": memory} | ({} if overtaken is None else {"_overtaken": overtaken}))
-    owners = [layer.__dict__ for layer in memories]
-    replaced = [layer._memory for layer in memories]  # which die behind the next line: that may run code
+        owners.append(layer.__dict__)
+        entries.append({"_memory": memory, **layer._overtaking()})
+        replaced.append(layer._memory)  # which dies behind the next line: that may run code
     # one instruction, within which Python does not look for interrupts
     list(map(dict.update, owners, entries))
-    del replaced
 
 
 def frame_of(place: Any) -> Frame | None:

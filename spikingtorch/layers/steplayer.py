@@ -11,7 +11,7 @@ from spikingtorch import functional as F
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional.core.compare import cached_step
-from spikingtorch.functional.core.modes import HOST, in_eager
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.network_mode import outside_network_modes
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.surroundings import random_state
@@ -377,7 +377,7 @@ class StepLayer(Attributes):
             and self._returns == SPIKES
             and (fold.detaches_state or not torch.is_grad_enabled())
         )
-        if not alone or region() is not None or not in_eager():
+        if not (alone and fold.eager) or region() is not None:
             return None
         ready = self._prepared_scan
         if ready is not None and ready.holds(self):

@@ -248,7 +248,8 @@ class SpikingNet(nn.Module):
         if not parts.compiles:
             self._policy.note_input(x, init)
             # not as nn.Module sets attributes, which looks first whether it is a parameter
-            object.__setattr__(self, "_skipping", automatic(self.event_driven, parts.modules))
+            skipping = automatic(self.event_driven, parts.modules) if parts.eager else None
+            object.__setattr__(self, "_skipping", skipping)
         outputs: list[Any] = []
         for chunk in chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
@@ -325,7 +326,7 @@ class SpikingNet(nn.Module):
         x, init, running, complete = chunk
         N, T = x.shape[:2]
         detaches_state = complete and not (frame.keeps_graph or parts.compiles)
-        fold = FoldToken(N, T, init, detaches_state, complete, running)
+        fold = FoldToken(N, T, init, detaches_state, complete, running, parts.eager)
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
         if hooks is not None and not parts.compiles:
@@ -354,7 +355,7 @@ class SpikingNet(nn.Module):
                 fold.supports.clear()
         if norms is not None and way == _NORMALISING:
             self._policy.note_norms(self.net, norms.met)
-        return tree_map(fold.split, unshared(out, x))
+        return tree_map(fold.split, unshared(out, x, parts.eager))
 
     def _idle(self, x: Tensor, parts: Parts) -> AbstractContextManager[Any]:
         """Return a context within which no zeros are looked for if all layers are known to be too small."""

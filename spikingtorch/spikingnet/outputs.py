@@ -55,15 +55,20 @@ def joined(join: Callable[[list[Tensor], int], Tensor], outputs: list[Any]) -> A
     return tree_map(lambda *leaves: join([*leaves], 1), *outputs)
 
 
-def unshared(out: Any, x: Tensor) -> Any:
+def unshared(out: Any, x: Tensor, eager: bool) -> Any:
     """Return outputs in memory of their own, to be written on.
 
     Step by step they are copies: no views of the input, or of another one, and nothing that a backward pass reads.
+
+    Args:
+        out: the outputs.
+        x: the input.
+        eager: whether nothing traces, compiles or transforms the call.
     """
-    taken = {x.untyped_storage().data_ptr()} if checks.has_values(x) else set()
+    taken = {x.untyped_storage().data_ptr()} if checks.has_values(x, eager) else set()
 
     def own(leaf: Tensor) -> Tensor:
-        if not checks.has_values(leaf):
+        if not checks.has_values(leaf, eager):
             return leaf
         memory = leaf.untyped_storage()
         if memory.data_ptr() in taken or checks.is_held(leaf, memory):

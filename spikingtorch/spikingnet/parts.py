@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from spikingtorch.fold.guard import modules_of
+from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.passed_init import InitHook, hooks_of
 
@@ -21,6 +22,7 @@ class Parts(NamedTuple):
         hooks: those that pass init on to modules.
         monitors: what counts the outputs of layers.
         compiles: whether torch.compile or torch.export looks on.
+        eager: whether nothing traces, compiles or transforms the call.
     """
 
     net: nn.Module
@@ -29,13 +31,15 @@ class Parts(NamedTuple):
     hooks: list[InitHook]
     monitors: list[Any]
     compiles: bool
+    eager: bool
 
     @classmethod
     def of(cls, net: nn.Module) -> "Parts":
         """Return what takes part in a call of a network as it is now."""
         modules, compiles = modules_of(net), torch.compiler.is_compiling()
         layers = layers_of(modules)
-        return cls(net, modules, layers, hooks_of(modules), [] if compiles else _monitors_of(layers), compiles)
+        monitors = [] if compiles else _monitors_of(layers)
+        return cls(net, modules, layers, hooks_of(modules), monitors, compiles, not compiles and in_eager())
 
     def weights(self) -> list[int]:
         """Return the identities of all parameters."""

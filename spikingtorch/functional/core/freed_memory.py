@@ -6,9 +6,10 @@ torch itself profit from as well; and the tenth call in a row that makes much sm
 """
 
 import os
-from threading import get_ident
+import threading
+from collections.abc import Callable
 from typing import Literal
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from spikingtorch.functional.core import allocator
 
@@ -52,7 +53,7 @@ def note(size: int) -> None:
 
 def begin_call() -> None:
     """Take note of a new call, unless it is part of a network's; give back what the last ones did not need."""
-    if not _state.keeps or get_ident() in _inside or _state.choice != "automatic":
+    if not _state.keeps or _here.call() is not None or _state.choice != "automatic":
         return
     size, _state.running = _state.running, 0
     _state.most = max(_state.most, size)
@@ -76,17 +77,28 @@ class NetworkCall:
         self._part = part
 
     def __enter__(self) -> None:
-        if (thread := get_ident()) not in _inside:
+        if _here.call() is None:
             if self._part is None or _begins(self._part):
                 begin_call()
-            _inside[thread] = self
+            _here.call = ref(self)
 
     def __exit__(self, *error: object) -> None:
-        if _inside.get(thread := get_ident()) is self:
-            del _inside[thread]
+        if _here.call() is self:
+            _here.call = _no_call
 
 
-_inside: WeakValueDictionary[int, NetworkCall] = WeakValueDictionary()  # by thread
+def _no_call() -> None:
+    """Return the call that runs where none does."""
+
+
+class _Here(threading.local):
+    """What runs in a thread: ``call()`` is the call, or None."""
+
+    def __init__(self) -> None:
+        self.call: Callable[[], NetworkCall | None] = _no_call
+
+
+_here = _Here()
 _called: set[int] = set()  # the layers that have been called by themselves since a call began
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from spikingtorch.functional.core.modes import HOST, in_eager
+from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.network_mode import NetworkMode
 from spikingtorch.functional.core.torch_private import DeviceContext, function_mode_at, number_of_function_modes
 from spikingtorch.functional.sparse.autograd import marked, marked_support, run
@@ -254,14 +254,15 @@ _NAMES = {"input": "x"}
 def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]) -> Automatic | None:
     """Return the mode for a call of a network, None where layers are left alone.
 
-    They are left alone where something compiles, traces or transforms the call, or watches it by a mode of its own; and
-    beside torch's own attention, which takes another way under any mode, and masks what is padded otherwise.
+    They are left alone where something watches the call by a mode of its own; and beside torch's own attention, which
+    takes another way under any mode, and masks what is padded otherwise. Where something compiles, traces or transforms
+    the call, nobody asks.
 
     Args:
         wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
         modules: those of the network.
     """
-    if wanted == "off" or not in_eager():
+    if wanted == "off":
         return None
     for place in range(number_of_function_modes()):
         if not isinstance(function_mode_at(place), DeviceContext | NetworkMode):
