@@ -59,7 +59,7 @@ def flat(results: Any) -> Tensor:
 def value(results: Any) -> Tensor:
     """Return a number that depends on every result, each element weighted by its own cosine."""
     vector = flat(results)
-    return vector.double() @ weights(len(vector))
+    return vector.double() @ weights(len(vector)).to(vector.device)
 
 
 def weights(count: int) -> Tensor:

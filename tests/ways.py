@@ -193,7 +193,7 @@ def by_grad(function: Function, *x: Tensor) -> Any:
 
 def by_vjp(function: Function, *x: Tensor) -> Any:
     found, pull = vjp(vector(function), *x)
-    return found, pull(weights(len(found)))
+    return found, pull(weights(len(found)).to(found.device))
 
 
 def written_down(way: Function, **options: Any) -> Function:

@@ -110,21 +110,25 @@ def everything(state: dict[str, Any], x: dict[str, Any], *, decay: Any) -> tuple
     return after, Traced(spike, u, {"fired": fired, "list": [count, x["current"], state["pair"][1], 2 * count + 1]})
 
 
+def of_trees(T: int, dim: int) -> Scan:
+    shape = (T, B, N) if dim == 0 else (B, T, N)
+    x = draw(*shape, high=1.4)
+    state: dict[str, Any] = {"v": draw(B, N), "pair": (torch.arange(B * N).reshape(B, N), draw(B, N, seed=1))}
+    xs = {"current": x, "pair": (x > 0.5, (10 * draw(*shape, seed=2)).to(torch.int32) - 4)}
+    return Scan(everything, state, xs, {"decay": draw(N)}, dim)
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_trees_of_states_inputs_and_outputs(dim: int) -> None:
     for T in LENGTHS:
-        shape = (T, B, N) if dim == 0 else (B, T, N)
-        x = draw(*shape, high=1.4)
-        state: dict[str, Any] = {"v": draw(B, N), "pair": (torch.arange(B * N).reshape(B, N), draw(B, N, seed=1))}
-        xs = {"current": x, "pair": (x > 0.5, (10 * draw(*shape, seed=2)).to(torch.int32) - 4)}
-        scan = Scan(everything, state, xs, {"decay": draw(N)}, dim)
+        scan = of_trees(T, dim)
         check(scan)
         after, out = scan.run("fused")
         assert isinstance(out, Traced)
         assert (out.rest["fired"].dtype, out.rest["list"][0].dtype) == (torch.bool, torch.int64)
-        assert torch.equal(out.rest["list"][1], x)
-        assert torch.equal(after["pair"][1], state["pair"][1])
-        assert out.membrane.shape == shape
+        assert torch.equal(out.rest["list"][1], scan.xs["current"])
+        assert torch.equal(after["pair"][1], scan.state["pair"][1])
+        assert out.membrane.shape == scan.xs["current"].shape
 
 
 def test_the_same_tensor_twice() -> None:
