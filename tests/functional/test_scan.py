@@ -168,6 +168,12 @@ def test_reset_where_is_safe_for_nan() -> None:
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 X, DOUBLE = torch.ones(5, 3), torch.zeros(3).double()
+
+
+def raises(state: F.LIFState, x: Tensor, decay: float) -> Any:
+    raise KeyError("some name")
+
+
 NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
 
 
@@ -195,7 +201,12 @@ NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
             TypeError,
             r"given the state IFState.* returned LIFState.*: return IFState\(v\), output, or start from a LIFState$",
         ),
-        ({"backend": "warp"}, ValueError, "backend='warp' is not one of 'auto', 'loop', 'fused'"),
+        ({"state": F.LIFState(torch.zeros(1))}, ValueError, r"turned state\.v of shape \(1,\) into \(3,\)"),
+        ({"state": F.LIFState(torch.zeros(4))}, RuntimeError, "must match the size"),
+        ({"params": {"decay": torch.ones(4)}}, RuntimeError, "must match the size"),
+        ({"params": {"decay": 0.9, "tau": 1.0}}, TypeError, "unexpected keyword argument 'tau'"),
+        ({"params": {}}, TypeError, "missing 1 required keyword-only argument: 'decay'"),
+        ({"step": raises}, KeyError, "some name"),
         ({"step": lambda s, x, decay: s}, TypeError, r"a step returns the pair \(state, output\)"),
         ({"step": lambda s, x, decay: (s, 1.0)}, TypeError, "returned output = 1.0; outputs are tensors"),
         (
@@ -206,8 +217,19 @@ NESTED = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
     ],
 )
 def test_errors(changes: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        lif(X, **changes)
+    """They are the same on every backend, notes included."""
+    found = []
+    for backend in ("loop", "auto", "fused"):
+        with pytest.raises(error, match=message) as caught:
+            lif(X, backend=backend, **changes)
+        found.append((caught.type, str(caught.value), getattr(caught.value, "__notes__", None)))
+    assert found == [found[0]] * 3
+    assert found[0][0] is error
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(ValueError, match="backend='warp' is not one of 'auto', 'loop', 'fused'"):
+        lif(X, backend="warp")
 
 
 Wrapped = Callable[[Any], tuple[Any, Any]]
@@ -259,13 +281,14 @@ def test_state_or_inputs_of_another_form_are_named() -> None:
 
 @pytest.mark.parametrize("target", ["state", "x", "threshold"])
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
-def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad]) -> None:
+@pytest.mark.parametrize("backend", ["loop", "auto", "fused"])
+def test_in_place_steps_are_refused(target: str, mode: type[torch.no_grad], backend: Any) -> None:
     def step(state: F.LIFState, x: Tensor, threshold: Tensor) -> tuple[F.LIFState, Tensor]:
         {"state": state.v, "x": x, "threshold": threshold}[target].add_(1.0)
         return F.LIFState(state.v + x), x
 
     with mode(), pytest.raises(ValueError, match=r"wrote on its state, input or parameters in place.*v = v \+ x"):
-        F.scan(step, F.LIFState(torch.zeros(3)), torch.ones(5, 3), params={"threshold": torch.ones(3)})
+        F.scan(step, F.LIFState(torch.zeros(3)), torch.ones(5, 3), params={"threshold": torch.ones(3)}, backend=backend)
 
 
 def test_nothing_is_written_on_and_the_state_carries_on() -> None:

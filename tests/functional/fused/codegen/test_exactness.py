@@ -235,13 +235,6 @@ def test_layouts_of_cotangents(dim: int) -> None:
             assert relative_error(got, want) <= 1e-10
 
 
-def test_gradients_accumulate_over_two_backward_passes() -> None:
-    scan, leaves = lif(17, B, N, dtype=torch.float64).watched()
-    _, out = scan.run("fused")
-    first = torch.autograd.grad(out.sum(), list(leaves.values()), retain_graph=True)
-    assert_same_bits(torch.autograd.grad(out.sum(), list(leaves.values())), first)
-
-
 # --- special numbers --------------------------------------------------------------------------------------------------
 
 
