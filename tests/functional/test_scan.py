@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from spikingtorch import functional as F
-from spikingtorch.testing import assert_close, relative_error
-from spikingtorch.verification.cases import CASES, LENGTHS, Case, by_name
-from tests.fused_steps import loop
+from spikingtorch.testing import assert_close
+from spikingtorch.verification.cases import CASES, Case, by_name
 
 
 def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
@@ -26,21 +25,6 @@ def lif(x: Tensor, **changes: Any) -> tuple[F.LIFState, Tensor]:
     return state, out
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("T", LENGTHS)
-@pytest.mark.parametrize("case", CASES, ids=by_name)
-def test_is_the_loop(case: Case, T: int) -> None:
-    xs, params = case.draw(T)
-    given = case.step, case.initial(xs), xs
-    state, want = loop(*given, params)
-    exact = F.explain_scan(*given, params=params).exactness == "E"
-    for backend in ("auto", "loop"):
-        got = F.scan(*given, params=params, backend=backend)
-        assert torch.equal(got[1], want)
-        for a, b in zip(tree_leaves(got[0]), tree_leaves(state), strict=True):
-            assert torch.equal(a, b) if exact or backend == "loop" else relative_error(a, b) < 1e-14
-
-
 @pytest.mark.parametrize("dim", [0, 1, 2, -1, -2, -3])
 def test_dim(dim: int) -> None:
     x = torch.rand(5, 6, 7, generator=torch.Generator().manual_seed(0))
@@ -49,47 +33,6 @@ def test_dim(dim: int) -> None:
     assert torch.equal(moved.movedim(dim, 0), out)
     assert torch.equal(moved_state.v, state.v)
     assert out.shape == x.shape
-
-
-def test_non_contiguous_input() -> None:
-    x = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
-    for strided in (x.T, x[:1].expand(6, 5)):
-        assert torch.equal(lif(strided)[1], lif(strided.contiguous())[1])
-
-
-class Trace(NamedTuple):
-    spike: Tensor
-    membrane: Tensor
-
-
-def test_trees_of_inputs_and_outputs() -> None:
-    def step(state: dict[str, Tensor], x: dict[str, Any]) -> tuple[dict[str, Tensor], Trace]:
-        u = state["v"] + x["current"] * x["pair"][0] + x["pair"][1]
-        spike = F.Sigmoid()(u - 1.0)
-        return {"v": (1 - spike) * u}, Trace(spike, u)
-
-    x = torch.rand(4, 3)
-    xs = {"current": x, "pair": (x > 0.5, torch.ones(4, 1, dtype=torch.int64))}
-    state, out = F.scan(step, {"v": torch.zeros(3)}, xs)
-    assert isinstance(out, Trace)
-    assert out.spike.shape == out.membrane.shape == (4, 3)
-    assert torch.equal(out.membrane[0], x[0] * (x[0] > 0.5) + 1)
-    assert state["v"].shape == (3,)
-
-
-def test_gradients_reach_inputs_state_and_parameters() -> None:
-    x = torch.rand(17, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    v = torch.full((3,), 0.3, dtype=torch.float64)
-    decay = torch.tensor([0.5, 0.7, 0.9], dtype=torch.float64)
-    smooth = F.Sigmoid().primitive  # with the primitive in place of the spike the scan is smooth, so gradcheck holds
-
-    def run(x: Tensor, v: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
-        state, out = lif(x, state=F.LIFState(v), params={"decay": decay, "surrogate": smooth}, backend="loop")
-        return state.v, out
-
-    inputs = [tensor.requires_grad_() for tensor in (x, v, decay)]
-    assert torch.autograd.gradcheck(run, inputs)
-    assert torch.autograd.gradgradcheck(run, inputs)
 
 
 def test_backward_time_grows_with_T_and_not_its_square() -> None:
@@ -118,12 +61,6 @@ def test_half_precision_is_float32_inside(dtype: torch.dtype) -> None:
     assert torch.equal(out.float(), want)
     assert torch.equal(state.v, want_state.v)
     assert 0 < out.float().mean() < 1
-
-
-def test_half_and_float32_inputs_give_float32() -> None:
-    xs = (torch.ones(3, 2, dtype=torch.bfloat16), torch.ones(3, 2))
-    _, out = F.scan(F.biolif_step, F.zeros_state(F.BioLIFState, xs[1][0]), xs, params={"nudt": 0.5})
-    assert out.dtype == torch.float32
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
