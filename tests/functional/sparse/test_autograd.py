@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from tests.functional.sparse.cases import CASES, Case, draw, outcome
+from tests.noted import calls_of
 from tests.rounding import Change, Results, assert_as_exact
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,14 +24,7 @@ both = pytest.mark.parametrize("graded", [False, True], ids=["spikes", "graded"]
 @pytest.fixture
 def backward_kernels(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each weight gradient by kernels, whether it came from bits."""
-    found, run = [], kernels.weight_gradient
-
-    def noted(s: Any, events: Any, g: Tensor) -> Tensor | None:
-        found.append(events.graded is None)
-        return run(s, events, g)
-
-    monkeypatch.setattr(kernels, "weight_gradient", noted)
-    return found
+    return calls_of(monkeypatch, kernels, "weight_gradient", lambda result, s, events, g: events.graded is None)
 
 
 @pytest.mark.sampled

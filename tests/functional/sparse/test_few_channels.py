@@ -16,6 +16,7 @@ from spikingtorch.functional.sparse.autograd import run
 from spikingtorch.functional.sparse.operations import Conv1d, Conv2d
 from tests.functional.sparse.cases import Case, conv2d, dense, outcome
 from tests.guards import Guards
+from tests.noted import calls_of
 from tests.rounding import Change, Results, assert_as_exact
 from tests.torch_threads import on_threads
 
@@ -38,15 +39,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Tensor | None]:
     """What the kernel of the weights has returned."""
-    results: list[Tensor | None] = []
-    gradient = kernels.dense_weight_gradient
-
-    def noted(*args: Any) -> Tensor | None:
-        results.append(gradient(*args))
-        return results[-1]
-
-    monkeypatch.setattr(kernels, "dense_weight_gradient", noted)
-    return results
+    return calls_of(monkeypatch, kernels, "dense_weight_gradient", lambda result, *_: result)
 
 
 def layer_of(operation: Any) -> Callable[..., Tensor]:

@@ -18,6 +18,7 @@ from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, random_case
 from tests.guards import Guards
+from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact
 from tests.torch_threads import on_threads
 
@@ -27,15 +28,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What the kernel has returned."""
-    results: list[bool] = []
-    gradient = kernels.sampled_input_gradient
-
-    def noted(*args: Any) -> bool:
-        results.append(gradient(*args))
-        return results[-1]
-
-    monkeypatch.setattr(kernels, "sampled_input_gradient", noted)
-    return results
+    return calls_of(monkeypatch, kernels, "sampled_input_gradient", lambda result, *_: result)
 
 
 def sampled(operation: Any, support: Tensor) -> Callable[..., Tensor]:

@@ -14,6 +14,7 @@ from spikingtorch.functional.fused.recurrent import c_loop
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, check_gradients
 from tests.fused_steps import value
+from tests.noted import calls_of
 
 LENGTHS = (1, 2, 17)
 BACKENDS: tuple[Any, ...] = ("loop", "fused", "auto")
@@ -202,13 +203,5 @@ def loops_in_c(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note each pass that takes the loop in C."""
     taken: list[str] = []
     for name in ("forward", "backward"):
-        monkeypatch.setattr(c_loop, name, _noting(taken, name, getattr(c_loop, name)))
+        calls_of(monkeypatch, c_loop, name, lambda *_, name=name: taken.append(name))
     return taken
-
-
-def _noting(taken: list[str], name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
-        taken.append(name)
-        return real(*args)
-
-    return call

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import recurrent
@@ -19,6 +21,8 @@ from spikingtorch.functional.fused.trace.programs import trace_step
 from spikingtorch.testing import assert_close
 from tests import fused_steps
 from tests.caches import forget
+from tests.functional.fused.recurrent import cases
+from tests.fused import Scan
 from tests.fused_steps import loop, value
 from tests.ways import Net
 from tests.widths import drawn
@@ -86,11 +90,63 @@ GOOD = SCANS | RECURRENCES
 # --- what fits --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_opcheck(dtype: torch.dtype) -> None:
-    for keep in (False, True):
-        torch.library.opcheck(OPERATORS.scan_forward.default, tuple(scan_forward(dtype, keep).values()))
-    torch.library.opcheck(OPERATORS.scan_backward.default, tuple(scan_backward(dtype).values()))
+class Calls(TorchDispatchMode):
+    """Writes down with which arguments the raw operators of the library are called."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: dict[str, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "spikingtorch":
+            self.found[func._opname] = args
+        return func(*args, **(kwargs or {}))
+
+
+def of_lif(dtype: torch.dtype) -> Scan:
+    state, x, decay, threshold = (numbers(*shape, dtype=dtype) for shape in (SHAPE, (T, *SHAPE), (5,), (1,)))
+    return Scan(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold})
+
+
+def of_matrix(case: cases.Case, names: tuple[str, ...]) -> Scan:
+    return cases.with_records(cases.draw(case, 8), *names)  # as many steps as the loop in C takes at least
+
+
+CALLED: dict[str, tuple[str, Callable[[], Scan]]] = {
+    **{f"scan of {dtype}": ("scan", partial(of_lif, dtype)) for dtype in (torch.float32, torch.float64)},
+    **{
+        f"{case.name}, records: {names}": ("recurrence", partial(of_matrix, case, names))
+        for case in cases.FEW
+        for names in ((), ("v", "u"))
+        if case.synapse is not F.per_channel
+    },
+}
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_raw_operators(name: str) -> None:
+    """They have no gradients of their own, and refuse a tensor that requires one, alone or in a list of arguments."""
+    kind, make = CALLED[name]
+    with Calls() as calls:
+        make().run("fused")
+        make().gradients("fused")
+    assert set(calls.found) == {f"{kind}_forward", f"{kind}_backward"}
+    for operator, found in calls.found.items():
+        call, arguments = getattr(OPERATORS, operator), pytree.tree_map_only(Tensor, Tensor.detach, found)
+        torch.library.opcheck(call.default, arguments)
+        for leaf in pytree.tree_leaves(arguments[:5]):
+            if not isinstance(leaf, Tensor):
+                continue
+            leaf.requires_grad_()
+            with pytest.raises(RuntimeError, match=r"requires a gradient.*functional\.scan"):
+                call(*arguments)
+            with torch.no_grad():
+                assert not any(result.requires_grad for result in call(*arguments))
+            leaf.requires_grad_(False)
+
+
+def test_opcheck_of_a_forward_pass_that_keeps_nothing() -> None:
+    torch.library.opcheck(OPERATORS.scan_forward.default, tuple(scan_forward(keep=False).values()))
 
 
 def test_scan_forward_is_the_loop() -> None:
@@ -103,17 +159,6 @@ def test_scan_forward_is_the_loop() -> None:
     final, out, kept = OPERATORS.scan_forward(*given.values())
     assert_close((F.LIFState(final), out), looped(x))
     assert_close((F.LIFState(kept[0]), kept.shape[0]), (looped(x[:16])[0], 1))
-
-
-@pytest.mark.parametrize("group", ["states", "xs", "params"])
-@pytest.mark.parametrize("name", GOOD)
-def test_gradients_are_refused(name: str, group: str) -> None:
-    given = GOOD[name]()
-    given[group] = [given[group][0].requires_grad_(), *given[group][1:]]
-    with pytest.raises(RuntimeError, match=r"requires a gradient.*functional\.scan"):
-        getattr(OPERATORS, name)(*given.values())
-    with torch.no_grad():
-        assert not any(result.requires_grad for result in getattr(OPERATORS, name)(*given.values()))
 
 
 @SYNAPSES

@@ -73,7 +73,7 @@ class Member(enum.Enum):
     def __init__(self, number: float) -> None:
         self.kept = [number]
 
-    def scaled(self) -> float:
+    def scaled(self) -> Any:
         return REPLACED.number * self.kept[0]
 
 
@@ -100,7 +100,7 @@ def replaced(owner: Any) -> Callable[[float], None]:
 
 def come_or_go(number: float) -> None:
     if number == 0.6:
-        del COMING.GONE  # type: ignore[attr-defined]
+        del COMING.GONE
     else:
         COMING.GONE = number  # type: ignore[attr-defined]
 

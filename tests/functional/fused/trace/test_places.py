@@ -22,9 +22,9 @@ from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import signature
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.fused.trace import programs
-from spikingtorch.functional.fused.trace.snapshot import held
 from tests.functional.fused.trace.places import GAIN, NUMBER, STEPS, Place, Plain, advance, rebound
 from tests.fused_steps import Pair, T, counting, draw, loop, rest, value
+from tests.noted import calls_of
 
 X = draw()
 VALUES = (0.5, 0.5, 0.6, 0.5, 0.7)
@@ -99,13 +99,7 @@ def test_a_sweep_compiles_once(name: str) -> None:
 @pytest.mark.parametrize("name", ["number in a cell", "list in a cell", "nested object in a cell", "default", "global"])
 def test_an_unchanged_step_is_not_walked_through_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     step, params = STEPS[name](0.5)
-    walked = []
-
-    def counted(*values: Any) -> Any:
-        walked.append(values)
-        return held(*values)
-
-    monkeypatch.setattr(signature, "held", counted)
+    walked = calls_of(monkeypatch, signature, "held")
     monkeypatch.setattr(signature, "_parameters", LRUCache(8))
     for _ in range(4):
         F.scan(step, rest(), X, params=params)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.trace import programs
 from tests.functional.fused.trace.test_numbers import step_of
+from tests.noted import calls_of
 
 XS = torch.randn(6, 3, 40, generator=torch.Generator().manual_seed(0))
 LOOPS = "on the Python loop"
@@ -221,14 +222,7 @@ def test_what_is_drawn_is_drawn_by_the_loop_alone(make: Callable[[], Any]) -> No
 
 def test_floats_that_are_arithmetic_alone_stay_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """One program for all of their values."""
-    traces: list[Any] = []
-    trace = vars(programs)["trace"]
-
-    def noted(*args: Any, **options: Any) -> Any:
-        traces.append(args)
-        return trace(*args, **options)
-
-    monkeypatch.setattr(programs, "trace", noted)
+    traces = calls_of(monkeypatch, programs, "trace")
     step = step_of(lambda gain, surrogate: True)
     params = {"gain": 0.5, "surrogate": F.Arctan(3.0)}
     for gain in (0.5, 0.6, math.pi):
