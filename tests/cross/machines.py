@@ -109,7 +109,7 @@ class Zig:
             return cache.library(source)
 
     def same(self, run: Callable[[], Any]) -> Any:
-        """Assert that what runs has the same bits from either compiler, with as many threads of torch, which has a part."""
+        """Assert that what runs has the same bits from either compiler, on threads that torch has as well."""
         got: Any = None
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(threads, "SERIAL", 0)  # work is shared however little there is

@@ -94,7 +94,7 @@ CASES = {
 def test_scans() -> None:
     """Of every kind in one graph, because each graph takes a second to write down."""
     x, v = 2 * draw(4, 2, 3), draw(2, 3, seed=1)
-    held = {name: made(2.0) for name, (_, made) in CASES.items()}
+    held: dict[str, Any] = {name: made(2.0) for name, (_, made) in CASES.items()}
     functions = [of(scanned, held[name]) for name, (of, _) in CASES.items()]
     fast, seen = compiled(lambda x, v: [function(x, v) for function in functions]), []
     for alpha in (2.0, 5.0):  # they change after the first compiled call

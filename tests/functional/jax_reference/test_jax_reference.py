@@ -69,4 +69,4 @@ def test_no_steps() -> None:
 
 def test_importing_it_changes_no_configuration() -> None:
     """Here it has been imported, and everything sets float64 for a while alone."""
-    assert not jax.config.jax_enable_x64
+    assert not jax.config.values["jax_enable_x64"]

@@ -173,3 +173,25 @@ def test_half_and_float32_streams_give_float32() -> None:
     check(scan)
     assert scan.run("fused")[1].dtype == torch.float32
     assert scan.gradients("fused")["['xs'][0]"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(40, 4, 1), (40, 1, 1), (40, 1)], ids=str)
+def test_the_gradient_of_an_input_that_neurons_share_is_rounded_once(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(shape, generator=generator).to(dtype).requires_grad_()
+    cotangent = torch.rand(40, 4, 300, generator=generator)
+
+    def run(backend: F.Backend) -> tuple[Tensor, Tensor]:
+        _, out = F.scan(F.lif_step, F.LIFState(torch.zeros(4, 300)), x, params={"decay": 0.9}, backend=backend)
+        return out, torch.autograd.grad((out.float() * cotangent).sum(), x)[0]
+
+    want, gradient = run("loop")
+    for _ in range(2):  # a first call, and one that is found again
+        out, found = run("fused")
+        assert out.dtype == found.dtype == dtype
+        assert torch.equal(out, want)
+        # as good as one rounding, and not as three hundred
+        torch.testing.assert_close(found, gradient, rtol=torch.finfo(dtype).eps, atol=0.0)

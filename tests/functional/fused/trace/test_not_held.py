@@ -29,7 +29,6 @@ def through_numpy(tensor: Tensor) -> None:
 
 
 WRITES: dict[str, Callable[[Tensor], Any]] = {
-    "in place": lambda tensor: tensor.add_(1.0),
     "on a part": lambda tensor: tensor[1:].add_(1.0),
     "a result": lambda tensor: torch.add(tensor.clone(), 1.0, out=tensor),
     "by .data": by_data,

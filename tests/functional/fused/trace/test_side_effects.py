@@ -2,7 +2,6 @@
 
 import itertools
 import operator
-import random
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -223,21 +222,6 @@ def test_a_parameter_that_a_step_appends_to(bound: bool) -> None:
         got = run("auto")
     assert torch.equal(got, run("loop"))
     assert got[-1].mean() > 4 * got[0].mean()
-
-
-@pytest.mark.parametrize("draw", [lambda: np.random.rand(), lambda: random.random()], ids=["numpy", "python"])
-def test_random_numbers_of_a_step_are_those_of_the_loop(draw: Callable[[], float]) -> None:
-    def step(state: F.IFState, x: Tensor) -> Any:
-        return integrate(state, x + draw())
-
-    found = []
-    for backend in ("auto", "loop"):
-        random.seed(0)
-        np.random.seed(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found.append(F.scan(step, rest(), X, backend=backend)[1])
-    assert torch.equal(found[0], found[1])
 
 
 @dataclass(frozen=True)
