@@ -1,6 +1,5 @@
 """What the target for GPUs asks of a device and of Triton, and what it says without them."""
 
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from spikingtorch.functional.fused.runtime import gpu, targets
 from spikingtorch.functional.fused.runtime.gpu import GPU
 from tests.functional.fused.runtime.recorder import executable, lif, recorded
 from tests.fused import draw
+from tests.processes import python
 
 CUDA = torch.device("cuda", 0)
 
@@ -127,7 +127,7 @@ def test_importing_the_library_imports_no_triton_and_wakes_no_device() -> None:
         "assert not torch.cuda.is_initialized()\n"
         "assert 'triton' not in sys.modules or torch.cuda.is_available()\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+    python("-W", "error", "-c", code)
 
 
 def test_the_targets_and_their_operators() -> None:

@@ -1,8 +1,6 @@
 """The raw operators: torch's own checks of them, what does not fit, which no memory is touched for, and export."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from tests.caches import forget
 from tests.functional.fused.recurrent import cases
 from tests.fused import Scan
 from tests.fused_steps import loop, value
+from tests.processes import python
 from tests.ways import Net
 from tests.widths import drawn
 
@@ -306,5 +305,4 @@ def test_an_exported_module_has_values_and_gradients_and_survives_a_file(tmp_pat
         assert_close(got, slopes)
         files.append(str(tmp_path / f"{strict}.pt2"))
         torch.export.save(program, files[-1])
-    command = [sys.executable, "-W", "ignore", "-c", LOADED, *files]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["True"] * 4
+    assert python("-W", "ignore", "-c", LOADED, *files).split() == ["True"] * 4

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook
 
 from spikingtorch import functional as F
-from tests.functional.fused.trace.places import Plain, advance, around, with_number
+from tests.functional.fused.trace.places import OWN, Plain, advance, around, with_attribute, with_number
 from tests.functional.fused.trace.test_places import VALUES, agrees
 
 X = torch.rand(9, 300, generator=torch.Generator().manual_seed(0))
@@ -57,13 +57,6 @@ class CalledModule(torch.nn.Module):
         return advance(state, x, HELD[0] * REPLACED.number)
 
 
-class Own:
-    number = 0.5
-
-    def __call__(self, state: F.IFState, x: Tensor) -> Any:
-        return advance(state, x, self.number)
-
-
 class Member(enum.Enum):
     """An Enum with a method and members that hold something."""
 
@@ -75,10 +68,6 @@ class Member(enum.Enum):
 
     def scaled(self) -> Any:
         return REPLACED.number * self.kept[0]
-
-
-def with_attribute(state: F.IFState, x: Tensor) -> Any:
-    return advance(state, x, with_attribute.number)  # type: ignore[attr-defined]
 
 
 def looks_up(made: Any) -> Any:
@@ -114,7 +103,7 @@ def anew(kind: type[Any], name: str) -> Callable[[float], None]:
     return lambda number: setattr(kind, name, lambda self, state, x: advance(state, x, number))
 
 
-OWN, CALLED, MODULE = Own(), Called(), CalledModule()
+CALLED, MODULE = Called(), CalledModule()
 ANOTHER, ANOTHER_MODULE = type("Another", (Called,), {})(), type("AnotherModule", (CalledModule,), {})()
 set_held, set_number = partial(HELD.__setitem__, 0), partial(with_number, REPLACED)
 # what is done with a number, a step that sees it, and what else it is given
