@@ -15,7 +15,7 @@ import spikingtorch
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.build.compiler import EXTRA
 from tests.fused import Scan
-from tests.fused_steps import N, counting, draw, leaky, rest
+from tests.fused_steps import N, counting, draw, rest
 
 X = draw()
 
@@ -61,12 +61,6 @@ def test_unsuited_tensors_take_the_loop_silently_and_are_told_so_in_a_sentence(n
     # "cannot run step, which a tensor is ..." is not English
     assert not re.search(r"which (a tensor|there|the state|shapes) ", str(caught.value))
     assert counts.forward == 0
-
-
-def test_a_parameter_of_torch_is_a_plain_tensor() -> None:
-    with counting() as counts:
-        F.scan(leaky, rest(), X, params={"decay": torch.nn.Parameter(draw(N))}, backend="fused")
-    assert counts.forward == 1
 
 
 # --- no compiler ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """What a step asks of tensors, floats and objects, which a trace would answer otherwise than the loop."""
 
-import math
 import operator
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -12,9 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.trace import programs
-from tests.functional.fused.trace.test_numbers import step_of
-from tests.noted import calls_of
 
 XS = torch.randn(6, 3, 40, generator=torch.Generator().manual_seed(0))
 LOOPS = "on the Python loop"
@@ -218,16 +214,6 @@ def test_what_is_drawn_is_drawn_by_the_loop_alone(make: Callable[[], Any]) -> No
         return v, v
 
     assert torch.equal(scan(step, "auto", source=make())[1], scan(step, "loop", source=make())[1])
-
-
-def test_floats_that_are_arithmetic_alone_stay_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One program for all of their values."""
-    traces = calls_of(monkeypatch, programs, "trace")
-    step = step_of(lambda gain, surrogate: True)
-    params = {"gain": 0.5, "surrogate": F.Arctan(3.0)}
-    for gain in (0.5, 0.6, math.pi):
-        F.scan(step, F.IFState(torch.zeros(3)), XS[..., :3].mean(1), params=params | {"gain": gain}, backend="fused")
-    assert len(traces) == 1
 
 
 class Mode(Enum):
