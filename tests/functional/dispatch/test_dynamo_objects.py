@@ -28,11 +28,13 @@ class Slope:
         return (u >= 0).to(u.dtype) + (smooth - smooth.detach())
 
 
-class SlopeModule(nn.Module):
+class Module(nn.Module):
     def __init__(self, alpha: float) -> None:
         super().__init__()
         self.alpha = alpha
 
+
+class SlopeModule(Module):
     def forward(self, u: Tensor) -> Tensor:
         return Slope(self.alpha)(u)
 
@@ -45,11 +47,7 @@ class Neuron:
         return step(state, x, surrogate=F.Arctan(self.alpha))
 
 
-class NeuronModule(nn.Module):
-    def __init__(self, alpha: float) -> None:
-        super().__init__()
-        self.alpha = alpha
-
+class NeuronModule(Module):
     def forward(self, state: State, x: Tensor) -> tuple[State, Tensor]:
         return step(state, x, surrogate=F.Arctan(self.alpha))
 

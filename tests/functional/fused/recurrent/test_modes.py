@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch.utils import _pytree as pytree
-from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.recurrent import c_loop
@@ -102,7 +101,6 @@ def streamed(backend: Any) -> Run:
 RUNS: dict[str, Run] = {
     **{f"a stream, {backend}": streamed(backend) for backend in BACKENDS},
     **{f"autocast, {backend}": cast(backend) for backend in BACKENDS},
-    "checkpoint": lambda scan: checkpoint(scan.run, "fused", use_reentrant=False),
 }
 
 

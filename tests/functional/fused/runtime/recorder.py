@@ -13,7 +13,7 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.build.triton_kernel import Source
-from spikingtorch.functional.fused.runtime import targets
+from spikingtorch.functional.fused.runtime import gpu, targets
 from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.functional.fused.runtime.gpu import Run, TritonTarget
 from tests.caches import forget
@@ -80,6 +80,12 @@ def recorded() -> Iterator[Recorder]:
     target = Recorder()
     with handed_to(target):
         yield target
+
+
+def forget_kernels() -> None:
+    """Make the next use of every kernel for a GPU its first one."""
+    for cache in (gpu._loaded, gpu._failure, gpu._kernel):
+        cache.cache_clear()
 
 
 def lif(x: Tensor, dim: int = 0, **params: Any) -> tuple[Tensor, Tensor]:
