@@ -37,58 +37,6 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return drawn(dtype, shape, 0)
 
 
-def scan_forward(dtype: torch.dtype = torch.float32, keep: bool = True) -> Arguments:
-    """Return arguments of the raw operator that fit."""
-    state, x, decay, threshold = (numbers(*shape, dtype=dtype) for shape in (SHAPE, (T, *SHAPE), (5,), (1,)))
-    call = ScanCall.of(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold}, 0, dtype)
-    found = trace_step(call.step, call.arguments())
-    given: Arguments = {"states": [state], "xs": [x], "params": call.tensor_params}  # the threshold first
-    return given | {"scalars": (*call.floats, *found.literals), "program": found.program, "dim": 0, "keep": keep}
-
-
-def scan_backward(dtype: torch.dtype = torch.float32) -> Arguments:
-    given = scan_forward(dtype)
-    *_, kept = OPERATORS.scan_forward(*given.values())
-    incoming = {"kept": [kept], "cotangents": [None, numbers(T, *SHAPE, dtype=dtype)]}
-    rest = {name: given[name] for name in ("scalars", "program", "dim")}
-    return {name: given[name] for name in ("states", "xs", "params")} | incoming | rest | {"wanted": [True] * 4}
-
-
-def of_two(state: F.LIFState, x: tuple[Tensor, Tensor], **params: Any) -> tuple[F.LIFState, Tensor]:
-    return F.lif_step(state, x[0] * x[1], **params)
-
-
-def recurrence_forward(synapse: str = "dense", second: bool = False) -> Arguments:
-    shape, weight = ((2, 4, 6), (4, 4, 3)) if synapse == "convolution" else (SHAPE, (5, 5))
-    state, x = F.RecurrentState(F.LIFState(numbers(*shape)), numbers(*shape)), numbers(T, *shape)
-    params = {"decay": numbers(shape[-1]), "threshold": numbers(1), "recurrent_weight": numbers(*weight)}
-    step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if synapse == "convolution" else F.dense)
-    found = recurrent.recurrence(ScanCall.of(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
-    neuron, literals = found.parts.neuron, found.plan.literals
-    given: Arguments = {"states": neuron.states, "s": state.s, "xs": neuron.xs, "weight": found.parts.weight}
-    given |= {"params": neuron.tensor_params, "scalars": (*neuron.floats, *literals), "program": found.plan.program}
-    return given | {"synapse": synapse, "differentiable": found.plan.differentiable, "keep": True}
-
-
-def recurrence_backward(synapse: str = "dense", second: bool = False) -> Arguments:
-    given = recurrence_forward(synapse, second)
-    _, _, outs, *rest = OPERATORS.recurrence_forward(*given.values())
-    tensors = {name: given[name] for name in ("states", "s", "xs", "weight", "params")}
-    incoming = {"trace": [outs, *rest], "cotangents": [None, None, torch.ones_like(outs)]}
-    options = {name: given[name] for name in ("scalars", "program", "synapse", "differentiable")}
-    return tensors | incoming | options | {"wanted": [True] * (7 if second else 6)}
-
-
-SCANS: dict[str, Callable[..., Arguments]] = {"scan_forward": scan_forward, "scan_backward": scan_backward}
-RECURRENCES: dict[str, Callable[..., Arguments]] = {
-    "recurrence_forward": recurrence_forward,
-    "recurrence_backward": recurrence_backward,
-}
-GOOD = SCANS | RECURRENCES
-
-# --- what fits --------------------------------------------------------------------------------------------------------
-
-
 class Calls(TorchDispatchMode):
     """Writes down with which arguments the raw operators of the library are called."""
 
@@ -102,9 +50,49 @@ class Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def arguments(operator: str, scan: Scan) -> Arguments:
+    """Return arguments of a raw operator that fit, by name: those that a scan calls it with."""
+    with Calls() as calls:
+        scan.gradients("fused")
+    found = pytree.tree_map_only(Tensor, Tensor.detach, calls.found[operator])
+    names = [each.name for each in getattr(OPERATORS, operator).default._schema.arguments]
+    return dict(zip(names, found, strict=True))
+
+
 def of_lif(dtype: torch.dtype) -> Scan:
     state, x, decay, threshold = (numbers(*shape, dtype=dtype) for shape in (SHAPE, (T, *SHAPE), (5,), (1,)))
     return Scan(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold})
+
+
+def of_scan(operator: str, dtype: torch.dtype = torch.float32) -> Arguments:
+    return arguments(operator, of_lif(dtype))
+
+
+def of_two(state: F.LIFState, x: tuple[Tensor, Tensor], **params: Any) -> tuple[F.LIFState, Tensor]:
+    return F.lif_step(state, x[0] * x[1], **params)
+
+
+def recurrence(operator: str, synapse: str = "dense", second: bool = False) -> Arguments:
+    """Return arguments for a synapse, and for one input or two."""
+    images = synapse == "convolution"
+    shape, weight = ((2, 4, 6), (4, 4, 3)) if images else (SHAPE, (5, 5))
+    state, x = F.RecurrentState(F.LIFState(numbers(*shape)), numbers(*shape)), numbers(T, *shape)
+    params = {"decay": numbers(shape[-1]), "threshold": numbers(1), "recurrent_weight": numbers(*weight)}
+    step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if images else F.dense)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrent, "runs_in_c", lambda *_: synapse == "dense in C")
+        found = arguments(operator, Scan(step, state, (x, x + 0.5) if second else x, params))
+    assert found["synapse"] == synapse
+    return found
+
+
+RECURRENCES = ("recurrence_forward", "recurrence_backward")
+GOOD: dict[str, Callable[[], Arguments]] = {
+    **{name: partial(of_scan, name) for name in ("scan_forward", "scan_backward")},
+    **{name: partial(recurrence, name) for name in RECURRENCES},
+}
+
+# --- what fits --------------------------------------------------------------------------------------------------------
 
 
 def of_matrix(case: cases.Case, names: tuple[str, ...]) -> Scan:
@@ -131,25 +119,25 @@ def test_raw_operators(name: str) -> None:
         make().gradients("fused")
     assert set(calls.found) == {f"{kind}_forward", f"{kind}_backward"}
     for operator, found in calls.found.items():
-        call, arguments = getattr(OPERATORS, operator), pytree.tree_map_only(Tensor, Tensor.detach, found)
-        torch.library.opcheck(call.default, arguments)
-        for leaf in pytree.tree_leaves(arguments[:5]):
+        call, given = getattr(OPERATORS, operator), pytree.tree_map_only(Tensor, Tensor.detach, found)
+        torch.library.opcheck(call.default, given)
+        for leaf in pytree.tree_leaves(given[:5]):
             if not isinstance(leaf, Tensor):
                 continue
             leaf.requires_grad_()
             with pytest.raises(RuntimeError, match=r"requires a gradient.*functional\.scan"):
-                call(*arguments)
+                call(*given)
             with torch.no_grad():
-                assert not any(result.requires_grad for result in call(*arguments))
+                assert not any(result.requires_grad for result in call(*given))
             leaf.requires_grad_(False)
 
 
 def test_opcheck_of_a_forward_pass_that_keeps_nothing() -> None:
-    torch.library.opcheck(OPERATORS.scan_forward.default, tuple(scan_forward(keep=False).values()))
+    torch.library.opcheck(OPERATORS.scan_forward.default, tuple((of_scan("scan_forward") | {"keep": False}).values()))
 
 
 def test_scan_forward_is_the_loop() -> None:
-    given = scan_forward(torch.float64)
+    given = of_scan("scan_forward", torch.float64)
     (v,), (x,), (threshold, decay) = (given[name] for name in ("states", "xs", "params"))
 
     def looped(x: Tensor) -> Any:
@@ -163,7 +151,7 @@ def test_scan_forward_is_the_loop() -> None:
 @SYNAPSES
 @pytest.mark.parametrize("name", RECURRENCES)
 def test_recurrence_in_scattered_memory(name: str, synapse: str) -> None:
-    given = RECURRENCES[name](synapse, second=True)
+    given = recurrence(name, synapse, second=True)
 
     def scattered(tensor: Any) -> Any:
         return tensor.mT.contiguous().mT if isinstance(tensor, Tensor) and tensor.ndim > 1 else tensor
@@ -256,7 +244,7 @@ def test_call_that_does_not_fit(name: str, changes: list[tuple[Arguments, str]],
 @SYNAPSES
 @pytest.mark.parametrize("index", range(3))
 def test_trace_that_does_not_fit(index: int, synapse: str) -> None:
-    given = recurrence_backward(synapse)
+    given = recurrence("recurrence_backward", synapse)
     changes: list[Callable[[Tensor], Tensor]] = [lambda t: t[1:], lambda t: t.double(), lambda t: t[..., :1]]
     for change in changes:
         trace = [change(each) if k == index else each for k, each in enumerate(given["trace"])]
