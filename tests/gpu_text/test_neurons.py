@@ -11,6 +11,7 @@ from spikingtorch.verification.cases import CASES, LENGTHS, Case, by_name
 from tests.functional.fused.codegen.test_exactness import (
     EVERY_SPIKE,
     FLOATS,
+    ILL,
     INEXACT,
     TRANSCENDENTAL,
     of_case,
@@ -19,8 +20,6 @@ from tests.functional.fused.codegen.test_exactness import (
 from tests.fused import Scan, draw
 from tests.gpu_text.compare import Agrees
 
-# its steps amplify the rounding of a gradient up to a million times
-ILL = {"izhikevich"}
 both_layouts = pytest.mark.parametrize("dim", [0, 1], ids=["time first", "batch first"])
 both_dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 
