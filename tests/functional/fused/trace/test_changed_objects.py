@@ -89,7 +89,7 @@ def replaced(owner: Any) -> Callable[[float], None]:
 
 def come_or_go(number: float) -> None:
     if number == 0.6:
-        del COMING.GONE
+        delattr(COMING, "GONE")
     else:
         COMING.GONE = number  # type: ignore[attr-defined]
 
