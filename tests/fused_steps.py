@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -11,6 +12,7 @@ from torch.utils import _pytree as pytree
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.fused.trace import programs
+from tests.noted import calls_of
 
 DECAY = 0.5  # a number that steps read through this module
 T, N = 19, 3  # two chunks of 16 steps, the second one cut short
@@ -59,7 +61,7 @@ def flat(results: Any) -> Tensor:
 def value(results: Any) -> Tensor:
     """Return a number that depends on every result, each element weighted by its own cosine."""
     vector = flat(results)
-    return vector.double() @ weights(len(vector))
+    return vector.double() @ weights(len(vector)).to(vector.device)
 
 
 def weights(count: int) -> Tensor:
@@ -81,27 +83,24 @@ def stack(results: list[Any]) -> Any:
 class Counts:
     """How many kernels were launched, forward and backward, and how many traces were made."""
 
-    def __init__(self) -> None:
-        self.forward = self.backward = self.traces = 0
+    def __init__(self, launches: list[str], traces: list[Any]) -> None:
+        self._launches, self._traces = launches, traces
+
+    @property
+    def forward(self) -> int:
+        return self._launches.count("forward")
+
+    @property
+    def backward(self) -> int:
+        return self._launches.count("backward")
+
+    @property
+    def traces(self) -> int:
+        return len(self._traces)
 
 
 @contextmanager
 def counting() -> Iterator[Counts]:
-    counts = Counts()
-    modules: tuple[Any, Any] = cpu.CLaunch, programs
-    run, real_trace = modules[0].__call__, modules[1].trace
-
-    def call(self: cpu.CLaunch, *args: Any) -> None:
-        counts.forward += self.name == "forward"
-        counts.backward += self.name == "backward"
-        run(self, *args)
-
-    def trace(*args: Any, **kwargs: Any) -> Any:
-        counts.traces += 1
-        return real_trace(*args, **kwargs)
-
-    modules[0].__call__, modules[1].trace = call, trace
-    try:
-        yield counts
-    finally:
-        modules[0].__call__, modules[1].trace = run, real_trace
+    with pytest.MonkeyPatch.context() as patch:
+        launches = calls_of(patch, cpu.CLaunch, "__call__", lambda _, launch, *others: launch.name)
+        yield Counts(launches, calls_of(patch, programs, "trace"))

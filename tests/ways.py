@@ -193,7 +193,7 @@ def by_grad(function: Function, *x: Tensor) -> Any:
 
 def by_vjp(function: Function, *x: Tensor) -> Any:
     found, pull = vjp(vector(function), *x)
-    return found, pull(weights(len(found)))
+    return found, pull(weights(len(found)).to(found.device))
 
 
 def written_down(way: Function, **options: Any) -> Function:
@@ -235,6 +235,13 @@ class Way(NamedTuple):
     by: Function
     want: Function = slopes
     kernels: tuple[int, int] = (1, 1)
+
+    def agree(self, case: Case, *given: Any) -> None:
+        """Assert that the way gives what it has to, whatever runs it."""
+        want = self.want(case(loop), *given)
+        assert any([leaf.any() for leaf in pytree.tree_leaves(want)])
+        for _ in range(2):
+            assert_close(self.by(case(scanned), *given), want)
 
     def check(self, case: Case, *given: Any, first: bool = False) -> None:
         """Assert that the way gives what it has to, each time, by kernels; and if it is the first, by one trace."""

@@ -1,23 +1,27 @@
-"""Whose machine code the library runs: this machine's own, or that of AArch64 in the emulator."""
+"""Whose machine code the library runs: that of ziglang or the system's compiler here, or that of AArch64, emulated."""
 
 import functools
+import shlex
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from spikingtorch.functional.core import threads
 from spikingtorch.functional.fused.build import cache
 from spikingtorch.functional.fused.recurrent import c_abi as recurrent
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.sparse import c_abi as sparse
 from spikingtorch.functional.sparse import kernels
 from tests.caches import forget
-from tests.cross.build import library_of
+from tests.cross.build import ZIG, library_of
 from tests.cross.emulator import Library, Processor
+from tests.fused import assert_same_bits
+from tests.torch_threads import on_threads
 
 # vectors of 16 bytes on this machine too, and a product and a sum that are rounded once
 AS_AARCH64 = """
@@ -52,6 +56,13 @@ def of_this_machine(source: str) -> Any:
     return cache.library(AS_AARCH64 + source)
 
 
+class Machine(Protocol):
+    """Runs kernels, which have to give the bits of this machine's own."""
+
+    def same(self, run: Callable[[], Any]) -> Any:
+        """Assert that what runs has the same bits as on this machine, and return it."""
+
+
 class Emulated:
     """Makes libraries for AArch64, each text once, and runs them.
 
@@ -72,6 +83,44 @@ class Emulated:
                 library_of(source, path, self._cpu)
                 self._made[source] = Library(self.processor, path)
             return self._made[source]
+
+    def same(self, run: Callable[[], Any]) -> Any:
+        """Assert that what runs has the bits of this machine in the emulator, and return it."""
+        before = self.processor.calls
+        with kernels_of(self):
+            got = run()
+        assert self.processor.calls > before, "no kernel ran in the emulator"
+        with kernels_of(of_this_machine):
+            want = run()
+        assert_same_bits(got, want)
+        return got
+
+
+class Zig:
+    """Kernels of the package ziglang on this machine, beside those of the system's compiler, on several threads.
+
+    Its compiler has no library of OpenMP: its kernels share their work between torch's threads.
+    """
+
+    def library(self, source: str, cc: str = f"{shlex.quote(str(ZIG))} cc") -> Any:
+        """Return a library that a compiler makes, ziglang's by default."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CC", cc)
+            return cache.library(source)
+
+    def same(self, run: Callable[[], Any]) -> Any:
+        """Assert that what runs has the same bits from either compiler, on threads that torch has as well."""
+        got: Any = None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threads, "SERIAL", 0)  # work is shared however little there is
+            for number in (1, 3):
+                with on_threads(number):
+                    with kernels_of(functools.partial(self.library, cc="")):
+                        want = run()
+                    with kernels_of(self.library):
+                        got = run()
+                assert_same_bits(got, want)
+        return got
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Gradients of layers that skip zeros: checkpoint, transforms, second derivatives, few channels."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch.functional.sparse import crossover, kernels
 from tests.event_driven.networks import Net, model_of, outcome, reasons, spikes
+from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact, changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -105,39 +106,11 @@ def test_a_compiled_part(runs: list[int]) -> None:
     assert len(runs) == 2 * 4 * 2
 
 
-def test_second_derivatives() -> None:
-    class Smooth(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = nn.Sequential(nn.Linear(6, 4), nn.Tanh())
-            for parameter, value in zip(self.net.parameters(), (0.2, 0.1), strict=True):
-                nn.init.constant_(parameter, value)
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.net(x)
-
-    def second(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
-        model, x = changed(model_of(event_driven, Smooth()), change), torch.arange(48).view(2, 4, 6) % 3 == 0
-        weights = list(model.parameters())
-        first = torch.autograd.grad(model(change(x.float())).square().sum(), weights, create_graph=True)
-        return torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), weights)
-
-    assert_as_exact(second("on"), partial(second, "off"))
-
-
 @pytest.fixture
 def input_gradients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The channels of each convolution whose input gradient is a kernel's, small ones too."""
-    found: list[int] = []
-    run = kernels.input_gradient
-
-    def noted(s: Any, *args: Any) -> bool:
-        found.append(s.channels)
-        return run(s, *args)
-
     monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
-    monkeypatch.setattr(kernels, "input_gradient", noted)
-    return found
+    return calls_of(monkeypatch, kernels, "input_gradient", lambda result, s, *others: s.channels)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
@@ -168,15 +141,8 @@ def test_weight_gradients_of_few_outputs(layout: Any, monkeypatch: pytest.Monkey
             out: Tensor = self.conv2(self.s1(self.conv1(x), init)).mean((2, 3))
             return out
 
-    found: list[int] = []
-    run = kernels.dense_weight_gradient
-
-    def noted(s: Any, *args: Any) -> Tensor | None:
-        found.append(s.channels)
-        return run(s, *args)
-
     monkeypatch.setattr(crossover, "_FEW_PRODUCTS", 0)
-    monkeypatch.setattr(kernels, "dense_weight_gradient", noted)
+    found = calls_of(monkeypatch, kernels, "dense_weight_gradient", lambda result, s, *others: s.channels)
     net, x = Few().to(memory_format=layout), spikes()  # type: ignore[call-overload]
     dense = model_of("off", net)
     got = outcome(model_of("auto", net), x)
@@ -199,23 +165,37 @@ def test_input_gradients_that_are_not_finite(input_gradients: list[int]) -> None
     assert_as_exact(got, partial(of, "off"))
 
 
-def test_second_derivatives_of_few_channels(input_gradients: list[int]) -> None:
-    class Smooth(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            self.conv = nn.Conv2d(2, 3, 3, padding=1)
+class Smooth(nn.Module):
+    """A layer without spikes, and a function of what comes out of it."""
 
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            out: Tensor = self.conv(x).tanh()
-            return out
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        out: Tensor = self.layer(x).tanh()
+        return out
+
+
+# a layer, its inputs, which networks skip their zeros, and the channels of the input gradients by kernels: the last of
+# the passes records no graph
+SMOOTH: dict[str, tuple[Callable[[], nn.Module], Tensor, str, list[int]]] = {
+    "linear": (lambda: nn.Linear(6, 4), (torch.arange(48).view(2, 4, 6) % 3 == 0).float(), "on", []),
+    "of few channels": (lambda: nn.Conv2d(2, 3, 3, padding=1), spikes(), "auto", [2]),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_second_derivatives(name: str, input_gradients: list[int]) -> None:
+    make, inputs, event_driven, channels = SMOOTH[name]
 
     def second(event_driven: str, change: Change = torch.clone) -> Sequence[Tensor]:
-        model, x = changed(model_of(event_driven, Smooth()), change), change(spikes()).requires_grad_()
+        torch.manual_seed(0)
+        model, x = changed(model_of(event_driven, Smooth(make())), change), change(inputs).requires_grad_()
         leaves = [x, *model.parameters()]
         first = torch.autograd.grad(model(x).square().sum(), leaves, create_graph=True)
-        return torch.autograd.grad(sum((g**2).sum() for g in first), leaves)  # type: ignore[arg-type]
+        return torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), leaves)
 
-    got = second("auto")
-    assert input_gradients == [2]  # the last of the passes records no graph
+    got = second(event_driven)
+    assert input_gradients == channels
     assert_as_exact(got, partial(second, "off"))

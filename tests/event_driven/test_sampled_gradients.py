@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
+from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact, changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,15 +76,12 @@ def gradients(
 @pytest.fixture
 def wanted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """At which part of the places each gradient was wanted."""
-    parts: list[float] = []
-    gradient = kernels.sampled_input_gradient
 
-    def noted(s: Any, events: Any, *others: Any) -> bool:
-        parts.append(events.number / (s.images * s.height * s.width * s.channels))
-        return gradient(s, events, *others)
+    def part(_: bool, s: Any, events: Any, *others: Any) -> float:
+        found: float = events.number / (s.images * s.height * s.width * s.channels)
+        return found
 
-    monkeypatch.setattr(kernels, "sampled_input_gradient", noted)
-    return parts
+    return calls_of(monkeypatch, kernels, "sampled_input_gradient", part)
 
 
 def check(make: Callable[[], nn.Module], x: Tensor, **options: Any) -> None:

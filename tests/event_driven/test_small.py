@@ -12,6 +12,7 @@ from spikingtorch.functional.sparse.automatic import Automatic
 from spikingtorch.layers import steplayer
 from spikingtorch.layers.frame import told
 from tests.event_driven.networks import SMALL, model_of, outcome, reasons, spikes
+from tests.noted import calls_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -19,15 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The functions that the mode was asked about."""
-    found: list[Any] = []
-    look = Automatic.__torch_function__
-
-    def counted(self: Automatic, func: Any, *args: Any) -> Any:
-        found.append(func)
-        return look(self, func, *args)
-
-    monkeypatch.setattr(Automatic, "__torch_function__", counted)
-    return found
+    return calls_of(monkeypatch, Automatic, "__torch_function__", lambda result, mode, function, *others: function)
 
 
 def looked(looks: list[Any], model: st.SpikingNet, x: Tensor) -> bool:

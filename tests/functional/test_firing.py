@@ -1,5 +1,6 @@
-"""Spike functions of more than 0 and 1, reset rules with a value, and what becomes of infinity."""
+"""Spike functions of more than 0 and 1, reset rules, and what becomes of infinity."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,9 +13,20 @@ from spikingtorch.verification.cases import LEVELS, MARGIN, RESETS, by_name
 from tests.functional.test_neurons import NAMED
 
 LIF = NAMED["lif"]
+Row = tuple[Any, Any, list[float], list[float], list[float]]
+HALVES = [-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 2.5]
 # spike function, reset, membranes before the reset, outputs and membranes after it; every number is exact in binary and
 # one of each row meets the threshold of 1, or a multiple of it, exactly
-HAND: list[tuple[Any, Any, list[float], list[float], list[float]]] = [
+HAND: list[Row] = [
+    (F.Sigmoid(), F.by_subtraction, HALVES, [0, 0, 0, 0, 0, 1, 1, 1], [-2.0, -1.0, -0.5, 0.0, 0.5, 0.0, 1.0, 1.5]),
+    (F.Strict(F.Sigmoid()), F.to_zero, HALVES, [0, 0, 0, 0, 0, 0, 1, 1], [-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 0.0, 0.0]),
+    (F.Graded(), F.by_subtraction, HALVES, [0, 0, 0, 0, 0, 1, 2, 2.5], [-2.0, -1.0, -0.5, 0.0, 0.5, 0.0, 1.0, 1.5]),
+    (F.Ternary(), F.by_subtraction, HALVES, [-1, -1, 0, 0, 0, 1, 1, 1], [-1.0, 0.0, -0.5, 0.0, 0.5, 0.0, 1.0, 1.5]),
+    (F.MultiSpike(), F.by_subtraction, HALVES, [0, 0, 0, 0, 0, 1, 2, 2], [-2.0, -1.0, -0.5, 0.0, 0.5, 0.0, 0.0, 0.5]),
+    (
+        *(F.MultiSpike(), F.to_value(0.25), HALVES, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0]),
+        [-2.0, -1.0, -0.5, 0.0, 0.5, 0.25, 0.25, 0.25],
+    ),
     (F.Strict(), F.to_zero, [0.5, 1.0, 1.25], [0, 0, 1], [0.5, 1.0, 0.0]),
     (F.Strict(F.Arctan()), F.by_subtraction, [0.5, 1.0, 1.25], [0, 0, 1], [0.5, 1.0, 0.25]),
     (F.Graded(), F.to_zero, [0.5, 1.0, 1.25], [0, 1.0, 1.25], [0.5, 0.0, 0.0]),
@@ -30,14 +42,20 @@ HAND: list[tuple[Any, Any, list[float], list[float], list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("surrogate", "reset", "us", "outs", "vs"), HAND, ids=range(len(HAND)))
-def test_hand_table(surrogate: Any, reset: Any, us: list[float], outs: list[float], vs: list[float]) -> None:
-    fired = F.fire(torch.tensor(us), 1.0, surrogate, reset)
+def check_by_hand(row: Row, side: Any = F, convert: Callable[[Any], Any] = lambda given: given) -> None:
+    """Assert that torch, or its twin, has the numbers of a row; its arrays are made of tensors by a function."""
+    surrogate, reset, us, outs, vs = row
+    fired = side.fire(convert(torch.tensor(us, dtype=torch.float64)), 1.0, convert(surrogate), convert(reset))
     assert fired.out.tolist() == outs
     assert fired.v.tolist() == vs
     assert fired.fired.tolist() == [float(out != 0) for out in outs]
     counts = isinstance(surrogate, F.MultiSpike)
     assert fired.number.tolist() == [abs(out) if counts else float(out != 0) for out in outs]
+
+
+@pytest.mark.parametrize("row", HAND, ids=range(len(HAND)))
+def test_hand_table(row: Row) -> None:
+    check_by_hand(row)
 
 
 @pytest.mark.parametrize("surrogate", [surrogate for surrogate, _ in LEVELS], ids=by_name)
@@ -119,3 +137,29 @@ def test_what_is_recorded_does_not_depend_on_being_recorded(looks: Any, backend:
     out, records = F.scan(recording, F.IFState(torch.zeros(3)), xs, params=params, backend=backend)[1]
     assert torch.equal(out, want)
     assert torch.equal(records["u"] >= 1.0, want == 1.0)
+
+
+# --- reset rules: values and both gradients, by hand ------------------------------------------------------------------
+
+# rule, v, dv/du, dv/dspike at u = 3, spike = 1, threshold = 2
+RESET_TABLE = [
+    (F.to_zero, 0.0, 0.0, -3.0),
+    (F.by_subtraction, 1.0, 1.0, -2.0),
+    (F.none, 3.0, 1.0, 0.0),
+    (F.detached(F.to_zero), 0.0, 0.0, 0.0),
+    (F.detached(F.by_subtraction), 1.0, 1.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("rule", "v", "du", "ds"), RESET_TABLE, ids=by_name)
+def test_reset_rules(rule: F.Reset, v: float, du: float, ds: float) -> None:
+    u, spike = torch.tensor(3.0, requires_grad=True), torch.tensor(1.0, requires_grad=True)
+    got = rule(u, spike, 2.0)
+    gradients = torch.autograd.grad(got, (u, spike), materialize_grads=True)
+    assert (got.item(), gradients[0].item(), gradients[1].item()) == (v, du, ds)
+    # without a spike nothing happens
+    assert rule(torch.tensor(0.75), torch.tensor(0.0), 1.0).item() == 0.75
+
+
+def test_detached_is_hashable_by_value() -> None:
+    assert len({F.detached(F.to_zero), F.detached(F.to_zero), F.detached(F.none)}) == 2

@@ -1,6 +1,7 @@
 """Each neuron against numbers worked out by hand and against a numpy loop."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from spikingtorch.testing import assert_close
 from spikingtorch.verification.cases import CASES, LENGTHS, MARGIN, ORACLE_RESETS, SPIKING, WITH_RESETS, Case, by_name
 
 NAMED = {case.name: case for case in CASES}
+Row = tuple[str, Any, list[float], Any, list[float]]
 COARSE = {"decay": 0.5, "gain": 1.0, "refractory_gain": 0.25}
 # neuron, parameters, inputs, outputs and membranes by hand; every number is exact in binary, and one step of each row
 # meets the threshold exactly, where a neuron fires
-HAND: list[tuple[str, Any, list[float], Any, list[float]]] = [
+HAND: list[Row] = [
     # u = 0.5, 1.25, 0.25, 1.0
     ("if", {}, [0.5, 0.75, 0.25, 0.75], [0, 1, 0, 1], [0.5, 0.0, 0.25, 0.0]),
     # u = 0.5, 1.25, 0.75, 1.0
@@ -96,16 +98,21 @@ HAND: list[tuple[str, Any, list[float], Any, list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "params", "inputs", "outputs", "membranes"), HAND, ids=range(len(HAND)))
-def test_hand_table(name: str, params: Any, inputs: list[float], outputs: list[float], membranes: list[float]) -> None:
-    zeros = torch.zeros(1, dtype=torch.float64)
-    case = NAMED[name]
-    state = F.zeros_state(case.state_type, zeros) if case.make_rest is None else case.make_rest(zeros)
+def check_by_hand(row: Row, side: Any = F, convert: Callable[[Any], Any] = lambda given: given) -> None:
+    """Assert that torch, or its twin, has the numbers of a row; its arrays are made of tensors by a function."""
+    name, params, inputs, outputs, membranes = row
+    zeros, case = torch.zeros(1, dtype=torch.float64), NAMED[name]
+    state = convert(F.zeros_state(case.state_type, zeros) if case.make_rest is None else case.make_rest(zeros))
     for t, x in enumerate(inputs):
-        state, out = NAMED[name].step(state, torch.tensor([x], dtype=torch.float64), **params)
+        given = convert(torch.tensor([x], dtype=torch.float64))
+        state, out = getattr(side, f"{name}_step")(state, given, **convert(params))
         assert out.tolist() == [outputs[t]], f"output of step {t}"
-        if membranes:
-            assert state.v.tolist() == [membranes[t]], f"membrane of step {t}"
+        assert not membranes or state.v.tolist() == [membranes[t]], f"membrane of step {t}"
+
+
+@pytest.mark.parametrize("row", HAND, ids=range(len(HAND)))
+def test_hand_table(row: Row) -> None:
+    check_by_hand(row)
 
 
 def test_every_neuron_is_worked_out_by_hand() -> None:

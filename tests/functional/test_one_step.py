@@ -10,6 +10,7 @@ from torch import Tensor
 import spikingtorch.functional as F
 from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.functional.scan import one_step
+from tests.noted import calls_of
 
 scan: Any = importlib.import_module("spikingtorch.functional.scan")
 PARAMS = {"decay": 0.9}
@@ -19,18 +20,8 @@ PARAMS = {"decay": 0.9}
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What has run: kernels, and looks at what is to run."""
     found: list[str] = []
-    run, choose = Executable.forward, scan.choose
-
-    def ran(*args: Any, **kwargs: Any) -> Any:
-        found.append("kernel")
-        return run(*args, **kwargs)
-
-    def chosen(*args: Any) -> Any:
-        found.append("look")
-        return choose(*args)
-
-    monkeypatch.setattr(Executable, "forward", ran)
-    monkeypatch.setattr(scan, "choose", chosen)
+    for owner, name, what in ((Executable, "forward", "kernel"), (scan, "choose", "look")):
+        calls_of(monkeypatch, owner, name, lambda *_, what=what: found.append(what))
     return found
 
 

@@ -40,16 +40,10 @@ def outcome(case: Case, backend: Any, T: int, dim: int = 0) -> list[Tensor]:
     return [*[each.detach() for each in results], *grads]
 
 
-@pytest.mark.parametrize("T", [1, 2, 17, 64])
+@pytest.mark.parametrize(("T", "dim"), [(1, 0), (2, 0), (17, 1), (64, 0)])
 @pytest.mark.parametrize("case", [case for case in CASES if case.name in LINEAR], ids=by_name)
-def test_equals_the_loop(case: Case, T: int) -> None:
-    for got, want in zip(outcome(case, "parallel", T), outcome(case, "loop", T), strict=True):
-        assert relative_error(got, want) < 1e-12
-
-
-def test_along_another_axis() -> None:
-    (li,) = (case for case in CASES if case.name == "li")
-    for got, want in zip(outcome(li, "parallel", 17, 1), outcome(li, "loop", 17, 1), strict=True):
+def test_equals_the_loop(case: Case, T: int, dim: int) -> None:
+    for got, want in zip(outcome(case, "parallel", T, dim), outcome(case, "loop", T, dim), strict=True):
         assert relative_error(got, want) < 1e-12
 
 

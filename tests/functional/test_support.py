@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.support import Supported, is_known, support_of, supported
+from spikingtorch.functional.support import Supported, is_known, support_of
 
 XS = torch.linspace(-2.0, 3.0, 600).view(6, 4, 25)
 
@@ -34,36 +34,6 @@ def test_there_is_no_slope_outside_of_the_support(beta: Any, dtype: torch.dtype)
         inside = surrogate.support(u)
         assert torch.equal(inside & ((beta * u).abs() != 1), slope(u, surrogate) != 0)
         assert bool(inside[(beta * u).abs() == 1].all())
-
-
-@pytest.mark.parametrize("backend", ["fused", "loop"])
-@pytest.mark.parametrize("surrogate", [F.Triangular(2.0), F.Strict(F.Triangular(0.5))], ids=["plain", "strict"])
-def test_of_neurons(surrogate: Any, backend: str) -> None:
-    """The spikes are the same, and so are their gradients, of which nothing is lost outside of the support."""
-    rest, xs = F.LIFState(torch.zeros(4, 25)), XS.clone().requires_grad_()
-    params: dict[str, Any] = {"surrogate": surrogate, "decay": 0.5}
-    plain = run(F.lif_step, rest, backend, xs, **params)
-    spikes, support = run(Supported(F.lif_step), rest, backend, xs, **params)
-    assert torch.equal(spikes, plain)
-    assert support.dtype == torch.bool
-    assert 0 < support.sum() < support.numel()
-    g = torch.randn(spikes.shape)
-    want = torch.autograd.grad(plain, xs, g)[0]
-    for cotangent in (g, torch.where(support, g, torch.full_like(g, 1e6))):
-        out = run(F.lif_step, rest, backend, xs, **params)
-        assert torch.equal(torch.autograd.grad(out, xs, cotangent)[0], want)
-    assert not torch.equal(torch.autograd.grad(spikes, xs, torch.where(support, 2 * g, g))[0], want)
-
-
-def test_of_a_recurrent_step_its_neuron_tells() -> None:
-    step, weight = supported(F.Recurrent(F.lif_step)), torch.randn(25, 25) / 5
-    assert isinstance(step, F.Recurrent)
-    rest = F.RecurrentState(F.LIFState(torch.zeros(4, 25)), torch.zeros(4, 25))
-    params: dict[str, Any] = {"recurrent_weight": weight, "surrogate": F.Triangular(2.0), "decay": 0.5}
-    plain = run(F.Recurrent(F.lif_step), rest, **params)
-    spikes, support = run(step, rest, **params)
-    assert torch.equal(spikes, plain)
-    assert 0 < support.sum() < support.numel()
 
 
 def test_steps_of_other_outputs_tell_nothing() -> None:

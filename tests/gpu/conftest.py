@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.fused import Scan
 from tests.gpu import device
+from tests.gpu_text.compare import Agrees, agree
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,3 +39,13 @@ def _whole_float32() -> None:
     """Products of matrices in float32, not in TF32."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+@pytest.fixture
+def agrees() -> Agrees:
+    """Compare the kernels of the device with the loop there."""
+
+    def check(scan: Scan, *, exact: bool = True, well_posed: bool = True) -> None:
+        agree(device.on_device(scan), exact=exact, well_posed=well_posed)
+
+    return check

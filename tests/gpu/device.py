@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tests.fused import Scan
+from tests.guards import fill
 
 CHOSEN = os.environ.get("SPIKINGTORCH_GPU_TESTS", "cuda")
 INTERPRETED = CHOSEN == "interpreter"
@@ -46,8 +47,16 @@ def name() -> str:
 
 
 def placed(tree: Any) -> Any:
-    """Return a tree with its tensors on the device, with the strides that they have."""
-    return pytree.tree_map(lambda leaf: leaf.to(DEVICE) if isinstance(leaf, Tensor) else leaf, tree)
+    """Return a tree with its tensors on the device, with the strides that they have; those that are there stay."""
+    return pytree.tree_map(_placed, tree)
+
+
+def _placed(leaf: Any) -> Any:
+    if not isinstance(leaf, Tensor) or leaf.device.type == DEVICE.type:
+        return leaf
+    there = torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=DEVICE)
+    fill(there, leaf.detach())
+    return there
 
 
 def on_device(scan: Scan) -> Scan:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.build import triton_kernel
-from spikingtorch.functional.fused.runtime import gpu
 from tests.caches import forget
+from tests.functional.fused.runtime.recorder import forget_kernels
 from tests.fused import assert_same_bits, draw
 from tests.gpu.device import DEVICE, only_on_a_card
+from tests.noted import calls_of
 
 pytestmark = only_on_a_card
 two_cards = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs in one process")
@@ -38,20 +39,9 @@ def inputs(*shape: int, seed: int = 0, device: Any = DEVICE) -> Tensor:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Forget all kernels, and name each that is compiled."""
     forget(monkeypatch)
-    caches = gpu._loaded, gpu._failure, gpu._kernel
-    for cache in caches:
-        cache.cache_clear()
-    names: list[str] = []
-    compiled = triton_kernel.compiled
-
-    def counting(source: Any, *rest: Any) -> Any:
-        names.append(source.name)
-        return compiled(source, *rest)
-
-    monkeypatch.setattr(triton_kernel, "compiled", counting)
-    yield names
-    for cache in caches:
-        cache.cache_clear()
+    forget_kernels()
+    yield calls_of(monkeypatch, triton_kernel, "compiled", lambda result, source, *others: source.name)
+    forget_kernels()
 
 
 def test_one_kernel_for_all_lengths_sizes_and_strides(counted: list[str]) -> None:

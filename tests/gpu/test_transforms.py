@@ -1,4 +1,4 @@
-"""What torch makes of a scan on the device: transforms, compilers, checkpoints, autocast, and a second derivative."""
+"""What torch makes of a scan on the device: transforms, checkpoints, compilers, export and autocast."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
 from spikingtorch.testing import assert_close
 from tests.fused import draw
-from tests.gpu.device import DEVICE
+from tests.gpu.device import DEVICE, placed
+from tests.ways import LOOP, MAPS, SCANS, WAYS
 
 T, N = 20, 13
 Run = Callable[..., Any]
@@ -44,32 +44,25 @@ def of_loop(x: Tensor, decay: Tensor) -> Tensor:
     return number(x, decay, "loop")
 
 
-TRANSFORMS: dict[str, Callable[[Any], Run]] = {
-    "vmap": lambda backend: func.vmap(lambda x, d: run(x, d, backend)),
-    "vmap of grad": lambda backend: func.vmap(func.grad(lambda x, d: number(x, d, backend), argnums=(0, 1))),
-    "grad of vmap": lambda backend: func.grad(
-        lambda x, d: func.vmap(lambda x, d: number(x, d, backend))(x, d).sum(), argnums=(0, 1)
-    ),
-    "vmap of vmap": lambda backend: func.vmap(
-        lambda x, d: func.vmap(lambda k: run(x, k * d, backend))(torch.linspace(0.5, 1.0, 3, device=DEVICE).to(x))
-    ),
-    "jacrev": lambda backend: func.vmap(func.jacrev(lambda x, d: run(x, d, backend)[:3])),
-}
+@pytest.mark.parametrize("way", [name for name, way in WAYS.items() if way.kernels != LOOP])
+def test_every_way_is_the_loop(way: str) -> None:
+    WAYS[way].agree(SCANS["leaky"], *placed(SCANS["leaky"].tensors()))
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_transforms(name: str) -> None:
+@pytest.mark.parametrize("way", MAPS)
+@pytest.mark.parametrize("roles", ["x", "p", "sxp"])
+def test_many_members_are_one_loop_for_each(roles: str, way: str) -> None:
+    dims, *given = SCANS["leaky"].members(roles)
+    MAPS[way].agree(SCANS["leaky"], dims, *placed(given))
+
+
+def test_vmap_in_vmap() -> None:
     x, decay = given(4)
-    assert_close(TRANSFORMS[name]("fused")(x, decay), TRANSFORMS[name]("loop")(x, decay), name)
 
+    def nested(backend: Any) -> Any:
+        return func.vmap(lambda x, d: func.vmap(lambda k: run(x, k * d, backend))(decay[:3, 0]))(x, decay)
 
-def test_a_second_derivative() -> None:
-    def twice(backend: str) -> tuple[Tensor, ...]:
-        x, decay = (leaf.requires_grad_() for leaf in given())
-        first = torch.autograd.grad(number(x, decay, backend), (x, decay), create_graph=True)
-        return torch.autograd.grad(torch.cat([each.flatten() for each in first]).square().sum(), (x, decay))
-
-    assert_close(twice("fused"), twice("loop"), "second derivative")
+    assert_close(nested("fused"), nested("loop"))
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
@@ -94,21 +87,6 @@ def test_export() -> None:
     assert_close(grads(exported.module(), *given()), grads(of_loop, *given()), "exported")
 
 
-def test_checkpoint() -> None:
-    def repeated(x: Tensor, decay: Tensor) -> Any:
-        return checkpoint(number, x, decay, use_reentrant=False)
-
-    assert_close(grads(repeated, *given()), grads(of_loop, *given()), "checkpoint")
-
-
-def test_tensors_saved_elsewhere() -> None:
-    def saved(x: Tensor, decay: Tensor) -> Tensor:
-        with torch.autograd.graph.save_on_cpu():
-            return number(x, decay)
-
-    assert_close(grads(saved, *given()), grads(of_loop, *given()), "saved on the CPU")
-
-
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
 def test_autocast(half: torch.dtype) -> None:
     """A layer in half precision in front; the neuron computes in float32, as the loop does."""
@@ -124,8 +102,3 @@ def test_autocast(half: torch.dtype) -> None:
     assert torch.equal(found[0][0], found[1][0])
     for got, want in zip(found[0][1:], found[1][1:], strict=True):
         assert (got - want).abs().max() <= 4 * torch.finfo(half).eps * want.abs().max()
-
-
-def test_inference_mode() -> None:
-    with torch.inference_mode():
-        assert_close(run(*given(), "fused"), run(*given(), "loop"), "inference mode")

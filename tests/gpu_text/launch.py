@@ -1,24 +1,21 @@
 """The library's target for GPUs on the CPU: kernels run in Triton's interpreter, and get what a device would get."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 import triton
 import triton.language as tl
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.dispatch import recurrent
 from spikingtorch.functional.fused.build.triton_kernel import Loaded, Run, Source, run_text
 from spikingtorch.functional.fused.ir import Program, from_text
-from spikingtorch.functional.fused.runtime import targets
-from spikingtorch.functional.fused.runtime.gpu import TritonKernel, TritonTarget
-from tests.caches import forget
+from spikingtorch.functional.fused.runtime.gpu import TritonKernel
+from tests.functional.fused.runtime.recorder import OnTheCPU, handed_to
 
 _NUMBERS = {
     **{"fp32": (np.float32, tl.float32), "fp64": (np.float64, tl.float64)},
@@ -96,8 +93,8 @@ def _value(given: Any, kind: str) -> Any:
     return tl.core.tensor(TensorHandle(np.array([given], of_numpy), of_triton), of_triton)
 
 
-class Interpreter(TritonTarget):
-    """The target of the library, for tensors of the CPU.
+class Interpreter(OnTheCPU):
+    """A target whose kernels run in the interpreter.
 
     Attributes:
         chunk: steps between two stored states, if they are to be others than the library's.
@@ -105,15 +102,9 @@ class Interpreter(TritonTarget):
         launches: how many kernels were asked for.
     """
 
-    device, dispatch_key = "cpu", "CPU"
     shortest_run, launches = 1, 0
     chunk: int | None = None
     block: int | None = None
-    _keys = plain_keys("cpu")
-
-    def holds(self, tensors: Iterable[Any]) -> bool:
-        """Say whether these are plain tensors of the CPU."""
-        return are_plain(tensors, self._keys)
 
     def chunk_of(self, program: Program) -> int:
         """Return how many steps lie between two stored states."""
@@ -134,22 +125,13 @@ class Interpreter(TritonTarget):
         assert device.type == self.device
         return Interpreted(source, self.block).launcher
 
-    def settle(self, device: torch.device) -> None:
-        """Do nothing: there are no streams."""
-
-    def failure(self, program: str) -> None:
-        """Return None: what fails is to be seen in the test."""
-
 
 @contextmanager
 def interpreted() -> Iterator[Interpreter]:
     """Run fused scans in the interpreter."""
     target = Interpreter()
-    with pytest.MonkeyPatch.context() as patch:
-        forget(patch)
+    with handed_to(target) as patch:
         patch.setattr(InterpreterBuilder, "create_splat", splat)
-        patch.setattr(targets, "TARGETS", (target,))
-        patch.setattr(targets, "_BY_DEVICE", {target.device: target})
         # the loop in C is for the CPU alone
         patch.setattr(recurrent, "runs_in_c", lambda *_: False)
         yield target

@@ -13,10 +13,9 @@ import triton
 from triton.runtime import driver
 
 from spikingtorch.functional.fused.codegen import triton as printer
-from spikingtorch.functional.fused.runtime import gpu
 from spikingtorch.functional.fused.runtime.gpu import GPU
 from spikingtorch.verification.cases import CASES
-from tests.functional.fused.runtime.recorder import lif, recorded
+from tests.functional.fused.runtime.recorder import forget_kernels, lif, recorded
 from tests.fused import draw
 from tests.gpu_text.compiled import GPUS
 from tests.programs import of_neuron
@@ -55,15 +54,12 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device", lambda index: nullcontext())
-    caches = gpu._loaded, gpu._failure, gpu._kernel
     with triton.knobs.cache.scope():
         triton.knobs.cache.dir = str(tmp_path)
-        for cache in caches:
-            cache.cache_clear()
+        forget_kernels()
         LAUNCHES.clear()
         yield request.param
-    for cache in caches:
-        cache.cache_clear()
+    forget_kernels()
 
 
 def test_a_launch(card: str) -> None:
@@ -93,8 +89,7 @@ def test_a_launch(card: str) -> None:
 def test_why_there_is_no_kernel(card: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = of_neuron(CASES[0]).to_text()
     assert GPU.failure(program) is None
-    gpu._failure.cache_clear()
-    gpu._loaded.cache_clear()
+    forget_kernels()
 
     def wrong(*given: Any, **options: Any) -> Any:
         raise triton.runtime.errors.PTXASError("no registers left")

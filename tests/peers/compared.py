@@ -51,6 +51,15 @@ def compare(
             torch.testing.assert_close(ours.net.get_buffer(named[name]), buffer)
 
 
+def same_pass(ours: nn.Module, theirs: nn.Module, x: Tensor) -> None:
+    """Compare outputs, and leave gradients by the same random output gradients in the parameters of both."""
+    got, wanted = ours(x), theirs(x)
+    same_outputs(got, wanted)
+    pull = torch.randn_like(wanted)
+    for out in (got, wanted):
+        out.backward(pull)
+
+
 def same_outputs(got: Tensor, wanted: Tensor) -> None:
     """Compare outputs that are not all silent: spikes exactly, others but for rounding."""
     spikes = bool((wanted == wanted.round()).all())

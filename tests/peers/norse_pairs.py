@@ -21,25 +21,34 @@ _ADEX = {"adaptation_current": 0.5, "adaptation_spike": 0.1, "delta_T": 0.4, "ta
 
 
 def _pair(
-    cell: str, numbers: Mapping[str, float], *, mean: float, name: str = "", subtract: bool = False, spikes: bool = True
+    kind: str,
+    numbers: Mapping[str, float],
+    *,
+    mean: float,
+    name: str = "",
+    subtract: bool = False,
+    spikes: bool = True,
+    **options: Any,
 ) -> Pair:
-    """Return a pair of equal names and parameters, all of which are trained."""
-    parameters = cell.replace("Cell", "Parameters")
+    """Return a pair of equal names and parameters, all of which are trained.
+
+    Recurrent cells have six inputs and eight neurons, and their sums are in another order.
+    """
+    back = "Recurrent" in kind
+    sizes = (6, 8) if back else ()
 
     def theirs() -> Theirs:
         made = {key: value(each, learns=True) for key, each in numbers.items()}
         fixed = {"reset_method": reset_subtract} if subtract else {}
-        return Theirs(_over_time(getattr(norse, cell)(getattr(norse, parameters)(**made, **fixed))), made)
+        cell = getattr(norse, kind)(*sizes, _parameters(norse, kind, made | fixed), **options)
+        return Theirs(_over_time(cell), made | (dict(cell.named_parameters()) if back else {}))
 
     def ours() -> Any:
+        made = {key: torch.nn.Parameter(value(each)) for key, each in numbers.items()}
         fixed = {"reset_method": like.norse.reset_subtract} if subtract else {}
-        return getattr(like.norse, cell)(getattr(like.norse, parameters)(**_trained(numbers), **fixed))
+        return getattr(like.norse, kind)(*sizes, _parameters(like.norse, kind, made | fixed), **options)
 
-    return Pair(f"norse {name or cell}", ours, theirs, mean, 1.0, spikes)
-
-
-def _trained(numbers: Mapping[str, float]) -> dict[str, torch.nn.Parameter]:
-    return {key: torch.nn.Parameter(value(each)) for key, each in numbers.items()}
+    return Pair(f"norse {name or kind}", ours, theirs, mean, 1.0, spikes, sizes[:1] or (8,), exact=not back)
 
 
 def _over_time(cell: Any) -> Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]:
@@ -71,69 +80,30 @@ def _parameters(library: Any, kind: str, made: Mapping[str, Any]) -> Any:
     return outside(getattr(library, name.replace("Refrac", ""))(**inside), made["rho_reset"])
 
 
-def _refractory(kind: str, numbers: Mapping[str, float]) -> Pair:
-    def theirs() -> Theirs:
-        made = {key: value(each, learns=True) for key, each in {**numbers, "rho_reset": 3.0}.items()}
-        return Theirs(_over_time(getattr(norse, kind)(_parameters(norse, kind, made))), made)
+def _izhikevich(name: str, a: float, b: float, c: float, d: float, kind: str = "IzhikevichCell") -> Pair:
+    start, back = -70.0, "Recurrent" in kind
+    sizes = (6, 8) if back else ()
 
-    def ours() -> Any:
-        return getattr(like.norse, kind)(_parameters(like.norse, kind, _trained({**numbers, "rho_reset": 3.0})))
-
-    return Pair(f"norse {kind}", ours, theirs, 0.5, 1.0)
-
-
-def _izhikevich(name: str, a: float, b: float, c: float, d: float, start: float) -> Pair:
     def theirs() -> Theirs:
         p = norse.IzhikevichParameters(a=a, b=b, c=c, d=d)
         state = norse.IzhikevichState(v=value(start), u=value(start * b))
-        return Theirs(_over_time(norse.IzhikevichCell(norse.IzhikevichSpikingBehavior(p, state))))
+        cell = getattr(norse, kind)(*sizes, norse.IzhikevichSpikingBehavior(p, state))
+        return Theirs(_over_time(cell), dict(cell.named_parameters()) if back else {})
 
     def ours() -> Any:
-        return like.norse.IzhikevichCell(
-            like.norse.create_izhikevich_spiking_behavior(a=a, b=b, c=c, d=d, v_rest=start, u_rest=start)
-        )
+        behaviour = like.norse.create_izhikevich_spiking_behavior(a=a, b=b, c=c, d=d, v_rest=start, u_rest=start)
+        return getattr(like.norse, kind)(*sizes, behaviour)
 
-    return Pair(f"norse IzhikevichCell {name}", ours, theirs, 10.0, 5.0)
-
-
-def _recurrent(kind: str, numbers: Mapping[str, float], *, mean: float, autapses: bool = False) -> Pair:
-    """Return a pair of recurrent cells of six inputs and eight neurons, whose sums are in another order."""
-
-    def theirs() -> Theirs:
-        made = {key: value(each, learns=True) for key, each in numbers.items()}
-        cell = getattr(norse, kind)(6, 8, _parameters(norse, kind, made), autapses=autapses)
-        return Theirs(_over_time(cell), {**made, **dict(cell.named_parameters())})
-
-    def ours() -> Any:
-        p = _parameters(like.norse, kind, _trained(numbers))
-        return getattr(like.norse, kind)(6, 8, p, autapses=autapses)
-
-    name = f"norse {kind}{' autapses' if autapses else ''}"
-    return Pair(name, ours, theirs, mean, 1.0, shape=(6,), exact=False)
-
-
-def _recurrent_izhikevich() -> Pair:
-    numbers = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 6.0}
-
-    def theirs() -> Theirs:
-        state = norse.IzhikevichState(v=value(-70.0), u=value(-14.0))
-        behaviour = norse.IzhikevichSpikingBehavior(norse.IzhikevichParameters(**numbers), state)
-        cell = norse.IzhikevichRecurrentCell(6, 8, behaviour)
-        return Theirs(_over_time(cell), dict(cell.named_parameters()))
-
-    def ours() -> Any:
-        behaviour = like.norse.create_izhikevich_spiking_behavior(**numbers, v_rest=-70.0, u_rest=-70.0)
-        return like.norse.IzhikevichRecurrentCell(6, 8, behaviour)
-
-    return Pair("norse IzhikevichRecurrentCell", ours, theirs, 10.0, 20.0, shape=(6,), exact=False)
+    deviation = 20.0 if back else 5.0
+    return Pair(f"norse {kind} {name}", ours, theirs, 10.0, deviation, shape=sizes[:1] or (8,), exact=not back)
 
 
 _DEFAULT = {"tau_syn_inv": 200.0, "tau_mem_inv": 100.0}
 PAIRS = [
     _pair("LIFCell", _LIF, mean=0.3),
     _pair("LIFCell", _DEFAULT, mean=0.6, name="LIFCell as it is"),
-    _refractory("LIFRefracCell", _LIF),
-    _refractory("LIFAdExRefracCell", {**_LIF, **_ADEX}),
+    _pair("LIFRefracCell", {**_LIF, "rho_reset": 3.0}, mean=0.5),
+    _pair("LIFAdExRefracCell", {**_LIF, **_ADEX, "rho_reset": 3.0}, mean=0.5),
     _pair("LIFBoxCell", _BOX, mean=1.0),
     _pair("LIFBoxCell", _BOX, mean=1.0, name="LIFBoxCell reset_subtract", subtract=True),
     _pair("IAFCell", {"v_th": 0.9, "v_reset": -0.1}, mean=0.2),
@@ -142,16 +112,16 @@ PAIRS = [
     _pair("LSNNCell", {**_LIF, "tau_adapt_inv": 20.0, "beta": 0.4}, mean=0.8),
     _pair("LIFExCell", {**_LIF, "delta_T": 0.4}, mean=0.1),
     _pair("LIFAdExCell", {**_LIF, **_ADEX}, mean=0.3),
-    _recurrent("LIFRecurrentCell", _FED, mean=0.5),
-    _recurrent("LIFRecurrentCell", _FED, mean=0.5, autapses=True),
-    _recurrent("LIFRefracRecurrentCell", {**_FED, "rho_reset": 3.0}, mean=0.5),
-    _recurrent("LSNNRecurrentCell", {**_FED, "tau_adapt_inv": 20.0, "beta": 0.4}, mean=0.8),
-    _recurrent("LIFExRecurrentCell", {**_FED, "delta_T": 0.4}, mean=0.1),
-    _recurrent("LIFAdExRecurrentCell", {**_FED, **_ADEX}, mean=0.3),
-    _recurrent("LIFAdExRefracRecurrentCell", {**_FED, **_ADEX, "rho_reset": 3.0}, mean=0.5),
-    _recurrent_izhikevich(),
-    _izhikevich("tonic spiking", 0.02, 0.2, -65.0, 6.0, -70.0),
-    _izhikevich("tonic bursting", 0.02, 0.2, -50.0, 2.0, -70.0),
+    _pair("LIFRecurrentCell", _FED, mean=0.5),
+    _pair("LIFRecurrentCell", _FED, mean=0.5, name="LIFRecurrentCell autapses", autapses=True),
+    _pair("LIFRefracRecurrentCell", {**_FED, "rho_reset": 3.0}, mean=0.5),
+    _pair("LSNNRecurrentCell", {**_FED, "tau_adapt_inv": 20.0, "beta": 0.4}, mean=0.8),
+    _pair("LIFExRecurrentCell", {**_FED, "delta_T": 0.4}, mean=0.1),
+    _pair("LIFAdExRecurrentCell", {**_FED, **_ADEX}, mean=0.3),
+    _pair("LIFAdExRefracRecurrentCell", {**_FED, **_ADEX, "rho_reset": 3.0}, mean=0.5),
+    _izhikevich("regular spiking", 0.02, 0.2, -65.0, 6.0, "IzhikevichRecurrentCell"),
+    _izhikevich("tonic spiking", 0.02, 0.2, -65.0, 6.0),
+    _izhikevich("tonic bursting", 0.02, 0.2, -50.0, 2.0),
 ]
 _ALPHAS = {"super": 100.0, "heaviside": 1.0, "triangle": 0.3, "tanh": 2.0, "circ": 0.7, "heavi_erfc": 1.5}
 

@@ -70,21 +70,9 @@ def _others() -> list[Pair]:
     learned = {"alpha": "alpha", **_LEAKY}
     for reset_mechanism in ("subtract", "zero"):
         reset: dict[str, Any] = {"threshold": 0.9, "reset_mechanism": reset_mechanism}
-        circuit = {"R": 2.0, "C": 1.5, "threshold": 0.9, "reset_mechanism": reset_mechanism, "learn_threshold": True}
-        only = {"threshold": "threshold"}
-        found.append(_pair(f"Lapicque R C {reset_mechanism}", "Lapicque", _V, only, mean=0.2, **circuit))
-        found.append(
-            _pair(
-                f"Lapicque beta {reset_mechanism}",
-                "Lapicque",
-                _V,
-                only,
-                mean=0.4,
-                beta=0.7,
-                learn_threshold=True,
-                **reset,
-            )
-        )
+        only, learns = {"threshold": "threshold"}, {"learn_threshold": True, **reset}
+        found.append(_pair(f"Lapicque R C {reset_mechanism}", "Lapicque", _V, only, mean=0.2, R=2.0, C=1.5, **learns))
+        found.append(_pair(f"Lapicque beta {reset_mechanism}", "Lapicque", _V, only, mean=0.4, beta=0.7, **learns))
         synaptic = {"alpha": 0.6, "beta": 0.8, "learn_alpha": True, **_LEARN, **reset}
         found.append(_pair(f"Synaptic {reset_mechanism}", "Synaptic", current, learned, mean=0.1, **synaptic))
         at_once = {**synaptic, "reset_delay": False}

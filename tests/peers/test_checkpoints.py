@@ -1,7 +1,8 @@
 """State dicts of other libraries load into layers of spikingtorch.like, without a warning, and give the same spikes."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import norse.torch as norse
@@ -56,54 +57,48 @@ _IZHIKEVICH = norse.IzhikevichSpikingBehavior(
     norse.IzhikevichState(v=torch.tensor(-70.0), u=torch.tensor(-14.0)),
 )
 _OURS = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 6.0, "v_rest": -70.0, "u_rest": -70.0}
+
+
+def _of(theirs: Any, ours: Any, run: Callable[[Any, Tensor], Tensor], kind: str) -> Callable[..., Checkpoint]:
+    """Return what makes a checkpoint of a class that has the same name in a library and in ours."""
+
+    def checkpoint(there: Sequence[Any] = (), here: Sequence[Any] = (), **options: Any) -> Checkpoint:
+        """Take positional arguments of theirs and of ours, and options of both, made anew where they are functions."""
+
+        def made() -> dict[str, Any]:
+            return {key: each() if callable(each) else each for key, each in options.items()}
+
+        return Checkpoint(
+            lambda: getattr(theirs, kind)(*there, **made()), lambda: getattr(ours, kind)(*here, **made()), run
+        )
+
+    return checkpoint
+
+
+_snn, _node = partial(_of, snntorch, like.snntorch, _snntorch), partial(_of, neuron, jelly, _spikingjelly)
+_cell, _sinabs_layer = partial(_of, norse, like.norse, _norse), partial(_of, sinabs, like.sinabs, _sinabs)
 CHECKPOINTS = {
-    "Leaky": Checkpoint(lambda: snntorch.Leaky(0.8, threshold=0.7), lambda: ours.Leaky(0.5), _snntorch),
-    "Leaky learned": Checkpoint(
-        lambda: snntorch.Leaky(0.8, learn_beta=True, learn_threshold=True),
-        lambda: ours.Leaky(0.5, learn_beta=True, learn_threshold=True),
-        _snntorch,
-    ),
+    "Leaky": _snn("Leaky")([0.8], [0.5]),
+    "Leaky learned": _snn("Leaky")([0.8], [0.5], learn_beta=True, learn_threshold=True),
     "Lapicque": Checkpoint(lambda: snntorch.Lapicque(R=2.0, C=1.5), lambda: ours.Lapicque(R=1.0, C=2.0), _snntorch),
-    "Synaptic": Checkpoint(lambda: snntorch.Synaptic(0.6, 0.8), lambda: ours.Synaptic(0.1, 0.2), _snntorch),
-    "Alpha": Checkpoint(lambda: snntorch.Alpha(0.9, 0.6), lambda: ours.Alpha(0.5, 0.2), _snntorch),
-    "RLeaky": Checkpoint(
-        lambda: snntorch.RLeaky(0.8, linear_features=M), lambda: ours.RLeaky(0.5, linear_features=M), _snntorch
-    ),
-    "RLeaky one to one": Checkpoint(
-        lambda: snntorch.RLeaky(0.8, V=0.4, all_to_all=False), lambda: ours.RLeaky(0.5, all_to_all=False), _snntorch
-    ),
-    "RLeaky fixed": Checkpoint(
-        lambda: snntorch.RLeaky(0.8, V=0.4, all_to_all=False, learn_recurrent=False),
-        lambda: ours.RLeaky(0.5, all_to_all=False, learn_recurrent=False),
-        _snntorch,
-    ),
-    "RSynaptic": Checkpoint(
-        lambda: snntorch.RSynaptic(0.7, 0.8, linear_features=M),
-        lambda: ours.RSynaptic(0.5, 0.5, linear_features=M),
-        _snntorch,
-    ),
-    "LIFNode": Checkpoint(lambda: neuron.LIFNode(3.0), lambda: jelly.LIFNode(3.0), _spikingjelly),
-    "ParametricLIFNode": Checkpoint(
-        lambda: neuron.ParametricLIFNode(3.0), lambda: jelly.ParametricLIFNode(), _spikingjelly
-    ),
-    "KLIFNode": Checkpoint(lambda: neuron.KLIFNode(), lambda: jelly.KLIFNode(), _spikingjelly),
-    "SynapseFilter": Checkpoint(
-        lambda: layer.SynapseFilter(4.0, learnable=True),
-        lambda: jelly.SynapseFilter(9.0, learnable=True),
-        _spikingjelly,
-    ),
+    "Synaptic": _snn("Synaptic")([0.6, 0.8], [0.1, 0.2]),
+    "Alpha": _snn("Alpha")([0.9, 0.6], [0.5, 0.2]),
+    "RLeaky": _snn("RLeaky")([0.8], [0.5], linear_features=M),
+    "RLeaky one to one": _snn("RLeaky")([0.8, 0.4], [0.5], all_to_all=False),
+    "RLeaky fixed": _snn("RLeaky")([0.8, 0.4], [0.5], all_to_all=False, learn_recurrent=False),
+    "RSynaptic": _snn("RSynaptic")([0.7, 0.8], [0.5, 0.5], linear_features=M),
+    "LIFNode": _node("LIFNode")([3.0], [3.0]),
+    "ParametricLIFNode": _node("ParametricLIFNode")([3.0]),
+    "KLIFNode": _node("KLIFNode")(),
+    "SynapseFilter": _of(layer, jelly, _spikingjelly, "SynapseFilter")([4.0], [9.0], learnable=True),
     "LinearRecurrentContainer": Checkpoint(
         lambda: layer.LinearRecurrentContainer(neuron.IFNode(), M, M),
         lambda: jelly.LinearRecurrentContainer(jelly.IFNode(), M, M),
         _spikingjelly,
     ),
-    "LIFCell": Checkpoint(lambda: norse.LIFCell(), lambda: like.norse.LIFCell(), _norse),
+    "LIFCell": _cell("LIFCell")(),
     **{
-        kind: Checkpoint(
-            lambda kind=kind: getattr(norse, kind)(M, M),  # type: ignore[misc]
-            lambda kind=kind: getattr(like.norse, kind)(M, M),  # type: ignore[misc]
-            _norse,
-        )
+        kind: _cell(kind)([M, M], [M, M])
         for kind in (
             *("LIFRecurrentCell", "LIFRefracRecurrentCell", "LSNNRecurrentCell"),
             *("LIFExRecurrentCell", "LIFAdExRecurrentCell", "LIFAdExRefracRecurrentCell"),
@@ -120,20 +115,14 @@ CHECKPOINTS = {
         _sinabs,
     ),
     "sinabs IAF": Checkpoint(lambda: sinabs.IAF(), lambda: like.sinabs.IAF(spike_threshold=2.0), _sinabs),
-    "sinabs ALIF": Checkpoint(
-        lambda: sinabs.ALIF(5.0, 8.0, norm_input=False), lambda: like.sinabs.ALIF(2.0, 3.0, norm_input=False), _sinabs
-    ),
-    "sinabs ExpLeak": Checkpoint(lambda: sinabs.ExpLeak(5.0), lambda: like.sinabs.ExpLeak(2.0), _sinabs),
+    "sinabs ALIF": _sinabs_layer("ALIF")([5.0, 8.0], [2.0, 3.0], norm_input=False),
+    "sinabs ExpLeak": _sinabs_layer("ExpLeak")([5.0], [2.0]),
     "sinabs LIFRecurrent": Checkpoint(
         lambda: sinabs.LIFRecurrent(5.0, nn.Linear(M, M), tau_syn=3.0),
         lambda: like.sinabs.LIFRecurrent(2.0, nn.Linear(M, M), tau_syn=2.0),
         _sinabs,
     ),
-    "sinabs ALIFRecurrent": Checkpoint(
-        lambda: sinabs.ALIFRecurrent(5.0, 8.0, nn.Linear(M, M)),
-        lambda: like.sinabs.ALIFRecurrent(2.0, 3.0, nn.Linear(M, M)),
-        _sinabs,
-    ),
+    "sinabs ALIFRecurrent": _sinabs_layer("ALIFRecurrent")([5.0, 8.0], [2.0, 3.0], rec_connect=lambda: nn.Linear(M, M)),
 }
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikingtorch import LI, Delay, SpikingNet, like
-from tests.peers.compared import compare, same_gradients, same_outputs
+from tests.peers.compared import compare, same_gradients, same_pass
 
 T, N, INPUTS, HIDDEN, OUTPUTS = 30, 4, 6, 10, 3
 STEPS = 7  # of the kernel: delays from 0 to 6
@@ -127,14 +127,12 @@ def test_delays_of_connections_fold(version: str) -> None:
 def test_a_network_of_whole_sequences_runs_unchanged_but_for_its_nodes() -> None:
     theirs = fired(Theirs("gauss"))
     ours = like.spikingjelly.replace_nodes_(copy.deepcopy(theirs))
-    x, pull = spikes_in(), torch.randn(T, N, OUTPUTS)
+    x, nets = spikes_in(), (ours, theirs)
     for trains in (True, False):
-        nets = [net.train(trains) for net in (ours, theirs)]
-        got, wanted = (net(x) for net in nets)
-        same_outputs(got, wanted)
-        for net, out in zip(nets, (got, wanted), strict=True):
-            net.zero_grad()
-            out.backward(pull)
+        for net in nets:
+            net.train(trains).zero_grad()
+        same_pass(ours, theirs, x)
+        for net in nets:
             functional.reset_net(net)
         same_gradients(*[dict(net.named_parameters()) for net in nets])
 
@@ -158,12 +156,8 @@ def test_a_delay_for_each_connection_is_our_layer() -> None:
     theirs = Convolved(INPUTS, OUTPUTS, "v0")
     connections = Connections(theirs)
     ours = SpikingNet(connections, batch_first=False)
-    x, pull = torch.randn(T, N, INPUTS), torch.randn(T, N, OUTPUTS)
-    got, wanted = ours(x), theirs(x)
+    same_pass(ours, theirs, torch.randn(T, N, INPUTS))
     assert ours.explain().mode == "fold"
-    same_outputs(got, wanted)
-    got.backward(pull)
-    wanted.backward(pull)
     weight, position, delay = (
         each.grad for each in (theirs.weight, theirs.P, connections.delay.get_parameter("delay"))
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from spikingtorch import SpikingNet, like
-from tests.peers.compared import compare, same_gradients, same_outputs
+from tests.peers.compared import compare, same_gradients, same_pass
 
 T, N, INPUTS, FIRST, SECOND = 20, 4, 6, 12, 8
 pytestmark = pytest.mark.usefixtures("in_float64")
@@ -107,12 +107,8 @@ def test_feedback_of_the_step_before_is_recurrent_and_folds() -> None:
     own = recurrent.get_parameter("parametrizations.weight.original")
     with torch.no_grad():
         own[FIRST:, :FIRST], own[:FIRST, FIRST:] = theirs.there.weight, theirs.back.weight
-    x, pull = torch.rand(T, N, INPUTS), torch.randn(T, N, M)
-    got, wanted = ours(x), theirs(x)
+    same_pass(ours, theirs, torch.rand(T, N, INPUTS))
     assert ours.explain().mode == "fold"
-    same_outputs(got, wanted)
-    got.backward(pull)
-    wanted.backward(pull)
     same_gradients(dict(inputs.named_parameters()), dict(theirs.inputs.named_parameters()))
     grad: Any = own.grad
     torch.testing.assert_close(grad[FIRST:, :FIRST], theirs.there.weight.grad, rtol=1e-9, atol=1e-12)

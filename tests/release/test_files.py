@@ -1,15 +1,13 @@
 """CITATION.cff, the recipe for conda and the Dockerfile state what pyproject.toml states."""
 
 import re
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+from tests.release.project import PROJECT, PYPROJECT, ROOT
+
 # what conda calls a package of another name on PyPI
 CONDA = {"torch": "pytorch"}
 
@@ -38,7 +36,7 @@ def test_the_recipe_installs_this_version_with_its_ranges() -> None:
 
 
 def test_the_recipe_builds_as_pyproject_says() -> None:
-    built_by = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    built_by = PYPROJECT["build-system"]["requires"]
     assert {each.replace(">=", " >=") for each in built_by} <= {*recipe()["requirements"]["host"]}
 
 

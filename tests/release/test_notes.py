@@ -1,13 +1,10 @@
 """The notes of a release, from CHANGELOG.md."""
 
-import tomllib
-from pathlib import Path
-
 import pytest
 
 from release.notes import main, notes
+from tests.release.project import PROJECT
 
-ROOT = Path(__file__).parents[2]
 CHANGELOG = """# Changelog
 
 ## Unreleased
@@ -43,6 +40,6 @@ def test_a_section_without_a_line_is_no_release() -> None:
 
 
 def test_the_release_of_pyproject_has_notes(capsys: pytest.CaptureFixture[str]) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = PROJECT["version"]
     assert main() == 0
     assert capsys.readouterr().out.startswith(f"# spikingtorch {version}\n\n### Added\n")

@@ -1,7 +1,6 @@
 """The workflows of GitHub: they can be read, and the nightly one tries every version that is promised."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[2]
+from tests.release.project import PROJECT, ROOT
+
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def jobs(name: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from spikingtorch.verification.cells import ALLOWED, TOGETHER, Choice, choices
 from spikingtorch.verification.trial import relative_error
 from spikingtorch.verification.wrapped import WRAPPED
 from tests.functional.fused.lower.test_operations import GROUPS, test_values_and_gradients
-from tests.functional.test_neurons import HAND, NAMED
+from tests.functional.test_neurons import HAND, check_by_hand
 from tests.verification.edges import EDGES, TORCH_ALONE
 from tests.verification.kernels import KERNELS, WHOLE
 from tests.verification.mutants import Place, place_of
@@ -210,6 +210,11 @@ def _slopes() -> list[tuple[Any, Any]]:
     return [*pairs, *((type(ours)(1.75), type(twin)(1.75)) for ours, twin in own)]
 
 
+def _passes(check: Callable[..., None], *given: Any) -> bool:
+    check(*given)
+    return True
+
+
 def _wide(run: Callable[[], bool]) -> bool:
     with jax.enable_x64(True):
         return run()
@@ -225,19 +230,5 @@ def _coefficients() -> Iterator[tuple[str, Callable[[], bool]]]:
 
 def _by_hand(side: Any, convert: Callable[[Any], Any]) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Yield the table of numbers worked out by hand, some of which meet the threshold exactly."""
-    for name, params, inputs, outputs, membranes in HAND:
-
-        def right(name: str = name, row: Any = (params, inputs, outputs, membranes)) -> bool:
-            params, inputs, outputs, membranes = row
-            case, zero = NAMED[name], torch.zeros(1, dtype=torch.float64)
-            zeros = F.zeros_state(case.state_type, zero) if case.make_rest is None else case.make_rest(zero)
-            with jax.enable_x64(True):
-                state = convert(zeros)
-                for t, x in enumerate(inputs):
-                    given = convert(torch.tensor([x], dtype=torch.float64))
-                    state, out = getattr(side, f"{name}_step")(state, given, **convert(params))
-                    if out.tolist() != [outputs[t]] or (membranes and state.v.tolist() != [membranes[t]]):
-                        return False
-            return True
-
-        yield f"{name} by hand", right
+    for row in HAND:
+        yield f"{row[0]} by hand", partial(_wide, partial(_passes, check_by_hand, row, side, convert))

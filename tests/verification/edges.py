@@ -5,15 +5,16 @@ Each takes a side, torch or its twin, and what makes its arrays of a tensor, and
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import torch
 
 from spikingtorch import functional as F
+from tests.functional import test_firing, test_neurons
 
 Convert = Callable[[Any], Any]
-HALVES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 2.5)
 
 
 def _array(convert: Convert, *numbers: float) -> Any:
@@ -27,42 +28,9 @@ def _infinite_membranes(side: Any, convert: Convert) -> bool:
     return all([rule(u, one, 1.0).tolist() == want for rule, want in rules]) and silent[0] > 1e308 and silent[1] == 2.0
 
 
-def _fires(side: Any, convert: Convert, kind: Any, v: list[float], out: list[float], reset: Any) -> bool:
-    found = side.fire(_array(convert, *HALVES), 1.0, kind, reset)
-    spikes = [float(each != 0.0) for each in out]
-    counts = found.number.tolist() == spikes == found.fired.tolist() or isinstance(kind, side.MultiSpike)
-    return bool(found.v.tolist() == v and found.out.tolist() == out and counts)
-
-
-def _plain(side: Any, convert: Convert) -> bool:
-    spikes = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
-    v = [-2.0, -1.0, -0.5, 0.0, 0.5, 0.0, 1.0, 1.5]
-    return _fires(side, convert, side.Sigmoid(), v, spikes, side.by_subtraction)
-
-
-def _strict(side: Any, convert: Convert) -> bool:
-    v, spikes = [-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
-    return _fires(side, convert, side.Strict(side.Sigmoid()), v, spikes, side.to_zero)
-
-
-def _graded(side: Any, convert: Convert) -> bool:
-    v, out = [-2.0, -1.0, -0.5, 0.0, 0.5, 0.0, 1.0, 1.5], [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.5]
-    return _fires(side, convert, side.Graded(side.Sigmoid()), v, out, side.by_subtraction)
-
-
-def _ternary(side: Any, convert: Convert) -> bool:
-    v, out = [-1.0, 0.0, -0.5, 0.0, 0.5, 0.0, 1.0, 1.5], [-1.0, -1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
-    return _fires(side, convert, side.Ternary(side.Sigmoid()), v, out, side.by_subtraction)
-
-
-def _several(side: Any, convert: Convert) -> bool:
-    v, out = [-2.0, -1.0, -0.5, 0.0, 0.5, 0.0, 0.0, 0.5], [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0]
-    once = [*v[:5], 0.25, 0.25, 0.25]
-    kind = side.MultiSpike(side.Sigmoid())
-    found = side.fire(_array(convert, *HALVES), 1.0, kind, side.none)
-    counted = found.number.tolist() == out and found.fired.tolist() == [min(n, 1.0) for n in out]
-    rules = ((v, side.by_subtraction), (once, side.to_value(0.25)))
-    return counted and all([_fires(side, convert, kind, want, out, rule) for want, rule in rules])
+def _fires(row: test_firing.Row, side: Any, convert: Convert) -> bool:
+    test_firing.check_by_hand(row, side, convert)
+    return True
 
 
 def _saturated(side: Any, convert: Convert) -> bool:
@@ -126,11 +94,7 @@ def _sends(side: Any, convert: Convert) -> bool:
 
 EDGES: dict[str, Callable[[Any, Convert], bool]] = {
     "infinite membranes": _infinite_membranes,
-    "plain spikes": _plain,
-    "strict spikes": _strict,
-    "graded spikes": _graded,
-    "ternary spikes": _ternary,
-    "several spikes": _several,
+    **{f"spikes {k}": partial(_fires, row) for k, row in enumerate(test_firing.HAND)},
     "a saturated exponential": _saturated,
     "whole delays": _delays,
     "slopes of whole delays": _slopes_of_delays,
@@ -140,30 +104,16 @@ EDGES: dict[str, Callable[[Any, Convert], bool]] = {
 }
 
 
-def _delayed(delay: Any) -> bool:
-    """Say whether a delay that moves its inputs is the scan of its step, with all gradients."""
-    draw = torch.Generator().manual_seed(0)
-    xs, past = torch.rand(5, 2, 3, dtype=torch.float64, generator=draw), torch.rand(4, 2, 3, dtype=torch.float64)
-    learns = isinstance(delay, torch.Tensor)
-    found = []
-    for moves in (True, False):
-        leaves = [xs.movedim(0, 2).clone().requires_grad_(), past.clone().requires_grad_()]
-        d = delay.clone().requires_grad_() if learns else delay
-        before = F.DelayState(tuple(leaves[1].unbind(0)))
-        if moves:
-            state, out = F.delayed(before, leaves[0], d, 2)
-        else:
-            state, out = F.scan(F.delay_step, before, leaves[0], params={"delay": d}, dim=2, backend="loop")
-        pulls = [torch.cos(torch.arange(each.numel())).reshape(each.shape).double() for each in (out, *state.past)]
-        wanted = [*leaves, d] if learns else leaves
-        found.append([out, *state.past, *torch.autograd.grad((out, *state.past), wanted, pulls)])
-    return all([torch.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in zip(*found, strict=True)])
-
-
 def _leaks() -> bool:
     pairs = [(w, 1.0 / (1.0 + math.exp(-w))) for w in (-2.0, -0.5, 0.0, 0.5, 2.0)]
     right = all([abs(F.leak_from_w(w) - want) < 1e-15 for w, want in pairs])
     return right and F.leak_from_w(-800.0) == 0.0 and F.leak_from_w(800.0) == 1.0
+
+
+def _delayed(delay: Any) -> bool:
+    """Compare a delay that moves its inputs with the scan of its step."""
+    test_neurons.test_delayed_is_the_scan(delay, 5, -1)
+    return True
 
 
 _OF_EACH = torch.tensor([0.25, 3.5, 4.0], dtype=torch.float64)

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.trace.examples import Spec
-from spikingtorch.functional.fused.trace.tracer import trace
 from tests.functional.fused.lower.test_operations import (
     FLOATS,
-    TABLE,
-    exact,
+    test_a_zero_that_a_step_fills_in_keeps_its_sign,
     test_the_sign_of_a_zero_that_is_bounded,
+    test_what_eager_rounds_in_more_than_one_way_is_told_and_nothing_else,
     test_whole_numbers,
 )
 from tests.functional.fused.runtime.test_trees import HALVES, ODD, test_every_half_number_goes_in_and_out
@@ -24,8 +22,6 @@ from tests.fused import Scan, assert_same_bits, bits, check, check_gradients, dr
 
 aten: Any = torch.ops.aten
 T, B, N = 19, 2, 21  # two chunks of 16 steps, and neurons that fill no vector
-# what has the bits of the loop, where they are compared, through an operation that need not
-_NEAR = ("rsqrt", "fmod", "remainder", "pow.Tensor_Scalar, -0.5")
 
 
 def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor, floor: str = "E") -> None:
@@ -40,23 +36,13 @@ def _of_outputs(functions: dict[str, Callable[..., Tensor]], *leaves: Tensor, fl
         assert_same_bits(scan.run("fused"), scan.run("loop"))
 
 
-def _exactness() -> None:
-    """What eager rounds in more than one way is told, and nothing else."""
-    one = tuple(Spec.of(torch.float32, (5,)) for _ in range(3))
-    for name in TABLE:
-        step: Any = lambda state, x, name=name: (state, TABLE[name](*(leaf.detach() for leaf in x)))  # noqa: E731
-        found = trace(step, (), one, {}, None, lift_floats=True).program.inexact
-        assert bool(found) != exact(name) or name.startswith(_NEAR), name
-
-
 def _signs_of_zeros() -> None:
     for zero in (0.0, -0.0):
         test_the_sign_of_a_zero_that_is_bounded(zero, torch.float32)
+    test_a_zero_that_a_step_fills_in_keeps_its_sign(torch.float32)
     zeros = torch.tensor([[0.0, -0.0, 1.0, -1.0, torch.nan]])
     _of_outputs(
         {
-            "filled": lambda x: torch.full_like(x, -0.0),
-            "chosen": lambda x: torch.where(x > 0, -0.0, x),
             "clamped": lambda x: aten.hardtanh.default(torch.full_like(x, -0.0), 0.0, 1.0),
             "leaky": lambda x: aten.leaky_relu.default(x, -0.3),
         },
@@ -216,7 +202,7 @@ def _odd_scans() -> None:
 
 
 KERNELS: dict[str, Callable[[], None]] = {
-    "exactness": _exactness,
+    "exactness": test_what_eager_rounds_in_more_than_one_way_is_told_and_nothing_else,
     "signs of zeros": _signs_of_zeros,
     "bools": _bools,
     "conversions": _conversions,

@@ -3,6 +3,7 @@
 import inspect
 import runpy
 import sys
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -53,24 +54,30 @@ def assert_small(errors: dict[str, float], *where: str) -> None:
     assert not wrong, f"{where}: {wrong}"
 
 
-# every third choice of a neuron, the first part of them in each run of the tests
+# every third choice of a neuron; the first part of them in each run of the tests, of some neurons in one program
+EACH = (*CASES, *WRAPPED)
 PARTS = [
-    pytest.param(case, part, id=f"{case.name}, {part}", marks=[pytest.mark.long] if part else [])
-    for case in (*CASES, *WRAPPED)
-    for part in (0, 3, 6, 9, 12)
-    if OF_NEURONS[case.name][part::15]
+    *[pytest.param(EACH[k : k + 5], 0, id=f"{EACH[k].name} and next, 0") for k in range(0, len(EACH), 5)],
+    *[
+        pytest.param([case], part, id=f"{case.name}, {part}", marks=pytest.mark.long)
+        for case in EACH
+        for part in (3, 6, 9, 12)
+        if OF_NEURONS[case.name][part::15]
+    ],
 ]
 
 
-@pytest.mark.parametrize(("case", "part"), PARTS)
-def test_neuron(case: Case, part: int) -> None:
+@pytest.mark.parametrize(("cases", "part"), PARTS)
+def test_neurons(cases: Sequence[Case], part: int) -> None:
     """The cells of every third choice, the first of them at two lengths; the table itself has them all."""
-    chosen = OF_NEURONS[case.name][part::15]
+    chosen = [choice for case in cases for choice in OF_NEURONS[case.name][part::15]]
     cells = measured(chosen, LENGTHS if part else (1, 17))
     assert [cell.backend for cell in cells] == [*BACKENDS] * len(chosen)
-    quantities = {"output"} | {f"d params.{name}" for name in case.params}
-    quantities |= {f"{kind}state.{field}" for field in case.state_type._fields for kind in ("", "d ")}
+    of_cells = {case.name: case for case in cases}
     for cell in cells:
+        case = of_cells[cell.neuron]
+        quantities = {"output"} | {f"d params.{name}" for name in case.params}
+        quantities |= {f"{kind}state.{field}" for field in case.state_type._fields for kind in ("", "d ")}
         found = {name.replace(".past[0]", ".past").replace(".neuron.v", ".neuron") for name in cell.errors}
         found |= {name.partition("[")[0] for name in found}  # of several outputs
         assert quantities <= found, cell
@@ -89,7 +96,7 @@ def test_recurrent_neuron(case: Case) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("case", [*CASES, *WRAPPED], ids=by_name)
 def test_bits(case: Case) -> None:
-    """Fused against the loop, in both layouts; the kernels are those of test_neuron."""
+    """Fused against the loop, in both layouts; the kernels are those of test_neurons."""
     for _, (surrogate, _), reset in OF_NEURONS[case.name][::3]:
         for T in LENGTHS:
             xs, params = case.draw(T)

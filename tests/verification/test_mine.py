@@ -50,41 +50,48 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return run
 
 
-def test_a_step_with_a_twin(mine: Mine) -> None:
-    code, text = mine(STEP.format(v="u * (1 - s)"), TWIN.format(decay="decay"))
-    assert code == 0
-    assert "cells     error   largest in\nstep " in text
-    assert "scan runs it as fused" in text
-    assert "the compiled loop and the Python loop agree" in text
-    assert "not checked" not in text
+PLAIN = STEP.format(v="u * (1 - s)")
+SILENT = PLAIN.replace("state: State", "state").replace("1.0", "100.0")
+# what is in the module, the exit code, and what is said
+MODULES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
+    "a twin": (
+        (PLAIN, TWIN.format(decay="decay")),
+        0,
+        (
+            *("cells     error   largest in\nstep ", "scan runs it as fused"),
+            "the compiled loop and the Python loop agree",
+        ),
+    ),
+    "a wrong twin": (
+        (PLAIN, TWIN.format(decay="-decay")),
+        1,
+        ("OUT OF TOLERANCE", "d params.decay on the fused backend differs from the twin by"),
+    ),
+    "no twin": (
+        (PLAIN,),
+        0,
+        (
+            "its gradient is that of its smooth version, by finite differences",
+            "not checked: the equation itself",
+            "not checked: gradients of parameters, because none of them is a tensor",
+        ),
+    ),
+    "a branch": ((STEP.format(v="torch.where(s > 0, 0.0, u)"),), 1, ("state.v does not follow the spike",)),
+    "a silent neuron, and a state that is made": (
+        (SILENT, "step_state = lambda x: State(torch.zeros_like(x))\n"),
+        0,
+        ("not checked: spikes and resets, because the output was 0 throughout",),
+    ),
+}
 
 
-def test_a_step_with_a_wrong_twin(mine: Mine) -> None:
-    code, text = mine(STEP.format(v="u * (1 - s)"), TWIN.format(decay="-decay"))
-    assert code == 1
-    assert "OUT OF TOLERANCE" in text
-    assert "d params.decay on the fused backend differs from the twin by" in text
-
-
-def test_a_step_without_a_twin(mine: Mine) -> None:
-    code, text = mine(STEP.format(v="u * (1 - s)"))
-    assert code == 0
-    assert "its gradient is that of its smooth version, by finite differences" in text
-    assert "not checked: the equation itself" in text
-    assert "not checked: gradients of parameters, because none of them is a tensor" in text
-
-
-def test_a_branch_is_found(mine: Mine) -> None:
-    code, text = mine(STEP.format(v="torch.where(s > 0, 0.0, u)"))
-    assert code == 1
-    assert "state.v does not follow the spike" in text
-
-
-def test_a_silent_neuron_and_a_state_that_is_made(mine: Mine) -> None:
-    step = STEP.format(v="u * (1 - s)").replace("state: State", "state").replace("1.0", "100.0")
-    code, text = mine(step, "step_state = lambda x: State(torch.zeros_like(x))\n")
-    assert code == 0
-    assert "not checked: spikes and resets, because the output was 0 throughout" in text
+@pytest.mark.parametrize("name", MODULES)
+def test_a_step(mine: Mine, name: str) -> None:
+    parts, expected, says = MODULES[name]
+    code, text = mine(*parts)
+    assert code == expected
+    assert [each for each in says if each not in text] == []
+    assert name != "a twin" or "not checked" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Trees are those of torch's pytree; what is remembered by them is bounded; what is an ordinary tensor."""
+"""Trees are those of torch's pytree; what is an ordinary tensor."""
 
 from collections import OrderedDict
 from typing import Any
@@ -10,7 +10,6 @@ from torch.utils import _pytree as pytree
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core import tree
-from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.fused.runtime.targets import target_of
 from tests.fused_steps import Pair, draw
@@ -53,13 +52,6 @@ def test_forms_tell_kinds_apart() -> None:
     assert len({tree.flatten(each)[1] for each in alike}) == len(alike)
     nested = {"a": Pair(one, [OrderedDict(b=2)])}  # type: ignore[arg-type]
     assert set(tree.types_of(tree.flatten(nested)[1])) >= {dict, Pair, list, OrderedDict}
-
-
-def test_the_oldest_is_forgotten() -> None:
-    recent: LRUCache[int] = LRUCache(2)
-    for key in "abac":
-        recent.keep(key, ord(key))
-    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (97, None, 99)
 
 
 def test_what_is_no_ordinary_tensor() -> None:

@@ -17,6 +17,7 @@ from spikingtorch.functional.fused.runtime import executable
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, assert_same_bits, draw
 from tests.fused_steps import Pair, counting, leaky
+from tests.noted import saved_by
 
 pytestmark = pytest.mark.usefixtures("afresh")
 T, N, M = 9, 4, 33
@@ -119,20 +120,20 @@ def test_a_change_is_seen(name: str) -> None:
         assert_close(everything(other), want)
 
 
-def test_the_values_of_a_float_that_is_looked_at() -> None:
-    for tau in (3.0, 5.0, 3.0, 1e9, 5.0):
-        given = scan(step=valued, params={"tau": tau})
+def with_a_sign(state: F.IFState, x: Tensor, number: float) -> Any:
+    return state, x * math.copysign(1.0, number)
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "numbers"),
+    [(valued, "tau", (3.0, 5.0, 3.0, 1e9, 5.0)), (with_a_sign, "number", (0.0, -0.0, 0.0))],
+    ids=["a number", "a sign of zero"],
+)
+def test_the_values_of_a_float_that_is_looked_at(step: Any, name: str, numbers: tuple[float, ...]) -> None:
+    for number in numbers:
+        given = scan(step=step, params={name: number})
         assert_close(given.run("auto"), given.run("loop"))
-    assert known() == 3
-
-
-def test_a_sign_of_zero_is_a_value() -> None:
-    def signed(state: F.IFState, x: Tensor, sign: float) -> Any:
-        return state, x * math.copysign(1.0, sign)
-
-    for sign in (1.0, -1.0):
-        given = scan(step=signed, params={"sign": 0.0 * sign})
-        assert_close(given.run("auto")[1], sign * given.xs)
+    assert known() == len(set(map(str, numbers)))
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -170,43 +171,6 @@ def test_the_default_dtype_is_part_of_a_request() -> None:
         torch.set_default_dtype(torch.float32)
 
 
-def test_transforms_take_no_notice() -> None:
-    given, weights = scan(), (draw(T, N, M, seed=3), draw(N, M, seed=4))
-
-    def total(x: Tensor) -> Tensor:
-        final, out = given._replace(xs=x).run("auto")
-        result: Tensor = (out * weights[0]).sum() + (final.v * weights[1]).sum()
-        return result
-
-    x = given.xs
-    leaf, batch = x.clone().requires_grad_(), torch.stack([draw(T, N, M, seed=9), x])
-    for _ in range(2):
-        (want,) = torch.autograd.grad(total(leaf), leaf)
-        assert_close(torch.func.grad(total)(x), want)
-        assert_close(torch.func.vmap(torch.func.grad(total))(batch)[1], want)
-        assert_close(torch.func.jvp(total, (x,), (x,)), (total(x), (want * x).sum()))
-
-
-def test_second_derivative_of_a_scan_that_has_run_before() -> None:
-    given = scan(xs=draw(T, N, M).requires_grad_())
-    found = []
-    for backend in ("loop", "auto", "auto"):
-        (first,) = torch.autograd.grad(given.run(backend)[1].sum(), given.xs, create_graph=True)
-        found.append(torch.autograd.grad(first.square().sum(), given.xs)[0])
-        assert found[0].any()
-        assert_close(found[-1], found[0])
-
-
-def test_inference_mode_before_and_after() -> None:
-    given = scan()
-    want = given.run("loop")
-    with torch.inference_mode():
-        for _ in range(2):
-            assert_close(given.run("auto"), want)
-            assert given.run("auto")[1].is_inference()
-    assert_close(everything(given), everything(given, "loop"))
-
-
 def test_what_was_saved_may_not_be_overwritten() -> None:
     for _ in range(2):
         x = draw(T, N, M).requires_grad_() * 1.0
@@ -218,18 +182,12 @@ def test_what_was_saved_may_not_be_overwritten() -> None:
 
 @pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")  # of torch 2.12
 def test_a_profile_shows_the_operators_and_hooks_what_is_saved() -> None:
-    packed = []
-
-    def pack(tensor: Tensor) -> Tensor:
-        packed.append(tensor.shape)
-        return tensor
-
     want = everything(scan())
-    with torch.profiler.profile() as profile, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        assert_close(everything(scan()), want)
+    with torch.profiler.profile() as profile:
+        saved = saved_by(lambda: assert_close(everything(scan()), want))
     names = {event.key for event in profile.key_averages()}
     assert {"spikingtorch::scan_forward", "spikingtorch::scan_backward"} <= names
-    assert (T, N, M) in packed
+    assert (T, N, M) in [tensor.shape for tensor in saved]
     assert in_eager()
 
 

@@ -1,4 +1,4 @@
-"""What torch does around a layer: second derivatives, hooks on saved tensors, checkpoints, batches of gradients."""
+"""What torch does around a layer: second derivatives, hooks on saved tensors, batches of gradients."""
 
 from functools import partial
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
 from spikingtorch.functional.sparse import kernels
 from tests.functional.sparse.cases import CASES, Case, draw, outcome
+from tests.noted import calls_of
 from tests.rounding import Change, Results, assert_as_exact
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,14 +23,7 @@ both = pytest.mark.parametrize("graded", [False, True], ids=["spikes", "graded"]
 @pytest.fixture
 def backward_kernels(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each weight gradient by kernels, whether it came from bits."""
-    found, run = [], kernels.weight_gradient
-
-    def noted(s: Any, events: Any, g: Tensor) -> Tensor | None:
-        found.append(events.graded is None)
-        return run(s, events, g)
-
-    monkeypatch.setattr(kernels, "weight_gradient", noted)
-    return found
+    return calls_of(monkeypatch, kernels, "weight_gradient", lambda result, s, events, g: events.graded is None)
 
 
 @pytest.mark.sampled
@@ -102,26 +95,6 @@ def test_hooks_that_hand_back_something_else(of_weight: bool) -> None:
 
 @pytest.mark.sampled
 @both
-@pytest.mark.parametrize("reentrant", [False, True])
-@few_cases
-def test_checkpoint(case: Case, graded: bool, reentrant: bool) -> None:
-    torch.manual_seed(0)
-    tensors = draw(case, 0.3, graded)
-
-    def under(*given: Any) -> Tensor:
-        out: Tensor = checkpoint(case.event, *given, use_reentrant=reentrant)
-        return out
-
-    found = []
-    for layer in (under, case.event):
-        given = [tensor.detach().requires_grad_() for tensor in tensors]
-        layer(*given, *case.options).square().sum().backward()
-        found.append([tensor.grad for tensor in given])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
-
-
-@pytest.mark.sampled
-@both
 @few_cases
 def test_a_batch_of_gradients(case: Case, graded: bool) -> None:
     torch.manual_seed(0)
@@ -146,16 +119,6 @@ def test_twice_backward(graded: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     with pytest.raises(RuntimeError, match="second time"):
         torch.autograd.grad(out.sum(), tensors)
-
-
-def test_weights_that_changed_in_place() -> None:
-    x, weight = (torch.rand(6, 5) < 0.5).float().requires_grad_(), torch.randn(3, 5, requires_grad=True)
-    for graded in (1.0, 0.5):
-        out = F.event_linear(x * graded, weight)
-        with torch.no_grad():
-            weight.add_(1.0)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            out.sum().backward()
 
 
 def test_spikes_that_changed_in_place() -> None:

@@ -10,14 +10,12 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import run
 from spikingtorch.functional.sparse.operations import Convolution, Layer
 from tests.functional.sparse.cases import Case, conv2d, dense, outcome
-from tests.guards import Guards
+from tests.noted import calls_of
 from tests.rounding import Change, Results, assert_as_exact
-from tests.torch_threads import on_threads
 
 CASES = {
     "one-output": conv2d((2, 1, 5, 6), 1, (3, 3), 1, 1),
@@ -38,15 +36,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Tensor | None]:
     """What the kernel of the weights has returned."""
-    results: list[Tensor | None] = []
-    gradient = kernels.dense_weight_gradient
-
-    def noted(*args: Any) -> Tensor | None:
-        results.append(gradient(*args))
-        return results[-1]
-
-    monkeypatch.setattr(kernels, "dense_weight_gradient", noted)
-    return results
+    return calls_of(monkeypatch, kernels, "dense_weight_gradient", lambda result, *_: result)
 
 
 def layer_of(operation: Any) -> Callable[..., Tensor]:
@@ -90,34 +80,6 @@ def test_random_shapes(seed: int, found: list[Tensor | None], monkeypatch: pytes
         case = conv2d((rng.randint(1, 40), channels, *size), outputs, kernel, stride, padding)
         found.clear()
         check(case, draw(case), found)
-
-
-@pytest.mark.sampled
-@pytest.mark.usefixtures("one_thread")
-@every_case
-def test_nothing_beside_arrays(case: Case, found: list[Tensor | None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither read, for it is NaN there, nor written."""
-    guards = Guards()
-    monkeypatch.setattr(memory, "empty_strided", guards.empty_strided)
-    tensors = [guards.place(tensor.detach()).requires_grad_() for tensor in draw(case)]
-    got = outcome(layer_of(case.operation), tensors, case.options)
-    assert found
-    assert found[0] is not None
-    guards.check()
-    assert all(bool(tensor.isfinite().all()) for tensor in got)
-
-
-@pytest.mark.sampled
-@every_case
-def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "SERIAL", 0)
-    tensors = draw(case)
-    results = []
-    for number in (1, 2, 3):
-        with on_threads(number):
-            results.append(outcome(layer_of(case.operation), tensors, case.options)[2])
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
 
 
 @pytest.mark.sampled

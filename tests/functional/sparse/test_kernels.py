@@ -8,35 +8,12 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from spikingtorch.functional.core import memory, threads
+from spikingtorch.functional.core import memory
 from spikingtorch.functional.sparse import c_abi, kernels
-from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, draw, outcome
-from tests.guards import Guards
+from tests.functional.sparse.cases import CASES, DENSITIES, Case, check, draw
 from tests.processes import python
-from tests.torch_threads import on_threads
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-
-
-@pytest.fixture
-def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
-    found = Guards()
-    monkeypatch.setattr(memory, "empty_strided", found.empty_strided)
-    return found
-
-
-@pytest.mark.sampled
-@pytest.mark.usefixtures("one_thread")
-@every_case
-def test_nothing_beside_arrays(case: Case, guards: Guards) -> None:
-    """Neither read, for it is NaN there, nor written."""
-    torch.manual_seed(0)
-    for density, graded in ((0.0, False), (0.2, False), (0.2, True), (1.0, False)):
-        tensors = [guards.place(tensor.detach()).requires_grad_() for tensor in draw(case, density, graded)]
-        got = outcome(case.event, tensors, case.options)
-        assert guards.results > 5
-        guards.check()
-        assert all(bool(tensor.isfinite().all()) for tensor in got)
 
 
 @pytest.mark.sampled
@@ -71,22 +48,6 @@ def test_bits(form: None) -> None:
             for number in (1, 2):
                 assert kernels.mark(x, number, events.number) is not None
                 assert kernels.mark(x, number, events.number - 1) is None
-
-
-@pytest.mark.sampled
-@every_case
-def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    monkeypatch.setattr(threads, "SERIAL", 0)
-    found: dict[int, list[Tensor]] = {}
-    tensors = draw(case, 0.2)
-    for number in (1, 2, 3):
-        with on_threads(number):
-            out = case.event(*tensors, *case.options)
-            g = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
-            found[number] = [out.detach(), *torch.autograd.grad(out, tensors[1:], g)]
-    for number in (2, 3):
-        assert all(torch.equal(a, b) for a, b in zip(found[1], found[number], strict=True))
 
 
 # torch's own operations on many threads hang in a forked child: none of them runs there

@@ -1,5 +1,6 @@
 """Results lie in memory as torch's own do, are no views, and may be written on; and what torch saves is saved."""
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from random import Random
@@ -80,8 +81,8 @@ def test_outputs_may_be_written_on(name: str, last: bool) -> None:
 
 def test_weights_that_change_before_the_gradient_of_data() -> None:
     """As in torch, a linear layer keeps its weights for the gradient of the input alone."""
-    x = (torch.rand(6, 5) < 0.5).float()
-    for needs in (False, True):
+    spikes = (torch.rand(6, 5) < 0.5).float()
+    for needs, x in itertools.product((False, True), (spikes, 0.5 * spikes)):
         weight, given = torch.randn(3, 5, requires_grad=True), x.clone().requires_grad_(needs)
         out = F.event_linear(given, weight)
         with torch.no_grad():

@@ -17,6 +17,7 @@ import spikingtorch as st
 from spikingtorch.functional.sparse import pooling
 from spikingtorch.functional.sparse.automatic import Automatic
 from spikingtorch.functional.sparse.pooling import max_pool2d
+from tests.noted import saved_by
 from tests.rounding import Change, assert_as_exact, changed
 
 WINDOWS: dict[str, dict[str, Any]] = {
@@ -70,16 +71,8 @@ def test_as_torch(windows: dict[str, Any], layout: str) -> None:
 
 
 def test_one_byte_an_output_is_kept() -> None:
-    kept: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = max_pool2d(images().requires_grad_(), 2)
-    assert out is not None
-    assert [(each.dtype, each.shape) for each in kept] == [(torch.uint8, out.shape)]
+    kept = saved_by(lambda: max_pool2d(images().requires_grad_(), 2))
+    assert [(each.dtype, each.shape) for each in kept] == [(torch.uint8, (3, 5, 5, 7))]
 
 
 def test_places_that_a_hook_has_laid_out_anew() -> None:

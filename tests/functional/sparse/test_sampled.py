@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from spikingtorch.functional.core import memory, threads
 from spikingtorch.functional.sparse import crossover, kernels
 from spikingtorch.functional.sparse.autograd import marked_support, run
 from spikingtorch.functional.sparse.layers import linear
@@ -17,9 +16,8 @@ from spikingtorch.functional.sparse.operations import Convolution, Layer, Linear
 from spikingtorch.functional.sparse.pooling import max_pool2d, pooled_support
 from spikingtorch.functional.sparse.supports import Supports
 from tests.functional.sparse.cases import CASES, Case, random_case
-from tests.guards import Guards
+from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact
-from tests.torch_threads import on_threads
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
@@ -27,15 +25,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What the kernel has returned."""
-    results: list[bool] = []
-    gradient = kernels.sampled_input_gradient
-
-    def noted(*args: Any) -> bool:
-        results.append(gradient(*args))
-        return results[-1]
-
-    monkeypatch.setattr(kernels, "sampled_input_gradient", noted)
-    return results
+    return calls_of(monkeypatch, kernels, "sampled_input_gradient", lambda result, *_: result)
 
 
 def sampled(operation: Any, support: Tensor) -> Callable[..., Tensor]:
@@ -119,34 +109,6 @@ def test_every_vector(case: Case, found: list[bool]) -> None:
     torch.manual_seed(0)
     check(case, 0.2)
     assert found == [True]
-
-
-@pytest.mark.sampled
-@pytest.mark.usefixtures("one_thread")
-@every_case
-def test_nothing_beside_arrays(case: Case, found: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither read, for it is NaN there, nor written."""
-    guards = Guards()
-    monkeypatch.setattr(memory, "empty_strided", guards.empty_strided)
-    x, weight, support = draw(case, 0.3)
-    x, weight = guards.place(x.detach()).requires_grad_(), guards.place(weight)
-    got = gradient(sampled(case.operation, support), x, weight)
-    guards.check()
-    assert found == [True]
-    assert bool(got.isfinite().all())
-
-
-@pytest.mark.sampled
-@every_case
-def test_results_do_not_depend_on_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "SERIAL", 0)
-    x, weight, support = draw(case, 0.3)
-    results = []
-    for number in (1, 2, 3):
-        with on_threads(number):
-            results.append(gradient(sampled(case.operation, support), x, weight))
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils import _pytree as pytree
 
 from spikingtorch.functional.fused.codegen import triton
 from spikingtorch.functional.fused.codegen.abi import BACKWARD, FORWARD, numbers
@@ -17,21 +16,13 @@ from spikingtorch.functional.fused.trace.examples import Spec
 from spikingtorch.functional.fused.trace.tracer import trace
 from spikingtorch.verification.cases import CASES, Case, by_name
 from tests.functional.fused.lower.test_operations import REFUSED, TABLE
+from tests.programs import of_neuron
 
 TRITON = "import triton\nimport triton.language as tl\n"
 
 
 def traced(step: Any, state: Any, x: Any, params: Any = None, half: torch.dtype | None = None) -> Program:
     return trace(step, state, x, params or {}, half, lift_floats=True).program
-
-
-def neuron(case: Case, dtype: torch.dtype, *sizes: int) -> Program:
-    """Return the program of a neuron, traced for neurons of a shape."""
-    one = Spec.of(dtype, sizes)
-    xs, params = case.draw(1, dtype=dtype)
-    state = pytree.tree_map(lambda leaf: one, case.initial(xs))
-    x = pytree.tree_map(lambda leaf: one, xs)
-    return traced(case.step, state, x, dict.fromkeys(params, one))
 
 
 def texts(program: Program, axes: int = 1) -> Iterator[str]:
@@ -45,13 +36,13 @@ def texts(program: Program, axes: int = 1) -> Iterator[str]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_every_neuron_is_python_and_the_same_text_each_time(case: Case, dtype: torch.dtype) -> None:
-    program = neuron(case, dtype, 5)
+    program = of_neuron(case, dtype)
     for text in texts(program):
         compile(text, "kernel", "exec")
         assert text.startswith(TRITON)
     assert list(texts(program)) == list(texts(program))
     # neither the sizes of tensors nor their number of axes is in the text
-    assert list(texts(neuron(case, dtype, 3, 2, 7))) == list(texts(program))
+    assert list(texts(of_neuron(case._replace(shape=(3, 2, 7)), dtype))) == list(texts(program))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
@@ -108,7 +99,7 @@ def test_an_operation_that_is_not_known_is_refused() -> None:
 
 
 def test_the_arguments_have_the_order_of_the_arrays() -> None:
-    program = neuron(CASES[1], torch.float32, 5)
+    program = of_neuron(CASES[1])
     wanted = [True] * len(program.params)
     for groups, signature in (
         (FORWARD, triton.forward_signature(program)),
@@ -122,7 +113,7 @@ def test_the_arguments_have_the_order_of_the_arrays() -> None:
 
 
 def test_sizes_and_strides_are_arguments_that_nothing_is_compiled_for() -> None:
-    program = neuron(CASES[1], torch.float32, 5)
+    program = of_neuron(CASES[1])
     for axes in (1, 3):
         signature = triton.forward_signature(program, axes)
         sizes = [name for name, kind in signature.items() if kind in ("i32", "i64")]

@@ -220,11 +220,16 @@ def test_integers_are_refused_where_a_kernel_has_floats_or_bools(operation: Any,
         Scan(lambda state, x: (state, operation(x)), (), torch.rand(5, 3)).run("fused")
 
 
-def test_what_eager_rounds_in_more_than_one_way_is_not_class_e() -> None:
+# what has the bits of the loop, where they are compared, through an operation that need not
+_NEAR = ("rsqrt", "fmod", "remainder", "pow.Tensor_Scalar, -0.5")
+
+
+def test_what_eager_rounds_in_more_than_one_way_is_told_and_nothing_else() -> None:
     one = tuple(Spec.of(torch.float32, (5,)) for _ in range(3))
     for name in TABLE:
         step: Any = lambda state, x, name=name: (state, TABLE[name](*(leaf.detach() for leaf in x)))  # noqa: E731
-        assert exact(name) or trace(step, (), one, {}, None, lift_floats=True).program.inexact, name
+        found = trace(step, (), one, {}, None, lift_floats=True).program.inexact
+        assert bool(found) != exact(name) or name.startswith(_NEAR), name
 
 
 @pytest.mark.sampled

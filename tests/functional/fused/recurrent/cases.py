@@ -14,6 +14,7 @@ from spikingtorch.functional.fused.recurrent import c_loop
 from spikingtorch.testing import assert_close
 from tests.fused import Scan, check_gradients
 from tests.fused_steps import value
+from tests.noted import calls_of
 
 LENGTHS = (1, 2, 17)
 BACKENDS: tuple[Any, ...] = ("loop", "fused", "auto")
@@ -68,9 +69,10 @@ def draw(
     threshold: Any = (),
     step: Any = F.lif_step,
     reset: Any = F.to_zero,
+    seed: int = 0,
 ) -> Scan:
     """Draw a scan; decay and threshold are floats, or shapes to draw tensors in."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     xs = torch.rand(steps, *case.shape, dtype=torch.float64) * 1.1
     v, s = torch.rand(case.shape, dtype=torch.float64) * 0.8, torch.rand(case.shape, dtype=torch.float64)
     fan_in = case.weight[-1] if case.synapse is F.dense else int(np.prod(case.weight[1:] or 1))
@@ -191,40 +193,15 @@ def written_on(scan: Scan) -> Any:
     return pytree.tree_map(lambda result: 0.5 * result.mul_(2), scan.run("fused"))
 
 
-def assert_no_gradient_is_asked_for(scan: Scan) -> None:
-    """Assert that the results are those of the loop, and need no gradient, where nothing asks for one."""
-    found = [scan.run("fused")]
-    with torch.no_grad():
-        found.append(scan.watched()[0].run("fused"))
-    with torch.inference_mode():
-        found.append(scan.run("auto"))
-    assert_close(found, [scan.run("loop")] * 3)
-    assert not any(result.requires_grad for result in pytree.tree_leaves(found))
+def with_records(scan: Scan, *names: str) -> Scan:
+    """Return a scan that gives out (spikes, records), or spikes alone where nothing is recorded."""
+    step: Any = F.recorded(scan.step, *names) if names else scan.step
+    return scan._replace(step=step)
 
 
-def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note which way each pass takes."""
+def loops_in_c(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note each pass that takes the loop in C."""
     taken: list[str] = []
-
-    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            taken.append(name)
-            return real(*args)
-
-        return call
-
     for name in ("forward", "backward"):
-        monkeypatch.setattr(c_loop, name, noting(name, getattr(c_loop, name)))
+        calls_of(monkeypatch, c_loop, name, lambda *_, name=name: taken.append(name))
     return taken
-
-
-def compiled(scan: Scan) -> Any:
-    """Return what torch.compile makes of a scan of LIF."""
-
-    def results(v: Tensor, s: Tensor, xs: Tensor, *params: Tensor) -> Any:
-        named: dict[str, Tensor] = dict(zip(("decay", "threshold", "recurrent_weight"), params, strict=True))
-        return F.scan(scan.step, F.RecurrentState(F.LIFState(v), s), xs, params=named)
-
-    torch._dynamo.reset()
-    whole: Any = torch.compile(results, backend="aot_eager", fullgraph=True)
-    return whole(*of_tensors(scan, on("auto"))[1])

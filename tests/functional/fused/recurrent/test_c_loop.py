@@ -16,8 +16,9 @@ from spikingtorch.functional.dispatch import recurrent
 from spikingtorch.functional.fused.build.compiler import CompileError
 from spikingtorch.functional.fused.recurrent import c_abi, c_loop
 from spikingtorch.testing import assert_close
-from tests.functional.fused.recurrent.cases import Recurrent, check, ways
+from tests.functional.fused.recurrent.cases import Recurrent, check, loops_in_c
 from tests.fused import Scan
+from tests.noted import saved_by
 from tests.torch_threads import on_threads
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -115,7 +116,7 @@ def scan(
 @pytest.mark.parametrize("in_c", [True, False], ids=["in C", "from Python"])
 @pytest.mark.parametrize("only", [OF_FEW, None], ids=["few", "all"])
 def test_a_scan(only: Any, in_c: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = ways(monkeypatch)
+    taken = loops_in_c(monkeypatch)
     if not in_c:
         monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
     given = list(itertools.product((1, 2, 16, 17, 40), (33, 128)) if in_c else itertools.product((1, 2, 17), (33,)))
@@ -189,16 +190,9 @@ def test_weights_that_are_not_finite(value: float) -> None:
 @pytest.mark.parametrize(("steps", "states"), [(15, 1), (16, 1), (33, 3), (40, 3)])
 def test_memory_of_the_trace(steps: int, states: int) -> None:
     """One state in 16 is kept."""
-    kept: list[torch.Size] = []
-
-    def note(saved: Tensor) -> Tensor:
-        kept.append(saved.shape)
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        scan(steps, 5, 33).watched()[0].run("fused")
+    kept = saved_by(lambda: scan(steps, 5, 33).watched()[0].run("fused"))
     # inputs, outputs and currents at all steps
-    assert sorted(shape[0] for shape in kept if len(shape) == 3) == [states, steps, steps, steps]
+    assert sorted(len(each) for each in kept if each.ndim == 3) == [states, steps, steps, steps]
 
 
 def test_what_runs_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +218,7 @@ def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(c_abi, "library", fail)
     c_abi.functions.cache_clear()
-    taken = ways(monkeypatch)
+    taken = loops_in_c(monkeypatch)
     check(scan(3, 2, 5))
     assert not taken
     c_abi.functions.cache_clear()

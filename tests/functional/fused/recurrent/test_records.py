@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch.utils.checkpoint import checkpoint
 
 from spikingtorch import functional as F
 from spikingtorch.functional.core import memory
@@ -17,9 +15,8 @@ from spikingtorch.functional.recorded import records_inside
 from spikingtorch.testing import assert_close, relative_error
 from spikingtorch.verification.cases import RECURRENT
 from tests.functional.fused.recurrent import cases
-from tests.functional.fused.recurrent.cases import FEW, Case, check, draw, on, outcome, slopes, written_on
+from tests.functional.fused.recurrent.cases import FEW, Case, check, draw, on, outcome, slopes, with_records
 from tests.fused import Scan, assert_same_bits
-from tests.fused_steps import value
 from tests.guards import Guards
 from tests.torch_threads import on_threads
 
@@ -39,11 +36,6 @@ NEURONS = {case.name: case for case in RECURRENT}
 CHOSEN = [
     f"{neuron}, {synapse}" for neuron in ("lif", "alif", "cuba_lif", "biolif") for synapse in ("dense", "convolution")
 ]
-
-
-def with_records(scan: Scan, *names: str) -> Scan:
-    """Return a scan that gives out (spikes, records)."""
-    return around(scan, F.recorded(scan.step, *names))
 
 
 def around(scan: Scan, step: Any) -> Scan:
@@ -92,7 +84,13 @@ def is_fused(scan: Scan, *names: str) -> None:
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 
 
-def every_length(case: Case, dtype: torch.dtype) -> None:
+@pytest.mark.sampled
+@dtypes
+@pytest.mark.parametrize("in_c", [True, False], ids=["", "from Python"])
+@cases.each_of(SHAPES)
+def test_every_shape_and_length(case: Case, in_c: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not in_c:
+        monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
     # as elsewhere, in float32 no parameter is shared
     shape = () if dtype == torch.float64 else case.shape
     for steps in (1, 2, 17, 33):
@@ -104,38 +102,17 @@ def every_length(case: Case, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.sampled
-@dtypes
-@cases.each_of(SHAPES)
-def test_every_shape_and_length(case: Case, dtype: torch.dtype) -> None:
-    every_length(case, dtype)
-
-
-@pytest.mark.sampled
-@dtypes
-@cases.each_of([case for case in SHAPES if case.synapse is F.dense])
-def test_a_matrix_from_python(case: Case, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrent, "runs_in_c", lambda *_: False)
-    every_length(case, dtype)
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("name", CHOSEN)
-def test_chosen_neurons(name: str) -> None:
-    for dtype, steps in ((torch.float64, 20), (torch.float32, 7)):
+@pytest.mark.parametrize("name", NEURONS)
+def test_every_neuron(name: str) -> None:
+    for dtype, steps in ((torch.float64, 20), (torch.float32, 7)) if name in CHOSEN else ((torch.float64, 12),):
         scan, names = of_neuron(name, steps, dtype)
         is_fused(scan, *names)
         same_bits(scan, *names)
-    scan, names = of_neuron(name, 20)
-    check(with_records(scan, *names))
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("name", NEURONS)
-def test_every_neuron(name: str) -> None:
     scan, names = of_neuron(name, 12)
-    is_fused(scan, *names)
-    same_bits(scan, *names)
-    assert_close(with_records(scan, *names).run("fused"), with_records(scan, *names).run("loop"))
+    recorded = with_records(scan, *names)
+    assert_close(recorded.run("fused"), recorded.run("loop"))
+    if name in CHOSEN:
+        check(recorded)
 
 
 @few_cases
@@ -171,70 +148,6 @@ def test_some_gradients_are_wanted(case: Case) -> None:
     whole = recorded.gradients("loop")
     for name in whole:
         assert_close(recorded.gradients("fused", only=[name]), {name: whole[name]}, name)
-
-
-@few_cases
-def test_writing_on_records(case: Case) -> None:
-    for dim in (0, 1, -1):
-        scan = draw(case, 5)
-        scan = with_records(scan._replace(xs=scan.xs.movedim(0, dim), dim=dim), *NAMES)
-        assert_close(outcome(scan, written_on), outcome(scan, on("loop")))
-        assert_close(written_on(scan), scan.run("loop"))
-
-
-def streamed(scan: Scan) -> Any:
-    state, parts = scan.state, []
-    for piece in (scan.xs[:1], scan.xs[1:4], scan.xs[4:]):
-        state, outs = scan._replace(state=state, xs=piece).run("fused")
-        parts.append(outs)
-    return state, pytree.tree_map(lambda *pieces: torch.cat(pieces), *parts)
-
-
-WAYS: dict[str, cases.Run] = {
-    "a stream": streamed,
-    "checkpoint": lambda scan: checkpoint(scan.run, "fused", use_reentrant=False),
-    "compiled": cases.compiled,
-}
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("way", WAYS)
-@few_cases
-def test_every_way_is_the_loop(case: Case, way: str) -> None:
-    scan = with_records(draw(case, 7), *NAMES)
-    assert_close(outcome(scan, WAYS[way]), outcome(scan, on("loop")))
-
-
-@few_cases
-def test_transforms_take_the_loop(case: Case) -> None:
-    scan = with_records(draw(case, 4), *NAMES)
-    vmap: Any = torch.func.vmap
-    many = torch.stack([scan.xs, scan.xs.flip(0)])
-    found = vmap(lambda xs: scan._replace(xs=xs).run("auto"))(many)
-    for k in range(2):
-        assert_close(pytree.tree_map(lambda each, k=k: each[k], found), scan._replace(xs=many[k]).run("loop"))
-
-
-@few_cases
-def test_second_derivatives(case: Case) -> None:
-    def second(backend: Any) -> tuple[Tensor, ...]:
-        function, tensors = cases.of_tensors(with_records(draw(case, 3), *NAMES), on(backend))
-        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
-        firsts = torch.autograd.grad(value(function(*leaves)), leaves, create_graph=True)
-        return torch.autograd.grad([(first**2).sum() for first in firsts], leaves)
-
-    assert_close(second("fused"), second("loop"))
-
-
-@few_cases
-def test_half_precision(case: Case) -> None:
-    scan = draw(case, 8, dtype=torch.float32, decay=case.shape, threshold=case.shape)
-    half = with_records(scan._replace(xs=scan.xs.bfloat16()), *NAMES)
-    (state, found), want = half.run("fused"), half.run("loop")
-    assert_close(state, want[0])
-    for mine, theirs in zip(pytree.tree_leaves(found), pytree.tree_leaves(want[1]), strict=True):
-        torch.testing.assert_close(mine, theirs)
-    assert half.run("fused")[1][1]["u"].dtype == torch.bfloat16
 
 
 class Named(NamedTuple):
@@ -297,11 +210,6 @@ def test_a_name_that_there_is_not(case: Case) -> None:
     assert nothing.run("fused")[1][1] == {}
 
 
-@few_cases
-def test_no_gradient_is_asked_for(case: Case) -> None:
-    cases.assert_no_gradient_is_asked_for(with_records(draw(case, 17), *NAMES))
-
-
 def with_slopes(scan: Scan) -> Any:
     """Return results, and the gradients of a loss on spikes and membranes."""
     watched, leaves = scan.watched()
@@ -325,7 +233,7 @@ def test_memory_between_guards(case: Case, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_loop_in_c_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = cases.ways(monkeypatch)
+    taken = cases.loops_in_c(monkeypatch)
     large = Case("dense-large", F.dense, (70, 33), (33, 33))
     scan = with_records(draw(large, 40, decay=large.shape, threshold=large.shape), *NAMES)
     want = scan.gradients("loop")

@@ -1,4 +1,4 @@
-"""What a recurrent step refuses, in which words; and its raw operators."""
+"""What a recurrent step refuses, in which words."""
 
 import re
 from typing import Any
@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch import functional as F
-from tests.functional.fused.recurrent.cases import BACKENDS, FEW, Case, draw, each_of
+from tests.functional.fused.recurrent.cases import BACKENDS
 
 V, WEIGHT = torch.zeros(3, 5), torch.zeros(5, 5)
 
@@ -76,37 +74,3 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
 def test_what_does_not_fit(name: str) -> None:
     changes, kind, words = REFUSED[name]
     refused(kind, *words, **changes)
-
-
-class Calls(TorchDispatchMode):
-    """Writes down with which arguments the raw operators of the library are called."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.found: dict[str, Any] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "spikingtorch":
-            self.found[func._opname] = args
-        return func(*args, **(kwargs or {}))
-
-
-@each_of([case for case in FEW if case.synapse is not F.per_channel])
-@pytest.mark.parametrize("names", [(), ("v", "u")], ids=["plain", "with records"])
-def test_raw_operators(case: Case, names: tuple[str, ...]) -> None:
-    """They have no gradients of their own, and refuse a tensor that requires one, alone or in a list of arguments."""
-    scan = draw(case, 3)
-    step: Any = F.recorded(scan.step, *names) if names else scan.step
-    with Calls() as calls:
-        scan._replace(step=step).gradients("fused")
-    assert set(calls.found) == {"recurrence_forward", "recurrence_backward"}
-    for name, found in calls.found.items():
-        call, arguments = getattr(torch.ops.spikingtorch, name), pytree.tree_map_only(Tensor, Tensor.detach, found)
-        torch.library.opcheck(call.default, arguments)
-        for leaf in pytree.tree_leaves(arguments[:5]):
-            leaf.requires_grad_()
-            with pytest.raises(RuntimeError, match=r"requires a gradient.*functional\.scan"):
-                call(*arguments)
-            with torch.no_grad():
-                assert not any(result.requires_grad for result in call(*arguments))
-            leaf.requires_grad_(False)

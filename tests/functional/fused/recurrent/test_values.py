@@ -128,6 +128,16 @@ def test_results_that_are_not_used(case: Case) -> None:
         assert_close(got, want)
 
 
+@few_cases
+def test_records_in_half_precision(case: Case) -> None:
+    scan = draw(case, 8, dtype=torch.float32, decay=case.shape, threshold=case.shape)
+    half = cases.with_records(scan._replace(xs=scan.xs.bfloat16()), "v", "s", "u", "threshold")
+    (state, found), want = half.run("fused"), half.run("loop")
+    assert_close(state, want[0])
+    torch.testing.assert_close(found, want[1])
+    assert found[1]["u"].dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @few_cases
 def test_half_precision(case: Case, dtype: torch.dtype) -> None:

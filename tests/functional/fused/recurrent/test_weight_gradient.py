@@ -10,21 +10,14 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.sparse import kernels
+from tests.noted import calls_of
 from tests.rounding import Change, assert_as_exact
 
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of spikes of each gradient by kernels."""
-    found: list[int] = []
-    run = kernels.weight_gradient
-
-    def noted(s: Any, events: Any, g: Tensor) -> Tensor | None:
-        found.append(events.number)
-        return run(s, events, g)
-
-    monkeypatch.setattr(kernels, "weight_gradient", noted)
-    return found
+    return calls_of(monkeypatch, kernels, "weight_gradient", lambda result, s, events, g: events.number)
 
 
 CASES = {"dense": (F.dense, (256,), (256, 256), 40), "convolution": (F.convolution, (32, 8, 8), (32, 32, 3, 3), 12)}

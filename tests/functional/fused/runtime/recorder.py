@@ -12,31 +12,46 @@ from spikingtorch import functional as F
 from spikingtorch.functional.core.modes import are_plain, plain_keys
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.fused.build.triton_kernel import Loaded, Run, Source
-from spikingtorch.functional.fused.runtime import targets
+from spikingtorch.functional.fused.runtime import gpu, targets
 from spikingtorch.functional.fused.runtime.executable import Executable
 from spikingtorch.functional.fused.runtime.gpu import TritonTarget
 from tests.caches import forget
 
 
-class Recorder(TritonTarget):
-    """The library's target for tensors of the CPU, with kernels that only note what they are handed.
+class OnTheCPU(TritonTarget):
+    """The library's target for GPUs, for tensors of the CPU.
 
     Attributes:
-        sources: of the kernels that were asked for.
         settled: how often memory was waited for.
-        runs: for each launch, the kernel, the lanes, and the arguments by name.
     """
 
     device, dispatch_key = "cpu", "CPU"
+    settled = 0
     _keys = plain_keys("cpu")
 
+    def holds(self, tensors: Iterable[Any]) -> bool:
+        """Say whether these are plain tensors of the CPU."""
+        return are_plain(tensors, self._keys)
+
+    def settle(self, device: torch.device) -> None:
+        """Count: there are no streams."""
+        self.settled += 1
+
+    def failure(self, program: str) -> None:
+        """Return None: what fails is to be seen in the test."""
+
+
+class Recorder(OnTheCPU):
+    """A target with kernels that only note what they are handed.
+
+    Attributes:
+        sources: of the kernels that were asked for.
+        runs: for each launch, the kernel, the lanes, and the arguments by name.
+    """
+
     def __init__(self) -> None:
-        self.settled = 0
         self.sources: list[Source] = []
         self.runs: list[tuple[str, int, dict[str, Any]]] = []
-
-    def holds(self, tensors: Iterable[Any]) -> bool:
-        return are_plain(tensors, self._keys)
 
     def load(self, source: Source, device: torch.device) -> Loaded:
         self.sources.append(source)
@@ -47,22 +62,29 @@ class Recorder(TritonTarget):
 
         return launcher
 
-    def settle(self, device: torch.device) -> None:
-        self.settled += 1
 
-    def failure(self, program: str) -> None:
-        return None
+@contextmanager
+def handed_to(target: OnTheCPU) -> Iterator[pytest.MonkeyPatch]:
+    """Hand fused scans to a target."""
+    with pytest.MonkeyPatch.context() as patch:
+        forget(patch)
+        patch.setattr(targets, "TARGETS", (target,))
+        patch.setattr(targets, "_BY_DEVICE", {target.device: target})
+        yield patch
 
 
 @contextmanager
 def recorded() -> Iterator[Recorder]:
     """Hand fused scans to a recorder."""
     target = Recorder()
-    with pytest.MonkeyPatch.context() as patch:
-        forget(patch)
-        patch.setattr(targets, "TARGETS", (target,))
-        patch.setattr(targets, "_BY_DEVICE", {target.device: target})
+    with handed_to(target):
         yield target
+
+
+def forget_kernels() -> None:
+    """Make the next use of every kernel for a GPU its first one."""
+    for cache in (gpu._loaded, gpu._failure, gpu._kernel):
+        cache.cache_clear()
 
 
 def lif(x: Tensor, dim: int = 0, **params: Any) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from spikingtorch.testing import assert_close
 from tests import ways
 from tests.caches import forget
 from tests.fused_steps import Counts, N, T, counting, draw, gradients, leaky, loop, rest, stack, value
+from tests.noted import saved_by
 from tests.ways import MAPS, Case, Function, Way, grad, number, scanned, slopes, vmap, watched
 
 B = 3
@@ -45,23 +46,7 @@ def of(*names: str, dim: int = 0, **fixed: Any) -> Case:
     return case
 
 
-ALL = of(*TENSORS)(scanned), of(*TENSORS)(loop)
 OF_X = of("x")(scanned), of("x")(loop)
-
-
-@pytest.mark.parametrize("wanted", list(itertools.product([False, True], repeat=4))[1:])
-def test_every_combination_of_gradients(ran: Counts, wanted: tuple[bool, ...]) -> None:
-    found: list[Any] = []
-    for function in ALL:
-        leaves = [
-            leaf.clone().requires_grad_(want) for leaf, want in zip((V, X, DECAY, THRESHOLD), wanted, strict=True)
-        ]
-        results = function(*leaves)
-        found.append(torch.autograd.grad(value(results), [leaf for leaf in leaves if leaf.requires_grad]))
-        if function is ALL[0]:
-            assert {leaf.grad_fn.name()[:9] for leaf in (results[0].v, results[1])} == {"FusedScan"}
-    assert_close(*found)
-    assert (ran.forward, ran.backward) == (1, 1)
 
 
 # --- vmap -------------------------------------------------------------------------------------------------------------
@@ -207,14 +192,7 @@ def test_saves_its_inputs_and_one_state_in_sixteen(monkeypatch: pytest.MonkeyPat
     state, (xs,) = rest(), watched([draw(steps, N)])
     for _ in range(calls):  # the first one of all traces under the hooks
         scanned(leaky, state, xs, params)
-    kept: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
-        scanned(leaky, state, xs, params)
+    kept = saved_by(lambda: scanned(leaky, state, xs, params))
     assert sorted(tuple(tensor.shape) for tensor in kept) == sorted([(steps, N), (N,), (N,), (N,), (steps // 16, N)])
     inputs = {tensor.data_ptr() for tensor in (xs, state.v, *params.values())}
     assert inputs <= {tensor.data_ptr() for tensor in kept}  # themselves, no copies of them
@@ -260,11 +238,6 @@ def test_a_write_on_a_result_is_fine() -> None:
         return slopes(then, *x)
 
     assert_close(*[written_on(function, X) for function in OF_X])
-
-
-@pytest.mark.parametrize("kind", [0, 1])
-def test_results_of_one_kind_only(kind: int) -> None:
-    assert_close(*[slopes(lambda *x, f=function: f(*x)[kind], V, X, DECAY, THRESHOLD) for function in ALL])
 
 
 def test_hooks_of_tensors_see_gradients() -> None:

@@ -1,4 +1,4 @@
-"""Errors of the contract are those of the loop; tensors that no kernel is for, and a machine without a compiler."""
+"""Tensors that no kernel is for, and a machine without a compiler."""
 
 import os
 import re
@@ -15,7 +15,7 @@ import spikingtorch
 from spikingtorch import functional as F
 from spikingtorch.functional.fused.build.compiler import EXTRA
 from tests.fused import Scan
-from tests.fused_steps import N, counting, draw, leaky, rest
+from tests.fused_steps import N, counting, draw, rest
 
 X = draw()
 
@@ -30,63 +30,8 @@ def scaled(state: Any, x: Tensor, gain: Any) -> Any:
     return F.IFState(v), v
 
 
-def raises(state: Any, x: Tensor) -> Any:
-    raise KeyError("some name")
-
-
 def at(*shape: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> F.IFState:
     return F.IFState(torch.zeros(shape, dtype=dtype, device=device))
-
-
-def gain(*shape: int) -> dict[str, Any]:
-    return {"gain": torch.ones(shape, dtype=torch.float64)}
-
-
-CONTRACT: dict[str, tuple[type[Exception], Scan]] = {
-    "not a pair": (TypeError, Scan(lambda state, x: state, rest(), X)),
-    "another state": (TypeError, Scan(lambda state, x: (F.LIFState(state.v + x), x), rest(), X)),
-    "output is no tensor": (TypeError, Scan(lambda state, x: (F.IFState(state.v + x), 1.0), rest(), X)),
-    "state is no tensor": (TypeError, Scan(lambda state, x: (state._replace(v=0.0), x), rest(), X)),
-    "writes on the state": (ValueError, Scan(lambda state, x: (F.IFState(state.v.add_(x) + 0), x), rest(), X)),
-    "writes on x": (ValueError, Scan(lambda state, x: (F.IFState(state.v + x.mul_(2)), x + 0), rest(), X.clone())),
-    "writes on a parameter": (
-        ValueError,
-        Scan(lambda state, x, gain: (F.IFState(state.v + gain.add_(1.0) * x), x + 0), rest(), X, gain(N)),
-    ),
-    "small state": (ValueError, Scan(add, at(), X)),
-    "state of length one": (ValueError, Scan(add, at(1), X)),
-    "wrong state": (RuntimeError, Scan(add, at(N + 1), X)),
-    "large parameter": (ValueError, Scan(scaled, rest(), X, gain(5, 1))),
-    "wrong parameter": (RuntimeError, Scan(scaled, rest(), X, gain(N + 1))),
-    "integer state": (TypeError, Scan(add, at(N, dtype=torch.int64), X)),
-    "mixed dtypes": (TypeError, Scan(add, at(N, dtype=torch.float32), X)),
-    "unknown parameter": (TypeError, Scan(add, rest(), X, {"gain": 1.0})),
-    "missing parameter": (TypeError, Scan(scaled, rest(), X)),
-    "time axis": (ValueError, Scan(add, rest(), X, dim=2)),
-    "no input": (ValueError, Scan(add, rest(), ())),
-    "mixed devices": (ValueError, Scan(add, at(N, device="meta"), X)),
-    "the step's own": (KeyError, Scan(raises, rest(), X)),
-}
-
-
-@pytest.mark.parametrize("backend", ["auto", "fused"])
-@pytest.mark.parametrize("name", CONTRACT)
-def test_errors_of_the_contract_are_the_same(name: str, backend: str) -> None:
-    kind, scan = CONTRACT[name]
-    with pytest.raises(kind) as want:
-        scan.run("loop")
-    with pytest.raises(kind) as got:
-        scan.run(backend)
-    assert (got.type, str(got.value)) == (want.type, str(want.value)) == (kind, str(got.value))
-    assert getattr(got.value, "__notes__", None) == getattr(want.value, "__notes__", None)
-
-
-def test_an_unknown_backend() -> None:
-    with pytest.raises(ValueError, match="backend='warp' is not one of 'auto', 'loop', 'fused'"):
-        Scan(add, rest(), X).run("warp")
-
-
-# --- what no kernel is for --------------------------------------------------------------------------------------------
 
 
 class Wrapped(Tensor):
@@ -116,12 +61,6 @@ def test_unsuited_tensors_take_the_loop_silently_and_are_told_so_in_a_sentence(n
     # "cannot run step, which a tensor is ..." is not English
     assert not re.search(r"which (a tensor|there|the state|shapes) ", str(caught.value))
     assert counts.forward == 0
-
-
-def test_a_parameter_of_torch_is_a_plain_tensor() -> None:
-    with counting() as counts:
-        F.scan(leaky, rest(), X, params={"decay": torch.nn.Parameter(draw(N))}, backend="fused")
-    assert counts.forward == 1
 
 
 # --- no compiler ------------------------------------------------------------------------------------------------------

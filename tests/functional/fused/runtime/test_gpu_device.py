@@ -1,6 +1,5 @@
 """What the target for GPUs asks of a device and of Triton, and what it says without them."""
 
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +19,9 @@ from spikingtorch.functional.fused.build import triton_kernel
 from spikingtorch.functional.fused.build.triton_kernel import NoKernel, Settings, Source
 from spikingtorch.functional.fused.runtime import gpu, targets
 from spikingtorch.functional.fused.runtime.gpu import GPU
-from tests.functional.fused.runtime.recorder import executable, lif, recorded
+from tests.functional.fused.runtime.recorder import executable, forget_kernels, lif, recorded
 from tests.fused import draw
+from tests.processes import python
 
 CUDA = torch.device("cuda", 0)
 
@@ -43,8 +43,7 @@ class Device:
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: self.capturing)
         monkeypatch.setattr(torch.cuda, "device", self.device)
-        for cache in (gpu._loaded, gpu._failure, gpu._kernel):
-            cache.cache_clear()
+        forget_kernels()
 
     @contextmanager
     def device(self, index: int) -> Iterator[None]:
@@ -70,8 +69,7 @@ class Device:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     yield Device(monkeypatch)
-    for cache in (gpu._loaded, gpu._failure, gpu._kernel):
-        cache.cache_clear()
+    forget_kernels()
 
 
 TYPES = (("x0_ptr", "*fp32"), ("z0_ptr", "*fp32"), ("steps", "i32"), ("BLOCK", "constexpr"))
@@ -127,7 +125,7 @@ def test_importing_the_library_imports_no_triton_and_wakes_no_device() -> None:
         "assert not torch.cuda.is_initialized()\n"
         "assert 'triton' not in sys.modules or torch.cuda.is_available()\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+    python("-W", "error", "-c", code)
 
 
 def test_the_targets_and_their_operators() -> None:

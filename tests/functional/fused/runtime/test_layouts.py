@@ -16,6 +16,7 @@ from spikingtorch.functional.fused.runtime import executable
 from tests.folded_layer import CALLS, Took, held, over_time
 from tests.fused import Scan, assert_close_gradients, assert_same_bits
 from tests.guards import Guards, overrun
+from tests.noted import calls_of
 from tests.torch_threads import on_threads
 from tests.widths import CASES, FLOATS, WHOLE, drawn
 
@@ -38,13 +39,7 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Guards:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str, guards: Guards, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran, run = [], bind.Bound.run
-
-    def found_by_signature(*args: Any) -> Any:
-        ran.append(args)
-        return run(*args)
-
-    monkeypatch.setattr(bind.Bound, "run", found_by_signature)
+    ran = calls_of(monkeypatch, bind.Bound, "run")
     CASES[name](guards.place)
     guards.check()
     assert guards.results > 0

@@ -14,6 +14,7 @@ from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.testing import assert_close
 from tests.caches import forget
 from tests.fused_steps import counting, draw, gradients, leaky, loop, stack, value
+from tests.noted import calls_of
 from tests.processes import at_once, python
 from tests.torch_threads import on_threads
 
@@ -110,15 +111,7 @@ def test_the_number_of_threads_changes_no_bit(shape: tuple[int, ...]) -> None:
 
 
 def test_the_number_of_threads_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    real = cpu.CLaunch._fields
-
-    def fields(self: cpu.CLaunch) -> Any:
-        found = real(self)
-        seen.append(found[0])
-        return found
-
-    monkeypatch.setattr(cpu.CLaunch, "_fields", fields)
+    seen = calls_of(monkeypatch, cpu.CLaunch, "_fields", lambda fields, _: fields[0])
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         results(fused, leaky, arguments(0))

@@ -1,9 +1,8 @@
 """The raw operators: torch's own checks of them, what does not fit, which no memory is touched for, and export."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import recurrent
@@ -19,7 +19,10 @@ from spikingtorch.functional.fused.trace.programs import trace_step
 from spikingtorch.testing import assert_close
 from tests import fused_steps
 from tests.caches import forget
+from tests.functional.fused.recurrent import cases
+from tests.fused import Scan
 from tests.fused_steps import loop, value
+from tests.processes import python
 from tests.ways import Net
 from tests.widths import drawn
 
@@ -34,67 +37,107 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return drawn(dtype, shape, 0)
 
 
-def scan_forward(dtype: torch.dtype = torch.float32, keep: bool = True) -> Arguments:
-    """Return arguments of the raw operator that fit."""
+class Calls(TorchDispatchMode):
+    """Writes down with which arguments the raw operators of the library are called."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: dict[str, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "spikingtorch":
+            self.found[func._opname] = args
+        return func(*args, **(kwargs or {}))
+
+
+def arguments(operator: str, scan: Scan) -> Arguments:
+    """Return arguments of a raw operator that fit, by name: those that a scan calls it with."""
+    with Calls() as calls:
+        scan.gradients("fused")
+    found = pytree.tree_map_only(Tensor, Tensor.detach, calls.found[operator])
+    names = [each.name for each in getattr(OPERATORS, operator).default._schema.arguments]
+    return dict(zip(names, found, strict=True))
+
+
+def of_lif(dtype: torch.dtype) -> Scan:
     state, x, decay, threshold = (numbers(*shape, dtype=dtype) for shape in (SHAPE, (T, *SHAPE), (5,), (1,)))
-    call = ScanCall.of(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold}, 0, dtype)
-    found = trace_step(call.step, call.arguments())
-    given: Arguments = {"states": [state], "xs": [x], "params": call.tensor_params}  # the threshold first
-    return given | {"scalars": (*call.floats, *found.literals), "program": found.program, "dim": 0, "keep": keep}
+    return Scan(F.lif_step, F.LIFState(state), x, {"decay": decay, "threshold": threshold})
 
 
-def scan_backward(dtype: torch.dtype = torch.float32) -> Arguments:
-    given = scan_forward(dtype)
-    *_, kept = OPERATORS.scan_forward(*given.values())
-    incoming = {"kept": [kept], "cotangents": [None, numbers(T, *SHAPE, dtype=dtype)]}
-    rest = {name: given[name] for name in ("scalars", "program", "dim")}
-    return {name: given[name] for name in ("states", "xs", "params")} | incoming | rest | {"wanted": [True] * 4}
+def of_scan(operator: str, dtype: torch.dtype = torch.float32) -> Arguments:
+    return arguments(operator, of_lif(dtype))
 
 
 def of_two(state: F.LIFState, x: tuple[Tensor, Tensor], **params: Any) -> tuple[F.LIFState, Tensor]:
     return F.lif_step(state, x[0] * x[1], **params)
 
 
-def recurrence_forward(synapse: str = "dense", second: bool = False) -> Arguments:
-    shape, weight = ((2, 4, 6), (4, 4, 3)) if synapse == "convolution" else (SHAPE, (5, 5))
+def recurrence(operator: str, synapse: str = "dense", second: bool = False) -> Arguments:
+    """Return arguments for a synapse, and for one input or two."""
+    images = synapse == "convolution"
+    shape, weight = ((2, 4, 6), (4, 4, 3)) if images else (SHAPE, (5, 5))
     state, x = F.RecurrentState(F.LIFState(numbers(*shape)), numbers(*shape)), numbers(T, *shape)
     params = {"decay": numbers(shape[-1]), "threshold": numbers(1), "recurrent_weight": numbers(*weight)}
-    step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if synapse == "convolution" else F.dense)
-    found = recurrent.recurrence(ScanCall.of(step, state, (x, x + 0.5) if second else x, params, 0, x.dtype))
-    neuron, literals = found.neuron, found.plan.literals
-    given: Arguments = {"states": neuron.states, "s": state.s, "xs": neuron.xs, "weight": found.weight}
-    given |= {"params": neuron.tensor_params, "scalars": (*neuron.floats, *literals), "program": found.plan.program}
-    return given | {"synapse": synapse, "differentiable": found.plan.differentiable, "keep": True}
+    step: Any = F.Recurrent(of_two if second else F.lif_step, F.convolution if images else F.dense)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrent, "runs_in_c", lambda *_: synapse == "dense in C")
+        found = arguments(operator, Scan(step, state, (x, x + 0.5) if second else x, params))
+    assert found["synapse"] == synapse
+    return found
 
 
-def recurrence_backward(synapse: str = "dense", second: bool = False) -> Arguments:
-    given = recurrence_forward(synapse, second)
-    _, _, outs, *rest = OPERATORS.recurrence_forward(*given.values())
-    tensors = {name: given[name] for name in ("states", "s", "xs", "weight", "params")}
-    incoming = {"trace": [outs, *rest], "cotangents": [None, None, torch.ones_like(outs)]}
-    options = {name: given[name] for name in ("scalars", "program", "synapse", "differentiable")}
-    return tensors | incoming | options | {"wanted": [True] * (7 if second else 6)}
-
-
-SCANS: dict[str, Callable[..., Arguments]] = {"scan_forward": scan_forward, "scan_backward": scan_backward}
-RECURRENCES: dict[str, Callable[..., Arguments]] = {
-    "recurrence_forward": recurrence_forward,
-    "recurrence_backward": recurrence_backward,
+RECURRENCES = ("recurrence_forward", "recurrence_backward")
+GOOD: dict[str, Callable[[], Arguments]] = {
+    **{name: partial(of_scan, name) for name in ("scan_forward", "scan_backward")},
+    **{name: partial(recurrence, name) for name in RECURRENCES},
 }
-GOOD = SCANS | RECURRENCES
 
 # --- what fits --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_opcheck(dtype: torch.dtype) -> None:
-    for keep in (False, True):
-        torch.library.opcheck(OPERATORS.scan_forward.default, tuple(scan_forward(dtype, keep).values()))
-    torch.library.opcheck(OPERATORS.scan_backward.default, tuple(scan_backward(dtype).values()))
+def of_matrix(case: cases.Case, names: tuple[str, ...]) -> Scan:
+    return cases.with_records(cases.draw(case, 8), *names)  # as many steps as the loop in C takes at least
+
+
+CALLED: dict[str, tuple[str, Callable[[], Scan]]] = {
+    **{f"scan of {dtype}": ("scan", partial(of_lif, dtype)) for dtype in (torch.float32, torch.float64)},
+    **{
+        f"{case.name}, records: {names}": ("recurrence", partial(of_matrix, case, names))
+        for case in cases.FEW
+        for names in ((), ("v", "u"))
+        if case.synapse is not F.per_channel
+    },
+}
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_raw_operators(name: str) -> None:
+    """They have no gradients of their own, and refuse a tensor that requires one, alone or in a list of arguments."""
+    kind, make = CALLED[name]
+    with Calls() as calls:
+        make().run("fused")
+        make().gradients("fused")
+    assert set(calls.found) == {f"{kind}_forward", f"{kind}_backward"}
+    for operator, found in calls.found.items():
+        call, given = getattr(OPERATORS, operator), pytree.tree_map_only(Tensor, Tensor.detach, found)
+        torch.library.opcheck(call.default, given)
+        for leaf in pytree.tree_leaves(given[:5]):
+            if not isinstance(leaf, Tensor):
+                continue
+            leaf.requires_grad_()
+            with pytest.raises(RuntimeError, match=r"requires a gradient.*functional\.scan"):
+                call(*given)
+            with torch.no_grad():
+                assert not any(result.requires_grad for result in call(*given))
+            leaf.requires_grad_(False)
+
+
+def test_opcheck_of_a_forward_pass_that_keeps_nothing() -> None:
+    torch.library.opcheck(OPERATORS.scan_forward.default, tuple((of_scan("scan_forward") | {"keep": False}).values()))
 
 
 def test_scan_forward_is_the_loop() -> None:
-    given = scan_forward(torch.float64)
+    given = of_scan("scan_forward", torch.float64)
     (v,), (x,), (threshold, decay) = (given[name] for name in ("states", "xs", "params"))
 
     def looped(x: Tensor) -> Any:
@@ -105,21 +148,10 @@ def test_scan_forward_is_the_loop() -> None:
     assert_close((F.LIFState(kept[0]), kept.shape[0]), (looped(x[:16])[0], 1))
 
 
-@pytest.mark.parametrize("group", ["states", "xs", "params"])
-@pytest.mark.parametrize("name", GOOD)
-def test_gradients_are_refused(name: str, group: str) -> None:
-    given = GOOD[name]()
-    given[group] = [given[group][0].requires_grad_(), *given[group][1:]]
-    with pytest.raises(RuntimeError, match=r"requires a gradient.*functional\.scan"):
-        getattr(OPERATORS, name)(*given.values())
-    with torch.no_grad():
-        assert not any(result.requires_grad for result in getattr(OPERATORS, name)(*given.values()))
-
-
 @SYNAPSES
 @pytest.mark.parametrize("name", RECURRENCES)
 def test_recurrence_in_scattered_memory(name: str, synapse: str) -> None:
-    given = RECURRENCES[name](synapse, second=True)
+    given = recurrence(name, synapse, second=True)
 
     def scattered(tensor: Any) -> Any:
         return tensor.mT.contiguous().mT if isinstance(tensor, Tensor) and tensor.ndim > 1 else tensor
@@ -212,7 +244,7 @@ def test_call_that_does_not_fit(name: str, changes: list[tuple[Arguments, str]],
 @SYNAPSES
 @pytest.mark.parametrize("index", range(3))
 def test_trace_that_does_not_fit(index: int, synapse: str) -> None:
-    given = recurrence_backward(synapse)
+    given = recurrence("recurrence_backward", synapse)
     changes: list[Callable[[Tensor], Tensor]] = [lambda t: t[1:], lambda t: t.double(), lambda t: t[..., :1]]
     for change in changes:
         trace = [change(each) if k == index else each for k, each in enumerate(given["trace"])]
@@ -261,5 +293,4 @@ def test_an_exported_module_has_values_and_gradients_and_survives_a_file(tmp_pat
         assert_close(got, slopes)
         files.append(str(tmp_path / f"{strict}.pt2"))
         torch.export.save(program, files[-1])
-    command = [sys.executable, "-W", "ignore", "-c", LOADED, *files]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["True"] * 4
+    assert python("-W", "ignore", "-c", LOADED, *files).split() == ["True"] * 4

@@ -110,21 +110,25 @@ def everything(state: dict[str, Any], x: dict[str, Any], *, decay: Any) -> tuple
     return after, Traced(spike, u, {"fired": fired, "list": [count, x["current"], state["pair"][1], 2 * count + 1]})
 
 
+def of_trees(T: int, dim: int) -> Scan:
+    shape = (T, B, N) if dim == 0 else (B, T, N)
+    x = draw(*shape, high=1.4)
+    state: dict[str, Any] = {"v": draw(B, N), "pair": (torch.arange(B * N).reshape(B, N), draw(B, N, seed=1))}
+    xs = {"current": x, "pair": (x > 0.5, (10 * draw(*shape, seed=2)).to(torch.int32) - 4)}
+    return Scan(everything, state, xs, {"decay": draw(N)}, dim)
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_trees_of_states_inputs_and_outputs(dim: int) -> None:
     for T in LENGTHS:
-        shape = (T, B, N) if dim == 0 else (B, T, N)
-        x = draw(*shape, high=1.4)
-        state: dict[str, Any] = {"v": draw(B, N), "pair": (torch.arange(B * N).reshape(B, N), draw(B, N, seed=1))}
-        xs = {"current": x, "pair": (x > 0.5, (10 * draw(*shape, seed=2)).to(torch.int32) - 4)}
-        scan = Scan(everything, state, xs, {"decay": draw(N)}, dim)
+        scan = of_trees(T, dim)
         check(scan)
         after, out = scan.run("fused")
         assert isinstance(out, Traced)
         assert (out.rest["fired"].dtype, out.rest["list"][0].dtype) == (torch.bool, torch.int64)
-        assert torch.equal(out.rest["list"][1], x)
-        assert torch.equal(after["pair"][1], state["pair"][1])
-        assert out.membrane.shape == shape
+        assert torch.equal(out.rest["list"][1], scan.xs["current"])
+        assert torch.equal(after["pair"][1], scan.state["pair"][1])
+        assert out.membrane.shape == scan.xs["current"].shape
 
 
 def test_the_same_tensor_twice() -> None:
@@ -169,3 +173,25 @@ def test_half_and_float32_streams_give_float32() -> None:
     check(scan)
     assert scan.run("fused")[1].dtype == torch.float32
     assert scan.gradients("fused")["['xs'][0]"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(40, 4, 1), (40, 1, 1), (40, 1)], ids=str)
+def test_the_gradient_of_an_input_that_neurons_share_is_rounded_once(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(shape, generator=generator).to(dtype).requires_grad_()
+    cotangent = torch.rand(40, 4, 300, generator=generator)
+
+    def run(backend: F.Backend) -> tuple[Tensor, Tensor]:
+        _, out = F.scan(F.lif_step, F.LIFState(torch.zeros(4, 300)), x, params={"decay": 0.9}, backend=backend)
+        return out, torch.autograd.grad((out.float() * cotangent).sum(), x)[0]
+
+    want, gradient = run("loop")
+    for _ in range(2):  # a first call, and one that is found again
+        out, found = run("fused")
+        assert out.dtype == found.dtype == dtype
+        assert torch.equal(out, want)
+        # as good as one rounding, and not as three hundred
+        torch.testing.assert_close(found, gradient, rtol=torch.finfo(dtype).eps, atol=0.0)

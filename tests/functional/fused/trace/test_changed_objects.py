@@ -1,10 +1,11 @@
 """What a step reads of objects, threads and modules is what they hold now."""
 
+import enum
 import threading
 import types
 import warnings
 from collections.abc import Callable
-from enum import Enum
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook
 
 from spikingtorch import functional as F
+from tests.functional.fused.trace.places import OWN, Plain, advance, around, with_attribute, with_number
+from tests.functional.fused.trace.test_places import VALUES, agrees
 
 X = torch.rand(9, 300, generator=torch.Generator().manual_seed(0))
 
@@ -22,32 +25,11 @@ class Settings:
         self.gain = 0.5
 
 
-class Neuron(Settings):
-    def __call__(self, state: F.IFState, x: Tensor) -> Any:
-        return advance(self.gain, state, x)
-
-
-def advance(gain: float, state: F.IFState, x: Tensor) -> Any:
-    v = gain * state.v + x
-    return F.IFState(v), v
-
-
 def reading(settings: Any) -> Callable[..., Any]:
     def step(state: F.IFState, x: Tensor) -> Any:
-        return advance(settings.gain, state, x)
+        return advance(state, x, settings.gain)
 
     return step
-
-
-def of_parameter(state: F.IFState, x: Tensor, *, settings: Settings) -> Any:
-    return advance(settings.gain, state, x)
-
-
-DEFAULT = Settings()
-
-
-def function() -> None:
-    """Has an attribute."""
 
 
 def assert_as_the_loop(step: Any, **params: Any) -> None:
@@ -55,45 +37,139 @@ def assert_as_the_loop(step: Any, **params: Any) -> None:
     assert torch.equal(fused, loop)
 
 
-module = types.ModuleType("settings_of_a_step")
-ASKED: dict[str, Callable[[Any, Any], Any]] = {
-    "hasattr": lambda state, x: advance(0.9 if hasattr(module, "SLOW") else 0.1, state, x),
-    "getattr": lambda state, x: advance(getattr(module, "SLOW", 0.1), state, x),
-    "a computed name": lambda state, x: advance(0.9 if hasattr(module, "".join(["SL", "OW"])) else 0.1, state, x),
-    "in a helper": lambda state, x: advance(gain_of(module), state, x),
+# --- places that change as a whole, or from a distance ----------------------------------------------------------------
+
+OUTER, INNER, COMING = (types.ModuleType(name) for name in ("outer", "inner", "coming"))
+OUTER.inner, INNER.outer = INNER, OUTER  # type: ignore[attr-defined]
+GAINS, HELD = {"number": 0.5}, [0.5]
+ABOVE = {number: type("Above", (), {"number": number}) for number in VALUES}
+BELOW: Any = type("Below", (ABOVE[0.5],), {})
+REPLACED, OF_PARAMS, BELONGING = Plain(0.5), Plain(0.5), BELOW()
+
+
+class Called:
+    def __call__(self, state: F.IFState, x: Tensor) -> Any:
+        return advance(state, x, HELD[0] * REPLACED.number)
+
+
+class CalledModule(torch.nn.Module):
+    def forward(self, state: F.IFState, x: Tensor) -> Any:
+        return advance(state, x, HELD[0] * REPLACED.number)
+
+
+class Member(enum.Enum):
+    """An Enum with a method and members that hold something."""
+
+    HARD = (0.5,)
+    SOFT = (0.3,)
+
+    def __init__(self, number: float) -> None:
+        self.kept = [number]
+
+    def scaled(self) -> Any:
+        return REPLACED.number * self.kept[0]
+
+
+def looks_up(made: Any) -> Any:
+    """Return a step that reads what is looked up, in its closure, because pytest asks globals for attributes."""
+    owner: Any = made if isinstance(made, types.ModuleType) else type("Own", (), {"__getattr__": made})()
+    return lambda s, x: advance(s, x, owner.number)
+
+
+def module_of_gains() -> types.ModuleType:
+    module = types.ModuleType("gains")
+    module.__getattr__ = GAINS.__getitem__  # type: ignore[method-assign]
+    return module
+
+
+def replaced(owner: Any) -> Callable[[float], None]:
+    """Return what replaces all attributes of an object at once."""
+    return lambda number: setattr(owner, "__dict__", {"number": number})
+
+
+def come_or_go(number: float) -> None:
+    if number == 0.6:
+        delattr(COMING, "GONE")
+    else:
+        COMING.GONE = number  # type: ignore[attr-defined]
+
+
+def is_there(module: Any) -> bool:
+    return hasattr(module, "GONE")
+
+
+def anew(kind: type[Any], name: str) -> Callable[[float], None]:
+    """Return what gives a class another method."""
+    return lambda number: setattr(kind, name, lambda self, state, x: advance(state, x, number))
+
+
+CALLED, MODULE = Called(), CalledModule()
+ANOTHER, ANOTHER_MODULE = type("Another", (Called,), {})(), type("AnotherModule", (CalledModule,), {})()
+set_held, set_number = partial(HELD.__setitem__, 0), partial(with_number, REPLACED)
+# what is done with a number, a step that sees it, and what else it is given
+PLACES: dict[str, tuple[Any, ...]] = {
+    "attributes of an object, all at once": (replaced(REPLACED), lambda s, x: advance(s, x, REPLACED.number)),
+    "attributes of the step, all at once": (replaced(OWN), OWN),
+    "attributes of a parameter, all at once": (
+        replaced(OF_PARAMS),
+        lambda s, x, settings: advance(s, x, settings.number),
+        {"settings": OF_PARAMS},
+    ),
+    "attributes of a function, all at once": (replaced(with_attribute), with_attribute),
+    "a name that comes and goes, hasattr": (come_or_go, lambda s, x: advance(s, x, 0.9 if is_there(COMING) else 0.1)),
+    "a name that comes and goes, getattr": (come_or_go, lambda s, x: advance(s, x, getattr(COMING, "GONE", 0.1))),
+    "a name that comes and goes, computed": (
+        come_or_go,
+        lambda s, x: advance(s, x, 0.9 if hasattr(COMING, "".join(["GO", "NE"])) else 0.1),
+    ),
+    "modules that hold each other": (
+        partial(setattr, OUTER, "gain"),
+        lambda s, x: advance(s, x, OUTER.inner.outer.inner.outer.gain),
+    ),
+    "what an object that is called holds": (set_held, CALLED),
+    "what an object that is called reads": (set_number, CALLED),
+    "what a module that is called holds": (set_held, MODULE),
+    "what a module that is called reads": (set_number, MODULE),
+    "how an object is called": (anew(type(ANOTHER), "__call__"), ANOTHER),
+    "how a module is called": (anew(type(ANOTHER_MODULE), "forward"), ANOTHER_MODULE),
+    "what a member of an Enum holds": (
+        lambda number: setattr(Member.SOFT, "kept", [number]),
+        lambda s, x: advance(s, x, Member.HARD.scaled() + Member.SOFT.kept[0]),
+    ),
+    "what a member of an Enum reads": (
+        set_number,
+        lambda s, x, kind: advance(s, x, kind.scaled()),
+        {"kind": Member.SOFT},
+    ),
+    "the method of an Enum": (
+        lambda number: setattr(Member, "scaled", lambda self: number),
+        lambda s, x: advance(s, x, Member.HARD.scaled()),
+    ),
+    "another class above": (
+        lambda number: setattr(BELOW, "__bases__", (ABOVE[number],)),
+        lambda s, x: advance(s, x, BELONGING.number),
+    ),
+    "what an object looks up": (partial(GAINS.__setitem__, "number"), looks_up(lambda self, name: GAINS[name])),
+    "what a module looks up": (partial(GAINS.__setitem__, "number"), looks_up(module_of_gains())),
 }
-
-
-def gain_of(settings: Any) -> float:
-    return 0.9 if hasattr(settings, "SLOW") else 0.1
+ON_THE_LOOP = {"a name that comes and goes, computed"}
 
 
 @pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
-@pytest.mark.parametrize("asked", ASKED)
-def test_a_name_that_comes_and_goes_in_a_module(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_as_the_loop(ASKED[asked])
-    monkeypatch.setattr(module, "SLOW", 0.5, raising=False)
-    assert_as_the_loop(ASKED[asked])
-    monkeypatch.delattr(module, "SLOW")
-    assert_as_the_loop(ASKED[asked])
+@pytest.mark.parametrize("name", PLACES)
+def test_a_number_is_read_where_it_lives(name: str) -> None:
+    for _ in range(2):
+        agrees(around(*PLACES[name]), fused=name not in ON_THE_LOOP)
 
 
-@pytest.mark.parametrize("kind", ["closure", "step", "parameter", "function"])
-def test_the_attributes_of_an_object_are_replaced_all_at_once(kind: str) -> None:
-    settings: Any = function if kind == "function" else Neuron()
-    settings.gain = 0.5
-    step: Any = {"step": settings, "parameter": of_parameter}.get(kind, reading(settings))
-    params = {"settings": settings} if kind == "parameter" else {}
-    for gain in (0.5, 0.9, 0.5):
-        settings.__dict__ = {"gain": gain}
-        assert_as_the_loop(step, **params)
+# --- what a number does not tell --------------------------------------------------------------------------------------
 
 
 def test_a_set_of_equal_numbers_of_another_kind() -> None:
     gains: set[Any] = {1}
 
     def step(state: F.IFState, x: Tensor) -> Any:
-        return advance(0.5 if any(type(gain) is int for gain in gains) else 0.9, state, x)
+        return advance(state, x, 0.5 if any(type(gain) is int for gain in gains) else 0.9)
 
     for gain in (1, 1.0):
         gains.clear()
@@ -120,78 +196,11 @@ def test_what_each_thread_has_for_itself() -> None:
     assert not errors
 
 
-def test_modules_that_hold_each_other() -> None:
-    outer, inner = types.ModuleType("outer"), types.ModuleType("inner")
-    outer.inner, inner.outer, outer.gain = inner, outer, 0.5  # type: ignore[attr-defined]
-
-    def step(state: F.IFState, x: Tensor) -> Any:
-        return advance(outer.inner.outer.inner.outer.gain, state, x)
-
-    for gain in (0.5, 0.9):
-        outer.gain = gain  # type: ignore[attr-defined]
-        assert_as_the_loop(step)
-    assert F.explain_scan(step, F.IFState(torch.zeros(300)), X).backend == "fused"
-
-
-@pytest.mark.parametrize("base", [object, torch.nn.Module])
-def test_what_an_object_that_is_called_reads_outside_of_it(base: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    held = [1.0]
-
-    def run(self: Any, state: F.IFState, x: Tensor) -> Any:
-        return advance(held[0] * DEFAULT.gain, state, x)
-
-    name = "forward" if base is torch.nn.Module else "__call__"
-    kind = type("Called", (base,), {name: run})
-    step = kind()
-    assert_as_the_loop(step)
-    monkeypatch.setattr(DEFAULT, "gain", 0.9)
-    assert_as_the_loop(step)
-    held[0] = 0.3
-    assert_as_the_loop(step)
-    monkeypatch.setattr(kind, name, lambda self, state, x: advance(0.1, state, x))
-    assert_as_the_loop(step)
-
-
-class Kind(Enum):
-    """An Enum with methods and members that hold something."""
-
-    HARD = (0.5,)
-    SOFT = (0.3,)
-
-    def __init__(self, gain: float) -> None:
-        self.kept = [gain]
-
-    def gain(self) -> float:
-        return DEFAULT.gain * self.kept[0]
-
-
-def of_members(state: F.IFState, x: Tensor) -> Any:
-    return advance(Kind.HARD.gain() + Kind.SOFT.kept[0], state, x)
-
-
-def of_a_member(state: F.IFState, x: Tensor, *, kind: Kind) -> Any:
-    return advance(kind.gain(), state, x)
-
-
-def test_what_members_of_an_enum_hold_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def assert_right() -> None:
-        assert_as_the_loop(of_members)
-        assert_as_the_loop(of_a_member, kind=Kind.SOFT)
-
-    assert_right()
-    monkeypatch.setattr(DEFAULT, "gain", 0.9)
-    assert_right()
-    monkeypatch.setattr(Kind.SOFT, "kept", [0.7])
-    assert_right()
-    monkeypatch.setattr(Kind, "gain", lambda self: 0.1)
-    assert_right()
-
-
 @pytest.mark.filterwarnings("ignore:scan. .*on the Python loop")
 def test_hooks_of_all_modules_are_called() -> None:
     class Halving(torch.nn.Module):
         def forward(self, state: F.IFState, x: Tensor) -> Any:
-            return advance(0.5, state, x)
+            return advance(state, x, 0.5)
 
     step = Halving()
     assert_as_the_loop(step)
@@ -213,7 +222,7 @@ def test_hooks_of_all_modules_are_called() -> None:
 
 def test_tensors_of_transforms_in_a_closure() -> None:
     def of(weight: Tensor, backend: Any = "auto") -> Tensor:
-        step: Any = lambda state, x: advance(0.5, state, x * weight)  # noqa: E731
+        step: Any = lambda state, x: advance(state, x * weight, 0.5)  # noqa: E731
         out: Tensor = F.scan(step, F.IFState(torch.zeros(300)), X, backend=backend)[1]
         return out
 
@@ -237,25 +246,6 @@ def test_a_tensor_that_is_there_and_not_read(held: Tensor) -> None:
     assert fused == (held.layout is torch.strided)
 
 
-class Table:
-    """An object that looks its attributes up, and knows no others."""
-
-    def __getattr__(self, name: str) -> float:
-        return GAINS[name]
-
-
-GAINS = {"gain": 0.5}
-
-
-def test_another_class_above() -> None:
-    slow, fast = (type("Above", (), {"gain": gain}) for gain in (0.5, 0.9))
-    kind: Any = type("Below", (slow,), {})
-    step = reading(kind())
-    for above in (slow, fast):
-        kind.__bases__ = (above,)
-        assert_as_the_loop(step)
-
-
 def caught(x: Tensor) -> float:
     try:
         return 0.0 * float(x.view(3, 100).sum()) + 0.5
@@ -274,27 +264,10 @@ AN_OBJECT: Any = type("Named", (), {"gain": 1.0, "unused": catching, "__getitem_
 def test_a_function_that_is_a_method_nobody_calls_as_well() -> None:
     """It is met first where it is not called, and then where it is."""
     steps: list[Any] = [
-        lambda state, x: advance(AN_OBJECT.gain * catching(x), state, x),
-        lambda state, x: advance(AN_OBJECT[x], state, x),
-        lambda state, x: advance(getattr(AN_OBJECT, "unused").__func__(x), state, x),  # noqa: B009
+        lambda state, x: advance(state, x, AN_OBJECT.gain * catching(x)),
+        lambda state, x: advance(state, x, AN_OBJECT[x]),
+        lambda state, x: advance(state, x, getattr(AN_OBJECT, "unused").__func__(x)),  # noqa: B009
     ]
     for step in steps:
         assert_as_the_loop(step)
         assert "error that it catches" in F.explain_scan(step, F.IFState(torch.zeros(300)), X).reason
-
-
-def made(kind: str) -> Any:
-    """Return what looks its attributes up."""
-    if kind == "object":
-        return Table()
-    namespace = types.ModuleType("namespace")
-    namespace.__getattr__ = GAINS.__getitem__  # type: ignore[method-assign]
-    return namespace
-
-
-@pytest.mark.parametrize("kind", ["object", "module"])
-def test_what_looks_its_attributes_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = reading(made(kind))
-    for gain in (0.5, 0.9):
-        monkeypatch.setitem(GAINS, "gain", gain)
-        assert_as_the_loop(step)

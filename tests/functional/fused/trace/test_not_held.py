@@ -14,41 +14,10 @@ import torch
 from torch import Tensor
 
 from spikingtorch import functional as F
-from tests.functional.fused.trace.test_side_effects import N, T, X, integrate, rest, that, warn_anew
+from tests.functional.fused.trace.test_side_effects import T, X, integrate, rest, that, warn_anew
 
 __all__ = ["warn_anew"]  # a fixture, for each test here as well
 LAST: Tensor | None = None
-
-
-def by_data(tensor: Tensor) -> None:
-    tensor.data = tensor.data + 1.0
-
-
-def through_numpy(tensor: Tensor) -> None:
-    tensor.numpy()[:] += 1.0
-
-
-WRITES: dict[str, Callable[[Tensor], Any]] = {
-    "in place": lambda tensor: tensor.add_(1.0),
-    "on a part": lambda tensor: tensor[1:].add_(1.0),
-    "a result": lambda tensor: torch.add(tensor.clone(), 1.0, out=tensor),
-    "by .data": by_data,
-    "through numpy": through_numpy,
-}
-
-
-@pytest.mark.parametrize("name", WRITES)
-def test_a_tensor_outside_of_a_step_is_written_on_by_the_loop_alone(name: str) -> None:
-    tensor, write = torch.zeros(N), WRITES[name]
-    step = that(lambda _: write(tensor))
-    for state in (rest(), F.IFState(torch.zeros(1))):
-        assert F.explain_scan(step, state, X).backend == "loop"
-    with pytest.raises(ValueError, match="backend='fused' cannot run step"):
-        F.scan(step, rest(), X, backend="fused")
-    assert not tensor.any()
-    with pytest.warns(RuntimeWarning, match="on the Python loop"):
-        F.scan(step, rest(), X)
-    assert tensor[-1] == T
 
 
 SETTINGS = types.ModuleType("settings")

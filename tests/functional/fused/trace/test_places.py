@@ -22,9 +22,9 @@ from spikingtorch.functional.core.lru import LRUCache
 from spikingtorch.functional.dispatch import signature
 from spikingtorch.functional.fused.runtime import cpu
 from spikingtorch.functional.fused.trace import programs
-from spikingtorch.functional.fused.trace.snapshot import held
 from tests.functional.fused.trace.places import GAIN, NUMBER, STEPS, Place, Plain, advance, rebound
-from tests.fused_steps import Pair, T, counting, draw, loop, rest, value
+from tests.fused_steps import T, counting, draw, loop, rest, value
+from tests.noted import calls_of
 
 X = draw()
 VALUES = (0.5, 0.5, 0.6, 0.5, 0.7)
@@ -99,13 +99,7 @@ def test_a_sweep_compiles_once(name: str) -> None:
 @pytest.mark.parametrize("name", ["number in a cell", "list in a cell", "nested object in a cell", "default", "global"])
 def test_an_unchanged_step_is_not_walked_through_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     step, params = STEPS[name](0.5)
-    walked = []
-
-    def counted(*values: Any) -> Any:
-        walked.append(values)
-        return held(*values)
-
-    monkeypatch.setattr(signature, "held", counted)
+    walked = calls_of(monkeypatch, signature, "held")
     monkeypatch.setattr(signature, "_parameters", LRUCache(8))
     for _ in range(4):
         F.scan(step, rest(), X, params=params)
@@ -130,18 +124,6 @@ def test_numbers_to_which_the_step_is_particular(name: str) -> None:
     agrees(lambda number: (step, {"n": number}), values)
     agrees(lambda number: (partial(step, n=number), {}), values)
     agrees(lambda number: (lambda state, x: step(state, x, number), {}), values)
-
-
-def test_the_default_dtype_counts() -> None:
-    def step(state: F.IFState, x: Tensor) -> Any:
-        return advance(state, x, torch.tensor(0.1).double() * torch.full_like(x, 0.3, dtype=torch.get_default_dtype()))
-
-    try:
-        for dtype in (torch.float64, torch.float32):
-            torch.set_default_dtype(dtype)
-            assert torch.equal(F.scan(step, rest(), X, backend="fused")[1], loop(step, rest(), X)[1])
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 # --- what a step asks of its surroundings, and what is kept of it -----------------------------------------------------
@@ -172,17 +154,6 @@ def test_a_branch_on_the_number_of_axes() -> None:
     for shape in ((4,), (2, 4), (4,)):
         xs, state = draw(T, *shape), rest(*shape)
         assert torch.equal(F.scan(step, state, xs, backend="fused")[1], loop(step, state, xs)[1])
-
-
-def test_a_state_of_a_type_of_my_own_is_traced_once() -> None:
-    def step(state: Pair, x: Tensor) -> tuple[Pair, Tensor]:
-        v = 0.5 * state.v + state.i + x
-        return Pair(v, 0.9 * state.i), v
-
-    F.scan(step, Pair(*rest(), *rest()), X)
-    with counting() as counts:
-        F.scan(step, Pair(*rest(), *rest()), X)
-    assert (counts.forward, counts.traces) == (1, 0)
 
 
 def test_the_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """What a step asks of tensors, floats and objects, which a trace would answer otherwise than the loop."""
 
-import math
 import operator
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -12,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import functional as F
-from spikingtorch.functional.fused.trace import programs
-from tests.functional.fused.trace.test_numbers import step_of
 
 XS = torch.randn(6, 3, 40, generator=torch.Generator().manual_seed(0))
 LOOPS = "on the Python loop"
@@ -130,29 +127,19 @@ def test_transposed_inputs_are_copied_as_on_the_loop() -> None:
     assert torch.equal(got, want)
 
 
-class Spread(torch.autograd.Function):
-    """A gradient of which every neuron gets the sum over all."""
+def sloped(backward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return the identity with a gradient of its own."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, by: bool) -> Tensor:
-        ctx.by = by
-        return x * 1.0
+    class Sloped(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 1.0
 
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return (g * g.sum(-1, keepdim=True) if ctx.by else g.sum().expand_as(g)), None
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return backward(g)
 
-
-class Read(torch.autograd.Function):
-    """A gradient that leaves torch."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x * 1.0
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return g / (1 + float(np.abs(g.numpy()).max()))
+    return lambda x: Sloped.apply(x)  # type: ignore[no-untyped-call]
 
 
 class Scaled(torch.autograd.Function):
@@ -177,11 +164,16 @@ def gradient(current: Callable[[Tensor], Tensor], backend: Any) -> Tensor:
 
 @pytest.mark.filterwarnings(f"ignore:scan. .*{LOOPS}")
 @pytest.mark.parametrize(
-    "current",
-    [lambda x: Spread.apply(x, False), lambda x: Spread.apply(x, True), lambda x: Read.apply(x)],  # type: ignore[no-untyped-call]
+    "backward",
+    [
+        lambda g: g.sum().expand_as(g),
+        lambda g: g * g.sum(-1, keepdim=True),
+        lambda g: g / (1 + float(np.abs(g.numpy()).max())),
+    ],
     ids=["sum", "times a sum", "numpy"],
 )
-def test_gradients_are_those_of_the_loop(current: Any) -> None:
+def test_gradients_are_those_of_the_loop(backward: Callable[[Tensor], Tensor]) -> None:
+    current = sloped(backward)
     torch.testing.assert_close(gradient(current, "auto"), gradient(current, "loop"))
 
 
@@ -217,23 +209,6 @@ def test_what_is_drawn_is_drawn_by_the_loop_alone(make: Callable[[], Any]) -> No
         return v, v
 
     assert torch.equal(scan(step, "auto", source=make())[1], scan(step, "loop", source=make())[1])
-
-
-def test_floats_that_are_arithmetic_alone_stay_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One program for all of their values."""
-    traces: list[Any] = []
-    trace = vars(programs)["trace"]
-
-    def noted(*args: Any, **options: Any) -> Any:
-        traces.append(args)
-        return trace(*args, **options)
-
-    monkeypatch.setattr(programs, "trace", noted)
-    step = step_of(lambda gain, surrogate: True)
-    params = {"gain": 0.5, "surrogate": F.Arctan(3.0)}
-    for gain in (0.5, 0.6, math.pi):
-        F.scan(step, F.IFState(torch.zeros(3)), XS[..., :3].mean(1), params=params | {"gain": gain}, backend="fused")
-    assert len(traces) == 1
 
 
 class Mode(Enum):

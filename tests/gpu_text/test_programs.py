@@ -1,0 +1,64 @@
+"""What the interpreter alone can be asked: programs of few lanes, other chunks, and which kernels are printed."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikingtorch import functional as F
+from tests.folded_layer import Took, learning, over_time, repeat
+from tests.folded_layer import draw as folded_draw
+from tests.fused import Scan, assert_same_bits, draw
+from tests.gpu_text.compare import Agrees, agree
+from tests.gpu_text.launch import Interpreter, interpretable
+from tests.gpu_text.test_layouts import T, lif
+
+
+@pytest.mark.parametrize("block", [16, 64])
+def test_programs_of_few_lanes(target: Interpreter, agrees: Agrees, block: int) -> None:
+    target.block = block
+    agrees(lif(draw(2, 9, 21, low=-0.6, high=1.4), 1, (21,)))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 16])
+def test_chunks_of_other_lengths(target: Interpreter, chunk: int) -> None:
+    """A longer chunk is a matter of registers, and of nothing else."""
+    target.chunk = chunk
+    agree(lif(draw(T, 21, low=-0.6, high=1.4), 0, (21,)))
+    assert target.launches == 2
+
+
+def test_one_text_serves_all_lengths_sizes_and_layouts(agrees: Agrees) -> None:
+    def step(v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return 0.3 * v + x * x, v
+
+    interpretable.cache_clear()
+    for dim, sizes in ((0, (1, 21)), (0, (17, 2, 5)), (1, (3, 9, 21)), (1, (4, 33, 2, 2))):
+        x = draw(*sizes)
+        agrees(Scan(step, torch.zeros_like(x.select(dim, 0)), x, {}, dim))
+    assert interpretable.cache_info().misses == 2, "one forward pass and one backward pass"
+
+
+def test_many_members_of_a_batch_have_parameters_of_their_own(target: Interpreter) -> None:
+    """vmap maps a number that all neurons share: there is one for each row."""
+    x, decays = draw(4, T, 21, dtype=torch.float32, high=1.4), draw(4, dtype=torch.float32, low=0.5, high=0.9)
+
+    def run(x: Tensor, decay: Tensor, backend: Any) -> Tensor:
+        state = F.LIFState(torch.zeros_like(x[0]))
+        out: Tensor = F.scan(F.lif_step, state, x, params={"decay": decay}, backend=backend)[1]
+        return out
+
+    got = torch.vmap(run, in_dims=(0, 0, None))(x, decays, "fused")
+    assert target.launches > 0
+    assert_same_bits(got, torch.stack([run(*each, "loop") for each in zip(x, decays, strict=True)]))
+
+
+@pytest.mark.parametrize("steps", [2, 5, 17])
+def test_a_folded_layer_that_has_the_outputs_of_the_last_step_once_more(
+    target: Interpreter, took: Took, steps: int
+) -> None:
+    """Samples and steps are one axis there, and states begin at rest."""
+    model = over_time(learning())
+    repeat(model, took, lambda seed: folded_draw(seed, 3, steps, 6).requires_grad_())
+    assert target.launches > 0
