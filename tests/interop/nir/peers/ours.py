@@ -170,13 +170,12 @@ def read_by(peer: str, graph: nir.NIRGraph, x: Tensor, dt: float) -> Array:
         x: the input, (N, T, ...).
         dt: length of a step that the reader is told.
     """
-    start = reading.start_of(peer)
     logging.disable(logging.WARNING)  # Norse warns of every r that it ignores
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             path = Path(folder) / "network.nir"
             nir.write(path, graph)
-            return reading.run(start, path, x.swapaxes(0, 1).numpy(), dt)
+            return reading.run(peer, path, x.swapaxes(0, 1).numpy(), dt)
     finally:
         logging.disable(logging.NOTSET)
 
