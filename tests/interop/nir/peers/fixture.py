@@ -145,19 +145,3 @@ def balance(weights: Sequence[Any], rates: Callable[[], Sequence[float]], aim: f
             weight.data = drawn * float(scale)
             misses[scale] = abs(rates()[k] - aim)
         weight.data = drawn * float(min(misses, key=lambda scale: misses[scale]))
-
-
-def tell_refusals(peer: str, tries: Mapping[str, Callable[[], Any]]) -> None:
-    """Print what an exporter, and nir, say to models that cannot be exchanged."""
-    for what, export in tries.items():
-        stage = "exporter"
-        try:
-            graph = export()
-            stage = "nir.write"
-            with tempfile.TemporaryDirectory() as folder:
-                nir.write(Path(folder) / "try.nir", graph)
-                stage = "nir.read"
-                nir.read(Path(folder) / "try.nir")
-            print(f"{peer}, {what}: written")
-        except Exception as error:
-            print(f"{peer}, {what}: {stage}: {type(error).__name__}: {error}")

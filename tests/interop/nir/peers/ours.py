@@ -24,26 +24,20 @@ from spikingtorch.interop.nir import NIRError, to_nir
 from spikingtorch.interop.nir.targets import TARGETS
 from tests.interop.nir.peers import reading
 from tests.interop.nir.peers.fixture import FOLDER, Array
+from tests.interop.nir.targets import TAUS, back, counting, dense, scaled
 
 PEERS = tuple(TARGETS)
 Variant = Literal["default", "target"]
 VARIANTS: tuple[Variant, ...] = ("default", "target")
 
 
-def _dense(*neurons: nn.Module) -> nn.Module:
-    first, second = nn.Linear(6, 8), nn.Linear(8, 4)
-    with torch.no_grad():
-        first.weight.mul_(4.0)
-        second.weight.mul_(6.0)
-    return nn.Sequential(first, neurons[0], second, neurons[1])
+def _dense(first: nn.Module, last: nn.Module) -> nn.Module:
+    return dense(first, last, scale=6.0)
 
 
 def _images() -> nn.Module:
     conv, out = nn.Conv2d(2, 3, 3, padding=1), nn.Linear(3 * 3 * 3, 4)
-    with torch.no_grad():
-        conv.weight.mul_(4.0)
-        out.weight.mul_(16.0)
-    return nn.Sequential(conv, st.IF(), nn.AvgPool2d(2), nn.Flatten(), out, _lif(0.6))
+    return nn.Sequential(scaled(conv, 4.0), st.IF(), nn.AvgPool2d(2), nn.Flatten(), scaled(out, 16.0), _lif(0.6))
 
 
 def _lif(decay: float, back: nn.Linear | None = None) -> nn.Module:
@@ -58,17 +52,6 @@ def _cuba(decay_syn: float, decay: float) -> nn.Module:
     return st.StepLayer(F.cuba_lif_step, F.CubaLIFState, decay_syn=decay_syn, decay=decay, gain=1.0, threshold=1.0)
 
 
-def _counting(make: Any, **options: Any) -> nn.Module:
-    """Return a neuron that fires as often in a step as its membrane holds thresholds."""
-    neuron: nn.Module = make(reset=F.by_subtraction, surrogate=F.MultiSpike(F.Sigmoid(5.0)), **options)
-    return neuron
-
-
-def _back() -> nn.Linear:
-    return nn.Linear(8, 8, bias=False)
-
-
-TAUS = torch.linspace(2.0, 9.0, 8)
 # the networks, and the shape of an input. What a unit of input does to a membrane is tau (1 - exp(-1 / tau)) in our
 # LIF, 1 - decay with r = 1, as in SpikingJelly's default, and 1 with gain 1, as in snnTorch
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -82,13 +65,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "CubaLIF": (lambda: _dense(st.CubaLIF(tau_syn=2.0, tau=4.0), st.IF()), (6,)),
     "CubaLIF with gain 1": (lambda: _dense(_cuba(0.6, 0.8), _lif(0.6)), (6,)),
     "images": (_images, (2, 6, 6)),
-    "recurrent LIF": (lambda: _dense(st.LIF(tau=4.0, recurrent=_back()), st.LIF(tau=3.0)), (6,)),
-    "recurrent LIF with r = 1": (lambda: _dense(_euler(3.0, _back()), _euler(2.0)), (6,)),
-    "recurrent LIF with gain 1": (lambda: _dense(_lif(0.8, _back()), _lif(0.6)), (6,)),
-    "LIF that counts": (lambda: _dense(_counting(st.LIF, tau=5.0), _counting(st.LIF, tau=3.0)), (6,)),
-    "IF that counts": (lambda: _dense(_counting(st.IF), _counting(st.IF)), (6,)),
+    "recurrent LIF": (lambda: _dense(st.LIF(tau=4.0, recurrent=back()), st.LIF(tau=3.0)), (6,)),
+    "recurrent LIF with r = 1": (lambda: _dense(_euler(3.0, back()), _euler(2.0)), (6,)),
+    "recurrent LIF with gain 1": (lambda: _dense(_lif(0.8, back()), _lif(0.6)), (6,)),
+    "LIF that counts": (lambda: _dense(counting(st.LIF, tau=5.0), counting(st.LIF, tau=3.0)), (6,)),
+    "IF that counts": (lambda: _dense(counting(st.IF), counting(st.IF)), (6,)),
     "recurrent LIF that counts": (
-        lambda: _dense(_counting(st.LIF, tau=4.0, recurrent=_back()), _counting(st.LIF, tau=3.0)),
+        lambda: _dense(counting(st.LIF, tau=4.0, recurrent=back()), counting(st.LIF, tau=3.0)),
         (6,),
     ),
 }
