@@ -1,12 +1,13 @@
-"""The reference simulator of NIR graphs against solutions by hand, plain loops and closed forms."""
+"""The reference simulator of NIR graphs against solutions by hand, closed forms and, for images, torch."""
 
 import math
-from itertools import product
 from typing import Any
 
 import nir
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional as F
 
 from spikingtorch.interop.nir.reference import Array
 from tests.interop.nir.graphs_by_hand import arrays, close, random, run, train
@@ -222,56 +223,36 @@ def test_leading_axes_of_a_weight_are_axes_of_the_signal() -> None:
         close(y[:, :, i], x[:, :, i] @ weight[i].T + bias[i])
 
 
-def six_loops(x: Array, weight: Array, bias: Array, stride: Any, pads: Any, dilation: Any, groups: int) -> Array:
-    """A convolution of (C, H, W): three loops over the output, three over the kernel; pads: (before, after) by axis."""
-    (_, height, width), (c_out, c_in, *kernel) = x.shape, weight.shape
-    size = [
-        (n + sum(pad) - d * (k - 1) - 1) // s + 1
-        for n, pad, d, k, s in zip((height, width), pads, dilation, kernel, stride, strict=True)
-    ]
-    y = np.zeros((c_out, *size))
-    for o, i, j in product(range(c_out), *map(range, size)):
-        y[o, i, j] = bias[o]
-        for c, h, w in product(range(c_in), *map(range, kernel)):
-            row, column = i * stride[0] + h * dilation[0] - pads[0][0], j * stride[1] + w * dilation[1] - pads[1][0]
-            if 0 <= row < height and 0 <= column < width:
-                y[o, i, j] += weight[o, c, h, w] * x[o // (c_out // groups) * c_in + c, row, column]
-    return y
+def of_torch(f: Any, x: Array, *tensors: Array, **options: Any) -> Array:
+    """What torch makes of each step."""
+    found = f(torch.from_numpy(x).flatten(0, 1), *map(torch.from_numpy, tensors), **options)
+    return np.asarray(found.unflatten(0, x.shape[:2]))
 
 
-@pytest.mark.parametrize(
-    ("stride", "padding", "dilation", "groups"),
-    [
-        *[(1, 0, 1, 1), (2, 1, 1, 1), ((2, 1), (0, 2), (1, 2), 2), (1, (2, 1), 2, 4), (3, "valid", 1, 2)],
-        *[(1, "same", 1, 1), ((1, 1), "same", (2, 3), 2)],
-    ],
-)
+CONVOLUTIONS: list[tuple[Any, Any, Any, int]] = [
+    *[(1, 0, 1, 1), (2, 1, 1, 1), ((2, 1), (0, 2), (1, 2), 2), (1, (2, 1), 2, 4), (3, "valid", 1, 2)],
+    *[(1, "same", 1, 1), ((1, 1), "same", (2, 3), 2)],  # a total of d (k - 1), the larger half after
+]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), CONVOLUTIONS)
 def test_convolution_in_2d(stride: Any, padding: Any, dilation: Any, groups: int) -> None:
     x, weight, bias = random(1, 2, 4, 9, 8), random(8, 4 // groups, 3, 2), random(8)
-    node = nir.Conv2d((9, 8), weight, stride, padding, dilation, groups, bias)
-    strides, dilations = np.broadcast_to(stride, 2).tolist(), np.broadcast_to(dilation, 2).tolist()
-    if padding == "same":  # a total of d (k - 1), the larger half after
-        pads = [(d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2) for d, k in zip(dilations, (3, 2), strict=True)]
-    else:
-        pads = [(p, p) for p in np.broadcast_to(0 if padding == "valid" else padding, 2).tolist()]
-    y = run(node, x).out["out"]
-    for n in range(2):
-        close(y[0, n], six_loops(x[0, n], weight, bias, strides, pads, dilations, groups))
-    if padding == "same":
-        assert y.shape == (1, 2, 8, 9, 8)
+    y = run(nir.Conv2d((9, 8), weight, stride, padding, dilation, groups, bias), x).out["out"]
+    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    close(y, of_torch(F.conv2d, x, weight, bias, **how))
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize(
     ("stride", "padding", "dilation", "groups"), [(1, 0, 1, 1), (2, 3, 2, 2), (1, "same", 3, 1), (2, "valid", 1, 2)]
 )
 def test_convolution_in_1d(stride: int, padding: Any, dilation: int, groups: int) -> None:
     x, weight, bias = random(2, 3, 4, 11), random(6, 4 // groups, 4), random(6)
-    total = dilation * 3
-    pads = {"same": (total // 2, total - total // 2), "valid": (0, 0)}.get(padding, (padding, padding))
     y = run(nir.Conv1d(11, weight, stride, padding, dilation, groups, bias), x).out["out"]
-    for t, n in product(range(2), range(3)):
-        rows = (x[t, n][:, None], weight[:, :, None], bias, (1, stride), ((0, 0), pads), (1, dilation), groups)
-        close(y[t, n], six_loops(*rows)[:, 0])
+    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    close(y, of_torch(F.conv1d, x, weight, bias, **how))
 
 
 @pytest.mark.parametrize(
@@ -281,16 +262,10 @@ def test_pooling(kernel: Any, stride: Any, padding: Any) -> None:
     """Zeros of the padding count in the mean."""
     x = random(2, 3, 2, 7, 6)
     arguments = [np.array(each) for each in (kernel, stride, padding)]
-    k, s, p = (np.broadcast_to(each, 2).tolist() for each in arguments)
     total, mean = run(nir.SumPool2d(*arguments), x).out["out"], run(nir.AvgPool2d(*arguments), x).out["out"]
-    framed = np.zeros((2, 3, 2, 7 + 2 * p[0], 6 + 2 * p[1]))
-    framed[:, :, :, p[0] : 7 + p[0], p[1] : 6 + p[1]] = x
-    rows, columns = (framed.shape[3] - k[0]) // s[0] + 1, (framed.shape[4] - k[1]) // s[1] + 1
-    assert total.shape == mean.shape == (2, 3, 2, rows, columns)
-    for i, j in product(range(rows), range(columns)):
-        window = framed[..., i * s[0] : i * s[0] + k[0], j * s[1] : j * s[1] + k[1]]
-        close(total[..., i, j], window.sum(axis=(3, 4)))
-        close(mean[..., i, j], window.mean(axis=(3, 4)))
+    want = of_torch(F.avg_pool2d, x, kernel_size=kernel, stride=stride, padding=padding)
+    close(mean, want)
+    close(total, want * np.prod(np.broadcast_to(kernel, 2)))
 
 
 @pytest.mark.parametrize(
