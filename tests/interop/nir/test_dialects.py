@@ -33,7 +33,6 @@ def read(name: str, found: fixture.Fixture) -> dict[str, Any]:
 def test_a_file_spikes_as_its_writer_did(name: str) -> None:
     found = fixture.load(name)
     got = read(name, found)
-    np.testing.assert_array_equal(found.out, list(found.nodes.values())[-1])
     for node, want in found.nodes.items():
         if np.isin(want, (0.0, 1.0, 2.0, 3.0, 4.0)).all():
             np.testing.assert_array_equal(got[node], want)

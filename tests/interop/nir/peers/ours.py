@@ -1,12 +1,13 @@
 """Networks of ours as each peer's reader runs them, where the peers are installed: ``make nir-table``.
 
-    .venv-bench/bin/python -m tests.interop.nir.peers.ours    writes fixtures/ours_PEER.npz: what each reader gave out
+    .venv-bench/bin/python -m tests.interop.nir.peers.ours    writes fixtures/ours_*.npz: what each reader gave out
 
 Each network is exported twice: with the defaults of ``to_nir``, and with the reader as its target.
 """
 
 import contextlib
 import io
+import itertools
 import logging
 import tempfile
 from collections.abc import Callable
@@ -135,10 +136,16 @@ class Kept(NamedTuple):
     numbers: Array
 
 
+def _read(peer: str, variant: Variant) -> str:
+    """Return the file with the numbers of all graphs that a reader was given: the defaults are the same for all."""
+    return f"ours_{peer}.npz" if variant == "target" else "ours_default.npz"
+
+
 def kept(peer: str, variant: Variant) -> dict[str, Kept]:
     """Return what a peer's reader made of our networks."""
     with np.load(FOLDER / f"ours_{peer}.npz") as file:
         found = {name: file[f"{variant}/{name}"] for name in NETWORKS}
+    with np.load(FOLDER / _read(peer, variant)) as file:
         seen = {name: file[f"{variant}/numbers/{name}"] for name in NETWORKS}
     outs: dict[str, Any] = {name: str(out) if out.dtype.kind == "U" else out for name, out in found.items()}
     return {name: Kept(out, seen[name]) for name, out in outs.items()}
@@ -178,14 +185,14 @@ def tried(name: str, peer: str, variant: Variant) -> Kept:
 
 def main() -> None:
     """Write what the readers of all peers make of our networks."""
-    for peer in PEERS:
-        arrays: dict[str, Any] = {}
-        for variant in VARIANTS:
-            for name in NETWORKS:
-                found = tried(name, peer, variant)
-                arrays[f"{variant}/{name}"], arrays[f"{variant}/numbers/{name}"] = found
-        np.savez_compressed(FOLDER / f"ours_{peer}.npz", **arrays)
-        print(FOLDER / f"ours_{peer}.npz")
+    files: dict[str, dict[str, Any]] = {}
+    for peer, variant, name in itertools.product(PEERS, VARIANTS, NETWORKS):
+        found = tried(name, peer, variant)
+        files.setdefault(f"ours_{peer}.npz", {})[f"{variant}/{name}"] = found.out
+        files.setdefault(_read(peer, variant), {})[f"{variant}/numbers/{name}"] = found.numbers
+    for file, arrays in files.items():
+        np.savez_compressed(FOLDER / file, **arrays)
+        print(FOLDER / file)
 
 
 if __name__ == "__main__":

@@ -88,10 +88,8 @@ class Peer(NamedTuple):
         if any(getattr(node, "input_shape", ()) is None for node in graph.nodes.values()):
             graph.infer_types()  # some exporters leave the input_shape of Conv2d None, which nir does not write
         outs = {name: out.numpy() for name, out in self.run(net, xs).items()}
-        dt, out = told.get("dt", self.dt), list(outs.values())[-1]
-        fixture.save(
-            f"{self.name}_{case}", graph, x, out, outs, dt=dt, options=told, packages=[self.name], analog=analog
-        )
+        dt = told.get("dt", self.dt)
+        fixture.save(f"{self.name}_{case}", graph, x, outs, dt=dt, options=told, packages=[self.name], analog=analog)
 
 
 @contextmanager
