@@ -65,16 +65,6 @@ def test_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
     assert model(torch.ones(2, 3, *shape)).shape == (2, 3, *shape)
 
 
-def test_truncated_backpropagation(model: st.SpikingNet, x: Tensor) -> None:
-    model.carry_graph = True
-    x.requires_grad_()
-    model(x[:, :4])
-    model.detach_()
-    (gradient,) = torch.autograd.grad(model(x[:, 4:], init=False).sum(), x)
-    assert not gradient[:, :4].any()
-    assert gradient[:, 4:].any()
-
-
 def test_networks_share_nothing(model: st.SpikingNet, x: Tensor) -> None:
     model(x)
     before = copy.deepcopy(states(model))
