@@ -99,7 +99,7 @@ def put(path: str, value: Any) -> Callable[[Any], None]:
 
 def in_both_modes(net: nn.Module, act: Callable[[Any], Any]) -> str:
     """Assert that something done with a network over time is the same as with its steps, and return how it ran."""
-    step, auto = (st.SpikingNet(copy.deepcopy(net), 3, mode=mode) for mode in ("step", "auto"))  # type: ignore[arg-type]
+    step, auto = (st.SpikingNet(copy.deepcopy(net), 3, mode=mode) for mode in ("step", "auto"))
     want = act(step)
     torch.testing.assert_close(act(auto), want)
     return auto.explain().mode

@@ -39,7 +39,7 @@ def conv() -> nn.Sequential:
     )
 
 
-def recurrent(kind: Any, **options: Any) -> nn.Sequential:
+def recurrent(kind: Any, **options: Any) -> Any:
     neuron = kind(beta=0.85, init_hidden=True, **{"linear_features": 6, **options})
     if neuron.all_to_all:
         drawn(neuron.recurrent, seed=6, mean=-0.1, deviation=0.4)
