@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from tests.watching.networks import UP_TO, Breaks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N, T, INS, OUTS = 3, 4, 5, 6
@@ -285,30 +286,9 @@ def test_functions_that_skip_zeros(axes: int, mode: Any) -> None:
     assert found.unseen == ()
 
 
-torch.library.define("spikingtorch_energy::of_few_rows", "(Tensor x) -> Tensor")
-
-
-@torch.library.impl("spikingtorch_energy::of_few_rows", "CPU")
-def of_few_rows(x: Tensor) -> Tensor:
-    if x.shape[0] > 40:
-        raise RuntimeError("too many")
-    return x.clone()
-
-
 def test_a_fold_that_fails_is_counted_once() -> None:
-    few_rows: Any = torch.ops.spikingtorch_energy.of_few_rows
-
-    class Odd(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear, self.l1 = nn.Linear(INS, OUTS), st.LIF()
-
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            out: Tensor = self.l1(few_rows(self.linear(x)), init)
-            return out
-
-    x = binary(15, T, INS)
-    model = st.SpikingNet(Odd(), fold_rules={few_rows: "rows"})
+    x, net = binary(15, T, INS), nn.Sequential(nn.Linear(INS, OUTS), Breaks(40), st.LIF())
+    model = st.SpikingNet(net, fold_rules=UP_TO)
     assert model.explain(x).mode == "fold"
     with pytest.warns(RuntimeWarning, match="runs step by step"):
         found = st.summary(model, x)
