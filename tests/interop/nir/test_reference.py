@@ -15,22 +15,6 @@ from tests.interop.nir.graphs_by_hand import arrays, close, random, run, train
 WAYS = ("exact", "exponential", "euler")
 
 
-def test_integrator() -> None:
-    x = random(9, 2, 3)
-    trace = run(nir.I(r=np.array([1.0, -2.0, 3.0])), x, dt=0.1)
-    close(trace.out["out"], np.cumsum(x, axis=0) * 0.1 * np.array([1.0, -2.0, 3.0]))
-    assert trace.membranes == {}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_leaky_integrator_goes_to_its_target(way: str) -> None:
-    node = nir.LI(**arrays(tau=20.0, r=3.0, v_leak=-1.0))
-    v = run(node, np.full((50, 1, 1), 2.0), dt=5.0, discretisation=way).out["out"].ravel()
-    t = np.arange(1, 51)
-    kept = (1 - 5 / 20) ** t if way == "euler" else np.exp(-t * 5 / 20)
-    close(v, (-1 + 3 * 2) * (1 - kept))
-
-
 def test_integrate_and_fire_by_hand() -> None:
     """r = 1, dt = 0.5: every input of 1 adds 0.5; 1 is not above 1, 1.5 is; the reset is to 0.25."""
     node = nir.IF(**arrays(r=1.0, v_threshold=1.0, v_reset=0.25))
@@ -86,15 +70,6 @@ def test_exact_current_based_integrator(syn: float, mem: float) -> None:
     close(v.ravel(), runge_kutta(x, 3.0, syn, mem, 1.5, -0.5, 2.0), 1e-10)
 
 
-def test_exact_current_based_integrator_of_equal_time_constants_in_closed_form() -> None:
-    """One spike of input 1, then none: I = 1 - e^-1, and v fades as (v + I s / tau) e^(-s / tau), for dt = tau."""
-    node = nir.CubaLI(**arrays(tau_syn=2.0, tau_mem=2.0, r=1.0, v_leak=0.0))
-    v = run(node, train(1, 0, 0), dt=2.0).out["out"].ravel()
-    i, e = 1 - math.exp(-1), math.exp(-1)
-    first = 1 - 2 * e
-    close(v, [first, (first + i) * e, (first + 2 * i) * e**2])
-
-
 @pytest.mark.parametrize(("syn", "mem"), [(1e-4, 5.0), (5.0, 1e-4), (1e-4, 1.0001e-4)])
 def test_exact_current_based_integrator_of_very_short_time_constants(syn: float, mem: float) -> None:
     """A variable with a time constant of nearly nothing is at its target: what is left is one equation, or none."""
@@ -110,35 +85,6 @@ def test_semi_implicit_euler_by_hand() -> None:
     node = nir.CubaLI(**arrays(tau_syn=2.0, tau_mem=4.0, r=3.0, v_leak=0.5, w_in=2.0))
     v = run(node, train(1, 1, 0), discretisation="euler").out["out"].ravel()
     assert v.tolist() == [0.875, 1.90625, 2.1171875]
-
-
-def test_exponential_one_equation_after_the_other() -> None:
-    node = nir.CubaLI(**arrays(tau_syn=2.0, tau_mem=4.0, r=3.0, v_leak=0.5, w_in=2.0))
-    v = run(node, train(1, 1, 0), discretisation="exponential").out["out"].ravel()
-    a, b = math.exp(-1 / 2), math.exp(-1 / 4)
-    i1 = (1 - a) * 2
-    i2 = a * i1 + (1 - a) * 2
-    i3 = a * i2
-    v1 = (1 - b) * (0.5 + 3 * i1)
-    v2 = b * v1 + (1 - b) * (0.5 + 3 * i2)
-    close(v, [v1, v2, b * v2 + (1 - b) * (0.5 + 3 * i3)])
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_current_based_neuron_is_its_integrator_with_a_reset_of_v_alone(way: str) -> None:
-    """Until the first spike it is CubaLI; then v = v_reset while I goes on, which the next v shows."""
-    values = {"tau_syn": 6.0, "tau_mem": 9.0, "r": 2.0, "v_leak": 0.25, "w_in": 1.5}
-    x = random(30, 1, 1) + 1
-    free = run(nir.CubaLI(**arrays(**values)), x, discretisation=way).out["out"].ravel()
-    trace = run(nir.CubaLIF(**arrays(**values, v_threshold=0.9, v_reset=-0.5)), x, discretisation=way)
-    spikes, membrane = trace.out["out"].ravel(), trace.membranes["0"].ravel()
-    assert spikes.tolist() == (membrane > 0.9).tolist()
-    first, second = np.flatnonzero(spikes)[:2]
-    close(membrane[: first + 1], free[: first + 1])
-    kept = 1 - 1 / 9 if way == "euler" else math.exp(-1 / 9)
-    late = np.arange(1, second - first + 1)
-    # v is linear in its start: the reset takes away free[first] - v_reset, of which kept^k is left after k steps
-    close(membrane[first + 1 : second + 1], free[first + 1 : second + 1] - (free[first] + 0.5) * kept**late)
 
 
 def test_input_weight_is_one_by_default() -> None:
