@@ -40,12 +40,12 @@ def of_linear(inputs: Numbers, weight: Numbers) -> tuple[int, int, int]:
 
 def of_convolution(inputs: Numbers, weight: Numbers, padding: int = 0) -> tuple[int, int, int]:
     """Return the same of a convolution of images (calls, C, H, W), with stride 1: sums over ones, and over nonzeros."""
-    pairs = [(np.ones_like(inputs), np.ones_like(weight)), (inputs != 0, weight != 0)]
-    counts = [
-        nn.functional.conv2d(*(torch.from_numpy(each).double() for each in pair), padding=padding).sum()
-        for pair in pairs
-    ]
-    dense, effective = (int(count) for count in counts)
+
+    def added(x: Numbers, w: Numbers) -> int:
+        image, kernels = (torch.from_numpy(each).double() for each in (x, w))
+        return int(nn.functional.conv2d(image, kernels, padding=padding).sum())
+
+    dense, effective = added(np.ones_like(inputs), np.ones_like(weight)), added(inputs != 0, weight != 0)
     return (dense, effective, 0) if are_spikes(inputs) else (dense, 0, effective)
 
 

@@ -26,6 +26,14 @@ def own_step(state: F.LIFState, x: Tensor) -> tuple[F.LIFState, Tensor]:
     return F.LIFState(v), v
 
 
+class Twice(st.LIF):
+    """A layer with a forward of its own."""
+
+    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
+        """Return twice the spikes."""
+        return 2.0 * super().forward(x, init)
+
+
 LOSSY: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "soft reset": (
         lambda: st.LIF(reset=F.by_subtraction),
@@ -86,6 +94,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: st.SpikingDecay(0.9),
         r"layer '1': a membrane that keeps 1.11111 of itself at each",
     ),
+    "a class of the user's": (lambda: Twice(), r"layer '1' is a Twice with a forward of its own"),
     "circular": (
         lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular")),
         r"'1.0' is a Unflatten",
@@ -280,19 +289,6 @@ def test_pools_that_divide_by_another_number_are_refused() -> None:
     for pool in (nn.AvgPool2d(2, divisor_override=3), nn.AvgPool2d(2, padding=1, count_include_pad=False)):
         with pytest.raises(NIRError, match="which divides by another number than the size of its window"):
             exported(pool, st.IF(), x=x)
-
-
-class Twice(st.LIF):
-    """A layer with a forward of its own."""
-
-    def forward(self, x: Tensor, init: bool | Tensor | None = None) -> Tensor:
-        """Return twice the spikes."""
-        return 2.0 * super().forward(x, init)
-
-
-def test_classes_of_the_user_that_change_what_a_layer_does() -> None:
-    with pytest.raises(NIRError, match=r"layer '1' is a Twice with a forward of its own"):
-        exported(nn.Linear(5, 4), Twice())
 
 
 class TwoUses(nn.Module):
