@@ -146,12 +146,6 @@ def test_bad_input(message: str, model: st.SpikingNet) -> None:
         model(x)
 
 
-@pytest.mark.parametrize("net", [nn.Identity(), nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))], ids=repr)
-def test_net_that_takes_no_init(net: nn.Module) -> None:
-    with pytest.raises(TypeError, match=r"must take two arguments, forward\(self, x, init\)"):
-        st.SpikingNet(net, 2)
-
-
 def test_what_is_no_net() -> None:
     with pytest.raises(TypeError, match=r"net is a type.*make one of the class: Chain\(\)"):
         st.SpikingNet(Chain, 3)  # type: ignore[arg-type]

@@ -164,7 +164,7 @@ def test_the_reference_of_the_format_on_one_neuron() -> None:
 
 def test_what_comes_behind_the_last_neuron_is_compared_too() -> None:
     torch.manual_seed(0)
-    parts = OrderedDict(first=nn.Linear(5, 8), neurons=st.LIF(tau=3.0), out=nn.Linear(8, 4))
+    parts = OrderedDict[str, nn.Module](first=nn.Linear(5, 8), neurons=st.LIF(tau=3.0), out=nn.Linear(8, 4))
     model, x = st.SpikingNet(nn.Sequential(parts)).eval(), torch.rand(2, 30, 5)
     graph: Any = to_nir(model, x)
     assert [row.name for row in verify_nir(graph, x).rows] == ["neurons", "output"]
