@@ -12,6 +12,7 @@ from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch.functional.core.tree import leaves_of
 
 NOISE = 0.4
 MAKERS: dict[str, Callable[..., st.StepLayer]] = {
@@ -55,6 +56,20 @@ def call(layer: st.StepLayer, x: Tensor, init: bool | Tensor = False) -> Tensor:
     else:
         out = layer(x, 0.5 * x, init) if isinstance(layer, st.BioLIF) else layer(x, init)
     return out
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return numbers in [0, 2), the same for a seed in every dtype."""
+    return (2.0 * torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(dtype)
+
+
+def slopes(outputs: Any, *leaves: Tensor) -> list[Tensor]:
+    """Return outputs, and gradients of leaves by random cotangents of each."""
+    generator, outs = torch.Generator().manual_seed(1), leaves_of(outputs)
+    parts = [(out * torch.randn(out.shape, generator=generator).to(out.dtype)).sum() for out in outs]
+    known = torch.stack([part.double() for part in parts if part.requires_grad]).sum()
+    found = torch.autograd.grad(known, leaves, materialize_grads=True, retain_graph=True)
+    return [*[out.detach() for out in outs], *found]
 
 
 def through_a_file(made: Any) -> Any:

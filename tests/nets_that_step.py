@@ -1,5 +1,6 @@
 """A network with holes for whatever must not fold, code to put there, and an input for it."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,16 @@ class Own(Two):
         return self.code(self, x, init)
 
 
+def readout(code: Hole = nothing, **holes: Any) -> Two:
+    """Return a network whose output tells small differences apart."""
+    return Two(code, **({"sl1": st.LI(), "sl2": st.LI()} | holes))
+
+
+def mixing_if(asked: Callable[[Any], Any]) -> Hole:
+    """Return code that mixes samples if the network says so."""
+    return lambda net, x, init: centred(x) if asked(net) else x
+
+
 def with_l1(change: Callable[[Any], object]) -> Two:
     """Return a network to whose first layer something has been done."""
     net = Two()
@@ -84,6 +95,14 @@ def put(path: str, value: Any) -> Callable[[Any], None]:
     """Return what sets an attribute of a network, or of a module in it."""
     owner, _, name = path.rpartition(".")
     return lambda net: setattr(net.get_submodule(owner), name, value)
+
+
+def in_both_modes(net: nn.Module, act: Callable[[Any], Any]) -> str:
+    """Assert that something done with a network over time is the same as with its steps, and return how it ran."""
+    step, auto = (st.SpikingNet(copy.deepcopy(net), 3, mode=mode) for mode in ("step", "auto"))
+    want = act(step)
+    torch.testing.assert_close(act(auto), want)
+    return auto.explain().mode
 
 
 def train(N: int = 5, T: int = 7, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -1,4 +1,4 @@
-"""Every example, run for two batches of two hundred images or sequences, or of as little as it takes."""
+"""Every example, run for two batches of a hundred images or sequences, or of as little as it takes."""
 
 import functools
 import importlib
@@ -40,7 +40,7 @@ SAYS["exchange"] = "spikes equal in the reader of SpikingJelly"
 
 @functools.cache
 def few(load: Any, *of: str) -> list[TensorDataset]:
-    return [TensorDataset(*[tensor[:200] for tensor in given.tensors]) for given in load(*of)]
+    return [TensorDataset(*[tensor[:100] for tensor in given.tensors]) for given in load(*of)]
 
 
 def utterances(split: str) -> tuple[list[Any], list[str]]:

@@ -1,5 +1,6 @@
 """The twenty firing patterns of examples/izhikevich.py, each recognised by the times of its spikes."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -58,11 +59,6 @@ def test_spikes_are_those_of_the_published_loop(
     assert fired[pattern.name] == pytest.approx(by_hand(pattern, traces[pattern.name]), abs=1.01 * pattern.dt)
 
 
-def test_there_are_twenty_and_all_fire(fired: dict[str, list[float]]) -> None:
-    assert len(fired) == len(PATTERNS) == 20
-    assert all(fired.values())
-
-
 def test_one_compiled_loop_runs_them_all() -> None:
     one = torch.ones(20, dtype=torch.float64)
     curve = F.IzhikevichCurve(slope=5 * one, offset=140 * one)
@@ -71,116 +67,76 @@ def test_one_compiled_loop_runs_them_all() -> None:
     assert report.backend == "fused"
 
 
-def test_tonic_spiking_becomes_regular(fired: dict[str, list[float]]) -> None:
-    first, *_, second_last, last = gaps(fired["tonic spiking"])
-    assert last == pytest.approx(second_last, rel=0.05)
-    assert first < last
+def settles(times: list[float], trace: Trace) -> bool:
+    first, *_, second_last, last = gaps(times)
+    return last == pytest.approx(second_last, rel=0.05) and first < last
 
 
-def test_phasic_spiking_is_one_spike_at_the_onset(fired: dict[str, list[float]]) -> None:
-    (time,) = fired["phasic spiking"]
-    assert 20 < time < 50
-
-
-def test_tonic_bursting_goes_on(fired: dict[str, list[float]]) -> None:
-    bursts = groups(fired["tonic bursting"], apart=20)
-    assert len(bursts) == 4
-    assert all(len(burst) >= 5 for burst in bursts)
+def bursts_regularly(times: list[float], trace: Trace) -> bool:
+    bursts = groups(times, apart=20)
     _, *between = gaps([burst[0] for burst in bursts])
-    assert between == pytest.approx([between[0]] * len(between), abs=1)
+    return [len(burst) >= 5 for burst in bursts] == [True] * 4 and between == pytest.approx([between[0]] * 2, abs=1)
 
 
-def test_phasic_bursting_is_one_burst_at_the_onset(fired: dict[str, list[float]]) -> None:
-    times = fired["phasic bursting"]
-    assert len(times) > 2
-    assert max(gaps(times)) < 10
-    assert 20 < times[0] <= times[-1] < 70
+def oscillates(times: list[float], trace: Trace) -> bool:
+    after = trace.membrane[trace.times > times[0] + 5]
+    return len(times) == 1 and bool((after.diff().sign().diff() != 0).sum() >= 5)
 
 
-def test_mixed_mode_is_a_burst_and_then_single_spikes(fired: dict[str, list[float]]) -> None:
-    burst, *others = groups(fired["mixed mode"], apart=20)
-    assert len(burst) == 3
-    assert [len(other) for other in others] == [1, 1, 1]
+def is_high_after_its_spike(times: list[float], trace: Trace) -> bool:
+    after, rest = trace.membrane[trace.times > times[0]], trace.membrane[0].item()
+    rises = after.max() > max(after[0].item() + 3, rest + 10)
+    return len(times) == 1 and bool(rises) and after[-1] == pytest.approx(rest, abs=1)
 
 
-def test_adaptation_lengthens_the_intervals(fired: dict[str, list[float]]) -> None:
-    between = gaps(fired["spike frequency adaptation"])
-    assert grows(between)
-    assert between[-1] > 5 * between[0]
+def fires_on_the_fast_ramp_alone(times: list[float], trace: Trace) -> bool:
+    slow, fast = trace.current[trace.times < 200].max(), trace.current[trace.times == times[0]].item()
+    return is_one(times, 300, 312.5) and bool(slow > 2 * fast)
 
 
-def test_class_1_starts_at_a_low_frequency_and_class_2_does_not(fired: dict[str, list[float]]) -> None:
-    low, high = gaps(fired["class 1 excitability"]), gaps(fired["class 2 excitability"])
-    assert grows(low[::-1])
-    assert low[0] > 2.5 * low[-1]
-    assert high[0] < 2 * high[-1]
+def is_one(times: list[float], after: float, before: float = float("inf")) -> bool:
+    return len(times) == 1 and after < times[0] < before
 
 
-def test_latency_is_one_spike_long_after_the_pulse(traces: dict[str, Trace], fired: dict[str, list[float]]) -> None:
-    (time,) = fired["spike latency"]
-    trace = traces["spike latency"]
-    assert time > trace.times[trace.current > 0].max() + 10
+def all_within(times: list[float], after: float, before: float) -> bool:
+    return after < times[0] <= times[-1] < before
 
 
-def test_membrane_oscillates_after_its_spike(traces: dict[str, Trace], fired: dict[str, list[float]]) -> None:
-    (time,) = fired["subthreshold oscillations"]
-    trace = traces["subthreshold oscillations"]
-    after = trace.membrane[trace.times > time + 5]
-    turns = (after.diff().sign().diff() != 0).sum()
-    assert turns >= 5
+# what is typical of each, by the times of its spikes and what came in and out
+TYPICAL: dict[str, Callable[[list[float], Trace], bool]] = {
+    "tonic spiking": settles,
+    "phasic spiking": lambda times, _: is_one(times, 20, 50),
+    "tonic bursting": bursts_regularly,
+    "phasic bursting": lambda times, _: len(times) > 2 and max(gaps(times)) < 10 and all_within(times, 20, 70),
+    "mixed mode": lambda times, _: [len(each) for each in groups(times, apart=20)] == [3, 1, 1, 1],
+    "spike frequency adaptation": lambda times, _: grows(gaps(times)) and gaps(times)[-1] > 5 * gaps(times)[0],
+    "class 1 excitability": lambda times, _: grows(gaps(times)[::-1]) and gaps(times)[0] > 2.5 * gaps(times)[-1],
+    "class 2 excitability": lambda times, _: gaps(times)[0] < 2 * gaps(times)[-1],
+    "spike latency": lambda times, trace: is_one(times, trace.times[trace.current > 0].max().item() + 10),
+    "subthreshold oscillations": oscillates,
+    "resonator": lambda times, _: is_one(times, 320, 350),  # for the pair at its own frequency
+    "integrator": lambda times, _: is_one(times, 100 / 11 + 5, 25),  # for the close pair
+    "rebound spike": lambda times, _: is_one(times, 25),
+    "rebound burst": lambda times, _: len(times) > 3 and times[0] > 25 and max(gaps(times)) < 10,
+    "threshold variability": lambda times, _: is_one(times, 80),  # inhibition comes before
+    # one pulse starts it, and the next stops it
+    "bistability": lambda times, _: all_within(times, 37.5, 216) and gaps(times) == pytest.approx([40.6] * 4, abs=0.5),
+    "depolarizing after-potential": is_high_after_its_spike,
+    "accommodation": fires_on_the_fast_ramp_alone,
+    "inhibition-induced spiking": lambda times, _: (
+        len(times) == 3 and min(gaps(times)) > 20 and all_within(times, 50, 250)
+    ),
+    "inhibition-induced bursting": lambda times, _: (
+        [len(each) >= 5 for each in groups(times, apart=20)] == [True] * 2 and all_within(times, 50, 250)
+    ),
+}
 
 
-def test_resonator_fires_for_the_pair_at_its_own_frequency(fired: dict[str, list[float]]) -> None:
-    (time,) = fired["resonator"]
-    assert 320 < time < 350
+@pytest.mark.parametrize("name", TYPICAL)
+def test_spikes_are_typical_of_the_pattern(name: str, traces: dict[str, Trace], fired: dict[str, list[float]]) -> None:
+    assert TYPICAL[name](fired[name], traces[name])
 
 
-def test_integrator_fires_for_the_close_pair(fired: dict[str, list[float]]) -> None:
-    (time,) = fired["integrator"]
-    assert 100 / 11 + 5 < time < 25
-
-
-def test_rebounds_come_after_the_end_of_the_inhibition(fired: dict[str, list[float]]) -> None:
-    (spike,), burst = fired["rebound spike"], fired["rebound burst"]
-    assert spike > 25
-    assert len(burst) > 3
-    assert burst[0] > 25
-    assert max(gaps(burst)) < 10
-
-
-def test_inhibition_lowers_the_threshold(fired: dict[str, list[float]]) -> None:
-    (time,) = fired["threshold variability"]
-    assert time > 80
-
-
-def test_one_pulse_starts_the_bistable_neuron_and_the_next_stops_it(fired: dict[str, list[float]]) -> None:
-    times = fired["bistability"]
-    assert len(times) == 5
-    assert 37.5 < times[0] <= times[-1] < 216
-    assert gaps(times) == pytest.approx([40.6] * 4, abs=0.5)
-
-
-def test_membrane_is_above_rest_after_the_spike(traces: dict[str, Trace], fired: dict[str, list[float]]) -> None:
-    (time,) = fired["depolarizing after-potential"]
-    trace = traces["depolarizing after-potential"]
-    after = trace.membrane[trace.times > time]
-    assert after[0] < after.max() - 3
-    assert after.max() > trace.membrane[0] + 10
-    assert after[-1] == pytest.approx(trace.membrane[0].item(), abs=1)
-
-
-def test_accommodation_lets_the_fast_ramp_pass_alone(traces: dict[str, Trace], fired: dict[str, list[float]]) -> None:
-    (time,) = fired["accommodation"]
-    trace = traces["accommodation"]
-    assert 300 < time < 312.5
-    assert trace.current[trace.times < 200].max() > 2 * trace.current[trace.times == time].item()
-
-
-def test_inhibition_induces_spikes_and_bursts(fired: dict[str, list[float]]) -> None:
-    spikes, bursts = fired["inhibition-induced spiking"], groups(fired["inhibition-induced bursting"], apart=20)
-    assert len(spikes) == 3
-    assert min(gaps(spikes)) > 20
-    assert len(bursts) == 2
-    assert all(len(burst) >= 5 for burst in bursts)
-    for times in (spikes, *bursts):
-        assert 50 < times[0] <= times[-1] < 250
+def test_there_are_twenty_patterns() -> None:
+    assert [pattern.name for pattern in PATTERNS] == [*TYPICAL]
+    assert len(TYPICAL) == 20

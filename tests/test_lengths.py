@@ -8,21 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from spikingtorch import (
-    IF,
-    LI,
-    LIF,
-    BioLIF,
-    CoarseLIF,
-    McPitts,
-    SequenceDropout,
-    SpikingDecay,
-    SpikingNet,
-    StepLayer,
-    ThresholdDependentBatchNorm,
-    TimeBatchNorm1d,
-    TimeBatchNorm2d,
-)
+import spikingtorch as st
 from spikingtorch.functional import LIFState
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.layers.base import StatefulLayer
@@ -43,7 +29,7 @@ class Two(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.neurons = BioLIF(nudt=0.4, v0=0.3, learnable="v0", track_act=True)
+        self.neurons = st.BioLIF(nudt=0.4, v0=0.3, learnable="v0", track_act=True)
 
     def forward(self, x: Tensor) -> Any:
         return self.neurons(x.abs(), 0.3 * x.abs())
@@ -54,26 +40,26 @@ def recurrent() -> nn.Linear:
 
 
 LAYERS: dict[str, Any] = {
-    "IF": lambda: IF(v0=0.4),
-    "LIF": lambda: LIF(tau=torch.rand(M) + 1.0, v0=0.4, learnable=True),
-    "LI": lambda: LI(tau=2.0, learnable="tau"),
-    "CoarseLIF": lambda: CoarseLIF(tau=2.0, v0=0.4, learnable=True),
-    "SpikingDecay": lambda: SpikingDecay(tau=2.0, v0=0.4, learnable=True),
-    "McPitts": lambda: McPitts(0.1, learnable=True),
+    "IF": lambda: st.IF(v0=0.4),
+    "LIF": lambda: st.LIF(tau=torch.rand(M) + 1.0, v0=0.4, learnable=True),
+    "LI": lambda: st.LI(tau=2.0, learnable="tau"),
+    "CoarseLIF": lambda: st.CoarseLIF(tau=2.0, v0=0.4, learnable=True),
+    "SpikingDecay": lambda: st.SpikingDecay(tau=2.0, v0=0.4, learnable=True),
+    "McPitts": lambda: st.McPitts(0.1, learnable=True),
     "BioLIF": Two,
-    "recurrent LIF": lambda: LIF(v0=0.4, recurrent=recurrent()),
-    "recurrent LI": lambda: LI(tau=2.0, recurrent=recurrent()),
-    "feedback": lambda: LIF(v0=0.4, recurrent=torch.rand(M)),
+    "recurrent LIF": lambda: st.LIF(v0=0.4, recurrent=recurrent()),
+    "recurrent LI": lambda: st.LI(tau=2.0, recurrent=recurrent()),
+    "feedback": lambda: st.LIF(v0=0.4, recurrent=torch.rand(M)),
     "batch norm": lambda: nn.BatchNorm1d(M).eval(),
-    "time norm": lambda: TimeBatchNorm1d(M).eval(),
-    "threshold norm": lambda: ThresholdDependentBatchNorm(M, 0.4).eval(),
-    "dropout": lambda: SequenceDropout(0.5).eval(),
+    "time norm": lambda: st.TimeBatchNorm1d(M).eval(),
+    "threshold norm": lambda: st.ThresholdDependentBatchNorm(M, 0.4).eval(),
+    "dropout": lambda: st.SequenceDropout(0.5).eval(),
 }
 
 
 def network(kind: str) -> nn.Sequential:
     torch.manual_seed(3)
-    layers = nn.Sequential(nn.Linear(4, M), LAYERS[kind](), nn.Linear(M, M), LIF(tau=3.0, v0=0.2)).double()
+    layers = nn.Sequential(nn.Linear(4, M), LAYERS[kind](), nn.Linear(M, M), st.LIF(tau=3.0, v0=0.2)).double()
     for module in layers.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.normal_(module.running_mean, 0.0, 0.1)  # type: ignore[arg-type]
@@ -91,7 +77,7 @@ def batch(nan: bool = True) -> tuple[Tensor, Tensor]:
     return x.requires_grad_(), cotangent
 
 
-def states(model: SpikingNet) -> list[Tensor]:
+def states(model: st.SpikingNet) -> list[Tensor]:
     found: list[Any] = []
     for module in model.modules():
         if isinstance(module, StatefulLayer) and module._memory is not None:
@@ -105,13 +91,13 @@ def states(model: SpikingNet) -> list[Tensor]:
 def test_each_sample_is_as_if_alone(kind: str, way: str) -> None:
     net = network(kind)
     x, cotangent = batch()
-    model = SpikingNet(copy.deepcopy(net), **WAYS[way])
+    model = st.SpikingNet(copy.deepcopy(net), **WAYS[way])
     out = model(x, lengths=LENGTHS)
     found = torch.autograd.grad(out, [x, *model.parameters()], cotangent, allow_unused=True)
     assert out.isfinite().all()
     assert out.any()
 
-    alone = SpikingNet(net, mode="step")
+    alone = st.SpikingNet(net, mode="step")
     total = [torch.zeros_like(each) for each in (x, *net.parameters())]
     for n, length in enumerate(LENGTHS.tolist()):
         one = alone(x[n : n + 1, :length])
@@ -134,12 +120,12 @@ def test_a_stream_goes_on_from_where_each_sample_stopped(mode: Any) -> None:
     net = network("recurrent LIF")
     x = batch(nan=False)[0].detach()
     more = torch.rand(N, 3, 4, dtype=torch.double)
-    model = SpikingNet(copy.deepcopy(net), mode=mode)
+    model = st.SpikingNet(copy.deepcopy(net), mode=mode)
     model(x, lengths=LENGTHS)
     out = model(more, init=False, lengths=torch.tensor([3, 2, 1, 3, 3]))
     for n, length in enumerate(LENGTHS.tolist()):
         end = [3, 2, 1, 3, 3][n]
-        alone = SpikingNet(net, mode="step")(torch.cat([x[n, :length], more[n, :end]])[None])[0, length:]
+        alone = st.SpikingNet(net, mode="step")(torch.cat([x[n, :length], more[n, :end]])[None])[0, length:]
         assert torch.allclose(out[n, :end], alone, rtol=1e-12, atol=1e-12)
 
 
@@ -168,9 +154,9 @@ NORMS: dict[str, Any] = {
     "1d": (lambda: nn.BatchNorm1d(3), (3,), True, ("auto", "step", "fold", "chunks")),
     "2d": (lambda: nn.BatchNorm2d(3), (3, 2, 2), True, ("auto", "step", "fold", "chunks")),
     "sequence": (lambda: nn.BatchNorm2d(3), (3, 2, 2), False, ("sequence",)),
-    "time 1d": (lambda: TimeBatchNorm1d(3), (3,), False, ("auto", "fold", "sequence")),
-    "time 2d": (lambda: TimeBatchNorm2d(3), (3, 2, 2), False, ("auto", "fold", "sequence")),
-    "threshold": (lambda: ThresholdDependentBatchNorm(3, 0.5, 2.5), (3, 2, 2), False, ("auto", "fold", "sequence")),
+    "time 1d": (lambda: st.TimeBatchNorm1d(3), (3,), False, ("auto", "fold", "sequence")),
+    "time 2d": (lambda: st.TimeBatchNorm2d(3), (3, 2, 2), False, ("auto", "fold", "sequence")),
+    "threshold": (lambda: st.ThresholdDependentBatchNorm(3, 0.5, 2.5), (3, 2, 2), False, ("auto", "fold", "sequence")),
 }
 CASES = [(kind, way) for kind, (*_, ways) in NORMS.items() for way in ways]
 
@@ -186,7 +172,7 @@ def test_norms_in_training_are_those_of_the_samples_that_run(kind: str, way: str
     nn.init.normal_(inner.bias)
     loop = Loop(copy.deepcopy(inner), getattr(norm, "scale", 1.0))
     options: Any = {"sequence": {"statistics": "sequence"}}.get(way, WAYS.get(way, {}))
-    model = SpikingNet(nn.Sequential(norm, LI(tau=1.5).double()), **options)
+    model = st.SpikingNet(nn.Sequential(norm, st.LI(tau=1.5).double()), **options)
     x = torch.rand(4, 4, *shape, dtype=torch.double, requires_grad=True)
     mask = torch.ones(4, 4, dtype=torch.bool) if lengths is None else torch.arange(4) < lengths[:, None]
     out = model(x, lengths=lengths)
@@ -197,7 +183,7 @@ def test_norms_in_training_are_those_of_the_samples_that_run(kind: str, way: str
             y = y.index_put((mask[:, t].nonzero()[:, 0], torch.tensor(t)), loop(x[mask[:, t], t]))
     else:
         y = y.index_put((mask,), loop(x[mask]))
-    expected = SpikingNet(nn.Sequential(LI(tau=1.5).double()), mode="step")(y)
+    expected = st.SpikingNet(nn.Sequential(st.LI(tau=1.5).double()), mode="step")(y)
     expected = torch.where(mask.view(4, 4, *(1,) * len(shape)), expected, 0.0)
     assert torch.allclose(out, expected, rtol=1e-12, atol=1e-12)
     cotangent = torch.rand_like(out)
@@ -222,21 +208,21 @@ WRONG: dict[str, tuple[Any, type[Exception]]] = {
 def test_lengths_that_cannot_be(message: str) -> None:
     lengths, error = WRONG[message]
     with pytest.raises(error, match=message):
-        SpikingNet(network("IF"))(batch(nan=False)[0], lengths=lengths)
+        st.SpikingNet(network("IF"))(batch(nan=False)[0], lengths=lengths)
 
 
 def test_nan_before_the_end_is_an_error_still() -> None:
     x = torch.zeros(N, T, 4, dtype=torch.double)
     x[0, 8] = float("nan")
     with pytest.raises(ValueError, match="x holds NaN"):
-        SpikingNet(network("IF"))(x, lengths=LENGTHS)
+        st.SpikingNet(network("IF"))(x, lengths=LENGTHS)
 
 
 def test_norms_that_cannot_be_told_of_the_padding() -> None:
-    net = nn.Sequential(nn.Linear(4, M), nn.SyncBatchNorm(M), LIF()).double()
+    net = nn.Sequential(nn.Linear(4, M), nn.SyncBatchNorm(M), st.LIF()).double()
     with pytest.raises(ValueError, match="with lengths, 1 would take its statistics over the padding"):
-        SpikingNet(net)(batch()[0], lengths=LENGTHS)
-    SpikingNet(net.eval())(batch()[0], lengths=LENGTHS)
+        st.SpikingNet(net)(batch()[0], lengths=LENGTHS)
+    st.SpikingNet(net.eval())(batch()[0], lengths=LENGTHS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -245,15 +231,15 @@ def test_other_precisions_and_forms_of_lengths(dtype: torch.dtype, mode: Any) ->
     net = network("recurrent LI").to(dtype)
     x = batch()[0].detach().to(dtype)
     outs = [
-        SpikingNet(copy.deepcopy(net), mode=mode)(x, lengths=each)
+        st.SpikingNet(copy.deepcopy(net), mode=mode)(x, lengths=each)
         for each in (LENGTHS, LENGTHS.tolist(), LENGTHS.int())
     ]
     assert outs[0].dtype == dtype
     assert torch.equal(outs[0], outs[1])
     assert torch.equal(outs[0], outs[2])
-    alone = SpikingNet(net, mode="step")(x[3:4, :8])
+    alone = st.SpikingNet(net, mode="step")(x[3:4, :8])
     assert torch.allclose(outs[0][3, :8].float(), alone[0].float(), rtol=0.02, atol=0.02)
-    assert SpikingNet(net)(x[:0], lengths=torch.zeros(0, dtype=torch.long)).shape == (0, T, M)
+    assert st.SpikingNet(net)(x[:0], lengths=torch.zeros(0, dtype=torch.long)).shape == (0, T, M)
 
 
 @pytest.mark.parametrize("around", [False, True], ids=["layers", "network"])
@@ -269,7 +255,7 @@ def test_checkpoint_in_a_padded_batch_or_around_it(mode: Any, around: bool) -> N
 
     grads = []
     for again in (False, True):
-        model = SpikingNet(Net(again and not around), mode=mode)
+        model = st.SpikingNet(Net(again and not around), mode=mode)
         x, cotangent = batch()
         given = (x, True, LENGTHS)
         out = checkpoint(model, *given, use_reentrant=False) if again and around else model(*given)
@@ -280,7 +266,7 @@ def test_checkpoint_in_a_padded_batch_or_around_it(mode: Any, around: bool) -> N
 
 @pytest.mark.long
 def test_compiled_and_vmapped() -> None:
-    model = SpikingNet(network("LIF"))
+    model = st.SpikingNet(network("LIF"))
     x, _ = batch()
     expected = model(x, lengths=LENGTHS)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
@@ -296,7 +282,7 @@ def test_outputs_of_fewer_axes_and_in_trees(mode: Any) -> None:
         v = decay * state.v + x
         return LIFState(v), {"sum": v.sum(-1), "v": v}
 
-    model = SpikingNet(nn.Sequential(StepLayer(step, LIFState, decay=0.5)), mode=mode)
+    model = st.SpikingNet(nn.Sequential(st.StepLayer(step, LIFState, decay=0.5)), mode=mode)
     x = torch.rand(3, 4, 3, 2)
     whole, out = model(x), model(x, lengths=[4, 2, 3])
     for name, leaf in whole.items():
@@ -305,7 +291,7 @@ def test_outputs_of_fewer_axes_and_in_trees(mode: Any) -> None:
 
 
 def test_batch_norm_without_samples_of_one_alone_and_of_torch_itself() -> None:
-    model = SpikingNet(nn.Sequential(nn.BatchNorm1d(2), LIF()))
+    model = st.SpikingNet(nn.Sequential(nn.BatchNorm1d(2), st.LIF()))
     assert model(torch.rand(0, 4, 2), lengths=[]).shape == (0, 4, 2)
     with pytest.raises(ValueError, match="one sample alone is still running at some step"):
         model(torch.rand(3, 4, 2), lengths=[2, 4, 1])
@@ -315,4 +301,4 @@ def test_batch_norm_without_samples_of_one_alone_and_of_torch_itself() -> None:
             return torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)
 
     with pytest.raises(ValueError, match="cannot run Bare with lengths: it calls"):
-        SpikingNet(Bare(), mode="step")(torch.rand(3, 4, 2), lengths=[4, 4, 4])
+        st.SpikingNet(Bare(), mode="step")(torch.rand(3, 4, 2), lengths=[4, 4, 4])

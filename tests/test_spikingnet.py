@@ -65,16 +65,6 @@ def test_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
     assert model(torch.ones(2, 3, *shape)).shape == (2, 3, *shape)
 
 
-def test_truncated_backpropagation(model: st.SpikingNet, x: Tensor) -> None:
-    model.carry_graph = True
-    x.requires_grad_()
-    model(x[:, :4])
-    model.detach_()
-    (gradient,) = torch.autograd.grad(model(x[:, 4:], init=False).sum(), x)
-    assert not gradient[:, :4].any()
-    assert gradient[:, 4:].any()
-
-
 def test_networks_share_nothing(model: st.SpikingNet, x: Tensor) -> None:
     model(x)
     before = copy.deepcopy(states(model))
@@ -154,12 +144,6 @@ def test_bad_input(message: str, model: st.SpikingNet) -> None:
     x, error = BAD[message]
     with pytest.raises(error, match=message):
         model(x)
-
-
-@pytest.mark.parametrize("net", [nn.Identity(), nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))], ids=repr)
-def test_net_that_takes_no_init(net: nn.Module) -> None:
-    with pytest.raises(TypeError, match=r"must take two arguments, forward\(self, x, init\)"):
-        st.SpikingNet(net, 2)
 
 
 def test_what_is_no_net() -> None:

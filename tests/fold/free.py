@@ -1,5 +1,6 @@
 """Networks whose tensors and numbers change between calls, beside stepping, and a count of proofs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import spikingtorch as st
 from spikingtorch.fold import policy
-from tests.nets_that_step import Hole, Two, train
+from tests.nets_that_step import Hole, readout, train
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -25,7 +26,18 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def net_of(code: Hole, **attributes: Any) -> Any:
     torch.manual_seed(0)
-    return Two(code, sl1=st.LI(), sl2=st.LI(), **attributes).double()
+    return readout(code, **attributes).double()
+
+
+def decides_anew(make: Callable[[], Any], change: Callable[[Any], object], stays: bool = False) -> None:
+    """Check that a model computes what steps do after a change; ``stays`` where it steps before it as well."""
+    torch.manual_seed(0)
+    net = make().double()
+    model = st.SpikingNet(net, 3)
+    model(train())
+    assert stays or model.explain().mode == "fold"
+    change(net)
+    torch.testing.assert_close(model(train()), st.SpikingNet(net, 3, mode="step")(train()))
 
 
 def as_stepped(net: Any, model: st.SpikingNet, N: int = 5) -> str:

@@ -57,18 +57,6 @@ def test_folded_is_stepwise(name: str, dtype: torch.dtype, N: int, T: int) -> No
     assert auto.explain().mode == "fold"
 
 
-def test_half_precision() -> None:
-    found = []
-    models = [network("linear", torch.bfloat16, mode=mode) for mode in MODES]
-    for model in models:
-        out = model(train(model, 3, 17))
-        assert out.dtype == torch.bfloat16
-        assert all(value.dtype == F32 for what, value in states(model).items() if what.endswith(".v"))
-        found.append(out)
-    assert models[-1].explain().mode == "fold"
-    assert all((out != found[0]).double().mean() < 0.02 for out in found[1:])
-
-
 # --- chunks and streams -----------------------------------------------------------------------------------------------
 
 SOME = torch.tensor([True, False, True])
@@ -132,17 +120,6 @@ def test_calls_are_a_loop(name: str, calls: str, options: str, mode: Mode) -> No
     assert_gradients(gradients(got + activity(model), model, x), gradients(want + activity(twin), twin, x))
     with torch.no_grad():
         assert_close(torch.cat([model(x[:, first:last], init) for first, last, init in CALLS[calls]], 1), want.detach())
-
-
-@pytest.mark.parametrize("chunk", [None, 2])
-@pytest.mark.parametrize("mode", MODES)
-def test_activity_is_the_sum_of_spikes(mode: Mode, chunk: int | None) -> None:
-    model = network("BioLIF, to_zero", mode=mode, time_chunk=chunk)
-    x = train(model, 3, 7)
-    before = (model(x) + model(x, init=False)).sum(1)
-    assert_close(states(model)["second.act"], before)
-    last = model(x, init=SOME).sum(1)
-    assert_close(states(model)["second.act"], torch.where(SOME[:, None], last, before + last))
 
 
 def test_init_of_some_samples() -> None:

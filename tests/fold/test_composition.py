@@ -15,7 +15,6 @@ import spikingtorch as st
 from spikingtorch import spikingnet
 from spikingtorch.fold.policy import Mode
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 from spikingtorch.testing import assert_close
 from tests.fold import worker
 from tests.fold_nets import assert_gradients, assert_same, cotangent_like, network, slopes, states, train
@@ -185,21 +184,6 @@ def test_state_dict() -> None:
     model(x)
     model.load_state_dict(model.state_dict())  # in the middle of a stream
     assert_close(model(x, init=False), twin(x, init=False))
-
-
-def test_between_encoder_and_decoder() -> None:
-    torch.manual_seed(3)
-    model, stepwise = network("tutorial", torch.float32), network("tutorial", torch.float32, mode="step")
-    steps, images, found = 8, torch.rand(3, 1, 28, 28), []
-    for each in (model, stepwise):
-        pipeline = nn.Sequential(PoissonEncoder(steps, 1.0), each, SumDecoder(steps, 1.0))
-        torch.manual_seed(5)
-        out = pipeline(images)
-        out.square().sum().backward()
-        found.append((out.detach(), {n: p.grad for n, p in each.named_parameters() if p.grad is not None}))
-    assert found[0][0].shape == (3, 10)
-    assert_same(*found)
-    assert model.explain().mode == "fold"
 
 
 @pytest.mark.parametrize("mode", MODES)

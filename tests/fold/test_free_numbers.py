@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.testing import assert_close
 from tests.fold.free import as_stepped, counting, net_of
-from tests.nets_that_step import Hole, centred, train
+from tests.nets_that_step import Hole, centred, put, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 
@@ -34,21 +34,14 @@ ARITHMETIC: dict[str, Hole] = {
 
 
 @pytest.mark.parametrize("name", ARITHMETIC)
-def test_a_number_that_enters_arithmetic_needs_no_new_proof(name: str, proofs: list[int]) -> None:
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_number_that_enters_arithmetic_needs_no_new_proof(name: str, counts: bool, proofs: list[int]) -> None:
     net = net_of(ARITHMETIC[name], rate=1.0)
     model = st.SpikingNet(net, 3)
     for call in range(12):
-        net.rate = 0.9**call
+        net.rate = 1 + call if counts else 0.9**call
         assert as_stepped(net, model) == "fold"
     assert len(proofs) == 3  # of the first value, of the second, and of all
-
-
-def test_a_count_that_enters_arithmetic_needs_no_new_proof(proofs: list[int]) -> None:
-    net = net_of(lambda net, x, init: x * (1 + net.epoch), epoch=0)
-    model = st.SpikingNet(net, 3)
-    for net.epoch in range(12):
-        assert as_stepped(net, model) == "fold"
-    assert len(proofs) == 3
 
 
 CHOICES = {0.2: "low"}
@@ -111,15 +104,6 @@ def test_a_number_that_decides_is_proven_anew(name: str) -> None:
     assert modes == {0.2: "fold", 0.71: "step", 0.93: "step"}
 
 
-def test_a_number_that_becomes_a_truth_value() -> None:
-    net = net_of(lambda net, x, init: centred(x) if net.rate is True else x * net.rate, rate=1)
-    model = st.SpikingNet(net, 3)
-    modes = []
-    for net.rate in (1, 2, 3, True, 4, True):
-        modes.append(as_stepped(net, model))
-    assert modes == ["fold", "fold", "fold", "step", "fold", "step"]
-
-
 def test_a_number_that_is_multiplied_with_truth_values(proofs: list[int]) -> None:
     net = net_of(lambda net, x, init: net.linear((x > 0.5) * net.rate), linear=nn.Linear(4, 4), rate=1.0).float()
     model = st.SpikingNet(net, 3)
@@ -128,26 +112,6 @@ def test_a_number_that_is_multiplied_with_truth_values(proofs: list[int]) -> Non
         model(train(dtype=torch.float32))
         assert model.explain().mode == "fold"
     assert len(proofs) == 3
-
-
-def test_a_number_that_decides_in_training_alone() -> None:
-    code: Hole = lambda net, x, init: centred(x) if net.training and net.rate > 0.5 else x * net.rate  # noqa: E731
-    net = net_of(code, rate=0.2)
-    model = st.SpikingNet(net, 3)
-    modes = []
-    for training, rate in [
-        (False, 0.2),
-        (False, 0.3),
-        (True, 0.3),
-        (True, 0.7),
-        (False, 0.7),
-        (True, 0.4),
-        (True, 0.8),
-    ]:
-        net.rate = rate
-        model.train(training)
-        modes.append(as_stepped(net, model))
-    assert modes == ["fold", "fold", "fold", "step", "fold", "fold", "step"]
 
 
 def test_a_number_that_comes_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +175,37 @@ def test_settings_of_torchs_modules_need_no_new_proof(name: str, proofs: list[in
     assert len(proofs) == 1
 
 
-def test_dropout_that_the_network_asks_for_its_probability() -> None:
-    net = net_of(lambda net, x, init: centred(x) if net.module.p > 0.3 else x, module=nn.Dropout(0.1))
+# the code, its attributes, and what is set before each call: the last decides whether it folds
+TURNS: dict[str, tuple[Hole, dict[str, Any], list[tuple[dict[str, Any], str]]]] = {
+    "a truth value": (
+        lambda net, x, init: centred(x) if net.rate is True else x * net.rate,
+        {"rate": 1},
+        [({"rate": rate}, "step" if rate is True else "fold") for rate in (1, 2, 3, True, 4, True)],
+    ),
+    "in training alone": (
+        lambda net, x, init: centred(x) if net.training and net.rate > 0.5 else x * net.rate,
+        {"rate": 0.2},
+        [
+            ({"training": training, "rate": rate}, "step" if training and rate > 0.5 else "fold")
+            for training, rate in zip((0, 0, 1, 1, 0, 1, 1), (0.2, 0.3, 0.3, 0.7, 0.7, 0.4, 0.8), strict=True)
+        ],
+    ),
+    "the probability of a dropout": (
+        lambda net, x, init: centred(x) if net.module.p > 0.3 else x,
+        {"module": nn.Dropout(0.1)},
+        [({"module.p": p}, "step" if p > 0.3 else "fold") for p in (0.1, 0.2, 0.4, 0.1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_a_number_that_decides_now_and_then(name: str) -> None:
+    code, attributes, calls = TURNS[name]
+    net = net_of(code, **attributes)
     model = st.SpikingNet(net, 3)
-    for net.module.p, mode in ((0.1, "fold"), (0.2, "fold"), (0.4, "step"), (0.1, "fold")):
+    for settings, mode in calls:
+        for path, value in settings.items():
+            put(path, bool(value) if path == "training" else value)(net)
         assert as_stepped(net, model) == mode
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from tests.fold_nets import assert_gradients, cotangent_like, gradients
+from tests.fold_nets import assert_gradients, gradients
 
 
 class Net(nn.Module):
@@ -86,18 +86,6 @@ def test_a_stream_is_the_sequence_bit_for_bit(grad: bool, steps: list[int]) -> N
     assert all(torch.equal(end[name], value) for name, value in model.get_state().items())
 
 
-def test_a_stream_in_larger_pieces(steps: list[int]) -> None:
-    """Without gradients a fold goes on from a state by the kernel that starts at rest."""
-    model, x = model_of(time_chunk=2).eval(), sequence()
-    twin = model_of(mode="step").eval()
-    for run in (model, twin):
-        run.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        got = torch.cat([model(x[:, :4]), model(x[:, 4:], init=False)], 1)
-    assert steps == [2, 2, 2]
-    assert torch.equal(got, twin(x))
-
-
 def test_inference_mode_and_back() -> None:
     model, x = model_of().eval(), sequence()
     whole = model(x)
@@ -109,15 +97,6 @@ def test_inference_mode_and_back() -> None:
         model(x[:, :1].requires_grad_(), init=False).sum(), model.get_parameter("net.l2.weight")
     )
     assert slope.isfinite().all()
-
-
-def test_some_samples_start_anew(steps: list[int]) -> None:
-    models, x = (model_of().eval(), model_of(mode="step").eval()), sequence()
-    anew = torch.tensor([True, False, False, True, False])
-    with torch.no_grad():
-        got, want = ([model(x[:, :1]), model(x[:, 1:2], init=anew), model(x[:, 2:3], init=False)] for model in models)
-    assert steps == [1, 1, 1]
-    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
 def test_lengths_records_and_monitors(steps: list[int]) -> None:
@@ -159,20 +138,3 @@ def test_a_state_is_not_written_on() -> None:
         model(x[:, 1:2], init=False)
     assert torch.equal(before.v, kept)
     assert not torch.equal(first_layer(model).v, kept)
-
-
-def test_a_cotangent_of_one_step() -> None:
-    """The gradient of a step that goes on from a state is that of the step alone."""
-    model, x = model_of().eval(), sequence()
-    model(x[:, :2])
-    state = model.get_state()
-    twin = model_of(mode="step").eval()
-    twin(x[:, :2])
-    twin.set_state(state)
-    found = []
-    for each in (model, twin):
-        inputs = x[:, 2:3].clone().requires_grad_()
-        out = each(inputs, init=False)
-        found.append(torch.autograd.grad((out * cotangent_like(out.detach())).sum(), inputs)[0])
-    torch.testing.assert_close(found[0], found[1])
-    assert found[1].abs().max() > 0

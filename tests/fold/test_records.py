@@ -30,59 +30,40 @@ class Net(nn.Module):
         return self.use(self, spikes)
 
 
-def appends(net: Net, spikes: Tensor) -> Tensor:
-    net.rates.append(spikes)
-    return spikes
+def keeping(keep: Callable[[Any, Tensor], object]) -> Callable[[Any, Tensor], Tensor]:
+    """Return code that keeps something of its spikes."""
+
+    def use(net: Any, spikes: Tensor) -> Tensor:
+        keep(net, spikes)
+        return spikes
+
+    return use
 
 
-def appends_detached(net: Net, spikes: Tensor) -> Tensor:
-    net.rates.append(spikes.detach())
-    return spikes
-
-
-def appends_outside(net: Net, spikes: Tensor) -> Tensor:
-    OUTSIDE.append(spikes)
-    return spikes
-
-
-def keeps_the_last(net: Net, spikes: Tensor) -> Tensor:
-    net.rates = spikes
-    return spikes
-
-
-def keeps_by_name(net: Net, spikes: Tensor) -> Tensor:
-    net.by_name["lif"] = spikes
-    return spikes
-
-
-def adds_up(net: Net, spikes: Tensor) -> Tensor:
+def adds_up(net: Net, spikes: Tensor) -> None:
     net.rates = spikes.detach() if isinstance(net.rates, list) else net.rates + spikes.detach()
-    return spikes
-
-
-def reads_v(net: Net, spikes: Tensor) -> Any:
-    return spikes, net.lif.v
-
-
-def reads_s(net: Net, spikes: Tensor) -> Any:
-    return net.lif.s
-
-
-def reads_state(net: Net, spikes: Tensor) -> Any:
-    return spikes, net.lif.state.v
 
 
 RECORD = r"return it as a part of the output, or leave it to spikingtorch\.record\(model, x\)"
 CASES: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
-    "list": (appends, RECORD),
-    "list of detached": (appends_detached, RECORD),
-    "list outside": (appends_outside, RECORD),
-    "attribute": (keeps_the_last, RECORD),
-    "dict": (keeps_by_name, RECORD),
-    "sum": (adds_up, RECORD),
-    "v": (reads_v, r"make the layer with returns=\('spikes', 'v'\), or leave it to .*record\(model, x, 'v'\)"),
-    "s": (reads_s, r"take what the layer returns, or leave it to spikingtorch\.record\(model, x\)"),
-    "state": (reads_state, "let the step of the layer compute it, and give it out: returns= names fields of its state"),
+    "list": (keeping(lambda net, spikes: net.rates.append(spikes)), RECORD),
+    "list of detached": (keeping(lambda net, spikes: net.rates.append(spikes.detach())), RECORD),
+    "list outside": (keeping(lambda net, spikes: OUTSIDE.append(spikes)), RECORD),
+    "attribute": (keeping(lambda net, spikes: setattr(net, "rates", spikes)), RECORD),
+    "dict": (keeping(lambda net, spikes: net.by_name.update(lif=spikes)), RECORD),
+    "sum": (keeping(adds_up), RECORD),
+    "v": (
+        lambda net, spikes: (spikes, net.lif.v),
+        r"make the layer with returns=\('spikes', 'v'\), or leave it to .*record\(model, x, 'v'\)",
+    ),
+    "s": (
+        lambda net, spikes: net.lif.s,
+        r"take what the layer returns, or leave it to spikingtorch\.record\(model, x\)",
+    ),
+    "state": (
+        lambda net, spikes: (spikes, net.lif.state.v),
+        "let the step of the layer compute it, and give it out: returns= names fields of its state",
+    ),
 }
 
 
@@ -100,7 +81,7 @@ def test_the_first_warning_says_what_to_do(use: Any, remedy: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:SpikingNet. Sequential runs step by step:RuntimeWarning")
 def test_what_is_kept_with_its_graph_is_named() -> None:
-    model = st.SpikingNet(nn.Sequential(Net(appends)))
+    model = st.SpikingNet(nn.Sequential(Net(CASES["list"][0])))
     for _ in range(2):
         model(X)
     kept = "the network keeps 0.rates, tensors with their graph, after a call: a record of its own"
@@ -125,12 +106,12 @@ def test_what_is_set_up_at_the_first_call_alone_is_no_record() -> None:
 def test_the_cure_folds() -> None:
     class Cured(Net):
         def __init__(self) -> None:
-            super().__init__(appends)
+            super().__init__(adds_up)
             self.lif.returns = ("spikes", "v")
 
         def forward(self, x: Tensor, init: Any) -> Any:
             return self.lif(self.linear(x), init)
 
-    model, stepping = st.SpikingNet(Cured()), st.SpikingNet(Net(reads_v), mode="step")
+    model, stepping = st.SpikingNet(Cured()), st.SpikingNet(Net(CASES["v"][0]), mode="step")
     torch.testing.assert_close(model(X), stepping(X))
     assert model.explain().mode == "fold"

@@ -160,10 +160,14 @@ def test_sizes_of_both_traces(sizes: tuple[int, int]) -> None:
     assert merged(*sizes) == MERGED[sizes]
 
 
-@hypothesis.settings(derandomize=True, max_examples=40, deadline=None, database=None)
-@hypothesis.given(CHOICES)
-def test_random_code(choices: list[int]) -> None:
-    assert not false_fold(choices)
+@pytest.mark.parametrize("examples", [15, pytest.param(150, marks=pytest.mark.long)])
+def test_random_code(examples: int) -> None:
+    @hypothesis.settings(derandomize=True, max_examples=examples, deadline=None, database=None)
+    @hypothesis.given(CHOICES)
+    def check(choices: list[int]) -> None:
+        assert not false_fold(choices)
+
+    check()
 
 
 def test_every_rule_has_a_row() -> None:

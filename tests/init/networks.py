@@ -8,18 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import (
-    IF,
-    LI,
-    LIF,
-    BioLIF,
-    CoarseLIF,
-    McPitts,
-    SequenceDropout,
-    SpikingNet,
-    ThresholdDependentBatchNorm,
-    TimeBatchNorm1d,
-)
+import spikingtorch as st
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.time_norm import TimeNorm
 
@@ -36,7 +25,7 @@ class Deep(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linears = nn.ModuleList(nn.Linear(100, 100) for _ in range(5))
-        self.neurons = nn.ModuleList(LIF() for _ in range(5))
+        self.neurons = nn.ModuleList(st.LIF() for _ in range(5))
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         for linear, neurons in zip(self.linears, self.neurons, strict=True):
@@ -50,7 +39,7 @@ class Skip(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.l1, self.l2, self.l3 = dense(), dense(), dense()
-        self.n1, self.n2, self.n3 = LIF(), LIF(), LIF()
+        self.n1, self.n2, self.n3 = st.LIF(), st.LIF(), st.LIF()
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         first = self.l1(x)
@@ -65,7 +54,7 @@ class Loop(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.l1, self.l2, self.back = dense(), dense(), dense()
-        self.n1, self.n2 = LIF(), LIF()
+        self.n1, self.n2 = st.LIF(), st.LIF()
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         x = self.l1(x)
@@ -79,7 +68,7 @@ class Bio(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.excite, self.inhibit, self.neurons = dense(), dense(), BioLIF(nudt=0.4, v0=0.2)
+        self.excite, self.inhibit, self.neurons = dense(), dense(), st.BioLIF(nudt=0.4, v0=0.2)
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         excite = self.excite(x).abs()
@@ -93,7 +82,7 @@ class Gated(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.l1, self.l2, self.neurons = dense(), dense(), LIF()
+        self.l1, self.l2, self.neurons = dense(), dense(), st.LIF()
 
     def forward(self, x: Tensor, init: Any) -> Tensor:
         return self.neurons(self.l1(x) * torch.sigmoid(4.0 * self.l2(x)), init)  # type: ignore[no-any-return]
@@ -104,7 +93,7 @@ class Readout(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.l1, self.l2, self.l3, self.n1, self.n2, self.out = dense(), dense(), dense(), IF(), LIF(), LI()
+        self.l1, self.l2, self.l3, self.n1, self.n2, self.out = dense(), dense(), dense(), st.IF(), st.LIF(), st.LI()
         nn.init.zeros_(self.l3.weight)
         nn.init.zeros_(self.l3.bias)
 
@@ -114,34 +103,43 @@ class Readout(nn.Module):
 
 
 def images() -> nn.Module:
-    first = [nn.Conv2d(2, 6, 3), CoarseLIF(tau=4.0), nn.MaxPool2d(2)]
-    return nn.Sequential(*first, nn.Conv2d(6, 4, 3, bias=False), LIF(), nn.Flatten(), nn.Linear(16, 30), LIF(), LI())
+    first = [nn.Conv2d(2, 6, 3), st.CoarseLIF(tau=4.0), nn.MaxPool2d(2)]
+    return nn.Sequential(
+        *first, nn.Conv2d(6, 4, 3, bias=False), st.LIF(), nn.Flatten(), nn.Linear(16, 30), st.LIF(), st.LI()
+    )
 
 
 # networks, and how the names of what is scaled begin
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "deep": (Deep, ("linears",)),
-    "sequential": (lambda: nn.Sequential(dense(), LIF(), dense(), nn.PReLU(), CoarseLIF(tau=3.0)), ("0.", "2.")),
+    "sequential": (lambda: nn.Sequential(dense(), st.LIF(), dense(), nn.PReLU(), st.CoarseLIF(tau=3.0)), ("0.", "2.")),
     "convolutions": (images, ("0.", "3.", "6.")),
     "recurrent": (
-        lambda: nn.Sequential(dense(), LIF(recurrent=dense(bias=False)), dense(), McPitts(0.7)),
+        lambda: nn.Sequential(dense(), st.LIF(recurrent=dense(bias=False)), dense(), st.McPitts(0.7)),
         ("0.", "2."),
     ),
     "norms": (
-        lambda: nn.Sequential(*(dense(), nn.BatchNorm1d(M), LIF(v0=2.0), dense(), nn.LayerNorm(M), IF())),
+        lambda: nn.Sequential(*(dense(), nn.BatchNorm1d(M), st.LIF(v0=2.0), dense(), nn.LayerNorm(M), st.IF())),
         ("1.", "4."),
     ),
     "norms over time": (
         lambda: nn.Sequential(
-            *(dense(), TimeBatchNorm1d(M), LIF(), dense(), ThresholdDependentBatchNorm(M, threshold=0.5), LIF())
+            *(
+                dense(),
+                st.TimeBatchNorm1d(M),
+                st.LIF(),
+                dense(),
+                st.ThresholdDependentBatchNorm(M, threshold=0.5),
+                st.LIF(),
+            )
         ),
         ("1.norm.", "4.norm."),
     ),
     "dropout": (
-        lambda: nn.Sequential(*(dense(), nn.Dropout(0.3), LIF(), SequenceDropout(0.2), dense(), LIF())),
+        lambda: nn.Sequential(*(dense(), nn.Dropout(0.3), st.LIF(), st.SequenceDropout(0.2), dense(), st.LIF())),
         ("0.", "4."),
     ),
-    "filter": (lambda: nn.Sequential(dense(), LI(), nn.ReLU(inplace=True), LIF()), ("0.",)),
+    "filter": (lambda: nn.Sequential(dense(), st.LI(), nn.ReLU(inplace=True), st.LIF()), ("0.",)),
     "skip": (Skip, ("l",)),
     "gated": (Gated, ("l1", "l2")),
     "loop": (Loop, ("l", "back")),
@@ -155,9 +153,9 @@ def batch(name: str) -> Tensor:
     return (torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.3).float()
 
 
-def network(name: str, **options: Any) -> SpikingNet:
+def network(name: str, **options: Any) -> st.SpikingNet:
     torch.manual_seed(0)
-    return SpikingNet(NETS[name][0](), **options)
+    return st.SpikingNet(NETS[name][0](), **options)
 
 
 def _keeping(outputs: list[Tensor]) -> Any:
@@ -169,14 +167,14 @@ def _keeping(outputs: list[Tensor]) -> Any:
     return keep
 
 
-def rates_of(model: SpikingNet, x: Tensor, lengths: Tensor | None = None) -> dict[str, float]:
+def rates_of(model: st.SpikingNet, x: Tensor, lengths: Tensor | None = None) -> dict[str, float]:
     """Return the rates of what spikes, counted by hooks, without dropout."""
     model = copy.deepcopy(model)
     steps: dict[str, list[Tensor]] = {}
     for path, layer in model.net.named_modules():
-        if isinstance(layer, nn.Dropout | SequenceDropout):
+        if isinstance(layer, nn.Dropout | st.SequenceDropout):
             layer.eval()
-        elif isinstance(layer, StatefulLayer) and not isinstance(layer, LI | TimeNorm):
+        elif isinstance(layer, StatefulLayer) and not isinstance(layer, st.LI | TimeNorm):
             steps[path] = []
             layer.register_forward_hook(_keeping(steps[path]))
     if any(isinstance(module, TimeNorm) for module in model.modules()):

@@ -10,12 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from spikingtorch import (
-    IF,
-    LI,
-    LIF,
-    SpikingNet,
-)
+from spikingtorch import IF, LI, LIF, SpikingNet
 from spikingtorch.init import to_rate_
 from tests.init.networks import NETS, M, batch, dense, network, numbers, rates_of
 

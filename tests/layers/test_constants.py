@@ -12,21 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikingtorch import (
-    IF,
-    LI,
-    LIF,
-    BioLIF,
-    CoarseLIF,
-    McPitts,
-    MultiStep,
-    SequenceDropout,
-    SpikingDecay,
-    SpikingNet,
-    StepLayer,
-    ThresholdDependentBatchNorm,
-    TimeBatchNorm2d,
-)
+import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.layers import constants
 
@@ -57,44 +43,47 @@ def my_reset(u: Tensor, spike: Tensor, threshold: Any, share: float = 1.0) -> An
 
 
 PAIRS: dict[str, tuple[Any, Any]] = {
-    "IF": (lambda: IF(v0=0.3, beta=2.0), lambda: IF()),
-    "LIF": (lambda: LIF(tau=4.0 / 3.0, v0=0.1), lambda: LIF(tau=8.0)),
+    "IF": (lambda: st.IF(v0=0.3, beta=2.0), lambda: st.IF()),
+    "LIF": (lambda: st.LIF(tau=4.0 / 3.0, v0=0.1), lambda: st.LIF(tau=8.0)),
     "decay": (
-        lambda: LIF(decay=0.1, reset=F.detached(F.by_subtraction)),
-        lambda: LIF(decay=0.9, reset=F.detached(F.by_subtraction)),
+        lambda: st.LIF(decay=0.1, reset=F.detached(F.by_subtraction)),
+        lambda: st.LIF(decay=0.9, reset=F.detached(F.by_subtraction)),
     ),
-    "surrogate": (lambda: LIF(surrogate=F.Arctan(3.7)), lambda: LIF(surrogate=F.Arctan())),
+    "surrogate": (lambda: st.LIF(surrogate=F.Arctan(3.7)), lambda: st.LIF(surrogate=F.Arctan())),
     "surrogate of tensors": (
-        lambda: LIF(surrogate=F.Sigmoid(torch.tensor(1.5, dtype=torch.double))),
-        lambda: LIF(surrogate=F.Sigmoid(torch.ones((), dtype=torch.double))),
+        lambda: st.LIF(surrogate=F.Sigmoid(torch.tensor(1.5, dtype=torch.double))),
+        lambda: st.LIF(surrogate=F.Sigmoid(torch.ones((), dtype=torch.double))),
     ),
     "primitive": (
-        lambda: LIF(v0=2.0, surrogate=F.FromPrimitive(torch.tanh)),
-        lambda: LIF(surrogate=F.FromPrimitive(torch.tanh)),
+        lambda: st.LIF(v0=2.0, surrogate=F.FromPrimitive(torch.tanh)),
+        lambda: st.LIF(surrogate=F.FromPrimitive(torch.tanh)),
     ),
-    "learnable": (lambda: LIF(tau=2.0, v0=0.25, learnable="tau"), lambda: LIF(tau=3.0, learnable="tau")),
-    "buffer": (lambda: LIF(tau=torch.tensor([2.0, 3.0]), v0=0.5), lambda: LIF(tau=torch.ones(2))),
-    "LI": (lambda: LI(tau=3.0), lambda: LI()),
-    "CoarseLIF": (lambda: CoarseLIF(2.5, v0=0.7), lambda: CoarseLIF(4.0)),
-    "SpikingDecay": (lambda: SpikingDecay(2.5, v0=0.7), lambda: SpikingDecay(4.0)),
-    "McPitts": (lambda: McPitts(0.4), lambda: McPitts(0.9)),
-    "BioLIF": (lambda: BioLIF(0.4, v0=0.3), lambda: BioLIF(0.9)),
-    "recurrent": (lambda: LIF(v0=0.2, recurrent=torch.ones(2)), lambda: LIF(recurrent=torch.zeros(2))),
+    "learnable": (lambda: st.LIF(tau=2.0, v0=0.25, learnable="tau"), lambda: st.LIF(tau=3.0, learnable="tau")),
+    "buffer": (lambda: st.LIF(tau=torch.tensor([2.0, 3.0]), v0=0.5), lambda: st.LIF(tau=torch.ones(2))),
+    "LI": (lambda: st.LI(tau=3.0), lambda: st.LI()),
+    "CoarseLIF": (lambda: st.CoarseLIF(2.5, v0=0.7), lambda: st.CoarseLIF(4.0)),
+    "SpikingDecay": (lambda: st.SpikingDecay(2.5, v0=0.7), lambda: st.SpikingDecay(4.0)),
+    "McPitts": (lambda: st.McPitts(0.4), lambda: st.McPitts(0.9)),
+    "BioLIF": (lambda: st.BioLIF(0.4, v0=0.3), lambda: st.BioLIF(0.9)),
+    "recurrent": (lambda: st.LIF(v0=0.2, recurrent=torch.ones(2)), lambda: st.LIF(recurrent=torch.zeros(2))),
     "own step": (
-        lambda: StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
-        lambda: StepLayer(my_step, F.LIFState, decay=0.5, kind="plus"),
+        lambda: st.StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
+        lambda: st.StepLayer(my_step, F.LIFState, decay=0.5, kind="plus"),
     ),
-    "dropout": (lambda: SequenceDropout(0.1), lambda: SequenceDropout(0.4)),
-    "whole numbers": (lambda: IF(v0=1, beta=3), lambda: IF(beta=10)),
-    "a whole slope": (lambda: IF(surrogate=F.Arctan(9)), lambda: IF(surrogate=F.Arctan(2))),
+    "dropout": (lambda: st.SequenceDropout(0.1), lambda: st.SequenceDropout(0.4)),
+    "whole numbers": (lambda: st.IF(v0=1, beta=3), lambda: st.IF(beta=10)),
+    "a whole slope": (lambda: st.IF(surrogate=F.Arctan(9)), lambda: st.IF(surrogate=F.Arctan(2))),
     "numbers of numpy": (
-        lambda: IF(surrogate=F.Sigmoid(of_numpy(3))),
-        lambda: IF(surrogate=F.Sigmoid(of_numpy(10))),
+        lambda: st.IF(surrogate=F.Sigmoid(of_numpy(3))),
+        lambda: st.IF(surrogate=F.Sigmoid(of_numpy(10))),
     ),
-    "norm": (lambda: ThresholdDependentBatchNorm(2, 0.5).eval(), lambda: ThresholdDependentBatchNorm(2, 1.0).eval()),
+    "norm": (
+        lambda: st.ThresholdDependentBatchNorm(2, 0.5).eval(),
+        lambda: st.ThresholdDependentBatchNorm(2, 1.0).eval(),
+    ),
     "several numbers": (
-        lambda: StepLayer(my_other_step, F.LIFState, taus=(1.0, 2.0)),
-        lambda: StepLayer(my_other_step, F.LIFState, taus=(3.0, 4)),
+        lambda: st.StepLayer(my_other_step, F.LIFState, taus=(1.0, 2.0)),
+        lambda: st.StepLayer(my_other_step, F.LIFState, taus=(3.0, 4)),
     ),
 }
 
@@ -113,63 +102,63 @@ def test_a_checkpoint_is_taken_over_by_a_layer_of_other_constants(kind: str) -> 
     assert all(torch.equal(each, two.state_dict()[key]) for key, each in one.state_dict().items())
     if kind not in ("BioLIF", "dropout"):
         x = torch.rand(5, 7, 3)
-        assert torch.equal(SpikingNet(one)(x), SpikingNet(two)(x))
+        assert torch.equal(st.SpikingNet(one)(x), st.SpikingNet(two)(x))
 
 
 OTHERS: dict[str, tuple[Any, Any, str]] = {
     "reset": (
-        lambda: LIF(reset=F.by_subtraction),
-        lambda: LIF(),
+        lambda: st.LIF(reset=F.by_subtraction),
+        lambda: st.LIF(),
         "reset_rule is by_subtraction in the checkpoint and to_zero in the layer",
     ),
     "detached": (
-        lambda: LIF(reset=F.detached(F.to_zero)),
-        lambda: LIF(),
+        lambda: st.LIF(reset=F.detached(F.to_zero)),
+        lambda: st.LIF(),
         r"reset_rule is Detached\(to_zero\) in the checkpoint and to_zero in the layer",
     ),
     "surrogate": (
-        lambda: IF(surrogate=F.Arctan()),
-        lambda: IF(),
+        lambda: st.IF(surrogate=F.Arctan()),
+        lambda: st.IF(),
         r"surrogate is Arctan\(alpha=2.0\) in the checkpoint and Sigmoid\(beta=5.0\) in the layer",
     ),
     "primitive": (
-        lambda: IF(surrogate=F.FromPrimitive(torch.tanh)),
-        lambda: IF(surrogate=F.FromPrimitive(torch.sigmoid)),
+        lambda: st.IF(surrogate=F.FromPrimitive(torch.tanh)),
+        lambda: st.IF(surrogate=F.FromPrimitive(torch.sigmoid)),
         r"surrogate is FromPrimitive\(tanh\) in the checkpoint and FromPrimitive\(sigmoid\)",
     ),
     "learnable": (
-        lambda: LIF(tau=2.0, learnable="tau"),
-        lambda: LIF(),
+        lambda: st.LIF(tau=2.0, learnable="tau"),
+        lambda: st.LIF(),
         "tau is learnable in the checkpoint and 8.0 in the layer",
     ),
     "fixed": (
-        lambda: LIF(tau=2.0),
-        lambda: LIF(learnable="tau"),
+        lambda: st.LIF(tau=2.0),
+        lambda: st.LIF(learnable="tau"),
         "tau is 2.0 in the checkpoint and learnable in the layer",
     ),
     "per neuron": (
-        lambda: LIF(tau=torch.ones(2)),
-        lambda: LIF(),
+        lambda: st.LIF(tau=torch.ones(2)),
+        lambda: st.LIF(),
         "tau is a tensor in the checkpoint and 8.0 in the layer",
     ),
     "frozen": (
-        lambda: LIF(tau=torch.ones(2)),
-        lambda: LIF(tau=torch.ones(2), learnable="tau"),
+        lambda: st.LIF(tau=torch.ones(2)),
+        lambda: st.LIF(tau=torch.ones(2), learnable="tau"),
         "tau is a tensor in the checkpoint and learnable in the layer",
     ),
     "names": (
-        lambda: LIF(decay=0.5),
-        lambda: LIF(),
+        lambda: st.LIF(decay=0.5),
+        lambda: st.LIF(),
         "the checkpoint has decay, v0, surrogate, reset_rule, and the layer tau",
     ),
     "a rule of other numbers": (
-        lambda: IF(reset=partial(my_reset, share=0.5)),
-        lambda: IF(reset=partial(my_reset, share=0.9)),
+        lambda: st.IF(reset=partial(my_reset, share=0.5)),
+        lambda: st.IF(reset=partial(my_reset, share=0.9)),
         r"reset_rule is partial\(my_reset, args=\[\], dict\(share=0.5\)\) in the checkpoint and partial\(my_reset",
     ),
     "string": (
-        lambda: StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
-        lambda: StepLayer(my_step, F.LIFState, decay=0.25, kind="minus"),
+        lambda: st.StepLayer(my_step, F.LIFState, decay=0.25, kind="plus"),
+        lambda: st.StepLayer(my_step, F.LIFState, decay=0.25, kind="minus"),
         "kind is 'plus' in the checkpoint and 'minus' in the layer",
     ),
 }
@@ -187,8 +176,8 @@ def test_a_layer_of_another_kind_is_an_error_that_names_both(kind: str, strict: 
 
 
 def test_an_older_checkpoint_loads_strictly_with_one_warning() -> None:
-    net = nn.Sequential(nn.Linear(3, 2), LIF(tau=2.0), nn.Linear(2, 2), LIF(learnable=True), LI())
-    for model in (net, SpikingNet(copy.deepcopy(net))):
+    net = nn.Sequential(nn.Linear(3, 2), st.LIF(tau=2.0), nn.Linear(2, 2), st.LIF(learnable=True), st.LI())
+    for model in (net, st.SpikingNet(copy.deepcopy(net))):
         old = OrderedDict((key, each) for key, each in model.state_dict().items() if not key.endswith("_extra_state"))
         for _ in range(2):
             with warnings.catch_warnings(record=True) as caught:
@@ -201,7 +190,7 @@ def test_an_older_checkpoint_loads_strictly_with_one_warning() -> None:
 
 
 def test_a_checkpoint_of_another_architecture_raises_without_a_warning() -> None:
-    net = nn.Sequential(nn.Linear(3, 2), LIF(tau=2.0), nn.Linear(2, 2))
+    net = nn.Sequential(nn.Linear(3, 2), st.LIF(tau=2.0), nn.Linear(2, 2))
     for other in ({}, nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2)).state_dict(), {"conv.weight": torch.ones(2)}):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -214,42 +203,42 @@ def test_a_checkpoint_of_another_architecture_raises_without_a_warning() -> None
 )
 def test_what_is_no_constants(junk: Any) -> None:
     with pytest.raises(RuntimeError, match=r"the layer \(IF\): is not what a spiking layer has saved"):
-        IF().load_state_dict({"_extra_state": junk})
+        st.IF().load_state_dict({"_extra_state": junk})
 
 
 def test_moves_and_copies_of_models() -> None:
-    model = SpikingNet(nn.Sequential(nn.Linear(3, 2), LIF(tau=2.0, v0=0.3)))
+    model = st.SpikingNet(nn.Sequential(nn.Linear(3, 2), st.LIF(tau=2.0, v0=0.3)))
     average = torch.optim.swa_utils.AveragedModel(model)
     average.update_parameters(model)
-    other = torch.optim.swa_utils.AveragedModel(SpikingNet(nn.Sequential(nn.Linear(3, 2), LIF())))
+    other = torch.optim.swa_utils.AveragedModel(st.SpikingNet(nn.Sequential(nn.Linear(3, 2), st.LIF())))
     other.load_state_dict(average.state_dict())
     x = torch.rand(4, 5, 3)
     assert torch.equal(other(x), average(x))
     half = copy.deepcopy(model).bfloat16()
     assert half.state_dict()["net.1._extra_state"].dtype == torch.uint8
-    assigned = SpikingNet(nn.Sequential(nn.Linear(3, 2), LIF()))
+    assigned = st.SpikingNet(nn.Sequential(nn.Linear(3, 2), st.LIF()))
     assigned.load_state_dict(model.state_dict(), assign=True)
     assert torch.equal(assigned(x), model(x))
 
 
 def test_averages_and_other_dtypes_of_a_checkpoint() -> None:
-    one, two = LIF(tau=2.0, v0=0.3), LIF()
+    one, two = st.LIF(tau=2.0, v0=0.3), st.LIF()
     state = {name: 0.5 * each + 0.5 * each for name, each in one.state_dict().items()}
     two.load_state_dict(state)
     assert repr(one) == repr(two)
-    two.load_state_dict({name: each.to("meta") for name, each in LIF(tau=9.0).state_dict().items()}, assign=True)
+    two.load_state_dict({name: each.to("meta") for name, each in st.LIF(tau=9.0).state_dict().items()}, assign=True)
     assert repr(one) == repr(two)
 
 
 def test_a_buffer_out_of_its_limits_is_an_error() -> None:
-    one, two = LIF(tau=torch.tensor([8.0])), LIF(tau=torch.tensor([8.0]))
+    one, two = st.LIF(tau=torch.tensor([8.0])), st.LIF(tau=torch.tensor([8.0]))
     one.get_buffer("tau").fill_(-1.0)
     with pytest.raises(RuntimeError, match="LIF: tau=-1, expected a finite value above 0"):
         two.load_state_dict(one.state_dict())
 
 
 def test_a_hook_that_renames_and_a_layer_with_an_extra_state_of_its_own() -> None:
-    class Counting(LIF):
+    class Counting(st.LIF):
         count = 1
 
         def get_extra_state(self) -> Tensor:
@@ -262,7 +251,7 @@ def test_a_hook_that_renames_and_a_layer_with_an_extra_state_of_its_own() -> Non
     one.count = 5
     two.load_state_dict(one.state_dict())
     assert two.count == 6
-    layer: Any = LIF(recurrent=nn.Linear(2, 2, bias=False))
+    layer: Any = st.LIF(recurrent=nn.Linear(2, 2, bias=False))
     old = {name.replace("recurrent.", "back."): each for name, each in layer.state_dict().items()}
 
     def rename(module: Any, state: Any, prefix: str, *_: Any) -> None:
@@ -275,7 +264,7 @@ def test_a_hook_that_renames_and_a_layer_with_an_extra_state_of_its_own() -> Non
 def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
     """A trained network takes the norm of another one, whichever of the two it has; older checkpoints load as well."""
     torch.manual_seed(0)
-    ours: Any = nn.Sequential(TimeBatchNorm2d(3))
+    ours: Any = nn.Sequential(st.TimeBatchNorm2d(3))
     theirs = nn.Sequential(nn.BatchNorm2d(3))
     assert [*ours.state_dict()] == [*theirs.state_dict()]
     for value in theirs.state_dict().values():
@@ -285,7 +274,7 @@ def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
         ours.load_state_dict(theirs.state_dict())
         older = {key.replace("0.", "0.norm."): value for key, value in theirs.state_dict().items()}
         older["0._extra_state"] = constants.packed({"scale": 1.0})
-        copied = nn.Sequential(TimeBatchNorm2d(3))
+        copied = nn.Sequential(st.TimeBatchNorm2d(3))
         copied.load_state_dict(older)
         back = nn.Sequential(nn.BatchNorm2d(3))
         back.load_state_dict(ours.state_dict())
@@ -301,7 +290,9 @@ def test_a_norm_over_time_has_the_keys_of_a_batch_norm() -> None:
 def test_a_distributed_checkpoint_of_a_layer_over_all_steps() -> None:
     checkpoint: Any = pytest.importorskip("torch.distributed.checkpoint.state_dict")
     nets: list[Any] = [
-        nn.Sequential(nn.Linear(3, 4), MultiStep(LIF(tau=tau, learnable="tau", recurrent=nn.Linear(4, 4, bias=False))))
+        nn.Sequential(
+            nn.Linear(3, 4), st.MultiStep(st.LIF(tau=tau, learnable="tau", recurrent=nn.Linear(4, 4, bias=False)))
+        )
         for tau in (3.0, 5.0)
     ]
     assert [key for key in nets[0].state_dict() if key.startswith("1.")] == [
@@ -321,9 +312,9 @@ def test_a_distributed_checkpoint_of_a_layer_over_all_steps() -> None:
 def test_a_distributed_checkpoint_has_norms_over_time_and_their_optimizer() -> None:
     checkpoint: Any = pytest.importorskip("torch.distributed.checkpoint.state_dict")
     torch.manual_seed(0)
-    nets: list[Any] = [nn.Sequential(nn.Conv2d(1, 2, 3), TimeBatchNorm2d(2), LIF()) for _ in range(2)]
+    nets: list[Any] = [nn.Sequential(nn.Conv2d(1, 2, 3), st.TimeBatchNorm2d(2), st.LIF()) for _ in range(2)]
     optimizers = [torch.optim.Adam(net.parameters()) for net in nets]
-    SpikingNet(nets[0])(torch.rand(2, 3, 1, 6, 6)).sum().backward()
+    st.SpikingNet(nets[0])(torch.rand(2, 3, 1, 6, 6)).sum().backward()
     optimizers[0].step()
     model, state = checkpoint.get_state_dict(nets[0], optimizers[0])
     checkpoint.set_state_dict(nets[1], optimizers[1], model_state_dict=model, optim_state_dict=state)

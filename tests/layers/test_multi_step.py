@@ -15,17 +15,13 @@ from spikingtorch import like, validation
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.tree import leaves_of
 from spikingtorch.testing import assert_close
-from tests.every_layer import COPIES, MAKERS, NOISE, call
+from tests.every_layer import COPIES, MAKERS, NOISE, call, drawn, slopes
 from tests.test_like import MAKERS as LIKE
 from tests.ways import compiled
 
 T, N, M = 6, 4, 5
 Make = Callable[..., st.StepLayer]
 func: Any = torch.func
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return (2.0 * torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(dtype)
 
 
 def at_once(layer: Any, x: Tensor, *init: Any) -> Any:
@@ -41,15 +37,6 @@ def one_by_one(layer: Any, x: Tensor, init: bool | Tensor = False) -> Any:
     if isinstance(found[0], tuple):
         return tuple([torch.stack(each) for each in zip(*found, strict=True)])
     return torch.stack(found)
-
-
-def slopes(outputs: Any, *leaves: Tensor) -> list[Tensor]:
-    """Return outputs, and gradients of leaves by random cotangents of each."""
-    generator = torch.Generator().manual_seed(1)
-    parts = [(out * torch.randn(out.shape, generator=generator).to(out.dtype)).sum() for out in leaves_of(outputs)]
-    known = torch.stack([part.double() for part in parts if part.requires_grad]).sum()
-    gradients = torch.autograd.grad(known, leaves, materialize_grads=True, retain_graph=True)
-    return [*[out.detach() for out in leaves_of(outputs)], *gradients]
 
 
 def agree(make: Make, x: Tensor, inits: tuple[Any, ...] = ((), (), (True,)), exact: bool = False) -> None:
@@ -79,7 +66,7 @@ MASK = torch.tensor([True, False, False, True])
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", [*MAKERS, *LIKE])
 def test_every_layer(name: str) -> None:
-    agree(MAKERS.get(name) or LIKE[name], draw(T, N, M))
+    agree(MAKERS.get(name) or LIKE[name], drawn(T, N, M))
 
 
 OPTIONS: dict[str, Make] = {
@@ -98,22 +85,22 @@ OPTIONS: dict[str, Make] = {
 def test_options(name: str) -> None:
     torch.manual_seed(0)
     made = OPTIONS[name]()
-    agree(partial(copy.deepcopy, made), draw(T, N, M), ((), (MASK,), (True,), (False,)))
+    agree(partial(copy.deepcopy, made), drawn(T, N, M), ((), (MASK,), (True,), (False,)))
 
 
 FORMS: dict[str, Tensor] = {
-    "one step": draw(1, N, M),
-    "float32": draw(T, N, M, dtype=torch.float32),
-    "bfloat16": draw(T, N, M, dtype=torch.bfloat16),
-    "float16": draw(T, N, M, dtype=torch.float16),
-    "batch first": draw(N, T, M).transpose(0, 1),
-    "every other": draw(T, N, 2 * M)[..., ::2],
-    "expanded": draw(N, M).expand(T, N, M),
-    "channels-last": draw(T, N, 4, 4, 3).permute(0, 1, 4, 2, 3),
-    "images": draw(T, N, 3, 4, 4),
-    "no features": draw(T, N),
-    "no samples": draw(T, 0, M),
-    "long": draw(40, N, M),
+    "one step": drawn(1, N, M),
+    "float32": drawn(T, N, M, dtype=torch.float32),
+    "bfloat16": drawn(T, N, M, dtype=torch.bfloat16),
+    "float16": drawn(T, N, M, dtype=torch.float16),
+    "batch first": drawn(N, T, M).transpose(0, 1),
+    "every other": drawn(T, N, 2 * M)[..., ::2],
+    "expanded": drawn(N, M).expand(T, N, M),
+    "channels-last": drawn(T, N, 4, 4, 3).permute(0, 1, 4, 2, 3),
+    "images": drawn(T, N, 3, 4, 4),
+    "no features": drawn(T, N),
+    "no samples": drawn(T, 0, M),
+    "long": drawn(40, N, M),
 }
 
 
@@ -126,7 +113,7 @@ def test_forms_of_inputs(form: str, make: Make) -> None:
 
 
 def test_it_is_what_a_network_of_one_layer_computes() -> None:
-    x = draw(T, N, M).requires_grad_()
+    x = drawn(T, N, M).requires_grad_()
     layer: Any = st.ALIF(learnable=True).double()
     multi, other = st.MultiStep(layer), copy.deepcopy(layer)
     model = st.SpikingNet(other, mode="fold", warn_silent=False)
@@ -137,7 +124,7 @@ def test_it_is_what_a_network_of_one_layer_computes() -> None:
 
 
 def test_a_sequence_goes_on_until_it_is_reset() -> None:
-    x, multi = draw(T, N, M), st.MultiStep(st.LIF().double())
+    x, multi = drawn(T, N, M), st.MultiStep(st.LIF().double())
     whole = multi(x)
     multi.reset()
     assert multi.v is None
@@ -149,7 +136,7 @@ def test_a_sequence_goes_on_until_it_is_reset() -> None:
 
 
 def test_the_graph_goes_on_until_it_is_cut() -> None:
-    x, y = draw(T, N, M).requires_grad_(), draw(T, N, M, seed=1)
+    x, y = drawn(T, N, M).requires_grad_(), drawn(T, N, M, seed=1)
     multi = st.MultiStep(st.LI().double())
     multi(x)
     assert torch.autograd.grad(multi(y).sum(), x)[0].abs().sum() > 0.0
@@ -169,7 +156,7 @@ def test_what_learns_is_put_back_into_its_limits() -> None:
 
 @pytest.mark.parametrize("way", COPIES)
 def test_copies(way: str) -> None:
-    x, multi = draw(T, N, M), st.MultiStep(st.LIF(tau=torch.full((M,), 4.0), learnable="tau").double())
+    x, multi = drawn(T, N, M), st.MultiStep(st.LIF(tau=torch.full((M,), 4.0), learnable="tau").double())
     multi(x)
     again = COPIES[way](multi)
     assert torch.equal(again(x), multi(x))
@@ -193,7 +180,7 @@ def test_the_state_dict_has_the_keys_of_the_layer() -> None:
 
 
 def test_without_gradients_and_under_autocast() -> None:
-    x, multi, single = draw(T, N, M, dtype=torch.float32).requires_grad_(), st.MultiStep(st.LIF()), st.LIF()
+    x, multi, single = drawn(T, N, M, dtype=torch.float32).requires_grad_(), st.MultiStep(st.LIF()), st.LIF()
     want = one_by_one(single, x)
     for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
         with context():
@@ -206,7 +193,7 @@ def test_without_gradients_and_under_autocast() -> None:
 
 
 def test_transforms() -> None:
-    x, multi, single = draw(T, N, M), st.MultiStep(st.LIF().double()), st.LIF().double()
+    x, multi, single = drawn(T, N, M), st.MultiStep(st.LIF().double()), st.LIF().double()
 
     def of(run: Callable[[Tensor], Tensor]) -> list[Tensor]:
         loss = lambda xs: (run(xs) * torch.linspace(0.0, 1.0, M, dtype=xs.dtype)).sum()  # noqa: E731
@@ -219,7 +206,7 @@ def test_transforms() -> None:
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpoint(reentrant: bool) -> None:
-    x, weight = draw(T, N, M).requires_grad_(), draw(M, M).requires_grad_()
+    x, weight = drawn(T, N, M).requires_grad_(), drawn(M, M).requires_grad_()
     multi = st.MultiStep(st.LIF().double())
     plain = copy.deepcopy(multi)
 
@@ -230,8 +217,8 @@ def test_checkpoint(reentrant: bool) -> None:
     for k in range(2):
         got = checkpoint(block, x, use_reentrant=reentrant)
         want = plain(x @ weight, True) if reentrant else plain(x @ weight)
-        of_want = torch.autograd.grad((want * draw(*want.shape, seed=k)).sum(), (x, weight), retain_graph=True)
-        (got * draw(*got.shape, seed=k)).sum().backward()
+        of_want = torch.autograd.grad((want * drawn(*want.shape, seed=k)).sum(), (x, weight), retain_graph=True)
+        (got * drawn(*got.shape, seed=k)).sum().backward()
         assert_close([got.detach(), x.grad, weight.grad], [want.detach(), *of_want])
         x.grad = weight.grad = None
         multi.detach_()
@@ -241,7 +228,7 @@ def test_checkpoint(reentrant: bool) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("make", [st.LIF, LIKE["spikingjelly.IFNode"]])
 def test_compiled(make: Make) -> None:
-    x, y = (draw(T, N, M).requires_grad_() for _ in range(2))
+    x, y = (drawn(T, N, M).requires_grad_() for _ in range(2))
     net = nn.Sequential(nn.Linear(M, M, dtype=torch.float64), st.MultiStep(make().double()))
     plain = copy.deepcopy(net)
     assert_close(slopes(compiled(net)(x), x), slopes(plain(y), y))
@@ -304,7 +291,7 @@ def test_errors(case: str) -> None:
 
 
 def test_nan_is_found_whether_a_scan_like_it_has_run_or_not() -> None:
-    x, multi = draw(T, N, M), st.MultiStep(st.LIF().double())
+    x, multi = drawn(T, N, M), st.MultiStep(st.LIF().double())
     want = multi(x)
     before = multi.v
     bad = x.clone()
@@ -316,7 +303,7 @@ def test_nan_is_found_whether_a_scan_like_it_has_run_or_not() -> None:
 
 
 def test_a_later_call_copies_no_state_and_reads_its_input_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, multi = draw(T, N, M).requires_grad_(), st.MultiStep(st.CubaLIF().double())
+    x, multi = drawn(T, N, M).requires_grad_(), st.MultiStep(st.CubaLIF().double())
     want = multi(x, True)
 
     def refused(*_: object) -> None:
@@ -362,7 +349,7 @@ def set_step_mode(net: nn.Module, mode: str) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", [name for name in LIKE if name.startswith("spikingjelly")])
 def test_a_node_of_many_steps_is_a_multi_step_of_the_node(name: str) -> None:
-    x = draw(T, N, M).requires_grad_()
+    x = drawn(T, N, M).requires_grad_()
     options = {} if name.endswith("SynapseFilter") else {"backend": "cupy"}
     node, multi = LIKE[name](step_mode="m", **options).double(), st.MultiStep(LIKE[name]().double())
     for _ in range(2):

@@ -15,25 +15,13 @@ from spikingtorch import like
 from spikingtorch.fold.policy import Mode
 from spikingtorch.init import to_rate_
 from spikingtorch.testing import assert_close
-from tests.every_layer import COPIES, MAKERS, call
+from tests.every_layer import COPIES, MAKERS, call, drawn, slopes
+from tests.folded_layer import One
 from tests.test_like import MAKERS as LIKE
 from tests.ways import compiled
 
 N, T, M = 4, 7, 5
 LENGTHS = [7, 2, 5, 1]
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return 2.0 * torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def slopes(outputs: Any, x: Tensor, *weights: Tensor) -> list[Tensor]:
-    """Return outputs, and gradients by random cotangents of each."""
-    generator = torch.Generator().manual_seed(1)
-    parts = [(out * torch.rand(out.shape, dtype=out.dtype, generator=generator)).sum() for out in outputs]
-    known = [part for part in parts if part.requires_grad]
-    found = torch.autograd.grad(torch.stack(known).sum(), [x, *weights], materialize_grads=True)
-    return [*[out.detach() for out in outputs], *found]
 
 
 def by_hand(layer: Any, x: Tensor, *names: str) -> list[Tensor]:
@@ -45,15 +33,7 @@ def by_hand(layer: Any, x: Tensor, *names: str) -> list[Tensor]:
 def one(layer: nn.Module, **options: Any) -> st.SpikingNet:
     """Return a network of one layer."""
 
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer: Any = layer
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return call(self.layer, x, init)
-
-    return st.SpikingNet(Net(), warn_silent=False, **options)
+    return st.SpikingNet(One(layer), warn_silent=False, **options)
 
 
 @pytest.mark.sampled
@@ -62,10 +42,10 @@ def one(layer: nn.Module, **options: Any) -> st.SpikingNet:
 def test_every_layer(name: str, mode: Mode) -> None:
     make = MAKERS.get(name) or LIKE[name]
     plain = make().double()
-    state = plain.initial_state(draw(N, M))
+    state = plain.initial_state(drawn(N, M))
     names = tuple(name for name in state._fields if isinstance(getattr(state, name), Tensor))
     layer = make(returns=(*names[1:], "spikes", *names[:1])).double()
-    x = draw(T, N, M).requires_grad_()
+    x = drawn(T, N, M).requires_grad_()
     spikes, *fields = by_hand(plain, x, *names)
     want = slopes([*fields[1:], spikes, *fields[:1]], x, *plain.parameters())
     model = one(layer, mode=mode)
@@ -126,8 +106,8 @@ CALLS: dict[str, list[dict[str, Any]]] = {
 def outcome(model: st.SpikingNet, calls: list[dict[str, Any]]) -> list[Tensor]:
     found = []
     for seed, options in enumerate(calls):
-        x = draw(N, T, M, seed=seed).requires_grad_()
-        found += slopes(model(x, **options).values(), x, *model.parameters())
+        x = drawn(N, T, M, seed=seed).requires_grad_()
+        found += slopes(model(x, **options), x, *model.parameters())
     return found
 
 
@@ -148,7 +128,7 @@ def test_a_network(options: dict[str, Any], calls: list[dict[str, Any]]) -> None
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_records_and_counts(options: dict[str, Any], calls: list[dict[str, Any]]) -> None:
     model = st.SpikingNet(Net(**copy.deepcopy(options)), time_chunk=3)
-    x = draw(N, T, M)
+    x = drawn(N, T, M)
     want = model(x, **calls[0])
     recording = st.record(model, x, ("spikes", "v", "i", "u"), **calls[0])
     found = {
@@ -193,14 +173,14 @@ WAYS: dict[str, Any] = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_ways_to_call(way: Any, options: dict[str, Any]) -> None:
     model = st.SpikingNet(Net(**copy.deepcopy(options)))
-    x, weights = draw(N, T, M).requires_grad_(), list(model.parameters())
-    want = slopes(model(x).values(), x, *weights)
-    assert_close(slopes(way(model, x).values(), x, *weights), want)
+    x, weights = drawn(N, T, M).requires_grad_(), list(model.parameters())
+    want = slopes(model(x), x, *weights)
+    assert_close(slopes(way(model, x), x, *weights), want)
 
 
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 def test_a_copy(copied: Any) -> None:
-    model, x = st.SpikingNet(Net()), draw(N, T, M)
+    model, x = st.SpikingNet(Net()), drawn(N, T, M)
     assert_close(copied(model)(x), model(x))
     other = st.SpikingNet(Net())
     other.load_state_dict(model.state_dict())
@@ -210,7 +190,7 @@ def test_a_copy(copied: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_precision_is_that_of_the_input(dtype: torch.dtype) -> None:
     layer = st.LIF(returns=("spikes", "v", "u", "threshold"))
-    x = draw(N, T, M).to(dtype)
+    x = drawn(N, T, M).to(dtype)
     for mode in ("step", "fold"):
         outs = one(layer, mode=mode)(x)
         assert [out.dtype for out in outs] == [dtype] * 4
@@ -245,7 +225,7 @@ def test_the_membrane_of_snntorch_is_the_one_before_a_delayed_reset() -> None:
 def test_it_can_be_set_later() -> None:
     layer = st.LIF()
     model = one(layer)
-    x = draw(N, T, M).float()
+    x = drawn(N, T, M).float()
     spikes = model(x)
     layer.returns = ["v", "spikes"]
     assert repr(layer).endswith("returns=('v', 'spikes'))")
@@ -266,7 +246,7 @@ def test_a_change_is_seen_where_it_decides_about_the_fold() -> None:
         def forward(self, x: Tensor, init: Any) -> Tensor:
             return x * self.lif(x, init)[0]  # type: ignore[no-any-return]
 
-    net, x = First(), draw(N, T, M).float()
+    net, x = First(), drawn(N, T, M).float()
     model = st.SpikingNet(net)
     model(x)
     assert model.explain().mode == "fold"
@@ -278,7 +258,7 @@ def test_a_change_is_seen_where_it_decides_about_the_fold() -> None:
 
 def test_to_rate_scales_layers_that_return_more() -> None:
     model = st.SpikingNet(Net().float())
-    x = draw(16, 20, M).float()
+    x = drawn(16, 20, M).float()
     assert list(to_rate_(model, x, 0.2)) == ["lif", "cuba"]
     assert model(x)["spikes"].mean().item() == pytest.approx(0.2, rel=0.25)
 
@@ -287,7 +267,7 @@ def test_to_rate_scales_layers_that_return_more() -> None:
 def test_spikes_of_a_step_that_gives_out_a_tuple_are_recorded(recurrent: Any) -> None:
     step: Any = F.Returning(F.lif_step, ("v",))
     model = one(st.StepLayer(step, F.LIFState, decay=0.9, recurrent=recurrent))
-    recording = st.record(model, draw(N, T, M).float(), ("spikes", "v"))
+    recording = st.record(model, drawn(N, T, M).float(), ("spikes", "v"))
     assert torch.equal(recording["layer"]["spikes"], recording.out[0])
     assert torch.equal(recording["layer"]["v"], recording.out[1])
 
@@ -356,7 +336,7 @@ def test_a_tuple_at_the_end_of_a_sequential_or_before_ones_own_module() -> None:
         def forward(self, both: Any) -> Tensor:
             return both[0] + both[1]  # type: ignore[no-any-return]
 
-    x = draw(N, T, M).float()
+    x = drawn(N, T, M).float()
     layers = nn.Linear(M, 3), st.LIF(returns=("spikes", "v"))
     spikes, v = st.SpikingNet(nn.Sequential(*layers))(x)
     model = st.SpikingNet(nn.Sequential(*layers, Mean()))

@@ -158,17 +158,8 @@ def test_first_spike_has_the_derivative_of_its_polynomial() -> None:
 
 
 def test_first_spike_moves_the_weights_of_a_network() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.l1, self.sl1 = nn.Linear(4, 3), LIF()
-
-        def forward(self, x: Tensor, init: bool) -> Tensor:
-            out: Tensor = self.sl1(self.l1(x), init)
-            return out
-
     torch.manual_seed(0)
-    model, x = SpikingNet(Net(), 3), spikes(8, 20, 4, dtype=F32)
+    model, x = SpikingNet(nn.Sequential(nn.Linear(4, 3), LIF()), 3), spikes(8, 20, 4, dtype=F32)
     decode, optimizer = io.FirstSpikeDecoder(), torch.optim.Adam(model.parameters(), lr=0.05)
     before = decode(model(x))
     for _ in range(20):

@@ -20,6 +20,32 @@ class Net(nn.Module):
         return out
 
 
+torch.library.define("spikingtorch_watching::up_to", "(Tensor x, int rows, float value) -> Tensor")
+
+
+@torch.library.impl("spikingtorch_watching::up_to", "CPU")
+def up_to(x: Tensor, rows: int, value: float) -> Tensor:
+    """Raise where there are many rows, or an input is large, of which a proof has seen neither."""
+    if (x > value).any() or x.shape[0] > rows:
+        raise RuntimeError("broken")
+    return x.clone()
+
+
+UP_TO: Any = {torch.ops.spikingtorch_watching.up_to: "rows"}
+
+
+class Breaks(nn.Module):
+    """Hands its input on, up to so many rows and so large a value."""
+
+    def __init__(self, rows: int, value: float = math.inf) -> None:
+        super().__init__()
+        self.rows, self.value = rows, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.spikingtorch_watching.up_to(x, self.rows, self.value)
+        return out
+
+
 def draw(seed: int = 0) -> Tensor:
     return torch.rand(4, 15, 6, generator=torch.Generator().manual_seed(seed))
 

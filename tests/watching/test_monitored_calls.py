@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.functional.dispatch import folded
-from tests.watching.networks import Net, by_hand, draw
+from tests.watching.networks import UP_TO, Breaks, Net, by_hand, draw
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,30 +35,6 @@ def test_a_call_that_fails_is_not_counted(inference: bool) -> None:
     assert monitor.metrics()["1/saturated"] == 1.0
 
 
-torch.library.define("spikingtorch_monitor::up_to_one", "(Tensor x, int rows) -> Tensor")
-
-
-@torch.library.impl("spikingtorch_monitor::up_to_one", "CPU")
-def up_to_one(x: Tensor, rows: int) -> Tensor:
-    """Raise where an input is above one, or there are many rows."""
-    if (x > 1.0).any() or x.shape[0] > rows:
-        raise RuntimeError("broken")
-    return x.clone()
-
-
-UP_TO_ONE: Any = {torch.ops.spikingtorch_monitor.up_to_one: "rows"}
-
-
-class Breaks(nn.Module):
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self.rows = rows
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.spikingtorch_monitor.up_to_one(x, self.rows)
-        return out
-
-
 @pytest.mark.parametrize(
     "options", [{"mode": "fold"}, {}, {"mode": "step"}, {"mode": "fold", "time_chunk": 4}], ids=str
 )
@@ -66,8 +42,8 @@ def test_a_call_that_fails_late_counts_nothing(options: Any) -> None:
     """Its first layer has run, and so have its first chunks; the monitor is as without it."""
     found = []
     for fails in (False, True):
-        scaled = nn.Sequential(st.LIF(v0=0.3, surrogate=F.Graded()), Breaks(1000), st.LIF(v0=0.3))
-        model = st.SpikingNet(scaled, fold_rules=UP_TO_ONE, **options)
+        scaled = nn.Sequential(st.LIF(v0=0.3, surrogate=F.Graded()), Breaks(1000, 1.0), st.LIF(v0=0.3))
+        model = st.SpikingNet(scaled, fold_rules=UP_TO, **options)
         with st.SpikeMonitor(model) as monitor:
             for seed in range(3):
                 if fails:
@@ -84,8 +60,8 @@ def test_a_call_that_fails_late_counts_nothing(options: Any) -> None:
 def test_a_fold_that_fails_is_counted_once() -> None:
     found = []
     for mode in ("auto", "step"):
-        options: Any = {"mode": mode, "fold_rules": UP_TO_ONE, "warn_silent": False}
-        model = st.SpikingNet(nn.Sequential(st.LIF(v0=0.3), Breaks(40), st.LIF(v0=0.3)), **options)
+        options: Any = {"mode": mode, "fold_rules": UP_TO, "warn_silent": False}
+        model = st.SpikingNet(nn.Sequential(st.LIF(v0=0.3), Breaks(40, 1.0), st.LIF(v0=0.3)), **options)
         with st.SpikeMonitor(model) as monitor:
             model(draw()[:2])
             if mode == "auto":

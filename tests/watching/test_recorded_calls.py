@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 import spikingtorch as st
 from spikingtorch import functional as F
 from tests.folded_layer import draw, over_time
-from tests.watching.recorded import ALL, FIRING, Net
+from tests.watching.networks import UP_TO, Breaks
+from tests.watching.recorded import ALL, FIRING
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,26 +23,13 @@ def x() -> Tensor:
     return 2 * torch.rand(3, 20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-@torch.library.impl("spikingtorch_recording::of_few_rows", "CPU")
-def of_few_rows(x: Tensor) -> Tensor:
-    if x.shape[0] > 40:
-        raise RuntimeError("too many")
-    return x.clone()
-
-
 def test_a_fold_that_fails_is_recorded_once(x: Tensor) -> None:
-    class Odd(Net):
-        def forward(self, x: Tensor, init: Any) -> Tensor:
-            h = torch.ops.spikingtorch_recording.of_few_rows(self.l1(self.f(x), init))
-            out: Tensor = self.li(h, init)
-            return out
-
-    of_few: Any = torch.ops.spikingtorch_recording.of_few_rows
-    model = st.SpikingNet(Odd().double(), fold_rules={of_few: "rows"})
+    net = nn.Sequential(nn.Linear(6, 8), st.ALIF(tau=4.0), Breaks(40), st.LI()).double()
+    model = st.SpikingNet(net, fold_rules=UP_TO)
     assert model.explain(x).mode == "fold"
     with torch.no_grad(), pytest.warns(RuntimeWarning, match="runs step by step"):
         recording = st.record(model, x, "v", limit=2 * 3 * 20 * 8 * 8)  # bytes, and not those of the fold on top
-    assert recording["l1"]["v"].shape == (3, 20, 8)
+    assert recording["1"]["v"].shape == (3, 20, 8)
 
 
 def test_records_are_of_the_call_that_asks() -> None:

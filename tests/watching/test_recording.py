@@ -264,9 +264,6 @@ def test_padded_records_have_the_bits_of_padded_outputs(x: Tensor) -> None:
             assert not any(record[k, length:].any() for k, length in enumerate(lengths.tolist()))
 
 
-torch.library.define("spikingtorch_recording::of_few_rows", "(Tensor x) -> Tensor")
-
-
 def test_refusals(net: Net, x: Tensor) -> None:
     model = st.SpikingNet(net)
     wrong: list[tuple[type[Exception], str, Any]] = [

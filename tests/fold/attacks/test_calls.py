@@ -1,6 +1,5 @@
 """Calls that differ in what a proof has not seen: init for each sample, errors of a step, derivatives of all kinds."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -9,20 +8,14 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 import spikingtorch as st
-from tests.fold.attacks.holes import readout
-from tests.nets_that_step import Hole, parameter, train
+from tests.nets_that_step import Hole, in_both_modes, parameter, readout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 
 
 def test_init_of_each_sample() -> None:
     net = readout(lambda net, x, init: x * 2 if isinstance(init, Tensor) else x).double()
-    init, found = torch.tensor([True, False, True, False, True]), []
-    for mode in ("step", "auto"):
-        model = st.SpikingNet(copy.deepcopy(net), 3, mode=mode)
-        model(train())
-        found.append(model(train(), init))
-    torch.testing.assert_close(found[1], found[0])
+    in_both_modes(net, lambda model: (model(train()), model(train(), torch.tensor([True, False, True, False, True]))))
 
 
 def test_assertion_on_a_step() -> None:
@@ -56,13 +49,13 @@ class Tangent(torch.autograd.Function):
 
 
 def test_forward_mode() -> None:
-    net = readout(lambda net, x, init: Tangent.apply(x)).double()  # type: ignore[no-untyped-call]
-    tangent, found = torch.rand(train().shape, dtype=torch.float64), []
-    for mode in ("step", "auto"):
-        model = st.SpikingNet(copy.deepcopy(net), 3, mode=mode)
+    tangent = torch.rand(train().shape, dtype=torch.float64)
+
+    def act(model: Any) -> Any:
         with forward_ad.dual_level():
-            found.append(forward_ad.unpack_dual(model(forward_ad.make_dual(train(), tangent))).tangent)
-    torch.testing.assert_close(found[1], found[0])
+            return forward_ad.unpack_dual(model(forward_ad.make_dual(train(), tangent))).tangent
+
+    in_both_modes(readout(lambda net, x, init: Tangent.apply(x)).double(), act)  # type: ignore[no-untyped-call]
 
 
 class OfGradient(torch.autograd.Function):
@@ -87,14 +80,12 @@ class Square(torch.autograd.Function):
 
 
 def test_second_derivative() -> None:
-    net = readout(lambda net, x, init: Square.apply(x)).double()  # type: ignore[no-untyped-call]
-    found: list[Tensor] = []
-    for mode in ("step", "auto"):
+    def act(model: Any) -> Any:
         x = train().requires_grad_()
-        out = st.SpikingNet(copy.deepcopy(net), 3, mode=mode)(x)
-        (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
-        found += torch.autograd.grad(grad.square().sum(), x)
-    torch.testing.assert_close(found[1], found[0])
+        (grad,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(grad.square().sum(), x)
+
+    in_both_modes(readout(lambda net, x, init: Square.apply(x)).double(), act)  # type: ignore[no-untyped-call]
 
 
 class Gain(torch.autograd.Function):
@@ -112,15 +103,14 @@ class Gain(torch.autograd.Function):
 
 
 def test_weight_that_learns_later() -> None:
-    torch.manual_seed(0)
-    code: Hole = lambda net, x, init: Gain.apply(x, net.w)  # type: ignore[no-untyped-call]  # noqa: E731
-    net: Any = readout(code, w=parameter(4, value=1.0)).double()
-    found = []
-    net.w.requires_grad_(False)
-    for mode in ("step", "auto"):
-        model: Any = st.SpikingNet(copy.deepcopy(net), 3, mode=mode)
+    def act(model: Any) -> Any:
         model(train())
         model.net.w.requires_grad_()
         model(train()).sum().backward()
-        found.append(model.net.w.grad)
-    torch.testing.assert_close(found[1], found[0])
+        return model.net.w.grad
+
+    torch.manual_seed(0)
+    code: Hole = lambda net, x, init: Gain.apply(x, net.w)  # type: ignore[no-untyped-call]  # noqa: E731
+    net: Any = readout(code, w=parameter(4, value=1.0)).double()
+    net.w.requires_grad_(False)
+    in_both_modes(net, act)

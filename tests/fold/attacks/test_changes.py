@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import spikingtorch as st
-from tests.fold.attacks.holes import decides_anew, mixing_if, readout
-from tests.nets_that_step import Hole, Two, centred, parameter, put, train
+from tests.fold.free import decides_anew
+from tests.nets_that_step import Hole, Two, centred, mixing_if, parameter, put, readout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import spikingtorch as st
-from tests.fold.attacks.holes import decides_anew, readout
+from tests.fold.free import decides_anew
 from tests.fold.nets.entry import FOUR, hides
 from tests.fold.nets.runs import differences, run
-from tests.nets_that_step import Two, put, train
+from tests.nets_that_step import Two, put, readout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 

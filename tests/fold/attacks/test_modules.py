@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from tests.fold.attacks import shared_code
-from tests.fold.attacks.holes import decides_anew, readout
-from tests.nets_that_step import train
+from tests.fold.free import decides_anew
+from tests.nets_that_step import readout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 

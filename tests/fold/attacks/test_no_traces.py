@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import spikingtorch as st
-from tests.fold.attacks.holes import readout
-from tests.nets_that_step import Two, train
+from tests.nets_that_step import Two, readout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 

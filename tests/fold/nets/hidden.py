@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from tests.fold.nets.entry import Entry, Make, hides, of_four_features
-from tests.nets_that_step import Hole, Own, Two, centred, parameter, train
+from tests.nets_that_step import Hole, Own, Two, centred, mixing_if, parameter, readout, train
 
 
-def readout(code: Hole, **holes: Any) -> Make:
+def reads_out(code: Hole, **holes: Any) -> Make:
     """Return what builds a network whose output tells small differences apart."""
-    return lambda: Two(code, **({"sl1": st.LI(), "sl2": st.LI()} | holes))
+    return lambda: readout(code, **holes)
 
 
 def evaluated(code: Callable[[Tensor], Tensor]) -> Make:
@@ -186,32 +186,32 @@ SIZES: dict[str, Entry] = {
     ),
     "input of a layer by size": hides(
         "what a layer is handed",
-        readout(
+        reads_out(
             lambda net, x, init: x, between=chosen_by_size(lambda x: x * 0.5), l1=nn.Linear(4, 3), l2=nn.Identity()
         ),
         input=SMALL,
     ),
     "tensor made of a size": hides(
-        "a constant", readout(lambda net, x, init: x * torch.tensor(1.0 / max(16, x.shape[0]))), input=SMALL
+        "a constant", reads_out(lambda net, x, init: x * torch.tensor(1.0 / max(16, x.shape[0]))), input=SMALL
     ),
     "gradient by size": hides(
-        "what a backward pass returns", readout(lambda net, x, init: gradient_by_size(x)), input=SMALL
+        "what a backward pass returns", reads_out(lambda net, x, init: gradient_by_size(x)), input=SMALL
     ),
     "squeeze of one sample": hides(
         "an axis that only one sample lacks",
-        readout(lambda net, x, init: x.view(-1, 2, 2).squeeze(0).flip(1).reshape(-1, 4)),
+        reads_out(lambda net, x, init: x.view(-1, 2, 2).squeeze(0).flip(1).reshape(-1, 4)),
         input=train(1),
     ),
     "vectors or matrices": hides(
         "torch takes a matrix for vectors where N is its size",
-        readout(solved, right=parameter(2, 2, value=1.0)),
+        reads_out(solved, right=parameter(2, 2, value=1.0)),
         input=train(2),
     ),
     "contiguous steps": hides(
-        "steps of an input are no contiguous tensors", readout(unless(lambda x: x.is_contiguous()))
+        "steps of an input are no contiguous tensors", reads_out(unless(lambda x: x.is_contiguous()))
     ),
-    "storage offset": hides("the offset of a step", readout(unless(lambda x: not x.storage_offset()))),
-    "strides": hides("its strides", readout(unless(lambda x: x.stride(0) <= 4))),
+    "storage offset": hides("the offset of a step", reads_out(unless(lambda x: not x.storage_offset()))),
+    "strides": hides("its strides", reads_out(unless(lambda x: x.stride(0) <= 4))),
 }
 for _N in (1, 3):
     for _code in (contiguous, flattened, transposed, sequence_first):
@@ -251,16 +251,11 @@ def _other_box() -> Box:
     return box
 
 
-def mixing_if(asked: Callable[[Any], Any]) -> Hole:
-    """Return code that mixes samples if the network says so."""
-    return lambda net, x, init: centred(x) if asked(net) else x
-
-
 def known(asked: Callable[[Any], bool], part: Callable[[Two], Any]) -> Make:
     """Return what builds a network, a part of which is kept outside of it."""
 
     def make() -> nn.Module:
-        net = readout(mixing_if(asked))()
+        net = reads_out(mixing_if(asked))()
         kept = part(net.double())  # type: ignore[arg-type]
         KNOWN[:] = [kept]
         for known_by, key in ((BY_PART, kept), (BY_IDENTITY, id(kept))):
@@ -282,12 +277,12 @@ COPIES: dict[str, Entry] = {
         "a copy lacks what __getstate__ leaves out",
         lambda: Forgetful(mixing_if(lambda net: net.mix), sl1=st.LI(), sl2=st.LI(), mix=True),
     ),
-    "object that says so": hides("... or __reduce_ex__", readout(mixing_if(lambda net: net.box.mix), box=Box())),
+    "object that says so": hides("... or __reduce_ex__", reads_out(mixing_if(lambda net: net.box.mix), box=Box())),
 }
 
 
 def frozen_first() -> nn.Module:
-    net = readout(lambda net, x, init: x, between=lambda net, x, init: x if x.requires_grad else centred(x))()
+    net = reads_out(lambda net, x, init: x, between=lambda net, x, init: x if x.requires_grad else centred(x))()
     net.l1.requires_grad_(False)
     return net
 

@@ -22,23 +22,12 @@ from tests.fold.rules.gradients import FOLDED, REFUSED, SUMS_APART, SUMS_MIXED
 from tests.fold.rules.hidden import HIDDEN
 from tests.fold.rules.oracle import Code, decide
 from tests.fold.test_rules import ROWS
-from tests.verification.changes import changed
+from tests.verification.changes import COMPARED, changed
 
 JUDGING = ("_judge_all", "_placed", "_judge", "_judge_text", "_is_sum", "_merged_call", "_merged")
 NO_JUDGES = ("taught_rules", "values_in", "need")
 SWAPPED = {"axis": "last", "last": "axis", "k": "outer", "outer": "k", "all": "any", "any": "all"}
-COMPARED: dict[type, list[type]] = {
-    ast.Eq: [ast.NotEq],
-    ast.NotEq: [ast.Eq],
-    ast.Lt: [ast.LtE, ast.GtE],
-    ast.LtE: [ast.Lt, ast.Gt],
-    ast.Gt: [ast.GtE, ast.LtE],
-    ast.GtE: [ast.Gt, ast.Lt],
-    ast.In: [ast.NotIn],
-    ast.NotIn: [ast.In],
-    ast.Is: [ast.IsNot],
-    ast.IsNot: [ast.Is],
-}
+MEMBERSHIP: dict[type, tuple[type, ...]] = {ast.In: (ast.NotIn,), ast.NotIn: (ast.In,)}
 
 
 class Check(NamedTuple):
@@ -160,7 +149,7 @@ def changes(node: ast.AST, same: list[ast.AST]) -> Iterator[tuple[str, Callable[
     if isinstance(node, ast.Raise):
         yield "dropped", lambda node: ast.Pass()
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        for other in COMPARED.get(type(node.ops[0]), []):
+        for other in (COMPARED | MEMBERSHIP).get(type(node.ops[0]), ()):
             yield f"compares with {other.__name__}", lambda n, o=other: ast.Compare(n.left, [o()], n.comparators)  # type: ignore[misc]
     if isinstance(node, ast.BoolOp):
         other = ast.Or if isinstance(node.op, ast.And) else ast.And

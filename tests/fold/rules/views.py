@@ -5,16 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.fold.rules.cases import SQUARE, THREE, halves
-from tests.fold.rules.operations import (
-    ROW,
-    TABLE,
-    WEIGHTS,
-    Function,
-    Row,
-    aten,
-    crosswise,
-    whole,
-)
+from tests.fold.rules.operations import ROW, TABLE, WEIGHTS, Function, Row, aten, crosswise, whole
 
 FAR = SQUARE + 2
 

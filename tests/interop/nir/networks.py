@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from tests.interop.nir.targets import dense
 
 
 class Branches(nn.Module):
@@ -45,11 +46,7 @@ def _taus(*shape: int) -> Tensor:
 
 
 def _dense(neurons: nn.Module, last: nn.Module | None = None) -> nn.Sequential:
-    first, second = nn.Linear(5, 8), nn.Linear(8, 4)
-    with torch.no_grad():
-        first.weight.mul_(4.0)
-        second.weight.mul_(4.0)
-    return nn.Sequential(first, neurons, second, st.LIF(tau=3.0) if last is None else last)
+    return dense(neurons, st.LIF(tau=3.0) if last is None else last, inputs=5, scale=4.0)
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

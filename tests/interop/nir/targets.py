@@ -12,12 +12,13 @@ from spikingtorch import functional as F
 TARGETS = ("snntorch", "norse", "sinabs", "spikingjelly")
 
 
-def dense(first: nn.Module, last: nn.Module) -> nn.Sequential:
-    """Return two layers of 6 to 8 to 4."""
-    return nn.Sequential(_scaled(nn.Linear(6, 8), 4.0), first, _scaled(nn.Linear(8, 4), 5.0), last)
+def dense(first: nn.Module, last: nn.Module, inputs: int = 6, scale: float = 5.0) -> nn.Sequential:
+    """Return two layers of 8 and 4 neurons."""
+    return nn.Sequential(scaled(nn.Linear(inputs, 8), 4.0), first, scaled(nn.Linear(8, 4), scale), last)
 
 
-def _scaled(module: Any, factor: float) -> Any:
+def scaled(module: Any, factor: float) -> Any:
+    """Return a module with larger weights, so that neurons fire."""
     with torch.no_grad():
         module.weight.mul_(factor)
     return module
@@ -26,9 +27,9 @@ def _scaled(module: Any, factor: float) -> Any:
 def _images(*neurons: nn.Module, pool: nn.Module | None = None, entries: int = 27, **options: Any) -> nn.Sequential:
     """Return a convolution, a pool and two layers of neurons."""
     given: dict[str, Any] = {"padding": 1} | options
-    convolution = _scaled(nn.Conv2d(2, given.pop("channels", 3), 3, **given), 4.0)
+    convolution = scaled(nn.Conv2d(2, given.pop("channels", 3), 3, **given), 4.0)
     pooled = nn.AvgPool2d(2) if pool is None else pool
-    return nn.Sequential(convolution, neurons[0], pooled, nn.Flatten(), _scaled(nn.Linear(entries, 4), 9.0), neurons[1])
+    return nn.Sequential(convolution, neurons[0], pooled, nn.Flatten(), scaled(nn.Linear(entries, 4), 9.0), neurons[1])
 
 
 class Skip(nn.Module):
@@ -38,7 +39,7 @@ class Skip(nn.Module):
         super().__init__()
         self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 4)
         for each in (self.a, self.b, self.c):
-            _scaled(each, 3.0)
+            scaled(each, 3.0)
         self.first, self.second, self.third = make(), make(), make()
 
     def forward(self, x: Tensor, init: bool) -> Tensor:
@@ -54,7 +55,7 @@ class Diamond(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.neurons = _scaled(nn.Linear(6, 8), 3.0), nn.Linear(6, 8), st.LIF(tau=3.0)
+        self.a, self.b, self.neurons = scaled(nn.Linear(6, 8), 3.0), nn.Linear(6, 8), st.LIF(tau=3.0)
 
     def forward(self, x: Tensor, init: bool) -> Tensor:
         """Compute one step."""
@@ -116,7 +117,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "counts: skip": (lambda: Skip(lambda: counting(st.LIF, tau=3.0)), (6,)),
     "counts: pool": (
-        lambda: nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), _scaled(nn.Linear(18, 6), 8.0), counting(st.LIF)),
+        lambda: nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), scaled(nn.Linear(18, 6), 8.0), counting(st.LIF)),
         (2, 6, 6),
     ),
     "counts: readout": (lambda: dense(counting(st.LIF), st.ExponentialSynapse(3.0)), (6,)),

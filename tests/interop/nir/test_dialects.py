@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.interop.nir import NIRError, dialects, from_nir
 from tests.interop.nir.graphs import chain, lif
@@ -15,28 +16,58 @@ PEERS = tuple(dialects.DIALECTS)
 NAMES = [name for peer in PEERS for name in fixture.names(peer)]
 
 
+def read(name: str, found: fixture.Fixture) -> dict[str, Any]:
+    """Return what each neuron of a file gives out, (T, N, ...), as the dialect of its writer reads it."""
+    options = dict(found.options)
+    dt = options.pop("dt", found.dt if np.isfinite(found.dt) else 1.0)
+    dialect: Any = dialects.DIALECTS[name.partition("_")[0]](**options)
+    with torch.no_grad():
+        recording = st.record(from_nir(found.graph, dt, dialect=dialect), torch.from_numpy(found.x).swapaxes(0, 1))
+    outs = {node: recording[node.replace(".", "_")]["spikes"] for node in found.nodes}
+    assert torch.equal(recording.out, list(outs.values())[-1])
+    return {node: out.swapaxes(0, 1).numpy() for node, out in outs.items()}
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_spikes_as_its_writer_did(name: str) -> None:
     found = fixture.load(name)
-    peer = next(each for each in PEERS if name.startswith(each))
-    options = dict(found.options)
-    dt = options.pop("dt", found.dt if np.isfinite(found.dt) else 1.0)
-    dialect: Any = dialects.DIALECTS[peer](**options)
-    model = from_nir(found.graph, dt, dialect=dialect)
-    x = torch.from_numpy(found.x).swapaxes(0, 1)
-    with torch.no_grad():
-        out = model(x).swapaxes(0, 1).numpy()
-    assert out.shape == found.out.shape
-    if np.isin(found.out, (0.0, 1.0, 2.0, 3.0, 4.0)).all():
-        np.testing.assert_array_equal(out, found.out)
-    else:  # a readout, whose sums round in another order
-        np.testing.assert_allclose(out, found.out, rtol=1e-4, atol=1e-5)
+    got = read(name, found)
+    for node, want in found.nodes.items():
+        if np.isin(want, (0.0, 1.0, 2.0, 3.0, 4.0)).all():
+            np.testing.assert_array_equal(got[node], want)
+        else:  # a readout, whose sums round in another order
+            np.testing.assert_allclose(got[node], want, rtol=1e-4, atol=1e-5)
 
 
-def test_there_are_files_of_every_peer() -> None:
+def told(name: str) -> list[str]:
+    """Return what the writer's model was told, is not the default of its dialect, and not in the file."""
+    defaults = dialects.DIALECTS[name.partition("_")[0]]()._asdict()
+    return [key for key, value in fixture.load(name).options.items() if value != defaults.get(key, value)]
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name in NAMES for key in told(name)])
+def test_without_what_a_file_does_not_say_the_spikes_are_others(name: str, key: str) -> None:
+    found = fixture.load(name)
+    got = read(name, found._replace(options={other: each for other, each in found.options.items() if other != key}))
+    assert not all(np.allclose(got[node], want) for node, want in found.nodes.items())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_ties")])
+def test_ties_tell_whether_a_neuron_fires_at_its_threshold(name: str) -> None:
+    found = fixture.load(name)
+    for node in found.graph.nodes.values():
+        if hasattr(node, "v_threshold"):  # moved by one rounding, to the side on which a tie is the other way
+            aside = np.float32(2.0 if name.startswith(("sinabs", "spikingjelly")) else 0.0)
+            node.v_threshold = np.nextafter(np.asarray(node.v_threshold, np.float32), aside)
+    assert not np.array_equal(next(iter(read(name, found).values())), next(iter(found.nodes.values())))
+
+
+def test_there_are_files_of_every_peer_and_each_says_who_wrote_it() -> None:
     assert len(NAMES) >= 40
     assert all(fixture.names(peer) for peer in PEERS)
+    for name in NAMES:
+        assert {name.partition("_")[0], "nir", "nirtorch", "torch"} == set(fixture.load(name).versions)
 
 
 def test_a_name_that_is_no_dialect() -> None:

@@ -1,7 +1,6 @@
 """The reference of NIR on graphs: sums, cycles, inner graphs, and what it refuses."""
 
 import ast
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,7 @@ import pytest
 
 from spikingtorch.interop.nir import reference, reference_maps, reference_nodes, reference_types
 from spikingtorch.interop.nir.reference import simulate
-from tests.interop.nir.graphs_by_hand import UNKNOWN, arrays, close, end, graph, random, run, start, train
-
-
-def test_edges_into_a_node_are_summed() -> None:
-    nodes = {"in": start(), "a": nir.Scale(np.array(2.0)), "b": nir.Scale(np.array(5.0))}
-    nodes["out"] = end()
-    edges = [("in", "a"), ("in", "b"), ("a", "out"), ("b", "out"), ("in", "out")]
-    x = random(3, 2, 4)
-    close(simulate(graph(nodes, edges), x, dt=1.0).out["out"], 8 * x)
+from tests.interop.nir.graphs_by_hand import UNKNOWN, arrays, end, graph, random, run, start, train
 
 
 def test_a_path_that_skips_neurons_is_of_the_same_step() -> None:
@@ -30,13 +21,6 @@ def test_a_path_that_skips_neurons_is_of_the_same_step() -> None:
     nodes = {"in": start(), "a": nir.Threshold(**half), "b": nir.Threshold(**half), "out": end()}
     edges = [("in", "a"), ("a", "b"), ("b", "out"), ("in", "out")]
     assert simulate(graph(nodes, edges), train(1, 0, 1), dt=1.0).out["out"].ravel().tolist() == [2, 0, 2]
-
-
-def test_a_neuron_hears_itself_one_step_later() -> None:
-    """v integrates what comes in, and itself of the step before: v[t] = 2 v[t-1] + x[t]."""
-    nodes = {"in": start(), "v": nir.I(**arrays(r=1.0)), "out": end()}
-    edges = [("in", "v"), ("v", "v"), ("v", "out")]
-    assert simulate(graph(nodes, edges), train(1, 0, 0, 1), dt=1.0).out["out"].ravel().tolist() == [1, 2, 4, 9]
 
 
 def spiking(threshold: float = 0.5) -> Any:
@@ -133,24 +117,6 @@ def test_an_inner_graph_is_its_flat_graph() -> None:
     assert 5 < other.values["block.lif"].sum() < 200
     twice = graph({"x": outer["x"], "deep": nested, "y": outer["y"]}, [("x", "deep"), ("deep", "y")])
     assert (simulate(twice, x, dt=1.0).values["deep.block.lif"] == one.values["block.lif"]).all()
-
-
-def test_recurrent_net_against_a_plain_loop() -> None:
-    nodes, edges = recurrent_net(3)
-    edges = [("in", "block.w"), *edges, ("block.lif", "li"), ("li", "out")]
-    x = random(40, 2, 3)
-    trace = simulate(graph({"in": start(np.array([3])), **nodes, "out": end()}, edges), x, dt=1.0)
-    w, back, b = nodes["block.w"].weight, nodes["block.back"].weight, nodes["block.w"].bias
-    kept = math.exp(-1 / 5)
-    for n in range(2):
-        v, z, y = np.zeros(4), np.zeros(4), np.zeros(4)
-        for t in range(40):
-            v = kept * v + (1 - kept) * (0.1 + 4 * (w @ x[t, n] + b + back @ z))
-            close(trace.membranes["block.lif"][t, n], v)
-            z = (v > 0.4) * 1.0
-            v = v * (1 - z)
-            y = y * math.exp(-1) + (1 - math.exp(-1)) * z
-            close(trace.out["out"][t, n], y)
 
 
 def test_feed_takes_the_place_of_the_edges() -> None:

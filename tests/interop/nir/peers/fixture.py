@@ -3,8 +3,8 @@
 NAME.nir.gz is the file as the peer wrote it, which is empty for the most part, compressed. NAME.npz holds
 
     x          input, shape (T, N, ...)
-    out        what the peer's own model gave for it, step by step from a fresh state, shape (T, N, ...)
-    at/NODE    the same for each neuron node of the graph, under its name there
+    at/NODE    what each neuron node of the graph gave for it in the peer's own model, step by step from a fresh state,
+               shape (T, N, ...), under its name there; the last is the output
     dt         the step for which the peer's exporter computed time constants; nan where it knows none
     options    JSON: what the peer's model was told and the file does not say
     versions   JSON: the releases that wrote both files
@@ -62,14 +62,13 @@ def load(name: str) -> Fixture:
     with tempfile.TemporaryDirectory() as folder:
         graph = nir.read(unpack(name, Path(folder)), type_check=False)
     options, versions = json.loads(str(found["options"])), json.loads(str(found["versions"]))
-    return Fixture(graph, found["x"], found["out"], nodes, float(found["dt"]), options, versions)
+    return Fixture(graph, found["x"], list(nodes.values())[-1], nodes, float(found["dt"]), options, versions)
 
 
 def save(
     name: str,
     graph: Any,
     x: Array,
-    out: Array,
     nodes: Mapping[str, Array],
     *,
     dt: float = float("nan"),
@@ -83,8 +82,7 @@ def save(
         name: of the fixture.
         graph: what the peer's exporter returned.
         x: input, shape (T, N, ...).
-        out: output of the peer's model.
-        nodes: outputs of its neurons, under the names of their nodes in the graph.
+        nodes: outputs of the model's neurons, under the names of their nodes in the graph; the last is that of all.
         dt: the step that the exporter took.
         options: what the model was told and the file does not say.
         packages: distributions whose versions are written down.
@@ -111,7 +109,6 @@ def save(
     np.savez_compressed(
         FOLDER / f"{name}.npz",
         x=x,
-        out=out,
         dt=dt,
         options=json.dumps(dict(options or {})),
         versions=json.dumps(versions),
@@ -145,19 +142,3 @@ def balance(weights: Sequence[Any], rates: Callable[[], Sequence[float]], aim: f
             weight.data = drawn * float(scale)
             misses[scale] = abs(rates()[k] - aim)
         weight.data = drawn * float(min(misses, key=lambda scale: misses[scale]))
-
-
-def tell_refusals(peer: str, tries: Mapping[str, Callable[[], Any]]) -> None:
-    """Print what an exporter, and nir, say to models that cannot be exchanged."""
-    for what, export in tries.items():
-        stage = "exporter"
-        try:
-            graph = export()
-            stage = "nir.write"
-            with tempfile.TemporaryDirectory() as folder:
-                nir.write(Path(folder) / "try.nir", graph)
-                stage = "nir.read"
-                nir.read(Path(folder) / "try.nir")
-            print(f"{peer}, {what}: written")
-        except Exception as error:
-            print(f"{peer}, {what}: {stage}: {type(error).__name__}: {error}")

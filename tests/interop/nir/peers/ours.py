@@ -1,12 +1,13 @@
 """Networks of ours as each peer's reader runs them, where the peers are installed: ``make nir-table``.
 
-    .venv-bench/bin/python -m tests.interop.nir.peers.ours    writes fixtures/ours_PEER.npz: what each reader gave out
+    .venv-bench/bin/python -m tests.interop.nir.peers.ours    writes fixtures/ours_*.npz: what each reader gave out
 
 Each network is exported twice: with the defaults of ``to_nir``, and with the reader as its target.
 """
 
 import contextlib
 import io
+import itertools
 import logging
 import tempfile
 from collections.abc import Callable
@@ -24,26 +25,20 @@ from spikingtorch.interop.nir import NIRError, to_nir
 from spikingtorch.interop.nir.targets import TARGETS
 from tests.interop.nir.peers import reading
 from tests.interop.nir.peers.fixture import FOLDER, Array
+from tests.interop.nir.targets import TAUS, back, counting, dense, scaled
 
 PEERS = tuple(TARGETS)
 Variant = Literal["default", "target"]
 VARIANTS: tuple[Variant, ...] = ("default", "target")
 
 
-def _dense(*neurons: nn.Module) -> nn.Module:
-    first, second = nn.Linear(6, 8), nn.Linear(8, 4)
-    with torch.no_grad():
-        first.weight.mul_(4.0)
-        second.weight.mul_(6.0)
-    return nn.Sequential(first, neurons[0], second, neurons[1])
+def _dense(first: nn.Module, last: nn.Module) -> nn.Module:
+    return dense(first, last, scale=6.0)
 
 
 def _images() -> nn.Module:
     conv, out = nn.Conv2d(2, 3, 3, padding=1), nn.Linear(3 * 3 * 3, 4)
-    with torch.no_grad():
-        conv.weight.mul_(4.0)
-        out.weight.mul_(16.0)
-    return nn.Sequential(conv, st.IF(), nn.AvgPool2d(2), nn.Flatten(), out, _lif(0.6))
+    return nn.Sequential(scaled(conv, 4.0), st.IF(), nn.AvgPool2d(2), nn.Flatten(), scaled(out, 16.0), _lif(0.6))
 
 
 def _lif(decay: float, back: nn.Linear | None = None) -> nn.Module:
@@ -58,17 +53,6 @@ def _cuba(decay_syn: float, decay: float) -> nn.Module:
     return st.StepLayer(F.cuba_lif_step, F.CubaLIFState, decay_syn=decay_syn, decay=decay, gain=1.0, threshold=1.0)
 
 
-def _counting(make: Any, **options: Any) -> nn.Module:
-    """Return a neuron that fires as often in a step as its membrane holds thresholds."""
-    neuron: nn.Module = make(reset=F.by_subtraction, surrogate=F.MultiSpike(F.Sigmoid(5.0)), **options)
-    return neuron
-
-
-def _back() -> nn.Linear:
-    return nn.Linear(8, 8, bias=False)
-
-
-TAUS = torch.linspace(2.0, 9.0, 8)
 # the networks, and the shape of an input. What a unit of input does to a membrane is tau (1 - exp(-1 / tau)) in our
 # LIF, 1 - decay with r = 1, as in SpikingJelly's default, and 1 with gain 1, as in snnTorch
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -82,13 +66,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "CubaLIF": (lambda: _dense(st.CubaLIF(tau_syn=2.0, tau=4.0), st.IF()), (6,)),
     "CubaLIF with gain 1": (lambda: _dense(_cuba(0.6, 0.8), _lif(0.6)), (6,)),
     "images": (_images, (2, 6, 6)),
-    "recurrent LIF": (lambda: _dense(st.LIF(tau=4.0, recurrent=_back()), st.LIF(tau=3.0)), (6,)),
-    "recurrent LIF with r = 1": (lambda: _dense(_euler(3.0, _back()), _euler(2.0)), (6,)),
-    "recurrent LIF with gain 1": (lambda: _dense(_lif(0.8, _back()), _lif(0.6)), (6,)),
-    "LIF that counts": (lambda: _dense(_counting(st.LIF, tau=5.0), _counting(st.LIF, tau=3.0)), (6,)),
-    "IF that counts": (lambda: _dense(_counting(st.IF), _counting(st.IF)), (6,)),
+    "recurrent LIF": (lambda: _dense(st.LIF(tau=4.0, recurrent=back()), st.LIF(tau=3.0)), (6,)),
+    "recurrent LIF with r = 1": (lambda: _dense(_euler(3.0, back()), _euler(2.0)), (6,)),
+    "recurrent LIF with gain 1": (lambda: _dense(_lif(0.8, back()), _lif(0.6)), (6,)),
+    "LIF that counts": (lambda: _dense(counting(st.LIF, tau=5.0), counting(st.LIF, tau=3.0)), (6,)),
+    "IF that counts": (lambda: _dense(counting(st.IF), counting(st.IF)), (6,)),
     "recurrent LIF that counts": (
-        lambda: _dense(_counting(st.LIF, tau=4.0, recurrent=_back()), _counting(st.LIF, tau=3.0)),
+        lambda: _dense(counting(st.LIF, tau=4.0, recurrent=back()), counting(st.LIF, tau=3.0)),
         (6,),
     ),
 }
@@ -152,10 +136,16 @@ class Kept(NamedTuple):
     numbers: Array
 
 
+def _read(peer: str, variant: Variant) -> str:
+    """Return the file with the numbers of all graphs that a reader was given: the defaults are the same for all."""
+    return f"ours_{peer}.npz" if variant == "target" else "ours_default.npz"
+
+
 def kept(peer: str, variant: Variant) -> dict[str, Kept]:
     """Return what a peer's reader made of our networks."""
     with np.load(FOLDER / f"ours_{peer}.npz") as file:
         found = {name: file[f"{variant}/{name}"] for name in NETWORKS}
+    with np.load(FOLDER / _read(peer, variant)) as file:
         seen = {name: file[f"{variant}/numbers/{name}"] for name in NETWORKS}
     outs: dict[str, Any] = {name: str(out) if out.dtype.kind == "U" else out for name, out in found.items()}
     return {name: Kept(out, seen[name]) for name, out in outs.items()}
@@ -170,13 +160,12 @@ def read_by(peer: str, graph: nir.NIRGraph, x: Tensor, dt: float) -> Array:
         x: the input, (N, T, ...).
         dt: length of a step that the reader is told.
     """
-    start = reading.start_of(peer)
     logging.disable(logging.WARNING)  # Norse warns of every r that it ignores
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             path = Path(folder) / "network.nir"
             nir.write(path, graph)
-            return reading.run(start, path, x.swapaxes(0, 1).numpy(), dt)
+            return reading.run(peer, path, x.swapaxes(0, 1).numpy(), dt)
     finally:
         logging.disable(logging.NOTSET)
 
@@ -196,14 +185,14 @@ def tried(name: str, peer: str, variant: Variant) -> Kept:
 
 def main() -> None:
     """Write what the readers of all peers make of our networks."""
-    for peer in PEERS:
-        arrays: dict[str, Any] = {}
-        for variant in VARIANTS:
-            for name in NETWORKS:
-                found = tried(name, peer, variant)
-                arrays[f"{variant}/{name}"], arrays[f"{variant}/numbers/{name}"] = found
-        np.savez_compressed(FOLDER / f"ours_{peer}.npz", **arrays)
-        print(FOLDER / f"ours_{peer}.npz")
+    files: dict[str, dict[str, Any]] = {}
+    for peer, variant, name in itertools.product(PEERS, VARIANTS, NETWORKS):
+        found = tried(name, peer, variant)
+        files.setdefault(f"ours_{peer}.npz", {})[f"{variant}/{name}"] = found.out
+        files.setdefault(_read(peer, variant), {})[f"{variant}/numbers/{name}"] = found.numbers
+    for file, arrays in files.items():
+        np.savez_compressed(FOLDER / file, **arrays)
+        print(FOLDER / file)
 
 
 if __name__ == "__main__":

@@ -1,87 +1,61 @@
-"""What the scripts that read by a peer share: arguments, the loop over steps, and the file that they write."""
+"""Files of NIR as the readers of other libraries run them; a library is imported when it is asked for.
 
-import argparse
-import importlib
+Used with snntorch 1.0.0, norse 1.1.0, sinabs 3.1.3, spikingjelly 2.0.0, nir 1.0.8, nirtorch 2.6 and torch 2.13.0.
+"""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 import torch
 
 from tests.interop.nir.peers.fixture import Array
 
-Step = Callable[[Array], Array]
-# from the path of a graph, the number of samples N and dt, to a function that makes a step, (N, ...) to (N, ...)
-Start = Callable[[Path, int, float], Step]
+
+def _norse(path: Path, N: int, dt: float) -> Any:
+    import norse.torch as norse
+
+    return norse.from_nir(nir.read(path), dt=dt)
 
 
-def main(peer: str, start: Start, dt: float) -> None:
-    """Read a graph, or each of a folder, run it on x of its NPZ file step by step, and write what came out.
+def _sinabs(path: Path, N: int, dt: float) -> Any:
+    from sinabs.nir import from_nir
 
-    Args:
-        peer: its name.
-        start: reads a graph; the network that it returns is in its initial state.
-        dt: what the peer takes by itself.
-    """
-    parser = argparse.ArgumentParser(description=f"Read NIR files by {peer}, and run them.")
-    parser.add_argument("graph", type=Path, help="FILE.nir, or a folder, of which each X.nir and X.npz is read")
-    parser.add_argument("input", type=Path, nargs="?", help="FILE.npz with x, shape (T, N, ...)")
-    parser.add_argument("out", type=Path, nargs="?", help="file to write: out, or error if the peer refused")
-    parser.add_argument("--dt", type=float, default=dt, help=f"length of a step, {dt} unless given")
-    args = parser.parse_args()
-    if not args.graph.is_dir():
-        read(start, args.graph, args.input, args.out, args.dt)
-        return
-    for graph in sorted(args.graph.glob("*.nir")):
-        read(start, graph, graph.with_suffix(".npz"), graph.with_name(f"{graph.stem}.{peer}.npz"), args.dt)
+    if dt != 1.0:
+        raise ValueError("the importer of Sinabs counts time in steps and takes no dt; its own is 1")
+    return from_nir(nir.read(path), batch_size=N, num_timesteps=1)
 
 
-def read(start: Start, graph: Path, x: Path, out: Path, dt: float) -> None:
-    """Write out and whether the samples went through together, as a batch; or what the peer said."""
-    with np.load(x) as file:
-        xs = file["x"]
-    try:
-        found = run(start, graph, xs, dt)
-    except Exception as error:  # of any kind: that it fails is what there is to find out
-        text = f"{type(error).__name__}: {error}"
-        try:
-            found = alone(start, graph, xs, dt)
-        except Exception:
-            np.savez_compressed(out, error=text)
-            print(f"{graph.stem}: {text.splitlines()[0]}")
-            return
-        np.savez_compressed(out, out=found, batched=False)
-    else:
-        np.savez_compressed(out, out=found, batched=True)
-    print(f"{graph.stem}: shape {found.shape}, nonzero in {(found != 0).mean():.0%}")
+def _snntorch(path: Path, N: int, dt: float) -> Any:
+    from snntorch.import_nir import import_from_nir
+
+    if dt != 1e-4:
+        raise ValueError("the importer of snnTorch takes no dt; its own is 1e-4")
+    return import_from_nir(nir.read(path))
 
 
-def start_of(peer: str) -> Start:
-    """Return how a peer reads a graph; it has to be installed."""
-    start: Start = importlib.import_module(f"tests.interop.nir.peers.read_by_{peer}").start
-    return start
+def _spikingjelly(path: Path, N: int, dt: float) -> Any:
+    from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+    return import_from_nir(path, dt=dt)
 
 
-def step_of(net: Any) -> Step:
-    """Return the step of a network that takes its state, and gives it back."""
-    state: Any = None
-
-    def step(x: Array) -> Array:
-        nonlocal state
-        with torch.no_grad():
-            out, state = net(torch.from_numpy(x), state)
-        return (out[0] if isinstance(out, tuple) else out).numpy()  # type: ignore[no-any-return]
-
-    return step
+# from the path of a graph, the number of samples N and dt, to a network that takes its state, and gives it back
+READERS: dict[str, Callable[[Path, int, float], Any]] = {
+    "norse": _norse,
+    "sinabs": _sinabs,
+    "snntorch": _snntorch,
+    "spikingjelly": _spikingjelly,
+}
 
 
-def run(start: Start, graph: Path, xs: Array, dt: float) -> Array:
-    """Return the outputs of a network over time, shape (T, N, ...)."""
-    step = start(graph, xs.shape[1], dt)
-    return np.stack([step(x) for x in xs])
-
-
-def alone(start: Start, graph: Path, xs: Array, dt: float) -> Array:
-    """Return the same for one sample after the other, each without a batch axis."""
-    return np.stack([run(start, graph, xs[:, n], dt) for n in range(xs.shape[1])], axis=1)
+@torch.no_grad()
+def run(peer: str, path: Path, xs: Array, dt: float) -> Array:
+    """Return what a peer's reader makes of inputs (T, N, ...), step by step, of the same shape."""
+    net, state, outs = READERS[peer](path, xs.shape[1], dt), None, []
+    for x in xs:
+        out, state = net(torch.from_numpy(x), state)
+        outs.append((out[0] if isinstance(out, tuple) else out).numpy())
+    return np.stack(outs)

@@ -1,11 +1,13 @@
-"""What the scripts that write by a peer share: random weights, weights for ties, and outputs of neurons."""
+"""What the scripts that write by a peer share: random weights, weights for ties, and how a network becomes a file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from tests.interop.nir.peers import fixture
 
 
 def drawn(module: Any, seed: int, mean: float = 0.3, deviation: float = 0.5) -> Any:
@@ -16,6 +18,14 @@ def drawn(module: Any, seed: int, mean: float = 0.3, deviation: float = 0.5) -> 
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(0.05 * noise if name.endswith("bias") else mean + deviation * noise)
     return module
+
+
+def mlp(*neurons: Any, first: Any = nn.Linear, second: Any = nn.Linear, chain: Any = nn.Sequential, **how: Any) -> Any:
+    """Return a network of 5 inputs, with layers of 6 and 4 neurons, or of 6 alone."""
+    layers = [drawn(first(5, 6), 1, **how), neurons[0]]
+    if len(neurons) == 2:
+        layers += [drawn(second(6, 4), 2), neurons[1]]
+    return chain(*layers)
 
 
 def tied(net: Any, scale: float, bias: float) -> Any:
@@ -31,12 +41,65 @@ def each(value: float, *shape: int) -> Tensor:
     return torch.full(shape, value)
 
 
+class Peer(NamedTuple):
+    """How a library runs a network, and writes it.
+
+    Attributes:
+        name: of the library, and of its distribution.
+        spiking: classes of its neurons that fire.
+        analog: classes of those that do not.
+        dt: length of a step; an option of that name comes before it.
+        start: puts a network into its initial state, and returns what makes a step of it.
+        export: from a network, inputs (T, N, ...) and options to a graph.
+        told: options for what no network is told otherwise.
+        node: from a neuron and its name to the name of its node.
+    """
+
+    name: str
+    spiking: tuple[type, ...]
+    analog: tuple[type, ...]
+    dt: float
+    start: Callable[[Any], Callable[[Tensor], Any]]
+    export: Callable[[Any, Tensor, dict[str, Any]], Any]
+    told: Mapping[str, Any] = {}
+    node: Callable[[Any, str], str] = lambda neuron, name: name
+
+    def neurons(self, net: Any) -> dict[str, Any]:
+        """Return the neurons of a network, under the names of their nodes."""
+        found = {name: part for name, part in net.named_children() if isinstance(part, self.spiking + self.analog)}
+        return {self.node(neuron, name): neuron for name, neuron in found.items()}
+
+    def run(self, net: Any, xs: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of all neurons for inputs (T, N, ...), step by step from the initial state."""
+        step = self.start(net)
+        with _heard(self.neurons(net)) as found:
+            for x in xs:
+                step(x)
+        return {name: torch.stack(outs) for name, outs in found.items()}
+
+    def write(self, case: str, net: Any, x: fixture.Array, balanced: bool = True, **options: Any) -> None:
+        """Export a network and write it beside what it does to x, and the options, which the file does not say."""
+        xs, told = torch.from_numpy(x), {**self.told, **options}
+        analog = [name for name, neuron in self.neurons(net).items() if isinstance(neuron, self.analog)]
+        if balanced:
+            weights = [part.weight for part in net if hasattr(part, "weight")][: len(self.neurons(net)) - len(analog)]
+            fixture.balance(weights, lambda: [float((out != 0).float().mean()) for out in self.run(net, xs).values()])
+        graph = self.export(net, xs, told)
+        if any(getattr(node, "input_shape", ()) is None for node in graph.nodes.values()):
+            graph.infer_types()  # some exporters leave the input_shape of Conv2d None, which nir does not write
+        outs = {name: out.numpy() for name, out in self.run(net, xs).items()}
+        dt = told.get("dt", self.dt)
+        fixture.save(f"{self.name}_{case}", graph, x, outs, dt=dt, options=told, packages=[self.name], analog=analog)
+
+
 @contextmanager
-def heard(neurons: Mapping[str, Any]) -> Iterator[dict[str, list[Any]]]:
+def _heard(neurons: Mapping[str, Any]) -> Iterator[dict[str, list[Any]]]:
     """Give the outputs of neurons, a list for each name that every call inside makes longer."""
     found: dict[str, list[Any]] = {name: [] for name in neurons}
     handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: found[name].append(out))
+        module.register_forward_hook(
+            lambda _, __, out, name=name: found[name].append(out[0] if isinstance(out, tuple) else out)
+        )
         for name, module in neurons.items()
     ]
     with torch.no_grad():
