@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS, Two, both, two
@@ -144,7 +145,7 @@ def shown(model: Any) -> list[Any]:
 
 
 def bits(tree: Any) -> Any:
-    return torch.utils._pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, tree)
+    return pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, tree)
 
 
 @pytest.mark.sampled

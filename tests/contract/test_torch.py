@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS
@@ -218,7 +219,7 @@ def test_transformed(how: str, name: str, mode: Any) -> None:
 
 
 def unwrapped(tree: Any) -> Any:
-    return torch.utils._pytree.tree_map(lambda leaf: leaf.detach(), tree)
+    return pytree.tree_map(lambda leaf: leaf.detach(), tree)
 
 
 def test_gradients_with_respect_to_a_state() -> None:
