@@ -377,7 +377,8 @@ class StepLayer(Attributes):
             and self._returns == SPIKES
             and (fold.detaches_state or not torch.is_grad_enabled())
         )
-        if not (alone and fold.eager) or region() is not None:
+        # the network itself may be compiled, inside of a call that is not
+        if not (alone and fold.eager) or torch.compiler.is_compiling() or region() is not None:
             return None
         ready = self._prepared_scan
         if ready is not None and ready.holds(self):
