@@ -89,7 +89,8 @@ class Copied:
                 module.num_batches_tracked = None  # it is counted outside of the fold
         self.sample, self.numbers = sample, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
-        self.names = {id(tensor): path for path, tensor in _tensors_of(self.net)}
+        self._tensors = [*_tensors_of(self.net)]  # held, so that no other one takes the identity of one of them
+        self.names = {id(tensor): path for path, tensor in self._tensors}
         self._before = self.look()
 
     def look(self) -> Look:
@@ -111,7 +112,7 @@ class Copied:
         shape, dtype, device, (grad, differentiable) = self.sample[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
         starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
-        drawn = python_random_state()
+        drawn, trace.names = python_random_state(), self.names
         for module in self.net.modules():
             if isinstance(module, AnyBatchNorm):
                 trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")

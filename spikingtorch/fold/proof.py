@@ -7,6 +7,7 @@ comes out of an operation that mixes samples does no harm as long as nothing is 
 
 import sys
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -32,7 +33,6 @@ from spikingtorch.fold.trace import (
     Trace,
     TracedCall,
     noted_in,
-    same_constant,
 )
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
@@ -170,7 +170,7 @@ class _Proof:
         backward = False
         for one, other in zip(first, second, strict=True):
             given, made = _merged_call(one, other)
-            self.expected.append(Expected(one, other, given, made))
+            self.expected.append(Expected(one, given, made))
             tensors, outs = ([self._placed(value) for value in values_in(tree)] for tree in (given, made))
             backward = backward or (isinstance(one.func, str) and one.func.startswith(BACKWARD))
             named = pytree.tree_map(lambda x: self._placed(x) if isinstance(x, Value) else x, given)
@@ -178,7 +178,7 @@ class _Proof:
 
     def _placed(self, value: Value) -> Value:
         outer = 1 if value.number is None else self.outer.get(value.number, 1)
-        return Value(value.number, value.shape, value.storage, outer)
+        return replace(value, outer=outer)
 
     def _judge(self, op: Operation, backward: bool) -> None:
         """Judge an operation, and note what is known of what it made."""
@@ -256,7 +256,7 @@ class _Proof:
             return sums and bool(outer_of(op, op.carrying))
         adds = name in ("add", "sub") and all(given) and len(given) == 2
         scales = name in ("mul", "div") and sum(given) == 1 and (given[0] or name == "mul")
-        moves = name in _LINEAR and all(out.held.dtype in _WIDE for out in noted_in(op.call.made))
+        moves = name in _LINEAR and all(out.dtype in _WIDE for out in noted_in(op.call.made))
         stays = op.named.get("rounding_mode") is None and all(out.axis is None for out in op.outs)
         op.need(
             (adds or scales or moves) and stays and not op.carrying, "computes with a sum over the samples of the batch"
@@ -286,12 +286,12 @@ def _merged_call(one: TracedCall, other: TracedCall) -> tuple[Any, Any]:
 def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
     """Make one of what two traces noted; ``size`` names the argument that may be a multiple of the batch."""
     if isinstance(a, Noted) and isinstance(b, Noted):
-        if a.number != b.number or (a.number is None and not same_constant(a, b)) or len(a.shape) != len(b.shape):
+        if (a.number, a.constant, len(a.shape)) != (b.number, b.constant, len(b.shape)):
             raise Objection(_OTHERWISE)
         shape = tuple([merged_size(i, j) for i, j in zip(a.shape, b.shape, strict=True)])
         if sum([isinstance(each, Batch) for each in shape]) > 1:
             raise Objection("compares the samples of a batch with each other")
-        return Value(a.number, shape, a.storage)
+        return Value(a.number, shape, a.storage, 1, (*zip(a.strides, b.strides, strict=False),), a.constant)
     if type(a) is not type(b):
         raise Objection(_OTHERWISE)
     if isinstance(a, dict):

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from spikingtorch.fold.copied import Copied, Sample, isolated
-from spikingtorch.fold.replay import Expected, Replay, constant_of, without_tensors
-from spikingtorch.fold.single import check_single
+from spikingtorch.fold.replay import Expected, Replay
 from spikingtorch.fold.trace import Trace
+from spikingtorch.fold.values import check_single
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
 from spikingtorch.layers.fold_token import FoldError
@@ -32,7 +32,7 @@ class Sizes:
         self._sample: Sample = copied.sample
         self._numbers = copied.numbers
         self._taught, self._asks = taught, asks
-        self._expected = [without_tensors(each, copied.names) for each in expected]
+        self._expected = expected
         self._known: dict[int, str | None] = {}
 
     def knows(self, N: int) -> bool:
@@ -83,9 +83,10 @@ class Sizes:
         if N == 1:
             trace = Trace(self._sample.device, self._taught)
             copied.record(N, None, trace)
-            check_single(trace.calls, self._expected, lambda noted: constant_of(noted, copied.names))
+            several = [each.call._replace(given=each.given, made=each.made) for each in self._expected]
+            check_single(trace.calls, several)
         else:
-            replay = Replay(self._sample.device, self._taught, self._expected, N, copied.names)
+            replay = Replay(self._sample.device, self._taught, self._expected, N)
             copied.record(N, None, replay)
             replay.check()
         return copied.changed()

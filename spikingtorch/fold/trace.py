@@ -7,10 +7,12 @@ tensor that Python looks at, raises ``Objection``.
 """
 
 import contextlib
+import hashlib
 import linecache
 import os
 import sys
-from collections.abc import Callable, Container, Sequence
+import weakref
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -42,19 +44,23 @@ class Objection(FoldError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noted:
-    """A tensor, as it was when it was noted.
+    """What is known of a tensor of a trace, which is not kept itself.
 
     Attributes:
         number: which one it is; None if it was there before.
         shape: its sizes.
         storage: of its memory.
-        held: the tensor itself.
+        dtype: of its numbers.
+        strides: those of its axes; none if its memory has no such order.
+        constant: tells it from others that were there before: its name in the network, or what it holds.
     """
 
     number: int | None
     shape: tuple[int, ...]
     storage: int
-    held: Tensor
+    dtype: torch.dtype
+    strides: tuple[int, ...] = ()
+    constant: object = None
 
 
 class TracedCall(NamedTuple):
@@ -95,6 +101,7 @@ class Trace(TorchDispatchMode):
         refusal: the first objection, which the network may have caught.
         is_quiet: whether nothing is noted for now.
         asks: whether the user's code has asked for a size.
+        names: of the tensors of the network, by their identity.
         buffers: names of the running means of modules, by their identity.
         statistics: memory of the running statistics that are updated at each step.
     """
@@ -107,7 +114,9 @@ class Trace(TorchDispatchMode):
         self.calls: list[TracedCall] = []
         self.asks = False
         self.statistics: set[int] = set()
+        self.names: Mapping[int, str] = {}
         self.buffers: dict[int, str] = {}
+        self._constants: dict[int, object] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._memory: set[int] = set()  # memory of what operations have made
@@ -179,7 +188,7 @@ class Trace(TorchDispatchMode):
         if draws:
             self._check_seed()
             self._check_generator(args, kwargs)
-        given = self._noted(_by_name(func, args, kwargs))
+        given = self._noted(by_name(func, args, kwargs))
         if self.computes:
             self._check_memory(func, given)
         try:
@@ -215,9 +224,17 @@ class Trace(TorchDispatchMode):
                 raise Objection("reads memory by a tensor that no operation made")
             if number is None:
                 self._owned.setdefault(storage, "a tensor that outlives the step")
-            return Noted(number, tuple(x.shape), storage, x)
+            strides = x.stride() if x.layout is torch.strided else ()
+            constant = self._constant(x) if number is None else None
+            return Noted(number, tuple(x.shape), storage, x.dtype, strides, constant)
 
         return pytree.tree_map(note, tree)
+
+    def _constant(self, x: Tensor) -> object:
+        """Return what tells a tensor that no operation made, such as a weight or torch.tensor(...), from another."""
+        if id(x) not in self._constants:
+            self._constants[id(x)] = self.names.get(id(x)) or _content(x)
+        return self._constants[id(x)]
 
     def _check_kind(self, func: Any) -> None:
         """Raise where nobody knows what an operation does, and what else is done with tensors that autograd saves."""
@@ -284,7 +301,7 @@ class Trace(TorchDispatchMode):
                         f"writes on {whose} in place ({called(func)})",
                         "make a new tensor in its place",
                     )
-                if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.held.stride(), strict=True)):
+                if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.strides, strict=True)):
                     raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
         if func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
             _check_statistics(given)
@@ -317,7 +334,7 @@ class _Quiet:
 
 def _check_statistics(given: dict[str, Any]) -> None:
     trains, statistics = given.get("training", given.get("train", True)), [given["running_mean"], given["running_var"]]
-    if trains and any(each.number is None or not each.held.is_contiguous() for each in noted_in(statistics)):
+    if trains and any(each.number is None or each.strides != (1,) for each in noted_in(statistics)):
         raise Objection(
             "updates running statistics by a call that is out of reach",
             "call torch.nn.functional.batch_norm, which takes the statistics of each step",
@@ -329,18 +346,12 @@ def called(func: Any) -> str:
     return TracedCall(func, (), (), _place(), records=True).name
 
 
-def same_constant(a: Noted, b: Noted) -> bool:
-    """Say whether two tensors that no operation made, such as weights or torch.tensor(...), are or hold the same."""
-    same = a.held.shape == b.held.shape and a.held.dtype == b.held.dtype
-    return a.held is b.held or (same and torch.equal(a.held, b.held))
-
-
 def noted_in(tree: Any) -> list[Noted]:
     """Return the tensors of a tree that was noted."""
     return [x for x in pytree.tree_leaves(tree) if isinstance(x, Noted)]
 
 
-def _by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+def by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return all arguments by their names, in the order of the schema."""
     named = {}
     for place, argument in enumerate(func._schema.arguments):
@@ -367,6 +378,15 @@ def storage_of(tensor: Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except NotImplementedError:  # a layout without
         return id(tensor)
+
+
+def _content(x: Tensor) -> object:
+    """Return what a tensor holds, in short; of one that has no memory of its own, which it is."""
+    try:
+        content = x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, NotImplementedError, TypeError):
+        return (weakref.ref(x),)
+    return x.shape, x.dtype, hashlib.blake2b(content).digest()
 
 
 def _in_the_making() -> str | None:
