@@ -13,9 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from spikingtorch.fold.copied import Copied, Sample, isolated
+from spikingtorch.fold.copied import Copied, Sample, attempt, kept_graph
 from spikingtorch.fold.judge import aten_name, draws, judge
-from spikingtorch.fold.kept import kept_graph
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.rehearsal import Rehearsal
 from spikingtorch.fold.replay import Expected
@@ -33,11 +32,12 @@ from spikingtorch.fold.trace import (
     Trace,
     TracedCall,
     noted_in,
+    written_by,
 )
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import pytree
-from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
+from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.layers.fold_token import FoldError
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
@@ -98,23 +98,10 @@ def prove(
         return FoldDecision(_KEEPS.format(kept), inputs, _RETURN, changing=(kept,), repeats=True)
     if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
         sample = sample._replace(device=HOST)
-    handled = sys.exception()
-
-    def run() -> FoldDecision:
-        found = isolated(sample, lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs))
-        outside.put_back()
-        return found
-
-    try:
-        return run_or_undo(run, outside.put_back)
-    except FoldError as error:
-        raise_interrupt(error, handled)
-        error.__traceback__ = None  # its frames hold the call, and a trace in them the error
-        return FoldDecision(str(error), inputs, error.remedy)
-    except Exception as error:
-        raise_interrupt(error, handled)
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        return FoldDecision(f"does not run on a few samples of noise ({text})", inputs)
+    found = attempt(
+        sample, outside, "a few samples of noise", lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs)
+    )
+    return FoldDecision(str(found), inputs, found.remedy) if isinstance(found, FoldError) else found
 
 
 class _Proof:
@@ -218,9 +205,7 @@ class _Proof:
 
     def _judge_written(self, op: Operation, outer: int, backward: bool) -> None:
         """Raise unless what is written on a tensor has its samples where it had them, for others look at its memory."""
-        arguments = op.call.func._schema.arguments
-        written = [each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write]
-        for value in [value for name in written for value in values_in(op.named[name])]:
+        for value in values_in([op.named[name] for name in written_by(op.call.func)]):
             same = value.shape in [out.shape for out in op.outs] or not op.outs
             place = value.outer == outer or aten_name(op.call.func) in FACTORIES
             op.need(same and (place if value.axis is not None else not op.carrying), "writes samples in another place")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.fold.operations import Batch, Value, merged_size, values_in
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, Noted, Objection, Trace, TracedCall, by_name, called
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, Noted, Objection, Trace, TracedCall, by_name, called, written_by
 from spikingtorch.functional.core.torch_private import pytree
 
 
@@ -39,23 +39,21 @@ class Replay(Trace):
         super().__init__(device, taught)
         self._expected, self._N = expected, N
 
-    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return something of the right form."""
         expected = self._next(func)
         if torch.Tag.inplace_view in func.tags:
             return func(*args, **kwargs)
         if func._schema.is_mutable:
-            written = [each.name for each in func._schema.arguments if each.alias_info and each.alias_info.is_write]
-            arguments = by_name(func, args, kwargs)
-            leaves = [leaf for name in written for leaf in pytree.tree_leaves(arguments[name])]
-            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            named = by_name(func, args, kwargs)
+            tensors = _tensors_in([named[name] for name in written_by(func)])
             return tensors[0] if len(tensors) == 1 else tuple(tensors)
         return self._made(expected)
 
-    def run_whole(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
-        """Return a tensor of the right form, which has a gradient if an argument has one."""
-        made = self.run(func, given, args, kwargs)
-        return _with_gradient_of([leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)], made)
+    def whole(self, func: Any, *args: Any) -> Any:
+        """Return a tensor of the right form, which has a gradient if an argument has one, as its parts would give."""
+        with self.looks_away():
+            return _with_gradient_of(_tensors_in(args), super().whole(func, *args))
 
     def advance(self, layer: Any, inputs: Any) -> Any:  # noqa: ARG002
         """Return outputs of the right form."""
@@ -117,6 +115,10 @@ class Replay(Trace):
                 and all(map(self._agree, given, expected))
             )
         return bool(given is expected or given == self._at(expected) or given != given)
+
+
+def _tensors_in(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _with_gradient_of(tensors: Sequence[Tensor], made: Tensor) -> Tensor:

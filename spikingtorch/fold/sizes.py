@@ -1,19 +1,16 @@
 """Whether a network that folds does the same for other numbers of samples than those of the proof."""
 
-import sys
 from collections.abc import Container, Sequence
 from functools import partial
 
 import torch
 from torch import nn
 
-from spikingtorch.fold.copied import Copied, Sample, isolated
+from spikingtorch.fold.copied import Copied, Sample, attempt
 from spikingtorch.fold.replay import Expected, Replay
-from spikingtorch.fold.trace import Trace
+from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.fold.values import check_single
 from spikingtorch.functional.core.guard import Guard
-from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
-from spikingtorch.layers.fold_token import FoldError
 
 CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
 
@@ -60,25 +57,11 @@ class Sizes:
         return self._known[N]
 
     def _found(self, N: int, net: nn.Module, outside: Guard) -> str | None:
-        handled = sys.exception()
+        failure = attempt(self._sample, outside, f"{N} samples", partial(self._run, N, net))
+        return None if failure is None else str(failure)
 
-        def run() -> tuple[str, ...]:
-            changing = isolated(self._sample, partial(self._run, N, net))
-            outside.put_back()
-            return changing
-
-        try:
-            changing = run_or_undo(run, outside.put_back)
-        except FoldError as error:
-            raise_interrupt(error, handled)
-            return str(error)
-        except Exception as error:
-            raise_interrupt(error, handled)
-            return f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
-        return CHANGES.format(changing[0]) if changing else None
-
-    def _run(self, N: int, net: nn.Module) -> tuple[str, ...]:
-        """Run a copy on N samples, and return the names of what it has changed; raise if it does something else."""
+    def _run(self, N: int, net: nn.Module) -> None:
+        """Run a copy on N samples; raise if it does something else."""
         copied = Copied(net, self._sample, self._numbers)
         if N == 1:
             trace = Trace(self._sample.device, self._taught)
@@ -89,7 +72,8 @@ class Sizes:
             replay = Replay(self._sample.device, self._taught, self._expected, N)
             copied.record(N, None, replay)
             replay.check()
-        return copied.changed()
+        if changing := copied.changed():
+            raise Objection(CHANGES.format(changing[0]))
 
 
 def _number(N: int) -> int:

@@ -10,12 +10,11 @@ import contextlib
 import hashlib
 import linecache
 import os
-import sys
 import weakref
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from traceback import walk_stack
 from typing import Any, NamedTuple
 
 import torch
@@ -135,13 +134,9 @@ class Trace(TorchDispatchMode):
         self._check_seed()
         return _Quiet(self, draws=True)
 
-    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:  # noqa: ARG002
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return what an operation makes."""
         return func(*args, **kwargs)
-
-    def run_whole(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
-        """Return what an operation makes, with the gradient that the operations have that it is made of."""
-        return self.run(func, given, args, kwargs)
 
     def advance(self, layer: Any, inputs: Any) -> Any:
         """Return the outputs of a layer."""
@@ -163,7 +158,7 @@ class Trace(TorchDispatchMode):
     def whole(self, func: Any, *args: Any) -> Any:
         """Run an operation of torch that is made of others, and note it as one."""
         with _Quiet(self):
-            return self._noted_call(self.run_whole, func, args, {})
+            return self._noted_call(func, args, {})
 
     def own(self, tensor: Tensor, whose: str) -> None:
         """Note memory that may not be written on."""
@@ -174,14 +169,14 @@ class Trace(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         before, self.is_quiet = self.is_quiet, True  # what is asked here, the network does not ask
         try:
-            return self._noted_call(self.run, func, args, kwargs or {})
+            return self._noted_call(func, args, kwargs or {})
         except Objection as objection:
             self.refusal = self.refusal or objection
             raise
         finally:
             self.is_quiet = before
 
-    def _noted_call(self, run: Callable[..., Any], func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _noted_call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self._check_kind(func)
         self._check_values(func, args)
         draws = torch.Tag.nondeterministic_seeded in func.tags
@@ -192,7 +187,7 @@ class Trace(TorchDispatchMode):
         if self.computes:
             self._check_memory(func, given)
         try:
-            out = run(func, given, args, kwargs)
+            out = self.run(func, args, kwargs)
         except FoldError:
             raise
         except Exception as error:
@@ -289,27 +284,19 @@ class Trace(TorchDispatchMode):
 
     def _check_memory(self, func: Any, given: dict[str, Any]) -> None:
         """Raise where an operation writes on what outlives the step, or reads what it has not seen written."""
-        written = set()
-        for argument in func._schema.arguments:
-            if argument.alias_info is None or not argument.alias_info.is_write:
-                continue
-            for tensor in noted_in(given.get(argument.name)):
-                written.add(tensor.storage)
-                if tensor.storage in self._owned:
-                    whose = self._owned[tensor.storage]
-                    raise Objection(
-                        f"writes on {whose} in place ({called(func)})",
-                        "make a new tensor in its place",
-                    )
-                if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.strides, strict=True)):
-                    raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
+        tensors = noted_in([given[name] for name in written_by(func)])
+        for tensor in tensors:
+            if tensor.storage in self._owned:
+                whose = self._owned[tensor.storage]
+                raise Objection(f"writes on {whose} in place ({called(func)})", "make a new tensor in its place")
+            if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.strides, strict=True)):
+                raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
         if func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
             _check_statistics(given)
-        for tensor in noted_in(given) if self._blank else ():
-            if tensor.storage in self._blank and tensor.storage not in written:
-                if func._schema.returns and any(each.alias_info is not None for each in func._schema.returns):
-                    continue  # a view of it
-                raise Objection("reads memory that it has not written on, as far as can be seen")
+        written, touched = ({tensor.storage for tensor in each} for each in (tensors, noted_in(given)))
+        is_view = any(each.alias_info is not None for each in func._schema.returns)
+        if not is_view and self._blank & touched - written:
+            raise Objection("reads memory that it has not written on, as far as can be seen")
         self._blank -= written
 
 
@@ -351,15 +338,16 @@ def noted_in(tree: Any) -> list[Noted]:
     return [x for x in pytree.tree_leaves(tree) if isinstance(x, Noted)]
 
 
+def written_by(func: Any) -> list[str]:
+    """Return the names of the arguments that an operation writes on."""
+    return [each.name for each in func._schema.arguments if each.alias_info is not None and each.alias_info.is_write]
+
+
 def by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return all arguments by their names, in the order of the schema."""
-    named = {}
-    for place, argument in enumerate(func._schema.arguments):
-        if place < len(args):
-            named[argument.name] = args[place]
-        else:
-            named[argument.name] = kwargs.get(argument.name, argument.default_value)
-    return named
+    arguments = func._schema.arguments
+    by_place = {argument.name: value for argument, value in zip(arguments, args, strict=False)}
+    return {argument.name: argument.default_value for argument in arguments} | by_place | kwargs
 
 
 def _has_device(leaf: Any) -> bool:
@@ -391,21 +379,11 @@ def _content(x: Tensor) -> object:
 
 def _in_the_making() -> str | None:
     """Return the name of the class of which a module is being made, None if none is."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        owner = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
-        if isinstance(owner, nn.Module):
-            return type(owner).__name__
-        frame = frame.f_back
-    return None
+    made = (frame.f_locals.get("self") for frame, _ in walk_stack(None) if frame.f_code.co_name == "__init__")
+    return next((type(each).__name__ for each in made if isinstance(each, nn.Module)), None)
 
 
 def _place() -> tuple[str, int]:
     """Return the file and the line of the user's code that is running."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(LIBRARIES):
-            return file, frame.f_lineno
-        frame = frame.f_back
-    return "", 0
+    lines = ((frame.f_code.co_filename, line) for frame, line in walk_stack(None))
+    return next(((file, line) for file, line in lines if not file.startswith(LIBRARIES)), ("", 0))

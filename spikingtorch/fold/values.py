@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from spikingtorch.fold.operations import Batch, Value
-from spikingtorch.fold.trace import Noted, Objection, TracedCall
+from spikingtorch.fold.trace import Noted, Objection, TracedCall, written_by
 from spikingtorch.functional.core.torch_private import pytree
 
 _ATEN = torch.ops.aten
@@ -238,9 +238,7 @@ def _written(call: TracedCall) -> list[_Tensor]:
     """Return the tensors that an operation writes on."""
     if isinstance(call.func, str) or torch.Tag.inplace_view in call.func.tags:
         return []
-    arguments = call.func._schema.arguments
-    names = [each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write]
-    return [x for name in names for x in _tensors_in(call.given.get(name))]
+    return _tensors_in([call.given[name] for name in written_by(call.func)])
 
 
 def _tensors_in(tree: Any) -> list[Any]:
