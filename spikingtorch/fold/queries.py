@@ -26,7 +26,7 @@ _SIZES = {"shape", "size", "__len__", "numel", "nelement", "nbytes", "element_si
 def _asker(*passed_on: str) -> str:
     """Return the file of the code that asks a tensor for something; torch's own methods pass it on."""
     skipped = (__file__, Tensor.__len__.__code__.co_filename, torch.overrides.__file__, *passed_on)
-    files = (frame.f_code.co_filename for frame, _ in walk_stack(None))
+    files = (frame.f_code.co_filename for frame, _ in walk_stack(sys._getframe()))
     return next((file for file in files if file not in skipped), "")
 
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import linecache
 import os
+import sys
 import weakref
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -379,11 +380,11 @@ def _content(x: Tensor) -> object:
 
 def _in_the_making() -> str | None:
     """Return the name of the class of which a module is being made, None if none is."""
-    made = (frame.f_locals.get("self") for frame, _ in walk_stack(None) if frame.f_code.co_name == "__init__")
+    made = (frame.f_locals.get("self") for frame, _ in walk_stack(sys._getframe()) if frame.f_code.co_name == "__init__")
     return next((type(each).__name__ for each in made if isinstance(each, nn.Module)), None)
 
 
 def _place() -> tuple[str, int]:
     """Return the file and the line of the user's code that is running."""
-    lines = ((frame.f_code.co_filename, line) for frame, line in walk_stack(None))
+    lines = ((frame.f_code.co_filename, line) for frame, line in walk_stack(sys._getframe()))
     return next(((file, line) for file, line in lines if not file.startswith(LIBRARIES)), ("", 0))
