@@ -15,7 +15,6 @@ from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.functional.core import surroundings
-from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.locks import Lock
 from spikingtorch.functional.core.modes import within
 from spikingtorch.functional.core.surroundings import compile_nothing, python_random_state, set_autocast
@@ -196,16 +195,18 @@ def _is_computed(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf
 
 
-def attempt(sample: Sample, outside: Guard, on: str, work: Callable[[], T]) -> T | FoldError:
+def attempt(net: nn.Module, sample: Sample, on: str, work: Callable[[], T]) -> T | FoldError:
     """Return what work returns, which runs a copy of a network, or why the network does not fold.
 
+    What the copy shares with the network is put back as it is now: an earlier look may have seen other numbers there.
+
     Args:
-        sample: what the network is called with.
-        outside: what the copy shares with it, to be put back.
+        net: the network.
+        sample: what it is called with.
         on: what the copy runs on, for messages.
         work: to be done, by itself.
     """
-    handled = sys.exception()
+    handled, outside = sys.exception(), Look(net).outside
 
     def run() -> T:
         found = _isolated(sample, work)

@@ -224,11 +224,11 @@ class FoldPolicy:
         if found.sizes is None:
             return found
         is_known = found.sizes.knows(N)
-        reason = found.sizes.objection_to(N, net, state.look.outside)
+        reason = found.sizes.objection_to(N, net)
         if reason is not None and not (is_known or is_new):  # perhaps because tensors, or numbers, are others by now
             again = self._decide(net, state, sample)
             if again.reason is None and again.sizes is not None:
-                reason = again.sizes.objection_to(N, net, state.look.outside)
+                reason = again.sizes.objection_to(N, net)
                 again.sizes.learn(found.sizes)
                 found = again
                 state.note(sample, found)
@@ -294,7 +294,7 @@ class FoldPolicy:
 
     def _decide(self, net: nn.Module, state: State, sample: Sample) -> FoldDecision:
         objection = _objection(net, state.look, self._hooks_look)
-        return objection or prove(net, sample, self._taught, state.look.outside, state.free)
+        return objection or prove(net, sample, self._taught, state.free)
 
     def _free_numbers(self, net: nn.Module, state: State, sample: Sample, decision: FoldDecision) -> FoldDecision:
         """Find out which of the numbers that have changed only enter arithmetic, and let them have any value."""

@@ -34,7 +34,6 @@ from spikingtorch.fold.trace import (
     noted_in,
     written_by,
 )
-from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.undo import raise_interrupt
@@ -81,16 +80,13 @@ class FoldDecision(NamedTuple):
         return bool(self.changing) and not (self.settled or self.repeats)
 
 
-def prove(
-    net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Guard, numbers: Collection[str] = ()
-) -> FoldDecision:
+def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], numbers: Collection[str] = ()) -> FoldDecision:
     """Find out whether a network may be handed all steps at once.
 
     Args:
         net: as SpikingNet has it. A copy of it runs; neither it nor any source of random numbers changes.
         sample: what it is called with.
         taught: rules of the user's, by operation.
-        outside: what the copy shares with the network, to be put back.
         numbers: names of attributes that may have any value, each a number.
     """
     inputs: dict[str, Inputs] = {}
@@ -99,7 +95,7 @@ def prove(
     if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
         sample = sample._replace(device=HOST)
     found = attempt(
-        sample, outside, "a few samples of noise", lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs)
+        net, sample, "a few samples of noise", lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs)
     )
     return FoldDecision(str(found), inputs, found.remedy) if isinstance(found, FoldError) else found
 

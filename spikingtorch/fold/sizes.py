@@ -10,7 +10,6 @@ from spikingtorch.fold.copied import Copied, Sample, attempt
 from spikingtorch.fold.replay import Expected, Replay
 from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.fold.values import check_single
-from spikingtorch.functional.core.guard import Guard
 
 CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
 
@@ -40,25 +39,16 @@ class Sizes:
         """Take over what was found out from an earlier proof, for numbers of samples that were not looked at since."""
         self._known = other._known | self._known
 
-    def objection_to(self, N: int, net: nn.Module, outside: Guard) -> str | None:
-        """Return what the network does otherwise for a number of samples, after "it".
-
-        Args:
-            N: number of samples.
-            net: the network, as it was when it was traced.
-            outside: what a copy of it shares with it.
-        """
+    def objection_to(self, N: int, net: nn.Module) -> str | None:
+        """Return what the network, as it was when it was traced, does otherwise for N samples, after "it"."""
         N = _number(N)
         # of one sample, torch takes for contiguous what it copies of several
         if not self._asks and N != 1:
             return None
         if N not in self._known:
-            self._known[N] = self._found(N, net, outside)
+            failure = attempt(net, self._sample, f"{N} samples", partial(self._run, N, net))
+            self._known[N] = None if failure is None else str(failure)
         return self._known[N]
-
-    def _found(self, N: int, net: nn.Module, outside: Guard) -> str | None:
-        failure = attempt(self._sample, outside, f"{N} samples", partial(self._run, N, net))
-        return None if failure is None else str(failure)
 
     def _run(self, N: int, net: nn.Module) -> None:
         """Run a copy on N samples; raise if it does something else."""

@@ -380,7 +380,9 @@ def _content(x: Tensor) -> object:
 
 def _in_the_making() -> str | None:
     """Return the name of the class of which a module is being made, None if none is."""
-    made = (frame.f_locals.get("self") for frame, _ in walk_stack(sys._getframe()) if frame.f_code.co_name == "__init__")
+    made = (
+        frame.f_locals.get("self") for frame, _ in walk_stack(sys._getframe()) if frame.f_code.co_name == "__init__"
+    )
     return next((type(each).__name__ for each in made if isinstance(each, nn.Module)), None)
 
 

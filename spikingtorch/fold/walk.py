@@ -329,11 +329,9 @@ class Walk:
         self._looked_up[id(module)] = self._looked_up.get(id(module), set()) | wanted
         if not installed and _ANY in self._read:
             wanted = wanted | {key for key in space if not key.startswith("__")}
-        found, absent = [key for key in space if key in wanted], wanted - space.keys()
-        self.guard.watch_names(space, found)
-        self.guard.watch_value(lambda: space.keys().isdisjoint(absent))
+        self.guard.watch_names(space, wanted)
         self.outside.watch_names(space, wanted)
-        for key in found:
+        for key in [key for key in space if key in wanted]:
             if isinstance(space[key], types.ModuleType):
                 self._space(f"{name}.{key}", space[key], names)
             self._shared(f"{name}.{key}", space[key])
@@ -468,8 +466,7 @@ class Walk:
             return {}
         if deep:
             self._check_copies(f"{name}, a {kind.__name__}", kind)
-        if slots:
-            self.guard.watch_value(lambda: [id(getattr(value, slot, None)) for slot in slots])
+        self.guard.watch_attributes(value, *slots)
         self._classes(f"{name}.{kind.__name__}", kind)
         own = vars(value) if hasattr(value, "__dict__") else {}
         self._watch(f"{name}.", own)
