@@ -75,6 +75,11 @@ class FoldDecision(NamedTuple):
     theirs: bool = False
 
     @property
+    def objection(self) -> str:
+        """Why it has to step, and what would let it fold."""
+        return f"{self.reason}{f'. To let it fold, {self.remedy}' if self.remedy else ''}"
+
+    @property
     def passes(self) -> bool:
         """Whether the network may fold at the next call: it has changed, as at a first call, and not again."""
         return bool(self.changing) and not (self.settled or self.repeats)

@@ -151,10 +151,7 @@ class Trace(TorchDispatchMode):
     def add(self, func: str, given: Any, made: Any) -> None:
         """Note an operation that is none of torch's."""
         with _Quiet(self):
-            pytree.tree_map_(self._number, made)
-            self.calls.append(
-                TracedCall(func, self._noted(given), self._noted(made), _place(), torch.is_grad_enabled())
-            )
+            self._note(func, self._noted(given), made)
 
     def whole(self, func: Any, *args: Any) -> Any:
         """Run an operation of torch that is made of others, and note it as one."""
@@ -195,13 +192,16 @@ class Trace(TorchDispatchMode):
             raise Objection(f"fails in {called(func)} ({error})".splitlines()[0]) from error
         if draws:
             self.forget_seed()
-        pytree.tree_map_(self._number, out)
         if func._opname in _BLANK:
             self._blank.add(storage_of(out))
         if len(self.calls) >= _LIMIT:
             raise Objection(f"does more than {_LIMIT} operations in a step, too many to look through")
-        self.calls.append(TracedCall(func, given, self._noted(out), _place(), torch.is_grad_enabled()))
+        self._note(func, given, out)
         return out
+
+    def _note(self, func: Any, given: Any, made: Any) -> None:
+        pytree.tree_map_(self._number, made)
+        self.calls.append(TracedCall(func, given, self._noted(made), _place(), torch.is_grad_enabled()))
 
     def _number(self, x: Any) -> None:
         if isinstance(x, Tensor) and id(x) not in self._numbers:
@@ -237,10 +237,7 @@ class Trace(TorchDispatchMode):
         names = str(func), str(func.overloadpacket)
         own = func.namespace not in ("aten", "prims") and torch.Tag.pointwise not in func.tags
         if own and not any(name in self._taught for name in names):
-            raise Objection(
-                f"runs an operation that is not known to keep samples apart ({called(func)})",
-                f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{names[1]}: 'rows'}})",
-            )
+            raise unknown(func, called(func))
         hooks = top_saving_hooks(True)
         if hooks is not None and not str(getattr(hooks[0], "__module__", "")).startswith(("torch.", "spikingtorch.")):
             raise Objection(
@@ -327,6 +324,14 @@ def _check_statistics(given: dict[str, Any]) -> None:
             "updates running statistics by a call that is out of reach",
             "call torch.nn.functional.batch_norm, which takes the statistics of each step",
         )
+
+
+def unknown(func: Any, name: str) -> Objection:
+    """Return the objection to an operation of which nobody has said what it does with samples."""
+    return Objection(
+        f"runs an operation that is not known to keep samples apart ({name})",
+        f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.overloadpacket}: 'rows'}})",
+    )
 
 
 def called(func: Any) -> str:
