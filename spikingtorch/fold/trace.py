@@ -274,7 +274,8 @@ class Trace(TorchDispatchMode):
 
     def _check_generator(self, args: Any, kwargs: Any) -> None:
         leaves = pytree.tree_leaves((args, kwargs))
-        devices = {leaf.device.type if isinstance(leaf, Tensor) else leaf.type for leaf in leaves if _has_device(leaf)}
+        devices = {leaf.type for leaf in leaves if isinstance(leaf, torch.device)}
+        devices |= {leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)}
         if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self.device.type, HOST.type}:
             raise Objection(
                 "may draw random numbers from a generator that is not in sight", "draw from torch's own generator"
@@ -354,10 +355,6 @@ def by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     arguments = func._schema.arguments
     by_place = {argument.name: value for argument, value in zip(arguments, args, strict=False)}
     return {argument.name: argument.default_value for argument in arguments} | by_place | kwargs
-
-
-def _has_device(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor | torch.device)
 
 
 def _stays(x: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> bool:
