@@ -1,6 +1,7 @@
 """A copy of a network, which runs one step of a few made-up samples within a trace."""
 
 import copy
+import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spikingtorch.fold.guard import Look
-from spikingtorch.fold.hooks import remove_looking
 from spikingtorch.fold.number import Number
 from spikingtorch.fold.rehearsal import Rehearsal, record
 from spikingtorch.fold.trace import Objection, Trace
@@ -27,7 +27,10 @@ from spikingtorch.functional.core.torch_private import (
     maybe_get_bdim,
     set_cached_parametrizations,
 )
+from spikingtorch.functional.core.tree import leaves_of
+from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.fold_token import FoldError
 from spikingtorch.layers.frame import Frame
 from spikingtorch.layers.passed_init import hooks_of
 
@@ -83,13 +86,14 @@ class Copied:
             owner, _, name = path.rpartition(".")
             own = vars(self.net.get_submodule(owner))
             own[name] = Number.of(own[name])
-        remove_looking(self.net.modules())
         for module in self.net.modules():
+            getattr(module, "_forward_hooks", {}).clear()  # they only look
             if isinstance(module, AnyBatchNorm) and module.training:
                 module.num_batches_tracked = None  # it is counted outside of the fold
         self.sample, self.numbers = sample, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
-        self.names = {id(tensor): path for path, tensor in _tensors_of(self.net)}
+        self._tensors = [*_tensors_of(self.net)]  # held, so that no other one takes the identity of one of them
+        self.names = {id(tensor): path for path, tensor in self._tensors}
         self._before = self.look()
 
     def look(self) -> Look:
@@ -111,7 +115,7 @@ class Copied:
         shape, dtype, device, (grad, differentiable) = self.sample[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
         starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
-        drawn = python_random_state()
+        drawn, trace.names = python_random_state(), self.names
         for module in self.net.modules():
             if isinstance(module, AnyBatchNorm):
                 trace.buffers[id(module.running_mean)] = self.names.get(id(module.running_mean), "")
@@ -173,7 +177,54 @@ def _unwrapped(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def isolated(sample: Sample, work: Callable[[], T]) -> T:
+def kept_graph(net: nn.Module) -> str | None:
+    """Return the name of an attribute that holds computed tensors with their graph, in a container; None if none does.
+
+    A network keeps them of earlier steps, in a list say, and nobody can copy them. A tensor that is an attribute
+    itself, such as a weight that a hook computes, is copied without its graph, as the state of a spiking layer is.
+    """
+    for path, module in net.named_modules():
+        for name, value in () if isinstance(module, StatefulLayer) else vars(module).items():
+            contains = not isinstance(value, Tensor) and name not in ("_modules", "_parameters")
+            if contains and any(map(_is_computed, leaves_of(value))):
+                return f"{path}.{name}".removeprefix(".")
+    return None
+
+
+def _is_computed(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf
+
+
+def attempt(net: nn.Module, sample: Sample, on: str, work: Callable[[], T]) -> T | FoldError:
+    """Return what work returns, which runs a copy of a network, or why the network does not fold.
+
+    What the copy shares with the network is put back as it is now: an earlier look may have seen other numbers there.
+
+    Args:
+        net: the network.
+        sample: what it is called with.
+        on: what the copy runs on, for messages.
+        work: to be done, by itself.
+    """
+    handled, outside = sys.exception(), Look(net).outside
+
+    def run() -> T:
+        found = _isolated(sample, work)
+        outside.put_back()
+        return found
+
+    try:
+        return run_or_undo(run, outside.put_back)
+    except Exception as error:
+        raise_interrupt(error, handled)
+        if isinstance(error, FoldError):
+            error.__traceback__ = None  # its frames hold the call, and a trace in them the error
+            return error
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return Objection(f"does not run on {on} ({text})")
+
+
+def _isolated(sample: Sample, work: Callable[[], T]) -> T:
     """Run work outside of every transform, mode and compiler, one proof at a time; leave random numbers as they are."""
 
     def inside() -> T:

@@ -105,4 +105,4 @@ class Look:
 
     def same_as(self, before: "Look") -> bool:
         """Say whether a network is as it was."""
-        return before._marks == self._marks and self._were == before._were
+        return before._marks == self._marks

@@ -27,12 +27,6 @@ def objection_to_hooks(module: nn.Module, allows_looking: bool) -> bool:
     return False
 
 
-def remove_looking(modules: Iterable[nn.Module]) -> None:
-    """Remove forward hooks, from a copy that is run to look at it."""
-    for module in modules:
-        getattr(module, "_forward_hooks", {}).clear()
-
-
 class only_looking:  # noqa: N801
     """Within it, a forward hook that returns something ends the fold."""
 

@@ -7,7 +7,7 @@ import torch
 
 from spikingtorch.fold.operations import Batch, Operation, Rule
 from spikingtorch.fold.rules import FACTORIES, RULES, SHARE, expanded, pointwise, repeated, rows_of_all
-from spikingtorch.fold.trace import Objection
+from spikingtorch.fold.trace import unknown
 from spikingtorch.functional.core.torch_private import OpOverload, OpOverloadPacket
 
 
@@ -76,10 +76,7 @@ def judge(op: Operation, taught: Mapping[str, Rule]) -> int:
         op.need(not samples or rule in (expanded, repeated), "numbers the samples of the batch", SHARE)
         return 1
     if rule is None:
-        raise Objection(
-            f"runs an operation that is not known to keep samples apart ({op.call.name})",
-            f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.namespace}.{func._opname}: 'rows'}})",
-        )
+        raise unknown(func, op.call.name)
     return rule(op)
 
 

@@ -34,12 +34,16 @@ class Value:
         shape: its sizes; at most one is a Batch.
         storage: of its memory, in the first trace.
         outer: how many entries of the axis lie between two samples, counted from outside.
+        strides: those of each axis in both traces.
+        constant: tells it from others that were there before.
     """
 
     number: int | None
     shape: tuple[int | Batch, ...]
     storage: int
     outer: int = 1
+    strides: tuple[tuple[int, int], ...] = ()
+    constant: object = None
 
     @property
     def axis(self) -> int | None:

@@ -157,7 +157,7 @@ class FoldPolicy:
         found = self._last
         if found is None or found.reason is None:
             return "is not known yet: parameters without a shape get one by a call in evaluation"
-        return found.reason + (f". To let it fold, {found.remedy}" if found.remedy else "")
+        return found.objection
 
     def finding(
         self, net: nn.Module, sample: Sample, shape: torch.Size, *, explains: bool = False
@@ -224,11 +224,11 @@ class FoldPolicy:
         if found.sizes is None:
             return found
         is_known = found.sizes.knows(N)
-        reason = found.sizes.objection_to(N, net, state.look.outside)
+        reason = found.sizes.objection_to(N, net)
         if reason is not None and not (is_known or is_new):  # perhaps because tensors, or numbers, are others by now
             again = self._decide(net, state, sample)
             if again.reason is None and again.sizes is not None:
-                reason = again.sizes.objection_to(N, net, state.look.outside)
+                reason = again.sizes.objection_to(N, net)
                 again.sizes.learn(found.sizes)
                 found = again
                 state.note(sample, found)
@@ -294,12 +294,12 @@ class FoldPolicy:
 
     def _decide(self, net: nn.Module, state: State, sample: Sample) -> FoldDecision:
         objection = _objection(net, state.look, self._hooks_look)
-        return objection or prove(net, sample, self._taught, state.look.outside, state.free)
+        return objection or prove(net, sample, self._taught, state.free)
 
     def _free_numbers(self, net: nn.Module, state: State, sample: Sample, decision: FoldDecision) -> FoldDecision:
         """Find out which of the numbers that have changed only enter arithmetic, and let them have any value."""
-        others = [other for other in self._states if other is not state]
-        changed = {*state.look.changed_since(others[0].look)} if others and not state.look.tells else set[str]()
+        other = next((other for other in self._states if other is not state), None)
+        changed = set(state.look.changed_since(other.look)) if other and not state.look.tells else set[str]()
         for name in sorted(changed & state.look.numbers - self._deciding - state.free):
             tried = State(Look(net, free=state.free | {name}), state.free | {name})
             found = self._decide(net, tried, sample)
@@ -325,10 +325,9 @@ class FoldPolicy:
         if self.warned or found is None or found.reason is None or found.passes:
             return
         self.warned = True
-        remedy = f". To let it fold, {found.remedy}" if found.remedy else ""
         how = ", slower" if found.theirs else ", with the same results as all steps at once but slower"
         warnings.warn(
-            f"SpikingNet: {type(net).__name__} runs step by step{how}, because it {found.reason}{remedy}. mode='step' "
+            f"SpikingNet: {type(net).__name__} runs step by step{how}, because it {found.objection}. mode='step' "
             "asks for this and does not warn",
             RuntimeWarning,
             stacklevel=11,

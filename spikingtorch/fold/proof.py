@@ -7,14 +7,14 @@ comes out of an operation that mixes samples does no harm as long as nothing is 
 
 import sys
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
-from spikingtorch.fold.copied import Copied, Sample, isolated
+from spikingtorch.fold.copied import Copied, Sample, attempt, kept_graph
 from spikingtorch.fold.judge import aten_name, draws, judge
-from spikingtorch.fold.kept import kept_graph
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.rehearsal import Rehearsal
 from spikingtorch.fold.replay import Expected
@@ -32,12 +32,11 @@ from spikingtorch.fold.trace import (
     Trace,
     TracedCall,
     noted_in,
-    same_constant,
+    written_by,
 )
-from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.modes import HOST
 from spikingtorch.functional.core.torch_private import pytree
-from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
+from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.layers.fold_token import FoldError
 
 _OTHERWISE = "computes something else for another number of samples, or at another step"
@@ -76,21 +75,23 @@ class FoldDecision(NamedTuple):
     theirs: bool = False
 
     @property
+    def objection(self) -> str:
+        """Why it has to step, and what would let it fold."""
+        return f"{self.reason}{f'. To let it fold, {self.remedy}' if self.remedy else ''}"
+
+    @property
     def passes(self) -> bool:
         """Whether the network may fold at the next call: it has changed, as at a first call, and not again."""
         return bool(self.changing) and not (self.settled or self.repeats)
 
 
-def prove(
-    net: nn.Module, sample: Sample, taught: Mapping[str, Rule], outside: Guard, numbers: Collection[str] = ()
-) -> FoldDecision:
+def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], numbers: Collection[str] = ()) -> FoldDecision:
     """Find out whether a network may be handed all steps at once.
 
     Args:
         net: as SpikingNet has it. A copy of it runs; neither it nor any source of random numbers changes.
         sample: what it is called with.
         taught: rules of the user's, by operation.
-        outside: what the copy shares with the network, to be put back.
         numbers: names of attributes that may have any value, each a number.
     """
     inputs: dict[str, Inputs] = {}
@@ -98,23 +99,10 @@ def prove(
         return FoldDecision(_KEEPS.format(kept), inputs, _RETURN, changing=(kept,), repeats=True)
     if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
         sample = sample._replace(device=HOST)
-    handled = sys.exception()
-
-    def run() -> FoldDecision:
-        found = isolated(sample, lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs))
-        outside.put_back()
-        return found
-
-    try:
-        return run_or_undo(run, outside.put_back)
-    except FoldError as error:
-        raise_interrupt(error, handled)
-        error.__traceback__ = None  # its frames hold the call, and a trace in them the error
-        return FoldDecision(str(error), inputs, error.remedy)
-    except Exception as error:
-        raise_interrupt(error, handled)
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        return FoldDecision(f"does not run on a few samples of noise ({text})", inputs)
+    found = attempt(
+        net, sample, "a few samples of noise", lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs)
+    )
+    return FoldDecision(str(found), inputs, found.remedy) if isinstance(found, FoldError) else found
 
 
 class _Proof:
@@ -170,7 +158,7 @@ class _Proof:
         backward = False
         for one, other in zip(first, second, strict=True):
             given, made = _merged_call(one, other)
-            self.expected.append(Expected(one, other, given, made))
+            self.expected.append(Expected(one, given, made))
             tensors, outs = ([self._placed(value) for value in values_in(tree)] for tree in (given, made))
             backward = backward or (isinstance(one.func, str) and one.func.startswith(BACKWARD))
             named = pytree.tree_map(lambda x: self._placed(x) if isinstance(x, Value) else x, given)
@@ -178,7 +166,7 @@ class _Proof:
 
     def _placed(self, value: Value) -> Value:
         outer = 1 if value.number is None else self.outer.get(value.number, 1)
-        return Value(value.number, value.shape, value.storage, outer)
+        return replace(value, outer=outer)
 
     def _judge(self, op: Operation, backward: bool) -> None:
         """Judge an operation, and note what is known of what it made."""
@@ -218,9 +206,7 @@ class _Proof:
 
     def _judge_written(self, op: Operation, outer: int, backward: bool) -> None:
         """Raise unless what is written on a tensor has its samples where it had them, for others look at its memory."""
-        arguments = op.call.func._schema.arguments
-        written = [each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write]
-        for value in [value for name in written for value in values_in(op.named[name])]:
+        for value in values_in([op.named[name] for name in written_by(op.call.func)]):
             same = value.shape in [out.shape for out in op.outs] or not op.outs
             place = value.outer == outer or aten_name(op.call.func) in FACTORIES
             op.need(same and (place if value.axis is not None else not op.carrying), "writes samples in another place")
@@ -256,7 +242,7 @@ class _Proof:
             return sums and bool(outer_of(op, op.carrying))
         adds = name in ("add", "sub") and all(given) and len(given) == 2
         scales = name in ("mul", "div") and sum(given) == 1 and (given[0] or name == "mul")
-        moves = name in _LINEAR and all(out.held.dtype in _WIDE for out in noted_in(op.call.made))
+        moves = name in _LINEAR and all(out.dtype in _WIDE for out in noted_in(op.call.made))
         stays = op.named.get("rounding_mode") is None and all(out.axis is None for out in op.outs)
         op.need(
             (adds or scales or moves) and stays and not op.carrying, "computes with a sum over the samples of the batch"
@@ -286,12 +272,12 @@ def _merged_call(one: TracedCall, other: TracedCall) -> tuple[Any, Any]:
 def _merged(a: Any, b: Any, size: str, name: str = "") -> Any:
     """Make one of what two traces noted; ``size`` names the argument that may be a multiple of the batch."""
     if isinstance(a, Noted) and isinstance(b, Noted):
-        if a.number != b.number or (a.number is None and not same_constant(a, b)) or len(a.shape) != len(b.shape):
+        if (a.number, a.constant, len(a.shape)) != (b.number, b.constant, len(b.shape)):
             raise Objection(_OTHERWISE)
         shape = tuple([merged_size(i, j) for i, j in zip(a.shape, b.shape, strict=True)])
         if sum([isinstance(each, Batch) for each in shape]) > 1:
             raise Objection("compares the samples of a batch with each other")
-        return Value(a.number, shape, a.storage)
+        return Value(a.number, shape, a.storage, 1, (*zip(a.strides, b.strides, strict=False),), a.constant)
     if type(a) is not type(b):
         raise Objection(_OTHERWISE)
     if isinstance(a, dict):

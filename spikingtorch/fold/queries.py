@@ -2,7 +2,7 @@
 
 import operator
 import sys
-from types import FrameType
+from traceback import walk_stack
 from typing import Any
 
 import torch
@@ -26,10 +26,8 @@ _SIZES = {"shape", "size", "__len__", "numel", "nelement", "nbytes", "element_si
 def _asker(*passed_on: str) -> str:
     """Return the file of the code that asks a tensor for something; torch's own methods pass it on."""
     skipped = (__file__, Tensor.__len__.__code__.co_filename, torch.overrides.__file__, *passed_on)
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename in skipped:
-        frame = frame.f_back
-    return frame.f_code.co_filename if frame is not None else ""
+    files = (frame.f_code.co_filename for frame, _ in walk_stack(sys._getframe()))
+    return next((file for file in files if file not in skipped), "")
 
 
 class NetworkQueries(TorchFunctionMode):

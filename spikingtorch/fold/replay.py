@@ -4,78 +4,23 @@ Where a network asks for sizes, it may do something else for many samples than f
 call, step by step and folded, and has to ask for the same operations. Nothing is computed: what comes out is empty.
 """
 
-import hashlib
-import weakref
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikingtorch.fold.operations import Batch, Value, merged_size, values_in
-from spikingtorch.fold.trace import BATCH_NORM, LAYER, Noted, Objection, Trace, TracedCall, called, noted_in
+from spikingtorch.fold.trace import BATCH_NORM, LAYER, Noted, Objection, Trace, TracedCall, by_name, called, written_by
 from spikingtorch.functional.core.torch_private import pytree
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Form:
-    """What is kept of a tensor of a trace.
-
-    Attributes:
-        number: which one it is; None if it was there before.
-        strides: those of its axes.
-        dtype: of its numbers.
-        constant: which tensor it is that no operation of the trace has made; None if one has.
-    """
-
-    number: int | None
-    strides: tuple[int, ...]
-    dtype: torch.dtype
-    constant: object
-
-
 class Expected(NamedTuple):
-    """A call of both traces: as it was noted in each, its arguments, and what came out."""
+    """A call of both traces: as it was noted in the first, its arguments in both, and what came out."""
 
     call: TracedCall
-    other: TracedCall
     given: Any
     made: Any
-
-
-def without_tensors(expected: Expected, names: Mapping[int, str]) -> Expected:
-    """Return a call of both traces as it can be kept: forms in place of tensors.
-
-    Args:
-        expected: the call.
-        names: of the tensors of the network, by their identity.
-    """
-
-    def form(x: Any) -> Any:
-        if not isinstance(x, Noted):
-            return x
-        strides = x.held.stride() if x.held.layout is torch.strided else ()
-        return Form(x.number, strides, x.held.dtype, constant_of(x, names))
-
-    def light(call: TracedCall) -> TracedCall:
-        return call._replace(given=pytree.tree_map(form, call.given), made=pytree.tree_map(form, call.made))
-
-    return expected._replace(call=light(expected.call), other=light(expected.other))
-
-
-def constant_of(noted: Noted, names: Mapping[int, str]) -> object:
-    """Return what tells a tensor that no operation made from another: its name in the network, or what it holds."""
-    held = noted.held
-    if noted.number is not None:
-        return None
-    if id(held) in names:
-        return names[id(held)]
-    try:
-        content = held.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    except (RuntimeError, NotImplementedError, TypeError):  # one that has no memory of its own
-        return weakref.ref(held)
-    return held.shape, held.dtype, hashlib.blake2b(content).digest()
 
 
 class Replay(Trace):
@@ -86,37 +31,29 @@ class Replay(Trace):
         taught: names of operations that the user knows.
         expected: the operations.
         N: samples.
-        names: of the tensors of the network, by their identity.
     """
 
     computes = False
 
-    def __init__(
-        self,
-        device: torch.device,
-        taught: Container[str],
-        expected: Sequence[Expected],
-        N: int,
-        names: Mapping[int, str],
-    ) -> None:
+    def __init__(self, device: torch.device, taught: Container[str], expected: Sequence[Expected], N: int) -> None:
         super().__init__(device, taught)
-        self._expected, self._N, self._names = expected, N, names
+        self._expected, self._N = expected, N
 
-    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return something of the right form."""
         expected = self._next(func)
         if torch.Tag.inplace_view in func.tags:
             return func(*args, **kwargs)
         if func._schema.is_mutable:
-            written = [each.name for each in func._schema.arguments if each.alias_info and each.alias_info.is_write]
-            tensors = [tensor.held for name in written for tensor in noted_in(given[name])]
+            named = by_name(func, args, kwargs)
+            tensors = _tensors_in([named[name] for name in written_by(func)])
             return tensors[0] if len(tensors) == 1 else tuple(tensors)
         return self._made(expected)
 
-    def run_whole(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
-        """Return a tensor of the right form, which has a gradient if an argument has one."""
-        made = self.run(func, given, args, kwargs)
-        return _with_gradient_of([leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)], made)
+    def whole(self, func: Any, *args: Any) -> Any:
+        """Return a tensor of the right form, which has a gradient if an argument has one, as its parts would give."""
+        with self.looks_away():
+            return _with_gradient_of(_tensors_in(args), super().whole(func, *args))
 
     def advance(self, layer: Any, inputs: Any) -> Any:  # noqa: ARG002
         """Return outputs of the right form."""
@@ -144,21 +81,20 @@ class Replay(Trace):
     def _is(self, call: TracedCall, expected: Expected) -> bool:
         return (
             (call.func, call.records) == (expected.call.func, expected.call.records)
-            and self._agree(call.given, expected.given, expected.call.given)
-            and self._agree(call.made, expected.made, expected.call.made)
+            and self._agree(call.given, expected.given)
+            and self._agree(call.made, expected.made)
         )
 
     def _made(self, expected: Expected) -> Any:
         """Return tensors of the sizes and strides that were expected; memory that nobody writes on costs none."""
-        others = [leaf for leaf in pytree.tree_leaves(expected.other.made) if isinstance(leaf, Form)]
-        parts = zip(values_in(expected.made), others, strict=True)
+        values = iter(values_in(expected.made))
 
         def make(one: Any) -> Any:
-            if not isinstance(one, Form):
+            if not isinstance(one, Noted):
                 return one
-            value, other = next(parts)
+            value = next(values)
             shape = [self._at(size) for size in value.shape]
-            strides = [self._at(merged_size(a, b)) for a, b in zip(one.strides, other.strides, strict=True)]
+            strides = [self._at(merged_size(a, b)) for a, b in value.strides]
             return torch.empty_strided(shape, strides, dtype=one.dtype, device=self.device)
 
         return pytree.tree_map(make, expected.call.made)
@@ -166,20 +102,23 @@ class Replay(Trace):
     def _at(self, size: Any) -> Any:
         return size.k * self._N if isinstance(size, Batch) else size
 
-    def _agree(self, given: Any, expected: Any, first: Any) -> bool:
+    def _agree(self, given: Any, expected: Any) -> bool:
         if isinstance(expected, Value):
-            shape = tuple([self._at(size) for size in expected.shape])
-            same = isinstance(given, Noted) and (given.number, given.shape) == (expected.number, shape)
-            return same and constant_of(given, self._names) == first.constant
+            form = expected.number, tuple([self._at(size) for size in expected.shape]), expected.constant
+            return isinstance(given, Noted) and (given.number, given.shape, given.constant) == form
         if isinstance(expected, dict):
-            return all(self._agree(given[key], expected[key], first[key]) for key in expected)
+            return all(self._agree(given[key], expected[key]) for key in expected)
         if isinstance(expected, list):
             return (
                 isinstance(given, list | tuple)
                 and len(given) == len(expected)
-                and all(map(self._agree, given, expected, first))
+                and all(map(self._agree, given, expected))
             )
         return bool(given is expected or given == self._at(expected) or given != given)
+
+
+def _tensors_in(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _with_gradient_of(tensors: Sequence[Tensor], made: Tensor) -> Tensor:

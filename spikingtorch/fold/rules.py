@@ -89,9 +89,7 @@ def along(op: Operation) -> int:
 
 def middle(op: Operation) -> int:
     """Take the median; of an expanded tensor, torch's own is that of other entries."""
-    op.need(
-        0 not in noted_in(op.call.given)[0].held.stride(), "takes the median of an expanded tensor", "copy it first"
-    )
+    op.need(0 not in noted_in(op.call.given)[0].strides, "takes the median of an expanded tensor", "copy it first")
     return along(op)
 
 
@@ -256,7 +254,7 @@ def indexed(op: Operation) -> int:
     if x.axis is None:
         op.need(values is None and len({index.last for index in own}) == 1, _COMBINES)
         return outer_of(op, [index for index in own if index.axis is not None])
-    kinds = {index.held.dtype for index in noted_in(op.call.given["indices"])}
+    kinds = {index.dtype for index in noted_in(op.call.given["indices"])}
     masks = kinds <= {torch.bool, torch.uint8} and len(own) == len(indices) == 1 and own[0].shape == x.shape
     if values is not None and masks and not values.shape:
         return together(op)  # one value where a mask of all entries says so

@@ -1,19 +1,15 @@
 """Whether a network that folds does the same for other numbers of samples than those of the proof."""
 
-import sys
 from collections.abc import Container, Sequence
 from functools import partial
 
 import torch
 from torch import nn
 
-from spikingtorch.fold.copied import Copied, Sample, isolated
-from spikingtorch.fold.replay import Expected, Replay, constant_of, without_tensors
-from spikingtorch.fold.single import check_single
-from spikingtorch.fold.trace import Trace
-from spikingtorch.functional.core.guard import Guard
-from spikingtorch.functional.core.undo import raise_interrupt, run_or_undo
-from spikingtorch.layers.fold_token import FoldError
+from spikingtorch.fold.copied import Copied, Sample, attempt
+from spikingtorch.fold.replay import Expected, Replay
+from spikingtorch.fold.trace import Objection, Trace
+from spikingtorch.fold.values import check_single
 
 CHANGES = "changes {} while it runs: it keeps a state, or a record, of its own"
 
@@ -32,7 +28,7 @@ class Sizes:
         self._sample: Sample = copied.sample
         self._numbers = copied.numbers
         self._taught, self._asks = taught, asks
-        self._expected = [without_tensors(each, copied.names) for each in expected]
+        self._expected = expected
         self._known: dict[int, str | None] = {}
 
     def knows(self, N: int) -> bool:
@@ -43,52 +39,31 @@ class Sizes:
         """Take over what was found out from an earlier proof, for numbers of samples that were not looked at since."""
         self._known = other._known | self._known
 
-    def objection_to(self, N: int, net: nn.Module, outside: Guard) -> str | None:
-        """Return what the network does otherwise for a number of samples, after "it".
-
-        Args:
-            N: number of samples.
-            net: the network, as it was when it was traced.
-            outside: what a copy of it shares with it.
-        """
+    def objection_to(self, N: int, net: nn.Module) -> str | None:
+        """Return what the network, as it was when it was traced, does otherwise for N samples, after "it"."""
         N = _number(N)
         # of one sample, torch takes for contiguous what it copies of several
         if not self._asks and N != 1:
             return None
         if N not in self._known:
-            self._known[N] = self._found(N, net, outside)
+            failure = attempt(net, self._sample, f"{N} samples", partial(self._run, N, net))
+            self._known[N] = None if failure is None else str(failure)
         return self._known[N]
 
-    def _found(self, N: int, net: nn.Module, outside: Guard) -> str | None:
-        handled = sys.exception()
-
-        def run() -> tuple[str, ...]:
-            changing = isolated(self._sample, partial(self._run, N, net))
-            outside.put_back()
-            return changing
-
-        try:
-            changing = run_or_undo(run, outside.put_back)
-        except FoldError as error:
-            raise_interrupt(error, handled)
-            return str(error)
-        except Exception as error:
-            raise_interrupt(error, handled)
-            return f"does not run on {N} samples ({type(error).__name__}: {error})".splitlines()[0][:200]
-        return CHANGES.format(changing[0]) if changing else None
-
-    def _run(self, N: int, net: nn.Module) -> tuple[str, ...]:
-        """Run a copy on N samples, and return the names of what it has changed; raise if it does something else."""
+    def _run(self, N: int, net: nn.Module) -> None:
+        """Run a copy on N samples; raise if it does something else."""
         copied = Copied(net, self._sample, self._numbers)
         if N == 1:
             trace = Trace(self._sample.device, self._taught)
             copied.record(N, None, trace)
-            check_single(trace.calls, self._expected, lambda noted: constant_of(noted, copied.names))
+            several = [each.call._replace(given=each.given, made=each.made) for each in self._expected]
+            check_single(trace.calls, several)
         else:
-            replay = Replay(self._sample.device, self._taught, self._expected, N, copied.names)
+            replay = Replay(self._sample.device, self._taught, self._expected, N)
             copied.record(N, None, replay)
             replay.check()
-        return copied.changed()
+        if changing := copied.changed():
+            raise Objection(CHANGES.format(changing[0]))
 
 
 def _number(N: int) -> int:

@@ -7,13 +7,15 @@ tensor that Python looks at, raises ``Objection``.
 """
 
 import contextlib
+import hashlib
 import linecache
 import os
 import sys
-from collections.abc import Callable, Container, Sequence
+import weakref
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from traceback import walk_stack
 from typing import Any, NamedTuple
 
 import torch
@@ -42,19 +44,23 @@ class Objection(FoldError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noted:
-    """A tensor, as it was when it was noted.
+    """What is known of a tensor of a trace, which is not kept itself.
 
     Attributes:
         number: which one it is; None if it was there before.
         shape: its sizes.
         storage: of its memory.
-        held: the tensor itself.
+        dtype: of its numbers.
+        strides: those of its axes; none if its memory has no such order.
+        constant: tells it from others that were there before: its name in the network, or what it holds.
     """
 
     number: int | None
     shape: tuple[int, ...]
     storage: int
-    held: Tensor
+    dtype: torch.dtype
+    strides: tuple[int, ...] = ()
+    constant: object = None
 
 
 class TracedCall(NamedTuple):
@@ -95,6 +101,7 @@ class Trace(TorchDispatchMode):
         refusal: the first objection, which the network may have caught.
         is_quiet: whether nothing is noted for now.
         asks: whether the user's code has asked for a size.
+        names: of the tensors of the network, by their identity.
         buffers: names of the running means of modules, by their identity.
         statistics: memory of the running statistics that are updated at each step.
     """
@@ -107,7 +114,9 @@ class Trace(TorchDispatchMode):
         self.calls: list[TracedCall] = []
         self.asks = False
         self.statistics: set[int] = set()
+        self.names: Mapping[int, str] = {}
         self.buffers: dict[int, str] = {}
+        self._constants: dict[int, object] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._memory: set[int] = set()  # memory of what operations have made
@@ -126,13 +135,9 @@ class Trace(TorchDispatchMode):
         self._check_seed()
         return _Quiet(self, draws=True)
 
-    def run(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:  # noqa: ARG002
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return what an operation makes."""
         return func(*args, **kwargs)
-
-    def run_whole(self, func: Any, given: dict[str, Any], args: Any, kwargs: Any) -> Any:
-        """Return what an operation makes, with the gradient that the operations have that it is made of."""
-        return self.run(func, given, args, kwargs)
 
     def advance(self, layer: Any, inputs: Any) -> Any:
         """Return the outputs of a layer."""
@@ -146,15 +151,12 @@ class Trace(TorchDispatchMode):
     def add(self, func: str, given: Any, made: Any) -> None:
         """Note an operation that is none of torch's."""
         with _Quiet(self):
-            pytree.tree_map_(self._number, made)
-            self.calls.append(
-                TracedCall(func, self._noted(given), self._noted(made), _place(), torch.is_grad_enabled())
-            )
+            self._note(func, self._noted(given), made)
 
     def whole(self, func: Any, *args: Any) -> Any:
         """Run an operation of torch that is made of others, and note it as one."""
         with _Quiet(self):
-            return self._noted_call(self.run_whole, func, args, {})
+            return self._noted_call(func, args, {})
 
     def own(self, tensor: Tensor, whose: str) -> None:
         """Note memory that may not be written on."""
@@ -165,38 +167,41 @@ class Trace(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         before, self.is_quiet = self.is_quiet, True  # what is asked here, the network does not ask
         try:
-            return self._noted_call(self.run, func, args, kwargs or {})
+            return self._noted_call(func, args, kwargs or {})
         except Objection as objection:
             self.refusal = self.refusal or objection
             raise
         finally:
             self.is_quiet = before
 
-    def _noted_call(self, run: Callable[..., Any], func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _noted_call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self._check_kind(func)
         self._check_values(func, args)
         draws = torch.Tag.nondeterministic_seeded in func.tags
         if draws:
             self._check_seed()
             self._check_generator(args, kwargs)
-        given = self._noted(_by_name(func, args, kwargs))
+        given = self._noted(by_name(func, args, kwargs))
         if self.computes:
             self._check_memory(func, given)
         try:
-            out = run(func, given, args, kwargs)
+            out = self.run(func, args, kwargs)
         except FoldError:
             raise
         except Exception as error:
             raise Objection(f"fails in {called(func)} ({error})".splitlines()[0]) from error
         if draws:
             self.forget_seed()
-        pytree.tree_map_(self._number, out)
         if func._opname in _BLANK:
             self._blank.add(storage_of(out))
         if len(self.calls) >= _LIMIT:
             raise Objection(f"does more than {_LIMIT} operations in a step, too many to look through")
-        self.calls.append(TracedCall(func, given, self._noted(out), _place(), torch.is_grad_enabled()))
+        self._note(func, given, out)
         return out
+
+    def _note(self, func: Any, given: Any, made: Any) -> None:
+        pytree.tree_map_(self._number, made)
+        self.calls.append(TracedCall(func, given, self._noted(made), _place(), torch.is_grad_enabled()))
 
     def _number(self, x: Any) -> None:
         if isinstance(x, Tensor) and id(x) not in self._numbers:
@@ -215,19 +220,24 @@ class Trace(TorchDispatchMode):
                 raise Objection("reads memory by a tensor that no operation made")
             if number is None:
                 self._owned.setdefault(storage, "a tensor that outlives the step")
-            return Noted(number, tuple(x.shape), storage, x)
+            strides = x.stride() if x.layout is torch.strided else ()
+            constant = self._constant(x) if number is None else None
+            return Noted(number, tuple(x.shape), storage, x.dtype, strides, constant)
 
         return pytree.tree_map(note, tree)
+
+    def _constant(self, x: Tensor) -> object:
+        """Return what tells a tensor that no operation made, such as a weight or torch.tensor(...), from another."""
+        if id(x) not in self._constants:
+            self._constants[id(x)] = self.names.get(id(x)) or _content(x)
+        return self._constants[id(x)]
 
     def _check_kind(self, func: Any) -> None:
         """Raise where nobody knows what an operation does, and what else is done with tensors that autograd saves."""
         names = str(func), str(func.overloadpacket)
         own = func.namespace not in ("aten", "prims") and torch.Tag.pointwise not in func.tags
         if own and not any(name in self._taught for name in names):
-            raise Objection(
-                f"runs an operation that is not known to keep samples apart ({called(func)})",
-                f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{names[1]}: 'rows'}})",
-            )
+            raise unknown(func, called(func))
         hooks = top_saving_hooks(True)
         if hooks is not None and not str(getattr(hooks[0], "__module__", "")).startswith(("torch.", "spikingtorch.")):
             raise Objection(
@@ -264,7 +274,8 @@ class Trace(TorchDispatchMode):
 
     def _check_generator(self, args: Any, kwargs: Any) -> None:
         leaves = pytree.tree_leaves((args, kwargs))
-        devices = {leaf.device.type if isinstance(leaf, Tensor) else leaf.type for leaf in leaves if _has_device(leaf)}
+        devices = {leaf.type for leaf in leaves if isinstance(leaf, torch.device)}
+        devices |= {leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)}
         if any(isinstance(leaf, torch.Generator) for leaf in leaves) or devices - {self.device.type, HOST.type}:
             raise Objection(
                 "may draw random numbers from a generator that is not in sight", "draw from torch's own generator"
@@ -272,27 +283,19 @@ class Trace(TorchDispatchMode):
 
     def _check_memory(self, func: Any, given: dict[str, Any]) -> None:
         """Raise where an operation writes on what outlives the step, or reads what it has not seen written."""
-        written = set()
-        for argument in func._schema.arguments:
-            if argument.alias_info is None or not argument.alias_info.is_write:
-                continue
-            for tensor in noted_in(given.get(argument.name)):
-                written.add(tensor.storage)
-                if tensor.storage in self._owned:
-                    whose = self._owned[tensor.storage]
-                    raise Objection(
-                        f"writes on {whose} in place ({called(func)})",
-                        "make a new tensor in its place",
-                    )
-                if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.held.stride(), strict=True)):
-                    raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
+        tensors = noted_in([given[name] for name in written_by(func)])
+        for tensor in tensors:
+            if tensor.storage in self._owned:
+                whose = self._owned[tensor.storage]
+                raise Objection(f"writes on {whose} in place ({called(func)})", "make a new tensor in its place")
+            if any(size > 1 and not step for size, step in zip(tensor.shape, tensor.strides, strict=True)):
+                raise Objection("writes on a tensor that was expanded", "make a copy of it first, with clone")
         if func._opname in ("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update"):
             _check_statistics(given)
-        for tensor in noted_in(given) if self._blank else ():
-            if tensor.storage in self._blank and tensor.storage not in written:
-                if func._schema.returns and any(each.alias_info is not None for each in func._schema.returns):
-                    continue  # a view of it
-                raise Objection("reads memory that it has not written on, as far as can be seen")
+        written, touched = ({tensor.storage for tensor in each} for each in (tensors, noted_in(given)))
+        is_view = any(each.alias_info is not None for each in func._schema.returns)
+        if not is_view and self._blank & touched - written:
+            raise Objection("reads memory that it has not written on, as far as can be seen")
         self._blank -= written
 
 
@@ -317,11 +320,19 @@ class _Quiet:
 
 def _check_statistics(given: dict[str, Any]) -> None:
     trains, statistics = given.get("training", given.get("train", True)), [given["running_mean"], given["running_var"]]
-    if trains and any(each.number is None or not each.held.is_contiguous() for each in noted_in(statistics)):
+    if trains and any(each.number is None or each.strides != (1,) for each in noted_in(statistics)):
         raise Objection(
             "updates running statistics by a call that is out of reach",
             "call torch.nn.functional.batch_norm, which takes the statistics of each step",
         )
+
+
+def unknown(func: Any, name: str) -> Objection:
+    """Return the objection to an operation of which nobody has said what it does with samples."""
+    return Objection(
+        f"runs an operation that is not known to keep samples apart ({name})",
+        f"if it does, say so: SpikingNet(..., fold_rules={{torch.ops.{func.overloadpacket}: 'rows'}})",
+    )
 
 
 def called(func: Any) -> str:
@@ -329,30 +340,21 @@ def called(func: Any) -> str:
     return TracedCall(func, (), (), _place(), records=True).name
 
 
-def same_constant(a: Noted, b: Noted) -> bool:
-    """Say whether two tensors that no operation made, such as weights or torch.tensor(...), are or hold the same."""
-    same = a.held.shape == b.held.shape and a.held.dtype == b.held.dtype
-    return a.held is b.held or (same and torch.equal(a.held, b.held))
-
-
 def noted_in(tree: Any) -> list[Noted]:
     """Return the tensors of a tree that was noted."""
     return [x for x in pytree.tree_leaves(tree) if isinstance(x, Noted)]
 
 
-def _by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+def written_by(func: Any) -> list[str]:
+    """Return the names of the arguments that an operation writes on."""
+    return [each.name for each in func._schema.arguments if each.alias_info is not None and each.alias_info.is_write]
+
+
+def by_name(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return all arguments by their names, in the order of the schema."""
-    named = {}
-    for place, argument in enumerate(func._schema.arguments):
-        if place < len(args):
-            named[argument.name] = args[place]
-        else:
-            named[argument.name] = kwargs.get(argument.name, argument.default_value)
-    return named
-
-
-def _has_device(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor | torch.device)
+    arguments = func._schema.arguments
+    by_place = {argument.name: value for argument, value in zip(arguments, args, strict=False)}
+    return {argument.name: argument.default_value for argument in arguments} | by_place | kwargs
 
 
 def _stays(x: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> bool:
@@ -369,23 +371,24 @@ def storage_of(tensor: Tensor) -> int:
         return id(tensor)
 
 
+def _content(x: Tensor) -> object:
+    """Return what a tensor holds, in short; of one that has no memory of its own, which it is."""
+    try:
+        content = x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, NotImplementedError, TypeError):
+        return (weakref.ref(x),)
+    return x.shape, x.dtype, hashlib.blake2b(content).digest()
+
+
 def _in_the_making() -> str | None:
     """Return the name of the class of which a module is being made, None if none is."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        owner = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
-        if isinstance(owner, nn.Module):
-            return type(owner).__name__
-        frame = frame.f_back
-    return None
+    made = (
+        frame.f_locals.get("self") for frame, _ in walk_stack(sys._getframe()) if frame.f_code.co_name == "__init__"
+    )
+    return next((type(each).__name__ for each in made if isinstance(each, nn.Module)), None)
 
 
 def _place() -> tuple[str, int]:
     """Return the file and the line of the user's code that is running."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(LIBRARIES):
-            return file, frame.f_lineno
-        frame = frame.f_back
-    return "", 0
+    lines = ((frame.f_code.co_filename, line) for frame, line in walk_stack(sys._getframe()))
+    return next(((file, line) for file, line in lines if not file.startswith(LIBRARIES)), ("", 0))

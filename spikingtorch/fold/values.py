@@ -4,13 +4,13 @@ Copies, and views of views, are no values of their own, a sum with a bias is one
 operations on equal values make one value. Where a tensor is written on, whatever lies in its memory has another value.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
 from spikingtorch.fold.operations import Batch, Value
-from spikingtorch.fold.trace import Noted, Objection, TracedCall
+from spikingtorch.fold.trace import Noted, Objection, TracedCall, written_by
 from spikingtorch.functional.core.torch_private import pytree
 
 _ATEN = torch.ops.aten
@@ -28,15 +28,6 @@ class _Ref(NamedTuple):
     number: int
 
 
-class Row(NamedTuple):
-    """A call, its arguments and results, and for each tensor of the arguments what it is if no operation made it."""
-
-    call: TracedCall
-    given: Any
-    made: Any
-    constants: Iterator[object]
-
-
 class Seen(NamedTuple):
     """What can be seen of a trace from outside: a layer, random numbers, what is returned."""
 
@@ -44,10 +35,34 @@ class Seen(NamedTuple):
     key: Any
 
 
-def differs(one: TracedCall, other: TracedCall) -> Objection:
+def _differs(one: TracedCall, other: TracedCall) -> Objection:
     """Return the objection to one sample that is not computed as several are."""
     several = "" if one.name == other.name else f"; for several, {other.name}"
     return Objection(f"computes something else for one sample than for several ({one.name}{several})")
+
+
+def check_single(calls: Sequence[TracedCall], several: Sequence[TracedCall]) -> None:
+    """Raise unless the trace of one sample computes what that of several does.
+
+    Of one sample, torch takes for contiguous what it copies of several: ``reshape`` is a view in place of a copy and a
+    view, and ``x @ w.T + b`` is one operation in place of two. So two traces are compared by what they compute.
+
+    Args:
+        calls: the trace of one sample.
+        several: the traces of several, in one.
+
+    Raises:
+        Objection: it computes something else.
+    """
+    values = Values()
+    theirs, ours = Graph(values, several).seen, Graph(values, calls).seen
+    for one, other in zip(ours, theirs, strict=False):
+        if one.key != other.key:
+            mine, others = values.behind(one.key), values.behind(other.key)
+            raise _differs(values.first(mine - others, one.call), values.first(others - mine, other.call))
+    if len(ours) != len(theirs):
+        call = max(ours, theirs, key=len)[min(len(ours), len(theirs))].call
+        raise _differs(call, call)
 
 
 class Values:
@@ -120,7 +135,7 @@ class Graph:
 
     Args:
         values: those of both traces.
-        rows: the trace.
+        calls: the trace.
 
     Attributes:
         seen: what can be seen of it, in order.
@@ -129,20 +144,19 @@ class Graph:
         Objection: it writes on memory in which one entry is several of a tensor.
     """
 
-    def __init__(self, values: Values, rows: Sequence[Row]) -> None:
+    def __init__(self, values: Values, calls: Sequence[TracedCall]) -> None:
         self.seen: list[Seen] = []
         self._values = values
         self._now: dict[int, _Ref] = {}  # the value of each tensor
         self._memory: dict[int, set[int]] = {}  # the tensors in each
         self._overlaps: set[int] = set()  # memory in which one entry is several of a tensor
-        self._records = rows[0].call.records
-        for row in rows:
-            self._add(row)
+        self._records = calls[0].records
+        for call in calls:
+            self._add(call)
 
-    def _add(self, row: Row) -> None:
-        call, func = row.call, row.call.func
-        key = self._frozen(row.given, row)
-        outs, written = list(tensors_in(row.made)), _written(call, row.given)
+    def _add(self, call: TracedCall) -> None:
+        func, key = call.func, self._frozen(call.given, call)
+        outs, written = _tensors_in(call.made), _written(call)
         before = [None if x.number is None else self._now.get(x.number) for x in written]
         shapes = [_shape(x) for x in (*written, *outs)]
         if isinstance(func, str) or torch.Tag.nondeterministic_seeded in func.tags:
@@ -183,7 +197,7 @@ class Graph:
     def _write(self, x: _Tensor, old: _Ref | None, new: _Ref, call: TracedCall) -> None:
         """Note that a tensor holds something else, and what lies in its memory with it as well."""
         if x.number is None or old is None or x.storage in self._overlaps:
-            raise differs(call, call)
+            raise _differs(call, call)
         for other in self._memory[x.storage]:
             was = self._now[other]
             after = ("where another was written on", was, old, new)
@@ -196,17 +210,16 @@ class Graph:
                 self._now[x.number] = value
                 self._memory.setdefault(x.storage, set()).add(x.number)
 
-    def _frozen(self, tree: Any, row: Row) -> Any:
+    def _frozen(self, tree: Any, call: TracedCall) -> Any:
         """Return arguments as a part of a key."""
         if isinstance(tree, Noted | Value):
-            constant = next(row.constants)
             if tree.number is not None:
                 return self._now[tree.number]
-            return self._values.value(("a constant", constant), _shape(tree), row.call)
+            return self._values.value(("a constant", tree.constant), _shape(tree), call)
         if isinstance(tree, dict):
-            return tuple([(name, self._frozen(each, row)) for name, each in tree.items()])
+            return tuple([(name, self._frozen(each, call)) for name, each in tree.items()])
         if isinstance(tree, list | tuple):
-            return "a list", *[self._frozen(each, row) for each in tree]
+            return "a list", *[self._frozen(each, call) for each in tree]
         return _plain(tree)
 
 
@@ -221,16 +234,14 @@ def _plain(x: Any) -> Any:
 _ONE = _plain(1)
 
 
-def _written(call: TracedCall, given: Any) -> list[_Tensor]:
+def _written(call: TracedCall) -> list[_Tensor]:
     """Return the tensors that an operation writes on."""
     if isinstance(call.func, str) or torch.Tag.inplace_view in call.func.tags:
         return []
-    arguments = call.func._schema.arguments
-    names = [each.name for each in arguments if each.alias_info is not None and each.alias_info.is_write]
-    return [x for name in names for x in tensors_in(given.get(name))]
+    return _tensors_in([call.given[name] for name in written_by(call.func)])
 
 
-def tensors_in(tree: Any) -> list[Any]:
+def _tensors_in(tree: Any) -> list[Any]:
     """Return the tensors of arguments or results."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Noted | Value)]
 

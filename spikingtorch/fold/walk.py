@@ -5,8 +5,7 @@ import re
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import cached_property, partial
 from typing import Any, cast
@@ -136,13 +135,9 @@ class Walk:
             return type
         if name in self._settings:
             return self._settings[name]
-        if isinstance(value, Tensor) and not vars(value) and not self._is_compared(value):
-            return form_of
-        return None
-
-    def _is_compared(self, tensor: Tensor) -> bool:
-        """Say whether code may tell it by identity from another: it may look for one that is in two places."""
-        return _IS in self._read or id(tensor) in self._shares
+        # code may tell a tensor by identity from another: it may look for one that is in two places
+        told_apart = _IS in self._read or id(value) in self._shares
+        return form_of if isinstance(value, Tensor) and not vars(value) and not told_apart else None
 
     # --- modules ------------------------------------------------------------------------------------------------------
 
@@ -178,7 +173,10 @@ class Walk:
                 self.empty.append(own[entries])
             for name, value in own[entries].items():
                 self._part(f"{prefix}{entries}.{name}", f"{prefix}{name}", value)
-        self._parameters(prefix, own["_parameters"])
+        for name, weight in own["_parameters"].items():
+            flags = (None,) if weight is None else (weight.requires_grad, weight.shape, weight.dtype)
+            self._mark(f"{prefix}_parameters.{name}", None, *flags)
+            self._given_to(f"{prefix}{name}", weight)
         self._attributes(prefix, module, own, kind)
         self._classes(f"{prefix}{kind.__name__}", kind)
 
@@ -188,12 +186,6 @@ class Walk:
             definer = next((base for base in kind.__mro__ if method in vars(base)), object)
             if definer is not object and module_of(definer) not in FIXED:
                 self._refuse(f"holds {name}, which says by {method} what a copy has", f"leave {method} out")
-
-    def _parameters(self, prefix: str, weights: dict[str, Any]) -> None:
-        for name, weight in weights.items():
-            flags = (None,) if weight is None else (weight.requires_grad, weight.shape, weight.dtype)
-            self._mark(f"{prefix}_parameters.{name}", None, *flags)
-            self._given_to(f"{prefix}{name}", weight)
 
     def _part(self, name: str, path: str, value: Any) -> None:
         """Mark a module, or a tensor: the numbers in it do not matter, but attributes that somebody has given to it."""
@@ -272,8 +264,7 @@ class Walk:
             elif read and hasattr(function, "cache_info"):
                 self._refuse(f"keeps what {name} returns in a cache", "keep it in an attribute, made in __init__")
             elif read and not builtin and function is not None:
-                with self._from_outside():
-                    self._value(name, function)
+                self._shared(name, function)
 
     # --- code ---------------------------------------------------------------------------------------------------------
 
@@ -309,8 +300,7 @@ class Walk:
             self._refuse(reason, remedy)
         for key, value in outside.items():
             if isinstance(value, types.ModuleType):
-                with self._from_outside():
-                    self._space(f"{name}.{key}", value, {*reads.attributes, *reads.stores})
+                self._space(f"{name}.{key}", value, {*reads.attributes, *reads.stores})
             self._shared(f"{name}.{key}", value)
 
     def _space(self, name: str, module: types.ModuleType, names: Collection[str] = ()) -> None:
@@ -329,11 +319,9 @@ class Walk:
         self._looked_up[id(module)] = self._looked_up.get(id(module), set()) | wanted
         if not installed and _ANY in self._read:
             wanted = wanted | {key for key in space if not key.startswith("__")}
-        found, absent = [key for key in space if key in wanted], wanted - space.keys()
-        self.guard.watch_names(space, found)
-        self.guard.watch_value(lambda: space.keys().isdisjoint(absent))
+        self.guard.watch_names(space, wanted)
         self.outside.watch_names(space, wanted)
-        for key in found:
+        for key in [key for key in space if key in wanted]:
             if isinstance(space[key], types.ModuleType):
                 self._space(f"{name}.{key}", space[key], names)
             self._shared(f"{name}.{key}", space[key])
@@ -343,18 +331,11 @@ class Walk:
         there = "site-packages" in (getattr(module, "__file__", None) or "") or package in sys.stdlib_module_names
         return there and package not in self._packages
 
-    @contextmanager
-    def _from_outside(self) -> Iterator[None]:
-        """Within it, what is found is shared with a copy of the network."""
-        before, self._is_outside = self._is_outside, True
-        try:
-            yield
-        finally:
-            self._is_outside = before
-
     def _shared(self, name: str, value: Any, deep: bool = True) -> None:
-        with self._from_outside():
-            self._value(name, value, deep)
+        """Look at a value that a copy of the network shares with it, and at what lies inside it."""
+        before, self._is_outside = self._is_outside, True
+        self._value(name, value, deep)
+        self._is_outside = before
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -370,8 +351,7 @@ class Walk:
         elif isinstance(value, Tensor | nn.Module | types.ModuleType):
             self._part(name, name, value)
             if isinstance(value, types.ModuleType):
-                with self._from_outside():
-                    self._space(name, value)
+                self._space(name, value)
             if deep and self._is_outside and id(value) in self._parts:
                 self._refuse(
                     f"reads {name}, a part of the network that is kept outside of it", "keep it in an attribute alone"
@@ -468,8 +448,7 @@ class Walk:
             return {}
         if deep:
             self._check_copies(f"{name}, a {kind.__name__}", kind)
-        if slots:
-            self.guard.watch_value(lambda: [id(getattr(value, slot, None)) for slot in slots])
+        self.guard.watch_attributes(value, *slots)
         self._classes(f"{name}.{kind.__name__}", kind)
         own = vars(value) if hasattr(value, "__dict__") else {}
         self._watch(f"{name}.", own)

@@ -377,3 +377,16 @@ def test_statistics_of_a_step_that_are_read_are_those_of_that_step_in_a_padded_b
     plain, padded = (st.SpikingNet(net, 3, "step", warn_silent=False) for net in nets)
     assert_close(padded(x, lengths=[x.shape[1]] * x.shape[0]), plain(x))
     assert_close(dict(padded.named_buffers()), dict(plain.named_buffers()))
+
+
+def into_every_second_entry(net: Any, x: Tensor, init: Any) -> Tensor:
+    mean, variance = x.new_zeros(8)[::2], x.new_ones(8)[::2]
+    out: Tensor = torch.ops.aten.native_batch_norm(x, None, None, mean, variance, True, 0.1, 1e-5)[0]
+    return out
+
+
+@pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
+def test_statistics_that_no_operation_writes_in_their_place() -> None:
+    model = st.SpikingNet(Two(into_every_second_entry).double(), 3)
+    model(torch.rand(5, 3, 4, dtype=torch.float64))
+    assert "updates running statistics by a call that is out of reach" in model.explain().reason

@@ -118,6 +118,24 @@ def test_a_network_that_asks_for_the_number_of_samples_is_proven_once_more_for_e
     assert len(proofs) == 3
 
 
+OUTSIDE: dict[str, Tensor] = {}
+
+
+def masked_from_outside(net: Any, x: Tensor, init: Any) -> Tensor:
+    return x.mul(OUTSIDE["mask"])
+
+
+def test_a_look_at_another_number_of_samples_leaves_a_new_mask_outside_of_the_network() -> None:
+    OUTSIDE["mask"] = torch.ones(4, dtype=torch.float64)
+    net = net_of(masked_from_outside)
+    model = st.SpikingNet(net, 3)
+    assert as_stepped(net, model) == "fold"
+    OUTSIDE["mask"] = mask = torch.full((4,), 2.0, dtype=torch.float64)
+    assert as_stepped(net, model) == "fold"
+    assert as_stepped(net, model, 1) == "fold"
+    assert OUTSIDE["mask"] is mask
+
+
 def test_tensors_that_are_told_apart_by_identity() -> None:
     net = net_of(lambda net, x, init: centred(x) if net.a is net.b else x * net.a, a=torch.ones(4), b=torch.ones(4))
     model = st.SpikingNet(net, 3)

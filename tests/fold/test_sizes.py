@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 import spikingtorch.functional as SF
 from tests.fold.free import as_stepped, net_of
-from tests.nets_that_step import Hole, train
+from tests.nets_that_step import Hole, Two, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:SpikingNet:RuntimeWarning")
 FEW, MANY = 3, 30
@@ -48,3 +48,15 @@ def test_steps_for_many_samples(name: str) -> None:
     assert as_stepped(net, model, FEW) == "fold"
     assert as_stepped(net, model, MANY) == "step"
     assert f"for {MANY * train().shape[1]} samples than for a few" in model.explain().reason
+
+
+def scaled_by_a_constant(net: Any, x: Tensor, init: Any) -> Tensor:
+    return x * torch.tensor(2.0 if len(x) > 50 else 1.0)
+
+
+def test_steps_for_many_samples_that_meet_another_constant() -> None:
+    model = st.SpikingNet(Two(scaled_by_a_constant), 3)
+    model(torch.rand(4, 3, 4))
+    assert model.explain().mode == "fold"
+    with pytest.warns(RuntimeWarning, match="computes something else for"):
+        model(torch.rand(80, 3, 4))

@@ -71,7 +71,7 @@ def merged(a: Any, b: Any) -> Any:
 
 
 def noted(*shape: int) -> Noted:
-    return Noted(0, shape, 0, torch.zeros(shape))
+    return Noted(0, shape, 0, torch.float32)
 
 
 # sizes of 7 and of 11 samples

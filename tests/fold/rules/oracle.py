@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from spikingtorch.fold.copied import Sample
 from spikingtorch.fold.proof import FoldDecision, prove
-from spikingtorch.functional.core.guard import Guard
 from tests.fold.nets.entry import Between
 
 Code = Callable[[Tensor], Tensor]
@@ -39,7 +38,7 @@ class Decided(NamedTuple):
     def folds(self, N: int) -> bool:
         """Say whether it folds for a number of samples."""
         sizes = self.decision.sizes
-        return self.reason is None and (sizes is None or sizes.objection_to(N, self.net, Guard()) is None)
+        return self.reason is None and (sizes is None or sizes.objection_to(N, self.net) is None)
 
 
 def decide(code: Code, shape: Sequence[int], gradients: bool = True) -> Decided:
@@ -47,7 +46,7 @@ def decide(code: Code, shape: Sequence[int], gradients: bool = True) -> Decided:
     torch.manual_seed(0)
     net = Between(lambda net, x: net.own(x), own=code).to(torch.float64)
     sample = Sample(tuple(shape), torch.float64, torch.device("cpu"), (gradients, gradients), None)
-    return Decided(prove(net, sample, {}, Guard()), net)
+    return Decided(prove(net, sample, {}), net)
 
 
 def folding(code: Code, shape: Sequence[int], sizes: Sequence[int] = SIZES, gradients: bool = True) -> list[int]:
