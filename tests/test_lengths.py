@@ -21,6 +21,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "fold": {"mode": "fold"},
     "chunks": {"time_chunk": 2},
     "chunks, stepped": {"time_chunk": 3, "mode": "step"},
+    "time first": {"batch_first": False, "time_chunk": 2},
+    "time first, stepped": {"batch_first": False, "mode": "step"},
 }
 
 
@@ -92,7 +94,9 @@ def test_each_sample_is_as_if_alone(kind: str, way: str) -> None:
     net = network(kind)
     x, cotangent = batch()
     model = st.SpikingNet(copy.deepcopy(net), **WAYS[way])
-    out = model(x, lengths=LENGTHS)
+    given = x if model.batch_first else x.transpose(0, 1)
+    out = model(given, lengths=LENGTHS)
+    out = out if model.batch_first else out.transpose(0, 1)
     found = torch.autograd.grad(out, [x, *model.parameters()], cotangent, allow_unused=True)
     assert out.isfinite().all()
     assert out.any()
@@ -112,7 +116,7 @@ def test_each_sample_is_as_if_alone(kind: str, way: str) -> None:
         assert torch.allclose(torch.zeros_like(other) if one is None else one, other, rtol=1e-12, atol=1e-12)
     assert (found[0][torch.arange(T) >= LENGTHS[:, None]] == 0.0).all()
     if way != "step":
-        assert model.explain(torch.zeros(N, T, 4, dtype=torch.double)).mode == ("step" if "step" in way else "fold")
+        assert model.explain(torch.zeros_like(given)).mode == ("step" if "step" in way else "fold")
 
 
 @pytest.mark.parametrize("mode", ["auto", "step"])

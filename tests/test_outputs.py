@@ -74,6 +74,7 @@ def test_no_output_is_a_view_of_the_input_or_of_another(form: str, mode: Any) ->
     assert torch.equal(one, before[1])
 
 
+@pytest.mark.long
 def test_a_tree_of_a_compiled_network() -> None:
     model, x = SpikingNet(Net(FORMS["dict"])), torch.rand(3, 7, 5)
     expected = model(x)

@@ -12,32 +12,17 @@ from torch.func import grad, jvp, vmap
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
+from tests.contract.networks import NETWORKS
+from tests.contract.oracle import HIDDEN
 from tests.interrupts import interrupted, points_of
 
 N, T, SPLIT = 3, 12, 5
-Made = Callable[[], st.SpikingNet]
-
-
-class Inner(nn.Module):
-    """A network that runs another one over time, at each of its own steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lif, self.inner = st.LIF(tau=3.0, v0=0.4), st.SpikingNet(nn.Sequential(st.LIF(tau=2.0, v0=0.3)))
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        out: Tensor = self.inner(self.lif(x, init)[:, None], init=init)[:, 0]
-        return out
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
-    "two layers": lambda: nn.Sequential(
-        nn.Linear(4, 6), st.LIF(tau=4.0, v0=0.3, learnable="tau"), nn.Linear(6, 2), st.LIF(tau=2.0, v0=0.2)
-    ),
-    "recurrent": lambda: nn.Sequential(st.LIF(tau=4.0, v0=0.3, recurrent=nn.Linear(4, 4, bias=False))),
+    **{name: NETWORKS[name].make for name in ("two", "recurrent", "a step within")},
     "refractory": lambda: nn.Sequential(nn.Linear(4, 3), st.LIF(tau=4.0, v0=0.3, refractory=2)),
     "batch norm": lambda: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), st.LIF(tau=4.0, v0=0.3)),
-    "a network within": Inner,
     "escape noise": lambda: nn.Sequential(st.StochasticLIF(tau=4.0, generator=torch.Generator().manual_seed(1))),
 }
 
@@ -62,7 +47,7 @@ def everything(model: st.SpikingNet) -> Any:
 @pytest.mark.parametrize("mode", ["auto", "step"])
 @pytest.mark.parametrize("name", NETS)
 def test_it_computes_what_the_model_does_and_leaves_the_model_as_it_is(name: str, mode: Mode) -> None:
-    model, x = made(name, mode=mode if name != "a network within" else "step"), inputs()
+    model, x = made(name, mode=mode if name != "a step within" else "step"), inputs()
     before = everything(model)
     torch.manual_seed(5)
     state, buffers, out = st.run(model, None, x[:, :SPLIT])
@@ -84,7 +69,7 @@ def test_it_computes_what_the_model_does_and_leaves_the_model_as_it_is(name: str
 
 @pytest.mark.parametrize("options", [{"time_chunk": 4}, {"carry_graph": True}, {"batch_first": False}], ids=str)
 def test_options_of_the_model_hold(options: dict[str, Any]) -> None:
-    model, x = made("two layers", **options), inputs()
+    model, x = made("two", **options), inputs()
     x = x if model.batch_first else x.transpose(0, 1)
     lengths = [T, 5, 8]
     state, _, out = st.run(model, None, x, lengths=lengths)
@@ -92,23 +77,10 @@ def test_options_of_the_model_hold(options: dict[str, Any]) -> None:
     assert_close(state, model.get_state())
 
 
-def fired(v: Tensor, x: Tensor, tau: Tensor | float, threshold: float) -> tuple[Tensor, Tensor]:
-    """Return the spikes of one step, and the membrane after it: the equations of LIF."""
-    decay = torch.exp(-1.0 / torch.as_tensor(tau, dtype=x.dtype))
-    u = decay * v + tau * (1.0 - decay) * x
-    phi = torch.sigmoid(5.0 * (u - threshold))
-    s = (u >= threshold).to(x.dtype) + (phi - phi.detach())
-    return s, (1.0 - s) * u
-
-
 def loop(weights: dict[str, Tensor], state: dict[str, Tensor], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the outputs of the two layers, and their last membranes, step by step."""
-    v1, v2, outs = state["1.v"], state["3.v"], []
-    for x_t in x.unbind(1):
-        s, v1 = fired(v1, x_t @ weights["net.0.weight"].T + weights["net.0.bias"], weights["net.1.tau"], 0.3)
-        s, v2 = fired(v2, s @ weights["net.2.weight"].T + weights["net.2.bias"], 2.0, 0.2)
-        outs.append(s)
-    return torch.stack(outs, 1), {"1.v": v1, "3.v": v2}
+    params, after = {name.removeprefix("net."): each for name, each in weights.items()}, dict(state)
+    return NETWORKS["two"].run(params, after, x, begins=False), after
 
 
 Network = Callable[[dict[str, Tensor], dict[str, Tensor], Tensor], tuple[Tensor, dict[str, Tensor]]]
@@ -122,15 +94,15 @@ def ours(model: st.SpikingNet, weights: dict[str, Tensor], state: dict[str, Tens
 def of_all(function: Network, weights: dict[str, Tensor], state: dict[str, Tensor], x: Tensor) -> Tensor:
     """Return a number that depends on all that a network gives out, in another way on each entry of it."""
     out, after = function(weights, state, x)
-    leaves = [leaf.flatten() for leaf in (out, after["1.v"], after["3.v"])]
+    leaves = [leaf.flatten() for leaf in (out, after["n1.v"], after["n2.v"])]
     return sum(((leaf * torch.arange(1.0, len(leaf) + 1, dtype=leaf.dtype).sin()).sum() for leaf in leaves), out.sum())
 
 
 @pytest.fixture
 def given() -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """Weights, a state and an input, all of them at random."""
-    weights = {name: each.detach().clone() for name, each in made("two layers").named_parameters()}
-    return weights, {"1.v": 0.2 * inputs(N, 6), "3.v": 0.2 * inputs(N, 2)}, 2.0 * inputs()
+    weights = {name: each.detach().clone() for name, each in made("two").named_parameters()}
+    return weights, {"n1.v": 0.2 * inputs(N, HIDDEN), "n2.v": 0.2 * inputs(N, HIDDEN)}, 2.0 * inputs()
 
 
 TRANSFORMS: dict[str, Callable[[Network, Any, Any, Any], Any]] = {
@@ -152,7 +124,7 @@ TRANSFORMS: dict[str, Callable[[Network, Any, Any, Any], Any]] = {
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transforms_take_it_as_a_function_of_all_that_it_is_given(name: str, given: Any) -> None:
-    model = made("two layers")
+    model = made("two")
     model(inputs())
     before = everything(model)
     network: Any = partial(ours, model)
@@ -160,20 +132,12 @@ def test_transforms_take_it_as_a_function_of_all_that_it_is_given(name: str, giv
     assert_close(everything(model), before)
 
 
-def test_gradients_flow_through_two_calls(given: Any) -> None:
+def test_gradients_of_autograd_reach_the_state(given: Any) -> None:
     weights, state, x = given
-
-    def twice(function: Network, weights: Any, state: Any, x: Tensor) -> Any:
-        first, state = function(weights, state, x[:, :SPLIT])
-        rest, state = function(weights, state, x[:, SPLIT:])
-        return torch.cat([first, rest], 1), state
-
-    halves, model = partial(twice, partial(ours, made("two layers"))), made("two layers")
-    want = grad(partial(of_all, loop), argnums=(0, 1, 2))(*given)
-    assert_close(grad(partial(of_all, halves), argnums=(0, 1, 2))(*given), want)
+    want = grad(partial(of_all, loop), argnums=1)(*given)
     leaves = {name: each.requires_grad_() for name, each in state.items()}
-    found = torch.autograd.grad(of_all(partial(ours, model), weights, leaves, x), [*leaves.values()])
-    assert_close(dict(zip(leaves, found, strict=True)), want[1])
+    out = of_all(partial(ours, made("two")), weights, leaves, x)
+    assert_close(dict(zip(leaves, torch.autograd.grad(out, [*leaves.values()]), strict=True)), want)
 
 
 def test_what_is_given_is_not_written_on_and_what_comes_out_is_its_own() -> None:
@@ -189,7 +153,7 @@ def test_what_is_given_is_not_written_on_and_what_comes_out_is_its_own() -> None
 
 
 def test_a_run_that_fails_or_is_interrupted_leaves_the_model_as_it_is() -> None:
-    model, x = made("two layers"), inputs()
+    model, x = made("two"), inputs()
     model(x)
     before = everything(model)
     with pytest.raises(ValueError, match=r"expected \(N, T, \.\.\.\)"):
@@ -201,18 +165,19 @@ def test_a_run_that_fails_or_is_interrupted_leaves_the_model_as_it_is() -> None:
         assert all(layer._frame is None for layer in model._layers())
 
 
+@pytest.mark.long
 def test_a_network_that_is_compiled() -> None:
-    model, x = made("two layers"), inputs()
+    model, x = made("two"), inputs()
     want = st.run(model, None, x)
     compiled: Any = torch.compile(partial(st.run, model), backend="aot_eager")
     assert_close(compiled(None, x), want)
 
 
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
-    "a weight of another name": ({"params": {"0.weight": torch.ones(1)}}, r"params names 0.weight, .*net.0.weight"),
+    "a weight of another name": ({"params": {"l1.weight": torch.ones(1)}}, r"params names l1.weight, .*net.l1.weight"),
     "a buffer that there is not": ({"buffers": {"mean": torch.ones(1)}}, "buffers names mean, .* are none"),
-    "a state that would be forgotten": ({"state": {"1.v": torch.ones(1)}, "init": True}, "Leave one of them out"),
-    "a state of another network": ({"state": {"0.v": inputs(N, 6)}}, "state holds nothing for 1"),
+    "a state that would be forgotten": ({"state": {"n1.v": torch.ones(1)}, "init": True}, "Leave one of them out"),
+    "a state of another network": ({"state": {"0.v": inputs(N, 6)}}, "state holds nothing for n1"),
 }
 
 
@@ -220,9 +185,9 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
 def test_errors(name: str) -> None:
     options, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
-        st.run(made("two layers"), **{"state": None, "x": inputs(), **options})
+        st.run(made("two"), **{"state": None, "x": inputs(), **options})
 
 
 def test_what_is_no_model_is_an_error() -> None:
-    with pytest.raises(TypeError, match="model is a Sequential, expected a SpikingNet"):
-        st.run(made("two layers").net, None, inputs())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model is a Two, expected a SpikingNet"):
+        st.run(made("two").net, None, inputs())  # type: ignore[arg-type]

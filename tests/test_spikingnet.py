@@ -10,16 +10,8 @@ from torch import Tensor, nn
 
 import spikingtorch as st
 from spikingtorch.testing import assert_close
-from tests.every_layer import COPIES
-from tests.fold_nets import Chain, lif, network, states, train
+from tests.fold_nets import Chain, network, train
 from tests.folded_layer import over_time
-
-
-class Forgetful(Chain):
-    """Does not hand init to its first layer."""
-
-    def forward(self, x: Tensor, init: Any) -> Tensor:
-        return self.second(self.l2(self.first(self.l1(x))), init)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -41,19 +33,6 @@ def test_init_contract(model: st.SpikingNet, x: Tensor) -> None:
     assert all(type(init) is bool for init in inits)
 
 
-@pytest.mark.parametrize("kind", [Chain, Forgetful])
-def test_each_call_starts_anew_and_a_stream_goes_on(kind: type[Chain], x: Tensor) -> None:
-    torch.manual_seed(0)
-    model = st.SpikingNet(kind(lif(), lif()), 3, mode="step")
-    whole = model(x)
-    assert torch.equal(model(x), whole)
-    assert model(x[:2]).shape == (2, 7, 3)
-    parts = [model(x[:, :3]), model(x[:, 3:5], init=False), model(x[:, 5:], init=False)]
-    assert torch.equal(torch.cat(parts, 1), whole)
-    model.reset()
-    assert torch.equal(model(x, init=False), whole)
-
-
 @pytest.mark.parametrize("Nout", [3, (3,), [3], torch.Size([3]), np.int64(3)])
 def test_nout(Nout: Any, model: st.SpikingNet, x: Tensor) -> None:
     assert st.SpikingNet(model.net, Nout)(x).shape == (5, 7, 3)
@@ -63,29 +42,6 @@ def test_nout(Nout: Any, model: st.SpikingNet, x: Tensor) -> None:
 def test_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
     model = st.SpikingNet(over_time(st.IF()).net, shape)
     assert model(torch.ones(2, 3, *shape)).shape == (2, 3, *shape)
-
-
-def test_networks_share_nothing(model: st.SpikingNet, x: Tensor) -> None:
-    model(x)
-    before = copy.deepcopy(states(model))
-    two = network("linear", torch.float32)
-    two(2 * x)
-    two.reset()
-    assert_close(states(model), before)
-
-
-@pytest.mark.parametrize("way", COPIES)
-def test_transforms_leave_the_model_in_order(way: str, model: st.SpikingNet, x: Tensor) -> None:
-    params = {name: weight.detach() for name, weight in model.named_parameters()}
-
-    def total(params: dict[str, Tensor], sample: Tensor) -> Tensor:
-        return torch.func.functional_call(model, params, (sample[None],)).sum()  # type: ignore[no-any-return]
-
-    first = model(x)
-    for _ in range(2):
-        torch.func.vmap(torch.func.grad(total), (None, 0))(params, x)
-        COPIES[way](model)
-    assert torch.equal(model(x, init=False), first)  # nothing was left to go on from
 
 
 def test_activity_enters_a_loss_inside_a_transform() -> None:
@@ -157,13 +113,6 @@ def test_what_is_no_net() -> None:
 def test_bad_nout(Nout: Any, model: st.SpikingNet) -> None:
     with pytest.raises(ValueError, match="expected the shape of one output"):
         st.SpikingNet(model.net, Nout)
-
-
-def test_bad_output(model: st.SpikingNet, x: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"net returned shape \(5, 3\), expected \(N, \*Nout\) = \(5, 4\)"):
-        st.SpikingNet(model.net, (4,))(x)
-    with pytest.raises(TypeError, match="net returned a tuple, expected a tensor"):
-        over_time(st.IF(), use=lambda layer, x, init: (x, init), mode="auto")(x)  # type: ignore[arg-type, return-value]
 
 
 def test_a_net_in_a_net_is_refused() -> None:

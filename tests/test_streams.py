@@ -1,6 +1,5 @@
 """The state of a network: kept, set, split and put together."""
 
-import copy
 import io
 from typing import Any
 
@@ -41,27 +40,20 @@ def test_a_stream_goes_on_from_a_state_bit_for_bit(mode: Any) -> None:
     torch.manual_seed(1)
     first = model(x[:, :5])
     state, act = model.get_state(), model.net[4].neurons.act  # type: ignore[index]
-    model(sequences(3) / 2, init=False)  # another stream
-    model.set_state(state)
-    again = torch.cat([first, model(x[:, 5:], init=False)], 1)
-    assert torch.equal(whole, again)
-    assert list(state) == ["1.neuron.v", "1.s", "2.v", "2.s", "3.mask", "4.neurons.v", "4.neurons.act", "5.v"]
-    model.set_state(state)
-    assert torch.equal(model.net[4].neurons.act, act)  # type: ignore[index]
-
-
-def test_a_state_from_a_file_in_a_new_network() -> None:
-    model, x = SpikingNet(network()), sequences(3)
-    model(x[:, :5])
     file = io.BytesIO()
-    torch.save(model.get_state(), file)
+    torch.save(state, file)
     file.seek(0)
-    expected = model(x[:, 5:], init=False)
-    other = SpikingNet(network(), mode="step")
+    other = SpikingNet(network(), mode=mode)  # which a file brings to the same state
     drawn = torch.get_rng_state()
     other.set_state(torch.load(file, weights_only=True))
     assert torch.equal(torch.get_rng_state(), drawn)
-    assert torch.equal(other(x[:, 5:], init=False), expected)
+    model(sequences(3) / 2, init=False)  # another stream
+    model.set_state(state)
+    for each in (model, other):
+        assert torch.equal(whole, torch.cat([first, each(x[:, 5:], init=False)], 1))
+    assert list(state) == ["1.neuron.v", "1.s", "2.v", "2.s", "3.mask", "4.neurons.v", "4.neurons.act", "5.v"]
+    model.set_state(state)
+    assert torch.equal(model.net[4].neurons.act, act)  # type: ignore[index]
 
 
 def test_states_of_two_batches_are_put_together_and_taken_apart() -> None:
@@ -78,33 +70,6 @@ def test_states_of_two_batches_are_put_together_and_taken_apart() -> None:
     assert torch.allclose(model(x[:, 5:], init=False), expected, rtol=1e-12, atol=1e-12)
     model.set_state({name: each[[4, 1]] for name, each in joined.items()})
     assert torch.allclose(model(x[[4, 1], 5:], init=False), expected[[4, 1]], rtol=1e-12, atol=1e-12)
-
-
-def test_states_are_copies_and_none_is_none() -> None:
-    model, x = SpikingNet(network().eval()), sequences(3)
-    assert model.get_state() == {}
-    model(x)
-    state = model.get_state()
-    kept = copy.deepcopy(state)
-    expected = model(x, init=False)
-    for each in state.values():
-        each.fill_(7.0)
-    model.set_state(kept)
-    for each in kept.values():
-        each.fill_(7.0)
-    assert torch.equal(model(x, init=False), expected)
-    model.set_state({})
-    assert model.get_state() == {}
-
-
-def test_gradients_reach_a_state() -> None:
-    model, x = SpikingNet(nn.Sequential(LI(tau=2.0)), carry_graph=True), sequences(3)
-    v = torch.zeros(3, 4, dtype=torch.double, requires_grad=True)
-    model.set_state({"0.v": v})
-    model(x, init=False).sum().backward()
-    assert v.grad is not None
-    decay = torch.tensor(-0.5, dtype=torch.double).exp()
-    assert torch.allclose(v.grad, sum(decay ** (t + 1) for t in range(8)).expand(3, 4))  # type: ignore[union-attr]
 
 
 def test_a_layer_that_no_call_reaches_has_none() -> None:

@@ -52,46 +52,6 @@ def drawn(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("mode", ["auto", "step", "fold"])
-@pytest.mark.parametrize(
-    "options", [{}, {"time_chunk": 3}, {"time_chunk": 2, "truncate": True, "carry_graph": True}], ids=str
-)
-@pytest.mark.parametrize("lengths", [None, [7, 2, 5], torch.tensor([4, 4, 1])], ids=str)
-def test_network(mode: Mode, options: dict[str, Any], lengths: Any) -> None:
-    ours, theirs = pair(mode, **options)
-    x = drawn(N, T, 4).requires_grad_()
-    y = x.detach().transpose(0, 1).contiguous().requires_grad_()
-    for start in (True, False, torch.tensor([True, False, True])):
-        wanted, got = ours(x, start, lengths), theirs(y, start, lengths)
-        assert [leaf.shape for leaf in leaves_of(got)] == [(T, N, M), (T, N, M, 1)]
-        assert all(map(torch.equal, leaves_of(got), leaves_of(swapped(wanted))))
-        cotangents = [torch.randn_like(leaf) for leaf in leaves_of(wanted)]
-        for outs, weights in ((wanted, cotangents), (got, swapped(cotangents))):
-            torch.autograd.backward([*leaves_of(outs)], weights, retain_graph=True)
-        if options.get("carry_graph"):
-            ours.detach_()
-            theirs.detach_()
-    # the order of a sum over the batch is another one where samples and steps become one axis
-    torch.testing.assert_close(y.grad, x.grad.transpose(0, 1), rtol=1e-12, atol=1e-12)  # type: ignore[union-attr]
-    for name, weight in ours.named_parameters():
-        torch.testing.assert_close(theirs.get_parameter(name).grad, weight.grad, rtol=1e-12, atol=1e-12)
-    steps = T if lengths is None else int(max(lengths))  # the network runs no more than those
-    for model, axes in ((theirs, "(T, N, ...)"), (ours, "(N, T, ...)")):
-        assert str(model.explain()).splitlines()[-1] == f"x taken as {axes}: {N} samples of {steps} steps"
-
-
-def test_outputs_may_be_written_on() -> None:
-    theirs = pair()[1]
-    x = drawn(T, N, 4)
-    before, out = x.clone(), theirs(x)
-    for leaf in leaves_of(out):
-        leaf.detach().zero_()
-    assert torch.equal(x, before)
-    again = theirs(x)
-    assert any(leaf.abs().sum() > 0 for leaf in leaves_of(again))
-
-
 @pytest.mark.parametrize("lengths", [None, [7, 2, 5]])
 def test_records(lengths: Any) -> None:
     ours, theirs = pair()
@@ -105,21 +65,6 @@ def test_records(lengths: Any) -> None:
             assert got[layer][name].shape == (3, N, M)
             assert torch.equal(got[layer][name], each.transpose(0, 1))
     assert all(map(torch.equal, leaves_of(got.out), leaves_of(swapped(wanted.out))))
-
-
-def test_under_transforms() -> None:
-    ours, theirs = pair()
-    x = drawn(N, T, 4)
-
-    def loss(model: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        out = torch.func.functional_call(model, weights, (x,))
-        return sum((leaf.square().sum() for leaf in leaves_of(out)), torch.zeros((), dtype=x.dtype))
-
-    weights = {name: weight.detach() for name, weight in ours.named_parameters()}
-    wanted = torch.func.grad(functools.partial(loss, ours))(weights, x)
-    got = torch.func.grad(functools.partial(loss, theirs))(weights, x.transpose(0, 1))
-    for name, each in wanted.items():
-        torch.testing.assert_close(got[name], each, rtol=1e-12, atol=1e-12)
 
 
 def test_what_looks_at_a_network() -> None:

@@ -39,14 +39,56 @@ def both(name: str = "v") -> dict[str, int]:
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def sequential() -> nn.Module:
-    layers = nn.Sequential(nn.Linear(FEATURES, HIDDEN), a_layer(learnable="tau"), nn.Linear(HIDDEN, HIDDEN), st.LI(2.0))
-    return nn.Sequential(layers, nn.Identity())
+class Fires(nn.Module):
+    """Neurons around which x is handed on; the blocks below take init at other places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neurons = a_layer()
+
+    def around(self, x: Tensor, init: Any) -> Tensor:
+        out: Tensor = x + self.neurons(x, init)
+        return out
 
 
-def sequential_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
-    spikes = lif(state, "0.1.v", linear(params, "0.0", x), params["0.1.tau"])
-    return li(state, "0.3.v", linear(params, "0.2", spikes))
+class Block(Fires):
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        return self.around(x, init)
+
+
+class After(Fires):
+    def forward(self, x: Tensor, scale: float = 0.5, init: Any = None) -> Tensor:
+        return self.around(scale * x, init)
+
+
+class ByName(Fires):
+    def forward(self, x: Tensor, *, init: Any = True) -> Tensor:
+        return self.around(x, init)
+
+
+class Required(Fires):
+    def forward(self, x: Tensor, *, init: Any) -> Tensor:
+        return self.around(x, init)
+
+
+class Repeats(nn.Sequential):
+    def forward(self, input: Tensor) -> Tensor:
+        run: Any = super().forward
+        out: Tensor = input + checkpoint(run, input, use_reentrant=False)
+        return out
+
+
+def handed() -> nn.Module:
+    inner = nn.Sequential(After(), Repeats(ByName()))
+    return nn.Sequential(nn.Linear(FEATURES, HIDDEN), Block(), inner, Required(), st.LI(2.0))
+
+
+def handed_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
+    h = linear(params, "0", x)
+    h = h + lif(state, "1.neurons.v", h)
+    h = 0.5 * h + lif(state, "2.0.neurons.v", 0.5 * h)
+    h = 2 * h + lif(state, "2.1.0.neurons.v", h)
+    return li(state, "4.v", h + lif(state, "3.neurons.v", h))
 
 
 class NotHanded(Two):
@@ -195,7 +237,7 @@ def hooked_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
 
 class Blocks(Two):
     def forward(self, x: Tensor, init: Any) -> Tensor:
-        h = checkpoint(lambda x: self.n1(self.l1(x), init), x, use_reentrant=False)
+        h = checkpoint(lambda x: self.n1(self.l1(x)), x, use_reentrant=False)
         out: Tensor = checkpoint(self.n2, self.l2(h), init, use_reentrant=False)
         return out
 
@@ -234,15 +276,16 @@ def asks_step(params: Params, state: State, x: Tensor, first: bool) -> Tensor:
     return two(params, state, 2 * x if first else x, first)
 
 
+HANDED = ("1.neurons.v", "2.0.neurons.v", "2.1.0.neurons.v", "3.neurons.v", "4.v")
 RECURRENT = {"n1.neuron.v": HIDDEN, "n1.s": HIDDEN, "n2.v": HIDDEN}
 NETWORKS: dict[str, Network] = {
-    "sequential": Network("no layer is handed init", sequential, sequential_step, {"0.1.v": HIDDEN, "0.3.v": HIDDEN}),
+    "handed": Network("blocks are handed it, wherever it stands", handed, handed_step, dict.fromkeys(HANDED, HIDDEN)),
     "two": Network("the tutorial's form", Two, two, both()),
     "not handed": Network("a forward of one's own keeps init", NotHanded, two, both()),
     "recurrent": Network("the last spikes are state", recurrent, recurrent_step, RECURRENT),
     "branches": Network("what a layer is given is used again", Branches, branches_step, both()),
     "gives": Network("a layer returns its membrane", Gives, gives_step, both()),
-    "blocks": Network("each layer runs twice", Blocks, two, both()),
+    "blocks": Network("each layer runs twice, one without init", Blocks, two, both()),
     "shared": Network("one population at two places", Shared, shared_step, both(), False),
     "asks": Network("init is a real bool", Asks, asks_step, both(), False),
     "reads": Network("v, s and state are those after the layer's call", Reads, reads_step, both(), False),

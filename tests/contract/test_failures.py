@@ -197,7 +197,9 @@ def test_what_cannot_fold_is_an_error_that_commits_nothing(name: str) -> None:
 INTERRUPTED = [("two", "auto"), ("two", "step"), ("recurrent", "fold"), ("blocks", "auto"), ("a step within", "step")]
 
 
-def check_interrupts(name: str, mode: Any, count: int) -> None:
+@pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("name", "mode"), INTERRUPTED)
+def test_a_call_that_is_interrupted_commits_all_or_nothing(name: str, mode: Any, count: int) -> None:
     """Interrupt a call that goes on at some instructions; one that has come to its end is committed as a whole."""
     network = NETWORKS[name]
     model, x = network.model(mode=mode), draw(1, 2)
@@ -224,14 +226,3 @@ def check_interrupts(name: str, mode: Any, count: int) -> None:
         assert_close(work().detach(), want)
         assert_close(model.get_state(), cut(after))
     assert undone >= min(count, len(points)) * 3 // 4
-
-
-@pytest.mark.parametrize(("name", "mode"), INTERRUPTED)
-def test_a_call_that_is_interrupted_commits_all_or_nothing(name: str, mode: Any) -> None:
-    check_interrupts(name, mode, 12)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "mode"), INTERRUPTED)
-def test_a_call_that_is_interrupted_at_many_places_commits_all_or_nothing(name: str, mode: Any) -> None:
-    check_interrupts(name, mode, 200)

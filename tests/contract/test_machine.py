@@ -19,14 +19,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-import spikingtorch
 from spikingtorch import LI
 from spikingtorch.testing import assert_close
 from tests.contract.networks import RECURRENT, a_layer, recurrent_step
 from tests.contract.oracle import HIDDEN, N, Network, State, cotangent, cut, draw
 from tests.contract.test_failures import FAILURES, Fused
+from tests.contract.ways import checkpointed, monitored, recorded
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -140,26 +139,11 @@ class Calls(RuleBasedStateMachine):
     def some_begin(self, seed: int, steps: int, mask: Tensor) -> None:
         self.call(draw(seed, steps), mask)
 
-    @rule(seed=seeds, init=st.booleans())
-    def recorded(self, seed: int, init: bool) -> None:
-        def way(model: Any, x: Tensor, init: Any) -> Any:
-            return spikingtorch.record(model, x, ("spikes", "v"), init=init).out
-
-        self.call(draw(seed), init, way)
-
-    @rule(seed=seeds, init=st.booleans())
-    def monitored(self, seed: int, init: bool) -> None:
-        def way(model: Any, x: Tensor, init: Any) -> Any:
-            with spikingtorch.SpikeMonitor(model, every=1):
-                return model(x, init=init)
-
-        self.call(draw(seed), init, way)
-
-    @precondition(lambda self: not self.model.carry_graph)
-    @rule(seed=seeds, init=st.booleans())
-    def repeated(self, seed: int, init: bool) -> None:
-        """Call the network inside checkpoint, whose backward pass calls it once more."""
-        self.call(draw(seed), init, lambda model, x, init: checkpoint(model, x, init, use_reentrant=False))
+    @rule(seed=seeds, init=st.booleans(), way=st.sampled_from([recorded, monitored, checkpointed]))
+    def called_otherwise(self, seed: int, init: bool, way: Callable[..., Any]) -> None:
+        """Call the network under a recorder or a monitor, or in checkpoint, whose backward pass calls it once more."""
+        if way is not checkpointed or not self.model.carry_graph:
+            self.call(draw(seed), init, way)
 
     @rule(what=st.sampled_from([*FAILURES]), init=st.one_of(st.booleans(), masks), thread=threads)
     def fails(self, what: str, init: Any, thread: str) -> None:

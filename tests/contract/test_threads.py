@@ -1,7 +1,6 @@
-"""One network and several threads, copies and a fork: whose sequence a state belongs to."""
+"""One network and several threads and copies: whose sequence a state belongs to."""
 
 import copy
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,9 +10,9 @@ import torch
 
 from spikingtorch.testing import assert_close
 from tests.contract.networks import NETWORKS
-from tests.contract.oracle import Network, State, cut, draw
+from tests.contract.oracle import HIDDEN, N, Network, State, cotangent, cut, draw
 from tests.contract.test_failures import FAILURES, FUSED
-from tests.processes import at_once, python
+from tests.processes import at_once
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -52,7 +51,8 @@ class Stream:
         """Return what asks for the state of a sequence."""
         layer = self.model.net.get_submodule(next(iter(self.network.state)).rpartition(".")[0].removesuffix(".neuron"))
         model, mask = self.model, torch.tensor([True, False, True])
-        goes_on = [lambda: model(draw(3), init=False), lambda: model(draw(3), init=mask)]
+        alone = torch.ones(N, HIDDEN, dtype=torch.double)
+        goes_on = [lambda: model(draw(3), init=False), lambda: model(draw(3), init=mask), lambda: layer(alone)]
         return [*goes_on, lambda: layer.v, lambda: layer.s, lambda: layer.state, model.get_state]
 
 
@@ -63,11 +63,11 @@ def elsewhere() -> Iterator[Callable[[Callable[[], Any]], Any]]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ["sequential", "recurrent", "a step within", "shared"])
+@pytest.mark.parametrize("name", ["handed", "recurrent", "a step within", "shared"])
 def test_sequences_overtake_each_other(name: str, mode: Any, elsewhere: Any) -> None:
     stream = Stream(NETWORKS[name], mode, elsewhere)
     stream.call("here", 0, True)
-    stream.refuses("there", *stream.looks()[:2])
+    stream.refuses("there", *stream.looks()[:3])
     stream.call("there", 1, True)
     stream.refuses("here", *stream.looks())
     stream.call("there", 2, False)
@@ -87,6 +87,15 @@ def test_a_state_that_is_set_is_the_threads_own(mode: Any, elsewhere: Any) -> No
     stream.model.set_state(kept)
     stream.call("here", 2, False)
     stream.refuses("there", *stream.looks())
+
+
+def test_who_never_called_may_look_and_what_another_forgets_is_not_none(elsewhere: Any) -> None:
+    stream = Stream(NETWORKS["two"], "auto", elsewhere)
+    layer: Any = stream.model.net.n1
+    stream.call("here", 0, True)
+    assert torch.equal(elsewhere(lambda: layer.v), layer.v)
+    elsewhere(stream.model.reset)
+    stream.refuses("here", *stream.looks())
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -114,66 +123,44 @@ def test_a_thread_that_was_overtaken_is_refused_after_a_call_of_it_that_failed(e
     stream.refuses("here", *stream.looks())
 
 
-@pytest.mark.parametrize("mode", MODES)
+Run = Callable[[torch.Tensor, bool], torch.Tensor]
+
+
+def parts(run: Run, params: Any, index: int, begins: tuple[bool, ...]) -> Any:
+    """Return outputs and gradients of calls that differ by an index."""
+    outs = [run(draw(index + k), init) for k, init in enumerate(begins)]
+    return [(out.detach(), torch.autograd.grad(out, [*params.values()], cotangent(out))) for out in outs]
+
+
+@pytest.mark.parametrize("mode", [*MODES, "fold"])
 def test_copies_run_side_by_side(mode: Any) -> None:
     network = NETWORKS["recurrent"]
     model = network.model(mode=mode)
     model(draw(0))
     models = [copy.deepcopy(model) for _ in range(3)]
+    for index, each in enumerate(models):
+        each.net.get_parameter("n1.tau").data *= 1.0 + 0.1 * index
+    weights = [dict(each.net.named_parameters()) for each in models]
+    going_on = (False,) * 4
+    got = at_once(*[lambda index=index: parts(models[index], weights[index], index, going_on) for index in range(3)])
+    for index, params in enumerate(weights):
+        state = network.rest()
+        network.run(dict(model.net.named_parameters()), state, draw(0))
 
-    def work(index: int) -> Any:
-        return torch.cat([models[index](draw(index + k), init=False) for k in range(4)], 1).detach()
+        def oracle(x: torch.Tensor, init: bool, params: Any = params, state: State = state) -> torch.Tensor:
+            state |= cut(state)
+            return network.run(params, state, x, begins=init)
 
-    got = at_once(*[lambda index=index: work(index) for index in range(3)])
-    for index in range(3):
-        state, params = network.rest(), dict(model.net.named_parameters())
-        network.run(params, state, draw(0))
-        want = [network.run(params, state, draw(index + k), begins=False) for k in range(4)]
-        assert_close(got[index], torch.cat(want, 1).detach())
+        assert_close(got[index], parts(oracle, params, index, going_on))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "fold"])
 def test_whole_sequences_of_one_network_at_once(mode: Any) -> None:
     network = NETWORKS["recurrent"]
     model = network.model(mode=mode)
-    got = at_once(*[lambda index=index: [model(draw(index + k)).detach() for k in range(4)] for index in range(3)])
     params = dict(model.net.named_parameters())
+
+    got = at_once(*[lambda index=index: parts(model, params, index, (True,) * 4) for index in range(3)])
     for index in range(3):
-        want = [network.run(params, network.rest(), draw(index + k)).detach() for k in range(4)]
+        want = parts(lambda x, _: network.run(params, network.rest(), x), params, index, (True,) * 4)
         assert_close(got[index], want)
-
-
-FORKED = """
-import os, signal, sys, torch, warnings
-from spikingtorch.testing import assert_close
-from tests.contract.networks import NETWORKS
-from tests.contract.oracle import cut, draw
-warnings.simplefilter("ignore")
-torch.set_num_threads(1)
-for name in ("sequential", "recurrent", "shared", "a step within"):
-    network = NETWORKS[name]
-    for mode in ("auto", "step"):
-        model, state = network.model(mode=mode), network.rest()
-        params = dict(model.net.named_parameters())
-        model(draw(0))
-        network.run(params, state, draw(0))
-        state = cut(state)
-        child = os.fork()
-        if child == 0:
-            signal.alarm(60)
-        else:
-            assert os.waitpid(child, 0)[1] == 0, (name, mode)
-        for seed in ((1, 2) if child == 0 else (3, 4)):  # each goes on from the same state, and with other input
-            want = network.run(params, state, draw(seed), begins=False)
-            assert_close(model(draw(seed), init=False).detach(), want.detach())
-            assert_close({k: v.detach() for k, v in model.get_state().items()}, cut(state))
-        if child == 0:
-            os._exit(0)
-print("through")
-"""
-
-
-@pytest.mark.long
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
-def test_a_fork_goes_on_by_itself() -> None:
-    assert python("-c", FORKED) == "through\n"

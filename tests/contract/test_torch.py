@@ -1,5 +1,6 @@
 """Networks under torch.compile, torch.export and torch.func: the oracle's numbers, state and gradients."""
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,15 +41,29 @@ def whole(model: Any, x: Tensor) -> Tensor:
 
 
 def in_parts(model: Any, x: Tensor) -> Tensor:
-    run = compiled(model)
-    return torch.cat([run(x[:, :3]), run(x[:, 3:], init=False)], 1)
+    run, going_on = compiled(model), torch.zeros(len(x), dtype=torch.bool)
+    return torch.cat([run(x[:, :3]), run(x[:, 3:5], init=False), run(x[:, 5:], init=going_on)], 1)
 
 
 def its_net(model: Any, x: Tensor) -> Tensor:
     """Call the compiled net step after step, as one that calls it by hand does."""
     run = compiled(model.net)
     model.reset()
-    return torch.stack([run(x_t, t == 0) for t, x_t in enumerate(x.unbind(1))], 1)
+    outs = []
+    for t, x_t in enumerate(x.unbind(1)):
+        outs.append((out := run(x_t, t == 0)).clone())
+        out.data.fill_(9.0)  # which is no part of the state
+    return torch.stack(outs, 1)
+
+
+def its_net_over_time(model: Any, x: Tensor) -> Tensor:
+    net, model.net = model.net, compiled(model.net)
+    try:
+        out: Tensor = model(x)
+        assert model.explain().mode == ("step" if model.mode == "step" else "fold")
+    finally:
+        model.net = net
+    return out
 
 
 def its_layers(model: Any, x: Tensor) -> Tensor:
@@ -63,8 +78,9 @@ def its_layers(model: Any, x: Tensor) -> Tensor:
 # how a network is compiled, where its graph is cut, and the cases: networks and modes
 COMPILED: dict[str, tuple[Callable[[Any, Tensor], Tensor], tuple[int, ...]]] = {
     "whole": (whole, ()),
-    "parts": (in_parts, (3,)),
+    "parts": (in_parts, (3, 5)),
     "net": (its_net, ()),
+    "net over time": (its_net_over_time, ()),
     "layers": (its_layers, ()),
 }
 COMPILE_CASES = [
@@ -74,9 +90,8 @@ COMPILE_CASES = [
         for case in (
             ("parts", "two", "step"),
             ("net", "two", "step"),
-            ("whole", "sequential", "fold"),
+            ("whole", "not handed", "fold"),
             ("whole", "recurrent", "step"),
-            ("whole", "not handed", "auto"),
             ("whole", "asks", "step"),
             ("whole", "shared", "step"),
             ("whole", "gives", "auto"),
@@ -86,6 +101,8 @@ COMPILE_CASES = [
             ("net", "shared", "step"),
             ("net", "reads", "step"),
             ("net", "forgets", "step"),
+            ("net over time", "two", "step"),
+            ("net over time", "two", "auto"),
             ("layers", "two", "step"),
         )
     ],
@@ -116,7 +133,12 @@ def test_exported(name: str, mode: Any) -> None:
     params = dict(model.net.named_parameters())
     model(draw(1))
     network.run(params, state, draw(1))
-    program = torch.export.export(network.model(mode=mode), (draw(2),)).module()
+    file = io.BytesIO()
+    exported = network.model(mode=mode)
+    torch.export.save(torch.export.export(exported, (draw(2),)), file)
+    assert exported.get_state() == {}
+    file.seek(0)
+    program = torch.export.load(file).module()
     for seed in (2, 3):  # a program keeps nothing between calls
         assert_close(program(draw(seed)).detach(), network.run(params, network.rest(), draw(seed)).detach())
     want = network.run(params, state, draw(2), begins=False)
@@ -130,8 +152,9 @@ Function = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 def of_network(model: Any, network: Network) -> Function:
     def run(params: dict[str, Tensor], x: Tensor) -> Tensor:
-        out: Tensor = func.functional_call(model, {f"net.{name}": each for name, each in params.items()}, (x,))
-        return out
+        given = x if model.batch_first else x.transpose(0, 1)
+        out: Tensor = func.functional_call(model, {f"net.{name}": each for name, each in params.items()}, (given,))
+        return out if model.batch_first else out.transpose(0, 1)
 
     return run
 
@@ -188,15 +211,15 @@ TRANSFORMS: dict[str, tuple[str, Callable[[Function, Any, Tensor], Any]]] = {
 
 
 # checkpoint and backward hooks are torch's own business there, and what is within would go on from a state
-TRANSFORMED = [name for name in NETWORKS if name not in ("blocks", "hooked", "a step within")]
+TRANSFORMED = [name for name in NETWORKS if name not in ("blocks", "handed", "hooked", "a step within")]
 # nets that by themselves do not hand init to every layer
-NOT_HANDED = ("sequential", "not handed", "looks")
+NOT_HANDED = ("not handed", "looks")
 TRANSFORM_CASES = [
     (how, name, mode)
     for how in TRANSFORMS
     for name in TRANSFORMED
-    for mode in ("auto", "step", "net")
-    if mode != "net" or name not in NOT_HANDED
+    for mode in ("auto", "step", "fold", "net")
+    if (mode != "net" or name not in NOT_HANDED) and (mode != "fold" or NETWORKS[name].folds)
 ]
 
 
@@ -204,18 +227,31 @@ TRANSFORM_CASES = [
 @pytest.mark.parametrize(("how", "name", "mode"), TRANSFORM_CASES)
 def test_transformed(how: str, name: str, mode: Any) -> None:
     network = NETWORKS[name]
-    model = network.model(mode="step" if mode == "net" else mode)
+    model = network.model(mode="step" if mode == "net" else mode, batch_first=mode != "fold")
     params: Params = {name: each.detach() for name, each in model.net.named_parameters()}
     transform, state = TRANSFORMS[how][1], network.rest()
     of = of_net if mode == "net" else of_network
-    model(draw(7))
+    if mode != "auto":  # which decides in the transform
+        model(draw(7))
     want = transform(of_oracle(model, network), params, draw(1))
     assert_close(unwrapped(transform(of(model, network), params, draw(1))), want)
     if how != "functional_call":  # which is no transform
         assert model.get_state() == {}
+        model.batch_first = True
         want = network.run(params, state, draw(1))
         assert_close(model(draw(1)).detach(), want)
         assert_close(cut(model.get_state()), cut(state))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.parametrize("how", ["grad", "vmap of grad", "ensemble"])
+def test_transformed_in_compiled_code(how: str) -> None:
+    network, transform = NETWORKS["two"], TRANSFORMS[how][1]
+    model = network.model()
+    params: Params = {name: each.detach() for name, each in model.net.named_parameters()}
+    want = transform(of_oracle(model, network), params, draw(1))
+    assert_close(compiled(lambda params, x: transform(of_network(model, network), params, x))(params, draw(1)), want)
 
 
 def unwrapped(tree: Any) -> Any:

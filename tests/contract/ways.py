@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -26,12 +27,14 @@ class Way(NamedTuple):
         run: calls it; x is (N, T, FEATURES).
         cuts: steps before which no gradient goes back; None where gradients are not asked for.
         options: of the network.
+        since: the first step whose output has a gradient.
     """
 
     why: str
     run: Run
     cuts: tuple[int, ...] | None = ()
     options: dict[str, Any] = {}  # noqa: RUF012
+    since: int = 0
 
 
 MIDDLE = 4
@@ -47,9 +50,12 @@ def in_parts(between: Callable[[Any], Any] = lambda model: model, size: int = MI
     def run(model: Any, x: Tensor) -> tuple[Tensor, Any]:
         first, *others = x.split(size, 1)
         outs = [model(first)]
+        held = [layer.v for layer in layers_of(model)]
+        before = [v.clone() for v in held]
         for part in others:
             model = between(model)
             outs.append(model(part, init=False))
+        assert all(map(torch.equal, held, before)), "what somebody holds of a state was written on"
         return torch.cat(outs, 1), model
 
     return run
@@ -181,8 +187,30 @@ def reentrant(model: Any, x: Tensor) -> tuple[Tensor, Any]:
     return checkpoint(model, x, use_reentrant=True), model
 
 
+def repeated_late(use_reentrant: bool) -> Run:
+    """Begin a stream inside checkpoint, whose backward pass repeats that when the network has gone on."""
+
+    def run(model: Any, x: Tensor) -> tuple[Tensor, Any]:
+        first: Tensor = checkpoint(model, x[:, :MIDDLE], use_reentrant=use_reentrant)
+        kept = model.get_state()
+        model(draw(7))
+        model.set_state(kept)
+        return torch.cat([first, model(x[:, MIDDLE:], init=False)], 1), model
+
+    return run
+
+
+def overwritten(model: Any, x: Tensor, begins: bool) -> Tensor:
+    """Write on what is given out, of which no gradient reads anything."""
+    out = model(x, init=begins)
+    kept: Tensor = out.clone()
+    out.data.fill_(float("nan"))
+    return kept
+
+
 def by_time(model: Any, x: Tensor, begins: bool) -> Tensor:
     out: Tensor = model(x.transpose(0, 1), init=begins)
+    assert f"x taken as (T, N, ...): {len(x)} samples of {x.shape[1]} steps" in str(model.explain())
     return out.transpose(0, 1)
 
 
@@ -225,7 +253,8 @@ def begun_in(mode: Callable[[], Any]) -> Run:
     def run(model: Any, x: Tensor) -> tuple[Tensor, Any]:
         with mode():
             first = model(x[:, :MIDDLE])
-        return torch.cat([first.clone().detach(), model(x[:, MIDDLE:], init=False)], 1), model
+        assert not first.requires_grad
+        return torch.cat([first.clone(), model(x[:, MIDDLE:], init=False)], 1), model
 
     return run
 
@@ -242,25 +271,40 @@ WAYS: dict[str, Way] = {
     "whole": Way("a sequence", whole),
     "parts": Way("a stream", in_parts(), (MIDDLE,)),
     "one by one": Way("a stream of single steps", in_parts(size=1), STEPS),
-    "chunks": Way("the state is carried on", whole, options={"time_chunk": 4}),
+    "chunks": Way("the state is carried on", whole, options={"time_chunk": np.int64(4)}),
+    "chunks of one": Way("one step at a time", whole, options={"time_chunk": 1}),
+    "a long chunk": Way("all steps at once", in_parts(), (MIDDLE,), {"time_chunk": 20, "truncate": True}),
     "truncated": Way("truncated back-propagation", whole, (4,), {"time_chunk": 4, "truncate": True}),
+    "truncated steps": Way("no gradient through time", whole, STEPS, {"time_chunk": 1, "truncate": True}),
+    "carried chunks": Way("a graph through all", in_parts(), options={"time_chunk": 3, "carry_graph": True}),
+    "carried, truncated": Way(
+        "it is cut between chunks", in_parts(), (3,), {"time_chunk": 3, "truncate": True, "carry_graph": True}
+    ),
     "carried": Way("the graph is kept", in_parts(), options={"carry_graph": True}),
     "detached": Way("and cut where one wants", in_parts(detached), (MIDDLE,), {"carry_graph": True}),
     "layers detached": Way("layer by layer, too", in_parts(detached_by_layer), (MIDDLE,), {"carry_graph": True}),
-    "carried state": Way(
-        "get_state has the graph", in_parts(lambda m: m.set_state(m.get_state()) or m), (), {"carry_graph": True}
-    ),
+    "carried state": Way("get_state has the graph", in_parts(set_to_its_own), options={"carry_graph": True}),
     "by hand": Way("layers by themselves, called by net", by_hand),
     "by hand before": Way("a network that goes on cuts the graph", by_hand_before, (MIDDLE,)),
     "after another": Way("init=True starts a new sequence", after_another),
     "by mask": Way("init is a tensor", looking(by_mask), (MIDDLE,)),
+    "by mask, carried": Way("and the graph is kept", looking(by_mask), options={"carry_graph": True}),
     "lengths": Way("nothing is padded", looking(full_lengths), (MIDDLE,)),
     "time first": Way("batch_first=False", looking(by_time), (MIDDLE,), {"batch_first": False}),
-    "deepcopy": Way("copies carry the numbers", in_parts(copied(copy.deepcopy)), None),
-    "pickle": Way("so does a pickle", in_parts(copied(lambda model: pickle.loads(pickle.dumps(model)))), None),
-    "file": Way("and a file", in_parts(copied(through_a_file)), None),
+    "time first, truncated": Way(
+        "in chunks", looking(by_time), (3, MIDDLE), {"batch_first": False, "time_chunk": 3, "truncate": True}
+    ),
+    "deepcopy": Way("copies carry the numbers", in_parts(copied(copy.deepcopy)), (MIDDLE,), since=MIDDLE),
+    "pickle": Way(
+        "so does a pickle",
+        in_parts(copied(lambda model: pickle.loads(pickle.dumps(model)))),
+        (MIDDLE,),
+        {"carry_graph": True, "time_chunk": 3},
+        MIDDLE,
+    ),
+    "file": Way("and a file", in_parts(copied(through_a_file)), (MIDDLE,), since=MIDDLE),
     "put aside": Way("get_state and set_state", in_parts(put_aside), (MIDDLE,)),
-    "handed over": Way("another model goes on", in_parts(handed_over), None),
+    "handed over": Way("another model goes on", in_parts(handed_over), (MIDDLE,), since=MIDDLE),
     "weights loaded": Way("state_dict holds no state", in_parts(loaded), None),
     "looked at": Way("explain and summary leave all as it was", in_parts(watched), (MIDDLE,)),
     "written on": Way("get_state returns copies", in_parts(written_on), (MIDDLE,)),
@@ -269,9 +313,12 @@ WAYS: dict[str, Way] = {
     "monitored": Way("nor does a monitor", looking(monitored), (MIDDLE,)),
     "checkpointed": Way("parts of a stream run twice", looking(checkpointed), (MIDDLE,)),
     "reentrant": Way("whole sequences run twice", reentrant),
+    "repeated late": Way("the stream has gone on before the second run", repeated_late(False), (MIDDLE,)),
+    "reentrant, late": Way("with both kinds", repeated_late(True), (2, MIDDLE), {"time_chunk": 2, "truncate": True}),
+    "overwritten": Way("outputs are the caller's", looking(overwritten), (MIDDLE,)),
     "begun elsewhere": Way("a stream whose thread has ended", begun_elsewhere, (MIDDLE,)),
     "elsewhere": Way("all in a thread that has ended", wholly_elsewhere, (MIDDLE,)),
-    "no_grad": Way("a stream that was begun without a graph", begun_in(torch.no_grad), None),
-    "inference": Way("and in inference mode", begun_in(torch.inference_mode), None),
+    "no_grad": Way("a stream that was begun without a graph", begun_in(torch.no_grad), (MIDDLE,), since=MIDDLE),
+    "inference": Way("and in inference mode", begun_in(torch.inference_mode), (MIDDLE,), since=MIDDLE),
     "transformed": Way("the state is cleared by a transform", ended_in_transform),
 }

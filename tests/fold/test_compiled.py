@@ -12,7 +12,7 @@ from torch import nn
 import spikingtorch as st
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
-from tests.fold_nets import assert_same, network, slopes, states, train
+from tests.fold_nets import assert_same, network, slopes, train
 from tests.nets_that_step import Two, through
 from tests.nets_that_step import train as inputs
 
@@ -26,29 +26,6 @@ def fresh_compiler() -> Iterator[None]:
 
 def compiled(function: Any, backend: Any = "aot_eager") -> Any:
     return torch.compile(function, backend=backend, fullgraph=True)
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize(
-    ("name", "mode", "called"),
-    [
-        ("LIF, learning", "auto", True),
-        ("LIF, learning", "step", False),
-        ("CoarseLIF", "step", False),
-        ("CoarseLIF", "auto", False),
-        ("BioLIF, to_zero", "auto", True),
-        ("BioLIF, to_zero", "fold", False),
-        ("tutorial", "auto", False),
-    ],
-)
-def test_compiled(name: str, mode: Mode, called: bool) -> None:
-    model, twin = network(name, mode=mode), network(name, mode="fold")
-    x = train(model, 3, 5)
-    if called:
-        model(x)
-    assert_same(slopes(compiled(model), model, x), slopes(twin, twin, x))
-    assert_close(states(model), states(twin))
-    assert model.explain(x).mode == ("step" if mode == "step" else "fold")
 
 
 # torch's own, from importing the compiler
@@ -111,18 +88,6 @@ def test_compiled_for_many_lengths_and_batches() -> None:
         assert_close(run(x), twin(x))
 
 
-@pytest.mark.long
-def test_compiled_stream() -> None:
-    model, twin = network("LIF, learning"), network("LIF, learning")
-    run, x, anew = compiled(model), train(model, 3, 12), torch.tensor([True, False, True])
-    for a, b, init in ((0, 4, True), (4, 8, False), (8, 12, False), (0, 4, anew), (4, 5, False)):
-        assert_close(run(x[:, a:b], init), twin(x[:, a:b], init))
-        assert_close(states(model), states(twin))
-    run(x[:, :4])
-    model(x[:, 4:8], init=False)  # in turn with eager calls
-    assert_close(run(x[:, 8:], init=False), twin(x)[:, 8:])
-
-
 def twins(net: nn.Module) -> tuple[st.SpikingNet, st.SpikingNet]:
     return st.SpikingNet(copy.deepcopy(net), 3), st.SpikingNet(net, 3, mode="step")
 
@@ -139,23 +104,3 @@ def test_batch_norm_trains_and_infers(compiles: bool) -> None:
         assert_same(slopes(run, model, x), slopes(twin, twin, x))
         assert_close(model.state_dict(), twin.state_dict())
         assert model.explain().mode == "fold"
-
-
-@pytest.mark.long
-def test_compiled_network_that_steps() -> None:
-    model, twin = twins(Two(lambda net, x, init: -x if init else x).double())
-    assert_same(slopes(compiled(model), model, inputs()), slopes(twin, twin, inputs()))
-    assert model.explain().mode == "step"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "mode"), [("tutorial", "auto"), ("LIF, learning", "step")])
-def test_compiled_net_in_a_model(name: str, mode: Mode) -> None:
-    twin = network(name)
-    net: Any = torch.compile(network(name).net, backend="aot_eager")
-    model = st.SpikingNet(net, twin.Nout, mode=mode)
-    x = train(twin, 3, 5)
-    for _ in range(2):
-        got, want = slopes(model, model, x), slopes(twin, twin, x)
-        assert_same((got[0], {n.replace("_orig_mod.", ""): g for n, g in got[1].items()}), want)
-    assert_close(model(x, init=False), twin(x, init=False))

@@ -48,15 +48,6 @@ def test_an_error_of_the_network_is_the_same_in_all_modes(fault: Fault) -> None:
     assert found[0][0] is not AssertionError
 
 
-def test_wrong_shape_is_the_same_error_in_all_modes() -> None:
-    found = []
-    for mode in MODES:
-        with pytest.raises(ValueError, match=r"net returned shape \(\d+, 3\), expected \(N, \*Nout\)") as caught:
-            st.SpikingNet(Two().double(), 4, mode=mode)(train())
-        found.append(str(caught.value))
-    assert found[0] == found[1]
-
-
 def large(x: Any) -> None:
     if len(x) == 15:
         raise RuntimeError("fifteen samples are too many")
@@ -77,22 +68,6 @@ def test_network_that_fails_folded_goes_on_stepwise() -> None:
     for _ in range(2):
         assert model.explain().mode == "step"
         assert_close(model(x), twin(x))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_state_after_a_failed_call_is_as_before(mode: Mode) -> None:
-    faults: list[Fault] = [lambda x: None]
-    net = faulty(faults)
-    model = st.SpikingNet(net, 3, mode=mode)
-    model(train())
-    before = states(model)
-    faults[0] = FAULTS["shape"]
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        model(train(), init=False)
-    assert net.sl1._frame is net.sl2._frame is None
-    assert_close(states(model), before)
-    faults[0] = lambda x: None
-    model(train(), init=False)
 
 
 # --- mode "fold" ------------------------------------------------------------------------------------------------------

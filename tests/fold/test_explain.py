@@ -44,7 +44,7 @@ def test_report_of_a_network_that_folds() -> None:
         ("sl3", "IF", (10,)),
     ]
     assert {line.backend.backend for line in report.layers} <= {"fused", "loop"}
-    of_two_inputs = network("BioLIF, to_zero").explain(train(network("linear"), 3, 5)).layers
+    of_two_inputs = network("BioLIF, tracked").explain(train(network("linear"), 3, 5)).layers
     assert [line.shape for line in of_two_inputs] == [(6,), (3,)]
     lines = str(report).splitlines()
     assert lines[0] == f"fold: {report.reason}"

@@ -28,10 +28,6 @@ def model_of(**options: Any) -> st.SpikingNet:
     return st.SpikingNet(Net().double(), **options)
 
 
-def first_layer(model: st.SpikingNet) -> Any:
-    return model.get_submodule("net.first")
-
-
 def sequence(N: int = 5, T: int = 6) -> Tensor:
     return 3 * torch.rand(N, T, 4, dtype=torch.double, generator=torch.Generator().manual_seed(1))
 
@@ -86,19 +82,6 @@ def test_a_stream_is_the_sequence_bit_for_bit(grad: bool, steps: list[int]) -> N
     assert all(torch.equal(end[name], value) for name, value in model.get_state().items())
 
 
-def test_inference_mode_and_back() -> None:
-    model, x = model_of().eval(), sequence()
-    whole = model(x)
-    with torch.inference_mode():
-        first = [model(x[:, t : t + 1], init=t == 0) for t in range(3)]
-    rest = [model(x[:, t : t + 1], init=False) for t in range(3, 6)]
-    assert torch.equal(torch.cat([*first, *rest], 1), whole)
-    (slope,) = torch.autograd.grad(
-        model(x[:, :1].requires_grad_(), init=False).sum(), model.get_parameter("net.l2.weight")
-    )
-    assert slope.isfinite().all()
-
-
 def test_lengths_records_and_monitors(steps: list[int]) -> None:
     models, x = (model_of().eval(), model_of(mode="step").eval()), sequence(T=1)
     counted = []
@@ -126,15 +109,3 @@ def test_another_batch_ends_a_stream() -> None:
         model(x[:2, :1])
         with pytest.raises(ValueError, match="NaN or infinite"):
             model(torch.full_like(x[:2, :1], torch.nan), init=False)
-
-
-def test_a_state_is_not_written_on() -> None:
-    """What somebody holds of an earlier step stays as it was."""
-    model, x = model_of().eval(), sequence()
-    with torch.no_grad():
-        model(x[:, :1])
-        before = first_layer(model).state
-        kept = before.v.clone()
-        model(x[:, 1:2], init=False)
-    assert torch.equal(before.v, kept)
-    assert not torch.equal(first_layer(model).v, kept)

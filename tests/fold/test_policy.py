@@ -254,16 +254,6 @@ def test_it_leaves_the_network_alone(training: bool) -> None:
     assert all(a is b for a, b in zip(still, held, strict=True))
 
 
-def test_it_leaves_a_stream_alone() -> None:
-    net = Two().double()
-    model, step = st.SpikingNet(net, 3, mode="step"), st.SpikingNet(copy.deepcopy(net), 3, mode="step")
-    model(train())
-    step(train())
-    model.mode = "auto"
-    assert_close(model(train(), init=False), step(train(), init=False))  # tried out in the middle of the stream
-    assert model.explain().mode == "fold"
-
-
 def test_the_first_call_of_a_network_that_steps_is_not_kept_alive() -> None:
     """What was found out about it is an error, whose frames would hold inputs, outputs and graph of the call."""
     model, x = st.SpikingNet(Two(lambda net, h, init: centred(h)), 3), train().float()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
-from spikingtorch.fold.policy import Mode
 from spikingtorch.layers.checkpoint import Region
 from spikingtorch.testing import assert_close
 from tests.nets_that_step import Own
@@ -39,13 +38,12 @@ def assert_same(act: Callable[[Run], Any], run: Run = repeated) -> None:
 class Net(nn.Module):
     """Linear, layer, Linear, layer; parts of it run inside checkpoint."""
 
-    def __init__(self, run: Run, recurrent: bool = False, **options: Any) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.run = run
         self.l1, self.l2 = nn.Linear(10, 12), nn.Linear(12, 8)
-        weights = nn.Linear(12, 12, bias=False) if recurrent else None
-        self.n1, self.n2 = st.LIF(tau=4.0, v0=0.3, recurrent=weights, **options), st.CoarseLIF(tau=3.0, v0=0.1)
+        self.n1, self.n2 = st.LIF(tau=4.0, v0=0.3), st.CoarseLIF(tau=3.0, v0=0.1)
         self.double()
 
     def forward(self, x: Tensor, init: Any) -> Any:
@@ -57,65 +55,12 @@ def draw(seed: int = 0, T: int = 9) -> Tensor:
     return torch.rand(3, T, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def pull(out: Tensor) -> Tensor:
-    return torch.rand(out.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-def state_of(net: Any) -> list[Tensor]:
-    return [net.n1.v.clone(), net.n1.s.clone(), net.n2.v.clone()]
-
-
 def a_layer(**options: Any) -> Any:
     return st.LIF(tau=4.0, v0=0.4, **options).double()
 
 
 def a_sequence() -> Tensor:
     return draw()[0].requires_grad_()
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("options", [{}, {"learnable": "tau"}, {"learnable": "tau", "recurrent": True}])
-@pytest.mark.parametrize("mode", ["step", "fold", "auto"])
-@pytest.mark.parametrize("whole", [False, True], ids=["layers", "whole network"])
-@pytest.mark.parametrize("kind", ["sequences", "stream", "any order"])
-def test_calls_start_from_the_state_that_they_started_from(
-    kind: str, whole: bool, mode: Mode, options: dict[str, Any]
-) -> None:
-    def act(run: Run) -> list[Any]:
-        net = Net(plain if whole else run, **options)
-        model = st.SpikingNet(net, 8, mode="step" if run is plain else mode)
-        outs, found = [], []
-
-        def back(out: Tensor) -> None:
-            after = state_of(net)
-            found.extend([out, after, torch.autograd.grad(out, list(net.parameters()), pull(out))])
-            assert_close(state_of(net), after)
-
-        for k in range(4):
-            outs.append((run if whole else plain)(model, draw(k), k == 0 or kind != "stream"))
-            if kind != "any order":
-                back(outs[-1])
-        for k in (1, 0, 3, 2) if kind == "any order" else ():
-            back(outs[k])
-        return found
-
-    assert_same(act)
-
-
-@pytest.mark.parametrize("options", [{}, {"time_chunk": 4}, {"time_chunk": 4, "truncate": True}])
-@pytest.mark.parametrize("mode", ["step", "auto", "fold"])
-@pytest.mark.parametrize("way", [repeated, reentrant])
-def test_what_is_called_between_the_passes_goes_on_after_the_backward_pass(way: Run, mode: Mode, options: Any) -> None:
-    def act(run: Run) -> list[Any]:
-        net = Net(plain)
-        model, x = st.SpikingNet(net, 8, mode=mode, **options), draw().requires_grad_()
-        out = run(model, x)
-        model(draw(1))
-        out.backward(pull(out))
-        grads = [parameter.grad for parameter in net.parameters()]
-        return [out, x.grad, *grads, model(draw(2), init=False), *state_of(net)]
-
-    assert_same(act, way)
 
 
 def in_one_region(layer: Any, xs: Tensor, run: Run) -> Tensor:
@@ -263,13 +208,3 @@ def test_what_cannot_know_its_start_is_an_error(name: str) -> None:
     out = make()
     with pytest.raises(RuntimeError, match=message):
         out.sum().backward()
-
-
-@pytest.mark.parametrize("mode", ["step", "fold"])
-def test_samples_that_start_anew_in_a_stream_with_a_graph(mode: Mode) -> None:
-    def act(run: Run) -> Any:
-        model = st.SpikingNet(Net(run), mode=mode, carry_graph=True)
-        out = model(draw()).sum() + (model(draw(1), torch.tensor([True, False, True])) * pull(draw()[..., :8])).sum()
-        return torch.autograd.grad(out, [*model.parameters()])
-
-    assert_same(act)

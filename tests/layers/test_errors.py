@@ -1,5 +1,6 @@
 """Bad input to a layer: what the error says."""
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -24,12 +25,16 @@ def test_integer_input(layer: st.StepLayer, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_nan_input_names_the_layer_and_keeps_the_state(layer: st.StepLayer, value: float) -> None:
     call(layer, torch.full((2, 3), 0.4))
-    before = layer.s
+    before, kept = layer.s, copy.deepcopy(layer)
     bad = torch.full((2, 3), 0.4)
     bad[1, 1] = value
     with pytest.raises(ValueError, match=rf"{type(layer).__name__}: x holds NaN or infinite values \(shape \(2, 3\)\)"):
         call(layer, bad)
+    for given, init in ((bad, True), (bad.long(), False), (bad.double(), torch.ones(9).bool())):
+        with pytest.raises((TypeError, ValueError)):
+            call(layer, given, init)
     assert layer.s is before
+    assert torch.equal(call(layer, torch.full((2, 3), 0.4)), call(kept, torch.full((2, 3), 0.4)))
 
 
 def test_other_batch_size_without_init(layer: st.StepLayer) -> None:
@@ -38,8 +43,12 @@ def test_other_batch_size_without_init(layer: st.StepLayer) -> None:
         call(layer, torch.ones(2, 3))  # nothing to remember, so nothing that could not fit
         return
     message = r"holds the state of inputs of shape \(4, 3\).*got \(2, 3\).*Pass init=True.*make a layer for each"
+    before = layer.s
     with pytest.raises(ValueError, match=message):
         call(layer, torch.ones(2, 3))
+    with pytest.raises((TypeError, ValueError)):
+        call(layer, torch.ones(4, 3).double())
+    assert layer.s is before
     call(layer, torch.ones(2, 3), True)
 
 

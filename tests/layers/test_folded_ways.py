@@ -1,10 +1,9 @@
-"""A folded layer that is called again, under what torch offers: autograd, hooks, checkpoint, transforms, copies."""
+"""A folded layer that is called again, under what torch offers: autograd, hooks, copies."""
 
 import copy
 import gc
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -12,14 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
-from torch.func import functional_call, grad, jvp, vmap
-from torch.utils.checkpoint import checkpoint
+from torch.func import functional_call, vmap
 
 import spikingtorch as st
 from spikingtorch import functional as F
 from spikingtorch.fold.policy import Mode
 from spikingtorch.testing import assert_close
-from tests.every_layer import COPIES
 from tests.fold_nets import span, states
 from tests.folded_layer import CALLS, M, N, T, Took, agrees, draw, gradients, held, learning, over_time, repeat, results
 
@@ -61,11 +58,6 @@ def overwritten_output(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Te
     return pulled(model, model(x).mul_(2.0), x, 0.5 * pull)
 
 
-def computed_parameters(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
-    params = {name: 1.0 * parameter for name, parameter in model.named_parameters()}
-    return pulled(model, functional_call(model, params, (x,)), x, pull)
-
-
 def hooks_on_saved_tensors(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
     """What is saved comes back laid out in another way."""
     packed = []
@@ -84,11 +76,6 @@ def saved_on_the_cpu(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tens
     with save_on_cpu():
         out = model(x)
     return pulled(model, out, x, pull)
-
-
-def checkpointed(model: st.SpikingNet, x: Tensor, pull: Tensor, *, reentrant: bool) -> list[Any]:
-    checkpoint(model, x, use_reentrant=reentrant).backward(pull)
-    return [leaf.grad for leaf in leaves(model, x)]
 
 
 def hooks_on_the_layer(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
@@ -115,66 +102,16 @@ def subclassed(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
     return [each.as_subclass(Tensor) for each in pulled(model, out, x, pull)]
 
 
-def compiled(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
-    torch._dynamo.reset()
-    # a weight of each neuron's own breaks the graph
-    run: Any = torch.compile(model, backend="aot_eager", fullgraph=not isinstance(held(model).recurrent, Tensor))
-    return pulled(model, run(x), x, pull)
-
-
-Loss = Callable[[dict[str, Tensor], Tensor], Tensor]
-
-
-def pure(model: st.SpikingNet, pull: Tensor) -> tuple[Loss, dict[str, Tensor]]:
-    """Return the loss as a function of parameters and input, and parameters to give it."""
-    params = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    return lambda params, x: (functional_call(model, params, (x,)) * pull).sum(), params
-
-
-def by_grad(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
-    loss, params = pure(model, pull)
-    found, dx = grad(loss, (0, 1))(params, x.detach())
-    return [dx, *found.values()]
-
-
-def by_vmap_of_grad(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
-    loss, params = pure(model, pull)
-    found, dx = vmap(grad(loss, (0, 1)), (None, 0))(params, torch.stack([draw(71), x.detach()]))
-    return [each[1] for each in (dx, *found.values())]
-
-
-def by_grad_of_vmap(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
-    loss, params = pure(model, pull)
-    found, dx = grad(lambda params, many: vmap(loss, (None, 0))(params, many).sum(), (0, 1))(params, x.detach()[None])
-    return [dx[0], *found.values()]
-
-
-def by_forward_mode(model: st.SpikingNet, x: Tensor, pull: Tensor) -> list[Tensor]:
-    loss, params = pure(model, pull)
-    found = by_grad(model, x, pull)
-    tangent = jvp(partial(loss, params), (x.detach(),), (draw(71),))[1]
-    assert_close(tangent, (found[0] * draw(71)).sum())
-    return found
-
-
 # the way, and how many scans it repeats that autograd knows of
 WAYS: dict[str, tuple[Callable[[st.SpikingNet, Tensor, Tensor], list[Tensor]], int]] = {
     "backward twice": (backward_twice, 1),
     "added up": (added_up, 3),
     "many cotangents": (many_at_once, 1),
     "overwritten output": (overwritten_output, 1),
-    "computed parameters": (computed_parameters, 1),
     "hooks on saved tensors": (hooks_on_saved_tensors, 1),
     "saved on the CPU": (saved_on_the_cpu, 1),
-    "checkpoint": (partial(checkpointed, reentrant=False), 0),
-    "reentrant checkpoint": (partial(checkpointed, reentrant=True), 1),
     "hooks on the layer": (hooks_on_the_layer, 1),
     "subclass of Tensor": (subclassed, 0),
-    "torch.compile": (compiled, 0),
-    "grad": (by_grad, 0),
-    "vmap of grad": (by_vmap_of_grad, 0),
-    "grad of vmap": (by_grad_of_vmap, 0),
-    "forward mode": (by_forward_mode, 0),
 }
 
 
@@ -187,9 +124,8 @@ def recurrent(kind: str) -> st.StepLayer:
 
 
 KNOWN = [("alone", 0), ("alone", 1), ("alone", 4), ("dense", 1), ("channels", 1)]
-# torch maps no gradient of the dense loop over cotangents; to compile takes seconds
-LEFT_OUT = {("many cotangents", "dense", 1), ("torch.compile", "alone", 1)}
-CASES = [(name, *known) for name in WAYS for known in KNOWN if (name, *known) not in LEFT_OUT]
+# torch maps no gradient of the dense loop over cotangents
+CASES = [(name, *known) for name in WAYS for known in KNOWN if (name, *known) != ("many cotangents", "dense", 1)]
 
 
 @pytest.mark.sampled
@@ -199,7 +135,7 @@ def test_every_way_to_the_gradient(name: str, kind: str, before: int, took: Took
     model = over_time(learning() if kind == "alone" else recurrent(kind))
     for k in range(before):
         agrees(model, draw(k + 40).requires_grad_(), took)
-    for k in range(1 if way is compiled else 3):
+    for k in range(3):
         x, pull = draw(k).requires_grad_(), draw(k + 9)
         want = gradients(results(model, x, "step", pull))
         model.zero_grad()
@@ -244,32 +180,6 @@ def test_what_a_gradient_needs_may_not_be_overwritten(which: str, took: Took) ->
     with pytest.raises(RuntimeError, match=r"modified (by an )?inplace"):
         out.sum().backward()
     assert took.trains == CALLS + 1
-
-
-@pytest.mark.parametrize("way", COPIES)
-def test_copies_learn_anew(way: str, model: st.SpikingNet, took: Took) -> None:
-    other = COPIES[way](model)
-    names = {"net.layer.decay", "net.layer.v0", "net.layer._extra_state"}
-    assert other.state_dict().keys() == model.state_dict().keys() == names
-    with torch.no_grad():
-        held(other).v0.mul_(0.5)
-    repeat(other, took)
-    assert agrees(model, draw(1).requires_grad_(), took)
-    model.load_state_dict(other.state_dict())
-    assert agrees(model, draw(2).requires_grad_(), took)
-
-
-def test_threads_with_models_of_their_own() -> None:
-    """The kernels and what is known of them are common to all."""
-
-    def train(seed: int) -> None:
-        model = over_time(st.LIF(decay=0.5 + 0.1 * seed, v0=span(0.3, 0.6, M), learnable="v0").double())
-        for k in range(30):
-            x, pull = draw(k + 100 * seed).requires_grad_(), draw(k + 9)
-            assert_close(results(model, x, "fold", pull), results(model, x, "step", pull))
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(train, range(3))) == [None] * 3
 
 
 # --- types ------------------------------------------------------------------------------------------------------------

@@ -151,25 +151,6 @@ def test_step_fold_and_oracle(name: str, kind: str) -> None:
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.sampled
-@every_mode
-@every_kind
-@pytest.mark.parametrize("name", ["IF", "CoarseLIF", "BioLIF", "LI"])
-def test_a_stream_goes_on_and_samples_start_anew(name: str, kind: str, mode: str) -> None:
-    xs, anew = train(kind), torch.tensor([True, False, True])
-    want, model = oracle(name, kind, xs), model_of(name, kind, mode)
-    pieces = [model(xs[:, :1]), model(xs[:, 1:4], init=False), model(xs[:, 4:], init=False)]
-    assert_close(torch.cat(pieces, 1), want)
-    # and a new sequence forgets what came back as well
-    assert_close(model(xs[:, :5]), want[:, :5])
-    found = model(xs[:, 5:], init=anew)
-    assert_close(found[anew], oracle(name, kind, xs[:, 5:])[anew])
-    assert_close(found[~anew], want[~anew][:, 5:])
-    assert not torch.equal(found[anew], want[anew][:, 5:])
-    model.reset()
-    assert_close(model(xs[:, :4], init=False), want[:, :4])
-
-
 @every_mode
 @every_kind
 def test_time_chunks_and_a_graph_carried_on(kind: str, mode: str) -> None:

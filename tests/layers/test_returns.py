@@ -1,13 +1,11 @@
 """Layers that return fields of their state beside their spikes: ``returns=("spikes", "v")``."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import spikingtorch as st
 from spikingtorch import functional as F
@@ -15,10 +13,9 @@ from spikingtorch import like
 from spikingtorch.fold.policy import Mode
 from spikingtorch.init import to_rate_
 from spikingtorch.testing import assert_close
-from tests.every_layer import COPIES, MAKERS, call, drawn, slopes
+from tests.every_layer import MAKERS, call, drawn, slopes
 from tests.folded_layer import One
 from tests.test_like import MAKERS as LIKE
-from tests.ways import compiled
 
 N, T, M = 4, 7, 5
 LENGTHS = [7, 2, 5, 1]
@@ -145,48 +142,6 @@ def test_records_and_counts(options: dict[str, Any], calls: list[dict[str, Any]]
     assert monitor.metrics()["lif/rate"] == pytest.approx((want["spikes"] != 0).sum().item() / (N * steps * 6))
 
 
-def written_on(model: st.SpikingNet, x: Tensor) -> Any:
-    outputs = model(x)
-    kept = {name: each.clone() for name, each in outputs.items()}
-    for each in outputs.values():  # the gradient reads nothing of what is given out
-        each.detach().fill_(torch.nan)
-    return kept
-
-
-def by_vmap(model: st.SpikingNet, x: Tensor) -> Any:
-    weights: dict[str, Tensor] = dict(model.named_parameters())
-    out = torch.func.vmap(lambda x: torch.func.functional_call(model, weights, (x[None],)))(x)
-    return {name: each.squeeze(1) for name, each in out.items()}
-
-
-WAYS: dict[str, Any] = {
-    "compiled": lambda model, x: compiled(model)(x),
-    "checkpoint": lambda model, x: checkpoint(model, x, use_reentrant=False),
-    "vmap": by_vmap,
-    "written on": written_on,
-    "another thread": lambda model, x: ThreadPoolExecutor(1).submit(model, x).result(),
-}
-
-
-@pytest.mark.sampled
-@pytest.mark.parametrize("options", [OPTIONS["plain"], OPTIONS["recurrent and refractory"]], ids=["plain", "more"])
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_ways_to_call(way: Any, options: dict[str, Any]) -> None:
-    model = st.SpikingNet(Net(**copy.deepcopy(options)))
-    x, weights = drawn(N, T, M).requires_grad_(), list(model.parameters())
-    want = slopes(model(x), x, *weights)
-    assert_close(slopes(way(model, x), x, *weights), want)
-
-
-@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
-def test_a_copy(copied: Any) -> None:
-    model, x = st.SpikingNet(Net()), drawn(N, T, M)
-    assert_close(copied(model)(x), model(x))
-    other = st.SpikingNet(Net())
-    other.load_state_dict(model.state_dict())
-    assert_close(other(x), model(x))
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_precision_is_that_of_the_input(dtype: torch.dtype) -> None:
     layer = st.LIF(returns=("spikes", "v", "u", "threshold"))
@@ -198,16 +153,6 @@ def test_precision_is_that_of_the_input(dtype: torch.dtype) -> None:
         assert state is not None
         assert torch.equal(outs[1][:, -1], state.to(dtype))
         assert (outs[3] == 1.0).all()
-
-
-def test_what_is_returned_is_memory_of_its_own() -> None:
-    layer = st.LI(returns=("spikes", "v"))
-    for init in (True, False):
-        out, v = layer(torch.ones(2, 3), init)
-        out.zero_()
-        v.fill_(7.0)
-    assert layer.v is not None
-    assert (layer.v < 3.0).all()
 
 
 def test_the_membrane_of_snntorch_is_the_one_before_a_delayed_reset() -> None:

@@ -142,16 +142,6 @@ def test_state_that_reset_takes_from_an_input() -> None:
     assert torch.equal(layer.v, torch.ones(1, 2))  # type: ignore[arg-type]
 
 
-def test_state_under_compile() -> None:
-    layer: Any = st.StepLayer(returns_its_output, Two)
-    step: Any = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    for k in range(3):
-        out = step(torch.full((1, 2), float(k)))
-        kept = layer.v.clone()
-        out.fill_(9.0)
-        assert torch.equal(layer.v, kept)
-
-
 class Counted(NamedTuple):
     v: Tensor
     n: Tensor

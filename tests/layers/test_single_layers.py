@@ -124,14 +124,6 @@ def test_steps_in_wrappers_are_layers(wrapper: Any) -> None:
     assert layer.v is inner.v
 
 
-def test_every_state_can_be_seen() -> None:
-    layer: Any = st.CubaLIF()
-    before = layer.state
-    assert before is None
-    layer(torch.ones(1, 3))
-    assert layer.state.i.tolist() == [[1.0] * 3]
-
-
 def test_stochastic_lif_fires_by_chance() -> None:
     layer = st.StochasticLIF(tau=1e9, reset=F.none, generator=torch.Generator().manual_seed(0))
     x = torch.full((1, 20_000), 1.1)

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import spikingtorch as st
 from spikingtorch.functional.core.tree import leaves_of
-from spikingtorch.testing import assert_close
 from tests.every_layer import COPIES, MAKERS, call
 from tests.folded_layer import draw
 
@@ -78,6 +77,15 @@ def test_copies_carry_the_state_without_its_graph_and_share_nothing(layer: Any, 
     assert len({parameter.data_ptr() for parameter in params}) == len(params)
 
 
+def test_a_shallow_copy_has_a_state_of_its_own(layer: Any) -> None:
+    call(layer, X)
+    twin = copy.copy(layer)
+    want = call(copy.deepcopy(layer), Y)
+    call(twin, Y)
+    twin.reset()
+    assert torch.equal(call(layer, Y), want)
+
+
 def test_moves_with_the_module(layer: Any) -> None:
     call(layer, X, True)
     layer.double()
@@ -127,35 +135,8 @@ def test_half_precision_keeps_its_state_in_float32() -> None:
     assert layer.to(torch.float16).v.dtype == torch.float32  # type: ignore[union-attr]
 
 
-def test_gradient_after_detach_is_that_of_one_step() -> None:
-    layer, x = st.IF(), torch.full((1,), 0.4, requires_grad=True)
-    layer(x)
-    layer.detach_()
-    assert torch.autograd.grad(layer(x).sum(), x)[0].item() == pytest.approx(5 * 0.2689414 * 0.7310586, rel=1e-4)
-
-
 def test_init_mask_on_a_first_call_starts_every_sample() -> None:
     assert st.IF()(torch.ones(2, 1), torch.tensor([True, False])).tolist() == [[1.0], [1.0]]
-
-
-def test_steps_inside_a_transform() -> None:
-    layer = st.LIF()
-
-    def total(x: Tensor) -> Tensor:
-        return torch.stack([layer(x, t == 0) for t in range(5)]).sum()
-
-    x = torch.tensor([[0.3, 0.6], [0.9, 0.1]], requires_grad=True)
-    (want,) = torch.autograd.grad(total(x), x)
-    assert_close(torch.func.grad(total)(x.detach()), want)
-    assert_close(torch.func.vmap(torch.func.grad(total))(x.detach()), want)
-
-
-def test_state_of_inference_mode_may_go_on_with_gradients() -> None:
-    layer = st.LIF(learnable="tau")
-    with torch.inference_mode():
-        layer(X, True)
-    layer(X).sum().backward()
-    assert layer.get_parameter("tau").grad is not None
 
 
 def test_biolif_counts_its_activity() -> None:

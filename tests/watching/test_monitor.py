@@ -38,20 +38,6 @@ def test_counts(net: Net, options: Any) -> None:
     assert monitor.metrics() == {}
 
 
-def test_nothing_changes(net: Net) -> None:
-    model, x = st.SpikingNet(net), draw()
-
-    def trained() -> list[Tensor]:
-        out = model(x)
-        return [out, *torch.autograd.grad(out.sum(), list(model.parameters()))]
-
-    want = trained()
-    with st.SpikeMonitor(model):
-        got = trained()
-    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
-    assert model.explain().mode == "fold"
-
-
 @pytest.mark.parametrize("options", [{}, {"mode": "step"}, {"time_chunk": 4}], ids=str)
 def test_lengths(net: Net, options: Any) -> None:
     model, x, lengths = st.SpikingNet(net, **options), draw(), torch.tensor([15, 3, 1, 9])

@@ -162,27 +162,6 @@ def test_nothing_changes(look: str, error: Any, model: st.SpikingNet, tmp_path: 
     assert str(model.explain()) == explained
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("look", ["summary", "overview"])
-@pytest.mark.parametrize("mode", ["auto", "fold", "step"])
-def test_training_goes_on_as_without_a_look(look: str, mode: Any, tmp_path: Path) -> None:
-    def trained(looks: bool) -> list[Tensor]:
-        torch.manual_seed(0)
-        layers = [nn.Linear(6, 20), nn.BatchNorm1d(20), st.LIF(v0=0.3), nn.Dropout(0.2), nn.Linear(20, 4), st.LIF()]
-        model = st.SpikingNet(nn.Sequential(*layers), mode=mode, warn_silent=False)
-        optimizer, outputs = torch.optim.SGD(model.parameters(), lr=0.1), []
-        for k in range(3):
-            outputs.append(model(draw(8, 10, 6, seed=k)))
-            if looks:  # between forward and backward
-                LOOKS[look](model, 5 * draw(2, 3, 6, seed=k), tmp_path)
-            outputs[-1].sum().backward()
-            optimizer.step()
-        outputs.append(model(draw(8, 10, 6), init=False))
-        return [*outputs, *model.state_dict().values()]
-
-    assert all(map(torch.equal, trained(True), trained(False)))
-
-
 def test_a_first_layer_that_writes_on_its_input() -> None:
     model = st.SpikingNet(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 4), st.LIF()), mode="step")
     x = draw(3, 4, 6) - 0.5

@@ -38,6 +38,7 @@ def test_a_step_and_a_scan(name: str) -> None:
     assert (ran.forward, ran.backward) == (1, 1)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("requires", [False, True], ids=["no gradient", "under no_grad"])
 @pytest.mark.parametrize("recurrent", [False, True], ids=["scan", "recurrence"])
 def test_without_a_gradient(recurrent: bool, requires: bool) -> None:
@@ -52,24 +53,6 @@ def test_without_a_gradient(recurrent: bool, requires: bool) -> None:
     xs = draw(20, 3).requires_grad_(requires)
     with torch.no_grad() if requires else nullcontext():
         assert_close(compiled(run)(xs), run(xs.detach()))
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "weight", [nn.Parameter(torch.full((3,), 0.3)), nn.Linear(3, 3, bias=False)], ids=["own", "dense"]
-)
-def test_a_folded_recurrent_layer(weight: Any) -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = st.LIF(recurrent=weight)
-
-        def forward(self, x: Tensor, init: Any) -> Any:
-            return self.layer(x, init)
-
-    model = st.SpikingNet(Net(), 3, "fold", warn_silent=False)
-    x = draw(2, 9, 3).float()
-    assert_close(compiled(model)(x), model(x))
 
 
 ENSEMBLE = Way(
@@ -98,6 +81,7 @@ def test_a_transform(name: str, roles: str, kind: str) -> None:
     assert_close(got, way.want(case(loop), *first, *given))
 
 
+@pytest.mark.long
 def test_a_transform_in_a_transform() -> None:
     def case(run: Callable[..., Any]) -> Function:
         return lambda x, decay: run(F.lif_step, F.LIFState(torch.zeros(3).double()), x, {"decay": decay})
@@ -125,6 +109,7 @@ def over_time(layer: Callable[..., Tensor]) -> Function:
     return lambda *x: torch.stack([layer(each, t == 0) for t, each in enumerate(x)])
 
 
+@pytest.mark.long
 def test_layers() -> None:
     plain = Layers()
     fast = copy.deepcopy(plain)
@@ -169,6 +154,7 @@ def test_a_change_of_a_layer_takes_effect() -> None:
     assert len(seen) == len(CHANGES)
 
 
+@pytest.mark.long
 def test_options_of_scan_take_effect() -> None:
     x = 2 * draw(4, 5)
 

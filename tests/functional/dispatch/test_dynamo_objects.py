@@ -107,19 +107,21 @@ def test_scans() -> None:
     assert not any(map(torch.equal, seen, seen[len(CASES) :]))
 
 
-@pytest.mark.sampled
+MADE: dict[str, Callable[[float], st.StepLayer]] = {
+    "step": lambda alpha: st.StepLayer(Neuron(alpha), State),
+    "surrogate": lambda alpha: st.StepLayer(step, State, surrogate=Slope(alpha)),
+    "surrogate, a module, of a recurrent layer": lambda alpha: st.LIF(
+        surrogate=SlopeModule(alpha), recurrent=nn.Parameter(torch.full((4,), 0.3))
+    ),
+}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("fullgraph", [False, True])
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda alpha: st.StepLayer(Neuron(alpha), State),
-        lambda alpha: st.StepLayer(step, State, surrogate=Slope(alpha)),
-        lambda alpha: st.LIF(surrogate=SlopeModule(alpha), recurrent=nn.Parameter(torch.full((4,), 0.3))),
-    ],
-    ids=["step", "surrogate", "surrogate, a module, of a recurrent layer"],
-)
-def test_a_network(made: Callable[[float], Any], fullgraph: bool) -> None:
+@pytest.mark.parametrize("name", MADE)
+def test_a_network(name: str, fullgraph: bool) -> None:
     torch.manual_seed(0)
+    made: Callable[[float], Any] = MADE[name]
     linear, layer = nn.Linear(5, 4), made(2.0)
     model = st.SpikingNet(nn.Sequential(linear, layer)).double()
     x = 3 * draw(2, 3, 5)
