@@ -115,7 +115,6 @@ def test_what_is_not_seen_is_named() -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.filterwarnings("ignore:Dynamo :UserWarning")  # torch's own, once in a process
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_compiled_network_is_counted(whole: bool) -> None:
     torch.manual_seed(0)
