@@ -181,8 +181,12 @@ def ensemble(function: Function, params: Any, x: Tensor) -> Any:
     return func.vmap(function, (0, None))(several, x)
 
 
+# made here, for torch.compile makes no generator
+PULL = cotangent(draw(1)[..., :1])
+
+
 def pulled(function: Function, params: Any, x: Tensor) -> Any:
-    return func.grad(lambda params, x: (function(params, x) * cotangent(x[..., :1])).sum(), (0, 1))(params, x)
+    return func.grad(lambda params, x: (function(params, x) * PULL).sum(), (0, 1))(params, x)
 
 
 def for_each_sample(function: Function, params: Any, x: Tensor) -> Any:
