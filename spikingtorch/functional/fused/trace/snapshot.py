@@ -65,18 +65,9 @@ _NOTES = {name for name, item in vars(_SAMPLE).items() if not isinstance(item, t
     *("__dataclass_fields__", "__dataclass_params__", "__static_attributes__", "__firstlineno__", "_backward_cls"),
 }
 _OF_ENUMS = {*vars(Enum("_Empty", []))}
-# what no step asks for unless it shows an object, makes one or compares two
-_SHOWN = {
-    "__repr__",
-    "__str__",
-    "__format__",
-    "__eq__",
-    "__hash__",
-    "__init__",
-    "__new__",
-    "__post_init__",
-    "__replace__",
-}
+# what no step asks for unless it makes an object, shows one or compares two
+_MAKERS = {"__init__", "__new__", "__post_init__"}
+_SHOWN = _MAKERS | {"__repr__", "__str__", "__format__", "__eq__", "__hash__", "__replace__"}
 _HOLD = "Keep what it reads in numbers, texts, tuples, lists, dicts or plain objects, or pass it in params"
 _WRITE = "Write the names of what it reads in its code"
 
@@ -219,7 +210,6 @@ class _SnapshotWalk:
         self._alive: list[Any] = []
         self._modules: dict[int, types.ModuleType] = {}
         self._attributes: set[str] = set()  # names that code reads or assigns to, of modules wherever they are
-        self._computes = False  # whether it reads by names that it computes
         self._name = ""  # by which code of a class or a module is called, if it is
         self._code: list[tuple[str, types.FunctionType, Reads]] = []  # by that name
         self._in_c: list[tuple[str, Any, str]] = []  # functions in C by that name, and the packages that they are of
@@ -314,7 +304,6 @@ class _SnapshotWalk:
         reads, space = reads_of(function.__code__), function.__globals__
         self._code.append((self._name, function, reads))
         self._attributes.update(reads.attributes, reads.stores, reads.texts)
-        self._computes = self._computes or reads.computes_names
         self.looks = self.looks or bool(reads.looks)
         self.guard.watch_names(space, {*reads.names, *reads.rebinds})
         read = [space[name] for name in reads.names if name in space]
@@ -340,7 +329,7 @@ class _SnapshotWalk:
                 self.guard.watch_names(vars(module), (name,))
                 if name in vars(module):
                     yield module, name, self._named(name, vars(module)[name])
-        if self._computes and self._modules:
+        if self._modules and self._computes(self._called()):
             self._unheld("may read a module by a name that it computes", _WRITE)
 
     def _class(self, cls: type) -> Any:
@@ -383,20 +372,29 @@ class _SnapshotWalk:
         content = () if own is None else self._mapping(own, f"an attribute of a {kind.__name__}")
         return self.of(kind), content, *[self.of(getattr(value, slot, None)) for slot in slots]
 
-    def check_code(self) -> None:
-        """Raise where code that may be called does what the loop alone does as it is meant.
+    def _called(self) -> set[str]:
+        """Return the names of code that may be called.
 
-        Of a class or a module, that are the functions whose names code reads that may be called, and what Python calls
-        by itself; where names are computed, all of them.
+        Of a class or a module, that are the functions whose names such code reads, and what Python calls by itself;
+        where it computes names, all of them.
         """
         known = {name for name, _, _ in self._code} | {name for name, _, _ in self._in_c}
-        read = {"", "forward", *(name for name in known if self._computes or _calls_by_itself(name))}
+        read = {"", "forward", *filter(_calls_by_itself, known)}
         told: set[str] = set()
         while read != told:
             told |= read
             each = [{*reads.names, *reads.attributes, *reads.texts} for name, _, reads in self._code if name in told]
-            read = told.union(*each)
+            read = told.union(*each, known if self._computes(told) else ())
             read |= {first for name, first in self._also if name in told}
+        return told
+
+    def _computes(self, told: set[str]) -> bool:
+        """Say whether code of some names, or what makes objects, reads by names that it computes."""
+        return any([reads.computes_names for name, _, reads in self._code if name in told | _MAKERS])
+
+    def check_code(self) -> None:
+        """Raise where code that may be called does what the loop alone does as it is meant."""
+        told = self._called()
         for name, function, reads in self._code:
             if name in told:
                 self._check(function, reads)
