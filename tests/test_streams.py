@@ -145,3 +145,31 @@ def test_states_of_other_networks(message: str) -> None:
         model.set_state(change(state))
     now = model.get_state()  # nothing of it was taken over
     assert all(torch.equal(now[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("mode", ["step", "auto"])
+def test_a_network_that_is_called_within_another_one_shares_the_state_of_any_of_its_layers(mode: Any) -> None:
+    """Also where not all of its layers are the other one's."""
+    shared = LI(tau=4.0)
+    inner = SpikingNet(nn.Sequential(IF(v0=0.1), shared), mode=mode)
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.others = shared, [inner]
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            first: Tensor = self.layer(x, init)
+            self.others[0](x[:, None], init=False)
+            return first
+
+    x = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    model = SpikingNet(Outer(), mode="step")
+    out = model(x)
+    twin, fires, want = LI(tau=4.0), IF(v0=0.1), []
+    for t, x_t in enumerate(x.unbind(1)):
+        want.append(twin(x_t, init=t == 0))
+        twin(fires(x_t, init=False), init=False)
+    assert torch.equal(out, torch.stack(want, 1))
+    assert shared.v is not None and twin.v is not None  # noqa: PT018
+    assert torch.equal(shared.v, twin.v)

@@ -50,33 +50,39 @@ class Frame:
         self.activity: Any = None
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
-        self._around: Frame | None = frame_of(layers[0]) if layers else None
-        if self._around is not None and self._around.fold is not None:  # where layers have no single state
-            layers[0]._refuse_in_fold("reset()" if starts else "detach_()")
-        self.is_pure: bool = is_pure or (self._around is not None and self._around.is_pure)
+        # those that the layers and hooks are found in already, of networks around this one
+        self._around: list[Frame | None] = [frame_of(place) for place in self._places]
+        for layer, around in zip(layers, self._around, strict=False):
+            if around is not None and around.fold is not None:  # where layers have no single state
+                layer._refuse_in_fold("reset()" if starts else "detach_()")
+        self.is_pure: bool = is_pure or any([around is not None and around.is_pure for around in self._around])
         self.keeps_graph = keeps_graph or self.is_pure
         self._starts, self._repeats = starts, backward_pass() != -1
         # by layer; none for one that is at rest
         self._memories: dict[Any, Any] = {}
         if not (starts or self._repeats):
-            around = self._around
-            self._memories = {each: each._own_memory() if around is None else around.memory(each) for each in layers}
+            for layer, around in zip(layers, self._around, strict=False):
+                self._memories[layer] = layer._own_memory() if around is None else around.memory(layer)
             if not self.keeps_graph:
                 self.detach()
 
     def __enter__(self) -> None:
-        self._put(self)
+        for place in self._places:
+            place._frame = self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: Any, *error: object) -> None:
+        replaced = kind is None and any([place._frame is not self for place in self._places])
         self.leave()
+        if replaced:
+            raise RuntimeError(
+                "SpikingNet: another thread has run a network with a layer of this one meanwhile. Give each thread a "
+                "network of its own: copy.deepcopy(model)"
+            )
 
     def leave(self) -> None:
-        """Let the layers find the frame around this one, if there is one."""
-        self._put(self._around)
-
-    def _put(self, frame: "Frame | None") -> None:
-        for place in self._places:
-            place._frame = frame
+        """Let the layers find the frames around this one, if there are any."""
+        for place, around in zip(self._places, self._around, strict=True):
+            place._frame = around
 
     def tell(self, init: Any, running: Tensor | None = None, fold: Any = None) -> None:
         """Tell the layers about the step that follows, or about all steps."""
@@ -109,12 +115,14 @@ class Frame:
     def commit(self) -> None:
         """Let the layers keep what they remember."""
         cuts, found = not (self.is_pure or (self.keeps_graph and not functorch_active())), {}
-        for layer in self._layers:
+        for layer, around in zip(self._layers, self._around, strict=False):
             memory = self._memories.get(layer)
-            found[layer] = layer._at_end(memory) if cuts else memory
-        if self._around is not None:
-            self._around._memories.update(found)
-        elif not self._repeats:
+            memory = layer._at_end(memory) if cuts else memory
+            if around is None:
+                found[layer] = memory
+            else:
+                around.remember(layer, memory)
+        if not self._repeats:
             commit(found)
 
 

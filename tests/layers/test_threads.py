@@ -125,3 +125,27 @@ os._exit(0)
 
 def test_random_states_are_read_while_garbage_is_collected() -> None:
     assert python("-c", COLLECTED, timeout=120) == "through\n"
+
+
+def test_a_layer_that_another_thread_s_network_runs_meanwhile_is_an_error() -> None:
+    """Also where that network fails, and leaves nothing behind."""
+    shared = st.LIF(tau=4.0)
+
+    class Fails(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = shared
+
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            raise KeyError(self.layer(x, init).shape)
+
+    class Waits(Fails):
+        def forward(self, x: Tensor, init: Any) -> Tensor:
+            with pytest.raises(KeyError):
+                elsewhere(lambda: other(torch.rand(2, 4, 3)))
+            out: Tensor = self.layer(x, init)
+            return out
+
+    other = st.SpikingNet(Fails(), mode="step")
+    with pytest.raises(RuntimeError, match=r"another thread has run a network with a layer of this one.*deepcopy"):
+        st.SpikingNet(Waits(), mode="step")(torch.rand(2, 4, 3))
