@@ -80,10 +80,10 @@ def is_held(tensor: Tensor, memory: UntypedStorage) -> bool:
     return counts is None or counts[0] > owners or counts[1] > 1
 
 
-def check_finite(owner: str, name: str, x: Tensor) -> None:
-    """Raise where x holds NaN or infinities, if Python may look."""
+def check_finite(owner: str, name: str, x: Tensor, eager: bool = False) -> None:
+    """Raise where x holds NaN or infinities, if Python may look; see ``has_values``."""
     # a sum is finite only if all that is added is, and takes half as long as the bounds
-    if has_values(x) and not math.isfinite((x.detach() if x.requires_grad else x).sum().item()):
+    if has_values(x, eager) and not math.isfinite((x.detach() if x.requires_grad else x).sum().item()):
         value_range(owner, name, x)
 
 

@@ -102,7 +102,7 @@ class Copied:
 
     def changed(self) -> tuple[str, ...]:
         """Return the names of what the network has changed since it was copied."""
-        return () if self._before.holds() else self.look().changed_since(self._before)
+        return () if self._before.holds(self.net) else self.look().changed_since(self._before)
 
     def record(self, N: int, init: bool | None, trace: Trace) -> Rehearsal:
         """Run a step of N samples, the first or a later one or, for None, that of a fold.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from spikingtorch.fold.walk import Walk
-from spikingtorch.functional.core.torch_private import hooks_of_all_modules
+from spikingtorch.functional.core.torch_private import has_global_hook
 
 
 def modules_of(net: nn.Module) -> list[nn.Module]:
@@ -60,6 +60,7 @@ class Look:
 
     Attributes:
         tells: whether the code can tell a number from a tensor that holds it.
+        modules: all of its modules.
         numbers: names of the numbers among the attributes of its modules.
         reason: why nothing can be decided about it, after "it"; None if something can.
         remedy: what would let it fold.
@@ -69,11 +70,12 @@ class Look:
     def __init__(
         self, net: nn.Module, ignored: Collection[str] = (), free: Collection[str] = (), *, exact: bool = False
     ) -> None:
+        self.modules = modules_of(net)
         names, shared = set[str](), set[int]()
         while True:  # functions that are found read more attributes
             walk = Walk(names, ignored, free, exact, shared)
             try:
-                walk.through(net, modules_of(net))
+                walk.through(net, self.modules)
             except Exception as error:  # of an attribute, or a class, that does not let itself be looked at
                 walk.reason = f"does not let itself be looked at ({type(error).__name__}: {error})".splitlines()[0]
             if walk.names <= names and walk.shared <= shared:
@@ -84,14 +86,14 @@ class Look:
         self.reason, self.remedy, self.outside = walk.reason, walk.remedy, walk.outside
         self._marks, self._guard, self._empty = walk.marks, walk.guard, walk.empty
         self._is_lazy = any(is_lazy(weight) for weight in net.parameters())  # which have no shape yet
-        self._holders = [module._parameters for module in modules_of(net) if module._parameters and not self._is_lazy]
+        self._holders = [module._parameters for module in self.modules if module._parameters and not self._is_lazy]
         self._were = _flags(self._holders)
-        self._hooked = hooks_of_all_modules()
+        self._hooked = bool(has_global_hook())
         self._alive = walk.alive  # so that no other object takes the identity of one
 
-    def holds(self) -> bool:
-        """Say at once whether all is as it was; False as well where only another look can tell."""
-        if self._is_lazy or any(self._empty) or self._hooked or hooks_of_all_modules() or not self._guard.unchanged():
+    def holds(self, net: nn.Module) -> bool:
+        """Say at once whether a network is this one, as it was; False as well where only another look can tell."""
+        if self.modules[0] is not net or self._is_lazy or any(self._empty) or self._hooked or has_global_hook() or not self._guard.unchanged():
             return False
         return _flags(self._holders) == self._were
 

@@ -18,7 +18,7 @@ from spikingtorch.foreign import neuron_of_theirs
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.functional.core.torch_private import (
     forward_level,
-    hooks_of_all_modules,
+    has_global_hook,
     number_of_function_modes,
     tracing_state,
 )
@@ -38,6 +38,25 @@ _KEPT = 64
 _EXAMINED, _CALLS = 8, 16
 
 
+class Plan:
+    """How calls of one form run, in a network as it is.
+
+    Args:
+        decision: whether they fold, and why, for their number of samples.
+
+    Attributes:
+        draws: whether such a call may draw random numbers: known once one has come to its end.
+        small: if all products of such a call were too small for kernels, the identities of the weights, and how each
+            was computed; None if they were not, or that is not known.
+    """
+
+    __slots__ = ("decision", "draws", "small")
+
+    def __init__(self, decision: FoldDecision) -> None:
+        self.decision, self.draws = decision, True
+        self.small: tuple[list[int], dict[int, Any]] | None = None
+
+
 class State:
     """A network as it was at a call, and what was found out about it.
 
@@ -47,31 +66,41 @@ class State:
 
     Attributes:
         found: the decisions, by what the network is called with.
+        plans: of these, by the form of a call.
         unexamined: a decision to step that was made without a proof; the next call in this state gets one.
         is_stepped: whether a call was run so.
-        small: of folded calls in which all products were too small for kernels, how they were computed, by their form.
     """
 
     def __init__(self, look: Look, free: frozenset[str]) -> None:
         self.look, self.free = look, free
         self.found: list[tuple[Sample, FoldDecision]] = []
+        self.plans: dict[Hashable, Plan] = {}
         self.unexamined: FoldDecision | None = None
         self.is_stepped = False
-        self.small: dict[Hashable, Any] = {}
 
     def decision(self, sample: Sample) -> FoldDecision | None:
         """Return what was found out for a form of call."""
         for place, (kind, decision) in enumerate(self.found):
             if kind == sample:
                 if place:
-                    self.note(sample, decision)
+                    self._put_first(sample, decision)
                 return decision
         return None
 
     def note(self, sample: Sample, decision: FoldDecision) -> None:
         """Keep a decision, the last one first."""
+        self._put_first(sample, decision)
+        self.plans = {}
+
+    def _put_first(self, sample: Sample, decision: FoldDecision) -> None:
         others = [each for each in self.found if each[0] != sample]
         self.found = [(sample, decision), *others[: _KEPT - 1]]
+
+    def keep(self, form: Hashable, plan: Plan) -> None:
+        """Keep the plan of a form of calls."""
+        if len(self.plans) >= _KEPT:
+            self.plans = {}
+        self.plans[form] = plan
 
 
 class FoldPolicy:
@@ -87,7 +116,8 @@ class FoldPolicy:
     Attributes:
         seen: shape of the last input.
         sample: what is known of it.
-        proven: the network as it is, where it is proven that what it does depends on no number of the input.
+        plan: of the call that runs, where it is proven that the network folds; what it does depends on no number of
+            the input.
         warned: whether it has been said why the network steps.
     """
 
@@ -96,7 +126,7 @@ class FoldPolicy:
     ) -> None:
         self.seen: torch.Size | None = None
         self.sample: Sample | None = None
-        self.proven: State | None = None
+        self.plan: Plan | None = None
         self._taught, self._hooks_look, self._must_fold = dict(taught or {}), hooks_look, must_fold
         self._states: list[State] = []
         self._free: frozenset[str] = frozenset()  # names of numbers of the network whose value makes no difference
@@ -116,26 +146,56 @@ class FoldPolicy:
 
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen, self.sample, self.proven = x.shape, _sample(x, isinstance(init, Tensor), self._must_fold), None
+        self.seen, self.sample, self.plan = x.shape, _sample(x, isinstance(init, Tensor), self._must_fold), None
 
-    def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor) -> bool:
-        """Say whether a network is to be handed all steps of x at once."""
-        self._last = self.proven = None
+    def known(self, net: nn.Module) -> State | None:
+        """Return a network as it is, of those that were looked at; None where only another look can tell."""
+        for state in self._states:
+            if state.look.holds(net):
+                return state
+        return None
+
+    def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor, state: State | None = None) -> bool:
+        """Say whether a network is to be handed all steps of x at once.
+
+        Args:
+            net: the network.
+            x: (N, T, ...).
+            init: of the first step.
+            state: what ``known`` has just returned; left out, it is asked here.
+        """
+        self._last = self.plan = None
         if x.shape[0] == 0:
             return False
-        if self.sample is None or _is_traced():  # torch.compile does not let the call see its input
+        traced = _is_traced()
+        if self.sample is None or traced:  # torch.compile does not let the call see its input
             self.note_input(x, init)
         assert self.sample is not None
-        found = self.finding(net, self.sample, x.shape)
-        if found is None or found.reason is not None:
-            return False
-        self.proven = self._states[0]
-        return True
+        N, T = x.shape[:2]
+        form = None if traced else (self.sample, N, T, type(x))
+        state = self.known(net) if state is None else state
+        plan = None if state is None else state.plans.get(form)
+        if state is None or plan is None:
+            found = self.finding(net, self.sample, x.shape)
+            if found is None:
+                return False
+            plan = Plan(found)
+            state = self._states[0]
+            # what is not settled is asked anew, and so is what was decided without a proof
+            if form is not None and state.decision(self.sample) is not None and (found.settled or not found.changing):
+                state.keep(form, plan)
+        else:
+            self._keep(state)
+            self._calls += 1
+            self._last = plan.decision
+        if plan.decision.reason is None:
+            self.plan = plan
+        return self.plan is not None
 
-    def may_normalise(self) -> bool:
-        """Say whether the network, folded whatever it is, may have batch norm in training, as a function maybe."""
+    def may_normalise(self, net: nn.Module) -> bool:
+        """Say whether a network, folded whatever it is, may have batch norm in training, as a function maybe."""
         # what is traced is run more than once, each time in the same way
-        if _is_traced() or self._norms is None or not self._norms[0].holds():
+        if _is_traced() or self._norms is None or not self._norms[0].holds(net):
             return True
         return self._norms[1]
 
@@ -143,7 +203,7 @@ class FoldPolicy:
         """Remember whether a folded call of a network has met batch norm in training."""
         if _is_traced():
             return
-        if self._norms is None or not self._norms[0].holds():
+        if self._norms is None or not self._norms[0].holds(net):
             self._norms = (Look(net), met)
 
     @property
@@ -170,7 +230,7 @@ class FoldPolicy:
             shape: of the input, (N, T, ...).
             explains: whether somebody asks about the last call, and the network does not run.
         """
-        state = next((state for state in self._states if state.look.holds()), None)
+        state = self.known(net)
         found, is_new = (None if state is None else state.decision(sample)), False
         if state is None or found is None or (found.changing and not found.settled):
             if state is None and any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
@@ -201,7 +261,7 @@ class FoldPolicy:
     def forget_change(self) -> None:
         """Forget that a call changes the network, if that call did not come to its end: it may not have done so yet."""
         for state in self._states[:1]:
-            state.found = [each for each in state.found if not each[1].changing or each[1].settled]
+            state.found, state.plans = [each for each in state.found if not each[1].changing or each[1].settled], {}
 
     def _find_out(
         self, net: nn.Module, state: State | None, sample: Sample, explains: bool
@@ -335,11 +395,11 @@ class FoldPolicy:
 
 
 def _sample(x: Tensor, masked: bool, merged: bool) -> Sample:
-    forward = forward_level() >= 0
+    forward, device = forward_level() >= 0, x.device
     grad = torch.is_grad_enabled() or forward
     trained = grad, grad and (x.requires_grad or forward)
     here = masked, torch.get_default_dtype(), number_of_function_modes()
-    return Sample(tuple(x.shape[2:]), x.dtype, x.device, trained, autocast_dtype(x.device), *here, merged)
+    return Sample(tuple(x.shape[2:]), x.dtype, device, trained, autocast_dtype(device), *here, merged)
 
 
 def _is_traced() -> bool:
@@ -348,7 +408,7 @@ def _is_traced() -> bool:
 
 def _objection(net: nn.Module, look: Look, hooks_look: bool) -> FoldDecision | None:
     """Return a decision about a network that is not to be run even to look at it."""
-    if hooks_of_all_modules():
+    if has_global_hook():
         return FoldDecision("runs under hooks of all modules, which are called once a step", {}, "remove them")
     # one within a norm over time is called once
     inner = {id(module.norm) for module in net.modules() if isinstance(module, TimeNorm)}

@@ -19,7 +19,7 @@ from spikingtorch.fold.forms import attributes_read_by, settings_of
 from spikingtorch.fold.hooks import HOOKS, computed_attributes
 from spikingtorch.functional.core.bytecode import DEFINITIONS, FIXED, Reads, cells_of, module_of, reads_of, slots_of
 from spikingtorch.functional.core.guard import Guard, form_of
-from spikingtorch.functional.core.torch_private import hooks_of_all_modules
+from spikingtorch.functional.core.torch_private import has_global_hook
 from spikingtorch.layers.base import CHANGES, StatefulLayer
 from spikingtorch.layers.passed_init import InitHook
 from spikingtorch.layers.steplayer import StepLayer
@@ -97,7 +97,7 @@ class Walk:
         self._registered = {id(module) for module in modules}
         self._parts = self._registered | {id(tensor) for tensor in (*net.parameters(), *net.buffers())}
         self._packages = {module_of(type(module)) for module in modules}
-        self._mark("hooks of all modules", net, hooks_of_all_modules())
+        self._mark("hooks of all modules", net, bool(has_global_hook()))
         for path, module in net.named_modules():
             self._module(path, module)
 
@@ -173,6 +173,8 @@ class Walk:
                 self.empty.append(own[entries])
             for name, value in own[entries].items():
                 self._part(f"{prefix}{entries}.{name}", f"{prefix}{name}", value)
+        if not own["_parameters"]:
+            self.empty.append(own["_parameters"])
         for name, weight in own["_parameters"].items():
             flags = (None,) if weight is None else (weight.requires_grad, weight.shape, weight.dtype)
             self._mark(f"{prefix}_parameters.{name}", None, *flags)

@@ -228,7 +228,7 @@ class StatefulLayer(WithConstants):
         """Return whose sequences are replaced once one of this thread's is kept; nothing if that changes nothing."""
         memory, me = self._memory, threading.current_thread()
         other = None if memory is None else memory.thread
-        if self.memoryless or (not self._overtaken and (other is None or other is me)):
+        if self.memoryless:
             return {}
         others = self._overtaken if other is None else self._overtaken | {other}
         return {"_overtaken": frozenset([each for each in others if each is not me and each.is_alive()])}

@@ -1,13 +1,13 @@
 """Frame: one call of a network, with what its layers are told and what they remember until it ends."""
 
 from collections.abc import Mapping, Sequence
-from threading import get_ident
+from threading import current_thread, get_ident
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikingtorch.layers.checkpoint import backward_pass, region
+from spikingtorch.layers.checkpoint import Region, backward_pass
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.validation import functorch_active
 
@@ -26,12 +26,15 @@ class Frame:
         keeps_graph: whether what the layers remember keeps its graph, from the call before and to the next one.
         is_pure: whether nothing is kept in the layers, and all of it keeps its graph, in transforms as well. That goes
             for the calls within this one, too.
+        compiles: whether torch.compile or torch.export looks on.
+        eager: whether nothing traces, compiles or transforms the call.
 
     Attributes:
         init: of the step that runs, or of the fold.
         running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
         fold: all steps at once; None in a network that steps.
         activity: what looks at the outputs of this call.
+        repeats: whether a backward pass repeats a call.
         thread: number of the one in which the layers find this frame; None for any.
     """
 
@@ -43,7 +46,10 @@ class Frame:
         starts: bool = True,
         keeps_graph: bool = False,
         is_pure: bool = False,
+        compiles: bool = False,
+        eager: bool = False,
     ) -> None:
+        self.compiles, self.eager = compiles, eager
         self.init: Any = None
         self.running: Tensor | None = None
         self.fold: Any = None
@@ -51,16 +57,18 @@ class Frame:
         self.thread = None if torch.compiler.is_dynamo_compiling() else get_ident()
         self._layers, self._places = layers, [*layers, *hooks]
         # those that the layers and hooks are found in already, of networks around this one
-        self._around: list[Frame | None] = [frame_of(place) for place in self._places]
+        self._around: list[Frame | None] = [place._frame for place in self._places]
+        if any(self._around):
+            self._around = [frame_of(place) for place in self._places]
         for layer, around in zip(layers, self._around, strict=False):
             if around is not None and around.fold is not None:  # where layers have no single state
                 layer._refuse_in_fold("reset()" if starts else "detach_()")
         self.is_pure: bool = is_pure or any([around is not None and around.is_pure for around in self._around])
         self.keeps_graph = keeps_graph or self.is_pure
-        self._starts, self._repeats = starts, backward_pass() != -1
+        self._starts, self.repeats = starts, backward_pass() != -1
         # by layer; none for one that is at rest
         self._memories: dict[Any, Any] = {}
-        if not (starts or self._repeats):
+        if not (starts or self.repeats):
             for layer, around in zip(layers, self._around, strict=False):
                 self._memories[layer] = layer._own_memory() if around is None else around.memory(layer)
             if not self.keeps_graph:
@@ -90,7 +98,7 @@ class Frame:
 
     def knows(self, layer: Any) -> bool:
         """Say whether it is known what a layer remembers: where a backward pass repeats a call, it may not be."""
-        return not self._repeats or self._starts or layer in self._memories
+        return not self.repeats or self._starts or layer in self._memories
 
     def memory(self, layer: Any) -> Any:
         """Return what a layer remembers now."""
@@ -117,12 +125,13 @@ class Frame:
         cuts, found = not (self.is_pure or (self.keeps_graph and not functorch_active())), {}
         for layer, around in zip(self._layers, self._around, strict=False):
             memory = self._memories.get(layer)
-            memory = layer._at_end(memory) if cuts else memory
+            if cuts and memory is not None and not memory.plain:
+                memory = layer._at_end(memory)
             if around is None:
                 found[layer] = memory
             else:
                 around.remember(layer, memory)
-        if not self._repeats:
+        if not self.repeats:
             commit(found)
 
 
@@ -132,11 +141,14 @@ def commit(memories: Mapping[Any, Any]) -> None:
         for layer, memory in memories.items():
             layer._memory = memory
         return
-    owners, entries, replaced = [], [], []
+    owners, entries, replaced, me = [], [], [], current_thread()
     for layer, memory in memories.items():
+        before = layer._memory
+        whose = None if before is None else before.thread
         owners.append(layer.__dict__)
-        entries.append({"_memory": memory, **layer._overtaking()})
-        replaced.append(layer._memory)  # which dies behind the next line: that may run code
+        is_mine = not layer._overtaken and (whose is None or whose is me)
+        entries.append({"_memory": memory} if is_mine else {"_memory": memory, **layer._overtaking()})
+        replaced.append(before)  # which dies behind the next line: that may run code
     # one instruction, within which Python does not look for interrupts
     list(map(dict.update, owners, entries))
 
@@ -149,12 +161,17 @@ def frame_of(place: Any) -> Frame | None:
     return None
 
 
-def told(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
+def told(place: Any, frame: Frame | None, init: Any, here: Region | None) -> tuple[Any, Tensor | None]:
     """Return init for a layer that may have been handed it, and which samples are running.
 
     Within a second run of ``checkpoint``, they are those of the first, and so is what takes records of the layer.
+
+    Args:
+        place: the layer, or a hook that hands init on.
+        frame: of the call that it is found in.
+        init: that it was handed; None for none.
+        here: the run of a checkpoint that calls it.
     """
-    here = region()
     now, owner = (None, None) if frame is None else (frame.init, frame.running), (place, "told")
     if here is not None and here.repeats and now[0] is None:  # the call of the network is over
         *now, recorder = here.next(owner)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.layers.base import StatefulLayer
+from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.frame import frame_of, told
 from spikingtorch.validation import TakesInit, signature_of
 
@@ -29,7 +30,7 @@ class InitHook:
         """Return the arguments of a call with init among them."""
         if "init" in kwargs or len(args) > self._place:
             return None
-        init, _ = told(self, frame_of(self), None)
+        init, _ = told(self, frame_of(self), None, region())
         return None if init is None else (args, {**kwargs, "init": init})
 
 

@@ -12,7 +12,7 @@ from spikingtorch import validation as checks
 from spikingtorch.functional import lift, scan, zeros_state
 from spikingtorch.functional.core.compare import cached_step
 from spikingtorch.functional.core.modes import HOST
-from spikingtorch.functional.core.network_mode import outside_network_modes
+from spikingtorch.functional.core.network_mode import aside
 from spikingtorch.functional.core.precision import lifted_dtype, rounded
 from spikingtorch.functional.core.surroundings import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
@@ -247,15 +247,17 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        with outside_network_modes():
-            monitor, frame = self._monitor, frame_of(self)
-            before = None if monitor is None else self._remembered()
-            output = self._called(inputs, init, frame)
-            if frame is not None and frame.activity is not None:
-                frame.activity.note(self, self._spikes(output))
-            if monitor is not None:
-                monitor.note(self, self._spikes(output), init, frame, before)
-        return in_order(self._returns, output)
+        return in_order(self._returns, aside(self._watched, inputs, init))
+
+    def _watched(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+        monitor, frame = self._monitor, frame_of(self)
+        before = None if monitor is None else self._remembered()
+        output = self._called(inputs, init, frame)
+        if frame is not None and frame.activity is not None:
+            frame.activity.note(self, self._spikes(output))
+        if monitor is not None:
+            monitor.note(self, self._spikes(output), init, frame, before)
+        return output
 
     def _spikes(self, outputs: Any) -> Any:
         """Return the spikes among what the step gives out, which come first where there is more than them."""
@@ -268,7 +270,7 @@ class StepLayer(Attributes):
         return step if names is None else cached_step(returning, step, names), params
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
-        init, running = told(self, frame, init)
+        init, running = told(self, frame, init, region())
         init = False if init is None else init
         if frame is not None and frame.fold is not None:
             return frame.fold.call(self, inputs, init)

@@ -9,6 +9,7 @@ from torch.func import functional_call
 from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import takes_statistics
+from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.constants import unpacked
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.layers.frame import frame_of, told
@@ -56,7 +57,7 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
             ValueError: it takes the statistics of its input, and that is not all steps of a sequence.
         """
         frame = frame_of(self)
-        init, running = told(self, frame, init)
+        init, running = told(self, frame, init, region())
         out: Tensor
         if frame is not None and frame.fold is not None:
             out = frame.fold.call(self, x, init)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -14,18 +14,20 @@ from spikingtorch.axes import samples_first
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.judge import taught_rules
-from spikingtorch.fold.policy import FoldPolicy, Mode
+from spikingtorch.fold.policy import FoldPolicy, Mode, Plan, State
 from spikingtorch.fold.report import Report, report
 from spikingtorch.functional.core.freed_memory import NetworkCall
+from spikingtorch.functional.core.modes import in_eager
 from spikingtorch.functional.core.network_mode import NetworkMode, outside_network_modes
 from spikingtorch.functional.core.surroundings import random_state, set_random_state
+from spikingtorch.functional.core.torch_private import number_of_function_modes
 from spikingtorch.functional.core.tree import tree_map
 from spikingtorch.functional.core.undo import raise_interrupt
 from spikingtorch.functional.sparse.automatic import Automatic, Note, automatic
 from spikingtorch.layers.activity import Activity
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import StatisticsOfSteps, scripted_norm, takes_statistics
-from spikingtorch.layers.checkpoint import backward_pass, region
+from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.error_notes import name_layer
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import Frame
@@ -38,7 +40,7 @@ from spikingtorch.spikingnet.inputs import check_form, check_input, check_start,
 from spikingtorch.spikingnet.misfit import misfit
 from spikingtorch.spikingnet.options import OPTIONS, EventDriven, Statistics, check_options
 from spikingtorch.spikingnet.outputs import check_outputs, joined, unshared
-from spikingtorch.spikingnet.parts import Parts, layers_of
+from spikingtorch.spikingnet.parts import Parts, layers_of, monitors_of
 
 T = TypeVar("T")
 # what a network raises that cannot fold. Not every Exception: checkpoint ends a second run with one of its own, and
@@ -140,6 +142,7 @@ class SpikingNet(nn.Module):
         self.batch_first = batch_first
         check_options(vars(self))
         self._skipping: Automatic | None = None
+        self._notes: Mapping[int, Note] = {}  # how layers were computed at the last call, by their weights
         self._watching: NetworkMode | None = None
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence", statistics == "sequence")
         self._activity = Activity()
@@ -161,7 +164,7 @@ class SpikingNet(nn.Module):
         modules = modules_of(net) if isinstance(net, nn.Module) else []
         self._takes_init: checks.TakesInit = checks.check_takes_init(net, bool(layers_of(modules)))
         pass_init_on(net)
-        self._settled = modules
+        self._parts = Parts.of(net, modules)
         self._others = of_other_libraries(net)
 
     def forward(self, x: Tensor, init: bool | Tensor = True, lengths: Lengths | None = None) -> Any:
@@ -202,33 +205,38 @@ class SpikingNet(nn.Module):
             raise
 
     def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
-        x = check_form(x, self.batch_first)
+        x, compiles = check_form(x, self.batch_first), torch.compiler.is_compiling()
         if type(init) is not bool:
             check_start(init, x)
         running, T = None, x.shape[1]
         if lengths is not None:
             check_norms_of_padded(self.net)
             x, running = without_padding(x, lengths)
-        parts = Parts.of(self.net)
-        if parts.modules != self._settled and not parts.compiles:  # somebody has changed the network
-            self._settle(self.net)
-            parts = Parts.of(self.net)
-        check_input(x, parts.modules)
-        layers, monitors = parts.layers, parts.monitors
-        for layer in layers:
+        known = None if compiles or self.mode != "auto" else self._policy.known(self.net)
+        parts, eager = self._parts_now(known, compiles), not compiles and in_eager()
+        check_input(x, parts.weighted, eager)
+        for layer in parts.layers:
             layer._put_back()
-        frame = Frame(layers, parts.hooks, starts=init is True, keeps_graph=self.carry_graph)
-        if not parts.compiles:
+        frame = Frame(
+            parts.layers,
+            parts.hooks,
+            starts=init is True,
+            keeps_graph=self.carry_graph,
+            compiles=compiles,
+            eager=eager,
+        )
+        monitors = [] if compiles else monitors_of(parts.layers)
+        if not compiles:
             self._lock.undo_by(frame.leave)
             self._lock.undo_by(self._policy.forget_change)
         for monitor in monitors:
             self._lock.undo_by(partial(monitor.leave, monitor.here()))
             monitor.begin(init)
-        watches = self.warn_silent and self.training and not (parts.compiles or frame.is_pure) and backward_pass() == -1
+        watches = self.warn_silent and self.training and not (compiles or frame.is_pure or frame.repeats)
         if watches and self._activity.begin(x):
             frame.activity = self._activity
         with frame:
-            out = self._forward(x, init, running, parts, frame)
+            out = self._forward(x, init, running, parts, frame, known)
         for monitor in monitors:
             monitor.end()
         if frame.activity is not None:
@@ -239,17 +247,43 @@ class SpikingNet(nn.Module):
         frame.commit()
         return out
 
-    def _forward(self, x: Tensor, init: bool | Tensor, running: Tensor | None, parts: Parts, frame: Frame) -> Any:
+    def _parts_now(self, known: State | None, compiles: bool) -> Parts:
+        """Return the parts of the network as it is now; how it is handed init is found out anew if it has changed.
+
+        Args:
+            known: the network as it was looked at, if it is known to be the same.
+            compiles: whether torch.compile or torch.export looks on, and nothing is to be kept.
+        """
+        before = self._parts
+        if known is not None and before.modules is known.look.modules:
+            return before
+        parts = Parts.of(self.net)
+        if compiles:
+            return parts
+        if parts.modules != before.modules:  # somebody has changed the network
+            self._settle(self.net)
+            parts = self._parts
+        if known is not None:
+            parts = parts._replace(modules=known.look.modules)
+        object.__setattr__(self, "_parts", parts)  # not as nn.Module does, which looks first whether it is a parameter
+        return parts
+
+    def _forward(
+        self,
+        x: Tensor,
+        init: bool | Tensor,
+        running: Tensor | None,
+        parts: Parts,
+        frame: Frame,
+        known: State | None,
+    ) -> Any:
         if init is not True and checks.functorch_active() and not all(map(frame.memory, parts.layers)):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
                 "from. Give the transform the whole sequence at once, or call spikingtorch.run, which returns the state"
             )
-        if not parts.compiles:
+        if not frame.compiles:
             self._policy.note_input(x, init)
-            # not as nn.Module sets attributes, which looks first whether it is a parameter
-            skipping = automatic(self.event_driven, parts.modules) if parts.eager else None
-            object.__setattr__(self, "_skipping", skipping)
         outputs: list[Any] = []
         for chunk in chunks(x, init, running, self.time_chunk):
             if outputs and self.truncate:
@@ -260,18 +294,18 @@ class SpikingNet(nn.Module):
                     f"{self.time_chunk} runs them in parts. In training, leave out time_chunk, or take "
                     "statistics='step'"
                 )
-            outputs.append(self._run(chunk, parts, frame))
+            outputs.append(self._run(chunk, parts, frame, None if outputs else known))
         return outputs[0] if len(outputs) == 1 else joined(torch.cat, outputs)
 
     def _needs_sequence(self, parts: Parts) -> bool:
         """Say whether batch norm may take its statistics over all steps of this call."""
         return self.statistics == "sequence" and (self.net.training or any(map(takes_statistics, parts.modules)))
 
-    def _run(self, chunk: Chunk, parts: Parts, frame: Frame) -> Any:
+    def _run(self, chunk: Chunk, parts: Parts, frame: Frame, known: State | None) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
-                may_normalise = self.statistics == "step" and self._policy.may_normalise()
+                may_normalise = self.statistics == "step" and self._policy.may_normalise(self.net)
                 return self._run_folded(chunk, parts, frame, _NORMALISING if may_normalise else _FOLDING)
             except FoldError as error:
                 raise ValueError(
@@ -280,40 +314,52 @@ class SpikingNet(nn.Module):
                 ) from error
         if self.mode == "step" or checks.is_traced():
             return self._run_steps(chunk, parts, frame)
-        way = self._way(chunk.x, chunk.init)
-        if parts.compiles:
+        way = self._way(chunk.x, chunk.init, known)
+        if frame.compiles:
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
             return self._run_folded(chunk, parts, frame, way) if folds else self._run_steps(chunk, parts, frame)
-        if way:
-            drawn = random_state(chunk.x.device)
-            takers: list[Any] = [layer._recorder for layer in parts.layers if layer._recorder is not None]
-            takers += [frame, *parts.monitors, *([] if self._watching is None else [self._watching])]
-            marks, handled = [taker.mark() for taker in takers], sys.exception()
-            try:
-                return self._run_folded(chunk, parts, frame, way)
-            except _FAILURES as error:
-                raise_interrupt(error, handled)
-                for taker, mark in zip(takers, marks, strict=True):
-                    taker.rewind(mark)
-                set_random_state(chunk.x.device, drawn)
-                if self._needs_sequence(parts):
-                    if isinstance(error, FoldError):
-                        raise self._sequence_error(str(error)) from error
-                    raise
-                outputs = self._run_steps(chunk, parts, frame)  # raises what is wrong either way
-                self._policy.revoke(error)
-        else:
-            outputs = self._run_steps(chunk, parts, frame)
+        outputs, failure = self._run_planned(chunk, parts, frame, way) if way else (None, None)
+        if not way or failure is not None:
+            outputs = self._run_steps(chunk, parts, frame)  # raises what is wrong either way
+        if failure is not None:
+            self._policy.revoke(failure)
         self._policy.warn(self.net)
         return outputs
 
-    def _way(self, x: Tensor, init: bool | Tensor) -> int:
+    def _run_planned(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> tuple[Any, Exception | None]:
+        """Run all steps of a chunk at once; return the outputs, or what went wrong: then all is as it was before."""
+        plan, device = self._policy.plan, chunk.x.device
+        # where no call of this form draws any, random numbers stay where they are
+        drawn = random_state(device) if plan is None or plan.draws else None
+        takers: list[Any] = [layer._recorder for layer in parts.layers if layer._recorder is not None]
+        takers += [frame, *monitors_of(parts.layers), *([] if self._watching is None else [self._watching])]
+        marks, handled = [taker.mark() for taker in takers], sys.exception()
+        try:
+            outputs = self._run_folded(chunk, parts, frame, way, plan)
+        except _FAILURES as error:
+            raise_interrupt(error, handled)
+            for taker, mark in zip(takers, marks, strict=True):
+                taker.rewind(mark)
+            if drawn is not None:
+                set_random_state(device, drawn)
+            if not self._needs_sequence(parts):
+                return None, error
+            if isinstance(error, FoldError):
+                raise self._sequence_error(str(error)) from error
+            raise
+        if plan is not None and drawn is not None:
+            plan.draws = not all(map(torch.equal, drawn, random_state(device)))
+        return outputs, None
+
+    def _way(self, x: Tensor, init: bool | Tensor, known: State | None) -> int:
         """Return how mode "auto" runs the network on x: step by step, folded, or folded with batch norm in training."""
         here = region()
         if here is not None and here.repeats:
+            self._policy.plan = None
             way: int = here.next(self)  # checkpoint repeats a call, which has to go the same way again
             return way
-        way = self._policy.folds(self.net, x, init) and (_NORMALISING if self._policy.normalises else _FOLDING)
+        folds = self._policy.folds(self.net, x, init, known)
+        way = folds and (_NORMALISING if self._policy.normalises else _FOLDING)
         if here is not None:
             here.note(self, way)
         return way
@@ -322,22 +368,27 @@ class SpikingNet(nn.Module):
     # reads. The mark is that of torch.compiler.assume_constant_result, without importing the compiler
     _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> Any:
+    def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, plan: Plan | None = None) -> Any:
         x, init, running, complete = chunk
         N, T = x.shape[:2]
-        detaches_state = complete and not (frame.keeps_graph or parts.compiles)
-        fold = FoldToken(N, T, init, detaches_state, complete, running, parts.eager)
+        detaches_state = complete and not (frame.keeps_graph or frame.compiles)
+        fold = FoldToken(N, T, init, detaches_state, complete, running, frame.eager)
         norms = self._norms(fold, way, parts.modules)
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
-        if hooks is not None and not parts.compiles:
+        if hooks is not None and not frame.compiles:
             self._lock.undo_by(hooks.put_back)
+        skipping = self._looks_for_zeros(parts, frame, plan)
         try:
             frame.tell(fold, fold=fold)
-            with norms or _NOTHING, hooks or _NOTHING, self._idle(x, parts):
-                if self.mode == "auto" and self.hooks == "step" and not parts.compiles:
-                    # nobody but layers sees the gradients of spikes: the proof has looked for hooks and what is kept
-                    fold.supports = None if self._skipping is None else self._skipping.asks()
-                out = self._step(x.flatten(0, 1), fold, parts)
+            if skipping is not None and self.mode == "auto" and self.hooks == "step":
+                # nobody but layers sees the gradients of spikes: the proof has looked for hooks and what is kept
+                fold.supports = skipping.asks()
+            flat = x.flatten(0, 1)
+            if norms is None and hooks is None:
+                out = self._step(flat, fold, parts, frame)
+            else:
+                with norms or _NOTHING, hooks or _NOTHING:
+                    out = self._step(flat, fold, parts, frame)
             if fold.refusal is not None:
                 raise fold.refusal
             fold.check_saved()
@@ -355,14 +406,22 @@ class SpikingNet(nn.Module):
                 fold.supports.clear()
         if norms is not None and way == _NORMALISING:
             self._policy.note_norms(self.net, norms.met)
-        return tree_map(fold.split, unshared(out, x, parts.eager))
+        if plan is not None and skipping is not None and not skipping.gains:
+            plan.small = parts.weights(), dict(skipping.notes)
+        return tree_map(fold.split, unshared(out, x, frame.eager))
 
-    def _idle(self, x: Tensor, parts: Parts) -> AbstractContextManager[Any]:
-        """Return a context within which no zeros are looked for if all layers are known to be too small."""
-        proven = self._policy.proven
-        if parts.compiles or self._skipping is None or proven is None:
-            return _NOTHING
-        return self._skipping.among(proven.small, (self._policy.sample, type(x), x.shape, *parts.weights()))
+    def _looks_for_zeros(self, parts: Parts, frame: Frame, plan: Plan | None) -> Automatic | None:
+        """Return what looks for zeros in the inputs of layers; None where nothing does, or all are known as small."""
+        small = None if plan is None or self.event_driven != "auto" else plan.small
+        if small is not None and small[0] == parts.weights():
+            skipping, notes = None, small[1]
+        else:
+            skipping = automatic(self.event_driven, parts.modules) if frame.eager else None
+            notes = {} if skipping is None else skipping.notes
+        if not frame.compiles:
+            # not as nn.Module sets attributes, which looks first whether they are parameters
+            self.__dict__.update(_skipping=skipping, _notes=notes)
+        return skipping
 
     def _norms(self, fold: FoldToken, way: int, modules: list[nn.Module]) -> StatisticsOfSteps | None:
         """Return what takes the statistics of batch norm in a fold, if torch's own would be others."""
@@ -384,13 +443,14 @@ class SpikingNet(nn.Module):
         x, init, running, _ = chunk
         if x.shape[0] and self._needs_sequence(parts):
             raise self._sequence_error("is traced" if checks.is_traced() else self._policy.objection)
+        self._looks_for_zeros(parts, frame, None)
         if running is not None:
             return joined(torch.stack, self._run_padded_steps(x, init, running, parts, frame))
         first, *others = x.unbind(1)
         frame.tell(init)
-        outputs = [self._first_step(first, init, parts)]
+        outputs = [self._first_step(first, init, parts, frame)]
         frame.tell(False)
-        outputs += [self._step(x_t, False, parts) for x_t in others]
+        outputs += [self._step(x_t, False, parts, frame) for x_t in others]
         return joined(torch.stack, outputs)
 
     def _run_padded_steps(
@@ -404,7 +464,7 @@ class SpikingNet(nn.Module):
             frame.tell(start, here)
             try:
                 with norms:
-                    outputs.append(step(x_t, start, parts))
+                    outputs.append(step(x_t, start, parts, frame))
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: cannot run {type(self.net).__name__} with lengths: it {error}"
@@ -412,15 +472,17 @@ class SpikingNet(nn.Module):
             norms.commit()
         return outputs
 
-    def _first_step(self, x: Tensor, init: bool | Tensor, parts: Parts) -> Any:
-        looks = self._others and init is not False and not parts.compiles
+    def _first_step(self, x: Tensor, init: bool | Tensor, parts: Parts, frame: Frame) -> Any:
+        looks = self._others and init is not False and not frame.compiles
         with first_calls_of(self._others) if looks else _NOTHING:
-            out = self._step(x, init, parts)
+            out = self._step(x, init, parts, frame)
         self._check_output(out, x.shape[0])
         return out
 
-    def _step(self, x: Tensor, init: Any, parts: Parts) -> Any:
-        if parts.compiles:
+    def _step(self, x: Tensor, init: Any, parts: Parts, frame: Frame) -> Any:
+        if frame.compiles:
+            return call(parts.net, self._takes_init, x, init)
+        if self._skipping is None and self._watching is None and not number_of_function_modes():
             return call(parts.net, self._takes_init, x, init)
         with outside_network_modes(), self._skipping or _NOTHING, self._watching or _NOTHING:
             return call(parts.net, self._takes_init, x, init)
@@ -473,7 +535,7 @@ class SpikingNet(nn.Module):
             self._policy.note_input(x)
         notes: dict[int, Note] = {}
         for module in self.modules():  # networks within this one have their own
-            notes |= module._skipping.notes if isinstance(module, SpikingNet) and module._skipping is not None else {}
+            notes |= module._notes if isinstance(module, SpikingNet) else {}
         return self._lock.run(
             partial(report, self._policy, self.net, self.mode, notes, self.batch_first, self.statistics)
         )

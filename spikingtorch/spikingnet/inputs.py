@@ -74,10 +74,16 @@ def check_start(init: object, x: Tensor) -> None:
     checks.check_init("SpikingNet", init, x.shape[:1])
 
 
-def check_input(x: Tensor, modules: Sequence[nn.Module]) -> None:
-    """Raise where an input holds what cannot be computed with, or does not go with the network of these modules."""
+def check_input(x: Tensor, modules: Sequence[nn.Module], eager: bool = False) -> None:
+    """Raise where an input holds what cannot be computed with, or does not go with the network of these modules.
+
+    Args:
+        x: the input.
+        modules: those that have weights.
+        eager: whether it is known that nothing traces, compiles or transforms the call.
+    """
     if x.is_cpu:  # elsewhere the host would wait for the device
-        checks.check_finite("SpikingNet", "x", x)
+        checks.check_finite("SpikingNet", "x", x, eager)
     weight = parameter_of(modules)
     if weight is None:
         return

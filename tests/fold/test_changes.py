@@ -52,7 +52,7 @@ def plain(**more: Any) -> Any:
 def look(net: nn.Module) -> Look:
     found = Look(net)
     assert found.reason is None
-    assert found.holds()
+    assert found.holds(net)
     return found
 
 
@@ -201,10 +201,10 @@ def test_decides_as_a_fresh_one(name: str) -> None:
     model, guard = st.SpikingNet(net, 3), look(net)
     for _ in range(3):
         model(train())
-    assert guard.holds()
+    assert guard.holds(net)
     assert model.explain().mode == ("step" if name in MIX_ALREADY else "fold")
     change(net)
-    assert guard.holds() == (name in SAME_FORM)
+    assert guard.holds(net) == (name in SAME_FORM)
     if name not in ENDS:
         fresh, step = st.SpikingNet(copy.deepcopy(net), 3), st.SpikingNet(copy.deepcopy(net), 3, mode="step")
         want = step(train())
@@ -233,7 +233,7 @@ def test_notices_what_has_no_attributes(box: Any, change: Callable[[Any], object
     net = Two(lambda net, x, init: x if net.box is None else x * 2.0, box=box)
     before = look(net)
     change(box)
-    assert not before.holds()
+    assert not before.holds(net)
     assert not Look(net).same_as(before)
 
 
@@ -251,7 +251,22 @@ def test_a_module_that_is_no_submodule() -> None:
     net.__dict__["teacher"] = nn.Dropout(0.5)
     guard = look(net)
     net.teacher.eval()
-    assert not guard.holds()
+    assert not guard.holds(net)
+
+
+def test_another_network_in_the_place_of_one_that_folds() -> None:
+    auto, step = st.SpikingNet(plain().double(), 3), st.SpikingNet(plain().double(), 3, mode="step")
+    auto(train())
+    auto.net = step.net = Two(lambda net, x, init: centred(x)).double()
+    assert_close(auto(train()), step(train()))
+    assert auto.explain().mode == "step"
+
+
+def test_a_first_parameter_of_a_module() -> None:
+    net: Any = Two(lambda net, x, init: centred(x) if net.box._parameters else x, box=nn.Identity())
+    guard = look(net)
+    net.box.gate = parameter(1)
+    assert not guard.holds(net)
 
 
 def test_a_gate_that_opens_in_training() -> None:
@@ -272,12 +287,12 @@ def test_notices_hooks_of_all_modules(kind: str) -> None:
     model(train())
     handle = getattr(torch_module, f"register_module_{kind}_hook")(lambda *args: calls.append(1))
     try:
-        assert not guard.holds()
+        assert not guard.holds(net)
         model(train())
     finally:
         handle.remove()
     assert len(calls) == (7 * 10 + 1 if "forward" in kind else 0)
-    assert guard.holds()
+    assert guard.holds(net)
     assert model.explain(train()).mode == "fold"
 
 
@@ -286,9 +301,9 @@ def test_hooks_that_are_gone_again_or_put_anew() -> None:
     guard, model = look(net), st.SpikingNet(net, 3)
     model(train())
     handle = net.sl1.register_forward_hook(lambda *args: None)
-    assert not guard.holds()
+    assert not guard.holds(net)
     handle.remove()
-    assert guard.holds()
+    assert guard.holds(net)
     net.sl1._forward_hooks = OrderedDict()  # as those do who clear all hooks of a model by hand
     model(train())
     calls: list[int] = []

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, repeat
-from operator import call, eq, is_
+from operator import attrgetter, call, eq, is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +73,10 @@ class Guard:
         # those that are compared by identity, in a row: to look at them in one go costs least, at each call
         self._looks: list[Callable[[], Any]] = []
         self._held: list[Any] = []
+        # and attributes, which C code reads for all owners
+        self._owners: list[Callable[[], Any]] = []
+        self._getters: list[Callable[[Any], Any]] = []
+        self._attributes: list[Any] = []
         self._valued: list[_Place] = []
         self._is_blind = False
 
@@ -89,7 +93,16 @@ class Guard:
         def put(name: str, value: Any) -> None:
             delattr(reference(), name) if value is _MISSING else setattr(reference(), name, value)
 
-        self._watch_each(f"an attribute of a {type(owner).__name__}", names, read, put)
+        name = f"an attribute of a {type(owner).__name__}"
+        there = [key for key in names if read(key) is not _MISSING]
+        if there:
+            place = _place_of(name, there, read, put)
+            self._places.append(place)
+            self._owners.append(reference)
+            self._getters.append(attrgetter(*there, "__class__"))  # two at least: of one it is no tuple
+            self._attributes += [*place.held, owner.__class__]
+        if missing := [key for key in names if key not in there]:
+            self._note(_place_of(name, missing, read, put))
 
     def watch_function(self, function: types.FunctionType) -> None:
         """Watch the code, the defaults and the closure of a function."""
@@ -103,7 +116,7 @@ class Guard:
 
         if cells := function.__closure__:
             read = partial(content_of, empty=_MISSING)
-            self._watch_each("a variable", cells, read, put, parts=function.__code__.co_freevars)
+            self._note(_place_of("a variable", cells, read, put, parts=function.__code__.co_freevars))
 
     def watch_names(self, space: dict[str, Any], names: Iterable[str]) -> None:
         """Watch names in a namespace, those that it does not have included."""
@@ -113,25 +126,7 @@ class Guard:
 
         names = tuple(names)
         look: Any = partial(map, space.get, names, repeat(_MISSING))
-        self._watch_each("a variable", names, partial(_entry, space), put, look)
-
-    def _watch_each(
-        self,
-        name: str,
-        keys: Sequence[Any],
-        read: Callable[[Any], Any],
-        put: Callable[[Any, Any], object],
-        look: Callable[[], Any] | None = None,
-        parts: Sequence[str] = (),
-    ) -> None:
-        held = [*map(read, keys)]
-
-        def put_back() -> None:
-            for key, value in zip(keys, held, strict=True):
-                if read(key) is not value:
-                    put(key, value)
-
-        self._note(_Place(name, look or partial(map, read, keys), held, _identical, put_back, parts or keys))
+        self._note(_place_of("a variable", names, partial(_entry, space), put, look))
 
     def _note(self, place: _Place) -> None:
         self._places.append(place)
@@ -236,12 +231,15 @@ class Guard:
         if self._is_blind or not self._places:  # a step of the library's own has none
             return not self._is_blind
         try:
+            attributes = chain.from_iterable(map(call, self._getters, map(call, self._owners)))
+            if not all(map(is_, attributes, self._attributes)):
+                return False
             if not all(map(is_, chain.from_iterable(map(call, self._looks)), self._held)):
                 return False
             for place in self._valued:
                 if not place.same(place.look(), place.held):
                     return False
-        except RuntimeError:  # another thread changes a mapping meanwhile
+        except (RuntimeError, AttributeError):  # another thread changes a mapping meanwhile; an attribute is gone
             return False
         return True
 
@@ -254,6 +252,25 @@ class Guard:
         for place in self._places:
             if not place.same(place.look(), place.held):
                 place.put_back()
+
+
+def _place_of(
+    name: str,
+    keys: Sequence[Any],
+    read: Callable[[Any], Any],
+    put: Callable[[Any, Any], object],
+    look: Callable[[], Any] | None = None,
+    parts: Sequence[str] = (),
+) -> _Place:
+    """Return a place of several things, which are read and put there one by one."""
+    held = [*map(read, keys)]
+
+    def put_back() -> None:
+        for key, value in zip(keys, held, strict=True):
+            if read(key) is not value:
+                put(key, value)
+
+    return _Place(name, look or partial(map, read, keys), held, _identical, put_back, parts or keys)
 
 
 def _identical(found: Iterable[Any], held: list[Any]) -> bool:

@@ -126,11 +126,13 @@ class Modes(NamedTuple):
             mode_flags._is_in_non_infra_torch_dispatch_mode,
             mode_flags._is_in_any_mode_without_ignore_compile_internals,
         )
-        return cls(_functions(), _dispatch(), flags, _top_hooks(), torch.is_grad_enabled())
+        functions = _functions() if number_of_function_modes() else ()
+        dispatch = _dispatch() if number_of_dispatch_modes() else ()
+        return cls(functions, dispatch, flags, top_saving_hooks(True), torch.is_grad_enabled())
 
     def put_back(self) -> None:
         """Put back those that are not as they were."""
-        while (top := _top_hooks()) is not None and top != self.hooks:
+        while (top := top_saving_hooks(True)) is not None and top != self.hooks:
             pop_saving_hooks()
         _refill(self.functions, _functions, pop_function_mode, push_function_mode)
         _refill(self.dispatch, _dispatch, pop_dispatch_mode, push_dispatch_mode)
@@ -144,16 +146,11 @@ class Modes(NamedTuple):
 
 
 def _stack(number_of: Callable[[], int], at: Callable[[int], Any]) -> Sequence[Any]:
-    number = number_of()
-    return [at(place) for place in range(number)] if number else ()
+    return [at(place) for place in range(number_of())]
 
 
 _functions = partial(_stack, number_of_function_modes, function_mode_at)
 _dispatch = partial(_stack, number_of_dispatch_modes, dispatch_mode_at)
-
-
-def _top_hooks() -> Any:
-    return top_saving_hooks(True)
 
 
 def _refill(wanted: Sequence[Any], now: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], Any]) -> None:

@@ -1,6 +1,7 @@
 """NetworkMode: a mode that sees the functions of torch that a network calls, and none of its spiking layers."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -12,6 +13,7 @@ from spikingtorch.functional.core.torch_private import (
     push_function_mode,
 )
 
+T = TypeVar("T")
 _number, _at = number_of_function_modes, function_mode_at
 
 
@@ -56,6 +58,14 @@ class outside_network_modes:  # noqa: N801
     def __exit__(self, *error: object) -> None:
         for mode in reversed(self._modes):
             push_function_mode(mode)
+
+
+def aside(work: Callable[..., T], *args: Any) -> T:
+    """Return what work returns, which runs without asking the modes of the network around."""
+    if torch.compiler.is_dynamo_compiling() or not _number():
+        return work(*args)
+    with outside_network_modes():
+        return work(*args)
 
 
 def tell_modes(func: Any, out: Any, *args: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from spikingtorch.functional.core.torch_private import any_autocast
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 
 S = TypeVar("S")
@@ -47,6 +48,8 @@ def rounded(outputs: S, dtype: torch.dtype) -> S:
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """Return the dtype that autocast computes in on a device; None where it is off, or not known, as on meta."""
+    if not any_autocast():
+        return None
     kind = device.type
     known = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if known else None

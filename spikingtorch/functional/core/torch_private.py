@@ -81,6 +81,7 @@ with _explained():
     from torch._C import _current_graph_task_id as backward_id
     from torch._C import _dispatch_keys as dispatch_keys
     from torch._C import _get_tracing_state as tracing_state  # of torch.jit.trace, which ONNX and TensorBoard use
+    from torch._C import _is_any_autocast_enabled as any_autocast  # on whatever device
     from torch._C._autograd import _pop_saved_tensors_default_hooks as pop_saving_hooks
     from torch._C._autograd import _profiler_enabled as profiler_enabled
     from torch._C._autograd import _top_saved_tensors_default_hooks as top_saving_hooks
@@ -124,17 +125,9 @@ def is_fake(tensor: Tensor) -> bool:
     return type(tensor).__module__.startswith("torch._subclasses")
 
 
-_OF_ALL_MODULES = tuple([f"_global{name}" for name in ATTRIBUTES["torch.nn.Module"] if name.endswith("_hooks")])
 # what is read anew at each call is looked for here: a name that is gone must not pass for one that says nothing
 with _explained():
     forward_ad._current_level  # noqa: B018
-    for _name in _OF_ALL_MODULES:
-        getattr(torch.nn.modules.module, _name)
-
-
-def hooks_of_all_modules() -> bool:
-    """Say whether there are hooks that every module calls."""
-    return any([getattr(torch.nn.modules.module, name, None) for name in _OF_ALL_MODULES])
 
 
 def counts_of(tensor: Tensor, memory: UntypedStorage) -> tuple[int, int] | None:

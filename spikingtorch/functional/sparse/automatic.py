@@ -3,7 +3,7 @@
 And max pooling.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -32,8 +32,6 @@ _LAYERS: dict[Any, Callable[..., Layer | None]] = {
 }
 # and max pooling
 _POOLS: dict[Any, Callable[..., Tensor | None]] = {nnf.max_pool2d: max_pool2d, torch.max_pool2d: max_pool2d}
-# forms of calls with small layers alone that are remembered
-_KEPT = 64
 # modules that look whether there is a mode
 _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
 
@@ -86,8 +84,8 @@ class Automatic(NetworkMode):
 
     Attributes:
         notes: how each layer was computed at its last call, by the identity of its weights.
-        gains: whether kernels may take part in a layer that was called, for some numbers.
-        is_idle: whether it stands aside.
+        gains: whether kernels may take part in a layer that was called, for some numbers: a call of the same form
+            without it needs no look.
     """
 
     def __init__(self, always: bool) -> None:
@@ -96,29 +94,11 @@ class Automatic(NetworkMode):
         self._supports = Supports()
         self._always = always
         self._grad = torch.is_grad_enabled()
-        self.gains = self.is_idle = False
-
-    def among(self, small: dict[Hashable, dict[int, Note]], form: Hashable) -> "SmallCall":
-        """Return a context for one call, within which it stands aside if all layers of such calls are too small.
-
-        Args:
-            small: how the layers were computed in such calls, by their form; this call may be added.
-            form: all that the shapes of the layers' inputs depend on.
-        """
-        return SmallCall(self, {} if self._always else small, form)
-
-    def __enter__(self) -> Any:
-        """Enter the mode, unless it stands aside."""
-        return self if self.is_idle else super().__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        """Leave the mode, if it was entered."""
-        if not self.is_idle:
-            super().__exit__(*error)
+        self.gains = False
 
     def asks(self) -> Supports | None:
         """Return what takes where spikes have a slope, None where no layer would make use of it."""
-        asks = self._grad and not self.is_idle and objection_within_networks(self._grad) is None
+        asks = self._grad and objection_within_networks(self._grad) is None
         return self._supports if asks else None
 
     def __reduce__(self) -> Any:
@@ -196,35 +176,6 @@ class Automatic(NetworkMode):
         support = self._supports.of(layer.x) if layer.of_input else None
         most = layer.x.numel() if self._always else most_sampled(shape)
         return marked_support(layer, support, most) if support is not None and most else None
-
-
-class SmallCall:
-    """A context for one call, within which a mode stands aside if all layers are known to be too small.
-
-    To look at a layer takes some 30 microseconds, which small layers take themselves. What decides about them is shapes
-    alone, and these are the same in each call of a form if what the network does depends on no number of its input.
-
-    Args:
-        mode: what looks at the layers.
-        small: how layers were computed in calls in which all were too small, by their form; this one may be added.
-        form: all that the shapes of the layers' inputs depend on.
-    """
-
-    def __init__(self, mode: Automatic, small: dict[Hashable, dict[int, Any]], form: Hashable) -> None:
-        self._mode, self._small, self._form = mode, small, form
-
-    def __enter__(self) -> None:
-        notes = self._small.get(self._form)
-        self._mode.gains, self._mode.is_idle = False, notes is not None
-        self._mode.notes.update(notes or {})
-
-    def __exit__(self, *error: object) -> None:
-        mode, small = self._mode, self._small
-        if error[0] is None and not mode.gains and not mode.is_idle:
-            if len(small) >= _KEPT:
-                small.clear()
-            small[self._form] = dict(mode.notes)
-        mode.is_idle = False
 
 
 def may_gain(layer: Layer) -> bool:
