@@ -93,7 +93,9 @@ class Look:
 
     def holds(self, net: nn.Module) -> bool:
         """Say at once whether a network is this one, as it was; False as well where only another look can tell."""
-        if self.modules[0] is not net or self._is_lazy or any(self._empty) or self._hooked or has_global_hook() or not self._guard.unchanged():
+        if self.modules[0] is not net or self._is_lazy or self._hooked or has_global_hook():
+            return False
+        if any(self._empty) or not self._guard.unchanged():
             return False
         return _flags(self._holders) == self._were
 

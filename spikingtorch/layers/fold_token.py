@@ -51,6 +51,9 @@ class FoldToken:
         complete: whether these are all steps of a sequence.
         running: which steps are those of a sample, and not padding, (N, T); None if all are.
         eager: whether nothing traces, compiles or transforms the call.
+
+    Attributes:
+        plain: whether a kernel can take all of it: nothing is padding, and all samples start or go on.
     """
 
     dim = 1  # axis of time in what ``split`` returns
@@ -73,9 +76,10 @@ class FoldToken:
         self.complete = complete
         self.running = running
         self.eager = eager
+        self.plain = eager and running is None and not isinstance(init, Tensor) and not self.alone
         self.is_together = False
         self.supports: Any = None  # takes where the derivatives of spikes are not zero, if somebody asks for it
-        self.called: list[Foldable] = []
+        self.called: dict[int, Foldable] = {}  # by their identity
         # inputs that the backward pass will read, and how often they had been written on when they were read
         self.saved: list[tuple[Foldable, Tensor, int]] = []
         self.refusal: FoldError | None = None
@@ -118,7 +122,7 @@ class FoldToken:
         if init is not self and not layer.memoryless:
             text = f"calls {self.name(layer)} without handing it the init that forward was given"
             self.refuse(text, "call it as layer(x, init)")
-        if any([other is layer for other in self.called]):
+        if id(layer) in self.called:
             text = f"calls {self.name(layer)} twice in a step, and both calls change the same membranes"
             self.refuse(text, "make a layer for each call: each has membranes of its own, and so other results")
         leaves = leaves_of(inputs)
@@ -127,7 +131,7 @@ class FoldToken:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 text = f"hands {self.name(layer)} an input ({got}) whose first axis is not the batch"
                 self.refuse(text, "hand it (N, ...)")
-        self.called.append(layer)
+        self.called[id(layer)] = layer
         return leaves
 
     def name(self, layer: Foldable) -> str:

@@ -42,7 +42,7 @@ class PreparedScan(NamedTuple):
     ) -> "PreparedScan | None":
         """Return it for the scans of a layer, or None if a parameter is not as the layer keeps it."""
         own = layer.__dict__
-        tensors = _tensors(own)
+        tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
         # not what was computed from one, as by parametrizations or in another precision; with a graph it would live on
         known = {id(tensor) for tensor in tensors if tensor is not None and tensor.is_leaf}
         if not all([id(value) in known for value in stored.values() if isinstance(value, Tensor)]):
@@ -52,27 +52,24 @@ class PreparedScan(NamedTuple):
             scan, mapped, stored, type(layer), tuple(kept), tuple(kept.values()), len(own), tensors, _forms(tensors)
         )
 
-    def holds(self, layer: nn.Module) -> bool:
-        """Say whether a layer is as it was, and what its step reads, but for the numbers in its tensors."""
+    def again(self, layer: nn.Module) -> FoldedStep | None:
+        """Return the scan with the numbers that the tensors hold now.
+
+        None if a layer is not as it was, or what its step reads, but for the numbers in its tensors.
+        """
         own = layer.__dict__
         if type(layer) is not self.kind or len(own) != self.size:
-            return False
-        if not all(map(is_, map(own.get, self.names), self.values)) or not self.scan.unchanged():
-            return False
-        tensors = _tensors(own)
-        same = len(tensors) == len(self.tensors) and all(map(is_, tensors, self.tensors))
-        return same and (not tensors or _forms(tensors) == self.forms)
-
-    def again(self) -> FoldedStep:
-        """Return the scan with the numbers that the tensors hold now."""
-        if not self.tensors:
+            return None
+        if not all(map(is_, map(own.get, self.names), self.values)) or not self.scan.known.guard.unchanged():
+            return None
+        tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
+        if len(tensors) != len(self.tensors) or not all(map(is_, tensors, self.tensors)):
+            return None
+        if not tensors:
             return self.scan
+        if _forms(tensors) != self.forms:
+            return None
         return FoldedStep(self.scan.step, self.mapped.params(self.stored), self.scan.known)
-
-
-def _tensors(own: dict[str, Any]) -> list[Any]:
-    """Return the parameters and buffers among the attributes of a layer, those that are None as well."""
-    return [*own["_parameters"].values(), *own["_buffers"].values()]
 
 
 def _forms(tensors: list[Any]) -> list[Any]:

@@ -18,14 +18,14 @@ from spikingtorch.functional.core.surroundings import random_state
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.functional.dispatch import folded
 from spikingtorch.functional.dispatch.eligibility import side_effect, without_effects
-from spikingtorch.functional.dispatch.signature import FoldedStep
+from spikingtorch.functional.dispatch.signature import FoldedStep, Signature
 from spikingtorch.functional.recorded import default_of, fields_of, returning
 from spikingtorch.functional.reparametrized import Reparametrized, reparametrized
 from spikingtorch.functional.scan import one_step, scan_again
 from spikingtorch.functional.support import is_known, support_of, supported
 from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
-from spikingtorch.layers.checkpoint import region
+from spikingtorch.layers.checkpoint import Region, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
 from spikingtorch.layers.frame import Frame, frame_of, told
 from spikingtorch.layers.masking import held, masked
@@ -323,9 +323,9 @@ class StepLayer(Attributes):
             The folded output, shape (N T, ...), contiguous, or channels-last where the input is.
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
-        tells = self._tells_support(fold, leaves)
-        scan = None if tells else self._known_scan(fold)
-        signed = None if scan is None else scan.signature(leaves, size, self._goes_on_from(leaves[0], fold))
+        here = region()
+        tells = fold.supports is not None and self._tells_support(fold, leaves, here)
+        signed = None if tells or here is not None else self._signature(leaves, fold)
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
         if signed is not None and (found := folded.run(signed, counts)) is not None:
@@ -362,30 +362,28 @@ class StepLayer(Attributes):
             fold.supports.note(self._spikes(found), support.flatten(0, 1))
         return found
 
-    def _goes_on_from(self, x: Tensor, fold: FoldToken) -> list[Tensor]:
-        """Return the tensors of the state that a fold of inputs x, (N T, ...), starts from; none for one at rest."""
-        return [] if fold.init is True else leaves_of(self._start(x[: fold.N], fold.init).state)
-
-    def _known_scan(self, fold: FoldToken) -> FoldedStep | None:
-        """Return the scan of a fold whose states have no gradient, with nothing beside the outputs.
+    def _signature(self, inputs: tuple[Tensor, ...], fold: FoldToken) -> Signature | None:
+        """Return the signature of a fold whose states have no gradient, with nothing beside the outputs.
 
         It is found by its inputs. Inside checkpoint, where both runs have to go the same way, one of them goes on from
-        a state that was noted.
+        a state that was noted: it is not asked for there.
         """
-        alone = fold.running is None and self._recorder is None and not isinstance(fold.init, Tensor)
-        alone = (
-            alone
-            and not fold.alone
-            and self._returns == SPIKES
-            and (fold.detaches_state or not torch.is_grad_enabled())
-        )
+        alone = fold.plain and self._recorder is None and self._returns == SPIKES
         # the network itself may be compiled, inside of a call that is not
-        if not (alone and fold.eager) or torch.compiler.is_compiling() or region() is not None:
+        if not alone or torch.compiler.is_dynamo_compiling():
+            return None
+        if not fold.detaches_state and torch.is_grad_enabled():
             return None
         ready = self._prepared_scan
-        if ready is not None and ready.holds(self):
-            known: FoldedStep = ready.again()
-            return known
+        scan: FoldedStep | None = None if ready is None else ready.again(self)
+        scan = self._prepared(fold) if scan is None else scan
+        if scan is None:
+            return None
+        states = [] if fold.init is True else leaves_of(self._start(inputs[0][: fold.N], fold.init).state)
+        return scan.signature(inputs, (fold.N, fold.T), states)
+
+    def _prepared(self, fold: FoldToken) -> FoldedStep | None:
+        """Return the scan of a fold from rest, and keep it if it is the same for each call."""
         if self.track_act or self.synapse is not None or not self._rests_at_zero:
             return None
         if not self._maps_stored:
@@ -397,9 +395,9 @@ class StepLayer(Attributes):
             self._prepared_scan = PreparedScan.of(self, found, mapped, stored)
         return found
 
-    def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...]) -> bool:
+    def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...], here: Region | None) -> bool:
         """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
-        plain = fold.supports and fold.running is None and self._recorder is None and region() is None
+        plain = fold.running is None and self._recorder is None and here is None
         narrow = plain and support_of(getattr(self, "surrogate", None)) is not None
         return bool(narrow and inputs[0].dtype == torch.float32 and fold.supports.has_readers)
 

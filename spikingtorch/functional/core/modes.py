@@ -63,6 +63,7 @@ def plain_keys(device: str) -> frozenset[int]:
 
 
 _TYPES = {Tensor, torch.nn.Parameter}
+_DESCRIBED = {*_TYPES, type(None)}
 _PROXY, _FAKE = DispatchModeKey.PROXY, DispatchModeKey.FAKE
 # where the small example tensors of a trace live, whatever the target of its program
 HOST = torch.device("cpu")
@@ -99,6 +100,23 @@ def are_plain(tensors: Iterable[Any], keys: Container[int]) -> bool:
     """Say whether these are plain tensors on a device, all of them; ``keys`` is what ``plain_keys`` says of it."""
     keys_of = dispatch_keys
     return all([type(tensor) in _TYPES and keys_of(tensor).raw_repr() in keys for tensor in tensors])
+
+
+def described(tensors: Sequence[Any]) -> list[Any] | None:
+    """Return what kind of tensors these are, and how they lie in memory, as part of a key; None if one is not strided.
+
+    Tensors that are described as plain ones are plain, and on the same device. Some may be missing.
+    """
+    if not _DESCRIBED.issuperset(map(type, tensors)):
+        return None
+    keys_of = dispatch_keys
+    try:
+        return [
+            None if t is None else (type(t), keys_of(t).raw_repr(), t.dtype, t.shape, t.stride(), t.get_device())
+            for t in tensors
+        ]
+    except RuntimeError:  # a sparse one has no strides
+        return None
 
 
 class Modes(NamedTuple):

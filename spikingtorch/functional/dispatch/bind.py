@@ -17,7 +17,7 @@ from spikingtorch.functional.fused.runtime.executable import Executable, Launche
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep
 
-_LIMIT = 1024
+_LIMIT, _OWN = 1024, 64
 
 
 class Bound(NamedTuple):
@@ -74,8 +74,16 @@ BY_VALUE, LOOP = "by value", "loop"
 
 def find(signature: Signature) -> Bound | None:
     """Return how the scans of a signature run, if one has run."""
+    bounds = signature.known.bounds
+    own: Bound | None = bounds.get(signature.form)
+    if own is not None:
+        return own
     found = _bound.get(signature.key)
     if not isinstance(found, str):
+        if found is not None:
+            if len(bounds) >= _OWN:
+                bounds.clear()
+            bounds[signature.form] = found
         return found
     valued = _bound.get(signature.valued)
     return None if isinstance(valued, str) else valued
@@ -95,7 +103,7 @@ def run(traced: TracedStep, call: ScanCall, signature: Signature | None) -> tupl
     """Run a traced step on a call, and remember how by its signature if it has one."""
     streams = call.streams()
     spec = spec_of(traced, call, streams.dim)
-    if signature is None:
+    if signature is None or not signature.is_plain:
         scalars = (*(call.floats if traced.floats_are_inputs else ()), *traced.literals)
         results = fused_scan(spec, scalars, reference_of(call), streams.aligned(call.tensors))
         states, outs = spec.counts[0], spec.counts[0] + spec.counts[3]

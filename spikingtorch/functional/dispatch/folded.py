@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from spikingtorch.functional.core import contract
-from spikingtorch.functional.core.tree import flatten, unflatten
+from spikingtorch.functional.core.tree import flatten
 from spikingtorch.functional.dispatch import bind
 from spikingtorch.functional.dispatch.bind import Bound
 from spikingtorch.functional.dispatch.call import ScanCall
@@ -63,6 +63,8 @@ def first(
         counts: as in ``run``.
     """
     contract.check_inputs(state, xs, signature.params, 1)
+    if not signature.is_plain:
+        return None
     call = ScanCall.of(signature.step, state, xs, signature.params, 1, contract.output_dtype(xs))
     traced = choose(call, "auto")
     if not isinstance(traced, TracedStep) or not traced.form.is_leaf() or not traced.floats_are_inputs:
@@ -83,8 +85,9 @@ def _run(bound: Bound, signature: Signature, counts: Sequence[Tensor] | None) ->
     launched, outs = bound.launch(signature, counts)
     if not launched.finite:
         return None
+    form: Any = signature.state_form  # of a NamedTuple of tensors: see FoldedStep
     return Folded(
-        unflatten(launched.finals, signature.state_form),
+        form[0](*launched.finals),
         launched.lasts[0],
         outs[0],
         None if counts is None else launched.fired[0],

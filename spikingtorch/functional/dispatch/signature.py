@@ -15,12 +15,11 @@ from torch import Tensor
 
 from spikingtorch.functional.core.guard import Guard
 from spikingtorch.functional.core.lru import LRUCache
-from spikingtorch.functional.core.modes import in_eager
+from spikingtorch.functional.core.modes import described, in_eager
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
 from spikingtorch.functional.dispatch.call import unbound
 from spikingtorch.functional.fused.errors import NotFusible
-from spikingtorch.functional.fused.runtime.launcher import layouts_of
 from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
 
@@ -31,25 +30,40 @@ _LOOKED_UP: dict[type[Any], Hashable] = {float: _FLOAT, Tensor: _TENSOR, torch.n
 
 
 class Signature(NamedTuple):
-    """A scan of plain tensors, flattened once.
+    """A scan of tensors, flattened once.
 
     Attributes:
-        key: what it is looked up by.
+        known: what it depends on but for tensors and top-level floats.
+        form: what else it is looked up by.
         step: the step.
         params: its keyword arguments.
         tensors: of the state unless it is at rest, of the inputs, and the parameters that are tensors.
         floats: the parameters that are floats.
-        state_form: structure of the state.
         differentiates: whether autograd is to know of it.
     """
 
-    key: Hashable
+    known: "_Parameters"
+    form: Hashable
     step: Callable[..., Any]
     params: dict[str, Any]
     tensors: list[Tensor]
     floats: tuple[float, ...]
-    state_form: Form
     differentiates: bool
+
+    @property
+    def key(self) -> Hashable:
+        """What it is looked up by, wherever its step comes from."""
+        return self.known.key, self.form
+
+    @property
+    def state_form(self) -> Form:
+        """Structure of the state."""
+        return self.known.state_form
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its tensors are plain ones, on a device with a target: what has run before is known to be so."""
+        return target_of(self.tensors) is not None
 
     @property
     def valued(self) -> Hashable:
@@ -97,10 +111,6 @@ class FoldedStep(NamedTuple):
         known = _known(step, params, (form, LEAF))
         return None if known is None else cls(step, params, known)
 
-    def unchanged(self) -> bool:
-        """Say whether what the step and its parameters read is as it was."""
-        return self.known.guard.unchanged()
-
     def signature(self, xs: Sequence[Tensor], fold: tuple[int, int], states: Sequence[Tensor] = ()) -> Signature | None:
         """Return the signature of a scan over inputs (N T, ...), or None if they are no plain tensors.
 
@@ -124,12 +134,13 @@ def _signed(
 ) -> Signature | None:
     floats: Any = tuple([params[each] if type(each) is str else each for each in known.floats])
     tensors += [params[each] if type(each) is str else each for each in known.tensors]
-    if target_of(tensors) is None:
+    forms = described(tensors)
+    if forms is None:
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # which a step may divide by
-    key = (known.key, options, zeros, differentiates, torch.get_default_dtype(), *layouts_of(tensors))
-    return Signature(key, step, params, tensors, floats, known.state_form, differentiates)
+    form = (options, zeros, differentiates, torch.get_default_dtype(), *forms)
+    return Signature(known, form, step, params, tensors, floats, differentiates)
 
 
 class _Parameters(NamedTuple):
@@ -141,6 +152,7 @@ class _Parameters(NamedTuple):
         tensors: the same of the tensors.
         state_form: structure of the state.
         guard: whether that holds still.
+        bounds: how scans have run, by the form of their signature.
         alive: what the entry was found by, so that an object of the same id is not taken for it.
     """
 
@@ -149,6 +161,7 @@ class _Parameters(NamedTuple):
     tensors: tuple[str | Tensor, ...]
     state_form: Form
     guard: Guard
+    bounds: dict[Hashable, Any]
     alive: tuple[Any, ...]
 
 
@@ -198,7 +211,7 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
                 # numpy's float64 is a float of another kind, and no signature takes it
                 (floats if type(leaf) is float else tensors).append(name if looked_up else leaf)
     guard.watch_nothing(_has_other_nodes(form))
-    return _Parameters((read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), forms[0], guard, ())
+    return _Parameters((read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), forms[0], guard, {}, ())
 
 
 def _has_other_nodes(form: Form) -> bool:

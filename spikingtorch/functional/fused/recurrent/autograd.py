@@ -15,7 +15,7 @@ from spikingtorch.functional.fused.recurrent import passes
 from spikingtorch.functional.fused.recurrent.checks import check_backward, check_forward
 from spikingtorch.functional.fused.recurrent.steps import Cotangents, Neuron, RecurrentArgs, Saved, with_synapse
 from spikingtorch.functional.fused.runtime import checks
-from spikingtorch.functional.fused.runtime.autograd import OPTIONS, input_gradients
+from spikingtorch.functional.fused.runtime.autograd import input_gradients
 from spikingtorch.functional.fused.runtime.scan_spec import Counts, ScanSpec
 from spikingtorch.functional.fused.runtime.second_derivative import (
     FirstDerivative,
@@ -36,6 +36,7 @@ library.define(
     " bool[] differentiable, bool[] wanted) -> Tensor[]"
 )
 _GROUPS = len(RecurrentArgs._fields)
+OPTIONS = 4  # arguments of the Function before its tensors
 
 
 def _forward(*arguments: Any) -> list[Tensor]:
@@ -110,7 +111,7 @@ class FusedRecurrence(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
-        return input_gradients(ctx, cotangents, _found)
+        return input_gradients(ctx, cotangents, _found, OPTIONS)
 
 
 def _found(ctx: Any, saved: Tensors, given: Gradients, coming: Tensors, wanted: tuple[bool, ...]) -> Tensors:

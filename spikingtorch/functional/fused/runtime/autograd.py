@@ -44,7 +44,7 @@ def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference 
     # torch.compile takes no Function without a gradient to compute, and never is inside a transform here
     transformed = not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
     if transformed or (torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])):
-        found = FusedScan.apply(spec, None, scalars, reference, *tensors)  # type: ignore[no-untyped-call]
+        found = FusedScan.apply(spec, scalars, reference, *tensors)  # type: ignore[no-untyped-call]
     else:
         found = torch.ops.spikingtorch.scan_forward(*groups, scalars, spec.program, spec.dim, False)
     return found
@@ -53,28 +53,19 @@ def fused_scan(spec: ScanSpec, scalars: tuple[float, ...], reference: Reference 
 def differentiable(launched: Launched, scalars: tuple[float, ...], reference: Reference, tensors: Tensors) -> Tensors:
     """Return the results of a scan that has run on plain tensors, with their gradient."""
     # the C++ apply, without a look at transforms: there are none around plain tensors
-    found: Tensors = _apply(launched.executable.spec, launched, scalars, reference, *tensors)
+    found: Tensors = _apply(launched, scalars, reference, *tensors)
     return found
 
 
 @known_signature
 class FusedScan(Function):
-    """``apply(spec, launched, scalars, reference, *states, *xs, *params)``.
-
-    Returns ``(*finals, *outs, *kept)``; if ``launched`` holds what a forward pass has found, its results alone.
-    """
+    """``apply(spec, scalars, reference, *states, *xs, *params)``; returns ``(*finals, *outs, *kept)``."""
 
     @staticmethod
     def forward(
-        spec: ScanSpec,
-        launched: Launched | None,
-        scalars: tuple[float, ...],
-        reference: Reference | None,
-        *tensors: Tensor,
+        spec: ScanSpec, scalars: tuple[float, ...], reference: Reference | None, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         """Return final states, outputs and the states that the backward pass starts from."""
-        if launched is not None:
-            return tuple(launched.results)
         groups = split(tensors, spec.counts)
         options = scalars, spec.program, spec.dim, spec.saves_states
         return tuple(torch.ops.spikingtorch.scan_forward(*groups, *options))
@@ -82,32 +73,25 @@ class FusedScan(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Save tensors and kept states; a result has a gradient if it depends on a tensor that requires one."""
-        ctx.spec, launched, ctx.scalars, ctx.reference, *tensors = inputs
-        if launched is None:
-            states, _, _, outs = ctx.spec.counts
-            results, kept = output[: states + outs], output[states + outs :]
-            ctx.executable = None
-            checks.save(ctx, (*tensors, *kept))
-            constant = ctx.spec.without_gradient(ctx.needs_input_grad[OPTIONS:])
-            ctx.mark_non_differentiable(*kept, *[results[k] for k in constant])
-        else:
-            ctx.executable = launched.executable
-            ctx.save_for_backward(*tensors, *launched.kept)
-            if constant := ctx.executable.without_gradient(ctx.needs_input_grad[OPTIONS:]):
-                ctx.mark_non_differentiable(*[output[k] for k in constant])
+        ctx.spec, ctx.scalars, ctx.reference, *tensors = inputs
+        states, _, _, outs = ctx.spec.counts
+        results, kept = output[: states + outs], output[states + outs :]
+        ctx.executable = None
+        checks.save(ctx, (*tensors, *kept))
+        constant = ctx.spec.without_gradient(ctx.needs_input_grad[OPTIONS:])
+        ctx.mark_non_differentiable(*kept, *[results[k] for k in constant])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
         """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
-        return input_gradients(ctx, cotangents, _found)
+        return input_gradients(ctx, cotangents, _found, OPTIONS)
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any,
         in_dims: tuple[Any, ...],
         spec: ScanSpec,
-        launched: None,
         scalars: tuple[float, ...],
         reference: Reference | None,
         *tensors: Tensor,
@@ -116,8 +100,30 @@ class FusedScan(Function):
         streams = range(spec.counts[0], spec.counts[0] + spec.counts[1])
         moved = _batch_first(tensors, in_dims[OPTIONS:], spec.counts, streams)
         batched = spec._replace(dim=spec.dim + 1)
-        found = FusedScan.apply(batched, launched, scalars, reference, *moved)  # type: ignore[no-untyped-call]
+        found = FusedScan.apply(batched, scalars, reference, *moved)  # type: ignore[no-untyped-call]
         return found, (0,) * len(found)
+
+
+class FusedScanLaunched(Function):
+    """``apply(launched, scalars, reference, *tensors)``: the results of a scan that has run on plain tensors."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, launched: Launched, scalars: tuple[float, ...], reference: Reference, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return the results, and save the tensors and the kept states."""
+        ctx.executable, ctx.scalars, ctx.reference = launched.executable, scalars, reference
+        ctx.spec, results = launched.executable.spec, tuple(launched.results)
+        ctx.save_for_backward(*tensors, *launched.kept)
+        if constant := launched.executable.without_gradient(ctx.needs_input_grad[OPTIONS:]):
+            ctx.mark_non_differentiable(*[results[k] for k in constant])
+        ctx.set_materialize_grads(False)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
+        """Return None for each option, then the gradients of the tensors, None where one is not wanted."""
+        return input_gradients(ctx, cotangents, _found, OPTIONS)
 
 
 @known_signature
@@ -163,31 +169,32 @@ class FusedScanGradient(FirstDerivative):
         return found, (0,) * len(found)
 
 
-OPTIONS = 4  # arguments of a Function before its tensors
-_apply: Any = getattr(super(Function, FusedScan), "apply")  # noqa: B009 - torch does not annotate it
+OPTIONS = 3  # arguments of a Function before its tensors
+_apply: Any = getattr(super(Function, FusedScanLaunched), "apply")  # noqa: B009 - torch does not annotate it
 
 
-def input_gradients(ctx: Any, cotangents: Gradients, found: Callable[..., Tensors]) -> Any:
+def input_gradients(ctx: Any, cotangents: Gradients, found: Callable[..., Tensors], options: int) -> Any:
     """Return None for each option of a Function, then the gradients of its tensors, None where one is not wanted.
 
     Args:
         ctx: of the call, with its ``spec``.
         cotangents: of all results; those of what is kept for the gradient come last, and count for nothing.
         found: returns gradients, for ctx, saved tensors, cotangents, those that there are, and which ones to return.
+        options: number of arguments of the Function before its tensors.
     """
     spec: ScanSpec = ctx.spec
-    needed = ctx.needs_input_grad[OPTIONS:]
+    needed = ctx.needs_input_grad[options:]
     wanted = tuple(map(and_, needed, spec.differentiable_of_given))
     given = cotangents[: spec.given_states + spec.counts[3]]
     coming = [cotangent for cotangent in given if cotangent is not None]
     if not coming:
-        return (None,) * (OPTIONS + len(wanted))
+        return (None,) * (options + len(wanted))
     saved: tuple[Tensor, ...] = ctx.saved_tensors  # once: checkpoint unpacks them a single time
     gradients = iter(found(ctx, saved, given, coming, wanted) if any(wanted) else ())
     grads = [next(gradients) if want else None for want in wanted]
     if wanted != needed:
         grads = with_zeros(grads, needed, spec.reached([each is not None for each in given]), saved)
-    return (*(None,) * OPTIONS, *grads)
+    return (*(None,) * options, *grads)
 
 
 def _check_batched(cotangents: Tensors) -> None:
@@ -204,16 +211,16 @@ def _found(ctx: Any, saved: Tensors, given: Gradients, coming: Tensors, wanted: 
     """Return the wanted gradients."""
     executable: Executable | None = ctx.executable
     tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
-    if executable is not None and not (in_eager() and executable.target.holds([*saved, *coming])):
-        ctx.saved_forms = executable.forms
-        executable = None
-    if executable is None:
-        checks.check_saved(saved, ctx.saved_forms)
-        _check_batched(coming)
     spec, scalars = ctx.spec, ctx.scalars
     by_loop: Reference | None = ctx.reference if is_differentiated(tensors, wanted) else None
-    if executable is not None and by_loop is None:
-        return executable.backward(tensors, kept, given, scalars, wanted)
+    eager = executable is not None and in_eager()
+    if executable is not None and eager and by_loop is None:
+        gradients = executable.gradients(tensors, kept, given, scalars, wanted)
+        if gradients is not None:
+            return gradients
+    if executable is None or not (eager and executable.target.holds([*saved, *coming])):
+        checks.check_saved(saved, ctx.saved_forms if executable is None else executable.forms)
+        _check_batched(coming)
     whole, tensors, given, all_wanted = _unfolded(spec, tensors, given, wanted)
     found: Tensors
     if by_loop is not None:  # attached to a graph of their own

@@ -1,6 +1,6 @@
 """A program, ready to run on tensors that all lie in memory as those did that it was made for."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikingtorch.functional.core import memory
 from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.modes import described
 from spikingtorch.functional.core.tree import Gradients, Tensors
 from spikingtorch.functional.fused.ir import DTYPES, from_text
 from spikingtorch.functional.fused.runtime import checks
@@ -129,7 +130,7 @@ class Executable:
         return counts[: len(lies)], counts[len(lies) :]
 
     def backward(
-        self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: Sequence[bool]
+        self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: tuple[bool, ...]
     ) -> list[Tensor]:
         """Return the wanted gradients of states, inputs and parameters, each of the shape of what it is of.
 
@@ -143,7 +144,29 @@ class Executable:
         Raises:
             ValueError: a tensor does not fit the forward pass.
         """
-        key = (*wanted, *layouts_of((*tensors, *kept, *cotangents)))
+        key = wanted, *layouts_of((*tensors, *kept, *cotangents))
+        return self._launched_backward(key, tensors, kept, cotangents, scalars, wanted)
+
+    def gradients(
+        self, tensors: Tensors, kept: Tensors, cotangents: Gradients, scalars: Sequence[float], wanted: tuple[bool, ...]
+    ) -> list[Tensor] | None:
+        """Return what ``backward`` does, for tensors of any kind: None where they are not plain ones."""
+        whole = (*tensors, *kept, *cotangents)
+        forms = described(whole)
+        key = wanted, *(forms or ())
+        if forms is None or not (key in self._backward or self.target.holds([t for t in whole if t is not None])):
+            return None
+        return self._launched_backward(key, tensors, kept, cotangents, scalars, wanted)
+
+    def _launched_backward(
+        self,
+        key: Hashable,
+        tensors: Tensors,
+        kept: Tensors,
+        cotangents: Gradients,
+        scalars: Sequence[float],
+        wanted: Sequence[bool],
+    ) -> list[Tensor]:
         given = (*self.rest, *tensors, *kept, *self._of_rest, *cotangents)
         launcher = self._backward.get(key)
         if launcher is None:

@@ -59,7 +59,7 @@ def backward(
     given = [None if cotangent is None else written_out(cotangent) for cotangent in cotangents]
     run = _executable((states, xs, params), scalars, program, dim)
     checks.check_backward_counts(run.program, kept, given, wanted)
-    return run.backward(tensors, kept, given, scalars, wanted)
+    return run.backward(tensors, kept, given, scalars, tuple(wanted))
 
 
 def _executable(groups: tuple[Tensors, ...], scalars: Sequence[float], program: str, dim: int) -> Executable:
