@@ -292,7 +292,9 @@ def _folded(scan: Scan) -> tuple[Executable, list[Tensor], tuple[float, ...]]:
     assert taken is not None
     signed = taken.signature([x], scan.xs.shape[:2])
     assert signed is not None
-    signed = signed._replace(state_form=flatten(scan.state)[1])  # a layer's is no tree of trees
+    signed = signed._replace(
+        known=signed.known._replace(state_form=flatten(scan.state)[1])
+    )  # a layer's is no tree of trees
     assert folded.first(signed, scan.state, scan.xs, scan.xs.shape[:2]) is not None
     bound = bind.find(signed)
     assert bound is not None

@@ -420,7 +420,7 @@ class StepLayer(Attributes):
         return scan(step, state, xs, params=params, dim=dim)
 
     def _take_over(self, found: folded.Folded, monitor: Any) -> Tensor:
-        self._finish(Memory(found.state, found.last, (), plain=True, thread=this_thread()))
+        self._finish(Memory(self.state_type(*found.finals), found.last, (), plain=True, thread=this_thread()))
         if found.fired is not None:
             monitor.counted(found.outs, found.fired, found.added)
         return found.outs

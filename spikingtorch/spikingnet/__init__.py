@@ -192,11 +192,11 @@ class SpikingNet(nn.Module):
             RuntimeError: a stream is to go on that another thread has begun.
         """
         if torch.compiler.is_compiling():
-            return self._call(x, init, lengths)
+            return self._call(x, init, lengths, True)
         handled = sys.exception()
         try:
             with NetworkCall():
-                return self._lock.run(partial(self._call, x, init, lengths))
+                return self._lock.run(partial(self._call, x, init, lengths, False))
         except Exception as error:
             raise_interrupt(error, handled)
             name_layer(error, self.net)
@@ -204,15 +204,15 @@ class SpikingNet(nn.Module):
                 raise found from error
             raise
 
-    def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None) -> Any:
-        x, compiles = check_form(x, self.batch_first), torch.compiler.is_compiling()
+    def _call(self, x: Tensor, init: bool | Tensor, lengths: Lengths | None, compiles: bool) -> Any:
+        x, net = check_form(x, self.batch_first), self.net
         if type(init) is not bool:
             check_start(init, x)
         running, T = None, x.shape[1]
         if lengths is not None:
-            check_norms_of_padded(self.net)
+            check_norms_of_padded(net)
             x, running = without_padding(x, lengths)
-        known = None if compiles or self.mode != "auto" else self._policy.known(self.net)
+        known = None if compiles or self.mode != "auto" else self._policy.known(net)
         parts, eager = self._parts_now(known, compiles), not compiles and in_eager()
         check_input(x, parts.weighted, eager)
         for layer in parts.layers:
@@ -240,7 +240,7 @@ class SpikingNet(nn.Module):
         for monitor in monitors:
             monitor.end()
         if frame.activity is not None:
-            self._activity.end(self.net, stacklevel=9)
+            self._activity.end(net, stacklevel=9)
         if running is not None:
             out = tree_map(lambda leaf: padded(leaf, running, T), out)
         out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
@@ -314,7 +314,7 @@ class SpikingNet(nn.Module):
                 ) from error
         if self.mode == "step" or checks.is_traced():
             return self._run_steps(chunk, parts, frame)
-        way = self._way(chunk.x, chunk.init, known)
+        way = self._way(parts.net, chunk.x, chunk.init, known)
         if frame.compiles:
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
             return self._run_folded(chunk, parts, frame, way) if folds else self._run_steps(chunk, parts, frame)
@@ -323,7 +323,7 @@ class SpikingNet(nn.Module):
             outputs = self._run_steps(chunk, parts, frame)  # raises what is wrong either way
         if failure is not None:
             self._policy.revoke(failure)
-        self._policy.warn(self.net)
+        self._policy.warn(parts.net)
         return outputs
 
     def _run_planned(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> tuple[Any, Exception | None]:
@@ -351,14 +351,14 @@ class SpikingNet(nn.Module):
             plan.draws = not all(map(torch.equal, drawn, random_state(device)))
         return outputs, None
 
-    def _way(self, x: Tensor, init: bool | Tensor, known: State | None) -> int:
+    def _way(self, net: nn.Module, x: Tensor, init: bool | Tensor, known: State | None) -> int:
         """Return how mode "auto" runs the network on x: step by step, folded, or folded with batch norm in training."""
         here = region()
         if here is not None and here.repeats:
             self._policy.plan = None
             way: int = here.next(self)  # checkpoint repeats a call, which has to go the same way again
             return way
-        folds = self._policy.folds(self.net, x, init, known)
+        folds = self._policy.folds(net, x, init, known)
         way = folds and (_NORMALISING if self._policy.normalises else _FOLDING)
         if here is not None:
             here.note(self, way)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch import validation as checks
+from spikingtorch.functional.core.torch_private import is_alias_of
 from spikingtorch.functional.core.tree import flatten, leaves_of, tree_map
 
 
@@ -65,13 +66,13 @@ def unshared(out: Any, x: Tensor, eager: bool) -> Any:
         x: the input.
         eager: whether nothing traces, compiles or transforms the call.
     """
-    taken = {x.untyped_storage().data_ptr()} if checks.has_values(x, eager) else set()
+    taken, looks = set[int](), checks.has_values(x, eager)
 
     def own(leaf: Tensor) -> Tensor:
         if not checks.has_values(leaf, eager):
             return leaf
         memory = leaf.untyped_storage()
-        if memory.data_ptr() in taken or checks.is_held(leaf, memory):
+        if memory.data_ptr() in taken or checks.is_held(leaf, memory) or (looks and is_alias_of(leaf, x)):
             leaf = leaf.clone()
             memory = leaf.untyped_storage()
         taken.add(memory.data_ptr())

@@ -24,14 +24,14 @@ class Folded(NamedTuple):
     """What a folded scan gives.
 
     Attributes:
-        state: after the last step, without a gradient.
+        finals: the tensors of the state after the last step, without a gradient.
         last: output of the last step, without a gradient and in memory of its own.
         outs: folded outputs.
         fired: if the scan was to count, at how many steps each neuron's output was not zero, (N, ...).
         added: whether that includes what was counted before.
     """
 
-    state: Any
+    finals: Sequence[Tensor]
     last: Tensor
     outs: Tensor
     fired: Tensor | None
@@ -77,7 +77,7 @@ def first(
     run = executable(spec, signature.tensors, keeps_format=True)
     found = _run(bind.keep(signature, traced, call, run, None), signature, counts)
     if found is not None:  # its program tells of each path, however long: nothing more than the states is to be known
-        warn_without_gradient(signature.step, (state, xs, signature.params), (state, found.outs), fold[1])
+        warn_without_gradient(signature.step, (state, xs, signature.params), (found.finals, found.outs), fold[1])
     return found
 
 
@@ -85,11 +85,5 @@ def _run(bound: Bound, signature: Signature, counts: Sequence[Tensor] | None) ->
     launched, outs = bound.launch(signature, counts)
     if not launched.finite:
         return None
-    form: Any = signature.state_form  # of a NamedTuple of tensors: see FoldedStep
-    return Folded(
-        form[0](*launched.finals),
-        launched.lasts[0],
-        outs[0],
-        None if counts is None else launched.fired[0],
-        launched.added,
-    )
+    fired = None if counts is None else launched.fired[0]
+    return Folded(launched.finals, launched.lasts[0], outs[0], fired, launched.added)
