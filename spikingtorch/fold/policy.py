@@ -118,6 +118,7 @@ class FoldPolicy:
         sample: what is known of it.
         plan: of the call that runs, where it is proven that the network folds; what it does depends on no number of
             the input.
+        notes: how linear layers and convolutions were computed at the last call, by the identity of their weights.
         warned: whether it has been said why the network steps.
     """
 
@@ -135,6 +136,7 @@ class FoldPolicy:
         self._last: FoldDecision | None = None
         # whether a network that folds whatever it is has batch norm in training, as long as it stays as it was
         self._norms: tuple[Look, bool] | None = None
+        self.notes: Mapping[int, Any] = {}
         self.warned = False
 
     def __reduce__(self) -> Any:

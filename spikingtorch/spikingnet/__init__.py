@@ -142,7 +142,6 @@ class SpikingNet(nn.Module):
         self.batch_first = batch_first
         check_options(vars(self))
         self._skipping: Automatic | None = None
-        self._notes: Mapping[int, Note] = {}  # how layers were computed at the last call, by their weights
         self._watching: NetworkMode | None = None
         self._policy = FoldPolicy(taught_rules(fold_rules), hooks == "sequence", statistics == "sequence")
         self._activity = Activity()
@@ -419,8 +418,9 @@ class SpikingNet(nn.Module):
             skipping = automatic(self.event_driven, parts.modules) if frame.eager else None
             notes = {} if skipping is None else skipping.notes
         if not frame.compiles:
-            # not as nn.Module sets attributes, which looks first whether they are parameters
-            self.__dict__.update(_skipping=skipping, _notes=notes)
+            # not as nn.Module sets attributes, which looks first whether it is a parameter
+            object.__setattr__(self, "_skipping", skipping)
+            self._policy.notes = notes
         return skipping
 
     def _norms(self, fold: FoldToken, way: int, modules: list[nn.Module]) -> StatisticsOfSteps | None:
@@ -535,7 +535,7 @@ class SpikingNet(nn.Module):
             self._policy.note_input(x)
         notes: dict[int, Note] = {}
         for module in self.modules():  # networks within this one have their own
-            notes |= module._notes if isinstance(module, SpikingNet) else {}
+            notes |= module._policy.notes if isinstance(module, SpikingNet) else {}
         return self._lock.run(
             partial(report, self._policy, self.net, self.mode, notes, self.batch_first, self.statistics)
         )

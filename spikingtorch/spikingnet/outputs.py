@@ -66,7 +66,8 @@ def unshared(out: Any, x: Tensor, eager: bool) -> Any:
         x: the input.
         eager: whether nothing traces, compiles or transforms the call.
     """
-    taken, looks = set[int](), checks.has_values(x, eager)
+    taken: set[int] = set()
+    looks = checks.has_values(x, eager)
 
     def own(leaf: Tensor) -> Tensor:
         if not checks.has_values(leaf, eager):

@@ -130,7 +130,7 @@ def test_last_outputs(shape: tuple[int, int]) -> None:
     assert signed is not None
     for found in (folded.first(signed, state, x, (shape[0], 20)), folded.run(signed), folded.run(signed, counts=[])):
         assert found is not None
-        assert_close([*found.state, found.outs, found.last], [v, out.flatten(0, 1), out[:, -1]])
+        assert_close([*found.finals, found.outs, found.last], [v, out.flatten(0, 1), out[:, -1]])
         assert found.last.is_contiguous()
     assert found is not None
     assert found.fired is not None
