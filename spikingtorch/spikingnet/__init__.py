@@ -216,24 +216,8 @@ class SpikingNet(nn.Module):
         check_input(x, parts.weighted, eager)
         for layer in parts.layers:
             layer._put_back()
-        frame = Frame(
-            parts.layers,
-            parts.hooks,
-            starts=init is True,
-            keeps_graph=self.carry_graph,
-            compiles=compiles,
-            eager=eager,
-        )
-        monitors = [] if compiles else monitors_of(parts.layers)
-        if not compiles:
-            self._lock.undo_by(frame.leave)
-            self._lock.undo_by(self._policy.forget_change)
-        for monitor in monitors:
-            self._lock.undo_by(partial(monitor.leave, monitor.here()))
-            monitor.begin(init)
-        watches = self.warn_silent and self.training and not (compiles or frame.is_pure or frame.repeats)
-        if watches and self._activity.begin(x):
-            frame.activity = self._activity
+        frame = Frame(parts.layers, parts.hooks, init is True, self.carry_graph, compiles=compiles, eager=eager)
+        monitors = [] if compiles else self._begun(parts, frame, x, init)
         with frame:
             out = self._forward(x, init, running, parts, frame, known)
         for monitor in monitors:
@@ -245,6 +229,19 @@ class SpikingNet(nn.Module):
         out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
         frame.commit()
         return out
+
+    def _begun(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> list[Any]:
+        """Let all that looks at a call begin, and say how to undo the call; return the monitors."""
+        monitors = monitors_of(parts.layers)
+        self._lock.undo_by(frame.leave)
+        self._lock.undo_by(self._policy.forget_change)
+        for monitor in monitors:
+            self._lock.undo_by(partial(monitor.leave, monitor.here()))
+            monitor.begin(init)
+        watches = self.warn_silent and self.training and not (frame.is_pure or frame.repeats)
+        if watches and self._activity.begin(x):
+            frame.activity = self._activity
+        return monitors
 
     def _parts_now(self, known: State | None, compiles: bool) -> Parts:
         """Return the parts of the network as it is now; how it is handed init is found out anew if it has changed.

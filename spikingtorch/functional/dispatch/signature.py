@@ -180,10 +180,10 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     if known is not None and known.guard.unchanged():
         return known
     found = [step, *[value for value in values if type(value) not in _LOOKED_UP]]
-    known = _made(step, params, forms)
+    known, cache = _made(step, params, forms), _parameters  # which has no name any more when Python ends
     try:
         # what cannot change is shared by all, and what can dies with its owner: the entry goes first
-        alive = [each if is_immutable(each) else weakref.ref(each, lambda _: _parameters.drop(key)) for each in found]
+        alive = [each if is_immutable(each) else weakref.ref(each, lambda _: cache.drop(key)) for each in found]
     except TypeError:  # a list, say
         return known
     known = known._replace(alive=tuple(alive))
