@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from spikingtorch import LIF, SpikingNet
 from spikingtorch import functional as F
 from spikingtorch.functional.core import allocator, freed_memory, lru
 from spikingtorch.performance import clear_caches, keep_freed_memory, release
@@ -339,9 +340,13 @@ def test_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cleared_caches_are_filled_again() -> None:
-    x = torch.rand(5, 3)
-    want = F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1]
+    x, net = torch.rand(5, 3), SpikingNet(torch.nn.Sequential(LIF()))
+    want, whole = F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1], net(x[None])
+    net(x[None])
+    found = next(layer._prepared_scan for layer in net.modules() if isinstance(layer, LIF)).scan.known.bounds
+    assert found._entries
     clear_caches()
-    assert not any(cache._entries for cache in lru._all)
+    assert not any(cache._entries for cache in (*lru._all, found))
+    assert torch.equal(net(x[None]), whole)
     for _ in range(2):
         assert torch.equal(F.scan(F.if_step, F.IFState(torch.zeros(3)), x)[1], want)

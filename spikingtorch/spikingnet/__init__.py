@@ -344,7 +344,7 @@ class SpikingNet(nn.Module):
                 raise self._sequence_error(str(error)) from error
             raise
         if plan is not None and drawn is not None:
-            plan.draws = not all(map(torch.equal, drawn, random_state(device)))
+            plan.draws = plan.decision.draws or not all(map(torch.equal, drawn, random_state(device)))
         return outputs, None
 
     def _way(self, net: nn.Module, x: Tensor, init: bool | Tensor, known: State | None) -> int:

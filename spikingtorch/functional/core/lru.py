@@ -1,8 +1,8 @@
-"""A bounded LRU cache, safe across threads and fork."""
+"""Bounded caches, safe across threads and fork."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from spikingtorch.functional.core.locks import Lock
@@ -81,10 +81,37 @@ class LRUCache(Generic[T]):
             self._entries.pop(self._dropped.popleft(), None)
 
 
-_all: WeakSet[LRUCache] = WeakSet()  # type: ignore[type-arg]
+class Memo(Generic[T]):
+    """What one object has found out, for as long as it lives: read without a lock, and all of it dropped at a limit.
+
+    Args:
+        limit: how many entries there are at most.
+
+    Attributes:
+        get: returns what was kept under a key, or None.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: dict[Hashable, T] = {}
+        self.get = self._entries.get
+        _all.add(self)
+
+    def keep(self, key: Hashable, entry: T) -> None:
+        """Keep an entry."""
+        if len(self._entries) >= self._limit:
+            self.clear()
+        self._entries[key] = entry
+
+    def clear(self) -> None:
+        """Drop all entries."""
+        self._entries.clear()
+
+
+_all: WeakSet[Any] = WeakSet()
 
 
 def clear_all() -> None:
-    """Drop all entries of every cache."""
+    """Drop all entries of every cache and memo."""
     for each in list(_all):
         each.clear()

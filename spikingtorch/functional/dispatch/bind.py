@@ -17,7 +17,7 @@ from spikingtorch.functional.fused.runtime.executable import Executable, Launche
 from spikingtorch.functional.fused.runtime.scan_spec import ScanSpec
 from spikingtorch.functional.fused.trace.programs import Arguments, TracedStep
 
-_LIMIT, _OWN = 1024, 64
+_LIMIT = 1024
 
 
 class Bound(NamedTuple):
@@ -81,9 +81,7 @@ def find(signature: Signature) -> Bound | None:
     found = _bound.get(signature.key)
     if not isinstance(found, str):
         if found is not None:
-            if len(bounds) >= _OWN:
-                bounds.clear()
-            bounds[signature.form] = found
+            bounds.keep(signature.form, found)
         return found
     valued = _bound.get(signature.valued)
     return None if isinstance(valued, str) else valued

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spikingtorch.functional.core.guard import Guard
-from spikingtorch.functional.core.lru import LRUCache
+from spikingtorch.functional.core.lru import LRUCache, Memo
 from spikingtorch.functional.core.modes import described, in_eager
 from spikingtorch.functional.core.torch_private import pytree
 from spikingtorch.functional.core.tree import LEAF, Form, flatten, types_of
@@ -23,7 +23,7 @@ from spikingtorch.functional.fused.errors import NotFusible
 from spikingtorch.functional.fused.runtime.targets import target_of
 from spikingtorch.functional.fused.trace.snapshot import held, is_immutable
 
-_LIMIT = 1024
+_LIMIT, _OWN = 1024, 64
 _TENSOR, _FLOAT = "tensor", "float"
 # what is looked up in the arguments of each call; a scan with another kind of tensor has no signature in the end
 _LOOKED_UP: dict[type[Any], Hashable] = {float: _FLOAT, Tensor: _TENSOR, torch.nn.Parameter: _TENSOR}
@@ -161,7 +161,7 @@ class _Parameters(NamedTuple):
     tensors: tuple[str | Tensor, ...]
     state_form: Form
     guard: Guard
-    bounds: dict[Hashable, Any]
+    bounds: Memo[Any]
     alive: tuple[Any, ...]
 
 
@@ -211,7 +211,9 @@ def _made(step: Callable[..., Any], params: dict[str, Any], forms: tuple[Form, .
                 # numpy's float64 is a float of another kind, and no signature takes it
                 (floats if type(leaf) is float else tensors).append(name if looked_up else leaf)
     guard.watch_nothing(_has_other_nodes(form))
-    return _Parameters((read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), forms[0], guard, {}, ())
+    return _Parameters(
+        (read, tuple(kinds), form, forms), tuple(floats), tuple(tensors), forms[0], guard, Memo(_OWN), ()
+    )
 
 
 def _has_other_nodes(form: Form) -> bool:
