@@ -135,7 +135,7 @@ def _signed(
     floats: Any = tuple([params[each] if type(each) is str else each for each in known.floats])
     tensors += [params[each] if type(each) is str else each for each in known.tensors]
     forms = described(tensors)
-    if forms is None:
+    if forms is None or None in forms:
         return None
     differentiates = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in tensors])
     zeros = 0.0 in floats and tuple([value == 0.0 for value in floats])  # which a step may divide by
