@@ -100,7 +100,8 @@ def space(before: Token, after: Token) -> str:
     factors = (before[0] in ("name", "number", "code", "sum") or before[1] in ")]'") and (
         after[0] in ("name", "number", "code", "sum") or after[1] in "(["
     )
-    if r"\text" in named(before[1]) + named(after[1]) and (factors or "," in before[1]):
+    words = named(before[1]) + ("" if after[1] in ("abs", "sqrt") else named(after[1]))
+    if r"\text" in words and (factors or "," in before[1]):
         return r"\ "
     return r"\," if factors else " "
 

@@ -33,7 +33,8 @@ class Names:
         for name in (*ours, *self.full):
             thing = names.found(name)
             place = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
-            self.defined.setdefault(place, name)
+            if place.startswith("spikingtorch."):  # an alias is defined where its type is
+                self.defined.setdefault(place, name)
 
     def meant(self, text: str) -> str | None:
         """Return the full name that a piece of code in a text stands for: ``LIF``, ``F.scan``, ``record(model, x)``."""

@@ -45,7 +45,7 @@ class Api(SphinxDirective):  # type: ignore[misc]
 def first_line(thing: Any) -> str:
     """Return the first line of the docstring of a thing, or the thing itself where its type has it."""
     text = inspect.getdoc(thing) if kind_of(thing) != "data" else None
-    return text.splitlines()[0] if text else f"``{thing!r}``".replace("spikingtorch.functional.spike.", "")
+    return text.splitlines()[0] if text else f"``{ELSEWHERE.sub('', repr(thing))}``"
 
 
 def kind_of(thing: Any) -> str:
@@ -74,6 +74,8 @@ def complete(app: Sphinx, what: str, name: str, obj: Any, _: Any, lines: list[st
 F = "spikingtorch.functional"
 # signs that reStructuredText reads and our prose means: the star of a shape, (*N,), and the bars of a number, |u|
 SIGNS = re.compile(r"\*(?=[\w,*])|\|")
+# modules in the repr of an alias
+ELSEWHERE = re.compile(r"~|\b(typing|collections\.abc|spikingtorch(\.\w+)+)\.(?=\w)")
 # in the place of a colon, while napoleon would take what is before it for a type
 COLON = "\ue000"
 
