@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -18,19 +19,19 @@ project = "spikingtorch"
 author = copyright = "The spikingtorch developers"
 version = release = spikingtorch.__version__
 root_doc = "index"
+exclude_patterns = ["gallery/**.ipynb"]  # the scripts of the gallery once more, for download
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
-    "sphinx-mathjax-offline",
     "sphinx_copybutton",
     "sphinx_design",
     "myst_nb",
     "reference",
     "links",
-    "notebooks",
+    "sources",
 ]
 nitpicky = True
 nitpick_ignore_regex = [
@@ -92,7 +93,12 @@ if [*(ROOT / "examples" / "gallery").rglob("*.py")]:
 # --- the looks
 html_theme = "pydata_sphinx_theme"
 html_title = "spikingtorch"
-html_static_path = ["static"]
+# MathJax itself, which the package brings as files: formulas are typeset without a network
+found = find_spec("sphinx-mathjax-offline")
+assert found is not None
+assert found.origin is not None
+html_static_path = ["static", str(Path(found.origin).with_name("static"))]
+mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False

@@ -30,8 +30,9 @@ FENCE = re.compile(r"^( *)(```+|~~~+)")
 def pages(root: Path = ROOT) -> dict[str, str]:
     """Return where each file of the repository that is a part of the site is on it, both as posix paths."""
     inside = (path.relative_to(root / "docs") for path in (root / "docs").rglob("*") if path.is_file())
-    # folders that begin with _ hold no pages
-    found = {f"docs/{path.as_posix()}": path.as_posix() for path in inside if not path.parts[0].startswith("_")}
+    # folders that begin with _ hold no pages, and constraints.txt is none
+    pages = (path.as_posix() for path in inside if not path.parts[0].startswith("_") and path.suffix != ".txt")
+    found = {f"docs/{path}": path for path in pages}
     results = sorted((root / "benchmarks" / "results").glob("*.md"))
     found |= {f"benchmarks/results/{path.name}": f"benchmarks/{path.name}" for path in results}
     return found | {path: place for path, place in OUTSIDE.items() if (root / path).is_file()}

@@ -1,6 +1,7 @@
-"""What is done with the source of a page: a notebook offers itself for download, and empty folders are left out."""
+"""What is done with pages: notebooks offer themselves for download, empty folders are left out, scripts come along."""
 
 import re
+import shutil
 from pathlib import Path, PurePosixPath
 
 from sphinx.application import Sphinx
@@ -24,8 +25,18 @@ def leave_out_empty(app: Sphinx, _docname: str, source: list[str]) -> None:
     source[0] = PATTERN.sub(lambda line: line[0] if [*Path(app.srcdir).glob(f"{line[1]}.*")] else "", source[0])
 
 
+def copy_scripts(app: Sphinx, error: Exception | None) -> None:
+    """Copy the scripts and styles that stand beside pages to where those pages are."""
+    if error is None:
+        for path in (path for kind in ("js", "css") for path in Path(app.srcdir).rglob(f"*.{kind}")):
+            there = Path(app.outdir, path.relative_to(app.srcdir))
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, there)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Look at every page before it is read."""
     app.connect("source-read", offer_download)
     app.connect("source-read", leave_out_empty)
+    app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
