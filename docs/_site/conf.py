@@ -48,7 +48,7 @@ suppress_warnings = [
 ]
 
 # --- pages of Markdown, and those that are notebooks
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 4
 myst_substitutions = {"bibtex": citation.bibtex(ROOT / "CITATION.cff")}
 nb_execution_mode = "force"
@@ -116,7 +116,9 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "back_to_top_button": False,
 }
-html_sidebars: dict[str, list[str]] = {"index": [], "faq": [], "cite": [], "changelog": []}
+html_sidebars: dict[str, list[str]] = {
+    page: [] for page in ("index", "faq", "cite", "changelog", "contributing", "readme", "explorer/index")
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"

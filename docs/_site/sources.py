@@ -4,12 +4,13 @@ import re
 import shutil
 from pathlib import Path, PurePosixPath
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 NOTEBOOK = re.compile(r"\A---\n(?:.*\n)*?(?:jupytext|kernelspec|file_format):")
 TITLE = re.compile(r"^# .*\n", re.MULTILINE)
-# a line of a list of pages that ends with a star
-PATTERN = re.compile(r"^([\w/]+\*)\n", re.MULTILINE)
+# a line of a list of pages that ends with a star, or the page of the explorer
+PATTERN = re.compile(r"^(?:\w+ <)?([\w/]+\*|explorer/index)>?\n", re.MULTILINE)
 
 
 def offer_download(_app: Sphinx, docname: str, source: list[str]) -> None:
@@ -25,6 +26,15 @@ def leave_out_empty(app: Sphinx, _docname: str, source: list[str]) -> None:
     source[0] = PATTERN.sub(lambda line: line[0] if [*Path(app.srcdir).glob(f"{line[1]}.*")] else "", source[0])
 
 
+def trim(_app: Sphinx, doctree: nodes.document) -> None:
+    """Take away the empty line with which an example of pytest ends."""
+    for block in doctree.findall(nodes.literal_block):
+        text = block.astext()
+        if text.endswith("\n"):
+            block[:] = [nodes.Text(text.rstrip("\n"))]
+            block.rawsource = text.rstrip("\n")
+
+
 def copy_scripts(app: Sphinx, error: Exception | None) -> None:
     """Copy the scripts and styles that stand beside pages to where those pages are."""
     if error is None:
@@ -38,5 +48,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Look at every page before it is read."""
     app.connect("source-read", offer_download)
     app.connect("source-read", leave_out_empty)
+    app.connect("doctree-read", trim)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
