@@ -97,7 +97,7 @@ html_title = "spikingtorch"
 found = find_spec("sphinx-mathjax-offline")
 assert found is not None
 assert found.origin is not None
-html_static_path = ["static", str(Path(found.origin).with_name("static"))]
+html_static_path = [str(ROOT / "docs" / "_static"), str(Path(found.origin).with_name("static"))]
 mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["site.css"]
 html_copy_source = False

@@ -1,7 +1,6 @@
-"""What is done with pages: notebooks offer themselves for download, empty folders are left out, scripts come along."""
+"""What is done with pages: notebooks offer themselves for download, and empty folders are left out."""
 
 import re
-import shutil
 from pathlib import Path, PurePosixPath
 
 from docutils import nodes
@@ -35,19 +34,9 @@ def trim(_app: Sphinx, doctree: nodes.document) -> None:
             block.rawsource = text.rstrip("\n")
 
 
-def copy_scripts(app: Sphinx, error: Exception | None) -> None:
-    """Copy the scripts and styles that stand beside pages to where those pages are."""
-    if error is None:
-        for path in (path for kind in ("js", "css") for path in Path(app.srcdir).rglob(f"*.{kind}")):
-            there = Path(app.outdir, path.relative_to(app.srcdir))
-            there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, there)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Look at every page before it is read."""
     app.connect("source-read", offer_download)
     app.connect("source-read", leave_out_empty)
     app.connect("doctree-read", trim)
-    app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
