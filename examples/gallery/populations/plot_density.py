@@ -3,7 +3,7 @@ Density against time
 ====================
 
 The density of a layer is the share of its neurons that fire at a step. When the input grows, the adaptive layer
-answers the change more than what stays, and the layer with synaptic currents follows slowly.
+answers the change more than the new level, and the layer with synaptic currents follows slowly.
 """
 
 # %%

@@ -2,8 +2,8 @@
 How regular a neuron is
 =======================
 
-The intervals between spikes say how regularly a neuron fires, and their spread over their mean (CV) is one number for
-it. A steady current makes equal intervals. Where random excitation and inhibition cancel, the CV comes close to 1.
+The intervals between spikes say how regularly a neuron fires. Their CV is the standard deviation over the mean. A
+steady current makes equal intervals. Where random excitation and inhibition cancel, the CV comes close to 1.
 """
 
 # %%

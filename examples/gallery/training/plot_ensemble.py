@@ -3,8 +3,8 @@ Eight networks at once
 ======================
 
 Eight networks, equal but for their time constant, are trained together by ``vmap``. They have to tell a digit that is
-shown after another one. A short memory holds too few spikes, and a long one mixes both. It is
-``examples/ensemble_tau.py``, in short.
+shown after another one. A short memory holds too few spikes, and a long one mixes both. The example
+``examples/ensemble_tau.py`` trains them for longer.
 """
 
 # %%

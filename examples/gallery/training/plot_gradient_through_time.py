@@ -3,7 +3,8 @@ How far a gradient reaches back
 ===============================
 
 The gradient of the last step by an earlier input passes through the surrogate of each step between. ``Sigmoid(beta)``
-is ``beta / 4`` high. The higher it is, the faster the gradients of a recurrent layer grow on their way back.
+is ``beta / 4`` high. At a ``beta`` of 5, the gradients of this recurrent layer fade on their way back. Above 8 they
+explode.
 """
 
 # %%

@@ -2,7 +2,7 @@
 A raster before and after training
 ==================================
 
-Sixty neurons get random spikes and learn when to fire: their spikes shall draw two waves. The loss is the van Rossum
+Sixty neurons get random spikes and learn when to fire: their spikes should draw two waves. The loss is the van Rossum
 distance to the target. Its time constant shrinks during training, from a rough place to the exact step.
 """
 

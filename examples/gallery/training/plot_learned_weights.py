@@ -1,6 +1,6 @@
 """
-What the first layer has learnt
-===============================
+What the first layer has learned
+================================
 
 Sixteen LIF neurons read digits, and each has a weight for each pixel. Before training the weights are noise.
 Afterwards each neuron looks for strokes: it is excited where its weights are vermilion, and inhibited where they are
