@@ -9,7 +9,7 @@
 # make test-cross    the kernels compiled for AArch64, macOS and Windows, and run in an emulator or wine, on Linux (.venv-cross)
 # make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
 # make test-peers    the layers of spikingtorch.like, and our NIR files, beside the libraries that they equal (.venv-bench)
-# make nir-table    our NIR files in the readers of these libraries once more, and the tables of docs/nir.md
+# make nir-table    our NIR files in the readers of these libraries once more, and the tables of docs/nir_tables.md
 # make docs     the documentation site, in docs/_build/html; every warning and every link that leads nowhere is an error (.venv-docs)
 # make lines    how many lines the library and its tests have
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
