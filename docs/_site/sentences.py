@@ -34,7 +34,9 @@ def texts(path: Path) -> Iterator[str]:
         yield path.read_text()
         return
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    yield from (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds))
+    yield from (
+        ast.get_docstring(node) or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)
+    )
 
 
 def main() -> None:
