@@ -1,7 +1,7 @@
 """List the longest sentences of pages and docstrings: ``python docs/_site/sentences.py [--most 100] [FILE ...]``.
 
-A sentence ends with a full stop, a question mark or an exclamation mark. Code counts as one word. Tables, blocks of code
-and equations are left out.
+A sentence ends with a full stop, a question mark or an exclamation mark. Code counts as one word. Tables, blocks of
+code, examples and equations are left out.
 """
 
 import argparse
@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.compile(r"\A---\n.*?\n---$|^ *(```+|~~~+).*?^ *\1 *$|<!--.*?-->|^ *\|.*?$|^#.*?$", re.MULTILINE | re.DOTALL)
+BLOCKS = re.compile(
+    r"\A---\n.*?\n---$|^ *(```+|~~~+).*?^ *\1 *$|<!--.*?-->|^ *\|.*?$|^#.*?$"
+    r"|^>>> .*?(?=\n\n|\Z)|(?<=\n\n)    .*?(?=\n\n|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 CODE = re.compile(r"``.*?``|`.*?`", re.DOTALL)
 LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 # where a paragraph, an item of a list or the entry of an argument begins
@@ -23,9 +27,7 @@ def sentences(text: str) -> Iterator[str]:
     """Yield the sentences of Markdown or of a docstring."""
     plain = LINK.sub(r"\1", CODE.sub("x", BLOCKS.sub("\n", text)))
     for part in START.split(plain):
-        lines = [line for line in part.splitlines() if line.strip()]
-        if lines and not lines[0].startswith("    "):  # an indented block is an equation
-            yield from END.split(" ".join(" ".join(lines).split()))
+        yield from END.split(" ".join(part.split()))
 
 
 def texts(path: Path) -> Iterator[str]:
@@ -33,10 +35,9 @@ def texts(path: Path) -> Iterator[str]:
     if path.suffix == ".md":
         yield path.read_text()
         return
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    yield from (
-        ast.get_docstring(node) or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)
-    )
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
 
 
 def main() -> None:
