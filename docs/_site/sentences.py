@@ -27,7 +27,7 @@ def sentences(text: str) -> Iterator[str]:
     """Yield the sentences of Markdown or of a docstring."""
     plain = LINK.sub(r"\1", CODE.sub("x", BLOCKS.sub("\n", text)))
     for part in START.split(plain):
-        yield from END.split(" ".join(part.split()))
+        yield from filter(None, END.split(" ".join(part.split())))
 
 
 def texts(path: Path) -> Iterator[str]:
