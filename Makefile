@@ -2,14 +2,15 @@
 # make test     everything that has to pass: linters, type checkers, doctests, tests, examples
 # make coverage    the tests once more, and which lines and branches of spikingtorch/ they reach
 # make check    the same for a minute: linter, mypy and the tests of the road from scan to a kernel
-# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, test-gpu-text, test-cross, other versions
+# make test-long    what is long by nature: the rest of the tests, fuzzers, AddressSanitizer, docs, test-gpu-text, test-cross, other versions
 # make test-oldest    the tests with the oldest PyTorch, NumPy and JAX that pyproject.toml states (.venv-oldest)
 # make test-newest    the tests with the newest of these that it admits, on the newest Python here (.venv-newest)
 # make test-gpu-text    kernels printed as Triton: interpreted beside the loop, and compiled, without a GPU (.venv-triton)
 # make test-cross    the kernels compiled for AArch64, macOS and Windows, and run in an emulator or wine, on Linux (.venv-cross)
 # make test-gpu    the same kernels on a GPU, beside the loop there (.venv-gpu, or an environment of yours: GPU_PYTHON=...)
 # make test-peers    the layers of spikingtorch.like, and our NIR files, beside the libraries that they equal (.venv-bench)
-# make nir-table    our NIR files in the readers of these libraries once more, and the tables of docs/nir.md
+# make nir-table    our NIR files in the readers of these libraries once more, and the tables of docs/nir_tables.md
+# make docs     the documentation site, in docs/_build/html; every warning and every link that leads nowhere is an error (.venv-docs)
 # make lines    how many lines the library and its tests have
 # make mutate   change every place in the equations, one at a time, and count what the verification does not see
 # make bench    speed and memory beside other libraries, in an environment of its own (.venv-bench)
@@ -25,7 +26,7 @@ TESTED := --constraint constraints.txt
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table lines mutate bench bench-gpu lock release card lint types clean
+.PHONY: help train test coverage check test-long test-oldest test-newest test-gpu-text test-cross test-gpu test-peers nir-table docs lines mutate bench bench-gpu lock release card lint types clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -56,6 +57,7 @@ test-long: .venv/.dev
 	$(BIN)/python -m tests.fuzz.networks --minutes $(MINUTES) && wait $$scan
 	@echo "== kernels under AddressSanitizer"
 	@$(BIN)/python -m tests.fuzz.address_sanitizer
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test-gpu-text
 	@$(MAKE) --no-print-directory test-cross
 	@$(MAKE) --no-print-directory test-oldest ARGS='-m "not long" $(OF_VERSIONS)'
@@ -109,6 +111,15 @@ nir-table: .venv-bench/.peers
 	@.venv-bench/bin/python -W ignore -m tests.interop.nir.peers.ours
 	@.venv-bench/bin/python -m tests.interop.nir.peers.table
 
+# From nothing, so that every notebook and every script of the gallery runs; FRESH= reads again what has changed alone.
+FRESH ?= --fresh-env
+docs: .venv-docs/.installed
+	@.venv-docs/bin/python docs/_site/stage.py
+	@echo "== building the site: notebooks, gallery, reference"
+	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(FRESH) --jobs $(WORKERS) --conf-dir docs/_site \
+	--doctree-dir docs/_build/doctrees docs/_build/source docs/_build/html
+	@.venv-docs/bin/python docs/_site/check.py docs/_build/html
+
 # of the files that git keeps: Python, C, and the READMEs inside the packages
 lines:
 	@for folder in spikingtorch tests; do echo "$$folder $$(git ls-files -z $$folder | xargs -0 cat | wc -l)"; done
@@ -157,7 +168,7 @@ types: .venv/.dev
 	echo "== pyright"; cat $$said; rm $$said; test $$mypy = 0 -a $$pyright = 0
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-triton .venv-cross .venv-gpu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-docs .venv-oldest .venv-newest .venv-triton .venv-cross .venv-gpu docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # One stamp for each set of packages: it is made anew when pyproject.toml or constraints.txt changes.
 .venv/.%: pyproject.toml constraints.txt | .venv
@@ -213,13 +224,21 @@ NEWEST_PYTHON ?= $$(for python in python3.14 python3.13 python3.12 $(PYTHON); do
 	@.venv-cross/bin/python -m pip install --quiet --disable-pip-version-check $(TESTED) --editable '.[cross]'
 	@touch $@
 
+# docutils is an older one than twine takes
+.venv-docs/.installed: pyproject.toml constraints.txt docs/constraints.txt | .venv-docs
+	@echo "== installing spikingtorch[docs], with Sphinx, into .venv-docs; the first time takes a few minutes"
+	@grep -v "^docutils=" constraints.txt > .venv-docs/tested.txt
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-docs/tested.txt -c docs/constraints.txt \
+	--editable '.[docs]'
+	@touch $@
+
 .venv-gpu/.installed: pyproject.toml benchmarks/requirements.txt | card .venv-gpu
 	@echo "== installing spikingtorch[jax], PyTorch for CUDA and the other libraries into .venv-gpu; it takes a while"
 	@.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt \
 	--editable '.[jax]' pytest pytest-timeout
 	@touch $@
 
-.venv .venv-bench .venv-oldest .venv-triton .venv-cross .venv-gpu:
+.venv .venv-bench .venv-docs .venv-oldest .venv-triton .venv-cross .venv-gpu:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "spikingtorch needs Python 3.11 or newer, \
 	and $(PYTHON) is older. Name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== creating the virtual environment $@"

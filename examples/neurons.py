@@ -1,4 +1,4 @@
-"""Draw what each neuron of the library does with an input: the pictures of docs/neurons.md.
+"""Draw what each neuron of the library does with an input: the pictures of docs/responses.md and its neighbours.
 
 A layer is taken apart into its step and its parameters. A step that gives out its state as well then goes through scan.
 """

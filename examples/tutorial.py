@@ -1,4 +1,4 @@
-"""The tutorial of README.md as a script, to run, to change and to copy from: the same statements, with prints."""
+"""The code of README.md as a script, to run, to change and to copy from: the same statements, with prints."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from spikingtorch import IF, LIF, SpikingNet, StepLayer
-from spikingtorch.functional import Arctan, IFState, if_step, scan, zeros_state
-from spikingtorch.init import to_rate_
+from spikingtorch import IF, SpikingNet, StepLayer
+from spikingtorch.functional import Arctan
 from spikingtorch.spikeio import PoissonEncoder, SumDecoder
 
-# --- Tutorial: one step of a network; SpikingNet runs it over time
+# --- A first network: one step of it; SpikingNet runs it over time
 
 
 class Net(nn.Module):
@@ -60,41 +59,7 @@ with torch.no_grad():
     accuracy = (decoder(model(encoder(images))).argmax(1) == labels).float().mean()
 print(f"test accuracy after one epoch {accuracy:.1%}, above 90%:", bool(accuracy > 0.9))
 
-# time constants that learn, one for each channel
-print("a layer that learns:", LIF(tau=torch.full((4, 1, 1), 8.0), learnable="tau"))
-
-# a deep network is silent until its weights are scaled
-deep = nn.Sequential(*[layer for _ in range(5) for layer in (nn.Linear(100, 100), LIF())])
-model = SpikingNet(deep)
-x = (torch.rand(32, 20, 100) < 0.3).float()  # samples, steps, features
-print("spikes per step of a deep network:", model(x).mean().item())
-rates = to_rate_(model, x, rate=0.1)
-print("and after to_rate_:", round(model(x).mean().item(), 2))
-
-# --- The same network as a function
-
-
-def network(w, x):  # x: (T * N, 1, 28, 28)
-    b1, b2 = w["conv1.bias"], w["conv2.bias"]
-    x = F.conv2d(x, w["conv1.weight"], b1, stride=2)
-    x = F.conv2d(fire(x), w["conv2.weight"], b2)
-    x = fire(x).flatten(1)
-    return fire(F.linear(x, w["l1.weight"]))
-
-
-def fire(x):
-    x = x.unflatten(0, (8, -1))  # steps, samples, ...
-    state, spikes = scan(if_step, zeros_state(IFState, x[0]), x)
-    return spikes.flatten(0, 1)
-
-
-model = SpikingNet(Net(), (10,))
-weights = dict(model.net.named_parameters())
-spikes = encoder(images)  # (N, T, 1, 28, 28)
-out = network(weights, spikes.transpose(0, 1).flatten(0, 1)).unflatten(0, (8, -1))
-print("the function spikes as the module:", bool((out.transpose(0, 1) == model(spikes)).float().mean() > 0.999))
-
-# --- Your own neuron: a step
+# --- A neuron of your own: a step
 
 
 class AdaptiveState(NamedTuple):
@@ -110,6 +75,3 @@ def adaptive_step(state, x, *, decay, rise, surrogate=Arctan()):
 
 layer = StepLayer(adaptive_step, AdaptiveState, decay=0.9, rise=0.5, learnable="rise")
 print("its spikes:", [int(layer(torch.tensor([1.2]), init=(t == 0)).item()) for t in range(8)])
-
-# every layer takes weights through which its spikes come back
-print("a recurrent layer:", LIF(tau=8.0, recurrent=nn.Linear(64, 64, bias=False)))

@@ -1,9 +1,11 @@
-"""Every example, run for two batches of a hundred images or sequences, or of as little as it takes."""
+"""Every example, run for two batches of a hundred images or sequences, or of as little as it takes, and the gallery."""
 
+import ast
 import functools
 import importlib
 import importlib.util
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -23,6 +27,8 @@ FOLDER = Path(__file__).parents[1] / "examples"
 # modules that examples share, and the training command, which has tests of its own
 SHARED = {"__init__", "checkpoint", "data", "pictures", "train", "training"}
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
+# sphinx-gallery runs what is called so
+GALLERY = sorted((FOLDER / "gallery").rglob("plot_*.py"))
 # in processes of its own; with a package of its own; beside README
 APART = {"distributed", "lightning", "tutorial"}
 ARGUMENTS = {
@@ -116,6 +122,35 @@ def test_network_runs_all_steps_at_once(name: str) -> None:
     report = SpikingNet(net, 10).explain(torch.rand(2, 8, 1, 28, 28))
     assert report.mode == "fold"
     assert [layer.backend.backend for layer in report.layers] == ["fused"] * 3
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("script", GALLERY, ids=lambda script: script.stem)
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+def test_a_script_of_the_gallery_draws_one_picture(script: Path, tmp_path: Path) -> None:
+    matplotlib.use("agg")
+    plt.close("all")
+    runpy.run_path(str(script), run_name="__main__")
+    (number,) = plt.get_fignums()
+    # where labels collide, matplotlib warns, and a warning is an error
+    plt.figure(number).savefig(tmp_path / "picture.png")
+    plt.close("all")
+
+
+@pytest.mark.parametrize("script", GALLERY, ids=lambda script: script.stem)
+def test_a_script_of_the_gallery_is_short_and_says_what_it_shows(script: Path) -> None:
+    doc, code = ast.get_docstring(ast.parse(script.read_text())), script.read_text().split('"""', 2)[2]
+    title, line, text = (doc or "").split("\n", 2)
+    assert line == "=" * len(title)
+    assert 2 <= len(re.findall(r"[.:!?](?:\s|$)", text)) <= 4
+    assert "# %%" in code
+    assert sum(bool(each.strip()) and not each.startswith("#") for each in code.splitlines()) <= 42
+
+
+def test_the_gallery_has_a_title_for_each_folder_and_no_name_twice() -> None:
+    folders = {script.parent for script in GALLERY}
+    assert all((folder / "README.rst").is_file() for folder in {*folders, FOLDER / "gallery"})
+    assert len({script.stem for script in GALLERY}) == len(GALLERY) >= 20
 
 
 def test_there_are_examples_of_every_kind() -> None:

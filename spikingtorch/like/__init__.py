@@ -9,7 +9,7 @@
 None of them imports the other library; a spike function that it has made is taken for its equal here. Each is a
 ``StepLayer``: it is called as ``layer(x, init)``, remembers its state by itself, and runs inside a ``SpikingNet``; it
 takes ``recurrent=`` and ``returns=``, and loads the state dict of the neuron that it equals. Its step keeps the other
-library's order of operations, of which docs/coming_from.md tells for each neuron, together with what is wrong there.
+library's order of operations. docs/from_*.md has the equation of each, and docs/unexpected.md what is wrong there.
 
 >>> from spikingtorch import like
 >>> like.spikingjelly.IFNode(v_reset=None)

@@ -1,4 +1,4 @@
-"""What is wrong, or unexpected, in the releases that spikingtorch.like equals; docs/coming_from.md tells of each."""
+"""What is wrong, or unexpected, in the releases that spikingtorch.like equals; docs/unexpected.md tells of each."""
 
 import copy
 import gc

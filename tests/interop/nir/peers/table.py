@@ -1,4 +1,4 @@
-"""The tables of docs/nir.md, from the fixtures: ``python -m tests.interop.nir.peers.table`` writes them."""
+"""The tables of docs/nir_tables.md, from the fixtures: ``python -m tests.interop.nir.peers.table`` writes them."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from spikingtorch.interop.nir import dialects, from_nir
 from tests.interop.nir.peers import fixture, ours
 from tests.interop.nir.peers.fixture import Array
 
-PAGE = Path(__file__).parents[4] / "docs" / "nir.md"
+PAGE = Path(__file__).parents[4] / "docs" / "nir_tables.md"
 START, END = "<!-- peers -->\n", "<!-- end of peers -->\n"
 NAMES = {
     "snntorch": "snnTorch 1.0.0",
