@@ -1,4 +1,4 @@
-"""Pages of the documentation that are notebooks: their cells are run in order, without Jupyter, and their form is checked."""
+"""Pages that are notebooks: their cells run in order, without Jupyter, and their form is checked."""
 
 import re
 from pathlib import Path
@@ -56,6 +56,9 @@ def anchors_of(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+NOTEBOOKS = [page for page in PAGES if cells_of(page.read_text(encoding="utf-8"))]
+
+
 def test_there_are_pages() -> None:
     assert [page.name[:2] for page in TUTORIALS] == [f"{number:02}" for number in range(1, 9)]
     assert {"start/install.md", "start/ten_minutes.md", "start/spiking_networks.md"} <= set(NAMES)
@@ -106,7 +109,9 @@ def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("page", [page for page in PAGES if cells_of(page.read_text(encoding="utf-8"))], ids=lambda page: page.stem)
+# torch's own, of tensors that matplotlib draws
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
 def test_a_page_runs_from_top_to_bottom(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 
