@@ -99,7 +99,9 @@ assert found is not None
 assert found.origin is not None
 html_static_path = [str(ROOT / "docs" / "_static"), str(Path(found.origin).with_name("static"))]
 mathjax_path = "mathjax/tex-chtml.js"
+mathjax3_config = {"chtml": {"displayAlign": "left", "displayIndent": "2em"}}
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "scorer.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {

@@ -105,9 +105,15 @@ def before_sections(lines: list[str], added: list[str]) -> list[str]:
     return [*lines[:at], "", *added, "", *lines[at:]]
 
 
-def skip(_app: Sphinx, _what: str, _name: str, obj: Any, skips: bool, _options: Any) -> bool | None:
-    """Leave out the fields of a NamedTuple, which its docstring tells of."""
-    return True if skips or (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+# what a layer overrides to be one, and what StepLayer tells of
+OVERRIDDEN = {"param_map", "step_params", "rest_state", "whole_step", "initial_state", "side_effect"}
+
+
+def skip(_app: Sphinx, _what: str, name: str, obj: Any, skips: bool, _options: Any) -> bool | None:
+    """Leave out the fields of a NamedTuple, which its docstring tells of, and what each layer overrides."""
+    inner = name in OVERRIDDEN and not getattr(obj, "__qualname__", "").startswith("StepLayer.")
+    field = (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
+    return True if skips or inner or field else None
 
 
 def draw(app: Sphinx) -> None:
