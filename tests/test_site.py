@@ -141,6 +141,7 @@ def test_a_link_to_a_file_of_the_repository_reaches_it() -> None:
     ("line", "tex"),
     [
         ("u[t] = decay v[t-1] + gain x[t]", r"u[t] = \text{decay}\ v[t-1] + \text{gain}\ x[t]"),
+        ("u = decay_rise r", r"u = \text{decay_rise}\ r"),  # TeX of MathJax takes the sign as it is there
         ("a = exp(-1 / tau_syn)", r"a = \exp(-1 / \tau_{\text{syn}})"),
         ("y = 1 / (1 + beta |u|)^2", r"y = 1 / (1 + \beta\,\lvert u\rvert )^2"),
         ("y = exp(-u^2 / sqrt(2 pi))", r"y = \exp(-u^2 / \sqrt{2\,\pi})"),
