@@ -39,8 +39,6 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|jax|numpy|nir|os|collections|typing|pathlib)\..*"),
     # matplotlib's, which is imported when the first picture is drawn
     (r"py:class", r"Axes|Figure"),
-    # of a fold, which SpikingNet catches
-    (r"py:exc", r"FoldError"),
 ]
 suppress_warnings = [
     "myst.header",  # pages of benchmarks begin with headings of the third level
