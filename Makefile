@@ -114,6 +114,7 @@ nir-table: .venv-bench/.peers
 # From nothing, so that every notebook and every script of the gallery runs; FRESH= reads again what has changed alone.
 FRESH ?= --fresh-env
 docs: .venv-docs/.installed
+	@$(if $(FRESH),rm -rf docs/_build/html)
 	@.venv-docs/bin/python docs/_site/stage.py
 	@echo "== building the site: notebooks, gallery, reference"
 	@.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky $(FRESH) --jobs $(WORKERS) --conf-dir docs/_site \

@@ -3,12 +3,15 @@
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import spikingtorch
 
@@ -141,6 +144,7 @@ def test_a_link_to_a_file_of_the_repository_reaches_it() -> None:
     ("line", "tex"),
     [
         ("u[t] = decay v[t-1] + gain x[t]", r"u[t] = \text{decay}\ v[t-1] + \text{gain}\ x[t]"),
+        ("u = decay_rise r", r"u = \text{decay_rise}\ r"),  # TeX of MathJax takes the sign as it is there
         ("a = exp(-1 / tau_syn)", r"a = \exp(-1 / \tau_{\text{syn}})"),
         ("y = 1 / (1 + beta |u|)^2", r"y = 1 / (1 + \beta\,\lvert u\rvert )^2"),
         ("y = exp(-u^2 / sqrt(2 pi))", r"y = \exp(-u^2 / \sqrt{2\,\pi})"),
@@ -180,6 +184,18 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "index.html: a/b.html#y has no such anchor",
         "index.html: no.png has no file",
     ]
+
+
+# --- what it is built with
+
+
+def test_what_the_site_is_built_with_is_pinned_within_its_range() -> None:
+    lines = (DOCS / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for need in map(Requirement, project["optional-dependencies"]["docs"]):
+        if need.name != "spikingtorch":
+            assert need.specifier.contains(pinned[canonicalize_name(need.name)])
 
 
 # --- how to cite

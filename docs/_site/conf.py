@@ -39,8 +39,6 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|jax|numpy|nir|os|collections|typing|pathlib)\..*"),
     # matplotlib's, which is imported when the first picture is drawn
     (r"py:class", r"Axes|Figure"),
-    # of a fold, which SpikingNet catches
-    (r"py:exc", r"FoldError"),
 ]
 suppress_warnings = [
     "myst.header",  # pages of benchmarks begin with headings of the third level
@@ -99,7 +97,9 @@ assert found is not None
 assert found.origin is not None
 html_static_path = [str(ROOT / "docs" / "_static"), str(Path(found.origin).with_name("static"))]
 mathjax_path = "mathjax/tex-chtml.js"
+mathjax3_config = {"chtml": {"displayAlign": "left", "displayIndent": "2em"}}
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "scorer.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {

@@ -89,7 +89,7 @@ def parts(tokens: list[Token]) -> Iterator[str]:
             sign, _, rest = text.partition(" over ")
             yield f"{LARGE[sign]}_{{{''.join(parts(tokens_of(rest.removesuffix(' of '))))}}} "
         else:
-            yield {"code": rf"\texttt{{{escaped(text)}}}", "gap": r"\qquad ", "name": named(text)}.get(
+            yield {"code": rf"\texttt{{{text}}}", "gap": r"\qquad ", "name": named(text)}.get(
                 kind, SIGNS.get(text, text)
             )
         index += 1
@@ -125,9 +125,4 @@ def named(text: str) -> str:
         return {"lamb": r"\lambda", "integral": r"\int", "sum": r"\sum"}[text]
     if text in GREEK | FUNCTIONS:
         return rf"\{text}"
-    return text if len(text) < 2 or not text[0].isalpha() else rf"\text{{{escaped(text)}}}"
-
-
-def escaped(text: str) -> str:
-    """Return words with what TeX reads as a sign escaped."""
-    return re.sub(r"([_%#&$])", r"\\\1", text)
+    return text if len(text) < 2 or not text[0].isalpha() else rf"\text{{{text}}}"

@@ -32,7 +32,7 @@ class Api(SphinxDirective):  # type: ignore[misc]
         """Return the nodes of a table, and those that autodoc makes of the names."""
         (module,) = self.arguments
         things = {name: names.found(f"{module}.{name}") for line in self.content for name in line.split()}
-        table = [".. list-table::", "   :widths: 30 70", "   :class: names", ""]
+        table = [".. list-table::", "   :widths: 34 66", "   :class: names", ""]
         entries = []
         for name, thing in things.items():
             (summary,) = plain([first_line(thing)])
@@ -105,9 +105,22 @@ def before_sections(lines: list[str], added: list[str]) -> list[str]:
     return [*lines[:at], "", *added, "", *lines[at:]]
 
 
-def skip(_app: Sphinx, _what: str, _name: str, obj: Any, skips: bool, _options: Any) -> bool | None:
-    """Leave out the fields of a NamedTuple, which its docstring tells of."""
-    return True if skips or (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+# what a layer overrides to be one, and what StepLayer tells of
+OVERRIDDEN = {"param_map", "step_params", "rest_state", "whole_step", "initial_state"}
+# what other rooms of the library call, and users do not
+INNER = {"extra_repr", "described", "at_rest", "watched", "alone", "side_effect", "without_effects"}
+INNER |= {
+    f"SpikeMonitor.{name}" for name in ("begin", "here", "leave", "mark", "rewind", "end", "counts_of", "counted")
+}
+INNER |= {"SpikeMonitor.note"}
+
+
+def skip(_app: Sphinx, _what: str, name: str, obj: Any, skips: bool, _options: Any) -> bool | None:
+    """Leave out what is no one's to call, and the fields of a NamedTuple, which its docstring tells of."""
+    full = getattr(obj, "__qualname__", "")
+    inner = {name, full} & INNER or (name in OVERRIDDEN and not full.startswith("StepLayer."))
+    field = (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
+    return True if skips or inner or field else None
 
 
 def draw(app: Sphinx) -> None:

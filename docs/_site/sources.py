@@ -10,6 +10,8 @@ NOTEBOOK = re.compile(r"\A---\n(?:.*\n)*?(?:jupytext|kernelspec|file_format):")
 TITLE = re.compile(r"^# .*\n", re.MULTILINE)
 # a line of a list of pages that ends with a star, or the page of the explorer
 PATTERN = re.compile(r"^(?:\w+ <)?([\w/]+\*|explorer/index)>?\n", re.MULTILINE)
+# the link of a card to a page that is made while the site is built
+CARD = re.compile(r"^:link: ([\w/]+)\.html\n:link-type: url\n", re.MULTILINE)
 
 
 def offer_download(_app: Sphinx, docname: str, source: list[str]) -> None:
@@ -21,8 +23,9 @@ def offer_download(_app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def leave_out_empty(app: Sphinx, _docname: str, source: list[str]) -> None:
-    """Take those patterns from a list of pages that no page matches, of which Sphinx would warn."""
-    source[0] = PATTERN.sub(lambda line: line[0] if [*Path(app.srcdir).glob(f"{line[1]}.*")] else "", source[0])
+    """Take away the patterns of lists and the links of cards that no page matches, of which Sphinx would warn."""
+    for pattern in (PATTERN, CARD):
+        source[0] = pattern.sub(lambda line: line[0] if [*Path(app.srcdir).glob(f"{line[1]}.*")] else "", source[0])
 
 
 def trim(_app: Sphinx, doctree: nodes.document) -> None:
