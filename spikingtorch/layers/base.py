@@ -59,7 +59,7 @@ class StatefulLayer(WithConstants):
         self._recorder: Any = None  # the Recorder that takes records of this call
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
         self._dropped = -1  # the last backward pass that called the layer by itself
-        self._prepared_scan: Any = None  # what its scans from rest take
+        self._prepared_scan: Any = None  # its step with its parameters, for later folds
 
     def _put_back(self) -> None:
         """Put parameters that an optimizer has moved out of their limits back."""

@@ -47,13 +47,18 @@ class FoldToken:
         N: number of samples.
         T: number of steps.
         init: what the first step is handed; the others are handed False.
-        whole: whether these are all steps of a sequence, whose last state has no gradient.
+        detaches_state: whether nobody asks for the gradient of the last state.
         complete: whether these are all steps of a sequence.
         running: which steps are those of a sample, and not padding, (N, T); None if all are.
         eager: whether nothing traces, compiles or transforms the call.
 
     Attributes:
         plain: whether a kernel can take all of it: nothing is padding, and all samples start or go on.
+        is_together: whether batch norm takes one statistic of all steps, as within ``together``.
+        supports: takes where the derivatives of spikes are not zero, if somebody asks for it.
+        called: the layers that have been called in this fold, by their identity.
+        saved: inputs that the backward pass will read, and how often each had been written on when it was read.
+        refusal: why the fold has ended; None as long as it has not.
     """
 
     dim = 1  # axis of time in what ``split`` returns
@@ -78,9 +83,8 @@ class FoldToken:
         self.eager = eager
         self.plain = eager and running is None and not isinstance(init, Tensor) and not self.alone
         self.is_together = False
-        self.supports: Any = None  # takes where the derivatives of spikes are not zero, if somebody asks for it
-        self.called: dict[int, Foldable] = {}  # by their identity
-        # inputs that the backward pass will read, and how often they had been written on when they were read
+        self.supports: Any = None
+        self.called: dict[int, Foldable] = {}
         self.saved: list[tuple[Foldable, Tensor, int]] = []
         self.refusal: FoldError | None = None
 

@@ -325,6 +325,7 @@ class StepLayer(Attributes):
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         here = region()
         tells = fold.supports is not None and self._tells_support(fold, leaves, here)
+        # in checkpoint both runs have to go the same way, and the second one starts from a state that was noted
         signed = None if tells or here is not None else self._signature(leaves, fold)
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
@@ -363,10 +364,9 @@ class StepLayer(Attributes):
         return found
 
     def _signature(self, inputs: tuple[Tensor, ...], fold: FoldToken) -> Signature | None:
-        """Return the signature of a fold whose states have no gradient, with nothing beside the outputs.
+        """Return the signature by which a scan that has run before is found.
 
-        It is found by its inputs. Inside checkpoint, where both runs have to go the same way, one of them goes on from
-        a state that was noted: it is not asked for there.
+        Return None unless the states have no gradient and the layer gives out nothing but spikes.
         """
         alone = fold.plain and self._recorder is None and self._returns == SPIKES
         # the network itself may be compiled, inside of a call that is not
@@ -383,7 +383,7 @@ class StepLayer(Attributes):
         return scan.signature(inputs, (fold.N, fold.T), states)
 
     def _prepared(self, fold: FoldToken) -> FoldedStep | None:
-        """Return the scan of a fold from rest, and keep it if it is the same for each call."""
+        """Return the step with its parameters, and keep it for later folds if they have the same."""
         if self.track_act or self.synapse is not None or not self._rests_at_zero:
             return None
         if not self._maps_stored:
