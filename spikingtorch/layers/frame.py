@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikingtorch.layers.checkpoint import Region, backward_pass
+from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.validation import functorch_active
 
@@ -161,7 +161,7 @@ def frame_of(place: Any) -> Frame | None:
     return None
 
 
-def told(place: Any, frame: Frame | None, init: Any, here: Region | None) -> tuple[Any, Tensor | None]:
+def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
     """Return init for a layer that may have been handed it, and which samples are running.
 
     Within a second run of ``checkpoint``, they are those of the first, and so is what takes records of the layer.
@@ -170,9 +170,9 @@ def told(place: Any, frame: Frame | None, init: Any, here: Region | None) -> tup
         place: the layer, or a hook that hands init on.
         frame: of the call that it is found in.
         init: that it was handed; None for none.
-        here: the run of a checkpoint that calls it.
     """
-    now, owner = (None, None) if frame is None else (frame.init, frame.running), (place, "told")
+    here, owner = region(), (place, "told")
+    now = (None, None) if frame is None else (frame.init, frame.running)
     if here is not None and here.repeats and now[0] is None:  # the call of the network is over
         *now, recorder = here.next(owner)
         here.repeat((place, "recorder"), recorder)

@@ -27,7 +27,7 @@ from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import Region, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
-from spikingtorch.layers.frame import Frame, frame_of, told
+from spikingtorch.layers.frame import Frame, frame_of, init_and_running
 from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
@@ -270,7 +270,7 @@ class StepLayer(Attributes):
         return step if names is None else cached_step(returning, step, names), params
 
     def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
-        init, running = told(self, frame, init, region())
+        init, running = init_and_running(self, frame, init)
         init = False if init is None else init
         if frame is not None and frame.fold is not None:
             return frame.fold.call(self, inputs, init)
