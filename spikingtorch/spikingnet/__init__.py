@@ -427,8 +427,7 @@ class SpikingNet(nn.Module):
             return None
         if scripted := scripted_norm(self.net):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
-        merged = way != _NORMALISING
-        return StatisticsOfSteps(fold, modules, merged, at_once=merged)
+        return StatisticsOfSteps(fold, modules, merged=way != _NORMALISING)
 
     def _sequence_error(self, why: str) -> ValueError:
         return ValueError(
@@ -457,16 +456,14 @@ class SpikingNet(nn.Module):
         for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
             start, step = (False, self._step) if outputs else (init, self._first_step)
             fold = FoldToken(x.shape[0], 1, start, running=here[:, None])
-            norms = StatisticsOfSteps(fold, parts.modules, at_once=True)
             frame.tell(start, here)
             try:
-                with norms:
+                with StatisticsOfSteps(fold, parts.modules, merged=True):
                     outputs.append(step(x_t, start, parts, frame))
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: cannot run {type(self.net).__name__} with lengths: it {error}"
                 ) from error
-            norms.commit()
         return outputs
 
     def _first_step(self, x: Tensor, init: bool | Tensor, parts: Parts, frame: Frame) -> Any:
