@@ -54,7 +54,7 @@ class FoldToken:
 
     Attributes:
         plain: whether a kernel can take all of it: nothing is padding, and all samples start or go on.
-        is_together: whether batch norm takes one statistic of all steps, as within ``together``.
+        is_together: whether batch norm takes one statistic of all steps.
         supports: takes where the derivatives of spikes are not zero, if somebody asks for it.
         called: the layers that have been called in this fold, by their identity.
         saved: inputs that the backward pass will read, and how often each had been written on when it was read.
@@ -91,10 +91,6 @@ class FoldToken:
     def copy(self) -> "FoldToken":
         """Return a token of the same fold, without what has happened in it."""
         return FoldToken(self.N, self.T, self.init, self.detaches_state, self.complete, self.running)
-
-    def together(self) -> "_Together":
-        """Return a context within which batch norm takes one statistic of all steps."""
-        return _Together(self)
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
@@ -167,17 +163,6 @@ class FoldToken:
 def _version(tensor: Tensor) -> int:
     """Return how often a tensor has been written on; inference tensors keep no count, and have no gradient either."""
     return 0 if tensor.is_inference() else tensor._version
-
-
-class _Together:
-    def __init__(self, fold: FoldToken) -> None:
-        self.fold = fold
-
-    def __enter__(self) -> None:
-        self.fold.is_together = True
-
-    def __exit__(self, *error: object) -> None:
-        self.fold.is_together = False
 
 
 def _refusing(reason: str) -> Any:

@@ -100,11 +100,14 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
                 f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it was "
                 "called with a part of one. Leave out time_chunk, and start with init=True"
             )
-        with fold.together():
+        fold.is_together = True
+        try:
             if fold.running is None:
                 return self._normalise(x)
             rows = fold.running.flatten()
             return torch.zeros_like(x).index_put((rows,), self._normalise(x[rows]))
+        finally:
+            fold.is_together = False
 
     def _normalise(self, x: Tensor) -> Tensor:
         out: Tensor
