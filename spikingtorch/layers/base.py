@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.constants import WithConstants
 from spikingtorch.layers.frame import Frame, commit, frame_of
 from spikingtorch.layers.threads import this_thread
+
+T = TypeVar("T")
 
 
 class Memory(NamedTuple):
@@ -104,7 +106,7 @@ class StatefulLayer(WithConstants):
         """Forget the state; with x, take the state at rest for inputs like x instead."""
         self._refuse_in_fold("reset()")
         # a copy: the state at rest may be a view of x, or a buffer
-        self._finish(None if x is None else tree_map(_copied, self._at_rest(x)))
+        self._finish(None if x is None else _mapped(Tensor.clone, self._at_rest(x)))
 
     def detach_(self) -> None:
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
@@ -264,7 +266,7 @@ class StatefulLayer(WithConstants):
             return None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
         if (memory := _live(memory)) is None:
             return None
-        state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
+        state, output = _mapped(Tensor.detach, memory.state), _mapped(Tensor.detach, memory.output)
         return memory._replace(state=state, output=output)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StatefulLayer":
@@ -294,17 +296,10 @@ def _live(memory: Memory | None) -> Memory | None:
     return memory
 
 
-def _mapped(function: Callable[[Tensor], Tensor], memory: Memory | None) -> Memory | None:
-    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, memory)
+def _mapped(function: Callable[[Tensor], Tensor], tree: T) -> T:
+    """Return a tree with a function applied to its tensors; other leaves stay."""
+    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
-
-
-def _copied(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-
-def _detached(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
