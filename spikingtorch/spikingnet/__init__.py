@@ -14,7 +14,7 @@ from spikingtorch.axes import samples_first
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.judge import taught_rules
-from spikingtorch.fold.policy import FoldPolicy, Mode, Plan, State
+from spikingtorch.fold.policy import FoldPolicy, Mode, Plan, Version
 from spikingtorch.fold.report import Report, report
 from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.modes import in_eager
@@ -243,7 +243,7 @@ class SpikingNet(nn.Module):
             frame.activity = self._activity
         return monitors
 
-    def _parts_now(self, known: State | None, compiles: bool) -> Parts:
+    def _parts_now(self, known: Version | None, compiles: bool) -> Parts:
         """Return the parts of the network as it is now; how it is handed init is found out anew if it has changed.
 
         Args:
@@ -271,7 +271,7 @@ class SpikingNet(nn.Module):
         running: Tensor | None,
         parts: Parts,
         frame: Frame,
-        known: State | None,
+        known: Version | None,
     ) -> Any:
         if init is not True and checks.functorch_active() and not all(map(frame.memory, parts.layers)):
             raise ValueError(
@@ -297,7 +297,7 @@ class SpikingNet(nn.Module):
         """Say whether batch norm may take its statistics over all steps of this call."""
         return self.statistics == "sequence" and (self.net.training or any(map(takes_statistics, parts.modules)))
 
-    def _run(self, chunk: Chunk, parts: Parts, frame: Frame, known: State | None) -> Any:
+    def _run(self, chunk: Chunk, parts: Parts, frame: Frame, known: Version | None) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
@@ -347,7 +347,7 @@ class SpikingNet(nn.Module):
             plan.draws = not all(map(torch.equal, drawn, random_state(device)))
         return outputs, None
 
-    def _way(self, net: nn.Module, x: Tensor, init: bool | Tensor, known: State | None) -> int:
+    def _way(self, net: nn.Module, x: Tensor, init: bool | Tensor, known: Version | None) -> int:
         """Return how mode "auto" runs the network on x: step by step, folded, or folded with batch norm in training."""
         here = region()
         if here is not None and here.repeats:
