@@ -247,12 +247,13 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        return in_order(self._returns, aside(self._watched, inputs, init))
+        return in_order(self._returns, aside(self._advance_and_note, inputs, init))
 
-    def _watched(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+    def _advance_and_note(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+        """Advance, and tell a monitor and the look at activity what came out."""
         monitor, frame = self._monitor, frame_of(self)
         before = None if monitor is None else self._remembered()
-        output = self._called(inputs, init, frame)
+        output = self._dispatch(inputs, init, frame)
         if frame is not None and frame.activity is not None:
             frame.activity.note(self, self._spikes(output))
         if monitor is not None:
@@ -269,7 +270,8 @@ class StepLayer(Attributes):
         names = fields(self._returns)
         return step if names is None else cached_step(returning, step, names), params
 
-    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
+    def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
+        """Advance one step, or all steps of a fold, as the network's call says."""
         init, running = init_and_running(self, frame, init)
         init = False if init is None else init
         if frame is not None and frame.fold is not None:
