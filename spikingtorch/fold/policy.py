@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from spikingtorch.fold.copied import Sample
+from spikingtorch.fold.copied import CallForm
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import objection_to_hooks
 from spikingtorch.fold.operations import Rule
@@ -73,28 +73,28 @@ class Version:
 
     def __init__(self, look: Look, free: frozenset[str]) -> None:
         self.look, self.free = look, free
-        self.found: list[tuple[Sample, FoldDecision]] = []
+        self.found: list[tuple[CallForm, FoldDecision]] = []
         self.plans: dict[Hashable, Plan] = {}
         self.unexamined: FoldDecision | None = None
         self.is_stepped = False
 
-    def decision(self, sample: Sample) -> FoldDecision | None:
+    def decision(self, call_form: CallForm) -> FoldDecision | None:
         """Return what was found out for a form of call."""
         for place, (kind, decision) in enumerate(self.found):
-            if kind == sample:
+            if kind == call_form:
                 if place:
-                    self._put_first(sample, decision)
+                    self._put_first(call_form, decision)
                 return decision
         return None
 
-    def note(self, sample: Sample, decision: FoldDecision) -> None:
+    def note(self, call_form: CallForm, decision: FoldDecision) -> None:
         """Keep a decision, the last one first."""
-        self._put_first(sample, decision)
+        self._put_first(call_form, decision)
         self.plans = {}
 
-    def _put_first(self, sample: Sample, decision: FoldDecision) -> None:
-        others = [each for each in self.found if each[0] != sample]
-        self.found = [(sample, decision), *others[: _KEPT - 1]]
+    def _put_first(self, call_form: CallForm, decision: FoldDecision) -> None:
+        others = [each for each in self.found if each[0] != call_form]
+        self.found = [(call_form, decision), *others[: _KEPT - 1]]
 
     def keep(self, form: Hashable, plan: Plan) -> None:
         """Keep the plan of a form of calls."""
@@ -115,7 +115,7 @@ class FoldPolicy:
 
     Attributes:
         seen: shape of the last input.
-        sample: the form of the call.
+        call_form: the form of the call.
         plan: of the call that runs, where it is proven that the network folds; what it does depends on no number of
             the input.
         notes: how linear layers and convolutions were computed at the last call, by the identity of their weights.
@@ -126,7 +126,7 @@ class FoldPolicy:
         self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False, must_fold: bool = False
     ) -> None:
         self.seen: torch.Size | None = None
-        self.sample: Sample | None = None
+        self.call_form: CallForm | None = None
         self.plan: Plan | None = None
         self._taught, self._hooks_look, self._must_fold = dict(taught or {}), hooks_look, must_fold
         self._versions: list[Version] = []
@@ -148,7 +148,7 @@ class FoldPolicy:
 
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen, self.sample, self.plan = x.shape, _sample(x, isinstance(init, Tensor), self._must_fold), None
+        self.seen, self.call_form, self.plan = x.shape, _call_form(x, isinstance(init, Tensor), self._must_fold), None
 
     def known(self, net: nn.Module) -> Version | None:
         """Return the version that a network is in, if that is seen at once; None where only a new look can tell."""
@@ -170,21 +170,25 @@ class FoldPolicy:
         if x.shape[0] == 0:
             return False
         traced = _is_traced()
-        if self.sample is None or traced:  # torch.compile does not let the call see its input
+        if self.call_form is None or traced:  # torch.compile does not let the call see its input
             self.note_input(x, init)
-        assert self.sample is not None
+        assert self.call_form is not None
         N, T = x.shape[:2]
-        form = None if traced else (self.sample, N, T, type(x))
+        form = None if traced else (self.call_form, N, T, type(x))
         version = self.known(net) if version is None else version
         plan = None if version is None else version.plans.get(form)
         if version is None or plan is None:
-            found = self.finding(net, self.sample, x.shape)
+            found = self.finding(net, self.call_form, x.shape)
             if found is None:
                 return False
             plan = Plan(found)
             version = self._versions[0]
             # what is not settled is asked anew, and so is what was decided without a proof
-            if form is not None and version.decision(self.sample) is not None and (found.settled or not found.changing):
+            if (
+                form is not None
+                and version.decision(self.call_form) is not None
+                and (found.settled or not found.changing)
+            ):
                 version.keep(form, plan)
         else:
             self._keep(version)
@@ -222,28 +226,28 @@ class FoldPolicy:
         return found.objection
 
     def finding(
-        self, net: nn.Module, sample: Sample, shape: torch.Size, *, explains: bool = False
+        self, net: nn.Module, call_form: CallForm, shape: torch.Size, *, explains: bool = False
     ) -> FoldDecision | None:
         """Return what there is to know of a network in the form that it has now; None as long as it is incomplete.
 
         Args:
             net: the network.
-            sample: what it is called with.
+            call_form: what it is called with.
             shape: of the input, (N, T, ...).
             explains: whether somebody asks about the last call, and the network does not run.
         """
         version = self.known(net)
-        found, is_new = (None if version is None else version.decision(sample)), False
+        found, is_new = (None if version is None else version.decision(call_form)), False
         if version is None or found is None or (found.changing and not found.settled):
             if version is None and any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
                 return None
             version, found, is_new = run_or_undo(
-                partial(self._find_out, net, version, sample, explains), self._forgetting()
+                partial(self._find_out, net, version, call_form, explains), self._forgetting()
             )
         self._keep(version)
         for N in (shape[0], shape[0] * shape[1]):
             if found.reason is None:
-                found = self._for_samples(N, net, version, sample, found, is_new)
+                found = self._for_samples(N, net, version, call_form, found, is_new)
         self._calls += 1
         self._last = found
         return found
@@ -269,21 +273,21 @@ class FoldPolicy:
             )
 
     def _find_out(
-        self, net: nn.Module, version: Version | None, sample: Sample, explains: bool
+        self, net: nn.Module, version: Version | None, call_form: CallForm, explains: bool
     ) -> tuple[Version, FoldDecision, bool]:
         """Return the version that a network is in, the decision about it, and whether that is a new one."""
         version = self._looked_at(net) if version is None else version
         self._keep(version)
-        found = version.decision(sample) or (version.unexamined if explains else None)
+        found = version.decision(call_form) or (version.unexamined if explains else None)
         if found is None:
-            return *self._examine(net, version, sample), True
+            return *self._examine(net, version, call_form), True
         if found.changing and not explains:  # and was back in the same version
             found = found._replace(settled=True)
-            version.note(sample, found)
+            version.note(call_form, found)
         return version, found, False
 
     def _for_samples(
-        self, N: int, net: nn.Module, version: Version, sample: Sample, found: FoldDecision, is_new: bool
+        self, N: int, net: nn.Module, version: Version, call_form: CallForm, found: FoldDecision, is_new: bool
     ) -> FoldDecision:
         """Return the decision about a network that folds, for a number of samples."""
         if found.sizes is None:
@@ -291,12 +295,12 @@ class FoldPolicy:
         is_known = found.sizes.knows(N)
         reason = found.sizes.objection_to(N, net)
         if reason is not None and not (is_known or is_new):  # perhaps because tensors, or numbers, are others by now
-            again = self._decide(net, version, sample)
+            again = self._decide(net, version, call_form)
             if again.reason is None and again.sizes is not None:
                 reason = again.sizes.objection_to(N, net)
                 again.sizes.learn(found.sizes)
                 found = again
-                version.note(sample, found)
+                version.note(call_form, found)
         if reason is None:
             return found
         return found._replace(reason=reason, remedy="compute the same for each number of samples")
@@ -331,43 +335,45 @@ class FoldPolicy:
         if not self._versions or self._versions[0] is not version:
             self._versions = [version, *[each for each in self._versions if each is not version][: _KEPT - 1]]
 
-    def _examine(self, net: nn.Module, version: Version, sample: Sample) -> tuple[Version, FoldDecision]:
+    def _examine(self, net: nn.Module, version: Version, call_form: CallForm) -> tuple[Version, FoldDecision]:
         """Decide about a form of call that is new for a version of the network."""
         if version.unexamined is not None and not version.is_stepped:
             version.is_stepped = True
             return version, version.unexamined
         version.unexamined = None
         self._examined += not version.found
-        decision = self._decide(net, version, sample)
+        decision = self._decide(net, version, call_form)
         if decision.reason is None:
-            decision = self._free_numbers(net, version, sample, decision)
+            decision = self._free_numbers(net, version, call_form, decision)
         elif version.free:  # perhaps because of a number
             plain = Version(Look(net), frozenset())
-            decision = self._decide(net, plain, sample)
+            decision = self._decide(net, plain, call_form)
             if decision.reason is None:
                 self._deciding, self._free = self._deciding | version.free, frozenset()
                 self._versions = [each for each in self._versions if not each.free]
                 version = plain
-        known = [other for each in self._versions for kind, other in each.found if kind == sample]
+        known = [other for each in self._versions for kind, other in each.found if kind == call_form]
         if decision.changing in [each.changing for each in known if each.changing]:
             # at each call: it steps, whatever these attributes are
             decision = decision._replace(settled=True)
             version.look, version.free = Look(net, decision.changing), frozenset()
-        version.note(sample, decision)
+        version.note(call_form, decision)
         self._keep(version)
         return version, decision
 
-    def _decide(self, net: nn.Module, version: Version, sample: Sample) -> FoldDecision:
+    def _decide(self, net: nn.Module, version: Version, call_form: CallForm) -> FoldDecision:
         objection = _objection(net, version.look, self._hooks_look)
-        return objection or prove(net, sample, self._taught, version.free)
+        return objection or prove(net, call_form, self._taught, version.free)
 
-    def _free_numbers(self, net: nn.Module, version: Version, sample: Sample, decision: FoldDecision) -> FoldDecision:
+    def _free_numbers(
+        self, net: nn.Module, version: Version, call_form: CallForm, decision: FoldDecision
+    ) -> FoldDecision:
         """Find out which of the numbers that have changed only enter arithmetic, and let them have any value."""
         other = next((other for other in self._versions if other is not version), None)
         changed = set(version.look.changed_since(other.look)) if other and not version.look.tells else set[str]()
         for name in sorted(changed & version.look.numbers - self._deciding - version.free):
             tried = Version(Look(net, free=version.free | {name}), version.free | {name})
-            found = self._decide(net, tried, sample)
+            found = self._decide(net, tried, call_form)
             if found.reason is None:
                 version.look, version.free, decision = tried.look, tried.free, found
             else:
@@ -379,10 +385,10 @@ class FoldPolicy:
         """Remember that a network which was proven to fold failed all the same, and that stepping went well."""
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
-        decision = self._versions[0].decision(self.sample) if self._versions and self.sample is not None else None
-        if decision is not None and self.sample is not None:
+        decision = self._versions[0].decision(self.call_form) if self._versions and self.call_form is not None else None
+        if decision is not None and self.call_form is not None:
             self._last = decision._replace(reason=reason)
-            self._versions[0].note(self.sample, self._last)
+            self._versions[0].note(self.call_form, self._last)
 
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
@@ -399,12 +405,12 @@ class FoldPolicy:
         )
 
 
-def _sample(x: Tensor, masked: bool, merged: bool) -> Sample:
+def _call_form(x: Tensor, masked: bool, merged: bool) -> CallForm:
     forward, device = forward_level() >= 0, x.device
     grad = torch.is_grad_enabled() or forward
     trained = grad, grad and (x.requires_grad or forward)
     here = masked, torch.get_default_dtype(), number_of_function_modes()
-    return Sample(tuple(x.shape[2:]), x.dtype, device, trained, autocast_dtype(device), *here, merged)
+    return CallForm(tuple(x.shape[2:]), x.dtype, device, trained, autocast_dtype(device), *here, merged)
 
 
 def _is_traced() -> bool:
