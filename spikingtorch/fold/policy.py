@@ -15,6 +15,7 @@ from spikingtorch.fold.hooks import objection_to_hooks
 from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.foreign import neuron_of_theirs
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.functional.core.torch_private import (
     forward_level,
@@ -401,7 +402,7 @@ class FoldPolicy:
             f"SpikingNet: {type(net).__name__} runs step by step{how}, because it {found.objection}. mode='step' "
             "asks for this and does not warn",
             RuntimeWarning,
-            stacklevel=11,
+            stacklevel=level_of_user(),
         )
 
 

@@ -223,7 +223,7 @@ class SpikingNet(nn.Module):
         for monitor in monitors:
             monitor.end()
         if frame.activity is not None:
-            self._activity.end(net, stacklevel=9)
+            self._activity.end(net)
         if running is not None:
             out = tree_map(lambda leaf: padded(leaf, running, T), out)
         out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
