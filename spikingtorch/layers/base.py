@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, reset_where
-from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.modes import as_it_is, within
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import backward_pass, region
@@ -177,7 +177,7 @@ class StatefulLayer(WithConstants):
         if here is None:
             return self._resume(x, init, shared)
         # the second run takes this over, so that checkpoint is not to expect what is saved on the way to it
-        memory = within((saved_tensors_hooks(_as_it_is, _as_it_is),), partial(self._resume, x, init, shared))
+        memory = within((saved_tensors_hooks(as_it_is, as_it_is),), partial(self._resume, x, init, shared))
         here.note(self, memory)
         return memory
 
@@ -299,7 +299,3 @@ def _live(memory: Memory | None) -> Memory | None:
 def _mapped(function: Callable[[Tensor], Tensor], tree: T) -> T:
     """Return a tree with a function applied to its tensors; other leaves stay."""
     return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
-
-
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
