@@ -80,7 +80,6 @@ class FoldToken:
         self.detaches_state = detaches_state
         self.complete = complete
         self.running = running
-        self.eager = eager
         self.plain = eager and running is None and not isinstance(init, Tensor) and not self.alone
         self.is_together = False
         self.supports: Any = None
