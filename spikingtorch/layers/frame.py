@@ -15,9 +15,9 @@ from spikingtorch.validation import functorch_active
 class Frame:
     """A call of a network.
 
-    While it runs, the memories of its layers stand here. What the layers themselves hold is replaced when the call has
-    come to its end, by ``commit``: one that fails, or is interrupted, leaves them as they are, and so does one that a
-    backward pass repeats. A network within another one commits to the frame of that.
+    While it runs, the memories of its layers stand here. ``commit`` puts them into the layers when the call has come to
+    its end. A call that fails, or is interrupted, leaves the layers as they are, and so does one that a backward pass
+    repeats. A network within another one commits to the frame of that.
 
     Args:
         layers: the spiking layers of the network.
@@ -30,12 +30,12 @@ class Frame:
         eager: whether nothing traces, compiles or transforms the call.
 
     Attributes:
-        init: of the step that runs, or of the fold.
+        init: of the step that runs; of a fold, its token.
         running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
         fold: all steps at once; None in a network that steps.
         activity: what looks at the outputs of this call.
         repeats: whether a backward pass repeats a call.
-        thread: number of the one in which the layers find this frame; None for any.
+        thread: number of the thread in which the layers find this frame; None for any.
     """
 
     def __init__(
