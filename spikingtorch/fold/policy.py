@@ -1,4 +1,8 @@
-"""FoldPolicy: whether a network steps or folds, found out once and remembered."""
+"""FoldPolicy: whether a network steps or folds, found out once and remembered.
+
+A ``Version`` is a network as it was at some call. For each ``CallForm`` it holds the ``FoldDecision`` of the proof. For
+each form with its numbers of samples and steps it holds a ``Plan``, by which the next such call goes at once.
+"""
 
 import warnings
 from collections.abc import Callable, Hashable, Mapping
