@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def samples_first(x: Tensor, batch_first: bool) -> Tensor:
-    """Return a sequence as (N, T, ...), a view; and one that is (N, T, ...) in the order of the user's."""
+    """Return a view with the first two axes exchanged, unless batch_first: of what comes in, and of what goes out."""
     return x if batch_first else x.transpose(0, 1)
 
 

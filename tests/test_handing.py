@@ -16,7 +16,7 @@ MODES: Any = ("auto", "step", "fold")
 def test_a_network_with_blocks_is_looked_at_in_passing() -> None:
     model = NETWORKS["handed"].model()
     model(draw(0))
-    assert model._policy._states[0].look.holds(model.net)
+    assert model._policy._versions[0].look.holds(model.net)
 
 
 class Ambiguous(nn.Module):

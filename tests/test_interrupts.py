@@ -142,7 +142,7 @@ def left_behind(model: Any) -> list[str]:
     found = [name for layer in layers for name in names if getattr(layer, name) is not None]
     found += ["a hook" for hook in model.net.l1._forward_hooks.values() if hook is not looks]
     found += ["a mode"] if model._watching is not None else []
-    return found + (["what is to be undone"] if model._lock._begun else [])
+    return found + (["what is to be undone"] if model._lock._undos else [])
 
 
 def attempt(way: Way, model: Any, point: Point) -> tuple[bool, Any]:

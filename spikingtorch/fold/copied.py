@@ -39,8 +39,8 @@ _one_at_a_time = Lock()
 T = TypeVar("T")
 
 
-class Sample(NamedTuple):
-    """What of a call a decision depends on.
+class CallForm(NamedTuple):
+    """The form of a call: all of it that a decision depends on, but for the numbers of samples and steps.
 
     Attributes:
         shape: of the input of one sample at one step.
@@ -70,7 +70,7 @@ class Copied:
 
     Args:
         net: the network.
-        sample: what it is called with.
+        call_form: what it is called with.
         numbers: names of attributes, numbers, in place of which the copy holds tensors: nothing but operations of
             torch can use such a number without being seen.
 
@@ -80,7 +80,7 @@ class Copied:
         names: of its tensors, by their identity.
     """
 
-    def __init__(self, net: nn.Module, sample: Sample, numbers: Collection[str] = ()) -> None:
+    def __init__(self, net: nn.Module, call_form: CallForm, numbers: Collection[str] = ()) -> None:
         self.net = copy.deepcopy(net, _shared(net))
         for path in numbers:
             owner, _, name = path.rpartition(".")
@@ -90,7 +90,7 @@ class Copied:
             getattr(module, "_forward_hooks", {}).clear()  # they only look
             if isinstance(module, AnyBatchNorm) and module.training:
                 module.num_batches_tracked = None  # it is counted outside of the fold
-        self.sample, self.numbers = sample, numbers
+        self.call_form, self.numbers = call_form, numbers
         self.layers = {path: layer for path, layer in self.net.named_modules() if isinstance(layer, StatefulLayer)}
         self._tensors = [*_tensors_of(self.net)]  # held, so that no other one takes the identity of one of them
         self.names = {id(tensor): path for path, tensor in self._tensors}
@@ -112,9 +112,9 @@ class Copied:
             FoldError: it uses init, or a layer, in a way that steps could tell apart.
         """
         names = {id(layer): path or type(layer).__name__ for path, layer in self.layers.items()}
-        shape, dtype, device, (grad, differentiable) = self.sample[:4]
+        shape, dtype, device, (grad, differentiable) = self.call_form[:4]
         x = torch.rand(N, *shape, dtype=torch.float32).to(device, dtype).requires_grad_(grad and differentiable)
-        starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.sample.masked else init
+        starts = torch.ones(N, dtype=torch.bool, device=device) if init and self.call_form.masked else init
         drawn, trace.names = python_random_state(), self.names
         for module in self.net.modules():
             if isinstance(module, AnyBatchNorm):
@@ -125,7 +125,7 @@ class Copied:
         frame.thread = None  # any: nobody else knows the copy
         frame.tell(rehearsal.given, fold=rehearsal)
         with frame:
-            record(self.net, x, rehearsal, self.sample.merged)
+            record(self.net, x, rehearsal, self.call_form.merged)
         if python_random_state() != drawn:
             raise Objection("draws from the random numbers of Python or numpy", "draw them with torch")
         return rehearsal
@@ -195,21 +195,21 @@ def _is_computed(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf
 
 
-def attempt(net: nn.Module, sample: Sample, on: str, work: Callable[[], T]) -> T | FoldError:
+def attempt(net: nn.Module, call_form: CallForm, on: str, work: Callable[[], T]) -> T | FoldError:
     """Return what work returns, which runs a copy of a network, or why the network does not fold.
 
     What the copy shares with the network is put back as it is now: an earlier look may have seen other numbers there.
 
     Args:
         net: the network.
-        sample: what it is called with.
+        call_form: what it is called with.
         on: what the copy runs on, for messages.
         work: to be done, by itself.
     """
     handled, outside = sys.exception(), Look(net).outside
 
     def run() -> T:
-        found = _isolated(sample, work)
+        found = _isolated(call_form, work)
         outside.put_back()
         return found
 
@@ -224,19 +224,19 @@ def attempt(net: nn.Module, sample: Sample, on: str, work: Callable[[], T]) -> T
         return Objection(f"does not run on {on} ({text})")
 
 
-def _isolated(sample: Sample, work: Callable[[], T]) -> T:
+def _isolated(call_form: CallForm, work: Callable[[], T]) -> T:
     """Run work outside of every transform, mode and compiler, one proof at a time; leave random numbers as they are."""
 
     def inside() -> T:
         compile_nothing()  # there may be something compiled in the network
-        torch.set_grad_enabled(sample.differentiates[0])
+        torch.set_grad_enabled(call_form.differentiates[0])
         # without the cache of casts, which the first trace would fill
-        set_autocast(sample.device.type, sample.precision is not None, sample.precision, False)
+        set_autocast(call_form.device.type, call_form.precision is not None, call_form.precision, False)
         # parametrize.cached keeps weights for a network and its copies alike
         set_cached_parametrizations(0)
         return work()
 
-    alone = partial(surroundings.isolated, sample.device, inside)
+    alone = partial(surroundings.isolated, call_form.device, inside)
     with _one_at_a_time:
         # where something is exported, a mode writes down what is done here
         return within((), alone, without=TorchFunctionMode) if torch.compiler.is_exporting() else alone()

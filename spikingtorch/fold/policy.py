@@ -1,4 +1,8 @@
-"""FoldPolicy: whether a network steps or folds, found out once and remembered."""
+"""FoldPolicy: whether a network steps or folds, found out once and remembered.
+
+A ``Version`` is a network as it was at some call. For each ``CallForm`` it holds the ``FoldDecision`` of the proof. For
+each form with its numbers of samples and steps it holds a ``Plan``, by which the next such call goes at once.
+"""
 
 import warnings
 from collections.abc import Callable, Hashable, Mapping
@@ -9,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from spikingtorch.fold.copied import Sample
+from spikingtorch.fold.copied import CallForm
 from spikingtorch.fold.guard import Look
 from spikingtorch.fold.hooks import objection_to_hooks
 from spikingtorch.fold.operations import Rule
 from spikingtorch.fold.proof import FoldDecision, prove
 from spikingtorch.foreign import neuron_of_theirs
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.precision import autocast_dtype
 from spikingtorch.functional.core.torch_private import (
     forward_level,
@@ -33,7 +38,7 @@ MODES = ("auto", "step", "fold")
 
 UNDECIDED = "has not been looked at yet, for some of its weights get their shape from the first input"
 _KEPT = 64
-# how many states of a network are examined whatever happens, and after how many calls one more is: a network that is
+# how many versions of a network are examined whatever happens, and after how many calls one more is: a network that is
 # another at each call, of which each would need a proof of its own, is faster step by step
 _EXAMINED, _CALLS = 8, 16
 
@@ -57,7 +62,7 @@ class Plan:
         self.small: tuple[list[int], dict[int, Any]] | None = None
 
 
-class State:
+class Version:
     """A network as it was at a call, and what was found out about it.
 
     Args:
@@ -67,34 +72,34 @@ class State:
     Attributes:
         found: the decisions, by what the network is called with.
         plans: of these, by the form of a call.
-        unexamined: a decision to step that was made without a proof; the next call in this state gets one.
+        unexamined: a decision to step that was made without a proof; the next call in this version gets one.
         is_stepped: whether a call was run so.
     """
 
     def __init__(self, look: Look, free: frozenset[str]) -> None:
         self.look, self.free = look, free
-        self.found: list[tuple[Sample, FoldDecision]] = []
+        self.found: list[tuple[CallForm, FoldDecision]] = []
         self.plans: dict[Hashable, Plan] = {}
         self.unexamined: FoldDecision | None = None
         self.is_stepped = False
 
-    def decision(self, sample: Sample) -> FoldDecision | None:
+    def decision(self, call_form: CallForm) -> FoldDecision | None:
         """Return what was found out for a form of call."""
         for place, (kind, decision) in enumerate(self.found):
-            if kind == sample:
+            if kind == call_form:
                 if place:
-                    self._put_first(sample, decision)
+                    self._put_first(call_form, decision)
                 return decision
         return None
 
-    def note(self, sample: Sample, decision: FoldDecision) -> None:
+    def note(self, call_form: CallForm, decision: FoldDecision) -> None:
         """Keep a decision, the last one first."""
-        self._put_first(sample, decision)
+        self._put_first(call_form, decision)
         self.plans = {}
 
-    def _put_first(self, sample: Sample, decision: FoldDecision) -> None:
-        others = [each for each in self.found if each[0] != sample]
-        self.found = [(sample, decision), *others[: _KEPT - 1]]
+    def _put_first(self, call_form: CallForm, decision: FoldDecision) -> None:
+        others = [each for each in self.found if each[0] != call_form]
+        self.found = [(call_form, decision), *others[: _KEPT - 1]]
 
     def keep(self, form: Hashable, plan: Plan) -> None:
         """Keep the plan of a form of calls."""
@@ -115,7 +120,7 @@ class FoldPolicy:
 
     Attributes:
         seen: shape of the last input.
-        sample: what is known of it.
+        call_form: the form of the call.
         plan: of the call that runs, where it is proven that the network folds; what it does depends on no number of
             the input.
         notes: how linear layers and convolutions were computed at the last call, by the identity of their weights.
@@ -126,15 +131,15 @@ class FoldPolicy:
         self, taught: Mapping[str, Rule] | None = None, hooks_look: bool = False, must_fold: bool = False
     ) -> None:
         self.seen: torch.Size | None = None
-        self.sample: Sample | None = None
+        self.call_form: CallForm | None = None
         self.plan: Plan | None = None
         self._taught, self._hooks_look, self._must_fold = dict(taught or {}), hooks_look, must_fold
-        self._states: list[State] = []
+        self._versions: list[Version] = []
         self._free: frozenset[str] = frozenset()  # names of numbers of the network whose value makes no difference
         self._deciding: frozenset[str] = frozenset()  # and of those whose value may make one
         self._calls = self._examined = 0
         self._last: FoldDecision | None = None
-        # whether a network that folds whatever it is has batch norm in training, as long as it stays as it was
+        # whether a folded call has met batch norm in training, as long as the network stays as it was
         self._norms: tuple[Look, bool] | None = None
         self.notes: Mapping[int, Any] = {}
         self.warned = False
@@ -148,46 +153,50 @@ class FoldPolicy:
 
     def note_input(self, x: Tensor, init: bool | Tensor = True) -> None:
         """Remember the form of an input, (N, T, ...)."""
-        self.seen, self.sample, self.plan = x.shape, _sample(x, isinstance(init, Tensor), self._must_fold), None
+        self.seen, self.call_form, self.plan = x.shape, _call_form(x, isinstance(init, Tensor), self._must_fold), None
 
-    def known(self, net: nn.Module) -> State | None:
-        """Return a network as it is, of those that were looked at; None where only another look can tell."""
-        for state in self._states:
-            if state.look.holds(net):
-                return state
+    def known(self, net: nn.Module) -> Version | None:
+        """Return the version that a network is in, if that is seen at once; None where only a new look can tell."""
+        for version in self._versions:
+            if version.look.holds(net):
+                return version
         return None
 
-    def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor, state: State | None = None) -> bool:
+    def folds(self, net: nn.Module, x: Tensor, init: bool | Tensor, version: Version | None = None) -> bool:
         """Say whether a network is to be handed all steps of x at once.
 
         Args:
             net: the network.
             x: (N, T, ...).
             init: of the first step.
-            state: what ``known`` has just returned; left out, it is asked here.
+            version: what ``known`` has just returned; left out, it is asked here.
         """
         self._last = self.plan = None
         if x.shape[0] == 0:
             return False
         traced = _is_traced()
-        if self.sample is None or traced:  # torch.compile does not let the call see its input
+        if self.call_form is None or traced:  # torch.compile does not let the call see its input
             self.note_input(x, init)
-        assert self.sample is not None
+        assert self.call_form is not None
         N, T = x.shape[:2]
-        form = None if traced else (self.sample, N, T, type(x))
-        state = self.known(net) if state is None else state
-        plan = None if state is None else state.plans.get(form)
-        if state is None or plan is None:
-            found = self.finding(net, self.sample, x.shape)
+        form = None if traced else (self.call_form, N, T, type(x))
+        version = self.known(net) if version is None else version
+        plan = None if version is None else version.plans.get(form)
+        if version is None or plan is None:
+            found = self.finding(net, self.call_form, x.shape)
             if found is None:
                 return False
             plan = Plan(found)
-            state = self._states[0]
+            version = self._versions[0]
             # what is not settled is asked anew, and so is what was decided without a proof
-            if form is not None and state.decision(self.sample) is not None and (found.settled or not found.changing):
-                state.keep(form, plan)
+            if (
+                form is not None
+                and version.decision(self.call_form) is not None
+                and (found.settled or not found.changing)
+            ):
+                version.keep(form, plan)
         else:
-            self._keep(state)
+            self._keep(version)
             self._calls += 1
             self._last = plan.decision
         if plan.decision.reason is None:
@@ -195,14 +204,14 @@ class FoldPolicy:
         return self.plan is not None
 
     def may_normalise(self, net: nn.Module) -> bool:
-        """Say whether a network, folded whatever it is, may have batch norm in training, as a function maybe."""
+        """Say whether a network in mode "fold" may call batch norm in training, as a module or as a function."""
         # what is traced is run more than once, each time in the same way
         if _is_traced() or self._norms is None or not self._norms[0].holds(net):
             return True
         return self._norms[1]
 
     def note_norms(self, net: nn.Module, met: bool) -> None:
-        """Remember whether a folded call of a network has met batch norm in training."""
+        """Remember whether a call in mode "fold", or a proven one, has met batch norm in training."""
         if _is_traced():
             return
         if self._norms is None or not self._norms[0].holds(net):
@@ -222,65 +231,68 @@ class FoldPolicy:
         return found.objection
 
     def finding(
-        self, net: nn.Module, sample: Sample, shape: torch.Size, *, explains: bool = False
+        self, net: nn.Module, call_form: CallForm, shape: torch.Size, *, explains: bool = False
     ) -> FoldDecision | None:
         """Return what there is to know of a network in the form that it has now; None as long as it is incomplete.
 
         Args:
             net: the network.
-            sample: what it is called with.
+            call_form: what it is called with.
             shape: of the input, (N, T, ...).
             explains: whether somebody asks about the last call, and the network does not run.
         """
-        state = self.known(net)
-        found, is_new = (None if state is None else state.decision(sample)), False
-        if state is None or found is None or (found.changing and not found.settled):
-            if state is None and any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+        version = self.known(net)
+        found, is_new = (None if version is None else version.decision(call_form)), False
+        if version is None or found is None or (found.changing and not found.settled):
+            if version is None and any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
                 return None
-            state, found, is_new = run_or_undo(
-                partial(self._find_out, net, state, sample, explains), self._forgetting()
+            version, found, is_new = run_or_undo(
+                partial(self._find_out, net, version, call_form, explains), self._forgetting()
             )
-        self._keep(state)
+        self._keep(version)
         for N in (shape[0], shape[0] * shape[1]):
             if found.reason is None:
-                found = self._for_samples(N, net, state, sample, found, is_new)
+                found = self._for_samples(N, net, version, call_form, found, is_new)
         self._calls += 1
         self._last = found
         return found
 
     def _forgetting(self) -> Callable[[], None]:
         """Return what lets this know what it knows now, and no more: nothing of a look that is interrupted."""
-        known = self._states, self._free, self._deciding, self._examined
-        of_states = [(state, dict(vars(state))) for state in self._states]
+        known = self._versions, self._free, self._deciding, self._examined
+        of_versions = [(version, dict(vars(version))) for version in self._versions]
 
         def forget() -> None:
-            self._states, self._free, self._deciding, self._examined = known
-            for state, own in of_states:
-                vars(state).update(own)
+            self._versions, self._free, self._deciding, self._examined = known
+            for version, own in of_versions:
+                vars(version).update(own)
 
         return forget
 
     def forget_change(self) -> None:
         """Forget that a call changes the network, if that call did not come to its end: it may not have done so yet."""
-        for state in self._states[:1]:
-            state.found, state.plans = [each for each in state.found if not each[1].changing or each[1].settled], {}
+        for version in self._versions[:1]:
+            version.found, version.plans = (
+                [each for each in version.found if not each[1].changing or each[1].settled],
+                {},
+            )
 
     def _find_out(
-        self, net: nn.Module, state: State | None, sample: Sample, explains: bool
-    ) -> tuple[State, FoldDecision, bool]:
-        """Return the state that a network is in, the decision about it, and whether that is a new one."""
-        state = self._looked_at(net) if state is None else state
-        self._keep(state)
-        found = state.decision(sample) or (state.unexamined if explains else None)
+        self, net: nn.Module, version: Version | None, call_form: CallForm, explains: bool
+    ) -> tuple[Version, FoldDecision, bool]:
+        """Return the version that a network is in, the decision about it, and whether that is a new one."""
+        version = self._looked_at(net) if version is None else version
+        self._keep(version)
+        found = version.decision(call_form) or (version.unexamined if explains else None)
         if found is None:
-            return *self._examine(net, state, sample), True
-        if found.changing and not explains:  # and was back in the same state
+            return *self._examine(net, version, call_form), True
+        if found.changing and not explains:  # and was back in the same version
             found = found._replace(settled=True)
-            state.note(sample, found)
-        return state, found, False
+            version.note(call_form, found)
+        return version, found, False
 
     def _for_samples(
-        self, N: int, net: nn.Module, state: State, sample: Sample, found: FoldDecision, is_new: bool
+        self, N: int, net: nn.Module, version: Version, call_form: CallForm, found: FoldDecision, is_new: bool
     ) -> FoldDecision:
         """Return the decision about a network that folds, for a number of samples."""
         if found.sizes is None:
@@ -288,34 +300,34 @@ class FoldPolicy:
         is_known = found.sizes.knows(N)
         reason = found.sizes.objection_to(N, net)
         if reason is not None and not (is_known or is_new):  # perhaps because tensors, or numbers, are others by now
-            again = self._decide(net, state, sample)
+            again = self._decide(net, version, call_form)
             if again.reason is None and again.sizes is not None:
                 reason = again.sizes.objection_to(N, net)
                 again.sizes.learn(found.sizes)
                 found = again
-                state.note(sample, found)
+                version.note(call_form, found)
         if reason is None:
             return found
         return found._replace(reason=reason, remedy="compute the same for each number of samples")
 
-    def _looked_at(self, net: nn.Module) -> State:
-        """Return the state of a network that is in none of which that can be seen at once."""
+    def _looked_at(self, net: nn.Module) -> Version:
+        """Return the version that a network is in, by a new look at it."""
         look, free = Look(net, free=self._free), self._free
         if free and look.tells:  # code has changed
             look, free = Look(net), frozenset()
-        state = next((each for each in self._states if look.same_as(each.look)), None)
-        if state is None:
-            state = State(look, free & look.numbers)
+        version = next((each for each in self._versions if look.same_as(each.look)), None)
+        if version is None:
+            version = Version(look, free & look.numbers)
             if self._examined >= _EXAMINED + self._calls // _CALLS and not self._must_fold:
-                state.unexamined = self._as_it_changes(look)
+                version.unexamined = self._as_it_changes(look)
                 # one that has passed unexamined is not likely to come back
-                self._states = [each for each in self._states if each.unexamined is None]
-        state.look = look
-        return state
+                self._versions = [each for each in self._versions if each.unexamined is None]
+        version.look = look
+        return version
 
     def _as_it_changes(self, look: Look) -> FoldDecision:
         """Return the decision about a network that is another one at each call."""
-        names = [name for name in look.changed_since(self._states[0].look) if name not in self._free]
+        names = [name for name in look.changed_since(self._versions[0].look) if name not in self._free]
         numbers = [name for name in names if name in look.numbers]
         remedy = "leave it as it is between calls"
         if numbers:
@@ -323,63 +335,65 @@ class FoldPolicy:
         what = f"changes between calls ({', '.join(names[:3])}), and what it computes may depend on that"
         return FoldDecision(what, {}, remedy)
 
-    def _keep(self, state: State) -> None:
-        """Keep a state, the last one first."""
-        if not self._states or self._states[0] is not state:
-            self._states = [state, *[each for each in self._states if each is not state][: _KEPT - 1]]
+    def _keep(self, version: Version) -> None:
+        """Keep a version, the one that was used last first."""
+        if not self._versions or self._versions[0] is not version:
+            self._versions = [version, *[each for each in self._versions if each is not version][: _KEPT - 1]]
 
-    def _examine(self, net: nn.Module, state: State, sample: Sample) -> tuple[State, FoldDecision]:
-        """Find out about a network that is called in a way that is new for its state."""
-        if state.unexamined is not None and not state.is_stepped:
-            state.is_stepped = True
-            return state, state.unexamined
-        state.unexamined = None
-        self._examined += not state.found
-        decision = self._decide(net, state, sample)
+    def _examine(self, net: nn.Module, version: Version, call_form: CallForm) -> tuple[Version, FoldDecision]:
+        """Decide about a form of call that is new for a version of the network."""
+        if version.unexamined is not None and not version.is_stepped:
+            version.is_stepped = True
+            return version, version.unexamined
+        version.unexamined = None
+        self._examined += not version.found
+        decision = self._decide(net, version, call_form)
         if decision.reason is None:
-            decision = self._free_numbers(net, state, sample, decision)
-        elif state.free:  # perhaps because of a number
-            plain = State(Look(net), frozenset())
-            decision = self._decide(net, plain, sample)
+            decision = self._free_numbers(net, version, call_form, decision)
+        elif version.free:  # perhaps because of a number
+            plain = Version(Look(net), frozenset())
+            decision = self._decide(net, plain, call_form)
             if decision.reason is None:
-                self._deciding, self._free = self._deciding | state.free, frozenset()
-                self._states = [each for each in self._states if not each.free]
-                state = plain
-        known = [other for each in self._states for kind, other in each.found if kind == sample]
+                self._deciding, self._free = self._deciding | version.free, frozenset()
+                self._versions = [each for each in self._versions if not each.free]
+                version = plain
+        known = [other for each in self._versions for kind, other in each.found if kind == call_form]
         if decision.changing in [each.changing for each in known if each.changing]:
             # at each call: it steps, whatever these attributes are
             decision = decision._replace(settled=True)
-            state.look, state.free = Look(net, decision.changing), frozenset()
-        state.note(sample, decision)
-        self._keep(state)
-        return state, decision
+            version.look, version.free = Look(net, decision.changing), frozenset()
+        version.note(call_form, decision)
+        self._keep(version)
+        return version, decision
 
-    def _decide(self, net: nn.Module, state: State, sample: Sample) -> FoldDecision:
-        objection = _objection(net, state.look, self._hooks_look)
-        return objection or prove(net, sample, self._taught, state.free)
+    def _decide(self, net: nn.Module, version: Version, call_form: CallForm) -> FoldDecision:
+        objection = _objection(net, version.look, self._hooks_look)
+        return objection or prove(net, call_form, self._taught, version.free)
 
-    def _free_numbers(self, net: nn.Module, state: State, sample: Sample, decision: FoldDecision) -> FoldDecision:
+    def _free_numbers(
+        self, net: nn.Module, version: Version, call_form: CallForm, decision: FoldDecision
+    ) -> FoldDecision:
         """Find out which of the numbers that have changed only enter arithmetic, and let them have any value."""
-        other = next((other for other in self._states if other is not state), None)
-        changed = set(state.look.changed_since(other.look)) if other and not state.look.tells else set[str]()
-        for name in sorted(changed & state.look.numbers - self._deciding - state.free):
-            tried = State(Look(net, free=state.free | {name}), state.free | {name})
-            found = self._decide(net, tried, sample)
+        other = next((other for other in self._versions if other is not version), None)
+        changed = set(version.look.changed_since(other.look)) if other and not version.look.tells else set[str]()
+        for name in sorted(changed & version.look.numbers - self._deciding - version.free):
+            tried = Version(Look(net, free=version.free | {name}), version.free | {name})
+            found = self._decide(net, tried, call_form)
             if found.reason is None:
-                state.look, state.free, decision = tried.look, tried.free, found
+                version.look, version.free, decision = tried.look, tried.free, found
             else:
                 self._deciding |= {name}
-        self._free |= state.free
+        self._free |= version.free
         return decision
 
     def revoke(self, error: Exception) -> None:
         """Remember that a network which was proven to fold failed all the same, and that stepping went well."""
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = str(error) if isinstance(error, FoldError) else f"failed with all steps at once ({first})"
-        decision = self._states[0].decision(self.sample) if self._states and self.sample is not None else None
-        if decision is not None and self.sample is not None:
+        decision = self._versions[0].decision(self.call_form) if self._versions and self.call_form is not None else None
+        if decision is not None and self.call_form is not None:
             self._last = decision._replace(reason=reason)
-            self._states[0].note(self.sample, self._last)
+            self._versions[0].note(self.call_form, self._last)
 
     def warn(self, net: nn.Module) -> None:
         """Say, once, why a network has run step by step."""
@@ -392,16 +406,16 @@ class FoldPolicy:
             f"SpikingNet: {type(net).__name__} runs step by step{how}, because it {found.objection}. mode='step' "
             "asks for this and does not warn",
             RuntimeWarning,
-            stacklevel=11,
+            stacklevel=level_of_user(),
         )
 
 
-def _sample(x: Tensor, masked: bool, merged: bool) -> Sample:
+def _call_form(x: Tensor, masked: bool, merged: bool) -> CallForm:
     forward, device = forward_level() >= 0, x.device
     grad = torch.is_grad_enabled() or forward
     trained = grad, grad and (x.requires_grad or forward)
     here = masked, torch.get_default_dtype(), number_of_function_modes()
-    return Sample(tuple(x.shape[2:]), x.dtype, device, trained, autocast_dtype(device), *here, merged)
+    return CallForm(tuple(x.shape[2:]), x.dtype, device, trained, autocast_dtype(device), *here, merged)
 
 
 def _is_traced() -> bool:

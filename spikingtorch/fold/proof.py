@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from spikingtorch.fold.copied import Copied, Sample, attempt, kept_graph
+from spikingtorch.fold.copied import CallForm, Copied, attempt, kept_graph
 from spikingtorch.fold.judge import aten_name, draws, judge
 from spikingtorch.fold.operations import FEW, MORE, Batch, Operation, Rule, Value, merged_size, values_in
 from spikingtorch.fold.rehearsal import Rehearsal
@@ -85,22 +85,24 @@ class FoldDecision(NamedTuple):
         return bool(self.changing) and not (self.settled or self.repeats)
 
 
-def prove(net: nn.Module, sample: Sample, taught: Mapping[str, Rule], numbers: Collection[str] = ()) -> FoldDecision:
+def prove(
+    net: nn.Module, call_form: CallForm, taught: Mapping[str, Rule], numbers: Collection[str] = ()
+) -> FoldDecision:
     """Find out whether a network may be handed all steps at once.
 
     Args:
         net: as SpikingNet has it. A copy of it runs; neither it nor any source of random numbers changes.
-        sample: what it is called with.
+        call_form: what it is called with.
         taught: rules of the user's, by operation.
         numbers: names of attributes that may have any value, each a number.
     """
     inputs: dict[str, Inputs] = {}
     if (kept := kept_graph(net)) is not None:
         return FoldDecision(_KEEPS.format(kept), inputs, _RETURN, changing=(kept,), repeats=True)
-    if sample.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
-        sample = sample._replace(device=HOST)
+    if call_form.device.type == "meta":  # nothing can be seen there: noise stands for all of it, as for the weights
+        call_form = call_form._replace(device=HOST)
     found = attempt(
-        net, sample, "a few samples of noise", lambda: _Proof(Copied(net, sample, numbers), taught).run(inputs)
+        net, call_form, "a few samples of noise", lambda: _Proof(Copied(net, call_form, numbers), taught).run(inputs)
     )
     return FoldDecision(str(found), inputs, found.remedy) if isinstance(found, FoldError) else found
 
@@ -149,7 +151,7 @@ class _Proof:
         return bool(self.copied.look().changed_since(now))
 
     def _record(self, N: int, init: bool | None) -> tuple[list[TracedCall], Rehearsal]:
-        trace = Trace(self.copied.sample.device, self.taught)
+        trace = Trace(self.copied.call_form.device, self.taught)
         rehearsal = self.copied.record(N, init, trace)
         self.asks = self.asks or trace.asks
         return trace.calls, rehearsal

@@ -125,15 +125,15 @@ def report(
     Raises:
         ValueError: there has been none.
     """
-    if policy.seen is None or policy.sample is None:
+    if policy.seen is None or policy.call_form is None:
         raise ValueError(
             "SpikingNet: there is nothing to explain before the first call; give explain an input: explain(x)"
         )
     N, T = policy.seen[:2]
-    found = policy.finding(net, policy.sample, policy.seen, explains=True)
+    found = policy.finding(net, policy.call_form, policy.seen, explains=True)
     taken, reason = _taken(mode, FoldDecision(UNDECIDED, {}) if found is None else found, statistics)
     inputs = {} if found is None else found.inputs
-    kind = policy.sample.dtype, policy.sample.device
+    kind = policy.call_form.dtype, policy.call_form.device
     layers = [
         _layer(path, layer, *inputs[path], (N, T if taken == "fold" else 1), *kind, steps=taken == "step")
         for path, layer in net.named_modules()
@@ -150,8 +150,8 @@ def report(
     computed = {note.shape: note for of, note in notes.items() if of not in known}
     products += [_line("", "computed weights", note) for note in computed.values()]
     steps = N * T if taken == "fold" else N
-    largest = max([steps * math.prod(layer.shape) * policy.sample.dtype.itemsize for layer in layers], default=0)
-    memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.sample.device == HOST else ""
+    largest = max([steps * math.prod(layer.shape) * policy.call_form.dtype.itemsize for layer in layers], default=0)
+    memory = freed_memory.described() if largest >= freed_memory.LARGE and policy.call_form.device == HOST else ""
     return Report(taken, reason, tuple(layers), tuple(products), memory, counted(N, T, batch_first))
 
 

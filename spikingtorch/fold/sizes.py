@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from spikingtorch.fold.copied import Copied, Sample, attempt
+from spikingtorch.fold.copied import CallForm, Copied, attempt
 from spikingtorch.fold.replay import Expected, Replay
 from spikingtorch.fold.trace import Objection, Trace
 from spikingtorch.fold.values import check_single
@@ -25,7 +25,7 @@ class Sizes:
     """
 
     def __init__(self, copied: Copied, taught: Container[str], expected: Sequence[Expected], asks: bool) -> None:
-        self._sample: Sample = copied.sample
+        self._call_form: CallForm = copied.call_form
         self._numbers = copied.numbers
         self._taught, self._asks = taught, asks
         self._expected = expected
@@ -46,20 +46,20 @@ class Sizes:
         if not self._asks and N != 1:
             return None
         if N not in self._known:
-            failure = attempt(net, self._sample, f"{N} samples", partial(self._run, N, net))
+            failure = attempt(net, self._call_form, f"{N} samples", partial(self._run, N, net))
             self._known[N] = None if failure is None else str(failure)
         return self._known[N]
 
     def _run(self, N: int, net: nn.Module) -> None:
         """Run a copy on N samples; raise if it does something else."""
-        copied = Copied(net, self._sample, self._numbers)
+        copied = Copied(net, self._call_form, self._numbers)
         if N == 1:
-            trace = Trace(self._sample.device, self._taught)
+            trace = Trace(self._call_form.device, self._taught)
             copied.record(N, None, trace)
             several = [each.call._replace(given=each.given, made=each.made) for each in self._expected]
             check_single(trace.calls, several)
         else:
-            replay = Replay(self._sample.device, self._taught, self._expected, N)
+            replay = Replay(self._call_form.device, self._taught, self._expected, N)
             copied.record(N, None, replay)
             replay.check()
         if changing := copied.changed():

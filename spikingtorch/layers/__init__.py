@@ -15,7 +15,10 @@ constants       what is no tensor, in checkpoints
 dropout         SequenceDropout: one mask for all steps
 multi_step      MultiStep: a layer over all steps, time first, outside of a SpikingNet
 inner_keys      a module around another one, with that one's keys in its state dict
-options         the names of surrogates and reset rules
+options         options of the constructors: two names of a parameter, defaults, warnings
+returns         what a call returns besides spikes
+recorder        what a layer gives out besides its output, recorded
+error_notes     the path of the layer that has raised an error
 recurrent       the weights of a recurrent layer
 frame           a call of a network: what its layers are told, and what they remember until it ends
 fold_token      all steps of a layer at once: the token that SpikingNet hands to its layers

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch import validation as checks
+from spikingtorch.functional.core.names import level_of_user
 from spikingtorch.functional.core.tree import leaves_of
 
 # so many batches on end are no accident
@@ -60,7 +61,7 @@ class Activity:
                 before = self._range.get(layer, (least, most))
                 self._range[layer] = torch.minimum(before[0], least), torch.maximum(before[1], most)
 
-    def end(self, net: nn.Module, *, stacklevel: int) -> None:
+    def end(self, net: nn.Module) -> None:
         """Warn if the same layer has been silent, or has always fired, long enough."""
         kinds = {layer: _kind(*torch.stack(found).tolist()) for layer, found in self._range.items()}
         self._range.clear()
@@ -78,7 +79,7 @@ class Activity:
                     f"SpikingNet: layer {name or 'net'} ({found[name][1]}) {kind.format(n=count)}. "
                     "SpikingNet(..., warn_silent=False) turns this warning off",
                     RuntimeWarning,
-                    stacklevel=stacklevel,
+                    stacklevel=level_of_user(),
                 )
                 return  # the layers after it have nothing to fire for
 

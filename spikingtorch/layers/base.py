@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,13 +11,15 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from spikingtorch import validation as checks
 from spikingtorch.functional import lift, reset_where
-from spikingtorch.functional.core.modes import within
+from spikingtorch.functional.core.modes import as_it_is, within
 from spikingtorch.functional.core.precision import lifted_dtype
 from spikingtorch.functional.core.tree import leaves_of, tree_map
 from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.constants import WithConstants
 from spikingtorch.layers.frame import Frame, commit, frame_of
 from spikingtorch.layers.threads import this_thread
+
+T = TypeVar("T")
 
 
 class Memory(NamedTuple):
@@ -59,7 +61,7 @@ class StatefulLayer(WithConstants):
         self._recorder: Any = None  # the Recorder that takes records of this call
         self._overtaken: frozenset[threading.Thread] = frozenset()  # whose sequences others have replaced
         self._dropped = -1  # the last backward pass that called the layer by itself
-        self._prepared_scan: Any = None  # what its scans from rest take
+        self._prepared_scan: Any = None  # its step with its parameters, for later folds
 
     def _put_back(self) -> None:
         """Put parameters that an optimizer has moved out of their limits back."""
@@ -104,7 +106,7 @@ class StatefulLayer(WithConstants):
         """Forget the state; with x, take the state at rest for inputs like x instead."""
         self._refuse_in_fold("reset()")
         # a copy: the state at rest may be a view of x, or a buffer
-        self._finish(None if x is None else tree_map(_copied, self._at_rest(x)))
+        self._finish(None if x is None else _mapped(Tensor.clone, self._at_rest(x)))
 
     def detach_(self) -> None:
         """Cut the state from the graph that computed it, for truncated back-propagation through time."""
@@ -175,7 +177,7 @@ class StatefulLayer(WithConstants):
         if here is None:
             return self._resume(x, init, shared)
         # the second run takes this over, so that checkpoint is not to expect what is saved on the way to it
-        memory = within((saved_tensors_hooks(_as_it_is, _as_it_is),), partial(self._resume, x, init, shared))
+        memory = within((saved_tensors_hooks(as_it_is, as_it_is),), partial(self._resume, x, init, shared))
         here.note(self, memory)
         return memory
 
@@ -264,7 +266,7 @@ class StatefulLayer(WithConstants):
             return None  # an exported program keeps nothing between calls, and no wrapper outlives its transform
         if (memory := _live(memory)) is None:
             return None
-        state, output = tree_map(_detached, memory.state), tree_map(_detached, memory.output)
+        state, output = _mapped(Tensor.detach, memory.state), _mapped(Tensor.detach, memory.output)
         return memory._replace(state=state, output=output)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StatefulLayer":
@@ -294,17 +296,6 @@ def _live(memory: Memory | None) -> Memory | None:
     return memory
 
 
-def _mapped(function: Callable[[Tensor], Tensor], memory: Memory | None) -> Memory | None:
-    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, memory)
-
-
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def _copied(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-
-def _detached(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
+def _mapped(function: Callable[[Tensor], Tensor], tree: T) -> T:
+    """Return a tree with a function applied to its tensors; other leaves stay."""
+    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)

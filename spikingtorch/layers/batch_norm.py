@@ -52,16 +52,15 @@ class StatisticsOfSteps(TorchFunctionMode):
         running = (1 - momentum) running + momentum new[t],   t = 0 ... T-1 in order
 
     The samples of a fold are (N T, C, ...), viewed as (N, T C, ...): one call of torch's batch norm for all steps. The
-    running statistics are left to ``commit``, for a call that fails is run again step by step, unless they are updated
-    ``at_once``.
+    running statistics are left to ``commit``, for a call that fails is run again step by step.
 
     In a padded batch, samples that have come to their end do not count, and become zero.
 
     Args:
         fold: the fold.
         modules: of the network.
-        merged: take one statistic for all steps.
-        at_once: update the running statistics in the call, as torch does, for code that reads them after it.
+        merged: take one statistic for all steps, and update the running statistics in the call, as torch does, for code
+            that reads them after it.
 
     Attributes:
         fold: the fold.
@@ -70,9 +69,7 @@ class StatisticsOfSteps(TorchFunctionMode):
         met: whether there was a batch norm in training.
     """
 
-    def __init__(
-        self, fold: FoldToken, modules: Iterable[nn.Module], merged: bool = False, at_once: bool = False
-    ) -> None:
+    def __init__(self, fold: FoldToken, modules: Iterable[nn.Module], merged: bool) -> None:
         super().__init__()
         self.met = False
         self.fold = fold
@@ -84,7 +81,7 @@ class StatisticsOfSteps(TorchFunctionMode):
         counters = [module.num_batches_tracked for module in tracked if module.num_batches_tracked is not None]
         self._counted = [] if torch.compiler.is_compiling() else [(each, each.clone()) for each in counters]
         self._updates: list[_Update] = []
-        self._at_once = at_once
+        self._merged = merged
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -100,7 +97,7 @@ class StatisticsOfSteps(TorchFunctionMode):
         module = self._modules.get(id(running[0]))
         share, counter = (momentum, None) if module is None else (module.momentum, module.num_batches_tracked)
         self._updates.append(_Update(running if of_steps else (), of_steps, share, counter))
-        if self._at_once:
+        if self._merged:
             self.commit()
 
     def commit(self) -> None:

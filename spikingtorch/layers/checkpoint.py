@@ -2,8 +2,8 @@
 
 ``checkpoint(function, x, use_reentrant=False)`` runs a function twice: in the forward pass, whose saved tensors it
 drops, and in the backward pass, for these tensors. By then the layers have gone on to later states. So each call in the
-forward pass notes what it starts from, with the frame of its checkpoint, and the same call in the backward pass starts
-from there and leaves the layer as it is. The notes are attributes of the frame, and go when it goes.
+forward pass notes what it starts from, and the same call in the backward pass starts from there and leaves the layer as
+it is. The notes are attributes of an object that torch's checkpoint makes for both runs, its own frame, and go with it.
 """
 
 from collections.abc import Hashable
@@ -21,11 +21,11 @@ class Region(NamedTuple):
     """A run of a function by non-reentrant checkpoint.
 
     Attributes:
-        frame: what both runs have in common.
-        run: what the second run has for itself; None in the first.
+        both: an object of torch's that both runs have in common.
+        run: one that the second run has for itself; None in the first.
     """
 
-    frame: Any
+    both: Any
     run: Any
 
     @property
@@ -35,7 +35,7 @@ class Region(NamedTuple):
 
     def note(self, owner: Hashable, start: Any) -> None:
         """Note what a call of the first run starts from."""
-        _notes(self.frame).setdefault(owner, []).append(tree_map(_cut, start))
+        _notes(self.both).setdefault(owner, []).append(tree_map(_cut, start))
 
     def next(self, owner: Hashable) -> Any:
         """Return what the next call of the second run starts from.
@@ -43,7 +43,7 @@ class Region(NamedTuple):
         Raises:
             RuntimeError: the second run makes calls that the first did not.
         """
-        starts = _notes(self.frame).get(owner, [])
+        starts = _notes(self.both).get(owner, [])
         calls = _notes(self.run).get((owner, "calls"), 0)
         if calls == len(starts):
             raise RuntimeError(

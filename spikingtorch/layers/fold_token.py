@@ -47,13 +47,18 @@ class FoldToken:
         N: number of samples.
         T: number of steps.
         init: what the first step is handed; the others are handed False.
-        whole: whether these are all steps of a sequence, whose last state has no gradient.
+        detaches_state: whether nobody asks for the gradient of the last state.
         complete: whether these are all steps of a sequence.
         running: which steps are those of a sample, and not padding, (N, T); None if all are.
         eager: whether nothing traces, compiles or transforms the call.
 
     Attributes:
         plain: whether a kernel can take all of it: nothing is padding, and all samples start or go on.
+        is_together: whether batch norm takes one statistic of all steps.
+        supports: takes where the derivatives of spikes are not zero, if somebody asks for it.
+        called: the layers that have been called in this fold, by their identity.
+        saved: inputs that the backward pass will read, and how often each had been written on when it was read.
+        refusal: why the fold has ended; None as long as it has not.
     """
 
     dim = 1  # axis of time in what ``split`` returns
@@ -75,22 +80,16 @@ class FoldToken:
         self.detaches_state = detaches_state
         self.complete = complete
         self.running = running
-        self.eager = eager
         self.plain = eager and running is None and not isinstance(init, Tensor) and not self.alone
         self.is_together = False
-        self.supports: Any = None  # takes where the derivatives of spikes are not zero, if somebody asks for it
-        self.called: dict[int, Foldable] = {}  # by their identity
-        # inputs that the backward pass will read, and how often they had been written on when they were read
+        self.supports: Any = None
+        self.called: dict[int, Foldable] = {}
         self.saved: list[tuple[Foldable, Tensor, int]] = []
         self.refusal: FoldError | None = None
 
     def copy(self) -> "FoldToken":
         """Return a token of the same fold, without what has happened in it."""
         return FoldToken(self.N, self.T, self.init, self.detaches_state, self.complete, self.running)
-
-    def together(self) -> "_Together":
-        """Return a context within which batch norm takes one statistic of all steps."""
-        return _Together(self)
 
     def call(self, layer: Foldable, inputs: Any, init: object) -> Any:
         """Run a layer that takes part in this fold on its folded inputs, (N T, ...)."""
@@ -163,17 +162,6 @@ class FoldToken:
 def _version(tensor: Tensor) -> int:
     """Return how often a tensor has been written on; inference tensors keep no count, and have no gradient either."""
     return 0 if tensor.is_inference() else tensor._version
-
-
-class _Together:
-    def __init__(self, fold: FoldToken) -> None:
-        self.fold = fold
-
-    def __enter__(self) -> None:
-        self.fold.is_together = True
-
-    def __exit__(self, *error: object) -> None:
-        self.fold.is_together = False
 
 
 def _refusing(reason: str) -> Any:

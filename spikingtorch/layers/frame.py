@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikingtorch.layers.checkpoint import Region, backward_pass
+from spikingtorch.layers.checkpoint import backward_pass, region
 from spikingtorch.layers.fold_token import FoldToken
 from spikingtorch.validation import functorch_active
 
@@ -15,9 +15,9 @@ from spikingtorch.validation import functorch_active
 class Frame:
     """A call of a network.
 
-    While it runs, the memories of its layers stand here. What the layers themselves hold is replaced when the call has
-    come to its end, by ``commit``: one that fails, or is interrupted, leaves them as they are, and so does one that a
-    backward pass repeats. A network within another one commits to the frame of that.
+    While it runs, the memories of its layers stand here. ``commit`` puts them into the layers when the call has come to
+    its end. A call that fails, or is interrupted, leaves the layers as they are, and so does one that a backward pass
+    repeats. A network within another one commits to the frame of that.
 
     Args:
         layers: the spiking layers of the network.
@@ -30,12 +30,12 @@ class Frame:
         eager: whether nothing traces, compiles or transforms the call.
 
     Attributes:
-        init: of the step that runs, or of the fold.
+        init: of the step that runs; of a fold, its token.
         running: which samples have not come to their end, (N,); None if all have not. A fold has its own.
         fold: all steps at once; None in a network that steps.
         activity: what looks at the outputs of this call.
         repeats: whether a backward pass repeats a call.
-        thread: number of the one in which the layers find this frame; None for any.
+        thread: number of the thread in which the layers find this frame; None for any.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ def frame_of(place: Any) -> Frame | None:
     return None
 
 
-def told(place: Any, frame: Frame | None, init: Any, here: Region | None) -> tuple[Any, Tensor | None]:
+def init_and_running(place: Any, frame: Frame | None, init: Any) -> tuple[Any, Tensor | None]:
     """Return init for a layer that may have been handed it, and which samples are running.
 
     Within a second run of ``checkpoint``, they are those of the first, and so is what takes records of the layer.
@@ -170,9 +170,9 @@ def told(place: Any, frame: Frame | None, init: Any, here: Region | None) -> tup
         place: the layer, or a hook that hands init on.
         frame: of the call that it is found in.
         init: that it was handed; None for none.
-        here: the run of a checkpoint that calls it.
     """
-    now, owner = (None, None) if frame is None else (frame.init, frame.running), (place, "told")
+    here, owner = region(), (place, "told")
+    now = (None, None) if frame is None else (frame.init, frame.running)
     if here is not None and here.repeats and now[0] is None:  # the call of the network is over
         *now, recorder = here.next(owner)
         here.repeat((place, "recorder"), recorder)

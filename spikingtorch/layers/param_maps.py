@@ -76,8 +76,3 @@ def filter_decays(stored: dict[str, Any]) -> dict[str, Any]:
     params = synaptic_decays(stored)
     params.pop("gain", None)
     return params
-
-
-def unchanged(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters as they are."""
-    return stored

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikingtorch.layers.base import StatefulLayer
-from spikingtorch.layers.checkpoint import region
-from spikingtorch.layers.frame import frame_of, told
+from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.validation import TakesInit, signature_of
 
 
@@ -30,7 +29,7 @@ class InitHook:
         """Return the arguments of a call with init among them."""
         if "init" in kwargs or len(args) > self._place:
             return None
-        init, _ = told(self, frame_of(self), None, region())
+        init, _ = init_and_running(self, frame_of(self), None)
         return None if init is None else (args, {**kwargs, "init": init})
 
 

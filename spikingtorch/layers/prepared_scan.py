@@ -12,7 +12,7 @@ from spikingtorch.layers.base import CHANGES
 
 
 class PreparedScan(NamedTuple):
-    """What the scans of a layer from rest take, good while each attribute of the layer is the object that it was.
+    """A layer's step with its parameters, valid while each attribute of the layer is the object that it was.
 
     Attributes:
         scan: the step with its parameters.
@@ -40,7 +40,7 @@ class PreparedScan(NamedTuple):
     def of(
         cls, layer: nn.Module, scan: FoldedStep, mapped: Reparametrized, stored: dict[str, Any]
     ) -> "PreparedScan | None":
-        """Return it for the scans of a layer, or None if a parameter is not as the layer keeps it."""
+        """Return what the scans of a layer take, or None if a parameter is not as the layer keeps it."""
         own = layer.__dict__
         tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
         # not what was computed from one, as by parametrizations or in another precision; with a graph it would live on
@@ -55,7 +55,7 @@ class PreparedScan(NamedTuple):
     def again(self, layer: nn.Module) -> FoldedStep | None:
         """Return the scan with the numbers that the tensors hold now.
 
-        None if a layer is not as it was, or what its step reads, but for the numbers in its tensors.
+        Return None if anything else has changed in the layer, or in what its step reads.
         """
         own = layer.__dict__
         if type(layer) is not self.kind or len(own) != self.size:

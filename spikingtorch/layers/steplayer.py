@@ -27,7 +27,7 @@ from spikingtorch.layers.attributes import Attributes, shown
 from spikingtorch.layers.base import Memory
 from spikingtorch.layers.checkpoint import Region, region
 from spikingtorch.layers.fold_token import FoldError, FoldToken
-from spikingtorch.layers.frame import Frame, frame_of, told
+from spikingtorch.layers.frame import Frame, frame_of, init_and_running
 from spikingtorch.layers.masking import held, masked
 from spikingtorch.layers.options import check_arguments, warn_of_tau
 from spikingtorch.layers.param_maps import InSteps, rest_in_steps
@@ -247,12 +247,13 @@ class StepLayer(Attributes):
         return output
 
     def _advance(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
-        return in_order(self._returns, aside(self._watched, inputs, init))
+        return in_order(self._returns, aside(self._advance_and_note, inputs, init))
 
-    def _watched(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+    def _advance_and_note(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None) -> Any:
+        """Advance, and tell a monitor and the look at activity what came out."""
         monitor, frame = self._monitor, frame_of(self)
         before = None if monitor is None else self._remembered()
-        output = self._called(inputs, init, frame)
+        output = self._dispatch(inputs, init, frame)
         if frame is not None and frame.activity is not None:
             frame.activity.note(self, self._spikes(output))
         if monitor is not None:
@@ -269,8 +270,9 @@ class StepLayer(Attributes):
         names = fields(self._returns)
         return step if names is None else cached_step(returning, step, names), params
 
-    def _called(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
-        init, running = told(self, frame, init, region())
+    def _dispatch(self, inputs: Tensor | tuple[Tensor, ...], init: bool | Tensor | None, frame: Frame | None) -> Any:
+        """Advance one step, or all steps of a fold, as the network's call says."""
+        init, running = init_and_running(self, frame, init)
         init = False if init is None else init
         if frame is not None and frame.fold is not None:
             return frame.fold.call(self, inputs, init)
@@ -325,6 +327,7 @@ class StepLayer(Attributes):
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         here = region()
         tells = fold.supports is not None and self._tells_support(fold, leaves, here)
+        # in checkpoint both runs have to go the same way, and the second one starts from a state that was noted
         signed = None if tells or here is not None else self._signature(leaves, fold)
         monitor = self._monitor
         counts = None if monitor is None else monitor.counts_of(self)
@@ -363,10 +366,9 @@ class StepLayer(Attributes):
         return found
 
     def _signature(self, inputs: tuple[Tensor, ...], fold: FoldToken) -> Signature | None:
-        """Return the signature of a fold whose states have no gradient, with nothing beside the outputs.
+        """Return the signature by which a scan that has run before is found.
 
-        It is found by its inputs. Inside checkpoint, where both runs have to go the same way, one of them goes on from
-        a state that was noted: it is not asked for there.
+        Return None unless the states have no gradient and the layer gives out nothing but spikes.
         """
         alone = fold.plain and self._recorder is None and self._returns == SPIKES
         # the network itself may be compiled, inside of a call that is not
@@ -383,7 +385,7 @@ class StepLayer(Attributes):
         return scan.signature(inputs, (fold.N, fold.T), states)
 
     def _prepared(self, fold: FoldToken) -> FoldedStep | None:
-        """Return the scan of a fold from rest, and keep it if it is the same for each call."""
+        """Return the step with its parameters, and keep it for later folds if they have the same."""
         if self.track_act or self.synapse is not None or not self._rests_at_zero:
             return None
         if not self._maps_stored:

@@ -31,7 +31,7 @@ class CallLock(Lock):
     def __init__(self) -> None:
         super().__init__()
         # how to undo what calls have begun, the innermost last
-        self._begun: list[Callable[[], object]] = []
+        self._undos: list[Callable[[], object]] = []
 
     def __reduce__(self) -> Any:
         return CallLock, ()
@@ -46,23 +46,23 @@ class CallLock(Lock):
         """Return what work returns, while calls of other threads wait; if it raises something, undo it."""
         is_first, modes = not self.is_mine(), Modes.now()
         with self:
-            if is_first and self._begun:
+            if is_first and self._undos:
                 self._undo(0)
-            start = len(self._begun)
+            start = len(self._undos)
             return run_or_undo(partial(self._finish, work, start), partial(self._undo, start, modes))
 
     def undo_by(self, undo: Callable[[], object]) -> None:
         """Say how to undo what the work that runs is about to do, before it does; that may be asked for twice."""
-        self._begun.append(undo)
+        self._undos.append(undo)
 
     def _finish(self, work: Callable[[], T], start: int) -> T:
         found = work()
-        del self._begun[start:]
+        del self._undos[start:]
         return found
 
     def _undo(self, start: int, modes: Modes | None = None) -> None:
         if modes is not None:
             modes.put_back()
-        while len(self._begun) > start:
-            self._begun[-1]()
-            self._begun.pop()
+        while len(self._undos) > start:
+            self._undos[-1]()
+            self._undos.pop()

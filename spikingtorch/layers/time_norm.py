@@ -9,10 +9,9 @@ from torch.func import functional_call
 from spikingtorch.functional.core.torch_private import AnyBatchNorm
 from spikingtorch.layers.base import StatefulLayer
 from spikingtorch.layers.batch_norm import takes_statistics
-from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.constants import unpacked
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.frame import frame_of, told
+from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.layers.inner_keys import WithInnerKeys
 from spikingtorch.validation import check_parameter
 
@@ -57,7 +56,7 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
             ValueError: it takes the statistics of its input, and that is not all steps of a sequence.
         """
         frame = frame_of(self)
-        init, running = told(self, frame, init, region())
+        init, running = init_and_running(self, frame, init)
         out: Tensor
         if frame is not None and frame.fold is not None:
             out = frame.fold.call(self, x, init)
@@ -101,11 +100,14 @@ class TimeNorm(WithInnerKeys, StatefulLayer):
                 f"{type(self).__name__}: in training it takes its statistics over all steps of a sequence, and it was "
                 "called with a part of one. Leave out time_chunk, and start with init=True"
             )
-        with fold.together():
+        fold.is_together = True
+        try:
             if fold.running is None:
                 return self._normalise(x)
             rows = fold.running.flatten()
             return torch.zeros_like(x).index_put((rows,), self._normalise(x[rows]))
+        finally:
+            fold.is_together = False
 
     def _normalise(self, x: Tensor) -> Tensor:
         out: Tensor

@@ -14,7 +14,7 @@ from spikingtorch.axes import samples_first
 from spikingtorch.fold.guard import modules_of
 from spikingtorch.fold.hooks import only_looking
 from spikingtorch.fold.judge import taught_rules
-from spikingtorch.fold.policy import FoldPolicy, Mode, Plan, State
+from spikingtorch.fold.policy import FoldPolicy, Mode, Plan, Version
 from spikingtorch.fold.report import Report, report
 from spikingtorch.functional.core.freed_memory import NetworkCall
 from spikingtorch.functional.core.modes import in_eager
@@ -47,7 +47,7 @@ T = TypeVar("T")
 # warnings may be errors
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 _NOTHING = nullcontext()
-# how a network runs; stepping is false
+# ways to run a network, where stepping is 0: folded, and folded with batch norm in training, step by step
 _FOLDING, _NORMALISING = 1, 2
 
 
@@ -60,7 +60,7 @@ class SpikingNet(nn.Module):
     samples, and ``init`` tells the spiking layers to take it apart again. In mode "auto" that happens where it is
     proven to make no difference: a copy is run on a few samples, and each operation judged; ``explain`` says what was
     found.
-    Dropout draws a mask for each step and sample either way; one seed gives other masks in one way than in the other.
+    Dropout draws a mask for each step and sample in both modes; the same seed gives different masks in the two.
 
     Args:
         net: a module whose ``forward(self, x, init)`` takes one step of a batch, (N, ...), hands ``init`` to each of
@@ -217,21 +217,21 @@ class SpikingNet(nn.Module):
         for layer in parts.layers:
             layer._put_back()
         frame = Frame(parts.layers, parts.hooks, init is True, self.carry_graph, compiles=compiles, eager=eager)
-        monitors = [] if compiles else self._begun(parts, frame, x, init)
+        monitors = [] if compiles else self._begin(parts, frame, x, init)
         with frame:
-            out = self._forward(x, init, running, parts, frame, known)
+            out = self._run_chunks(x, init, running, parts, frame, known)
         for monitor in monitors:
             monitor.end()
         if frame.activity is not None:
-            self._activity.end(net, stacklevel=9)
+            self._activity.end(net)
         if running is not None:
             out = tree_map(lambda leaf: padded(leaf, running, T), out)
         out = out if self.batch_first else tree_map(lambda leaf: samples_first(leaf, batch_first=False), out)
         frame.commit()
         return out
 
-    def _begun(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> list[Any]:
-        """Let all that looks at a call begin, and say how to undo the call; return the monitors."""
+    def _begin(self, parts: Parts, frame: Frame, x: Tensor, init: bool | Tensor) -> list[Any]:
+        """Begin the monitors and the look at activity, and say how to undo the call; return the monitors."""
         monitors = monitors_of(parts.layers)
         self._lock.undo_by(frame.leave)
         self._lock.undo_by(self._policy.forget_change)
@@ -243,7 +243,7 @@ class SpikingNet(nn.Module):
             frame.activity = self._activity
         return monitors
 
-    def _parts_now(self, known: State | None, compiles: bool) -> Parts:
+    def _parts_now(self, known: Version | None, compiles: bool) -> Parts:
         """Return the parts of the network as it is now; how it is handed init is found out anew if it has changed.
 
         Args:
@@ -264,15 +264,16 @@ class SpikingNet(nn.Module):
         object.__setattr__(self, "_parts", parts)  # not as nn.Module does, which looks first whether it is a parameter
         return parts
 
-    def _forward(
+    def _run_chunks(
         self,
         x: Tensor,
         init: bool | Tensor,
         running: Tensor | None,
         parts: Parts,
         frame: Frame,
-        known: State | None,
+        known: Version | None,
     ) -> Any:
+        """Return the outputs of all steps, which run chunk by chunk."""
         if init is not True and checks.functorch_active() and not all(map(frame.memory, parts.layers)):
             raise ValueError(
                 "SpikingNet: init is not True inside a torch.func transform, where no call leaves a state to go on "
@@ -297,7 +298,7 @@ class SpikingNet(nn.Module):
         """Say whether batch norm may take its statistics over all steps of this call."""
         return self.statistics == "sequence" and (self.net.training or any(map(takes_statistics, parts.modules)))
 
-    def _run(self, chunk: Chunk, parts: Parts, frame: Frame, known: State | None) -> Any:
+    def _run(self, chunk: Chunk, parts: Parts, frame: Frame, known: Version | None) -> Any:
         """Run the steps of one chunk, in the way that the mode and the network ask for."""
         if self.mode == "fold":
             try:
@@ -314,7 +315,7 @@ class SpikingNet(nn.Module):
         if frame.compiles:
             folds = way == _FOLDING or (way == _NORMALISING and not torch.compiler.is_exporting())
             return self._run_folded(chunk, parts, frame, way) if folds else self._run_steps(chunk, parts, frame)
-        outputs, failure = self._run_planned(chunk, parts, frame, way) if way else (None, None)
+        outputs, failure = self._try_folded(chunk, parts, frame, way) if way else (None, None)
         if not way or failure is not None:
             outputs = self._run_steps(chunk, parts, frame)  # raises what is wrong either way
         if failure is not None:
@@ -322,8 +323,8 @@ class SpikingNet(nn.Module):
         self._policy.warn(parts.net)
         return outputs
 
-    def _run_planned(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> tuple[Any, Exception | None]:
-        """Run all steps of a chunk at once; return the outputs, or what went wrong: then all is as it was before."""
+    def _try_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int) -> tuple[Any, Exception | None]:
+        """Return the outputs of a folded chunk, or the error that it raised: then all is as it was before."""
         plan, device = self._policy.plan, chunk.x.device
         # where no call of this form draws any, random numbers stay where they are
         drawn = random_state(device) if plan is None or plan.draws else None
@@ -347,7 +348,7 @@ class SpikingNet(nn.Module):
             plan.draws = plan.decision.draws or not all(map(torch.equal, drawn, random_state(device)))
         return outputs, None
 
-    def _way(self, net: nn.Module, x: Tensor, init: bool | Tensor, known: State | None) -> int:
+    def _way(self, net: nn.Module, x: Tensor, init: bool | Tensor, known: Version | None) -> int:
         """Return how mode "auto" runs the network on x: step by step, folded, or folded with batch norm in training."""
         here = region()
         if here is not None and here.repeats:
@@ -365,6 +366,7 @@ class SpikingNet(nn.Module):
     _way._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def _run_folded(self, chunk: Chunk, parts: Parts, frame: Frame, way: int, plan: Plan | None = None) -> Any:
+        """Run all steps of a chunk in one call of the network."""
         x, init, running, complete = chunk
         N, T = x.shape[:2]
         detaches_state = complete and not (frame.keeps_graph or frame.compiles)
@@ -373,7 +375,7 @@ class SpikingNet(nn.Module):
         hooks = only_looking(parts.modules, fold) if self.hooks == "sequence" else None
         if hooks is not None and not frame.compiles:
             self._lock.undo_by(hooks.put_back)
-        skipping = self._looks_for_zeros(parts, frame, plan)
+        skipping = self._begin_skipping(parts, frame, plan)
         try:
             frame.tell(fold, fold=fold)
             if skipping is not None and self.mode == "auto" and self.hooks == "step":
@@ -381,10 +383,10 @@ class SpikingNet(nn.Module):
                 fold.supports = skipping.asks()
             flat = x.flatten(0, 1)
             if norms is None and hooks is None:
-                out = self._step(flat, fold, parts, frame)
+                out = self._call_net(flat, fold, parts, frame)
             else:
                 with norms or _NOTHING, hooks or _NOTHING:
-                    out = self._step(flat, fold, parts, frame)
+                    out = self._call_net(flat, fold, parts, frame)
             if fold.refusal is not None:
                 raise fold.refusal
             fold.check_saved()
@@ -406,8 +408,8 @@ class SpikingNet(nn.Module):
             plan.small = parts.weights(), dict(skipping.notes)
         return tree_map(fold.split, unshared(out, x, frame.eager))
 
-    def _looks_for_zeros(self, parts: Parts, frame: Frame, plan: Plan | None) -> Automatic | None:
-        """Return what looks for zeros in the inputs of layers; None where nothing does, or all are known as small."""
+    def _begin_skipping(self, parts: Parts, frame: Frame, plan: Plan | None) -> Automatic | None:
+        """Set up and return what skips zeros in the inputs of layers; None where nothing does, or all are too small."""
         small = None if plan is None or self.event_driven != "auto" else plan.small
         if small is not None and small[0] == parts.weights():
             skipping, notes = None, small[1]
@@ -427,8 +429,7 @@ class SpikingNet(nn.Module):
             return None
         if scripted := scripted_norm(self.net):
             fold.refuse(f"holds {scripted}, a scripted batch norm, whose statistics are out of reach")
-        merged = way != _NORMALISING
-        return StatisticsOfSteps(fold, modules, merged, at_once=merged)
+        return StatisticsOfSteps(fold, modules, merged=way != _NORMALISING)
 
     def _sequence_error(self, why: str) -> ValueError:
         return ValueError(
@@ -437,17 +438,18 @@ class SpikingNet(nn.Module):
         )
 
     def _run_steps(self, chunk: Chunk, parts: Parts, frame: Frame) -> Any:
+        """Run the steps of a chunk in one call of the network each."""
         x, init, running, _ = chunk
         if x.shape[0] and self._needs_sequence(parts):
             raise self._sequence_error("is traced" if checks.is_traced() else self._policy.objection)
-        self._looks_for_zeros(parts, frame, None)
+        self._begin_skipping(parts, frame, None)
         if running is not None:
             return joined(torch.stack, self._run_padded_steps(x, init, running, parts, frame))
         first, *others = x.unbind(1)
         frame.tell(init)
         outputs = [self._first_step(first, init, parts, frame)]
         frame.tell(False)
-        outputs += [self._step(x_t, False, parts, frame) for x_t in others]
+        outputs += [self._call_net(x_t, False, parts, frame) for x_t in others]
         return joined(torch.stack, outputs)
 
     def _run_padded_steps(
@@ -455,28 +457,27 @@ class SpikingNet(nn.Module):
     ) -> list[Any]:
         outputs: list[Any] = []
         for x_t, here in zip(x.unbind(1), running.unbind(1), strict=True):
-            start, step = (False, self._step) if outputs else (init, self._first_step)
+            start, step = (False, self._call_net) if outputs else (init, self._first_step)
             fold = FoldToken(x.shape[0], 1, start, running=here[:, None])
-            norms = StatisticsOfSteps(fold, parts.modules, at_once=True)
             frame.tell(start, here)
             try:
-                with norms:
+                with StatisticsOfSteps(fold, parts.modules, merged=True):
                     outputs.append(step(x_t, start, parts, frame))
             except FoldError as error:
                 raise ValueError(
                     f"SpikingNet: cannot run {type(self.net).__name__} with lengths: it {error}"
                 ) from error
-            norms.commit()
         return outputs
 
     def _first_step(self, x: Tensor, init: bool | Tensor, parts: Parts, frame: Frame) -> Any:
         looks = self._others and init is not False and not frame.compiles
         with first_calls_of(self._others) if looks else _NOTHING:
-            out = self._step(x, init, parts, frame)
+            out = self._call_net(x, init, parts, frame)
         self._check_output(out, x.shape[0])
         return out
 
-    def _step(self, x: Tensor, init: Any, parts: Parts, frame: Frame) -> Any:
+    def _call_net(self, x: Tensor, init: Any, parts: Parts, frame: Frame) -> Any:
+        """Call the network once, on one step or on all steps of a fold."""
         if frame.compiles:
             return call(parts.net, self._takes_init, x, init)
         if self._skipping is None and self._watching is None and not number_of_function_modes():
@@ -580,6 +581,7 @@ class SpikingNet(nn.Module):
         return layers_of(modules_of(self.net))
 
     def _check_output(self, out: Any, N: int) -> None:
+        """Raise unless the network has returned what it promised, or note its shape if it promised none."""
         check_outputs(out, N, None if self._finds_Nout else self.Nout)
         if self._finds_Nout and not torch.compiler.is_compiling():
             self.Nout = tree_map(lambda leaf: tuple(leaf.shape[1:]), out)

@@ -9,7 +9,7 @@ from spikingtorch.fold.policy import MODES
 
 Statistics: TypeAlias = Literal["step", "sequence"]
 EventDriven: TypeAlias = Literal["auto", "off", "on"]
-# the values that they may have; what has none here is checked in another way
+# options that are checked whenever they are set: those of a few texts by these, the others in check_options
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mode": MODES,
     "statistics": ("step", "sequence"),

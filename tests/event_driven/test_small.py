@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import spikingtorch as st
 from spikingtorch.functional.sparse.automatic import Automatic
 from spikingtorch.layers import steplayer
-from spikingtorch.layers.frame import told
+from spikingtorch.layers.frame import init_and_running
 from tests.event_driven.networks import SMALL, model_of, outcome, reasons, spikes
 from tests.noted import calls_of
 
@@ -147,9 +147,9 @@ def test_a_call_that_failed(looks: list[Any], monkeypatch: pytest.MonkeyPatch) -
     assert not looked(looks, model, x)
 
     def fail(*_: Any) -> Any:
-        monkeypatch.setattr(steplayer, "told", told)
+        monkeypatch.setattr(steplayer, "init_and_running", init_and_running)
         raise RuntimeError("once")
 
-    monkeypatch.setattr(steplayer, "told", fail)
+    monkeypatch.setattr(steplayer, "init_and_running", fail)
     with pytest.warns(RuntimeWarning, match="failed with all steps at once"):
         assert looked(looks, model, x)

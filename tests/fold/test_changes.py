@@ -353,7 +353,7 @@ def test_a_copy_looks_for_itself() -> None:
     model = st.SpikingNet(plain(), 3)
     model(train())
     other: Any = copy.deepcopy(model)
-    assert not other._policy._states
+    assert not other._policy._versions
     other.net.flag = True
     other(train())
     assert (model.explain(train()).mode, other.explain(train()).mode) == ("fold", "step")

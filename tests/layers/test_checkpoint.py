@@ -125,7 +125,7 @@ def test_graphs_and_their_states_are_freed(monkeypatch: pytest.MonkeyPatch) -> N
     kept: Any = Region.note
 
     def note(here: Region, owner: Any, start: Any) -> None:
-        noted.append(weakref.ref(here.frame))
+        noted.append(weakref.ref(here.both))
         kept(here, owner, start)
 
     monkeypatch.setattr(Region, "note", note)

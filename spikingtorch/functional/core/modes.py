@@ -218,7 +218,7 @@ def outside_transforms(work: Callable[[], T]) -> T:
             transforms[:] = map(operator.call, repeat(pop_dynamic_layer_stack, depth))
         before._replace(dispatch=()).put_back()
         if before.hooks is not None:
-            torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is).__enter__()
+            torch.autograd.graph.saved_tensors_hooks(as_it_is, as_it_is).__enter__()
         with _outside_early_modes(), InferenceMode(False):
             found = work()
         put_back()
@@ -240,5 +240,6 @@ def _outside_early_modes() -> AbstractContextManager[Any]:
     return outside
 
 
-def _as_it_is(tensor: Tensor) -> Tensor:
+def as_it_is(tensor: Tensor) -> Tensor:
+    """Return a tensor: for hooks on saved tensors that change nothing."""
     return tensor

@@ -307,7 +307,7 @@ def check_layer(layer: StatefulLayer, path: str) -> None:
             f"network whose layers have returns={SPIKES!r}"
         )
     for kind in type(layer).__mro__:
-        changed = {"forward", "whole_step", "initial_state", "_advance", "_called"} & vars(kind).keys()
+        changed = {"forward", "whole_step", "initial_state", "_advance", "_dispatch"} & vars(kind).keys()
         if changed and issubclass(kind, StatefulLayer) and not kind.__module__.startswith("spikingtorch."):
             raise NIRError(
                 f"layer {path!r} is a {kind.__name__} with a {min(changed)} of its own, of which NIR knows nothing; "

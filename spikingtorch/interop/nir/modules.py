@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from spikingtorch.functional import lift
 from spikingtorch.layers.base import Memory, StatefulLayer
-from spikingtorch.layers.checkpoint import region
 from spikingtorch.layers.fold_token import FoldToken
-from spikingtorch.layers.frame import frame_of, told
+from spikingtorch.layers.frame import frame_of, init_and_running
 from spikingtorch.layers.threads import this_thread
 
 
@@ -88,7 +87,7 @@ class Feedback(StatefulLayer):
             fold.refuse(
                 "has a cycle through several layers, which takes one step at a time", "build the model with mode='step'"
             )
-        init, running = told(self, frame, init, region())
+        init, running = init_and_running(self, frame, init)
         value: Tensor = self._start(
             x.new_zeros(len(x), *self.at_rest.shape), False if init is None else init
         ).state.value

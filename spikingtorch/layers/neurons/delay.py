@@ -8,7 +8,6 @@ from torch import Tensor
 from spikingtorch import functional as F
 from spikingtorch.layers.limits import Limits
 from spikingtorch.layers.options import Options, Value
-from spikingtorch.layers.param_maps import unchanged
 from spikingtorch.layers.steplayer import StepLayer
 from spikingtorch.validation import check_count, check_parameter
 
@@ -36,7 +35,6 @@ class Delay(StepLayer):
     longest: Any
     fixed: ClassVar[tuple[str, ...]] = ("dt", "longest")
     times: ClassVar[tuple[str, ...] | None] = ("delay",)
-    param_map = staticmethod(unchanged)
 
     def __init__(self, delay: Value, longest: int | None = None, **options: Unpack[Options]) -> None:
         check_parameter("Delay", "delay", delay, least=0.0)

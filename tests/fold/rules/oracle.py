@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikingtorch.fold.copied import Sample
+from spikingtorch.fold.copied import CallForm
 from spikingtorch.fold.proof import FoldDecision, prove
 from tests.fold.nets.entry import Between
 
@@ -45,8 +45,8 @@ def decide(code: Code, shape: Sequence[int], gradients: bool = True) -> Decided:
     """Return what the proof says of a network that calls code between two spiking layers."""
     torch.manual_seed(0)
     net = Between(lambda net, x: net.own(x), own=code).to(torch.float64)
-    sample = Sample(tuple(shape), torch.float64, torch.device("cpu"), (gradients, gradients), None)
-    return Decided(prove(net, sample, {}), net)
+    call_form = CallForm(tuple(shape), torch.float64, torch.device("cpu"), (gradients, gradients), None)
+    return Decided(prove(net, call_form, {}), net)
 
 
 def folding(code: Code, shape: Sequence[int], sizes: Sequence[int] = SIZES, gradients: bool = True) -> list[int]:
