@@ -530,13 +530,16 @@ class SpikingNet(nn.Module):
         if x is not None:
             x = check_form(x, self.batch_first)
             check_input(x, modules_of(self.net))
-            self._policy.note_input(x)
         notes: dict[int, Note] = {}
         for module in self.modules():  # networks within this one have their own
             notes |= module._policy.notes if isinstance(module, SpikingNet) else {}
-        return self._lock.run(
-            partial(report, self._policy, self.net, self.mode, notes, self.batch_first, self.statistics)
-        )
+
+        def look() -> Report:
+            if x is not None:
+                self._policy.note_input(x)
+            return report(self._policy, self.net, self.mode, notes, self.batch_first, self.statistics)
+
+        return self._lock.run(look)
 
     def reset(self) -> None:
         """Forget the state of every spiking layer."""

@@ -1,14 +1,15 @@
 """What a network over time says of itself: explain, repr, and errors of its arguments."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import spikingtorch as st
-from spikingtorch.fold.policy import Mode
+from spikingtorch.fold.policy import FoldPolicy, Mode
 from tests.fold_nets import network, train
 from tests.nets_that_step import Two
 
@@ -138,3 +139,33 @@ def test_draws_no_random_numbers() -> None:
     before = torch.get_rng_state()
     model.explain(x)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class MixesDoubles(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sl1 = st.LIF()
+
+    def forward(self, x: Tensor, init: Any) -> Tensor:
+        out: Tensor = self.sl1(x - x.mean(0) if x.dtype == torch.float64 else x, init)
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:SpikingNet.*step by step:RuntimeWarning")
+def test_a_thread_that_asks_about_another_input_in_the_midst_of_a_call_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = st.SpikingNet(MixesDoubles()), 4.0 * torch.rand(8, 10, 5, dtype=torch.float64)
+    model.explain(x.float())
+    want, folds = model(x), FoldPolicy.folds
+    other = threading.Thread(target=model.explain, args=(x.float(),))
+
+    def slow(*args: Any) -> bool:
+        if not other.ident:
+            other.start()
+            other.join(0.2)
+        return folds(*args)
+
+    monkeypatch.setattr(FoldPolicy, "folds", slow)
+    found = model(x)
+    other.join()
+    assert torch.equal(found, want)
+    assert torch.equal(found, st.SpikingNet(MixesDoubles(), mode="step")(x))
