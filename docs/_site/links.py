@@ -1,5 +1,8 @@
 """Links to the API reference: from names in the text of all pages, and from annotations that name private modules."""
 
+# pyright: reportMissingModuleSource=false
+# docutils is in the environment of the site alone
+
 import re
 import sys
 from typing import Any

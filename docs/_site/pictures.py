@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 import matplotlib as mpl
-import matplotlib.style
 import torch
+from matplotlib import style
 from matplotlib.figure import Figure
 
 import spikingtorch as st
@@ -85,6 +85,6 @@ def opening(*, dark: bool) -> Figure:
 @contextmanager
 def shaded(*, dark: bool) -> Iterator[None]:
     """Have matplotlib draw for light or for dark pages, with letters as shapes, so that they need no font."""
-    with mpl.style.context("dark_background" if dark else "default"):
+    with style.context("dark_background" if dark else "default"):
         mpl.rcParams["svg.fonttype"] = "path"
         yield

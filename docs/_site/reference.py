@@ -1,5 +1,8 @@
 """The API reference: the directive ``{api}``, and what is added to a docstring."""
 
+# pyright: reportMissingModuleSource=false
+# docutils is in the environment of the site alone
+
 import inspect
 import re
 from pathlib import Path

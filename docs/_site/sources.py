@@ -1,5 +1,8 @@
 """What is done with pages: notebooks offer themselves for download, and empty folders are left out."""
 
+# pyright: reportMissingModuleSource=false
+# docutils is in the environment of the site alone
+
 import re
 from pathlib import Path, PurePosixPath
 

@@ -326,7 +326,7 @@ class StepLayer(Attributes):
         """
         leaves, size = inputs if isinstance(inputs, tuple) else (inputs,), (fold.N, fold.T)
         here = region()
-        tells = fold.supports is not None and self._tells_support(fold, leaves, here)
+        tells = self._tells_support(fold, leaves, here)
         # in checkpoint both runs have to go the same way, and the second one starts from a state that was noted
         signed = None if tells or here is not None else self._signature(leaves, fold)
         monitor = self._monitor
@@ -399,6 +399,8 @@ class StepLayer(Attributes):
 
     def _tells_support(self, fold: FoldToken, inputs: tuple[Tensor, ...], here: Region | None) -> bool:
         """Say whether to tell where the derivatives of spikes are not zero: where that is asked for, and may be few."""
+        if fold.supports is None:
+            return False
         plain = fold.running is None and self._recorder is None and here is None
         narrow = plain and support_of(getattr(self, "surrogate", None)) is not None
         return bool(narrow and inputs[0].dtype == torch.float32 and fold.supports.has_readers)

@@ -47,7 +47,7 @@ norms = torch.stack([each.flatten(1).norm(dim=1) for each in gradients.values()]
 figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 for label in (0, 1):
     ax.scatter(losses[labels == label], norms[labels == label], s=14, label=f"class {label}")
-ax.axhline(norms.median(), color="gray", linestyle=":")
+ax.axhline(float(norms.median()), color="gray", linestyle=":")
 ax.set(xlabel="loss of a sample", ylabel="norm of its gradient", ylim=(0, None))
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend(frameon=False)

@@ -22,6 +22,7 @@ from spikingtorch.functional.core.bytecode import content_of
 _MISSING = object()
 _END = (object(),)  # behind the last one, so that what has grown is another thing
 _STRIDED = torch.strided
+_call: Any = call  # of a function with an argument, which type checkers do not see
 
 
 def form_of(value: Any) -> Any:
@@ -231,7 +232,7 @@ class Guard:
         if self._is_blind or not self._places:  # a step of the library's own has none
             return not self._is_blind
         try:
-            attributes = chain.from_iterable(map(call, self._getters, map(call, self._owners)))
+            attributes = chain.from_iterable(map(_call, self._getters, map(call, self._owners)))
             if not all(map(is_, attributes, self._attributes)):
                 return False
             if not all(map(is_, chain.from_iterable(map(call, self._looks)), self._held)):
