@@ -101,7 +101,7 @@ def kernel(ready: Launcher, places: Iterable[Place], scalars: Iterable[float]) -
     launch = ready.launch
     assert isinstance(launch, CLaunch), "a kernel in C"
     found = list(places)
-    assert len(found) == len(launch.pointers), "one entry for each array"
+    assert len(found) == len(launch.pointers), "one place for each array"
     return CKernel(
         ctypes.cast(launch.run, ctypes.c_void_p),
         launch.fields,
