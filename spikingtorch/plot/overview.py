@@ -55,7 +55,7 @@ def overview(
     Raises:
         ImportError: matplotlib is not installed.
         ValueError: x or targets do not fit.
-        TypeError: model is no SpikingNet, or cannot be copied; the network returns several tensors.
+        TypeError: model is not a SpikingNet, or cannot be copied; the network returns several tensors.
     """
     check_network("overview", model)
     x = check_sequences("overview", x, model.batch_first)

@@ -55,7 +55,7 @@ def report(
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: model is no SpikingNet, or cannot be copied; loader or history are of another kind.
+        TypeError: model is not a SpikingNet, or cannot be copied; loader or history are of another kind.
         ValueError: there is no batch, the network cannot run one, or it has no spiking layer; batches is below 1.
         FileNotFoundError: the folder does not exist.
 

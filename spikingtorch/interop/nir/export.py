@@ -68,7 +68,7 @@ def to_nir(
     Raises:
         NIRError: NIR cannot say what a layer does, or the target's reader does not compute it; or the simulation of the
             graph spikes otherwise than the network.
-        TypeError: model is no SpikingNet.
+        TypeError: model is not a SpikingNet.
 
     >>> from torch import nn
     >>> from spikingtorch import LIF, SpikingNet
