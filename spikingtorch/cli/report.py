@@ -1,4 +1,4 @@
-"""``python -m spikingtorch report MODULE:FACTORY``: one HTML page about a network that a function makes."""
+"""``python -m spikingtorch report MODULE:FACTORY``: one HTML page about the network of a function."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -37,7 +37,7 @@ class Made(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and return the exit code; what is wrong with the command ends it with 2."""
+    """Write the report and return the exit code; it is 2 for an error in the command."""
     parser = argparse.ArgumentParser(prog="python -m spikingtorch report", description=_DESCRIPTION, epilog=_FACTORY)
     parser.add_argument("factory", metavar="MODULE:FACTORY", help="the function that makes the network and its batches")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
@@ -83,7 +83,7 @@ def _loaded(made: Made, path: Path) -> Made:
     if not path.is_file():
         raise CommandError(f"there is no checkpoint at {path}")
     try:
-        # to where tensors are that no device was named for
+        # to the default device
         content = torch.load(path, map_location=lambda storage, _: storage, weights_only=True)
     except Exception as error:
         raise CommandError(
@@ -95,7 +95,7 @@ def _loaded(made: Made, path: Path) -> Made:
     if not isinstance(weights, Mapping) or not isinstance(made.model, nn.Module):
         raise CommandError(f"{path} holds no state_dict, under 'model', under 'state_dict' or by itself")
     inner = getattr(made.model, "net", None)
-    # a checkpoint of the network inside
+    # a checkpoint of the inner network
     fits = not isinstance(inner, nn.Module) or any(name in weights for name in made.model.state_dict())
     try:
         (made.model if fits else inner).load_state_dict(weights)  # type: ignore[union-attr]

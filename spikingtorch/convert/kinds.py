@@ -1,4 +1,4 @@
-"""Kinds of nodes: what of a network can be converted, and what to do about the rest."""
+"""Kinds of nodes: the parts of a network that can be converted, and advice on all others."""
 
 import operator
 from enum import Enum, auto
@@ -13,7 +13,7 @@ from spikingtorch.convert.layers import Scale
 
 
 class Kind(Enum):
-    """What a node of a network is for a conversion."""
+    """The role of a node in a conversion."""
 
     INPUT = auto()
     OUTPUT = auto()
@@ -87,12 +87,12 @@ def kind_of(node: fx.Node, modules: dict[str, nn.Module]) -> Kind:
 
 
 def _has_own_forward(module: nn.Module) -> bool:
-    """Say whether something was assigned to ``module.forward``, in place of what its class has."""
+    """Return True if ``module.forward`` was replaced, so that it is not the method of the class."""
     return "forward" in vars(module)
 
 
 def in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Say whether a node writes on its first input."""
+    """Return True if a node writes to its first input."""
     target: Any = node.target
     if node.op == "call_module":
         return bool(getattr(modules[target], "inplace", False))
@@ -100,7 +100,7 @@ def in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def named(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """Return what messages call a node."""
+    """Return the name of a node for messages."""
     target: Any = node.target
     if node.op == "call_module":
         return f"{target!r} ({type(modules[target]).__name__})"

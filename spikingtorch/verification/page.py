@@ -1,4 +1,4 @@
-"""The verification table for people: a line for each neuron, and a Markdown page that folds out into the cells."""
+"""The verification table for readers: a line for each neuron, and a Markdown page with foldable cells."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -11,7 +11,7 @@ HEAD = f"{'':26} {'cells':>5} {'error':>9}   largest in"
 
 
 class Line(NamedTuple):
-    """All cells of a neuron, of those that are recurrent too, or of a function by itself."""
+    """All cells of a neuron, including its recurrent form, or of a function alone."""
 
     name: str
     cells: list[Cell]
@@ -26,12 +26,12 @@ class Line(NamedTuple):
         return max(self.cells, key=lambda cell: cell.worst()[0])
 
     def is_wrong(self) -> bool:
-        """Say whether a cell is out of tolerance."""
+        """Return True if a cell is out of tolerance."""
         return any([cell.is_wrong() for cell in self.cells])
 
 
 def lines(cells: Iterable[Cell]) -> list[Line]:
-    """Return the lines of the cells, neurons in the order in which they come."""
+    """Return the lines of the cells, with the neurons in the given order."""
     found: dict[str, Line] = {}
     for cell in cells:
         name = neuron_of(cell.neuron)
