@@ -141,8 +141,8 @@ def state_of_theirs(module: nn.Module) -> str | None:
     remedy = _remedy(kind)
     other = f"take {remedy} in its place, or " if remedy else ""
     return (
-        f"{_title(kind)}, which still holds the state ({', '.join(held)}) of an earlier call: the same input gives "
-        f"another output at each call. To start anew with each sequence, {other}reset it before each call: "
+        f"{_title(kind)}, which still holds the state ({', '.join(held)}) of an earlier call: the same input "
+        f"gives another output at each call. To start each sequence from rest, {other}reset it before each call: "
         f"{LIBRARIES[str(package_of(kind))].resets}"
     )
 

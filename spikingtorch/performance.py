@@ -8,8 +8,8 @@ def keep_freed_memory(keep: bool = True) -> bool:
 
     Without this call, memory is kept once a kernel has created a tensor of a megabyte or more. Up to 1 GB is kept,
     until ten calls of a ``SpikingNet`` or of ``scan`` in a row have not needed it. Nothing is kept if the environment
-    variable ``SPIKINGTORCH_KEEP_FREED_MEMORY`` is 0, or if the thresholds of the allocator are set: by
-    ``MALLOC_TRIM_THRESHOLD_`` or a similar variable, by ``GLIBC_TUNABLES`` or by ``mallopt``. This call takes
+    variable ``SPIKINGTORCH_KEEP_FREED_MEMORY`` is 0. Nothing is kept either if the thresholds of the allocator are set:
+    by ``MALLOC_TRIM_THRESHOLD_`` or a similar variable, by ``GLIBC_TUNABLES`` or by ``mallopt``. This call takes
     precedence over all of these.
 
     Args:

@@ -112,9 +112,9 @@ def check_smooth(
     The surrogate itself is checked as well: it is H forward, and its primitive backward.
 
     It does not find a branch that no input reaches. It does not find effects on later steps through whole numbers or
-    bools, such as a counter, or through a result without any gradient, which ``F.Refractory`` has on purpose. With
-    ``smooth``, it does not find a branch on a spike inside of the step. Use ``check_twin`` to find an equation that is
-    wrong together with its gradient.
+    bools, such as a counter. It does not find effects through a result without any gradient, which ``F.Refractory`` has
+    on purpose. With ``smooth``, it does not find a branch on a spike inside of the step. Use ``check_twin`` to find an
+    equation that is wrong together with its gradient.
 
     Args:
         step: torch step, ``(state, x, **params) -> (state, output)``.

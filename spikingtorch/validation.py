@@ -137,8 +137,9 @@ def check_init(owner: str, init: object, samples: Sequence[int]) -> None:
         )
     if isinstance(init, Tensor) and (init.dtype != torch.bool or init.shape not in ((), tuple(samples))):
         raise ValueError(
-            f"{owner}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected torch.bool and shape "
-            f"{tuple(samples)}, one for each sample. A layer keeps its state by itself, and is not handed it"
+            f"{owner}: init is a tensor of {init.dtype} and shape {tuple(init.shape)}, expected torch.bool and "
+            f"shape {tuple(samples)}, one for each sample. A layer keeps its state by itself, so do not pass the "
+            "state"
         )
 
 
@@ -257,7 +258,7 @@ def check_broadcast(owner: str, name: str, value: object, shape: torch.Size) -> 
 
 def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> None:
     """Raise unless the surrogate, an argument of this name, turns numbers into spikes."""
-    hint = "; one that works is Arctan(alpha=2.0) of spikingtorch.functional"
+    hint = "; for instance, take Arctan(alpha=2.0) of spikingtorch.functional"
     theirs = surrogate_of_theirs(surrogate, name)
     if theirs is not None and not _makes_spikes(surrogate):
         raise TypeError(f"{owner}: {name} is {theirs}")
@@ -281,7 +282,7 @@ def check_surrogate(owner: str, surrogate: object, name: str = "surrogate") -> N
             kind = getattr(surrogate, "__name__", "function")
             raise TypeError(f"{owner}: {name}={kind} makes a surrogate when it is called; write {name}={kind}()")
         if came == [0.0, 0.0, 1.0]:
-            remedy = "Compare with u >= 0; Strict(surrogate) makes a spike function fire above the threshold alone"
+            remedy = "Compare with u >= 0; Strict(surrogate) makes a spike function fire only above the threshold"
         raise ValueError(
             f"{owner}: {name}={_shown(surrogate)} maps -1, 0, 1 to {came}, expected the spikes 0, 1, 1. {remedy}"
         )
@@ -380,10 +381,10 @@ def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
             return "second"
     elif _binds(signature, None) and spikes:
         return "not"
-    hint = "" if spikes else ". It may take x alone where it holds spiking layers, which then take init by themselves"
+    hint = "" if spikes else ". It may take only x if it contains spiking layers, which then take init by themselves"
     raise TypeError(
-        f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), and "
-        f"hand init to each spiking layer: s = self.layer(x, init){hint}"
+        f"SpikingNet: {type(net).__name__}.forward{signature} must take two arguments, forward(self, x, init), "
+        f"and pass init to each spiking layer: s = self.layer(x, init){hint}"
     )
 
 

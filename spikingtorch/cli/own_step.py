@@ -131,7 +131,7 @@ def _against_differences(mine: Mine) -> bool:
             f"the gradient of {mine.name} cannot be checked: {error}. In the module, that is {mine.name}_smooth; or "
             f"write a second implementation in JAX, {mine.name}_twin"
         ) from error
-    print(f"{mine.name:26} its gradient is that of its smooth version, by finite differences")
+    print(f"{mine.name:26} its gradient equals the gradient of its smooth version, by finite differences")
     return True
 
 

@@ -78,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mine",
         metavar="MODULE:STEP",
-        help="check a step of your own, against STEP_twin if the module has it, else by finite differences; "
-        "the module may hold STEP_state, the type of its state, and STEP_params, a dict of its parameters",
+        help="check your own step against STEP_twin if the module has it, else by finite differences; the module "
+        "may hold the type of its state, STEP_state, and a dict of its parameters, STEP_params",
     )
     return parser
 

@@ -1,11 +1,13 @@
 """Convert a trained network of ReLUs to a spiking network with the same weights.
 
-clip_floor      ClipFloor: a ReLU with few levels, to train a network that is going to be converted
-layers          the layers of a converted network: ShiftedIF, CountMaxPool, Scale
-graph           from an ANN to a graph of the kinds of nodes that are known
-kinds           which nodes these are, and what to do about the others
-thresholds      thresholds from the activations of an ANN
-scaling         thresholds that move into the weights
+The files:
+
+    clip_floor      ClipFloor: a ReLU with few levels, to train a network for conversion
+    layers          the layers of a converted network: ShiftedIF, CountMaxPool, Scale
+    graph           the graph of an ANN, with nodes of known kinds
+    kinds           the known kinds of nodes, and advice on other nodes
+    thresholds      thresholds from the activations of an ANN
+    scaling         moving thresholds into the weights
 """
 
 from typing import Any
@@ -66,8 +68,8 @@ def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method 
 
     Raises:
         TypeError: ann is not a module, or loader yields no batches.
-        ValueError: a node of the network, which the message names, has no spiking counterpart; the loader is empty; a
-            ReLU is zero for all inputs; steps or method is not valid.
+        ValueError: a node of the network, which the message names, has no spiking counterpart. The loader is empty, or
+            a ReLU is zero for all inputs. steps or method is not valid.
 
     Source: T. Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks",
     ICLR 2022, arXiv:2303.04347.

@@ -149,7 +149,7 @@ def _check_whole(graph: Graph) -> None:
             other = owners.setdefault(id(parameter), graph.name(node))
             if other != graph.name(node):
                 raise ValueError(
-                    f"to_spiking: {other} and {graph.name(node)} share a parameter, which would have to be scaled for "
+                    f"to_spiking: {other} and {graph.name(node)} share a parameter, which cannot be scaled for "
                     "each of them; give each its own, copy.deepcopy(module)"
                 )
 
@@ -183,8 +183,8 @@ def _fold_norm(graph: Graph, node: fx.Node) -> None:
     before, norm = node.all_input_nodes[0], graph.module(node)
     if kind_of(before, graph.modules) is not Kind.WEIGHT or len(before.users) != 1:
         raise ValueError(
-            f"to_spiking: {graph.name(node)} does not directly follow a Linear or Conv module whose output goes there "
-            "alone, so that it cannot become part of its weights. Put it there, before the ReLU"
+            f"to_spiking: {graph.name(node)} does not directly follow a Linear or Conv module whose output "
+            "nothing else reads, so it cannot be merged into its weights. Put it there, before the ReLU"
         )
     if norm.running_mean is None:
         raise ValueError(

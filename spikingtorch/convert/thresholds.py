@@ -18,7 +18,7 @@ Method: TypeAlias = Literal["robust", "quantile", "max"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 QUANTILE = 0.999  # of the positive activations
-# of a histogram: bins in a factor of two, and the powers of two that it reaches from and to
+# for a histogram: the bins per factor of two, and its lowest and highest power of two
 _BINS, _LOWEST, _HIGHEST = 64, -128, 128
 # the range of candidates for a threshold below the largest activation, in powers of two
 _OCTAVES = 10
@@ -89,8 +89,8 @@ def thresholds_of(graph: Graph, loader: Batches, steps: int, method: str) -> dic
     for node, histogram in found.items():
         if math.isinf(histogram.largest):
             raise ValueError(
-                f"to_spiking: {graph.name(node)} gives out numbers above 3e38, which float32 does not hold. Look for "
-                "weights that diverged, or scale them down"
+                f"to_spiking: {graph.name(node)} returns numbers above 3e38, which float32 does not hold. Look "
+                "for weights that diverged, or scale them down"
             )
         if histogram.largest == 0.0:
             raise ValueError(
@@ -129,9 +129,9 @@ def _check_same(out: Tensor, expected: Tensor, has_levels: bool) -> None:
     room = (0.02 * has_levels + torch.finfo(out.dtype).eps ** 0.5) * expected.abs().mean()
     if not bool((out - expected).abs().mean() <= room):
         raise ValueError(
-            "to_spiking: the graph of the network computes something else than the network. Look for batch norm behind "
-            "a Linear on inputs of more than two axes, dropout that is not off in evaluation (nnf.dropout(x, p, "
-            "self.training)), tensors that are written on in place, and forward hooks that change values"
+            "to_spiking: the graph of the network computes something else than the network. Possible reasons: "
+            "batch norm behind a Linear on inputs of more than two axes; dropout in evaluation (write "
+            "nnf.dropout(x, p, self.training)); in-place writes; forward hooks that change values"
         )
 
 

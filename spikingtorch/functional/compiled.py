@@ -55,8 +55,8 @@ def scan(step: Callable[..., Any], state: Any, xs: Any, params: dict[str, Any], 
 def _check_circumstances() -> None:
     if torch.compiler.is_dynamo_compiling():
         raise ValueError(
-            "scan: backend='compile' is for code that is not compiled itself; inside torch.compile, backend='auto' is "
-            "the way: it fuses what it can and leaves the rest to the compiler around it"
+            "scan: backend='compile' does not work inside torch.compile. Use backend='auto' there: it fuses the "
+            "scan if it can, and leaves the rest to the outer compiler"
         )
     if peek_interpreter_stack() is not None or forward_level() >= 0:
         raise ValueError(

@@ -132,8 +132,8 @@ def scan(
 ) -> tuple[Any, Any]:
     """Run a step over time, its arguments checked; see ``spikingtorch.functional.scan``.
 
-    A state that grows without bound, or an infinite input, can give NaN here where a loop gives a number: products of
-    many slopes overflow, and 0 times infinity is NaN.
+    A state that grows without bound, or an infinite input, can give NaN here where a loop gives a number. The reason is
+    that products of many slopes overflow, and 0 times infinity is NaN.
 
     Outputs are rounded to ``dtype`` if that is float16 or bfloat16, and the states are solved in ``order``.
     """

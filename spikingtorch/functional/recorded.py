@@ -74,7 +74,7 @@ def recorded(step: Callable[..., tuple[Any, Any]], *names: str) -> Recorded:
         TypeError: a name is not a string, or there are no names.
     """
     if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"recorded: names={names!r}; expected what to record, for instance recorded(step, 'v', 'u')")
+        raise TypeError(f"recorded: names={names!r}; expected names of records, for instance recorded(step, 'v', 'u')")
     return Recorded(step, tuple(names))
 
 
@@ -209,7 +209,7 @@ def _complaint(step: Any, missing: list[str], there: list[str]) -> str:
     text = f"recorded: {step_name(step)} has no state {', '.join(map(repr, missing))}; {has}"
     if set(missing) & set(_AT_THRESHOLD):
         text += (
-            ". 'u' and 'threshold' are known of a step that fires through functional.fire(u, threshold, surrogate, "
-            "reset), with a parameter surrogate, and if it rests after a spike, with a v in its state"
+            ". 'u' and 'threshold' need a step with a parameter surrogate that fires through functional.fire(u, "
+            "threshold, surrogate, reset). If it rests after a spike, its state needs a v"
         )
     return text

@@ -21,8 +21,8 @@ def _zeros(like: Tensor) -> Tensor:
 def _check_spikes(step: Any, out: Any) -> None:
     if not isinstance(out, Tensor):
         raise TypeError(
-            f"{step_name(step)}: the step inside gives out a {type(out).__name__}, expected a tensor, its spikes, from "
-            "which a rest is counted"
+            f"{step_name(step)}: the step inside returns a {type(out).__name__}, expected a tensor of spikes, "
+            "which start a rest"
         )
 
 

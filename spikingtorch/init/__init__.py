@@ -42,8 +42,8 @@ def to_rate_(model: SpikingNet, x: Tensor, rate: float = 0.1, *, lengths: Length
 
     Raises:
         TypeError: model is not a SpikingNet, or x is not floating.
-        ValueError: rate is not between 0 and 1; x holds no samples, or NaN; no layer spikes; no weight feeds a layer,
-            or only weights that feed an earlier layer; or a layer does not come within 20 % of the rate.
+        ValueError: rate is not between 0 and 1, or x holds no samples, or NaN. No layer spikes. A layer is fed by no
+            weight, or only by weights that feed an earlier layer. A layer does not come within 20 % of the rate.
 
     >>> from torch import nn
     >>> from spikingtorch import LIF

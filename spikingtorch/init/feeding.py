@@ -107,7 +107,7 @@ def own_weights(
         ValueError: there are no layers, no weight is for this layer alone, or a weight is computed.
     """
     if not feeders:
-        raise ValueError("to_rate_: no layer of the network gives out spikes, so that there is no rate to reach")
+        raise ValueError("to_rate_: no layer of the network returns spikes, so there is no rate to reach")
     owners: dict[int, StatefulLayer] = {}
     found: dict[StatefulLayer, list[str]] = {}
     for layer, modules in feeders.items():
@@ -157,8 +157,9 @@ def _scaled(module: nn.Module, paths: Mapping[nn.Module, str], layer: str) -> di
     own = _identities(module)
     if "weight" not in own.values() or (getattr(module, "bias", None) is not None and "bias" not in own.values()):
         raise ValueError(
-            f"to_rate_: {named(module, paths)}, which feeds layer {layer}, has a weight or bias that is no parameter "
-            "but computed, and cannot be scaled. Call to_rate_ before you register a parametrization or prune"
+            f"to_rate_: {named(module, paths)}, which feeds layer {layer}, has a weight or bias that is computed "
+            "and not a parameter, so it cannot be scaled. Call to_rate_ before you register a parametrization or "
+            "prune"
         )
     return {key: f"{paths[module]}.{name}".removeprefix(".") for key, name in own.items()}
 

@@ -81,17 +81,17 @@ def hint(found: Search, rate: float, is_fed: bool, follows: bool) -> str:
         return "Its input is zero at every step: look at x, and for weights that are zero"
     if not follows:
         return (
-            "Its input hardly changes with the factor, as behind a normalisation without a weight, to which "
-            "affine=True gives one, or where something else drives the layer"
+            "Its input hardly changes with the factor. Possible reasons: a normalisation without a weight, to "
+            "which affine=True gives one; or another input of the layer"
         )
     if found.highest < rate:
         return (
-            "Larger weights make no more of it fire, as where other neurons never get a positive input. A lower rate, "
-            "a lower threshold or positive biases help"
+            "Larger weights do not make more neurons fire, for instance because the others never get a positive "
+            "input. A lower rate, a lower threshold or positive biases help"
         )
     if found.lowest > rate:
         return (
-            "Smaller weights make no less of it fire, because something else drives it, such as a skip connection, "
-            "recurrent weights or a low threshold. A higher rate or a higher threshold helps"
+            "Smaller weights do not make fewer neurons fire, because something else drives them, such as a skip "
+            "connection, recurrent weights or a low threshold. A higher rate or a higher threshold helps"
         )
     return "Its rate jumps over that, or does not follow the weights. More samples or steps in x make the jumps smaller"

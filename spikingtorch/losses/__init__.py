@@ -9,8 +9,8 @@
     firing_rate_penalty                                             bounds on the rates of a layer
 
 With ``batch_first=False`` outputs are (T, N, ...), time first. Only the first ``lengths[n]`` steps of sample n count;
-later steps may hold anything. Python cannot read values inside ``torch.func`` and ``torch.compile``, so it does not
-check them there: a length out of range gives NaN, and a class out of range is an error of torch.
+later steps may hold anything. Python cannot read values inside ``torch.func`` and ``torch.compile``, so they are not
+checked there. A length out of range then gives NaN, and a class out of range is an error of torch.
 """
 
 from spikingtorch.losses.cross_entropy import (

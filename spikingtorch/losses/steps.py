@@ -137,7 +137,7 @@ def _remedy(N: int, T: int, classes: int, target: Tensor, batch_first: bool) -> 
     if target.shape == (N, classes):
         return f"; {_ONE_HOT}"
     if target.shape == (N, 1):
-        return "; take the axis away with target.squeeze(1)"
+        return "; remove the axis with target.squeeze(1)"
     if target.shape == (T,):
         other = axes.named(not batch_first, "classes")
         return f". If its axes are {other}, pass batch_first={not batch_first}, here and to the SpikingNet"

@@ -96,7 +96,7 @@ def check_recording(owner: str, name: str, x: object, batch_first: bool = True) 
     came = tuple(in_order(found, batch_first).shape)
     if found.ndim < 3:
         alone, pair = (f"{name}[None]", "(N, T)") if batch_first else (f"{name}[:, None]", "(T, N)")
-        hint = f"one sample (T, neurons) goes as {alone}, one neuron a sample {pair} as {name}[..., None]"
+        hint = f"pass one sample (T, neurons) as {alone}, one neuron a sample {pair} as {name}[..., None]"
         raise ValueError(f"{owner}: {name} has shape {came}, expected {_axes(batch_first)}; {hint}")
     if found.numel() == 0:
         empty = ["samples", "steps", *["neurons"] * (found.ndim - 2)][[*found.shape].index(0)]

@@ -61,7 +61,7 @@ def advise(layer: Firing, samples: int) -> Advice:
         sentences.append(f"{which(layer.saturated)} fired at every step.")
     if look_silent and look_saturated:
         sentences.append(
-            "Both at once mean that inputs of the layer differ too much: a batch norm before it evens them out."
+            "Both together mean that inputs of the layer differ too much: a batch norm before it equalises them."
         )
     busy = rate > _BUSY and not look_saturated
     if busy:
@@ -78,8 +78,8 @@ def advise(layer: Firing, samples: int) -> Advice:
 
 def _all_silent(layer: Firing, samples: int) -> list[str]:
     return [
-        f"None of the {layer.neurons:,} neurons fired in {samples:,} samples. Nothing gets past this layer, and what "
-        "lies before it learns little.",
+        f"None of the {layer.neurons:,} neurons fired in {samples:,} samples. Nothing passes this layer, and the "
+        "layers before it learn little.",
         "A lower threshold, a longer time constant, larger weights or a normalisation before the layer make it fire. "
         "If a layer before it is silent as well, begin there.",
     ]
@@ -99,7 +99,7 @@ def _silent(layer: Firing, samples: int, share: float) -> list[str]:
         )
     else:
         said.append(
-            "A neuron that answers to rare inputs may be among them: more samples tell. If there are as many then, "
+            "A neuron that answers to rare inputs may be among them: more samples tell. If they stay silent, "
             "lower the threshold or begin with larger weights."
         )
     return said

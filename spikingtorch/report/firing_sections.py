@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # layers with pictures of their own
 _MOST = 24
-_NOTHING = "No layer gives out spikes, so that there is nothing to show here."
+_NOTHING = "No layer returns spikes, so there is nothing to show here."
 
 
 def overview(content: Content) -> Section:
@@ -81,7 +81,7 @@ def _layer(content: Content, layer: Firing, color: int, count: int) -> Html:
         drawn.append(_membranes(records, layer.name, color))
     shaped = f" ({size})" if layer.counts.ndim > 1 else ""
     text = f"{layer.kind}, {counted(layer.neurons, 'neuron')}{shaped}; {in_all}."
-    missing = [] if "v" in records else [paragraph("It keeps no membrane, so that no traces are drawn.", class_="soft")]
+    missing = [] if "v" in records else [paragraph("It has no membrane, so no traces are drawn.", class_="soft")]
     return joined(
         [
             element("h3", named(layer.name)),
@@ -114,8 +114,8 @@ def silent_and_saturated(content: Content) -> Section:
     if not content.firing:
         return Section("silent", title, paragraph(_NOTHING))
     intro = paragraph(
-        f"A silent neuron fired at no step of any sample, a saturated one at every step of all of them, here of "
-        f"{content.seen}. Both pass on nothing, and a layer with many of them learns little."
+        "A silent neuron fired at no step of any sample, a saturated one at every step of all of them, here of "
+        f"{content.seen}. Both pass no information on, and a layer with many of them learns little."
     )
     found = [advise(layer, content.measured.samples) for layer in content.firing]
     # code appears once, where it is needed first

@@ -107,8 +107,9 @@ def _failures_of(piece: Piece) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(
-            f"report: the network fails on batch {piece.batch} of the loader, with x of shape {tuple(piece.x.shape)}, "
-            f"(N, T, ...): {error}. x is what the SpikingNet is given; what makes that of your data goes in as encoder="
+            f"report: the network fails on batch {piece.batch} of the loader, with x of shape "
+            f"{tuple(piece.x.shape)}, (N, T, ...): {error}. x is the input of the SpikingNet; if your data must "
+            "be encoded first, pass encoder="
         ) from error
 
 

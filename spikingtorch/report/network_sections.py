@@ -50,8 +50,8 @@ def _beside_ann(content: Content) -> list[Html]:
         ),
         paragraph(
             f"An ANN of this shape takes {abbreviated(found.dense / found.steps)} products for one pass, "
-            f"{joules(found.energy_of_ann)} at {unbroken(f'{found.mac:g} pJ')} each.{ratio} This is arithmetic alone, "
-            "on hardware that skips zeros; nothing was measured."
+            f"{joules(found.energy_of_ann)} at {unbroken(f'{found.mac:g} pJ')} each.{ratio} This is only "
+            "arithmetic, on hardware that skips zeros; nothing was measured."
         ),
     ]
 
@@ -170,7 +170,9 @@ def gradients(content: Content) -> Section:
     checks = content.checks
     if not checks:
         return Section(
-            "gradients", "Gradients", paragraph("No layer of the network runs a step over time that could be checked.")
+            "gradients",
+            "Gradients",
+            paragraph("No layer of the network runs a step over time, so there is nothing to check."),
         )
     rows = [
         (
@@ -187,16 +189,16 @@ def gradients(content: Content) -> Section:
     body = [
         paragraph(element("strong", verdict(checks))),
         paragraph(
-            "Each kind of step was run once, in double precision, with the parameters of the first layer that is "
-            f"named, on what that layer got from the first sample, {LENGTH} steps at most; if no neuron fired, its "
-            "inputs were made stronger. Right is a gradient that is that of the equations with their surrogate. Linear "
-            "layers and convolutions are PyTorch's, and not checked here."
+            "Each kind of step was run once, in double precision, with the parameters of the first named layer. "
+            f"Its inputs were those of that layer for the first sample, for at most {LENGTH} steps. If no neuron "
+            "fired, they were made stronger. A gradient is right if it equals the gradient of the equations with "
+            "their surrogate. PyTorch's linear layers and convolutions are not checked here."
         ),
         *map(paragraph, used),
         *(
             []
             if has_jax()
-            else [paragraph("JAX is not installed, so that no step was compared with its twin: ", code(_JAX))]
+            else [paragraph("JAX is not installed, so no step was compared with its twin: ", code(_JAX))]
         ),
         table("Gradients of the steps of this network", _HEAD, rows, numbers=(3,)),
     ]

@@ -83,8 +83,8 @@ def check_generator(owner: str, x: Tensor, generator: Generator | None) -> None:
     """Raise if a generator is not a torch.Generator, or is on another device than x."""
     if not isinstance(generator, Generator | None):
         raise TypeError(
-            f"{owner}: generator is a {type(generator).__name__}, expected a torch.Generator; of a seed, "
-            "torch.Generator().manual_seed(seed) makes one"
+            f"{owner}: generator is a {type(generator).__name__}, expected a torch.Generator; "
+            "torch.Generator().manual_seed(seed) makes one from a seed"
         )
     if generator is not None and generator.device.type != x.device.type:
         raise ValueError(

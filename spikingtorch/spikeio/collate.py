@@ -56,7 +56,7 @@ def pad_sequences(batch: Sequence[tuple[Any, Any]], batch_first: bool = True) ->
         if one.shape[1:] != first.shape[1:]:
             raise ValueError(
                 f"pad_sequences: a step of sample {i} has shape {tuple(one.shape[1:])}, that of sample 0 "
-                f"{tuple(first.shape[1:])}. Sequences may differ in their number of steps, the first axis, alone"
+                f"{tuple(first.shape[1:])}. Sequences may differ only in their number of steps, the first axis"
             )
         if one.dtype != first.dtype:
             raise TypeError(

@@ -176,9 +176,9 @@ def _counted(
         if nsteps is not None and nsteps != T:
             raise ValueError(
                 f"{owner}: a sequence of shape {tuple(given.shape)} has {T} steps on its axis "
-                f"{int(decoder.batch_first)}, expected {nsteps}. Give "
-                f"the encoder and the decoder the same nsteps: {owner}({T}). nsteps is the number of steps, not of "
-                "outputs. For sequences that differ in length, hand over lengths"
+                f"{int(decoder.batch_first)}, expected {nsteps}. Give the encoder and the decoder the same "
+                f"nsteps: {owner}({T}). nsteps is the number of steps, not of outputs. For sequences that differ "
+                "in length, pass lengths"
             )
         return s, T
     s, _, steps = padded(s, checks.check_lengths(owner, lengths, s.shape[0], T), padding)

@@ -48,9 +48,9 @@ def events_to_sequence(
     this order. If t and start are integers, t - start is compared with the second term.
 
     Args:
-        events: a structured numpy array with the fields t, x, p and, unless the sensor is one row, y, as in the package
-            tonic; or four tensors (t, x, y, p) of shape (E,). Times do not decrease. If P is 1, p may be any whole
-            number, the same for all events.
+        events: a structured numpy array with the fields t, x, y and p, as in the package tonic; or four tensors (t, x,
+            y, p) of shape (E,). The field y may be missing if the sensor is one row. Times do not decrease. If P is 1,
+            p may be any whole number, the same for all events.
         nsteps: number of bins T.
         sensor_size: (width W, height H, polarities P), in the order of tonic.
         duration: length of the window, in the unit of t.
@@ -62,8 +62,8 @@ def events_to_sequence(
         Counts, float32, shape (T, P, H, W), on the device of the events.
 
     Raises:
-        ValueError: there are no events; an event is outside of the sensor, the polarities or the window; times
-            decrease; both duration and dt are given, or one of them is not above 0.
+        ValueError: there are no events, or times decrease. An event is outside of the sensor, the polarities or the
+            window. Both duration and dt are given, or one of them is not above 0.
         TypeError: events are of another type, or coordinates are not integers.
 
     >>> t, x, y, p = (torch.tensor(column) for column in ([0, 4, 10, 19], [0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]))
@@ -130,7 +130,9 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
     values = sequence.detach().cpu()
     counts = values.long()
     if values.is_complex() or not ((counts == values) & (counts >= 0)).all():
-        raise ValueError(f"{owner}: the sequence holds entries that are no counts, expected whole numbers of 0 or more")
+        raise ValueError(
+            f"{owner}: the sequence holds entries that are not counts, expected whole numbers of 0 or more"
+        )
     where = counts.nonzero()
     k, p, y, x = where.repeat_interleave(counts[tuple(where.T)], 0).T.numpy()
     whole = isinstance(dt, Integral) and isinstance(start, Integral)

@@ -127,8 +127,8 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
     check_scale(owner, scale)
     bounds = check_batch(owner, x)
     fix = (
-        f"Draw from x.detach(), encode with ConstantEncoder({nsteps}), whose gradient is exact, or give an estimate of "
-        f"your own: the straight-through one is {owner}(x.detach(), {nsteps}) + (x - x.detach()).unsqueeze(1)"
+        f"Draw from x.detach(), encode with ConstantEncoder({nsteps}), whose gradient is exact, or write your own "
+        f"estimate: the straight-through one is {owner}(x.detach(), {nsteps}) + (x - x.detach()).unsqueeze(1)"
     )
     check_no_gradient(owner, x, "spikes drawn at random", fix)
     rates = scale * x
@@ -141,8 +141,8 @@ def _rates(owner: str, x: Tensor, nsteps: int, scale: float) -> Tensor:
         )
     if (lowest := min(scale * bound for bound in bounds)) < -1e-3:
         warnings.warn(
-            f"{owner}: rates go down to {lowest:.3g}, and those below 0 never spike. Leave out what centres the input, "
-            "transforms.Normalize say, or split it into its positive and its negative part",
+            f"{owner}: rates go down to {lowest:.3g}, and those below 0 never spike. Leave out the centring of "
+            "the input, for instance transforms.Normalize, or split it into its positive and its negative part",
             stacklevel=level_of_user(),
         )
     return rates.clamp(0.0, 1.0)

@@ -28,7 +28,7 @@ class PopulationEncoder(Encoder):
         k = round((T - 1) (1 - g_m(x)) / (1 - threshold)),
 
     if g_m(x) is at least the threshold, and otherwise not at all. With 10 steps and a threshold of 0.1 these are the
-    times of the source: 0 at a centre and 10 far from it, where times above 9 are left out.
+    times of the source. They are 0 at a centre and 10 far from it; times above 9 are left out.
 
     The first and the last centre lie outside of the range by half the distance between two. A number outside of the
     range gives a warning, because it may excite no neuron. Spike times have no gradient: an input that requires one is

@@ -73,8 +73,8 @@ def _copy(owner: str, model: Any) -> Any:
         return copied(model)
     except Exception as error:
         raise TypeError(
-            f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, so "
-            "that yours stays as it is. Take out of its attributes what copy.deepcopy does not take"
+            f"{owner}: the network cannot be copied ({type(error).__name__}: {error}), and {owner} runs a copy, "
+            "so that yours stays as it is. Remove the attributes that copy.deepcopy cannot copy"
         ) from error
 
 

@@ -55,8 +55,8 @@ class LRUCache(Generic[T]):
     def drop(self, key: Hashable) -> None:
         """Drop an entry if it exists; if a call is running, the next call drops it.
 
-        An object that dies asks for this, possibly at any moment: the garbage collector may run in the middle of a call
-        of this thread, which holds the lock.
+        An object that dies asks for this at any moment. The garbage collector may run in the middle of a call of this
+        thread, which holds the lock.
         """
         self._dropped.append(key)
         if not self._lock.is_mine():

@@ -16,8 +16,8 @@ class Explanation(NamedTuple):
 
     Attributes:
         backend: "fused", "compile" or "loop".
-        exactness: "reference" for the loop; "E" if spikes and states have the bits of the loop; "T" if they depend on a
-            function such as exp, each of which is within 2 units in the last place.
+        exactness: "reference" for the loop. "E": spikes and states have the bits of the loop. "T": they depend on a
+            function such as exp, which is within 2 units in the last place.
         reason: a sentence.
     """
 

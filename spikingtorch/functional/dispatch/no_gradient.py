@@ -68,9 +68,9 @@ def _warn_once(step: Any, params: Mapping[str, Any], required: str) -> None:
         return
     _warned.keep(key, True)
     warnings.warn(
-        f"{name}: its output has no gradient, though {required} one, so that what comes before it does not learn. A "
+        f"{name}: its output has no gradient, though {required} one, so layers before it do not learn. A "
         "comparison, (u > threshold).float(), has none; write surrogate(u - threshold) with a surrogate of "
-        "spikingtorch.functional, surrogate = Arctan(). Where no gradient is wanted, hand over x.detach()",
+        "spikingtorch.functional, surrogate = Arctan(). If no gradient is wanted, pass x.detach()",
         RuntimeWarning,
         stacklevel=level_of_user(),
     )

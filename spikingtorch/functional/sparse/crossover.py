@@ -12,9 +12,9 @@ _PRODUCTS, _FEWEST, _FEW = 2**24, 256, 1024
 _INPUTS, _CHANNELS = (64, 256, 1024), (32, 64, 128, 512)
 # the number of taps in a row of a kernel, and of values in a row of a kernel with few channels
 _WIDE, _ROW, _FEW_PRODUCTS = 3, 16, 2**20
-# The share of nonzero inputs, for the forward pass and the gradient of the weights together: a row for each class of
-# inputs, a column for each class of channels, with a first one below the first number. Products of whole matrices come
-# closer to the peak of a processor.
+# The share of nonzero inputs, for the forward pass and the gradient of the weights together. It has a row for each
+# class of inputs, and a column for each class of channels. The first column holds below the first number. Products of
+# whole matrices come closer to the peak of a processor.
 _LINEAR = (
     (0.0, 0.0, 0.0, 0.12, 0.25),
     (0.0, 0.0, 0.06, 0.16, 0.25),

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 INSTALL = (
-    "It comes with the builds of PyTorch for CUDA and ROCm on Linux; 'pip install triton' adds it to another one for "
-    "CUDA"
+    "It comes with the builds of PyTorch for CUDA and ROCm on Linux; 'pip install triton' adds it to other "
+    "builds for CUDA"
 )
 
 

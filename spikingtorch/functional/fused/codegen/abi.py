@@ -36,8 +36,8 @@ FORWARD = (
     Group("params", "p", "params", False),
     # the number of steps at which each output was not zero in earlier calls, if the count continues
     Group("before", "b", "outs", False, False, "i32"),
-    # results: states after the last step, outputs, the outputs of the last step again, the number of steps at which an
-    # output was not zero, and the state of one step in CHUNK
+    # results: final states, outputs, the outputs of the last step again, the number of steps with a nonzero output, and
+    # the state of one step in CHUNK
     Group("finals", "f", "states", False, True),
     Group("outs", "y", "outs", True, True),
     Group("lasts", "z", "outs", False, True),

@@ -25,8 +25,8 @@ from spikingtorch.functional.fused.codegen.triton_layout import (
 )
 from spikingtorch.functional.fused.ir import Program
 
-# The options that give a kernel the bits of eager torch, by the name of Triton's backend: no fused product and sum, and
-# no flush of subnormal numbers to zero. Only one backend has the second option.
+# The options that give a kernel the bits of eager torch, by Triton's backend: products and sums are not fused, and
+# subnormal numbers are not flushed to zero. Only one backend has the second option.
 EXACT_OPTIONS: dict[str, dict[str, bool]] = {
     "cuda": {"enable_fp_fusion": False, "enable_reflect_ftz": False},
     "hip": {"enable_fp_fusion": False},

@@ -61,7 +61,9 @@ def _check_given(neuron: Neuron, synapse: str, given: RecurrentArgs) -> None:
     if synapse not in SYNAPSES or (synapse == IN_C and not available(given.s.dtype)):
         raise ValueError(f"scan: got synapse {synapse!r} for {given.s.dtype}, expected one of {', '.join(SYNAPSES)}")
     if not program.outs:
-        raise ValueError("scan: got a program without outputs, expected one whose first comes back through the synapse")
+        raise ValueError(
+            "scan: got a program without outputs, expected one whose first output feeds back through the synapse"
+        )
     checks.check_count("scalars", len(neuron.scalars), program.scalars)
     shape = checks.check_forward(program, given.states, given.xs, given.params, 0)
     spikes, over_time = program.outs[0], (len(given.xs[0]), *shape)

@@ -201,9 +201,9 @@ def _check_batched(cotangents: Tensors) -> None:
     """Raise under ``is_grads_batched``, whose vmap takes torch's operations and no Function."""
     if not torch.compiler.is_compiling() and any([dispatch_keys(each).has("Batched") for each in cotangents]):
         raise RuntimeError(
-            "scan: the fused backend takes no batch of gradients, as torch.autograd.grad(..., is_grads_batched=True) "
-            "and torch.autograd.functional.jacobian(..., vectorize=True) hand it. Call torch.func.jacrev or "
-            "torch.func.vmap; or scan(..., backend='loop'), a SpikingNet with mode='step'"
+            "scan: the fused backend takes no batch of gradients, as from torch.autograd.grad(..., "
+            "is_grads_batched=True) or torch.autograd.functional.jacobian(..., vectorize=True). Call "
+            "torch.func.jacrev or torch.func.vmap; or scan(..., backend='loop'), a SpikingNet with mode='step'"
         )
 
 

@@ -123,7 +123,7 @@ def check_wanted(wanted: Sequence[bool], differentiable: Sequence[bool]) -> None
     """Raise ValueError unless every wanted gradient exists."""
     check_count("wanted", len(wanted), len(differentiable))
     if any([want and not has for want, has in zip(wanted, differentiable, strict=True)]):
-        raise ValueError(f"scan: got wanted {[*wanted]}, and there are these gradients alone: {[*differentiable]}")
+        raise ValueError(f"scan: got wanted {[*wanted]}, but only these gradients exist: {[*differentiable]}")
 
 
 def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[int], time: int | None = None) -> None:
@@ -169,9 +169,10 @@ def check_saved(tensors: Tensors, expected: Sequence[Form] | None) -> None:
     for got, want in zip(forms(tensors), expected, strict=True):
         if got != want:
             raise ValueError(
-                f"scan: a tensor saved for the backward pass, {_described(*want)}, came back as {_described(*got)}. "
-                "The hooks of torch.autograd.graph.saved_tensors_hooks have to hand back what they were given, and a "
-                "layer stays as it is between forward and backward: convert it before or after"
+                f"scan: a tensor saved for the backward pass, {_described(*want)}, came back as "
+                f"{_described(*got)}. The hooks of torch.autograd.graph.saved_tensors_hooks must return the "
+                "tensors that they got, and a layer must not change between forward and backward: convert it "
+                "before or after"
             )
 
 

@@ -99,7 +99,7 @@ class TensorQueries(TorchFunctionMode):
         if asked in _SIZES and _user_asks():
             return f"reads the size of its tensors ({asked}), {_NO_KERNEL_KNOWS}"
         if asked in _MEMORY and _user_asks():
-            return f"asks how its tensors lie in memory ({asked}), which a trace answers otherwise"
+            return f"asks for the memory layout of its tensors ({asked}), whose answer differs during tracing"
         if func is Tensor.__len__:
             return f"reads the size of its tensors (len), {_NO_KERNEL_KNOWS}"
         if func in _INDEXED:
@@ -116,9 +116,9 @@ class TensorQueries(TorchFunctionMode):
         floats = [arg for arg in tensors if self._is_float(arg)]
         default = name in _MAKES_TENSORS and kwargs.get("dtype") is None
         if floats and (name in _OF_FLOATS or default or (name in _COMPARES and len(floats) == len(tensors))):
-            return f"computes with floats what torch computes otherwise ({name})"
+            return f"computes with floats a function that torch computes differently ({name})"
         if len(floats) == len(tensors) > 0 and func in _DIVISIONS and not self._notes_divisor(func, args):
-            return f"divides by what it computes from floats, where zero is an error ({name})"
+            return f"divides by a value computed from floats, where zero is an error ({name})"
         return None
 
     def _notes_divisor(self, func: Any, args: Any) -> bool:

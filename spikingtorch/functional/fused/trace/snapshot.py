@@ -81,7 +81,7 @@ class SideEffect(NotFusible):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what}, which no kernel does at each step. Give it out as one more output, or carry it in the state"
+            f"{what}, which no kernel does at each step. Return it as one more output, or carry it in the state"
         )
 
 
@@ -366,7 +366,7 @@ class _SnapshotWalk:
         made_anew = own is not getattr(value, "__dict__", None)
         in_sight = isinstance(value, Enum) or all(map(_is_in_sight, kind.__mro__[:-1]))
         if made_anew or not (slots or own is not None) or not in_sight:
-            self._unheld(f"reads an object of class {kind.__name__}, whose content is not in sight")
+            self._unheld(f"reads an object of class {kind.__name__}, whose content cannot be read")
             return kind
         self.guard.watch_attributes(value, "__class__", *slots, *(() if own is None else ("__dict__",)))
         content = () if own is None else self._mapping(own, f"an attribute of a {kind.__name__}")
@@ -410,10 +410,10 @@ class _SnapshotWalk:
         told, cells = {*reads.names, *reads.attributes}, cells_of(function)
         outside = vars(builtins) | function.__globals__ | dict(zip(function.__code__.co_freevars, cells, strict=True))
         if reads.looks and "Parameter" in told:
-            raise NotFusible("asks for Parameter, which a trace answers otherwise than the loop")
+            raise NotFusible("asks for Parameter, whose answer differs during tracing")
         read = [*cells, *[outside.get(name) for name in reads.names]]  # by another name
         if asked := (told | {getattr(each, "__name__", "") for each in read if isinstance(each, DEFINITIONS)}) & _MODES:
-            raise NotFusible(f"asks for {min(asked)}, which a trace answers otherwise than the loop")
+            raise NotFusible(f"asks for {min(asked)}, whose answer differs during tracing")
         for name in reads.identity:
             variable, _, attribute = name.partition(".")
             value = outside.get(variable)
@@ -423,11 +423,11 @@ class _SnapshotWalk:
         if "id" in reads.names:
             raise NotFusible("compares objects by identity (id), which are others in a trace")
         if reads.catches:
-            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop not")
+            raise NotFusible("goes on after an error that it catches, which a trace may raise and the loop may not")
         if effects := {*reads.names} & _EFFECTS:
             raise SideEffect(f"calls {min(effects)}")
         if opaque := told & _OPAQUE:
-            self._unheld(f"uses {min(opaque)}, behind which nobody can look", _WRITE)
+            self._unheld(f"uses {min(opaque)}, whose effect cannot be analysed", _WRITE)
         if reads.imports:
             self._unheld(f"imports {reads.imports[0]}", "Import it outside of the step")
 
