@@ -13,7 +13,7 @@ class Library(NamedTuple):
     """A library whose neurons exist in ``spikingtorch.like``.
 
     Attributes:
-        name: as it calls itself.
+        name: its own spelling.
         neurons: names of the neurons in ``spikingtorch.like``.
         functions: names of the spike functions; those of Norse and Sinabs are options of their neurons only.
         instead: replacements for other modules that keep a state.

@@ -52,7 +52,7 @@ def function_of(text: str, takes: str, ending: str = "") -> tuple[Any, Callable[
     """Return the module and the function of ``module:function``, from the current folder or installed.
 
     Args:
-        text: what was given.
+        text: the argument.
         takes: the expected argument with an example, for the message.
         ending: of the names that a message lists if there is no function of this name.
 

@@ -23,7 +23,7 @@ _RETURNS = "expected (model, loader) or (model, loader, options)"
 
 
 class Made(NamedTuple):
-    """What FACTORY returned.
+    """The result of FACTORY.
 
     Attributes:
         model: the network.
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(text: str) -> Made:
-    """Return what ``module:factory`` makes.
+    """Return the result of ``module:factory``.
 
     Raises:
         CommandError: there is no such module or function, it fails, or returns something else.
@@ -108,7 +108,7 @@ def _loaded(made: Made, path: Path) -> Made:
 def _shown(loader: Iterable[Any], batches: int) -> Iterable[Any]:
     """Return the batches under a progress bar, if tqdm is installed."""
     if isinstance(loader, Tensor) or not isinstance(loader, Iterable):
-        return loader  # which report refuses
+        return loader  # report refuses it
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

@@ -60,8 +60,8 @@ def to_spiking(ann: nn.Module, loader: Batches, steps: int = 32, method: Method 
         steps: number of steps T for which method "robust" chooses the thresholds.
         method: how the threshold of a ReLU follows from its activations a over the loader:
             "robust", the one with the least error at T steps, sum of (a - theta n(a) / T)^2 (Y. Li et al., ICML 2021);
-            "quantile", 99.9 % of what is positive is not larger (B. Rueckauer et al., doi:10.3389/fnins.2017.00682);
-            "max", the largest. A ``ClipFloor`` has its own.
+            "quantile", the value that 99.9 % of the positive activations do not exceed (B. Rueckauer et al.,
+            doi:10.3389/fnins.2017.00682); "max", the largest. A ``ClipFloor`` has its own.
 
     Returns:
         The network, inputs (N, T, ...) to currents (N, T, ...), in evaluation, on the device and in the dtype of ann.

@@ -74,7 +74,7 @@ _known: LRUCache[Callable[..., Any]] = LRUCache(_LIMIT)
 
 
 def _compiled(step: Callable[..., Any], kind: Hashable) -> Callable[..., Any]:
-    """Return the compiled chunk of a step: (state, xs, params) to the state after it, and outputs over time.
+    """Return the compiled chunk of a step: it maps (state, xs, params) to the state after it, and outputs over time.
 
     Args:
         step: the step.

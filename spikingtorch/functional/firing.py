@@ -64,7 +64,7 @@ class Met(NamedTuple):
 
     Attributes:
         u: membrane before the reset.
-        threshold: what it met.
+        threshold: the threshold.
         out: the output of the neuron; None if it is unknown.
         resting: where the neuron rests, so that its membrane met no threshold; None if it never rests.
     """
@@ -81,7 +81,7 @@ class Watched:
     A step that inspects its surrogate sees the one inside; ``fire`` and ``meets`` recognise this object by its type.
 
     Args:
-        inside: what fires.
+        inside: the surrogate that fires.
     """
 
     def __init__(self, inside: Any) -> None:

@@ -37,7 +37,7 @@ class Masked(NamedTuple):
         """Advance one step.
 
         Args:
-            state: that of the neuron.
+            state: the state of the neuron.
             x: its input, and bools of the running samples.
             **params: its parameters.
         """

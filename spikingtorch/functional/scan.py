@@ -144,7 +144,7 @@ def _order_of_states(call: ScanCall) -> list[int]:
     """Return the order in which the backend "parallel" solves the states.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the step cannot be solved in parallel.
     """
     name = step_name(call.step)
     try:

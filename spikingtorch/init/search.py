@@ -73,7 +73,7 @@ def hint(found: Search, rate: float, is_fed: bool, follows: bool) -> str:
 
     Args:
         found: by the search.
-        rate: that was asked for.
+        rate: the wanted rate.
         is_fed: whether the input of the layer is not zero everywhere.
         follows: whether it changes with the factor.
     """

@@ -148,7 +148,7 @@ class Trial:
         return self._rate(layer, spikes)
 
     def _rate(self, layer: StatefulLayer, spikes: Tensor) -> float:
-        """Return the mean of spikes (N, T, ...) over all steps that are no padding."""
+        """Return the mean of spikes (N, T, ...) over all steps that are not padding."""
         expected = self._x.shape[:2] if self._running is None else self._running.shape
         if spikes.shape[:2] != expected:
             raise ValueError(

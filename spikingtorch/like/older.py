@@ -149,4 +149,4 @@ class CoarseLIF(LikeLayer):
         super().__init__(F.coarse_lif_step, F.CoarseLIFState, options, **gains, **_firing("CoarseLIF", v0, beta))
 
 
-SpikingLayer = CoarseLIF  # its other name there
+SpikingLayer = CoarseLIF  # its other name in 0.1.3

@@ -22,7 +22,7 @@ class Valid(NamedTuple):
     Attributes:
         x: the values, at least float32, zero in the padding, shape (N, T, ...).
         mask: True at the steps that count, shape (N, T, 1, ...); None if all steps do.
-        steps: how many those are, T or a tensor of shape (N, 1, ...) that broadcasts to a sum over time.
+        steps: the number of these steps, T or a tensor of shape (N, 1, ...) that broadcasts to a sum over time.
     """
 
     x: Tensor

@@ -22,7 +22,7 @@ class Activity(NamedTuple):
     Attributes:
         rates: the share of the steps of all samples at which each neuron spikes, shape (neurons,).
         shares: the share of neurons that spike at each step, over all samples, shape (T,).
-        samples: how many there were.
+        samples: number of samples.
     """
 
     rates: Array

@@ -16,7 +16,7 @@ _WIDEST = 0.009
 
 
 def is_binary(values: Array) -> bool:
-    """Say whether all values are 0 or 1."""
+    """Return True if all values are 0 or 1."""
     return bool(((values == 0) | (values == 1)).all())
 
 

@@ -168,7 +168,7 @@ def _around(values: Array) -> tuple[float, float]:
 
 
 def _field(neuron: _Neuron, x: Tensor, limits: Limits, count: int) -> _Field:
-    """Return what one step changes, from each point of a grid."""
+    """Return the change by one step from each point of a grid."""
     sides = [torch.linspace(low, high, count, dtype=x.dtype) for low, high in limits]
     right, up = (each.flatten() for each in torch.meshgrid(*sides, indexing="xy"))
     points = dict(zip(neuron.states, (right, up), strict=True))
@@ -194,7 +194,7 @@ def _arrows(ax: "Axes", field: _Field) -> None:
 
 
 def _draw_path(ax: "Axes", path: Array, fired: Array) -> None:
-    """Draw what the neuron did: a line with gaps at the spikes, which dotted lines fill."""
+    """Draw the trajectory: a line with gaps at the spikes, which dotted lines fill."""
     breaks = np.flatnonzero(fired) + 1
     line = np.insert(path, breaks, np.nan, axis=0)
     ax.plot(*line.T, color=ink(ax), linewidth=1.2)

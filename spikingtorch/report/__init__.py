@@ -2,7 +2,7 @@
 
     report(model, loader, "report.html", history=history)
 
-The page is one HTML file that needs neither a network nor scripts. These files write it, each with one idea:
+The page is one HTML file that needs neither a network nor scripts. These files write it:
 
     write           report: measure, draw, write
     batches         the batches of the loader, as pieces of one length for the network

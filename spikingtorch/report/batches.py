@@ -48,7 +48,7 @@ def pieces_of(
         loader: an iterable of batches, x or (x, targets) or (x, lengths, targets).
         most: number of batches; None for all.
         encoder: makes spikes (N, T, ...) a module for x before the network.
-        device: that of the network.
+        device: device of the network.
         batch_first: False if the network takes (T, N, ...).
 
     Raises:

@@ -19,7 +19,7 @@ class Section(NamedTuple):
     Attributes:
         key: its anchor.
         title: its heading.
-        body: what is below it.
+        body: the content below the heading.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Content(NamedTuple):
         made: when.
         versions: versions of the software, by name.
         history: the training history; None if nothing was logged.
-        measured: what the network did.
+        measured: the measurements of the network.
         checks: checks of the gradients of its steps.
         warned: warnings of Python while the network ran.
     """

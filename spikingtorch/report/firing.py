@@ -52,12 +52,12 @@ class Firing(NamedTuple):
 
     @property
     def silent(self) -> Tensor:
-        """Which neurons never fired."""
+        """The neurons that never fired."""
         return self.counts == 0
 
     @property
     def saturated(self) -> Tensor:
-        """Which neurons fired at every step."""
+        """The neurons that fired at every step."""
         return self.counts >= self.steps
 
 

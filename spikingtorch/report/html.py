@@ -52,7 +52,7 @@ def table(
     """Return a table that scrolls if it is too wide.
 
     Args:
-        caption: what it shows.
+        caption: a description of the table.
         head: names of its columns.
         rows: their cells; the first of each row is its name.
         numbers: columns of numbers, which are aligned to the right.

@@ -29,9 +29,9 @@ class Measured(NamedTuple):
     Attributes:
         layers: its layers by name, in the order of their definition.
         table: the summary over all samples.
-        explained: how the network runs.
-        samples: how many there were.
-        batches: from how many batches.
+        explained: the explanation of how the network runs.
+        samples: number of samples.
+        batches: number of their batches.
         lengths: the smallest and the largest number of steps of a sample.
         accuracy: share of the samples whose class has the largest sum of outputs; None if there are no classes.
         first: the samples in pictures.

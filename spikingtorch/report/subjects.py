@@ -34,7 +34,7 @@ class Subject(NamedTuple):
         step: the whole step of the layer.
         state: at rest, float64.
         xs: inputs, float64, (T, ...).
-        params: those of the layer.
+        params: parameters of the layer.
         spikes: whether it has a surrogate.
         is_own: whether the user wrote it.
     """

@@ -19,7 +19,7 @@ from spikingtorch.spikeio._checks import OverTime, check_sequence
 
 
 class SumDecoder(OverTime):
-    """The centred sum over time: zero for an output that fires at half of the steps. By default it is no count.
+    """The centred sum over time: zero for an output that fires at half of the steps. By default it is not a count.
 
         out = scale (sum over t of s[:, t] - nsteps / 2)
         out = scale (sum over t of s[:, t])                     with offset=False

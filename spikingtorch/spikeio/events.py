@@ -104,8 +104,8 @@ def sequence_to_events(sequence: Tensor, *, dt: float = 1, start: float = 0) -> 
         start: time of the first bin.
 
     Returns:
-        A structured array, shape (E,), with the fields x, y, p, int32, and t, int64, or float64 where dt or start is no
-        integer: what the transforms of tonic take.
+        A structured array, shape (E,), with the fields x, y, p, int32, and t, int64, or float64 if dt or start is not a
+        integer: the format of tonic's transforms.
 
     Raises:
         ValueError: the sequence has another number of axes, or entries that are not counts; dt is not above 0; a time

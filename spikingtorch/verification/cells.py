@@ -49,7 +49,7 @@ class Cell(NamedTuple):
         neuron: name of the neuron, with the synapse of a recurrent one; or name of the function.
         surrogate: name of the surrogate.
         rule: name of the reset rule.
-        backend: what ran the scan.
+        backend: the backend of the scan.
         errors: the errors by quantity.
     """
 

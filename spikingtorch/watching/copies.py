@@ -30,7 +30,7 @@ def on_copy(owner: str, model: Network, work: Callable[[Any], T], *given: Tensor
     network's code changes: in its module, or in the closure of a function or a hook.
 
     Args:
-        owner: what asks, for messages.
+        owner: name of the caller, for messages.
         model: the network.
         work: takes the copy, which has the network's order of axes, and runs it on tensors like the given ones.
         given: inputs.

@@ -49,7 +49,7 @@ class Counting(NetworkMode):
         return out
 
     def saw(self, func: Any, out: Any, args: Any, kwargs: Any) -> None:
-        """Count what was called."""
+        """Count the operations of a call."""
         counted = COUNTED.get(func)
         if counted is None:
             return

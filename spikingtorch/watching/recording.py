@@ -32,7 +32,7 @@ class Recording(Mapping[str, Mapping[str, Tensor]]):
     """The result of ``record``: for each layer by name, its records by name, (N, T, *neurons).
 
     Attributes:
-        out: what the model returned.
+        out: the output of the model.
         batch_first: False if records are (T, N, *neurons), like the inputs and outputs of the model.
     """
 

@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What ``summary`` returns.
+    """The result of ``summary``.
 
     Attributes:
         rows: the layers in the order of their definition.

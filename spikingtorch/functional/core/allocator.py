@@ -14,7 +14,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _MB = 2**20
 # the end of glibc's own adaptation after large blocks; setting any threshold switches the adaptation off
 _LARGEST_THRESHOLD, _USUAL_MAPPED_BLOCKS = 32 * _MB, 65536
-NO_LIMIT = -1  # as mallopt takes it
+NO_LIMIT = -1  # an argument of mallopt
 
 _VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
 _TUNABLES = tuple(f"glibc.malloc.{name}" for name in ("trim_threshold", "mmap_threshold", "mmap_max", "top_pad"))

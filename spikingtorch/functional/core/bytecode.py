@@ -50,7 +50,7 @@ class Reads(NamedTuple):
         looks: how it inspects numbers other than by arithmetic, possibly numbers of other code.
         identity: names of outside variables that it compares by identity, "" for its own variables.
         catches: whether it continues after an error.
-        computes_names: whether it may read attributes whose names are no constants of it.
+        computes_names: whether it may read attributes whose names are not constants in it.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class Reads(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def reads_of(code: types.CodeType) -> Reads:
-    """Return what code reads."""
+    """Return the reads of code."""
     instructions = [each for each in dis.get_instructions(code) if each.opname not in ("EXTENDED_ARG", "NOP")]
 
     def named(*operations: str) -> set[Any]:

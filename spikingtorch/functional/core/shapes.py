@@ -8,7 +8,7 @@ def broadcast(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
     """Return the shape that all shapes broadcast to, faster than torch's function, which takes as long as a small scan.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the shapes do not broadcast.
     """
     shapes = list(shapes)
     result = [1] * max([len(shape) for shape in shapes], default=0)

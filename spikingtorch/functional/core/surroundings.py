@@ -57,8 +57,8 @@ class RandomNumbers(NamedTuple):
     """The states of all random numbers, to be restored later.
 
     Attributes:
-        of_python: those of Python.
-        of_numpy: those of numpy.
+        of_python: the state of Python.
+        of_numpy: the state of numpy.
         of_torch: the states of torch, on the CPU and on the device.
         device: which.
     """
@@ -70,7 +70,7 @@ class RandomNumbers(NamedTuple):
 
     @classmethod
     def now(cls, device: torch.device) -> "RandomNumbers":
-        """Return where they are."""
+        """Return the current states."""
         return cls(random.getstate(), np.random.get_state(), random_state(device), device)
 
     def put_back(self) -> None:
@@ -176,7 +176,7 @@ def isolated(device: torch.device, work: Callable[[], T]) -> T:
     Its changes of surroundings are undone.
 
     Args:
-        device: where it runs.
+        device: device of the work.
         work: it may draw random numbers, and may set autocast, the default dtype and the recording of gradients.
     """
 

@@ -2,7 +2,7 @@
 
 Torch does not promise to keep them. The releases in ``SEEN`` have all of them. In a release that lacks one, importing
 this file raises an error with its name. No other file imports from a private place of torch, and a test holds them to
-it. What the library reads of objects of torch, their private attributes, is listed in ``ATTRIBUTES``.
+it. ``ATTRIBUTES`` lists the private attributes of torch's objects that the library reads.
 """
 
 import contextlib

@@ -40,7 +40,7 @@ def raise_interrupt(error: BaseException, before: BaseException | None) -> None:
     Code that is interrupted while it cleans up may raise another error, which says nothing about the work.
 
     Args:
-        error: what was raised.
+        error: the error that was raised.
         before: the error that was being handled before the work began, ``sys.exception()``.
     """
     for cause in _causes(error):

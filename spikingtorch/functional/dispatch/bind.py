@@ -24,7 +24,7 @@ class Bound(NamedTuple):
     """How the scans of one signature run.
 
     Attributes:
-        executable: what runs them.
+        executable: the executable.
         literals: the floats that the step's own code holds.
         floats_are_inputs: whether the floats of a signature come before ``step_scalars``.
         form: structure of the outputs.
@@ -95,7 +95,7 @@ def refuse(signature: Signature) -> None:
 
 
 def refuses(signature: Signature) -> bool:
-    """Say whether it is known that the scans of a signature are not fused."""
+    """Return True if the scans of a signature are known not to be fused."""
     return _bound.get(signature.valued) == LOOP
 
 

@@ -63,7 +63,7 @@ def _known(call: ScanCall) -> TracedStep:
     """Return the plan of a scan.
 
     Raises:
-        NotFusible: there is none.
+        NotFusible: there is no plan.
     """
     if reason := _unsuited(call):
         raise NotFusible(reason)

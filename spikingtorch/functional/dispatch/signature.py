@@ -172,7 +172,7 @@ def _parameters_of(step: Callable[..., Any], params: dict[str, Any], forms: tupl
     """Return what a scan depends on, looked up by the identity of the objects while a guard sees no change.
 
     Raises:
-        NotFusible: they have no key.
+        NotFusible: the parts have no key.
     """
     values = params.values()
     key = (id(step), forms, *params, *map(_LOOKED_UP.get, map(type, values), map(id, values)))

@@ -45,7 +45,7 @@ class Node(NamedTuple):
     """One value.
 
     Attributes:
-        op: what computes it. ``input`` and ``scalar`` are read, ``const`` is a number of the language of the program.
+        op: the operation. ``input`` and ``scalar`` are read, ``const`` is a number of the language of the program.
         dtype: dtype of the computation.
         args: earlier nodes; for an input its role and index, for a scalar its slot, for a constant its value.
     """
@@ -116,7 +116,7 @@ def depends_over_time(depends: Sequence[Sequence[bool]], states: int) -> tuple[t
 
     Args:
         depends: as in ``Program``, whose first leaves are the states.
-        states: how many there are.
+        states: the number of states.
     """
     over_time = tuple([tuple(row) for row in depends])
     for _ in range(states):  # a path passes through each state at most once

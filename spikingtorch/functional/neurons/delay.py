@@ -35,7 +35,7 @@ def delay_step(state: DelayState, x: Tensor, *, delay: Tensor | float) -> tuple[
     1, also at a whole delay.
 
     Args:
-        state: x[t-1], x[t-2], ..., each of shape (*N,); as many as the longest delay has steps.
+        state: x[t-1], x[t-2], ..., each of shape (*N,); their number is the longest delay in steps.
         x: input of this step, shape (*N,).
         delay: in steps, from 0 to the longest, broadcastable to (*N,), for instance one for each channel.
 

@@ -163,7 +163,7 @@ def _forward(call: SparseCall, x: Tensor, weight: Tensor, bias: Tensor | None) -
         return operation.dense(x, weight, bias)
     out = _fresh(operation, operation.out_shape(x.shape, s), operation.format(x, weight), x.device)
     found, start = _for_kernel(operation, out), None if bias is None else memory.contiguous(bias)
-    if not kernels.forward(s, events, memory.contiguous(weight), start, found):  # zero times infinity is no zero
+    if not kernels.forward(s, events, memory.contiguous(weight), start, found):  # zero times infinity is not zero
         return operation.dense(x, weight, bias)
     if events.graded is None:
         call.bits = events.bits
@@ -224,7 +224,7 @@ def _of_weight(ctx: Any, s: Shape, incoming: Tensor, x: Tensor, weight: Tensor) 
     events = marked(Layer(operation, x, weight)) if bits is None else Events(bits, None, ctx.number)
     assert events is not None
     found = kernels.weight_gradient(s, events, incoming)
-    if found is None:  # zero times infinity is no zero
+    if found is None:  # zero times infinity is not zero
         values = x if bits is None else _spikes(ctx, bits)
         found = operation.gradients(operation.from_memory(incoming), values, weight, (False, True, False))[1]
     return None if found is None else found.view(weight.shape) if found.is_contiguous() else found

@@ -211,7 +211,7 @@ def automatic(wanted: Literal["auto", "off", "on"], modules: Iterable[nn.Module]
 
     Args:
         wanted: "auto", where it is faster; "off", never; or "on", wherever there are kernels.
-        modules: those of the network.
+        modules: modules of the network.
     """
     if wanted == "off":
         return None

@@ -25,7 +25,7 @@ _LEAST_BUFFER, _MOST_BUFFER, _READ = 2**14, 2**17, 2**11
 
 
 class Events(NamedTuple):
-    """What is not zero.
+    """The nonzero numbers of a tensor.
 
     Attributes:
         bits: one bit for each number, in the order of memory.

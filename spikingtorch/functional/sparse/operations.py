@@ -57,7 +57,7 @@ class Linear(NamedTuple):
         return memory.strides(shape)
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what torch computes."""
+        """Return the outputs by torch."""
         return nnf.linear(x, weight, bias)
 
     def gradients(self, g: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
@@ -136,7 +136,7 @@ class Convolution(NamedTuple):
         return (samples, channels, *along)
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what torch computes."""
+        """Return the outputs by torch."""
         run = nnf.conv2d if self.axes == 2 else nnf.conv1d
         return run(x, weight, bias, self.stride[-self.axes :], self.padding[-self.axes :])
 

@@ -31,7 +31,7 @@ class Windows(NamedTuple):
 
     Attributes:
         kernel: sizes of a window.
-        stride: how far it moves.
+        stride: the distance between windows.
         padding: at each end of an image.
         dilation: the distance between its numbers.
         ceil_mode: whether the last window may extend beyond the image.
@@ -104,7 +104,7 @@ def pooled_support(out: Tensor, support: Tensor) -> Tensor | None:
     """Return which outputs of a pool come from places where ``bools`` is true; None if this is unknown.
 
     Args:
-        out: what ``max_pool2d`` returned.
+        out: the result of ``max_pool2d``.
         support: bools of the shape of its input.
     """
     node: Any = out.grad_fn

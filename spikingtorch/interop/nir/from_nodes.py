@@ -25,7 +25,7 @@ _LONGEST = 10**8
 
 
 class Reading(NamedTuple):
-    """How nodes are read.
+    """The options for reading nodes.
 
     Attributes:
         dt: length of a step, in seconds.

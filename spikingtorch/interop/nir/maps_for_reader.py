@@ -19,7 +19,7 @@ def map_for_reader(node: Any, path: str, before: tuple[int, ...], target: Target
     pool that the reader leaves out becomes a convolution.
 
     Args:
-        node: as NIR means it.
+        node: with the meaning of NIR.
         path: of its module, for messages.
         before: shape of its input for a sample.
         target: the library of the reader.

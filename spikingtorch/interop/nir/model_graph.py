@@ -36,7 +36,7 @@ class Op(NamedTuple):
 
     Attributes:
         path: name of the module in the network, or of the called function, for messages.
-        module: what is called.
+        module: the module that is called.
         sources: indices of the ops whose outputs it sums; -1 for the input of the network.
         before: shape of its input for a sample.
         after: shape of its output.

@@ -146,7 +146,7 @@ class GraphNet(nn.Module):
 
         Args:
             x: (N, *shape of the Input).
-            init: handed to the layers.
+            init: passed to the layers.
         """
         before = {name: module.read(x, init) for name, module in self.named_children() if isinstance(module, Feedback)}
         values = {self.nodes[0].name: x}

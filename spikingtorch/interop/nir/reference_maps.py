@@ -14,7 +14,7 @@ from spikingtorch.interop.nir.reference_types import Array, Build, Cell, Given, 
 
 
 def _identity(_node: Any, _shape: Shape, _grid: Grid) -> Cell:
-    """Give what arrives. Source: nir.Input, nir.Output."""
+    """Return the input unchanged. Source: nir.Input, nir.Output."""
     return Given
 
 

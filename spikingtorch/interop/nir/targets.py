@@ -46,7 +46,7 @@ class Target(NamedTuple):
 
     @property
     def reader(self) -> str:
-        """How messages call it."""
+        """The name in messages."""
         return f"the reader of {self.title}"
 
 

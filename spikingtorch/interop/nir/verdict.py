@@ -40,7 +40,7 @@ class Row(NamedTuple):
     Attributes:
         name: of the node.
         kind: its class.
-        neurons: how many it has.
+        neurons: number of neurons.
         spikes: number of spikes of the network.
         different: entries of the spikes that differ.
         first: the first difference that rounding does not explain, or else the first difference.
@@ -61,7 +61,7 @@ class Row(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """What ``verify_nir`` returns.
+    """The result of ``verify_nir``.
 
     Attributes:
         rows: the neurons of the graph.

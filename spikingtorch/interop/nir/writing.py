@@ -23,7 +23,7 @@ class Writing:
         discretisation: of the equations.
         dtype: of the network.
         approximate: whether properties that NIR cannot express may be left out.
-        lost: what has been.
+        lost: the properties that have been left out.
         target: the library of the reader; None for NIR's own equations.
     """
 

@@ -163,7 +163,7 @@ def threshold(method: str, alpha: float = 100.0) -> F.Strict:
 
     Args:
         method: one of these names.
-        alpha: as there.
+        alpha: as in Norse.
 
     Raises:
         ValueError: there is no method of that name.

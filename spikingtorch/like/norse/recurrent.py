@@ -77,7 +77,7 @@ class RecurrentCell(Cell[P], Generic[P]):
 
         Args:
             x: input, floating, shape (N, ..., input_size).
-            init: as there.
+            init: as in Norse.
         """
         output: Tensor = self._advance(torch.nn.functional.linear(x, self.input_weights), init)
         return output

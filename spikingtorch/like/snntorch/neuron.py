@@ -10,7 +10,7 @@ from spikingtorch.like.snntorch.spike_grad import atan
 from spikingtorch.like.steps import snntorch as steps
 from spikingtorch.like.steps.snntorch import Mechanism
 
-_MECHANISMS = ("subtract", "zero", "none")  # as it numbers them
+_MECHANISMS = ("subtract", "zero", "none")  # snnTorch's numbers of the mechanisms
 _WITHOUT_MEANING = {
     "init_hidden": "a layer remembers its state by itself: leave it out",
     "output": "a layer gives out its spikes; returns=('spikes', 'v') gives out its membrane as well",

@@ -23,7 +23,7 @@ class _Container(WithStepMode):
     """The step of the layer inside with its feedback; the layer inside is not called.
 
     Attributes:
-        sub_module: as it was given.
+        sub_module: the given module.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ class WithStepMode(LikeLayer):
 
     @property
     def step_mode(self) -> str:
-        """What a call takes: "s" for one step, "m" for all steps of a sequence."""
+        """The input of a call: "s" for one step, "m" for all steps of a sequence."""
         return self._step_mode
 
     @step_mode.setter

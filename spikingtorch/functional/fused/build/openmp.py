@@ -25,7 +25,7 @@ def take_threads(library: Any) -> None:
     """Make a library with the functions of openmp.h run on torch's threads.
 
     Args:
-        library: as ``ctypes`` loads it.
+        library: loaded by ``ctypes``.
     """
     take = getattr(library, "take_threads", None)
     if take is None:

@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     """A file in a folder.
 
     Attributes:
-        path: where it is.
+        path: path of the file.
         size: its bytes.
         used: time of its creation or last use, in seconds since 1970.
     """
@@ -71,11 +71,11 @@ class Folder:
         return listing(self.fd, pattern)
 
     def remove(self, name: str) -> bool:
-        """Remove a file and say whether it was there to be removed."""
+        """Remove a file; return whether it existed."""
         return remove(name, self.fd)
 
     def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file, None if it is no file or somebody else could have written it."""
+        """Return the bytes of a file; None if it is not a file, or another user could have written it."""
         try:
             # O_NONBLOCK: a named pipe would make us wait for its writer
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.fd)
@@ -148,7 +148,7 @@ def listing(folder: Path | int, pattern: re.Pattern[str]) -> list[Entry]:
 
 
 def remove(path: Path | str, folder: int | None = None) -> bool:
-    """Remove a file and say whether it was there to be removed."""
+    """Remove a file; return whether it existed."""
     try:
         os.unlink(path, dir_fd=folder)
     except OSError:

@@ -65,7 +65,7 @@ def loaded(source: Source, index: int, settings: Callable[[str], Settings]) -> L
         settings: returns the options for one of Triton's backends, "cuda" or "hip".
 
     Raises:
-        NoKernel: it cannot be had.
+        NoKernel: the kernel cannot be compiled or loaded.
     """
     triton = _triton()
     if not torch.cuda.is_available():

@@ -18,7 +18,7 @@ class WindowsFolder(Folder):
         path: an absolute path; a missing folder is created, with its parents.
 
     Raises:
-        FolderError: it cannot be made.
+        FolderError: the folder cannot be created.
     """
 
     def __init__(self, path: Path) -> None:

@@ -14,7 +14,7 @@ class Group(NamedTuple):
     """Arrays of one kind, one after the other.
 
     Attributes:
-        name: what the arrays are.
+        name: name of the group.
         letter: the first letter of their names in a kernel, which a number follows.
         of: the field of a program that has an item for each of them.
         over_time: whether the arrays have an axis of time.

@@ -9,8 +9,8 @@ from spikingtorch.functional.fused.codegen.c_expressions import LOCAL, STORED, B
 from spikingtorch.functional.fused.ir import Program
 
 # The number of neurons that one thread takes through a chunk of time together: their states at all steps of the chunk
-# stay in the first two caches. The adjacent blocks of a group go through one chunk before any block goes on to the
-# next, so memory is read in long pieces. Their states in between stay in the second cache.
+# stay in the first two caches. The adjacent blocks of a group all go through one chunk before the next chunk, so memory
+# is read in long pieces. Their states in between stay in the second cache.
 BLOCK, LARGEST_GROUP, GROUP_BYTES = 128, 64, 2**17
 # the number of values above which an array over time does not stay in the second cache
 FAR = 2**18

@@ -1,4 +1,4 @@
-"""The schedule of a program: how often each of its values changes, and which of them are kept through time.
+"""The schedule of a program: how often each of its values changes, and which values are kept over time.
 
 It is the same for every language that a program is printed in.
 """

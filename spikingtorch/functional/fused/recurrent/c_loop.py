@@ -190,7 +190,7 @@ def teams(rows: int, work: int) -> tuple[int, int]:
     """Return how many threads share the rows, and how many rows a thread takes through time together.
 
     Args:
-        rows: how many there are.
+        rows: the number of rows.
         work: work of all steps, in steps of a neuron.
     """
     threads = min(threads_for(work), rows)

@@ -46,7 +46,7 @@ def backward(
         neuron: the neuron.
         synapse: name of the synapse.
         given: the tensors of the forward pass.
-        trace: what it left behind.
+        trace: the trace of the forward pass.
         cotangents: the incoming gradients.
         wanted: for each tensor, whether its gradient is wanted.
     """

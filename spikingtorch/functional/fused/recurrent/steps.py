@@ -62,7 +62,7 @@ def with_synapse(row: Sequence[bool], states: int, xs: int, driven: bool) -> tup
     Args:
         row: of each state, input and parameter.
         states: the number of states.
-        xs: how many inputs.
+        xs: the number of inputs.
         driven: the value for the output and for the weights, which act through the first input.
     """
     return (*row[:states], driven, *row[states : states + xs], driven, *row[states + xs :])

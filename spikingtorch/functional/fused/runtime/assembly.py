@@ -25,7 +25,7 @@ class Assembly(NamedTuple):
     """Assemble the launchers of a scan.
 
     Attributes:
-        target: where it runs.
+        target: the device and its kernels.
         spec: the scan.
         program: its program.
         placement: the axes as the kernel has them.

@@ -80,7 +80,7 @@ def check_backward(
     """Raise ValueError unless the kept states and incoming gradients match a backward pass of the program.
 
     Args:
-        target: where it runs.
+        target: the device of the scan.
         program: the program.
         form: shape of the neurons of one step, T, and axis of time in inputs and outputs.
         kept: states on the way.
@@ -130,7 +130,7 @@ def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: Sequence[
     """Raise ValueError unless a tensor has a dtype and a shape, and is on a device with a target.
 
     Args:
-        name: what to call it.
+        name: name of the tensor in messages.
         tensor: the tensor.
         dtype: expected dtype.
         shape: expected shape.

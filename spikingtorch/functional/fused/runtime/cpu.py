@@ -30,7 +30,7 @@ class CLaunch(Launch):
     """A compiled function with the records (see kernel.h) of its arrays.
 
     Attributes:
-        name: which pass it is.
+        name: the kind of pass.
         run: the function; it takes the records and the floats.
         fields: the records, in the form of kernel.h.
         pointers: the positions of the pointers in the records.
@@ -75,7 +75,7 @@ class CKernel(Kernel):
     """A compiled function ``run``.
 
     Args:
-        name: which pass it is.
+        name: the kind of pass.
         source: its code.
     """
 

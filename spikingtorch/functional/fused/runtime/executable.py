@@ -26,7 +26,7 @@ class Launched(NamedTuple):
     """The results of a forward pass, without autograd.
 
     Attributes:
-        executable: what ran.
+        executable: the executable.
         finals: states after the last step.
         outs: outputs.
         lasts: the outputs of the last step of a folded scan, in their own memory.

@@ -28,7 +28,7 @@ class TritonLaunch(Launch):
     """A kernel with the arguments of its arrays, except their addresses.
 
     Args:
-        name: which pass it is.
+        name: the kind of pass.
         run: the kernel.
         arguments: its arguments.
     """
@@ -67,7 +67,7 @@ class TritonKernel(Kernel):
     """A pass of a program; its kernel is printed once the number of batch axes is known.
 
     Args:
-        target: what loads it.
+        target: the target that loads the kernel.
         program: the program.
         wanted: for each parameter, whether its gradient is wanted; None stands for a forward pass.
     """
@@ -131,7 +131,7 @@ class TritonTarget(Target):
         """Return a kernel on a device.
 
         Raises:
-            NoKernel: it cannot be had.
+            NoKernel: the kernel cannot be compiled or loaded.
             RuntimeError: a CUDA graph is captured.
         """
         _check_no_capture()

@@ -23,7 +23,7 @@ def target_on(device: torch.device) -> Target:
     """Return the target of a device.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the device has no target.
     """
     if not has_target(device):
         raise ValueError(f"scan: got a tensor on {device}, expected it on {DEVICES}")

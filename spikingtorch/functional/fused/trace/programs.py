@@ -21,7 +21,7 @@ _LIMIT = 512
 
 
 class TracedStep(NamedTuple):
-    """How a step runs.
+    """The plan of a step.
 
     Attributes:
         program: its program, as text.
@@ -54,7 +54,7 @@ class Arguments(NamedTuple):
     Attributes:
         states: of the state.
         xs: of the inputs of one step.
-        params: of the parameters; other values stay as they are.
+        params: of the parameters; other values stay unchanged.
         forms: structures of the three.
         half: the dtype that float32 outputs are rounded to; None if they are not rounded.
     """

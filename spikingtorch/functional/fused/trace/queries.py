@@ -1,4 +1,4 @@
-"""Watch queries of tensors that are no operations, and arithmetic on floats that the trace holds as tensors."""
+"""Watch queries of tensors that are not operations, and arithmetic on floats that the trace holds as tensors."""
 
 import sys
 from collections.abc import Iterable

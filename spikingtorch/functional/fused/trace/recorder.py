@@ -36,8 +36,8 @@ class Recorder(TorchDispatchMode):
         self.builder = Builder(scalars=len(examples.floats))
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []  # so that no two tensors of a trace have the same id
-        self.floats: set[int] = set()  # numbers of the user's, and what is computed from nothing else
-        self.divisors: set[int] = set()  # float parameters that a float is divided by
+        self.floats: set[int] = set()  # the user's numbers, and values computed only from them
+        self.divisors: set[int] = set()  # float parameters that divide a float
         self._in_gradient = False
         for role, tensors in zip(("state", "x", "param"), examples.tensors, strict=True):
             for index, tensor in enumerate(tensors):

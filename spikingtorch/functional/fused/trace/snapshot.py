@@ -93,7 +93,7 @@ class Snapshot(NamedTuple):
         looks: whether the code inspects numbers other than by arithmetic.
         guard: sees changes.
         missing: the thing that cannot be held, or None.
-        tensors: that it can reach.
+        tensors: tensors that the step can reach.
     """
 
     key: tuple[Any, ...]
@@ -194,10 +194,10 @@ class _SnapshotWalk:
     """One walk through all that code can reach.
 
     Attributes:
-        guard: watches it.
+        guard: watches the walk's objects.
         looks: whether code inspects numbers other than by arithmetic.
         missing: the thing that cannot be held; the walk continues, to find all else.
-        tensors: that it has met.
+        tensors: tensors that the walk has met.
     """
 
     def __init__(self) -> None:
