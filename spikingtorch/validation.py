@@ -359,7 +359,7 @@ def check_takes_init(net: nn.Module, spikes: bool) -> TakesInit:
         spikes: whether it contains a spiking layer.
 
     Returns:
-        "second" if it comes after x; "by name" if it is another argument; or "not" if forward takes only x, and the
+        "second" if it comes after x, or "by name" if it is another argument. "not" if forward takes only x; then the
         spiking layers take the network's init by themselves.
 
     Raises:

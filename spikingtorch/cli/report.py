@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from spikingtorch.cli import CommandError, function_of, positive
 from spikingtorch.report import report
 
-_DESCRIPTION = """Write one HTML page about a network: learning curves, layers with what they cost, firing rates, silent
-neurons with advice, and whether the gradients of its steps are right."""
-_FACTORY = """FACTORY() returns (model, loader), or (model, loader, options): a SpikingNet, batches as it takes them,
-and a dict of what report() takes besides, such as {"encoder": PoissonEncoder(8), "title": "Digits"}. A checkpoint is
-what torch.save wrote: a state_dict of the model, or a dict with one as "model" or "state_dict"; a "history" in it, a
-list of (loss, accuracy) or of dicts, one for each epoch, becomes curves."""
+_DESCRIPTION = """Write one HTML page about a network: learning curves, layers with their costs, firing rates, advice
+on silent neurons, and a check of its gradients."""
+_FACTORY = """FACTORY() returns (model, loader), or (model, loader, options): a SpikingNet, its input batches, and a dict
+of further arguments of report(), such as {"encoder": PoissonEncoder(8), "title": "Digits"}. A checkpoint is a file
+of torch.save: a state_dict of the model, or a dict with one as "model" or "state_dict". If the dict has a "history",
+a list of (loss, accuracy) or of dicts, one for each epoch, it becomes curves."""
 _OPTIONS = ("encoder", "history", "title")
 _RETURNS = "expected (model, loader) or (model, loader, options)"
 

@@ -78,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mine",
         metavar="MODULE:STEP",
-        help="check your own step against STEP_twin if the module has it, else by finite differences; the module "
-        "may hold the type of its state, STEP_state, and a dict of its parameters, STEP_params",
+        help="check your own step against STEP_twin if the module has it, else by finite differences. STEP_state "
+        "in the module may be the type of its state, and STEP_params a dict of its parameters",
     )
     return parser
 

@@ -128,8 +128,9 @@ def _neuron(neuron: Any, x: Tensor, start: Any, states: tuple[str, str] | None) 
     single = all(isinstance(each, Tensor | float | int) for each in start)
     if len(names) < 2 or not single:
         raise ValueError(
-            f"phase_plane: the state {type(start).__name__} has the fields {list(names)}, expected two states or more, "
-            "each a number; traces(v) draws a neuron with one, and a layer goes without recurrent= and refractory="
+            f"phase_plane: the state {type(start).__name__} has the fields {list(names)}, expected two states or "
+            "more, each a number. traces(v) draws a neuron with one state; a layer must have neither recurrent= "
+            "nor refractory="
         )
     pair = states or (names[0], names[1])
     if len(pair) != 2 or not {*pair} <= {*names} or pair[0] == pair[1]:

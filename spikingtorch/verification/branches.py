@@ -1,8 +1,8 @@
 """Find branches on a spike, which no derivative shows: a step must not jump on a path between two spikes.
 
 If a function does not jump on a path, and its derivative is right everywhere on it, the derivative gives the whole
-change of the function. So a gradient includes all effects of a spike under two conditions: the smooth version of the
-step has right derivatives, and the step does not jump while a spike goes from 0 to 1.
+change of the function. So a gradient includes all effects of a spike under two conditions. The smooth version of the
+step has right derivatives. The step does not jump while a spike goes from 0 to 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence

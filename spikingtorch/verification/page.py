@@ -72,14 +72,15 @@ def _number(error: float) -> str:
 
 _PAGE = """# Verification
 
-Every neuron, surrogate and reset rule on every backend, in torch against an independent implementation in JAX that was
-written from the equations. A cell is the largest relative deviation, `max|a - b| / max|b|`, over the outputs, the final
-state, and the gradients of inputs, initial state and every parameter, by random cotangents on all outputs and the final
-state, in float64, 17 steps, 8 neurons with parameters of their own. Allowed is {allowed:g}.
+This page compares every neuron, surrogate and reset rule on every backend with an independent implementation in JAX,
+which was written from the equations. A cell is the largest relative deviation, `max|a - b| / max|b|`, of a comparison.
+It covers the outputs, the final state, and the gradients of inputs, initial state and every parameter, by random
+cotangents on all outputs and the final state. Each run has float64 numbers, 17 steps, and 8 neurons with their own
+parameters. The allowed deviation is {allowed:g}.
 
-The cells are a pairwise cover: every neuron meets every surrogate and every reset rule that it takes, every surrogate
+The cells are a pairwise cover: every neuron meets every surrogate and every reset rule that it takes. Every surrogate
 meets every reset rule, and all of them meet both backends. `python -m spikingtorch verify --all` runs the whole
-product. A neuron with the name of a synapse behind it is recurrent, its weights among the parameters.
+product. A neuron with the name of a synapse behind it is recurrent, and its weights are among the parameters.
 `refractory_lif`, `relative_refractory_lif`, `masked_lif` and `returning_lif` are `Refractory`, `RelativeRefractory`,
 `Masked` and `Returning` around the step of the leaky neuron.
 

@@ -181,9 +181,9 @@ def _certify(model: Any, graph: nir.NIRGraph, sample: Tensor, written: _Graph) -
         return
     if not certificate.within_rounding:
         raise NIRError(
-            "the graph and the network have different outputs. Either forward does something that torch.fx does "
-            "not see, such as an in-place write to a tensor with two names; or this is an error of this library: "
-            f"please report it.\n{certificate}"
+            "the graph and the network have different outputs. Possibly forward does something that torch.fx "
+            "does not see, such as an in-place write to a tensor with two names. If not, please report this "
+            f"error of the library.\n{certificate}"
         )
     warnings.warn(
         "to_nir: a membrane lies so near to its threshold that rounding decides; network and graph differ from there "

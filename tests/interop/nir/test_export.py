@@ -154,7 +154,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "a write in place": (lambda n, x, i: n.neurons(n.fc(x), i).add_(n.fc(x)), r"a call of add_.*NIR has no node"),
     "a write through a name": (
         written,
-        r"the graph and the network have different outputs. Either forward does something",
+        r"the graph and the network have different outputs. Possibly forward does something",
     ),
     "a join": (lambda n, x, i: torch.cat([n.neurons(n.fc(x), i), n.fc(x)], 1), r"a call of cat.*NIR has no node"),
     "one more axis": (lambda n, x, i: n.neurons(n.fc(x), i).view(-1, 4, 1), r"a view of \(4,\) to \(4, 1\)"),
