@@ -14,8 +14,8 @@ from spikingtorch.report import report
 
 _DESCRIPTION = """Write one HTML page about a network: learning curves, layers with their costs, firing rates, advice
 on silent neurons, and a check of its gradients."""
-_FACTORY = """FACTORY() returns (model, loader), or (model, loader, options): a SpikingNet, its input batches, and a dict
-of further arguments of report(), such as {"encoder": PoissonEncoder(8), "title": "Digits"}. A checkpoint is a file
+_FACTORY = """FACTORY() returns (model, loader), or (model, loader, options): a SpikingNet, its input batches, and a
+dict of further arguments of report(), such as {"encoder": PoissonEncoder(8), "title": "Digits"}. A checkpoint is a file
 of torch.save: a state_dict of the model, or a dict with one as "model" or "state_dict". If the dict has a "history",
 a list of (loss, accuracy) or of dicts, one for each epoch, it becomes curves."""
 _OPTIONS = ("encoder", "history", "title")
