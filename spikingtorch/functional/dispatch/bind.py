@@ -21,12 +21,12 @@ _LIMIT, _OWN = 1024, 64
 
 
 class Bound(NamedTuple):
-    """How the scans of one signature run.
+    """The execution of the scans of one signature.
 
     Attributes:
         executable: the executable.
         literals: the floats that the step's own code holds.
-        floats_are_inputs: whether the floats of a signature come before ``step_scalars``.
+        floats_are_inputs: whether the floats of a signature come before ``literals``.
         form: structure of the outputs.
         arguments: of the step, without their numbers.
         fits: how to make its tensors fit the kernel; None if they already fit.
@@ -44,7 +44,7 @@ class Bound(NamedTuple):
         return self._grown(*self.launch(signature), signature)
 
     def run_finite(self, signature: Signature) -> tuple[Any, Any] | None:
-        """Return the same as ``__call__``, or None if an input is NaN or infinite."""
+        """Return the same as ``run``, or None if an input is NaN or infinite."""
         launched, results = self.launch(signature)
         return self._grown(launched, results, signature) if launched.finite else None
 

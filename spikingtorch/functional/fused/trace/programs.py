@@ -33,7 +33,7 @@ class TracedStep(NamedTuple):
         saves_states: whether its gradient needs the states.
         differentiable: for each state, input and parameter that is a tensor, whether it has a gradient.
         depends: of its program.
-        divisors: the numbers of the float parameters that cannot be zero, because Python divides by them.
+        divisors: the indices of the float parameters that cannot be zero, because Python divides by them.
     """
 
     program: str

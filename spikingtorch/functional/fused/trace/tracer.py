@@ -35,7 +35,7 @@ class Traced(NamedTuple):
         program: the program of the step and its gradient.
         literals: the floats that the step's own code holds, which follow the float parameters.
         form: structure of the outputs.
-        divisors: the numbers of the float parameters that divide a float: there, zero is a Python error.
+        divisors: the indices of the float parameters that divide a float: there, zero is a Python error.
     """
 
     program: Program
