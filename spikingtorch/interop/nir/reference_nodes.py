@@ -139,10 +139,11 @@ def _share(ratio: Array, grid: Grid) -> Array:
 def _faded(syn: Array, mem: Array) -> Array:
     """Return how much a current that starts at 1 and decays adds to v in h; syn = h / tau_syn, mem = h / tau_mem.
 
-    (1 / tau_mem) integral from 0 to h of exp(-(h - s) / tau_mem) exp(-s / tau_syn) ds
-      = mem exp(-min(syn, mem)) (1 - exp(-d)) / d, with d = |syn - mem|; the quotient is 1 where d = 0.
-    The slower exponential is factored out, so that nothing overflows. expm1 keeps the quotient accurate if the time
-    constants are nearly equal.
+        (1 / tau_mem) integral from 0 to h of exp(-(h - s) / tau_mem) exp(-s / tau_syn) ds
+            = mem exp(-min(syn, mem)) (1 - exp(-d)) / d,    d = |syn - mem|
+
+    The quotient is 1 where d = 0. The slower exponential is factored out, so that nothing overflows. expm1 keeps the
+    quotient accurate if the time constants are nearly equal.
     """
     distance = np.abs(syn - mem)
     apart = distance > 0
